@@ -1,0 +1,18 @@
+//! Shakedown: integration-test harness and conformance suite for document-ingestion stacks.
+//!
+//! The rooms, from the top: a room may use anything below it, never above or beside.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`cli`] | arguments, verbs, terminal progress; the only room that prints |
+//! | [`runner`], [`report`] | plan and run cases; render the report |
+//! | [`probe`], [`scenario`] | observe a service; drive a worker and judge what it left behind |
+//! | [`worker`] | start, signal and watch the process under test |
+//! | [`stack`] | native processes, the Jina mock, clean-up |
+//! | [`services`] | thin typed clients |
+//! | [`settings`] | the only reader of the environment and of `shakedown.toml` |
+//! | [`spec`], [`outcome`] | suites as typed cases; verdicts and evidence (leaves) |
+//! | [`subjects`] | what is judged, reached only as a process: the embedded Qdrant, the reference worker |
+
+pub mod outcome;
+pub mod settings;

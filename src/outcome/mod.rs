@@ -1,0 +1,16 @@
+//! What was found out: levels, verdicts, evidence, records, events and totals. No I/O.
+//!
+//! This room is a leaf: every other room may use it, and it uses none. Renderers in
+//! [`crate::report`] read nothing but these types.
+
+mod event;
+mod exit;
+mod record;
+mod verdict;
+
+pub use event::{Event, Events};
+pub use exit::Exit;
+pub use record::{
+    CaseRecord, Coverage, EnvironmentRow, FileNote, Report, ServiceRecord, ServiceStatus, Totals, REPORT_VERSION,
+};
+pub use verdict::{Evidence, Level, RunVerdict, Verdict, Word};

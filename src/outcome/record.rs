@@ -1,0 +1,306 @@
+//! The record of one case and the report of one run: what every renderer reads.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Evidence, Level, RunVerdict, Verdict, Word};
+
+/// Version of the report's JSON shape. Raised when a field is removed or changes its meaning.
+pub const REPORT_VERSION: u32 = 1;
+
+/// One case with its verdict; carries all that a reader needs, so that renderers need no suite.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CaseRecord {
+    /// The case's id, such as `redis.eviction-policy`.
+    pub id: String,
+    /// The suite it belongs to.
+    pub suite: String,
+    /// The requirement in one line.
+    pub title: String,
+    /// How binding it is.
+    pub level: Level,
+    /// What was found.
+    #[serde(with = "verdict_as_word")]
+    #[schemars(with = "Word")]
+    pub verdict: Verdict,
+    /// Why the verdict is what it is; absent for a pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The last day on which a waiver counts; only for `waived`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived_until: Option<String>,
+    /// The facts the verdict rests on.
+    pub evidence: Vec<Evidence>,
+    /// What breaks when the requirement is not met.
+    pub why: String,
+    /// How to mend it.
+    pub remedy: String,
+    /// Where the requirement comes from: a URL or a document.
+    pub source: String,
+    /// How long the case took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+impl CaseRecord {
+    /// Sets the verdict and the fields that mirror it in the JSON.
+    pub fn judge(&mut self, verdict: Verdict) {
+        self.reason = verdict.reason().map(ToOwned::to_owned);
+        self.waived_until = match &verdict {
+            Verdict::Waived { expires, .. } => Some(expires.clone()),
+            _ => None,
+        };
+        self.verdict = verdict;
+    }
+}
+
+/// In JSON a verdict is one of six words; its reason stands beside it in `reason`.
+mod verdict_as_word {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Verdict, Word};
+
+    pub fn serialize<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
+        verdict.word().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Verdict, D::Error> {
+        let reason = String::new();
+        Ok(match Word::deserialize(deserializer)? {
+            Word::Pass => Verdict::Pass,
+            Word::Fail => Verdict::Fail { reason },
+            Word::Warn => Verdict::Warn { reason },
+            Word::Skip => Verdict::Skip { reason },
+            Word::Unknown => Verdict::Unknown { reason },
+            Word::Waived => Verdict::Waived { reason, expires: String::new() },
+        })
+    }
+}
+
+/// Whether a configured service could be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceStatus {
+    /// It answered by its own protocol.
+    Ready,
+    /// It is configured and did not answer.
+    Unreachable,
+    /// It is not configured.
+    Absent,
+}
+
+/// One service of the stack, as the report shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceRecord {
+    /// `redis`, `postgres`, `qdrant`, `jina`.
+    pub name: String,
+    /// Whether it could be used.
+    pub status: ServiceStatus,
+    /// Version as the service itself says; empty when it did not say.
+    pub version: String,
+    /// Where it is, without credentials.
+    pub endpoint: String,
+    /// What it is: `redis-server`, `embedded qdrant`, `mock`, …
+    pub kind: String,
+    /// Milliseconds from start to ready; absent for a service that was there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_after_ms: Option<u64>,
+    /// Parameters that matter for ingestion, such as `maxmemory_policy`.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// One environment variable, as the report shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvironmentRow {
+    /// The variable's name.
+    pub name: String,
+    /// Its value; secrets are masked.
+    pub value: String,
+    /// Where the value came from: `flag`, `environment`, `.env`, `profile`, `default`, `stack`.
+    pub origin: String,
+    /// Whether the value is a secret.
+    pub secret: bool,
+}
+
+/// A file or other thing the run created or changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileNote {
+    /// Its path or name.
+    pub path: String,
+    /// `created`, `changed` or `removed`.
+    pub action: String,
+    /// What it is for.
+    pub purpose: String,
+}
+
+/// How many cases have each verdict.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Totals {
+    /// Cases in all.
+    pub cases: usize,
+    /// `pass`.
+    pub pass: usize,
+    /// `fail`.
+    pub fail: usize,
+    /// `warn`.
+    pub warn: usize,
+    /// `skip`.
+    pub skip: usize,
+    /// `unknown`.
+    pub unknown: usize,
+    /// `waived`.
+    pub waived: usize,
+}
+
+impl Totals {
+    /// Counts the verdicts of `cases`.
+    #[must_use]
+    pub fn of(cases: &[CaseRecord]) -> Self {
+        let mut totals = Self { cases: cases.len(), ..Self::default() };
+        for case in cases {
+            *match case.verdict.word() {
+                Word::Pass => &mut totals.pass,
+                Word::Fail => &mut totals.fail,
+                Word::Warn => &mut totals.warn,
+                Word::Skip => &mut totals.skip,
+                Word::Unknown => &mut totals.unknown,
+                Word::Waived => &mut totals.waived,
+            } += 1;
+        }
+        totals
+    }
+
+    /// The count of one word.
+    #[must_use]
+    pub const fn count(&self, word: Word) -> usize {
+        match word {
+            Word::Pass => self.pass,
+            Word::Fail => self.fail,
+            Word::Warn => self.warn,
+            Word::Skip => self.skip,
+            Word::Unknown => self.unknown,
+            Word::Waived => self.waived,
+        }
+    }
+}
+
+/// How many MUST cases were judged, of how many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Coverage {
+    /// MUST cases in the selection.
+    pub must_total: usize,
+    /// MUST cases that passed, failed or are waived.
+    pub must_judged: usize,
+    /// MUST cases that were skipped: the run is then *partial*.
+    pub must_skipped: usize,
+    /// MUST cases that could not be decided: the run is then *inconclusive*.
+    pub must_unknown: usize,
+    /// Cases that `--suite`, `--case` or `--level` left out.
+    pub filtered_out: usize,
+}
+
+impl Coverage {
+    /// Counts the MUST cases of `cases`.
+    #[must_use]
+    pub fn of(cases: &[CaseRecord], filtered_out: usize) -> Self {
+        let mut coverage = Self { filtered_out, ..Self::default() };
+        for case in cases.iter().filter(|case| case.level == Level::Must) {
+            coverage.must_total += 1;
+            match case.verdict.word() {
+                Word::Pass | Word::Fail | Word::Warn | Word::Waived => coverage.must_judged += 1,
+                Word::Skip => coverage.must_skipped += 1,
+                Word::Unknown => coverage.must_unknown += 1,
+            }
+        }
+        coverage
+    }
+
+    /// Whether a MUST was skipped.
+    #[must_use]
+    pub const fn is_partial(&self) -> bool {
+        self.must_skipped > 0
+    }
+
+    /// The coverage in words, such as `31 of 31 MUST cases judged`.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let mut text = format!("{} of {} MUST cases judged", self.must_judged, self.must_total);
+        if self.is_partial() {
+            text.push_str(&format!(", partial: {} skipped", self.must_skipped));
+        }
+        if self.must_unknown > 0 {
+            text.push_str(&format!(", {} unknown", self.must_unknown));
+        }
+        text
+    }
+}
+
+/// The whole result of one run; JSON is the source of truth, every other format is rendered from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// [`REPORT_VERSION`] of the writer.
+    pub report_version: u32,
+    /// Version of shakedown.
+    pub shakedown: String,
+    /// Fingerprint of the suites that were read: reports with different ones are not alike.
+    pub suite_version: String,
+    /// The run's id; every name made by the run carries it.
+    pub run: String,
+    /// The seed every random choice of the run came from.
+    pub seed: u64,
+    /// Profile chosen, such as `development`.
+    pub profile: String,
+    /// Provider of the stack.
+    pub provider: String,
+    /// Why that provider.
+    pub provider_reason: String,
+    /// The worker under test, as a command line without secrets.
+    pub worker: String,
+    /// When the run began, RFC 3339.
+    pub started_at: String,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// The verdict of the run.
+    pub verdict: RunVerdict,
+    /// How much of the MUST cases it rests on.
+    pub coverage: Coverage,
+    /// Cases by verdict.
+    pub totals: Totals,
+    /// The services that were configured.
+    pub services: Vec<ServiceRecord>,
+    /// The environment that the worker and the probes were given.
+    pub environment: Vec<EnvironmentRow>,
+    /// What the run created or changed and left behind.
+    pub files: Vec<FileNote>,
+    /// Things a reader should know: stale waivers, clean-up that failed.
+    pub notes: Vec<String>,
+    /// Every case, in suite order.
+    pub cases: Vec<CaseRecord>,
+}
+
+impl Report {
+    /// The verdict of a run over `cases`.
+    ///
+    /// A MUST that fails makes it *not conformant*; else a MUST that is unknown, or no judged
+    /// MUST at all, makes it *inconclusive*: nothing judged is not a pass.
+    #[must_use]
+    pub fn verdict_of(cases: &[CaseRecord]) -> RunVerdict {
+        let coverage = Coverage::of(cases, 0);
+        if cases.iter().any(|case| case.verdict.word() == Word::Fail) {
+            RunVerdict::NotConformant
+        } else if coverage.must_unknown > 0 || (coverage.must_judged == 0 && coverage.must_total > 0) || cases.is_empty()
+        {
+            RunVerdict::Inconclusive
+        } else {
+            RunVerdict::Conformant
+        }
+    }
+
+    /// Recomputes verdict, coverage and totals from the cases.
+    pub fn settle(&mut self, filtered_out: usize) {
+        self.verdict = Self::verdict_of(&self.cases);
+        self.coverage = Coverage::of(&self.cases, filtered_out);
+        self.totals = Totals::of(&self.cases);
+    }
+}

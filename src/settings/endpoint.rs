@@ -1,0 +1,128 @@
+//! Where the services of a stack are: URLs, credentials and names. Secrets stay in `secrecy` types.
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+/// A Redis server and the queue on it.
+#[derive(Debug, Clone)]
+pub struct RedisEndpoint {
+    /// `redis://[user]:password@host:port/db`; a secret because it holds the password.
+    pub url: SecretString,
+}
+
+/// A Postgres server or pooler.
+#[derive(Debug, Clone)]
+pub struct PostgresEndpoint {
+    /// `postgres://user:password@host:port/database`; a secret because it holds the password.
+    pub url: SecretString,
+}
+
+/// A Qdrant server.
+#[derive(Debug, Clone)]
+pub struct QdrantEndpoint {
+    /// Base URL of the REST API, such as `http://127.0.0.1:6333`, without a trailing slash.
+    pub url: String,
+    /// Base URL of the gRPC API, such as `http://127.0.0.1:6334`.
+    pub grpc_url: String,
+    /// API key, where the server wants one.
+    pub api_key: Option<SecretString>,
+}
+
+/// An embeddings API in the shape of Jina's.
+#[derive(Debug, Clone)]
+pub struct JinaEndpoint {
+    /// Base URL with version, such as `https://api.jina.ai/v1`; requests go to `{base_url}/embeddings`.
+    pub base_url: String,
+    /// API key, sent as `Authorization: Bearer`.
+    pub api_key: Option<SecretString>,
+    /// Model, such as `jina-embeddings-v3`.
+    pub model: String,
+    /// Vector size asked for.
+    pub dimensions: u32,
+}
+
+/// The names under which a worker keeps its data: one set per case, so that cases never meet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Names {
+    /// BullMQ queue name.
+    pub queue: String,
+    /// BullMQ key prefix.
+    pub prefix: String,
+    /// Qdrant collection.
+    pub collection: String,
+    /// Postgres table of documents, `schema.table`.
+    pub table: String,
+}
+
+/// A whole stack as a worker and the probes see it.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    /// Redis.
+    pub redis: RedisEndpoint,
+    /// Postgres.
+    pub postgres: PostgresEndpoint,
+    /// Qdrant.
+    pub qdrant: QdrantEndpoint,
+    /// Jina or its mock.
+    pub jina: JinaEndpoint,
+    /// Queue, collection and table.
+    pub names: Names,
+}
+
+/// A variable handed to a process: its name, its value, and whether the value is a secret.
+#[derive(Debug, Clone)]
+pub struct Variable {
+    /// Environment variable name, from [`crate::settings::TABLE`].
+    pub name: &'static str,
+    /// Its value.
+    pub value: SecretString,
+    /// Whether reports mask it.
+    pub secret: bool,
+}
+
+impl Endpoints {
+    /// The environment a worker needs to reach this stack.
+    #[must_use]
+    pub fn environment(&self) -> Vec<Variable> {
+        let plain = |name, value: &str| Variable { name, value: SecretString::from(value), secret: false };
+        let secret = |name, value: &SecretString| Variable { name, value: value.clone(), secret: true };
+        let mut variables = vec![
+            secret("REDIS_URL", &self.redis.url),
+            secret("DATABASE_URL", &self.postgres.url),
+            plain("QDRANT_URL", &self.qdrant.url),
+            plain("QDRANT_GRPC_URL", &self.qdrant.grpc_url),
+            plain("QDRANT_COLLECTION", &self.names.collection),
+            plain("JINA_BASE_URL", &self.jina.base_url),
+            plain("JINA_MODEL", &self.jina.model),
+            plain("EMBEDDING_DIMENSIONS", &self.jina.dimensions.to_string()),
+            plain("QUEUE_NAME", &self.names.queue),
+            plain("QUEUE_PREFIX", &self.names.prefix),
+            plain("DOCUMENTS_TABLE", &self.names.table),
+        ];
+        if let Some(key) = &self.qdrant.api_key {
+            variables.push(secret("QDRANT_API_KEY", key));
+        }
+        if let Some(key) = &self.jina.api_key {
+            variables.push(secret("JINA_API_KEY", key));
+        }
+        variables
+    }
+}
+
+/// `url` without user, password, query and fragment: fit for a log or a report.
+///
+/// Text that is no URL is not shown at all, because it may be a password pasted into the wrong field.
+#[must_use]
+pub fn public_url(url: &SecretString) -> String {
+    Url::parse(url.expose_secret()).map_or_else(
+        |_| "(not a URL)".to_owned(),
+        |mut url| {
+            // Both setters fail only for URLs that cannot have credentials in the first place.
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+            url.set_query(None);
+            url.set_fragment(None);
+            url.to_string().trim_end_matches('/').to_owned()
+        },
+    )
+}
