@@ -15,4 +15,7 @@
 //! | [`subjects`] | what is judged, reached only as a process: the embedded Qdrant, the reference worker |
 
 pub mod outcome;
+pub mod probe;
+pub mod services;
 pub mod settings;
+pub mod spec;
