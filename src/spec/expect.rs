@@ -154,8 +154,6 @@ pub enum Invariant {
     UnicodeIntact,
     /// The worker ended on SIGTERM with exit code 0 within its grace.
     ExitsCleanly,
-    /// After the worker's end none of its connections is open.
-    ConnectionsClosed,
     /// The worker's log holds no secret.
     LogHoldsNoSecret,
     /// Every line of the worker's log is a JSON object.

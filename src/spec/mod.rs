@@ -18,7 +18,7 @@ pub use builtin::builtin_suites;
 pub use error::{Place, SpecError};
 pub use expect::{Invariant, Matcher, Range};
 pub use probe::{
-    Auth, EnvProbe, HttpProbe, HttpYield, JinaProbe, JinaYield, Probe, QueueCanary, QueueProbe, RedisProbe, SetupProbe,
+    Auth, EnvProbe, HttpProbe, HttpStep, HttpYield, JinaProbe, JinaYield, Probe, QueueCanary, QueueProbe, RedisProbe, SetupProbe,
     SetupYield, SqlProbe,
 };
 pub use resolve::{Case, Check, Need, Suite, Suites};

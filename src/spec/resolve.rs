@@ -382,7 +382,6 @@ impl Reader<'_> {
             (expect.no_stale_tail, Invariant::NoStaleTail),
             (expect.unicode_intact, Invariant::UnicodeIntact),
             (expect.exits_cleanly, Invariant::ExitsCleanly),
-            (expect.connections_closed, Invariant::ConnectionsClosed),
             (expect.log_holds_no_secret, Invariant::LogHoldsNoSecret),
             (expect.log_is_json, Invariant::LogIsJson),
             (expect.worker_registered, Invariant::WorkerRegistered),

@@ -10,12 +10,15 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Documents {
-    /// Globs over the names of the built-in documents; absent means all of them.
+    /// Globs over the names of the built-in documents; absent means all of them, unless others are asked for.
     #[serde(default)]
     pub named: Option<Vec<String>>,
     /// How many generated documents to add, each of a few paragraphs drawn from the seed.
     #[serde(default)]
     pub generated: usize,
+    /// How many poison documents to add: their text holds the word `POISON`, which the scenario's mock rejects.
+    #[serde(default)]
+    pub poison: usize,
 }
 
 /// One step of a scenario; the next begins when the queue has settled.

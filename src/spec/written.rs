@@ -149,8 +149,6 @@ pub struct ExpectWritten {
     pub unicode_intact: Option<bool>,
     /// Exit code 0 on SIGTERM, within the grace.
     pub exits_cleanly: Option<bool>,
-    /// No connection of the worker outlives it.
-    pub connections_closed: Option<bool>,
     /// No secret in the worker's log.
     pub log_holds_no_secret: Option<bool>,
     /// The worker's log is JSON, line by line.
