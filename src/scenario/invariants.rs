@@ -255,7 +255,7 @@ impl<'a> Scope<'a> {
                 finding.undecided = Some("points carry no text, so no vector can be compared; set `text` in [evidence]".to_owned());
                 continue;
             };
-            let wanted = self.voyage.mock.vector_for("retrieval.passage", text);
+            let wanted = self.voyage.mock.vector_for(Some("retrieval.passage"), text);
             let distance = cosine_distance(&wanted, &point.vector);
             worst = worst.max(distance);
             if distance.is_nan() || distance > VECTOR_TOLERANCE {
@@ -394,7 +394,7 @@ impl<'a> Scope<'a> {
             peak = peak.max(request.in_flight);
         }
         finding.fact("most requests at once", peak);
-        if count(peak as u64) > most {
+        if f64::from(peak) > most {
             finding.wrong("the embeddings API", format!("{peak} requests at once, wanted at most {most}"));
         }
         finding
@@ -439,7 +439,7 @@ impl<'a> Scope<'a> {
             }
         }
         let mut wasted = 0;
-        for text in self.voyage.requests.iter().filter(|request| request.status == 200).flat_map(|request| &request.texts) {
+        for text in self.voyage.requests.iter().filter(|request| request.status == 200).flat_map(|request| request.texts.iter()) {
             finding.look();
             match owed.get_mut(text.as_str()) {
                 Some(left) if *left > 0 => *left -= 1,

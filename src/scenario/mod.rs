@@ -11,4 +11,4 @@ mod voyage;
 pub use documents::Document;
 pub use evidence::{EvidenceKeys, Point, Row, Snapshot};
 pub use invariants::judge;
-pub use voyage::{Harness, ScenarioError, StepRecord, Voyage, sail};
+pub use voyage::{Harness, ScenarioError, StepRecord, Voyage, sail, set_up};

@@ -212,7 +212,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
 }
 
 /// Prepares queue, table and collection with the same verb that a user would.
-async fn set_up(endpoints: &Endpoints, shakedown: &Path) -> Result<(), ScenarioError> {
+pub async fn set_up(endpoints: &Endpoints, shakedown: &Path) -> Result<(), ScenarioError> {
     let mut command = tokio::process::Command::new(shakedown);
     command.args(["setup", "--format", "json"]).stdin(Stdio::null()).kill_on_drop(true);
     for variable in endpoints.environment() {

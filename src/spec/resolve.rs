@@ -1,6 +1,6 @@
 //! From suites as written to cases that can be run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -214,8 +214,28 @@ impl Suites {
                 return Err(SpecError::Malformed { place, message });
             }
         }
+        if let Some(id) = all.circle() {
+            let place = seen.get(&id).cloned().unwrap_or_else(|| Place { file: PathBuf::new(), line: 1, column: 1 });
+            return Err(SpecError::Malformed { place, message: format!("`{id}` requires itself through its prerequisites") });
+        }
         all.version = digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         Ok(all)
+    }
+
+    /// A case that requires itself through others, if there is one: it would wait for ever.
+    fn circle(&self) -> Option<String> {
+        let mut done: BTreeSet<&str> = BTreeSet::new();
+        loop {
+            let before = done.len();
+            for case in &self.cases {
+                if case.requires.iter().all(|id| done.contains(id.as_str())) {
+                    done.insert(&case.id);
+                }
+            }
+            if done.len() == before {
+                return self.cases.iter().find(|case| !done.contains(case.id.as_str())).map(|case| case.id.clone());
+            }
+        }
     }
 
     /// The case with this id.
