@@ -108,6 +108,10 @@ pub async fn observe(probe: &Probe, context: &Context) -> Result<Observation, Pr
 
 /// Observes and judges.
 pub async fn judge(probe: &Probe, matchers: &[Matcher], level: Level, context: &Context) -> (Verdict, Vec<Evidence>) {
+    let matchers = match filled(matchers, &context.template()) {
+        Ok(matchers) => matchers,
+        Err(error) => return (Verdict::unknown(error.to_string()), Vec::new()),
+    };
     match observe(probe, context).await {
         Ok(observation) => {
             let unmet: Vec<&Matcher> = matchers.iter().filter(|matcher| !matcher.holds(&observation.value)).collect();
@@ -125,16 +129,35 @@ pub async fn judge(probe: &Probe, matchers: &[Matcher], level: Level, context: &
         }
         Err(error) => {
             let must_answer = matchers.iter().any(|matcher| matches!(matcher, Matcher::Answers));
+            let must_be_refused = matchers.iter().any(|matcher| matches!(matcher, Matcher::Refused));
             let verdict = match &error {
+                ProbeError::Service(ServiceError::Unauthorised { .. } | ServiceError::Denied { .. }) if must_be_refused => {
+                    Verdict::Pass
+                }
                 ProbeError::Service(ServiceError::Refused { .. }) => Verdict::unmet(level, error.to_string()),
                 ProbeError::Service(_) if must_answer => Verdict::unmet(level, error.to_string()),
                 ProbeError::Service(_) | ProbeError::Template(_) | ProbeError::Undecided(_) => {
                     Verdict::unknown(error.to_string())
                 }
             };
-            (verdict, vec![Evidence::seen("error", error.to_string())])
+            (verdict, vec![Evidence::seen("answer", error.to_string())])
         }
     }
+}
+
+/// The matchers with the placeholders in their texts replaced.
+fn filled(matchers: &[Matcher], template: &Template) -> Result<Vec<Matcher>, TemplateError> {
+    matchers
+        .iter()
+        .map(|matcher| {
+            Ok(match matcher {
+                Matcher::Equals(value) => Matcher::Equals(template.fill_json(value)?),
+                Matcher::NotEquals(value) => Matcher::NotEquals(template.fill_json(value)?),
+                Matcher::Contains(text) => Matcher::Contains(template.fill(text)?),
+                other => other.clone(),
+            })
+        })
+        .collect()
 }
 
 /// A value short enough for one line.

@@ -45,6 +45,8 @@ impl fmt::Display for Range {
 pub enum Matcher {
     /// The probe got an answer at all: an error, a refusal or silence does not meet it.
     Answers,
+    /// The service refuses: the credentials are missing or wrong, or the user may not do it. An answer does not meet it.
+    Refused,
     /// The value is this one; numbers and their text are the same, as Redis answers in text.
     Equals(Value),
     /// The value is another one.
@@ -69,6 +71,7 @@ impl Matcher {
     pub fn holds(&self, value: &Value) -> bool {
         match self {
             Self::Answers => true,
+            Self::Refused => false,
             Self::Equals(wanted) => alike(value, wanted),
             Self::NotEquals(unwanted) => !alike(value, unwanted),
             Self::OneOf(wanted) => wanted.iter().any(|wanted| alike(value, wanted)),
@@ -88,6 +91,7 @@ impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answers => f.write_str("an answer"),
+            Self::Refused => f.write_str("a refusal"),
             Self::Equals(value) => f.write_str(&text_of(value)),
             Self::NotEquals(value) => write!(f, "anything but {}", text_of(value)),
             Self::OneOf(values) => {

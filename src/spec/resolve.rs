@@ -357,6 +357,9 @@ impl Reader<'_> {
         if expect.answers == Some(true) {
             matchers.push(Matcher::Answers);
         }
+        if expect.refused == Some(true) {
+            matchers.push(Matcher::Refused);
+        }
         matchers.extend(expect.equals.clone().map(Matcher::Equals));
         matchers.extend(expect.not_equals.clone().map(Matcher::NotEquals));
         matchers.extend(expect.one_of.clone().map(Matcher::OneOf));

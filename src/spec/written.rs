@@ -84,6 +84,8 @@ pub struct CaseWritten {
 pub struct ExpectWritten {
     /// The probe got an answer at all.
     pub answers: Option<bool>,
+    /// The service refuses for want of the right credentials.
+    pub refused: Option<bool>,
     /// The value is this one.
     pub equals: Option<Value>,
     /// The value is another one.
