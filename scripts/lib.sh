@@ -11,15 +11,16 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root" || exit 1
 
 # rustup puts cargo where a shell that has not been restarted does not look.
-if ! command -v cargo >/dev/null 2>&1 && [[ -x "${CARGO_HOME:-${HOME:-/nonexistent}/.cargo}/bin/cargo" ]]; then
-  PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
-fi
+cargo_bin="${CARGO_HOME:-${HOME:-}/.cargo}/bin"
+if ! command -v cargo >/dev/null 2>&1 && [[ -x "$cargo_bin/cargo" ]]; then PATH="$cargo_bin:$PATH"; fi
 
 # Compiled code stays out of the repository, in a place that a fresh checkout finds again:
 # quickstart and test share it, so that dependencies are compiled once.
 if [[ -z "${CARGO_TARGET_DIR:-}" ]]; then
-  CARGO_TARGET_DIR="${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/shakedown/target"
-  if ! mkdir -p "$CARGO_TARGET_DIR" 2>/dev/null || [[ ! -w "$CARGO_TARGET_DIR" ]]; then
+  cache="${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}"
+  if [[ -n "$cache" ]] && mkdir -p "$cache/shakedown/target" 2>/dev/null && [[ -w "$cache/shakedown/target" ]]; then
+    CARGO_TARGET_DIR="$cache/shakedown/target"
+  else
     CARGO_TARGET_DIR="$root/target" # ignored by git
   fi
 fi
