@@ -235,14 +235,16 @@ pub fn emergency() -> Vec<String> {
     open.iter().flat_map(|ledger| ledger.replay()).collect()
 }
 
-/// Makes a panic of the main thread replay every ledger before the process unwinds or aborts.
+/// Makes a panic of the calling thread, which is to be the main one, replay every ledger before the process
+/// unwinds or aborts.
 ///
 /// Panics of other threads belong to a task whose owner sees them as an error and goes on; its stack must stay.
 pub fn replay_on_panic() {
+    let owner = std::thread::current().id();
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         previous(panic);
-        if std::thread::current().name() == Some("main") {
+        if std::thread::current().id() == owner {
             let _ = emergency();
         }
     }));
