@@ -1,6 +1,7 @@
 //! `shakedown clean`: remove what runs that were killed left behind.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
 use miette::{IntoDiagnostic, WrapErr};
 
@@ -51,16 +52,17 @@ fn describe(cleaned: &Cleaned, dry_run: bool) -> String {
         }
         Found::Leftover { resources, left } => {
             let verb = if dry_run { "would remove" } else { "removed" };
+            // Writing to a string cannot fail.
             let mut text = String::new();
             if resources.is_empty() {
                 text = format!("run {run}: nothing left but its ledger\n");
             }
             // What could not be removed is named in `left`, in its own words.
             for resource in resources.iter().filter(|_| left.is_empty()) {
-                text.push_str(&format!("run {run}: {verb} {resource}\n"));
+                let _ = writeln!(text, "run {run}: {verb} {resource}");
             }
             for left in left {
-                text.push_str(&format!("run {run}: could not remove {left}\n"));
+                let _ = writeln!(text, "run {run}: could not remove {left}");
             }
             text
         }

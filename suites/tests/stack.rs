@@ -1,4 +1,5 @@
 //! The native stack end to end: it answers, refuses strangers, survives what is done to it, and leaves nothing.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -319,8 +320,8 @@ async fn a_remote_stack_is_looked_at_and_never_disturbed() {
     options.endpoints = Some(endpoints);
     let remote = Stack::start(ProviderKind::Remote, options, &Events::silent()).await.unwrap();
     let status: Vec<ServiceStatus> = remote.services().iter().map(|service| service.status).collect();
-    use ServiceStatus::{Ready, Unreachable};
-    assert_eq!(status, [Unreachable, Ready, Ready, Ready]);
+    let ready = ServiceStatus::Ready;
+    assert_eq!(status, [ServiceStatus::Unreachable, ready, ready, ready]);
     assert!(!remote.capabilities().has(Capability::Write));
     assert!(remote.restart(Service::Redis).await.is_err());
     assert_eq!(remote.stop().await, Vec::<String>::new());

@@ -52,7 +52,7 @@ fn indices(answered: &Answered) -> Vec<u64> {
 }
 
 fn floats(item: &Value) -> Vec<f32> {
-    item["embedding"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap() as f32).collect()
+    serde_json::from_value(item["embedding"].clone()).unwrap()
 }
 
 #[tokio::test]
@@ -239,6 +239,7 @@ async fn an_error_has_the_body_and_header_it_was_given(
     data[0]["embedding"] == data[1]["embedding"] && data[1]["embedding"] == data[2]["embedding"]
 })]
 #[case::no_json(Answer::Malformed, |answered: &Answered| answered.body.is_null() && !answered.text.is_empty())]
+#[case::half(Answer::Truncated, |answered: &Answered| answered.body.is_null() && answered.text.contains("\"embedding\":[") )]
 #[tokio::test]
 async fn a_bent_answer_is_a_success_that_must_not_be_believed(
     #[case] answer: Answer,
@@ -252,11 +253,7 @@ async fn a_bent_answer_is_a_success_that_must_not_be_believed(
 }
 
 #[tokio::test]
-async fn a_truncated_answer_breaks_off_and_a_hanging_one_never_comes() {
-    let truncated = mock(always(Answer::Truncated)).await;
-    let error = try_ask(&truncated, &body(&["one", "two"])).await.err().unwrap();
-    assert!(!error.is_timeout(), "{error:?}");
-
+async fn a_hanging_answer_never_comes() {
     let hanging = mock(always(Answer::Hang)).await;
     let error = try_ask(&hanging, &body(&["one"])).await.err().unwrap();
     assert!(error.is_timeout(), "{error:?}");
