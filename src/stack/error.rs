@@ -57,12 +57,14 @@ pub enum StackError {
         source: std::io::Error,
     },
     /// A service ended instead of becoming ready.
-    #[error("{service} {how} before it was ready; its log ends with:\n{log}")]
+    #[error("{service} {how} before it was ready{hint}; its log ends with:\n{log}")]
     Died {
         /// Which service.
         service: String,
         /// Exit code or signal, in words.
         how: String,
+        /// A remedy to append, or nothing.
+        hint: &'static str,
         /// The last lines of its log.
         log: String,
     },

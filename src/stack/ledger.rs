@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::StackError;
 use super::proc::ProcessId;
 use super::sweep;
+use super::{StackError, random_word};
 
 /// Something that must be removed when a run ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,17 +106,19 @@ impl Ledger {
         let directory = directory(state_dir);
         let fail = |path: &Path, source| StackError::Ledger { path: path.to_owned(), source };
         fs::create_dir_all(&directory).map_err(|source| fail(&directory, source))?;
-        let (mark, path, file) = (1_u32..)
+        let (path, file) = (1_u32..)
             .find_map(|nth| {
-                let mark = if nth == 1 { run.to_owned() } else { format!("{run}.{nth}") };
-                let path = directory.join(format!("{mark}.jsonl"));
+                let name = if nth == 1 { run.to_owned() } else { format!("{run}.{nth}") };
+                let path = directory.join(format!("{name}.jsonl"));
                 match OpenOptions::new().append(true).create_new(true).open(&path) {
-                    Ok(file) => Some(Ok((mark, path, file))),
+                    Ok(file) => Some(Ok((path, file))),
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
                     Err(error) => Some(Err(fail(&path, error))),
                 }
             })
             .unwrap_or_else(|| Err(fail(&directory, ErrorKind::AlreadyExists.into())))?;
+        // Another state directory may know a run of the same name: the mark is this ledger's alone.
+        let mark = format!("{run}-{}", random_word(12));
         let mut state = State { file, next: 1, live: BTreeMap::new() };
         let first = Line::Harness { run: run.to_owned(), mark: mark.clone(), process: ProcessId::own() };
         state.write(&first).map_err(|source| fail(&path, source))?;
@@ -235,14 +237,16 @@ pub fn emergency() -> Vec<String> {
     open.iter().flat_map(|ledger| ledger.replay()).collect()
 }
 
-/// Makes a panic of the main thread replay every ledger before the process unwinds or aborts.
+/// Makes a panic of the calling thread, which is to be the main one, replay every ledger before the process
+/// unwinds or aborts.
 ///
 /// Panics of other threads belong to a task whose owner sees them as an error and goes on; its stack must stay.
 pub fn replay_on_panic() {
+    let owner = std::thread::current().id();
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         previous(panic);
-        if std::thread::current().name() == Some("main") {
+        if std::thread::current().id() == owner {
             let _ = emergency();
         }
     }));

@@ -118,13 +118,11 @@ impl Process {
             ledger: ledger.clone(),
             entry,
         };
-        match failure {
-            Some(error) => Err(error),
-            None => {
-                ledger.gone(intent);
-                Ok(process)
-            }
+        if let Some(error) = failure {
+            return Err(error);
         }
+        ledger.gone(intent);
+        Ok(process)
     }
 
     /// Its identity.
@@ -189,7 +187,8 @@ impl Process {
     /// The error to give when it ended although it should run.
     #[must_use]
     pub fn died(&self, status: ExitStatus) -> StackError {
-        StackError::Died { service: self.name.clone(), how: in_words(status), log: tail(&self.log) }
+        let log = tail(&self.log);
+        StackError::Died { service: self.name.clone(), how: in_words(status), hint: hint(&log), log }
     }
 
     /// The last lines of its log.
@@ -239,6 +238,17 @@ pub fn in_words(status: ExitStatus) -> String {
             format!("was ended by {name}")
         }
         (None, None) => "ended".to_owned(),
+    }
+}
+
+/// The remedy, where a log tells of something that a user can mend.
+fn hint(log: &str) -> &'static str {
+    if log.contains("No space left on device") {
+        "; the disk is full: free some space, or choose another directory with --data-dir"
+    } else if log.contains("Permission denied") {
+        "; it may not use its directory: choose one that its user can reach with --data-dir"
+    } else {
+        ""
     }
 }
 
@@ -343,7 +353,7 @@ mod tests {
         let process = Process::start(&launch(directory.path(), "env | sort"), &ledger).unwrap();
         process.wait(Duration::from_secs(5)).await.unwrap();
         let log = process.log_tail();
-        assert!(log.contains("_SHAKEDOWN_RUN=marked-run"), "{log}");
+        assert!(log.contains("_SHAKEDOWN_RUN=marked-run-"), "{log}");
         assert!(!log.contains("CARGO"), "{log}");
     }
 }

@@ -152,7 +152,7 @@ impl Stack {
             let capabilities = Capabilities::default();
             Self { provider, why, endpoints, services, capabilities, jina: None, native: None, ledger: None }
         } else {
-            Self::start_native(provider, why, options, events).await?
+            Box::pin(Self::start_native(provider, why, options, events)).await?
         };
         events.say(Event::StackReady { after: begun.elapsed() });
         Ok(stack)

@@ -261,6 +261,42 @@ mod tests {
     }
 
     #[test]
+    fn processes_of_a_dead_run_are_ended_with_all_that_descends_from_them() {
+        use std::os::unix::process::CommandExt;
+
+        let state = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let start = |script: &str, mark: &str| {
+            std::process::Command::new("sh")
+                .args(["-c", script])
+                .env(proc::MARK, mark)
+                .current_dir(elsewhere.path())
+                .process_group(0)
+                .spawn()
+                .unwrap()
+        };
+        // One that was recorded with a descendant in a session of its own, and one that died before its pid was recorded.
+        let mut recorded = start("setsid sleep 60 & wait", "another-run");
+        let mut launching = start("sleep 60 & wait", "dead");
+        let process = ProcessId::of(i32::try_from(recorded.id()).unwrap()).unwrap();
+        assert!(wait_until(|| proc::working_in(elsewhere.path()).len() == 4));
+        let resource = |id, resource| line(&Line::Made { id, resource });
+        write(
+            state.path(),
+            "dead",
+            &[
+                harness("dead", dead()),
+                resource(1, Resource::Process { name: "worker".to_owned(), process, polite: false }),
+                resource(2, Resource::Launching { name: "redis".to_owned() }),
+            ],
+        );
+        let reap = std::thread::spawn(move || (recorded.wait().unwrap(), launching.wait().unwrap()));
+        clean(state.path(), false).unwrap();
+        assert_eq!(proc::working_in(elsewhere.path()), []);
+        reap.join().unwrap();
+    }
+
+    #[test]
     fn a_ledger_that_cannot_be_read_is_reported_and_kept() {
         let state = tempfile::tempdir().unwrap();
         let path = write(state.path(), "odd", &["what?\n".to_owned()]);

@@ -74,7 +74,7 @@ pub enum Answer {
     },
     /// Status 200 with a body that is no JSON.
     Malformed,
-    /// Status 200 with a body that ends before its announced length.
+    /// Status 200 with a good body that breaks off in the middle.
     Truncated,
     /// The connection is held open and never answered.
     Hang,

@@ -19,7 +19,7 @@ use crate::settings::JinaEndpoint;
 use crate::stack::{StackError, native, random_word};
 
 /// A request that hangs is held for so long; its client gives up long before.
-const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+const FOR_EVER: Duration = Duration::from_hours(24);
 
 /// How the mock is set up.
 #[derive(Debug, Clone)]

@@ -10,6 +10,8 @@ mod log;
 mod mock;
 mod model;
 mod request;
+#[cfg(test)]
+mod tests;
 mod vector;
 
 pub use behaviour::{Answer, Behaviour, Body, RetryAfter, When};

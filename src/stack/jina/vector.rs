@@ -49,25 +49,27 @@ pub(super) fn unit(model: &str, task: &str, dimensions: u32, text: &str) -> Vec<
         hash.update(part.as_bytes());
     }
     let digest = hash.finalize();
-    let mut dice = digest
-        .chunks_exact(8)
-        .map(|chunk| chunk.iter().fold(0_u64, |seed, byte| (seed << 8) | u64::from(*byte)))
-        .map(Dice::new);
-    let (mut left, mut right) = (dice.next().unwrap_or(Dice::new(0)), dice.next().unwrap_or(Dice::new(1)));
+    let mut dice = Dice::new(digest.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)));
     let mut vector: Vec<f32> = (0..dimensions)
         .map(|_| {
-            // The sum of eight even numbers is close enough to normally distributed.
-            let (one, two) = (left.roll(), right.roll());
-            let sum: u32 = (0..4).map(|nth| word(one, nth) + word(two, nth)).sum();
-            (f64::from(sum) - 4.0 * f64::from(u16::MAX)) as f32
+            // The sum of four even numbers is close enough to normally distributed.
+            let bits = dice.roll();
+            let sum = word(bits) + word(bits >> 16) + word(bits >> 32) + word(bits >> 48);
+            single(sum - 2.0 * 65_535.0)
         })
         .collect();
     normalise(&mut vector);
     vector
 }
 
-const fn word(bits: u64, nth: u32) -> u32 {
-    (bits >> (16 * nth)) as u16 as u32
+/// The lowest 16 bits as a number.
+const fn word(bits: u64) -> f64 {
+    (bits & 0xffff) as u16 as f64
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "losing digits is the purpose: the API speaks single precision")]
+const fn single(value: f64) -> f32 {
+    value as f32
 }
 
 /// Scales `vector` to length 1.
@@ -75,7 +77,7 @@ fn normalise(vector: &mut [f32]) {
     let length = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
     if length > 0.0 {
         for value in vector {
-            *value = (f64::from(*value) / length) as f32;
+            *value = single(f64::from(*value) / length);
         }
     }
 }

@@ -33,7 +33,7 @@ impl Held {
     /// Holds the `wanted` port, or a free one.
     pub(super) fn hold(service: &'static str, wanted: Option<u16>) -> Result<Self, StackError> {
         let listener = listen(service, wanted)?;
-        let port = listener.local_addr().map_err(|source| no_port(source))?.port();
+        let port = listener.local_addr().map_err(StackError::NoPort)?.port();
         Ok(Self { port, wanted: wanted.is_some(), _listener: listener })
     }
 
@@ -47,12 +47,8 @@ impl Held {
 pub(in crate::stack) fn listen(service: &'static str, wanted: Option<u16>) -> Result<TcpListener, StackError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, wanted.unwrap_or(0))).map_err(|source| match wanted {
         Some(port) => StackError::PortInUse { service, port, source },
-        None => no_port(source),
+        None => StackError::NoPort(source),
     })
-}
-
-fn no_port(source: std::io::Error) -> StackError {
-    StackError::NoPort(source)
 }
 
 /// Whether a service's log says that its port was taken in the meantime.

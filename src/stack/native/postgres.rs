@@ -17,7 +17,7 @@ use crate::stack::ready::Readiness;
 use crate::stack::{Service, StackError};
 
 /// How long `initdb` may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Byte order and case rules of text: the ones Supabase uses, where the system has them.
 const LOCALE: &str = if cfg!(target_os = "linux") { "C.UTF-8" } else { "C" };

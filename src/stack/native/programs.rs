@@ -120,7 +120,7 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
             Some((version, PathBuf::from(path)))
         })
         .collect();
-    versions.sort_by(|left, right| right.0.cmp(&left.0));
+    versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
     versions.into_iter().map(|(_, path)| path).collect()
 }
 

@@ -23,7 +23,7 @@ pub(super) fn plan(program: &Path, directory: &Path, password: &SecretString, po
         quoted(directory),
     );
     write_private(&config, &text, None)?;
-    let url = SecretString::from(format!("redis://:{}@127.0.0.1:{port}/0", password.expose_secret()));
+    let url = SecretString::from(format!("redis://default:{}@127.0.0.1:{port}/0", password.expose_secret()));
     Ok(Plan {
         service: Service::Redis,
         kind: program.file_name().map_or_else(|| "redis-server".to_owned(), |name| name.to_string_lossy().into_owned()),

@@ -199,3 +199,37 @@ async fn until_ready(plan: &Plan, process: &Process) -> Result<(), StackError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::stack::native::{Overrides, programs, redis};
+
+    #[tokio::test]
+    async fn a_port_taken_in_the_meantime_is_replaced_by_another() {
+        let place = tempfile::tempdir().unwrap();
+        let program = programs::find(&crate::settings::search_path(), programs::TYPICAL, &Overrides::default());
+        let program = program.unwrap().redis;
+        let ledger = Ledger::open(&place.path().join("state"), "ports").unwrap();
+        let thief = RefCell::new(None);
+        let events = Events::silent();
+        let start = |wanted| {
+            let held = vec![Held::hold("redis", wanted).unwrap()];
+            NativeService::start(&ledger, &events, Instant::now(), held, |ports| {
+                thief.borrow_mut().get_or_insert_with(|| TcpListener::bind(("127.0.0.1", ports[0])).unwrap());
+                redis::plan(&program, &place.path().join("redis"), &"password".into(), ports[0])
+            })
+        };
+        let (service, _) = start(None).await.unwrap();
+        service.end(false).await;
+
+        // One that the user asked for is not exchanged.
+        let port = Held::hold("redis", None).unwrap().release();
+        *thief.borrow_mut() = None;
+        let error = start(Some(port)).await.unwrap_err();
+        assert!(matches!(error, StackError::Died { .. }), "{error}");
+    }
+}
