@@ -162,3 +162,19 @@ fn missing_programs(missing: &[&Package]) -> String {
         list(|package| package.homebrew, " "),
     )
 }
+
+impl StackError {
+    /// Whether a person can mend it by changing a flag, a variable or a file; else the harness could not do its work.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSuchProgram { .. }
+                | Self::PortInUse { .. }
+                | Self::Directory { .. }
+                | Self::ProviderNotBuilt(_)
+                | Self::NoEndpoints
+                | Self::Ledger { .. }
+        )
+    }
+}
