@@ -53,6 +53,8 @@ pub struct RunOptions {
     pub waivers: Vec<Waived>,
     /// Where the worker keeps what the evidence rests on.
     pub keys: EvidenceKeys,
+    /// The endpoints to judge instead of the stack's own, with names that are prepared already.
+    pub endpoints: Option<Endpoints>,
 }
 
 type Cell = Arc<OnceCell<Result<Arc<Voyage>, String>>>;
@@ -78,8 +80,8 @@ pub async fn run(suites: &Suites, selection: &Selection, stack: &Stack, options:
     events.say(Event::Planned { cases: chosen.len() });
 
     let mut notes = Vec::new();
-    let mut endpoints = stack.endpoints().clone();
-    if stack.capabilities().has(Capability::Write) {
+    let mut endpoints = options.endpoints.as_ref().unwrap_or_else(|| stack.endpoints()).clone();
+    if options.endpoints.is_none() && stack.capabilities().has(Capability::Write) {
         endpoints.names = names_for(&options.run, "run");
         if let Err(error) = scenario::set_up(&endpoints, &options.shakedown).await {
             notes.push(format!("the names of this run could not be prepared: {error}"));
@@ -205,7 +207,7 @@ impl Shared<'_> {
         let voyage = cell.get_or_init(|| async {
             let scenario = self.suites.scenarios.get(name).ok_or_else(|| format!("there is no scenario `{name}`"))?;
             let ledger = self.stack.ledger().ok_or("the provider keeps no ledger, so no worker may be started")?;
-            let mut endpoints = self.stack.endpoints().clone();
+            let mut endpoints = self.endpoints.clone();
             endpoints.names = names_for(&self.options.run, name);
             let harness = Harness {
                 endpoints,

@@ -49,5 +49,5 @@ pub fn find_program(word: &str, cwd: &Path) -> Option<PathBuf> {
 
 /// Whether the harness owns `name`: a variable of the table, or the file form of one.
 fn is_ours(name: &str) -> bool {
-    name.starts_with("SHAKEDOWN_") // TODO merge: table entry
+    name.starts_with("SHAKEDOWN_") || super::table::entry(name.strip_suffix("_FILE").unwrap_or(name)).is_some()
 }

@@ -20,7 +20,7 @@ pub enum StackError {
     },
     /// A port that the user asked for is taken.
     #[error(
-        "cannot use port {port} on 127.0.0.1 for {service}: {source}; choose another, or leave it out to get a free one"
+        "cannot use port {port} on 127.0.0.1 for {service}: {cause}; choose another, or leave it out to get a free one"
     )]
     PortInUse {
         /// Whose port.
@@ -28,20 +28,28 @@ pub enum StackError {
         /// The port.
         port: u16,
         /// What the system said: in use, or not permitted.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The system has no port to give.
     #[error("cannot listen on 127.0.0.1: {0}")]
     NoPort(std::io::Error),
     /// The throwaway directory could not be made or written.
-    #[error("cannot {action} `{}`: {source}; choose a directory that is writable and has room with --data-dir", path.display())]
+    #[error("cannot {action} `{}`: {cause}; choose a directory that is writable and has room with --data-dir", path.display())]
     Directory {
         /// What was tried: `create`, `write`, …
         action: &'static str,
         /// Where.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
+    },
+    /// The user that Postgres runs as cannot get at the throwaway directory.
+    #[error("user {uid}, as which postgres runs, cannot reach `{}`: choose a directory that it may pass through with --data-dir", directory.display())]
+    OutOfReach {
+        /// The user.
+        uid: u32,
+        /// The directory.
+        directory: PathBuf,
     },
     /// Run as root, and no unprivileged user was found for Postgres.
     #[error(
@@ -49,12 +57,12 @@ pub enum StackError {
     )]
     NoUnprivilegedUser,
     /// A program could not be run at all.
-    #[error("cannot run `{}`: {source}", program.display())]
+    #[error("cannot run `{}`: {cause}", program.display())]
     Spawn {
         /// The program.
         program: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A service ended instead of becoming ready.
     #[error("{service} {how} before it was ready{hint}; its log ends with:\n{log}")]
@@ -117,12 +125,12 @@ pub enum StackError {
         reason: &'static str,
     },
     /// The clean-up ledger could not be kept; nothing is started without it.
-    #[error("cannot keep the clean-up ledger `{}`: {source}; nothing is started without it: make its directory writable or set XDG_STATE_HOME", path.display())]
+    #[error("cannot keep the clean-up ledger `{}`: {cause}; nothing is started without it: make its directory writable or set XDG_STATE_HOME", path.display())]
     Ledger {
         /// The ledger's file or directory.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Names of a case could not be removed from a service.
     #[error("{service}: cannot remove {what}: {reason}")]
@@ -161,4 +169,20 @@ fn missing_programs(missing: &[&Package]) -> String {
         list(|package| package.fedora, " "),
         list(|package| package.homebrew, " "),
     )
+}
+
+impl StackError {
+    /// Whether a person can mend it by changing a flag, a variable or a file; else the harness could not do its work.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSuchProgram { .. }
+                | Self::PortInUse { .. }
+                | Self::Directory { .. }
+                | Self::ProviderNotBuilt(_)
+                | Self::NoEndpoints
+                | Self::Ledger { .. }
+        )
+    }
 }

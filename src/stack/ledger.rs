@@ -104,8 +104,8 @@ impl Ledger {
     /// The directory or file cannot be made or written.
     pub fn open(state_dir: &Path, run: &str) -> Result<Self, StackError> {
         let directory = directory(state_dir);
-        let fail = |path: &Path, source| StackError::Ledger { path: path.to_owned(), source };
-        fs::create_dir_all(&directory).map_err(|source| fail(&directory, source))?;
+        let fail = |path: &Path, cause| StackError::Ledger { path: path.to_owned(), cause };
+        fs::create_dir_all(&directory).map_err(|cause| fail(&directory, cause))?;
         let (path, file) = (1_u32..)
             .find_map(|nth| {
                 let name = if nth == 1 { run.to_owned() } else { format!("{run}.{nth}") };
@@ -121,7 +121,7 @@ impl Ledger {
         let mark = format!("{run}-{}", random_word(12));
         let mut state = State { file, next: 1, live: BTreeMap::new() };
         let first = Line::Harness { run: run.to_owned(), mark: mark.clone(), process: ProcessId::own() };
-        state.write(&first).map_err(|source| fail(&path, source))?;
+        state.write(&first).map_err(|cause| fail(&path, cause))?;
         let inner = Arc::new(Inner { path, mark, state: Mutex::new(state) });
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|ledger| ledger.strong_count() > 0);
@@ -144,7 +144,7 @@ impl Ledger {
         let id = state.next;
         state
             .write(&Line::Made { id, resource: resource.clone() })
-            .map_err(|source| StackError::Ledger { path: self.0.path.clone(), source })?;
+            .map_err(|cause| StackError::Ledger { path: self.0.path.clone(), cause })?;
         state.next += 1;
         state.live.insert(id, resource);
         Ok(Entry(id))

@@ -1,7 +1,7 @@
 //! A supervised child: its own process group, its log in a file, its entry in the ledger.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -73,8 +73,14 @@ impl Process {
             .create(true)
             .mode(0o600)
             .open(&launch.log)
-            .map_err(|source| StackError::Directory { action: "write", path: launch.log.clone(), source })?;
-        let fail = |source| StackError::Spawn { program: launch.program.clone(), source };
+            .map_err(|cause| StackError::Directory { action: "write", path: launch.log.clone(), cause })?;
+        let fail = |cause: std::io::Error| match launch.account {
+            // The system does not say which of the two it refused; the program was found to be executable.
+            Some(Account { uid, .. }) if cause.kind() == ErrorKind::PermissionDenied => {
+                StackError::OutOfReach { uid, directory: launch.directory.clone() }
+            }
+            _ => StackError::Spawn { program: launch.program.clone(), cause },
+        };
         let mut command = Command::new(&launch.program);
         command
             .args(&launch.arguments)
@@ -94,9 +100,9 @@ impl Process {
         let intent = ledger.add(Resource::Launching { name: launch.name.clone() })?;
         let child = match spawn(command) {
             Ok(child) => child,
-            Err(source) => {
+            Err(cause) => {
                 ledger.gone(intent);
-                return Err(fail(source));
+                return Err(fail(cause));
             }
         };
         let pid = i32::try_from(child.id()).unwrap_or_default();
@@ -173,8 +179,8 @@ impl Process {
     /// Asks it to end with `signal`, and kills it when it has not ended after `patience`.
     pub async fn stop(self, signal: Signal, patience: Duration) {
         self.signal(signal);
-        // A paused process sees the signal only once it goes on.
-        self.signal(Signal::SIGCONT);
+        // A paused process sees the signal only once it goes on; so do the descendants it waits for.
+        self.signal_tree(Signal::SIGCONT);
         self.wait(patience).await;
         // Dropping kills what is left.
     }
@@ -202,7 +208,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         if std::mem::take(&mut self.polite) {
             self.signal(Signal::SIGQUIT);
-            self.signal(Signal::SIGCONT);
+            self.signal_tree(Signal::SIGCONT);
             let deadline = Instant::now() + Duration::from_secs(2);
             while self.exit_status().is_none() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(1));

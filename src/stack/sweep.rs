@@ -45,8 +45,9 @@ fn end_processes(resources: &[Resource], mark: &str) -> Vec<String> {
         .collect();
     for process in &polite {
         process.signal(Signal::SIGQUIT);
-        // A paused process sees the signal only once it goes on.
+        // A paused process sees the signal only once it goes on; so do the descendants it waits for.
         process.signal(Signal::SIGCONT);
+        process.descendants().iter().for_each(|process| process.signal(Signal::SIGCONT));
     }
     wait_until(|| polite.iter().all(|process| !process.is_alive()));
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,7 +27,6 @@ struct Place(TempDir);
 
 impl Place {
     fn new() -> Self {
-        use std::os::unix::fs::PermissionsExt;
         let place = tempfile::tempdir().unwrap();
         // Postgres' user must be able to pass through.
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -295,6 +295,16 @@ async fn what_prevents_a_stack_is_a_clear_error_and_nothing_is_left() {
 
     let error = place.refusal(|options| options.data_dir = Some(PathBuf::from("/proc/nowhere"))).await.to_string();
     assert!(error.contains("/proc/nowhere") && error.contains("--data-dir"), "{error}");
+
+    if nix::unistd::geteuid().is_root() {
+        // Postgres runs as another user, who is shut out here.
+        let private = place.0.path().join("private");
+        fs::create_dir(&private).unwrap();
+        fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+        let error = place.refusal(|options| options.data_dir = Some(private.clone())).await.to_string();
+        assert!(error.contains("cannot reach") && error.contains("private"), "{error}");
+        assert_eq!(fs::read_dir(&private).unwrap().count(), 0);
+    }
 
     let error = place.refusal(|options| options.state_dir = PathBuf::from("/proc/nowhere")).await.to_string();
     assert!(error.contains("clean-up ledger"), "{error}");

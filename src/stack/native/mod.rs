@@ -167,28 +167,28 @@ impl Addresses {
 /// Makes the directory in which everything lies; its name carries the run's id.
 fn throwaway(options: &StackOptions, account: Option<Account>, ledger: &Ledger) -> Result<PathBuf, StackError> {
     let parent = options.data_dir.clone().unwrap_or_else(std::env::temp_dir);
-    let fail = |path: &Path, source| StackError::Directory { action: "create", path: path.to_owned(), source };
-    fs::create_dir_all(&parent).map_err(|source| fail(&parent, source))?;
+    let fail = |path: &Path, cause| StackError::Directory { action: "create", path: path.to_owned(), cause };
+    fs::create_dir_all(&parent).map_err(|cause| fail(&parent, cause))?;
     // Every path below is given to programs that run elsewhere.
-    let parent = fs::canonicalize(&parent).map_err(|source| fail(&parent, source))?;
+    let parent = fs::canonicalize(&parent).map_err(|cause| fail(&parent, cause))?;
     let path = parent.join(format!("shakedown-{}-{}", options.run, random_word(6).to_lowercase()));
     let entry = ledger.add(Resource::Directory { path: path.clone(), keep: options.keep })?;
     // Postgres' user must be able to pass through; the directories inside are private.
     let mode = if account.is_some() { 0o711 } else { 0o700 };
-    if let Err(source) = fs::DirBuilder::new().mode(mode).create(&path) {
+    if let Err(cause) = fs::DirBuilder::new().mode(mode).create(&path) {
         ledger.gone(entry);
-        return Err(fail(&path, source));
+        return Err(fail(&path, cause));
     }
     // The umask may have taken bits away.
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(|source| fail(&path, source))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(|cause| fail(&path, cause))?;
     Ok(path)
 }
 
 /// Makes a directory that only its owner can look into; one that is there already is fine.
 fn private_directory(path: &Path, owner: Option<Account>) -> Result<(), StackError> {
-    let fail = |source| StackError::Directory { action: "create", path: path.to_owned(), source };
+    let fail = |cause| StackError::Directory { action: "create", path: path.to_owned(), cause };
     match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(source) if source.kind() != ErrorKind::AlreadyExists => return Err(fail(source)),
+        Err(cause) if cause.kind() != ErrorKind::AlreadyExists => return Err(fail(cause)),
         _ => {}
     }
     give(path, owner).map_err(fail)
@@ -201,7 +201,7 @@ fn write_private(path: &Path, text: &str, owner: Option<Account>) -> Result<(), 
         file.write_all(text.as_bytes())?;
         give(path, owner)
     };
-    write().map_err(|source| StackError::Directory { action: "write", path: path.to_owned(), source })
+    write().map_err(|cause| StackError::Directory { action: "write", path: path.to_owned(), cause })
 }
 
 fn give(path: &Path, owner: Option<Account>) -> std::io::Result<()> {

@@ -45,9 +45,9 @@ impl Held {
 
 /// Listens on the `wanted` port, or on a free one.
 pub(in crate::stack) fn listen(service: &'static str, wanted: Option<u16>) -> Result<TcpListener, StackError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, wanted.unwrap_or(0))).map_err(|source| match wanted {
-        Some(port) => StackError::PortInUse { service, port, source },
-        None => StackError::NoPort(source),
+    TcpListener::bind((Ipv4Addr::LOCALHOST, wanted.unwrap_or(0))).map_err(|cause| match wanted {
+        Some(port) => StackError::PortInUse { service, port, cause },
+        None => StackError::NoPort(cause),
     })
 }
 

@@ -1,0 +1,171 @@
+//! Judging one value by its entry, and showing it without its secret.
+
+use url::Url;
+
+use super::table::{Entry, Kind, Secrecy};
+
+/// What is shown instead of a secret.
+pub const MASK: &str = "****";
+
+/// What is wrong with `text` as a value of `entry`, and the remedy; `None` when it is fine.
+///
+/// The answer never repeats the value.
+pub(super) fn problem(entry: &Entry, text: &str) -> Option<(String, String)> {
+    let found = kind_problem(entry.kind, text).or_else(|| {
+        let blank = |c: char| c.is_whitespace() || c.is_control();
+        (entry.secrecy == Secrecy::Yes && text.contains(blank))
+            .then(|| "it contains a blank or a control character, which no key has".to_owned())
+    })?;
+    let remedy =
+        format!("{} must be: {}; for example {}={}", entry.name, entry.kind.describe(), entry.name, entry.example);
+    Some((found, remedy))
+}
+
+fn kind_problem(kind: Kind, text: &str) -> Option<String> {
+    match kind {
+        Kind::Url(schemes) => url_problem(schemes, text),
+        Kind::Integer { min, max } | Kind::Milliseconds { min, max } => match text.parse::<u64>() {
+            Ok(number) if number < min => Some(format!("it is below {min}")),
+            Ok(number) if number > max => Some(format!("it is above {max}")),
+            Ok(_) => None,
+            Err(_) => Some("it is not a whole number".to_owned()),
+        },
+        Kind::Text | Kind::Path => text.contains(['\n', '\0']).then(|| "it has more than one line".to_owned()),
+        Kind::Name { without } => {
+            if text.contains(char::is_whitespace) {
+                Some("it contains a blank".to_owned())
+            } else {
+                text.chars().find(|c| without.contains(*c)).map(|c| format!("it contains `{c}`"))
+            }
+        }
+        Kind::Table => {
+            let identifier = |part: &str| {
+                part.len() <= 63
+                    && part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                    && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            };
+            let fine = text.split_once('.').is_some_and(|(schema, table)| identifier(schema) && identifier(table));
+            (!fine).then(|| "it is not a schema and a table joined by a dot".to_owned())
+        }
+        Kind::Choice(words) => (!words.contains(&text)).then(|| {
+            let meant = super::table::similar(text, words.iter().map(|word| (*word).to_owned()));
+            meant.map_or_else(|| "it is none of the words allowed".to_owned(), |word| format!("did you mean `{word}`?"))
+        }),
+        Kind::Switch => switch(text).is_none().then(|| "it is neither on nor off".to_owned()),
+    }
+}
+
+fn url_problem(schemes: &[&str], text: &str) -> Option<String> {
+    match Url::parse(text) {
+        Err(error) => Some(format!("it is not a URL ({error})")),
+        Ok(url) if !schemes.contains(&url.scheme()) => {
+            Some(format!("its scheme is `{}`, which is not {}", url.scheme(), schemes.join(" or ")))
+        }
+        Ok(url) if url.host_str().is_none_or(str::is_empty) => Some("it has no host".to_owned()),
+        Ok(_) => None,
+    }
+}
+
+/// Reads a switch; `None` when it is neither on nor off.
+pub(super) fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Some(true),
+        "0" | "false" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// `text` as it may be shown: secrets and passwords in URLs are masked.
+#[must_use]
+pub fn shown(entry: &Entry, text: &str) -> String {
+    match (entry.secrecy, entry.kind) {
+        (Secrecy::Yes, _) => masked(text),
+        (Secrecy::Password, _) => masked_url(text).unwrap_or_else(|| MASK.to_owned()),
+        (Secrecy::No, Kind::Url(_)) => masked_url(text).unwrap_or_else(|| text.to_owned()),
+        (Secrecy::No, _) => text.to_owned(),
+    }
+}
+
+/// Whether a URL carries a password, in its authority or in its query.
+pub(super) fn carries_password(text: &str) -> bool {
+    // Text that is no URL may be a password pasted into the wrong field.
+    Url::parse(text)
+        .map_or(true, |url| url.password().is_some() || url.query_pairs().any(|(key, _)| is_secret_key(&key)))
+}
+
+/// The last four characters tell two long keys apart; of a short one they would give too much away.
+fn masked(secret: &str) -> String {
+    let count = secret.chars().count();
+    if count > 20 {
+        secret.chars().skip(count - 4).fold(MASK.to_owned(), |text, c| text + c.encode_utf8(&mut [0; 4]))
+    } else {
+        MASK.to_owned()
+    }
+}
+
+fn is_secret_key(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["pass", "secret", "token", "key"].iter().any(|word| key.contains(word)) && key != "sslkey"
+}
+
+fn masked_url(text: &str) -> Option<String> {
+    let mut url = Url::parse(text).ok()?;
+    if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
+        return None;
+    }
+    if url.query().is_some() {
+        let pairs: Vec<(String, String)> = url
+            .query_pairs()
+            .map(|(key, value)| {
+                let value = if is_secret_key(&key) { MASK.to_owned() } else { value.into_owned() };
+                (key.into_owned(), value)
+            })
+            .collect();
+        url.query_pairs_mut().clear().extend_pairs(pairs);
+    }
+    // The URL crate writes an empty path as `/`; the reader should see what was written.
+    let shown = url.to_string();
+    Some(if text.ends_with('/') { shown } else { shown.trim_end_matches('/').to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::settings::table::entry;
+
+    #[rstest]
+    #[case("REDIS_URL", "127.0.0.1:6379", "not a URL")]
+    #[case("REDIS_URL", "http://127.0.0.1", "scheme is `http`")]
+    #[case("DATABASE_URL", "mysql://u:p@h/d", "scheme is `mysql`")]
+    #[case("EMBEDDING_DIMENSIONS", "0", "below 1")]
+    #[case("EMBEDDING_DIMENSIONS", "1k", "not a whole number")]
+    #[case("QUEUE_NAME", "a:b", "contains `:`")]
+    #[case("DOCUMENTS_TABLE", "documents", "schema and a table")]
+    #[case("DOCUMENTS_TABLE", "public.documents; drop table x", "schema and a table")]
+    #[case("EMBED_ENCODING", "base46", "did you mean `base64`?")]
+    #[case("SHAKEDOWN_KEEP", "maybe", "neither on nor off")]
+    #[case("JINA_API_KEY", "jina_abc\n", "more than one line")]
+    #[case("JINA_API_KEY", "jina abc", "blank or a control")]
+    fn a_wrong_value_is_told_what_is_wrong(#[case] name: &str, #[case] text: &str, #[case] wanted: &str) {
+        let (problem, remedy) = problem(entry(name).unwrap(), text).unwrap();
+        assert!(problem.contains(wanted), "{problem}");
+        assert!(remedy.contains(name), "{remedy}");
+    }
+
+    #[rstest]
+    #[case("REDIS_URL", "redis://:hunter2@h:1/0", "redis://:****@h:1/0")]
+    #[case("REDIS_URL", "redis://h:1", "redis://h:1")]
+    #[case("REDIS_URL", "hunter2", "****")]
+    #[case("DATABASE_URL", "postgres://u:hunter2@h/d?sslmode=require", "postgres://u:****@h/d?sslmode=require")]
+    #[case("DATABASE_URL", "postgres://h/d?user=u&password=hunter2", "postgres://h/d?user=u&password=****")]
+    #[case("QDRANT_URL", "https://u:hunter2@h:6333", "https://u:****@h:6333")]
+    #[case("JINA_API_KEY", "hunter2", "****")]
+    #[case("JINA_API_KEY", "jina_0123456789abcdef0123", "****0123")]
+    fn secrets_are_masked(#[case] name: &str, #[case] text: &str, #[case] wanted: &str) {
+        let shown = shown(entry(name).unwrap(), text);
+        assert_eq!(shown, wanted);
+        assert!(!shown.contains("hunter2"));
+    }
+}
