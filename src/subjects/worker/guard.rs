@@ -70,9 +70,6 @@ impl<E: Classified> Guarded<E> {
 /// How often one call may be held back before the job gives way to others.
 const MOST_HELD_BACK: u32 = 600;
 
-/// The longest an open breaker stays open without a probe, as a multiple of [`Policy::open`].
-const MOST_OPEN: u32 = 8;
-
 /// The guard of one service, shared by all jobs.
 #[derive(Debug)]
 pub(super) struct Guard {
@@ -92,8 +89,6 @@ impl Guard {
             .closed_len(policy.window)
             .half_open_len(1)
             .open_wait(policy.open)
-            // Each probe that fails doubles the rest.
-            .open_wait_strategy(|failures: u32, wait: Duration| wait * 2_u32.saturating_pow(failures).min(MOST_OPEN))
             .build();
         Self { service, breaker: AsyncRecloser::from(breaker), policy, seen_open: AtomicBool::new(false) }
     }

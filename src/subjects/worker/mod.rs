@@ -239,10 +239,11 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
             let shared = Arc::clone(&jobs);
             async move {
                 let outcome = process(&shared, &job, &cancelled).await;
-                if !matches!(outcome, Err(bullmq::Error::Delayed)) {
-                    wait_for_redis(&job, lock, &cancelled).await;
+                if matches!(outcome, Err(bullmq::Error::Delayed)) || still_ours(&job, lock, &cancelled).await {
+                    return outcome;
                 }
-                outcome
+                tracing::warn!(job = job.id(), "the job's lock was lost: it will be done again");
+                Err(bullmq::Error::Delayed)
             }
         },
         options,
@@ -251,23 +252,25 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
     Ok(worker)
 }
 
-/// Waits until Redis answers, so that the outcome of a job can be told to it.
+/// Waits until Redis answers, so that the outcome of a job can be told to it; false if the lock is lost.
 ///
 /// The library tells it once: were the connection cut at that moment, the job would lie in `active` until its lock
 /// has run out, and be done, and paid for, a second time.
-async fn wait_for_redis(job: &Job, lock: Duration, cancelled: &CancellationToken) {
-    let Some(token) = job.token() else { return };
+async fn still_ours(job: &Job, lock: Duration, cancelled: &CancellationToken) -> bool {
+    let Some(token) = job.token() else { return true };
     loop {
         match job.extend_lock(token, millis(lock)).await {
+            Ok(()) => return true,
+            Err(bullmq::Error::JobLocked(_)) => return false,
             Err(bullmq::Error::Redis(error)) if is_passing(&error) => {
                 tracing::warn!(job = job.id(), %error, "redis does not answer; the outcome of the job is held");
             }
-            // The lock is ours, or it is lost; in either case Redis is there and will say so.
-            _ => return,
+            // Redis is there and refuses; it will refuse the outcome too, and the library reports that.
+            Err(_) => return true,
         }
         tokio::select! {
             () = tokio::time::sleep(FETCH_AGAIN) => {}
-            () = cancelled.cancelled() => return,
+            () = cancelled.cancelled() => return true,
         }
     }
 }
