@@ -4,15 +4,20 @@
 //!
 //! | room | what it does |
 //! |---|---|
-//! | [`cli`] | arguments, verbs, terminal progress; the only room that prints |
-//! | [`runner`], [`report`] | plan and run cases; render the report |
+//! | [`runner`] | plan and run cases: case × stack × worker → verdicts |
 //! | [`probe`], [`scenario`] | observe a service; drive a worker and judge what it left behind |
 //! | [`worker`] | start, signal and watch the process under test |
 //! | [`stack`] | native processes, the Jina mock, clean-up |
 //! | [`services`] | thin typed clients |
 //! | [`settings`] | the only reader of the environment and of `shakedown.toml` |
 //! | [`spec`], [`outcome`] | suites as typed cases; verdicts and evidence (leaves) |
-//! | [`subjects`] | what is judged, reached only as a process: the embedded Qdrant, the reference worker |
 
 pub mod outcome;
+pub mod probe;
+pub mod runner;
+pub mod scenario;
+pub mod services;
 pub mod settings;
+pub mod spec;
+pub mod stack;
+pub mod worker;

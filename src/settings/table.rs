@@ -178,6 +178,12 @@ impl Entry {
         self
     }
 
+    /// Whether a worker under test keeps the value of the shell that started the harness.
+    #[must_use]
+    pub fn passes_on(&self) -> bool {
+        self.group == REFERENCE || self.name == "NO_COLOR"
+    }
+
     /// Whether no part of the value, or only a part of it, may be shown.
     #[must_use]
     pub const fn is_secret(&self) -> bool {

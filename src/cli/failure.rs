@@ -1,0 +1,66 @@
+//! Errors as a person sees them, and the exit code that goes with each.
+
+use std::io::Write;
+
+use crate::outcome::Exit;
+use crate::runner::SelectionError;
+use crate::settings::SettingsError;
+use crate::spec::SpecError;
+use crate::stack::StackError;
+
+/// An error with its exit code.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The exit code.
+    pub(super) exit: Exit,
+    /// What is printed.
+    pub(super) report: miette::Report,
+}
+
+impl Failure {
+    /// Bad usage or configuration: exit code 2.
+    pub(super) fn usage(error: impl std::fmt::Display) -> Self {
+        Self { exit: Exit::Usage, report: miette::miette!("{error}") }
+    }
+
+    /// The harness could not do its work: exit code 3.
+    pub(super) fn harness(error: impl std::fmt::Display) -> Self {
+        Self { exit: Exit::Inconclusive, report: miette::miette!("{error}") }
+    }
+}
+
+impl From<miette::Report> for Failure {
+    fn from(report: miette::Report) -> Self {
+        Self { exit: Exit::Usage, report }
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<SpecError> for Failure {
+    fn from(error: SpecError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<SelectionError> for Failure {
+    fn from(error: SelectionError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<StackError> for Failure {
+    fn from(error: StackError) -> Self {
+        if error.is_configuration() { Self::usage(error) } else { Self::harness(error) }
+    }
+}
+
+/// Prints an error to standard error.
+pub(super) fn print(report: &miette::Report) {
+    // Nobody to tell is no reason to fail otherwise.
+    let _ = writeln!(std::io::stderr(), "{report:?}");
+}

@@ -1,0 +1,248 @@
+//! `shakedown run`: start the stack, run the cases, write the reports.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::failure::Failure;
+use super::{Common, progress};
+use crate::outcome::{Event, Events, Exit, FileNote, Level, Report};
+use crate::report::{self, Format, ReportTarget};
+use crate::runner::{self, RunOptions, Selection, Waived};
+use crate::scenario::EvidenceKeys;
+use crate::settings::Settings;
+use crate::spec::Suites;
+use crate::stack::{Overrides, ProviderKind, Stack, StackOptions, emergency, replay_on_panic};
+use crate::worker::WorkerCommand;
+
+/// Start a stack, run the cases against it and the worker, and report
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where the stack comes from: auto, native, containers or remote
+    #[arg(long, value_name = "PROVIDER")]
+    provider: Option<String>,
+    /// Directory of suites to run instead of the built-in ones
+    #[arg(long, value_name = "DIR")]
+    suites: Option<PathBuf>,
+    /// Suites to run; globs, and ! to leave out; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    suite: Vec<String>,
+    /// Cases to run; globs, and ! to leave out; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    case: Vec<String>,
+    /// Leave out cases that are less binding: must, should or may
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    level: Option<Level>,
+    /// Write a report: json, junit, markdown, terminal or short, then = and a path; may be given several times
+    #[arg(long, value_name = "FORMAT=PATH")]
+    report: Vec<ReportTarget>,
+    /// What to print at the end: terminal, short, json, junit or markdown
+    #[arg(long, value_name = "FORMAT", default_value = "terminal")]
+    format: Format,
+    /// Cases at once
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// List the cases and run none
+    #[arg(long)]
+    list: bool,
+    /// The seed of every random choice
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Leave the throwaway directory, with the workers' output, behind
+    #[arg(long)]
+    keep: bool,
+    /// No progress on standard error
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    match text {
+        "must" => Ok(Level::Must),
+        "should" => Ok(Level::Should),
+        "may" => Ok(Level::May),
+        other => Err(format!("`{other}` is no level; there are must, should and may")),
+    }
+}
+
+pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
+    let source = common
+        .source()
+        .flag("SHAKEDOWN_PROVIDER", args.provider.as_deref())
+        .flag("SHAKEDOWN_SUITES", args.suites.as_ref().map(|path| path.display().to_string()))
+        .flag("SHAKEDOWN_JOBS", args.jobs)
+        .flag("SHAKEDOWN_SEED", args.seed)
+        .flag("SHAKEDOWN_KEEP", args.keep.then_some("true"));
+    let settings = Settings::load(source)?;
+    let suites = match settings.path("SHAKEDOWN_SUITES") {
+        Some(directory) => Suites::from_directory(&directory)?,
+        None => Suites::builtin()?,
+    };
+    let selection = Selection::new(&args.suite, &args.case, args.level)?;
+    selection.check(&suites)?;
+    if args.list {
+        return list(&suites, &selection);
+    }
+    if !suites.cases.iter().any(|case| selection.chooses(case)) {
+        return Err(Failure::usage("the filters leave no case to run; `shakedown run --list` shows them all"));
+    }
+    replay_on_panic();
+    judge(&args, &settings, &suites, &selection).await
+}
+
+async fn judge(args: &Args, settings: &Settings, suites: &Suites, selection: &Selection) -> Result<Exit, Failure> {
+    let (events, heard) = Events::channel();
+    let style = progress::Style::for_stderr(args.quiet);
+    let listener = tokio::spawn(progress::follow(heard, style));
+    let seed = match settings.number("SHAKEDOWN_SEED")? {
+        Some(seed) => seed,
+        None => rand::random::<u32>().into(),
+    };
+    let outcome = tokio::select! {
+        outcome = voyage(args, settings, suites, selection, seed, &events) => Some(outcome),
+        () = asked_to_end()? => None,
+    };
+    let Some(outcome) = outcome else {
+        // The future that was running dropped what it had made; the ledger knows of the rest.
+        let left = emergency();
+        events.say(Event::TornDown { left });
+        drop(events);
+        let _ = listener.await;
+        return Ok(Exit::Interrupted);
+    };
+    drop(events);
+    // Progress is told before the report, or not at all.
+    let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
+    let mut report = outcome?;
+    for target in &args.report {
+        report.files.push(FileNote {
+            path: target.path.display().to_string(),
+            action: "created".to_owned(),
+            purpose: format!("this report as {}", target.format),
+        });
+    }
+    for target in &args.report {
+        report::write_to_path(&report, target).map_err(Failure::usage)?;
+    }
+    let stdout = std::io::stdout();
+    let colours = stdout.is_terminal() && settings.get("NO_COLOR").is_none();
+    let width = console::Term::stdout().size_checked().map_or(110, |(_, columns)| usize::from(columns));
+    // A reader that closed the pipe has seen what it wanted; the verdict stands all the same.
+    let mut stdout = stdout.lock();
+    let _ = report::write(&report, args.format, colours, width, &mut stdout).and_then(|()| stdout.flush());
+    Ok(Exit::of(&report))
+}
+
+/// Starts the stack, runs the cases, stops the stack.
+async fn voyage(
+    args: &Args,
+    settings: &Settings,
+    suites: &Suites,
+    selection: &Selection,
+    seed: u64,
+    events: &Events,
+) -> Result<Report, Failure> {
+    let kind = match settings.get("SHAKEDOWN_PROVIDER").unwrap_or("auto") {
+        "native" => ProviderKind::Native,
+        "containers" => ProviderKind::Containers,
+        "remote" => ProviderKind::Remote,
+        _ => ProviderKind::Auto,
+    };
+    let shakedown = std::env::current_exe()
+        .map_err(|error| Failure::harness(format!("this program's own file cannot be found: {error}")))?;
+    let run = format!("{:08x}", rand::random::<u32>());
+    let keep = settings.switch("SHAKEDOWN_KEEP")? || args.keep;
+    let mut options = StackOptions::new(run.clone(), shakedown.clone());
+    options.keep = keep;
+    options.data_dir = settings.path("SHAKEDOWN_DATA_DIR");
+    options.state_dir = settings.state_dir();
+    options.programs = Overrides {
+        redis: settings.path("SHAKEDOWN_REDIS_SERVER"),
+        postgres: settings.path("SHAKEDOWN_POSTGRES"),
+        qdrant: settings.path("SHAKEDOWN_QDRANT"),
+    };
+    options.jina.seed = seed;
+    if kind == ProviderKind::Remote {
+        options.endpoints = Some(settings.endpoints()?);
+    }
+    let stack = Stack::start(kind, options, events).await?;
+    let directory = stack.directory().map_or_else(std::env::temp_dir, std::path::Path::to_owned);
+    let options = RunOptions {
+        run,
+        jobs: settings.number("SHAKEDOWN_JOBS")?.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(8),
+        seed,
+        profile: settings.profile().to_owned(),
+        shakedown: shakedown.clone(),
+        worker: WorkerCommand {
+            command: vec![shakedown.display().to_string(), "worker".to_owned()],
+            cwd: directory.clone(),
+            env: Vec::new(),
+            grace: Duration::from_secs(10),
+        },
+        directory: directory.clone(),
+        waivers: waivers(settings),
+        keys: EvidenceKeys::default(),
+        endpoints: None,
+    };
+    let mut report = runner::run(suites, selection, &stack, &options, events).await;
+    events.say(Event::TearingDown);
+    let left = stack.stop().await;
+    report.notes.extend(left.iter().map(|left| format!("could not be removed: {left}")));
+    events.say(Event::TornDown { left });
+    if keep {
+        report.files.push(FileNote {
+            path: directory.display().to_string(),
+            action: "created".to_owned(),
+            purpose: "the throwaway directory, kept as asked".to_owned(),
+        });
+    }
+    Ok(report)
+}
+
+fn waivers(settings: &Settings) -> Vec<Waived> {
+    let today = jiff::Zoned::now().date();
+    let waive = |waiver: &crate::settings::Waiver| Waived {
+        case: waiver.case.clone(),
+        reason: waiver.reason.clone(),
+        expires: waiver.expires.to_string(),
+        expired: !waiver.counts_on(today),
+    };
+    settings.config().waivers.iter().map(waive).collect()
+}
+
+/// Resolves at the first SIGINT, SIGTERM or SIGHUP.
+fn asked_to_end() -> Result<impl Future<Output = ()>, Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::harness(format!("signals cannot be received: {error}")));
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    })
+}
+
+fn list(suites: &Suites, selection: &Selection) -> Result<Exit, Failure> {
+    let mut out = std::io::stdout().lock();
+    for suite in &suites.suites {
+        let chosen: Vec<_> =
+            suites.cases.iter().filter(|case| case.suite == suite.name && selection.chooses(case)).collect();
+        if chosen.is_empty() {
+            continue;
+        }
+        let mut text = format!("{} ({})\n", suite.title, suite.name);
+        for case in chosen {
+            text.push_str(&format!("  {:<6} {:<34} {}\n", case.level, case.id, case.title));
+        }
+        // A reader that closed the pipe has seen enough.
+        if out.write_all(text.as_bytes()).is_err() {
+            break;
+        }
+    }
+    Ok(Exit::Ok)
+}

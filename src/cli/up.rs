@@ -1,0 +1,155 @@
+//! `shakedown up`: a stack to develop against, until Ctrl-C.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use miette::{IntoDiagnostic, WrapErr};
+use secrecy::ExposeSecret;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::outcome::{Event, Events, Exit};
+use crate::settings::Variable;
+use crate::stack::{Overrides, Ports, ProviderKind, Stack, StackOptions, replay_on_panic};
+
+/// Start a throwaway stack, print how to reach it, and stay until Ctrl-C.
+///
+/// Standard output carries nothing but `export NAME=value` lines; everything else goes to standard error.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Leave the data directory behind, and say where it is
+    #[arg(long)]
+    keep: bool,
+    /// Directory in which the throwaway directory is made
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Port for Redis instead of a free one
+    #[arg(long, value_name = "PORT")]
+    redis_port: Option<u16>,
+    /// Port for Postgres instead of a free one
+    #[arg(long, value_name = "PORT")]
+    postgres_port: Option<u16>,
+    /// Port for Qdrant's REST API instead of a free one
+    #[arg(long, value_name = "PORT")]
+    qdrant_http_port: Option<u16>,
+    /// Port for Qdrant's gRPC API instead of a free one
+    #[arg(long, value_name = "PORT")]
+    qdrant_grpc_port: Option<u16>,
+    /// Port for the Jina mock instead of a free one
+    #[arg(long, value_name = "PORT")]
+    jina_port: Option<u16>,
+    /// The redis-server or valkey-server to run
+    #[arg(long, value_name = "FILE")]
+    redis_server: Option<PathBuf>,
+    /// The postgres to run; initdb must lie beside it
+    #[arg(long, value_name = "FILE")]
+    postgres: Option<PathBuf>,
+    /// The qdrant to run instead of the embedded one
+    #[arg(long, value_name = "FILE")]
+    qdrant: Option<PathBuf>,
+}
+
+/// Starts the stack, prints its environment, waits for SIGINT, SIGTERM or SIGHUP, removes everything.
+///
+/// # Errors
+/// The stack cannot be started.
+pub async fn run(args: Args) -> miette::Result<Exit> {
+    replay_on_panic();
+    let mut interrupt = signal(SignalKind::interrupt()).into_diagnostic()?;
+    let mut terminate = signal(SignalKind::terminate()).into_diagnostic()?;
+    let mut hang_up = signal(SignalKind::hangup()).into_diagnostic()?;
+    let mut asked_to_end = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    };
+
+    let (events, mut heard) = Events::channel();
+    let listener = tokio::spawn(async move {
+        while let Some(event) = heard.recv().await {
+            tell(&event);
+        }
+    });
+    let options = options(args)?;
+    let keep = options.keep;
+    let stack = tokio::select! {
+        started = Stack::start(ProviderKind::Native, options, &events) => started.into_diagnostic()?,
+        // What was started by now goes with the future that was starting it.
+        () = asked_to_end() => return Ok(Exit::Interrupted),
+    };
+
+    let mut variables = stack.endpoints().environment();
+    variables.sort_by_key(|variable| variable.name);
+    let lines: String = variables.iter().map(export).collect();
+    let mut stdout = std::io::stdout().lock();
+    // A reader that closed the pipe has what it wanted; the stack stays up all the same.
+    let _ = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
+    drop(stdout);
+    say("ready; Ctrl-C removes everything");
+
+    asked_to_end().await;
+    events.say(Event::TearingDown);
+    let directory = stack.directory().map(std::path::Path::to_owned);
+    let left = stack.stop().await;
+    events.say(Event::TornDown { left });
+    drop(events);
+    listener.await.into_diagnostic().wrap_err("listening to events")?;
+    if let Some(directory) = directory.filter(|_| keep) {
+        say(&format!("kept {}", directory.display()));
+    }
+    Ok(Exit::Ok)
+}
+
+fn options(args: Args) -> miette::Result<StackOptions> {
+    let shakedown = std::env::current_exe().into_diagnostic().wrap_err("cannot find this program's own file")?;
+    let run = uuid::Uuid::new_v4().simple().to_string();
+    let mut options = StackOptions::new(format!("up-{}", &run[..8]), shakedown);
+    options.keep = args.keep;
+    options.data_dir = args.data_dir;
+    options.ports = Ports {
+        redis: args.redis_port,
+        postgres: args.postgres_port,
+        qdrant_http: args.qdrant_http_port,
+        qdrant_grpc: args.qdrant_grpc_port,
+        jina: args.jina_port,
+    };
+    options.programs = Overrides { redis: args.redis_server, postgres: args.postgres, qdrant: args.qdrant };
+    Ok(options)
+}
+
+/// A line that any POSIX shell reads, whatever the value holds.
+fn export(variable: &Variable) -> String {
+    format!("export {}='{}'\n", variable.name, variable.value.expose_secret().replace('\'', r"'\''"))
+}
+
+fn tell(event: &Event) {
+    match event {
+        Event::ServiceReady { service, version, after } => {
+            say(&format!("{service} {version} ready after {:.2} s", after.as_secs_f64()));
+        }
+        Event::StackReady { after } => say(&format!("stack ready after {:.2} s", after.as_secs_f64())),
+        Event::Note { text } => say(text),
+        Event::TearingDown => say("removing everything"),
+        Event::TornDown { left } => left.iter().for_each(|left| say(&format!("could not remove {left}"))),
+        Event::Provider { .. } | Event::Planned { .. } | Event::CaseStarted { .. } | Event::CaseFinished { .. } => {}
+    }
+}
+
+fn say(text: &str) {
+    // Nobody to tell is no reason to stop.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_line_survives_quotes_in_the_value() {
+        let variable = Variable { name: "NAME", value: "it's $HOME".into(), secret: false };
+        let script = format!("{}printf %s \"$NAME\"", export(&variable));
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "it's $HOME");
+    }
+}

@@ -1,0 +1,83 @@
+//! `shakedown worker`: the reference worker, as a process like any other.
+
+use std::path::PathBuf;
+
+use super::Common;
+use super::failure::Failure;
+use crate::outcome::Exit;
+use crate::services::jina::Encoding;
+use crate::settings::{Need, Settings};
+use crate::subjects::worker::chunk::ChunkOptions;
+use crate::subjects::worker::{Policy, WorkerConfig, WorkerError};
+
+/// Run the reference worker on the stack that the environment names, until SIGTERM
+///
+/// Every setting is a variable: see `shakedown env`. The log goes to standard error, one JSON object a line.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+/// Runs the worker; exit code 0 after SIGTERM or SIGINT.
+pub(super) async fn run(_args: Args, common: &Common) -> Result<Exit, Failure> {
+    let settings = Settings::load(common.source())?;
+    settings.validate(Need::Worker)?;
+    let config = config(&settings)?;
+    let filter = settings.get("RUST_LOG").unwrap_or("info");
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|error| Failure::usage(format!("RUST_LOG is `{filter}`: {error}; write for instance info or shakedown=debug")))?;
+    let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr);
+    #[cfg(feature = "defects")]
+    if config.defect == Some(crate::subjects::worker::Defect::LogsPlainText) {
+        tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    }
+    // A second subscriber is refused; the first stays.
+    let _ = tracing::subscriber::set_global_default(log.finish());
+    crate::subjects::worker::run(config).await.map_err(|error| match error {
+        WorkerError::Chunk(_) | WorkerError::Jina(_) => Failure::usage(error),
+        WorkerError::Store(_) | WorkerError::Queue(_) | WorkerError::Signals(_) => Failure::harness(error),
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn config(settings: &Settings) -> Result<WorkerConfig, Failure> {
+    let encoding = match settings.get("EMBED_ENCODING") {
+        Some("float") => Encoding::Float,
+        _ => Encoding::Base64,
+    };
+    Ok(WorkerConfig {
+        endpoints: settings.endpoints()?,
+        concurrency: settings.usize("WORKER_CONCURRENCY")?,
+        lock: settings.duration("WORKER_LOCK_MS")?,
+        stalled: settings.duration("WORKER_STALLED_MS")?,
+        max_stalled: settings.u32("WORKER_MAX_STALLED")?,
+        grace: settings.duration("WORKER_SHUTDOWN_GRACE_MS")?,
+        startup: settings.duration("STARTUP_TIMEOUT_MS")?,
+        embed_batch: settings.usize("EMBED_BATCH")?,
+        embed_concurrency: settings.usize("EMBED_CONCURRENCY")?,
+        encoding,
+        policy: Policy {
+            base: settings.duration("RETRY_BASE_MS")?,
+            longest: settings.duration("RETRY_MAX_MS")?,
+            attempts: settings.usize("RETRY_ATTEMPTS")?,
+            window: settings.usize("BREAKER_WINDOW")?,
+            open: settings.duration("BREAKER_OPEN_MS")?,
+        },
+        upsert_batch: settings.usize("UPSERT_BATCH")?,
+        chunks: ChunkOptions { size: settings.usize("CHUNK_TOKENS")?, overlap: settings.usize("CHUNK_OVERLAP")? },
+        tokenizer: settings.path("CHUNK_TOKENIZER").map(PathBuf::from),
+        defect: defect(settings)?,
+    })
+}
+
+#[cfg(feature = "defects")]
+fn defect(settings: &Settings) -> Result<Option<crate::subjects::worker::Defect>, Failure> {
+    settings.get("SHAKEDOWN_DEFECT").map_or(Ok(None), |name| {
+        let defect = crate::subjects::worker::Defect::named(name);
+        defect.map(Some).ok_or_else(|| Failure::usage(format!("SHAKEDOWN_DEFECT is `{name}`, and there is no such defect")))
+    })
+}
+
+#[cfg(not(feature = "defects"))]
+#[expect(clippy::unnecessary_wraps, reason = "the other form of this function can fail")]
+const fn defect(_settings: &Settings) -> Result<Option<crate::subjects::worker::Defect>, Failure> {
+    Ok(None)
+}

@@ -1,0 +1,102 @@
+//! HTTP requests to Qdrant or the embeddings API.
+
+use serde_json::Value;
+
+use super::{Context, Observation, ProbeError};
+use crate::outcome::Evidence;
+use crate::services::ServiceError;
+use crate::services::http::{Http, Key};
+use crate::spec::{Auth, HttpProbe, HttpStep, HttpYield, Template};
+
+/// The key that [`Auth`] stands for.
+pub(super) fn key(auth: Auth) -> Key {
+    match auth {
+        Auth::Key => Key::Own,
+        Auth::None => Key::None,
+        Auth::Wrong => Key::Other("jina_thisKeyWasMadeUpByShakedownToSeeThatItIsRefused0000000000000".to_owned()),
+    }
+}
+
+pub(super) async fn observe(probe: &HttpProbe, context: &Context) -> Result<Observation, ProbeError> {
+    let template = context.template();
+    let http = match probe.service.as_str() {
+        "qdrant" => Http::qdrant(&context.endpoints.qdrant)?,
+        "jina" => Http::jina(&context.endpoints.jina)?,
+        other => {
+            return Err(ProbeError::Undecided(format!("there is no service `{other}` with HTTP; there are qdrant and jina")));
+        }
+    };
+    let mut outcome = steps(&http, &template, &probe.before).await;
+    if outcome.is_ok() {
+        outcome = counted(&http, &template, probe).await.map(Some);
+    }
+    // What was made is taken away whatever happened; that this fails too is told beside the result.
+    let cleanup = steps(&http, &template, &probe.after).await;
+    let mut observation = outcome?.ok_or_else(|| ProbeError::Undecided("no request was sent".to_owned()))?;
+    if let Err(error) = cleanup {
+        observation.also.push(Evidence::seen("clean-up", error.to_string()));
+    }
+    Ok(observation)
+}
+
+async fn steps(http: &Http, template: &Template, steps: &[HttpStep]) -> Result<Option<Observation>, ProbeError> {
+    for step in steps {
+        let path = template.fill(&step.path)?;
+        let body = step.body.as_ref().map(|body| template.fill_json(body)).transpose()?.map(numbers);
+        http.call(&step.method, &path, body.as_ref()).await?;
+    }
+    Ok(None)
+}
+
+async fn counted(http: &Http, template: &Template, probe: &HttpProbe) -> Result<Observation, ProbeError> {
+    let path = template.fill(&probe.path)?;
+    let method = probe.method.as_deref().unwrap_or("GET");
+    let body = probe.body.as_ref().map(|body| template.fill_json(body)).transpose()?.map(numbers);
+    let answer = http.send(method, &path, &key(probe.auth), body.as_ref()).await?;
+    let status = answer.status.as_u16();
+    let mut what = format!("{method} {path}");
+    match probe.auth {
+        Auth::Key => {}
+        Auth::None => what.push_str(" without a key"),
+        Auth::Wrong => what.push_str(" with a wrong key"),
+    }
+    let value = match probe.yields.as_ref().unwrap_or(&HttpYield::Status) {
+        HttpYield::Status => Value::from(status),
+        HttpYield::Text => Value::from(answer.text.clone()),
+        HttpYield::Pointer(pointer) => {
+            if !answer.status.is_success() {
+                let detail = format!("{what}: {status} {}", answer.text.chars().take(300).collect::<String>());
+                return Err(ServiceError::Refused { service: "http", detail }.into());
+            }
+            what.push_str(&format!(" → {pointer}"));
+            answer.json().pointer(pointer).cloned().unwrap_or(Value::Null)
+        }
+    };
+    let mut observation = Observation::new(what, value);
+    if !answer.status.is_success() {
+        let body = answer.text.chars().take(300).collect::<String>();
+        observation.also.push(Evidence::seen("body", format!("{status} {body}")));
+    }
+    Ok(observation)
+}
+
+/// Two notations for what a suite cannot write in TOML: `{"fill": 0.1, "size": "1024"}` stands for a vector,
+/// and a text such as `#1024` for a number, because placeholders fill texts only.
+fn numbers(value: Value) -> Value {
+    match value {
+        Value::Object(table) => {
+            let fill = table.get("fill").and_then(Value::as_f64);
+            let size = table.get("size").and_then(Value::as_str).and_then(|size| size.parse::<usize>().ok());
+            match (fill, size, table.len()) {
+                (Some(fill), Some(size), 2) => Value::Array(vec![Value::from(fill); size]),
+                _ => Value::Object(table.into_iter().map(|(key, value)| (key, numbers(value))).collect()),
+            }
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(numbers).collect()),
+        Value::String(text) => match text.strip_prefix('#').and_then(|digits| digits.parse::<u64>().ok()) {
+            Some(number) => Value::from(number),
+            None => Value::String(text),
+        },
+        other => other,
+    }
+}

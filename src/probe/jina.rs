@@ -1,0 +1,177 @@
+//! One call of the embeddings API, read without the worker's own client: one bug must not acquit both.
+
+use base64::Engine;
+use serde_json::{Value, json};
+
+use super::{Context, Observation, ProbeError};
+use crate::outcome::Evidence;
+use crate::services::ServiceError;
+use crate::services::http::Http;
+use crate::spec::{JinaProbe, JinaYield};
+
+const TEXTS: [&str; 3] =
+    ["The anchor holds in sand.", "Eight bells end the watch.", "A lighthouse is read by its rhythm, not by its light."];
+
+pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Observation, ProbeError> {
+    let http = Http::jina(&context.endpoints.jina)?;
+    let texts = match (&probe.texts, probe.words) {
+        (Some(texts), None) => texts.clone(),
+        (None, Some(words)) => vec!["sail ".repeat(words)],
+        (None, None) => TEXTS.map(ToOwned::to_owned).to_vec(),
+        (Some(_), Some(_)) => return Err(ProbeError::Undecided("`texts` and `words` exclude each other".to_owned())),
+    };
+    let mut request = json!({
+        "model": context.endpoints.jina.model,
+        "task": "retrieval.passage",
+        "dimensions": context.endpoints.jina.dimensions,
+        "normalized": true,
+        "embedding_type": "float",
+        "truncate": false,
+        "input": texts,
+    });
+    for (name, value) in &probe.with {
+        request[name] = value.clone();
+    }
+    let what = format!("POST /embeddings with {} text(s)", texts.len());
+    let answer = http.send("POST", "/embeddings", &super::http::key(probe.auth), Some(&request)).await?;
+    let body = answer.json();
+    let status = answer.status.as_u16();
+    match probe.yields {
+        JinaYield::Status => {
+            let mut observation = Observation::new(format!("status of {what}"), status);
+            if !answer.status.is_success() {
+                observation.also.push(Evidence::seen("body", answer.text.chars().take(300).collect::<String>()));
+            }
+            return Ok(observation);
+        }
+        JinaYield::ErrorCode => {
+            // `detail` is a text or a table; the code stands beside the one and inside the other.
+            let code = body.pointer("/code").or_else(|| body.pointer("/detail/code")).cloned();
+            return Ok(Observation::new(format!("error code of {what}"), code.unwrap_or(Value::Null)));
+        }
+        _ => {}
+    }
+    if !answer.status.is_success() {
+        let detail = format!("{what}: {status} {}", answer.text.chars().take(300).collect::<String>());
+        return Err(ServiceError::Refused { service: "jina", detail }.into());
+    }
+    let items = body.pointer("/data").and_then(Value::as_array).cloned().unwrap_or_default();
+    Ok(match probe.yields {
+        JinaYield::Status | JinaYield::ErrorCode => unreachable_yield(),
+        JinaYield::Count => Observation::new(format!("vectors for {what}"), items.len()),
+        JinaYield::Model => Observation::new(format!("model named by {what}"), body["model"].clone()),
+        JinaYield::Tokens => Observation::new(format!("usage.total_tokens of {what}"), body["usage"]["total_tokens"].clone()),
+        JinaYield::Permutation => {
+            let mut indices: Vec<u64> = items.iter().filter_map(|item| item["index"].as_u64()).collect();
+            let seen = format!("{indices:?}");
+            indices.sort_unstable();
+            let whole = indices.iter().copied().eq(0..texts.len() as u64);
+            let mut observation = Observation::new(format!("whether the indices of {what} are a permutation"), whole);
+            observation.also.push(Evidence::seen("indices as they came", seen));
+            observation
+        }
+        JinaYield::Dimensions => {
+            let mut sizes: Vec<usize> = vectors(&items)?.iter().map(|(_, vector)| vector.len()).collect();
+            sizes.sort_unstable();
+            sizes.dedup();
+            let value = if let [size] = sizes.as_slice() { json!(size) } else { json!("mixed") };
+            Observation::new(format!("size of the vectors of {what}"), value)
+        }
+        JinaYield::Finite => {
+            let finite = vectors(&items)?.iter().all(|(_, vector)| vector.iter().all(|number| number.is_finite()));
+            Observation::new(format!("whether all numbers of {what} are finite"), finite)
+        }
+        JinaYield::NormError => {
+            let vectors = vectors(&items)?;
+            if vectors.is_empty() {
+                return Err(ServiceError::Refused { service: "jina", detail: format!("{what}: no vectors") }.into());
+            }
+            let off = vectors.iter().map(|(_, vector)| (dot(vector, vector).sqrt() - 1.0).abs()).fold(0.0, f64::max);
+            Observation::new(format!("largest |norm − 1| of {what}"), rounded(off))
+        }
+        JinaYield::Similarity => {
+            let vectors = vectors(&items)?;
+            if vectors.len() < 2 {
+                return Err(ServiceError::Refused { service: "jina", detail: format!("{what}: fewer than two vectors") }.into());
+            }
+            let mut nearest = f64::NEG_INFINITY;
+            for (at, (_, left)) in vectors.iter().enumerate() {
+                for (_, right) in &vectors[at + 1..] {
+                    nearest = nearest.max(cosine(left, right));
+                }
+            }
+            Observation::new("largest cosine between vectors of different texts", rounded(nearest))
+        }
+        JinaYield::Repeatable | JinaYield::Encodings => {
+            if probe.yields == JinaYield::Encodings {
+                request["embedding_type"] = json!("base64");
+            }
+            let second = http.call("POST", "/embeddings", Some(&request)).await?;
+            let second = vectors(second.pointer("/data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice))?;
+            let first = vectors(&items)?;
+            let label = if probe.yields == JinaYield::Encodings { "as float and as base64" } else { "of two equal calls" };
+            if first.is_empty() || first.len() != second.len() {
+                let detail = format!("{what}: {} and {} vectors {label}", first.len(), second.len());
+                return Err(ServiceError::Refused { service: "jina", detail }.into());
+            }
+            Observation::new(format!("largest difference between vectors {label}"), rounded(difference(&first, &second)))
+        }
+    })
+}
+
+/// Status and error code return before the vectors are read.
+fn unreachable_yield() -> Observation {
+    Observation::new("nothing", Value::Null)
+}
+
+/// Index and numbers of each item, in the order of their indices; a text is base64 of little-endian f32.
+fn vectors(items: &[Value]) -> Result<Vec<(u64, Vec<f64>)>, ProbeError> {
+    let broken = |detail: &str| {
+        ProbeError::from(ServiceError::Refused { service: "jina", detail: format!("unreadable vector: {detail}") })
+    };
+    let mut vectors = Vec::with_capacity(items.len());
+    for item in items {
+        let index = item["index"].as_u64().ok_or_else(|| broken("an item has no index"))?;
+        let vector = match &item["embedding"] {
+            Value::Array(numbers) => numbers.iter().map(|number| number.as_f64().unwrap_or(f64::NAN)).collect(),
+            Value::String(text) => {
+                let bytes = base64::engine::general_purpose::STANDARD
+                    .decode(text)
+                    .map_err(|error| broken(&format!("base64: {error}")))?;
+                bytes
+                    .chunks_exact(4)
+                    .map(|chunk| f64::from(f32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]])))
+                    .collect()
+            }
+            _ => return Err(broken("neither a list nor a text")),
+        };
+        vectors.push((index, vector));
+    }
+    vectors.sort_by_key(|(index, _)| *index);
+    Ok(vectors)
+}
+
+fn dot(left: &[f64], right: &[f64]) -> f64 {
+    left.iter().zip(right).map(|(left, right)| left * right).sum()
+}
+
+fn cosine(left: &[f64], right: &[f64]) -> f64 {
+    dot(left, right) / (dot(left, left).sqrt() * dot(right, right).sqrt())
+}
+
+fn difference(left: &[(u64, Vec<f64>)], right: &[(u64, Vec<f64>)]) -> f64 {
+    left.iter()
+        .zip(right)
+        .map(|((left_at, left), (right_at, right))| {
+            if left_at != right_at || left.len() != right.len() {
+                return f64::INFINITY;
+            }
+            left.iter().zip(right).map(|(left, right)| (left - right).abs()).fold(0.0, f64::max)
+        })
+        .fold(0.0, f64::max)
+}
+
+/// Six decimals: more would only differ from machine to machine. JSON has no infinity; a text stands for it.
+fn rounded(number: f64) -> Value {
+    if number.is_finite() { json!((number * 1e6).round() / 1e6) } else { Value::from(number.to_string()) }
+}

@@ -1,0 +1,173 @@
+//! Probes: one observation each, one file per kind. A probe reads, unless its case says `writes`.
+//!
+//! A probe takes endpoints and gives evidence; it shares nothing with other probes, and what must
+//! have held before is declared in the suite, not in the order of calls.
+
+mod env;
+mod http;
+mod jina;
+mod queue;
+mod redis;
+mod setup;
+mod sql;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::outcome::{Evidence, Level, Verdict};
+use crate::services::ServiceError;
+use crate::settings::{Endpoints, public_url};
+use crate::spec::{Matcher, Probe, Template, TemplateError};
+
+/// What a probe may use.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The stack, under the names that `shakedown setup` has prepared for the run.
+    pub endpoints: Endpoints,
+    /// The same stack under names of this case alone; whoever runs the case removes them.
+    pub own: Endpoints,
+    /// The shakedown binary, for probes that run a verb of it.
+    pub shakedown: PathBuf,
+}
+
+impl Context {
+    /// The placeholders that suites may use.
+    #[must_use]
+    pub fn template(&self) -> Template {
+        let names = &self.endpoints.names;
+        let own = &self.own.names;
+        let schema = |table: &str| table.split_once('.').map_or("public", |(schema, _)| schema).to_owned();
+        let table = |table: &str| table.split_once('.').map_or(table, |(_, table)| table).to_owned();
+        Template::new([
+            ("queue.name", names.queue.clone()),
+            ("queue.prefix", names.prefix.clone()),
+            ("queue.keys", format!("{}:{}:", names.prefix, names.queue)),
+            ("collection", names.collection.clone()),
+            ("table", names.table.clone()),
+            ("table.schema", schema(&names.table)),
+            ("table.name", table(&names.table)),
+            ("own.queue.name", own.queue.clone()),
+            ("own.queue.prefix", own.prefix.clone()),
+            ("own.collection", own.collection.clone()),
+            ("own.table", own.table.clone()),
+            ("own.schema", schema(&own.table)),
+            ("model", self.endpoints.jina.model.clone()),
+            ("dimensions", self.endpoints.jina.dimensions.to_string()),
+            ("redis", public_url(&self.endpoints.redis.url)),
+            ("qdrant", self.endpoints.qdrant.url.clone()),
+        ])
+    }
+}
+
+/// What was observed.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// The value that the matchers judge.
+    pub value: Value,
+    /// What was looked at, in words a person can repeat.
+    pub what: String,
+    /// The value as the report shows it, where that is not the value itself: a secret, or a long text.
+    pub shown: Option<Value>,
+    /// Further facts.
+    pub also: Vec<Evidence>,
+}
+
+impl Observation {
+    fn new(what: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self { value: value.into(), what: what.into(), shown: None, also: Vec::new() }
+    }
+}
+
+/// Why a probe saw nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// A service did not answer as asked.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The suite names a placeholder that nothing stands behind.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The observation could not be made for a reason that says nothing about the stack.
+    #[error("{0}")]
+    Undecided(String),
+}
+
+/// Makes the observation.
+pub async fn observe(probe: &Probe, context: &Context) -> Result<Observation, ProbeError> {
+    match probe {
+        Probe::Redis(probe) => redis::observe(probe, context).await,
+        Probe::Sql(probe) => sql::observe(probe, context).await,
+        Probe::Http(probe) => http::observe(probe, context).await,
+        Probe::Env(probe) => env::observe(probe, context),
+        Probe::Queue(probe) => queue::observe(probe, context).await,
+        Probe::Jina(probe) => jina::observe(probe, context).await,
+        Probe::Setup(probe) => setup::observe(probe, context).await,
+    }
+}
+
+/// Observes and judges.
+pub async fn judge(probe: &Probe, matchers: &[Matcher], level: Level, context: &Context) -> (Verdict, Vec<Evidence>) {
+    let matchers = match filled(matchers, &context.template()) {
+        Ok(matchers) => matchers,
+        Err(error) => return (Verdict::unknown(error.to_string()), Vec::new()),
+    };
+    match observe(probe, context).await {
+        Ok(observation) => {
+            let unmet: Vec<&Matcher> = matchers.iter().filter(|matcher| !matcher.holds(&observation.value)).collect();
+            let wanted = matchers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let shown = observation.shown.unwrap_or(observation.value);
+            let verdict = if unmet.is_empty() {
+                Verdict::Pass
+            } else {
+                let wanted = unmet.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                Verdict::unmet(level, format!("{} is {}, wanted {wanted}", observation.what, brief(&shown)))
+            };
+            let mut evidence = vec![Evidence::against(observation.what, shown, wanted)];
+            evidence.extend(observation.also);
+            (verdict, evidence)
+        }
+        Err(error) => {
+            let must_answer = matchers.iter().any(|matcher| matches!(matcher, Matcher::Answers));
+            let must_be_refused = matchers.iter().any(|matcher| matches!(matcher, Matcher::Refused));
+            let verdict = match &error {
+                ProbeError::Service(ServiceError::Unauthorised { .. } | ServiceError::Denied { .. }) if must_be_refused => {
+                    Verdict::Pass
+                }
+                ProbeError::Service(ServiceError::Refused { .. }) => Verdict::unmet(level, error.to_string()),
+                ProbeError::Service(_) if must_answer => Verdict::unmet(level, error.to_string()),
+                ProbeError::Service(_) | ProbeError::Template(_) | ProbeError::Undecided(_) => {
+                    Verdict::unknown(error.to_string())
+                }
+            };
+            (verdict, vec![Evidence::seen("answer", error.to_string())])
+        }
+    }
+}
+
+/// The matchers with the placeholders in their texts replaced.
+fn filled(matchers: &[Matcher], template: &Template) -> Result<Vec<Matcher>, TemplateError> {
+    matchers
+        .iter()
+        .map(|matcher| {
+            Ok(match matcher {
+                Matcher::Equals(value) => Matcher::Equals(template.fill_json(value)?),
+                Matcher::NotEquals(value) => Matcher::NotEquals(template.fill_json(value)?),
+                Matcher::Contains(text) => Matcher::Contains(template.fill(text)?),
+                other => other.clone(),
+            })
+        })
+        .collect()
+}
+
+/// A value short enough for one line.
+fn brief(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    if text.is_empty() {
+        return "empty".to_owned();
+    }
+    if text.chars().count() <= 160 {
+        return text;
+    }
+    format!("{}…", text.chars().take(160).collect::<String>())
+}

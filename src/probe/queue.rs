@@ -1,0 +1,254 @@
+//! BullMQ canaries: private jobs on a private queue, seen with the queue authors' own library.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bullmq::options::{JobOptions, WorkerOptions};
+use bullmq::types::BackoffStrategy;
+use bullmq::{Job, Worker};
+use serde_json::{Value, json};
+
+use super::{Context, Observation, ProbeError};
+use crate::outcome::Evidence;
+use crate::services::ServiceError;
+use crate::services::queue::{QueueClient, connection, failure};
+use crate::services::redis::Redis;
+use crate::spec::{QueueCanary, QueueProbe};
+
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// The commands that BullMQ's scripts and clients use (FAILURES.md 0.1), each with arguments that name a key
+/// of the queue where the command takes one.
+const COMMANDS: &[&str] = &[
+    "EVALSHA x 0", "EVAL x 0", "INFO", "PING", "CLIENT SETNAME x", "CLIENT LIST", "BZPOPMIN {k} 1", "XADD {k} * a b",
+    "XREAD STREAMS {k} 0", "XTRIM {k} MAXLEN 1", "SCAN 0", "EXISTS {k}", "TYPE {k}", "DEL {k}", "RENAME {k} {k}",
+    "SET {k} x", "GET {k}", "INCR {k}", "PEXPIRE {k} 1", "PTTL {k}", "PERSIST {k}", "HSET {k} a b", "HMSET {k} a b",
+    "HGET {k} a", "HMGET {k} a", "HGETALL {k}", "HDEL {k} a", "HEXISTS {k} a", "HLEN {k}", "HINCRBY {k} a 1",
+    "LPUSH {k} a", "RPUSH {k} a", "LPOP {k}", "RPOP {k}", "RPOPLPUSH {k} {k}", "LREM {k} 0 a", "LLEN {k}",
+    "LRANGE {k} 0 1", "LINDEX {k} 0", "LSET {k} 0 a", "LTRIM {k} 0 1", "LPOS {k} a", "SADD {k} a", "SREM {k} a",
+    "SMEMBERS {k}", "SISMEMBER {k} a", "SCARD {k}", "ZADD {k} 1 a", "ZREM {k} a", "ZSCORE {k} a", "ZCARD {k}",
+    "ZCOUNT {k} 0 1", "ZRANGE {k} 0 1", "ZREVRANGE {k} 0 1", "ZRANGEBYSCORE {k} 0 1", "ZREVRANGEBYSCORE {k} 1 0",
+    "ZREMRANGEBYRANK {k} 0 1", "ZREMRANGEBYSCORE {k} 0 1", "ZPOPMIN {k}", "MULTI", "EXEC",
+];
+
+pub(super) async fn observe(probe: &QueueProbe, context: &Context) -> Result<Observation, ProbeError> {
+    match probe.canary {
+        QueueCanary::Commands => commands(context).await,
+        QueueCanary::OtherPrefixes => other_prefixes(context).await,
+        QueueCanary::Complete => complete(context).await,
+        QueueCanary::Backoff => backoff(context).await,
+        QueueCanary::Stalled => stalled(context).await,
+        QueueCanary::Delayed => delayed(context).await,
+        QueueCanary::Duplicate => duplicate(context).await,
+    }
+}
+
+/// Asks `ACL DRYRUN` (Redis 7) for each command; an older server cannot say.
+async fn commands(context: &Context) -> Result<Observation, ProbeError> {
+    let redis = Redis::connect(&context.endpoints.redis).await?;
+    let user = redis.command(&["ACL", "WHOAMI"]).await.map_err(|error| undecided(&error))?;
+    let user = user.as_str().unwrap_or("default").to_owned();
+    let key = format!("{}:{}:wait", context.endpoints.names.prefix, context.endpoints.names.queue);
+    let mut denied = Vec::new();
+    for command in COMMANDS {
+        let words: Vec<String> = ["ACL".to_owned(), "DRYRUN".to_owned(), user.clone()]
+            .into_iter()
+            .chain(command.split(' ').map(|word| word.replace("{k}", &key)))
+            .collect();
+        let answer = redis.command(&words).await.map_err(|error| undecided(&error))?;
+        if answer.as_str() != Some("OK") {
+            denied.push(command.split(" {k}").next().unwrap_or(command).to_owned());
+        }
+    }
+    Ok(Observation::new(format!("commands that user `{user}` may not run, of {} that BullMQ needs", COMMANDS.len()), denied))
+}
+
+fn undecided(error: &ServiceError) -> ProbeError {
+    ProbeError::Undecided(format!("whether BullMQ's commands are allowed cannot be asked: {error}"))
+}
+
+async fn other_prefixes(context: &Context) -> Result<Observation, ProbeError> {
+    let redis = Redis::connect(&context.endpoints.redis).await?;
+    let names = &context.endpoints.names;
+    let own = format!("{}:{}:meta", names.prefix, names.queue);
+    let mut keys = redis.scan(&format!("*:{}:meta", names.queue)).await?;
+    keys.retain(|key| *key != own);
+    Ok(Observation::new(format!("queues named `{}` under another prefix than `{}`", names.queue, names.prefix), keys))
+}
+
+/// A private queue with, when asked for, a worker that runs `processor`.
+struct Canary {
+    queue: QueueClient,
+    worker: Option<Worker>,
+}
+
+impl Canary {
+    async fn open(context: &Context) -> Result<Self, ProbeError> {
+        let names = &context.own.names;
+        let queue = QueueClient::open(&context.own.redis, &names.queue, &names.prefix).await?;
+        Ok(Self { queue, worker: None })
+    }
+
+    async fn work<F, Fut>(&mut self, context: &Context, options: WorkerOptions, processor: F) -> Result<(), ProbeError>
+    where
+        F: Fn(Job) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Value, bullmq::Error>> + Send + 'static,
+    {
+        let names = &context.own.names;
+        let options =
+            WorkerOptions { connection: connection(&context.own.redis), prefix: names.prefix.clone(), ..options };
+        let worker = Worker::with_options(&names.queue, move |job: Job, _| processor(job), options)
+            .await
+            .map_err(|error| failure(&error))?;
+        self.worker = Some(worker);
+        Ok(())
+    }
+
+    async fn add(&self, id: &str, options: JobOptions) -> Result<(), ProbeError> {
+        let options = JobOptions { job_id: Some(id.to_owned()), ..options };
+        self.queue.queue().add("canary", json!({ "canary": true })).options(options).await.map_err(|error| failure(&error))?;
+        Ok(())
+    }
+
+    /// The field of a job's hash.
+    async fn hash(&self, id: &str) -> Result<BTreeMap<String, String>, ProbeError> {
+        let command = redis::cmd("HGETALL").arg(self.queue.keys().job_key(id)).to_owned();
+        Ok(self.queue.redis().get(&command).await?)
+    }
+
+    /// Waits until the job is in `completed` or `failed`; says which, or `waiting` at the deadline.
+    async fn end_of(&self, id: &str) -> Result<&'static str, ProbeError> {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let (completed, failed) = self.queue.ended().await?;
+            if completed.iter().any(|job| job == id) {
+                return Ok("completed");
+            }
+            if failed.iter().any(|job| job == id) {
+                return Ok("failed");
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Ok("never ended");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn close(self) {
+        if let Some(worker) = self.worker {
+            // A canary's worker has nothing left to do; what cannot be closed ends with the process.
+            let _ = worker.close(500).await;
+        }
+        self.queue.close().await;
+    }
+}
+
+async fn complete(context: &Context) -> Result<Observation, ProbeError> {
+    let mut canary = Canary::open(context).await?;
+    canary.add("canary-complete", JobOptions::default()).await?;
+    canary.work(context, WorkerOptions::default(), |_| async { Ok(json!("done")) }).await?;
+    let state = canary.end_of("canary-complete").await?;
+    let returned = canary.hash("canary-complete").await?.get("returnvalue").cloned().unwrap_or_default();
+    canary.close().await;
+    let mut observation = Observation::new("state of a canary job", state);
+    observation.also.push(Evidence::seen("returnvalue", returned));
+    Ok(observation)
+}
+
+async fn backoff(context: &Context) -> Result<Observation, ProbeError> {
+    const DELAY: u64 = 100;
+    const ATTEMPTS: u32 = 4;
+    let mut canary = Canary::open(context).await?;
+    let options = JobOptions {
+        attempts: Some(ATTEMPTS),
+        backoff: Some(BackoffStrategy::Exponential(DELAY)),
+        ..JobOptions::default()
+    };
+    let starts = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&starts);
+    canary.add("canary-backoff", options).await?;
+    canary
+        .work(context, WorkerOptions::default(), move |_| {
+            if let Ok(mut starts) = seen.lock() {
+                starts.push(tokio::time::Instant::now());
+            }
+            async { Err(bullmq::Error::ProcessingError("planned".to_owned())) }
+        })
+        .await?;
+    let state = canary.end_of("canary-backoff").await?;
+    canary.close().await;
+    let starts: Vec<_> = starts.lock().map(|starts| starts.clone()).unwrap_or_default();
+    let waits: Vec<u64> =
+        starts.windows(2).map(|pair| u64::try_from((pair[1] - pair[0]).as_millis()).unwrap_or(u64::MAX)).collect();
+    // The formula of FAILURES.md 0.1: 2^(n−1)·delay. A retry may come late on a busy machine, never early.
+    let early = waits
+        .iter()
+        .enumerate()
+        .map(|(n, wait)| (DELAY << n).saturating_sub(*wait) * 100 / (DELAY << n))
+        .max()
+        .unwrap_or(100);
+    let value = if waits.len() + 1 == ATTEMPTS as usize && state == "failed" { early } else { 100 };
+    let mut observation = Observation::new("by how many per cent the worst retry came too early", value);
+    observation.also.push(Evidence::seen("waits in ms, after failures 1, 2, 3", waits));
+    observation.also.push(Evidence::seen("state", state));
+    Ok(observation)
+}
+
+async fn stalled(context: &Context) -> Result<Observation, ProbeError> {
+    let mut canary = Canary::open(context).await?;
+    canary.add("canary-stalled", JobOptions::default()).await?;
+    let keys = canary.queue.keys();
+    // A worker that died: the job is active, and its lock is gone.
+    let moved: Value = canary.queue.redis().command(&["RPOPLPUSH", &keys.wait(), &keys.active()]).await?;
+    if moved.as_str() != Some("canary-stalled") {
+        return Err(ProbeError::Undecided(format!("the canary job was not in `wait` but {moved}")));
+    }
+    let options = WorkerOptions { stalled_interval: 100, lock_duration: 1000, ..WorkerOptions::default() };
+    let runs = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&runs);
+    canary
+        .work(context, options, move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async { Ok(Value::Null) }
+        })
+        .await?;
+    let state = canary.end_of("canary-stalled").await?;
+    let stalls = canary.hash("canary-stalled").await?.get("stc").cloned().unwrap_or_else(|| "0".to_owned());
+    canary.close().await;
+    let mut observation = Observation::new("state of a job whose worker died", state);
+    observation.also.push(Evidence::seen("stalled count (stc)", stalls));
+    observation.also.push(Evidence::seen("runs", runs.load(Ordering::SeqCst)));
+    Ok(observation)
+}
+
+async fn delayed(context: &Context) -> Result<Observation, ProbeError> {
+    const DELAY: u64 = 300;
+    let mut canary = Canary::open(context).await?;
+    canary.work(context, WorkerOptions::default(), |_| async { Ok(Value::Null) }).await?;
+    let before = now_ms();
+    canary.add("canary-delayed", JobOptions { delay: Some(DELAY), ..JobOptions::default() }).await?;
+    let state = canary.end_of("canary-delayed").await?;
+    let hash = canary.hash("canary-delayed").await?;
+    canary.close().await;
+    if state != "completed" {
+        return Ok(Observation::new("state of a delayed job after its time", state));
+    }
+    let started = hash.get("processedOn").and_then(|text| text.parse::<i64>().ok()).unwrap_or_default();
+    let late = started - i64::try_from(before + DELAY).unwrap_or(i64::MAX);
+    Ok(Observation::new(format!("milliseconds by which a job delayed by {DELAY} ms started late"), late))
+}
+
+async fn duplicate(context: &Context) -> Result<Observation, ProbeError> {
+    let canary = Canary::open(context).await?;
+    canary.add("canary-duplicate", JobOptions::default()).await?;
+    canary.add("canary-duplicate", JobOptions::default()).await?;
+    let waiting = canary.queue.counts().await?.waiting;
+    canary.close().await;
+    Ok(Observation::new("jobs after one job id was added twice", waiting))
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

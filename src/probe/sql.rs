@@ -1,0 +1,31 @@
+//! A Postgres query.
+
+use serde_json::Value;
+
+use super::{Context, Observation, ProbeError};
+use crate::services::postgres::Postgres;
+use crate::spec::SqlProbe;
+
+pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Observation, ProbeError> {
+    let query = context.template().fill(&probe.query)?;
+    let endpoint = &context.endpoints.postgres;
+    let postgres = if probe.wrong_password {
+        Postgres::connect_with_wrong_password(endpoint).await
+    } else {
+        Postgres::connect(endpoint).await
+    }?;
+    let rows = postgres.rows(&query).await;
+    postgres.close().await;
+    let value = match rows?.as_slice() {
+        [Value::Object(row)] if row.len() == 1 => row.values().next().cloned().unwrap_or(Value::Null),
+        rows => Value::Array(
+            rows.iter()
+                .map(|row| match row {
+                    Value::Object(table) if table.len() == 1 => table.values().next().cloned().unwrap_or(Value::Null),
+                    other => other.clone(),
+                })
+                .collect(),
+        ),
+    };
+    Ok(Observation::new(query.split_whitespace().collect::<Vec<_>>().join(" "), value))
+}

@@ -1,0 +1,284 @@
+//! One run: every chosen case to its verdict, several at once, each after its prerequisites.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::future::join_all;
+use tokio::sync::{OnceCell, Semaphore, watch};
+
+use super::Selection;
+use crate::outcome::{
+    CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, REPORT_VERSION, Report, RunVerdict, Totals, Verdict, Word,
+};
+use crate::probe::{self, Context};
+use crate::scenario::{self, EvidenceKeys, Harness, Voyage};
+use crate::settings::Endpoints;
+use crate::spec::{Case, Check, Need, Suites};
+use crate::stack::{Capability, Stack, drop_names, names_for};
+use crate::worker::WorkerCommand;
+
+/// A failure that is accepted until a day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waived {
+    /// The case.
+    pub case: String,
+    /// Why it is accepted.
+    pub reason: String,
+    /// The last day on which it counts, `YYYY-MM-DD`.
+    pub expires: String,
+    /// Whether that day is past.
+    pub expired: bool,
+}
+
+/// What a run is given beside suites and stack.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// The run's id; every name carries it.
+    pub run: String,
+    /// Cases at once.
+    pub jobs: usize,
+    /// The seed.
+    pub seed: u64,
+    /// The profile's name.
+    pub profile: String,
+    /// The shakedown binary.
+    pub shakedown: PathBuf,
+    /// The worker under test.
+    pub worker: WorkerCommand,
+    /// Where logs may be written.
+    pub directory: PathBuf,
+    /// Accepted failures.
+    pub waivers: Vec<Waived>,
+    /// Where the worker keeps what the evidence rests on.
+    pub keys: EvidenceKeys,
+    /// The endpoints to judge instead of the stack's own, with names that are prepared already.
+    pub endpoints: Option<Endpoints>,
+}
+
+type Cell = Arc<OnceCell<Result<Arc<Voyage>, String>>>;
+
+/// What all cases of a run share.
+struct Shared<'a> {
+    suites: &'a Suites,
+    stack: &'a Stack,
+    options: &'a RunOptions,
+    events: &'a Events,
+    /// The stack under the run's own names, prepared by `shakedown setup`.
+    endpoints: Endpoints,
+    slots: Semaphore,
+    voyages: BTreeMap<String, Cell>,
+    ended: BTreeMap<String, (watch::Sender<Option<Word>>, watch::Receiver<Option<Word>>)>,
+}
+
+/// Runs every chosen case. A run always yields a report.
+pub async fn run(suites: &Suites, selection: &Selection, stack: &Stack, options: &RunOptions, events: &Events) -> Report {
+    let begun = Instant::now();
+    let started_at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let chosen: Vec<Arc<Case>> = suites.cases.iter().filter(|case| selection.chooses(case)).cloned().collect();
+    events.say(Event::Planned { cases: chosen.len() });
+
+    let mut notes = Vec::new();
+    let mut endpoints = options.endpoints.as_ref().unwrap_or_else(|| stack.endpoints()).clone();
+    if options.endpoints.is_none() && stack.capabilities().has(Capability::Write) {
+        endpoints.names = names_for(&options.run, "run");
+        if let Err(error) = scenario::set_up(&endpoints, &options.shakedown).await {
+            notes.push(format!("the names of this run could not be prepared: {error}"));
+        }
+    }
+    let shared = Shared {
+        suites,
+        stack,
+        options,
+        events,
+        endpoints,
+        slots: Semaphore::new(options.jobs.max(1)),
+        voyages: suites.scenarios.keys().map(|name| (name.clone(), Cell::default())).collect(),
+        ended: chosen.iter().map(|case| (case.id.clone(), watch::channel(None))).collect(),
+    };
+    let mut cases = join_all(chosen.iter().map(|case| shared.case(case))).await;
+    shared.clear().await;
+
+    for waiver in &options.waivers {
+        waive(waiver, &mut cases, &mut notes);
+    }
+    let (provider, provider_reason) = stack.provider();
+    let mut report = Report {
+        report_version: REPORT_VERSION,
+        shakedown: env!("CARGO_PKG_VERSION").to_owned(),
+        suite_version: suites.version.clone(),
+        run: options.run.clone(),
+        seed: options.seed,
+        profile: options.profile.clone(),
+        provider: provider.to_owned(),
+        provider_reason: provider_reason.to_owned(),
+        worker: options.worker.command.join(" "),
+        started_at,
+        duration_ms: millis(begun),
+        verdict: RunVerdict::Inconclusive,
+        coverage: Coverage::default(),
+        totals: Totals::default(),
+        services: stack.services().to_vec(),
+        environment: environment(&shared.endpoints),
+        files: Vec::new(),
+        notes,
+        cases,
+    };
+    report.settle(suites.cases.len() - chosen.len());
+    report
+}
+
+impl Shared<'_> {
+    async fn case(&self, case: &Arc<Case>) -> CaseRecord {
+        let mut record = case.record();
+        let missing = self.missing_prerequisite(case).await;
+        let slot = self.slots.acquire().await;
+        self.events.say(Event::CaseStarted { id: case.id.clone() });
+        let begun = Instant::now();
+        let (verdict, evidence) = match missing.or_else(|| self.missing_capability(case)) {
+            Some(reason) => (Verdict::skip(reason), Vec::new()),
+            None => self.judge(case).await,
+        };
+        drop(slot);
+        record.evidence = evidence;
+        record.duration_ms = millis(begun);
+        record.judge(verdict);
+        if let Some((ended, _)) = self.ended.get(&case.id) {
+            ended.send_replace(Some(record.verdict.word()));
+        }
+        self.events.say(Event::CaseFinished { record: Box::new(record.clone()) });
+        record
+    }
+
+    /// Waits for the prerequisites that run, and names the first that did not pass.
+    async fn missing_prerequisite(&self, case: &Case) -> Option<String> {
+        let mut first = None;
+        for id in &case.requires {
+            let Some((_, ended)) = self.ended.get(id) else { continue };
+            let mut ended = ended.clone();
+            let word = ended.wait_for(Option::is_some).await.ok().and_then(|word| *word);
+            match word {
+                Some(Word::Pass | Word::Warn | Word::Waived) => {}
+                Some(word) if first.is_none() => first = Some(format!("prerequisite {id} is {word}")),
+                None if first.is_none() => first = Some(format!("prerequisite {id} was not judged")),
+                _ => {}
+            }
+        }
+        first
+    }
+
+    fn missing_capability(&self, case: &Case) -> Option<String> {
+        case.needs.iter().find_map(|need| {
+            let there = match need {
+                Need::Write => self.stack.capabilities().has(Capability::Write),
+                Need::Restart => self.stack.capabilities().has(Capability::Restart),
+                Need::Mock => self.stack.capabilities().has(Capability::Mock),
+                Need::Worker => !self.options.worker.command.is_empty(),
+            };
+            (!there).then(|| format!("the {} provider has no capability `{}`", self.stack.provider().0, need.word()))
+        })
+    }
+
+    async fn judge(&self, case: &Case) -> (Verdict, Vec<Evidence>) {
+        match &case.check {
+            Check::Probe(probe, matchers) => {
+                let mut own = self.endpoints.clone();
+                own.names = names_for(&self.options.run, &case.id);
+                let context =
+                    Context { endpoints: self.endpoints.clone(), own, shakedown: self.options.shakedown.clone() };
+                let judged = probe::judge(probe, matchers, case.level, &context).await;
+                if case.needs.contains(&Need::Write) && !self.is_throwaway() {
+                    // What could not be removed is found by `shakedown clean`, by the run's id in the names.
+                    let _ = drop_names(&context.own, &context.own.names).await;
+                }
+                judged
+            }
+            Check::Scenario(name, invariants) => match self.voyage(name).await {
+                Ok(voyage) => scenario::judge(invariants, &voyage, case.among.as_ref(), case.level),
+                Err(reason) => (Verdict::unmet(case.level, reason.clone()), vec![Evidence::seen("the scenario", reason)]),
+            },
+        }
+    }
+
+    /// The voyage of this name, sailed once for all cases that judge it.
+    async fn voyage(&self, name: &str) -> Result<Arc<Voyage>, String> {
+        let Some(cell) = self.voyages.get(name) else { return Err(format!("there is no scenario `{name}`")) };
+        let voyage = cell.get_or_init(|| async {
+            let scenario = self.suites.scenarios.get(name).ok_or_else(|| format!("there is no scenario `{name}`"))?;
+            let ledger = self.stack.ledger().ok_or("the provider keeps no ledger, so no worker may be started")?;
+            let mut endpoints = self.endpoints.clone();
+            endpoints.names = names_for(&self.options.run, name);
+            let harness = Harness {
+                endpoints,
+                shakedown: self.options.shakedown.clone(),
+                worker: self.options.worker.clone(),
+                directory: self.options.directory.clone(),
+                ledger: ledger.clone(),
+                seed: self.options.seed,
+                keys: self.options.keys.clone(),
+                events: self.events.clone(),
+            };
+            scenario::sail(name, scenario, &harness).await.map(Arc::new).map_err(|error| error.to_string())
+        });
+        voyage.await.clone()
+    }
+
+    /// Whether everything vanishes with the stack anyway.
+    fn is_throwaway(&self) -> bool {
+        self.stack.directory().is_some()
+    }
+
+    /// Removes what the run made on a stack that stays.
+    async fn clear(&self) {
+        if self.is_throwaway() || !self.stack.capabilities().has(Capability::Write) {
+            return;
+        }
+        let mut all = vec![self.endpoints.clone()];
+        for name in self.voyages.keys() {
+            let mut endpoints = self.stack.endpoints().clone();
+            endpoints.names = names_for(&self.options.run, name);
+            all.push(endpoints);
+        }
+        for endpoints in all {
+            for error in drop_names(&endpoints, &endpoints.names).await.err().unwrap_or_default() {
+                self.events.note(format!("could not be removed: {error}"));
+            }
+        }
+    }
+}
+
+fn waive(waiver: &Waived, cases: &mut [CaseRecord], notes: &mut Vec<String>) {
+    let Some(record) = cases.iter_mut().find(|record| record.id == waiver.case) else { return };
+    let seen = record.verdict.reason().unwrap_or_default().to_owned();
+    match record.verdict.word() {
+        Word::Fail | Word::Warn if waiver.expired => {
+            notes.push(format!("the waiver of {} ended on {}: mend the case, or renew the waiver", waiver.case, waiver.expires));
+        }
+        Word::Fail | Word::Warn => record.judge(Verdict::Waived {
+            reason: format!("{} ({seen})", waiver.reason),
+            expires: waiver.expires.clone(),
+        }),
+        Word::Pass => notes.push(format!("stale waiver: {} passes now; remove it from [waive]", waiver.case)),
+        Word::Skip | Word::Unknown | Word::Waived => {}
+    }
+}
+
+/// The environment that the worker and the probes are given; secrets show nothing but that they are set.
+fn environment(endpoints: &Endpoints) -> Vec<EnvironmentRow> {
+    use secrecy::ExposeSecret;
+    endpoints
+        .environment()
+        .into_iter()
+        .map(|variable| EnvironmentRow {
+            name: variable.name.to_owned(),
+            value: if variable.secret { "********".to_owned() } else { variable.value.expose_secret().to_owned() },
+            origin: "stack".to_owned(),
+            secret: variable.secret,
+        })
+        .collect()
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,105 @@
+//! The documents a scenario ingests: those inside the binary, and generated ones.
+
+use globset::{Glob, GlobSetBuilder};
+use include_dir::{Dir, include_dir};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+
+use crate::spec::Documents;
+
+static BUILTIN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/fixtures/documents");
+
+/// The word in a poison document that the scenario's mock rejects.
+const POISON: &str = "POISON";
+
+/// A document to ingest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Its id.
+    pub id: String,
+    /// Its text.
+    pub text: String,
+    /// Whether the embeddings API is going to reject it.
+    pub poison: bool,
+}
+
+impl Document {
+    /// Whether there is anything to embed.
+    #[must_use]
+    pub fn has_text(&self) -> bool {
+        !self.text.trim().is_empty()
+    }
+
+    /// The same document, ending after its first third.
+    #[must_use]
+    pub fn shortened(&self) -> Self {
+        let mut end = self.text.len() / 3;
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self { text: self.text[..end].to_owned(), ..self.clone() }
+    }
+}
+
+/// The documents of `workload`, in the order of their ids; the same for the same seed.
+pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, String> {
+    let mut documents = Vec::new();
+    if workload.named.is_some() || (workload.generated == 0 && workload.poison == 0) {
+        let mut globs = GlobSetBuilder::new();
+        for glob in workload.named.as_deref().unwrap_or(&[]) {
+            globs.add(Glob::new(glob).map_err(|error| format!("`{glob}` is no glob over documents: {error}"))?);
+        }
+        let globs = globs.build().map_err(|error| error.to_string())?;
+        let mut files = Vec::new();
+        gather(&BUILTIN, &mut files);
+        for (path, contents) in files {
+            if workload.named.is_some() && !globs.is_match(&path) {
+                continue;
+            }
+            let text = std::str::from_utf8(contents).map_err(|error| format!("document `{path}` is not UTF-8: {error}"))?;
+            documents.push(Document { id: path, text: text.to_owned(), poison: false });
+        }
+        if documents.is_empty() {
+            return Err("no built-in document has such a name".to_owned());
+        }
+    }
+    let mut rng = StdRng::seed_from_u64(seed);
+    for number in 0..workload.generated {
+        documents.push(Document { id: format!("generated-{number:04}"), text: prose(&mut rng), poison: false });
+    }
+    for number in 0..workload.poison {
+        let text = format!("{POISON} {}", prose(&mut rng));
+        documents.push(Document { id: format!("poison-{number:04}"), text, poison: true });
+    }
+    documents.sort_by(|left, right| left.id.cmp(&right.id));
+    Ok(documents)
+}
+
+fn gather(directory: &'static Dir<'static>, files: &mut Vec<(String, &'static [u8])>) {
+    files.extend(directory.files().map(|file| (file.path().to_string_lossy().replace('\\', "/"), file.contents())));
+    for inner in directory.dirs() {
+        gather(inner, files);
+    }
+}
+
+/// A few paragraphs: enough for one to three chunks.
+fn prose(rng: &mut StdRng) -> String {
+    const WORDS: &[&str] = &[
+        "anchor", "ballast", "beacon", "bell", "berth", "bridge", "buoy", "cable", "cargo", "chart", "compass", "course",
+        "crew", "current", "deck", "depth", "dock", "draught", "engine", "fathom", "fog", "harbour", "hatch", "hold",
+        "hull", "keel", "knot", "ledger", "lantern", "log", "mast", "mooring", "pilot", "port", "quay", "rigging",
+        "rudder", "sail", "sextant", "signal", "sounding", "starboard", "stern", "swell", "tide", "tow", "watch", "wind",
+    ];
+    let mut text = String::new();
+    for _ in 0..rng.random_range(2..8) {
+        for _ in 0..rng.random_range(3..9) {
+            let words: Vec<&str> =
+                (0..rng.random_range(6..16)).map(|_| *WORDS.choose(rng).unwrap_or(&"sail")).collect();
+            text.push_str(&words.join(" "));
+            text.push_str(". ");
+        }
+        text.push_str("\n\n");
+    }
+    text
+}

@@ -1,0 +1,14 @@
+//! Scenarios: drive a worker through a workload, gather the evidence it left, judge it.
+//!
+//! The evidence reader shares no chunking, id or payload code with the reference worker, or one bug
+//! would acquit both. A scenario is run once; every case that names it judges the same [`Voyage`].
+
+mod documents;
+mod evidence;
+mod invariants;
+mod voyage;
+
+pub use documents::Document;
+pub use evidence::{EvidenceKeys, Point, Row, Snapshot};
+pub use invariants::judge;
+pub use voyage::{Harness, ScenarioError, StepRecord, Voyage, sail, set_up};

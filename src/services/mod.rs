@@ -1,0 +1,9 @@
+//! Thin typed clients of the services: what to say and how to read the answer, no judgement.
+
+mod error;
+pub mod http;
+pub mod postgres;
+pub mod queue;
+pub mod redis;
+
+pub use error::ServiceError;

@@ -1,0 +1,197 @@
+//! A BullMQ queue seen as a producer sees it, and its keys as they stand in Redis.
+
+use std::collections::BTreeMap;
+
+use bullmq::options::{JobOptions, QueueOptions, RedisConnectionOptions};
+use bullmq::types::BackoffStrategy;
+use bullmq::{BulkJob, Queue, QueueKeys};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+
+use super::ServiceError;
+use super::redis::Redis;
+use crate::settings::RedisEndpoint;
+
+/// One job as its hash says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobHash {
+    /// Attempts made (`atm`).
+    pub attempts: u64,
+    /// Times it stalled (`stc`).
+    pub stalls: u64,
+    /// Why it failed last.
+    pub failed_reason: Option<String>,
+    /// When it ended, ms since 1970.
+    pub finished_on: Option<u64>,
+    /// What it returned, as JSON text.
+    pub returnvalue: Option<String>,
+}
+
+/// How many jobs are in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// `wait`.
+    pub waiting: u64,
+    /// `active`.
+    pub active: u64,
+    /// `delayed`.
+    pub delayed: u64,
+    /// `paused`.
+    pub paused: u64,
+    /// `prioritized`.
+    pub prioritized: u64,
+    /// `completed`.
+    pub completed: u64,
+    /// `failed`.
+    pub failed: u64,
+}
+
+impl Counts {
+    /// Jobs that are yet to end.
+    #[must_use]
+    pub const fn pending(&self) -> u64 {
+        self.waiting + self.active + self.delayed + self.paused + self.prioritized
+    }
+}
+
+/// A job to add.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Job id, unique in the queue.
+    pub id: String,
+    /// Job name.
+    pub name: String,
+    /// Job data.
+    pub data: Value,
+    /// Attempts in all.
+    pub attempts: u32,
+    /// First delay of the exponential backoff, ms.
+    pub backoff_ms: u64,
+}
+
+/// A queue by name and prefix.
+pub struct QueueClient {
+    queue: Queue,
+    redis: Redis,
+    keys: QueueKeys,
+}
+
+impl std::fmt::Debug for QueueClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueueClient").field("prefix", &self.keys.prefix()).field("name", &self.keys.name()).finish()
+    }
+}
+
+/// An error of the queue library in our own four ways.
+#[must_use]
+pub fn failure(error: &bullmq::Error) -> ServiceError {
+    ServiceError::Refused { service: "bullmq", detail: error.to_string() }
+}
+
+/// Connection options of the queue library for this endpoint.
+#[must_use]
+pub fn connection(endpoint: &RedisEndpoint) -> RedisConnectionOptions {
+    RedisConnectionOptions::new().url(endpoint.url.expose_secret())
+}
+
+impl QueueClient {
+    /// Opens the queue; BullMQ writes its `meta` key on the way.
+    pub async fn open(endpoint: &RedisEndpoint, name: &str, prefix: &str) -> Result<Self, ServiceError> {
+        let redis = Redis::connect(endpoint).await?;
+        let options = QueueOptions { connection: connection(endpoint), prefix: prefix.to_owned(), ..QueueOptions::default() };
+        let queue = Queue::with_options(name, options).await.map_err(|error| failure(&error))?;
+        Ok(Self { queue, redis, keys: QueueKeys::new(name, Some(prefix)) })
+    }
+
+    /// Adds jobs in one go.
+    pub async fn add(&self, jobs: Vec<NewJob>) -> Result<(), ServiceError> {
+        let jobs = jobs
+            .into_iter()
+            .map(|job| {
+                let options = JobOptions {
+                    job_id: Some(job.id),
+                    attempts: Some(job.attempts),
+                    backoff: Some(BackoffStrategy::Exponential(job.backoff_ms)),
+                    ..JobOptions::default()
+                };
+                BulkJob::with_options(job.name, job.data, options)
+            })
+            .collect();
+        self.queue.add_bulk(jobs).await.map(|_| ()).map_err(|error| failure(&error))
+    }
+
+    /// How many jobs are in each state.
+    pub async fn counts(&self) -> Result<Counts, ServiceError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("LLEN").arg(self.keys.wait());
+        pipeline.cmd("LLEN").arg(self.keys.active());
+        pipeline.cmd("ZCARD").arg(self.keys.delayed());
+        pipeline.cmd("LLEN").arg(self.keys.paused());
+        pipeline.cmd("ZCARD").arg(self.keys.prioritized());
+        pipeline.cmd("ZCARD").arg(self.keys.completed());
+        pipeline.cmd("ZCARD").arg(self.keys.failed());
+        let [waiting, active, delayed, paused, prioritized, completed, failed]: [u64; 7] =
+            self.redis.pipeline(&pipeline).await?;
+        Ok(Counts { waiting, active, delayed, paused, prioritized, completed, failed })
+    }
+
+    /// Ids of the jobs that ended as `completed` and as `failed`.
+    pub async fn ended(&self) -> Result<(Vec<String>, Vec<String>), ServiceError> {
+        let range = |key: String| redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).to_owned();
+        let completed = self.redis.get(&range(self.keys.completed())).await?;
+        let failed = self.redis.get(&range(self.keys.failed())).await?;
+        Ok((completed, failed))
+    }
+
+    /// The hash of one job.
+    pub async fn job(&self, id: &str) -> Result<Option<JobHash>, ServiceError> {
+        let command = redis::cmd("HGETALL").arg(self.keys.job_key(id)).to_owned();
+        let hash: BTreeMap<String, String> = self.redis.get(&command).await?;
+        if hash.is_empty() {
+            return Ok(None);
+        }
+        let number = |field: &str| hash.get(field).and_then(|text| text.parse().ok());
+        Ok(Some(JobHash {
+            attempts: number("atm").unwrap_or(0),
+            stalls: number("stc").unwrap_or(0),
+            failed_reason: hash.get("failedReason").cloned(),
+            finished_on: number("finishedOn"),
+            returnvalue: hash.get("returnvalue").cloned(),
+        }))
+    }
+
+    /// How many connections carry this queue's worker name (BullMQ names them `<prefix>:<base64(queue)>`).
+    pub async fn workers(&self) -> Result<usize, ServiceError> {
+        let list: String = self.redis.get(&redis::cmd("CLIENT").arg("LIST").to_owned()).await?;
+        let name = self.keys.client_name("");
+        let named = format!("{name}:w:");
+        Ok(list
+            .lines()
+            .filter_map(|line| line.split(' ').find_map(|field| field.strip_prefix("name=")))
+            .filter(|client| *client == name || client.starts_with(&named))
+            .count())
+    }
+
+    /// The Redis connection behind it.
+    #[must_use]
+    pub const fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    /// The key names of this queue.
+    #[must_use]
+    pub const fn keys(&self) -> &QueueKeys {
+        &self.keys
+    }
+
+    /// The queue library's own handle.
+    #[must_use]
+    pub const fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Closes its connections.
+    pub async fn close(&self) {
+        self.queue.close().await;
+    }
+}

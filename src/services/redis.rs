@@ -1,0 +1,157 @@
+//! A thin Redis client: one managed connection, commands in, JSON out.
+
+use std::time::Duration;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, ErrorKind, RedisError, Value as Reply};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::ServiceError;
+use crate::settings::{RedisEndpoint, public_url};
+
+const CONNECT: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// A connection to Redis that reconnects by itself.
+#[derive(Clone)]
+pub struct Redis {
+    manager: ConnectionManager,
+    endpoint: String,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// Connects with the endpoint's credentials.
+    pub async fn connect(endpoint: &RedisEndpoint) -> Result<Self, ServiceError> {
+        Self::open(&endpoint.url).await
+    }
+
+    /// Connects to the same server without credentials: what a stranger gets.
+    pub async fn connect_anonymously(endpoint: &RedisEndpoint) -> Result<Self, ServiceError> {
+        Self::open(&SecretString::from(public_url(&endpoint.url))).await
+    }
+
+    async fn open(url: &SecretString) -> Result<Self, ServiceError> {
+        let endpoint = public_url(url);
+        let client = Client::open(url.expose_secret()).map_err(|error| failure(&endpoint, &error))?;
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(ANSWER));
+        let manager = ConnectionManager::new_with_config(client, config)
+            .await
+            .map_err(|error| failure(&endpoint, &error))?;
+        Ok(Self { manager, endpoint })
+    }
+
+    /// Sends one command and gives its reply in the client's own type.
+    pub async fn send(&self, command: &redis::Cmd) -> Result<Reply, ServiceError> {
+        let mut manager = self.manager.clone();
+        manager.send_packed_command(command).await.map_err(|error| failure(&self.endpoint, &error))
+    }
+
+    /// Sends a command given as words and gives its reply as JSON.
+    pub async fn command<S: AsRef<str>>(&self, words: &[S]) -> Result<Value, ServiceError> {
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(word.as_ref());
+        }
+        self.send(&command).await.map(|reply| json(&reply))
+    }
+
+    /// Sends a command and reads the reply as `T`.
+    pub async fn get<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, ServiceError> {
+        let reply = self.send(command).await?;
+        T::from_redis_value(reply)
+            .map_err(|error| ServiceError::Refused { service: "redis", detail: format!("unexpected reply: {error}") })
+    }
+
+    /// Sends several commands at once and reads their replies as `T`.
+    pub async fn pipeline<T: redis::FromRedisValue>(&self, pipeline: &redis::Pipeline) -> Result<T, ServiceError> {
+        let mut manager = self.manager.clone();
+        pipeline.query_async(&mut manager).await.map_err(|error| failure(&self.endpoint, &error))
+    }
+
+    /// Every key that matches `pattern`, by SCAN in steps of 500: never KEYS.
+    pub async fn scan(&self, pattern: &str) -> Result<Vec<String>, ServiceError> {
+        let mut keys = Vec::new();
+        let mut cursor = 0_u64;
+        loop {
+            let command = redis::cmd("SCAN").arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(500).to_owned();
+            let (next, mut page): (u64, Vec<String>) = self.get(&command).await?;
+            keys.append(&mut page);
+            if next == 0 {
+                keys.sort();
+                keys.dedup();
+                return Ok(keys);
+            }
+            cursor = next;
+        }
+    }
+}
+
+fn failure(endpoint: &str, error: &RedisError) -> ServiceError {
+    let detail = error.to_string();
+    let service = "redis";
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => unauthorised(endpoint, detail),
+        _ => match error.code() {
+            Some("NOAUTH" | "WRONGPASS") => unauthorised(endpoint, detail),
+            Some("NOPERM") => ServiceError::Denied { service, detail },
+            Some(_) => ServiceError::Refused { service, detail },
+            None if error.is_io_error() || error.is_timeout() => {
+                ServiceError::Unreachable { service, endpoint: endpoint.to_owned(), detail }
+            }
+            None => ServiceError::Refused { service, detail },
+        },
+    }
+}
+
+fn unauthorised(endpoint: &str, detail: String) -> ServiceError {
+    ServiceError::Unauthorised { service: "redis", endpoint: endpoint.to_owned(), detail, variable: "REDIS_URL" }
+}
+
+/// A reply as JSON; bytes that are no UTF-8 become text with replacement characters.
+fn json(reply: &Reply) -> Value {
+    match reply {
+        Reply::Nil => Value::Null,
+        Reply::Int(number) => Value::from(*number),
+        Reply::Double(number) => Value::from(*number),
+        Reply::Boolean(flag) => Value::from(*flag),
+        Reply::Okay => Value::from("OK"),
+        Reply::SimpleString(text) => Value::from(text.as_str()),
+        Reply::BulkString(bytes) => Value::from(String::from_utf8_lossy(bytes)),
+        Reply::VerbatimString { text, .. } => Value::from(text.as_str()),
+        Reply::Array(items) | Reply::Set(items) => Value::Array(items.iter().map(json).collect()),
+        Reply::Map(pairs) => pairs
+            .iter()
+            .map(|(key, value)| (json(key).as_str().map_or_else(|| json(key).to_string(), ToOwned::to_owned), json(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        other => Value::from(format!("{other:?}")),
+    }
+}
+
+/// The value of `field` in an INFO-like text, or in a flat list of names and values.
+#[must_use]
+pub fn field(reply: &Value, field: &str) -> Value {
+    match reply {
+        Value::String(text) => text
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(name, _)| *name == field)
+            .map_or(Value::Null, |(_, value)| Value::from(value.trim())),
+        Value::Array(items) => items
+            .chunks_exact(2)
+            .find(|pair| pair[0].as_str() == Some(field))
+            .map_or(Value::Null, |pair| pair[1].clone()),
+        Value::Object(table) => table.get(field).cloned().unwrap_or(Value::Null),
+        _ => Value::Null,
+    }
+}

@@ -1,0 +1,82 @@
+//! What the machine says about itself: where programs are, where state and throwaway data may go.
+
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::table;
+
+/// The directories of `PATH`, in order.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
+pub fn search_path() -> Vec<PathBuf> {
+    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+}
+
+/// Where clean-up ledgers are kept when no settings were read, as in a signal handler or in tests:
+/// `SHAKEDOWN_STATE_DIR`, `$XDG_STATE_HOME/shakedown`, else `~/.local/state/shakedown`,
+/// else a directory of this user in the system's directory for temporary files.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
+pub fn state_dir() -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    variable("SHAKEDOWN_STATE_DIR")
+        .filter(|path| !path.as_os_str().is_empty())
+        .unwrap_or_else(|| state_dir_of(variable))
+}
+
+/// Where clean-up ledgers are kept, by the XDG rules, which ignore relative paths.
+pub(super) fn state_dir_of(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
+    let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
+    if let Some(state) = absolute("XDG_STATE_HOME") {
+        return state.join("shakedown");
+    }
+    match absolute("HOME") {
+        Some(home) if home != Path::new("/") => home.join(".local/state/shakedown"),
+        _ => std::env::temp_dir().join(format!("shakedown-state-{}", nix::unistd::getuid())),
+    }
+}
+
+/// Variables that a worker inherits from the shell that started the harness: all of them, except those
+/// of services, names and the harness itself in the table of settings, because the harness sets these.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
+pub fn inherited() -> Vec<(String, SecretString)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| !is_ours(name))
+        .map(|(name, value)| (name, SecretString::from(value)))
+        .collect()
+}
+
+/// The program that a shell would run for `word`: a path as it stands, seen from `cwd`, or a name on `PATH`.
+#[must_use]
+pub fn find_program(word: &str, cwd: &Path) -> Option<PathBuf> {
+    if word.contains('/') {
+        return Some(cwd.join(word)).filter(|path| path.is_file());
+    }
+    search_path().into_iter().map(|directory| directory.join(word)).find(|path| path.is_file())
+}
+
+/// Whether the harness owns `name`: a variable of the table, or the file form of one.
+///
+/// Tuning of a worker and of logs is the caller's, and is passed on.
+fn is_ours(name: &str) -> bool {
+    let bare = name.strip_suffix("_FILE").unwrap_or(name);
+    name.starts_with("SHAKEDOWN_") || table::entry(bare).is_some_and(|entry| !entry.passes_on())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_inherits_no_service_and_none_of_our_own_variables() {
+        for name in ["REDIS_URL", "JINA_API_KEY_FILE", "SUPABASE_SERVICE_ROLE_KEY", "QUEUE_NAME", "SHAKEDOWN_X"] {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in ["PATH", "RUST_LOG", "NO_COLOR", "WORKER_CONCURRENCY", "CHUNK_TOKENS"] {
+            assert!(!is_ours(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The suites inside the binary.
+
+/// Name and text of every built-in suite, in the order in which reports show them.
+#[must_use]
+pub const fn builtin_suites() -> &'static [(&'static str, &'static str)] {
+    &[
+        ("redis", include_str!("../../suites/redis.toml")),
+        ("bullmq", include_str!("../../suites/bullmq.toml")),
+        ("postgres", include_str!("../../suites/postgres.toml")),
+        ("qdrant", include_str!("../../suites/qdrant.toml")),
+        ("jina", include_str!("../../suites/jina.toml")),
+        ("setup", include_str!("../../suites/setup.toml")),
+        ("ingestion", include_str!("../../suites/ingestion.toml")),
+    ]
+}

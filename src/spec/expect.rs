@@ -1,0 +1,249 @@
+//! What a case expects: matchers over one observed value, invariants over a whole scenario.
+
+use std::fmt;
+
+use regex::Regex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Bounds on a number; both ends are included, either may be absent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// The least value that is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
+    /// The greatest value that is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<f64>,
+}
+
+impl Range {
+    /// Whether `number` lies within the bounds; NaN never does.
+    #[must_use]
+    pub fn holds(&self, number: f64) -> bool {
+        !number.is_nan()
+            && self.at_least.is_none_or(|least| number >= least)
+            && self.at_most.is_none_or(|most| number <= most)
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.at_least, self.at_most) {
+            (Some(least), Some(most)) => write!(f, "{least} to {most}"),
+            (Some(least), None) => write!(f, "at least {least}"),
+            (None, Some(most)) => write!(f, "at most {most}"),
+            (None, None) => f.write_str("any number"),
+        }
+    }
+}
+
+/// One demand on the value that a probe observed.
+#[derive(Debug, Clone)]
+pub enum Matcher {
+    /// The probe got an answer at all: an error, a refusal or silence does not meet it.
+    Answers,
+    /// The service refuses: the credentials are missing or wrong, or the user may not do it. An answer does not meet it.
+    Refused,
+    /// The value is this one; numbers and their text are the same, as Redis answers in text.
+    Equals(Value),
+    /// The value is another one.
+    NotEquals(Value),
+    /// The value is one of these.
+    OneOf(Vec<Value>),
+    /// The value's text matches the regular expression.
+    Matches(Box<Regex>),
+    /// The value's text contains this text, or the list contains this item.
+    Contains(String),
+    /// The value is a number within bounds.
+    Within(Range),
+    /// The value is a version, and not an older one.
+    VersionAtLeast(String),
+    /// The value is null, an empty text, an empty list or an empty table, or it is not.
+    Empty(bool),
+}
+
+impl Matcher {
+    /// Whether `value` meets the demand.
+    #[must_use]
+    pub fn holds(&self, value: &Value) -> bool {
+        match self {
+            Self::Answers => true,
+            Self::Refused => false,
+            Self::Equals(wanted) => alike(value, wanted),
+            Self::NotEquals(unwanted) => !alike(value, unwanted),
+            Self::OneOf(wanted) => wanted.iter().any(|wanted| alike(value, wanted)),
+            Self::Matches(regex) => regex.is_match(&text_of(value)),
+            Self::Contains(part) => match value {
+                Value::Array(items) => items.iter().any(|item| text_of(item) == *part),
+                other => text_of(other).contains(part.as_str()),
+            },
+            Self::Within(range) => number_of(value).is_some_and(|number| range.holds(number)),
+            Self::VersionAtLeast(least) => version_at_least(&text_of(value), least),
+            Self::Empty(wanted) => is_empty(value) == *wanted,
+        }
+    }
+}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answers => f.write_str("an answer"),
+            Self::Refused => f.write_str("a refusal"),
+            Self::Equals(value) => f.write_str(&text_of(value)),
+            Self::NotEquals(value) => write!(f, "anything but {}", text_of(value)),
+            Self::OneOf(values) => {
+                write!(f, "one of {}", values.iter().map(text_of).collect::<Vec<_>>().join(", "))
+            }
+            Self::Matches(regex) => write!(f, "a match of /{regex}/"),
+            Self::Contains(part) => write!(f, "something that contains {part:?}"),
+            Self::Within(range) => range.fmt(f),
+            Self::VersionAtLeast(least) => write!(f, "version {least} or newer"),
+            Self::Empty(true) => f.write_str("nothing"),
+            Self::Empty(false) => f.write_str("something"),
+        }
+    }
+}
+
+/// One demand on what a worker left behind, judged over the scenario's ledger of documents.
+///
+/// Where a demand names a number of tokens, they are `cl100k_base` tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Invariant {
+    /// Every document that has text is delivered: job completed, row `ready`, points stored, as many as the row says.
+    Delivered,
+    /// Every job ended as `completed`.
+    JobsCompleted,
+    /// The queue holds nothing that waits, is active, delayed or paused.
+    QueueDrained,
+    /// Every job needed one attempt.
+    AttemptsAtMost(f64),
+    /// At most so many points share document, version and chunk index, or are of another version than the row's.
+    DuplicatesAtMost(f64),
+    /// Every stored vector is the one that the mock gave for exactly that text.
+    VectorsMatchTexts,
+    /// Every chunk has a number of tokens within bounds.
+    ChunkTokens(Range),
+    /// Neighbouring chunks share a number of tokens within bounds.
+    OverlapTokens(Range),
+    /// Laid over each other, the chunks give the document back, byte by byte.
+    Reassembled,
+    /// Chunk indices of a document are 0, 1, 2 … without a gap.
+    ChunksNumbered,
+    /// No request carries more texts than this.
+    TextsPerRequest(f64),
+    /// Batches are filled: a document of n chunks takes no more requests than ceil(n / size).
+    BatchesFilled(f64),
+    /// Never more requests than this at once.
+    RequestsInFlight(f64),
+    /// Every request asks for the passage task, the configured model and dimensions.
+    RequestsWellFormed,
+    /// Every request was answered with 200.
+    RequestsAccepted,
+    /// No text was embedded more than once for the same document.
+    TokensWasted(f64),
+    /// Documents without text are an explicit skip: row `skipped`, no point, no request.
+    EmptySkipped,
+    /// Every row's count of chunks is the count of points.
+    RowsAgree,
+    /// Every point id is a UUID or an unsigned integer, and payload keys name document, index and text.
+    PayloadComplete,
+    /// The last step changed nothing: the same point ids, the same number of points, the same rows.
+    Unchanged,
+    /// After the last step no point of an older version is left.
+    NoStaleTail,
+    /// No piece of text was altered: no U+FFFD that the document does not have, and reassembly is exact.
+    UnicodeIntact,
+    /// The worker ended on SIGTERM with exit code 0 within its grace.
+    ExitsCleanly,
+    /// The worker's log holds no secret.
+    LogHoldsNoSecret,
+    /// Every line of the worker's log is a JSON object.
+    LogIsJson,
+    /// The worker registered itself on the queue under BullMQ's connection name.
+    WorkerRegistered,
+    /// The worker's peak resident memory, in MiB.
+    MemoryMib(f64),
+    /// Poison documents, and only they, ended as `failed` with a reason, and were not retried.
+    PoisonIsolated,
+}
+
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn number_of(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn alike(seen: &Value, wanted: &Value) -> bool {
+    if seen == wanted {
+        return true;
+    }
+    match (seen, wanted) {
+        (Value::Array(_) | Value::Object(_), _) | (_, Value::Array(_) | Value::Object(_)) => false,
+        _ => match (number_of(seen), number_of(wanted)) {
+            (Some(seen), Some(wanted)) => (seen - wanted).abs() < f64::EPSILON,
+            _ => text_of(seen) == text_of(wanted),
+        },
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(table) => table.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Compares dotted versions number by number; what is not a number ends the comparison.
+fn version_at_least(seen: &str, least: &str) -> bool {
+    let numbers = |text: &str| -> Vec<u64> {
+        text.trim_start_matches(|c: char| !c.is_ascii_digit())
+            .split(|c: char| !c.is_ascii_digit())
+            .map_while(|part| part.parse().ok())
+            .collect()
+    };
+    let (seen, least) = (numbers(seen), numbers(least));
+    !seen.is_empty() && seen >= least
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case(Matcher::Equals(json!(1)), json!("1"), true)]
+    #[case(Matcher::Equals(json!("noeviction")), json!("allkeys-lru"), false)]
+    #[case(Matcher::Equals(json!(true)), json!(true), true)]
+    #[case(Matcher::Equals(json!([])), json!("[]"), false)]
+    #[case(Matcher::OneOf(vec![json!("a"), json!("b")]), json!("b"), true)]
+    #[case(Matcher::Contains("x".into()), json!(["x", "y"]), true)]
+    #[case(Matcher::Contains("x".into()), json!("xyz"), true)]
+    #[case(Matcher::Within(Range { at_least: Some(1.0), at_most: None }), json!("0"), false)]
+    #[case(Matcher::Within(Range { at_least: None, at_most: Some(2.0) }), json!("many"), false)]
+    #[case(Matcher::VersionAtLeast("6.2.0".into()), json!("7.0.15"), true)]
+    #[case(Matcher::VersionAtLeast("6.2.0".into()), json!("6.0.16"), false)]
+    #[case(Matcher::VersionAtLeast("1.10".into()), json!("v1.9.9"), false)]
+    #[case(Matcher::VersionAtLeast("1.10".into()), json!("unknown"), false)]
+    #[case(Matcher::Empty(true), json!(0), false)]
+    #[case(Matcher::Empty(true), json!([]), true)]
+    fn a_matcher_holds_or_not(#[case] matcher: Matcher, #[case] value: Value, #[case] holds: bool) {
+        assert_eq!(matcher.holds(&value), holds, "{matcher} over {value}");
+    }
+}

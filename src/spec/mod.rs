@@ -1,0 +1,27 @@
+//! Suites: TOML tables read into typed, validated cases. No I/O but reading the files themselves.
+//!
+//! Reading goes in two passes. [`written`] is the file as a person wrote it: unknown keys are
+//! rejected and every error points at file, line and column. [`resolve`] turns it into [`Case`]s:
+//! exactly one thing to do, at least one expectation of the right kind, unique ids, known
+//! prerequisites.
+
+mod builtin;
+mod expect;
+mod error;
+mod probe;
+mod resolve;
+mod scenario;
+mod template;
+mod written;
+
+pub use builtin::builtin_suites;
+pub use error::{Place, SpecError};
+pub use expect::{Invariant, Matcher, Range};
+pub use probe::{
+    Auth, EnvProbe, HttpProbe, HttpStep, HttpYield, JinaProbe, JinaYield, Probe, QueueCanary, QueueProbe, RedisProbe, SetupProbe,
+    SetupYield, SqlProbe,
+};
+pub use resolve::{Case, Check, Need, Suite, Suites};
+pub use scenario::{Documents, Scenario, Step};
+pub use template::{Template, TemplateError};
+pub use written::SuiteWritten;

@@ -1,0 +1,433 @@
+//! From suites as written to cases that can be run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use sha2::{Digest, Sha256};
+use toml::Spanned;
+
+use super::written::{CaseWritten, ExpectWritten};
+use super::{Invariant, Matcher, Place, Probe, Range, Scenario, SpecError, SuiteWritten};
+use crate::outcome::{CaseRecord, Level, Verdict};
+
+/// Something a case cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// The stack may be written to.
+    Write,
+    /// Services can be restarted.
+    Restart,
+    /// The embeddings API is the mock, so that requests are seen and vectors are known.
+    Mock,
+    /// There is a worker to judge.
+    Worker,
+}
+
+impl Need {
+    const ALL: [(&'static str, Self); 4] =
+        [("write", Self::Write), ("restart", Self::Restart), ("mock", Self::Mock), ("worker", Self::Worker)];
+
+    /// The word used in suites.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(_, need)| *need == self).map_or("", |(word, _)| word)
+    }
+}
+
+/// What a case does, and what must then hold.
+#[derive(Debug, Clone)]
+pub enum Check {
+    /// Observe, and match the value.
+    Probe(Probe, Vec<Matcher>),
+    /// Judge a scenario, by the name under which [`Suites::scenarios`] has it.
+    Scenario(String, Vec<Invariant>),
+}
+
+/// One requirement, ready to run.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// `<suite>.<words>`.
+    pub id: String,
+    /// The suite's name.
+    pub suite: String,
+    /// The requirement in one line.
+    pub title: String,
+    /// How binding it is.
+    pub level: Level,
+    /// What breaks when it is not met.
+    pub why: String,
+    /// How to mend it.
+    pub remedy: String,
+    /// Where it comes from.
+    pub source: String,
+    /// Ids of the cases that must not have failed before.
+    pub requires: Vec<String>,
+    /// Capabilities it cannot do without.
+    pub needs: Vec<Need>,
+    /// Free words for choosing it.
+    pub tags: Vec<String>,
+    /// Judge documents with these names only; absent means all.
+    pub among: Option<GlobSet>,
+    /// What to do.
+    pub check: Check,
+}
+
+impl Case {
+    /// A record of this case that is yet to be judged.
+    #[must_use]
+    pub fn record(&self) -> CaseRecord {
+        let mut record = CaseRecord {
+            id: self.id.clone(),
+            suite: self.suite.clone(),
+            title: self.title.clone(),
+            level: self.level,
+            verdict: Verdict::Pass,
+            reason: None,
+            waived_until: None,
+            evidence: Vec::new(),
+            why: self.why.clone(),
+            remedy: self.remedy.clone(),
+            source: self.source.clone(),
+            duration_ms: 0,
+        };
+        record.judge(Verdict::unknown("not judged"));
+        record
+    }
+}
+
+/// One suite, resolved.
+#[derive(Debug, Clone)]
+pub struct Suite {
+    /// Its name.
+    pub name: String,
+    /// What it judges.
+    pub title: String,
+    /// Ids of its cases, in order.
+    pub cases: Vec<String>,
+}
+
+/// All suites of a run.
+#[derive(Debug, Clone)]
+pub struct Suites {
+    /// The suites in reading order.
+    pub suites: Vec<Suite>,
+    /// Every case in reading order.
+    pub cases: Vec<Arc<Case>>,
+    /// Scenarios by name.
+    pub scenarios: BTreeMap<String, Scenario>,
+    /// Fingerprint of the texts: the first 12 hex digits of their SHA-256.
+    pub version: String,
+}
+
+impl Suites {
+    /// Reads every `.toml` file of `directory`, in the order of their names.
+    pub fn from_directory(directory: &Path) -> Result<Self, SpecError> {
+        let unreadable = |path: &Path| {
+            let path = path.to_owned();
+            move |source| SpecError::Unreadable { path, source }
+        };
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(directory)
+            .map_err(unreadable(directory))?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<_, _>>()
+            .map_err(unreadable(directory))?;
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+        paths.sort();
+        if paths.is_empty() {
+            return Err(SpecError::NoSuites { path: directory.to_owned() });
+        }
+        let texts = paths
+            .into_iter()
+            .map(|path| std::fs::read_to_string(&path).map_err(unreadable(&path)).map(|text| (path, text)))
+            .collect::<Result<Vec<_>, _>>()?;
+        Self::from_texts(&texts)
+    }
+
+    /// The suites inside the binary.
+    pub fn builtin() -> Result<Self, SpecError> {
+        let texts: Vec<_> = super::builtin_suites()
+            .iter()
+            .map(|(name, text)| (PathBuf::from(format!("builtin:{name}")), (*text).to_owned()))
+            .collect();
+        Self::from_texts(&texts)
+    }
+
+    /// Resolves suites from their texts, each with the file it came from.
+    pub fn from_texts(texts: &[(PathBuf, String)]) -> Result<Self, SpecError> {
+        let mut digest = Sha256::new();
+        let mut all = Self { suites: Vec::new(), cases: Vec::new(), scenarios: BTreeMap::new(), version: String::new() };
+        let mut required: Vec<(Place, String)> = Vec::new();
+        let mut judged: Vec<(Place, String)> = Vec::new();
+        let mut seen: BTreeMap<String, Place> = BTreeMap::new();
+        for (file, text) in texts {
+            digest.update(text.as_bytes());
+            let reader = Reader { file, text };
+            let written: SuiteWritten = toml::from_str(text).map_err(|error| SpecError::Malformed {
+                place: Place::at(file, text, error.span().map_or(0, |span| span.start)),
+                message: error.message().to_owned(),
+            })?;
+            let name = written.suite.get_ref().clone();
+            if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+                || name.is_empty()
+            {
+                return Err(reader.error(&written.suite, "a suite's name is made of a-z, 0-9 and dashes"));
+            }
+            if all.suites.iter().any(|suite| suite.name == name) {
+                return Err(reader.error(&written.suite, format!("there is already a suite `{name}`; rename one")));
+            }
+            for (scenario_name, scenario) in &written.scenario {
+                if all.scenarios.insert(scenario_name.clone(), scenario.clone()).is_some() {
+                    return Err(reader.error(&written.suite, format!("there is already a scenario `{scenario_name}`; rename one")));
+                }
+            }
+            let mut suite = Suite { name: name.clone(), title: written.title.clone(), cases: Vec::new() };
+            for case in &written.case {
+                let case = reader.case(&name, &written.requires, case, &mut required, &mut judged)?;
+                let place = seen.get(&case.id).cloned();
+                if let Some(first) = place {
+                    let written_case = written.case.iter().rfind(|other| *other.id.get_ref() == case.id);
+                    let place = written_case.map_or_else(|| first.clone(), |other| reader.place(&other.id));
+                    return Err(SpecError::Malformed {
+                        place,
+                        message: format!("there is already a case `{}` at {first}; ids are unique among all suites", case.id),
+                    });
+                }
+                if let Some(written_case) = written.case.iter().find(|other| *other.id.get_ref() == case.id) {
+                    seen.insert(case.id.clone(), reader.place(&written_case.id));
+                }
+                suite.cases.push(case.id.clone());
+                all.cases.push(Arc::new(case));
+            }
+            all.suites.push(suite);
+        }
+        for (place, id) in required {
+            if !seen.contains_key(&id) {
+                let message = format!("`requires` names `{id}`, which no suite has{}", meant(&id, seen.keys().map(String::as_str)));
+                return Err(SpecError::Malformed { place, message });
+            }
+        }
+        for (place, name) in judged {
+            if !all.scenarios.contains_key(&name) {
+                let message = format!("there is no scenario `{name}`{}", meant(&name, all.scenarios.keys().map(String::as_str)));
+                return Err(SpecError::Malformed { place, message });
+            }
+        }
+        if let Some(id) = all.circle() {
+            let place = seen.get(&id).cloned().unwrap_or_else(|| Place { file: PathBuf::new(), line: 1, column: 1 });
+            return Err(SpecError::Malformed { place, message: format!("`{id}` requires itself through its prerequisites") });
+        }
+        all.version = digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        Ok(all)
+    }
+
+    /// A case that requires itself through others, if there is one: it would wait for ever.
+    fn circle(&self) -> Option<String> {
+        let mut done: BTreeSet<&str> = BTreeSet::new();
+        loop {
+            let before = done.len();
+            for case in &self.cases {
+                if case.requires.iter().all(|id| done.contains(id.as_str())) {
+                    done.insert(&case.id);
+                }
+            }
+            if done.len() == before {
+                return self.cases.iter().find(|case| !done.contains(case.id.as_str())).map(|case| case.id.clone());
+            }
+        }
+    }
+
+    /// The case with this id.
+    #[must_use]
+    pub fn case(&self, id: &str) -> Option<&Arc<Case>> {
+        self.cases.iter().find(|case| case.id == id)
+    }
+}
+
+/// `; did you mean …?` when something is close enough, else nothing.
+fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+    known
+        .map(|known| (strsim::jaro_winkler(word, known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"))
+}
+
+/// One file while it is resolved.
+struct Reader<'a> {
+    file: &'a Path,
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn place<T>(&self, at: &Spanned<T>) -> Place {
+        Place::at(self.file, self.text, at.span().start)
+    }
+
+    fn error<T>(&self, at: &Spanned<T>, message: impl Into<String>) -> SpecError {
+        SpecError::Malformed { place: self.place(at), message: message.into() }
+    }
+
+    fn case(
+        &self,
+        suite: &str,
+        suite_requires: &[Spanned<String>],
+        written: &CaseWritten,
+        required: &mut Vec<(Place, String)>,
+        judged: &mut Vec<(Place, String)>,
+    ) -> Result<Case, SpecError> {
+        let id = written.id.get_ref().clone();
+        let rest = id.strip_prefix(suite).and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
+        if rest.is_empty() || !rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
+            return Err(self.error(&written.id, format!("`{id}` is no case id; write `{suite}.` and then a-z, 0-9 and dashes")));
+        }
+        for (field, text) in
+            [("title", &written.title), ("why", &written.why), ("remedy", &written.remedy), ("source", &written.source)]
+        {
+            if text.trim().is_empty() {
+                return Err(self.error(&written.id, format!("`{field}` of `{id}` is empty; the report prints it on a failure")));
+            }
+        }
+        let mut requires = Vec::new();
+        for name in suite_requires.iter().chain(&written.requires) {
+            if *name.get_ref() != id && !requires.contains(name.get_ref()) {
+                required.push((self.place(name), name.get_ref().clone()));
+                requires.push(name.get_ref().clone());
+            }
+        }
+        let mut needs = Vec::new();
+        for word in &written.needs {
+            let need = Need::ALL.iter().find(|(name, _)| name == word.get_ref()).map(|(_, need)| *need);
+            needs.push(need.ok_or_else(|| {
+                let known = Need::ALL.map(|(name, _)| name).join(", ");
+                self.error(word, format!("there is no capability `{}`; there are {known}", word.get_ref()))
+            })?);
+        }
+        if written.writes {
+            needs.push(Need::Write);
+        }
+        let among = written.among.as_deref().map(|globs| self.globs(&written.id, globs)).transpose()?;
+        let check = match (&written.probe, &written.scenario) {
+            (Some(probe), None) => {
+                if among.is_some() {
+                    return Err(self.error(&written.id, format!("`among` of `{id}` chooses documents, and a probe has none; remove it")));
+                }
+                Check::Probe(probe.get_ref().clone(), self.matchers(&written.expect)?)
+            }
+            (None, Some(scenario)) => {
+                judged.push((self.place(scenario), scenario.get_ref().clone()));
+                needs.extend([Need::Write, Need::Mock, Need::Worker]);
+                Check::Scenario(scenario.get_ref().clone(), self.invariants(&written.expect)?)
+            }
+            _ => return Err(self.error(&written.id, format!("`{id}` needs either `probe` or `scenario`, and only one of them"))),
+        };
+        needs.sort_unstable();
+        needs.dedup();
+        Ok(Case {
+            id,
+            suite: suite.to_owned(),
+            title: written.title.clone(),
+            level: written.level,
+            why: written.why.trim().to_owned(),
+            remedy: written.remedy.trim().to_owned(),
+            source: written.source.clone(),
+            requires,
+            needs,
+            tags: written.tags.clone(),
+            among,
+            check,
+        })
+    }
+
+    fn globs<T>(&self, at: &Spanned<T>, globs: &[String]) -> Result<GlobSet, SpecError> {
+        let mut set = GlobSetBuilder::new();
+        for glob in globs {
+            set.add(Glob::new(glob).map_err(|error| self.error(at, format!("`{glob}` is no glob: {error}")))?);
+        }
+        set.build().map_err(|error| self.error(at, error.to_string()))
+    }
+
+    fn matchers(&self, at: &Spanned<ExpectWritten>) -> Result<Vec<Matcher>, SpecError> {
+        let expect = at.get_ref();
+        if !self.invariants_of(at)?.is_empty() {
+            return Err(self.error(at, "a probe yields one value, and this expectation is for a scenario"));
+        }
+        let mut matchers = Vec::new();
+        if expect.answers == Some(true) {
+            matchers.push(Matcher::Answers);
+        }
+        if expect.refused == Some(true) {
+            matchers.push(Matcher::Refused);
+        }
+        matchers.extend(expect.equals.clone().map(Matcher::Equals));
+        matchers.extend(expect.not_equals.clone().map(Matcher::NotEquals));
+        matchers.extend(expect.one_of.clone().map(Matcher::OneOf));
+        if let Some(text) = &expect.matches {
+            let regex = regex::Regex::new(text).map_err(|error| self.error(at, format!("`matches`: {error}")))?;
+            matchers.push(Matcher::Matches(Box::new(regex)));
+        }
+        matchers.extend(expect.contains.clone().map(Matcher::Contains));
+        if expect.at_least.is_some() || expect.at_most.is_some() {
+            matchers.push(Matcher::Within(Range { at_least: expect.at_least, at_most: expect.at_most }));
+        }
+        matchers.extend(expect.version_at_least.clone().map(Matcher::VersionAtLeast));
+        matchers.extend(expect.empty.map(Matcher::Empty));
+        if matchers.is_empty() {
+            return Err(self.error(at, "nothing is expected; give for instance `equals`, `at_least`, `matches` or `answers = true`"));
+        }
+        Ok(matchers)
+    }
+
+    fn invariants(&self, at: &Spanned<ExpectWritten>) -> Result<Vec<Invariant>, SpecError> {
+        let invariants = self.invariants_of(at)?;
+        if invariants.is_empty() {
+            return Err(self.error(at, "nothing is expected of the scenario; give for instance `delivered = \"all\"`"));
+        }
+        Ok(invariants)
+    }
+
+    /// The invariants among the expectations. `false` would mean "must not hold", which no case wants.
+    fn invariants_of(&self, at: &Spanned<ExpectWritten>) -> Result<Vec<Invariant>, SpecError> {
+        let expect = at.get_ref();
+        let mut found = Vec::new();
+        let flags = [
+            (expect.queue_drained, Invariant::QueueDrained),
+            (expect.vectors_match_texts, Invariant::VectorsMatchTexts),
+            (expect.reassembled, Invariant::Reassembled),
+            (expect.chunks_numbered, Invariant::ChunksNumbered),
+            (expect.requests_well_formed, Invariant::RequestsWellFormed),
+            (expect.requests_accepted, Invariant::RequestsAccepted),
+            (expect.empty_skipped, Invariant::EmptySkipped),
+            (expect.rows_agree, Invariant::RowsAgree),
+            (expect.payload_complete, Invariant::PayloadComplete),
+            (expect.unchanged, Invariant::Unchanged),
+            (expect.no_stale_tail, Invariant::NoStaleTail),
+            (expect.unicode_intact, Invariant::UnicodeIntact),
+            (expect.exits_cleanly, Invariant::ExitsCleanly),
+            (expect.log_holds_no_secret, Invariant::LogHoldsNoSecret),
+            (expect.log_is_json, Invariant::LogIsJson),
+            (expect.worker_registered, Invariant::WorkerRegistered),
+            (expect.poison_isolated, Invariant::PoisonIsolated),
+        ];
+        for (flag, invariant) in flags {
+            match flag {
+                Some(true) => found.push(invariant),
+                Some(false) => return Err(self.error(at, "only `true` can be expected here; remove what need not hold")),
+                None => {}
+            }
+        }
+        found.extend(expect.delivered.map(|_| Invariant::Delivered));
+        found.extend(expect.jobs_completed.map(|_| Invariant::JobsCompleted));
+        found.extend(expect.attempts_at_most.map(Invariant::AttemptsAtMost));
+        found.extend(expect.duplicates.map(Invariant::DuplicatesAtMost));
+        found.extend(expect.chunk_tokens.map(Invariant::ChunkTokens));
+        found.extend(expect.overlap_tokens.map(Invariant::OverlapTokens));
+        found.extend(expect.texts_per_request.map(Invariant::TextsPerRequest));
+        found.extend(expect.batches_filled.map(Invariant::BatchesFilled));
+        found.extend(expect.requests_in_flight.map(Invariant::RequestsInFlight));
+        found.extend(expect.tokens_wasted.map(Invariant::TokensWasted));
+        found.extend(expect.memory_mib.map(Invariant::MemoryMib));
+        Ok(found)
+    }
+}

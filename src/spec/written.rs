@@ -1,0 +1,172 @@
+//! A suite file as a person wrote it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use toml::Spanned;
+
+use super::{Probe, Range, Scenario};
+use crate::outcome::Level;
+
+/// A suite file. Unknown keys are errors.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuiteWritten {
+    /// The suite's name; every case id begins with it and a dot.
+    #[schemars(with = "String")]
+    pub suite: Spanned<String>,
+    /// What it judges, in one line.
+    pub title: String,
+    /// Cases that must not have failed before any case of this suite is judged.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub requires: Vec<Spanned<String>>,
+    /// Scenarios that cases of this suite judge.
+    #[serde(default)]
+    pub scenario: BTreeMap<String, Scenario>,
+    /// The cases.
+    #[serde(default)]
+    pub case: Vec<CaseWritten>,
+}
+
+/// One case as written.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CaseWritten {
+    /// `<suite>.<words-with-dashes>`, unique among all suites.
+    #[schemars(with = "String")]
+    pub id: Spanned<String>,
+    /// The requirement in one line.
+    pub title: String,
+    /// How binding it is (RFC 2119).
+    pub level: Level,
+    /// What breaks when it is not met.
+    pub why: String,
+    /// How to mend it.
+    pub remedy: String,
+    /// Where the requirement comes from.
+    pub source: String,
+    /// Cases that must not have failed before this one is judged.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub requires: Vec<Spanned<String>>,
+    /// Capabilities of the stack that the case cannot do without, such as `write`.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub needs: Vec<Spanned<String>>,
+    /// Whether the probe writes: it then runs only where the stack may be written to.
+    #[serde(default)]
+    pub writes: bool,
+    /// Free words for choosing cases.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// What to observe. Either this or `scenario`.
+    #[serde(default)]
+    #[schemars(with = "Option<Probe>")]
+    pub probe: Option<Spanned<Probe>>,
+    /// The scenario to judge. Either this or `probe`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub scenario: Option<Spanned<String>>,
+    /// Globs over document names: judge these only.
+    #[serde(default)]
+    pub among: Option<Vec<String>>,
+    /// What must hold.
+    #[schemars(with = "ExpectWritten")]
+    pub expect: Spanned<ExpectWritten>,
+}
+
+/// Every expectation there is; a case gives at least one. The first group is for probes, the second for scenarios.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExpectWritten {
+    /// The probe got an answer at all.
+    pub answers: Option<bool>,
+    /// The service refuses for want of the right credentials.
+    pub refused: Option<bool>,
+    /// The value is this one.
+    pub equals: Option<Value>,
+    /// The value is another one.
+    pub not_equals: Option<Value>,
+    /// The value is one of these.
+    pub one_of: Option<Vec<Value>>,
+    /// The value's text matches this regular expression.
+    pub matches: Option<String>,
+    /// The value's text contains this text, or the list contains this item.
+    pub contains: Option<String>,
+    /// The value is a number, and not a smaller one.
+    pub at_least: Option<f64>,
+    /// The value is a number, and not a greater one.
+    pub at_most: Option<f64>,
+    /// The value is a version, and not an older one.
+    pub version_at_least: Option<String>,
+    /// The value is empty, or is not.
+    pub empty: Option<bool>,
+
+    /// `all`: every document with text is delivered.
+    pub delivered: Option<All>,
+    /// `all`: every job ended as completed.
+    pub jobs_completed: Option<All>,
+    /// The queue holds nothing that still has to be done.
+    pub queue_drained: Option<bool>,
+    /// No job needed more attempts.
+    pub attempts_at_most: Option<f64>,
+    /// No more points than this are doubles.
+    pub duplicates: Option<f64>,
+    /// Every vector is the mock's for its text.
+    pub vectors_match_texts: Option<bool>,
+    /// Tokens of each chunk.
+    pub chunk_tokens: Option<Range>,
+    /// Tokens that neighbouring chunks share.
+    pub overlap_tokens: Option<Range>,
+    /// Chunks give the document back.
+    pub reassembled: Option<bool>,
+    /// Chunk indices have no gap.
+    pub chunks_numbered: Option<bool>,
+    /// Most texts in a request.
+    pub texts_per_request: Option<f64>,
+    /// Batches of this size are filled across a document.
+    pub batches_filled: Option<f64>,
+    /// Most requests at once.
+    pub requests_in_flight: Option<f64>,
+    /// Task, model and dimensions of each request.
+    pub requests_well_formed: Option<bool>,
+    /// Each request was answered with 200.
+    pub requests_accepted: Option<bool>,
+    /// Tokens embedded more than once for the same document.
+    pub tokens_wasted: Option<f64>,
+    /// Documents without text are an explicit skip.
+    pub empty_skipped: Option<bool>,
+    /// Rows and points agree.
+    pub rows_agree: Option<bool>,
+    /// Point ids and payload keys are complete.
+    pub payload_complete: Option<bool>,
+    /// The last step changed nothing.
+    pub unchanged: Option<bool>,
+    /// No point of an older version is left.
+    pub no_stale_tail: Option<bool>,
+    /// No character was altered.
+    pub unicode_intact: Option<bool>,
+    /// Exit code 0 on SIGTERM, within the grace.
+    pub exits_cleanly: Option<bool>,
+    /// No secret in the worker's log.
+    pub log_holds_no_secret: Option<bool>,
+    /// The worker's log is JSON, line by line.
+    pub log_is_json: Option<bool>,
+    /// The worker registered under BullMQ's connection name.
+    pub worker_registered: Option<bool>,
+    /// Peak resident memory in MiB.
+    pub memory_mib: Option<f64>,
+    /// Poison documents, and only they, failed, without retries.
+    pub poison_isolated: Option<bool>,
+}
+
+/// The word `all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum All {
+    /// Every one.
+    All,
+}

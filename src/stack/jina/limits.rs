@@ -1,0 +1,98 @@
+//! The rate limits of a key, as a sliding window.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Rate limits of the mock's key; absent means unlimited. Jina's own pages disagree about the real ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests per window.
+    pub rpm: Option<u32>,
+    /// Tokens per window.
+    pub tpm: Option<u64>,
+    /// Requests at the same time.
+    pub concurrency: Option<u32>,
+    /// Length of the window in milliseconds; a minute by default, as for a real key.
+    pub window_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { rpm: None, tpm: None, concurrency: None, window_ms: 60_000 }
+    }
+}
+
+/// Why a request is refused with 429.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Exceeded {
+    pub(super) code: &'static str,
+    pub(super) detail: String,
+}
+
+/// What was let through lately.
+#[derive(Debug, Default)]
+pub(super) struct Window(VecDeque<(Instant, u64)>);
+
+impl Window {
+    /// Lets a request of `tokens` through, or says which limit it exceeds. A refused request does not count.
+    pub(super) fn admit(&mut self, limits: &Limits, now: Instant, tokens: u64, in_flight: u32) -> Result<(), Exceeded> {
+        let length = Duration::from_millis(limits.window_ms);
+        while self.0.front().is_some_and(|(at, _)| now.duration_since(*at) >= length) {
+            self.0.pop_front();
+        }
+        if let Some(most) = limits.concurrency.filter(|most| in_flight > *most) {
+            let detail = format!("Concurrency limit exceeded: {most}/{most} requests are being answered.");
+            return Err(Exceeded { code: "RATE_CONCURRENCY_LIMIT_EXCEEDED", detail });
+        }
+        if let Some(most) = limits.rpm.filter(|most| self.0.len() >= *most as usize) {
+            let detail = format!("Request rate limit exceeded: {}/{most} requests per minute.", self.0.len() + 1);
+            return Err(Exceeded { code: "RATE_REQUEST_LIMIT_EXCEEDED", detail });
+        }
+        let used: u64 = self.0.iter().map(|(_, tokens)| tokens).sum();
+        if let Some(most) = limits.tpm.filter(|most| used + tokens > *most) {
+            let detail = format!("Token rate limit exceeded: {}/{most} tokens per minute.", used + tokens);
+            return Err(Exceeded { code: "RATE_TOKEN_LIMIT_EXCEEDED", detail });
+        }
+        if limits.rpm.is_some() || limits.tpm.is_some() {
+            self.0.push_back((now, tokens));
+        }
+        Ok(())
+    }
+
+    /// The two documented headers, for the limits that there are.
+    pub(super) fn headers(&self, limits: &Limits) -> Vec<(&'static str, String)> {
+        let used: u64 = self.0.iter().map(|(_, tokens)| tokens).sum();
+        let requests = limits.rpm.map(|most| u64::from(most).saturating_sub(self.0.len() as u64));
+        let tokens = limits.tpm.map(|most| most.saturating_sub(used));
+        [("X-RateLimit-Remaining-Requests", requests), ("X-RateLimit-Remaining-Tokens", tokens)]
+            .into_iter()
+            .filter_map(|(name, left)| Some((name, left?.to_string())))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(answer: Result<(), Exceeded>) -> Option<&'static str> {
+        answer.err().map(|exceeded| exceeded.code)
+    }
+
+    #[test]
+    fn each_limit_has_its_code_and_a_new_window_lets_requests_through_again() {
+        let limits = Limits { rpm: Some(2), tpm: Some(100), concurrency: Some(2), window_ms: 1000 };
+        let mut window = Window::default();
+        let now = Instant::now();
+        assert_eq!(code(window.admit(&limits, now, 10, 3)), Some("RATE_CONCURRENCY_LIMIT_EXCEEDED"));
+        assert_eq!(code(window.admit(&limits, now, 101, 1)), Some("RATE_TOKEN_LIMIT_EXCEEDED"));
+        assert_eq!(code(window.admit(&limits, now, 50, 1)), None);
+        assert_eq!(code(window.admit(&limits, now, 50, 1)), None);
+        assert_eq!(code(window.admit(&limits, now, 0, 1)), Some("RATE_REQUEST_LIMIT_EXCEEDED"));
+        assert_eq!(code(window.admit(&limits, now + Duration::from_secs(1), 100, 1)), None);
+    }
+}

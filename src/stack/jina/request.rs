@@ -1,0 +1,219 @@
+//! Reading a request for embeddings and finding what is wrong with it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::model::{self, Model};
+
+/// How vectors are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Float,
+    /// Little-endian floats.
+    Base64,
+    /// Signs packed from the highest bit, as signed bytes.
+    Binary,
+    /// The same, as unsigned bytes.
+    Ubinary,
+}
+
+/// What is asked for, before it is checked.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) texts: Arc<[String]>,
+    pub(super) model: Option<String>,
+    pub(super) task: Option<String>,
+    pub(super) dimensions: Option<u32>,
+    pub(super) embedding_type: Option<String>,
+}
+
+/// What is asked for, after it was found good.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) model: String,
+    pub(super) task: String,
+    pub(super) dimensions: u32,
+    pub(super) encoding: Encoding,
+    pub(super) normalised: bool,
+    /// The texts, cut to the model's context where the request permits that.
+    pub(super) texts: Vec<String>,
+    pub(super) tokens: u64,
+    /// Whether the real service would tell `prompt_tokens`.
+    pub(super) tells_prompt_tokens: bool,
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) code: &'static str,
+    pub(super) detail: String,
+    /// For 422: the field that is wrong.
+    pub(super) field: Option<&'static str>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), field: None }
+    }
+
+    fn invalid(field: &'static str, detail: impl Into<String>) -> Self {
+        Self { status: 422, code: "VALIDATION_ERROR", detail: detail.into(), field: Some(field) }
+    }
+}
+
+/// Reads what can be read of a body that may be wrong in any way.
+pub(super) fn read(body: &Value) -> Asked {
+    let text = |name: &str| body[name].as_str().map(str::to_owned);
+    Asked {
+        texts: inputs(&body["input"]).map(|(texts, _)| texts.into()).unwrap_or_default(),
+        model: text("model"),
+        task: text("task"),
+        dimensions: body["dimensions"].as_u64().and_then(|size| u32::try_from(size).ok()),
+        embedding_type: text("embedding_type"),
+    }
+}
+
+/// Checks a body as the real service does; `custom` is a model that the mock was told to know besides.
+pub(super) fn check(body: &Value, asked: &Asked, custom: &str) -> Result<Order, Refusal> {
+    let name = asked.model.as_deref().ok_or_else(|| Refusal::invalid("model", "Field required"))?;
+    let model = model::find(name)
+        // A model of the user's own is taken to be like v3.
+        .or_else(|| (name == custom).then(|| model::find("jina-embeddings-v3")).flatten())
+        .ok_or_else(|| Refusal::new(400, "INPUT_MODEL_NOT_FOUND", format!("Model '{name}' not found.")))?;
+    let task = task(body, asked, model)?;
+    let dimensions = match (&body["dimensions"], asked.dimensions) {
+        (Value::Null, _) => model.most_dimensions,
+        (_, Some(size)) if (1..=model.most_dimensions).contains(&size) => size,
+        (given, _) => {
+            let most = model.most_dimensions;
+            return Err(Refusal::invalid("dimensions", format!("{given} is not between 1 and {most}")));
+        }
+    };
+    let encoding = encoding(&body["embedding_type"])?;
+    let (mut texts, objects) = inputs(&body["input"])?;
+    if texts.is_empty() {
+        return Err(Refusal::invalid("input", "Input list must not be empty"));
+    }
+    if texts.iter().any(String::is_empty) {
+        return Err(Refusal::invalid("input", "Input text must not be empty"));
+    }
+    if texts.len() > model.most_texts {
+        let detail = format!("Each input list can contain at most {} items.", model.most_texts);
+        return Err(Refusal::new(400, "INPUT_LIST_TOO_LONG", detail));
+    }
+    let late = body["late_chunking"].as_bool().unwrap_or(false);
+    if late && !model.late_chunking {
+        return Err(Refusal::invalid("late_chunking", format!("{name} has no late chunking")));
+    }
+    let truncate = body["truncate"].as_bool().unwrap_or(false);
+    let mut tokens = 0;
+    for text in &mut texts {
+        tokens += fit(text, model, truncate)?;
+    }
+    // Late chunking embeds the whole list as one text.
+    if late && tokens > model.context {
+        return Err(too_long(model));
+    }
+    Ok(Order {
+        model: name.to_owned(),
+        task,
+        dimensions,
+        encoding,
+        normalised: body["normalized"].as_bool().unwrap_or(true),
+        texts,
+        tokens: tokens as u64,
+        tells_prompt_tokens: name.ends_with("-v3") && (late || objects),
+    })
+}
+
+/// The task that counts when `task` is what the request says.
+pub(super) fn task_in_effect(model: &str, task: Option<&str>) -> String {
+    task.unwrap_or_else(|| model::find(model).map_or("", |model| model.default_task)).to_owned()
+}
+
+fn task(body: &Value, asked: &Asked, model: &Model) -> Result<String, Refusal> {
+    if body["task"].is_null() {
+        return Ok(model.default_task.to_owned());
+    }
+    match asked.task.as_deref() {
+        Some(task) if model.tasks.contains(&task) => Ok(task.to_owned()),
+        _ => Err(Refusal::invalid("task", format!("{} is not one of {:?}", body["task"], model.tasks))),
+    }
+}
+
+fn encoding(given: &Value) -> Result<Encoding, Refusal> {
+    match given {
+        Value::Null => Ok(Encoding::Float),
+        // Documented, and answered with an error by the real service.
+        Value::Array(_) => Err(Refusal::new(500, "INTERNAL_ERROR", "Internal error.")),
+        _ => match given.as_str() {
+            Some("float") => Ok(Encoding::Float),
+            Some("base64") => Ok(Encoding::Base64),
+            Some("binary") => Ok(Encoding::Binary),
+            Some("ubinary") => Ok(Encoding::Ubinary),
+            _ => Err(Refusal::invalid("embedding_type", format!("{given} is not a type of embedding"))),
+        },
+    }
+}
+
+/// The texts of `input`, and whether any of them was written as an object.
+fn inputs(input: &Value) -> Result<(Vec<String>, bool), Refusal> {
+    let one = |item: &Value| match item {
+        Value::String(text) => Ok((text.clone(), false)),
+        Value::Object(object) => match object.get("text").and_then(Value::as_str) {
+            Some(text) => Ok((text.to_owned(), true)),
+            None => Err(Refusal::invalid("input", "Only texts can be embedded")),
+        },
+        _ => Err(Refusal::invalid("input", "Input should be a string, an object with text, or a list of these")),
+    };
+    let items = match input {
+        Value::Null => return Err(Refusal::invalid("input", "Field required")),
+        Value::Array(items) => items.iter().map(one).collect::<Result<Vec<_>, _>>()?,
+        item => vec![one(item)?],
+    };
+    let objects = items.iter().any(|(_, object)| *object);
+    Ok((items.into_iter().map(|(text, _)| text).collect(), objects))
+}
+
+/// Counts the tokens of `text`; cuts it to the model's context if it may.
+///
+/// The models' own vocabularies cannot be had offline: `cl100k` stands in for them, so counts near the
+/// limit differ from the real service's.
+fn fit(text: &mut String, model: &Model, truncate: bool) -> Result<usize, Refusal> {
+    // A token is at least one byte.
+    if text.len() <= model.context {
+        return Ok(count(text));
+    }
+    let tokens = bpe_openai::cl100k_base().encode(text.as_str());
+    if tokens.len() <= model.context {
+        return Ok(tokens.len());
+    }
+    if !truncate {
+        return Err(too_long(model));
+    }
+    // The cut may fall within a letter; then it moves back to the letter's beginning.
+    let mut kept = model.context;
+    while kept > 0 {
+        if let Some(cut) = bpe_openai::cl100k_base().decode(&tokens[..kept]) {
+            *text = cut;
+            break;
+        }
+        kept -= 1;
+    }
+    Ok(kept)
+}
+
+/// The number of tokens of `text`.
+pub(super) fn count(text: &str) -> usize {
+    bpe_openai::cl100k_base().count(text)
+}
+
+fn too_long(model: &Model) -> Refusal {
+    let detail = format!(
+        "Input text exceeds the model's maximum of {} tokens. Split it, or set truncate to true.",
+        model.context
+    );
+    Refusal::new(400, "INPUT_TOKEN_LIMIT_EXCEEDED", detail)
+}

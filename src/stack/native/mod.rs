@@ -1,0 +1,217 @@
+//! The native provider: throwaway local processes on ephemeral ports of 127.0.0.1.
+//!
+//! One file per service says how it is prepared and run ([`Plan`]); this file starts plans, waits until
+//! they are ready, and disturbs and ends them.
+
+mod ports;
+pub(super) mod postgres;
+mod programs;
+mod qdrant;
+mod redis;
+mod service;
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid, chown};
+use secrecy::SecretString;
+
+use super::ledger::{Ledger, Resource};
+use super::process::{Account, Launch};
+use super::ready::Readiness;
+use super::{Service, StackError, StackOptions, random_word};
+use crate::outcome::{Events, ServiceRecord};
+use crate::settings::{PostgresEndpoint, QdrantEndpoint, RedisEndpoint};
+use ports::Held;
+pub use ports::Ports;
+pub(super) use ports::listen;
+pub use programs::Overrides;
+pub(super) use service::NativeService;
+
+/// How to run one service.
+#[derive(Debug, Clone)]
+struct Plan {
+    service: Service,
+    /// What it is: `redis-server`, `embedded qdrant`, …
+    kind: String,
+    launch: Launch,
+    readiness: Readiness,
+    /// The signal that makes it end with its data in order.
+    polite: Signal,
+}
+
+/// Three services as local processes.
+#[derive(Debug)]
+pub(super) struct Native {
+    redis: NativeService,
+    postgres: NativeService,
+    qdrant: NativeService,
+    directory: PathBuf,
+    keep: bool,
+}
+
+/// Where the three services are.
+#[derive(Debug, Clone)]
+pub(super) struct Addresses {
+    pub(super) redis: RedisEndpoint,
+    pub(super) postgres: PostgresEndpoint,
+    pub(super) qdrant: QdrantEndpoint,
+}
+
+impl Native {
+    /// Starts all three at once and waits until each is ready.
+    pub(super) async fn start(
+        options: &StackOptions,
+        ledger: &Ledger,
+        events: &Events,
+    ) -> Result<(Self, Addresses, Vec<ServiceRecord>), StackError> {
+        let programs = programs::find(&options.search, programs::TYPICAL, &options.programs)?;
+        let account = postgres::account()?;
+        let password = || SecretString::from(random_word(32));
+        let (redis_password, postgres_password, qdrant_key) = (password(), password(), password());
+        // All ports are held at once, so that no two services are given the same one.
+        let hold = |service: Service, wanted| Held::hold(service.name(), wanted);
+        let redis_port = hold(Service::Redis, options.ports.redis)?;
+        let postgres_port = hold(Service::Postgres, options.ports.postgres)?;
+        let http_port = hold(Service::Qdrant, options.ports.qdrant_http)?;
+        let grpc_port = hold(Service::Qdrant, options.ports.qdrant_grpc)?;
+
+        let directory = throwaway(options, account, ledger)?;
+        let begun = Instant::now();
+        let redis_directory = directory.join("redis");
+        let redis = NativeService::start(ledger, events, begun, vec![redis_port], |ports| {
+            redis::plan(&programs.redis, &redis_directory, &redis_password, ports[0])
+        });
+        let postgres_directory = directory.join("postgres");
+        let postgres = async {
+            postgres::initialise(&programs.initdb, &postgres_directory, account, &postgres_password, ledger).await?;
+            let service = NativeService::start(ledger, events, begun, vec![postgres_port], |ports| {
+                Ok(postgres::plan(&programs.postgres, &postgres_directory, account, &postgres_password, ports[0]))
+            })
+            .await?;
+            if let Readiness::Postgres { url } = service.0.readiness() {
+                postgres::shape(url).await?;
+            }
+            Ok(service)
+        };
+        let qdrant_directory = directory.join("qdrant");
+        let qdrant_program = match &programs.qdrant {
+            Some(program) => qdrant::Program::Real(program),
+            None => qdrant::Program::Embedded(&options.shakedown),
+        };
+        let qdrant = NativeService::start(ledger, events, begun, vec![http_port, grpc_port], |ports| {
+            qdrant::plan(qdrant_program, &qdrant_directory, &qdrant_key, ports[0], ports[1])
+        });
+
+        let (redis, postgres, qdrant) = match tokio::try_join!(redis, postgres, qdrant) {
+            Ok(services) => services,
+            Err(error) => {
+                // The processes went with their futures; what cannot be removed stays in the ledger.
+                let _ = ledger.replay();
+                return Err(error);
+            }
+        };
+        let addresses = Addresses::of(&redis.0, &postgres.0, &qdrant.0);
+        let records = vec![redis.1, postgres.1, qdrant.1];
+        let native = Self { redis: redis.0, postgres: postgres.0, qdrant: qdrant.0, directory, keep: options.keep };
+        Ok((native, addresses, records))
+    }
+
+    /// The process of `service`; `None` for what is not a process of this provider.
+    pub(super) fn service(&self, service: Service) -> Option<&NativeService> {
+        match service {
+            Service::Redis => Some(&self.redis),
+            Service::Postgres => Some(&self.postgres),
+            Service::Qdrant => Some(&self.qdrant),
+            Service::Jina => None,
+        }
+    }
+
+    /// The throwaway directory.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Ends all three; data that is kept is put in order first.
+    pub(super) async fn stop(&self) {
+        let end = |service| NativeService::end(service, self.keep);
+        tokio::join!(end(&self.redis), end(&self.postgres), end(&self.qdrant));
+    }
+}
+
+impl Addresses {
+    fn of(redis: &NativeService, postgres: &NativeService, qdrant: &NativeService) -> Self {
+        let nowhere = || SecretString::from(String::new());
+        let redis = match redis.readiness() {
+            Readiness::Redis { url } => url.clone(),
+            _ => nowhere(),
+        };
+        let postgres = match postgres.readiness() {
+            Readiness::Postgres { url } => url.clone(),
+            _ => nowhere(),
+        };
+        let qdrant = match qdrant.readiness() {
+            Readiness::Qdrant { url, grpc_url, key } => {
+                QdrantEndpoint { url: url.clone(), grpc_url: grpc_url.clone(), api_key: key.clone() }
+            }
+            _ => QdrantEndpoint { url: String::new(), grpc_url: String::new(), api_key: None },
+        };
+        Self { redis: RedisEndpoint { url: redis }, postgres: PostgresEndpoint { url: postgres }, qdrant }
+    }
+}
+
+/// Makes the directory in which everything lies; its name carries the run's id.
+fn throwaway(options: &StackOptions, account: Option<Account>, ledger: &Ledger) -> Result<PathBuf, StackError> {
+    let parent = options.data_dir.clone().unwrap_or_else(std::env::temp_dir);
+    let fail = |path: &Path, cause| StackError::Directory { action: "create", path: path.to_owned(), cause };
+    fs::create_dir_all(&parent).map_err(|cause| fail(&parent, cause))?;
+    // Every path below is given to programs that run elsewhere.
+    let parent = fs::canonicalize(&parent).map_err(|cause| fail(&parent, cause))?;
+    let path = parent.join(format!("shakedown-{}-{}", options.run, random_word(6).to_lowercase()));
+    let entry = ledger.add(Resource::Directory { path: path.clone(), keep: options.keep })?;
+    // Postgres' user must be able to pass through; the directories inside are private.
+    let mode = if account.is_some() { 0o711 } else { 0o700 };
+    if let Err(cause) = fs::DirBuilder::new().mode(mode).create(&path) {
+        ledger.gone(entry);
+        return Err(fail(&path, cause));
+    }
+    // The umask may have taken bits away.
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(|cause| fail(&path, cause))?;
+    Ok(path)
+}
+
+/// Makes a directory that only its owner can look into; one that is there already is fine.
+fn private_directory(path: &Path, owner: Option<Account>) -> Result<(), StackError> {
+    let fail = |cause| StackError::Directory { action: "create", path: path.to_owned(), cause };
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(cause) if cause.kind() != ErrorKind::AlreadyExists => return Err(fail(cause)),
+        _ => {}
+    }
+    give(path, owner).map_err(fail)
+}
+
+/// Writes a file that only its owner can read.
+fn write_private(path: &Path, text: &str, owner: Option<Account>) -> Result<(), StackError> {
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        give(path, owner)
+    };
+    write().map_err(|cause| StackError::Directory { action: "write", path: path.to_owned(), cause })
+}
+
+fn give(path: &Path, owner: Option<Account>) -> std::io::Result<()> {
+    let Some(Account { uid, gid }) = owner else { return Ok(()) };
+    chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(std::io::Error::from)
+}
+
+/// What every service's environment begins with: nothing of the user's own settings reaches it.
+fn launch_environment() -> Vec<(String, SecretString)> {
+    [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")]
+        .map(|(name, value)| (name.to_owned(), SecretString::from(value)))
+        .to_vec()
+}

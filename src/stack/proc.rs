@@ -1,0 +1,210 @@
+//! Which processes there are: identities that survive the reuse of a pid, descendants, working directories.
+//!
+//! Linux answers from `/proc`. Elsewhere `ps` gives identities and descendants; a scan by working
+//! directory or mark then finds nothing, and clean-up rests on the recorded process groups alone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+/// Environment variable that marks every process started for a run, so that what left its process
+/// group is still found. The leading underscore keeps it out of the `SHAKEDOWN_` settings.
+pub const MARK: &str = "_SHAKEDOWN_RUN";
+
+/// A process that cannot be confused with a later one of the same pid.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// The pid, which is also the process group of what shakedown starts.
+    pub pid: i32,
+    /// When it started, in the system's own words (Linux: clock ticks since boot).
+    pub started: String,
+}
+
+impl ProcessId {
+    /// The identity of the running process `pid`; `None` when there is none.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        let stat = system::stat(pid)?;
+        (!stat.zombie).then_some(Self { pid, started: stat.started })
+    }
+
+    /// The identity of this very process.
+    #[must_use]
+    pub fn own() -> Self {
+        let pid = nix::unistd::getpid().as_raw();
+        Self::of(pid).unwrap_or(Self { pid, started: String::new() })
+    }
+
+    /// Whether this process, and not a later one of the same pid, still runs. A zombie does not run.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        Self::of(self.pid).as_ref() == Some(self)
+    }
+
+    /// Sends `signal` to this process and no other; a process that is gone is not an error.
+    pub fn signal(&self, signal: Signal) {
+        if self.is_alive() {
+            // It may end between the look and the signal: then there is nothing left to do.
+            let _ = signal::kill(Pid::from_raw(self.pid), signal);
+        }
+    }
+
+    /// Sends `signal` to the process group that this process leads, while it leads one.
+    pub fn signal_group(&self, signal: Signal) {
+        if self.is_alive() && nix::unistd::getpgid(Some(Pid::from_raw(self.pid))) == Ok(Pid::from_raw(self.pid)) {
+            let _ = signal::killpg(Pid::from_raw(self.pid), signal);
+        }
+    }
+
+    /// The processes that descend from this one, nearest first, without itself.
+    #[must_use]
+    pub fn descendants(&self) -> Vec<Self> {
+        let mut children: BTreeMap<i32, Vec<Self>> = BTreeMap::new();
+        for pid in system::pids() {
+            if let Some(stat) = system::stat(pid).filter(|stat| !stat.zombie) {
+                children.entry(stat.parent).or_default().push(Self { pid, started: stat.started });
+            }
+        }
+        let mut found = Vec::new();
+        let mut queue = vec![self.pid];
+        while let Some(parent) = queue.pop() {
+            for child in children.remove(&parent).unwrap_or_default() {
+                queue.push(child.pid);
+                found.push(child);
+            }
+        }
+        found
+    }
+}
+
+/// Running processes whose working directory lies in `directory`.
+#[must_use]
+pub fn working_in(directory: &Path) -> Vec<ProcessId> {
+    others().filter(|process| system::works_in(process.pid, directory)).collect()
+}
+
+/// Running processes that carry the [`MARK`] of `run` in their environment.
+#[must_use]
+pub fn marked(run: &str) -> Vec<ProcessId> {
+    let mark = format!("{MARK}={run}");
+    others().filter(|process| system::has_variable(process.pid, &mark)).collect()
+}
+
+fn others() -> impl Iterator<Item = ProcessId> {
+    let own = nix::unistd::getpid().as_raw();
+    system::pids().into_iter().filter(move |pid| *pid != own).filter_map(ProcessId::of)
+}
+
+struct Stat {
+    parent: i32,
+    started: String,
+    zombie: bool,
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    use std::fs;
+    use std::path::Path;
+
+    use super::Stat;
+
+    pub(super) fn pids() -> Vec<i32> {
+        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    pub(super) fn stat(pid: i32) -> Option<Stat> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The command name may hold spaces and brackets; what follows the last bracket is plain.
+        let (_, fields) = text.rsplit_once(')')?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        Some(Stat {
+            zombie: matches!(*fields.first()?, "Z" | "X"),
+            parent: fields.get(1)?.parse().ok()?,
+            started: (*fields.get(19)?).to_owned(),
+        })
+    }
+
+    pub(super) fn works_in(pid: i32, directory: &Path) -> bool {
+        // A removed directory reads as "<path> (deleted)" and then no longer starts with the path's
+        // last component alone, so both spellings are looked at.
+        fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| {
+            cwd.starts_with(directory)
+                || cwd
+                    .to_string_lossy()
+                    .strip_suffix(" (deleted)")
+                    .is_some_and(|cwd| Path::new(cwd).starts_with(directory))
+        })
+    }
+
+    pub(super) fn has_variable(pid: i32, assignment: &str) -> bool {
+        fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|variable| variable == assignment.as_bytes()))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::Stat;
+
+    fn ps(arguments: &[&str]) -> String {
+        Command::new("ps")
+            .args(arguments)
+            .output()
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn pids() -> Vec<i32> {
+        ps(&["-axo", "pid="]).lines().filter_map(|line| line.trim().parse().ok()).collect()
+    }
+
+    pub(super) fn stat(pid: i32) -> Option<Stat> {
+        let line = ps(&["-o", "ppid=,stat=,lstart=", "-p", &pid.to_string()]);
+        let mut words = line.split_whitespace();
+        let parent = words.next()?.parse().ok()?;
+        let zombie = words.next()?.starts_with('Z');
+        Some(Stat { parent, zombie, started: words.collect::<Vec<_>>().join(" ") })
+    }
+
+    pub(super) fn works_in(_pid: i32, _directory: &Path) -> bool {
+        false
+    }
+
+    pub(super) fn has_variable(_pid: i32, _assignment: &str) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_a_reused_pid_is_someone_else() {
+        let own = ProcessId::own();
+        assert!(own.is_alive());
+        let earlier = ProcessId { started: "1".to_owned(), ..own };
+        assert!(!earlier.is_alive());
+    }
+
+    #[test]
+    fn children_are_found_as_descendants_and_by_working_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("30").current_dir(directory.path()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let descends = ProcessId::own().descendants().iter().any(|process| process.pid == pid);
+        let found = working_in(directory.path()).iter().any(|process| process.pid == pid);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(descends);
+        assert!(found || !cfg!(target_os = "linux"));
+        assert!(working_in(directory.path()).is_empty());
+    }
+}

@@ -1,0 +1,365 @@
+//! A supervised child: its own process group, its log in a file, its entry in the ledger.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::StackError;
+use super::ledger::{Entry, Ledger, Resource};
+use super::proc::{MARK, ProcessId};
+
+/// How many of a log's last lines an error shows.
+const TAIL_LINES: usize = 20;
+const TAIL_BYTES: u64 = 16 * 1024;
+
+/// The user a program runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// User id.
+    pub uid: u32,
+    /// Group id; supplementary groups are cleared.
+    pub gid: u32,
+}
+
+/// How to start a program.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// What it is, for messages and the ledger: `redis`, `worker`, …
+    pub name: String,
+    /// Absolute path of the program.
+    pub program: PathBuf,
+    /// Its arguments; anyone on the machine can read these, so no secret may be among them.
+    pub arguments: Vec<String>,
+    /// Its whole environment: nothing is inherited.
+    pub environment: Vec<(String, SecretString)>,
+    /// Its working directory.
+    pub directory: PathBuf,
+    /// Where its standard output and error go, appended.
+    pub log: PathBuf,
+    /// The user to run as, when not this one.
+    pub account: Option<Account>,
+    /// What it gets when the harness dies (Linux only).
+    pub on_harness_death: Signal,
+}
+
+/// A running program that is killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    id: ProcessId,
+    child: Mutex<Child>,
+    log: PathBuf,
+    polite: bool,
+    ledger: Ledger,
+    entry: Entry,
+}
+
+impl Process {
+    /// Starts the program as the leader of a new process group; the ledger knows of it beforehand.
+    ///
+    /// # Errors
+    /// The ledger or the log cannot be written, or the program cannot be run.
+    pub fn start(launch: &Launch, ledger: &Ledger) -> Result<Self, StackError> {
+        let log = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&launch.log)
+            .map_err(|cause| StackError::Directory { action: "write", path: launch.log.clone(), cause })?;
+        let fail = |cause: std::io::Error| match launch.account {
+            // The system does not say which of the two it refused; the program was found to be executable.
+            Some(Account { uid, .. }) if cause.kind() == ErrorKind::PermissionDenied => {
+                StackError::OutOfReach { uid, directory: launch.directory.clone() }
+            }
+            _ => StackError::Spawn { program: launch.program.clone(), cause },
+        };
+        let mut command = Command::new(&launch.program);
+        command
+            .args(&launch.arguments)
+            .env_clear()
+            .envs(launch.environment.iter().map(|(name, value)| (name, value.expose_secret())))
+            .env(MARK, ledger.mark())
+            .current_dir(&launch.directory)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(fail)?)
+            .stderr(log)
+            .process_group(0);
+        if let Some(account) = launch.account {
+            command.uid(account.uid).gid(account.gid);
+        }
+        end_with_harness(&mut command, launch.on_harness_death);
+
+        let intent = ledger.add(Resource::Launching { name: launch.name.clone() })?;
+        let child = match spawn(command) {
+            Ok(child) => child,
+            Err(cause) => {
+                ledger.gone(intent);
+                return Err(fail(cause));
+            }
+        };
+        let pid = i32::try_from(child.id()).unwrap_or_default();
+        // A program that ended at once has no identity left; its zombie keeps the pid from being reused.
+        let id = ProcessId::of(pid).unwrap_or(ProcessId { pid, started: String::new() });
+        let polite = launch.on_harness_death == Signal::SIGQUIT;
+        let recorded = ledger.add(Resource::Process { name: launch.name.clone(), process: id.clone(), polite });
+        let (entry, failure) = match recorded {
+            Ok(entry) => (entry, None),
+            // The intent still names it, so it is not forgotten while it is killed below.
+            Err(error) => (intent, Some(error)),
+        };
+        let process = Self {
+            name: launch.name.clone(),
+            id,
+            child: Mutex::new(child),
+            log: launch.log.clone(),
+            polite,
+            ledger: ledger.clone(),
+            entry,
+        };
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        ledger.gone(intent);
+        Ok(process)
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub fn id(&self) -> &ProcessId {
+        &self.id
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().ok().flatten()
+    }
+
+    /// Sends `signal` to the process and all its descendants, whatever group or session they moved to.
+    pub fn signal_tree(&self, signal: Signal) {
+        if self.exit_status().is_some() {
+            return;
+        }
+        let mut tree = self.id.descendants();
+        tree.insert(0, self.id.clone());
+        for process in tree {
+            process.signal(signal);
+        }
+    }
+
+    /// Sends `signal` to the process alone.
+    pub fn signal(&self, signal: Signal) {
+        if self.exit_status().is_none() {
+            self.id.signal(signal);
+        }
+    }
+
+    /// Waits until it has ended; `None` when it has not after `patience`.
+    pub async fn wait(&self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.exit_status() {
+                return Some(status);
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Asks it to end with `signal`, and kills it when it has not ended after `patience`.
+    pub async fn stop(self, signal: Signal, patience: Duration) {
+        self.signal(signal);
+        // A paused process sees the signal only once it goes on; so do the descendants it waits for.
+        self.signal_tree(Signal::SIGCONT);
+        self.wait(patience).await;
+        // Dropping kills what is left.
+    }
+
+    /// SIGKILL to it and all its descendants; blocks for the few milliseconds until they are gone.
+    pub fn kill(mut self) {
+        self.polite = false;
+    }
+
+    /// The error to give when it ended although it should run.
+    #[must_use]
+    pub fn died(&self, status: ExitStatus) -> StackError {
+        let log = tail(&self.log);
+        StackError::Died { service: self.name.clone(), how: in_words(status), hint: hint(&log), log }
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        tail(&self.log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::mem::take(&mut self.polite) {
+            self.signal(Signal::SIGQUIT);
+            self.signal_tree(Signal::SIGCONT);
+            let deadline = Instant::now() + Duration::from_secs(2);
+            while self.exit_status().is_none() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut orphans = Vec::new();
+        if matches!(child.try_wait(), Ok(None)) {
+            orphans = self.id.descendants();
+            self.id.signal_group(Signal::SIGKILL);
+            for process in &orphans {
+                process.signal(Signal::SIGKILL);
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        // Descendants in groups of their own are waited for, so that none writes after this.
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while orphans.iter().any(ProcessId::is_alive) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.ledger.gone(self.entry);
+    }
+}
+
+/// How a process ended, in words.
+#[must_use]
+pub fn in_words(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => {
+            let name = Signal::try_from(signal).map_or_else(|_| signal.to_string(), |signal| signal.to_string());
+            format!("was ended by {name}")
+        }
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+/// The remedy, where a log tells of something that a user can mend.
+fn hint(log: &str) -> &'static str {
+    if log.contains("No space left on device") {
+        "; the disk is full: free some space, or choose another directory with --data-dir"
+    } else if log.contains("Permission denied") {
+        "; it may not use its directory: choose one that its user can reach with --data-dir"
+    } else {
+        ""
+    }
+}
+
+/// The last lines of the log at `path`, empty when it cannot be read.
+#[must_use]
+pub fn tail(path: &Path) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}
+
+/// Starts `command` from a thread that lives as long as this process: Linux sends the parent-death
+/// signal when the *thread* that started the child ends, and threads of a runtime's pool come and go.
+fn spawn(command: Command) -> std::io::Result<Child> {
+    type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
+    static SPAWNER: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
+    let gone = || std::io::Error::other("the thread that starts processes has ended");
+    let spawner = SPAWNER.get_or_init(|| {
+        let (sender, orders) = mpsc::channel::<Order>();
+        // Should the thread not start, sending to it fails, and that is reported below.
+        let _ = std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
+            for (mut command, reply) in orders {
+                let _ = reply.send(command.spawn());
+            }
+        });
+        sender
+    });
+    let (reply, answer) = mpsc::channel();
+    spawner.send((command, reply)).map_err(|_| gone())?;
+    answer.recv().map_err(|_| gone())?
+}
+
+#[cfg(target_os = "linux")]
+#[expect(
+    unsafe_code,
+    reason = "pre_exec is unsafe; the closure makes one prctl system call, which is async-signal-safe"
+)]
+fn end_with_harness(command: &mut Command, signal: Signal) {
+    let arm = move || nix::sys::prctl::set_pdeathsig(signal).map_err(std::io::Error::from);
+    // SAFETY: between fork and exec the closure neither allocates nor takes a lock.
+    unsafe {
+        command.pre_exec(arm);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_with_harness(_command: &mut Command, _signal: Signal) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launch(directory: &Path, script: &str) -> Launch {
+        Launch {
+            name: "script".to_owned(),
+            program: PathBuf::from("/bin/sh"),
+            arguments: vec!["-c".to_owned(), script.to_owned()],
+            environment: vec![("PATH".to_owned(), SecretString::from("/usr/bin:/bin"))],
+            directory: directory.to_owned(),
+            log: directory.join("log"),
+            account: None,
+            on_harness_death: Signal::SIGKILL,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_tells_its_code_and_its_last_words() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(directory.path(), "r").unwrap();
+        let process = Process::start(&launch(directory.path(), "echo last words; exit 7"), &ledger).unwrap();
+        let status = process.wait(Duration::from_secs(5)).await.unwrap();
+        let message = process.died(status).to_string();
+        assert!(message.contains("exited with code 7") && message.contains("last words"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn dropping_a_process_ends_descendants_that_left_its_group() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(directory.path(), "r").unwrap();
+        let process = Process::start(&launch(directory.path(), "setsid sleep 60 & echo up; wait"), &ledger).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while process.id().descendants().is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        drop(process);
+        assert!(crate::stack::proc::working_in(directory.path()).is_empty());
+        assert!(ledger.left().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_environment_is_not_inherited_but_carries_the_mark() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(directory.path(), "marked-run").unwrap();
+        let process = Process::start(&launch(directory.path(), "env | sort"), &ledger).unwrap();
+        process.wait(Duration::from_secs(5)).await.unwrap();
+        let log = process.log_tail();
+        assert!(log.contains("_SHAKEDOWN_RUN=marked-run-"), "{log}");
+        assert!(!log.contains("CARGO"), "{log}");
+    }
+}

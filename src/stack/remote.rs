@@ -1,0 +1,62 @@
+//! The remote provider: services that are there already, asked and otherwise left alone.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+
+use super::ready::Readiness;
+use super::{Service, public_address};
+use crate::outcome::{Event, Events, ServiceRecord, ServiceStatus};
+use crate::settings::Endpoints;
+
+/// Asks every service once. One that does not answer is recorded as unreachable: the run goes on without it.
+pub(super) async fn look(endpoints: &Endpoints, events: &Events) -> Vec<ServiceRecord> {
+    let qdrant = &endpoints.qdrant;
+    let jina = &endpoints.jina;
+    let services = [
+        (Service::Redis, Readiness::Redis { url: endpoints.redis.url.clone() }),
+        (Service::Postgres, Readiness::Postgres { url: endpoints.postgres.url.clone() }),
+        (
+            Service::Qdrant,
+            Readiness::Qdrant {
+                url: qdrant.url.clone(),
+                grpc_url: qdrant.grpc_url.clone(),
+                key: qdrant.api_key.clone(),
+            },
+        ),
+        (Service::Jina, Readiness::Jina { url: jina.base_url.clone(), key: jina.api_key.clone() }),
+    ];
+    join_all(services.into_iter().map(|(service, readiness)| record(service, readiness, events))).await
+}
+
+async fn record(service: Service, readiness: Readiness, events: &Events) -> ServiceRecord {
+    let begun = std::time::Instant::now();
+    let mut record = ServiceRecord {
+        name: service.name().to_owned(),
+        status: ServiceStatus::Unreachable,
+        version: String::new(),
+        endpoint: public_address(&readiness),
+        kind: "remote".to_owned(),
+        ready_after_ms: None,
+        parameters: BTreeMap::new(),
+    };
+    match readiness.ask().await {
+        Ok(()) => {
+            // A service that answers but does not tell its version, such as a pooler, is still ready.
+            let facts = readiness.facts().await.unwrap_or_default();
+            record.status = ServiceStatus::Ready;
+            record.version = facts.version;
+            record.parameters = facts.parameters;
+            events.say(Event::ServiceReady {
+                service: record.name.clone(),
+                version: record.version.clone(),
+                after: begun.elapsed(),
+            });
+        }
+        Err(reason) => {
+            events.note(format!("{service} at {} does not answer: {reason}", record.endpoint));
+            record.parameters.insert("error".to_owned(), reason);
+        }
+    }
+    record
+}

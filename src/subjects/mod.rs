@@ -1,0 +1,3 @@
+//! What is judged, reached only as a process: the embedded Qdrant, the reference worker, set-up and ingest.
+
+pub mod worker;

@@ -1,0 +1,142 @@
+//! Planted defects, for tests that prove a case can fail. Without the feature `defects` none exists.
+
+/// A way in which the reference worker can be wrong on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Defect {
+    /// The last chunk of a document is not stored.
+    DropsLastChunk,
+    /// Chunks share nothing.
+    NoOverlap,
+    /// Chunks of 600 tokens.
+    BigChunks,
+    /// Point ids are random: each run makes new ones.
+    RandomIds,
+    /// Points of older versions stay.
+    KeepsStaleTail,
+    /// 120 texts in a request.
+    BigBatches,
+    /// One text in a request.
+    OneTextPerRequest,
+    /// Vectors are paired with texts in another order.
+    IgnoresIndex,
+    /// A vector that could not be had is replaced by a made-up one.
+    SwallowsErrors,
+    /// Every third document completes without being stored.
+    LosesDocuments,
+    /// Documents without text are embedded all the same.
+    EmbedsEmpty,
+    /// Documents without text leave no row.
+    SkipsSilently,
+    /// Characters beyond ASCII are replaced.
+    StripsUnicode,
+    /// White space at the ends of a chunk is cut off.
+    TrimsChunks,
+    /// Requests name the query task.
+    WrongTask,
+    /// Rows are not written.
+    NoRow,
+    /// Rows say one chunk too many.
+    WrongCount,
+    /// Every point is stored a second time under another id.
+    DuplicatesPoints,
+    /// Rejected input is tried again and again.
+    RetriesPoison,
+    /// A rejected document is marked as done.
+    PoisonDone,
+    /// No retry of any request.
+    NoRetry,
+    /// SIGTERM is ignored.
+    IgnoresSignals,
+    /// Exit code 1 on SIGTERM.
+    ExitsWithOne,
+    /// The payload does not name the chunk's index.
+    NoChunkIndex,
+    /// Chunk indices begin at 1.
+    IndexFromOne,
+    /// The key is logged.
+    LogsKey,
+    /// The log holds plain text.
+    LogsPlainText,
+    /// Every request is sent twice.
+    EmbedsTwice,
+    /// Every document's first attempt fails.
+    FirstAttemptFails,
+    /// Half a gibibyte is held for each job.
+    HoldsMemory,
+    /// No limit on requests at once.
+    NoSemaphore,
+    /// The worker's connection has no name.
+    Unregistered,
+    /// Jobs are taken and never ended.
+    NeverEnds,
+    /// One poison document fails every document that comes after it.
+    PoisonSpreads,
+}
+
+impl Defect {
+    /// Every defect with the name that `SHAKEDOWN_DEFECT` gives it.
+    pub const ALL: &'static [(&'static str, Self)] = &[
+        ("drops-last-chunk", Self::DropsLastChunk),
+        ("no-overlap", Self::NoOverlap),
+        ("big-chunks", Self::BigChunks),
+        ("random-ids", Self::RandomIds),
+        ("keeps-stale-tail", Self::KeepsStaleTail),
+        ("big-batches", Self::BigBatches),
+        ("one-text-per-request", Self::OneTextPerRequest),
+        ("ignores-index", Self::IgnoresIndex),
+        ("swallows-errors", Self::SwallowsErrors),
+        ("loses-documents", Self::LosesDocuments),
+        ("embeds-empty", Self::EmbedsEmpty),
+        ("skips-silently", Self::SkipsSilently),
+        ("strips-unicode", Self::StripsUnicode),
+        ("trims-chunks", Self::TrimsChunks),
+        ("wrong-task", Self::WrongTask),
+        ("no-row", Self::NoRow),
+        ("wrong-count", Self::WrongCount),
+        ("duplicates-points", Self::DuplicatesPoints),
+        ("retries-poison", Self::RetriesPoison),
+        ("poison-done", Self::PoisonDone),
+        ("no-retry", Self::NoRetry),
+        ("ignores-signals", Self::IgnoresSignals),
+        ("exits-with-one", Self::ExitsWithOne),
+        ("no-chunk-index", Self::NoChunkIndex),
+        ("index-from-one", Self::IndexFromOne),
+        ("logs-key", Self::LogsKey),
+        ("logs-plain-text", Self::LogsPlainText),
+        ("embeds-twice", Self::EmbedsTwice),
+        ("first-attempt-fails", Self::FirstAttemptFails),
+        ("holds-memory", Self::HoldsMemory),
+        ("no-semaphore", Self::NoSemaphore),
+        ("unregistered", Self::Unregistered),
+        ("never-ends", Self::NeverEnds),
+        ("poison-spreads", Self::PoisonSpreads),
+    ];
+
+    /// The defect of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, defect)| *defect)
+    }
+}
+
+#[cfg(feature = "defects")]
+static PLANTED: std::sync::OnceLock<Defect> = std::sync::OnceLock::new();
+
+/// Plants `defect` for the rest of this process.
+#[cfg(feature = "defects")]
+pub(super) fn plant(defect: Defect) {
+    // A second one would have to be a second process; the first stays.
+    let _ = PLANTED.set(defect);
+}
+
+/// Whether `defect` is planted.
+#[cfg(feature = "defects")]
+pub(super) fn planted(defect: Defect) -> bool {
+    PLANTED.get() == Some(&defect)
+}
+
+/// Without the feature nothing is planted, and the compiler removes every hook.
+#[cfg(not(feature = "defects"))]
+pub(super) const fn planted(_defect: Defect) -> bool {
+    false
+}

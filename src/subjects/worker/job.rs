@@ -1,0 +1,233 @@
+//! One job: chunk, embed, store, verify, record. Only then is it done.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use super::chunk::{Chunk, Chunker};
+use super::defect::{Defect, planted};
+use super::guard::{Class, Classified, Guard, Guarded};
+use super::store::{Identity, Status, Store, StoreError, Stored};
+use crate::services::jina::{JinaClient, JinaError};
+
+/// Texts longer than this are chunked away from the threads that keep the connections alive.
+const BLOCKING: usize = 32 * 1024;
+
+/// What all jobs share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) chunker: Arc<Chunker>,
+    pub(super) jina: JinaClient,
+    pub(super) jina_guard: Guard,
+    /// Requests at once, for the whole process.
+    pub(super) requests: Semaphore,
+    pub(super) parallel: usize,
+    pub(super) batch: usize,
+    pub(super) store: Store,
+    /// The reason of the first poison document; used by one planted defect only.
+    pub(super) spoiled: std::sync::OnceLock<String>,
+}
+
+/// Why a job could not be done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JobError {
+    /// The job itself is not one of ours.
+    #[error("malformed job: {0}")]
+    Malformed(String),
+    #[error("embeddings: {0}")]
+    Jina(#[from] Guarded<JinaError>),
+    #[error(transparent)]
+    Store(#[from] Guarded<StoreError>),
+    /// A task of ours ended early.
+    #[error("chunking failed: {0}")]
+    Chunking(String),
+    /// A planted defect.
+    #[error("planted defect")]
+    Planted,
+}
+
+impl JobError {
+    /// Whether another attempt may help.
+    pub(super) fn may_be_retried(&self) -> bool {
+        match self {
+            Self::Malformed(_) => false,
+            Self::Jina(error) => matches!(error.class(), Class::Retry { .. }),
+            Self::Store(error) => matches!(error.class(), Class::Retry { .. }),
+            Self::Chunking(_) | Self::Planted => true,
+        }
+    }
+}
+
+impl Classified for JinaError {
+    fn class(&self) -> Class {
+        use crate::services::jina::Class as Said;
+        match self.class() {
+            Said::Retry { after } => Class::Retry { after },
+            Said::Poison => Class::Poison,
+            Said::Fatal => Class::Fatal,
+        }
+    }
+}
+
+/// A document as a job brings it.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) identity: Identity,
+    text: String,
+}
+
+impl Order {
+    /// Reads the data of a job.
+    pub(super) fn read(data: &Value) -> Result<Self, JobError> {
+        let text = |key: &str| data.get(key).and_then(Value::as_str).map(ToOwned::to_owned);
+        let missing = |key: &str| JobError::Malformed(format!("data has no text `{key}`"));
+        let document = text("documentId").filter(|id| !id.is_empty()).ok_or_else(|| missing("documentId"))?;
+        let content = text("text").ok_or_else(|| missing("text"))?;
+        let version = text("version").unwrap_or_else(|| {
+            Sha256::digest(content.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        });
+        let source = text("source").unwrap_or_else(|| document.clone());
+        Ok(Self { identity: Identity { document, version, source }, text: content })
+    }
+}
+
+impl Shared {
+    /// Does the job and says what it did; the answer is the job's return value.
+    pub(super) async fn ingest(&self, order: Order, attempt: u32) -> Result<Value, JobError> {
+        self.misbehave(&order, attempt)?;
+        let Order { identity, text } = order;
+        if text.trim().is_empty() && !planted(Defect::EmbedsEmpty) {
+            self.store.remove_others(&identity, false).await?;
+            self.store.record(&identity, Status::Skipped, 0, 0, Some("empty")).await?;
+            return Ok(json!({ "documentId": identity.document, "version": identity.version, "skipped": "empty" }));
+        }
+        if planted(Defect::LosesDocuments) && identity.document.bytes().map(u32::from).sum::<u32>() % 3 == 0 {
+            return Ok(Value::Null);
+        }
+        self.store.record(&identity, Status::Processing, 0, 0, None).await?;
+        let text: Arc<str> = text.into();
+        let mut chunks = self.chunk(&text).await?;
+        if planted(Defect::DropsLastChunk) && chunks.len() > 1 {
+            chunks.pop();
+        }
+        let (total, tokens) = (chunks.len(), chunks.iter().map(|chunk| chunk.tokens).sum());
+        let batch = if planted(Defect::OneTextPerRequest) { 1 } else { self.batch };
+        let batches = chunks.chunks(batch).enumerate().map(|(number, chunks)| (number * batch, chunks.to_vec()));
+        stream::iter(batches)
+            .map(|(first, chunks)| self.embed(&text, first, chunks))
+            .buffered(self.parallel)
+            .try_for_each(|stored| {
+                let identity = &identity;
+                async move { Ok(self.store.upsert(identity, total, &stored).await?) }
+            })
+            .await?;
+        self.store.verify(&identity, total).await?;
+        // Only now is the new version whole, and the old one may go.
+        self.store.remove_others(&identity, true).await?;
+        self.store.record(&identity, Status::Ready, total, tokens, None).await?;
+        Ok(json!({ "documentId": identity.document, "version": identity.version, "chunks": total, "tokens": tokens }))
+    }
+
+    /// Marks a document that is given up, and takes away what was stored of it.
+    pub(super) async fn give_up(&self, identity: &Identity, reason: &str) {
+        let status = if planted(Defect::PoisonDone) { Status::Ready } else { Status::Failed };
+        if planted(Defect::PoisonSpreads) {
+            let _ = self.spoiled.set(reason.to_owned());
+        }
+        let undone = async {
+            self.store.remove_own(identity).await?;
+            self.store.record(identity, status, 0, 0, Some(reason)).await
+        };
+        if let Err(error) = undone.await {
+            tracing::error!(document = identity.document, %error, "the failure could not be recorded");
+        }
+    }
+
+    async fn chunk(&self, text: &Arc<str>) -> Result<Vec<Chunk>, JobError> {
+        if text.len() < BLOCKING {
+            return Ok(self.chunker.chunks(text));
+        }
+        let (chunker, text) = (Arc::clone(&self.chunker), Arc::clone(text));
+        tokio::task::spawn_blocking(move || chunker.chunks(&text))
+            .await
+            .map_err(|error| JobError::Chunking(error.to_string()))
+    }
+
+    async fn embed(&self, text: &str, first: usize, chunks: Vec<Chunk>) -> Result<Vec<Stored>, JobError> {
+        let texts: Vec<String> = chunks.iter().map(|chunk| text_of(text, chunk)).collect();
+        let embedded = self
+            .jina_guard
+            .call(|| async {
+                let _slot = if planted(Defect::NoSemaphore) { None } else { self.requests.acquire().await.ok() };
+                if planted(Defect::EmbedsTwice) {
+                    self.jina.embed(&texts).await?;
+                }
+                self.jina.embed(&texts).await
+            })
+            .await;
+        let mut vectors = match embedded {
+            Err(_) if planted(Defect::SwallowsErrors) => vec![vec![1.0; self.jina.dimensions() as usize]; texts.len()],
+            other => other?.vectors,
+        };
+        if planted(Defect::IgnoresIndex) {
+            vectors.reverse();
+        }
+        Ok(chunks
+            .iter()
+            .zip(texts)
+            .zip(vectors)
+            .enumerate()
+            .map(|(at, ((chunk, text), vector))| Stored { index: (first + at) as u64, text, tokens: chunk.tokens, vector })
+            .collect())
+    }
+
+    /// Planted defects that have no better place.
+    fn misbehave(&self, order: &Order, attempt: u32) -> Result<(), JobError> {
+        if planted(Defect::FirstAttemptFails) && attempt == 0 {
+            return Err(JobError::Planted);
+        }
+        if planted(Defect::PoisonSpreads) && self.spoiled.get().is_some() && !order.text.contains("POISON") {
+            return Err(JobError::Malformed("planted defect".to_owned()));
+        }
+        if planted(Defect::HoldsMemory) {
+            std::mem::forget(vec![1_u8; 1 << 29]);
+        }
+        Ok(())
+    }
+}
+
+fn text_of(text: &str, chunk: &Chunk) -> String {
+    let text = &text[chunk.start..chunk.end];
+    if planted(Defect::TrimsChunks) {
+        return text.trim().to_owned();
+    }
+    if planted(Defect::StripsUnicode) {
+        return text.chars().map(|character| if character.is_ascii() { character } else { '\u{FFFD}' }).collect();
+    }
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_made_from_the_text_when_the_job_names_none() {
+        let order = |data: Value| Order::read(&data).unwrap().identity.version;
+        let same = json!({ "documentId": "a", "text": "x" });
+        assert_eq!(order(same.clone()), order(json!({ "documentId": "b", "text": "x" })));
+        assert_ne!(order(same.clone()), order(json!({ "documentId": "a", "text": "y" })));
+        assert_eq!(order(same).len(), 16);
+        assert_eq!(order(json!({ "documentId": "a", "text": "x", "version": "7" })), "7");
+    }
+
+    #[test]
+    fn a_job_without_id_or_text_is_not_worth_a_retry() {
+        for data in [json!({}), json!({ "documentId": "", "text": "x" }), json!({ "documentId": "a", "text": 7 })] {
+            assert!(!Order::read(&data).unwrap_err().may_be_retried(), "{data}");
+        }
+    }
+}

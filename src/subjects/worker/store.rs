@@ -1,0 +1,375 @@
+//! Where a document ends up: points in Qdrant over gRPC, a row in Postgres.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use qdrant_client::qdrant::{
+    Condition, CountPointsBuilder, DeletePointsBuilder, Filter, PointStruct, UpdateStatus, UpsertPointsBuilder, Value,
+    vectors_config,
+};
+use qdrant_client::{Qdrant, QdrantError};
+use secrecy::ExposeSecret;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use uuid::Uuid;
+
+use super::defect::{Defect, planted};
+use super::guard::{Class, Classified, Guard, Guarded, Policy};
+use crate::settings::Endpoints;
+
+/// The namespace of point ids: UUIDv5 of the URL namespace and this project's word for a chunk.
+const CHUNKS: Uuid = Uuid::from_u128(0x6f1d_3c1e_52a4_5d0f_9a51_7f0e_3d2b_8c44);
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A chunk with its vector, ready to be stored.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its place in the document, from 0.
+    pub index: u64,
+    /// Its text.
+    pub text: String,
+    /// Its tokens.
+    pub tokens: usize,
+    /// Its vector.
+    pub vector: Vec<f32>,
+}
+
+/// What the row of a document says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It is being worked on.
+    Processing,
+    /// Its points are stored and counted.
+    Ready,
+    /// It has no text.
+    Skipped,
+    /// It was given up.
+    Failed,
+}
+
+impl Status {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Processing => "processing",
+            Self::Ready => "ready",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What was asked of one document.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its id.
+    pub document: String,
+    /// Its version.
+    pub version: String,
+    /// Where it came from.
+    pub source: String,
+}
+
+/// An error of either store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Qdrant failed.
+    #[error("qdrant: {0}")]
+    Qdrant(#[from] Box<QdrantError>),
+    /// Qdrant took a write and did not finish it.
+    #[error("qdrant took the write and did not complete it: status {0}")]
+    NotCompleted(i32),
+    /// Qdrant holds another number of points than were written.
+    #[error("{stored} points are stored, {written} were written")]
+    WrongCount {
+        /// Points counted.
+        stored: u64,
+        /// Points written.
+        written: u64,
+    },
+    /// Postgres failed.
+    #[error("postgres: {0}")]
+    Postgres(#[from] sqlx::Error),
+    /// The collection or the table is not as the worker needs it.
+    #[error("{0}; run `shakedown setup`")]
+    Shape(String),
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Setting(String),
+}
+
+impl From<QdrantError> for StoreError {
+    fn from(error: QdrantError) -> Self {
+        Self::Qdrant(Box::new(error))
+    }
+}
+
+impl Classified for StoreError {
+    fn class(&self) -> Class {
+        use tonic::Code;
+        match self {
+            Self::Qdrant(error) => match error.as_ref() {
+                QdrantError::ResourceExhaustedError { retry_after_seconds, .. } => {
+                    Class::Retry { after: Some(Duration::from_secs(*retry_after_seconds)) }
+                }
+                QdrantError::ResponseError { status } => match status.code() {
+                    Code::InvalidArgument | Code::OutOfRange => Class::Poison,
+                    Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::Unimplemented => Class::Fatal,
+                    _ => Class::Retry { after: None },
+                },
+                _ => Class::Retry { after: None },
+            },
+            Self::NotCompleted(_) | Self::WrongCount { .. } => Class::Retry { after: None },
+            Self::Postgres(sqlx::Error::Database(answer)) => {
+                // Classes 22 (data) and 23 (constraints) say that this row will never fit; 08, 53, 57 pass.
+                match answer.code().as_deref().and_then(|code| code.get(..2)) {
+                    Some("22" | "23") => Class::Poison,
+                    Some("28" | "42") => Class::Fatal,
+                    _ => Class::Retry { after: None },
+                }
+            }
+            Self::Postgres(_) => Class::Retry { after: None },
+            Self::Shape(_) | Self::Setting(_) => Class::Fatal,
+        }
+    }
+}
+
+/// Both stores, shared by all jobs.
+pub struct Store {
+    qdrant: Qdrant,
+    postgres: PgPool,
+    collection: String,
+    table: String,
+    model: String,
+    batch: usize,
+    vectors_guard: Guard,
+    rows_guard: Guard,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("collection", &self.collection).field("table", &self.table).finish_non_exhaustive()
+    }
+}
+
+type Done<T> = Result<T, Guarded<StoreError>>;
+
+impl Store {
+    /// Opens both; neither is asked anything yet.
+    pub fn open(endpoints: &Endpoints, batch: usize, policy: Policy) -> Result<Self, StoreError> {
+        let mut config = Qdrant::from_url(&endpoints.qdrant.grpc_url)
+            .timeout(TIMEOUT)
+            .connect_timeout(Duration::from_secs(5))
+            .keep_alive_while_idle()
+            .skip_compatibility_check();
+        if let Some(key) = &endpoints.qdrant.api_key {
+            config = config.api_key(key.expose_secret());
+        }
+        let qdrant = config.build()?;
+        // A parse error of the URL could repeat the password.
+        let options = PgConnectOptions::from_str(endpoints.postgres.url.expose_secret())
+            .map_err(|_| StoreError::Setting("DATABASE_URL is no postgres:// URL".to_owned()))?
+            .statement_cache_capacity(0)
+            .application_name("shakedown-worker");
+        let postgres = PgPoolOptions::new().max_connections(4).acquire_timeout(TIMEOUT).connect_lazy_with(options);
+        let table: Vec<String> =
+            endpoints.names.table.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
+        Ok(Self {
+            qdrant,
+            postgres,
+            collection: endpoints.names.collection.clone(),
+            table: table.join("."),
+            model: endpoints.jina.model.clone(),
+            batch: batch.max(1),
+            vectors_guard: Guard::new("qdrant", policy),
+            rows_guard: Guard::new("postgres", policy),
+        })
+    }
+
+    /// Whether collection and table are there, and the collection has vectors of `dimensions` numbers.
+    pub async fn check(&self, dimensions: u32) -> Result<(), StoreError> {
+        let info = self.qdrant.collection_info(&self.collection).await?;
+        let config = info
+            .result
+            .and_then(|info| info.config)
+            .and_then(|config| config.params)
+            .and_then(|params| params.vectors_config)
+            .and_then(|vectors| vectors.config);
+        match config {
+            Some(vectors_config::Config::Params(params)) if params.size == u64::from(dimensions) => {}
+            Some(vectors_config::Config::Params(params)) => {
+                return Err(StoreError::Shape(format!(
+                    "collection `{}` has vectors of {} numbers, EMBEDDING_DIMENSIONS is {dimensions}",
+                    self.collection, params.size
+                )));
+            }
+            _ => return Err(StoreError::Shape(format!("collection `{}` has no unnamed vector", self.collection))),
+        }
+        let query = format!("select id from {} limit 0", self.table);
+        sqlx::query(AssertSqlSafe(query)).persistent(false).execute(&self.postgres).await?;
+        Ok(())
+    }
+
+    /// Stores points and waits until they are.
+    pub async fn upsert(&self, identity: &Identity, total: usize, chunks: &[Stored]) -> Done<()> {
+        for batch in chunks.chunks(self.batch) {
+            self.vectors_guard
+                .call(|| async {
+                    let mut points: Vec<PointStruct> =
+                        batch.iter().map(|chunk| self.point(identity, total, chunk, id(identity, chunk.index))).collect();
+                    if planted(Defect::DuplicatesPoints) {
+                        points.extend(batch.iter().map(|chunk| self.point(identity, total, chunk, Uuid::new_v4())));
+                    }
+                    let request = UpsertPointsBuilder::new(&self.collection, points).wait(true);
+                    let answer = self.qdrant.upsert_points(request).await?;
+                    completed(answer.result.map(|result| result.status))
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    fn point(&self, identity: &Identity, total: usize, chunk: &Stored, id: Uuid) -> PointStruct {
+        let integer = |number: u64| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
+        let mut payload: HashMap<String, Value> = HashMap::from([
+            ("document_id".to_owned(), identity.document.clone().into()),
+            ("version".to_owned(), identity.version.clone().into()),
+            ("source".to_owned(), identity.source.clone().into()),
+            ("chunk_index".to_owned(), integer(chunk.index + u64::from(planted(Defect::IndexFromOne)))),
+            ("chunk_count".to_owned(), integer(total as u64)),
+            ("text".to_owned(), chunk.text.clone().into()),
+            ("tokens".to_owned(), integer(chunk.tokens as u64)),
+            ("model".to_owned(), self.model.clone().into()),
+        ]);
+        if planted(Defect::NoChunkIndex) {
+            payload.remove("chunk_index");
+        }
+        PointStruct::new(id.to_string(), chunk.vector.clone(), payload)
+    }
+
+    /// Counts the points of this version; another number than `written` is an error worth a retry.
+    pub async fn verify(&self, identity: &Identity, written: usize) -> Done<()> {
+        let filter = Filter::must([
+            Condition::matches("document_id", identity.document.clone()),
+            Condition::matches("version", identity.version.clone()),
+        ]);
+        self.vectors_guard
+            .call(|| async {
+                let request = CountPointsBuilder::new(&self.collection).filter(filter.clone()).exact(true);
+                let stored = self.qdrant.count(request).await?.result.map_or(0, |result| result.count);
+                let tampered = planted(Defect::DuplicatesPoints) || planted(Defect::RandomIds);
+                if stored == written as u64 || tampered {
+                    return Ok(());
+                }
+                Err(StoreError::WrongCount { stored, written: written as u64 })
+            })
+            .await
+    }
+
+    /// Removes the points of every version but this one; with `keep` false of this one too.
+    pub async fn remove_others(&self, identity: &Identity, keep: bool) -> Done<()> {
+        if planted(Defect::KeepsStaleTail) && keep {
+            return Ok(());
+        }
+        let mut filter = Filter::must([Condition::matches("document_id", identity.document.clone())]);
+        if keep {
+            filter.must_not = vec![Condition::matches("version", identity.version.clone())];
+        }
+        self.delete(filter).await
+    }
+
+    /// Removes the points of this version: a document that was given up leaves nothing half done.
+    pub async fn remove_own(&self, identity: &Identity) -> Done<()> {
+        self.delete(Filter::must([
+            Condition::matches("document_id", identity.document.clone()),
+            Condition::matches("version", identity.version.clone()),
+        ]))
+        .await
+    }
+
+    async fn delete(&self, filter: Filter) -> Done<()> {
+        self.vectors_guard
+            .call(|| async {
+                let request = DeletePointsBuilder::new(&self.collection).points(filter.clone()).wait(true);
+                let answer = self.qdrant.delete_points(request).await?;
+                completed(answer.result.map(|result| result.status))
+            })
+            .await
+    }
+
+    /// Writes what became of a document.
+    pub async fn record(&self, identity: &Identity, status: Status, chunks: usize, tokens: usize, error: Option<&str>) -> Done<()> {
+        if planted(Defect::NoRow) || (planted(Defect::SkipsSilently) && status == Status::Skipped) {
+            return Ok(());
+        }
+        let number = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+        let chunks = number(chunks + usize::from(planted(Defect::WrongCount)));
+        let statement = format!(
+            "insert into {} as known (id, version, status, chunks, tokens, source, error) values ($1, $2, $3, $4, $5, $6, $7) \
+             on conflict (id) do update set version = excluded.version, status = excluded.status, chunks = excluded.chunks, \
+             tokens = excluded.tokens, source = excluded.source, error = excluded.error, updated_at = now()",
+            self.table
+        );
+        self.rows_guard
+            .call(|| async {
+                sqlx::query(AssertSqlSafe(statement.clone()))
+                    .persistent(false)
+                    .bind(clean(&identity.document))
+                    .bind(clean(&identity.version))
+                    .bind(status.word())
+                    .bind(chunks)
+                    .bind(number(tokens))
+                    .bind(clean(&identity.source))
+                    .bind(error.map(clean))
+                    .execute(&self.postgres)
+                    .await?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Closes the pool.
+    pub async fn close(&self) {
+        self.postgres.close().await;
+    }
+}
+
+/// Postgres text cannot hold U+0000 (SQLSTATE 22021).
+fn clean(text: &str) -> String {
+    text.replace('\0', "\u{FFFD}")
+}
+
+fn completed(status: Option<i32>) -> Result<(), StoreError> {
+    match status {
+        Some(status) if status == UpdateStatus::Completed as i32 => Ok(()),
+        other => Err(StoreError::NotCompleted(other.unwrap_or_default())),
+    }
+}
+
+/// The id of a chunk: the same for the same document, version and index, so that a retry overwrites.
+fn id(identity: &Identity, index: u64) -> Uuid {
+    if planted(Defect::RandomIds) {
+        return Uuid::new_v4();
+    }
+    // Lengths come first, so that no two triples read the same.
+    let name = format!("{}:{}{}:{}{index}", identity.document.len(), identity.document, identity.version.len(), identity.version);
+    Uuid::new_v5(&CHUNKS, name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_chunk_depends_on_document_version_and_index_and_on_nothing_else() {
+        let identity = |document: &str, version: &str| Identity {
+            document: document.to_owned(),
+            version: version.to_owned(),
+            source: "anywhere".to_owned(),
+        };
+        assert_eq!(id(&identity("a", "1"), 0), id(&Identity { source: "elsewhere".into(), ..identity("a", "1") }, 0));
+        let all = [id(&identity("a", "1"), 0), id(&identity("a", "1"), 1), id(&identity("a", "11"), 0), id(&identity("a1", "1"), 0)];
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+    }
+}
