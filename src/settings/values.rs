@@ -222,10 +222,10 @@ impl Settings {
             .collect()
     }
 
-    /// Everything that is wrong with the variables that are set.
-    #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        TABLE.iter().filter_map(|entry| self.judged(entry.name).err()).flat_map(SettingsError::into_problems).collect()
+    /// Judges every variable that is set; all problems are reported together.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let judged = TABLE.iter().filter_map(|entry| self.judged(entry.name).err());
+        SettingsError::unless_empty(judged.flat_map(SettingsError::into_problems).collect())
     }
 
     /// Where the list of things to clean up is kept.
