@@ -20,4 +20,5 @@ pub mod services;
 pub mod settings;
 pub mod spec;
 pub mod stack;
+pub mod subjects;
 pub mod worker;

@@ -178,6 +178,12 @@ impl Entry {
         self
     }
 
+    /// Whether a worker under test keeps the value of the shell that started the harness.
+    #[must_use]
+    pub fn passes_on(&self) -> bool {
+        self.group == REFERENCE || self.name == "NO_COLOR"
+    }
+
     /// Whether no part of the value, or only a part of it, may be shown.
     #[must_use]
     pub const fn is_secret(&self) -> bool {
@@ -273,13 +279,13 @@ pub const TABLE: &[Entry] = &[
     Entry::new("QUEUE_NAME", Kind::Name { without: ":" }, STACK, "BullMQ queue of documents")
         .default("ingest")
         .group(NAMES),
-    Entry::new("QUEUE_PREFIX", Kind::Name { without: "" }, STACK, "prefix of the queue's Redis keys")
+    Entry::new("QUEUE_PREFIX", Kind::Name { without: ":" }, STACK, "prefix of the queue's Redis keys")
         .default("bull")
         .group(NAMES),
     Entry::new("DOCUMENTS_TABLE", Kind::Table, STORES, "Postgres table with one row per document")
         .default("public.documents")
         .group(NAMES),
-    Entry::new("QDRANT_COLLECTION", Kind::Name { without: "/" }, STORES, "Qdrant collection of chunks")
+    Entry::new("QDRANT_COLLECTION", Kind::Name { without: "/?#%" }, STORES, "Qdrant collection of chunks")
         .default("documents")
         .group(NAMES),
     Entry::new("WORKER_CONCURRENCY", Kind::Integer { min: 1, max: 1024 }, WORKER, "documents in work at once")

@@ -1,3 +1,5 @@
 //! What is judged, reached only as a process: the embedded Qdrant, the reference worker, set-up and ingest.
 
-pub mod worker;
+pub mod ingest;
+pub mod setup;
+// pub mod worker;
