@@ -16,3 +16,4 @@
 
 pub mod outcome;
 pub mod settings;
+pub mod subjects;
