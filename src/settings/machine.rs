@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
+use super::table;
+
 /// The directories of `PATH`, in order.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
@@ -11,12 +13,21 @@ pub fn search_path() -> Vec<PathBuf> {
     std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
-/// Where clean-up ledgers are kept: `$XDG_STATE_HOME/shakedown`, else `~/.local/state/shakedown`,
+/// Where clean-up ledgers are kept when no settings were read, as in a signal handler or in tests:
+/// `SHAKEDOWN_STATE_DIR`, `$XDG_STATE_HOME/shakedown`, else `~/.local/state/shakedown`,
 /// else a directory of this user in the system's directory for temporary files.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
 pub fn state_dir() -> PathBuf {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    variable("SHAKEDOWN_STATE_DIR")
+        .filter(|path| !path.as_os_str().is_empty())
+        .unwrap_or_else(|| state_dir_of(variable))
+}
+
+/// Where clean-up ledgers are kept, by the XDG rules, which ignore relative paths.
+pub(super) fn state_dir_of(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
+    let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
     if let Some(state) = absolute("XDG_STATE_HOME") {
         return state.join("shakedown");
     }
@@ -27,7 +38,7 @@ pub fn state_dir() -> PathBuf {
 }
 
 /// Variables that a worker inherits from the shell that started the harness: all of them, except those
-/// that the table of settings knows, because the harness sets these itself.
+/// of services, names and the harness itself in the table of settings, because the harness sets these.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
 pub fn inherited() -> Vec<(String, SecretString)> {
@@ -48,6 +59,24 @@ pub fn find_program(word: &str, cwd: &Path) -> Option<PathBuf> {
 }
 
 /// Whether the harness owns `name`: a variable of the table, or the file form of one.
+///
+/// Tuning of a worker and of logs is the caller's, and is passed on.
 fn is_ours(name: &str) -> bool {
-    name.starts_with("SHAKEDOWN_") || super::table::entry(name.strip_suffix("_FILE").unwrap_or(name)).is_some()
+    let bare = name.strip_suffix("_FILE").unwrap_or(name);
+    name.starts_with("SHAKEDOWN_") || table::entry(bare).is_some_and(|entry| !entry.passes_on())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_inherits_no_service_and_none_of_our_own_variables() {
+        for name in ["REDIS_URL", "JINA_API_KEY_FILE", "SUPABASE_SERVICE_ROLE_KEY", "QUEUE_NAME", "SHAKEDOWN_X"] {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in ["PATH", "RUST_LOG", "NO_COLOR", "WORKER_CONCURRENCY", "CHUNK_TOKENS"] {
+            assert!(!is_ours(name), "{name}");
+        }
+    }
 }

@@ -178,6 +178,12 @@ impl Entry {
         self
     }
 
+    /// Whether a worker under test keeps the value of the shell that started the harness.
+    #[must_use]
+    pub fn passes_on(&self) -> bool {
+        self.group == REFERENCE || self.name == "NO_COLOR"
+    }
+
     /// Whether no part of the value, or only a part of it, may be shown.
     #[must_use]
     pub const fn is_secret(&self) -> bool {
@@ -273,13 +279,13 @@ pub const TABLE: &[Entry] = &[
     Entry::new("QUEUE_NAME", Kind::Name { without: ":" }, STACK, "BullMQ queue of documents")
         .default("ingest")
         .group(NAMES),
-    Entry::new("QUEUE_PREFIX", Kind::Name { without: "" }, STACK, "prefix of the queue's Redis keys")
+    Entry::new("QUEUE_PREFIX", Kind::Name { without: ":" }, STACK, "prefix of the queue's Redis keys")
         .default("bull")
         .group(NAMES),
     Entry::new("DOCUMENTS_TABLE", Kind::Table, STORES, "Postgres table with one row per document")
         .default("public.documents")
         .group(NAMES),
-    Entry::new("QDRANT_COLLECTION", Kind::Name { without: "/" }, STORES, "Qdrant collection of chunks")
+    Entry::new("QDRANT_COLLECTION", Kind::Name { without: "/?#%" }, STORES, "Qdrant collection of chunks")
         .default("documents")
         .group(NAMES),
     Entry::new("WORKER_CONCURRENCY", Kind::Integer { min: 1, max: 1024 }, WORKER, "documents in work at once")
@@ -357,6 +363,22 @@ pub const TABLE: &[Entry] = &[
         "tries of one request before the job fails and BullMQ takes over",
     )
     .default("5")
+    .group(REFERENCE),
+    Entry::new(
+        "BREAKER_WINDOW",
+        Kind::Integer { min: 1, max: 1000 },
+        WORKER,
+        "calls to one service that a circuit breaker looks back on",
+    )
+    .default("10")
+    .group(REFERENCE),
+    Entry::new(
+        "BREAKER_OPEN_MS",
+        Kind::Milliseconds { min: 1, max: 3_600_000 },
+        WORKER,
+        "milliseconds for which an open circuit breaker keeps calls from a service",
+    )
+    .default("1000")
     .group(REFERENCE),
     Entry::new("UPSERT_BATCH", Kind::Integer { min: 1, max: 10_000 }, WORKER, "points per request to Qdrant")
         .default("256")

@@ -1,0 +1,247 @@
+//! `shakedown ingest`: files onto the queue, and with `--wait` to their end.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use crate::outcome::Exit;
+use crate::services::ServiceError;
+use crate::services::queue::QueueClient;
+use crate::settings::{Settings, Source, duration};
+use crate::subjects::ingest::{
+    End, Enqueued, Followed, Gathered, IngestError, JobShape, LARGE, Queued, Unreadable, enqueue, follow, gather,
+};
+
+/// Put files on the queue; with --wait, follow them until each is stored or given up
+///
+/// Exit codes: 0 all done; 1 a document failed; 2 a file could not be read, the others went on; 3 Redis did not do its
+/// part, or --timeout came first.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Files, and directories with everything below them that is not hidden
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Put before every document's id, which is otherwise the path below PATH
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    id_prefix: String,
+    /// Follow the documents until each is completed or failed
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait, such as 90s or 10m
+    #[arg(long, default_value = "10m", value_parser = time, value_name = "TIME")]
+    timeout: Duration,
+    /// How to write the result
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Sentences
+    #[default]
+    Text,
+    /// JSON
+    Json,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    duration(text).ok_or_else(|| "write a number and ms, s, m or h, such as 90s".to_owned())
+}
+
+/// Everything that is told at the end.
+struct Ingested {
+    queue: String,
+    enqueued: Vec<Enqueued>,
+    unreadable: Vec<Unreadable>,
+    followed: Option<Followed>,
+    notes: Vec<String>,
+}
+
+/// Hands the files over, follows them if asked to, and tells what became of each.
+pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
+    let settings = Settings::load(source)?;
+    let endpoint = settings.redis()?;
+    let names = settings.names()?;
+    let contract = settings.config().queue.as_ref();
+    let name = contract.and_then(|queue| queue.name.clone()).unwrap_or(names.queue);
+    let prefix = contract.and_then(|queue| queue.prefix.clone()).unwrap_or(names.prefix);
+    let shape = JobShape::new(contract.and_then(|queue| queue.job.clone()));
+
+    let Gathered { files, unreadable } = gather(&args.paths, &args.id_prefix);
+    if files.is_empty() && unreadable.is_empty() {
+        return Err(Failure::usage("there is no file at or below these paths; hidden files are left out"));
+    }
+    let queue = QueueClient::open(&endpoint, &name, &prefix).await.map_err(|error| failure(IngestError::Service(error)))?;
+    let mut result = Ingested {
+        queue: format!("{prefix}:{name}"),
+        enqueued: Vec::new(),
+        unreadable,
+        followed: None,
+        notes: shape.limits().into_iter().collect(),
+    };
+    let work = async {
+        let bar = bar(files.len(), "queued");
+        let done = enqueue(&queue, &shape, &files, |batch| bar.inc(batch.len() as u64)).await;
+        let acknowledged = bar.position();
+        bar.finish_and_clear();
+        let (enqueued, unreadable) = done.map_err(|error| {
+            let Failure { exit, report } = failure(error);
+            let report = report.wrap_err(format!("{acknowledged} of {} documents are in the queue", files.len()));
+            Failure { exit, report }
+        })?;
+        result.enqueued = enqueued;
+        result.unreadable.extend(unreadable);
+        if args.wait {
+            let bar = self::bar(result.enqueued.len(), "done");
+            let followed = follow(&queue, &result.enqueued, args.timeout, |document, end| {
+                if let End::Failed { reason } = end {
+                    bar.println(format!("failed: {}: {reason}", document.document));
+                }
+                bar.inc(1);
+            });
+            let followed = followed.await.map_err(failure);
+            bar.finish_and_clear();
+            result.followed = Some(followed?);
+        }
+        Ok::<(), Failure>(())
+    };
+    let finished = tokio::select! {
+        done = work => Some(done),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    queue.close().await;
+    let Some(done) = finished else {
+        // Acknowledged jobs belong to the queue now, and a worker will do them.
+        let said = format!("interrupted; what was handed over stays in the queue {}\n", result.queue);
+        let _ = std::io::stderr().write_all(said.as_bytes());
+        return Ok(Exit::Interrupted);
+    };
+    done?;
+    result.note();
+    let text = match args.format {
+        Format::Text => result.text(),
+        Format::Json => format!("{:#}\n", result.json()),
+    };
+    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::harness)?;
+    Ok(result.exit())
+}
+
+fn failure(error: IngestError) -> Failure {
+    match error {
+        IngestError::Place { .. } | IngestError::Service(ServiceError::Unauthorised { .. }) => Failure::usage(error),
+        IngestError::Service(_) => Failure::harness(error),
+    }
+}
+
+/// A bar on standard error; nothing when that is no terminal.
+fn bar(length: usize, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(length as u64).with_message(what);
+    match ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}  {elapsed_precise}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+impl Ingested {
+    fn ends(&self, word: &str) -> usize {
+        self.followed.as_ref().map_or(0, |followed| followed.ends.iter().filter(|end| end.word() == word).count())
+    }
+
+    fn note(&mut self) {
+        let large = self.enqueued.iter().filter(|document| document.bytes > LARGE);
+        let large: Vec<String> =
+            large.map(|one| format!("{} has {} KiB of text: a job of more than 1 MiB is heavy for Redis", one.document, one.bytes / 1024)).collect();
+        self.notes.extend(large);
+        let open = self.ends("open");
+        if open > 0 && self.followed.as_ref().is_some_and(|followed| followed.workers == 0) {
+            self.notes.push(format!(
+                "no worker is registered on the queue {}: start one with the same QUEUE_NAME and QUEUE_PREFIX",
+                self.queue
+            ));
+        }
+        let removed = self.ends("removed");
+        if removed > 0 {
+            self.notes.push(format!(
+                "{removed} jobs were removed as soon as they ended, so how they ended is not known: \
+                 let the worker keep finished jobs (removeOnComplete, removeOnFail)"
+            ));
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        if !self.unreadable.is_empty() {
+            Exit::Usage
+        } else if self.ends("failed") > 0 {
+            Exit::NotConformant
+        } else if self.ends("open") + self.ends("removed") > 0 {
+            Exit::Inconclusive
+        } else {
+            Exit::Ok
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let how = |queued| self.enqueued.iter().filter(|document| document.queued == queued).count();
+        let _ = writeln!(
+            text,
+            "queue {}: {} documents handed over ({} new, {} again, {} already waiting)",
+            self.queue,
+            self.enqueued.len(),
+            how(Queued::New),
+            how(Queued::Again),
+            how(Queued::Already)
+        );
+        if let Some(followed) = &self.followed {
+            let counts = [("completed", ""), ("failed", ""), ("removed", ""), ("open", " when the time was over")];
+            let counts = counts.iter().filter(|(word, _)| *word == "completed" || self.ends(word) > 0);
+            let counts: Vec<String> = counts.map(|(word, more)| format!("{} {word}{more}", self.ends(word))).collect();
+            let _ = writeln!(text, "{}", counts.join(", "));
+            for (document, end) in self.enqueued.iter().zip(&followed.ends) {
+                if let End::Failed { reason } = end {
+                    let _ = writeln!(text, "  failed: {}: {reason}", document.document);
+                }
+            }
+        }
+        for one in &self.unreadable {
+            let _ = writeln!(text, "  not read: {} {}\n    remedy: {}", one.path.display(), one.problem, one.remedy);
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "  note: {note}");
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let documents = self.enqueued.iter().enumerate().map(|(at, one)| {
+            let end = self.followed.as_ref().and_then(|followed| followed.ends.get(at));
+            let reason = match end {
+                Some(End::Failed { reason }) => Some(reason),
+                _ => None,
+            };
+            json!({
+                "id": one.document,
+                "version": one.version,
+                "job": one.job,
+                "bytes": one.bytes,
+                "queued": one.queued.word(),
+                "end": end.map(End::word),
+                "reason": reason,
+            })
+        });
+        let unreadable = self.unreadable.iter().map(|one| {
+            json!({ "path": one.path.to_string_lossy(), "problem": one.problem, "remedy": one.remedy })
+        });
+        json!({
+            "queue": self.queue,
+            "documents": documents.collect::<Vec<_>>(),
+            "unreadable": unreadable.collect::<Vec<_>>(),
+            "notes": self.notes,
+        })
+    }
+}

@@ -1,0 +1,109 @@
+//! Following jobs until each has ended.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::IngestError;
+use super::enqueue::Enqueued;
+use crate::services::queue::QueueClient;
+
+/// Time between two looks. One look asks about every open job at once.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Jobs that one look asks about in one go.
+const PER_LOOK: usize = 1000;
+
+/// How a document ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The job was completed.
+    Completed,
+    /// The job failed for good.
+    Failed {
+        /// What the worker said.
+        reason: String,
+    },
+    /// The job ended and its record was removed at once, so how it ended is not known.
+    Removed,
+    /// The deadline came first.
+    Open,
+}
+
+impl End {
+    /// One word.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed { .. } => "failed",
+            Self::Removed => "removed",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// How the documents ended.
+#[derive(Debug)]
+pub struct Followed {
+    /// One end per document, in the order that was given.
+    pub ends: Vec<End>,
+    /// Workers registered on the queue at the last look; 0 explains why nothing moves.
+    pub workers: usize,
+}
+
+/// Looks at the jobs until each has ended or `deadline` has come; `told` hears of each end once.
+pub async fn follow(
+    queue: &QueueClient,
+    documents: &[Enqueued],
+    deadline: Duration,
+    mut told: impl FnMut(&Enqueued, &End),
+) -> Result<Followed, IngestError> {
+    let until = Instant::now() + deadline;
+    let mut ends = vec![End::Open; documents.len()];
+    let mut open: Vec<usize> = (0..documents.len()).collect();
+    loop {
+        let mut still = Vec::with_capacity(open.len());
+        for part in open.chunks(PER_LOOK) {
+            let seen = look(queue, part, documents).await?;
+            for (at, end) in part.iter().zip(seen) {
+                if end == End::Open {
+                    still.push(*at);
+                } else {
+                    told(&documents[*at], &end);
+                    ends[*at] = end;
+                }
+            }
+        }
+        open = still;
+        if open.is_empty() || Instant::now() >= until {
+            // Who waits for a worker that is not there should be told; a server that does not say is no failure.
+            let workers = if open.is_empty() { 0 } else { queue.workers().await.unwrap_or(0) };
+            return Ok(Followed { ends, workers });
+        }
+        tokio::time::sleep_until(until.min(Instant::now() + LOOK)).await;
+    }
+}
+
+async fn look(queue: &QueueClient, part: &[usize], documents: &[Enqueued]) -> Result<Vec<End>, IngestError> {
+    let keys = queue.keys();
+    let mut questions = redis::pipe();
+    for at in part {
+        let id = &documents[*at].job;
+        // The hash is asked for first: a job that ends and is removed in between is then not taken for a lost one.
+        questions.cmd("HGET").arg(keys.job_key(id)).arg("failedReason");
+        questions.cmd("EXISTS").arg(keys.job_key(id));
+        questions.cmd("ZSCORE").arg(keys.completed()).arg(id);
+        questions.cmd("ZSCORE").arg(keys.failed()).arg(id);
+    }
+    let answers: Vec<Option<String>> = queue.redis().pipeline(&questions).await?;
+    let ends = answers.chunks_exact(4).map(|answer| match answer {
+        [_, _, Some(_), _] => End::Completed,
+        [reason, _, _, Some(_)] => {
+            End::Failed { reason: reason.clone().unwrap_or_else(|| "the worker gave no reason".to_owned()) }
+        }
+        [_, Some(exists), ..] if exists == "0" => End::Removed,
+        _ => End::Open,
+    });
+    Ok(ends.collect())
+}

@@ -1,0 +1,321 @@
+//! `shakedown setup`: queue, table and collection, made once and left alone ever after.
+//!
+//! The steps are in order of dependency, Redis → queue → Postgres → Qdrant, and each is validated
+//! before the next begins. A step that fails stops the rest: they are skipped, and name it.
+//! What exists in another shape is an error; nothing is ever dropped or recreated.
+
+mod postgres;
+mod qdrant;
+mod queue;
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::outcome::Exit;
+use crate::services::ServiceError;
+use crate::settings::Endpoints;
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The service did not do what it was asked.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// What is there has another shape than a worker needs.
+    #[error("{what} {found}, but {wanted}")]
+    Shape {
+        /// What was looked at.
+        what: String,
+        /// Its shape.
+        found: String,
+        /// The shape that is needed.
+        wanted: String,
+        /// How to put it right.
+        remedy: String,
+    },
+}
+
+impl SetupError {
+    /// How to put it right, where the text does not say it itself.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Shape { remedy, .. } => Some(remedy),
+            Self::Service(ServiceError::Denied { .. }) => {
+                Some("run setup with the credentials of a user who may create schemas, tables, collections and keys")
+            }
+            Self::Service(_) => None,
+        }
+    }
+
+    /// 1 for another shape, 2 for wrong credentials, 3 for a service that did not do its part.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Shape { .. } => Exit::NotConformant,
+            Self::Service(ServiceError::Unauthorised { .. }) => Exit::Usage,
+            Self::Service(_) => Exit::Inconclusive,
+        }
+    }
+}
+
+/// What became of a step.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was not there, and is now.
+    Created,
+    /// It was there, and something about it is different now.
+    Changed,
+    /// It was there as it should be.
+    Unchanged,
+    /// It could not be brought about.
+    Failed(SetupError),
+    /// It was not tried.
+    Skipped {
+        /// The step that failed.
+        prerequisite: String,
+    },
+}
+
+impl Outcome {
+    /// One word.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Failed(_) => "failed",
+            Self::Skipped { .. } => "skipped",
+        }
+    }
+}
+
+/// One step, done or not.
+#[derive(Debug)]
+pub struct Step {
+    /// `redis`, `bullmq`, `postgres` or `qdrant`.
+    pub service: &'static str,
+    /// What is prepared there, such as `table`.
+    pub name: &'static str,
+    /// What it is about: a name, a version, an address; never a secret.
+    pub what: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Things a person should know, one sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Step {
+    /// The step as JSON, with the keys that programs may rely on.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let mut step = json!({
+            "service": self.service,
+            "step": self.name,
+            "action": self.outcome.word(),
+            "what": self.what,
+            "notes": self.notes,
+        });
+        match &self.outcome {
+            Outcome::Failed(error) => {
+                step["problem"] = error.to_string().into();
+                step["remedy"] = error.remedy().into();
+            }
+            Outcome::Skipped { prerequisite } => step["prerequisite"] = prerequisite.clone().into(),
+            Outcome::Created | Outcome::Changed | Outcome::Unchanged => {}
+        }
+        step
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<9} {:<11} {:<9} ", self.service, self.name, self.outcome.word())?;
+        match &self.outcome {
+            Outcome::Skipped { prerequisite } => write!(f, "{prerequisite} failed"),
+            _ => f.write_str(&self.what),
+        }
+    }
+}
+
+/// The exit code of a set-up: that of its first failure.
+#[must_use]
+pub fn exit(steps: &[Step]) -> Exit {
+    steps
+        .iter()
+        .find_map(|step| match &step.outcome {
+            Outcome::Failed(error) => Some(error.exit()),
+            _ => None,
+        })
+        .unwrap_or(Exit::Ok)
+}
+
+/// A step that succeeded: what it is about, what became of it, and what a person should know.
+struct Done {
+    what: String,
+    outcome: Outcome,
+    notes: Vec<String>,
+}
+
+impl Done {
+    fn new(what: impl Into<String>, outcome: Outcome) -> Self {
+        Self { what: what.into(), outcome, notes: Vec::new() }
+    }
+
+    fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+}
+
+/// The steps so far; knows whether one of them failed.
+#[derive(Default)]
+struct Walk {
+    steps: Vec<Step>,
+    failed: Option<String>,
+}
+
+impl Walk {
+    /// Takes a step, unless an earlier one failed. `Some` when it succeeded.
+    async fn step<T>(
+        &mut self,
+        service: &'static str,
+        name: &'static str,
+        doing: impl Future<Output = Result<(T, Done), SetupError>>,
+    ) -> Option<T> {
+        if let Some(prerequisite) = &self.failed {
+            let outcome = Outcome::Skipped { prerequisite: prerequisite.clone() };
+            self.steps.push(Step { service, name, what: String::new(), outcome, notes: Vec::new() });
+            return None;
+        }
+        match doing.await {
+            Ok((value, Done { what, outcome, notes })) => {
+                self.steps.push(Step { service, name, what, outcome, notes });
+                Some(value)
+            }
+            Err(error) => {
+                self.failed = Some(format!("{service} {name}"));
+                let what = error.to_string();
+                self.steps.push(Step { service, name, what, outcome: Outcome::Failed(error), notes: Vec::new() });
+                None
+            }
+        }
+    }
+
+    /// A step that needs what an earlier one gave; skipped when that is not there.
+    async fn step_with<S, T, F: Future<Output = Result<(T, Done), SetupError>>>(
+        &mut self,
+        service: &'static str,
+        name: &'static str,
+        given: Option<S>,
+        doing: impl FnOnce(S) -> F,
+    ) -> Option<T> {
+        match given {
+            Some(given) => self.step(service, name, doing(given)).await,
+            None => self.step(service, name, std::future::pending()).await,
+        }
+    }
+}
+
+/// Prepares everything that a worker needs on this stack.
+///
+/// Every step is in the answer, whatever became of it.
+pub async fn prepare(endpoints: &Endpoints) -> Vec<Step> {
+    let names = &endpoints.names;
+    let mut walk = Walk::default();
+
+    let redis = walk.step("redis", "connection", queue::connect(&endpoints.redis)).await;
+    let redis = redis.as_ref();
+    walk.step_with("bullmq", "queue", redis, |redis| queue::prepare(&endpoints.redis, redis, names)).await;
+
+    let database = walk.step("postgres", "connection", postgres::connect(&endpoints.postgres)).await;
+    let database = database.as_ref();
+    walk.step_with("postgres", "schema", database, |database| postgres::schema(database, &names.table)).await;
+    let created = walk.step_with("postgres", "table", database, |database| postgres::table(database, &names.table)).await;
+    let given = database.zip(created);
+    walk.step_with("postgres", "access", given, |(database, created)| postgres::access(database, &names.table, created))
+        .await;
+    if let Some(database) = database {
+        database.close().await;
+    }
+
+    let http = walk.step("qdrant", "connection", qdrant::connect(&endpoints.qdrant)).await;
+    let http = http.as_ref();
+    let size = endpoints.jina.dimensions;
+    let created =
+        walk.step_with("qdrant", "collection", http, |http| qdrant::collection(http, &names.collection, size)).await;
+    let given = http.zip(created);
+    walk.step_with("qdrant", "indexes", given, |(http, created)| qdrant::indexes(http, &names.collection, created)).await;
+    walk.steps
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::settings::{JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint};
+
+    fn shape() -> SetupError {
+        SetupError::Shape {
+            what: "collection `documents`".to_owned(),
+            found: "has vectors of 64, Cosine".to_owned(),
+            wanted: "vectors of 1024, Cosine are wanted".to_owned(),
+            remedy: "name another one".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_failed_step_is_skipped_and_names_it() {
+        let mut walk = Walk::default();
+        walk.step("redis", "connection", async { Ok(((), Done::new("here", Outcome::Unchanged))) }).await;
+        let failed = walk.step("qdrant", "collection", async { Err::<((), Done), _>(shape()) }).await;
+        walk.step_with("qdrant", "indexes", failed, |()| async { Ok(((), Done::new("", Outcome::Created))) }).await;
+        let lines: Vec<String> = walk.steps.iter().map(ToString::to_string).collect();
+        assert!(lines[1].contains("failed    collection `documents` has vectors of 64, Cosine, but"), "{}", lines[1]);
+        assert!(lines[2].contains("skipped   qdrant collection failed"), "{}", lines[2]);
+        assert_eq!(exit(&walk.steps), Exit::NotConformant);
+        assert_eq!(walk.steps[2].json()["prerequisite"], "qdrant collection");
+        assert_eq!(walk.steps[1].json()["remedy"], "name another one");
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_the_first_failure() {
+        assert_eq!(exit(&[]), Exit::Ok);
+        let denied = SetupError::Service(ServiceError::Denied { service: "redis", detail: String::new() });
+        assert_eq!(denied.exit(), Exit::Inconclusive);
+    }
+
+    #[tokio::test]
+    async fn an_unreachable_service_stops_the_setup_without_telling_the_password() {
+        let url = SecretString::from("redis://:hunter2@127.0.0.1:1/0");
+        let endpoints = Endpoints {
+            redis: RedisEndpoint { url },
+            postgres: PostgresEndpoint { url: "postgres://u:hunter2@127.0.0.1:1/d".into() },
+            qdrant: QdrantEndpoint {
+                url: "http://127.0.0.1:1".to_owned(),
+                grpc_url: "http://127.0.0.1:1".to_owned(),
+                api_key: None,
+            },
+            jina: JinaEndpoint {
+                base_url: "http://127.0.0.1:1".to_owned(),
+                api_key: None,
+                model: "m".to_owned(),
+                dimensions: 8,
+            },
+            names: Names {
+                queue: "q".to_owned(),
+                prefix: "p".to_owned(),
+                collection: "c".to_owned(),
+                table: "s.t".to_owned(),
+            },
+        };
+        let steps = prepare(&endpoints).await;
+        assert_eq!(steps[0].outcome.word(), "failed");
+        assert!(steps[1..].iter().all(|step| step.outcome.word() == "skipped"));
+        assert_eq!(exit(&steps), Exit::Inconclusive);
+        assert!(!format!("{steps:?}").contains("hunter2"));
+    }
+}
