@@ -8,7 +8,7 @@ use crate::outcome::Exit;
 use crate::services::jina::Encoding;
 use crate::settings::{Need, Settings};
 use crate::subjects::worker::chunk::ChunkOptions;
-use crate::subjects::worker::{Policy, WorkerConfig, WorkerError};
+use crate::subjects::worker::{Policy, WorkerConfig};
 
 /// Run the reference worker on the stack that the environment names, until SIGTERM
 ///
@@ -31,10 +31,9 @@ pub(super) async fn run(_args: Args, common: &Common) -> Result<Exit, Failure> {
     }
     // A second subscriber is refused; the first stays.
     let _ = tracing::subscriber::set_global_default(log.finish());
-    crate::subjects::worker::run(config).await.map_err(|error| match error {
-        WorkerError::Chunk(_) | WorkerError::Jina(_) => Failure::usage(error),
-        WorkerError::Store(_) | WorkerError::Queue(_) | WorkerError::Signals(_) => Failure::harness(error),
-    })?;
+    crate::subjects::worker::run(config)
+        .await
+        .map_err(|error| if error.is_configuration() { Failure::usage(error) } else { Failure::harness(error) })?;
     Ok(Exit::Ok)
 }
 

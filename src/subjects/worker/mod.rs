@@ -23,7 +23,9 @@ use tokio::sync::Semaphore;
 pub use defect::Defect;
 pub use guard::Policy;
 
+use crate::services::ServiceError;
 use crate::services::jina::{Encoding, JinaClient, JinaError, JinaOptions};
+use crate::services::redis::Redis;
 use crate::settings::Endpoints;
 use chunk::{ChunkError, ChunkOptions, Chunker};
 use defect::planted;
@@ -91,11 +93,14 @@ pub enum WorkerError {
     /// Redis is unusable or unreachable.
     #[error("redis: {0}; check REDIS_URL")]
     Queue(#[from] bullmq::Error),
-    /// The services neither answered nor refused in time.
-    #[error("the services did not answer within {waited_ms} ms; check their addresses, or raise STARTUP_TIMEOUT_MS")]
-    Slow {
-        /// How long was waited.
-        waited_ms: u64,
+    /// Redis refused the connection or could not be reached.
+    #[error(transparent)]
+    Redis(#[from] ServiceError),
+    /// A service neither answered nor refused in time.
+    #[error("{service} does not answer; check its address, or raise STARTUP_TIMEOUT_MS")]
+    Silent {
+        /// The service.
+        service: &'static str,
     },
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
@@ -103,13 +108,15 @@ pub enum WorkerError {
 }
 
 impl WorkerError {
-    /// Whether a service may yet come up.
-    fn may_pass(&self) -> bool {
+    /// Whether a setting is wrong, or what a setting names is not there: waiting would not help.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
         use guard::{Class, Classified};
         match self {
-            Self::Store(error) => matches!(error.class(), Class::Retry { .. }),
-            Self::Queue(_) => true,
-            Self::Chunk(_) | Self::Jina(_) | Self::Slow { .. } | Self::Signals(_) => false,
+            Self::Store(error) => !matches!(error.class(), Class::Retry { .. }),
+            Self::Redis(error) => matches!(error, ServiceError::Unauthorised { .. } | ServiceError::Denied { .. }),
+            Self::Chunk(_) | Self::Jina(_) => true,
+            Self::Queue(_) | Self::Silent { .. } | Self::Signals(_) => false,
         }
     }
 }
@@ -198,22 +205,35 @@ async fn start(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker, Wo
     let mut pause = config.policy.base;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let started = async {
-            shared.store.check(config.endpoints.jina.dimensions).await?;
-            take_jobs(config, shared).await
-        };
-        // Each service has its own time limits, which may be longer than what is left.
-        let Ok(started) = tokio::time::timeout(left.max(LEAST_START), started).await else {
-            return Err(WorkerError::Slow { waited_ms: millis(config.startup) });
-        };
-        match started {
-            Err(error) if error.may_pass() && Instant::now() + pause < deadline => {
+        match start_now(config, shared, left.max(LEAST_START)).await {
+            Err(error) if !error.is_configuration() && Instant::now() + pause < deadline => {
                 tracing::warn!(%error, "a service is not there yet");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             other => return other,
         }
+    }
+}
+
+/// One look at each service, of at most `limit` each.
+async fn start_now(config: &WorkerConfig, shared: &Arc<Shared>, limit: Duration) -> Result<Worker, WorkerError> {
+    let endpoints = &config.endpoints;
+    within(limit, "qdrant", shared.store.check_collection(endpoints.jina.dimensions)).await?;
+    within(limit, "postgres", shared.store.check_table()).await?;
+    // The queue's own connection tries ten times before it says what is wrong.
+    drop(within(limit, "redis", Redis::connect(&endpoints.redis)).await?);
+    within(limit, "redis", take_jobs(config, shared)).await
+}
+
+async fn within<T, E, F>(limit: Duration, service: &'static str, work: F) -> Result<T, WorkerError>
+where
+    F: Future<Output = Result<T, E>>,
+    WorkerError: From<E>,
+{
+    match tokio::time::timeout(limit, work).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(WorkerError::Silent { service }),
     }
 }
 

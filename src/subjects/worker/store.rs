@@ -5,13 +5,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use qdrant_client::qdrant::{
-    Condition, CountPointsBuilder, DeletePointsBuilder, Filter, PointStruct, Range, UpdateStatus, UpsertPointsBuilder, Value,
+    Condition, CountPointsBuilder, DeletePointsBuilder, Distance, Filter, PointStruct, Range, UpdateStatus, UpsertPointsBuilder, Value,
     vectors_config,
 };
 use qdrant_client::{Qdrant, QdrantError};
 use secrecy::ExposeSecret;
-use sqlx::AssertSqlSafe;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use uuid::Uuid;
 
 use super::defect::{Defect, planted};
@@ -76,8 +76,8 @@ pub(super) struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Qdrant failed.
-    #[error("qdrant: {0}")]
-    Qdrant(#[from] Box<QdrantError>),
+    #[error("qdrant: {}", plain(.0))]
+    Qdrant(Box<QdrantError>),
     /// Qdrant took a write and did not finish it.
     #[error("qdrant took the write and did not complete it: status {0}")]
     NotCompleted(i32),
@@ -194,27 +194,45 @@ impl Store {
         })
     }
 
-    /// Whether collection and table are there, and the collection has vectors of `dimensions` numbers.
-    pub(super) async fn check(&self, dimensions: u32) -> Result<(), StoreError> {
-        let info = self.qdrant.collection_info(&self.collection).await?;
+    /// Whether the collection is there and takes vectors of `dimensions` numbers, compared by cosine.
+    pub(super) async fn check_collection(&self, dimensions: u32) -> Result<(), StoreError> {
+        let wrong = |problem: String| StoreError::Shape(format!("collection `{}` {problem}", self.collection));
+        let info = match self.qdrant.collection_info(&self.collection).await {
+            Err(QdrantError::ResponseError { status }) if status.code() == tonic::Code::NotFound => {
+                return Err(wrong("does not exist".to_owned()));
+            }
+            other => other?,
+        };
         let config = info
             .result
             .and_then(|info| info.config)
             .and_then(|config| config.params)
             .and_then(|params| params.vectors_config)
             .and_then(|vectors| vectors.config);
-        match config {
-            Some(vectors_config::Config::Params(params)) if params.size == u64::from(dimensions) => {}
-            Some(vectors_config::Config::Params(params)) => {
-                return Err(StoreError::Shape(format!(
-                    "collection `{}` has vectors of {} numbers, EMBEDDING_DIMENSIONS is {dimensions}",
-                    self.collection, params.size
-                )));
-            }
-            _ => return Err(StoreError::Shape(format!("collection `{}` has no unnamed vector", self.collection))),
+        let Some(vectors_config::Config::Params(params)) = config else {
+            return Err(wrong("has no unnamed vector".to_owned()));
+        };
+        if params.size != u64::from(dimensions) {
+            return Err(wrong(format!("has vectors of {} numbers, EMBEDDING_DIMENSIONS is {dimensions}", params.size)));
         }
-        let query = format!("select id from {} limit 0", self.table);
-        sqlx::query(AssertSqlSafe(query)).persistent(false).execute(&self.postgres).await?;
+        if params.distance != Distance::Cosine as i32 {
+            return Err(wrong("does not compare vectors by cosine".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Whether Postgres lets us in and the table is there.
+    pub(super) async fn check_table(&self) -> Result<(), StoreError> {
+        // On a connection of its own: the pool keeps trying, and says no more than that it had no success.
+        let mut connection = PgConnection::connect_with(self.postgres.connect_options().as_ref()).await?;
+        let query = format!("select id, version, status, chunks, tokens, source, error, updated_at from {} limit 0", self.table);
+        match sqlx::raw_sql(AssertSqlSafe(query)).execute(&mut connection).await {
+            Err(sqlx::Error::Database(answer)) if matches!(answer.code().as_deref(), Some("42P01" | "42703" | "3F000")) => {
+                return Err(StoreError::Shape(format!("table {}: {}", self.table, answer.message())));
+            }
+            other => other?,
+        };
+        connection.close().await?;
         Ok(())
     }
 
@@ -407,6 +425,14 @@ impl Store {
     /// Closes the pool.
     pub(super) async fn close(&self) {
         self.postgres.close().await;
+    }
+}
+
+/// An error of Qdrant without the headers of its answer.
+fn plain(error: &QdrantError) -> String {
+    match error {
+        QdrantError::ResponseError { status } => format!("{:?}: {}", status.code(), status.message()),
+        other => other.to_string(),
     }
 }
 
