@@ -299,6 +299,10 @@ impl<'a> Scope<'a> {
             let places = places(&document.text, &texts);
             for (at, pair) in places.windows(2).enumerate() {
                 let ([left, right], next) = (pair, at + 1) else { continue };
+                if inside_a_grapheme(&document.text, right.start) {
+                    // One grapheme longer than a chunk: its pieces share nothing that could be read.
+                    continue;
+                }
                 finding.look();
                 let shared = if right.start < left.end { &document.text[right.start..left.end] } else { "" };
                 let tokens = tokens(shared);
@@ -765,6 +769,12 @@ fn candidates(document: &str, chunk: &str, previous: Option<&std::ops::Range<usi
         found.sort_by_key(|place| std::cmp::Reverse(place.abs_diff(likely)));
     }
     found
+}
+
+/// Whether `at` is neither a boundary between graphemes nor an end of the text.
+fn inside_a_grapheme(text: &str, at: usize) -> bool {
+    let mut cursor = unicode_segmentation::GraphemeCursor::new(at, text.len(), true);
+    !cursor.is_boundary(text, 0).unwrap_or(true)
 }
 
 fn next_char(text: &str, at: usize) -> usize {

@@ -53,7 +53,12 @@ impl Redis {
     /// Sends one command and gives its reply in the client's own type.
     pub async fn send(&self, command: &redis::Cmd) -> Result<Reply, ServiceError> {
         let mut manager = self.manager.clone();
-        manager.send_packed_command(command).await.map_err(|error| failure(&self.endpoint, &error))
+        let reply = manager.send_packed_command(command).await.map_err(|error| failure(&self.endpoint, &error))?;
+        // An error may also come as a reply.
+        match reply {
+            Reply::ServerError(error) => Err(failure(&self.endpoint, &error.into())),
+            reply => Ok(reply),
+        }
     }
 
     /// Sends a command given as words and gives its reply as JSON.
