@@ -44,9 +44,8 @@ impl Redis {
             .set_number_of_retries(1)
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER));
-        let manager = ConnectionManager::new_with_config(client, config)
-            .await
-            .map_err(|error| failure(&endpoint, &error))?;
+        let manager =
+            ConnectionManager::new_with_config(client, config).await.map_err(|error| failure(&endpoint, &error))?;
         Ok(Self { manager, endpoint })
     }
 
@@ -136,7 +135,9 @@ fn json(reply: &Reply) -> Value {
         Reply::Array(items) | Reply::Set(items) => Value::Array(items.iter().map(json).collect()),
         Reply::Map(pairs) => pairs
             .iter()
-            .map(|(key, value)| (json(key).as_str().map_or_else(|| json(key).to_string(), ToOwned::to_owned), json(value)))
+            .map(|(key, value)| {
+                (json(key).as_str().map_or_else(|| json(key).to_string(), ToOwned::to_owned), json(value))
+            })
             .collect::<serde_json::Map<_, _>>()
             .into(),
         other => Value::from(format!("{other:?}")),

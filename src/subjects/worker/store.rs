@@ -114,7 +114,9 @@ impl Classified for StoreError {
                 }
                 QdrantError::ResponseError { status } => match status.code() {
                     Code::InvalidArgument | Code::OutOfRange => Class::Poison,
-                    Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::Unimplemented => Class::Fatal,
+                    Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::Unimplemented => {
+                        Class::Fatal
+                    }
                     _ => Class::Retry { after: None },
                 },
                 _ => Class::Retry { after: None },
@@ -148,7 +150,10 @@ pub struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("collection", &self.collection).field("table", &self.table).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("collection", &self.collection)
+            .field("table", &self.table)
+            .finish_non_exhaustive()
     }
 }
 
@@ -215,8 +220,10 @@ impl Store {
         for batch in chunks.chunks(self.batch) {
             self.vectors_guard
                 .call(|| async {
-                    let mut points: Vec<PointStruct> =
-                        batch.iter().map(|chunk| self.point(identity, total, chunk, id(identity, chunk.index))).collect();
+                    let mut points: Vec<PointStruct> = batch
+                        .iter()
+                        .map(|chunk| self.point(identity, total, chunk, id(identity, chunk.index)))
+                        .collect();
                     if planted(Defect::DuplicatesPoints) {
                         points.extend(batch.iter().map(|chunk| self.point(identity, total, chunk, Uuid::new_v4())));
                     }
@@ -298,7 +305,14 @@ impl Store {
     }
 
     /// Writes what became of a document.
-    pub async fn record(&self, identity: &Identity, status: Status, chunks: usize, tokens: usize, error: Option<&str>) -> Done<()> {
+    pub async fn record(
+        &self,
+        identity: &Identity,
+        status: Status,
+        chunks: usize,
+        tokens: usize,
+        error: Option<&str>,
+    ) -> Done<()> {
         if planted(Defect::NoRow) || (planted(Defect::SkipsSilently) && status == Status::Skipped) {
             return Ok(());
         }
@@ -352,7 +366,13 @@ fn id(identity: &Identity, index: u64) -> Uuid {
         return Uuid::new_v4();
     }
     // Lengths come first, so that no two triples read the same.
-    let name = format!("{}:{}{}:{}{index}", identity.document.len(), identity.document, identity.version.len(), identity.version);
+    let name = format!(
+        "{}:{}{}:{}{index}",
+        identity.document.len(),
+        identity.document,
+        identity.version.len(),
+        identity.version
+    );
     Uuid::new_v5(&CHUNKS, name.as_bytes())
 }
 
@@ -368,7 +388,12 @@ mod tests {
             source: "anywhere".to_owned(),
         };
         assert_eq!(id(&identity("a", "1"), 0), id(&Identity { source: "elsewhere".into(), ..identity("a", "1") }, 0));
-        let all = [id(&identity("a", "1"), 0), id(&identity("a", "1"), 1), id(&identity("a", "11"), 0), id(&identity("a1", "1"), 0)];
+        let all = [
+            id(&identity("a", "1"), 0),
+            id(&identity("a", "1"), 1),
+            id(&identity("a", "11"), 0),
+            id(&identity("a1", "1"), 0),
+        ];
         let different: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(different.len(), all.len());
     }
