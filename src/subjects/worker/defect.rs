@@ -65,12 +65,24 @@ pub enum Defect {
     HoldsMemory,
     /// No limit on requests at once.
     NoSemaphore,
-    /// The worker's connection has no name.
+    /// The worker waits for jobs on another queue.
     Unregistered,
     /// Jobs are taken and never ended.
     NeverEnds,
     /// One poison document fails every document that comes after it.
     PoisonSpreads,
+    /// The row says `ready` before anything is stored; for every third document nothing ever is.
+    MarksDoneFirst,
+    /// Qdrant is not asked to wait until a write is done.
+    WaitFalse,
+    /// U+0000 is dropped from the text of chunks.
+    LosesNul,
+    /// Requests name no task.
+    NoTask,
+    /// Every job fails.
+    FailsJobs,
+    /// The worker ends at once with code 1.
+    CrashesAtStart,
 }
 
 impl Defect {
@@ -110,6 +122,12 @@ impl Defect {
         ("unregistered", Self::Unregistered),
         ("never-ends", Self::NeverEnds),
         ("poison-spreads", Self::PoisonSpreads),
+        ("marks-done-first", Self::MarksDoneFirst),
+        ("wait-false", Self::WaitFalse),
+        ("loses-nul", Self::LosesNul),
+        ("no-task", Self::NoTask),
+        ("fails-jobs", Self::FailsJobs),
+        ("crashes-at-start", Self::CrashesAtStart),
     ];
 
     /// The defect of this name.

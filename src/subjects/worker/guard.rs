@@ -1,15 +1,16 @@
 //! What stands between the worker and an outside service: retries with backoff, and a circuit breaker.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::{BackoffBuilder, ExponentialBuilder};
 use recloser::{AsyncRecloser, Recloser};
 
 use super::defect::{Defect, planted};
 
 /// What an error means for a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub(super) enum Class {
     /// Try again, no sooner than `after`.
     Retry {
         /// The service's own wish, from `Retry-After`.
@@ -22,7 +23,7 @@ pub enum Class {
 }
 
 /// An error that knows what it means for a retry.
-pub trait Classified: std::fmt::Display {
+pub(super) trait Classified: std::fmt::Display {
     /// What it means.
     fn class(&self) -> Class;
 }
@@ -44,7 +45,7 @@ pub struct Policy {
 
 /// An error of a guarded call.
 #[derive(Debug, thiserror::Error)]
-pub enum Guarded<E: std::fmt::Display> {
+pub(super) enum Guarded<E: std::fmt::Display> {
     /// The call itself failed.
     #[error("{0}")]
     Failed(E),
@@ -58,7 +59,7 @@ pub enum Guarded<E: std::fmt::Display> {
 
 impl<E: Classified> Guarded<E> {
     /// What it means for the job.
-    pub fn class(&self) -> Class {
+    pub(super) fn class(&self) -> Class {
         match self {
             Self::Failed(error) => error.class(),
             Self::Open { .. } => Class::Retry { after: None },
@@ -66,80 +67,98 @@ impl<E: Classified> Guarded<E> {
     }
 }
 
+/// How often one call may be held back before the job gives way to others.
+const MOST_HELD_BACK: u32 = 600;
+
 /// The guard of one service, shared by all jobs.
 #[derive(Debug)]
-pub struct Guard {
+pub(super) struct Guard {
     service: &'static str,
     breaker: AsyncRecloser,
     policy: Policy,
+    /// Whether the breaker was last seen open: only changes are logged.
+    seen_open: AtomicBool,
 }
 
 impl Guard {
     /// A guard for `service`.
     #[must_use]
-    pub fn new(service: &'static str, policy: Policy) -> Self {
+    pub(super) fn new(service: &'static str, policy: Policy) -> Self {
         let breaker = Recloser::custom()
             .error_rate(0.6)
             .closed_len(policy.window)
             .half_open_len(1)
             .open_wait(policy.open)
             .build();
-        Self { service, breaker: AsyncRecloser::from(breaker), policy }
+        Self { service, breaker: AsyncRecloser::from(breaker), policy, seen_open: AtomicBool::new(false) }
     }
 
     /// Makes the call; what may be retried is, with full jitter, and never before the service's own wish.
-    pub async fn call<T, E, F, Fut>(&self, mut call: F) -> Result<T, Guarded<E>>
+    ///
+    /// A call that the open breaker holds back waits and does not count as a try: an outage longer than all tries
+    /// together would otherwise fail every job that was in work.
+    pub(super) async fn call<T, E, F, Fut>(&self, mut call: F) -> Result<T, Guarded<E>>
     where
         E: Classified + std::fmt::Debug,
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
         let attempts = if planted(Defect::NoRetry) { 1 } else { self.policy.attempts.max(1) };
-        let backoff = ExponentialBuilder::default()
+        let mut delays = ExponentialBuilder::default()
             .with_min_delay(self.policy.base)
             .with_max_delay(self.policy.longest)
-            .with_max_times(attempts - 1);
-        let open = self.policy.open;
-        (|| {
-            let call = call();
-            async {
-                // Only what speaks against the service counts for the breaker: a rejected text does not.
-                let counts = |error: &E| matches!(error.class(), Class::Retry { .. });
-                match self.breaker.call_with(counts, call).await {
-                    Ok(value) => Ok(value),
-                    Err(recloser::Error::Inner(error)) => Err(Guarded::Failed(error)),
-                    Err(recloser::Error::Rejected) => Err(Guarded::Open { service: self.service }),
+            .with_max_times(attempts - 1)
+            .build();
+        let mut held_back = 0;
+        loop {
+            // Only what speaks against the service counts for the breaker: a rejected text does not.
+            let counts = |error: &E| matches!(error.class(), Class::Retry { .. });
+            let error = match self.breaker.call_with(counts, call()).await {
+                Ok(value) => {
+                    if self.seen_open.swap(false, Ordering::Relaxed) {
+                        tracing::info!(service = self.service, "circuit breaker closed");
+                    }
+                    return Ok(value);
                 }
-            }
-        })
-        .retry(backoff)
-        .when(|error| {
-            matches!(error.class(), Class::Retry { .. })
-                || (planted(Defect::RetriesPoison) && error.class() == Class::Poison)
-        })
-        .adjust(move |error, delay| {
-            let full_jitter = delay.map(|delay| delay.mul_f64(rand::random::<f64>()));
-            let least = match error {
-                Guarded::Open { .. } => Some(open),
-                Guarded::Failed(error) => match error.class() {
-                    Class::Retry { after } => after,
-                    Class::Poison | Class::Fatal => None,
-                },
+                Err(recloser::Error::Inner(error)) => Guarded::Failed(error),
+                Err(recloser::Error::Rejected) => {
+                    if !self.seen_open.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(service = self.service, "circuit breaker open: calls are held back");
+                    }
+                    Guarded::Open { service: self.service }
+                }
             };
-            full_jitter.map(|delay| least.map_or(delay, |least| delay.max(least)))
-        })
-        .notify(|error, delay| {
+            let class = error.class();
+            let again = matches!(class, Class::Retry { .. })
+                || (planted(Defect::RetriesPoison) && class == Class::Poison);
+            if !again {
+                return Err(error);
+            }
+            if matches!(error, Guarded::Open { .. }) {
+                held_back += 1;
+                if planted(Defect::NoRetry) || held_back > MOST_HELD_BACK {
+                    return Err(error);
+                }
+                // Between one and two rests, so that the callers do not all come back at once.
+                tokio::time::sleep(self.policy.open.mul_f64(1.0 + rand::random::<f64>())).await;
+                continue;
+            }
+            let Some(delay) = delays.next() else { return Err(error) };
+            let least = if let Class::Retry { after: Some(after) } = class { after } else { Duration::ZERO };
+            let delay = delay.mul_f64(rand::random::<f64>()).max(least);
             let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(service = self.service, delay_ms, error = %error, "call failed, trying again");
-        })
-        .await
+            tokio::time::sleep(delay).await;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
     use std::time::Instant;
+
+    use rstest::rstest;
 
     use super::*;
 
@@ -176,15 +195,13 @@ mod tests {
         calls.load(Ordering::SeqCst)
     }
 
+    #[rstest]
+    #[case::it_may_pass(Class::Retry { after: None }, 4)]
+    #[case::the_input_is_rejected(Class::Poison, 1)]
+    #[case::a_person_must_act(Class::Fatal, 1)]
     #[tokio::test]
-    async fn what_may_be_retried_is_retried_a_bounded_number_of_times() {
-        assert_eq!(calls_until_given_up(Class::Retry { after: None }, policy()).await, 4);
-    }
-
-    #[tokio::test]
-    async fn rejected_input_and_fatal_errors_are_not_retried() {
-        assert_eq!(calls_until_given_up(Class::Poison, policy()).await, 1);
-        assert_eq!(calls_until_given_up(Class::Fatal, policy()).await, 1);
+    async fn only_what_may_pass_is_tried_again_and_a_bounded_number_of_times(#[case] class: Class, #[case] tries: u32) {
+        assert_eq!(calls_until_given_up(class, policy()).await, tries);
     }
 
     #[tokio::test]
@@ -200,13 +217,39 @@ mod tests {
         let guard = Guard::new("test", Policy { window: 2, attempts: 1, open: Duration::from_secs(60), ..policy() });
         let calls = AtomicU32::new(0);
         for _ in 0..20 {
-            let _: Result<(), _> = guard
-                .call(|| async {
-                    calls.fetch_add(1, Ordering::SeqCst);
-                    Err(Planned(Class::Retry { after: None }))
-                })
-                .await;
+            let call = guard.call(|| async {
+                calls.fetch_add(1, Ordering::SeqCst);
+                Err::<(), _>(Planned(Class::Retry { after: None }))
+            });
+            let _ = tokio::time::timeout(Duration::from_millis(5), call).await;
         }
         assert!(calls.load(Ordering::SeqCst) <= 3, "{calls:?} of 20 calls went through");
+    }
+
+    #[tokio::test]
+    async fn calls_that_were_held_back_go_through_once_the_service_is_back() {
+        let policy = Policy { window: 2, attempts: 2, open: Duration::from_millis(10), ..policy() };
+        let guard = Guard::new("test", policy);
+        let up = Instant::now() + Duration::from_millis(120);
+        let call = || async { if Instant::now() < up { Err(Planned(Class::Retry { after: None })) } else { Ok(()) } };
+        let jobs = (0..8).map(|_| async {
+            let mut tries = 0;
+            while guard.call(call).await.is_err() {
+                tries += 1;
+            }
+            tries
+        });
+        let failed: Vec<u32> = futures::future::join_all(jobs).await;
+        assert!(failed.iter().all(|failed| *failed < 20), "{failed:?}");
+        assert!(!guard.seen_open.load(Ordering::Relaxed), "the breaker closes again");
+    }
+
+    #[tokio::test]
+    async fn rejected_input_does_not_open_the_breaker() {
+        let guard = Guard::new("test", Policy { window: 2, attempts: 1, open: Duration::from_secs(60), ..policy() });
+        for _ in 0..10 {
+            let rejected: Result<(), _> = guard.call(|| async { Err(Planned(Class::Poison)) }).await;
+            assert!(matches!(rejected, Err(Guarded::Failed(_))));
+        }
     }
 }

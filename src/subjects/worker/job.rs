@@ -76,21 +76,23 @@ impl Classified for JinaError {
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) identity: Identity,
-    text: String,
+    text: Arc<str>,
 }
 
 impl Order {
     /// Reads the data of a job.
     pub(super) fn read(data: &Value) -> Result<Self, JobError> {
-        let text = |key: &str| data.get(key).and_then(Value::as_str).map(ToOwned::to_owned);
+        let text = |key: &str| data.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let missing = |key: &str| JobError::Malformed(format!("data has no text `{key}`"));
-        let document = text("documentId").filter(|id| !id.is_empty()).ok_or_else(|| missing("documentId"))?;
-        let content = text("text").ok_or_else(|| missing("text"))?;
-        let version = text("version").unwrap_or_else(|| {
-            Sha256::digest(content.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-        });
-        let source = text("source").unwrap_or_else(|| document.clone());
-        Ok(Self { identity: Identity { document, version, source }, text: content })
+        let document = text("documentId").ok_or_else(|| missing("documentId"))?.to_owned();
+        // A document may be empty, but it must be a text.
+        let content = data.get("text").and_then(Value::as_str).ok_or_else(|| missing("text"))?;
+        let version = text("version").map_or_else(
+            || Sha256::digest(content.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+            ToOwned::to_owned,
+        );
+        let source = text("source").unwrap_or(&document).to_owned();
+        Ok(Self { identity: Identity { document, version, source }, text: content.into() })
     }
 }
 
@@ -100,48 +102,77 @@ impl Shared {
         self.misbehave(&order, attempt)?;
         let Order { identity, text } = order;
         if text.trim().is_empty() && !planted(Defect::EmbedsEmpty) {
-            self.store.remove_others(&identity, false).await?;
+            self.store.remove_all(&identity).await?;
             self.store.record(&identity, Status::Skipped, 0, 0, Some("empty")).await?;
-            return Ok(json!({ "documentId": identity.document, "version": identity.version, "skipped": "empty" }));
+            let mut value = outcome(&identity, 0, 0);
+            value["skipped"] = "empty".into();
+            return Ok(value);
         }
-        if planted(Defect::LosesDocuments) && identity.document.bytes().map(u32::from).sum::<u32>() % 3 == 0 {
+        if planted(Defect::LosesDocuments) && chosen(&identity.document, 3) {
             return Ok(Value::Null);
         }
-        self.store.record(&identity, Status::Processing, 0, 0, None).await?;
-        let text: Arc<str> = text.into();
+        self.store.begin(&identity).await?;
+        if planted(Defect::MarksDoneFirst) {
+            return self.mark_done_first(&identity, &text).await;
+        }
         let mut chunks = self.chunk(&text).await?;
         if planted(Defect::DropsLastChunk) && chunks.len() > 1 {
             chunks.pop();
         }
+        if planted(Defect::EmbedsEmpty) && chunks.is_empty() {
+            chunks.push(Chunk { start: 0, end: 0, tokens: 0 });
+        }
         let (total, tokens) = (chunks.len(), chunks.iter().map(|chunk| chunk.tokens).sum());
         let batch = if planted(Defect::OneTextPerRequest) { 1 } else { self.batch };
-        // Collected first: a lazy iterator over borrowed chunks has no place in a future that is sent to other threads.
-        let batches: Vec<(usize, Vec<Chunk>)> =
-            chunks.chunks(batch).enumerate().map(|(number, chunks)| (number * batch, chunks.to_vec())).collect();
-        stream::iter(batches)
-            .map(|(first, chunks)| self.embed(&text, first, chunks))
-            .buffered(self.parallel)
-            .try_for_each(|stored| {
-                let identity = &identity;
-                async move { Ok(self.store.upsert(identity, total, &stored).await?) }
+        // One batch more than requests at once: while one is stored, the others are embedded.
+        stream::iter((0..total).step_by(batch))
+            .map(|first| {
+                let of_batch = &chunks[first..total.min(first + batch)];
+                self.embed_and_store(&identity, total, &text, first, of_batch)
             })
+            .buffer_unordered(self.parallel + 1)
+            .try_collect::<()>()
             .await?;
-        self.store.verify(&identity, total).await?;
-        // Only now is the new version whole, and the old one may go.
-        self.store.remove_others(&identity, true).await?;
+        self.store.settle(&identity, total).await?;
         self.store.record(&identity, Status::Ready, total, tokens, None).await?;
-        Ok(json!({ "documentId": identity.document, "version": identity.version, "chunks": total, "tokens": tokens }))
+        Ok(outcome(&identity, total, tokens))
+    }
+
+    async fn embed_and_store(
+        &self,
+        identity: &Identity,
+        total: usize,
+        text: &str,
+        first: usize,
+        chunks: &[Chunk],
+    ) -> Result<(), JobError> {
+        let stored = self.embed(text, first, chunks).await?;
+        Ok(self.store.upsert(identity, total, &stored).await?)
+    }
+
+    /// A planted defect: the row says `ready` before anything is stored, and for some documents nothing ever is.
+    async fn mark_done_first(&self, identity: &Identity, text: &Arc<str>) -> Result<Value, JobError> {
+        let chunks = self.chunk(text).await?;
+        let tokens = chunks.iter().map(|chunk| chunk.tokens).sum();
+        self.store.record(identity, Status::Ready, chunks.len(), tokens, None).await?;
+        if !chosen(&identity.document, 3) {
+            for (number, batch) in chunks.chunks(self.batch).enumerate() {
+                self.embed_and_store(identity, chunks.len(), text, number * self.batch, batch).await?;
+            }
+        }
+        Ok(outcome(identity, chunks.len(), tokens))
     }
 
     /// Marks a document that is given up, and takes away what was stored of it.
     pub(super) async fn give_up(&self, identity: &Identity, reason: &str) {
-        let status = if planted(Defect::PoisonDone) { Status::Ready } else { Status::Failed };
         if planted(Defect::PoisonSpreads) {
             let _ = self.spoiled.set(reason.to_owned());
         }
         let undone = async {
-            self.store.remove_own(identity).await?;
-            self.store.record(identity, status, 0, 0, Some(reason)).await
+            if planted(Defect::PoisonDone) {
+                return self.store.record(identity, Status::Ready, 0, 0, Some(reason)).await;
+            }
+            self.store.give_up(identity, reason).await
         };
         if let Err(error) = undone.await {
             tracing::error!(document = identity.document, %error, "the failure could not be recorded");
@@ -158,7 +189,7 @@ impl Shared {
             .map_err(|error| JobError::Chunking(error.to_string()))
     }
 
-    async fn embed(&self, text: &str, first: usize, chunks: Vec<Chunk>) -> Result<Vec<Stored>, JobError> {
+    async fn embed(&self, text: &str, first: usize, chunks: &[Chunk]) -> Result<Vec<Stored>, JobError> {
         let texts: Vec<String> = chunks.iter().map(|chunk| text_of(text, chunk)).collect();
         let embedded = self
             .jina_guard
@@ -193,7 +224,7 @@ impl Shared {
 
     /// Planted defects that have no better place.
     fn misbehave(&self, order: &Order, attempt: u32) -> Result<(), JobError> {
-        if planted(Defect::FirstAttemptFails) && attempt == 0 {
+        if planted(Defect::FailsJobs) || (planted(Defect::FirstAttemptFails) && attempt == 0) {
             return Err(JobError::Planted);
         }
         if planted(Defect::PoisonSpreads) && self.spoiled.get().is_some() && !order.text.contains("POISON") {
@@ -206,8 +237,21 @@ impl Shared {
     }
 }
 
+/// The return value of a job: small, because BullMQ repeats it in the queue's event stream.
+fn outcome(identity: &Identity, chunks: usize, tokens: usize) -> Value {
+    json!({ "documentId": identity.document, "version": identity.version, "chunks": chunks, "tokens": tokens })
+}
+
+/// Whether a planted defect strikes this document: about one of `every`, and always the same ones.
+fn chosen(document: &str, every: u32) -> bool {
+    document.bytes().map(u32::from).sum::<u32>().is_multiple_of(every)
+}
+
 fn text_of(text: &str, chunk: &Chunk) -> String {
     let text = &text[chunk.start..chunk.end];
+    if planted(Defect::LosesNul) {
+        return text.replace('\0', "");
+    }
     if planted(Defect::TrimsChunks) {
         return text.trim().to_owned();
     }

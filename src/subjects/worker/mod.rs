@@ -32,6 +32,15 @@ use job::{Order, Shared};
 use store::{Store, StoreError};
 use tokens::Tokens;
 
+/// Between two tries to reach Redis.
+const FETCH_AGAIN: Duration = Duration::from_millis(250);
+/// Longest pause between two looks at services that are not there yet.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Even with no time to wait, services that are there get this long to say so.
+const LEAST_START: Duration = Duration::from_secs(5);
+/// A job that was fetched is on the library's list after this time at the latest.
+const LISTED: Duration = Duration::from_millis(50);
+
 /// Everything the worker is told.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
@@ -82,6 +91,12 @@ pub enum WorkerError {
     /// Redis is unusable or unreachable.
     #[error("redis: {0}; check REDIS_URL")]
     Queue(#[from] bullmq::Error),
+    /// The services neither answered nor refused in time.
+    #[error("the services did not answer within {waited_ms} ms; check their addresses, or raise STARTUP_TIMEOUT_MS")]
+    Slow {
+        /// How long was waited.
+        waited_ms: u64,
+    },
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(#[from] std::io::Error),
@@ -94,7 +109,7 @@ impl WorkerError {
         match self {
             Self::Store(error) => matches!(error.class(), Class::Retry { .. }),
             Self::Queue(_) => true,
-            Self::Chunk(_) | Self::Jina(_) | Self::Signals(_) => false,
+            Self::Chunk(_) | Self::Jina(_) | Self::Slow { .. } | Self::Signals(_) => false,
         }
     }
 }
@@ -107,6 +122,9 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     #[cfg(feature = "defects")]
     if let Some(defect) = config.defect {
         defect::plant(defect);
+    }
+    if planted(Defect::CrashesAtStart) {
+        std::process::exit(1);
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -160,7 +178,8 @@ fn share(config: &WorkerConfig) -> Result<Shared, WorkerError> {
         chunks.size = 600;
     }
     let task = if planted(Defect::WrongTask) { "retrieval.query" } else { "retrieval.passage" };
-    let options = JinaOptions { encoding: config.encoding, task: Some(task.to_owned()), ..JinaOptions::default() };
+    let task = (!planted(Defect::NoTask)).then(|| task.to_owned());
+    let options = JinaOptions { encoding: config.encoding, task, ..JinaOptions::default() };
     Ok(Shared {
         chunker: Arc::new(Chunker::new(chunks, tokens)?),
         jina: JinaClient::new(&config.endpoints.jina, options)?,
@@ -176,15 +195,22 @@ fn share(config: &WorkerConfig) -> Result<Shared, WorkerError> {
 /// Waits for the services, then takes the first job.
 async fn start(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker, WorkerError> {
     let deadline = Instant::now() + config.startup;
+    let mut pause = config.policy.base;
     loop {
-        let started = match shared.store.check(config.endpoints.jina.dimensions).await {
-            Ok(()) => take_jobs(config, shared).await,
-            Err(error) => Err(error.into()),
+        let left = deadline.saturating_duration_since(Instant::now());
+        let started = async {
+            shared.store.check(config.endpoints.jina.dimensions).await?;
+            take_jobs(config, shared).await
+        };
+        // Each service has its own time limits, which may be longer than what is left.
+        let Ok(started) = tokio::time::timeout(left.max(LEAST_START), started).await else {
+            return Err(WorkerError::Slow { waited_ms: millis(config.startup) });
         };
         match started {
-            Err(error) if error.may_pass() && Instant::now() < deadline => {
+            Err(error) if error.may_pass() && Instant::now() + pause < deadline => {
                 tracing::warn!(%error, "a service is not there yet");
-                tokio::time::sleep(config.policy.base).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
             other => return other,
         }
@@ -193,21 +219,32 @@ async fn start(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker, Wo
 
 async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker, WorkerError> {
     let names = &config.endpoints.names;
-    let options = WorkerOptions {
-        connection: RedisConnectionOptions::new().url(config.endpoints.redis.url.expose_secret()),
-        prefix: names.prefix.clone(),
-        concurrency: config.concurrency.max(1),
-        lock_duration: millis(config.lock),
-        stalled_interval: millis(config.stalled),
-        max_stalled_count: config.max_stalled,
-        ..WorkerOptions::default()
-    };
-    let jobs = Arc::clone(shared);
+    let mut queue = names.queue.clone();
+    if planted(Defect::Unregistered) {
+        queue.push_str("-elsewhere");
+    }
+    let options = WorkerOptions::new()
+        .connection(RedisConnectionOptions::new().url(config.endpoints.redis.url.expose_secret()))
+        .prefix(&names.prefix)
+        .concurrency(config.concurrency.max(1))
+        .lock_duration(config.lock)
+        .stalled_interval(config.stalled)
+        .max_stalled_count(config.max_stalled)
+        // After a failed fetch; the library's own 15 s would outlast many an outage.
+        .run_retry_delay(FETCH_AGAIN);
+    let (jobs, lock) = (Arc::clone(shared), config.lock);
     let worker = Worker::with_options(
-        &names.queue,
+        &queue,
         move |job: Job, cancelled: CancellationToken| {
             let shared = Arc::clone(&jobs);
-            async move { process(&shared, job, cancelled).await }
+            async move {
+                let outcome = process(&shared, &job, &cancelled).await;
+                if matches!(outcome, Err(bullmq::Error::Delayed)) || still_ours(&job, lock, &cancelled).await {
+                    return outcome;
+                }
+                tracing::warn!(job = job.id(), "the job's lock was lost: it will be done again");
+                Err(bullmq::Error::Delayed)
+            }
         },
         options,
     )
@@ -215,8 +252,40 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
     Ok(worker)
 }
 
+/// Waits until Redis answers, so that the outcome of a job can be told to it; false if the lock is lost.
+///
+/// The library tells it once: were the connection cut at that moment, the job would lie in `active` until its lock
+/// has run out, and be done, and paid for, a second time.
+async fn still_ours(job: &Job, lock: Duration, cancelled: &CancellationToken) -> bool {
+    let Some(token) = job.token() else { return true };
+    loop {
+        match job.extend_lock(token, millis(lock)).await {
+            Ok(()) => return true,
+            Err(bullmq::Error::JobLocked(_)) => return false,
+            Err(bullmq::Error::Redis(error)) if is_passing(&error) => {
+                tracing::warn!(job = job.id(), %error, "redis does not answer; the outcome of the job is held");
+            }
+            // Redis is there and refuses; it will refuse the outcome too, and the library reports that.
+            Err(_) => return true,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(FETCH_AGAIN) => {}
+            () = cancelled.cancelled() => return true,
+        }
+    }
+}
+
+/// Whether Redis may yet answer: it is gone, or loading, or was just made a replica.
+fn is_passing(error: &redis::RedisError) -> bool {
+    use redis::{ErrorKind, ServerErrorKind};
+    let passing = [ServerErrorKind::BusyLoading, ServerErrorKind::MasterDown, ServerErrorKind::ReadOnly];
+    error.is_io_error()
+        || error.is_connection_dropped()
+        || matches!(error.kind(), ErrorKind::Server(kind) if passing.contains(&kind))
+}
+
 /// One attempt at one job.
-async fn process(shared: &Shared, job: Job, cancelled: CancellationToken) -> Result<Value, bullmq::Error> {
+async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> Result<Value, bullmq::Error> {
     let begun = Instant::now();
     let order = match Order::read(job.data()) {
         Ok(order) => order,
@@ -225,17 +294,22 @@ async fn process(shared: &Shared, job: Job, cancelled: CancellationToken) -> Res
             return Err(bullmq::Error::Unrecoverable(error.to_string()));
         }
     };
-    if planted(Defect::NeverEnds) {
-        std::future::pending::<()>().await;
-    }
     let identity = order.identity.clone();
     let attempt = job.attempts_made();
     let outcome = tokio::select! {
-        outcome = shared.ingest(order, attempt) => outcome,
+        outcome = async {
+            if planted(Defect::NeverEnds) {
+                std::future::pending::<()>().await;
+            }
+            shared.ingest(order, attempt).await
+        } => outcome,
         () = cancelled.cancelled() => {
             // The grace is over: the job goes back to the queue, and another worker takes it at once.
-            job.move_to_wait(None).await?;
-            tracing::warn!(job = job.id(), document = identity.document, "job handed back");
+            match job.move_to_wait(None).await {
+                Ok(_) => tracing::warn!(job = job.id(), document = identity.document, "job handed back"),
+                // Its lock will run out, and the search for stalled jobs will find it. No attempt is counted.
+                Err(error) => tracing::warn!(job = job.id(), document = identity.document, %error, "job left behind"),
+            }
             return Err(bullmq::Error::Delayed);
         }
     };
@@ -272,25 +346,34 @@ async fn process(shared: &Shared, job: Job, cancelled: CancellationToken) -> Res
 
 /// Lets jobs in flight finish within the grace, hands back the rest, closes every connection.
 async fn end(worker: &Worker, shared: &Shared, grace: Duration) {
-    let hand_back = async {
-        // A tenth of the grace is kept for handing back.
-        tokio::time::sleep(grace.mul_f64(0.9)).await;
-        worker.cancel_all_jobs().await;
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        closed = worker.close(millis(grace)) => {
-            if let Err(error) = closed {
-                tracing::warn!(%error, "the queue was not closed cleanly");
-            }
+    // A tenth of the grace is kept for handing back; even with no grace at all, jobs are handed back.
+    let patience = Instant::now() + grace.mul_f64(0.9);
+    let deadline = Instant::now() + grace.max(LISTED * 10);
+    // Not `close` yet: it would wait for the library's blocking read, up to five seconds, with nothing to do.
+    worker.pause();
+    let mut handed_back = false;
+    // Twice nothing: a job may just have been fetched and not be listed yet.
+    let mut nothing = 0;
+    while nothing < 2 && Instant::now() < deadline {
+        nothing = if worker.active_count().await == 0 { nothing + 1 } else { 0 };
+        if !handed_back && Instant::now() >= patience {
+            worker.cancel_all_jobs().await;
+            handed_back = true;
         }
-        () = hand_back => {}
+        tokio::time::sleep(LISTED.min(deadline.saturating_duration_since(Instant::now()))).await;
+    }
+    let left = deadline.saturating_duration_since(Instant::now()).min(LISTED);
+    if let Err(error) = worker.close(millis(left)).await {
+        tracing::warn!(%error, "the queue was not closed cleanly");
     }
     shared.store.close().await;
 }
 
 fn report(event: Option<WorkerEvent>) {
     match event {
+        Some(WorkerEvent::Error(error)) if error.contains("OOM") => {
+            tracing::error!(error, "redis is out of memory; raise maxmemory, and keep maxmemory-policy noeviction");
+        }
         Some(WorkerEvent::Error(error)) => tracing::warn!(error, "queue error"),
         Some(WorkerEvent::Stalled { job_id }) => tracing::warn!(job = job_id, "a stalled job goes back to the queue"),
         _ => {}

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use qdrant_client::qdrant::{
-    Condition, CountPointsBuilder, DeletePointsBuilder, Filter, PointStruct, UpdateStatus, UpsertPointsBuilder, Value,
+    Condition, CountPointsBuilder, DeletePointsBuilder, Filter, PointStruct, Range, UpdateStatus, UpsertPointsBuilder, Value,
     vectors_config,
 };
 use qdrant_client::{Qdrant, QdrantError};
@@ -20,11 +20,13 @@ use crate::settings::Endpoints;
 
 /// The namespace of point ids: UUIDv5 of the URL namespace and this project's word for a chunk.
 const CHUNKS: Uuid = Uuid::from_u128(0x6f1d_3c1e_52a4_5d0f_9a51_7f0e_3d2b_8c44);
+/// The port on which Supabase's pooler hands out a server per transaction.
+const TRANSACTION_POOLER: u16 = 6543;
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A chunk with its vector, ready to be stored.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub(super) struct Stored {
     /// Its place in the document, from 0.
     pub index: u64,
     /// Its text.
@@ -37,7 +39,7 @@ pub struct Stored {
 
 /// What the row of a document says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub(super) enum Status {
     /// It is being worked on.
     Processing,
     /// Its points are stored and counted.
@@ -61,7 +63,7 @@ impl Status {
 
 /// What was asked of one document.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub(super) struct Identity {
     /// Its id.
     pub document: String,
     /// Its version.
@@ -112,6 +114,7 @@ impl Classified for StoreError {
                 QdrantError::ResourceExhaustedError { retry_after_seconds, .. } => {
                     Class::Retry { after: Some(Duration::from_secs(*retry_after_seconds)) }
                 }
+                QdrantError::InvalidUri(_) | QdrantError::ConversionError(_) => Class::Fatal,
                 QdrantError::ResponseError { status } => match status.code() {
                     Code::InvalidArgument | Code::OutOfRange => Class::Poison,
                     Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::Unimplemented => {
@@ -126,10 +129,11 @@ impl Classified for StoreError {
                 // Classes 22 (data) and 23 (constraints) say that this row will never fit; 08, 53, 57 pass.
                 match answer.code().as_deref().and_then(|code| code.get(..2)) {
                     Some("22" | "23") => Class::Poison,
-                    Some("28" | "42") => Class::Fatal,
+                    Some("28" | "3D" | "3F" | "42") => Class::Fatal,
                     _ => Class::Retry { after: None },
                 }
             }
+            Self::Postgres(sqlx::Error::Configuration(_) | sqlx::Error::Encode(_)) => Class::Fatal,
             Self::Postgres(_) => Class::Retry { after: None },
             Self::Shape(_) | Self::Setting(_) => Class::Fatal,
         }
@@ -137,13 +141,15 @@ impl Classified for StoreError {
 }
 
 /// Both stores, shared by all jobs.
-pub struct Store {
+pub(super) struct Store {
     qdrant: Qdrant,
     postgres: PgPool,
     collection: String,
     table: String,
     model: String,
     batch: usize,
+    /// Whether `DATABASE_URL` leads to a pooler that hands out a server per transaction.
+    pooled: bool,
     vectors_guard: Guard,
     rows_guard: Guard,
 }
@@ -157,11 +163,12 @@ impl std::fmt::Debug for Store {
     }
 }
 
+type Statement<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 type Done<T> = Result<T, Guarded<StoreError>>;
 
 impl Store {
     /// Opens both; neither is asked anything yet.
-    pub fn open(endpoints: &Endpoints, batch: usize, policy: Policy) -> Result<Self, StoreError> {
+    pub(super) fn open(endpoints: &Endpoints, batch: usize, policy: Policy) -> Result<Self, StoreError> {
         let mut config = Qdrant::from_url(&endpoints.qdrant.grpc_url)
             .timeout(TIMEOUT)
             .connect_timeout(Duration::from_secs(5))
@@ -176,7 +183,7 @@ impl Store {
             .map_err(|_| StoreError::Setting("DATABASE_URL is no postgres:// URL".to_owned()))?
             .statement_cache_capacity(0)
             .application_name("shakedown-worker");
-        let postgres = PgPoolOptions::new().max_connections(4).acquire_timeout(TIMEOUT).connect_lazy_with(options);
+        let postgres = PgPoolOptions::new().max_connections(4).acquire_timeout(TIMEOUT).connect_lazy_with(options.clone());
         let table: Vec<String> =
             endpoints.names.table.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
         Ok(Self {
@@ -186,13 +193,14 @@ impl Store {
             table: table.join("."),
             model: endpoints.jina.model.clone(),
             batch: batch.max(1),
+            pooled: options.get_port() == TRANSACTION_POOLER,
             vectors_guard: Guard::new("qdrant", policy),
             rows_guard: Guard::new("postgres", policy),
         })
     }
 
     /// Whether collection and table are there, and the collection has vectors of `dimensions` numbers.
-    pub async fn check(&self, dimensions: u32) -> Result<(), StoreError> {
+    pub(super) async fn check(&self, dimensions: u32) -> Result<(), StoreError> {
         let info = self.qdrant.collection_info(&self.collection).await?;
         let config = info
             .result
@@ -216,7 +224,7 @@ impl Store {
     }
 
     /// Stores points and waits until they are.
-    pub async fn upsert(&self, identity: &Identity, total: usize, chunks: &[Stored]) -> Done<()> {
+    pub(super) async fn upsert(&self, identity: &Identity, total: usize, chunks: &[Stored]) -> Done<()> {
         for batch in chunks.chunks(self.batch) {
             self.vectors_guard
                 .call(|| async {
@@ -227,8 +235,11 @@ impl Store {
                     if planted(Defect::DuplicatesPoints) {
                         points.extend(batch.iter().map(|chunk| self.point(identity, total, chunk, Uuid::new_v4())));
                     }
-                    let request = UpsertPointsBuilder::new(&self.collection, points).wait(true);
-                    let answer = self.qdrant.upsert_points(request).await?;
+                    let request = UpsertPointsBuilder::new(&self.collection, points);
+                    let answer = self.qdrant.upsert_points(request.wait(!planted(Defect::WaitFalse))).await?;
+                    if planted(Defect::WaitFalse) {
+                        return Ok(());
+                    }
                     completed(answer.result.map(|result| result.status))
                 })
                 .await?;
@@ -254,47 +265,54 @@ impl Store {
         PointStruct::new(id.to_string(), chunk.vector.clone(), payload)
     }
 
-    /// Counts the points of this version; another number than `written` is an error worth a retry.
-    pub async fn verify(&self, identity: &Identity, written: usize) -> Done<()> {
-        let filter = Filter::must([
-            Condition::matches("document_id", identity.document.clone()),
-            Condition::matches("version", identity.version.clone()),
-        ]);
+    /// Makes the points of this version the only ones of the document. To be called once all of them are stored.
+    ///
+    /// The old version is removed only when the new one is known to be whole: a document that can be found now can
+    /// be found at every moment. The last count catches another worker that settled another version of the same
+    /// document at the same time, so that each removed the other's points; the attempt is then repeated.
+    pub(super) async fn settle(&self, identity: &Identity, written: usize) -> Done<()> {
+        let (all, own) = (of_document(identity), of_version(identity));
+        let planted_more = planted(Defect::DuplicatesPoints) || planted(Defect::RandomIds);
+        if self.count(&own).await? > written as u64 && !planted_more {
+            // The same version was once cut into more chunks than now.
+            let mut tail = own.clone();
+            let from_here = Range { gte: Some(exact(written)), ..Range::default() };
+            tail.must.push(Condition::range("chunk_index", from_here));
+            self.delete(&tail).await?;
+        }
+        if !planted_more {
+            self.expect(&own, written).await?;
+        }
+        if planted(Defect::KeepsStaleTail) {
+            return Ok(());
+        }
+        let mut others = all.clone();
+        others.must_not.push(Condition::matches("version", identity.version.clone()));
+        self.delete(&others).await?;
+        if planted_more { Ok(()) } else { self.expect(&all, written).await }
+    }
+
+    /// Removes every point of the document.
+    pub(super) async fn remove_all(&self, identity: &Identity) -> Done<()> {
+        self.delete(&of_document(identity)).await
+    }
+
+    async fn count(&self, filter: &Filter) -> Done<u64> {
         self.vectors_guard
             .call(|| async {
                 let request = CountPointsBuilder::new(&self.collection).filter(filter.clone()).exact(true);
-                let stored = self.qdrant.count(request).await?.result.map_or(0, |result| result.count);
-                let tampered = planted(Defect::DuplicatesPoints) || planted(Defect::RandomIds);
-                if stored == written as u64 || tampered {
-                    return Ok(());
-                }
-                Err(StoreError::WrongCount { stored, written: written as u64 })
+                Ok(self.qdrant.count(request).await?.result.map_or(0, |result| result.count))
             })
             .await
     }
 
-    /// Removes the points of every version but this one; with `keep` false of this one too.
-    pub async fn remove_others(&self, identity: &Identity, keep: bool) -> Done<()> {
-        if planted(Defect::KeepsStaleTail) && keep {
-            return Ok(());
-        }
-        let mut filter = Filter::must([Condition::matches("document_id", identity.document.clone())]);
-        if keep {
-            filter.must_not = vec![Condition::matches("version", identity.version.clone())];
-        }
-        self.delete(filter).await
+    async fn expect(&self, filter: &Filter, written: usize) -> Done<()> {
+        let (stored, written) = (self.count(filter).await?, written as u64);
+        // Not within the guard: the service is well, and counting again would not change the number.
+        if stored == written { Ok(()) } else { Err(Guarded::Failed(StoreError::WrongCount { stored, written })) }
     }
 
-    /// Removes the points of this version: a document that was given up leaves nothing half done.
-    pub async fn remove_own(&self, identity: &Identity) -> Done<()> {
-        self.delete(Filter::must([
-            Condition::matches("document_id", identity.document.clone()),
-            Condition::matches("version", identity.version.clone()),
-        ]))
-        .await
-    }
-
-    async fn delete(&self, filter: Filter) -> Done<()> {
+    async fn delete(&self, filter: &Filter) -> Done<()> {
         self.vectors_guard
             .call(|| async {
                 let request = DeletePointsBuilder::new(&self.collection).points(filter.clone()).wait(true);
@@ -304,48 +322,115 @@ impl Store {
             .await
     }
 
+    /// Marks the document as being worked on, unless this very version is whole already and stays so meanwhile.
+    pub(super) async fn begin(&self, identity: &Identity) -> Done<()> {
+        let unless_whole = "where not (known.version is not distinct from excluded.version and known.status = 'ready')";
+        self.write_row(identity, Status::Processing, 0, 0, None, unless_whole).await
+    }
+
+    /// Takes away what was stored of a version that is given up, and says why in its row.
+    ///
+    /// A version that was whole before stays: an outage while the same text is ingested again must not take a
+    /// document away. Its row then stays `ready`, with the reason in `error`.
+    pub(super) async fn give_up(&self, identity: &Identity, reason: &str) -> Done<()> {
+        let statement = format!(
+            "update {} set error = $3, updated_at = now() where id = $1 and version = $2 and status = 'ready'",
+            self.table
+        );
+        let stays = self
+            .execute(&statement, |query| {
+                query.bind(clean(&identity.document)).bind(clean(&identity.version)).bind(clean(reason))
+            })
+            .await?;
+        if stays > 0 {
+            return Ok(());
+        }
+        self.delete(&of_version(identity)).await?;
+        self.record(identity, Status::Failed, 0, 0, Some(reason)).await
+    }
+
     /// Writes what became of a document.
-    pub async fn record(
+    pub(super) async fn record(&self, identity: &Identity, status: Status, chunks: usize, tokens: usize, error: Option<&str>) -> Done<()> {
+        self.write_row(identity, status, chunks + usize::from(planted(Defect::WrongCount)), tokens, error, "").await
+    }
+
+    async fn write_row(
         &self,
         identity: &Identity,
         status: Status,
         chunks: usize,
         tokens: usize,
         error: Option<&str>,
+        condition: &str,
     ) -> Done<()> {
         if planted(Defect::NoRow) || (planted(Defect::SkipsSilently) && status == Status::Skipped) {
             return Ok(());
         }
         let number = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
-        let chunks = number(chunks + usize::from(planted(Defect::WrongCount)));
         let statement = format!(
-            "insert into {} as known (id, version, status, chunks, tokens, source, error) values ($1, $2, $3, $4, $5, $6, $7) \
-             on conflict (id) do update set version = excluded.version, status = excluded.status, chunks = excluded.chunks, \
-             tokens = excluded.tokens, source = excluded.source, error = excluded.error, updated_at = now()",
+            "insert into {} as known (id, version, status, chunks, tokens, source, error) \
+             values ($1, $2, $3, $4, $5, $6, $7) \
+             on conflict (id) do update set version = excluded.version, status = excluded.status, \
+             chunks = excluded.chunks, tokens = excluded.tokens, source = excluded.source, error = excluded.error, \
+             updated_at = now() {condition}",
             self.table
         );
+        self.execute(&statement, |query| {
+            query
+                .bind(clean(&identity.document))
+                .bind(clean(&identity.version))
+                .bind(status.word())
+                .bind(number(chunks))
+                .bind(number(tokens))
+                .bind(clean(&identity.source))
+                .bind(error.map(clean))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Runs one statement and says how many rows it touched.
+    ///
+    /// It runs in a transaction, for the sake of poolers that may give each message of a session to another server:
+    /// what was parsed on one server would not be known on the next.
+    async fn execute<'q, B>(&self, statement: &str, bind: B) -> Done<u64>
+    where
+        B: Fn(Statement<'q>) -> Statement<'q>,
+    {
         self.rows_guard
             .call(|| async {
-                sqlx::query(AssertSqlSafe(statement.clone()))
-                    .persistent(false)
-                    .bind(clean(&identity.document))
-                    .bind(clean(&identity.version))
-                    .bind(status.word())
-                    .bind(chunks)
-                    .bind(number(tokens))
-                    .bind(clean(&identity.source))
-                    .bind(error.map(clean))
-                    .execute(&self.postgres)
-                    .await?;
-                Ok(())
+                let query = bind(sqlx::query(AssertSqlSafe(statement.to_owned())).persistent(false));
+                if !self.pooled {
+                    return Ok(query.execute(&self.postgres).await?.rows_affected());
+                }
+                let mut transaction = self.postgres.begin().await?;
+                let touched = query.execute(&mut *transaction).await?.rows_affected();
+                transaction.commit().await?;
+                Ok(touched)
             })
             .await
     }
 
     /// Closes the pool.
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         self.postgres.close().await;
     }
+}
+
+fn of_document(identity: &Identity) -> Filter {
+    Filter::must([Condition::matches("document_id", identity.document.clone())])
+}
+
+fn of_version(identity: &Identity) -> Filter {
+    let mut filter = of_document(identity);
+    filter.must.push(Condition::matches("version", identity.version.clone()));
+    filter
+}
+
+/// A number of chunks as Qdrant's ranges take it.
+#[expect(clippy::cast_precision_loss, reason = "a document has far fewer than 2^53 chunks")]
+const fn exact(number: usize) -> f64 {
+    number as f64
 }
 
 /// Postgres text cannot hold U+0000 (SQLSTATE 22021).
