@@ -25,6 +25,9 @@ mod strict;
 mod validate;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -33,7 +33,7 @@ const SPARE_ROOM: u64 = 16 * 1024 * 1024;
 
 /// What is known about a collection's optimiser, shared with readers.
 #[derive(Debug, Default)]
-pub struct Health {
+pub(super) struct Health {
     optimizing: AtomicBool,
     pending: AtomicBool,
     failure: Mutex<Option<String>>,
@@ -43,13 +43,13 @@ pub struct Health {
 impl Health {
     /// Whether segments are being rewritten, or will be soon.
     #[must_use]
-    pub fn is_optimizing(&self) -> bool {
+    pub(super) fn is_optimizing(&self) -> bool {
         self.optimizing.load(Ordering::Relaxed) || self.pending.load(Ordering::Relaxed)
     }
 
     /// Why the last optimisation failed.
     #[must_use]
-    pub fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -60,7 +60,7 @@ impl Health {
 
 /// When a collection is optimised.
 #[derive(Debug, Clone, Copy)]
-pub struct Policy {
+pub(super) struct Policy {
     /// Bytes of new vectors after which it is worth it; `None` never.
     pub after_bytes: Option<u64>,
 }
@@ -74,7 +74,7 @@ enum Command {
 
 /// The way to a collection's writer; dropping it stops the writer after the last change.
 #[derive(Debug)]
-pub struct Writer {
+pub(super) struct Writer {
     commands: Sender<Command>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -84,7 +84,7 @@ impl Writer {
     ///
     /// # Errors
     /// The journal cannot be opened or read, or the thread cannot be started.
-    pub fn start(shard: Arc<Shard>, health: Arc<Health>, journal: &Path, policy: Policy) -> Result<Self, Error> {
+    pub(super) fn start(shard: Arc<Shard>, health: Arc<Health>, journal: &Path, policy: Policy) -> Result<Self, Error> {
         let failed = |error: std::io::Error| Error::Internal(format!("journal {}: {error}", journal.display()));
         let (mut journal_file, left) = Journal::open(journal).map_err(failed)?;
         if !left.is_empty() {
@@ -123,7 +123,7 @@ impl Writer {
     ///
     /// # Errors
     /// The engine refuses the change, the disk is full, or the collection is closing.
-    pub async fn write(&self, operation: UpdateOperation) -> Result<u64, Error> {
+    pub(super) async fn write(&self, operation: UpdateOperation) -> Result<u64, Error> {
         let closing = || Error::Unavailable("the collection is closing".to_owned());
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Write(Box::new(operation), reply)).map_err(|_| closing())?;
@@ -131,18 +131,18 @@ impl Writer {
     }
 
     /// Changes when the collection is optimised, and looks at once whether it is due.
-    pub fn set_policy(&self, policy: Policy) {
+    pub(super) fn set_policy(&self, policy: Policy) {
         // A writer that is gone has no policy to change.
         let _ = self.commands.send(Command::Policy(policy));
     }
 
     /// Asks the writer to flush and end, without waiting.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         let _ = self.commands.send(Command::Stop);
     }
 
     /// Waits for the writer to end; call [`Self::stop`] first.
-    pub fn join(&self) {
+    pub(super) fn join(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()
