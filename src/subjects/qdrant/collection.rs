@@ -95,10 +95,10 @@ impl Collection {
     ///
     /// # Errors
     /// The engine refuses the configuration, or the disk fails; nothing is left behind then.
-    pub(super) fn create(directory: PathBuf, name: &str, config: Config) -> Result<Self, Error> {
-        let made = Self::make(&directory, name, config);
+    pub(super) fn create(directory: &Path, name: &str, config: Config) -> Result<Self, Error> {
+        let made = Self::make(directory, name, config);
         if made.is_err() {
-            let _ = fs::remove_dir_all(&directory);
+            let _ = fs::remove_dir_all(directory);
         }
         made
     }

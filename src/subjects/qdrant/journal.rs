@@ -77,7 +77,7 @@ impl Journal {
     #[must_use]
     pub(super) fn free_room(&self) -> Option<u64> {
         let stat = nix::sys::statvfs::fstatvfs(&self.file).ok()?;
-        Some(u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()))
+        Some(stat.blocks_available() as u64 * stat.fragment_size() as u64)
     }
 
     /// Starts over: the engine has everything on disk.

@@ -102,16 +102,27 @@ impl Storage {
     /// # Errors
     /// There is none.
     pub(super) fn get(&self, name: &str) -> Result<Arc<Collection>, Error> {
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(Error::Unavailable("the server is stopping".to_owned()));
-        }
         let collections = self.collections.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(collection) = collections.get(name) {
             return Ok(Arc::clone(collection));
         }
         let aliases = self.aliases.read().unwrap_or_else(PoisonError::into_inner);
         let target = aliases.get(name).and_then(|name| collections.get(name));
-        target.map(Arc::clone).ok_or_else(|| Error::no_collection(name))
+        match target {
+            Some(collection) => Ok(Arc::clone(collection)),
+            None => self.check_open().and(Err(Error::no_collection(name))),
+        }
+    }
+
+    /// Refuses work once the server is stopping.
+    ///
+    /// # Errors
+    /// It is.
+    pub(super) fn check_open(&self) -> Result<(), Error> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Error::Unavailable("the server is stopping".to_owned()));
+        }
+        Ok(())
     }
 
     /// Makes a collection.
@@ -123,11 +134,9 @@ impl Storage {
         let storage = Arc::clone(self);
         blocking(move || {
             let _reservation = storage.reserve(&name)?;
-            if storage.closed.load(Ordering::Relaxed) {
-                return Err(Error::Unavailable("the server is stopping".to_owned()));
-            }
+            storage.check_open()?;
             let directory = storage.root.join(COLLECTIONS).join(Uuid::new_v4().to_string());
-            let collection = Arc::new(Collection::create(directory, &name, config)?);
+            let collection = Arc::new(Collection::create(&directory, &name, config)?);
             storage.collections.write().unwrap_or_else(PoisonError::into_inner).insert(name, collection);
             Ok(())
         })

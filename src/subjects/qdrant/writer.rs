@@ -65,8 +65,11 @@ pub(super) struct Policy {
     pub after_bytes: Option<u64>,
 }
 
+/// Where the number of a change is sent.
+type Reply = oneshot::Sender<Result<u64, Error>>;
+
 enum Command {
-    Write(Box<UpdateOperation>, oneshot::Sender<Result<u64, Error>>),
+    Write(Box<UpdateOperation>, Reply),
     Policy(Policy),
     Optimized(Result<bool, Error>),
     Stop,
@@ -232,7 +235,7 @@ impl Work {
         go_on
     }
 
-    fn write(&mut self, group: Vec<(Box<UpdateOperation>, oneshot::Sender<Result<u64, Error>>)>) {
+    fn write(&mut self, group: Vec<(Box<UpdateOperation>, Reply)>) {
         self.buffer.clear();
         let mut ready = Vec::with_capacity(group.len());
         for (operation, reply) in group {
@@ -331,7 +334,7 @@ impl Work {
     }
 }
 
-fn answer(reply: oneshot::Sender<Result<u64, Error>>, result: Result<u64, Error>) {
+fn answer(reply: Reply, result: Result<u64, Error>) {
     // The client may have gone away; the change is made all the same.
     let _ = reply.send(result);
 }

@@ -99,6 +99,7 @@ pub(super) struct Params {
 
 /// A collection's configuration: what `GET /collections/{name}` shows under `config`, and what is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names are the API's")]
 pub(super) struct Config {
     /// Fixed parameters.
     pub params: Params,

@@ -219,6 +219,7 @@ impl OptimizersDiff {
 /// Log settings. Stored and shown only: the embedded engine keeps a small log of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_field_names, reason = "the names are the API's")]
 pub(in crate::subjects::qdrant) struct WalConfig {
     /// Size of one log file in MiB.
     pub wal_capacity_mb: usize,
