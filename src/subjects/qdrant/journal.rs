@@ -73,13 +73,6 @@ impl Journal {
         self.length
     }
 
-    /// Bytes that can still be written to the disk of the journal, if the system says so.
-    #[must_use]
-    pub(super) fn free_room(&self) -> Option<u64> {
-        let stat = nix::sys::statvfs::fstatvfs(&self.file).ok()?;
-        Some(stat.blocks_available() as u64 * stat.fragment_size() as u64)
-    }
-
     /// Starts over: the engine has everything on disk.
     ///
     /// # Errors

@@ -33,8 +33,15 @@ impl Shard {
     /// The files are missing, damaged or of another configuration.
     pub(super) fn open(directory: &Path, config: EdgeConfig) -> Result<Self, Error> {
         prune_log(directory);
+        // What an interrupted optimisation had begun to build; the engine starts over without it.
+        let _ = std::fs::remove_dir_all(directory.join("temp_segments"));
         let inner = guard("opening the shard", || EdgeShard::load(directory, Some(config)))??;
         Ok(Self { inner: Some(inner), directory: directory.to_owned() })
+    }
+
+    /// Where its files are.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Runs one engine call.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::collection::{Collection, META_FILE, blocking, save_json};
 use super::config::Config;
+use super::disk::check_room;
 use super::error::{Error, ServeError};
 
 /// Marks a directory as ours, and says which format it has. It is also the file that is locked.
@@ -55,6 +56,11 @@ impl Storage {
             reason,
             remedy: "restore it from a copy, or start with an empty directory",
         };
+        check_room(root, 0).map_err(|error| ServeError::Storage {
+            path: root.display().to_string(),
+            reason: error.to_string(),
+            remedy: "free some space, or choose a directory on another disk",
+        })?;
         let mut collections = BTreeMap::new();
         let mut aliases = BTreeMap::new();
         if let Ok(text) = fs::read(root.join(ALIASES)) {
@@ -135,6 +141,7 @@ impl Storage {
         blocking(move || {
             let _reservation = storage.reserve(&name)?;
             storage.check_open()?;
+            check_room(&storage.root, 0)?;
             let directory = storage.root.join(COLLECTIONS).join(Uuid::new_v4().to_string());
             let collection = Arc::new(Collection::create(&directory, &name, config)?);
             storage.collections.write().unwrap_or_else(PoisonError::into_inner).insert(name, collection);

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use qdrant_edge::{PointInsertOperations, PointOperations, UpdateOperation};
 use tokio::sync::oneshot;
 
+use super::disk::{check_room, used};
 use super::error::Error;
 use super::journal::{Journal, encode};
 use super::shard::Shard;
@@ -27,10 +28,6 @@ const IDLE: Duration = Duration::from_millis(700);
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// Journal size from which a flush does not wait.
 const JOURNAL_LIMIT: u64 = 256 * 1024 * 1024;
-/// Room that must be left on the disk beside what a group of changes needs: the engine maps its files,
-/// and a mapped page that finds no room kills the process.
-const SPARE_ROOM: u64 = 16 * 1024 * 1024;
-
 /// What is known about a collection's optimiser, shared with readers.
 #[derive(Debug, Default)]
 pub(super) struct Health {
@@ -263,12 +260,7 @@ impl Work {
 
     fn journal_group(&mut self) -> Result<(), Error> {
         // The journal, the engine's log and its storage each take about as much as the records.
-        let needed = SPARE_ROOM + 4 * self.buffer.len() as u64;
-        if self.journal.free_room().is_some_and(|room| room < needed) {
-            return Err(Error::Internal(
-                "No space left on device: WAL buffer size exceeds available disk space".to_owned(),
-            ));
-        }
+        check_room(self.shard.directory(), 4 * self.buffer.len() as u64)?;
         self.journal.append(&self.buffer).map_err(|error| Error::Internal(format!("journal: {error}")))
     }
 
@@ -306,7 +298,9 @@ impl Work {
         let shard = Arc::clone(&self.shard);
         let outbox = self.outbox.clone();
         let started = std::thread::Builder::new().name("optimizer".to_owned()).spawn(move || {
-            let result = shard.call("optimizing", qdrant_edge::EdgeShard::optimize);
+            // Segments are rewritten beside the old ones.
+            let room = check_room(shard.directory(), used(shard.directory()));
+            let result = room.and_then(|()| shard.call("optimizing", qdrant_edge::EdgeShard::optimize));
             // The shard is released first: a collection that is being deleted waits for it.
             drop(shard);
             let _ = outbox.send(Command::Optimized(result));
