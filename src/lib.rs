@@ -4,16 +4,21 @@
 //!
 //! | room | what it does |
 //! |---|---|
+//! | [`cli`] | arguments, verbs, terminal progress; the only room that prints |
 //! | [`runner`] | plan and run cases: case × stack × worker → verdicts |
+//! | [`report`] | render the result: terminal, JSON, JUnit, Markdown |
 //! | [`probe`], [`scenario`] | observe a service; drive a worker and judge what it left behind |
 //! | [`worker`] | start, signal and watch the process under test |
 //! | [`stack`] | native processes, the Jina mock, clean-up |
 //! | [`services`] | thin typed clients |
 //! | [`settings`] | the only reader of the environment and of `shakedown.toml` |
 //! | [`spec`], [`outcome`] | suites as typed cases; verdicts and evidence (leaves) |
+//! | [`subjects`] | what is judged, reached only as a process: the embedded Qdrant, the reference worker |
 
+pub mod cli;
 pub mod outcome;
 pub mod probe;
+pub mod report;
 pub mod runner;
 pub mod scenario;
 pub mod services;

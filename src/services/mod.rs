@@ -2,6 +2,7 @@
 
 mod error;
 pub mod http;
+pub mod jina;
 pub mod postgres;
 pub mod queue;
 pub mod redis;

@@ -364,6 +364,22 @@ pub const TABLE: &[Entry] = &[
     )
     .default("5")
     .group(REFERENCE),
+    Entry::new(
+        "BREAKER_WINDOW",
+        Kind::Integer { min: 1, max: 1000 },
+        WORKER,
+        "calls to one service that a circuit breaker looks back on",
+    )
+    .default("10")
+    .group(REFERENCE),
+    Entry::new(
+        "BREAKER_OPEN_MS",
+        Kind::Milliseconds { min: 1, max: 3_600_000 },
+        WORKER,
+        "milliseconds for which an open circuit breaker keeps calls from a service",
+    )
+    .default("1000")
+    .group(REFERENCE),
     Entry::new("UPSERT_BATCH", Kind::Integer { min: 1, max: 10_000 }, WORKER, "points per request to Qdrant")
         .default("256")
         .group(REFERENCE),

@@ -79,7 +79,6 @@ impl Guard {
     #[must_use]
     pub fn new(service: &'static str, policy: Policy) -> Self {
         let breaker = Recloser::custom()
-            .name(service)
             .error_rate(0.6)
             .closed_len(policy.window)
             .half_open_len(1)

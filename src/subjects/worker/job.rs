@@ -115,7 +115,9 @@ impl Shared {
         }
         let (total, tokens) = (chunks.len(), chunks.iter().map(|chunk| chunk.tokens).sum());
         let batch = if planted(Defect::OneTextPerRequest) { 1 } else { self.batch };
-        let batches = chunks.chunks(batch).enumerate().map(|(number, chunks)| (number * batch, chunks.to_vec()));
+        // Collected first: a lazy iterator over borrowed chunks has no place in a future that is sent to other threads.
+        let batches: Vec<(usize, Vec<Chunk>)> =
+            chunks.chunks(batch).enumerate().map(|(number, chunks)| (number * batch, chunks.to_vec())).collect();
         stream::iter(batches)
             .map(|(first, chunks)| self.embed(&text, first, chunks))
             .buffered(self.parallel)

@@ -1,0 +1,84 @@
+//! `shakedown qdrant`: the embedded Qdrant as a server of its own.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use miette::{IntoDiagnostic, WrapErr};
+use secrecy::SecretString;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::outcome::Exit;
+use crate::subjects::qdrant::{Bound, Options, serve};
+
+/// Serve Qdrant's REST and gRPC protocols over the engine inside this program.
+///
+/// Prints one JSON line with the addresses once it can be used, and runs until SIGTERM or SIGINT.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// REST port; 0 takes a free one.
+    #[arg(long, default_value_t = 6333)]
+    http_port: u16,
+    /// gRPC port; 0 takes a free one.
+    #[arg(long, default_value_t = 6334)]
+    grpc_port: u16,
+    /// Directory for everything stored; made if there is none. One process at a time.
+    #[arg(long, value_name = "DIR")]
+    storage: PathBuf,
+    /// Key that requests must carry. Everyone on this machine can read it in the list of processes: prefer the
+    /// environment variable or --api-key-file.
+    #[arg(long, value_name = "KEY", env = "QDRANT_API_KEY", hide_env_values = true)]
+    api_key: Option<SecretString>,
+    /// File that holds the key, instead of the above; the end of its last line does not count.
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+}
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// The key file cannot be read, the storage cannot be opened, or a port cannot be bound: exit code 2.
+pub async fn run(args: Args) -> miette::Result<Exit> {
+    let api_key = match &args.api_key_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .into_diagnostic()
+                .wrap_err_with(|| format!("cannot read the API key from {}", path.display()))?;
+            Some(SecretString::from(text.trim_end_matches(['\r', '\n'])))
+        }
+        None => args.api_key,
+    };
+    let options = Options {
+        host: args.host,
+        http_port: args.http_port,
+        grpc_port: args.grpc_port,
+        storage: args.storage,
+        api_key,
+    };
+    // Signals are taken before the storage is opened, so that none is lost in between.
+    let mut terminate = signal(SignalKind::terminate()).into_diagnostic()?;
+    let mut interrupt = signal(SignalKind::interrupt()).into_diagnostic()?;
+    let stop = CancellationToken::new();
+    let stopper = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopper.cancel();
+    });
+    serve(options, stop, announce).await.into_diagnostic()?;
+    Ok(Exit::Ok)
+}
+
+/// Tells the caller where the server listens: one JSON line on standard output.
+fn announce(bound: Bound) {
+    let line = serde_json::json!({ "http": bound.http.to_string(), "grpc": bound.grpc.to_string() });
+    let mut out = std::io::stdout().lock();
+    // A caller that closed our output knows the ports it asked for.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}

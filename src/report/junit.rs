@@ -1,0 +1,81 @@
+//! The report as `JUnit` XML, for CI servers.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Property, Report as Junit, TestCase, TestCaseStatus, TestSuite};
+
+use crate::outcome::{CaseRecord, Report, Word};
+
+/// Writes `report` as `JUnit` XML: `fail` is a failure, `unknown` an error, `warn` a success with its text in
+/// `system-out`, `skip` and `waived` are skipped.
+pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let mut junit = Junit::new("shakedown");
+    junit.set_time(Duration::from_millis(report.duration_ms));
+    let mut names: Vec<&str> = Vec::new();
+    for case in &report.cases {
+        if !names.contains(&case.suite.as_str()) {
+            names.push(&case.suite);
+        }
+    }
+    for name in names {
+        let mut suite = TestSuite::new(name);
+        for (key, value) in [
+            ("run", report.run.clone()),
+            ("seed", report.seed.to_string()),
+            ("provider", report.provider.clone()),
+            ("verdict", report.verdict.to_string()),
+        ] {
+            suite.add_property(Property::new(key, value));
+        }
+        suite.add_test_cases(report.cases.iter().filter(|case| case.suite == name).map(test_case));
+        junit.add_test_suite(suite);
+    }
+    junit.serialize(&mut *out).map_err(io::Error::other)?;
+    writeln!(out)
+}
+
+fn test_case(case: &CaseRecord) -> TestCase {
+    let reason = printable(case.verdict.reason().unwrap_or_default());
+    let mut status = match case.verdict.word() {
+        Word::Pass | Word::Warn => TestCaseStatus::success(),
+        Word::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Word::Unknown => TestCaseStatus::non_success(NonSuccessKind::Error),
+        Word::Skip | Word::Waived => TestCaseStatus::skipped(),
+    };
+    if case.verdict.word() != Word::Pass && case.verdict.word() != Word::Warn {
+        status.set_message(reason.clone());
+    }
+    if matches!(case.verdict.word(), Word::Fail | Word::Unknown) {
+        status.set_type(case.verdict.word().as_str());
+        status.set_description(printable(&body(case)));
+    }
+    let mut test = TestCase::new(case.id.clone(), status);
+    test.set_classname(case.suite.clone());
+    test.set_time(Duration::from_millis(case.duration_ms));
+    if case.verdict.word() == Word::Warn {
+        test.set_system_out(printable(&format!("warning: {reason}\n{}", body(case))));
+    }
+    test
+}
+
+fn body(case: &CaseRecord) -> String {
+    let mut text = format!("{}\n\n", case.title);
+    for evidence in &case.evidence {
+        let wanted = evidence.wanted.as_ref().map_or_else(String::new, |wanted| format!(" (wanted {wanted})"));
+        text.push_str(&format!("evidence: {}: {}{wanted}\n", evidence.what, evidence.seen));
+    }
+    text.push_str(&format!("why: {}\nremedy: {}\nsource: {}\n", case.why, case.remedy, case.source));
+    text
+}
+
+/// XML 1.0 has no way to write most control characters.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '\t' | '\n' | '\r' => character,
+            control if control.is_control() || matches!(control, '\u{FFFE}' | '\u{FFFF}') => '\u{FFFD}',
+            other => other,
+        })
+        .collect()
+}

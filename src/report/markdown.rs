@@ -1,0 +1,106 @@
+//! The report as Markdown: for job summaries, and for handing a stack over.
+
+use std::io::{self, Write};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, context};
+use serde_json::{Value, json};
+
+use crate::outcome::{CaseRecord, Report, Word};
+
+const TEMPLATE: &str = include_str!("templates/report.md.j2");
+
+/// Writes `report` as Markdown.
+pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(io::Error::other)?;
+    environment.set_syntax(syntax);
+    environment.add_filter("cell", |text: String| cell(&text));
+    environment.add_template("report", TEMPLATE).map_err(io::Error::other)?;
+    let template = environment.get_template("report").map_err(io::Error::other)?;
+    let mut suites: Vec<(&str, Vec<&CaseRecord>)> = Vec::new();
+    for case in &report.cases {
+        match suites.iter_mut().find(|(name, _)| *name == case.suite) {
+            Some((_, cases)) => cases.push(case),
+            None => suites.push((&case.suite, vec![case])),
+        }
+    }
+    let problems: Vec<Value> = graver_first(report).into_iter().map(problem).collect();
+    let suites: Vec<Value> = suites
+        .into_iter()
+        .map(|(name, cases)| {
+            let passed = cases.iter().filter(|case| case.verdict.word() == Word::Pass).count();
+            json!({ "name": name, "cases": cases, "passed": passed, "total": cases.len() })
+        })
+        .collect();
+    let text = template
+        .render(context! {
+            report => Serde(report),
+            coverage => report.coverage.sentence(),
+            suites => Serde(suites),
+            problems => Serde(problems),
+            steps => next_steps(report),
+        })
+        .map_err(io::Error::other)?;
+    writeln!(out, "{}", text.trim_end())
+}
+
+/// What is neither a pass nor a skip, failures first.
+fn graver_first(report: &Report) -> Vec<&CaseRecord> {
+    let rank = |case: &CaseRecord| match case.verdict.word() {
+        Word::Fail => 0,
+        Word::Unknown => 1,
+        Word::Warn => 2,
+        Word::Waived => 3,
+        Word::Skip | Word::Pass => 4,
+    };
+    let mut cases: Vec<&CaseRecord> = report.cases.iter().filter(|case| rank(case) < 4).collect();
+    cases.sort_by_key(|case| rank(case));
+    cases
+}
+
+fn problem(case: &CaseRecord) -> Value {
+    json!({
+        "id": case.id,
+        "title": case.title,
+        "verdict": case.verdict.word(),
+        "level": case.level,
+        "reason": case.verdict.reason(),
+        "why": case.why,
+        "remedy": case.remedy,
+        "source": case.source,
+        "evidence": case.evidence.iter().map(|evidence| {
+            let seen = evidence.seen.as_str().map_or_else(|| evidence.seen.to_string(), ToOwned::to_owned);
+            json!({ "what": evidence.what, "seen": seen, "wanted": evidence.wanted })
+        }).collect::<Vec<_>>(),
+    })
+}
+
+fn next_steps(report: &Report) -> Vec<String> {
+    let mut steps: Vec<String> = graver_first(report)
+        .into_iter()
+        .map(|case| match case.verdict.word() {
+            Word::Unknown => format!("Find out `{}`: {}", case.id, case.verdict.reason().unwrap_or_default()),
+            _ => format!("Mend `{}` ({}): {}", case.id, case.level, case.remedy),
+        })
+        .collect();
+    steps.extend(report.notes.iter().cloned());
+    if report.coverage.is_partial() {
+        steps.push(format!("Judge the {} MUST cases that were skipped: each names what is missing.", report.coverage.must_skipped));
+    }
+    if steps.is_empty() {
+        steps.push("Gate CI with it: `shakedown run --report junit=shakedown.xml` fails the job by its exit code.".to_owned());
+        steps.push("Keep the JSON report: the next run is compared with it.".to_owned());
+    }
+    steps
+}
+
+/// Text fit for a cell of a table: one line, no pipe, no backtick that opens and never closes.
+fn cell(text: &str) -> String {
+    let line: Vec<&str> = text.split_whitespace().collect();
+    let line = line.join(" ").replace('|', "\\|").replace('<', "&lt;");
+    let shown: String = line.chars().take(300).collect();
+    let shown = if shown.len() < line.len() { format!("{shown}…") } else { shown };
+    if shown.matches('`').count() % 2 == 1 { shown.replace('`', "'") } else { shown }
+}

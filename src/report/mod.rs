@@ -1,0 +1,119 @@
+//! Reports: the JSON is the source of truth, every other format is rendered from it. Imports `outcome` alone.
+
+pub mod json;
+pub mod junit;
+pub mod markdown;
+mod normal;
+pub mod terminal;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::outcome::Report;
+
+pub use normal::normalise;
+
+/// A format of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people: every case, grouped by suite.
+    Terminal,
+    /// For people in a hurry: only what is not a pass.
+    Short,
+    /// For programs; everything else is rendered from it.
+    Json,
+    /// For CI servers.
+    Junit,
+    /// For job summaries and hand-overs.
+    Markdown,
+}
+
+impl Format {
+    const ALL: [(&'static str, Self); 5] = [
+        ("terminal", Self::Terminal),
+        ("short", Self::Short),
+        ("json", Self::Json),
+        ("junit", Self::Junit),
+        ("markdown", Self::Markdown),
+    ];
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(Self::ALL.iter().find(|(_, format)| format == self).map_or("", |(name, _)| name))
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, format)| *format).ok_or_else(|| {
+            let known = Self::ALL.map(|(name, _)| name).join(", ");
+            format!("there is no report format `{text}`; there are {known}")
+        })
+    }
+}
+
+/// A report to be written to a file: `FORMAT=PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportTarget {
+    /// Its format.
+    pub format: Format,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+impl FromStr for ReportTarget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((format, path)) if !path.is_empty() => Ok(Self { format: format.parse()?, path: PathBuf::from(path) }),
+            _ => Err(format!("`{text}` is not FORMAT=PATH; write for instance json=report.json")),
+        }
+    }
+}
+
+/// Writes `report` in `format`. Colours and width are for the terminal's formats.
+pub fn write(report: &Report, format: Format, colours: bool, width: usize, out: &mut impl Write) -> io::Result<()> {
+    match format {
+        Format::Terminal => terminal::render(report, terminal::Style { colours, width, short: false }, out),
+        Format::Short => terminal::render(report, terminal::Style { colours, width, short: true }, out),
+        Format::Json => json::render(report, out),
+        Format::Junit => junit::render(report, out),
+        Format::Markdown => markdown::render(report, out),
+    }
+}
+
+/// A report that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the report `{}` cannot be written: {source}; choose a path in a directory that is writable and has room", path.display())]
+pub struct WriteError {
+    /// Its path.
+    pub path: PathBuf,
+    /// What the operating system said.
+    pub source: io::Error,
+}
+
+/// Writes `report` to its file, whole or not at all; missing directories are made.
+pub fn write_to_path(report: &Report, target: &ReportTarget) -> Result<(), WriteError> {
+    let failed = |source| WriteError { path: target.path.clone(), source };
+    let directory = target.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.map_or_else(|| PathBuf::from("."), std::borrow::ToOwned::to_owned);
+    std::fs::create_dir_all(&directory).map_err(failed)?;
+    let mut file = tempfile::Builder::new().prefix(".shakedown-report").tempfile_in(&directory).map_err(failed)?;
+    write(report, target.format, false, 110, &mut file).and_then(|()| file.flush()).map_err(failed)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // A temporary file is readable by its owner alone; a report is meant to be read by others.
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
+    }
+    file.persist(&target.path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! What can go wrong with a request for embeddings, and what that means for a retry.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use serde_json::Value;
+
+/// The longest wait a service can ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What an error means for a retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Try again, no sooner than `after`.
+    Retry {
+        /// The service's own wish, from `Retry-After`.
+        after: Option<Duration>,
+    },
+    /// These texts are rejected, and will be at each retry; others may pass.
+    Poison,
+    /// Nothing will work until a person acts.
+    Fatal,
+}
+
+/// Why there are no vectors. No message holds the key, or a word of the texts or of the service's own
+/// prose, which may quote both.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JinaError {
+    /// The endpoint's settings cannot be used.
+    #[error("{variable} {problem}")]
+    Settings {
+        /// The variable at fault.
+        variable: &'static str,
+        /// What is wrong with its value, and the remedy.
+        problem: &'static str,
+    },
+    /// No answer, or not all of one.
+    #[error("no answer from the embeddings service: {0}; check JINA_BASE_URL and the network")]
+    Network(String),
+    /// An answer with another status than 2xx.
+    #[error("the embeddings service answered {status}{}; {}", code_suffix(code.as_ref(), request.as_ref()), remedy(*status))]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The service's own code, such as `RATE_TOKEN_LIMIT_EXCEEDED`.
+        code: Option<String>,
+        /// The service's id of the request, to quote to its support.
+        request: Option<String>,
+        /// How long to wait at least, from `Retry-After`.
+        after: Option<Duration>,
+    },
+    /// A success that is not what was asked for.
+    #[error("the embeddings service answered 200 with a body that cannot be used: {0}")]
+    Malformed(String),
+}
+
+impl JinaError {
+    /// What it means for a retry.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Settings { .. } => Class::Fatal,
+            Self::Network(_) | Self::Malformed(_) => Class::Retry { after: None },
+            // A model that does not exist is rejected like an input, and so is every other input.
+            Self::Refused { code: Some(code), .. } if code == "INPUT_MODEL_NOT_FOUND" => Class::Fatal,
+            Self::Refused { status, after, .. } => match status {
+                400 | 413 | 422 => Class::Poison,
+                408 | 409 | 425 | 429 | 500.. => Class::Retry { after: *after },
+                _ => Class::Fatal,
+            },
+        }
+    }
+
+    pub(super) fn network(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(inner) = cause {
+            text.push_str(": ");
+            text.push_str(&inner.to_string());
+            cause = inner.source();
+        }
+        Self::Network(text)
+    }
+
+    /// Reads an error's body: `detail` is text, with the code beside it, or an object that holds the code.
+    pub(super) fn refused(status: u16, body: &[u8], after: Option<Duration>) -> Self {
+        let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let find = |name: &str| {
+            [&body["detail"], &body].into_iter().find_map(|place| place[name].as_str()).filter(|word| is_word(word)).map(str::to_owned)
+        };
+        Self::Refused { status, code: find("code"), request: find("request_id"), after }
+    }
+}
+
+/// Whether `word` is a code or an id, and no prose.
+fn is_word(word: &str) -> bool {
+    (1..=64).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+fn code_suffix(code: Option<&String>, request: Option<&String>) -> String {
+    let code = code.map(|code| format!(" {code}"));
+    let request = request.map(|request| format!(" (request {request})"));
+    code.into_iter().chain(request).collect()
+}
+
+const fn remedy(status: u16) -> &'static str {
+    match status {
+        300..=399 => "it has moved: set JINA_BASE_URL to where it is",
+        401 => "check JINA_API_KEY",
+        402 | 403 => "check the account's balance and what the key in JINA_API_KEY may do",
+        404 | 405 => "check JINA_BASE_URL and JINA_MODEL",
+        413 => "the texts are too long for one request: send fewer at once",
+        400 | 422 => "the texts, the model, the task or the dimensions are rejected",
+        408 | 409 | 425 | 500.. => "it may recover: try again later",
+        429 => "its rate limit is reached: ask less often, or raise the limit",
+        _ => "check JINA_BASE_URL",
+    }
+}
+
+/// `Retry-After` in either form, seconds or a date; a date in the past is no wait.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = if value.bytes().all(|byte| byte.is_ascii_digit()) {
+        value.parse().map_or(LONGEST_WAIT, Duration::from_secs)
+    } else {
+        let date = DateTimeParser::new().parse_timestamp(value).ok()?;
+        Duration::try_from(date.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
+    };
+    Some(wait.min(LONGEST_WAIT))
+}

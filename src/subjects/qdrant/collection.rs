@@ -1,0 +1,452 @@
+//! A collection: its configuration, its shard, its writer. All reading and writing goes through here, so
+//! REST and gRPC cannot differ.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use qdrant_edge::{
+    CountRequest, CreateIndex, DEFAULT_VECTOR_NAME, EdgeShard, FieldIndexOperations, Filter, JsonPath, OperationResult,
+    PayloadFieldSchema, PayloadIndexInfo, PayloadOps, PointId, PointInsertOperations, PointOperations,
+    PointStructPersisted, QueryRequest, Record, ScoredPoint, ScrollRequest, UpdateOperation, VectorOperations,
+    VectorStructPersisted, WithPayloadInterface, WithVector,
+};
+use serde::{Deserialize, Serialize};
+
+use super::config::{Config, UpdateCollection};
+use super::error::Error;
+use super::shard::Shard;
+use super::strict::{Indexes, Purpose, StrictMode};
+use super::validate::check_points;
+use super::writer::{Health, Policy, Writer};
+
+/// File that holds a collection's name and configuration; a directory without it is rubbish.
+pub const META_FILE: &str = "collection.json";
+const JOURNAL_FILE: &str = "journal";
+const SHARD_DIRECTORY: &str = "shard";
+
+/// What is stored about a collection beside its points.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Meta {
+    /// Its name; the directory is called otherwise, so that any name will do.
+    pub name: String,
+    /// Its configuration.
+    pub config: Config,
+    /// Its payload indexes.
+    #[serde(default)]
+    pub indexes: Indexes,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Number of the change.
+    pub operation: u64,
+    /// Whether the client asked to wait. The change is applied in either case.
+    pub waited: bool,
+}
+
+/// State of a collection as its clients see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Everything is in order.
+    Green,
+    /// Segments are being rewritten.
+    Yellow,
+    /// The last optimisation failed with this text.
+    Red(String),
+}
+
+/// A collection as it is described to clients.
+#[derive(Debug)]
+pub struct Description {
+    /// State of the optimiser.
+    pub status: Status,
+    /// Points, approximately.
+    pub points: usize,
+    /// Vectors in a graph, approximately.
+    pub indexed_vectors: usize,
+    /// Segments of the engine.
+    pub segments: usize,
+    /// Settings.
+    pub config: Config,
+    /// Payload indexes by field.
+    pub indexes: BTreeMap<String, PayloadIndexInfo>,
+}
+
+/// An open collection.
+#[derive(Debug)]
+pub struct Collection {
+    directory: PathBuf,
+    meta: RwLock<Meta>,
+    shard: Arc<Shard>,
+    health: Arc<Health>,
+    writer: Writer,
+}
+
+impl Collection {
+    /// Makes a collection in `directory`, which must not exist. Blocking.
+    ///
+    /// # Errors
+    /// The engine refuses the configuration, or the disk fails; nothing is left behind then.
+    pub fn create(directory: PathBuf, name: &str, config: Config) -> Result<Self, Error> {
+        let made = Self::make(&directory, name, config);
+        if made.is_err() {
+            let _ = fs::remove_dir_all(&directory);
+        }
+        made
+    }
+
+    fn make(directory: &Path, name: &str, config: Config) -> Result<Self, Error> {
+        let failed = |error: std::io::Error| Error::Internal(format!("{}: {error}", directory.display()));
+        let shard_directory = directory.join(SHARD_DIRECTORY);
+        fs::create_dir_all(&shard_directory).map_err(failed)?;
+        let shard = Shard::create(&shard_directory, config.engine())?;
+        let meta = Meta { name: name.to_owned(), config, indexes: Indexes::new() };
+        // Written last: from here on the collection exists.
+        save(directory, &meta)?;
+        Self::start(directory.to_owned(), meta, shard)
+    }
+
+    /// Opens the collection in `directory` and makes again what an earlier process could not flush. Blocking.
+    ///
+    /// # Errors
+    /// A file is missing or damaged; the text says which.
+    pub fn open(directory: PathBuf) -> Result<Self, Error> {
+        let path = directory.join(META_FILE);
+        let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", path.display()));
+        let text = fs::read(&path).map_err(|error| failed(&error))?;
+        let meta: Meta = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
+        let shard = Shard::open(&directory.join(SHARD_DIRECTORY), meta.config.engine())?;
+        Self::start(directory, meta, shard)
+    }
+
+    fn start(directory: PathBuf, meta: Meta, shard: Shard) -> Result<Self, Error> {
+        let shard = Arc::new(shard);
+        let health = Arc::new(Health::default());
+        let policy = policy(&meta.config);
+        let writer = Writer::start(Arc::clone(&shard), Arc::clone(&health), &directory.join(JOURNAL_FILE), policy)?;
+        Ok(Self { directory, meta: RwLock::new(meta), shard, health, writer })
+    }
+
+    /// Its name, configuration and indexes.
+    #[must_use]
+    pub fn meta(&self) -> Meta {
+        self.with_meta(Meta::clone)
+    }
+
+    fn with_meta<T>(&self, read: impl FnOnce(&Meta) -> T) -> T {
+        read(&self.meta.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes what is stored about the collection.
+    fn change_meta(&self, change: impl FnOnce(&mut Meta) -> Result<(), Error>) -> Result<(), Error> {
+        let mut meta = self.meta.write().unwrap_or_else(PoisonError::into_inner);
+        let mut new = meta.clone();
+        change(&mut new)?;
+        save(&self.directory, &new)?;
+        *meta = new;
+        Ok(())
+    }
+
+    /// Takes over new settings. Blocking.
+    ///
+    /// # Errors
+    /// As [`Config::update`]; or the disk fails.
+    pub fn update(&self, request: UpdateCollection) -> Result<(), Error> {
+        self.change_meta(|meta| meta.config.update(request))?;
+        let config = self.with_meta(|meta| meta.config.clone());
+        let engine = config.engine();
+        self.shard.call("changing settings", |shard| {
+            shard.set_hnsw_config(engine.hnsw_config)?;
+            for (name, params) in &engine.vectors {
+                if let Some(hnsw) = params.hnsw_config {
+                    shard.set_vector_hnsw_config(name, hnsw)?;
+                }
+            }
+            shard.set_optimizers_config(engine.optimizers)
+        })?;
+        self.writer.set_policy(policy(&config));
+        Ok(())
+    }
+
+    /// Counts, settings and indexes, and the state of the optimiser.
+    ///
+    /// # Errors
+    /// The engine failed.
+    pub async fn describe(self: &Arc<Self>) -> Result<Description, Error> {
+        let info = self.read("describing", |shard| Ok(shard.info())).await?;
+        let status = match self.health.failure() {
+            Some(failure) => Status::Red(failure),
+            None if self.health.is_optimizing() => Status::Yellow,
+            None => Status::Green,
+        };
+        let meta = self.meta();
+        let counts: BTreeMap<String, usize> =
+            info.payload_schema.iter().map(|(key, index)| (key.to_string(), index.points)).collect();
+        let indexes = meta.indexes.into_iter().map(|(field, schema)| {
+            let points = counts.get(&field).copied().unwrap_or_default();
+            (field, PayloadIndexInfo::new(schema, points))
+        });
+        Ok(Description {
+            status,
+            points: info.points_count,
+            indexed_vectors: info.indexed_vectors_count,
+            segments: info.segments_count,
+            config: meta.config,
+            indexes: indexes.collect(),
+        })
+    }
+
+    /// Runs an engine call where it may block.
+    async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        what: &'static str,
+        call: impl FnOnce(&EdgeShard) -> OperationResult<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let shard = Arc::clone(&self.shard);
+        blocking(move || shard.call(what, call)).await
+    }
+
+    fn strict(&self, check: impl FnOnce(&StrictMode, &Indexes) -> Result<(), Error>) -> Result<(), Error> {
+        self.with_meta(|meta| meta.config.strict_mode_config.as_ref().map_or(Ok(()), |it| check(it, &meta.indexes)))
+    }
+
+    /// Points by id, in the order asked for; ids that do not exist are left out.
+    ///
+    /// # Errors
+    /// The engine failed.
+    pub async fn retrieve(
+        self: &Arc<Self>,
+        ids: Vec<PointId>,
+        with_payload: WithPayloadInterface,
+        with_vector: WithVector,
+    ) -> Result<Vec<Record>, Error> {
+        self.read("retrieving", move |shard| shard.retrieve(&ids, Some(with_payload), Some(with_vector))).await
+    }
+
+    /// One page of points in the order of their ids, and the id at which the next page starts.
+    ///
+    /// # Errors
+    /// The request does not fit the collection, strict mode forbids it, or the engine failed.
+    pub async fn scroll(self: &Arc<Self>, request: ScrollRequest) -> Result<(Vec<Record>, Option<PointId>), Error> {
+        if request.limit == Some(0) {
+            return Err(Error::Invalid(
+                "Validation error in JSON body: [limit: value 0 invalid, must be 1 or larger]".to_owned(),
+            ));
+        }
+        self.strict(|strict, indexes| {
+            strict.check_limit(request.limit.unwrap_or(ScrollRequest::default_limit()))?;
+            strict.check_filter(request.filter.as_ref(), indexes, Purpose::Read)
+        })?;
+        self.read("scrolling", move |shard| shard.scroll(request)).await
+    }
+
+    /// How many points match.
+    ///
+    /// # Errors
+    /// Strict mode forbids the filter, or the engine failed.
+    pub async fn count(self: &Arc<Self>, request: CountRequest) -> Result<usize, Error> {
+        self.strict(|strict, indexes| strict.check_filter(request.filter.as_ref(), indexes, Purpose::Read))?;
+        self.read("counting", move |shard| shard.count(request)).await
+    }
+
+    /// The best points for a query whose vectors are resolved already.
+    ///
+    /// # Errors
+    /// The query does not fit the collection, strict mode forbids it, or the engine failed.
+    pub async fn query(self: &Arc<Self>, request: QueryRequest) -> Result<Vec<ScoredPoint>, Error> {
+        self.strict(|strict, indexes| {
+            strict.check_limit(request.limit)?;
+            request.filter_refs().into_iter().try_for_each(|filter| strict.check_filter(filter, indexes, Purpose::Read))
+        })?;
+        self.read("searching", move |shard| shard.query(request)).await
+    }
+
+    /// Checks that the collection has a vector called `name` (empty for the unnamed one).
+    ///
+    /// # Errors
+    /// It has not.
+    pub fn check_vector_name(&self, name: &str) -> Result<(), Error> {
+        let known =
+            self.with_meta(|meta| meta.config.params.vectors.get(name).is_some() || meta.config.has_sparse(name));
+        if known { Ok(()) } else { Err(Error::no_vector(name)) }
+    }
+
+    /// Stores points, new or known.
+    ///
+    /// # Errors
+    /// A vector does not fit the collection (also without waiting), strict mode forbids it, or the disk is full.
+    pub async fn upsert(&self, points: Vec<PointStructPersisted>, waited: bool) -> Result<Written, Error> {
+        self.with_meta(|meta| {
+            check_points(points.iter().map(|point| &point.vector), &meta.config)?;
+            meta.config.strict_mode_config.as_ref().map_or(Ok(()), |strict| strict.check_batch(points.len()))
+        })?;
+        let points = PointInsertOperations::PointsList(points);
+        self.write(UpdateOperation::PointOperation(PointOperations::UpsertPoints(points)), waited).await
+    }
+
+    /// Removes points by id or by filter.
+    ///
+    /// # Errors
+    /// Strict mode forbids the filter, or the disk is full.
+    pub async fn delete(&self, selection: Selection, waited: bool) -> Result<Written, Error> {
+        let operation = match selection {
+            Selection::Ids(ids) => PointOperations::DeletePoints { ids },
+            Selection::Filter(filter) => {
+                self.check_update_filter(&filter)?;
+                PointOperations::DeletePointsByFilter(filter)
+            }
+        };
+        self.write(UpdateOperation::PointOperation(operation), waited).await
+    }
+
+    /// Changes payloads.
+    ///
+    /// # Errors
+    /// Strict mode forbids the filter, or the disk is full.
+    pub async fn change_payload(&self, operation: PayloadOps, waited: bool) -> Result<Written, Error> {
+        let filter = match &operation {
+            PayloadOps::SetPayload(it) | PayloadOps::OverwritePayload(it) => it.filter.as_ref(),
+            PayloadOps::DeletePayload(it) => it.filter.as_ref(),
+            PayloadOps::ClearPayloadByFilter(filter) => Some(filter),
+            PayloadOps::ClearPayload { .. } => None,
+        };
+        if let Some(filter) = filter {
+            self.check_update_filter(filter)?;
+        }
+        self.write(UpdateOperation::PayloadOperation(operation), waited).await
+    }
+
+    /// Changes vectors of points that exist.
+    ///
+    /// # Errors
+    /// A vector does not fit the collection, or the disk is full.
+    pub async fn change_vectors(&self, operation: VectorOperations, waited: bool) -> Result<Written, Error> {
+        if let VectorOperations::UpdateVectors(update) = &operation {
+            self.with_meta(|meta| check_points(update.points.iter().map(|point| &point.vector), &meta.config))?;
+        }
+        self.write(UpdateOperation::VectorOperation(operation), waited).await
+    }
+
+    /// Makes a payload index; making the same one again changes nothing.
+    ///
+    /// # Errors
+    /// The engine refuses it, or the disk is full.
+    pub async fn create_index(
+        &self,
+        field: JsonPath,
+        schema: PayloadFieldSchema,
+        waited: bool,
+    ) -> Result<Written, Error> {
+        let operation = FieldIndexOperations::CreateIndex(CreateIndex {
+            field_name: field.clone(),
+            field_schema: Some(schema.clone()),
+        });
+        let written = self.write(UpdateOperation::FieldIndexOperation(operation), waited).await?;
+        self.change_meta(|meta| {
+            meta.indexes.insert(field.to_string(), schema);
+            Ok(())
+        })?;
+        Ok(written)
+    }
+
+    /// Removes a payload index, if there is one.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub async fn delete_index(&self, field: JsonPath, waited: bool) -> Result<Written, Error> {
+        let operation = FieldIndexOperations::DeleteIndex(field.clone());
+        let written = self.write(UpdateOperation::FieldIndexOperation(operation), waited).await?;
+        self.change_meta(|meta| {
+            meta.indexes.remove(&field.to_string());
+            Ok(())
+        })?;
+        Ok(written)
+    }
+
+    fn check_update_filter(&self, filter: &Filter) -> Result<(), Error> {
+        self.strict(|strict, indexes| strict.check_filter(Some(filter), indexes, Purpose::Update))
+    }
+
+    async fn write(&self, operation: UpdateOperation, waited: bool) -> Result<Written, Error> {
+        Ok(Written { operation: self.writer.write(operation).await?, waited })
+    }
+
+    /// The vector of a stored point, for a query by id.
+    ///
+    /// # Errors
+    /// The point does not exist, or has no vector of that name.
+    pub async fn vector_of(self: &Arc<Self>, id: PointId, name: &str) -> Result<VectorStructPersisted, Error> {
+        let with_vector =
+            if name == DEFAULT_VECTOR_NAME { true.into() } else { WithVector::Selector(vec![name.to_owned()]) };
+        let record = self.retrieve(vec![id], false.into(), with_vector).await?.pop();
+        let vector = record.ok_or_else(|| Error::NotFound(format!("No point with id {id} found")))?.vector;
+        vector.map(Into::into).ok_or_else(|| Error::no_vector(name))
+    }
+
+    /// Flushes and ends the writer. Blocking.
+    pub fn close(&self) {
+        self.writer.stop();
+        self.writer.join();
+    }
+
+    /// Takes the collection out of existence at once; [`Self::remove`] frees the disk.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn forget(&self) -> Result<(), Error> {
+        let path = self.directory.join(META_FILE);
+        fs::remove_file(&path).map_err(|error| Error::Internal(format!("{}: {error}", path.display())))
+    }
+
+    /// Closes and removes the files. Blocking; call [`Self::forget`] first.
+    pub fn remove(&self) {
+        self.close();
+        // The engine still holds its files open; they vanish with it.
+        if let Err(error) = fs::remove_dir_all(&self.directory) {
+            tracing::warn!(directory = %self.directory.display(), %error, "files of a deleted collection stay");
+        }
+    }
+}
+
+/// Which points a change is about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Selection {
+    /// These.
+    Ids(Vec<PointId>),
+    /// Those that match.
+    Filter(Filter),
+}
+
+/// Runs `call` on a thread where it may block.
+///
+/// # Errors
+/// Those of `call`; a panic becomes [`Error::Internal`].
+pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(call).await.map_err(|error| Error::Internal(error.to_string()))?
+}
+
+fn policy(config: &Config) -> Policy {
+    let kilobytes = config.optimizer_config.indexing_threshold.unwrap_or(10_000) as u64;
+    // A threshold of 0 switches the index off, but deleted points are still cleaned up.
+    let bytes = if kilobytes == 0 { u64::MAX } else { kilobytes.saturating_mul(1024) };
+    Policy { after_bytes: (!config.never_optimizes()).then_some(bytes) }
+}
+
+/// Writes `value` so that a reader sees the old or the new file, never half of one.
+pub(super) fn save_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", path.display()));
+    let text = serde_json::to_vec_pretty(value).map_err(|error| failed(&error))?;
+    let temporary = path.with_extension("new");
+    fs::File::create(&temporary)
+        .and_then(|mut file| file.write_all(&text))
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(|error| failed(&error))
+}
+
+fn save(directory: &Path, meta: &Meta) -> Result<(), Error> {
+    save_json(&directory.join(META_FILE), meta)
+}

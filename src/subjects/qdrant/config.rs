@@ -1,0 +1,557 @@
+//! A collection's configuration: as asked for, as stored and shown, and as the engine wants it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use qdrant_edge::{
+    DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeOptimizersConfig, EdgeSparseVectorParams, EdgeVectorParams,
+    HnswIndexConfig, Modifier, MultiVectorConfig, QuantizationConfig, VectorStorageDatatype, WalOptions,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::Error;
+use super::strict::StrictMode;
+
+/// Bytes in one file of the engine's log. Smaller than the engine's 32 MiB, so that a collection is cheap to make.
+const WAL_SEGMENT: usize = 4 * 1024 * 1024;
+/// Largest vector that Qdrant accepts.
+const MAX_DIMENSIONS: u64 = 65_536;
+
+/// Parameters of one dense vector.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VectorParams {
+    /// Number of dimensions.
+    pub size: u64,
+    /// How vectors are compared.
+    pub distance: Distance,
+    /// Differences from the collection's graph settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hnsw_config: Option<HnswDiff>,
+    /// Quantisation of this vector alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization_config: Option<QuantizationConfig>,
+    /// Whether vectors are served from disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_disk: Option<bool>,
+    /// How numbers are stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datatype: Option<VectorStorageDatatype>,
+    /// Several vectors per point under one name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multivector_config: Option<MultiVectorConfig>,
+}
+
+/// One unnamed vector, or several named ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "vectors: an object with `size` and `distance`, or an object of such objects by vector name"
+)]
+pub enum Vectors {
+    /// The unnamed vector.
+    Single(Box<VectorParams>),
+    /// Named vectors.
+    Named(BTreeMap<String, VectorParams>),
+}
+
+impl Default for Vectors {
+    fn default() -> Self {
+        Self::Named(BTreeMap::new())
+    }
+}
+
+impl Vectors {
+    /// Each vector with its name; the unnamed one is called `""`.
+    pub fn iter(&self) -> Box<dyn Iterator<Item = (&str, &VectorParams)> + '_> {
+        match self {
+            Self::Single(params) => Box::new(std::iter::once((DEFAULT_VECTOR_NAME, &**params))),
+            Self::Named(map) => Box::new(map.iter().map(|(name, params)| (name.as_str(), params))),
+        }
+    }
+
+    /// The parameters of the vector called `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&VectorParams> {
+        match self {
+            Self::Single(params) => (name == DEFAULT_VECTOR_NAME).then_some(&**params),
+            Self::Named(map) => map.get(name),
+        }
+    }
+
+    fn get_mut(&mut self, name: &str) -> Option<&mut VectorParams> {
+        match self {
+            Self::Single(params) => (name == DEFAULT_VECTOR_NAME).then_some(&mut **params),
+            Self::Named(map) => map.get_mut(name),
+        }
+    }
+}
+
+/// Settings of a sparse vector's index.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SparseIndex {
+    /// Below this number of vectors a search looks at all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_scan_threshold: Option<usize>,
+    /// Whether the index is served from disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_disk: Option<bool>,
+    /// How weights are stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datatype: Option<VectorStorageDatatype>,
+}
+
+/// Parameters of one sparse vector.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SparseVectorParams {
+    /// Its index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<SparseIndex>,
+    /// What is done to weights when scoring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modifier: Option<Modifier>,
+}
+
+/// Graph settings, each optional.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct HnswDiff {
+    /// Edges per node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub m: Option<usize>,
+    /// Neighbours considered while building.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ef_construct: Option<usize>,
+    /// Size in KB below which a search looks at all vectors.
+    #[serde(default, alias = "full_scan_threshold_kb", skip_serializing_if = "Option::is_none")]
+    pub full_scan_threshold: Option<usize>,
+    /// Threads for building; 0 lets the engine choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_indexing_threads: Option<usize>,
+    /// Whether the graph is served from disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_disk: Option<bool>,
+    /// Edges per node in graphs of payload indexes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_m: Option<usize>,
+    /// Whether vectors are copied into the graph's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline_storage: Option<bool>,
+}
+
+impl HnswDiff {
+    /// `base` with these differences.
+    #[must_use]
+    pub fn apply(&self, base: HnswIndexConfig) -> HnswIndexConfig {
+        HnswIndexConfig {
+            m: self.m.unwrap_or(base.m),
+            ef_construct: self.ef_construct.unwrap_or(base.ef_construct),
+            full_scan_threshold: self.full_scan_threshold.unwrap_or(base.full_scan_threshold),
+            max_indexing_threads: self.max_indexing_threads.unwrap_or(base.max_indexing_threads),
+            on_disk: self.on_disk.or(base.on_disk),
+            payload_m: self.payload_m.or(base.payload_m),
+            inline_storage: self.inline_storage.or(base.inline_storage),
+        }
+    }
+}
+
+/// Optimiser settings, each optional; also how they are stored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct OptimizersDiff {
+    /// Share of deleted vectors from which a segment is rewritten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_threshold: Option<f64>,
+    /// Number of vectors from which a segment is rewritten at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vacuum_min_vector_number: Option<usize>,
+    /// Number of segments aimed at; 0 lets the engine choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_segment_number: Option<usize>,
+    /// Largest segment in KB.
+    #[serde(default, alias = "max_segment_size_kb", skip_serializing_if = "Option::is_none")]
+    pub max_segment_size: Option<usize>,
+    /// Stored and shown only; the engine has no such setting any more.
+    #[serde(default, alias = "memmap_threshold_kb", skip_serializing_if = "Option::is_none")]
+    pub memmap_threshold: Option<usize>,
+    /// Size in KB from which a segment gets a graph; 0 never.
+    #[serde(default, alias = "indexing_threshold_kb", skip_serializing_if = "Option::is_none")]
+    pub indexing_threshold: Option<usize>,
+    /// Seconds between flushes. Stored and shown only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flush_interval_sec: Option<u64>,
+    /// Stored and shown; 0 switches optimisation off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_optimization_threads: Option<Value>,
+    /// Whether points beyond the threshold are hidden until they are indexed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prevent_unoptimized: Option<bool>,
+}
+
+impl OptimizersDiff {
+    fn defaults() -> Self {
+        Self {
+            deleted_threshold: Some(0.2),
+            vacuum_min_vector_number: Some(1000),
+            default_segment_number: Some(0),
+            indexing_threshold: Some(10_000),
+            flush_interval_sec: Some(5),
+            ..Self::default()
+        }
+    }
+
+    fn over(self, base: Self) -> Self {
+        Self {
+            deleted_threshold: self.deleted_threshold.or(base.deleted_threshold),
+            vacuum_min_vector_number: self.vacuum_min_vector_number.or(base.vacuum_min_vector_number),
+            default_segment_number: self.default_segment_number.or(base.default_segment_number),
+            max_segment_size: self.max_segment_size.or(base.max_segment_size),
+            memmap_threshold: self.memmap_threshold.or(base.memmap_threshold),
+            indexing_threshold: self.indexing_threshold.or(base.indexing_threshold),
+            flush_interval_sec: self.flush_interval_sec.or(base.flush_interval_sec),
+            max_optimization_threads: self.max_optimization_threads.or(base.max_optimization_threads),
+            prevent_unoptimized: self.prevent_unoptimized.or(base.prevent_unoptimized),
+        }
+    }
+
+    fn engine(&self) -> EdgeOptimizersConfig {
+        EdgeOptimizersConfig {
+            deleted_threshold: self.deleted_threshold,
+            vacuum_min_vector_number: self.vacuum_min_vector_number,
+            default_segment_number: self.default_segment_number,
+            max_segment_size: self.max_segment_size,
+            indexing_threshold: self.indexing_threshold,
+            // Points are never hidden here: the engine defers them only when a writer asks for it.
+            prevent_unoptimized: None,
+        }
+    }
+}
+
+/// Log settings. Stored and shown only: the embedded engine keeps a small log of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WalConfig {
+    /// Size of one log file in MiB.
+    pub wal_capacity_mb: usize,
+    /// Files made in advance.
+    pub wal_segments_ahead: usize,
+    /// Closed files kept.
+    pub wal_retain_closed: usize,
+}
+
+impl Default for WalConfig {
+    fn default() -> Self {
+        Self { wal_capacity_mb: 32, wal_segments_ahead: 0, wal_retain_closed: 1 }
+    }
+}
+
+/// Body of `PUT /collections/{name}`, and what gRPC's request becomes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the fields are Qdrant's API; what they mean is said at the stored types")]
+pub struct CreateCollection {
+    pub vectors: Vectors,
+    pub sparse_vectors: Option<BTreeMap<String, SparseVectorParams>>,
+    pub shard_number: Option<u32>,
+    pub sharding_method: Option<Value>,
+    pub replication_factor: Option<u32>,
+    pub write_consistency_factor: Option<u32>,
+    pub on_disk_payload: Option<bool>,
+    pub hnsw_config: Option<HnswDiff>,
+    pub wal_config: Option<WalConfig>,
+    #[serde(alias = "optimizer_config")]
+    pub optimizers_config: Option<OptimizersDiff>,
+    #[serde(alias = "quantization")]
+    pub quantization_config: Option<QuantizationConfig>,
+    pub strict_mode_config: Option<StrictMode>,
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// Vector settings that can be changed later.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct VectorDiff {
+    /// Graph settings of this vector.
+    pub hnsw_config: Option<HnswDiff>,
+    /// Quantisation of this vector.
+    pub quantization_config: Option<Value>,
+    /// Whether vectors are served from disk.
+    pub on_disk: Option<bool>,
+}
+
+/// Body of `PATCH /collections/{name}`, and what gRPC's request becomes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the fields are Qdrant's API; what they mean is said at the stored types")]
+pub struct UpdateCollection {
+    pub vectors: Option<BTreeMap<String, VectorDiff>>,
+    pub sparse_vectors: Option<Value>,
+    pub params: Option<ParamsDiff>,
+    pub hnsw_config: Option<HnswDiff>,
+    #[serde(alias = "optimizer_config")]
+    pub optimizers_config: Option<OptimizersDiff>,
+    pub quantization_config: Option<Value>,
+    pub strict_mode_config: Option<StrictMode>,
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// Collection parameters that can be changed later.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub struct ParamsDiff {
+    /// Replicas of a shard. Stored only.
+    pub replication_factor: Option<u32>,
+    /// Replicas that must agree. Stored only.
+    pub write_consistency_factor: Option<u32>,
+    /// Whether payloads are served from disk. Cannot be changed here.
+    pub on_disk_payload: Option<bool>,
+}
+
+/// The part of a collection's configuration that is fixed when it is made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Params {
+    /// Dense vectors.
+    pub vectors: Vectors,
+    /// Always 1: the embedded engine does not shard. Shown as asked for.
+    pub shard_number: u32,
+    /// Stored only.
+    pub replication_factor: u32,
+    /// Stored only.
+    pub write_consistency_factor: u32,
+    /// Whether payloads are served from disk.
+    pub on_disk_payload: bool,
+    /// Sparse vectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparse_vectors: Option<BTreeMap<String, SparseVectorParams>>,
+}
+
+/// A collection's configuration: what `GET /collections/{name}` shows under `config`, and what is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Fixed parameters.
+    pub params: Params,
+    /// Graph settings.
+    pub hnsw_config: HnswIndexConfig,
+    /// Optimiser settings.
+    pub optimizer_config: OptimizersDiff,
+    /// Log settings.
+    pub wal_config: WalConfig,
+    /// Quantisation of all vectors.
+    pub quantization_config: Option<QuantizationConfig>,
+    /// Limits on requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_mode_config: Option<StrictMode>,
+    /// Anything the user wants to keep with the collection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+impl Config {
+    /// The configuration for a new collection.
+    ///
+    /// # Errors
+    /// A value out of range (422), or something the embedded engine does not do (501).
+    pub fn new(request: CreateCollection) -> Result<Self, Error> {
+        for (name, params) in request.vectors.iter() {
+            if params.size == 0 || params.size > MAX_DIMENSIONS {
+                let place = if name.is_empty() { "vectors.size".to_owned() } else { format!("vectors.{name}.size") };
+                return Err(Error::Invalid(format!(
+                    "Validation error in JSON body: [{place}: value {} invalid, must be from 1 to {MAX_DIMENSIONS}]",
+                    params.size
+                )));
+            }
+        }
+        check_hnsw(request.hnsw_config.as_ref())?;
+        let unsupported = match &request {
+            request if request.shard_number.is_some_and(|shards| shards != 1) => Some("more than one shard"),
+            request if request.sharding_method.as_ref().is_some_and(|method| method != "auto") => {
+                Some("custom sharding")
+            }
+            request if request.optimizers_config.as_ref().is_some_and(|it| it.prevent_unoptimized == Some(true)) => {
+                Some("prevent_unoptimized")
+            }
+            _ => None,
+        };
+        if let Some(what) = unsupported {
+            return Err(Error::Unimplemented(format!("creating a collection with {what}")));
+        }
+        Ok(Self {
+            params: Params {
+                vectors: request.vectors,
+                shard_number: 1,
+                replication_factor: request.replication_factor.unwrap_or(1),
+                write_consistency_factor: request.write_consistency_factor.unwrap_or(1),
+                on_disk_payload: request.on_disk_payload.unwrap_or(true),
+                sparse_vectors: request.sparse_vectors,
+            },
+            hnsw_config: request.hnsw_config.unwrap_or_default().apply(default_hnsw()),
+            optimizer_config: request.optimizers_config.unwrap_or_default().over(OptimizersDiff::defaults()),
+            wal_config: request.wal_config.unwrap_or_default(),
+            quantization_config: request.quantization_config,
+            strict_mode_config: request.strict_mode_config,
+            metadata: request.metadata,
+        })
+    }
+
+    /// Takes over the changes of `request`.
+    ///
+    /// # Errors
+    /// A vector that does not exist, a value out of range, or a change that the engine cannot make (501);
+    /// then nothing has changed.
+    pub fn update(&mut self, request: UpdateCollection) -> Result<(), Error> {
+        let mut new = self.clone();
+        check_hnsw(request.hnsw_config.as_ref())?;
+        for (name, diff) in request.vectors.into_iter().flatten() {
+            let params = new.params.vectors.get_mut(&name).ok_or_else(|| Error::no_vector(&name))?;
+            if diff.quantization_config.is_some() || diff.on_disk.is_some() {
+                return Err(Error::Unimplemented("changing quantisation or storage of a vector".to_owned()));
+            }
+            check_hnsw(diff.hnsw_config.as_ref())?;
+            params.hnsw_config = diff.hnsw_config.or(params.hnsw_config);
+        }
+        if request.quantization_config.is_some() || request.sparse_vectors.is_some() {
+            return Err(Error::Unimplemented("changing quantisation or sparse vectors of a collection".to_owned()));
+        }
+        let params = request.params.unwrap_or_default();
+        if params.on_disk_payload.is_some_and(|on_disk| on_disk != new.params.on_disk_payload) {
+            return Err(Error::Unimplemented("changing on_disk_payload of a collection".to_owned()));
+        }
+        new.params.replication_factor = params.replication_factor.unwrap_or(new.params.replication_factor);
+        new.params.write_consistency_factor =
+            params.write_consistency_factor.unwrap_or(new.params.write_consistency_factor);
+        if let Some(diff) = request.hnsw_config {
+            new.hnsw_config = diff.apply(new.hnsw_config);
+        }
+        if let Some(diff) = request.optimizers_config {
+            new.optimizer_config = diff.over(new.optimizer_config);
+        }
+        if let Some(diff) = request.strict_mode_config {
+            new.strict_mode_config = Some(diff.over(new.strict_mode_config.unwrap_or_default()));
+        }
+        if let Some(metadata) = request.metadata {
+            new.metadata.get_or_insert_default().extend(metadata);
+        }
+        *self = new;
+        Ok(())
+    }
+
+    /// Whether the collection has a sparse vector called `name`.
+    #[must_use]
+    pub fn has_sparse(&self, name: &str) -> bool {
+        self.params.sparse_vectors.as_ref().is_some_and(|vectors| vectors.contains_key(name))
+    }
+
+    /// Whether optimisation is switched off.
+    #[must_use]
+    pub fn never_optimizes(&self) -> bool {
+        self.optimizer_config.max_optimization_threads == Some(Value::from(0))
+    }
+
+    /// The configuration as the engine wants it.
+    #[must_use]
+    pub fn engine(&self) -> EdgeConfig {
+        let vectors = self.params.vectors.iter().map(|(name, params)| {
+            let engine = EdgeVectorParams {
+                size: usize::try_from(params.size).unwrap_or(usize::MAX),
+                distance: params.distance,
+                on_disk: params.on_disk,
+                multivector_config: params.multivector_config,
+                datatype: params.datatype,
+                quantization_config: params.quantization_config.clone(),
+                hnsw_config: params.hnsw_config.map(|diff| diff.apply(self.hnsw_config)),
+            };
+            (name.to_owned(), engine)
+        });
+        let sparse = self.params.sparse_vectors.iter().flatten().map(|(name, params)| {
+            let index = params.index.clone().unwrap_or_default();
+            let engine = EdgeSparseVectorParams {
+                full_scan_threshold: index.full_scan_threshold,
+                on_disk: index.on_disk,
+                modifier: params.modifier,
+                datatype: index.datatype,
+            };
+            (name.clone(), engine)
+        });
+        EdgeConfig {
+            on_disk_payload: self.params.on_disk_payload,
+            vectors: vectors.collect(),
+            sparse_vectors: sparse.collect(),
+            hnsw_config: self.hnsw_config,
+            quantization_config: self.quantization_config.clone(),
+            optimizers: self.optimizer_config.engine(),
+            wal_options: Some(WalOptions {
+                segment_capacity: WAL_SEGMENT,
+                segment_queue_len: 0,
+                retain_closed: NonZeroUsize::MIN,
+            }),
+        }
+    }
+}
+
+/// Qdrant's own defaults, from its configuration file.
+fn default_hnsw() -> HnswIndexConfig {
+    HnswIndexConfig {
+        m: 16,
+        ef_construct: 100,
+        full_scan_threshold: 10_000,
+        max_indexing_threads: 0,
+        on_disk: Some(false),
+        payload_m: None,
+        inline_storage: None,
+    }
+}
+
+fn check_hnsw(diff: Option<&HnswDiff>) -> Result<(), Error> {
+    match diff.and_then(|diff| diff.ef_construct) {
+        Some(ef @ 0..4) => Err(Error::Invalid(format!(
+            "Validation error in JSON body: [hnsw_config.ef_construct: value {ef} invalid, must be 4 or larger]"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(json: Value) -> CreateCollection {
+        serde_json::from_value(json).expect("a readable request")
+    }
+
+    #[test]
+    fn one_unnamed_vector_and_named_vectors_are_told_apart() {
+        let single = request(serde_json::json!({"vectors": {"size": 4, "distance": "Cosine"}}));
+        assert_eq!(single.vectors.get("").map(|params| params.size), Some(4));
+        let named = request(serde_json::json!({"vectors": {"a": {"size": 3, "distance": "Dot"}}}));
+        assert_eq!(named.vectors.get("a").map(|params| params.size), Some(3));
+        assert_eq!(named.vectors.get(""), None);
+    }
+
+    #[test]
+    fn the_defaults_are_shown_as_qdrant_shows_them() {
+        let config = Config::new(request(serde_json::json!({
+            "vectors": {"size": 1024, "distance": "Cosine"}, "hnsw_config": {"m": 32}
+        })))
+        .expect("a valid request");
+        let json = serde_json::to_value(&config).expect("serialisable");
+        assert_eq!(json["params"]["vectors"], serde_json::json!({"size": 1024, "distance": "Cosine"}));
+        assert_eq!(json["hnsw_config"]["m"], 32);
+        assert_eq!(json["hnsw_config"]["ef_construct"], 100);
+        assert_eq!(json["optimizer_config"]["indexing_threshold"], 10_000);
+    }
+
+    #[test]
+    fn a_stored_configuration_reads_back_the_same() {
+        let config = Config::new(request(serde_json::json!({
+            "vectors": {"a": {"size": 3, "distance": "Dot", "on_disk": true}},
+            "sparse_vectors": {"s": {"modifier": "idf"}},
+            "strict_mode_config": {"enabled": true}
+        })))
+        .expect("a valid request");
+        let text = serde_json::to_string(&config).expect("serialisable");
+        assert_eq!(serde_json::from_str::<Config>(&text).expect("readable"), config);
+    }
+
+    #[test]
+    fn a_vector_of_no_size_is_refused() {
+        let error = Config::new(request(serde_json::json!({"vectors": {"size": 0, "distance": "Dot"}}))).unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{error}");
+    }
+}

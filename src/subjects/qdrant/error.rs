@@ -1,0 +1,156 @@
+//! One error for both protocols, and the one table that says how each kind looks on the wire.
+
+use axum::http::StatusCode;
+use qdrant_edge::OperationError;
+use tonic::Code;
+
+/// Why a request was refused. The text is what the client reads; the words follow Qdrant's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The request is well-formed, but its values do not fit the collection.
+    #[error("Wrong input: {0}")]
+    BadInput(String),
+    /// The request is not allowed as it stands, as under strict mode.
+    #[error("Bad request: {0}")]
+    BadRequest(String),
+    /// The body, path or query string could not be read.
+    #[error("{0}")]
+    Format(String),
+    /// The body was read, but one of its values is out of range.
+    #[error("{0}")]
+    Invalid(String),
+    /// The name is taken.
+    #[error("Wrong input: {0}")]
+    AlreadyExists(String),
+    /// There is no such collection or point.
+    #[error("Not found: {0}")]
+    NotFound(String),
+    /// The embedded server does not offer this operation.
+    #[error("not implemented by the embedded Qdrant: {0}; use a Qdrant server for it")]
+    Unimplemented(String),
+    /// The engine or the disk failed.
+    #[error("Service internal error: {0}")]
+    Internal(String),
+    /// The server is stopping, or the collection is being deleted.
+    #[error("Service internal error: {0}")]
+    Unavailable(String),
+}
+
+impl Error {
+    /// HTTP status and gRPC code of this kind of error: the only such table.
+    #[must_use]
+    pub fn codes(&self) -> (StatusCode, Code) {
+        match self {
+            Self::BadInput(_) | Self::BadRequest(_) | Self::Format(_) => {
+                (StatusCode::BAD_REQUEST, Code::InvalidArgument)
+            }
+            Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidArgument),
+            Self::AlreadyExists(_) => (StatusCode::CONFLICT, Code::AlreadyExists),
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, Code::NotFound),
+            Self::Unimplemented(_) => (StatusCode::NOT_IMPLEMENTED, Code::Unimplemented),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
+            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+        }
+    }
+
+    /// The error for a collection that does not exist.
+    #[must_use]
+    pub fn no_collection(name: &str) -> Self {
+        Self::NotFound(format!("Collection `{name}` doesn't exist!"))
+    }
+
+    /// The error for a vector name that the collection does not have.
+    #[must_use]
+    pub fn no_vector(name: &str) -> Self {
+        Self::BadInput(format!("Not existing vector name error: {name}"))
+    }
+
+    /// The error for a vector of the wrong size; `name` is empty for the unnamed vector.
+    #[must_use]
+    pub fn dimension(expected: usize, got: usize, name: &str) -> Self {
+        let place = if name.is_empty() { String::new() } else { format!(" for vector '{name}'") };
+        Self::BadInput(format!("Vector dimension error: expected dim: {expected}, got {got}{place}"))
+    }
+}
+
+impl From<OperationError> for Error {
+    fn from(error: OperationError) -> Self {
+        match error {
+            OperationError::PointIdError { missed_point_id } => {
+                Self::NotFound(format!("No point with id {missed_point_id} found"))
+            }
+            OperationError::WrongVectorDimension { .. }
+            | OperationError::VectorNameNotExists { .. }
+            | OperationError::TypeError { .. }
+            | OperationError::TypeInferenceError { .. }
+            | OperationError::ValidationError { .. }
+            | OperationError::MissingRangeIndexForOrderBy { .. }
+            | OperationError::MissingMapIndexForFacet { .. }
+            | OperationError::VariableTypeError { .. }
+            | OperationError::NonFiniteNumber { .. } => Self::BadInput(error.to_string()),
+            OperationError::WrongSparse => {
+                Self::BadInput("Conversion between sparse and regular vectors failed".to_owned())
+            }
+            OperationError::WrongMulti => {
+                Self::BadInput("Conversion between multi and regular vectors failed".to_owned())
+            }
+            OperationError::ServiceError { description, .. } => Self::Internal(description),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        Self::new(error.codes().1, error.to_string())
+    }
+}
+
+/// Why the server could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The storage directory cannot be used; the text names it and the remedy.
+    #[error("storage directory {path}: {reason}; {remedy}")]
+    Storage {
+        /// The directory, as given.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// A port cannot be bound.
+    #[error("cannot listen on {address}: {source}; choose another port, or 0 for a free one")]
+    Bind {
+        /// The address that was asked for.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A listener failed while serving.
+    #[error("the {protocol} server failed: {reason}")]
+    Serve {
+        /// `REST` or `gRPC`.
+        protocol: &'static str,
+        /// What it said.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wrong_size_reads_as_qdrant_says_it() {
+        let error = Error::dimension(1024, 768, "");
+        assert_eq!(error.to_string(), "Wrong input: Vector dimension error: expected dim: 1024, got 768");
+        assert_eq!(error.codes(), (StatusCode::BAD_REQUEST, Code::InvalidArgument));
+    }
+
+    #[test]
+    fn a_missing_point_is_not_found() {
+        let error = Error::from(OperationError::PointIdError { missed_point_id: 7.into() });
+        assert_eq!(error.to_string(), "Not found: No point with id 7 found");
+    }
+}

@@ -1,0 +1,103 @@
+//! The gRPC protocol: the same operations as REST, through the traits of the client's own crate.
+
+mod collections;
+mod config;
+mod convert;
+mod filter;
+mod index;
+mod points;
+mod query;
+mod service;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use qdrant_client::qdrant::collections_server::CollectionsServer;
+use qdrant_client::qdrant::points_server::PointsServer;
+use qdrant_client::qdrant::qdrant_server::QdrantServer;
+use qdrant_client::qdrant::snapshots_server::SnapshotsServer;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
+use tonic::service::InterceptorLayer;
+use tonic::{Request, Response, Status};
+
+use super::auth::Auth;
+use super::error::{Error, ServeError};
+use super::storage::Storage;
+
+/// The answer of every operation.
+type Reply<T> = Result<Response<T>, Status>;
+
+/// The operations, over one storage.
+#[derive(Clone)]
+struct Api {
+    storage: Arc<Storage>,
+}
+
+/// Serves until `stop` is cancelled.
+///
+/// # Errors
+/// The listener fails.
+pub(super) async fn serve(
+    listener: TcpListener,
+    storage: Arc<Storage>,
+    auth: Auth,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let api = Api { storage };
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    // The body limit of REST does not exist here: the real server decodes messages of any size.
+    let limit = usize::MAX;
+    let protected = InterceptorLayer::new(move |request: Request<()>| check(&auth, request));
+    let routes = tonic::service::Routes::new(
+        PointsServer::new(api.clone())
+            .max_decoding_message_size(limit)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip),
+    )
+    .add_service(
+        CollectionsServer::new(api.clone())
+            .max_decoding_message_size(limit)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip),
+    )
+    .add_service(SnapshotsServer::new(api.clone()));
+    let open = tonic::service::Routes::new(QdrantServer::new(api)).add_service(health);
+    let protected = routes.into_axum_router().layer(protected);
+    // Health answers without a key; whatever else there is wants one first.
+    let routes = tonic::service::Routes::from(open.into_axum_router().reset_fallback().merge(protected));
+    tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
+        .await
+        .map_err(|error| ServeError::Serve { protocol: "gRPC", reason: error.to_string() })
+}
+
+#[expect(clippy::result_large_err, reason = "the size of a status is tonic's choice")]
+fn check(auth: &Auth, request: Request<()>) -> Result<Request<()>, Status> {
+    let headers = request.metadata();
+    auth.check(|name| headers.get(name).and_then(|value| value.to_str().ok())).map_err(Status::unauthenticated)?;
+    Ok(request)
+}
+
+/// Refuses an operation that does not exist here.
+fn not_yet<T>(operation: &str) -> Reply<T> {
+    Err(Error::Unimplemented(operation.to_owned()).into())
+}
+
+/// Seconds since `since`, which every answer carries.
+fn seconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64()
+}
+
+/// The inner value of a message field that must be there.
+///
+/// # Errors
+/// It is not; the text names it.
+fn required<T>(field: Option<T>, name: &str) -> Result<T, Error> {
+    field.ok_or_else(|| Error::Format(format!("{name} is required")))
+}

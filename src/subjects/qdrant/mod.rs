@@ -1,0 +1,131 @@
+//! The embedded Qdrant: the real engine (`qdrant-edge`) behind Qdrant's REST and gRPC protocols.
+//!
+//! It runs as a process of its own (`shakedown qdrant`), so that killing and restarting it are real.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | `storage` | the directory: lock, collections by name, aliases |
+//! | `collection`, `writer`, `journal`, `shard` | one collection: reads, its writing thread, what survives a kill, the engine |
+//! | `config`, `strict`, `validate`, `query`, `input` | what requests say, and whether it may be done |
+//! | `rest`, `grpc` | the protocols, one file per area |
+//! | `auth`, `error` | the key; one error with one table of codes |
+
+mod auth;
+mod collection;
+mod config;
+mod error;
+mod grpc;
+mod input;
+mod journal;
+mod query;
+mod rest;
+mod shard;
+mod storage;
+mod strict;
+mod validate;
+mod writer;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use error::ServeError;
+use storage::Storage;
+
+/// What `GET /` and gRPC's health check call the server.
+pub(crate) const TITLE: &str = "qdrant - vector search engine";
+/// The version of Qdrant whose API is offered; clients compare it with their own.
+pub(crate) const VERSION: &str = "1.19.0";
+/// How long connections may take to end once the server is told to stop.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long flushing may take on the way out; what is not flushed by then is in the journals.
+const FLUSH_GRACE: Duration = Duration::from_millis(1200);
+
+/// How to run the server.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// REST port; 0 for a free one.
+    pub http_port: u16,
+    /// gRPC port; 0 for a free one.
+    pub grpc_port: u16,
+    /// Directory that holds everything; made if there is none.
+    pub storage: PathBuf,
+    /// Key that requests must carry; none or empty for no key.
+    pub api_key: Option<SecretString>,
+}
+
+/// Where the server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// REST.
+    pub http: SocketAddr,
+    /// gRPC.
+    pub grpc: SocketAddr,
+}
+
+/// Opens the storage, listens, calls `ready` with the addresses, and serves until `stop` is cancelled; then
+/// flushes and returns within two seconds.
+///
+/// # Errors
+/// The storage cannot be opened, a port cannot be bound, or a listener fails.
+pub async fn serve(
+    options: Options,
+    stop: CancellationToken,
+    ready: impl FnOnce(Bound) + Send,
+) -> Result<(), ServeError> {
+    let root = options.storage.clone();
+    let opened = tokio::task::spawn_blocking(move || Storage::open(&root)).await;
+    let storage = Arc::new(opened.map_err(|error| ServeError::Storage {
+        path: options.storage.display().to_string(),
+        reason: error.to_string(),
+        remedy: "start with an empty directory",
+    })??);
+    let auth = auth::Auth::new(options.api_key.as_ref());
+    if !auth.is_required() {
+        tracing::warn!("no API key: anyone who reaches the port can read and change everything");
+    }
+    let http = listen(options.host, options.http_port).await?;
+    let grpc = listen(options.host, options.grpc_port).await?;
+    let bound = Bound { http: local(&http)?, grpc: local(&grpc)? };
+
+    let rest = rest::router(Arc::clone(&storage), auth.clone());
+    let stopping = stop.clone();
+    let rest_server = async move {
+        let served = axum::serve(http, rest).with_graceful_shutdown(stopping.cancelled_owned());
+        served.await.map_err(|error| ServeError::Serve { protocol: "REST", reason: error.to_string() })
+    };
+    let grpc_server = grpc::serve(grpc, Arc::clone(&storage), auth, stop.clone());
+    ready(bound);
+    let both = async { tokio::try_join!(rest_server, grpc_server).map(|_| ()) };
+    tokio::pin!(both);
+    let served = tokio::select! {
+        served = &mut both => served,
+        () = stop.cancelled() => tokio::time::timeout(GRACE, &mut both).await.unwrap_or(Ok(())),
+    };
+    // A thread of its own: the runtime would wait for a blocking task however long it takes.
+    let (done, closed) = tokio::sync::oneshot::channel();
+    let closing = std::thread::Builder::new().name("closing".to_owned()).spawn(move || {
+        storage.close();
+        let _ = done.send(());
+    });
+    if closing.is_err() || tokio::time::timeout(FLUSH_GRACE, closed).await.is_err() {
+        tracing::warn!("not everything is flushed; the journals will be read at the next start");
+    }
+    served
+}
+
+async fn listen(host: IpAddr, port: u16) -> Result<TcpListener, ServeError> {
+    let address = SocketAddr::new(host, port);
+    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address: address.to_string(), source })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
+    listener.local_addr().map_err(|source| ServeError::Bind { address: "(unknown)".to_owned(), source })
+}

@@ -1,0 +1,122 @@
+//! `/collections`: list, create, describe, change, delete; payload indexes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::{delete, get, put};
+use qdrant_edge::{JsonPath, PayloadFieldSchema};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{App, Json, Query, WriteParams, WriteResult, respond};
+use crate::subjects::qdrant::collection::{Collection, Status, blocking};
+use crate::subjects::qdrant::config::{Config, CreateCollection, UpdateCollection};
+use crate::subjects::qdrant::error::Error;
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/collections", get(list))
+        .route("/collections/{name}", get(describe).put(create).patch(update).delete(remove))
+        .route("/collections/{name}/exists", get(exists))
+        .route("/collections/{name}/index", put(create_index))
+        .route("/collections/{name}/index/{field}", delete(delete_index))
+}
+
+async fn list(State(app): State<App>) -> Response {
+    let since = Instant::now();
+    let names: Vec<Value> = app.storage.names().into_iter().map(|name| json!({ "name": name })).collect();
+    respond(since, Ok(json!({ "collections": names })))
+}
+
+async fn create(State(app): State<App>, Path(name): Path<String>, Json(body): Json<CreateCollection>) -> Response {
+    let since = Instant::now();
+    let made = async { app.storage.create(name, Config::new(body)?).await }.await;
+    respond(since, made.map(|()| true))
+}
+
+async fn exists(State(app): State<App>, Path(name): Path<String>) -> Response {
+    respond(Instant::now(), Ok(json!({ "exists": app.storage.get(&name).is_ok() })))
+}
+
+async fn remove(State(app): State<App>, Path(name): Path<String>) -> Response {
+    let since = Instant::now();
+    respond(since, app.storage.delete(name).await)
+}
+
+async fn update(State(app): State<App>, Path(name): Path<String>, Json(body): Json<UpdateCollection>) -> Response {
+    let since = Instant::now();
+    let changed = async {
+        let collection = app.storage.get(&name)?;
+        blocking(move || collection.update(body)).await
+    };
+    respond(since, changed.await.map(|()| true))
+}
+
+async fn describe(State(app): State<App>, Path(name): Path<String>) -> Response {
+    let since = Instant::now();
+    let described = async { info(&app.storage.get(&name)?).await }.await;
+    respond(since, described)
+}
+
+async fn info(collection: &Arc<Collection>) -> Result<Value, Error> {
+    let described = collection.describe().await?;
+    let (status, optimizer) = match described.status {
+        Status::Green => ("green", json!("ok")),
+        Status::Yellow => ("yellow", json!("ok")),
+        Status::Red(error) => ("red", json!({ "error": error })),
+    };
+    let json = |value: serde_json::Result<Value>| value.map_err(|error| Error::Internal(error.to_string()));
+    Ok(json!({
+        "status": status,
+        "optimizer_status": optimizer,
+        "indexed_vectors_count": described.indexed_vectors,
+        "points_count": described.points,
+        "segments_count": described.segments,
+        "config": json(serde_json::to_value(described.config))?,
+        "payload_schema": json(serde_json::to_value(described.indexes))?,
+        "update_queue": { "length": 0 },
+    }))
+}
+
+#[derive(Deserialize)]
+struct CreateIndexBody {
+    field_name: JsonPath,
+    #[serde(alias = "field_type")]
+    field_schema: Option<PayloadFieldSchema>,
+}
+
+async fn create_index(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(params): Query<WriteParams>,
+    Json(body): Json<CreateIndexBody>,
+) -> Response {
+    let since = Instant::now();
+    let made = async {
+        let schema = body.field_schema.ok_or_else(|| {
+            Error::BadInput(format!(
+                "Unable to infer type for the field '{}'. Please specify `field_type`",
+                body.field_name
+            ))
+        })?;
+        app.storage.get(&name)?.create_index(body.field_name, schema, params.wait).await
+    };
+    respond(since, made.await.map(WriteResult::from))
+}
+
+async fn delete_index(
+    State(app): State<App>,
+    Path((name, field)): Path<(String, String)>,
+    Query(params): Query<WriteParams>,
+) -> Response {
+    let since = Instant::now();
+    let removed = async {
+        let field =
+            field.parse().map_err(|()| Error::Format(format!("Deserialize error in path parameters: {field}")))?;
+        app.storage.get(&name)?.delete_index(field, params.wait).await
+    };
+    respond(since, removed.await.map(WriteResult::from))
+}

@@ -1,0 +1,239 @@
+//! The REST protocol: routes, the envelope around every answer, and how bodies are read.
+
+mod aliases;
+mod collections;
+mod points;
+mod search;
+mod service;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use futures::StreamExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tonic::codegen::Service;
+
+use super::auth::Auth;
+use super::collection::Written;
+use super::error::Error;
+use super::storage::Storage;
+
+/// Largest body that is read, as in Qdrant's default configuration.
+const BODY_LIMIT: usize = 32 * 1024 * 1024;
+/// How much of a body that is too large is read and thrown away, so that the client hears why.
+const DRAIN_LIMIT: usize = 256 * 1024 * 1024;
+
+/// What every handler can reach.
+#[derive(Clone)]
+pub(super) struct App {
+    pub(super) storage: Arc<Storage>,
+    pub(super) started: Instant,
+    auth: Auth,
+}
+
+/// Every route of the server.
+pub(super) fn router(storage: Arc<Storage>, auth: Auth) -> Router {
+    let app = App { storage, started: Instant::now(), auth };
+    let routes = Router::new()
+        .merge(service::routes())
+        .merge(collections::routes())
+        .merge(points::routes())
+        .merge(search::routes())
+        .merge(aliases::routes())
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .layer(middleware::from_fn_with_state(app.clone(), authenticate))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(app);
+    // Trailing slashes are dropped before routing, as the real server does.
+    Router::new().fallback(any(move |mut request: Request| {
+        let mut routes = routes.clone();
+        async move {
+            trim_path(request.uri_mut());
+            Service::call(&mut routes, request).await
+        }
+    }))
+}
+
+fn trim_path(uri: &mut Uri) {
+    let path = uri.path();
+    let trimmed = path.trim_end_matches('/');
+    if trimmed.len() == path.len() || trimmed.is_empty() {
+        return;
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    if let Ok(new) = format!("{trimmed}{query}").parse() {
+        *uri = new;
+    }
+}
+
+/// Paths that answer without a key.
+const OPEN: [&str; 4] = ["/", "/healthz", "/livez", "/readyz"];
+
+async fn authenticate(State(app): State<App>, request: Request, next: Next) -> Response {
+    if OPEN.contains(&request.uri().path()) && request.method() == Method::GET {
+        return next.run(request).await;
+    }
+    let headers = request.headers();
+    match app.auth.check(|name| headers.get(name).and_then(|value| value.to_str().ok())) {
+        Ok(()) => next.run(request).await,
+        // Plain text, unlike every other error of this server.
+        Err(text) => (StatusCode::UNAUTHORIZED, text).into_response(),
+    }
+}
+
+/// Operations of the real server that this one does not have, by what their paths contain.
+const NOT_YET: [(&str, &str); 20] = [
+    ("/snapshots", "snapshots"),
+    ("/shards", "shards"),
+    ("/cluster", "cluster"),
+    ("/optimizations", "optimizations"),
+    ("/vectors/", "vector names"),
+    ("/points/batch", "points/batch"),
+    ("/points/search/groups", "points/search/groups"),
+    ("/points/search/matrix", "points/search/matrix"),
+    ("/points/query/groups", "points/query/groups"),
+    ("/points/recommend", "points/recommend"),
+    ("/points/discover", "points/discover"),
+    ("/facet", "facet"),
+    ("/locks", "locks"),
+    ("/issues", "issues"),
+    ("/quotas", "quotas"),
+    ("/stacktrace", "stacktrace"),
+    ("/logger", "logger"),
+    ("/profiler", "profiler"),
+    ("/debugger", "debugger"),
+    ("/truncate_unapplied_wal", "truncate_unapplied_wal"),
+];
+
+async fn unknown(method: Method, uri: Uri) -> Response {
+    let path = uri.path();
+    match NOT_YET.iter().find(|(part, _)| path.contains(part)) {
+        Some((_, name)) => refuse(Instant::now(), &Error::Unimplemented(format!("{name} ({method} {path})"))),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<T> {
+    result: T,
+    status: &'static str,
+    time: f64,
+}
+
+/// The answer to a request that began at `since`.
+pub(super) fn respond<T: Serialize>(since: Instant, result: Result<T, Error>) -> Response {
+    match result {
+        Ok(result) => {
+            let body = Envelope { result, status: "ok", time: since.elapsed().as_secs_f64() };
+            axum::Json(body).into_response()
+        }
+        Err(error) => refuse(since, &error),
+    }
+}
+
+fn refuse(since: Instant, error: &Error) -> Response {
+    let body = serde_json::json!({
+        "status": { "error": error.to_string() },
+        "time": since.elapsed().as_secs_f64(),
+    });
+    (error.codes().0, axum::Json(body)).into_response()
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        refuse(Instant::now(), &self)
+    }
+}
+
+/// The answer to a change.
+#[derive(Serialize)]
+pub(super) struct WriteResult {
+    operation_id: u64,
+    status: &'static str,
+}
+
+impl From<Written> for WriteResult {
+    fn from(written: Written) -> Self {
+        Self { operation_id: written.operation, status: if written.waited { "completed" } else { "acknowledged" } }
+    }
+}
+
+/// A JSON body, with the real server's limits and words.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
+        let (parts, body) = request.into_parts();
+        if !is_json(&parts) {
+            return Err(Error::Format("Content type error".to_owned()));
+        }
+        let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let bytes = read_body(body, declared).await?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| Error::Format(format!("Format error in JSON body: {error}")))
+    }
+}
+
+fn is_json(parts: &Parts) -> bool {
+    let value = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mime = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    mime == "application/json" || mime.ends_with("+json")
+}
+
+async fn read_body(body: Body, declared: Option<usize>) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::with_capacity(declared.unwrap_or_default().min(BODY_LIMIT));
+    let mut seen = 0;
+    let mut stream = body.into_data_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk =
+            chunk.map_err(|error| Error::Format(format!("Error that occur during reading payload: {error}")))?;
+        seen += chunk.len();
+        if seen > DRAIN_LIMIT {
+            break;
+        }
+        if declared.unwrap_or_default() <= BODY_LIMIT && seen <= BODY_LIMIT {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    match declared {
+        Some(length) if length > BODY_LIMIT => Err(Error::Format(format!(
+            "JSON payload ({length} bytes) is larger than allowed (limit: {BODY_LIMIT} bytes)."
+        ))),
+        _ if seen > BODY_LIMIT => Err(Error::Format(format!("JSON payload has exceeded limit ({BODY_LIMIT} bytes)."))),
+        _ => Ok(bytes),
+    }
+}
+
+/// A query string, with the real server's words.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        axum::extract::Query::try_from_uri(&parts.uri)
+            .map(|query| Self(query.0))
+            .map_err(|error| Error::Format(format!("Deserialize error in query parameters: {}", error.body_text())))
+    }
+}
+
+/// Query string of every change.
+#[derive(Debug, Clone, Copy, serde::Deserialize)]
+pub(super) struct WriteParams {
+    /// Whether to answer only when the change is applied.
+    #[serde(default)]
+    pub(super) wait: bool,
+}

@@ -1,0 +1,113 @@
+//! The engine's shard, wrapped so that its panics become errors and its files stay small.
+
+use std::any::Any;
+use std::fs::OpenOptions;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use qdrant_edge::{EdgeConfig, EdgeShard};
+
+use super::error::Error;
+
+/// A shard of the engine.
+#[derive(Debug)]
+pub struct Shard {
+    /// `None` only while being dropped.
+    inner: Option<EdgeShard>,
+    directory: PathBuf,
+}
+
+impl Shard {
+    /// Makes a new shard in `directory`, which must exist and be empty.
+    ///
+    /// # Errors
+    /// The engine refuses the configuration, or cannot write.
+    pub fn create(directory: &Path, config: EdgeConfig) -> Result<Self, Error> {
+        let inner = guard("creating the shard", || EdgeShard::new(directory, config))??;
+        Ok(Self { inner: Some(inner), directory: directory.to_owned() })
+    }
+
+    /// Opens the shard in `directory`.
+    ///
+    /// # Errors
+    /// The files are missing, damaged or of another configuration.
+    pub fn open(directory: &Path, config: EdgeConfig) -> Result<Self, Error> {
+        prune_log(directory);
+        let inner = guard("opening the shard", || EdgeShard::load(directory, Some(config)))??;
+        Ok(Self { inner: Some(inner), directory: directory.to_owned() })
+    }
+
+    /// Runs one engine call.
+    ///
+    /// # Errors
+    /// Whatever the engine says; a panic inside it becomes [`Error::Internal`].
+    pub fn call<T>(
+        &self,
+        what: &'static str,
+        call: impl FnOnce(&EdgeShard) -> qdrant_edge::OperationResult<T>,
+    ) -> Result<T, Error> {
+        let inner = self.inner.as_ref().ok_or_else(|| Error::Unavailable("the collection is closing".to_owned()))?;
+        Ok(guard(what, || call(inner))??)
+    }
+
+    /// Writes everything to disk. The caller makes sure that nothing is written or optimised meanwhile:
+    /// the engine panics when it meets a held lock.
+    ///
+    /// # Errors
+    /// The disk is full or broken.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.call("flushing", |shard| {
+            shard.flush();
+            Ok(())
+        })?;
+        prune_log(&self.directory);
+        Ok(())
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.take()
+            && let Err(error) = guard("closing the shard", || drop(inner))
+        {
+            tracing::warn!(directory = %self.directory.display(), %error, "the engine did not close cleanly");
+        }
+    }
+}
+
+fn guard<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| Error::Internal(format!("{what}: {}", panic_text(&*panic))))
+}
+
+/// The message of a caught panic.
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("the engine panicked")
+}
+
+/// Frees the closed files of the engine's log, which the engine never reads back and never removes.
+///
+/// The newest closed file stays: it carries the number of the next change, without which the engine would
+/// count from zero and take new changes for old ones. The engine still maps the files while it runs, so
+/// they are emptied before they are removed; it does not look into them again.
+fn prune_log(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory.join("wal")) else { return };
+    let mut closed: Vec<(u64, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let start = entry.file_name().to_str()?.strip_prefix("closed-")?.parse().ok()?;
+            Some((start, entry.path()))
+        })
+        .collect();
+    closed.sort_unstable();
+    closed.pop();
+    for (_, path) in closed {
+        let emptied = OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(0));
+        if let Err(error) = emptied.and_then(|()| std::fs::remove_file(&path)) {
+            tracing::debug!(path = %path.display(), %error, "a closed log file stays");
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The storage directory: its lock, its collections, their names and aliases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::collection::{Collection, META_FILE, blocking, save_json};
+use super::config::Config;
+use super::error::{Error, ServeError};
+
+/// Marks a directory as ours, and says which format it has. It is also the file that is locked.
+const MARKER: &str = "shakedown-qdrant.json";
+const FORMAT: u32 = 1;
+const COLLECTIONS: &str = "collections";
+const ALIASES: &str = "aliases.json";
+/// Longest collection name, as in Qdrant.
+const NAME_LIMIT: usize = 255;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Marker {
+    format: u32,
+}
+
+/// All collections of a server.
+#[derive(Debug)]
+pub struct Storage {
+    root: PathBuf,
+    collections: RwLock<BTreeMap<String, Arc<Collection>>>,
+    aliases: RwLock<BTreeMap<String, String>>,
+    /// Names of collections that are just being made.
+    reserved: Mutex<BTreeSet<String>>,
+    /// Removals that go on in the background.
+    removals: Mutex<Vec<thread::JoinHandle<()>>>,
+    /// Held as long as the storage is open.
+    _lock: File,
+}
+
+impl Storage {
+    /// Opens the directory, making it if there is none. Blocking.
+    ///
+    /// # Errors
+    /// The directory is not ours, damaged, in use, or cannot be written; the error names it and the remedy.
+    pub fn open(root: &Path) -> Result<Self, ServeError> {
+        let lock = claim(root)?;
+        let failed = |reason: String| ServeError::Storage {
+            path: root.display().to_string(),
+            reason,
+            remedy: "restore it from a copy, or start with an empty directory",
+        };
+        let mut collections = BTreeMap::new();
+        let mut aliases = BTreeMap::new();
+        if let Ok(text) = fs::read(root.join(ALIASES)) {
+            aliases = serde_json::from_slice(&text).map_err(|error| failed(format!("{ALIASES}: {error}")))?;
+        }
+        let entries = fs::read_dir(root.join(COLLECTIONS)).map_err(|error| failed(error.to_string()))?;
+        for entry in entries {
+            let directory = entry.map_err(|error| failed(error.to_string()))?.path();
+            if !directory.join(META_FILE).exists() {
+                // Left by a creation or a removal that was cut short.
+                if let Err(error) = fs::remove_dir_all(&directory) {
+                    tracing::warn!(directory = %directory.display(), %error, "rubbish stays");
+                }
+                continue;
+            }
+            let collection = Collection::open(directory.clone())
+                .map_err(|error| failed(format!("collection in {}: {error}", directory.display())))?;
+            collections.insert(collection.meta().name, Arc::new(collection));
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            collections: RwLock::new(collections),
+            aliases: RwLock::new(aliases),
+            reserved: Mutex::default(),
+            removals: Mutex::default(),
+            _lock: lock,
+        })
+    }
+
+    /// The names of all collections, sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.collections.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// All aliases with the collections they stand for.
+    #[must_use]
+    pub fn aliases(&self) -> BTreeMap<String, String> {
+        self.aliases.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The collection of that name or alias.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn get(&self, name: &str) -> Result<Arc<Collection>, Error> {
+        let collections = self.collections.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(collection) = collections.get(name) {
+            return Ok(Arc::clone(collection));
+        }
+        let aliases = self.aliases.read().unwrap_or_else(PoisonError::into_inner);
+        let target = aliases.get(name).and_then(|name| collections.get(name));
+        target.map(Arc::clone).ok_or_else(|| Error::no_collection(name))
+    }
+
+    /// Makes a collection.
+    ///
+    /// # Errors
+    /// The name is unfit or taken, the engine refuses the configuration, or the disk fails.
+    pub async fn create(self: &Arc<Self>, name: String, config: Config) -> Result<(), Error> {
+        check_name(&name)?;
+        let storage = Arc::clone(self);
+        blocking(move || {
+            let _reservation = storage.reserve(&name)?;
+            let directory = storage.root.join(COLLECTIONS).join(Uuid::new_v4().to_string());
+            let collection = Arc::new(Collection::create(directory, &name, config)?);
+            storage.collections.write().unwrap_or_else(PoisonError::into_inner).insert(name, collection);
+            Ok(())
+        })
+        .await
+    }
+
+    fn reserve(&self, name: &str) -> Result<Reservation<'_>, Error> {
+        let taken = || Error::AlreadyExists(format!("Collection `{name}` already exists!"));
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        if !reserved.insert(name.to_owned()) {
+            return Err(taken());
+        }
+        drop(reserved);
+        let reservation = Reservation { storage: self, name: name.to_owned() };
+        if self.collections.read().unwrap_or_else(PoisonError::into_inner).contains_key(name) {
+            return Err(taken());
+        }
+        if self.aliases.read().unwrap_or_else(PoisonError::into_inner).contains_key(name) {
+            return Err(Error::BadInput(format!(
+                "Can't create collection with name {name}. Alias with the same name already exists"
+            )));
+        }
+        Ok(reservation)
+    }
+
+    /// Removes a collection; `false` if there is none. Its files are freed in the background.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn delete(self: &Arc<Self>, name: String) -> Result<bool, Error> {
+        let storage = Arc::clone(self);
+        blocking(move || {
+            let removed = {
+                let mut collections = storage.collections.write().unwrap_or_else(PoisonError::into_inner);
+                let Some(collection) = collections.get(&name) else { return Ok(false) };
+                collection.forget()?;
+                collections.remove(&name)
+            };
+            storage.change_aliases(|aliases| {
+                aliases.retain(|_, target| *target != name);
+                Ok(())
+            })?;
+            if let Some(collection) = removed {
+                let mut removals = storage.removals.lock().unwrap_or_else(PoisonError::into_inner);
+                removals.retain(|removal| !removal.is_finished());
+                let started = thread::Builder::new().name("removal".to_owned()).spawn(move || collection.remove());
+                removals.extend(started.inspect_err(|error| tracing::warn!(%error, "files stay until the next start")));
+            }
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Changes aliases, all or nothing.
+    ///
+    /// # Errors
+    /// What `change` says, or the disk fails.
+    fn change_aliases(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<String, String>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut aliases = self.aliases.write().unwrap_or_else(PoisonError::into_inner);
+        let mut new = aliases.clone();
+        change(&mut new)?;
+        if new != *aliases {
+            save_json(&self.root.join(ALIASES), &new)?;
+            *aliases = new;
+        }
+        Ok(())
+    }
+
+    /// Makes, removes and renames aliases, all or nothing. Blocking.
+    ///
+    /// # Errors
+    /// A collection or alias does not exist, a name is that of a collection, or the disk fails.
+    pub fn apply_aliases(&self, changes: Vec<AliasChange>) -> Result<(), Error> {
+        let missing = |alias: &str| Error::NotFound(format!("Alias {alias} does not exists!"));
+        let names: BTreeSet<String> = self.names().into_iter().collect();
+        let check_new = |alias: &str| {
+            if names.contains(alias) {
+                return Err(Error::AlreadyExists(format!("Collection `{alias}` already exists!")));
+            }
+            check_name(alias)
+        };
+        self.change_aliases(|aliases| {
+            for change in changes {
+                match change {
+                    AliasChange::Create { collection, alias } => {
+                        if !names.contains(&collection) {
+                            return Err(Error::no_collection(&collection));
+                        }
+                        check_new(&alias)?;
+                        aliases.insert(alias, collection);
+                    }
+                    AliasChange::Delete { alias } => {
+                        // Removing what is not there is no error, as in Qdrant.
+                        aliases.remove(&alias);
+                    }
+                    AliasChange::Rename { old, new } => {
+                        check_new(&new)?;
+                        let collection = aliases.remove(&old).ok_or_else(|| missing(&old))?;
+                        aliases.insert(new, collection);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Flushes and closes every collection, all at once, and waits for removals. Blocking.
+    pub fn close(&self) {
+        let collections: Vec<_> =
+            self.collections.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        thread::scope(|scope| {
+            for collection in &collections {
+                scope.spawn(|| collection.close());
+            }
+        });
+        let removals = std::mem::take(&mut *self.removals.lock().unwrap_or_else(PoisonError::into_inner));
+        for removal in removals {
+            if removal.join().is_err() {
+                tracing::warn!("a removal panicked");
+            }
+        }
+    }
+}
+
+/// One change of aliases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AliasChange {
+    /// Another name for a collection; an alias that exists is moved.
+    Create {
+        /// The collection.
+        collection: String,
+        /// Its other name.
+        alias: String,
+    },
+    /// The name goes, the collection stays.
+    Delete {
+        /// The alias.
+        alias: String,
+    },
+    /// The same collection under another alias.
+    Rename {
+        /// The alias there is.
+        old: String,
+        /// The alias to be.
+        new: String,
+    },
+}
+
+/// A name that nobody else may use until this is dropped.
+struct Reservation<'a> {
+    storage: &'a Storage,
+    name: String,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.storage.reserved.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let bad = |why: String| Err(Error::Invalid(format!("Validation error in path parameters: [name: {why}]")));
+    if name.is_empty() || name.len() > NAME_LIMIT {
+        return bad(format!("value \"{name}\" invalid, must be from 1 to {NAME_LIMIT} characters long"));
+    }
+    let forbidden = ['<', '>', ':', '"', '/', '\\', '|', '?', '*', '\0', '\u{1f}'];
+    match name.chars().find(|character| forbidden.contains(character)) {
+        Some(character) => bad(format!("collection name cannot contain \"{character}\" char")),
+        None => Ok(()),
+    }
+}
+
+/// Makes sure that `root` is ours alone, and lays it out.
+fn claim(root: &Path) -> Result<File, ServeError> {
+    let problem = |reason: String, remedy| ServeError::Storage { path: root.display().to_string(), reason, remedy };
+    let unwritable = |error: std::io::Error| problem(error.to_string(), "choose a directory that this user may write");
+    fs::create_dir_all(root).map_err(unwritable)?;
+    let path = root.join(MARKER);
+    if !path.exists() {
+        let mut entries = fs::read_dir(root).map_err(unwritable)?;
+        if let Some(entry) = entries.next() {
+            let name = entry.map_err(unwritable)?.file_name();
+            let reason = format!("it holds `{}` and was not made by `shakedown qdrant`", name.to_string_lossy());
+            return Err(problem(reason, "choose an empty directory"));
+        }
+    }
+    let lock = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(unwritable)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(problem(
+                "another process is using it".to_owned(),
+                "stop that process, or choose another directory",
+            ));
+        }
+        Err(TryLockError::Error(error)) => return Err(unwritable(error)),
+    }
+    let text = fs::read_to_string(&path).map_err(unwritable)?;
+    if text.is_empty() {
+        // Written in place: the file is locked by its identity, so it must not be replaced.
+        let marker = serde_json::to_string(&Marker { format: FORMAT }).unwrap_or_default();
+        fs::write(&path, marker).map_err(unwritable)?;
+    } else {
+        match serde_json::from_str::<Marker>(&text) {
+            Ok(Marker { format: FORMAT }) => {}
+            Ok(Marker { format }) => {
+                let reason = format!("it has format {format}, and this program writes format {FORMAT}");
+                return Err(problem(reason, "use the program that made it, or an empty directory"));
+            }
+            Err(error) => {
+                return Err(problem(format!("{MARKER}: {error}"), "choose an empty directory"));
+            }
+        }
+    }
+    fs::create_dir_all(root.join(COLLECTIONS)).map_err(unwritable)?;
+    Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(root: &Path) -> String {
+        Storage::open(root).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn a_directory_in_use_is_refused_with_its_name() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let _open = Storage::open(directory.path()).expect("opened");
+        let text = reason(directory.path());
+        assert!(text.contains("another process is using it"), "{text}");
+        assert!(text.contains(&directory.path().display().to_string()), "{text}");
+    }
+
+    #[test]
+    fn a_foreign_directory_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("raft_state.json"), "{}").expect("written");
+        assert!(reason(directory.path()).contains("`raft_state.json`"));
+    }
+
+    #[test]
+    fn a_newer_format_and_a_broken_marker_are_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join(MARKER), r#"{"format":2}"#).expect("written");
+        assert!(reason(directory.path()).contains("format 2"));
+        fs::write(directory.path().join(MARKER), "{").expect("written");
+        assert!(reason(directory.path()).contains(MARKER));
+    }
+
+    #[test]
+    fn a_file_where_the_directory_should_be_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("file");
+        fs::write(&file, "").expect("written");
+        assert!(reason(&file).contains("choose a directory"));
+    }
+
+    #[test]
+    fn names_are_checked_as_qdrant_does() {
+        assert_eq!(check_name("documents-1"), Ok(()));
+        assert!(check_name("").is_err());
+        assert!(check_name("a/b").is_err());
+        assert!(check_name(&"x".repeat(256)).is_err());
+    }
+}

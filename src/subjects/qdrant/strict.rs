@@ -1,0 +1,192 @@
+//! Strict mode: what a collection refuses although the engine could do it.
+
+use std::collections::BTreeMap;
+
+use qdrant_edge::{AnyVariants, FieldCondition, RangeInterface, ValueVariants};
+use qdrant_edge::{Condition, Filter, JsonPath, Match, PayloadFieldSchema, PayloadSchemaParams, PayloadSchemaType};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::Error;
+
+/// The `strict_mode_config` of a collection, kept as it was given; unknown limits are stored and shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StrictMode(pub Map<String, Value>);
+
+/// Payload indexes of a collection by field.
+pub type Indexes = BTreeMap<String, PayloadFieldSchema>;
+
+/// Whether a filter selects points to read or points to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Search, scroll, count.
+    Read,
+    /// Delete, set payload.
+    Update,
+}
+
+impl StrictMode {
+    /// These settings over `base`.
+    #[must_use]
+    pub fn over(self, base: Self) -> Self {
+        let mut merged = base.0;
+        merged.extend(self.0.into_iter().filter(|(_, value)| !value.is_null()));
+        Self(merged)
+    }
+
+    fn on(&self) -> bool {
+        self.0.get("enabled") == Some(&Value::Bool(true))
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.0.get(name).and_then(Value::as_u64)
+    }
+
+    /// Checks a filter against the collection's indexes.
+    ///
+    /// # Errors
+    /// The first field that is filtered without a fitting index (400).
+    pub fn check_filter(&self, filter: Option<&Filter>, indexes: &Indexes, purpose: Purpose) -> Result<(), Error> {
+        let (true, Some(filter)) = (self.on(), filter) else { return Ok(()) };
+        let name = match purpose {
+            Purpose::Read => "unindexed_filtering_retrieve",
+            Purpose::Update => "unindexed_filtering_update",
+        };
+        if self.0.get(name) == Some(&Value::Bool(false))
+            && let Some((key, wanted)) = unindexed(filter, "", indexes)
+        {
+            let wanted = wanted.join(", ");
+            return Err(Error::BadRequest(format!(
+                "Index required but not found for \"{key}\" of one of the following types: [{wanted}]. \
+                 Help: Create an index for this key or use a different filter."
+            )));
+        }
+        Ok(())
+    }
+
+    /// Checks the page size of a read.
+    ///
+    /// # Errors
+    /// The limit is above `max_query_limit` (400).
+    pub fn check_limit(&self, limit: usize) -> Result<(), Error> {
+        self.check_number("max_query_limit", "limit", limit)
+    }
+
+    /// Checks the number of points of an upsert.
+    ///
+    /// # Errors
+    /// There are more than `upsert_max_batchsize` (400).
+    pub fn check_batch(&self, points: usize) -> Result<(), Error> {
+        self.check_number("upsert_max_batchsize", "upsert limit", points)
+    }
+
+    fn check_number(&self, setting: &str, name: &str, value: usize) -> Result<(), Error> {
+        match self.number(setting) {
+            Some(limit) if self.on() && value as u64 > limit => Err(Error::BadRequest(format!(
+                "Limit exceeded {value} > {limit} for \"{name}\". \
+                 Help: Reduce the \"{name}\" parameter to or below {limit}."
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The first condition on a field without an index that serves it: the field, and the index types that would.
+fn unindexed(filter: &Filter, prefix: &str, indexes: &Indexes) -> Option<(String, Vec<&'static str>)> {
+    filter.iter_conditions().find_map(|condition| {
+        let (key, wanted) = match condition {
+            Condition::Field(field) => (&field.key, types_for(field)),
+            Condition::IsEmpty(field) => (&field.is_empty.key, ANY_TYPE.to_vec()),
+            Condition::IsNull(field) => (&field.is_null.key, ANY_TYPE.to_vec()),
+            Condition::Filter(filter) => return unindexed(filter, prefix, indexes),
+            Condition::Nested(nested) => {
+                return unindexed(nested.filter(), &format!("{}.", full(prefix, &nested.array_key())), indexes);
+            }
+            Condition::HasId(_) | Condition::HasVector(_) | Condition::CustomIdChecker(_) => return None,
+        };
+        let key = full(prefix, key);
+        let found = indexes.get(&key).is_some_and(|schema| wanted.contains(&kind(schema).name()));
+        (!found).then_some((key, wanted))
+    })
+}
+
+const ANY_TYPE: [&str; 8] = ["bool", "datetime", "float", "geo", "integer", "keyword", "text", "uuid"];
+
+fn full(prefix: &str, key: &JsonPath) -> String {
+    format!("{prefix}{key}")
+}
+
+fn kind(schema: &PayloadFieldSchema) -> PayloadSchemaType {
+    match schema {
+        PayloadFieldSchema::FieldType(kind) => *kind,
+        PayloadFieldSchema::FieldParams(params) => PayloadSchemaParams::kind(params),
+    }
+}
+
+fn types_for(field: &FieldCondition) -> Vec<&'static str> {
+    match (&field.r#match, &field.range) {
+        (Some(Match::Value(value)), _) => match value.value {
+            ValueVariants::String(_) => vec!["keyword", "uuid"],
+            ValueVariants::Integer(_) => vec!["integer"],
+            ValueVariants::Bool(_) => vec!["bool"],
+        },
+        (Some(Match::Text(_) | Match::TextAny(_) | Match::Phrase(_)), _) => vec!["text"],
+        (Some(Match::Any(any)), _) => types_for_any(&any.any),
+        (Some(Match::Except(except)), _) => types_for_any(&except.except),
+        (None, Some(RangeInterface::Float(_))) => vec!["float", "integer"],
+        (None, Some(RangeInterface::DateTime(_))) => vec!["datetime"],
+        (None, None)
+            if field.geo_bounding_box.is_some() || field.geo_radius.is_some() || field.geo_polygon.is_some() =>
+        {
+            vec!["geo"]
+        }
+        (None, None) => ANY_TYPE.to_vec(),
+    }
+}
+
+fn types_for_any(any: &AnyVariants) -> Vec<&'static str> {
+    match any {
+        AnyVariants::Strings(_) => vec!["keyword", "uuid"],
+        AnyVariants::Integers(_) => vec!["integer"],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn strict() -> StrictMode {
+        serde_json::from_value(json!({"enabled": true, "unindexed_filtering_retrieve": false, "max_query_limit": 5}))
+            .expect("readable")
+    }
+
+    fn filter() -> Filter {
+        serde_json::from_value(json!({"must": [{"key": "user_id", "match": {"value": "a"}}]})).expect("readable")
+    }
+
+    #[test]
+    fn a_filter_on_an_unindexed_field_is_refused() {
+        let error = strict().check_filter(Some(&filter()), &Indexes::new(), Purpose::Read).unwrap_err();
+        assert!(error.to_string().contains(r#"Index required but not found for "user_id""#), "{error}");
+    }
+
+    #[test]
+    fn an_index_of_the_right_type_is_enough_and_a_wrong_one_is_not() {
+        let mut indexes = Indexes::new();
+        indexes.insert("user_id".to_owned(), PayloadFieldSchema::FieldType(PayloadSchemaType::Integer));
+        assert!(strict().check_filter(Some(&filter()), &indexes, Purpose::Read).is_err());
+        indexes.insert("user_id".to_owned(), PayloadFieldSchema::FieldType(PayloadSchemaType::Keyword));
+        assert_eq!(strict().check_filter(Some(&filter()), &indexes, Purpose::Read), Ok(()));
+    }
+
+    #[test]
+    fn what_is_not_forbidden_is_allowed() {
+        assert_eq!(strict().check_filter(Some(&filter()), &Indexes::new(), Purpose::Update), Ok(()));
+        let off = StrictMode::default();
+        assert_eq!(off.check_filter(Some(&filter()), &Indexes::new(), Purpose::Read), Ok(()));
+        assert!(strict().check_limit(6).is_err());
+        assert_eq!(strict().check_limit(5), Ok(()));
+    }
+}

@@ -1,0 +1,81 @@
+//! Checks of vectors before anything is written, so that a wrong one is refused even without waiting.
+
+use qdrant_edge::{DEFAULT_VECTOR_NAME, VectorPersisted, VectorStructPersisted};
+
+use super::config::{Config, VectorParams};
+use super::error::Error;
+
+/// Checks names, kinds and sizes of the vectors of some points.
+///
+/// # Errors
+/// The first vector that does not fit.
+pub fn check_points<'a>(
+    vectors: impl Iterator<Item = &'a VectorStructPersisted>,
+    config: &Config,
+) -> Result<(), Error> {
+    for vector in vectors {
+        match vector {
+            VectorStructPersisted::Single(vector) => check_dense(vector.len(), DEFAULT_VECTOR_NAME, config)?,
+            VectorStructPersisted::MultiDense(vectors) => check_multi(vectors, DEFAULT_VECTOR_NAME, config)?,
+            VectorStructPersisted::Named(vectors) => {
+                for (name, vector) in vectors {
+                    check_named(vector, name, config)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_named(vector: &VectorPersisted, name: &str, config: &Config) -> Result<(), Error> {
+    match vector {
+        VectorPersisted::Dense(vector) => check_dense(vector.len(), name, config),
+        VectorPersisted::MultiDense(vectors) => check_multi(vectors, name, config),
+        VectorPersisted::Sparse(sparse) => {
+            if !config.has_sparse(name) {
+                return Err(if config.params.vectors.get(name).is_some() {
+                    Error::BadInput("Conversion between sparse and regular vectors failed".to_owned())
+                } else {
+                    Error::no_vector(name)
+                });
+            }
+            if sparse.indices.len() != sparse.values.len() {
+                return Err(Error::Invalid(
+                    "Validation error in JSON body: [values: must be the same length as indices]".to_owned(),
+                ));
+            }
+            let mut indices = sparse.indices.clone();
+            indices.sort_unstable();
+            if indices.windows(2).any(|pair| pair[0] == pair[1]) {
+                return Err(Error::Invalid("Validation error in JSON body: [indices: must be unique]".to_owned()));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn params<'a>(name: &str, config: &'a Config) -> Result<&'a VectorParams, Error> {
+    config.params.vectors.get(name).ok_or_else(|| {
+        if config.has_sparse(name) {
+            Error::BadInput("Conversion between sparse and regular vectors failed".to_owned())
+        } else {
+            Error::no_vector(name)
+        }
+    })
+}
+
+fn check_dense(length: usize, name: &str, config: &Config) -> Result<(), Error> {
+    let params = params(name, config)?;
+    let expected = usize::try_from(params.size).unwrap_or(usize::MAX);
+    if length == expected { Ok(()) } else { Err(Error::dimension(expected, length, name)) }
+}
+
+fn check_multi(vectors: &[Vec<f32>], name: &str, config: &Config) -> Result<(), Error> {
+    if params(name, config)?.multivector_config.is_none() {
+        return Err(Error::BadInput("Conversion between multi and regular vectors failed".to_owned()));
+    }
+    if vectors.is_empty() {
+        return Err(Error::Invalid("Validation error in JSON body: [multivector must not be empty]".to_owned()));
+    }
+    vectors.iter().try_for_each(|vector| check_dense(vector.len(), name, config))
+}

@@ -1,0 +1,363 @@
+//! One thread per collection that makes all its changes: journal, apply, answer; and flushes and optimises
+//! when there is nothing better to do.
+//!
+//! Changes that wait while one is being made are taken together: one write to the journal, then each is
+//! applied and answered. Collections share nothing, so a slow one holds up no other.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use qdrant_edge::{PointInsertOperations, PointOperations, UpdateOperation};
+use tokio::sync::oneshot;
+
+use super::error::Error;
+use super::journal::{Journal, encode};
+use super::shard::Shard;
+
+/// Changes taken together at most.
+const GROUP: usize = 64;
+/// Silence after which what was written is flushed.
+const IDLE: Duration = Duration::from_millis(700);
+/// Longest time between flushes while changes keep coming, as Qdrant's default.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
+/// Journal size from which a flush does not wait.
+const JOURNAL_LIMIT: u64 = 256 * 1024 * 1024;
+/// Room that must be left on the disk beside what a group of changes needs: the engine maps its files,
+/// and a mapped page that finds no room kills the process.
+const SPARE_ROOM: u64 = 16 * 1024 * 1024;
+
+/// What is known about a collection's optimiser, shared with readers.
+#[derive(Debug, Default)]
+pub struct Health {
+    optimizing: AtomicBool,
+    pending: AtomicBool,
+    failure: Mutex<Option<String>>,
+    applied: AtomicU64,
+}
+
+impl Health {
+    /// Whether segments are being rewritten, or will be soon.
+    #[must_use]
+    pub fn is_optimizing(&self) -> bool {
+        self.optimizing.load(Ordering::Relaxed) || self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Why the last optimisation failed.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_failure(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+}
+
+/// When a collection is optimised.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Bytes of new vectors after which it is worth it; `None` never.
+    pub after_bytes: Option<u64>,
+}
+
+enum Command {
+    Write(Box<UpdateOperation>, oneshot::Sender<Result<u64, Error>>),
+    Policy(Policy),
+    Optimized(Result<bool, Error>),
+    Stop,
+}
+
+/// The way to a collection's writer; dropping it stops the writer after the last change.
+#[derive(Debug)]
+pub struct Writer {
+    commands: Sender<Command>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Starts the writer. Changes found in the journal are made again first.
+    ///
+    /// # Errors
+    /// The journal cannot be opened or read, or the thread cannot be started.
+    pub fn start(shard: Arc<Shard>, health: Arc<Health>, journal: &Path, policy: Policy) -> Result<Self, Error> {
+        let failed = |error: std::io::Error| Error::Internal(format!("journal {}: {error}", journal.display()));
+        let (mut journal_file, left) = Journal::open(journal).map_err(failed)?;
+        if !left.is_empty() {
+            tracing::info!(journal = %journal.display(), changes = left.len(), "making again what was not flushed");
+            for operation in left {
+                // What failed the first time fails again; the client was told then.
+                if let Err(error) = shard.call("replaying", |shard| shard.update(operation)) {
+                    tracing::debug!(%error, "a change from the journal was refused again");
+                }
+            }
+            shard.flush()?;
+            journal_file.clear().map_err(failed)?;
+        }
+        let (commands, inbox) = channel();
+        let work = Work {
+            shard,
+            health,
+            journal: journal_file,
+            buffer: Vec::new(),
+            policy,
+            inbox,
+            // The optimiser reports to the inbox it was started from.
+            outbox: commands.clone(),
+            unflushed: None,
+            new_bytes: 0,
+            wants_optimizing: true,
+        };
+        let thread = std::thread::Builder::new()
+            .name("collection".to_owned())
+            .spawn(move || work.run())
+            .map_err(|error| Error::Internal(format!("cannot start a thread: {error}")))?;
+        Ok(Self { commands, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Makes one change; returns its number once it is applied and will survive the death of the process.
+    ///
+    /// # Errors
+    /// The engine refuses the change, the disk is full, or the collection is closing.
+    pub async fn write(&self, operation: UpdateOperation) -> Result<u64, Error> {
+        let closing = || Error::Unavailable("the collection is closing".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Write(Box::new(operation), reply)).map_err(|_| closing())?;
+        answer.await.map_err(|_| closing())?
+    }
+
+    /// Changes when the collection is optimised, and looks at once whether it is due.
+    pub fn set_policy(&self, policy: Policy) {
+        // A writer that is gone has no policy to change.
+        let _ = self.commands.send(Command::Policy(policy));
+    }
+
+    /// Asks the writer to flush and end, without waiting.
+    pub fn stop(&self) {
+        let _ = self.commands.send(Command::Stop);
+    }
+
+    /// Waits for the writer to end; call [`Self::stop`] first.
+    pub fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("a collection's writer panicked");
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Work {
+    shard: Arc<Shard>,
+    health: Arc<Health>,
+    journal: Journal,
+    buffer: Vec<u8>,
+    policy: Policy,
+    inbox: Receiver<Command>,
+    outbox: Sender<Command>,
+    /// When the oldest change that is not flushed was made.
+    unflushed: Option<Instant>,
+    /// Bytes of vectors since the last optimisation.
+    new_bytes: u64,
+    wants_optimizing: bool,
+}
+
+impl Work {
+    fn run(mut self) {
+        loop {
+            let busy = self.unflushed.is_some() || self.wants_optimizing;
+            let first = if busy {
+                match self.inbox.recv_timeout(IDLE) {
+                    Ok(command) => command,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.rest();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            } else {
+                match self.inbox.recv() {
+                    Ok(command) => command,
+                    Err(_) => break,
+                }
+            };
+            if !self.handle(first) {
+                break;
+            }
+            let overdue = self.unflushed.is_some_and(|since| since.elapsed() > FLUSH_EVERY);
+            if overdue || self.journal.len() > JOURNAL_LIMIT {
+                self.flush();
+            }
+            // A long load never rests, but must not grow without an index either.
+            let much = self.policy.after_bytes.is_some_and(|bytes| self.new_bytes >= bytes.saturating_mul(8));
+            if much && !self.health.optimizing.load(Ordering::Relaxed) {
+                self.flush();
+                self.optimize();
+            }
+        }
+        self.flush();
+    }
+
+    /// Handles `first` and whatever waits behind it; `false` means stop.
+    fn handle(&mut self, first: Command) -> bool {
+        let mut group = Vec::new();
+        let mut next = Some(first);
+        let mut go_on = true;
+        while let Some(command) = next {
+            match command {
+                Command::Write(operation, reply) => group.push((operation, reply)),
+                Command::Policy(policy) => {
+                    self.policy = policy;
+                    self.wants_optimizing = true;
+                }
+                Command::Optimized(result) => self.optimized(result),
+                Command::Stop => go_on = false,
+            }
+            next = if go_on && group.len() < GROUP { self.inbox.try_recv().ok() } else { None };
+        }
+        if !group.is_empty() {
+            self.write(group);
+        }
+        go_on
+    }
+
+    fn write(&mut self, group: Vec<(Box<UpdateOperation>, oneshot::Sender<Result<u64, Error>>)>) {
+        self.buffer.clear();
+        let mut ready = Vec::with_capacity(group.len());
+        for (operation, reply) in group {
+            match encode(&operation, &mut self.buffer) {
+                Ok(()) => ready.push((operation, reply)),
+                Err(error) => answer(reply, Err(Error::Internal(format!("journal: {error}")))),
+            }
+        }
+        if let Err(error) = self.journal_group() {
+            for (_, reply) in ready {
+                answer(reply, Err(error.clone()));
+            }
+            return;
+        }
+        self.unflushed.get_or_insert_with(Instant::now);
+        for (operation, reply) in ready {
+            self.new_bytes += vector_bytes(&operation);
+            let result = self.shard.call("writing", |shard| shard.update(*operation));
+            answer(reply, result.map(|()| self.health.applied.fetch_add(1, Ordering::Relaxed)));
+        }
+        self.wants_optimizing = true;
+        let due = self.policy.after_bytes.is_some_and(|bytes| self.new_bytes >= bytes);
+        self.health.pending.store(due, Ordering::Relaxed);
+    }
+
+    fn journal_group(&mut self) -> Result<(), Error> {
+        // The journal, the engine's log and its storage each take about as much as the records.
+        let needed = SPARE_ROOM + 4 * self.buffer.len() as u64;
+        if self.journal.free_room().is_some_and(|room| room < needed) {
+            return Err(Error::Internal(
+                "No space left on device: WAL buffer size exceeds available disk space".to_owned(),
+            ));
+        }
+        self.journal.append(&self.buffer).map_err(|error| Error::Internal(format!("journal: {error}")))
+    }
+
+    /// Nothing came in for a while.
+    fn rest(&mut self) {
+        self.flush();
+        if self.wants_optimizing && !self.health.optimizing.load(Ordering::Relaxed) {
+            self.optimize();
+        }
+    }
+
+    /// Flushes unless segments are being rewritten; the journal then keeps what was written until that is over.
+    fn flush(&mut self) {
+        if self.unflushed.is_none() || self.health.optimizing.load(Ordering::Relaxed) {
+            return;
+        }
+        // Also after a failure: the next try waits for the next change or the next silence.
+        self.unflushed = None;
+        let result = self.shard.flush().and_then(|()| {
+            self.journal.clear().map_err(|error| Error::Internal(format!("clearing the journal: {error}")))
+        });
+        if let Err(error) = result {
+            tracing::error!(%error, "flush failed; the journal keeps what was written");
+        }
+    }
+
+    fn optimize(&mut self) {
+        self.wants_optimizing = false;
+        if self.policy.after_bytes.is_none() {
+            self.health.pending.store(false, Ordering::Relaxed);
+            return;
+        }
+        self.new_bytes = 0;
+        self.health.optimizing.store(true, Ordering::Relaxed);
+        let shard = Arc::clone(&self.shard);
+        let outbox = self.outbox.clone();
+        let started = std::thread::Builder::new().name("optimizer".to_owned()).spawn(move || {
+            let result = shard.call("optimizing", qdrant_edge::EdgeShard::optimize);
+            // The shard is released first: a collection that is being deleted waits for it.
+            drop(shard);
+            let _ = outbox.send(Command::Optimized(result));
+        });
+        if let Err(error) = started {
+            self.optimized(Err(Error::Internal(format!("cannot start a thread: {error}"))));
+        }
+    }
+
+    fn optimized(&mut self, result: Result<bool, Error>) {
+        self.health.optimizing.store(false, Ordering::Relaxed);
+        self.health.pending.store(false, Ordering::Relaxed);
+        match result {
+            Ok(changed) => {
+                self.health.set_failure(None);
+                if changed {
+                    self.unflushed.get_or_insert_with(Instant::now);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "optimisation failed");
+                self.health.set_failure(Some(error.to_string()));
+            }
+        }
+    }
+}
+
+fn answer(reply: oneshot::Sender<Result<u64, Error>>, result: Result<u64, Error>) {
+    // The client may have gone away; the change is made all the same.
+    let _ = reply.send(result);
+}
+
+/// Roughly the bytes of dense vectors that an operation adds; 1 for other changes, so that they count at all.
+fn vector_bytes(operation: &UpdateOperation) -> u64 {
+    use qdrant_edge::{VectorPersisted, VectorStructPersisted};
+    let UpdateOperation::PointOperation(PointOperations::UpsertPoints(PointInsertOperations::PointsList(points))) =
+        operation
+    else {
+        return 1;
+    };
+    let numbers: usize = points
+        .iter()
+        .map(|point| match &point.vector {
+            VectorStructPersisted::Single(vector) => vector.len(),
+            VectorStructPersisted::MultiDense(vectors) => vectors.iter().map(Vec::len).sum(),
+            VectorStructPersisted::Named(vectors) => vectors
+                .values()
+                .map(|vector| match vector {
+                    VectorPersisted::Dense(vector) => vector.len(),
+                    VectorPersisted::MultiDense(vectors) => vectors.iter().map(Vec::len).sum(),
+                    VectorPersisted::Sparse(_) => 0,
+                })
+                .sum(),
+        })
+        .sum();
+    numbers as u64 * 4
+}
