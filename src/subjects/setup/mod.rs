@@ -45,7 +45,11 @@ impl SetupError {
             Self::Service(ServiceError::Denied { .. }) => {
                 Some("run setup with the credentials of a user who may create schemas, tables, collections and keys")
             }
-            Self::Service(_) => None,
+            Self::Service(ServiceError::Refused { .. }) => {
+                Some("put right what the service names, then run setup again: it goes on where it stopped")
+            }
+            // These two say it in their own text.
+            Self::Service(ServiceError::Unreachable { .. } | ServiceError::Unauthorised { .. }) => None,
         }
     }
 
