@@ -22,8 +22,9 @@ pub(super) async fn run(_args: Args, common: &Common) -> Result<Exit, Failure> {
     settings.validate(Need::Worker)?;
     let config = config(&settings)?;
     let filter = settings.get("RUST_LOG").unwrap_or("info");
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .map_err(|error| Failure::usage(format!("RUST_LOG is `{filter}`: {error}; write for instance info or shakedown=debug")))?;
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
+        Failure::usage(format!("RUST_LOG is `{filter}`: {error}; write for instance info or shakedown=debug"))
+    })?;
     let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr);
     #[cfg(feature = "defects")]
     if config.defect == Some(crate::subjects::worker::Defect::LogsPlainText) {
@@ -71,7 +72,9 @@ fn config(settings: &Settings) -> Result<WorkerConfig, Failure> {
 fn defect(settings: &Settings) -> Result<Option<crate::subjects::worker::Defect>, Failure> {
     settings.get("SHAKEDOWN_DEFECT").map_or(Ok(None), |name| {
         let defect = crate::subjects::worker::Defect::named(name);
-        defect.map(Some).ok_or_else(|| Failure::usage(format!("SHAKEDOWN_DEFECT is `{name}`, and there is no such defect")))
+        defect
+            .map(Some)
+            .ok_or_else(|| Failure::usage(format!("SHAKEDOWN_DEFECT is `{name}`, and there is no such defect")))
     })
 }
 

@@ -11,6 +11,6 @@ mod verdict;
 pub use event::{Event, Events};
 pub use exit::Exit;
 pub use record::{
-    CaseRecord, Coverage, EnvironmentRow, FileNote, Report, ServiceRecord, ServiceStatus, Totals, REPORT_VERSION,
+    CaseRecord, Coverage, EnvironmentRow, FileNote, REPORT_VERSION, Report, ServiceRecord, ServiceStatus, Totals,
 };
 pub use verdict::{Evidence, Level, RunVerdict, Verdict, Word};

@@ -289,7 +289,9 @@ impl Report {
         let coverage = Coverage::of(cases, 0);
         if cases.iter().any(|case| case.verdict.word() == Word::Fail) {
             RunVerdict::NotConformant
-        } else if coverage.must_unknown > 0 || (coverage.must_judged == 0 && coverage.must_total > 0) || cases.is_empty()
+        } else if coverage.must_unknown > 0
+            || (coverage.must_judged == 0 && coverage.must_total > 0)
+            || cases.is_empty()
         {
             RunVerdict::Inconclusive
         } else {

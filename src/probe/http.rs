@@ -23,7 +23,9 @@ pub(super) async fn observe(probe: &HttpProbe, context: &Context) -> Result<Obse
         "qdrant" => Http::qdrant(&context.endpoints.qdrant)?,
         "jina" => Http::jina(&context.endpoints.jina)?,
         other => {
-            return Err(ProbeError::Undecided(format!("there is no service `{other}` with HTTP; there are qdrant and jina")));
+            return Err(ProbeError::Undecided(format!(
+                "there is no service `{other}` with HTTP; there are qdrant and jina"
+            )));
         }
     };
     let mut outcome = steps(&http, &template, &probe.before).await;

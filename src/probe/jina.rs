@@ -9,8 +9,11 @@ use crate::services::ServiceError;
 use crate::services::http::Http;
 use crate::spec::{JinaProbe, JinaYield};
 
-const TEXTS: [&str; 3] =
-    ["The anchor holds in sand.", "Eight bells end the watch.", "A lighthouse is read by its rhythm, not by its light."];
+const TEXTS: [&str; 3] = [
+    "The anchor holds in sand.",
+    "Eight bells end the watch.",
+    "A lighthouse is read by its rhythm, not by its light.",
+];
 
 pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Observation, ProbeError> {
     let http = Http::jina(&context.endpoints.jina)?;
@@ -60,7 +63,9 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
         JinaYield::Status | JinaYield::ErrorCode => unreachable_yield(),
         JinaYield::Count => Observation::new(format!("vectors for {what}"), items.len()),
         JinaYield::Model => Observation::new(format!("model named by {what}"), body["model"].clone()),
-        JinaYield::Tokens => Observation::new(format!("usage.total_tokens of {what}"), body["usage"]["total_tokens"].clone()),
+        JinaYield::Tokens => {
+            Observation::new(format!("usage.total_tokens of {what}"), body["usage"]["total_tokens"].clone())
+        }
         JinaYield::Permutation => {
             let mut indices: Vec<u64> = items.iter().filter_map(|item| item["index"].as_u64()).collect();
             let seen = format!("{indices:?}");
@@ -92,7 +97,11 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
         JinaYield::Similarity => {
             let vectors = vectors(&items)?;
             if vectors.len() < 2 {
-                return Err(ServiceError::Refused { service: "jina", detail: format!("{what}: fewer than two vectors") }.into());
+                return Err(ServiceError::Refused {
+                    service: "jina",
+                    detail: format!("{what}: fewer than two vectors"),
+                }
+                .into());
             }
             let mut nearest = f64::NEG_INFINITY;
             for (at, (_, left)) in vectors.iter().enumerate() {
@@ -109,12 +118,16 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
             let second = http.call("POST", "/embeddings", Some(&request)).await?;
             let second = vectors(second.pointer("/data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice))?;
             let first = vectors(&items)?;
-            let label = if probe.yields == JinaYield::Encodings { "as float and as base64" } else { "of two equal calls" };
+            let label =
+                if probe.yields == JinaYield::Encodings { "as float and as base64" } else { "of two equal calls" };
             if first.is_empty() || first.len() != second.len() {
                 let detail = format!("{what}: {} and {} vectors {label}", first.len(), second.len());
                 return Err(ServiceError::Refused { service: "jina", detail }.into());
             }
-            Observation::new(format!("largest difference between vectors {label}"), rounded(difference(&first, &second)))
+            Observation::new(
+                format!("largest difference between vectors {label}"),
+                rounded(difference(&first, &second)),
+            )
         }
     })
 }

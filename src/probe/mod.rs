@@ -131,7 +131,9 @@ pub async fn judge(probe: &Probe, matchers: &[Matcher], level: Level, context: &
             let must_answer = matchers.iter().any(|matcher| matches!(matcher, Matcher::Answers));
             let must_be_refused = matchers.iter().any(|matcher| matches!(matcher, Matcher::Refused));
             let verdict = match &error {
-                ProbeError::Service(ServiceError::Unauthorised { .. } | ServiceError::Denied { .. }) if must_be_refused => {
+                ProbeError::Service(ServiceError::Unauthorised { .. } | ServiceError::Denied { .. })
+                    if must_be_refused =>
+                {
                     Verdict::Pass
                 }
                 ProbeError::Service(ServiceError::Refused { .. }) => Verdict::unmet(level, error.to_string()),

@@ -22,15 +22,67 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// The commands that BullMQ's scripts and clients use (FAILURES.md 0.1), each with arguments that name a key
 /// of the queue where the command takes one.
 const COMMANDS: &[&str] = &[
-    "EVALSHA x 0", "EVAL x 0", "INFO", "PING", "CLIENT SETNAME x", "CLIENT LIST", "BZPOPMIN {k} 1", "XADD {k} * a b",
-    "XREAD STREAMS {k} 0", "XTRIM {k} MAXLEN 1", "SCAN 0", "EXISTS {k}", "TYPE {k}", "DEL {k}", "RENAME {k} {k}",
-    "SET {k} x", "GET {k}", "INCR {k}", "PEXPIRE {k} 1", "PTTL {k}", "PERSIST {k}", "HSET {k} a b", "HMSET {k} a b",
-    "HGET {k} a", "HMGET {k} a", "HGETALL {k}", "HDEL {k} a", "HEXISTS {k} a", "HLEN {k}", "HINCRBY {k} a 1",
-    "LPUSH {k} a", "RPUSH {k} a", "LPOP {k}", "RPOP {k}", "RPOPLPUSH {k} {k}", "LREM {k} 0 a", "LLEN {k}",
-    "LRANGE {k} 0 1", "LINDEX {k} 0", "LSET {k} 0 a", "LTRIM {k} 0 1", "LPOS {k} a", "SADD {k} a", "SREM {k} a",
-    "SMEMBERS {k}", "SISMEMBER {k} a", "SCARD {k}", "ZADD {k} 1 a", "ZREM {k} a", "ZSCORE {k} a", "ZCARD {k}",
-    "ZCOUNT {k} 0 1", "ZRANGE {k} 0 1", "ZREVRANGE {k} 0 1", "ZRANGEBYSCORE {k} 0 1", "ZREVRANGEBYSCORE {k} 1 0",
-    "ZREMRANGEBYRANK {k} 0 1", "ZREMRANGEBYSCORE {k} 0 1", "ZPOPMIN {k}", "MULTI", "EXEC",
+    "EVALSHA x 0",
+    "EVAL x 0",
+    "INFO",
+    "PING",
+    "CLIENT SETNAME x",
+    "CLIENT LIST",
+    "BZPOPMIN {k} 1",
+    "XADD {k} * a b",
+    "XREAD STREAMS {k} 0",
+    "XTRIM {k} MAXLEN 1",
+    "SCAN 0",
+    "EXISTS {k}",
+    "TYPE {k}",
+    "DEL {k}",
+    "RENAME {k} {k}",
+    "SET {k} x",
+    "GET {k}",
+    "INCR {k}",
+    "PEXPIRE {k} 1",
+    "PTTL {k}",
+    "PERSIST {k}",
+    "HSET {k} a b",
+    "HMSET {k} a b",
+    "HGET {k} a",
+    "HMGET {k} a",
+    "HGETALL {k}",
+    "HDEL {k} a",
+    "HEXISTS {k} a",
+    "HLEN {k}",
+    "HINCRBY {k} a 1",
+    "LPUSH {k} a",
+    "RPUSH {k} a",
+    "LPOP {k}",
+    "RPOP {k}",
+    "RPOPLPUSH {k} {k}",
+    "LREM {k} 0 a",
+    "LLEN {k}",
+    "LRANGE {k} 0 1",
+    "LINDEX {k} 0",
+    "LSET {k} 0 a",
+    "LTRIM {k} 0 1",
+    "LPOS {k} a",
+    "SADD {k} a",
+    "SREM {k} a",
+    "SMEMBERS {k}",
+    "SISMEMBER {k} a",
+    "SCARD {k}",
+    "ZADD {k} 1 a",
+    "ZREM {k} a",
+    "ZSCORE {k} a",
+    "ZCARD {k}",
+    "ZCOUNT {k} 0 1",
+    "ZRANGE {k} 0 1",
+    "ZREVRANGE {k} 0 1",
+    "ZRANGEBYSCORE {k} 0 1",
+    "ZREVRANGEBYSCORE {k} 1 0",
+    "ZREMRANGEBYRANK {k} 0 1",
+    "ZREMRANGEBYSCORE {k} 0 1",
+    "ZPOPMIN {k}",
+    "MULTI",
+    "EXEC",
 ];
 
 pub(super) async fn observe(probe: &QueueProbe, context: &Context) -> Result<Observation, ProbeError> {
@@ -62,7 +114,10 @@ async fn commands(context: &Context) -> Result<Observation, ProbeError> {
             denied.push(command.split(" {k}").next().unwrap_or(command).to_owned());
         }
     }
-    Ok(Observation::new(format!("commands that user `{user}` may not run, of {} that BullMQ needs", COMMANDS.len()), denied))
+    Ok(Observation::new(
+        format!("commands that user `{user}` may not run, of {} that BullMQ needs", COMMANDS.len()),
+        denied,
+    ))
 }
 
 fn undecided(error: &ServiceError) -> ProbeError {
@@ -108,7 +163,12 @@ impl Canary {
 
     async fn add(&self, id: &str, options: JobOptions) -> Result<(), ProbeError> {
         let options = JobOptions { job_id: Some(id.to_owned()), ..options };
-        self.queue.queue().add("canary", json!({ "canary": true })).options(options).await.map_err(|error| failure(&error))?;
+        self.queue
+            .queue()
+            .add("canary", json!({ "canary": true }))
+            .options(options)
+            .await
+            .map_err(|error| failure(&error))?;
         Ok(())
     }
 

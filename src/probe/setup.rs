@@ -29,7 +29,9 @@ pub(super) async fn observe(probe: &SetupProbe, context: &Context) -> Result<Obs
         }
         let run = tokio::time::timeout(DEADLINE, command.output()).await;
         let output = run
-            .map_err(|_| ProbeError::Undecided(format!("`shakedown setup` did not end within {} s", DEADLINE.as_secs())))?
+            .map_err(|_| {
+                ProbeError::Undecided(format!("`shakedown setup` did not end within {} s", DEADLINE.as_secs()))
+            })?
             .map_err(|error| ProbeError::Undecided(format!("`shakedown setup` could not be started: {error}")))?;
         last = Some(output);
     }
@@ -46,8 +48,11 @@ pub(super) async fn observe(probe: &SetupProbe, context: &Context) -> Result<Obs
             if steps.is_empty() {
                 return Err(ProbeError::Undecided("`shakedown setup` reported no steps".to_owned()));
             }
-            let changes: Vec<String> =
-                steps.iter().filter(|step| text(step, "action") != "unchanged").map(|step| text(step, "step")).collect();
+            let changes: Vec<String> = steps
+                .iter()
+                .filter(|step| text(step, "action") != "unchanged")
+                .map(|step| text(step, "step"))
+                .collect();
             Observation::new(format!("steps that {what} did not leave as they were"), changes)
         }
         SetupYield::Order => {

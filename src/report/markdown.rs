@@ -87,10 +87,15 @@ fn next_steps(report: &Report) -> Vec<String> {
         .collect();
     steps.extend(report.notes.iter().cloned());
     if report.coverage.is_partial() {
-        steps.push(format!("Judge the {} MUST cases that were skipped: each names what is missing.", report.coverage.must_skipped));
+        steps.push(format!(
+            "Judge the {} MUST cases that were skipped: each names what is missing.",
+            report.coverage.must_skipped
+        ));
     }
     if steps.is_empty() {
-        steps.push("Gate CI with it: `shakedown run --report junit=shakedown.xml` fails the job by its exit code.".to_owned());
+        steps.push(
+            "Gate CI with it: `shakedown run --report junit=shakedown.xml` fails the job by its exit code.".to_owned(),
+        );
         steps.push("Keep the JSON report: the next run is compared with it.".to_owned());
     }
     steps

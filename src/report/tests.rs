@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::outcome::{
-    CaseRecord, Coverage, EnvironmentRow, Evidence, Level, REPORT_VERSION, RunVerdict, ServiceRecord, ServiceStatus, Totals,
-    Verdict,
+    CaseRecord, Coverage, EnvironmentRow, Evidence, Level, REPORT_VERSION, RunVerdict, ServiceRecord, ServiceStatus,
+    Totals, Verdict,
 };
 
 fn case(id: &str, level: Level, verdict: Verdict) -> CaseRecord {
@@ -15,7 +15,11 @@ fn case(id: &str, level: Level, verdict: Verdict) -> CaseRecord {
         verdict: Verdict::Pass,
         reason: None,
         waived_until: None,
-        evidence: vec![Evidence::against("INFO memory → maxmemory_policy", "allkeys-lru | `x`\nsecond line", "noeviction")],
+        evidence: vec![Evidence::against(
+            "INFO memory → maxmemory_policy",
+            "allkeys-lru | `x`\nsecond line",
+            "noeviction",
+        )],
         why: "Keys are deleted.".to_owned(),
         remedy: "CONFIG SET maxmemory-policy noeviction.".to_owned(),
         source: "https://docs.bullmq.io/guide/going-to-production".to_owned(),
@@ -135,7 +139,8 @@ fn nothing_judged_is_no_pass() {
 
 #[test]
 fn control_characters_do_not_break_the_xml() {
-    let broken = report(vec![case("redis.answers", Level::Must, Verdict::unmet(Level::Must, "NUL \u{0} and \u{1b}[31m"))]);
+    let broken =
+        report(vec![case("redis.answers", Level::Must, Verdict::unmet(Level::Must, "NUL \u{0} and \u{1b}[31m"))]);
     let xml = rendered(&broken, Format::Junit);
     assert!(!xml.contains('\u{0}') && !xml.contains('\u{1b}'), "{xml}");
 }

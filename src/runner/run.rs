@@ -10,7 +10,8 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 
 use super::Selection;
 use crate::outcome::{
-    CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, REPORT_VERSION, Report, RunVerdict, Totals, Verdict, Word,
+    CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, REPORT_VERSION, Report, RunVerdict, Totals, Verdict,
+    Word,
 };
 use crate::probe::{self, Context};
 use crate::scenario::{self, EvidenceKeys, Harness, Voyage};
@@ -73,7 +74,13 @@ struct Shared<'a> {
 }
 
 /// Runs every chosen case. A run always yields a report.
-pub async fn run(suites: &Suites, selection: &Selection, stack: &Stack, options: &RunOptions, events: &Events) -> Report {
+pub async fn run(
+    suites: &Suites,
+    selection: &Selection,
+    stack: &Stack,
+    options: &RunOptions,
+    events: &Events,
+) -> Report {
     let begun = Instant::now();
     let started_at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let chosen: Vec<Arc<Case>> = suites.cases.iter().filter(|case| selection.chooses(case)).cloned().collect();
@@ -196,7 +203,9 @@ impl Shared<'_> {
             }
             Check::Scenario(name, invariants) => match self.voyage(name).await {
                 Ok(voyage) => scenario::judge(invariants, &voyage, case.among.as_ref(), case.level),
-                Err(reason) => (Verdict::unmet(case.level, reason.clone()), vec![Evidence::seen("the scenario", reason)]),
+                Err(reason) => {
+                    (Verdict::unmet(case.level, reason.clone()), vec![Evidence::seen("the scenario", reason)])
+                }
             },
         }
     }
@@ -253,12 +262,13 @@ fn waive(waiver: &Waived, cases: &mut [CaseRecord], notes: &mut Vec<String>) {
     let seen = record.verdict.reason().unwrap_or_default().to_owned();
     match record.verdict.word() {
         Word::Fail | Word::Warn if waiver.expired => {
-            notes.push(format!("the waiver of {} ended on {}: mend the case, or renew the waiver", waiver.case, waiver.expires));
+            notes.push(format!(
+                "the waiver of {} ended on {}: mend the case, or renew the waiver",
+                waiver.case, waiver.expires
+            ));
         }
-        Word::Fail | Word::Warn => record.judge(Verdict::Waived {
-            reason: format!("{} ({seen})", waiver.reason),
-            expires: waiver.expires.clone(),
-        }),
+        Word::Fail | Word::Warn => record
+            .judge(Verdict::Waived { reason: format!("{} ({seen})", waiver.reason), expires: waiver.expires.clone() }),
         Word::Pass => notes.push(format!("stale waiver: {} passes now; remove it from [waive]", waiver.case)),
         Word::Skip | Word::Unknown | Word::Waived => {}
     }

@@ -57,7 +57,8 @@ pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, S
             if workload.named.is_some() && !globs.is_match(&path) {
                 continue;
             }
-            let text = std::str::from_utf8(contents).map_err(|error| format!("document `{path}` is not UTF-8: {error}"))?;
+            let text =
+                std::str::from_utf8(contents).map_err(|error| format!("document `{path}` is not UTF-8: {error}"))?;
             documents.push(Document { id: path, text: text.to_owned(), poison: false });
         }
         if documents.is_empty() {
@@ -86,10 +87,54 @@ fn gather(directory: &'static Dir<'static>, files: &mut Vec<(String, &'static [u
 /// A few paragraphs: enough for one to three chunks.
 fn prose(rng: &mut StdRng) -> String {
     const WORDS: &[&str] = &[
-        "anchor", "ballast", "beacon", "bell", "berth", "bridge", "buoy", "cable", "cargo", "chart", "compass", "course",
-        "crew", "current", "deck", "depth", "dock", "draught", "engine", "fathom", "fog", "harbour", "hatch", "hold",
-        "hull", "keel", "knot", "ledger", "lantern", "log", "mast", "mooring", "pilot", "port", "quay", "rigging",
-        "rudder", "sail", "sextant", "signal", "sounding", "starboard", "stern", "swell", "tide", "tow", "watch", "wind",
+        "anchor",
+        "ballast",
+        "beacon",
+        "bell",
+        "berth",
+        "bridge",
+        "buoy",
+        "cable",
+        "cargo",
+        "chart",
+        "compass",
+        "course",
+        "crew",
+        "current",
+        "deck",
+        "depth",
+        "dock",
+        "draught",
+        "engine",
+        "fathom",
+        "fog",
+        "harbour",
+        "hatch",
+        "hold",
+        "hull",
+        "keel",
+        "knot",
+        "ledger",
+        "lantern",
+        "log",
+        "mast",
+        "mooring",
+        "pilot",
+        "port",
+        "quay",
+        "rigging",
+        "rudder",
+        "sail",
+        "sextant",
+        "signal",
+        "sounding",
+        "starboard",
+        "stern",
+        "swell",
+        "tide",
+        "tow",
+        "watch",
+        "wind",
     ];
     let mut text = String::new();
     for _ in 0..rng.random_range(2..8) {

@@ -72,7 +72,11 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Reads every point and every row.
-    pub(super) async fn take(endpoints: &Endpoints, keys: &EvidenceKeys, postgres: &Postgres) -> Result<Self, ServiceError> {
+    pub(super) async fn take(
+        endpoints: &Endpoints,
+        keys: &EvidenceKeys,
+        postgres: &Postgres,
+    ) -> Result<Self, ServiceError> {
         let (points, rows) = tokio::try_join!(points(endpoints, keys), rows(endpoints, postgres))?;
         Ok(Self { points, rows })
     }
@@ -141,7 +145,15 @@ async fn rows(endpoints: &Endpoints, postgres: &Postgres) -> Result<BTreeMap<Str
         .map(|row| {
             let id = text(row, "id").unwrap_or_default();
             let status = text(row, "status").unwrap_or_default();
-            (id, Row { status, version: text(row, "version"), chunks: row["chunks"].as_u64(), error: text(row, "error") })
+            (
+                id,
+                Row {
+                    status,
+                    version: text(row, "version"),
+                    chunks: row["chunks"].as_u64(),
+                    error: text(row, "error"),
+                },
+            )
         })
         .collect())
 }

@@ -170,7 +170,8 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     let mut environment: Vec<(String, SecretString)> =
         variables.iter().map(|variable| (variable.name.to_owned(), variable.value.clone())).collect();
     environment.extend(scenario.env.iter().map(|(name, value)| (name.clone(), SecretString::from(value.as_str()))));
-    let worker = Worker::start(&harness.worker, environment, &harness.directory, &format!("worker-{name}"), &harness.ledger)?;
+    let worker =
+        Worker::start(&harness.worker, environment, &harness.directory, &format!("worker-{name}"), &harness.ledger)?;
     let registered = ready(&worker, &queue).await?;
 
     let deadline = Instant::now() + scenario.within_s.map_or(WITHIN, Duration::from_secs);
@@ -180,7 +181,12 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
             Step::Ingest => documents.clone(),
             Step::Shorten => documents.iter().map(Document::shortened).collect(),
         };
-        harness.events.note(format!("{name}: step {} of {}, {} documents", number + 1, scenario.steps.len(), documents.len()));
+        harness.events.note(format!(
+            "{name}: step {} of {}, {} documents",
+            number + 1,
+            scenario.steps.len(),
+            documents.len()
+        ));
         steps.push(take(number, documents, &queue, &postgres, &endpoints, &harness.keys, &worker, deadline).await?);
     }
 
@@ -193,7 +199,8 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     drop(worker);
     queue.close().await;
     postgres.close().await;
-    let secrets = variables.iter().filter(|variable| variable.secret).map(|variable| (variable.name, variable.value.clone()));
+    let secrets =
+        variables.iter().filter(|variable| variable.secret).map(|variable| (variable.name, variable.value.clone()));
     Ok(Voyage {
         title: scenario.title.clone(),
         steps,

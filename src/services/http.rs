@@ -68,7 +68,12 @@ impl Http {
         Self::new("jina", &endpoint.base_url, endpoint.api_key.clone(), KeyHeader::Bearer)
     }
 
-    fn new(service: &'static str, base: &str, key: Option<SecretString>, header: KeyHeader) -> Result<Self, ServiceError> {
+    fn new(
+        service: &'static str,
+        base: &str,
+        key: Option<SecretString>,
+        header: KeyHeader,
+    ) -> Result<Self, ServiceError> {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .timeout(ANSWER)
@@ -78,9 +83,17 @@ impl Http {
     }
 
     /// Sends a request and gives the answer, whatever its status.
-    pub async fn send(&self, method: &str, path: &str, key: &Key, body: Option<&Value>) -> Result<Answer, ServiceError> {
-        let method = Method::from_bytes(method.as_bytes())
-            .map_err(|_| ServiceError::Refused { service: self.service, detail: format!("`{method}` is no HTTP method") })?;
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        key: &Key,
+        body: Option<&Value>,
+    ) -> Result<Answer, ServiceError> {
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| ServiceError::Refused {
+            service: self.service,
+            detail: format!("`{method}` is no HTTP method"),
+        })?;
         let mut request = self.client.request(method, format!("{}{path}", self.base));
         let key = match key {
             Key::Own => self.key.as_ref().map(|key| key.expose_secret().to_owned()),
@@ -113,7 +126,11 @@ impl Http {
         if answer.status.is_success() {
             return Ok(answer.json());
         }
-        let detail = format!("{method} {path}: {} {}", answer.status.as_u16(), answer.text.chars().take(300).collect::<String>());
+        let detail = format!(
+            "{method} {path}: {} {}",
+            answer.status.as_u16(),
+            answer.text.chars().take(300).collect::<String>()
+        );
         Err(match answer.status.as_u16() {
             401 => ServiceError::Unauthorised {
                 service: self.service,

@@ -110,11 +110,18 @@ impl JinaClient {
     /// [`JinaError::Settings`] when the address or the key cannot be sent at all.
     pub fn new(endpoint: &JinaEndpoint, options: JinaOptions) -> Result<Self, JinaError> {
         let url = format!("{}/embeddings", endpoint.base_url.trim_end_matches('/'));
-        let url = Url::parse(&url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()).ok_or(
-            JinaError::Settings { variable: "JINA_BASE_URL", problem: "is no http or https URL, such as https://api.jina.ai/v1" },
-        )?;
+        let url = Url::parse(&url)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or(JinaError::Settings {
+                variable: "JINA_BASE_URL",
+                problem: "is no http or https URL, such as https://api.jina.ai/v1",
+            })?;
         if endpoint.dimensions == 0 {
-            return Err(JinaError::Settings { variable: "EMBEDDING_DIMENSIONS", problem: "is 0; set it to the collection's vector size" });
+            return Err(JinaError::Settings {
+                variable: "EMBEDDING_DIMENSIONS",
+                problem: "is 0; set it to the collection's vector size",
+            });
         }
         let client = Client::builder()
             .connect_timeout(options.connect_timeout)
@@ -176,10 +183,11 @@ impl JinaClient {
 }
 
 fn bearer(key: &SecretString) -> Result<HeaderValue, JinaError> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| JinaError::Settings {
-        variable: "JINA_API_KEY",
-        problem: "holds characters that no HTTP header can carry; check for a line break",
-    })?;
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| JinaError::Settings {
+            variable: "JINA_API_KEY",
+            problem: "holds characters that no HTTP header can carry; check for a line break",
+        })?;
     value.set_sensitive(true);
     Ok(value)
 }

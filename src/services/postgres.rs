@@ -59,9 +59,7 @@ impl Postgres {
             .fetch_all(&self.pool)
             .await
             .map_err(|error| failure(&self.endpoint, &error))?;
-        rows.iter()
-            .map(|row| row.try_get::<Value, _>(0).map_err(|error| failure(&self.endpoint, &error)))
-            .collect()
+        rows.iter().map(|row| row.try_get::<Value, _>(0).map_err(|error| failure(&self.endpoint, &error))).collect()
     }
 
     /// Runs statements that yield no rows; several may be separated by semicolons.

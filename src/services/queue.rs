@@ -98,7 +98,8 @@ impl QueueClient {
     /// Opens the queue; BullMQ writes its `meta` key on the way.
     pub async fn open(endpoint: &RedisEndpoint, name: &str, prefix: &str) -> Result<Self, ServiceError> {
         let redis = Redis::connect(endpoint).await?;
-        let options = QueueOptions { connection: connection(endpoint), prefix: prefix.to_owned(), ..QueueOptions::default() };
+        let options =
+            QueueOptions { connection: connection(endpoint), prefix: prefix.to_owned(), ..QueueOptions::default() };
         let queue = Queue::with_options(name, options).await.map_err(|error| failure(&error))?;
         Ok(Self { queue, redis, keys: QueueKeys::new(name, Some(prefix)) })
     }

@@ -44,16 +44,20 @@ impl Redis {
             .set_number_of_retries(1)
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER));
-        let manager = ConnectionManager::new_with_config(client, config)
-            .await
-            .map_err(|error| failure(&endpoint, &error))?;
+        let manager =
+            ConnectionManager::new_with_config(client, config).await.map_err(|error| failure(&endpoint, &error))?;
         Ok(Self { manager, endpoint })
     }
 
     /// Sends one command and gives its reply in the client's own type.
     pub async fn send(&self, command: &redis::Cmd) -> Result<Reply, ServiceError> {
         let mut manager = self.manager.clone();
-        manager.send_packed_command(command).await.map_err(|error| failure(&self.endpoint, &error))
+        let reply = manager.send_packed_command(command).await.map_err(|error| failure(&self.endpoint, &error))?;
+        // An error may also come as a reply.
+        match reply {
+            Reply::ServerError(error) => Err(failure(&self.endpoint, &error.into())),
+            reply => Ok(reply),
+        }
     }
 
     /// Sends a command given as words and gives its reply as JSON.
@@ -131,7 +135,9 @@ fn json(reply: &Reply) -> Value {
         Reply::Array(items) | Reply::Set(items) => Value::Array(items.iter().map(json).collect()),
         Reply::Map(pairs) => pairs
             .iter()
-            .map(|(key, value)| (json(key).as_str().map_or_else(|| json(key).to_string(), ToOwned::to_owned), json(value)))
+            .map(|(key, value)| {
+                (json(key).as_str().map_or_else(|| json(key).to_string(), ToOwned::to_owned), json(value))
+            })
             .collect::<serde_json::Map<_, _>>()
             .into(),
         other => Value::from(format!("{other:?}")),

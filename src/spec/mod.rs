@@ -6,8 +6,8 @@
 //! prerequisites.
 
 mod builtin;
-mod expect;
 mod error;
+mod expect;
 mod probe;
 mod resolve;
 mod scenario;
@@ -18,8 +18,8 @@ pub use builtin::builtin_suites;
 pub use error::{Place, SpecError};
 pub use expect::{Invariant, Matcher, Range};
 pub use probe::{
-    Auth, EnvProbe, HttpProbe, HttpStep, HttpYield, JinaProbe, JinaYield, Probe, QueueCanary, QueueProbe, RedisProbe, SetupProbe,
-    SetupYield, SqlProbe,
+    Auth, EnvProbe, HttpProbe, HttpStep, HttpYield, JinaProbe, JinaYield, Probe, QueueCanary, QueueProbe, RedisProbe,
+    SetupProbe, SetupYield, SqlProbe,
 };
 pub use resolve::{Case, Check, Need, Suite, Suites};
 pub use scenario::{Documents, Scenario, Step};

@@ -157,7 +157,8 @@ impl Suites {
     /// Resolves suites from their texts, each with the file it came from.
     pub fn from_texts(texts: &[(PathBuf, String)]) -> Result<Self, SpecError> {
         let mut digest = Sha256::new();
-        let mut all = Self { suites: Vec::new(), cases: Vec::new(), scenarios: BTreeMap::new(), version: String::new() };
+        let mut all =
+            Self { suites: Vec::new(), cases: Vec::new(), scenarios: BTreeMap::new(), version: String::new() };
         let mut required: Vec<(Place, String)> = Vec::new();
         let mut judged: Vec<(Place, String)> = Vec::new();
         let mut seen: BTreeMap<String, Place> = BTreeMap::new();
@@ -179,7 +180,8 @@ impl Suites {
             }
             for (scenario_name, scenario) in &written.scenario {
                 if all.scenarios.insert(scenario_name.clone(), scenario.clone()).is_some() {
-                    return Err(reader.error(&written.suite, format!("there is already a scenario `{scenario_name}`; rename one")));
+                    return Err(reader
+                        .error(&written.suite, format!("there is already a scenario `{scenario_name}`; rename one")));
                 }
             }
             let mut suite = Suite { name: name.clone(), title: written.title.clone(), cases: Vec::new() };
@@ -191,7 +193,10 @@ impl Suites {
                     let place = written_case.map_or_else(|| first.clone(), |other| reader.place(&other.id));
                     return Err(SpecError::Malformed {
                         place,
-                        message: format!("there is already a case `{}` at {first}; ids are unique among all suites", case.id),
+                        message: format!(
+                            "there is already a case `{}` at {first}; ids are unique among all suites",
+                            case.id
+                        ),
                     });
                 }
                 if let Some(written_case) = written.case.iter().find(|other| *other.id.get_ref() == case.id) {
@@ -204,19 +209,26 @@ impl Suites {
         }
         for (place, id) in required {
             if !seen.contains_key(&id) {
-                let message = format!("`requires` names `{id}`, which no suite has{}", meant(&id, seen.keys().map(String::as_str)));
+                let message = format!(
+                    "`requires` names `{id}`, which no suite has{}",
+                    meant(&id, seen.keys().map(String::as_str))
+                );
                 return Err(SpecError::Malformed { place, message });
             }
         }
         for (place, name) in judged {
             if !all.scenarios.contains_key(&name) {
-                let message = format!("there is no scenario `{name}`{}", meant(&name, all.scenarios.keys().map(String::as_str)));
+                let message =
+                    format!("there is no scenario `{name}`{}", meant(&name, all.scenarios.keys().map(String::as_str)));
                 return Err(SpecError::Malformed { place, message });
             }
         }
         if let Some(id) = all.circle() {
             let place = seen.get(&id).cloned().unwrap_or_else(|| Place { file: PathBuf::new(), line: 1, column: 1 });
-            return Err(SpecError::Malformed { place, message: format!("`{id}` requires itself through its prerequisites") });
+            return Err(SpecError::Malformed {
+                place,
+                message: format!("`{id}` requires itself through its prerequisites"),
+            });
         }
         all.version = digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         Ok(all)
@@ -279,14 +291,20 @@ impl Reader<'_> {
     ) -> Result<Case, SpecError> {
         let id = written.id.get_ref().clone();
         let rest = id.strip_prefix(suite).and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
-        if rest.is_empty() || !rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
-            return Err(self.error(&written.id, format!("`{id}` is no case id; write `{suite}.` and then a-z, 0-9 and dashes")));
+        if rest.is_empty()
+            || !rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        {
+            return Err(
+                self.error(&written.id, format!("`{id}` is no case id; write `{suite}.` and then a-z, 0-9 and dashes"))
+            );
         }
         for (field, text) in
             [("title", &written.title), ("why", &written.why), ("remedy", &written.remedy), ("source", &written.source)]
         {
             if text.trim().is_empty() {
-                return Err(self.error(&written.id, format!("`{field}` of `{id}` is empty; the report prints it on a failure")));
+                return Err(
+                    self.error(&written.id, format!("`{field}` of `{id}` is empty; the report prints it on a failure"))
+                );
             }
         }
         let mut requires = Vec::new();
@@ -311,7 +329,10 @@ impl Reader<'_> {
         let check = match (&written.probe, &written.scenario) {
             (Some(probe), None) => {
                 if among.is_some() {
-                    return Err(self.error(&written.id, format!("`among` of `{id}` chooses documents, and a probe has none; remove it")));
+                    return Err(self.error(
+                        &written.id,
+                        format!("`among` of `{id}` chooses documents, and a probe has none; remove it"),
+                    ));
                 }
                 Check::Probe(probe.get_ref().clone(), self.matchers(&written.expect)?)
             }
@@ -320,7 +341,11 @@ impl Reader<'_> {
                 needs.extend([Need::Write, Need::Mock, Need::Worker]);
                 Check::Scenario(scenario.get_ref().clone(), self.invariants(&written.expect)?)
             }
-            _ => return Err(self.error(&written.id, format!("`{id}` needs either `probe` or `scenario`, and only one of them"))),
+            _ => {
+                return Err(
+                    self.error(&written.id, format!("`{id}` needs either `probe` or `scenario`, and only one of them"))
+                );
+            }
         };
         needs.sort_unstable();
         needs.dedup();
@@ -374,7 +399,10 @@ impl Reader<'_> {
         matchers.extend(expect.version_at_least.clone().map(Matcher::VersionAtLeast));
         matchers.extend(expect.empty.map(Matcher::Empty));
         if matchers.is_empty() {
-            return Err(self.error(at, "nothing is expected; give for instance `equals`, `at_least`, `matches` or `answers = true`"));
+            return Err(self.error(
+                at,
+                "nothing is expected; give for instance `equals`, `at_least`, `matches` or `answers = true`",
+            ));
         }
         Ok(matchers)
     }
@@ -413,7 +441,9 @@ impl Reader<'_> {
         for (flag, invariant) in flags {
             match flag {
                 Some(true) => found.push(invariant),
-                Some(false) => return Err(self.error(at, "only `true` can be expected here; remove what need not hold")),
+                Some(false) => {
+                    return Err(self.error(at, "only `true` can be expected here; remove what need not hold"));
+                }
                 None => {}
             }
         }

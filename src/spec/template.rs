@@ -29,10 +29,10 @@ impl Template {
         while let Some(start) = rest.find("{{") {
             let Some(end) = rest[start..].find("}}") else { break };
             let name = rest[start + 2..start + end].trim();
-            let value = self.0.get(name).ok_or_else(|| TemplateError {
-                name: name.to_owned(),
-                known: self.0.keys().cloned().collect(),
-            })?;
+            let value = self
+                .0
+                .get(name)
+                .ok_or_else(|| TemplateError { name: name.to_owned(), known: self.0.keys().cloned().collect() })?;
             filled.push_str(&rest[..start]);
             filled.push_str(value);
             rest = &rest[start + end + 2..];
@@ -46,7 +46,9 @@ impl Template {
         use serde_json::Value;
         Ok(match value {
             Value::String(text) => Value::String(self.fill(text)?),
-            Value::Array(items) => Value::Array(items.iter().map(|item| self.fill_json(item)).collect::<Result<_, _>>()?),
+            Value::Array(items) => {
+                Value::Array(items.iter().map(|item| self.fill_json(item)).collect::<Result<_, _>>()?)
+            }
             Value::Object(table) => Value::Object(
                 table.iter().map(|(key, value)| Ok((key.clone(), self.fill_json(value)?))).collect::<Result<_, _>>()?,
             ),

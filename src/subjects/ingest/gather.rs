@@ -157,7 +157,9 @@ mod tests {
 
     fn house() -> tempfile::TempDir {
         let house = tempfile::tempdir().unwrap();
-        for (path, text) in [("b.md", "b"), ("a/x.txt", "x"), ("a/b/y.log", "y"), (".hidden", "h"), (".git/config", "g")] {
+        for (path, text) in
+            [("b.md", "b"), ("a/x.txt", "x"), ("a/b/y.log", "y"), (".hidden", "h"), (".git/config", "g")]
+        {
             let path = house.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();

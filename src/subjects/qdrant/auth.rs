@@ -6,24 +6,24 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 /// What a request without a key is told.
-pub const NO_KEY: &str = "Must provide an API key or an Authorization bearer token";
+pub(super) const NO_KEY: &str = "Must provide an API key or an Authorization bearer token";
 /// What a request with another key is told.
-pub const WRONG_KEY: &str = "Invalid API key or JWT";
+pub(super) const WRONG_KEY: &str = "Invalid API key or JWT";
 
 /// The key that requests must carry, if any. Only its digest is kept.
 #[derive(Clone, Default)]
-pub struct Auth(Option<Arc<[u8; 32]>>);
+pub(super) struct Auth(Option<Arc<[u8; 32]>>);
 
 impl Auth {
     /// Requires `key`; an empty key counts as no key, as in Qdrant.
     #[must_use]
-    pub fn new(key: Option<&SecretString>) -> Self {
+    pub(super) fn new(key: Option<&SecretString>) -> Self {
         Self(key.map(ExposeSecret::expose_secret).filter(|key| !key.is_empty()).map(|key| Arc::new(digest(key))))
     }
 
     /// Whether requests must carry a key.
     #[must_use]
-    pub fn is_required(&self) -> bool {
+    pub(super) fn is_required(&self) -> bool {
         self.0.is_some()
     }
 
@@ -31,7 +31,7 @@ impl Auth {
     ///
     /// # Errors
     /// The text for the 401 answer.
-    pub fn check<'a>(&self, header: impl Fn(&str) -> Option<&'a str>) -> Result<(), &'static str> {
+    pub(super) fn check<'a>(&self, header: impl Fn(&str) -> Option<&'a str>) -> Result<(), &'static str> {
         let Some(expected) = &self.0 else { return Ok(()) };
         let given = header("api-key")
             .or_else(|| header("authorization").and_then(|value| value.strip_prefix("Bearer ")))

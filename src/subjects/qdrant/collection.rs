@@ -6,6 +6,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use qdrant_edge::{
     CountRequest, CreateIndex, DEFAULT_VECTOR_NAME, EdgeShard, FieldIndexOperations, Filter, JsonPath, OperationResult,
@@ -23,13 +25,15 @@ use super::validate::check_points;
 use super::writer::{Health, Policy, Writer};
 
 /// File that holds a collection's name and configuration; a directory without it is rubbish.
-pub const META_FILE: &str = "collection.json";
+pub(super) const META_FILE: &str = "collection.json";
 const JOURNAL_FILE: &str = "journal";
 const SHARD_DIRECTORY: &str = "shard";
+/// How long a deleted collection waits for requests and an optimisation that still use it.
+const READERS: Duration = Duration::from_mins(1);
 
 /// What is stored about a collection beside its points.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Meta {
+pub(super) struct Meta {
     /// Its name; the directory is called otherwise, so that any name will do.
     pub name: String,
     /// Its configuration.
@@ -41,7 +45,7 @@ pub struct Meta {
 
 /// What became of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
+pub(super) struct Written {
     /// Number of the change.
     pub operation: u64,
     /// Whether the client asked to wait. The change is applied in either case.
@@ -50,7 +54,7 @@ pub struct Written {
 
 /// State of a collection as its clients see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Status {
+pub(super) enum Status {
     /// Everything is in order.
     Green,
     /// Segments are being rewritten.
@@ -61,7 +65,7 @@ pub enum Status {
 
 /// A collection as it is described to clients.
 #[derive(Debug)]
-pub struct Description {
+pub(super) struct Description {
     /// State of the optimiser.
     pub status: Status,
     /// Points, approximately.
@@ -78,7 +82,7 @@ pub struct Description {
 
 /// An open collection.
 #[derive(Debug)]
-pub struct Collection {
+pub(super) struct Collection {
     directory: PathBuf,
     meta: RwLock<Meta>,
     shard: Arc<Shard>,
@@ -91,10 +95,10 @@ impl Collection {
     ///
     /// # Errors
     /// The engine refuses the configuration, or the disk fails; nothing is left behind then.
-    pub fn create(directory: PathBuf, name: &str, config: Config) -> Result<Self, Error> {
-        let made = Self::make(&directory, name, config);
+    pub(super) fn create(directory: &Path, name: &str, config: Config) -> Result<Self, Error> {
+        let made = Self::make(directory, name, config);
         if made.is_err() {
-            let _ = fs::remove_dir_all(&directory);
+            let _ = fs::remove_dir_all(directory);
         }
         made
     }
@@ -114,7 +118,7 @@ impl Collection {
     ///
     /// # Errors
     /// A file is missing or damaged; the text says which.
-    pub fn open(directory: PathBuf) -> Result<Self, Error> {
+    pub(super) fn open(directory: PathBuf) -> Result<Self, Error> {
         let path = directory.join(META_FILE);
         let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", path.display()));
         let text = fs::read(&path).map_err(|error| failed(&error))?;
@@ -133,7 +137,7 @@ impl Collection {
 
     /// Its name, configuration and indexes.
     #[must_use]
-    pub fn meta(&self) -> Meta {
+    pub(super) fn meta(&self) -> Meta {
         self.with_meta(Meta::clone)
     }
 
@@ -155,7 +159,7 @@ impl Collection {
     ///
     /// # Errors
     /// As [`Config::update`]; or the disk fails.
-    pub fn update(&self, request: UpdateCollection) -> Result<(), Error> {
+    pub(super) fn update(&self, request: UpdateCollection) -> Result<(), Error> {
         self.change_meta(|meta| meta.config.update(request))?;
         let config = self.with_meta(|meta| meta.config.clone());
         let engine = config.engine();
@@ -176,7 +180,7 @@ impl Collection {
     ///
     /// # Errors
     /// The engine failed.
-    pub async fn describe(self: &Arc<Self>) -> Result<Description, Error> {
+    pub(super) async fn describe(self: &Arc<Self>) -> Result<Description, Error> {
         let info = self.read("describing", |shard| Ok(shard.info())).await?;
         let status = match self.health.failure() {
             Some(failure) => Status::Red(failure),
@@ -218,7 +222,7 @@ impl Collection {
     ///
     /// # Errors
     /// The engine failed.
-    pub async fn retrieve(
+    pub(super) async fn retrieve(
         self: &Arc<Self>,
         ids: Vec<PointId>,
         with_payload: WithPayloadInterface,
@@ -231,7 +235,10 @@ impl Collection {
     ///
     /// # Errors
     /// The request does not fit the collection, strict mode forbids it, or the engine failed.
-    pub async fn scroll(self: &Arc<Self>, request: ScrollRequest) -> Result<(Vec<Record>, Option<PointId>), Error> {
+    pub(super) async fn scroll(
+        self: &Arc<Self>,
+        request: ScrollRequest,
+    ) -> Result<(Vec<Record>, Option<PointId>), Error> {
         if request.limit == Some(0) {
             return Err(Error::Invalid(
                 "Validation error in JSON body: [limit: value 0 invalid, must be 1 or larger]".to_owned(),
@@ -248,7 +255,7 @@ impl Collection {
     ///
     /// # Errors
     /// Strict mode forbids the filter, or the engine failed.
-    pub async fn count(self: &Arc<Self>, request: CountRequest) -> Result<usize, Error> {
+    pub(super) async fn count(self: &Arc<Self>, request: CountRequest) -> Result<usize, Error> {
         self.strict(|strict, indexes| strict.check_filter(request.filter.as_ref(), indexes, Purpose::Read))?;
         self.read("counting", move |shard| shard.count(request)).await
     }
@@ -257,7 +264,7 @@ impl Collection {
     ///
     /// # Errors
     /// The query does not fit the collection, strict mode forbids it, or the engine failed.
-    pub async fn query(self: &Arc<Self>, request: QueryRequest) -> Result<Vec<ScoredPoint>, Error> {
+    pub(super) async fn query(self: &Arc<Self>, request: QueryRequest) -> Result<Vec<ScoredPoint>, Error> {
         self.strict(|strict, indexes| {
             strict.check_limit(request.limit)?;
             request.filter_refs().into_iter().try_for_each(|filter| strict.check_filter(filter, indexes, Purpose::Read))
@@ -269,7 +276,7 @@ impl Collection {
     ///
     /// # Errors
     /// It has not.
-    pub fn check_vector_name(&self, name: &str) -> Result<(), Error> {
+    pub(super) fn check_vector_name(&self, name: &str) -> Result<(), Error> {
         let known =
             self.with_meta(|meta| meta.config.params.vectors.get(name).is_some() || meta.config.has_sparse(name));
         if known { Ok(()) } else { Err(Error::no_vector(name)) }
@@ -279,7 +286,7 @@ impl Collection {
     ///
     /// # Errors
     /// A vector does not fit the collection (also without waiting), strict mode forbids it, or the disk is full.
-    pub async fn upsert(&self, points: Vec<PointStructPersisted>, waited: bool) -> Result<Written, Error> {
+    pub(super) async fn upsert(&self, points: Vec<PointStructPersisted>, waited: bool) -> Result<Written, Error> {
         self.with_meta(|meta| {
             check_points(points.iter().map(|point| &point.vector), &meta.config)?;
             meta.config.strict_mode_config.as_ref().map_or(Ok(()), |strict| strict.check_batch(points.len()))
@@ -292,7 +299,7 @@ impl Collection {
     ///
     /// # Errors
     /// Strict mode forbids the filter, or the disk is full.
-    pub async fn delete(&self, selection: Selection, waited: bool) -> Result<Written, Error> {
+    pub(super) async fn delete(&self, selection: Selection, waited: bool) -> Result<Written, Error> {
         let operation = match selection {
             Selection::Ids(ids) => PointOperations::DeletePoints { ids },
             Selection::Filter(filter) => {
@@ -307,7 +314,7 @@ impl Collection {
     ///
     /// # Errors
     /// Strict mode forbids the filter, or the disk is full.
-    pub async fn change_payload(&self, operation: PayloadOps, waited: bool) -> Result<Written, Error> {
+    pub(super) async fn change_payload(&self, operation: PayloadOps, waited: bool) -> Result<Written, Error> {
         let filter = match &operation {
             PayloadOps::SetPayload(it) | PayloadOps::OverwritePayload(it) => it.filter.as_ref(),
             PayloadOps::DeletePayload(it) => it.filter.as_ref(),
@@ -324,7 +331,7 @@ impl Collection {
     ///
     /// # Errors
     /// A vector does not fit the collection, or the disk is full.
-    pub async fn change_vectors(&self, operation: VectorOperations, waited: bool) -> Result<Written, Error> {
+    pub(super) async fn change_vectors(&self, operation: VectorOperations, waited: bool) -> Result<Written, Error> {
         if let VectorOperations::UpdateVectors(update) = &operation {
             self.with_meta(|meta| check_points(update.points.iter().map(|point| &point.vector), &meta.config))?;
         }
@@ -335,7 +342,7 @@ impl Collection {
     ///
     /// # Errors
     /// The engine refuses it, or the disk is full.
-    pub async fn create_index(
+    pub(super) async fn create_index(
         &self,
         field: JsonPath,
         schema: PayloadFieldSchema,
@@ -357,7 +364,7 @@ impl Collection {
     ///
     /// # Errors
     /// The disk is full.
-    pub async fn delete_index(&self, field: JsonPath, waited: bool) -> Result<Written, Error> {
+    pub(super) async fn delete_index(&self, field: JsonPath, waited: bool) -> Result<Written, Error> {
         let operation = FieldIndexOperations::DeleteIndex(field.clone());
         let written = self.write(UpdateOperation::FieldIndexOperation(operation), waited).await?;
         self.change_meta(|meta| {
@@ -379,7 +386,7 @@ impl Collection {
     ///
     /// # Errors
     /// The point does not exist, or has no vector of that name.
-    pub async fn vector_of(self: &Arc<Self>, id: PointId, name: &str) -> Result<VectorStructPersisted, Error> {
+    pub(super) async fn vector_of(self: &Arc<Self>, id: PointId, name: &str) -> Result<VectorStructPersisted, Error> {
         let with_vector =
             if name == DEFAULT_VECTOR_NAME { true.into() } else { WithVector::Selector(vec![name.to_owned()]) };
         let record = self.retrieve(vec![id], false.into(), with_vector).await?.pop();
@@ -388,7 +395,7 @@ impl Collection {
     }
 
     /// Flushes and ends the writer. Blocking.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.writer.stop();
         self.writer.join();
     }
@@ -397,24 +404,43 @@ impl Collection {
     ///
     /// # Errors
     /// The disk fails.
-    pub fn forget(&self) -> Result<(), Error> {
+    pub(super) fn forget(&self) -> Result<(), Error> {
         let path = self.directory.join(META_FILE);
         fs::remove_file(&path).map_err(|error| Error::Internal(format!("{}: {error}", path.display())))
     }
 
-    /// Closes and removes the files. Blocking; call [`Self::forget`] first.
-    pub fn remove(&self) {
+    /// Closes and removes the files, once the last reader has gone. Blocking; call [`Self::forget`] first.
+    pub(super) fn remove(self: Arc<Self>) {
         self.close();
-        // The engine still holds its files open; they vanish with it.
-        if let Err(error) = fs::remove_dir_all(&self.directory) {
-            tracing::warn!(directory = %self.directory.display(), %error, "files of a deleted collection stay");
+        let directory = self.directory.clone();
+        // The engine flushes when it is dropped and panics if its files have gone, so it goes first.
+        let deadline = Instant::now() + READERS;
+        if let Some(collection) = last(self, deadline) {
+            let Self { shard, writer, .. } = collection;
+            drop(writer);
+            drop(last(shard, deadline));
         }
+        if let Err(error) = fs::remove_dir_all(&directory) {
+            tracing::warn!(directory = %directory.display(), %error, "files of a deleted collection stay");
+        }
+    }
+}
+
+/// Waits until nobody else holds `shared`; `None` after the deadline.
+fn last<T>(mut shared: Arc<T>, deadline: Instant) -> Option<T> {
+    loop {
+        match Arc::try_unwrap(shared) {
+            Ok(inner) => return Some(inner),
+            Err(_) if Instant::now() > deadline => return None,
+            Err(again) => shared = again,
+        }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
 /// Which points a change is about.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Selection {
+pub(super) enum Selection {
     /// These.
     Ids(Vec<PointId>),
     /// Those that match.
@@ -425,7 +451,9 @@ pub enum Selection {
 ///
 /// # Errors
 /// Those of `call`; a panic becomes [`Error::Internal`].
-pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+pub(super) async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     tokio::task::spawn_blocking(call).await.map_err(|error| Error::Internal(error.to_string()))?
 }
 

@@ -21,7 +21,7 @@ const EXPECTED: &str = "a vector: an array of numbers, an array of such arrays, 
 
 /// The vectors of one point.
 #[derive(Debug)]
-pub struct PointVectors(pub VectorStructPersisted);
+pub(super) struct PointVectors(pub VectorStructPersisted);
 
 impl<'de> Deserialize<'de> for PointVectors {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -56,7 +56,7 @@ impl<'de> Visitor<'de> for PointVectorsVisitor {
 
 /// One vector under one name.
 #[derive(Debug)]
-pub struct OneVector(pub VectorPersisted);
+pub(super) struct OneVector(pub VectorPersisted);
 
 impl<'de> Deserialize<'de> for OneVector {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -178,7 +178,7 @@ impl From<Point> for PointStructPersisted {
 
 /// Points column by column.
 #[derive(Debug, Deserialize)]
-pub struct Batch {
+pub(super) struct Batch {
     ids: Vec<PointId>,
     vectors: BatchVectors,
     #[serde(default)]
@@ -260,7 +260,7 @@ impl Batch {
 
 /// Body of an upsert: `points` or `batch`.
 #[derive(Debug, Deserialize)]
-pub struct Upsert {
+pub(super) struct Upsert {
     #[serde(default)]
     points: Option<Vec<Point>>,
     #[serde(default)]
@@ -280,7 +280,7 @@ impl Upsert {
     ///
     /// # Errors
     /// Neither or both forms, columns of different lengths, or an option that is not implemented.
-    pub fn into_points(self) -> Result<Vec<PointStructPersisted>, Error> {
+    pub(super) fn into_points(self) -> Result<Vec<PointStructPersisted>, Error> {
         if self.update_filter.is_some() || self.update_mode.is_some_and(|mode| mode != UpdateMode::Upsert) {
             return Err(Error::Unimplemented("conditional upsert".to_owned()));
         }
@@ -297,7 +297,7 @@ impl Upsert {
 
 /// Points chosen by `points` (ids) or `filter`.
 #[derive(Debug, Deserialize)]
-pub struct Selector {
+pub(super) struct Selector {
     #[serde(default)]
     points: Option<Vec<PointId>>,
     #[serde(default)]
@@ -309,7 +309,7 @@ impl Selector {
     ///
     /// # Errors
     /// Neither or both were given.
-    pub fn into_selection(self) -> Result<Selection, Error> {
+    pub(super) fn into_selection(self) -> Result<Selection, Error> {
         match (self.points, self.filter) {
             (Some(ids), None) => Ok(Selection::Ids(ids)),
             (None, Some(filter)) => Ok(Selection::Filter(filter)),

@@ -22,7 +22,7 @@ const KIND_UPSERT: u8 = 1;
 
 /// An open journal.
 #[derive(Debug)]
-pub struct Journal {
+pub(super) struct Journal {
     file: File,
     /// Bytes of whole records in the file.
     length: u64,
@@ -35,7 +35,7 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be opened or read, or holds something that is no journal.
-    pub fn open(path: &Path) -> io::Result<(Self, Vec<UpdateOperation>)> {
+    pub(super) fn open(path: &Path) -> io::Result<(Self, Vec<UpdateOperation>)> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
@@ -57,7 +57,7 @@ impl Journal {
     ///
     /// # Errors
     /// The disk is full or broken; the journal is then as it was before.
-    pub fn append(&mut self, records: &[u8]) -> io::Result<()> {
+    pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         if let Err(error) = self.file.write_all(records) {
             self.file.set_len(self.length)?;
             self.file.seek(SeekFrom::Start(self.length))?;
@@ -69,22 +69,15 @@ impl Journal {
 
     /// Bytes since the journal last started over.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.length
-    }
-
-    /// Bytes that can still be written to the disk of the journal, if the system says so.
-    #[must_use]
-    pub fn free_room(&self) -> Option<u64> {
-        let stat = nix::sys::statvfs::fstatvfs(&self.file).ok()?;
-        Some(u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()))
     }
 
     /// Starts over: the engine has everything on disk.
     ///
     /// # Errors
     /// The file cannot be shortened.
-    pub fn clear(&mut self) -> io::Result<()> {
+    pub(super) fn clear(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.seek(SeekFrom::Start(0))?;
         self.length = 0;
@@ -101,7 +94,7 @@ fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 ///
 /// # Errors
 /// The change is larger than 4 GiB or cannot be written as JSON; `out` is then as it was.
-pub fn encode(operation: &UpdateOperation, out: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn encode(operation: &UpdateOperation, out: &mut Vec<u8>) -> io::Result<()> {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     let packed = match operation {

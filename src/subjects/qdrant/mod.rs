@@ -5,7 +5,7 @@
 //! | part | what it does |
 //! |---|---|
 //! | `storage` | the directory: lock, collections by name, aliases |
-//! | `collection`, `writer`, `journal`, `shard` | one collection: reads, its writing thread, what survives a kill, the engine |
+//! | `collection`, `writer`, `journal`, `shard`, `disk` | one collection: reads, its writing thread, what survives a kill, the engine, room on the disk |
 //! | `config`, `strict`, `validate`, `query`, `input` | what requests say, and whether it may be done |
 //! | `rest`, `grpc` | the protocols, one file per area |
 //! | `auth`, `error` | the key; one error with one table of codes |
@@ -13,6 +13,7 @@
 mod auth;
 mod collection;
 mod config;
+mod disk;
 mod error;
 mod grpc;
 mod input;
@@ -24,6 +25,9 @@ mod storage;
 mod strict;
 mod validate;
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -14,11 +14,11 @@ use super::collection::Collection;
 use super::error::Error;
 
 /// Results of a query that says nothing about their number.
-pub const DEFAULT_LIMIT: usize = 10;
+pub(super) const DEFAULT_LIMIT: usize = 10;
 
 /// What is searched near.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Target {
+pub(super) enum Target {
     /// The vector of a stored point, which itself is left out.
     Id(PointId),
     /// A vector.
@@ -30,14 +30,14 @@ impl Target {
     ///
     /// # Errors
     /// They are empty or of different sizes.
-    pub fn multi(vectors: Vec<Vec<f32>>) -> Result<Self, Error> {
+    pub(super) fn multi(vectors: Vec<Vec<f32>>) -> Result<Self, Error> {
         Ok(Self::Vector(Vector::new_multi(vectors)?.into()))
     }
 }
 
 /// How results are found and ranked.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// By distance.
     Nearest(Target),
     /// By a payload field.
@@ -50,7 +50,7 @@ pub enum Kind {
 
 /// A query or one of its prefetches.
 #[derive(Debug, Clone, Default)]
-pub struct Query {
+pub(super) struct Query {
     /// How; `None` is by id.
     pub kind: Option<Kind>,
     /// Which vector; empty for the unnamed one.
@@ -78,7 +78,7 @@ impl Query {
     ///
     /// # Errors
     /// A point or a vector name does not exist, or the query cannot be done.
-    pub async fn resolve(self, collection: &Arc<Collection>) -> Result<QueryRequest, Error> {
+    pub(super) async fn resolve(self, collection: &Arc<Collection>) -> Result<QueryRequest, Error> {
         let (offset, with_payload, with_vector) = (self.offset, self.with_payload.clone(), self.with_vector.clone());
         let outer = self.resolve_inner(collection).await?;
         Ok(QueryRequest {

@@ -11,7 +11,7 @@ use super::error::Error;
 
 /// A shard of the engine.
 #[derive(Debug)]
-pub struct Shard {
+pub(super) struct Shard {
     /// `None` only while being dropped.
     inner: Option<EdgeShard>,
     directory: PathBuf,
@@ -22,7 +22,7 @@ impl Shard {
     ///
     /// # Errors
     /// The engine refuses the configuration, or cannot write.
-    pub fn create(directory: &Path, config: EdgeConfig) -> Result<Self, Error> {
+    pub(super) fn create(directory: &Path, config: EdgeConfig) -> Result<Self, Error> {
         let inner = guard("creating the shard", || EdgeShard::new(directory, config))??;
         Ok(Self { inner: Some(inner), directory: directory.to_owned() })
     }
@@ -31,17 +31,24 @@ impl Shard {
     ///
     /// # Errors
     /// The files are missing, damaged or of another configuration.
-    pub fn open(directory: &Path, config: EdgeConfig) -> Result<Self, Error> {
+    pub(super) fn open(directory: &Path, config: EdgeConfig) -> Result<Self, Error> {
         prune_log(directory);
+        // What an interrupted optimisation had begun to build; the engine starts over without it.
+        let _ = std::fs::remove_dir_all(directory.join("temp_segments"));
         let inner = guard("opening the shard", || EdgeShard::load(directory, Some(config)))??;
         Ok(Self { inner: Some(inner), directory: directory.to_owned() })
+    }
+
+    /// Where its files are.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Runs one engine call.
     ///
     /// # Errors
     /// Whatever the engine says; a panic inside it becomes [`Error::Internal`].
-    pub fn call<T>(
+    pub(super) fn call<T>(
         &self,
         what: &'static str,
         call: impl FnOnce(&EdgeShard) -> qdrant_edge::OperationResult<T>,
@@ -55,7 +62,7 @@ impl Shard {
     ///
     /// # Errors
     /// The disk is full or broken.
-    pub fn flush(&self) -> Result<(), Error> {
+    pub(super) fn flush(&self) -> Result<(), Error> {
         self.call("flushing", |shard| {
             shard.flush();
             Ok(())
@@ -79,13 +86,14 @@ fn guard<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| Error::Internal(format!("{what}: {}", panic_text(&*panic))))
 }
 
-/// The message of a caught panic.
+/// The message of a caught panic, without the backtrace that the engine puts into some.
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
+    let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("the engine panicked")
+        .unwrap_or("the engine panicked");
+    text.split_once(", backtrace: ").map_or(text, |(message, _)| message)
 }
 
 /// Frees the closed files of the engine's log, which the engine never reads back and never removes.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 use super::collection::{Collection, META_FILE, blocking, save_json};
 use super::config::Config;
+use super::disk::check_room;
 use super::error::{Error, ServeError};
 
 /// Marks a directory as ours, and says which format it has. It is also the file that is locked.
@@ -28,7 +30,7 @@ struct Marker {
 
 /// All collections of a server.
 #[derive(Debug)]
-pub struct Storage {
+pub(super) struct Storage {
     root: PathBuf,
     collections: RwLock<BTreeMap<String, Arc<Collection>>>,
     aliases: RwLock<BTreeMap<String, String>>,
@@ -36,8 +38,10 @@ pub struct Storage {
     reserved: Mutex<BTreeSet<String>>,
     /// Removals that go on in the background.
     removals: Mutex<Vec<thread::JoinHandle<()>>>,
-    /// Held as long as the storage is open.
-    _lock: File,
+    /// Held until the storage is closed; a connection that lingers must not keep it.
+    lock: Mutex<Option<File>>,
+    /// Whether the server is stopping: what is then not found may well exist.
+    closed: AtomicBool,
 }
 
 impl Storage {
@@ -45,13 +49,18 @@ impl Storage {
     ///
     /// # Errors
     /// The directory is not ours, damaged, in use, or cannot be written; the error names it and the remedy.
-    pub fn open(root: &Path) -> Result<Self, ServeError> {
+    pub(super) fn open(root: &Path) -> Result<Self, ServeError> {
         let lock = claim(root)?;
         let failed = |reason: String| ServeError::Storage {
             path: root.display().to_string(),
             reason,
             remedy: "restore it from a copy, or start with an empty directory",
         };
+        check_room(root, 0).map_err(|error| ServeError::Storage {
+            path: root.display().to_string(),
+            reason: error.to_string(),
+            remedy: "free some space, or choose a directory on another disk",
+        })?;
         let mut collections = BTreeMap::new();
         let mut aliases = BTreeMap::new();
         if let Ok(text) = fs::read(root.join(ALIASES)) {
@@ -77,19 +86,20 @@ impl Storage {
             aliases: RwLock::new(aliases),
             reserved: Mutex::default(),
             removals: Mutex::default(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
+            closed: AtomicBool::new(false),
         })
     }
 
     /// The names of all collections, sorted.
     #[must_use]
-    pub fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         self.collections.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// All aliases with the collections they stand for.
     #[must_use]
-    pub fn aliases(&self) -> BTreeMap<String, String> {
+    pub(super) fn aliases(&self) -> BTreeMap<String, String> {
         self.aliases.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -97,27 +107,43 @@ impl Storage {
     ///
     /// # Errors
     /// There is none.
-    pub fn get(&self, name: &str) -> Result<Arc<Collection>, Error> {
+    pub(super) fn get(&self, name: &str) -> Result<Arc<Collection>, Error> {
         let collections = self.collections.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(collection) = collections.get(name) {
             return Ok(Arc::clone(collection));
         }
         let aliases = self.aliases.read().unwrap_or_else(PoisonError::into_inner);
         let target = aliases.get(name).and_then(|name| collections.get(name));
-        target.map(Arc::clone).ok_or_else(|| Error::no_collection(name))
+        match target {
+            Some(collection) => Ok(Arc::clone(collection)),
+            None => self.check_open().and(Err(Error::no_collection(name))),
+        }
+    }
+
+    /// Refuses work once the server is stopping.
+    ///
+    /// # Errors
+    /// It is.
+    pub(super) fn check_open(&self) -> Result<(), Error> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Error::Unavailable("the server is stopping".to_owned()));
+        }
+        Ok(())
     }
 
     /// Makes a collection.
     ///
     /// # Errors
     /// The name is unfit or taken, the engine refuses the configuration, or the disk fails.
-    pub async fn create(self: &Arc<Self>, name: String, config: Config) -> Result<(), Error> {
+    pub(super) async fn create(self: &Arc<Self>, name: String, config: Config) -> Result<(), Error> {
         check_name(&name)?;
         let storage = Arc::clone(self);
         blocking(move || {
             let _reservation = storage.reserve(&name)?;
+            storage.check_open()?;
+            check_room(&storage.root, 0)?;
             let directory = storage.root.join(COLLECTIONS).join(Uuid::new_v4().to_string());
-            let collection = Arc::new(Collection::create(directory, &name, config)?);
+            let collection = Arc::new(Collection::create(&directory, &name, config)?);
             storage.collections.write().unwrap_or_else(PoisonError::into_inner).insert(name, collection);
             Ok(())
         })
@@ -147,7 +173,7 @@ impl Storage {
     ///
     /// # Errors
     /// The disk fails.
-    pub async fn delete(self: &Arc<Self>, name: String) -> Result<bool, Error> {
+    pub(super) async fn delete(self: &Arc<Self>, name: String) -> Result<bool, Error> {
         let storage = Arc::clone(self);
         blocking(move || {
             let removed = {
@@ -193,7 +219,7 @@ impl Storage {
     ///
     /// # Errors
     /// A collection or alias does not exist, a name is that of a collection, or the disk fails.
-    pub fn apply_aliases(&self, changes: Vec<AliasChange>) -> Result<(), Error> {
+    pub(super) fn apply_aliases(&self, changes: Vec<AliasChange>) -> Result<(), Error> {
         let missing = |alias: &str| Error::NotFound(format!("Alias {alias} does not exists!"));
         let names: BTreeSet<String> = self.names().into_iter().collect();
         let check_new = |alias: &str| {
@@ -227,13 +253,16 @@ impl Storage {
         })
     }
 
-    /// Flushes and closes every collection, all at once, and waits for removals. Blocking.
-    pub fn close(&self) {
-        let collections: Vec<_> =
-            self.collections.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+    /// Flushes and closes every collection, all at once, waits for removals, and lets go of the directory. Blocking.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        let collections = std::mem::take(&mut *self.collections.write().unwrap_or_else(PoisonError::into_inner));
         thread::scope(|scope| {
-            for collection in &collections {
-                scope.spawn(|| collection.close());
+            for collection in collections.into_values() {
+                scope.spawn(move || {
+                    collection.close();
+                    drop(collection);
+                });
             }
         });
         let removals = std::mem::take(&mut *self.removals.lock().unwrap_or_else(PoisonError::into_inner));
@@ -242,12 +271,13 @@ impl Storage {
                 tracing::warn!("a removal panicked");
             }
         }
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
 /// One change of aliases.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AliasChange {
+pub(super) enum AliasChange {
     /// Another name for a collection; an alias that exists is moved.
     Create {
         /// The collection.

@@ -12,14 +12,14 @@ use super::error::Error;
 /// The `strict_mode_config` of a collection, kept as it was given; unknown limits are stored and shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct StrictMode(pub Map<String, Value>);
+pub(super) struct StrictMode(pub Map<String, Value>);
 
 /// Payload indexes of a collection by field.
-pub type Indexes = BTreeMap<String, PayloadFieldSchema>;
+pub(super) type Indexes = BTreeMap<String, PayloadFieldSchema>;
 
 /// Whether a filter selects points to read or points to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub(super) enum Purpose {
     /// Search, scroll, count.
     Read,
     /// Delete, set payload.
@@ -29,7 +29,7 @@ pub enum Purpose {
 impl StrictMode {
     /// These settings over `base`.
     #[must_use]
-    pub fn over(self, base: Self) -> Self {
+    pub(super) fn over(self, base: Self) -> Self {
         let mut merged = base.0;
         merged.extend(self.0.into_iter().filter(|(_, value)| !value.is_null()));
         Self(merged)
@@ -47,7 +47,12 @@ impl StrictMode {
     ///
     /// # Errors
     /// The first field that is filtered without a fitting index (400).
-    pub fn check_filter(&self, filter: Option<&Filter>, indexes: &Indexes, purpose: Purpose) -> Result<(), Error> {
+    pub(super) fn check_filter(
+        &self,
+        filter: Option<&Filter>,
+        indexes: &Indexes,
+        purpose: Purpose,
+    ) -> Result<(), Error> {
         let (true, Some(filter)) = (self.on(), filter) else { return Ok(()) };
         let name = match purpose {
             Purpose::Read => "unindexed_filtering_retrieve",
@@ -69,7 +74,7 @@ impl StrictMode {
     ///
     /// # Errors
     /// The limit is above `max_query_limit` (400).
-    pub fn check_limit(&self, limit: usize) -> Result<(), Error> {
+    pub(super) fn check_limit(&self, limit: usize) -> Result<(), Error> {
         self.check_number("max_query_limit", "limit", limit)
     }
 
@@ -77,7 +82,7 @@ impl StrictMode {
     ///
     /// # Errors
     /// There are more than `upsert_max_batchsize` (400).
-    pub fn check_batch(&self, points: usize) -> Result<(), Error> {
+    pub(super) fn check_batch(&self, points: usize) -> Result<(), Error> {
         self.check_number("upsert_max_batchsize", "upsert limit", points)
     }
 

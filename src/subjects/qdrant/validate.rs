@@ -9,7 +9,7 @@ use super::error::Error;
 ///
 /// # Errors
 /// The first vector that does not fit.
-pub fn check_points<'a>(
+pub(super) fn check_points<'a>(
     vectors: impl Iterator<Item = &'a VectorStructPersisted>,
     config: &Config,
 ) -> Result<(), Error> {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use qdrant_edge::{PointInsertOperations, PointOperations, UpdateOperation};
 use tokio::sync::oneshot;
 
+use super::disk::{check_room, used};
 use super::error::Error;
 use super::journal::{Journal, encode};
 use super::shard::Shard;
@@ -27,13 +28,9 @@ const IDLE: Duration = Duration::from_millis(700);
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// Journal size from which a flush does not wait.
 const JOURNAL_LIMIT: u64 = 256 * 1024 * 1024;
-/// Room that must be left on the disk beside what a group of changes needs: the engine maps its files,
-/// and a mapped page that finds no room kills the process.
-const SPARE_ROOM: u64 = 16 * 1024 * 1024;
-
 /// What is known about a collection's optimiser, shared with readers.
 #[derive(Debug, Default)]
-pub struct Health {
+pub(super) struct Health {
     optimizing: AtomicBool,
     pending: AtomicBool,
     failure: Mutex<Option<String>>,
@@ -43,13 +40,13 @@ pub struct Health {
 impl Health {
     /// Whether segments are being rewritten, or will be soon.
     #[must_use]
-    pub fn is_optimizing(&self) -> bool {
+    pub(super) fn is_optimizing(&self) -> bool {
         self.optimizing.load(Ordering::Relaxed) || self.pending.load(Ordering::Relaxed)
     }
 
     /// Why the last optimisation failed.
     #[must_use]
-    pub fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -60,13 +57,16 @@ impl Health {
 
 /// When a collection is optimised.
 #[derive(Debug, Clone, Copy)]
-pub struct Policy {
+pub(super) struct Policy {
     /// Bytes of new vectors after which it is worth it; `None` never.
     pub after_bytes: Option<u64>,
 }
 
+/// Where the number of a change is sent.
+type Reply = oneshot::Sender<Result<u64, Error>>;
+
 enum Command {
-    Write(Box<UpdateOperation>, oneshot::Sender<Result<u64, Error>>),
+    Write(Box<UpdateOperation>, Reply),
     Policy(Policy),
     Optimized(Result<bool, Error>),
     Stop,
@@ -74,7 +74,7 @@ enum Command {
 
 /// The way to a collection's writer; dropping it stops the writer after the last change.
 #[derive(Debug)]
-pub struct Writer {
+pub(super) struct Writer {
     commands: Sender<Command>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -84,7 +84,7 @@ impl Writer {
     ///
     /// # Errors
     /// The journal cannot be opened or read, or the thread cannot be started.
-    pub fn start(shard: Arc<Shard>, health: Arc<Health>, journal: &Path, policy: Policy) -> Result<Self, Error> {
+    pub(super) fn start(shard: Arc<Shard>, health: Arc<Health>, journal: &Path, policy: Policy) -> Result<Self, Error> {
         let failed = |error: std::io::Error| Error::Internal(format!("journal {}: {error}", journal.display()));
         let (mut journal_file, left) = Journal::open(journal).map_err(failed)?;
         if !left.is_empty() {
@@ -123,7 +123,7 @@ impl Writer {
     ///
     /// # Errors
     /// The engine refuses the change, the disk is full, or the collection is closing.
-    pub async fn write(&self, operation: UpdateOperation) -> Result<u64, Error> {
+    pub(super) async fn write(&self, operation: UpdateOperation) -> Result<u64, Error> {
         let closing = || Error::Unavailable("the collection is closing".to_owned());
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Write(Box::new(operation), reply)).map_err(|_| closing())?;
@@ -131,18 +131,18 @@ impl Writer {
     }
 
     /// Changes when the collection is optimised, and looks at once whether it is due.
-    pub fn set_policy(&self, policy: Policy) {
+    pub(super) fn set_policy(&self, policy: Policy) {
         // A writer that is gone has no policy to change.
         let _ = self.commands.send(Command::Policy(policy));
     }
 
     /// Asks the writer to flush and end, without waiting.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         let _ = self.commands.send(Command::Stop);
     }
 
     /// Waits for the writer to end; call [`Self::stop`] first.
-    pub fn join(&self) {
+    pub(super) fn join(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()
@@ -232,7 +232,7 @@ impl Work {
         go_on
     }
 
-    fn write(&mut self, group: Vec<(Box<UpdateOperation>, oneshot::Sender<Result<u64, Error>>)>) {
+    fn write(&mut self, group: Vec<(Box<UpdateOperation>, Reply)>) {
         self.buffer.clear();
         let mut ready = Vec::with_capacity(group.len());
         for (operation, reply) in group {
@@ -260,12 +260,7 @@ impl Work {
 
     fn journal_group(&mut self) -> Result<(), Error> {
         // The journal, the engine's log and its storage each take about as much as the records.
-        let needed = SPARE_ROOM + 4 * self.buffer.len() as u64;
-        if self.journal.free_room().is_some_and(|room| room < needed) {
-            return Err(Error::Internal(
-                "No space left on device: WAL buffer size exceeds available disk space".to_owned(),
-            ));
-        }
+        check_room(self.shard.directory(), 4 * self.buffer.len() as u64)?;
         self.journal.append(&self.buffer).map_err(|error| Error::Internal(format!("journal: {error}")))
     }
 
@@ -303,7 +298,9 @@ impl Work {
         let shard = Arc::clone(&self.shard);
         let outbox = self.outbox.clone();
         let started = std::thread::Builder::new().name("optimizer".to_owned()).spawn(move || {
-            let result = shard.call("optimizing", qdrant_edge::EdgeShard::optimize);
+            // Segments are rewritten beside the old ones.
+            let room = check_room(shard.directory(), used(shard.directory()));
+            let result = room.and_then(|()| shard.call("optimizing", qdrant_edge::EdgeShard::optimize));
             // The shard is released first: a collection that is being deleted waits for it.
             drop(shard);
             let _ = outbox.send(Command::Optimized(result));
@@ -331,7 +328,7 @@ impl Work {
     }
 }
 
-fn answer(reply: oneshot::Sender<Result<u64, Error>>, result: Result<u64, Error>) {
+fn answer(reply: Reply, result: Result<u64, Error>) {
     // The client may have gone away; the change is made all the same.
     let _ = reply.send(result);
 }

@@ -31,7 +31,8 @@ const STRANGERS: &[&str] = &["anon", "authenticated"];
 /// Connects and checks that the server takes writes.
 pub(super) async fn connect(endpoint: &PostgresEndpoint) -> Result<(Postgres, Done), SetupError> {
     let database = Postgres::connect(endpoint).await?;
-    let server = one(&database, "select current_setting('server_version') as version, pg_is_in_recovery() as replica").await?;
+    let server =
+        one(&database, "select current_setting('server_version') as version, pg_is_in_recovery() as replica").await?;
     let address = public_url(&endpoint.url);
     if server["replica"] == Value::Bool(true) {
         return Err(SetupError::Shape {

@@ -213,7 +213,12 @@ impl Shared {
             .zip(texts)
             .zip(vectors)
             .enumerate()
-            .map(|(at, ((chunk, text), vector))| Stored { index: (first + at) as u64, text, tokens: chunk.tokens, vector })
+            .map(|(at, ((chunk, text), vector))| Stored {
+                index: (first + at) as u64,
+                text,
+                tokens: chunk.tokens,
+                vector,
+            })
             .collect())
     }
 

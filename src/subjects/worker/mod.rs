@@ -336,7 +336,13 @@ async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> R
     let took_ms = millis(begun.elapsed());
     match outcome {
         Ok(value) => {
-            tracing::info!(job = job.id(), document = identity.document, took_ms, chunks = value["chunks"].as_u64(), "job done");
+            tracing::info!(
+                job = job.id(),
+                document = identity.document,
+                took_ms,
+                chunks = value["chunks"].as_u64(),
+                "job done"
+            );
             Ok(value)
         }
         Err(error) if error.may_be_retried() => {

@@ -117,7 +117,9 @@ impl Classified for StoreError {
                 QdrantError::InvalidUri(_) | QdrantError::ConversionError(_) => Class::Fatal,
                 QdrantError::ResponseError { status } => match status.code() {
                     Code::InvalidArgument | Code::OutOfRange => Class::Poison,
-                    Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::Unimplemented => Class::Fatal,
+                    Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::Unimplemented => {
+                        Class::Fatal
+                    }
                     _ => Class::Retry { after: None },
                 },
                 _ => Class::Retry { after: None },
@@ -154,7 +156,10 @@ pub(super) struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("collection", &self.collection).field("table", &self.table).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("collection", &self.collection)
+            .field("table", &self.table)
+            .finish_non_exhaustive()
     }
 }
 
@@ -241,8 +246,10 @@ impl Store {
         for batch in chunks.chunks(self.batch) {
             self.vectors_guard
                 .call(|| async {
-                    let mut points: Vec<PointStruct> =
-                        batch.iter().map(|chunk| self.point(identity, total, chunk, id(identity, chunk.index))).collect();
+                    let mut points: Vec<PointStruct> = batch
+                        .iter()
+                        .map(|chunk| self.point(identity, total, chunk, id(identity, chunk.index)))
+                        .collect();
                     if planted(Defect::DuplicatesPoints) {
                         points.extend(batch.iter().map(|chunk| self.point(identity, total, chunk, Uuid::new_v4())));
                     }
@@ -470,7 +477,13 @@ fn id(identity: &Identity, index: u64) -> Uuid {
         return Uuid::new_v4();
     }
     // Lengths come first, so that no two triples read the same.
-    let name = format!("{}:{}{}:{}{index}", identity.document.len(), identity.document, identity.version.len(), identity.version);
+    let name = format!(
+        "{}:{}{}:{}{index}",
+        identity.document.len(),
+        identity.document,
+        identity.version.len(),
+        identity.version
+    );
     Uuid::new_v5(&CHUNKS, name.as_bytes())
 }
 
@@ -486,7 +499,12 @@ mod tests {
             source: "anywhere".to_owned(),
         };
         assert_eq!(id(&identity("a", "1"), 0), id(&Identity { source: "elsewhere".into(), ..identity("a", "1") }, 0));
-        let all = [id(&identity("a", "1"), 0), id(&identity("a", "1"), 1), id(&identity("a", "11"), 0), id(&identity("a1", "1"), 0)];
+        let all = [
+            id(&identity("a", "1"), 0),
+            id(&identity("a", "1"), 1),
+            id(&identity("a", "11"), 0),
+            id(&identity("a1", "1"), 0),
+        ];
         let different: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(different.len(), all.len());
     }

@@ -40,7 +40,7 @@ pub(super) fn create_from(request: proto::CreateCollection) -> Result<CreateColl
         wal_config: request.wal_config.map(wal_from),
         optimizers_config: request.optimizers_config.map(optimizers_from),
         quantization_config: request.quantization_config.map(quantization_from).transpose()?,
-        strict_mode_config: request.strict_mode_config.map(strict_from),
+        strict_mode_config: request.strict_mode_config.as_ref().map(strict_from),
         metadata: (!request.metadata.is_empty()).then(|| object_from(request.metadata)).transpose()?,
     })
 }
@@ -70,7 +70,7 @@ pub(super) fn update_from(request: proto::UpdateCollection) -> Result<UpdateColl
         hnsw_config: request.hnsw_config.map(hnsw_from),
         optimizers_config: request.optimizers_config.map(optimizers_from),
         quantization_config: request.quantization_config.map(|_| Value::Bool(true)),
-        strict_mode_config: request.strict_mode_config.map(strict_from),
+        strict_mode_config: request.strict_mode_config.as_ref().map(strict_from),
         metadata: (!request.metadata.is_empty()).then(|| object_from(request.metadata)).transpose()?,
     })
 }
@@ -200,7 +200,7 @@ fn quantization_from(config: proto::QuantizationConfig) -> Result<QuantizationCo
 }
 
 #[expect(deprecated, reason = "the message has a field that only older servers use")]
-fn strict_from(config: StrictModeConfig) -> StrictMode {
+fn strict_from(config: &StrictModeConfig) -> StrictMode {
     let value = json!({
         "enabled": config.enabled,
         "max_query_limit": config.max_query_limit,
@@ -258,9 +258,9 @@ fn strict_to(strict: &StrictMode) -> StrictModeConfig {
 pub(super) fn config_to(config: Config) -> CollectionConfig {
     let params = config.params;
     let vectors = match params.vectors {
-        Vectors::Single(single) => vectors_config::Config::Params(vector_to(*single)),
+        Vectors::Single(single) => vectors_config::Config::Params(vector_to(&single)),
         Vectors::Named(named) => vectors_config::Config::ParamsMap(proto::VectorParamsMap {
-            map: named.into_iter().map(|(name, params)| (name, vector_to(params))).collect(),
+            map: named.into_iter().map(|(name, params)| (name, vector_to(&params))).collect(),
         }),
     };
     let hnsw = config.hnsw_config;
@@ -297,7 +297,7 @@ pub(super) fn config_to(config: Config) -> CollectionConfig {
 }
 
 #[expect(deprecated, reason = "clients read `on_disk` until all of them know its successor")]
-fn vector_to(params: VectorParams) -> proto::VectorParams {
+fn vector_to(params: &VectorParams) -> proto::VectorParams {
     let distance = match params.distance {
         Distance::Cosine => proto::Distance::Cosine,
         Distance::Euclid => proto::Distance::Euclid,

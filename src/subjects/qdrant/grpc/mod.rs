@@ -46,12 +46,12 @@ pub(super) async fn serve(
     auth: Auth,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let api = Api { storage };
+    let api = Api { storage: Arc::clone(&storage) };
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
     // The body limit of REST does not exist here: the real server decodes messages of any size.
     let limit = usize::MAX;
-    let protected = InterceptorLayer::new(move |request: Request<()>| check(&auth, request));
+    let protected = InterceptorLayer::new(move |request: Request<()>| check(&auth, &storage, request));
     let routes = tonic::service::Routes::new(
         PointsServer::new(api.clone())
             .max_decoding_message_size(limit)
@@ -77,10 +77,11 @@ pub(super) async fn serve(
         .map_err(|error| ServeError::Serve { protocol: "gRPC", reason: error.to_string() })
 }
 
-#[expect(clippy::result_large_err, reason = "the size of a status is tonic's choice")]
-fn check(auth: &Auth, request: Request<()>) -> Result<Request<()>, Status> {
+fn check(auth: &Auth, storage: &Storage, request: Request<()>) -> Result<Request<()>, Status> {
     let headers = request.metadata();
     auth.check(|name| headers.get(name).and_then(|value| value.to_str().ok())).map_err(Status::unauthenticated)?;
+    // A connection may outlive the listener; it must not be told that collections do not exist.
+    storage.check_open()?;
     Ok(request)
 }
 

@@ -26,7 +26,7 @@ pub(super) fn query_from(request: QueryPoints) -> Result<Query, Error> {
         using: request.using.unwrap_or_default(),
         prefetch: request.prefetch.into_iter().map(prefetch_from).collect::<Result<_, _>>()?,
         filter: request.filter.map(filter_from).transpose()?,
-        params: request.params.map(params_from).transpose()?,
+        params: request.params.as_ref().map(params_from).transpose()?,
         score_threshold: request.score_threshold,
         limit: request.limit.map(count),
         offset: request.offset.map(count).unwrap_or_default(),
@@ -44,7 +44,7 @@ fn prefetch_from(prefetch: PrefetchQuery) -> Result<Query, Error> {
         using: prefetch.using.unwrap_or_default(),
         prefetch: prefetch.prefetch.into_iter().map(prefetch_from).collect::<Result<_, _>>()?,
         filter: prefetch.filter.map(filter_from).transpose()?,
-        params: prefetch.params.map(params_from).transpose()?,
+        params: prefetch.params.as_ref().map(params_from).transpose()?,
         score_threshold: prefetch.score_threshold,
         limit: prefetch.limit.map(count),
         ..Query::default()
@@ -61,7 +61,7 @@ pub(super) fn search_from(request: SearchPoints) -> Result<Query, Error> {
         kind: Some(Kind::Nearest(Target::Vector(vector))),
         using: request.vector_name.unwrap_or_default(),
         filter: request.filter.map(filter_from).transpose()?,
-        params: request.params.map(params_from).transpose()?,
+        params: request.params.as_ref().map(params_from).transpose()?,
         score_threshold: request.score_threshold,
         limit: Some(count(request.limit)),
         offset: request.offset.map(count).unwrap_or_default(),
@@ -134,11 +134,11 @@ pub(super) fn order_from(order: proto::OrderBy) -> Result<OrderBy, Error> {
     Ok(OrderBy { key: path_from(&order.key)?, direction, start_from })
 }
 
-fn params_from(params: proto::SearchParams) -> Result<SearchParams, Error> {
+fn params_from(params: &proto::SearchParams) -> Result<SearchParams, Error> {
     if params.idf.is_some() {
         return Err(Error::Unimplemented("search parameter `idf`".to_owned()));
     }
-    let acorn = params.acorn.map(|acorn| {
+    let acorn = params.acorn.as_ref().map(|acorn| {
         serde_json::from_value::<AcornSearchParams>(serde_json::json!({
             "enable": acorn.enable.unwrap_or_default(), "max_selectivity": acorn.max_selectivity,
         }))
@@ -147,7 +147,7 @@ fn params_from(params: proto::SearchParams) -> Result<SearchParams, Error> {
     Ok(SearchParams {
         hnsw_ef: params.hnsw_ef.map(count),
         exact: params.exact.unwrap_or_default(),
-        quantization: params.quantization.map(|quantization| QuantizationSearchParams {
+        quantization: params.quantization.as_ref().map(|quantization| QuantizationSearchParams {
             ignore: quantization.ignore.unwrap_or_default(),
             rescore: quantization.rescore,
             oversampling: quantization.oversampling,

@@ -28,6 +28,7 @@ struct Body {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "the names are the API's")]
 enum Action {
     CreateAlias { collection_name: String, alias_name: String },
     DeleteAlias { alias_name: String },
@@ -51,8 +52,8 @@ impl From<Action> for AliasChange {
 async fn change(State(app): State<App>, Json(body): Json<Body>) -> Response {
     let since = Instant::now();
     let changes = body.actions.into_iter().map(Into::into).collect();
-    let changed = blocking(move || app.storage.apply_aliases(changes)).await;
-    respond(since, changed.map(|()| true))
+    let result = blocking(move || app.storage.apply_aliases(changes)).await;
+    respond(since, result.map(|()| true))
 }
 
 fn list(aliases: BTreeMap<String, String>, of: Option<&str>) -> Value {

@@ -85,7 +85,11 @@ async fn authenticate(State(app): State<App>, request: Request, next: Next) -> R
     }
     let headers = request.headers();
     match app.auth.check(|name| headers.get(name).and_then(|value| value.to_str().ok())) {
-        Ok(()) => next.run(request).await,
+        // A connection may outlive the listener; it must not be told that collections do not exist.
+        Ok(()) => match app.storage.check_open() {
+            Ok(()) => next.run(request).await,
+            Err(error) => error.into_response(),
+        },
         // Plain text, unlike every other error of this server.
         Err(text) => (StatusCode::UNAUTHORIZED, text).into_response(),
     }

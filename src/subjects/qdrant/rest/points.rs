@@ -87,11 +87,8 @@ async fn retrieve(State(app): State<App>, Path(name): Path<String>, Json(body): 
 async fn retrieve_one(State(app): State<App>, Path((name, id)): Path<(String, String)>) -> Response {
     let since = Instant::now();
     let result = async {
-        let id: PointId = id.parse().map_err(|()| {
-            Error::BadInput(format!(
-                "Can not recognize \"{id}\" as point id, valid values are either an unsigned integer or a UUID"
-            ))
-        })?;
+        let id: PointId =
+            id.parse().map_err(|()| Error::BadInput(format!("Can not recognize \"{id}\" as point id")))?;
         let found = app.storage.get(&name)?.retrieve(vec![id], true.into(), true.into()).await?.pop();
         found.map(RecordView::from).ok_or_else(|| Error::NotFound(format!("Point with id {id} does not exists!")))
     };

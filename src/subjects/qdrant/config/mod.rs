@@ -1,253 +1,29 @@
 //! A collection's configuration: as asked for, as stored and shown, and as the engine wants it.
 
+mod params;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use qdrant_edge::{
-    DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeOptimizersConfig, EdgeSparseVectorParams, EdgeVectorParams,
-    HnswIndexConfig, Modifier, MultiVectorConfig, QuantizationConfig, VectorStorageDatatype, WalOptions,
+    EdgeConfig, EdgeSparseVectorParams, EdgeVectorParams, HnswIndexConfig, QuantizationConfig, WalOptions,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::Error;
 use super::strict::StrictMode;
+pub(super) use params::{HnswDiff, OptimizersDiff, SparseIndex, SparseVectorParams, VectorParams, Vectors, WalConfig};
 
 /// Bytes in one file of the engine's log. Smaller than the engine's 32 MiB, so that a collection is cheap to make.
 const WAL_SEGMENT: usize = 4 * 1024 * 1024;
 /// Largest vector that Qdrant accepts.
 const MAX_DIMENSIONS: u64 = 65_536;
 
-/// Parameters of one dense vector.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct VectorParams {
-    /// Number of dimensions.
-    pub size: u64,
-    /// How vectors are compared.
-    pub distance: Distance,
-    /// Differences from the collection's graph settings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hnsw_config: Option<HnswDiff>,
-    /// Quantisation of this vector alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quantization_config: Option<QuantizationConfig>,
-    /// Whether vectors are served from disk.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_disk: Option<bool>,
-    /// How numbers are stored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub datatype: Option<VectorStorageDatatype>,
-    /// Several vectors per point under one name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub multivector_config: Option<MultiVectorConfig>,
-}
-
-/// One unnamed vector, or several named ones.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "vectors: an object with `size` and `distance`, or an object of such objects by vector name"
-)]
-pub enum Vectors {
-    /// The unnamed vector.
-    Single(Box<VectorParams>),
-    /// Named vectors.
-    Named(BTreeMap<String, VectorParams>),
-}
-
-impl Default for Vectors {
-    fn default() -> Self {
-        Self::Named(BTreeMap::new())
-    }
-}
-
-impl Vectors {
-    /// Each vector with its name; the unnamed one is called `""`.
-    pub fn iter(&self) -> Box<dyn Iterator<Item = (&str, &VectorParams)> + '_> {
-        match self {
-            Self::Single(params) => Box::new(std::iter::once((DEFAULT_VECTOR_NAME, &**params))),
-            Self::Named(map) => Box::new(map.iter().map(|(name, params)| (name.as_str(), params))),
-        }
-    }
-
-    /// The parameters of the vector called `name`.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&VectorParams> {
-        match self {
-            Self::Single(params) => (name == DEFAULT_VECTOR_NAME).then_some(&**params),
-            Self::Named(map) => map.get(name),
-        }
-    }
-
-    fn get_mut(&mut self, name: &str) -> Option<&mut VectorParams> {
-        match self {
-            Self::Single(params) => (name == DEFAULT_VECTOR_NAME).then_some(&mut **params),
-            Self::Named(map) => map.get_mut(name),
-        }
-    }
-}
-
-/// Settings of a sparse vector's index.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct SparseIndex {
-    /// Below this number of vectors a search looks at all of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub full_scan_threshold: Option<usize>,
-    /// Whether the index is served from disk.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_disk: Option<bool>,
-    /// How weights are stored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub datatype: Option<VectorStorageDatatype>,
-}
-
-/// Parameters of one sparse vector.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct SparseVectorParams {
-    /// Its index.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub index: Option<SparseIndex>,
-    /// What is done to weights when scoring.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub modifier: Option<Modifier>,
-}
-
-/// Graph settings, each optional.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct HnswDiff {
-    /// Edges per node.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub m: Option<usize>,
-    /// Neighbours considered while building.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ef_construct: Option<usize>,
-    /// Size in KB below which a search looks at all vectors.
-    #[serde(default, alias = "full_scan_threshold_kb", skip_serializing_if = "Option::is_none")]
-    pub full_scan_threshold: Option<usize>,
-    /// Threads for building; 0 lets the engine choose.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_indexing_threads: Option<usize>,
-    /// Whether the graph is served from disk.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_disk: Option<bool>,
-    /// Edges per node in graphs of payload indexes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload_m: Option<usize>,
-    /// Whether vectors are copied into the graph's file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inline_storage: Option<bool>,
-}
-
-impl HnswDiff {
-    /// `base` with these differences.
-    #[must_use]
-    pub fn apply(&self, base: HnswIndexConfig) -> HnswIndexConfig {
-        HnswIndexConfig {
-            m: self.m.unwrap_or(base.m),
-            ef_construct: self.ef_construct.unwrap_or(base.ef_construct),
-            full_scan_threshold: self.full_scan_threshold.unwrap_or(base.full_scan_threshold),
-            max_indexing_threads: self.max_indexing_threads.unwrap_or(base.max_indexing_threads),
-            on_disk: self.on_disk.or(base.on_disk),
-            payload_m: self.payload_m.or(base.payload_m),
-            inline_storage: self.inline_storage.or(base.inline_storage),
-        }
-    }
-}
-
-/// Optimiser settings, each optional; also how they are stored.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct OptimizersDiff {
-    /// Share of deleted vectors from which a segment is rewritten.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deleted_threshold: Option<f64>,
-    /// Number of vectors from which a segment is rewritten at all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vacuum_min_vector_number: Option<usize>,
-    /// Number of segments aimed at; 0 lets the engine choose.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default_segment_number: Option<usize>,
-    /// Largest segment in KB.
-    #[serde(default, alias = "max_segment_size_kb", skip_serializing_if = "Option::is_none")]
-    pub max_segment_size: Option<usize>,
-    /// Stored and shown only; the engine has no such setting any more.
-    #[serde(default, alias = "memmap_threshold_kb", skip_serializing_if = "Option::is_none")]
-    pub memmap_threshold: Option<usize>,
-    /// Size in KB from which a segment gets a graph; 0 never.
-    #[serde(default, alias = "indexing_threshold_kb", skip_serializing_if = "Option::is_none")]
-    pub indexing_threshold: Option<usize>,
-    /// Seconds between flushes. Stored and shown only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub flush_interval_sec: Option<u64>,
-    /// Stored and shown; 0 switches optimisation off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_optimization_threads: Option<Value>,
-    /// Whether points beyond the threshold are hidden until they are indexed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prevent_unoptimized: Option<bool>,
-}
-
-impl OptimizersDiff {
-    fn defaults() -> Self {
-        Self {
-            deleted_threshold: Some(0.2),
-            vacuum_min_vector_number: Some(1000),
-            default_segment_number: Some(0),
-            indexing_threshold: Some(10_000),
-            flush_interval_sec: Some(5),
-            ..Self::default()
-        }
-    }
-
-    fn over(self, base: Self) -> Self {
-        Self {
-            deleted_threshold: self.deleted_threshold.or(base.deleted_threshold),
-            vacuum_min_vector_number: self.vacuum_min_vector_number.or(base.vacuum_min_vector_number),
-            default_segment_number: self.default_segment_number.or(base.default_segment_number),
-            max_segment_size: self.max_segment_size.or(base.max_segment_size),
-            memmap_threshold: self.memmap_threshold.or(base.memmap_threshold),
-            indexing_threshold: self.indexing_threshold.or(base.indexing_threshold),
-            flush_interval_sec: self.flush_interval_sec.or(base.flush_interval_sec),
-            max_optimization_threads: self.max_optimization_threads.or(base.max_optimization_threads),
-            prevent_unoptimized: self.prevent_unoptimized.or(base.prevent_unoptimized),
-        }
-    }
-
-    fn engine(&self) -> EdgeOptimizersConfig {
-        EdgeOptimizersConfig {
-            deleted_threshold: self.deleted_threshold,
-            vacuum_min_vector_number: self.vacuum_min_vector_number,
-            default_segment_number: self.default_segment_number,
-            max_segment_size: self.max_segment_size,
-            indexing_threshold: self.indexing_threshold,
-            // Points are never hidden here: the engine defers them only when a writer asks for it.
-            prevent_unoptimized: None,
-        }
-    }
-}
-
-/// Log settings. Stored and shown only: the embedded engine keeps a small log of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct WalConfig {
-    /// Size of one log file in MiB.
-    pub wal_capacity_mb: usize,
-    /// Files made in advance.
-    pub wal_segments_ahead: usize,
-    /// Closed files kept.
-    pub wal_retain_closed: usize,
-}
-
-impl Default for WalConfig {
-    fn default() -> Self {
-        Self { wal_capacity_mb: 32, wal_segments_ahead: 0, wal_retain_closed: 1 }
-    }
-}
-
 /// Body of `PUT /collections/{name}`, and what gRPC's request becomes.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "the fields are Qdrant's API; what they mean is said at the stored types")]
-pub struct CreateCollection {
+pub(super) struct CreateCollection {
     pub vectors: Vectors,
     pub sparse_vectors: Option<BTreeMap<String, SparseVectorParams>>,
     pub shard_number: Option<u32>,
@@ -267,7 +43,7 @@ pub struct CreateCollection {
 
 /// Vector settings that can be changed later.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub struct VectorDiff {
+pub(super) struct VectorDiff {
     /// Graph settings of this vector.
     pub hnsw_config: Option<HnswDiff>,
     /// Quantisation of this vector.
@@ -279,8 +55,7 @@ pub struct VectorDiff {
 /// Body of `PATCH /collections/{name}`, and what gRPC's request becomes.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "the fields are Qdrant's API; what they mean is said at the stored types")]
-pub struct UpdateCollection {
+pub(super) struct UpdateCollection {
     pub vectors: Option<BTreeMap<String, VectorDiff>>,
     pub sparse_vectors: Option<Value>,
     pub params: Option<ParamsDiff>,
@@ -295,7 +70,7 @@ pub struct UpdateCollection {
 /// Collection parameters that can be changed later.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
-pub struct ParamsDiff {
+pub(super) struct ParamsDiff {
     /// Replicas of a shard. Stored only.
     pub replication_factor: Option<u32>,
     /// Replicas that must agree. Stored only.
@@ -306,7 +81,7 @@ pub struct ParamsDiff {
 
 /// The part of a collection's configuration that is fixed when it is made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Params {
+pub(super) struct Params {
     /// Dense vectors.
     pub vectors: Vectors,
     /// Always 1: the embedded engine does not shard. Shown as asked for.
@@ -324,7 +99,8 @@ pub struct Params {
 
 /// A collection's configuration: what `GET /collections/{name}` shows under `config`, and what is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Config {
+#[expect(clippy::struct_field_names, reason = "the names are the API's")]
+pub(super) struct Config {
     /// Fixed parameters.
     pub params: Params,
     /// Graph settings.
@@ -348,7 +124,7 @@ impl Config {
     ///
     /// # Errors
     /// A value out of range (422), or something the embedded engine does not do (501).
-    pub fn new(request: CreateCollection) -> Result<Self, Error> {
+    pub(super) fn new(request: CreateCollection) -> Result<Self, Error> {
         for (name, params) in request.vectors.iter() {
             if params.size == 0 || params.size > MAX_DIMENSIONS {
                 let place = if name.is_empty() { "vectors.size".to_owned() } else { format!("vectors.{name}.size") };
@@ -395,7 +171,7 @@ impl Config {
     /// # Errors
     /// A vector that does not exist, a value out of range, or a change that the engine cannot make (501);
     /// then nothing has changed.
-    pub fn update(&mut self, request: UpdateCollection) -> Result<(), Error> {
+    pub(super) fn update(&mut self, request: UpdateCollection) -> Result<(), Error> {
         let mut new = self.clone();
         check_hnsw(request.hnsw_config.as_ref())?;
         for (name, diff) in request.vectors.into_iter().flatten() {
@@ -434,19 +210,19 @@ impl Config {
 
     /// Whether the collection has a sparse vector called `name`.
     #[must_use]
-    pub fn has_sparse(&self, name: &str) -> bool {
+    pub(super) fn has_sparse(&self, name: &str) -> bool {
         self.params.sparse_vectors.as_ref().is_some_and(|vectors| vectors.contains_key(name))
     }
 
     /// Whether optimisation is switched off.
     #[must_use]
-    pub fn never_optimizes(&self) -> bool {
+    pub(super) fn never_optimizes(&self) -> bool {
         self.optimizer_config.max_optimization_threads == Some(Value::from(0))
     }
 
     /// The configuration as the engine wants it.
     #[must_use]
-    pub fn engine(&self) -> EdgeConfig {
+    pub(super) fn engine(&self) -> EdgeConfig {
         let vectors = self.params.vectors.iter().map(|(name, params)| {
             let engine = EdgeVectorParams {
                 size: usize::try_from(params.size).unwrap_or(usize::MAX),

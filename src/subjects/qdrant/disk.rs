@@ -1,0 +1,58 @@
+//! Room on the disk. The engine maps its files, and a mapped page that finds no room kills the process, so
+//! room is looked for before anything is written.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::error::Error;
+
+/// Room that must be left beside what a change itself needs.
+pub(super) const SPARE: u64 = 16 * 1024 * 1024;
+
+/// Makes sure that the disk of `path` has room for `bytes`. A system that does not say is trusted.
+///
+/// # Errors
+/// It has not.
+pub(super) fn check_room(path: &Path, bytes: u64) -> Result<(), Error> {
+    let Ok(stat) = nix::sys::statvfs::statvfs(path) else { return Ok(()) };
+    let room = stat.blocks_available() as u64 * stat.fragment_size() as u64;
+    if room < SPARE.saturating_add(bytes) {
+        return Err(Error::Internal(
+            "No space left on device: WAL buffer size exceeds available disk space".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Bytes that the files below `directory` take on the disk; less than their sizes where they have holes.
+pub(super) fn used(directory: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => used(&entry.path()),
+            Ok(metadata) => metadata.blocks() * 512,
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_any_disk_has_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let error = check_room(directory.path(), u64::MAX).unwrap_err();
+        assert!(error.to_string().contains("No space left on device"), "{error}");
+    }
+
+    #[test]
+    fn holes_take_no_room() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = std::fs::File::create(directory.path().join("sparse")).expect("made");
+        file.set_len(1024 * 1024 * 1024).expect("grown");
+        assert!(used(directory.path()) < 1024 * 1024);
+    }
+}

@@ -1,0 +1,348 @@
+//! Proof that every case can fail: each is run on a stack, or with a worker, that is broken in just that way, and
+//! must say why. The ways are tables in `fixtures/breakages/`.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod harness;
+mod liars;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::Value;
+use shakedown::outcome::{Events, Level, Word};
+use shakedown::runner::{self, Selection};
+use shakedown::services::http::Http;
+use shakedown::services::postgres::Postgres;
+use shakedown::services::redis::Redis;
+use shakedown::settings::Endpoints;
+use shakedown::spec::{Documents, Suites, Template};
+use shakedown::stack::names_for;
+use url::Url;
+
+use harness::{SHAKEDOWN, Ship, runtime};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    breakage: Vec<Breakage>,
+}
+
+/// One way to break a stack or a worker.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Breakage {
+    /// The case that must notice.
+    case: String,
+    /// What is broken, where the case has several breakages.
+    #[serde(default)]
+    name: Option<String>,
+    /// What the reason must say: a failure for another reason proves nothing.
+    says: String,
+    /// The verdict, where it is not the usual one of the case's level.
+    #[serde(default)]
+    verdict: Option<String>,
+    /// Redis commands.
+    #[serde(default)]
+    redis: Vec<Vec<String>>,
+    /// Postgres statements.
+    #[serde(default)]
+    sql: Option<String>,
+    /// A query that yields true once the statements have taken effect.
+    #[serde(default)]
+    settles_sql: Option<String>,
+    /// Requests to Qdrant.
+    #[serde(default)]
+    qdrant: Vec<Request>,
+    /// Behaviours of the Jina mock.
+    #[serde(default)]
+    jina: Vec<Value>,
+    /// Endpoints that lead elsewhere: redis, postgres, qdrant, `qdrant_key`, jina, `jina_key`.
+    #[serde(default)]
+    endpoint: BTreeMap<String, String>,
+    /// Servers that make things up.
+    #[serde(default)]
+    answers: Answers,
+    /// A shell script in the place of `shakedown setup`.
+    #[serde(default)]
+    setup: Option<String>,
+    /// A defect planted in the worker.
+    #[serde(default)]
+    defect: Option<String>,
+    /// Documents for the scenario instead of its own: fewer are faster.
+    #[serde(default)]
+    documents: Option<Documents>,
+    /// Seconds until the scenario is given up.
+    #[serde(default)]
+    within_s: Option<u64>,
+    /// What undoes it, where it outlives the case's names.
+    #[serde(default)]
+    mend: Mend,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Answers {
+    redis: Option<BTreeMap<String, String>>,
+    qdrant: Option<Vec<liars::Answer>>,
+    jina: Option<Vec<liars::Answer>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Mend {
+    redis: Vec<Vec<String>>,
+    sql: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    method: String,
+    path: String,
+    #[serde(default)]
+    body: Option<Value>,
+}
+
+impl Breakage {
+    fn title(&self) -> String {
+        self.name.as_ref().map_or_else(|| self.case.clone(), |name| format!("{} ({name})", self.case))
+    }
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let breakages = read();
+    let suites = Suites::builtin().unwrap();
+    let mut trials = vec![Trial::test("every_case_has_a_breakage", {
+        let covered: BTreeSet<String> = breakages.iter().map(|breakage| breakage.case.clone()).collect();
+        let known: BTreeSet<String> = suites.cases.iter().map(|case| case.id.clone()).collect();
+        move || {
+            let missing: Vec<_> = known.difference(&covered).collect();
+            let unknown: Vec<_> = covered.difference(&known).collect();
+            if missing.is_empty() && unknown.is_empty() {
+                return Ok(());
+            }
+            Err(format!("cases without a breakage: {missing:?}; breakages without a case: {unknown:?}").into())
+        }
+    })];
+    let ship: Arc<Mutex<Option<Ship>>> = Arc::default();
+    for (number, breakage) in breakages.into_iter().enumerate() {
+        let ship = Arc::clone(&ship);
+        trials.push(Trial::test(breakage.title(), move || {
+            // One stack for all, and one breakage at a time: most disturb a whole service.
+            let mut ship = ship.lock().unwrap_or_else(PoisonError::into_inner);
+            runtime().block_on(async {
+                if ship.is_none() {
+                    *ship = Some(Ship::launch("breakages").await);
+                }
+                prove(&breakage, number, ship.as_ref().expect("it was launched above")).await
+            })
+        }));
+    }
+    // The stack is shared under a lock; more threads would only wait for it.
+    arguments.test_threads = Some(1);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let left = ship.lock().unwrap_or_else(PoisonError::into_inner).take().map(|ship| runtime().block_on(ship.sink()));
+    assert_eq!(left.unwrap_or_default(), Vec::<String>::new(), "something could not be removed");
+    conclusion.exit_code()
+}
+
+fn read() -> Vec<Breakage> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/breakages");
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+        .into_iter()
+        .flat_map(|path| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            toml::from_str::<File>(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())).breakage
+        })
+        .collect()
+}
+
+/// Breaks, judges, mends; the verdict must be the case's own failure, for the reason that the table names.
+async fn prove(breakage: &Breakage, number: usize, ship: &Ship) -> Result<(), Failed> {
+    let run = format!("b{number}");
+    let mut whole = ship.stack.endpoints().clone();
+    whole.names = names_for(&run, "run");
+    shakedown::scenario::set_up(&whole, Path::new(SHAKEDOWN)).await.map_err(|error| error.to_string())?;
+    let template = template(&whole);
+    let mut suites = Suites::builtin().unwrap();
+    let mut options = ship.options(&run);
+    let mut broken = whole.clone();
+    let redirected = redirect(breakage, &template, &mut broken).await?;
+    disturb(breakage, &template, &whole, ship).await?;
+    if let Some(script) = &breakage.setup {
+        options.shakedown = impostor(&ship.directory(), number, script);
+    }
+    if let Some(defect) = &breakage.defect {
+        options.worker.env.push(("SHAKEDOWN_DEFECT".to_owned(), SecretString::from(defect.as_str())));
+        options.worker.grace = Duration::from_secs(2);
+    }
+    for scenario in suites.scenarios.values_mut() {
+        if let Some(documents) = &breakage.documents {
+            scenario.documents = documents.clone();
+        }
+        scenario.within_s = breakage.within_s.or(scenario.within_s);
+    }
+    options.endpoints = Some(broken);
+    let selection = Selection::new(&[], std::slice::from_ref(&breakage.case), None).unwrap();
+    let report = runner::run(&suites, &selection, &ship.stack, &options, &Events::silent()).await;
+    drop(redirected);
+    mend(breakage, &template, &whole, ship).await?;
+
+    let case = report.cases.first().ok_or("there is no such case")?;
+    let usual = if case.level == Level::Must { Word::Fail } else { Word::Warn };
+    let wanted = breakage.verdict.clone().unwrap_or_else(|| usual.to_string());
+    let (seen, reason) = (case.verdict.word(), case.verdict.reason().unwrap_or_default());
+    if seen.as_str() != wanted {
+        return Err(format!("the verdict is {seen}, wanted {wanted}: {reason}\n{:#?}", case.evidence).into());
+    }
+    if !reason.contains(&template.fill(&breakage.says).unwrap()) {
+        return Err(format!("failed for another reason than `{}`: {reason}", breakage.says).into());
+    }
+    Ok(())
+}
+
+/// Placeholders of the tables: addresses, secrets and names.
+fn template(endpoints: &Endpoints) -> Template {
+    let url = |secret: &SecretString| Url::parse(secret.expose_secret()).unwrap();
+    let address = |url: &Url| format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
+    let (redis, postgres) = (url(&endpoints.redis.url), url(&endpoints.postgres.url));
+    Template::new([
+        ("redis.address", address(&redis)),
+        ("redis.password", redis.password().unwrap_or_default().to_owned()),
+        ("postgres.address", address(&postgres)),
+        ("postgres.password", postgres.password().unwrap_or_default().to_owned()),
+        ("queue.name", endpoints.names.queue.clone()),
+        ("queue.keys", format!("{}:{}:", endpoints.names.prefix, endpoints.names.queue)),
+        ("collection", endpoints.names.collection.clone()),
+        ("table", endpoints.names.table.clone()),
+    ])
+}
+
+/// Lets endpoints lead elsewhere; what is given back keeps the liars alive.
+async fn redirect(breakage: &Breakage, template: &Template, endpoints: &mut Endpoints) -> Result<Vec<liars::Liar>, Failed> {
+    for (service, value) in &breakage.endpoint {
+        let value = template.fill(value)?;
+        match service.as_str() {
+            "redis" => endpoints.redis.url = value.into(),
+            "postgres" => endpoints.postgres.url = value.into(),
+            "qdrant" => endpoints.qdrant.url = value,
+            "qdrant_key" => endpoints.qdrant.api_key = Some(value.into()),
+            "jina" => endpoints.jina.base_url = value,
+            "jina_key" => endpoints.jina.api_key = Some(value.into()),
+            other => return Err(format!("there is no endpoint `{other}`").into()),
+        }
+    }
+    let mut alive = Vec::new();
+    if let Some(answers) = &breakage.answers.redis {
+        let liar = liars::redis(answers.clone()).await;
+        endpoints.redis.url = format!("redis://{}/0", liar.address()).into();
+        alive.push(liar);
+    }
+    for (answers, base) in [
+        (&breakage.answers.qdrant, &mut endpoints.qdrant.url),
+        (&breakage.answers.jina, &mut endpoints.jina.base_url),
+    ] {
+        let Some(answers) = answers else { continue };
+        let filled = answers
+            .iter()
+            .map(|answer| Ok(liars::Answer { path: template.fill(&answer.path)?, ..answer.clone() }))
+            .collect::<Result<Vec<_>, Failed>>()?;
+        let liar = liars::http(filled).await;
+        *base = format!("http://{}", liar.address());
+        alive.push(liar);
+    }
+    Ok(alive)
+}
+
+async fn disturb(breakage: &Breakage, template: &Template, whole: &Endpoints, ship: &Ship) -> Result<(), Failed> {
+    commands(&breakage.redis, template, whole).await?;
+    if let Some(statements) = &breakage.sql {
+        let postgres = Postgres::connect(&whole.postgres).await?;
+        postgres.execute(&template.fill(statements)?).await?;
+        postgres.close().await;
+    }
+    if let Some(query) = &breakage.settles_sql {
+        settles(query, whole).await?;
+    }
+    let http = Http::qdrant(&whole.qdrant)?;
+    for request in &breakage.qdrant {
+        http.call(&request.method, &template.fill(&request.path)?, request.body.as_ref()).await?;
+    }
+    if let Some(mock) = ship.stack.jina() {
+        let behaviours = breakage.jina.iter().map(|value| serde_json::from_value(value.clone()));
+        mock.behave(behaviours.collect::<Result<_, _>>()?);
+    }
+    Ok(())
+}
+
+/// Waits until `query` yields true: Postgres reads its configuration again in its own time.
+async fn settles(query: &str, whole: &Endpoints) -> Result<(), Failed> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let postgres = Postgres::connect(&whole.postgres).await?;
+        let rows = postgres.rows(query).await?;
+        postgres.close().await;
+        let settled = rows.first().and_then(Value::as_object).and_then(|row| row.values().next()).and_then(Value::as_bool);
+        if settled == Some(true) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(format!("`{query}` did not become true").into());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn mend(breakage: &Breakage, template: &Template, whole: &Endpoints, ship: &Ship) -> Result<(), Failed> {
+    if let Some(mock) = ship.stack.jina() {
+        mock.behave(Vec::new());
+    }
+    if !breakage.mend.redis.is_empty() {
+        // Without a password in force, the usual URL is refused; the one who mends comes without.
+        let mut endpoint = whole.clone();
+        if Redis::connect(&whole.redis).await.is_err() {
+            let mut url = Url::parse(whole.redis.url.expose_secret())?;
+            let _ = url.set_password(None);
+            let _ = url.set_username("");
+            endpoint.redis.url = url.to_string().into();
+        }
+        commands(&breakage.mend.redis, template, &endpoint).await?;
+    }
+    if let Some(statements) = &breakage.mend.sql {
+        let postgres = Postgres::connect(&whole.postgres).await?;
+        postgres.execute(&template.fill(statements)?).await?;
+        postgres.close().await;
+        settles("select count(*) = 0 from pg_hba_file_rules where auth_method = 'trust' and type = 'host'", whole).await?;
+    }
+    Ok(())
+}
+
+async fn commands(commands: &[Vec<String>], template: &Template, endpoints: &Endpoints) -> Result<(), Failed> {
+    if commands.is_empty() {
+        return Ok(());
+    }
+    let redis = Redis::connect(&endpoints.redis).await?;
+    for words in commands {
+        let words = words.iter().map(|word| template.fill(word)).collect::<Result<Vec<_>, _>>()?;
+        redis.command(&words).await?;
+    }
+    Ok(())
+}
+
+/// A program that is not `shakedown`.
+fn impostor(directory: &Path, number: usize, script: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = directory.join(format!("impostor-{number}"));
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}

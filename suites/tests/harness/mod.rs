@@ -1,0 +1,78 @@
+//! What the test targets share: one stack in a place of its own.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use shakedown::outcome::Events;
+use shakedown::runner::RunOptions;
+use shakedown::scenario::EvidenceKeys;
+use shakedown::stack::{ProviderKind, Stack, StackOptions};
+use shakedown::worker::WorkerCommand;
+use tempfile::TempDir;
+
+/// The program under test.
+pub const SHAKEDOWN: &str = env!("CARGO_BIN_EXE_shakedown");
+
+/// One runtime for a whole test target.
+pub fn runtime() -> &'static tokio::runtime::Runtime {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        // Two crates of the tree each bring a cryptographic provider; one has to be named.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
+    })
+}
+
+/// A stack with its data and its ledgers in a temporary directory.
+pub struct Ship {
+    pub stack: Stack,
+    place: TempDir,
+}
+
+impl Ship {
+    pub async fn launch(run: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        // Postgres' user must be able to pass through.
+        std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let data = place.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let mut options = StackOptions::new(run, SHAKEDOWN);
+        options.data_dir = Some(data);
+        options.state_dir = place.path().join("state");
+        options.jina.seed = 1;
+        let stack = Stack::start(ProviderKind::Native, options, &Events::silent()).await.unwrap();
+        Self { stack, place }
+    }
+
+    pub fn directory(&self) -> PathBuf {
+        self.stack.directory().map_or_else(|| self.place.path().to_owned(), Path::to_owned)
+    }
+
+    pub fn options(&self, run: &str) -> RunOptions {
+        RunOptions {
+            run: run.to_owned(),
+            jobs: 8,
+            seed: 1,
+            profile: "development".to_owned(),
+            shakedown: PathBuf::from(SHAKEDOWN),
+            worker: WorkerCommand {
+                command: vec![SHAKEDOWN.to_owned(), "worker".to_owned()],
+                cwd: self.directory(),
+                env: Vec::new(),
+                grace: Duration::from_secs(10),
+            },
+            directory: self.directory(),
+            waivers: Vec::new(),
+            keys: EvidenceKeys::default(),
+            endpoints: None,
+        }
+    }
+
+    /// Stops the stack; what could not be removed is given back.
+    pub async fn sink(self) -> Vec<String> {
+        self.stack.stop().await
+    }
+}

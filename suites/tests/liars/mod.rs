@@ -1,0 +1,103 @@
+//! Servers that make things up, for what a real one cannot be made to say.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// An answer to every request whose path ends in this way.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// The end of the path, without the query.
+    pub path: String,
+    /// Status.
+    pub status: u16,
+    /// Body.
+    pub body: String,
+}
+
+/// A server that ends when it is dropped.
+pub struct Liar {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Liar {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Liar {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A server that speaks just enough HTTP: the longest matching answer, else `{"result": true}`.
+pub async fn http(mut answers: Vec<Answer>) -> Liar {
+    answers.sort_by_key(|answer| std::cmp::Reverse(answer.path.len()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
+        let path = request.uri().path().to_owned();
+        let found = answers.iter().find(|answer| path.ends_with(&answer.path)).cloned();
+        async move {
+            let (status, body) = found.map_or((200, r#"{"result":true,"status":"ok"}"#.to_owned()), |answer| (answer.status, answer.body));
+            (axum::http::StatusCode::from_u16(status).unwrap(), body)
+        }
+    });
+    let task = tokio::spawn(async move {
+        let _ = axum::serve(listener, router).await;
+    });
+    Liar { address, task }
+}
+
+/// A server that speaks just enough RESP: an answer by the command's name, else `+OK`. An answer that begins with
+/// `-`, `:` or `+` is sent as it stands, anything else as a bulk string.
+pub async fn redis(answers: BTreeMap<String, String>) -> Liar {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answers = Arc::new(answers);
+    let task = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(converse(stream, Arc::clone(&answers)));
+        }
+    });
+    Liar { address, task }
+}
+
+async fn converse(stream: TcpStream, answers: Arc<BTreeMap<String, String>>) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut head = String::new();
+        if stream.read_line(&mut head).await? == 0 {
+            return Ok(());
+        }
+        let count: usize = head.trim().trim_start_matches('*').parse().unwrap_or(0);
+        let mut name = String::new();
+        for number in 0..count {
+            let mut length = String::new();
+            stream.read_line(&mut length).await?;
+            let length: usize = length.trim().trim_start_matches('$').parse().unwrap_or(0);
+            let mut word = vec![0; length + 2];
+            stream.read_exact(&mut word).await?;
+            if number == 0 {
+                name = String::from_utf8_lossy(&word[..length]).to_uppercase();
+            }
+        }
+        let reply = match answers.get(&name) {
+            Some(raw) if raw.starts_with(['-', ':', '+']) => format!("{raw}\r\n"),
+            Some(text) => format!("${}\r\n{text}\r\n", text.len()),
+            None if name == "PING" => "+PONG\r\n".to_owned(),
+            None => "+OK\r\n".to_owned(),
+        };
+        stream.get_mut().write_all(reply.as_bytes()).await?;
+    }
+}
