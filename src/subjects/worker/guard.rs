@@ -129,8 +129,8 @@ impl Guard {
                 }
             };
             let class = error.class();
-            let again = matches!(class, Class::Retry { .. })
-                || (planted(Defect::RetriesPoison) && class == Class::Poison);
+            let again =
+                matches!(class, Class::Retry { .. }) || (planted(Defect::RetriesPoison) && class == Class::Poison);
             if !again {
                 return Err(error);
             }

@@ -5,13 +5,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use qdrant_client::qdrant::{
-    Condition, CountPointsBuilder, DeletePointsBuilder, Distance, Filter, PointStruct, Range, UpdateStatus, UpsertPointsBuilder, Value,
-    vectors_config,
+    Condition, CountPointsBuilder, DeletePointsBuilder, Distance, Filter, PointStruct, Range, UpdateStatus,
+    UpsertPointsBuilder, Value, vectors_config,
 };
 use qdrant_client::{Qdrant, QdrantError};
 use secrecy::ExposeSecret;
-use sqlx::{AssertSqlSafe, Connection};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection};
 use uuid::Uuid;
 
 use super::defect::{Defect, planted};
@@ -183,7 +183,8 @@ impl Store {
             .map_err(|_| StoreError::Setting("DATABASE_URL is no postgres:// URL".to_owned()))?
             .statement_cache_capacity(0)
             .application_name("shakedown-worker");
-        let postgres = PgPoolOptions::new().max_connections(4).acquire_timeout(TIMEOUT).connect_lazy_with(options.clone());
+        let postgres =
+            PgPoolOptions::new().max_connections(4).acquire_timeout(TIMEOUT).connect_lazy_with(options.clone());
         let table: Vec<String> =
             endpoints.names.table.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
         Ok(Self {
@@ -230,9 +231,14 @@ impl Store {
     pub(super) async fn check_table(&self) -> Result<(), StoreError> {
         // On a connection of its own: the pool keeps trying, and says no more than that it had no success.
         let mut connection = PgConnection::connect_with(self.postgres.connect_options().as_ref()).await?;
-        let query = format!("select id, version, status, chunks, tokens, source, error, updated_at from {} limit 0", self.table);
+        let query = format!(
+            "select id, version, status, chunks, tokens, source, error, updated_at from {} limit 0",
+            self.table
+        );
         match sqlx::raw_sql(AssertSqlSafe(query)).execute(&mut connection).await {
-            Err(sqlx::Error::Database(answer)) if matches!(answer.code().as_deref(), Some("42P01" | "42703" | "3F000")) => {
+            Err(sqlx::Error::Database(answer))
+                if matches!(answer.code().as_deref(), Some("42P01" | "42703" | "3F000")) =>
+            {
                 return Err(StoreError::Shape(format!("table {}: {}", self.table, answer.message())));
             }
             other => other?,
@@ -368,7 +374,14 @@ impl Store {
     }
 
     /// Writes what became of a document.
-    pub(super) async fn record(&self, identity: &Identity, status: Status, chunks: usize, tokens: usize, error: Option<&str>) -> Done<()> {
+    pub(super) async fn record(
+        &self,
+        identity: &Identity,
+        status: Status,
+        chunks: usize,
+        tokens: usize,
+        error: Option<&str>,
+    ) -> Done<()> {
         self.write_row(identity, status, chunks + usize::from(planted(Defect::WrongCount)), tokens, error, "").await
     }
 
