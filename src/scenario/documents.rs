@@ -13,6 +13,9 @@ static BUILTIN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/fixtures/documents")
 /// The word in a poison document that the scenario's mock rejects.
 const POISON: &str = "POISON";
 
+/// Bytes of a huge document: about 60,000 tokens of this prose, or 130 chunks.
+const HUGE: usize = 330_000;
+
 /// A document to ingest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
@@ -45,7 +48,7 @@ impl Document {
 /// The documents of `workload`, in the order of their ids; the same for the same seed.
 pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
-    if workload.named.is_some() || (workload.generated == 0 && workload.poison == 0) {
+    if workload.named.is_some() || workload.generated + workload.poison + workload.huge == 0 {
         let mut globs = GlobSetBuilder::new();
         for glob in workload.named.as_deref().unwrap_or(&[]) {
             globs.add(Glob::new(glob).map_err(|error| format!("`{glob}` is no glob over documents: {error}"))?);
@@ -68,6 +71,13 @@ pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, S
     let mut rng = StdRng::seed_from_u64(seed);
     for number in 0..workload.generated {
         documents.push(Document { id: format!("generated-{number:04}"), text: prose(&mut rng), poison: false });
+    }
+    for number in 0..workload.huge {
+        let mut text = String::new();
+        while text.len() < HUGE {
+            text.push_str(&prose(&mut rng));
+        }
+        documents.push(Document { id: format!("huge-{number:04}"), text, poison: false });
     }
     for number in 0..workload.poison {
         let text = format!("{POISON} {}", prose(&mut rng));

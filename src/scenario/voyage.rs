@@ -68,12 +68,14 @@ pub enum ScenarioError {
         said: String,
     },
     /// The worker did not register on its queue.
-    #[error("the worker was not ready within {} s ({how}); its last output:\n{said}", READY.as_secs())]
+    #[error("the worker was not ready within {seconds} s ({how}); its last output:\n{said}")]
     NeverReady {
         /// Whether it runs or how it ended.
         how: String,
         /// Its last lines.
         said: String,
+        /// How long it was waited for.
+        seconds: u64,
     },
 }
 
@@ -172,9 +174,10 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     environment.extend(scenario.env.iter().map(|(name, value)| (name.clone(), SecretString::from(value.as_str()))));
     let worker =
         Worker::start(&harness.worker, environment, &harness.directory, &format!("worker-{name}"), &harness.ledger)?;
-    let registered = ready(&worker, &queue).await?;
+    let within = scenario.within_s.map_or(WITHIN, Duration::from_secs);
+    let registered = ready(&worker, &queue, within.min(READY)).await?;
 
-    let deadline = Instant::now() + scenario.within_s.map_or(WITHIN, Duration::from_secs);
+    let deadline = Instant::now() + within;
     let mut steps = Vec::new();
     for (number, step) in scenario.steps.iter().enumerate() {
         let documents: Vec<Document> = match step {
@@ -238,8 +241,8 @@ pub async fn set_up(endpoints: &Endpoints, shakedown: &Path) -> Result<(), Scena
 }
 
 /// Waits until the worker is registered on the queue, and says with how many connections.
-async fn ready(worker: &Worker, queue: &QueueClient) -> Result<usize, ScenarioError> {
-    let deadline = Instant::now() + READY;
+async fn ready(worker: &Worker, queue: &QueueClient, within: Duration) -> Result<usize, ScenarioError> {
+    let deadline = Instant::now() + within;
     loop {
         let registered = queue.workers().await?;
         if registered > 0 {
@@ -248,7 +251,7 @@ async fn ready(worker: &Worker, queue: &QueueClient) -> Result<usize, ScenarioEr
         let ended = worker.ended();
         if ended.is_some() || Instant::now() >= deadline {
             let how = ended.unwrap_or_else(|| "it runs, and is not registered on the queue".to_owned());
-            return Err(ScenarioError::NeverReady { how, said: worker.tail() });
+            return Err(ScenarioError::NeverReady { how, said: worker.tail(), seconds: within.as_secs() });
         }
         tokio::time::sleep(POLL).await;
     }

@@ -16,6 +16,9 @@ pub struct Documents {
     /// How many generated documents to add, each of a few paragraphs drawn from the seed.
     #[serde(default)]
     pub generated: usize,
+    /// How many huge documents to add, each of about 130 chunks: more than fit into one request.
+    #[serde(default)]
+    pub huge: usize,
     /// How many poison documents to add: their text holds the word `POISON`, which the scenario's mock rejects.
     #[serde(default)]
     pub poison: usize,
