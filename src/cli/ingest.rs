@@ -76,7 +76,8 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
     if files.is_empty() && unreadable.is_empty() {
         return Err(Failure::usage("there is no file at or below these paths; hidden files are left out"));
     }
-    let queue = QueueClient::open(&endpoint, &name, &prefix).await.map_err(|error| failure(IngestError::Service(error)))?;
+    let queue =
+        QueueClient::open(&endpoint, &name, &prefix).await.map_err(|error| failure(IngestError::Service(error)))?;
     let mut result = Ingested {
         queue: format!("{prefix}:{name}"),
         enqueued: Vec::new(),
@@ -154,8 +155,15 @@ impl Ingested {
 
     fn note(&mut self) {
         let large = self.enqueued.iter().filter(|document| document.bytes > LARGE);
-        let large: Vec<String> =
-            large.map(|one| format!("{} has {} KiB of text: a job of more than 1 MiB is heavy for Redis", one.document, one.bytes / 1024)).collect();
+        let large: Vec<String> = large
+            .map(|one| {
+                format!(
+                    "{} has {} KiB of text: a job of more than 1 MiB is heavy for Redis",
+                    one.document,
+                    one.bytes / 1024
+                )
+            })
+            .collect();
         self.notes.extend(large);
         let open = self.ends("open");
         if open > 0 && self.followed.as_ref().is_some_and(|followed| followed.workers == 0) {
@@ -234,9 +242,10 @@ impl Ingested {
                 "reason": reason,
             })
         });
-        let unreadable = self.unreadable.iter().map(|one| {
-            json!({ "path": one.path.to_string_lossy(), "problem": one.problem, "remedy": one.remedy })
-        });
+        let unreadable = self
+            .unreadable
+            .iter()
+            .map(|one| json!({ "path": one.path.to_string_lossy(), "problem": one.problem, "remedy": one.remedy }));
         json!({
             "queue": self.queue,
             "documents": documents.collect::<Vec<_>>(),

@@ -237,10 +237,13 @@ pub async fn prepare(endpoints: &Endpoints) -> Vec<Step> {
     let database = walk.step("postgres", "connection", postgres::connect(&endpoints.postgres)).await;
     let database = database.as_ref();
     walk.step_with("postgres", "schema", database, |database| postgres::schema(database, &names.table)).await;
-    let created = walk.step_with("postgres", "table", database, |database| postgres::table(database, &names.table)).await;
+    let created =
+        walk.step_with("postgres", "table", database, |database| postgres::table(database, &names.table)).await;
     let given = database.zip(created);
-    walk.step_with("postgres", "access", given, |(database, created)| postgres::access(database, &names.table, created))
-        .await;
+    walk.step_with("postgres", "access", given, |(database, created)| {
+        postgres::access(database, &names.table, created)
+    })
+    .await;
     if let Some(database) = database {
         database.close().await;
     }
@@ -251,7 +254,8 @@ pub async fn prepare(endpoints: &Endpoints) -> Vec<Step> {
     let created =
         walk.step_with("qdrant", "collection", http, |http| qdrant::collection(http, &names.collection, size)).await;
     let given = http.zip(created);
-    walk.step_with("qdrant", "indexes", given, |(http, created)| qdrant::indexes(http, &names.collection, created)).await;
+    walk.step_with("qdrant", "indexes", given, |(http, created)| qdrant::indexes(http, &names.collection, created))
+        .await;
     walk.steps
 }
 

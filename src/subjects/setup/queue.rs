@@ -23,7 +23,10 @@ pub(super) async fn connect(endpoint: &RedisEndpoint) -> Result<(Redis, Done), S
         (Ok(server), Ok(memory)) => (server, memory),
         (Err(ServiceError::Denied { .. }), _) | (_, Err(ServiceError::Denied { .. })) => {
             let done = Done::new(format!("Redis at {address}"), Outcome::Unchanged);
-            return Ok((redis, done.note("INFO is not permitted, so the eviction policy is not known; it must be noeviction")));
+            return Ok((
+                redis,
+                done.note("INFO is not permitted, so the eviction policy is not known; it must be noeviction"),
+            ));
         }
         (Err(error), _) | (_, Err(error)) => return Err(error.into()),
     };
@@ -48,7 +51,8 @@ pub(super) async fn prepare(endpoint: &RedisEndpoint, redis: &Redis, names: &Nam
         let new = redis.get::<u8>(redis::cmd("HSETNX").arg(&meta).arg(field).arg(value)).await;
         set += new?;
     }
-    let read: Vec<Option<String>> = redis.get(redis::cmd("HMGET").arg(&meta).arg(&["version", "opts.maxLenEvents"])).await?;
+    let read: Vec<Option<String>> =
+        redis.get(redis::cmd("HMGET").arg(&meta).arg(&["version", "opts.maxLenEvents"])).await?;
     queue.close().await;
     if read.iter().any(Option::is_none) {
         return Err(SetupError::Shape {
