@@ -29,7 +29,7 @@ enum Format {
 }
 
 /// Prints the list. With `--resolved`, values that no verb would accept make exit code 2.
-pub(super) fn run(args: Args, source: Source) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, source: Source) -> Result<Exit, Failure> {
     if !args.resolved {
         let text = match args.format {
             Format::Markdown => settings::markdown(),

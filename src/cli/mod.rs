@@ -104,7 +104,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     Ok(match cli.verb {
         Verb::Run(args) => return run::run(args, common).await,
         Verb::Up(args) => up::run(args).await?,
-        Verb::Env(args) => env::run(args, common.source())?,
+        Verb::Env(args) => env::run(&args, common.source())?,
         Verb::Setup(args) => setup::run(args, common.source()).await?,
         Verb::Ingest(args) => ingest::run(args, common.source()).await?,
         Verb::Clean(args) => clean::run(args).await?,

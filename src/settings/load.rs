@@ -58,7 +58,7 @@ pub(super) fn load(source: Source) -> Result<Loaded, SettingsError> {
     let mut values = BTreeMap::new();
     let mut absent = BTreeMap::new();
     for entry in TABLE {
-        let found = loader.above_profile(entry).or_else(|| loader.from_profile(entry, &config, profile, &mut absent));
+        let found = loader.above_profile(entry).or_else(|| loader.profile_gives(entry, &config, profile, &mut absent));
         let found = found.or_else(|| Some((entry.default?.to_owned(), Origin::Default)));
         let Some((text, origin)) = found else { continue };
         // Other programs share the plain names, so only what is plainly ours is judged before it is used.
@@ -209,7 +209,7 @@ impl Loader {
         }
     }
 
-    fn from_profile(
+    fn profile_gives(
         &mut self,
         entry: &Entry,
         config: &Config,

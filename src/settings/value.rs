@@ -61,7 +61,10 @@ fn url_problem(schemes: &[&str], text: &str) -> Option<String> {
         Ok(url) if !schemes.contains(&url.scheme()) => {
             Some(format!("its scheme is `{}`, which is not {}", url.scheme(), schemes.join(" or ")))
         }
-        Ok(url) if url.host_str().is_none_or(str::is_empty) => Some("it has no host".to_owned()),
+        // Postgres takes the directory of a Unix socket as a parameter.
+        Ok(url) if url.host_str().is_none_or(str::is_empty) && !url.query_pairs().any(|(key, _)| key == "host") => {
+            Some("it has no host".to_owned())
+        }
         Ok(_) => None,
     }
 }
@@ -152,6 +155,12 @@ mod tests {
         let (problem, remedy) = problem(entry(name).unwrap(), text).unwrap();
         assert!(problem.contains(wanted), "{problem}");
         assert!(remedy.contains(name), "{remedy}");
+    }
+
+    #[test]
+    fn postgres_may_be_behind_a_unix_socket() {
+        assert_eq!(problem(entry("DATABASE_URL").unwrap(), "postgres:///d?host=/run/postgresql"), None);
+        assert!(problem(entry("DATABASE_URL").unwrap(), "postgres:///d").is_some());
     }
 
     #[rstest]

@@ -96,7 +96,8 @@ impl Document {
 
 /// The first 16 hex digits of the SHA-256 of `text`.
 fn fingerprint(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    digest.first_chunk::<8>().map_or_else(String::new, |first| format!("{:016x}", u64::from_be_bytes(*first)))
 }
 
 /// How a document came to be in the queue.

@@ -142,7 +142,7 @@ pub(super) fn read(file: &File) -> Result<String, Unreadable> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();
-        let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = bytes[..at].split(|byte| *byte == b'\n').count();
         let problem = match bytes {
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "is UTF-16, not UTF-8".to_owned(),
             _ => format!("is not UTF-8: byte 0x{:02x} at offset {at}, line {line}", bytes[at]),

@@ -143,8 +143,8 @@ pub(super) async fn access(database: &Postgres, table: &str, created: bool) -> R
             rights.iter().map(|right| format!("has_table_privilege('{role}', oid, '{right}')")).collect();
         rights
     };
-    let serves = known.contains(&"service_role");
-    let served = if serves {
+    let has_service_role = known.contains(&"service_role");
+    let served = if has_service_role {
         let mut rights = held("service_role", &["SELECT", "INSERT", "UPDATE", "DELETE"]);
         rights.push("has_schema_privilege('service_role', relnamespace, 'USAGE')".to_owned());
         rights.join(" and ")
@@ -192,7 +192,7 @@ pub(super) async fn access(database: &Postgres, table: &str, created: bool) -> R
         (false, true) => Outcome::Unchanged,
         (false, false) => Outcome::Changed,
     };
-    let what = if serves { "row level security, rights for service_role" } else { "row level security" };
+    let what = if has_service_role { "row level security, rights for service_role" } else { "row level security" };
     Ok(((), Done { what: what.to_owned(), outcome, notes }))
 }
 

@@ -43,10 +43,9 @@ pub(super) async fn collection(http: &Http, name: &str, size: u32) -> Result<(bo
     let found = if let Some(found) = found {
         found
     } else {
-        let [(m, m_value), (ef, ef_value)] = HNSW;
         let wanted = json!({
             "vectors": { "size": size, "distance": DISTANCE },
-            "hnsw_config": { m: m_value, ef: ef_value },
+            "hnsw_config": serde_json::Map::from_iter(HNSW.map(|(key, value)| (key.to_owned(), Value::from(value)))),
         });
         let answer = http.send("PUT", &format!("/collections/{name}"), &Key::Own, Some(&wanted)).await?;
         // 409: another set-up was faster, and what it made is validated like any other.
@@ -73,9 +72,9 @@ fn judge(name: &str, found: &Value, size: u32) -> Result<(), SetupError> {
         (Some(found), Some(distance)) if found == u64::from(size) && distance == DISTANCE => return Ok(()),
         (Some(found), Some(distance)) => format!("has vectors of {found} dimensions with distance {distance}"),
         _ => match vectors.as_object().filter(|vectors| !vectors.is_empty()) {
-            Some(named) => {
-                let names: Vec<&str> = named.keys().map(String::as_str).collect();
-                format!("has named vectors ({})", names.join(", "))
+            Some(vectors) => {
+                let keys: Vec<&str> = vectors.keys().map(String::as_str).collect();
+                format!("has named vectors ({})", keys.join(", "))
             }
             None => "has no dense vectors".to_owned(),
         },
