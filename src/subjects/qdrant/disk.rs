@@ -15,6 +15,7 @@ pub(super) const SPARE: u64 = 16 * 1024 * 1024;
 /// It has not.
 pub(super) fn check_room(path: &Path, bytes: u64) -> Result<(), Error> {
     let Ok(stat) = nix::sys::statvfs::statvfs(path) else { return Ok(()) };
+    #[allow(clippy::unnecessary_cast, reason = "not every system counts blocks in 64 bits")]
     let room = stat.blocks_available() as u64 * stat.fragment_size() as u64;
     if room < SPARE.saturating_add(bytes) {
         return Err(Error::Internal(
