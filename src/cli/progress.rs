@@ -66,7 +66,9 @@ pub(super) async fn follow(mut events: UnboundedReceiver<Event>, style: Style) {
             Event::Note { text } => bar.set_message(text),
             Event::TearingDown => bar.set_message("removing everything"),
             Event::TornDown { left } => {
-                left.iter().for_each(|left| say(&bar, style, &format!("could not remove {left}")))
+                for left in left {
+                    say(&bar, style, &format!("could not remove {left}"));
+                }
             }
         }
     }

@@ -1,7 +1,5 @@
 //! `shakedown worker`: the reference worker, as a process like any other.
 
-use std::path::PathBuf;
-
 use super::Common;
 use super::failure::Failure;
 use crate::outcome::Exit;
@@ -63,7 +61,7 @@ fn config(settings: &Settings) -> Result<WorkerConfig, Failure> {
         },
         upsert_batch: settings.usize("UPSERT_BATCH")?,
         chunks: ChunkOptions { size: settings.usize("CHUNK_TOKENS")?, overlap: settings.usize("CHUNK_OVERLAP")? },
-        tokenizer: settings.path("CHUNK_TOKENIZER").map(PathBuf::from),
+        tokenizer: settings.path("CHUNK_TOKENIZER"),
         defect: defect(settings)?,
     })
 }

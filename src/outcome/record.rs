@@ -227,10 +227,10 @@ impl Coverage {
     pub fn sentence(&self) -> String {
         let mut text = format!("{} of {} MUST cases judged", self.must_judged, self.must_total);
         if self.is_partial() {
-            text.push_str(&format!(", partial: {} skipped", self.must_skipped));
+            text += &format!(", partial: {} skipped", self.must_skipped);
         }
         if self.must_unknown > 0 {
-            text.push_str(&format!(", {} unknown", self.must_unknown));
+            text += &format!(", {} unknown", self.must_unknown);
         }
         text
     }

@@ -70,7 +70,7 @@ async fn counted(http: &Http, template: &Template, probe: &HttpProbe) -> Result<
                 let detail = format!("{what}: {status} {}", answer.text.chars().take(300).collect::<String>());
                 return Err(ServiceError::Refused { service: "http", detail }.into());
             }
-            what.push_str(&format!(" → {pointer}"));
+            what = format!("{what} → {pointer}");
             answer.json().pointer(pointer).cloned().unwrap_or(Value::Null)
         }
     };

@@ -99,7 +99,7 @@ pub async fn observe(probe: &Probe, context: &Context) -> Result<Observation, Pr
         Probe::Redis(probe) => redis::observe(probe, context).await,
         Probe::Sql(probe) => sql::observe(probe, context).await,
         Probe::Http(probe) => http::observe(probe, context).await,
-        Probe::Env(probe) => env::observe(probe, context),
+        Probe::Env(probe) => Ok(env::observe(probe, context)),
         Probe::Queue(probe) => queue::observe(probe, context).await,
         Probe::Jina(probe) => jina::observe(probe, context).await,
         Probe::Setup(probe) => setup::observe(probe, context).await,

@@ -11,7 +11,7 @@ use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
 use crate::spec::{SetupProbe, SetupYield};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 pub(super) async fn observe(probe: &SetupProbe, context: &Context) -> Result<Observation, ProbeError> {
     let template = context.template();

@@ -60,13 +60,17 @@ fn test_case(case: &CaseRecord) -> TestCase {
 }
 
 fn body(case: &CaseRecord) -> String {
-    let mut text = format!("{}\n\n", case.title);
+    let mut lines = vec![case.title.clone(), String::new()];
     for evidence in &case.evidence {
         let wanted = evidence.wanted.as_ref().map_or_else(String::new, |wanted| format!(" (wanted {wanted})"));
-        text.push_str(&format!("evidence: {}: {}{wanted}\n", evidence.what, evidence.seen));
+        lines.push(format!("evidence: {}: {}{wanted}", evidence.what, evidence.seen));
     }
-    text.push_str(&format!("why: {}\nremedy: {}\nsource: {}\n", case.why, case.remedy, case.source));
-    text
+    lines.extend([
+        format!("why: {}", case.why),
+        format!("remedy: {}", case.remedy),
+        format!("source: {}\n", case.source),
+    ]);
+    lines.join("\n")
 }
 
 /// XML 1.0 has no way to write most control characters.

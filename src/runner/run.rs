@@ -58,6 +58,9 @@ pub struct RunOptions {
     pub endpoints: Option<Endpoints>,
 }
 
+/// The verdict of a case, once there is one.
+type Ended = (watch::Sender<Option<Word>>, watch::Receiver<Option<Word>>);
+
 type Cell = Arc<OnceCell<Result<Arc<Voyage>, String>>>;
 
 /// What all cases of a run share.
@@ -70,7 +73,7 @@ struct Shared<'a> {
     endpoints: Endpoints,
     slots: Semaphore,
     voyages: BTreeMap<String, Cell>,
-    ended: BTreeMap<String, (watch::Sender<Option<Word>>, watch::Receiver<Option<Word>>)>,
+    ended: BTreeMap<String, Ended>,
 }
 
 /// Runs every chosen case. A run always yields a report.

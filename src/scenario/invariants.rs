@@ -645,7 +645,7 @@ impl<'a> Scope<'a> {
         match (&self.voyage.died, &self.voyage.ended) {
             (Some(how), _) => finding.wrong("the worker", format!("{how} before it was told to end")),
             (None, None) => {
-                finding.wrong("the worker", format!("did not end within {} s of SIGTERM", self.voyage.grace.as_secs()))
+                finding.wrong("the worker", format!("did not end within {} s of SIGTERM", self.voyage.grace.as_secs()));
             }
             (None, Some(ended)) => {
                 finding.fact("how it ended", ended.how.clone());

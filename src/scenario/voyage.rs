@@ -22,7 +22,7 @@ use crate::stack::jina::{Behaviour, JinaConfig, JinaMock, JinaRequest};
 use crate::stack::{Ledger, StackError};
 use crate::worker::{Ended, Worker, WorkerCommand};
 
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 const READY: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 

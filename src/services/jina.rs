@@ -129,7 +129,7 @@ impl JinaClient {
             // A redirected POST would lose its body or carry the texts to where nobody meant them to go.
             .redirect(redirect::Policy::none())
             .build()
-            .map_err(|error| JinaError::network(error))?;
+            .map_err(JinaError::network)?;
         Ok(Self {
             client,
             url,

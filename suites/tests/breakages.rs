@@ -228,7 +228,11 @@ fn template(endpoints: &Endpoints) -> Template {
 }
 
 /// Lets endpoints lead elsewhere; what is given back keeps the liars alive.
-async fn redirect(breakage: &Breakage, template: &Template, endpoints: &mut Endpoints) -> Result<Vec<liars::Liar>, Failed> {
+async fn redirect(
+    breakage: &Breakage,
+    template: &Template,
+    endpoints: &mut Endpoints,
+) -> Result<Vec<liars::Liar>, Failed> {
     for (service, value) in &breakage.endpoint {
         let value = template.fill(value)?;
         match service.as_str() {
@@ -247,10 +251,9 @@ async fn redirect(breakage: &Breakage, template: &Template, endpoints: &mut Endp
         endpoints.redis.url = format!("redis://{}/0", liar.address()).into();
         alive.push(liar);
     }
-    for (answers, base) in [
-        (&breakage.answers.qdrant, &mut endpoints.qdrant.url),
-        (&breakage.answers.jina, &mut endpoints.jina.base_url),
-    ] {
+    for (answers, base) in
+        [(&breakage.answers.qdrant, &mut endpoints.qdrant.url), (&breakage.answers.jina, &mut endpoints.jina.base_url)]
+    {
         let Some(answers) = answers else { continue };
         let filled = answers
             .iter()
@@ -291,7 +294,8 @@ async fn settles(query: &str, whole: &Endpoints) -> Result<(), Failed> {
         let postgres = Postgres::connect(&whole.postgres).await?;
         let rows = postgres.rows(query).await?;
         postgres.close().await;
-        let settled = rows.first().and_then(Value::as_object).and_then(|row| row.values().next()).and_then(Value::as_bool);
+        let settled =
+            rows.first().and_then(Value::as_object).and_then(|row| row.values().next()).and_then(Value::as_bool);
         if settled == Some(true) {
             return Ok(());
         }
@@ -321,7 +325,8 @@ async fn mend(breakage: &Breakage, template: &Template, whole: &Endpoints, ship:
         let postgres = Postgres::connect(&whole.postgres).await?;
         postgres.execute(&template.fill(statements)?).await?;
         postgres.close().await;
-        settles("select count(*) = 0 from pg_hba_file_rules where auth_method = 'trust' and type = 'host'", whole).await?;
+        settles("select count(*) = 0 from pg_hba_file_rules where auth_method = 'trust' and type = 'host'", whole)
+            .await?;
     }
     Ok(())
 }

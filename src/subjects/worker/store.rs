@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 
+use qdrant_client::qdrant::r#match::MatchValue;
 use qdrant_client::qdrant::{
     Condition, CountPointsBuilder, DeletePointsBuilder, Distance, Filter, PointStruct, Range, UpdateStatus,
     UpsertPointsBuilder, Value, vectors_config,
@@ -311,7 +312,7 @@ impl Store {
             return Ok(());
         }
         let mut others = all.clone();
-        others.must_not.push(Condition::matches("version", identity.version.clone()));
+        others.must_not.push(keyword("version", &identity.version));
         self.delete(&others).await?;
         if planted_more { Ok(()) } else { self.expect(&all, written).await }
     }
@@ -457,12 +458,12 @@ fn plain(error: &QdrantError) -> String {
 }
 
 fn of_document(identity: &Identity) -> Filter {
-    Filter::must([Condition::matches("document_id", identity.document.clone())])
+    Filter::must([keyword("document_id", &identity.document)])
 }
 
 fn of_version(identity: &Identity) -> Filter {
     let mut filter = of_document(identity);
-    filter.must.push(Condition::matches("version", identity.version.clone()));
+    filter.must.push(keyword("version", &identity.version));
     filter
 }
 
@@ -475,6 +476,12 @@ const fn exact(number: usize) -> f64 {
 /// Postgres text cannot hold U+0000 (SQLSTATE 22021).
 fn clean(text: &str) -> String {
     text.replace('\0', "\u{FFFD}")
+}
+
+/// The value as a whole. The client's own `Condition::matches` makes a full-text search of a value with a blank in
+/// it, which finds other documents too.
+fn keyword(field: &str, value: &str) -> Condition {
+    Condition::matches(field, MatchValue::Keyword(value.to_owned()))
 }
 
 fn completed(status: Option<i32>) -> Result<(), StoreError> {

@@ -49,7 +49,8 @@ pub async fn http(mut answers: Vec<Answer>) -> Liar {
         let path = request.uri().path().to_owned();
         let found = answers.iter().find(|answer| path.ends_with(&answer.path)).cloned();
         async move {
-            let (status, body) = found.map_or((200, r#"{"result":true,"status":"ok"}"#.to_owned()), |answer| (answer.status, answer.body));
+            let (status, body) = found
+                .map_or((200, r#"{"result":true,"status":"ok"}"#.to_owned()), |answer| (answer.status, answer.body));
             (axum::http::StatusCode::from_u16(status).unwrap(), body)
         }
     });
