@@ -5,6 +5,7 @@ mod error;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
@@ -92,15 +93,26 @@ struct Request<'a> {
 }
 
 /// A client of one embeddings endpoint; its connections are shared by all who use it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct JinaClient {
     client: Client,
     url: Url,
-    /// Marked as sensitive: its `Debug` does not show it.
+    /// Marked as sensitive, so that no trace of the connection shows it.
     authorization: Option<HeaderValue>,
     model: String,
     dimensions: u32,
     options: JinaOptions,
+}
+
+impl fmt::Debug for JinaClient {
+    /// Without key and address, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JinaClient")
+            .field("model", &self.model)
+            .field("dimensions", &self.dimensions)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
 }
 
 impl JinaClient {
@@ -110,11 +122,18 @@ impl JinaClient {
     /// [`JinaError::Settings`] when the address or the key cannot be sent at all.
     pub fn new(endpoint: &JinaEndpoint, options: JinaOptions) -> Result<Self, JinaError> {
         let url = format!("{}/embeddings", endpoint.base_url.trim_end_matches('/'));
-        let url = Url::parse(&url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()).ok_or(
-            JinaError::Settings { variable: "JINA_BASE_URL", problem: "is no http or https URL, such as https://api.jina.ai/v1" },
-        )?;
+        let url = Url::parse(&url)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or(JinaError::Settings {
+                variable: "JINA_BASE_URL",
+                problem: "is no http or https URL, such as https://api.jina.ai/v1",
+            })?;
         if endpoint.dimensions == 0 {
-            return Err(JinaError::Settings { variable: "EMBEDDING_DIMENSIONS", problem: "is 0; set it to the collection's vector size" });
+            return Err(JinaError::Settings {
+                variable: "EMBEDDING_DIMENSIONS",
+                problem: "is 0; set it to the collection's vector size",
+            });
         }
         let client = Client::builder()
             .connect_timeout(options.connect_timeout)
@@ -122,7 +141,7 @@ impl JinaClient {
             // A redirected POST would lose its body or carry the texts to where nobody meant them to go.
             .redirect(redirect::Policy::none())
             .build()
-            .map_err(|error| JinaError::network(error))?;
+            .map_err(JinaError::network)?;
         Ok(Self {
             client,
             url,
@@ -176,10 +195,11 @@ impl JinaClient {
 }
 
 fn bearer(key: &SecretString) -> Result<HeaderValue, JinaError> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| JinaError::Settings {
-        variable: "JINA_API_KEY",
-        problem: "holds characters that no HTTP header can carry; check for a line break",
-    })?;
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| JinaError::Settings {
+            variable: "JINA_API_KEY",
+            problem: "holds characters that no HTTP header can carry; check for a line break",
+        })?;
     value.set_sensitive(true);
     Ok(value)
 }

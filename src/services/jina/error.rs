@@ -89,7 +89,11 @@ impl JinaError {
     pub(super) fn refused(status: u16, body: &[u8], after: Option<Duration>) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let find = |name: &str| {
-            [&body["detail"], &body].into_iter().find_map(|place| place[name].as_str()).filter(|word| is_word(word)).map(str::to_owned)
+            [&body["detail"], &body]
+                .into_iter()
+                .find_map(|place| place[name].as_str())
+                .filter(|word| is_word(word))
+                .map(str::to_owned)
         };
         Self::Refused { status, code: find("code"), request: find("request_id"), after }
     }
@@ -97,7 +101,8 @@ impl JinaError {
 
 /// Whether `word` is a code or an id, and no prose.
 fn is_word(word: &str) -> bool {
-    (1..=64).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    (1..=64).contains(&word.len())
+        && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 fn code_suffix(code: Option<&String>, request: Option<&String>) -> String {
@@ -123,7 +128,7 @@ const fn remedy(status: u16) -> &'static str {
 /// `Retry-After` in either form, seconds or a date; a date in the past is no wait.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if value.bytes().all(|byte| byte.is_ascii_digit()) {
+    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         value.parse().map_or(LONGEST_WAIT, Duration::from_secs)
     } else {
         let date = DateTimeParser::new().parse_timestamp(value).ok()?;

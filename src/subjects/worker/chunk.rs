@@ -107,8 +107,13 @@ impl Chunker {
     #[must_use]
     pub fn chunks(&self, text: &str) -> Vec<Chunk> {
         let mut chunks = Vec::new();
-        let mut cutter =
-            Cutter { options: self.options, tokens: &self.tokens, stream: Stream::new(&self.tokens, text), text, own: Vec::new() };
+        let mut cutter = Cutter {
+            options: self.options,
+            tokens: &self.tokens,
+            stream: Stream::new(&self.tokens, text),
+            text,
+            own: Vec::new(),
+        };
         let (mut start, mut done) = (0, 0);
         while done < text.len() {
             let mut cut = cutter.cut(start, done);
@@ -220,7 +225,8 @@ impl Cutter<'_> {
         let last = self.own.partition_point(|mark| mark.end() < cut.end) + 1;
         let Some(guess) = last.checked_sub(overlap + 1).map(|at| self.own[at].end()) else { return cut.end };
         // Inside a cluster that is cut in any case, only code points are left to begin at.
-        let by_cluster = self.step_back(start, cut.end, cluster_floor(&self.text[start..], guess - start), cluster_before);
+        let by_cluster =
+            self.step_back(start, cut.end, cluster_floor(&self.text[start..], guess - start), cluster_before);
         match by_cluster {
             Some((at, shared)) if !cut.inside_cluster || shared <= most => at,
             _ if cut.inside_cluster => {
@@ -246,7 +252,11 @@ impl Cutter<'_> {
                 && best.is_none_or(|(best, _)| rank > best)
                 && between_clusters(rest, mark.end() - start)
             {
-                let shared = if self.is_exact(cut) { last - 1 - index } else { self.tokens.count(&self.text[mark.end()..cut.end]) };
+                let shared = if self.is_exact(cut) {
+                    last - 1 - index
+                } else {
+                    self.tokens.count(&self.text[mark.end()..cut.end])
+                };
                 if (least..=most).contains(&shared) {
                     best = Some((rank, mark.end()));
                 }
