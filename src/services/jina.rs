@@ -5,6 +5,7 @@ mod error;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
@@ -92,15 +93,26 @@ struct Request<'a> {
 }
 
 /// A client of one embeddings endpoint; its connections are shared by all who use it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct JinaClient {
     client: Client,
     url: Url,
-    /// Marked as sensitive: its `Debug` does not show it.
+    /// Marked as sensitive, so that no trace of the connection shows it.
     authorization: Option<HeaderValue>,
     model: String,
     dimensions: u32,
     options: JinaOptions,
+}
+
+impl fmt::Debug for JinaClient {
+    /// Without key and address, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JinaClient")
+            .field("model", &self.model)
+            .field("dimensions", &self.dimensions)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
 }
 
 impl JinaClient {

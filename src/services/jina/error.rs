@@ -128,7 +128,7 @@ const fn remedy(status: u16) -> &'static str {
 /// `Retry-After` in either form, seconds or a date; a date in the past is no wait.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if value.bytes().all(|byte| byte.is_ascii_digit()) {
+    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         value.parse().map_or(LONGEST_WAIT, Duration::from_secs)
     } else {
         let date = DateTimeParser::new().parse_timestamp(value).ok()?;
