@@ -83,7 +83,8 @@ pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, S
         let text = format!("{POISON} {}", prose(&mut rng));
         documents.push(Document { id: format!("poison-{number:04}"), text, poison: true });
     }
-    documents.sort_by(|left, right| left.id.cmp(&right.id));
+    // Poison comes first: what it does to the others shows in those that come after it.
+    documents.sort_by(|left, right| (!left.poison, &left.id).cmp(&(!right.poison, &right.id)));
     Ok(documents)
 }
 

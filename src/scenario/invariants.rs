@@ -311,8 +311,7 @@ impl<'a> Scope<'a> {
             let places = places(&document.text, &texts);
             for (at, pair) in places.windows(2).enumerate() {
                 let ([left, right], next) = (pair, at + 1) else { continue };
-                if inside_a_grapheme(&document.text, right.start) {
-                    // One grapheme longer than a chunk: its pieces share nothing that could be read.
+                if leaves_no_room(&document.text, right.start) {
                     continue;
                 }
                 finding.look();
@@ -812,11 +811,17 @@ fn candidates(document: &str, chunk: &str, previous: Option<&std::ops::Range<usi
     found
 }
 
-/// Whether `at` is neither a boundary between graphemes nor an end of the text.
-fn inside_a_grapheme(text: &str, at: usize) -> bool {
-    let mut cursor = unicode_segmentation::GraphemeCursor::new(at, text.len(), true);
-    !cursor.is_boundary(text, 0).unwrap_or(true)
+/// Whether the grapheme at `at` leaves no room for an overlap: a letter under hundreds of combining marks, which
+/// fills a chunk alone, or is cut into pieces because it fits into none.
+fn leaves_no_room(text: &str, at: usize) -> bool {
+    use unicode_segmentation::GraphemeCursor;
+    let boundary = GraphemeCursor::new(at, text.len(), true).is_boundary(text, 0).unwrap_or(true);
+    let end = GraphemeCursor::new(at, text.len(), true).next_boundary(text, 0).ok().flatten().unwrap_or(text.len());
+    !boundary || tokens(&text[at..end]) > MOST_OF_A_CHUNK
 }
+
+/// A grapheme of more tokens than this does not fit into one chunk with the overlap.
+const MOST_OF_A_CHUNK: usize = 400;
 
 fn next_char(text: &str, at: usize) -> usize {
     text[at..].chars().next().map_or(text.len() + 1, |character| at + character.len_utf8())

@@ -146,13 +146,13 @@ fn missing(name: &str, schema: &Value) -> Result<Vec<(&'static str, &'static str
 mod tests {
     use super::*;
 
-    fn with_vectors(vectors: Value) -> Value {
+    fn with_vectors(vectors: &Value) -> Value {
         json!({ "config": { "params": { "vectors": vectors } } })
     }
 
     #[test]
     fn a_collection_of_the_right_shape_is_taken() {
-        assert!(judge("c", &with_vectors(json!({ "size": 8, "distance": "Cosine" })), 8).is_ok());
+        assert!(judge("c", &with_vectors(&json!({ "size": 8, "distance": "Cosine" })), 8).is_ok());
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
             (json!({ "dense": { "size": 8, "distance": "Cosine" } }), "named vectors (dense)"),
             (json!({}), "no dense vectors"),
         ] {
-            let error = judge("c", &with_vectors(vectors), 8).unwrap_err();
+            let error = judge("c", &with_vectors(&vectors), 8).unwrap_err();
             let text = error.to_string();
             assert!(text.contains(wanted) && text.contains("8 dimensions with distance Cosine is wanted"), "{text}");
             assert!(error.remedy().unwrap().contains("was not touched"));

@@ -61,7 +61,7 @@ pub enum Defect {
     EmbedsTwice,
     /// Every document's first attempt fails.
     FirstAttemptFails,
-    /// Half a gibibyte is held for each job.
+    /// 64 MiB are held for each job.
     HoldsMemory,
     /// No limit on requests at once.
     NoSemaphore,

@@ -231,7 +231,7 @@ impl Shared {
             return Err(JobError::Malformed("planted defect".to_owned()));
         }
         if planted(Defect::HoldsMemory) {
-            std::mem::forget(vec![1_u8; 1 << 29]);
+            std::mem::forget(vec![1_u8; 1 << 26]);
         }
         Ok(())
     }
