@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 
-use crate::outcome::{CaseRecord, Report, Word};
+use crate::outcome::{CaseRecord, Level, Report, Word};
 
-/// Writes `report` as `JUnit` XML: `fail` is a failure, `unknown` an error, `warn` a success with its text in
-/// `system-out`, `skip` and `waived` are skipped.
+/// Writes `report` as `JUnit` XML: `fail` is a failure, an `unknown` MUST an error, `warn` a success with its text in
+/// `system-out`; everything else is skipped.
 pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let mut junit = Junit::new("shakedown");
     junit.set_time(Duration::from_millis(report.duration_ms));
@@ -40,13 +40,14 @@ fn test_case(case: &CaseRecord) -> TestCase {
     let mut status = match case.verdict.word() {
         Word::Pass | Word::Warn => TestCaseStatus::success(),
         Word::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        Word::Unknown => TestCaseStatus::non_success(NonSuccessKind::Error),
-        Word::Skip | Word::Waived => TestCaseStatus::skipped(),
+        // Only what makes the exit code other than 0 may make the job red.
+        Word::Unknown if case.level == Level::Must => TestCaseStatus::non_success(NonSuccessKind::Error),
+        Word::Unknown | Word::Skip | Word::Waived => TestCaseStatus::skipped(),
     };
     if case.verdict.word() != Word::Pass && case.verdict.word() != Word::Warn {
         status.set_message(reason.clone());
     }
-    if matches!(case.verdict.word(), Word::Fail | Word::Unknown) {
+    if matches!(status, TestCaseStatus::NonSuccess { .. }) {
         status.set_type(case.verdict.word().as_str());
         status.set_description(printable(&body(case)));
     }

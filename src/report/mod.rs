@@ -97,10 +97,16 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
-/// Writes `report` to its file, whole or not at all; missing directories are made.
+/// Writes `report` to its file, whole or not at all; missing directories are made. Links are followed, and a
+/// device or a pipe is written into, never replaced.
 pub fn write_to_path(report: &Report, target: &ReportTarget) -> Result<(), WriteError> {
     let failed = |source| WriteError { path: target.path.clone(), source };
-    let directory = target.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let path = std::fs::canonicalize(&target.path).unwrap_or_else(|_| target.path.clone());
+    if std::fs::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let mut device = std::fs::OpenOptions::new().write(true).open(&path).map_err(failed)?;
+        return write(report, target.format, false, 110, &mut device).map_err(failed);
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let directory = directory.map_or_else(|| PathBuf::from("."), std::borrow::ToOwned::to_owned);
     std::fs::create_dir_all(&directory).map_err(failed)?;
     let mut file = tempfile::Builder::new().prefix(".shakedown-report").tempfile_in(&directory).map_err(failed)?;
@@ -111,7 +117,7 @@ pub fn write_to_path(report: &Report, target: &ReportTarget) -> Result<(), Write
         // A temporary file is readable by its owner alone; a report is meant to be read by others.
         file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
     }
-    file.persist(&target.path).map_err(|error| failed(error.error))?;
+    file.persist(&path).map_err(|error| failed(error.error))?;
     Ok(())
 }
 

@@ -1,0 +1,333 @@
+//! What a user meets at the command line when something is wrong: a clear error, the right exit code, nothing left.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rstest::rstest;
+use shakedown::stack::working_in;
+use tempfile::TempDir;
+
+const SHAKEDOWN: &str = env!("CARGO_BIN_EXE_shakedown");
+
+/// A working directory of its own, with a place for throwaway data and one for ledgers.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let desk = tempfile::tempdir().unwrap();
+        fs::set_permissions(desk.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for directory in ["data", "state", "work", "suites"] {
+            fs::create_dir(desk.path().join(directory)).unwrap();
+        }
+        Self(desk)
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(SHAKEDOWN);
+        command
+            .args(arguments)
+            .current_dir(self.path("work"))
+            .env("SHAKEDOWN_DATA_DIR", self.path("data"))
+            .env("SHAKEDOWN_STATE_DIR", self.path("state"))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> (i32, String) {
+        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        // Errors are wrapped to the width of the terminal.
+        (status.code().unwrap(), text.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" "))
+    }
+
+    /// Nothing runs from the throwaway directory, and nothing is in it.
+    fn assert_clean(&self) {
+        let data = self.path("data");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let left: Vec<_> = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).collect();
+            let running = working_in(&data);
+            if left.is_empty() && running.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "left: {left:?}, running: {running:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[rstest]
+#[case::an_unknown_key("suite = \"x\"\ntitle = \"x\"\ncolour = 1", "3:1")]
+#[case::no_toml("suite = ", "1:")]
+#[case::an_unknown_probe(
+    "suite = \"x\"\ntitle = \"x\"\n[[case]]\nid = \"x.y\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\nprobe.ftp = { path = \"/\" }\nexpect = { equals = 1 }",
+    "10:"
+)]
+#[case::an_expectation_of_a_scenario_for_a_probe(
+    "suite = \"x\"\ntitle = \"x\"\n[[case]]\nid = \"x.y\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\nprobe.redis = { command = [\"PING\"] }\nexpect = { duplicates = 0 }",
+    "11:"
+)]
+#[case::a_prerequisite_that_is_not_there(
+    "suite = \"x\"\ntitle = \"x\"\nrequires = [\"x.z\"]\n[[case]]\nid = \"x.y\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\nprobe.redis = { command = [\"PING\"] }\nexpect = { equals = 1 }",
+    "no suite has"
+)]
+#[case::no_case_id(
+    "suite = \"x\"\ntitle = \"x\"\n[[case]]\nid = \"y\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\nprobe.redis = { command = [\"PING\"] }\nexpect = { equals = 1 }",
+    "4:6"
+)]
+fn a_malformed_suite_is_pointed_at(#[case] text: &str, #[case] says: &str) {
+    let desk = Desk::new();
+    fs::write(desk.path("suites/bad.toml"), text).unwrap();
+    let suites = desk.path("suites");
+    let (code, said) = desk.run(&["run", "--provider", "native", "--suites", suites.to_str().unwrap()]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("bad.toml") && said.contains(says), "{said}");
+    desk.assert_clean();
+}
+
+#[rstest]
+#[case::an_unknown_verb(&["sail"], "sail")]
+#[case::an_unknown_provider(&["run", "--provider", "cloud"], "SHAKEDOWN_PROVIDER")]
+#[case::an_unknown_suite(&["run", "--suite", "rediss"], "did you mean `redis`")]
+#[case::an_unknown_case(&["run", "--case", "redis.evict"], "matches no case")]
+#[case::an_unknown_format(&["run", "--report", "xml=a"], "there is no report format `xml`")]
+#[case::a_report_without_a_path(&["run", "--report", "json"], "FORMAT=PATH")]
+#[case::an_unknown_level(&["run", "--level", "shall"], "there are must, should and may")]
+#[case::a_missing_directory_of_suites(&["run", "--suites", "nowhere"], "nowhere")]
+#[case::a_missing_config(&["run", "--config", "nowhere.toml"], "nowhere.toml")]
+#[case::an_unknown_profile(&["run", "--profile", "prod"], "SHAKEDOWN_PROFILE")]
+#[case::filters_that_leave_nothing(&["run", "--suite", "redis", "--case", "jina.*"], "leave no case")]
+fn bad_usage_has_exit_code_2_and_a_remedy(#[case] arguments: &[&str], #[case] says: &str) {
+    let desk = Desk::new();
+    let (code, said) = desk.run(arguments);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains(says), "{said}");
+    desk.assert_clean();
+}
+
+#[test]
+fn an_unknown_variable_of_ours_is_an_error_with_a_suggestion() {
+    let desk = Desk::new();
+    let output = desk.command(&["env", "--resolved"]).env("SHAKEDOWN_PROVIDR", "native").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("SHAKEDOWN_PROVIDR") && said.contains("SHAKEDOWN_PROVIDER"), "{said}");
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named() {
+    let desk = Desk::new();
+    let output = desk
+        .command(&["run", "--provider", "native", "--quiet"])
+        .env("SHAKEDOWN_REDIS_SERVER", "/nowhere/redis-server")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("/nowhere/redis-server"), "{said}");
+    desk.assert_clean();
+}
+
+#[test]
+fn a_machine_without_the_programs_is_told_which_packages_have_them() {
+    let desk = Desk::new();
+    let empty = desk.path("work");
+    let output = desk.command(&["run", "--provider", "native", "--quiet"]).env("PATH", &empty).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    for word in ["redis-server", "Debian", "Fedora", "Homebrew"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    desk.assert_clean();
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let desk = Desk::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let data = desk.path("data");
+    let (code, said) = desk.run(&["up", "--data-dir", data.to_str().unwrap(), "--redis-port", &port]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains(&port), "{said}");
+    desk.assert_clean();
+}
+
+#[test]
+fn unreachable_and_misspelt_services_are_named_without_their_secrets() {
+    let desk = Desk::new();
+    let output = desk
+        .command(&["setup"])
+        .env("REDIS_URL", "redis://:the-secret@127.0.0.1:1/0")
+        .env("DATABASE_URL", "postgres://postgres:the-secret@127.0.0.1:1/postgres")
+        .env("QDRANT_URL", "http://127.0.0.1:1")
+        .env("QDRANT_GRPC_URL", "http://127.0.0.1:1")
+        .env("QDRANT_API_KEY", "the-secret")
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("127.0.0.1:1") && !said.contains("the-secret"), "{said}");
+}
+
+#[test]
+fn a_worker_whose_embeddings_url_is_no_url_says_so() {
+    let desk = Desk::new();
+    let output = desk
+        .command(&["worker"])
+        .env("REDIS_URL", "redis://127.0.0.1:1/0")
+        .env("DATABASE_URL", "postgres://postgres@127.0.0.1:1/postgres")
+        .env("QDRANT_URL", "http://127.0.0.1:6333")
+        .env("JINA_BASE_URL", "not a url")
+        .env("JINA_API_KEY", "jina_x")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("JINA_BASE_URL"), "{said}");
+}
+
+#[rstest]
+#[case::ctrl_c(Signal::SIGINT)]
+#[case::a_polite_end(Signal::SIGTERM)]
+fn an_interrupted_run_leaves_nothing_and_says_130(#[case] signal: Signal) {
+    let desk = Desk::new();
+    let mut run = desk
+        .command(&["run", "--provider", "native", "--suite", "ingestion"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = BufReader::new(run.stderr.take().unwrap());
+    // In the middle of the voyages: the stack is up, and workers are about to be.
+    for line in stderr.lines() {
+        if line.unwrap().contains("stack ready") {
+            break;
+        }
+    }
+    wait_for_a_worker(&desk.path("data"));
+    kill(Pid::from_raw(i32::try_from(run.id()).unwrap()), signal).unwrap();
+    let status = run.wait().unwrap();
+    assert_eq!(status.code(), Some(130));
+    desk.assert_clean();
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed_by_clean() {
+    let desk = Desk::new();
+    let mut run = desk
+        .command(&["run", "--provider", "native", "--suite", "ingestion", "--quiet"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for_a_worker(&desk.path("data"));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let (code, said) = desk.run(&["clean"]);
+    assert_eq!(code, 0, "{said}");
+    desk.assert_clean();
+    let (code, said) = desk.run(&["clean"]);
+    assert_eq!((code, said.as_str()), (0, "nothing to remove"));
+}
+
+/// Waits until a worker's log is there.
+fn wait_for_a_worker(data: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline {
+        let logs = fs::read_dir(data).unwrap().flatten().any(|run| {
+            fs::read_dir(run.path()).into_iter().flatten().flatten().any(|entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                name.starts_with("worker-") && entry.metadata().is_ok_and(|log| log.len() > 0)
+            })
+        });
+        if logs {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("no worker started");
+}
+
+#[test]
+fn a_report_goes_to_every_file_it_is_asked_for() {
+    let desk = Desk::new();
+    let (code, said) = desk.run(&[
+        "run",
+        "--provider",
+        "native",
+        "--case",
+        "redis.*",
+        "--quiet",
+        "--report",
+        "json=deep/er/report.json",
+        "--report",
+        "junit=report.xml",
+        "--report",
+        "markdown=report.md",
+    ]);
+    assert_eq!(code, 0, "{said}");
+    let json = fs::read_to_string(desk.path("work/deep/er/report.json")).unwrap();
+    let report = shakedown::report::json::read(&json).unwrap();
+    assert!(report.cases.iter().all(|case| case.suite == "redis") && report.cases.len() > 10);
+    assert!(fs::read_to_string(desk.path("work/report.xml")).unwrap().contains("redis.eviction-policy"));
+    let markdown = fs::read_to_string(desk.path("work/report.md")).unwrap();
+    for section in
+        ["## Services configured", "## Environment variables", "## Connection validation", "## Files", "## Next steps"]
+    {
+        assert!(markdown.contains(section), "{section}");
+    }
+    desk.assert_clean();
+}
+
+#[test]
+fn a_waiver_turns_a_failure_into_waived_and_a_stale_one_is_told() {
+    let desk = Desk::new();
+    let suite = r#"
+suite = "mine"
+title = "Mine"
+
+[[case]]
+id = "mine.impossible"
+title = "Redis is a cluster"
+level = "must"
+probe.redis = { command = ["INFO", "cluster"], field = "cluster_enabled" }
+expect = { equals = 1 }
+why = "w"
+remedy = "r"
+source = "s"
+
+[[case]]
+id = "mine.fine"
+title = "Redis answers"
+level = "must"
+probe.redis = { command = ["PING"] }
+expect = { equals = "PONG" }
+why = "w"
+remedy = "r"
+source = "s"
+"#;
+    fs::write(desk.path("suites/mine.toml"), suite).unwrap();
+    let suites = desk.path("suites");
+    let arguments = ["run", "--provider", "native", "--quiet", "--suites", suites.to_str().unwrap()];
+    let (code, said) = desk.run(&arguments);
+    assert_eq!(code, 1, "{said}");
+    let waivers = "[waive]\n\"mine.impossible\" = { reason = \"single node for now\", expires = \"2999-12-31\" }\n\"mine.fine\" = { reason = \"was broken\", expires = \"2999-12-31\" }\n";
+    fs::write(desk.path("work/shakedown.toml"), waivers).unwrap();
+    let (code, said) = desk.run(&arguments);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("waived") && said.contains("stale waiver: mine.fine"), "{said}");
+}
