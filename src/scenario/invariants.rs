@@ -768,11 +768,16 @@ fn places(document: &str, chunks: &[&str]) -> Vec<std::ops::Range<usize>> {
         };
         budget -= 1;
         path.push(start..start + chunks[path.len()].len());
-        if path.len() > best.len() {
+        let reach = |path: &[std::ops::Range<usize>]| (path.len(), path.last().map_or(0, |place| place.end));
+        if reach(&path) > reach(&best) {
             best.clone_from(&path);
         }
-        let Some(next) = chunks.get(path.len()) else { break };
-        open.push(candidates(document, next, path.last()));
+        match chunks.get(path.len()) {
+            Some(next) => open.push(candidates(document, next, path.last())),
+            None if path.last().is_some_and(|place| place.end == document.len()) => break,
+            // It fits, and leaves the end of the document out: there may be a better way.
+            None => drop(path.pop()),
+        }
     }
     best
 }

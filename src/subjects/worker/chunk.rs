@@ -303,14 +303,21 @@ impl Cutter<'_> {
         }
         let at = self.own.partition_point(|mark| mark.end() < end);
         let on_token = self.own.get(at).is_some_and(|mark| mark.end() == end);
-        if on_token && self.own[at].ends_piece() {
+        // How white space is cut into pieces depends on what follows it, and at the end of a chunk nothing does.
+        let solid = start + self.text[start..end].trim_end().len();
+        if on_token && self.own[at].ends_piece() && solid == end {
             return at + 1;
         }
-        let whole = self.own[..at].iter().rposition(|mark| mark.ends_piece()).map_or(0, |piece| piece + 1);
+        let is_whole = |mark: &Mark| mark.ends_piece() && mark.end() <= solid;
+        let whole = self.own[..at].iter().rposition(is_whole).map_or(0, |piece| piece + 1);
         let piece = if whole == 0 { start } else { self.own[whole - 1].end() };
         let tail = &self.text[piece..end];
         // A run of tokens of byte-pair encoding is the encoding of its own bytes, if it is one piece.
-        if on_token && self.tokens.first_piece(tail) == tail.len() { at + 1 } else { whole + self.tokens.count(tail) }
+        if on_token && solid == end && self.tokens.first_piece(tail) == tail.len() {
+            at + 1
+        } else {
+            whole + self.tokens.count(tail)
+        }
     }
 }
 

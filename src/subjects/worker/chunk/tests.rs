@@ -77,7 +77,10 @@ fn every_rule_holds_for_every_fixture() {
         }
         let shared = shared(&text, &chunks);
         let range = if has_small_clusters(&text) { SHARED } else { SHARED_LOOSELY };
-        assert!(shared.iter().all(|tokens| range.contains(tokens)), "{name}: {shared:?}");
+        // Beside a cluster that leaves no room in its chunk there is nothing to share.
+        let no_room = text.graphemes(true).any(|cluster| count(cluster) > 512 - 64);
+        let fits = |tokens: &usize| range.contains(tokens) || (no_room && *tokens == 0);
+        assert!(shared.iter().all(fits), "{name}: {shared:?}");
     }
 }
 
