@@ -117,10 +117,11 @@ impl Chunker {
         let (mut start, mut done) = (0, 0);
         while done < text.len() {
             let mut cut = cutter.cut(start, done);
-            if cut.inside_cluster && start < done {
+            let too_long = cut.tokens > self.options.size;
+            if (cut.inside_cluster || too_long) && start < done {
                 // Without the overlap the cluster may fit.
                 let alone = cutter.cut(done, done);
-                if alone.inside_cluster {
+                if alone.inside_cluster && !too_long {
                     // The marks have to be those of the chunk.
                     cut = cutter.cut(start, done);
                 } else {
@@ -308,16 +309,9 @@ impl Cutter<'_> {
         if on_token && self.own[at].ends_piece() && solid == end {
             return at + 1;
         }
-        let is_whole = |mark: &Mark| mark.ends_piece() && mark.end() <= solid;
-        let whole = self.own[..at].iter().rposition(is_whole).map_or(0, |piece| piece + 1);
-        let piece = if whole == 0 { start } else { self.own[whole - 1].end() };
-        let tail = &self.text[piece..end];
-        // A run of tokens of byte-pair encoding is the encoding of its own bytes, if it is one piece.
-        if on_token && solid == end && self.tokens.first_piece(tail) == tail.len() {
-            at + 1
-        } else {
-            whole + self.tokens.count(tail)
-        }
+        // Anything else is counted as a whole: in a long run of white space even the beginning of the chunk may be
+        // cut in another way than in the document.
+        self.tokens.count(&self.text[start..end])
     }
 }
 
