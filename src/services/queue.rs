@@ -21,6 +21,8 @@ pub struct JobHash {
     pub stalls: u64,
     /// Why it failed last.
     pub failed_reason: Option<String>,
+    /// When it was last begun, ms since 1970.
+    pub processed_on: Option<u64>,
     /// When it ended, ms since 1970.
     pub finished_on: Option<u64>,
     /// What it returned, as JSON text.
@@ -156,6 +158,7 @@ impl QueueClient {
             attempts: number("atm").unwrap_or(0),
             stalls: number("stc").unwrap_or(0),
             failed_reason: hash.get("failedReason").cloned(),
+            processed_on: number("processedOn"),
             finished_on: number("finishedOn"),
             returnvalue: hash.get("returnvalue").cloned(),
         }))
