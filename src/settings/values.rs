@@ -106,7 +106,7 @@ impl Settings {
         usize::try_from(number).map_err(|_| self.refused(name, "it is too large", "choose a smaller number").into())
     }
 
-    /// The duration that a variable of kind [`Kind::Milliseconds`] holds.
+    /// The duration that a variable of kind `Kind::Milliseconds` holds.
     pub fn duration(&self, name: &'static str) -> Result<Duration, SettingsError> {
         self.u64(name).map(Duration::from_millis)
     }
@@ -120,7 +120,7 @@ impl Settings {
         Some(directory.map_or_else(|| path.to_owned(), |directory| directory.join(path)))
     }
 
-    /// Whether a variable of kind [`Kind::Switch`] is on; one that is not set is off.
+    /// Whether a variable of kind `Kind::Switch` is on; one that is not set is off.
     pub fn switch(&self, name: &str) -> Result<bool, SettingsError> {
         Ok(self.judged(name)?.and_then(value::switch).unwrap_or(false))
     }

@@ -1,7 +1,7 @@
 //! Suites: TOML tables read into typed, validated cases. No I/O but reading the files themselves.
 //!
-//! Reading goes in two passes. [`written`] is the file as a person wrote it: unknown keys are
-//! rejected and every error points at file, line and column. [`resolve`] turns it into [`Case`]s:
+//! Reading goes in two passes. `written` is the file as a person wrote it: unknown keys are
+//! rejected and every error points at file, line and column. `resolve` turns it into [`Case`]s:
 //! exactly one thing to do, at least one expectation of the right kind, unique ids, known
 //! prerequisites.
 

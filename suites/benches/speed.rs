@@ -123,7 +123,7 @@ async fn ingestion(ship: &Ship, rows: &mut Vec<[String; 4]>) {
     };
     let scenario = Scenario {
         title: "speed".to_owned(),
-        documents: Documents { named: None, generated: 400, huge: 4, poison: 0 },
+        documents: Documents { named: None, generated: 60, huge: 12, poison: 0 },
         steps: vec![Step::Ingest],
         env: std::collections::BTreeMap::new(),
         jina: Vec::new(),
