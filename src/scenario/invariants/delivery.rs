@@ -1,0 +1,260 @@
+//! Whether each document arrived, once, and where database and vectors agree on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::super::voyage::{JobState, StepRecord};
+use super::{Finding, Scope, count};
+
+impl<'a> Scope<'a> {
+    pub(super) fn delivered(&self) -> Finding {
+        let mut finding = Finding::over("documents with text");
+        for (step, document) in self.good() {
+            finding.look();
+            let (state, job) = &step.jobs[&document.id];
+            let points = step.snapshot.points_of(&document.id).len();
+            let row = step.snapshot.rows.get(&document.id);
+            let problem = match (state, row) {
+                (JobState::Unfinished, _) => Some(format!("lost: its job never ended, attempts {}", job.attempts)),
+                (JobState::Missing, _) => Some("lost: its job vanished from Redis".to_owned()),
+                (JobState::Failed, _) => {
+                    Some(format!("lost: its job failed: {}", job.failed_reason.as_deref().unwrap_or("no reason given")))
+                }
+                (JobState::Completed, _) if points == 0 => {
+                    Some("lost: its job completed and it has no point".to_owned())
+                }
+                (JobState::Completed, None) => Some("lost: its job completed and it has no row".to_owned()),
+                (JobState::Completed, Some(row)) if row.status != "ready" => {
+                    Some(format!("its job completed and its row says `{}`", row.status))
+                }
+                (JobState::Completed, Some(row)) if row.chunks != Some(points as u64) => {
+                    Some(format!("{points} points, and the row says {:?} chunks", row.chunks))
+                }
+                (JobState::Completed, Some(_)) => None,
+            };
+            if let Some(problem) = problem {
+                finding.wrong(&document.id, problem);
+            }
+        }
+        finding
+    }
+
+    pub(super) fn jobs_completed(&self) -> Finding {
+        let mut finding = Finding::over("jobs");
+        for (step, document) in self.last().filter(|(_, document)| !document.poison) {
+            finding.look();
+            let (state, job) = &step.jobs[&document.id];
+            if *state != JobState::Completed {
+                let reason = job.failed_reason.as_deref().unwrap_or("no reason given");
+                finding.wrong(&document.id, format!("{state:?}, {} attempts, {reason}", job.attempts));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn queue_drained(&self) -> Finding {
+        let mut finding = Finding::over("queues");
+        finding.look();
+        let counts = &self.voyage.counts;
+        if counts.pending() > 0 {
+            finding.wrong("the queue", format!("still holds {} jobs: {counts:?}", counts.pending()));
+        }
+        finding.fact("completed, failed", json!([counts.completed, counts.failed]));
+        finding
+    }
+
+    pub(super) fn attempts(&self, most: f64) -> Finding {
+        let mut finding = Finding::over("jobs");
+        for (step, document) in self.last() {
+            finding.look();
+            let (_, job) = &step.jobs[&document.id];
+            if count(job.attempts) > most {
+                let reason = job.failed_reason.as_deref().unwrap_or("no reason given");
+                finding.wrong(&document.id, format!("{} attempts, last reason: {reason}", job.attempts));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn duplicates(&self, most: f64) -> Finding {
+        let mut finding = Finding::over("points");
+        let mut seen: BTreeMap<(&str, Option<u64>), usize> = BTreeMap::new();
+        for (document, point) in self.points() {
+            finding.look();
+            *seen.entry((document, point.chunk)).or_default() += 1;
+        }
+        let doubles: Vec<_> = seen.iter().filter(|(_, times)| **times > 1).collect();
+        let extra: usize = doubles.iter().map(|(_, times)| *times - 1).sum();
+        finding.fact("duplicates", extra);
+        if count(extra as u64) > most {
+            for ((document, chunk), times) in doubles {
+                let chunk = chunk.map_or_else(|| "without an index".to_owned(), |chunk| chunk.to_string());
+                finding.wrong(*document, format!("chunk {chunk} is stored {times} times"));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn empty_skipped(&self) -> Finding {
+        let mut finding = Finding::over("documents without text");
+        let sent: BTreeSet<&str> =
+            self.voyage.requests.iter().flat_map(|request| request.texts.iter().map(String::as_str)).collect();
+        for (step, document) in self.last().filter(|(_, document)| !document.has_text()) {
+            finding.look();
+            let row = step.snapshot.rows.get(&document.id);
+            match row {
+                None => finding.wrong(&document.id, "has no row: it was skipped without a word"),
+                Some(row) if row.status != "skipped" => {
+                    finding.wrong(&document.id, format!("its row says `{}`, wanted `skipped`", row.status));
+                }
+                Some(_) => {}
+            }
+            let points = step.snapshot.points_of(&document.id).len();
+            if points > 0 {
+                finding.wrong(&document.id, format!("has {points} points, and no text"));
+            }
+            if sent.contains(document.text.as_str()) {
+                finding.wrong(&document.id, "was sent to the embeddings API, which rejects empty input");
+            }
+            if step.jobs[&document.id].0 != JobState::Completed {
+                finding.wrong(&document.id, format!("its job ended as {:?}", step.jobs[&document.id].0));
+            }
+        }
+        if self.voyage.requests.iter().any(|request| request.texts.iter().any(|text| text.trim().is_empty())) {
+            finding.wrong("the embeddings API", "was sent a text without a letter");
+        }
+        finding
+    }
+
+    pub(super) fn rows_agree(&self) -> Finding {
+        let mut finding = Finding::over("rows");
+        for (step, document) in self.good() {
+            finding.look();
+            let points = step.snapshot.points_of(&document.id);
+            match step.snapshot.rows.get(&document.id) {
+                None => finding.wrong(&document.id, format!("{} points and no row", points.len())),
+                Some(row) => {
+                    if row.chunks != Some(points.len() as u64) {
+                        finding.wrong(
+                            &document.id,
+                            format!("the row says {:?} chunks, there are {} points", row.chunks, points.len()),
+                        );
+                    }
+                    if points.iter().any(|point| point.version.is_some() && point.version != row.version) {
+                        finding.wrong(&document.id, "points are of another version than the row");
+                    }
+                }
+            }
+        }
+        let known: BTreeSet<&str> = self
+            .voyage
+            .last()
+            .into_iter()
+            .flat_map(|step| step.documents.iter().map(|document| document.id.as_str()))
+            .collect();
+        for (document, _) in self.points() {
+            if !known.contains(document) {
+                finding.wrong(format!("`{document}`"), "orphaned: points of a document that was never ingested");
+            }
+        }
+        finding
+    }
+
+    pub(super) fn payload(&self) -> Finding {
+        let mut finding = Finding::over("points");
+        for (document, point) in self.points() {
+            finding.look();
+            let mut missing = Vec::new();
+            if point.document.is_none() {
+                missing.push("document");
+            }
+            if point.chunk.is_none() {
+                missing.push("chunk");
+            }
+            if point.text.is_none() {
+                missing.push("text");
+            }
+            if !missing.is_empty() {
+                let at = if document.is_empty() { format!("point {}", point.id) } else { document.to_owned() };
+                finding.wrong(at, format!("the payload does not name its {}", missing.join(", ")));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn unchanged(&self) -> Finding {
+        let mut finding = Finding::over("documents");
+        let [.., before, after] = self.voyage.steps.as_slice() else {
+            finding.undecided = Some("the scenario has one step; there is nothing to compare it with".to_owned());
+            return finding;
+        };
+        let ids = |step: &'a StepRecord, document: &str| -> BTreeSet<&'a str> {
+            step.snapshot.points_of(document).iter().map(|point| point.id.as_str()).collect()
+        };
+        for (_, document) in self.last() {
+            finding.look();
+            let (old, new) = (ids(before, &document.id), ids(after, &document.id));
+            if old != new {
+                finding.wrong(
+                    &document.id,
+                    format!(
+                        "{} points before, {} after, {} of them new",
+                        old.len(),
+                        new.len(),
+                        new.difference(&old).count()
+                    ),
+                );
+            }
+            if before.snapshot.rows.get(&document.id) != after.snapshot.rows.get(&document.id) {
+                finding.wrong(&document.id, "its row is another one than before");
+            }
+        }
+        finding
+    }
+
+    pub(super) fn stale_tail(&self) -> Finding {
+        let mut finding = Finding::over("documents");
+        for (step, document) in self.good() {
+            finding.look();
+            let points = step.snapshot.points_of(&document.id);
+            let versions: BTreeSet<_> = points.iter().map(|point| point.version.as_deref().unwrap_or("none")).collect();
+            if versions.len() > 1 {
+                finding.wrong(&document.id, format!("points of {} versions are served side by side", versions.len()));
+            }
+            let foreign = points
+                .iter()
+                .filter(|point| point.text.as_deref().is_some_and(|text| !document.text.contains(text)))
+                .count();
+            if foreign > 0 {
+                finding.wrong(&document.id, format!("{foreign} points hold text that the document no longer has"));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn poison(&self) -> Finding {
+        let mut finding = Finding::over("poison documents");
+        for (step, document) in self.last() {
+            let (state, job) = &step.jobs[&document.id];
+            if !document.poison {
+                continue;
+            }
+            finding.look();
+            if *state != JobState::Failed {
+                finding.wrong(&document.id, format!("its job ended as {state:?}, although its text was rejected"));
+            }
+            if job.attempts > 1 {
+                finding
+                    .wrong(&document.id, format!("was tried {} times: a rejected text stays rejected", job.attempts));
+            }
+            if job.failed_reason.as_deref().unwrap_or_default().is_empty() {
+                finding.wrong(&document.id, "failed without a reason");
+            }
+            if step.snapshot.rows.get(&document.id).is_some_and(|row| row.status == "ready") {
+                finding.wrong(&document.id, "its row says `ready`");
+            }
+        }
+        finding
+    }
+}

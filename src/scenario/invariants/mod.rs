@@ -1,0 +1,184 @@
+//! Invariants over a voyage, one function each. They say what is wrong with which document, or nothing.
+
+mod chunks;
+mod delivery;
+mod process;
+mod requests;
+
+use super::documents::Document;
+use super::evidence::Point;
+use super::voyage::{StepRecord, Voyage};
+use crate::outcome::{Evidence, Level, Verdict};
+use crate::spec::Invariant;
+use globset::GlobSet;
+
+/// How many faults a verdict names one by one.
+const NAMED: usize = 6;
+
+/// What an invariant found: how much it looked at, what was wrong, and facts worth showing.
+#[derive(Debug, Default)]
+struct Finding {
+    looked_at: usize,
+    of: &'static str,
+    wrong: Vec<(String, String)>,
+    facts: Vec<Evidence>,
+    undecided: Option<String>,
+}
+
+impl Finding {
+    fn over(of: &'static str) -> Self {
+        Self { of, ..Self::default() }
+    }
+
+    fn look(&mut self) {
+        self.looked_at += 1;
+    }
+
+    fn wrong(&mut self, at: impl Into<String>, what: impl Into<String>) {
+        self.wrong.push((at.into(), what.into()));
+    }
+
+    fn fact(&mut self, what: &str, seen: impl Into<serde_json::Value>) {
+        self.facts.push(Evidence::seen(what, seen));
+    }
+}
+
+/// Judges `invariants` over `voyage`, looking only at documents that `among` matches.
+#[must_use]
+pub fn judge(
+    invariants: &[Invariant],
+    voyage: &Voyage,
+    among: Option<&GlobSet>,
+    level: Level,
+) -> (Verdict, Vec<Evidence>) {
+    let mut evidence = Vec::new();
+    let mut verdict = Verdict::Pass;
+    for invariant in invariants {
+        let scope = Scope { voyage, among };
+        let finding = scope.find(*invariant);
+        evidence.push(Evidence::seen(finding.of, finding.looked_at));
+        evidence.extend(finding.facts);
+        for (at, what) in finding.wrong.iter().take(NAMED) {
+            evidence.push(Evidence::seen(at.clone(), what.clone()));
+        }
+        if finding.wrong.len() > NAMED {
+            evidence.push(Evidence::seen("further ones like these", finding.wrong.len() - NAMED));
+        }
+        let found = if let Some((at, what)) = finding.wrong.first() {
+            let more = if finding.wrong.len() > 1 {
+                format!(" (and {} more)", finding.wrong.len() - 1)
+            } else {
+                String::new()
+            };
+            Verdict::unmet(level, format!("{at}: {what}{more}"))
+        } else if let Some(reason) = finding.undecided {
+            Verdict::unknown(reason)
+        } else if finding.looked_at == 0 {
+            // Nothing to look at proves nothing.
+            Verdict::unknown(format!("there were no {} to judge", finding.of))
+        } else {
+            Verdict::Pass
+        };
+        let graver = |verdict: &Verdict| match verdict {
+            Verdict::Pass => 0,
+            Verdict::Unknown { .. } => 1,
+            _ => 2,
+        };
+        if graver(&found) > graver(&verdict) {
+            verdict = found;
+        }
+    }
+    if !matches!(verdict, Verdict::Pass) {
+        if let Some(died) = &voyage.died {
+            evidence.push(Evidence::seen("the worker", died.clone()));
+        }
+        let lines: Vec<&str> = voyage.log.lines().collect();
+        evidence.push(Evidence::seen("the worker's last output", lines[lines.len().saturating_sub(3)..].join("\n")));
+    }
+    (verdict, evidence)
+}
+
+/// The part of a voyage that a case judges.
+struct Scope<'a> {
+    voyage: &'a Voyage,
+    among: Option<&'a GlobSet>,
+}
+
+impl<'a> Scope<'a> {
+    fn find(&self, invariant: Invariant) -> Finding {
+        match invariant {
+            Invariant::Delivered => self.delivered(),
+            Invariant::JobsCompleted => self.jobs_completed(),
+            Invariant::QueueDrained => self.queue_drained(),
+            Invariant::AttemptsAtMost(most) => self.attempts(most),
+            Invariant::DuplicatesAtMost(most) => self.duplicates(most),
+            Invariant::VectorsMatchTexts => self.vectors(),
+            Invariant::ChunkTokens(range) => self.chunk_tokens(range),
+            Invariant::OverlapTokens(range) => self.overlap_tokens(range),
+            Invariant::Reassembled => self.reassembled(),
+            Invariant::ChunksNumbered => self.numbered(),
+            Invariant::TextsPerRequest(most) => self.texts_per_request(most),
+            Invariant::BatchesFilled(size) => self.batches_filled(size),
+            Invariant::RequestsInFlight(most) => self.in_flight(most),
+            Invariant::RequestsWellFormed => self.well_formed(),
+            Invariant::RequestsAccepted => self.accepted(),
+            Invariant::TokensWasted(most) => self.wasted(most),
+            Invariant::EmptySkipped => self.empty_skipped(),
+            Invariant::RowsAgree => self.rows_agree(),
+            Invariant::PayloadComplete => self.payload(),
+            Invariant::Unchanged => self.unchanged(),
+            Invariant::NoStaleTail => self.stale_tail(),
+            Invariant::UnicodeIntact => self.unicode(),
+            Invariant::ExitsCleanly => self.exits(),
+            Invariant::LogHoldsNoSecret => self.log_secrets(),
+            Invariant::LogIsJson => self.log_json(),
+            Invariant::WorkerRegistered => self.registered(),
+            Invariant::MemoryMib(most) => self.memory(most),
+            Invariant::PoisonIsolated => self.poison(),
+        }
+    }
+
+    fn chosen(&self, document: &Document) -> bool {
+        self.among.is_none_or(|globs| globs.is_match(&document.id))
+    }
+
+    /// Documents of the last step that must be delivered, with that step.
+    fn good(&self) -> impl Iterator<Item = (&'a StepRecord, &'a Document)> {
+        self.last().filter(|(_, document)| document.has_text() && !document.poison)
+    }
+
+    fn last(&self) -> impl Iterator<Item = (&'a StepRecord, &'a Document)> {
+        let voyage = self.voyage;
+        voyage
+            .last()
+            .into_iter()
+            .flat_map(|step| step.documents.iter().map(move |document| (step, document)))
+            .filter(|(_, document)| self.chosen(document))
+    }
+
+    /// Points of chosen documents after the last step.
+    fn points(&self) -> impl Iterator<Item = (&'a str, &'a Point)> {
+        let voyage = self.voyage;
+        voyage
+            .last()
+            .into_iter()
+            .flat_map(|step| step.snapshot.points.iter())
+            .filter(|(document, _)| self.among.is_none_or(|globs| globs.is_match(document.as_str())))
+            .flat_map(|(document, points)| points.iter().map(move |point| (document.as_str(), point)))
+    }
+}
+
+/// Counts stay far below 2^52, where f64 is exact.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+const fn count(number: u64) -> f64 {
+    number as f64
+}
+
+fn tokens(text: &str) -> usize {
+    bpe_openai::cl100k_base().count(text)
+}
+
+/// The texts of a document's chunks in the order of their indices.
+fn texts<'a>(step: &'a StepRecord, document: &Document) -> Vec<&'a str> {
+    step.snapshot.points_of(&document.id).iter().filter_map(|point| point.text.as_deref()).collect()
+}

@@ -1,0 +1,76 @@
+//! The worker as a process: its log, its memory, its end.
+
+use super::{Finding, Scope};
+
+impl Scope<'_> {
+    pub(super) fn exits(&self) -> Finding {
+        let mut finding = Finding::over("ends");
+        finding.look();
+        match (&self.voyage.died, &self.voyage.ended) {
+            (Some(how), _) => finding.wrong("the worker", format!("{how} before it was told to end")),
+            (None, None) => {
+                finding.wrong("the worker", format!("did not end within {} s of SIGTERM", self.voyage.grace.as_secs()));
+            }
+            (None, Some(ended)) => {
+                finding.fact("how it ended", ended.how.clone());
+                if ended.code != Some(0) {
+                    finding.wrong("the worker", format!("{} after SIGTERM, wanted exit code 0", ended.how));
+                }
+                if ended.after > self.voyage.grace {
+                    let (took, grace) = (ended.after.as_secs_f32(), self.voyage.grace.as_secs_f32());
+                    finding.wrong("the worker", format!("took {took:.1} s to end, and has a grace of {grace:.1} s"));
+                }
+            }
+        }
+        finding
+    }
+
+    pub(super) fn log_secrets(&self) -> Finding {
+        use secrecy::ExposeSecret;
+        let mut finding = Finding::over("secrets");
+        for (variable, secret) in &self.voyage.secrets {
+            finding.look();
+            if self.voyage.log.contains(secret.expose_secret()) {
+                finding.wrong("the worker's log", format!("holds the value of {variable}"));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn log_json(&self) -> Finding {
+        let mut finding = Finding::over("lines of log");
+        for (number, line) in self.voyage.log.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            finding.look();
+            if !serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object()) {
+                let line: String = line.chars().take(120).collect();
+                finding.wrong(format!("line {}", number + 1), format!("is no JSON object: {line}"));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn registered(&self) -> Finding {
+        let mut finding = Finding::over("workers");
+        finding.look();
+        finding.fact("connections under BullMQ's worker name", self.voyage.registered);
+        if self.voyage.registered == 0 {
+            finding.wrong("the queue", "no connection carries BullMQ's worker name");
+        }
+        finding
+    }
+
+    pub(super) fn memory(&self, most: f64) -> Finding {
+        let mut finding = Finding::over("workers");
+        match self.voyage.peak_memory_mib {
+            None => finding.undecided = Some("the worker's memory cannot be read on this system".to_owned()),
+            Some(peak) => {
+                finding.look();
+                finding.fact("peak resident memory, MiB", peak.round());
+                if peak > most {
+                    finding.wrong("the worker", format!("{peak:.0} MiB at its peak, wanted at most {most}"));
+                }
+            }
+        }
+        finding
+    }
+}
