@@ -192,6 +192,9 @@ async fn voyage(
     let left = stack.stop().await;
     report.notes.extend(left.iter().map(|left| format!("could not be removed: {left}")));
     events.say(Event::TornDown { left });
+    if settings.config().worker.is_some() {
+        report.notes.push("[worker] of shakedown.toml is not used yet: the reference worker was judged".to_owned());
+    }
     if keep {
         report.files.push(FileNote {
             path: directory.display().to_string(),

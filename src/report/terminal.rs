@@ -42,12 +42,16 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
     for note in &report.notes {
         writeln!(out, "{} {note}", paint("note:", Paint::new().bold()))?;
     }
+    for file in &report.files {
+        writeln!(out, "{} {} ({})", file.action, file.path, file.purpose)?;
+    }
     let counts: Vec<String> = Word::ALL
         .iter()
         .filter(|word| report.totals.count(**word) > 0)
         .map(|word| paint(&format!("{} {word}", report.totals.count(*word)), colour(*word)))
         .collect();
-    writeln!(out, "{} cases: {}", report.totals.cases, counts.join(", "))?;
+    let noun = if report.totals.cases == 1 { "case" } else { "cases" };
+    writeln!(out, "{} {noun}: {}", report.totals.cases, counts.join(", "))?;
     if report.coverage.filtered_out > 0 {
         writeln!(out, "{} cases were left out by filters", report.coverage.filtered_out)?;
     }

@@ -431,9 +431,6 @@ pub const TABLE: &[Entry] = &[
     Entry::new("SHAKEDOWN_KEEP", Kind::Switch, PROVIDERS, "keep the stack's directories after the run; `--keep`")
         .default("0")
         .group(HARNESS),
-    Entry::new("SHAKEDOWN_REPORT", Kind::Path, JUDGES, "directory that reports are written to")
-        .default("shakedown-report")
-        .group(HARNESS),
     Entry::new("SHAKEDOWN_REDIS_SERVER", Kind::Path, PROVIDERS, "`redis-server` or `valkey-server` to start")
         .otherwise("the first one on `PATH`")
         .example("/usr/bin/redis-server")
