@@ -3,7 +3,7 @@
 use globset::{Glob, GlobMatcher};
 
 use crate::outcome::Level;
-use crate::spec::{Case, Suites};
+use crate::spec::{Case, Suites, meant};
 
 /// Why a selection makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,12 +65,7 @@ impl Selection {
             for pattern in patterns {
                 if !known.iter().any(|known| pattern.glob.is_match(known)) {
                     let word = pattern.text.trim_start_matches('!');
-                    let meant = known
-                        .iter()
-                        .map(|known| (strsim::jaro_winkler(word, known), known))
-                        .filter(|(likeness, _)| *likeness > 0.8)
-                        .max_by(|left, right| left.0.total_cmp(&right.0))
-                        .map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"));
+                    let meant = meant(word, known.iter().copied());
                     return Err(SelectionError::Nothing { pattern: pattern.text.clone(), what, meant });
                 }
             }

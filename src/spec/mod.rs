@@ -21,7 +21,7 @@ pub use probe::{
     Auth, EnvProbe, HttpProbe, HttpStep, HttpYield, JinaProbe, JinaYield, Probe, QueueCanary, QueueProbe, RedisProbe,
     SetupProbe, SetupYield, SqlProbe,
 };
-pub use resolve::{Case, Check, Need, Suite, Suites};
+pub use resolve::{Case, Check, Need, Suite, Suites, meant};
 pub use scenario::{Documents, Scenario, Step};
 pub use template::{Template, TemplateError};
 pub use written::SuiteWritten;

@@ -257,8 +257,9 @@ impl Suites {
     }
 }
 
-/// `; did you mean …?` when something is close enough, else nothing.
-fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+/// `; did you mean …?` when something known is close enough to `word`, else nothing.
+#[must_use]
+pub fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
     known
         .map(|known| (strsim::jaro_winkler(word, known), known))
         .filter(|(likeness, _)| *likeness > 0.8)
