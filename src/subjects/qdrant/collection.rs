@@ -10,17 +10,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use qdrant_edge::{
-    CountRequest, CreateIndex, DEFAULT_VECTOR_NAME, EdgeShard, FieldIndexOperations, Filter, JsonPath, OperationResult,
-    PayloadFieldSchema, PayloadIndexInfo, PayloadOps, PointId, PointInsertOperations, PointOperations,
-    PointStructPersisted, QueryRequest, Record, ScoredPoint, ScrollRequest, UpdateOperation, VectorOperations,
-    VectorStructPersisted, WithPayloadInterface, WithVector,
+    CountRequest, CreateIndex, Distance, EdgeShard, FacetRequest, FacetResponse, FieldIndexOperations, Filter,
+    JsonPath, OperationResult, PayloadFieldSchema, PayloadIndexInfo, PayloadOps, PointId, PointInsertOperations,
+    PointOperations, PointStructPersisted, QueryRequest, Record, ScoredPoint, ScrollRequest, UpdateOperation,
+    VectorOperations, WithPayloadInterface, WithVector,
 };
 use serde::{Deserialize, Serialize};
 
 use super::config::{Config, UpdateCollection};
+use super::disk::used_by;
 use super::error::Error;
+use super::query::{DEFAULT_LIMIT, Kind, Query};
 use super::shard::Shard;
-use super::strict::{Indexes, Purpose, StrictMode};
+use super::strict::{Growth, Indexes, Purpose, StrictMode};
 use super::validate::check_points;
 use super::writer::{Health, Policy, Writer};
 
@@ -244,10 +246,7 @@ impl Collection {
                 "Validation error in JSON body: [limit: value 0 invalid, must be 1 or larger]".to_owned(),
             ));
         }
-        self.strict(|strict, indexes| {
-            strict.check_limit(request.limit.unwrap_or(ScrollRequest::default_limit()))?;
-            strict.check_filter(request.filter.as_ref(), indexes, Purpose::Read)
-        })?;
+        self.check_read(Some(request.limit.unwrap_or(ScrollRequest::default_limit())), request.filter.as_ref())?;
         self.read("scrolling", move |shard| shard.scroll(request)).await
     }
 
@@ -256,20 +255,96 @@ impl Collection {
     /// # Errors
     /// Strict mode forbids the filter, or the engine failed.
     pub(super) async fn count(self: &Arc<Self>, request: CountRequest) -> Result<usize, Error> {
-        self.strict(|strict, indexes| strict.check_filter(request.filter.as_ref(), indexes, Purpose::Read))?;
+        self.check_read(None, request.filter.as_ref())?;
+        self.strict(|strict, _| strict.check_exact(request.exact))?;
         self.read("counting", move |shard| shard.count(request)).await
     }
 
-    /// The best points for a query whose vectors are resolved already.
+    /// How many points have each value of a payload field, the most frequent first.
     ///
     /// # Errors
-    /// The query does not fit the collection, strict mode forbids it, or the engine failed.
+    /// The field has no index that knows its values, strict mode forbids the request, or the engine failed.
+    pub(super) async fn facet(self: &Arc<Self>, request: FacetRequest) -> Result<FacetResponse, Error> {
+        if request.limit == 0 {
+            return Err(Error::Invalid(
+                "Validation error in JSON body: [limit: value 0 invalid, must be 1 or larger]".to_owned(),
+            ));
+        }
+        self.check_read(Some(request.limit), request.filter.as_ref())?;
+        self.strict(|strict, _| strict.check_exact(request.exact))?;
+        self.read("counting values", move |shard| shard.facet(request)).await
+    }
+
+    /// The best points for a query whose vectors are resolved already, and which is allowed.
+    ///
+    /// # Errors
+    /// The query does not fit the collection, or the engine failed.
     pub(super) async fn query(self: &Arc<Self>, request: QueryRequest) -> Result<Vec<ScoredPoint>, Error> {
-        self.strict(|strict, indexes| {
-            strict.check_limit(request.limit)?;
-            request.filter_refs().into_iter().try_for_each(|filter| strict.check_filter(filter, indexes, Purpose::Read))
-        })?;
         self.read("searching", move |shard| shard.query(request)).await
+    }
+
+    /// Checks a read against strict mode.
+    ///
+    /// # Errors
+    /// Strict mode forbids it.
+    pub(super) fn check_read(&self, limit: Option<usize>, filter: Option<&Filter>) -> Result<(), Error> {
+        self.strict(|strict, indexes| {
+            limit.map_or(Ok(()), |limit| strict.check_limit(limit))?;
+            strict.check_filter(filter, indexes, Purpose::Read)
+        })
+    }
+
+    /// Checks a query and its prefetches against strict mode.
+    ///
+    /// # Errors
+    /// Strict mode forbids it.
+    pub(super) fn check_query(&self, query: &Query) -> Result<(), Error> {
+        query.prefetch.iter().try_for_each(|inner| self.check_query(inner))?;
+        self.check_read(Some(query.limit.unwrap_or(DEFAULT_LIMIT)), query.filter.as_ref())?;
+        self.strict(|strict, _| strict.check_params(query.params.as_ref()))?;
+        let by_vector = matches!(query.kind, Some(Kind::Vector(_))) && query.prefetch.is_empty();
+        let unserved = by_vector
+            && self.with_meta(|meta| {
+                meta.config.strict_mode_config.as_ref().is_some_and(StrictMode::forbids_full_scans)
+                    && meta.config.graph_of(&query.using) == Some(0)
+            });
+        if unserved {
+            let place = if query.using.is_empty() { String::new() } else { format!(" on '{}'", query.using) };
+            return Err(Error::BadRequest(format!(
+                "Request is forbidden{place} because global vector indexing is disabled (hnsw_config.m = 0). \
+                 Help: Use tenant-specific filter, enable global vector indexing or enable strict mode \
+                 `search_allow_exact` option"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Checks the number of queries in one request, and the seconds it may take, against strict mode.
+    ///
+    /// # Errors
+    /// Strict mode forbids it.
+    pub(super) fn check_request(&self, searches: usize, seconds: Option<usize>) -> Result<(), Error> {
+        self.strict(|strict, _| {
+            strict.check_searches(searches)?;
+            seconds.map_or(Ok(()), |seconds| strict.check_timeout(seconds))
+        })
+    }
+
+    /// Checks that strict mode allows to group by `field`.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(super) fn check_grouping(&self, field: &JsonPath) -> Result<(), Error> {
+        self.strict(|strict, indexes| strict.check_grouping(field, indexes))
+    }
+
+    /// Whether a smaller score of the vector called `name` is better.
+    #[must_use]
+    pub(super) fn is_smaller_better(&self, name: &str) -> bool {
+        self.with_meta(|meta| {
+            let distance = meta.config.params.vectors.get(name).map(|params| params.distance);
+            matches!(distance, Some(Distance::Euclid | Distance::Manhattan))
+        })
     }
 
     /// Checks that the collection has a vector called `name` (empty for the unnamed one).
@@ -282,60 +357,103 @@ impl Collection {
         if known { Ok(()) } else { Err(Error::no_vector(name)) }
     }
 
-    /// Stores points, new or known.
+    /// Makes one change of points, payloads or vectors.
     ///
     /// # Errors
     /// A vector does not fit the collection (also without waiting), strict mode forbids it, or the disk is full.
-    pub(super) async fn upsert(&self, points: Vec<PointStructPersisted>, waited: bool) -> Result<Written, Error> {
-        self.with_meta(|meta| {
-            check_points(points.iter().map(|point| &point.vector), &meta.config)?;
-            meta.config.strict_mode_config.as_ref().map_or(Ok(()), |strict| strict.check_batch(points.len()))
-        })?;
-        let points = PointInsertOperations::PointsList(points);
-        self.write(UpdateOperation::PointOperation(PointOperations::UpsertPoints(points)), waited).await
+    pub(super) async fn change(&self, operation: UpdateOperation, waited: bool) -> Result<Written, Error> {
+        self.check_change(&operation)?;
+        self.write(operation, waited).await
     }
 
-    /// Removes points by id or by filter.
+    /// Makes several changes one after the other, if strict mode allows them all.
     ///
     /// # Errors
-    /// Strict mode forbids the filter, or the disk is full.
-    pub(super) async fn delete(&self, selection: Selection, waited: bool) -> Result<Written, Error> {
-        let operation = match selection {
-            Selection::Ids(ids) => PointOperations::DeletePoints { ids },
-            Selection::Filter(filter) => {
-                self.check_update_filter(&filter)?;
-                PointOperations::DeletePointsByFilter(filter)
+    /// As [`Self::change`]; what was changed before stays so.
+    pub(super) async fn change_all(
+        &self,
+        operations: Vec<UpdateOperation>,
+        waited: bool,
+    ) -> Result<Vec<Written>, Error> {
+        operations.iter().try_for_each(|operation| self.check_strict(operation))?;
+        let mut written = Vec::with_capacity(operations.len());
+        for operation in operations {
+            written.push(self.change(operation, waited).await?);
+        }
+        Ok(written)
+    }
+
+    fn check_change(&self, operation: &UpdateOperation) -> Result<(), Error> {
+        match operation {
+            UpdateOperation::PointOperation(operation) => {
+                if let Some(points) = upserted(operation) {
+                    self.with_meta(|meta| check_points(points.iter().map(|point| &point.vector), &meta.config))?;
+                }
             }
-        };
-        self.write(UpdateOperation::PointOperation(operation), waited).await
+            UpdateOperation::VectorOperation(VectorOperations::UpdateVectors(update)) => {
+                if update.points.is_empty() {
+                    return Err(Error::Invalid(
+                        "Validation error in JSON body: [points: must specify points to update]".to_owned(),
+                    ));
+                }
+                self.with_meta(|meta| check_points(update.points.iter().map(|point| &point.vector), &meta.config))?;
+            }
+            UpdateOperation::VectorOperation(
+                VectorOperations::DeleteVectors(_, names) | VectorOperations::DeleteVectorsByFilter(_, names),
+            ) => {
+                if names.is_empty() {
+                    return Err(Error::Invalid(
+                        "Validation error in JSON body: [vector: must specify vector names to delete]".to_owned(),
+                    ));
+                }
+                names.iter().try_for_each(|name| self.check_vector_name(name))?;
+            }
+            _ => {}
+        }
+        self.check_strict(operation)
     }
 
-    /// Changes payloads.
-    ///
-    /// # Errors
-    /// Strict mode forbids the filter, or the disk is full.
-    pub(super) async fn change_payload(&self, operation: PayloadOps, waited: bool) -> Result<Written, Error> {
-        let filter = match &operation {
-            PayloadOps::SetPayload(it) | PayloadOps::OverwritePayload(it) => it.filter.as_ref(),
-            PayloadOps::DeletePayload(it) => it.filter.as_ref(),
-            PayloadOps::ClearPayloadByFilter(filter) => Some(filter),
-            PayloadOps::ClearPayload { .. } => None,
+    fn check_strict(&self, operation: &UpdateOperation) -> Result<(), Error> {
+        let grows = match operation {
+            UpdateOperation::PointOperation(operation) => upserted(operation).map(|points| ("upsert", points.len())),
+            UpdateOperation::VectorOperation(VectorOperations::UpdateVectors(update)) => {
+                Some(("update", update.points.len()))
+            }
+            _ => None,
         };
-        if let Some(filter) = filter {
-            self.check_update_filter(filter)?;
-        }
-        self.write(UpdateOperation::PayloadOperation(operation), waited).await
+        let filter = match operation {
+            UpdateOperation::PointOperation(PointOperations::DeletePointsByFilter(filter))
+            | UpdateOperation::PayloadOperation(PayloadOps::ClearPayloadByFilter(filter))
+            | UpdateOperation::VectorOperation(VectorOperations::DeleteVectorsByFilter(filter, _)) => Some(filter),
+            UpdateOperation::PayloadOperation(PayloadOps::SetPayload(it) | PayloadOps::OverwritePayload(it)) => {
+                it.filter.as_ref()
+            }
+            UpdateOperation::PayloadOperation(PayloadOps::DeletePayload(it)) => it.filter.as_ref(),
+            _ => None,
+        };
+        self.strict(|strict, indexes| {
+            if let Some((what, points)) = grows {
+                strict.check_batch(what, points)?;
+                strict.check_growth(|growth| self.size(growth))?;
+            }
+            strict.check_filter(filter, indexes, Purpose::Update)
+        })
     }
 
-    /// Changes vectors of points that exist.
-    ///
-    /// # Errors
-    /// A vector does not fit the collection, or the disk is full.
-    pub(super) async fn change_vectors(&self, operation: VectorOperations, waited: bool) -> Result<Written, Error> {
-        if let VectorOperations::UpdateVectors(update) = &operation {
-            self.with_meta(|meta| check_points(update.points.iter().map(|point| &point.vector), &meta.config))?;
+    /// How much of something there is, approximately.
+    fn size(&self, growth: Growth) -> usize {
+        let points = || self.shard.call("describing", |shard| Ok(shard.info().points_count)).unwrap_or_default();
+        match growth {
+            Growth::Points => points(),
+            Growth::Vectors => {
+                let numbers = self
+                    .with_meta(|meta| meta.config.params.vectors.iter().map(|(_, params)| params.size).sum::<u64>());
+                points().saturating_mul(usize::try_from(numbers).unwrap_or(usize::MAX)).saturating_mul(size_of::<f32>())
+            }
+            Growth::Payload => {
+                usize::try_from(used_by(self.shard.directory(), "payload_storage")).unwrap_or(usize::MAX)
+            }
         }
-        self.write(UpdateOperation::VectorOperation(operation), waited).await
     }
 
     /// Makes a payload index; making the same one again changes nothing.
@@ -348,6 +466,7 @@ impl Collection {
         schema: PayloadFieldSchema,
         waited: bool,
     ) -> Result<Written, Error> {
+        self.strict(|strict, indexes| strict.check_index_count(indexes.len()))?;
         let operation = FieldIndexOperations::CreateIndex(CreateIndex {
             field_name: field.clone(),
             field_schema: Some(schema.clone()),
@@ -374,24 +493,8 @@ impl Collection {
         Ok(written)
     }
 
-    fn check_update_filter(&self, filter: &Filter) -> Result<(), Error> {
-        self.strict(|strict, indexes| strict.check_filter(Some(filter), indexes, Purpose::Update))
-    }
-
     async fn write(&self, operation: UpdateOperation, waited: bool) -> Result<Written, Error> {
         Ok(Written { operation: self.writer.write(operation).await?, waited })
-    }
-
-    /// The vector of a stored point, for a query by id.
-    ///
-    /// # Errors
-    /// The point does not exist, or has no vector of that name.
-    pub(super) async fn vector_of(self: &Arc<Self>, id: PointId, name: &str) -> Result<VectorStructPersisted, Error> {
-        let with_vector =
-            if name == DEFAULT_VECTOR_NAME { true.into() } else { WithVector::Selector(vec![name.to_owned()]) };
-        let record = self.retrieve(vec![id], false.into(), with_vector).await?.pop();
-        let vector = record.ok_or_else(|| Error::NotFound(format!("No point with id {id} found")))?.vector;
-        vector.map(Into::into).ok_or_else(|| Error::no_vector(name))
     }
 
     /// Flushes and ends the writer. Blocking.
@@ -445,6 +548,18 @@ pub(super) enum Selection {
     Ids(Vec<PointId>),
     /// Those that match.
     Filter(Filter),
+}
+
+/// The points that an operation stores.
+fn upserted(operation: &PointOperations) -> Option<&[PointStructPersisted]> {
+    match operation {
+        PointOperations::UpsertPoints(PointInsertOperations::PointsList(points)) => Some(points),
+        PointOperations::UpsertPointsConditional(conditional) => match &conditional.points_op {
+            PointInsertOperations::PointsList(points) => Some(points),
+            PointInsertOperations::PointsBatch(_) => None,
+        },
+        _ => None,
+    }
 }
 
 /// Runs `call` on a thread where it may block.

@@ -38,6 +38,15 @@ pub(super) fn used(directory: &Path) -> u64 {
         .sum()
 }
 
+/// Bytes on the disk of the directories called `name` below `directory`.
+pub(super) fn used_by(directory: &Path, name: &str) -> u64 {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    let directories = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    directories
+        .map(|entry| if entry.file_name() == name { used(&entry.path()) } else { used_by(&entry.path(), name) })
+        .sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

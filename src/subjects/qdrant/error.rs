@@ -4,6 +4,9 @@ use axum::http::StatusCode;
 use qdrant_edge::OperationError;
 use tonic::Code;
 
+/// What the text of a serde error begins with when the body asks for something that is not implemented.
+pub(super) const UNIMPLEMENTED: &str = "not implemented: ";
+
 /// Why a request was refused. The text is what the client reads; the words follow Qdrant's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -28,6 +31,9 @@ pub enum Error {
     /// The embedded server does not offer this operation.
     #[error("not implemented by the embedded Qdrant: {0}; use a Qdrant server for it")]
     Unimplemented(String),
+    /// The request took longer than it was given.
+    #[error("Timeout: Timeout error: Operation '{0}' timed out after {1:?}")]
+    Timeout(&'static str, std::time::Duration),
     /// The engine or the disk failed.
     #[error("Service internal error: {0}")]
     Internal(String),
@@ -48,8 +54,20 @@ impl Error {
             Self::AlreadyExists(_) => (StatusCode::CONFLICT, Code::AlreadyExists),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, Code::NotFound),
             Self::Unimplemented(_) => (StatusCode::NOT_IMPLEMENTED, Code::Unimplemented),
+            Self::Timeout(..) => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+        }
+    }
+
+    /// The error for a body that serde could not read. What a body may hold but this server cannot do
+    /// fails while it is read, and is told apart by [`UNIMPLEMENTED`].
+    #[must_use]
+    pub(super) fn unreadable(error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        match text.split_once(UNIMPLEMENTED) {
+            Some((_, what)) => Self::Unimplemented(what.split(" at line ").next().unwrap_or(what).to_owned()),
+            None => Self::Format(format!("Format error in JSON body: {text}")),
         }
     }
 

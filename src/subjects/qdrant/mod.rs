@@ -6,19 +6,24 @@
 //! |---|---|
 //! | `storage` | the directory: lock, collections by name, aliases |
 //! | `collection`, `writer`, `journal`, `shard`, `disk` | one collection: reads, its writing thread, what survives a kill, the engine, room on the disk |
-//! | `config`, `strict`, `validate`, `query`, `input` | what requests say, and whether it may be done |
+//! | `config`, `strict`, `validate`, `input`, `deadline` | what requests say, and whether it may be done |
+//! | `query`, `recommend`, `groups`, `matrix` | what is built from the engine's searches |
 //! | `rest`, `grpc` | the protocols, one file per area |
 //! | `auth`, `error` | the key; one error with one table of codes |
 
 mod auth;
 mod collection;
 mod config;
+mod deadline;
 mod disk;
 mod error;
+mod groups;
 mod grpc;
 mod input;
 mod journal;
+mod matrix;
 mod query;
+mod recommend;
 mod rest;
 mod shard;
 mod storage;

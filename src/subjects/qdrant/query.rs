@@ -1,20 +1,27 @@
 //! Queries before their points are looked up: what REST and gRPC requests become.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt, try_join_all};
 use qdrant_edge::external::ordered_float::OrderedFloat;
 use qdrant_edge::{
-    Condition, DEFAULT_VECTOR_NAME, Filter, Fusion, HasIdCondition, NamedQuery, OrderBy, PointId, Prefetch, QueryEnum,
-    QueryRequest, Sample, ScoringQuery, SearchParams, Vector, VectorInternal, VectorStructPersisted,
-    WithPayloadInterface, WithVector,
+    Condition, ContextPair, ContextQuery, DEFAULT_VECTOR_NAME, DiscoverQuery, FeedbackItem, FeedbackNaiveQuery, Filter,
+    Formula, Fusion, HasIdCondition, Mmr, NaiveFeedbackStrategy, NamedQuery, OrderBy, PointId, Prefetch, QueryEnum,
+    QueryRequest, RecommendQuery, Sample, ScoredPoint, ScoringQuery, SearchParams, Vector, VectorInternal,
+    VectorStructInternal, WithPayloadInterface, WithVector,
 };
 
 use super::collection::Collection;
 use super::error::Error;
+use super::recommend::average;
+use super::storage::Storage;
+use super::validate::check_query_vector;
 
 /// Results of a query that says nothing about their number.
 pub(super) const DEFAULT_LIMIT: usize = 10;
+/// Balance between nearness and variety when a query does not say.
+const DEFAULT_DIVERSITY: f32 = 0.5;
 
 /// What is searched near.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,21 +38,258 @@ impl Target {
     /// # Errors
     /// They are empty or of different sizes.
     pub(super) fn multi(vectors: Vec<Vec<f32>>) -> Result<Self, Error> {
+        if vectors.is_empty() || vectors.iter().any(Vec::is_empty) {
+            return Err(Error::Invalid("Validation error in JSON body: [multivector must not be empty]".to_owned()));
+        }
         Ok(Self::Vector(Vector::new_multi(vectors)?.into()))
     }
+}
+
+/// How the examples of a recommendation are used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Strategy {
+    /// One vector: twice the mean of the good examples less the mean of the bad ones.
+    #[default]
+    AverageVector,
+    /// Each point by its best example.
+    BestScore,
+    /// Each point by all examples.
+    SumScores,
+}
+
+/// How results are found by vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum VectorQuery {
+    /// By distance.
+    Nearest(Target),
+    /// By distance, then thinned out for variety.
+    Mmr {
+        /// What is searched near.
+        nearest: Target,
+        /// From 0, only nearness counts, to 1.
+        diversity: Option<f32>,
+        /// Points that are looked at; the limit of the query if not given.
+        candidates: Option<usize>,
+    },
+    /// By examples.
+    Recommend {
+        /// How the examples are used.
+        strategy: Strategy,
+        /// Good examples.
+        positive: Vec<Target>,
+        /// Bad examples.
+        negative: Vec<Target>,
+    },
+    /// Near a target, within what pairs of examples leave.
+    Discover {
+        /// What is searched near.
+        target: Target,
+        /// Good and bad examples.
+        pairs: Vec<(Target, Target)>,
+    },
+    /// Within what pairs of good and bad examples leave.
+    Context(Vec<(Target, Target)>),
+    /// Near a target, corrected by scores that somebody gave to examples.
+    Feedback {
+        /// What is searched near.
+        target: Target,
+        /// Examples with their scores.
+        feedback: Vec<(Target, f32)>,
+        /// Trained coefficients a, b and c.
+        coefficients: [f32; 3],
+    },
+}
+
+impl VectorQuery {
+    fn targets(&self) -> Vec<&Target> {
+        match self {
+            Self::Nearest(target) | Self::Mmr { nearest: target, .. } => vec![target],
+            Self::Recommend { positive, negative, .. } => positive.iter().chain(negative).collect(),
+            Self::Discover { target, pairs } => std::iter::once(target).chain(flat(pairs)).collect(),
+            Self::Context(pairs) => flat(pairs).collect(),
+            Self::Feedback { target, feedback, .. } => {
+                std::iter::once(target).chain(feedback.iter().map(|(example, _)| example)).collect()
+            }
+        }
+    }
+
+    fn ids(&self) -> Vec<PointId> {
+        let id = |target: &&Target| match target {
+            Target::Id(id) => Some(*id),
+            Target::Vector(_) => None,
+        };
+        self.targets().iter().filter_map(id).collect()
+    }
+
+    /// The engine's form, with each target replaced by what `vector` says of it.
+    fn scoring(
+        self,
+        mut vector: impl FnMut(Target) -> Result<VectorInternal, Error>,
+        using: String,
+        limit: usize,
+    ) -> Result<ScoringQuery, Error> {
+        let mut all = |targets: Vec<Target>| targets.into_iter().map(&mut vector).collect::<Result<Vec<_>, _>>();
+        let query = match self {
+            Self::Nearest(target) => QueryEnum::Nearest(named(vector(target)?, using)),
+            Self::Mmr { nearest, diversity, candidates } => {
+                return Ok(ScoringQuery::Mmr(Mmr {
+                    vector: vector(nearest)?,
+                    using,
+                    lambda: OrderedFloat(1.0 - diversity.unwrap_or(DEFAULT_DIVERSITY)),
+                    candidates_limit: candidates.unwrap_or(limit),
+                }));
+            }
+            Self::Recommend { strategy, positive, negative } => {
+                let (positive, negative) = (all(positive)?, all(negative)?);
+                match strategy {
+                    Strategy::AverageVector => QueryEnum::Nearest(named(average(positive, negative)?, using)),
+                    Strategy::BestScore => {
+                        QueryEnum::RecommendBestScore(named(RecommendQuery::new(positive, negative), using))
+                    }
+                    Strategy::SumScores => {
+                        QueryEnum::RecommendSumScores(named(RecommendQuery::new(positive, negative), using))
+                    }
+                }
+            }
+            Self::Discover { target, pairs } => {
+                let target = vector(target)?;
+                QueryEnum::Discover(named(DiscoverQuery::new(target, resolve_pairs(pairs, vector)?), using))
+            }
+            Self::Context(pairs) => QueryEnum::Context(named(ContextQuery::new(resolve_pairs(pairs, vector)?), using)),
+            Self::Feedback { target, feedback, coefficients: [a, b, c] } => {
+                let target = vector(target)?;
+                let feedback = feedback.into_iter().map(|(example, score)| {
+                    Ok::<_, Error>(FeedbackItem { vector: vector(example)?, score: OrderedFloat(score) })
+                });
+                QueryEnum::FeedbackNaive(named(
+                    FeedbackNaiveQuery {
+                        target,
+                        feedback: feedback.collect::<Result<_, _>>()?,
+                        coefficients: NaiveFeedbackStrategy { a: a.into(), b: b.into(), c: c.into() },
+                    },
+                    using,
+                ))
+            }
+        };
+        Ok(ScoringQuery::Vector(query))
+    }
+}
+
+fn flat(pairs: &[(Target, Target)]) -> impl Iterator<Item = &Target> {
+    pairs.iter().flat_map(|(positive, negative)| [positive, negative])
+}
+
+fn named<T>(query: T, using: String) -> NamedQuery<T> {
+    NamedQuery { query, using: (using != DEFAULT_VECTOR_NAME).then_some(using) }
+}
+
+fn resolve_pairs(
+    pairs: Vec<(Target, Target)>,
+    mut vector: impl FnMut(Target) -> Result<VectorInternal, Error>,
+) -> Result<Vec<ContextPair<VectorInternal>>, Error> {
+    pairs
+        .into_iter()
+        .map(|(positive, negative)| Ok(ContextPair { positive: vector(positive)?, negative: vector(negative)? }))
+        .collect()
 }
 
 /// How results are found and ranked.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Kind {
-    /// By distance.
-    Nearest(Target),
+    /// By vectors.
+    Vector(VectorQuery),
     /// By a payload field.
     OrderBy(OrderBy),
     /// By merging the results of the prefetches.
     Fusion(Fusion),
+    /// By an expression over scores and payloads.
+    Formula(Box<Formula>),
     /// By chance.
     Sample,
+}
+
+impl Kind {
+    /// The points nearest to `target`.
+    pub(super) fn nearest(target: Target) -> Self {
+        Self::Vector(VectorQuery::Nearest(target))
+    }
+}
+
+/// Candidates of a query for variety at most; the real server's limit.
+const MMR_CANDIDATES: usize = 16_384;
+
+/// The constant of reciprocal rank fusion when a request does not say; the real server's.
+pub(super) const RRF_K: usize = 2;
+
+/// Reciprocal rank fusion.
+///
+/// # Errors
+/// The constant is 0.
+pub(super) fn rrf(k: Option<usize>, weights: Option<Vec<f32>>) -> Result<Fusion, Error> {
+    if k == Some(0) {
+        return Err(Error::Invalid(
+            "Validation error in JSON body: [query.rrf.k: value 0 invalid, must be 1 or larger]".to_owned(),
+        ));
+    }
+    let weights = weights.map(|weights| weights.into_iter().map(Into::into).collect());
+    Ok(Fusion::Rrf { k: k.unwrap_or(RRF_K), weights })
+}
+
+/// Nearest points thinned out for variety.
+///
+/// # Errors
+/// A number is out of range.
+pub(super) fn mmr(nearest: Target, diversity: Option<f32>, candidates: Option<usize>) -> Result<Kind, Error> {
+    let invalid = |text: String| Err(Error::Invalid(format!("Validation error in JSON body: [query.mmr.{text}]")));
+    if let Some(diversity) = diversity.filter(|diversity| !(0.0..=1.0).contains(diversity)) {
+        return invalid(format!("diversity: value {diversity} invalid, must be from 0.0 to 1.0"));
+    }
+    if let Some(candidates) = candidates.filter(|candidates| *candidates > MMR_CANDIDATES) {
+        return invalid(format!("candidates_limit: value {candidates} invalid, must be {MMR_CANDIDATES} or smaller"));
+    }
+    Ok(Kind::Vector(VectorQuery::Mmr { nearest, diversity, candidates }))
+}
+
+/// A recommendation as the older endpoints allow it.
+///
+/// # Errors
+/// There are too few examples for the strategy.
+pub(super) fn recommendation(
+    strategy: Strategy,
+    positive: Vec<Target>,
+    negative: Vec<Target>,
+) -> Result<VectorQuery, Error> {
+    let refuse = |text: &str| Err(Error::BadRequest(text.to_owned()));
+    match strategy {
+        Strategy::AverageVector if positive.is_empty() => {
+            refuse("At least one positive vector ID required with this strategy")
+        }
+        Strategy::BestScore | Strategy::SumScores if positive.is_empty() && negative.is_empty() => {
+            refuse("At least one positive or negative vector ID required with this strategy")
+        }
+        _ => Ok(VectorQuery::Recommend { strategy, positive, negative }),
+    }
+}
+
+/// A discovery as the older endpoints allow it: without a target it is a search by context.
+///
+/// # Errors
+/// There is neither a target nor a pair.
+pub(super) fn discovery(target: Option<Target>, pairs: Vec<(Target, Target)>) -> Result<VectorQuery, Error> {
+    match target {
+        Some(target) => Ok(VectorQuery::Discover { target, pairs }),
+        None if pairs.is_empty() => Err(Error::BadRequest("target and/or context must be specified".to_owned())),
+        None => Ok(VectorQuery::Context(pairs)),
+    }
+}
+
+/// Where the points that a query names are looked up, if not in the collection that is searched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lookup {
+    /// Name or alias of the collection.
+    pub collection: String,
+    /// Which vector of theirs; the one that is searched if not given.
+    pub vector: Option<String>,
 }
 
 /// A query or one of its prefetches.
@@ -65,6 +309,10 @@ pub(super) struct Query {
     pub score_threshold: Option<f32>,
     /// How many.
     pub limit: Option<usize>,
+    /// Where points that are named are looked up.
+    pub lookup: Option<Lookup>,
+    /// Whether a named point that does not exist is reported by its id, as the older endpoints do.
+    pub names_missing_points: bool,
     /// How many of the best to leave out; for the outermost query alone.
     pub offset: usize,
     /// What to return of payloads; for the outermost query alone.
@@ -78,9 +326,20 @@ impl Query {
     ///
     /// # Errors
     /// A point or a vector name does not exist, or the query cannot be done.
-    pub(super) async fn resolve(self, collection: &Arc<Collection>) -> Result<QueryRequest, Error> {
-        let (offset, with_payload, with_vector) = (self.offset, self.with_payload.clone(), self.with_vector.clone());
-        let outer = self.resolve_inner(collection).await?;
+    pub(super) async fn resolve(
+        mut self,
+        storage: &Storage,
+        collection: &Arc<Collection>,
+    ) -> Result<QueryRequest, Error> {
+        let named = self.named_points(storage, collection);
+        if !named.is_empty() {
+            self.filter = Some(without(self.filter.take(), named));
+        }
+        // What is drawn by chance has no pages.
+        let sampled = self.kind == Some(Kind::Sample) && self.prefetch.is_empty();
+        let offset = if sampled { 0 } else { self.offset };
+        let (with_payload, with_vector) = (self.with_payload.take(), self.with_vector.take());
+        let outer = self.resolve_inner(storage, collection).await?;
         Ok(QueryRequest {
             prefetches: outer.prefetches,
             query: outer.query,
@@ -94,49 +353,73 @@ impl Query {
         })
     }
 
-    fn resolve_inner(self, collection: &Arc<Collection>) -> BoxFuture<'_, Result<Prefetch, Error>> {
-        async move {
-            if self.limit == Some(0) {
-                return Err(Error::Invalid(
-                    "Validation error in JSON body: [limit: value 0 invalid, must be 1 or larger]".to_owned(),
-                ));
+    /// The points of the searched collection that this query or a prefetch names: they are no results.
+    fn named_points(&self, storage: &Storage, collection: &Arc<Collection>) -> Vec<PointId> {
+        let elsewhere = self
+            .lookup
+            .as_ref()
+            .is_some_and(|lookup| !storage.get(&lookup.collection).is_ok_and(|other| Arc::ptr_eq(&other, collection)));
+        let mut ids = match &self.kind {
+            Some(Kind::Vector(query)) if !elsewhere => query.ids(),
+            _ => Vec::new(),
+        };
+        ids.extend(self.prefetch.iter().flat_map(|inner| inner.named_points(storage, collection)));
+        ids
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.limit == Some(0) {
+            return Err(Error::Invalid(
+                "Validation error in JSON body: [limit: value 0 invalid, must be 1 or larger]".to_owned(),
+            ));
+        }
+        let refuse = |text: &str| Err(Error::BadRequest(text.to_owned()));
+        match &self.kind {
+            None if !self.prefetch.is_empty() => {
+                refuse("A query is needed to merge the prefetches. Can't have prefetches without defining a query.")
             }
+            None if self.score_threshold.is_some() => refuse(
+                "A query is needed to use the score_threshold. Can't have score_threshold without defining a query.",
+            ),
+            Some(Kind::OrderBy(_)) if self.score_threshold.is_some() => {
+                refuse("Can't use score_threshold with an order_by query.")
+            }
+            Some(Kind::Fusion(_)) if self.using != DEFAULT_VECTOR_NAME => {
+                refuse("Fusion queries cannot be combined with the 'using' field.")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn resolve_inner<'a>(
+        self,
+        storage: &'a Storage,
+        collection: &'a Arc<Collection>,
+    ) -> BoxFuture<'a, Result<Prefetch, Error>> {
+        async move {
+            self.check()?;
+            let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
             let prefetches =
-                try_join_all(self.prefetch.into_iter().map(|inner| inner.resolve_inner(collection))).await?;
-            let mut filter = self.filter;
+                try_join_all(self.prefetch.into_iter().map(|inner| inner.resolve_inner(storage, collection))).await?;
             let query = match self.kind {
-                None if !prefetches.is_empty() => {
-                    return Err(Error::BadRequest(
-                        "A query is needed to merge the prefetches. Can't have prefetches without defining a query."
-                            .to_owned(),
-                    ));
-                }
                 None => None,
-                Some(Kind::Fusion(_)) if prefetches.is_empty() => {
-                    return Err(Error::BadRequest("cannot do RRF with a single prefetch and no prefetches".to_owned()));
-                }
                 Some(Kind::Fusion(fusion)) => Some(ScoringQuery::Fusion(fusion)),
                 Some(Kind::OrderBy(order)) => Some(ScoringQuery::OrderBy(order)),
                 Some(Kind::Sample) => Some(ScoringQuery::Sample(Sample::Random)),
-                Some(Kind::Nearest(target)) => {
+                Some(Kind::Formula(formula)) => Some(ScoringQuery::Formula((*formula).try_into()?)),
+                Some(Kind::Vector(query)) => {
                     collection.check_vector_name(&self.using)?;
-                    let vector = match target {
-                        Target::Vector(vector) => vector,
-                        Target::Id(id) => {
-                            filter = Some(without(filter, id));
-                            pick(collection.vector_of(id, &self.using).await?, &self.using)?
-                        }
-                    };
-                    let using = (self.using != DEFAULT_VECTOR_NAME).then_some(self.using);
-                    Some(ScoringQuery::Vector(QueryEnum::Nearest(NamedQuery { query: vector, using })))
+                    let vectors = Vectors::fetch(storage, collection, &query.ids(), self.lookup, &self.using).await?;
+                    let find = |target| vectors.of(target, self.names_missing_points);
+                    Some(query.scoring(find, self.using, limit)?)
                 }
             };
             Ok(Prefetch {
                 prefetches,
                 query,
-                limit: self.limit.unwrap_or(DEFAULT_LIMIT),
+                limit,
                 params: self.params,
-                filter,
+                filter: self.filter,
                 score_threshold: self.score_threshold.map(OrderedFloat),
             })
         }
@@ -144,19 +427,78 @@ impl Query {
     }
 }
 
-fn without(filter: Option<Filter>, id: PointId) -> Filter {
+/// The vectors of the points that a query names.
+struct Vectors {
+    name: String,
+    found: HashMap<PointId, Option<VectorInternal>>,
+}
+
+impl Vectors {
+    async fn fetch(
+        storage: &Storage,
+        collection: &Arc<Collection>,
+        ids: &[PointId],
+        lookup: Option<Lookup>,
+        using: &str,
+    ) -> Result<Self, Error> {
+        let (place, name) = match lookup {
+            None => (Arc::clone(collection), using.to_owned()),
+            Some(Lookup { collection, vector }) => {
+                let place = storage
+                    .get(&collection)
+                    .map_err(|_| Error::NotFound(format!("Collection {collection} not found")))?;
+                (place, vector.unwrap_or_else(|| using.to_owned()))
+            }
+        };
+        if ids.is_empty() {
+            return Ok(Self { name, found: HashMap::new() });
+        }
+        place.check_vector_name(&name)?;
+        let records =
+            place.retrieve(ids.to_vec(), false.into(), WithVector::Selector(vec![name.clone()])).await?.into_iter();
+        let found = records.map(|record| (record.id, record.vector.and_then(|vectors| pick(vectors, &name)))).collect();
+        Ok(Self { name, found })
+    }
+
+    fn of(&self, target: Target, names_missing_points: bool) -> Result<VectorInternal, Error> {
+        match target {
+            Target::Vector(mut vector) => {
+                check_query_vector(&vector)?;
+                vector.preprocess();
+                Ok(vector)
+            }
+            Target::Id(id) => match self.found.get(&id) {
+                Some(Some(vector)) => Ok(vector.clone()),
+                None if names_missing_points => Err(Error::NotFound(format!("No point with id {id} found"))),
+                _ => Err(Error::NotFound(format!("Vector with name {:?} for point not found", self.name))),
+            },
+        }
+    }
+}
+
+fn without(filter: Option<Filter>, ids: Vec<PointId>) -> Filter {
     let mut filter = filter.unwrap_or_default();
-    let itself = Condition::HasId(std::iter::once(id).collect::<HasIdCondition>());
-    filter.must_not.get_or_insert_default().push(itself);
+    let named = Condition::HasId(ids.into_iter().collect::<HasIdCondition>());
+    filter.must_not.get_or_insert_default().push(named);
     filter
 }
 
-fn pick(vectors: VectorStructPersisted, name: &str) -> Result<VectorInternal, Error> {
+/// The vector called `name` among those of a point.
+pub(super) fn pick(vectors: VectorStructInternal, name: &str) -> Option<VectorInternal> {
     match vectors {
-        VectorStructPersisted::Single(vector) => Ok(VectorInternal::Dense(vector)),
-        VectorStructPersisted::MultiDense(vectors) => Ok(Vector::new_multi(vectors)?.into()),
-        VectorStructPersisted::Named(mut named) => {
-            named.remove(name).map(VectorInternal::from).ok_or_else(|| Error::no_vector(name))
-        }
+        VectorStructInternal::Single(vector) => Some(VectorInternal::Dense(vector)),
+        VectorStructInternal::MultiDense(vectors) => Some(VectorInternal::MultiDense(vectors)),
+        VectorStructInternal::Named(mut named) => named.remove(name),
     }
+}
+
+/// The best points of a collection for a query.
+///
+/// # Errors
+/// As [`Query::resolve`] and [`Collection::query`]; or strict mode forbids the query.
+pub(super) async fn run(storage: &Storage, name: &str, query: Query) -> Result<Vec<ScoredPoint>, Error> {
+    let collection = storage.get(name)?;
+    collection.check_query(&query)?;
+    let request = query.resolve(storage, &collection).await?;
+    collection.query(request).await
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use qdrant_edge::{AnyVariants, FieldCondition, RangeInterface, ValueVariants};
-use qdrant_edge::{Condition, Filter, JsonPath, Match, PayloadFieldSchema, PayloadSchemaParams, PayloadSchemaType};
+use qdrant_edge::{
+    Condition, Filter, JsonPath, Match, PayloadFieldSchema, PayloadSchemaParams, PayloadSchemaType, SearchParams,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -58,7 +60,7 @@ impl StrictMode {
             Purpose::Read => "unindexed_filtering_retrieve",
             Purpose::Update => "unindexed_filtering_update",
         };
-        if self.0.get(name) == Some(&Value::Bool(false))
+        if self.forbids(name)
             && let Some((key, wanted)) = unindexed(filter, "", indexes)
         {
             let wanted = wanted.join(", ");
@@ -67,7 +69,141 @@ impl StrictMode {
                  Help: Create an index for this key or use a different filter."
             )));
         }
+        for (setting, what, value, help) in [
+            (
+                "filter_max_conditions",
+                "Filter condition limit",
+                filter.total_conditions_count(),
+                "Reduce the amount of conditions of your filter.",
+            ),
+            (
+                "condition_max_size",
+                "Condition size limit",
+                filter.max_condition_input_size(),
+                "Reduce the size of your condition.",
+            ),
+        ] {
+            if let Some(limit) = self.number(setting).filter(|limit| value as u64 > *limit) {
+                return Err(Error::BadRequest(format!("{what} reached ({value} > {limit}). Help: {help}")));
+            }
+        }
         Ok(())
+    }
+
+    fn forbids(&self, setting: &str) -> bool {
+        self.on() && self.0.get(setting) == Some(&Value::Bool(false))
+    }
+
+    /// Checks how a search is to be done.
+    ///
+    /// # Errors
+    /// It is exact, or more thorough than the settings allow (400).
+    pub(super) fn check_params(&self, params: Option<&SearchParams>) -> Result<(), Error> {
+        let Some(params) = params else { return Ok(()) };
+        let oversampling = params.quantization.and_then(|quantization| quantization.oversampling);
+        if let (true, Some(limit), Some(value)) =
+            (self.on(), self.0.get("search_max_oversampling").and_then(Value::as_f64), oversampling)
+            && value > limit
+        {
+            return Err(exceeded("oversampling", value, limit));
+        }
+        if let Some(ef) = params.hnsw_ef {
+            self.check_number("search_max_hnsw_ef", "hnsw_ef", ef)?;
+        }
+        self.check_exact(params.exact)
+    }
+
+    /// Checks whether a read may look at every point.
+    ///
+    /// # Errors
+    /// It may not (400).
+    pub(super) fn check_exact(&self, exact: bool) -> Result<(), Error> {
+        if exact && self.forbids("search_allow_exact") {
+            return Err(Error::BadRequest("Exact search disabled!. Help: Set exact=false.".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Whether a search that no graph serves is forbidden.
+    #[must_use]
+    pub(super) fn forbids_full_scans(&self) -> bool {
+        self.forbids("search_allow_exact")
+    }
+
+    /// Checks that results may be grouped by `field`.
+    ///
+    /// # Errors
+    /// It has no index that can match values (400).
+    pub(super) fn check_grouping(&self, field: &JsonPath, indexes: &Indexes) -> Result<(), Error> {
+        if !self.forbids("unindexed_filtering_retrieve") {
+            return Ok(());
+        }
+        let help = "Help: Create an index supporting `match` for this key.";
+        match indexes.get(&field.to_string()).map(kind) {
+            None => Err(Error::BadRequest(format!("Index required but not found for \"{field}\". {help}"))),
+            Some(
+                PayloadSchemaType::Keyword
+                | PayloadSchemaType::Integer
+                | PayloadSchemaType::Uuid
+                | PayloadSchemaType::Bool,
+            ) => Ok(()),
+            Some(other) => Err(Error::BadRequest(format!("Index of type \"{other:?}\" found for \"{field}\". {help}"))),
+        }
+    }
+
+    /// Checks the number of queries in one request.
+    ///
+    /// # Errors
+    /// There are more than `search_max_batchsize` (400).
+    pub(super) fn check_searches(&self, searches: usize) -> Result<(), Error> {
+        self.check_number("search_max_batchsize", "search batch size", searches)
+    }
+
+    /// Checks how long a request may take, in seconds.
+    ///
+    /// # Errors
+    /// It is longer than `max_timeout` (400).
+    pub(super) fn check_timeout(&self, seconds: usize) -> Result<(), Error> {
+        self.check_number("max_timeout", "timeout", seconds)
+    }
+
+    /// Checks that the collection may grow, where `size` says how large it is.
+    ///
+    /// # Errors
+    /// It has reached a limit (400).
+    pub(super) fn check_growth(&self, size: impl Fn(Growth) -> usize) -> Result<(), Error> {
+        for (setting, growth) in [
+            ("max_collection_vector_size_bytes", Growth::Vectors),
+            ("max_collection_payload_size_bytes", Growth::Payload),
+            ("max_points_count", Growth::Points),
+        ] {
+            let Some(limit) = self.number(setting).filter(|_| self.on()) else { continue };
+            if (size(growth) as u64) < limit {
+                continue;
+            }
+            #[expect(clippy::cast_precision_loss, reason = "shown to people")]
+            let megabytes = limit as f64 / (1024.0 * 1024.0);
+            return Err(Error::BadRequest(match growth {
+                Growth::Vectors => format!("Max vector storage size limit of {megabytes}MB reached!"),
+                Growth::Payload => format!("Max payload storage size limit of {megabytes}MB reached!"),
+                Growth::Points => format!("Max points count limit of {limit} reached!"),
+            }));
+        }
+        Ok(())
+    }
+
+    /// Checks that another payload index may be made.
+    ///
+    /// # Errors
+    /// There are `max_payload_index_count` already (400).
+    pub(super) fn check_index_count(&self, indexes: usize) -> Result<(), Error> {
+        match self.number("max_payload_index_count") {
+            Some(limit) if self.on() && indexes as u64 >= limit => Err(Error::BadRequest(format!(
+                "Collection already has the maximum number of payload indices ({limit}). \
+                 Help: Please delete an existing index before creating a new one."
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Checks the page size of a read.
@@ -78,23 +214,37 @@ impl StrictMode {
         self.check_number("max_query_limit", "limit", limit)
     }
 
-    /// Checks the number of points of an upsert.
+    /// Checks the number of points of a change; `what` is `upsert` or `update`.
     ///
     /// # Errors
     /// There are more than `upsert_max_batchsize` (400).
-    pub(super) fn check_batch(&self, points: usize) -> Result<(), Error> {
-        self.check_number("upsert_max_batchsize", "upsert limit", points)
+    pub(super) fn check_batch(&self, what: &str, points: usize) -> Result<(), Error> {
+        self.check_number("upsert_max_batchsize", &format!("{what} limit"), points)
     }
 
     fn check_number(&self, setting: &str, name: &str, value: usize) -> Result<(), Error> {
         match self.number(setting) {
-            Some(limit) if self.on() && value as u64 > limit => Err(Error::BadRequest(format!(
-                "Limit exceeded {value} > {limit} for \"{name}\". \
-                 Help: Reduce the \"{name}\" parameter to or below {limit}."
-            ))),
+            Some(limit) if self.on() && value as u64 > limit => Err(exceeded(name, value, limit)),
             _ => Ok(()),
         }
     }
+}
+
+/// What a collection may have too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// Bytes of vectors.
+    Vectors,
+    /// Bytes of payloads.
+    Payload,
+    /// Points.
+    Points,
+}
+
+fn exceeded(name: &str, value: impl std::fmt::Display, limit: impl std::fmt::Display) -> Error {
+    Error::BadRequest(format!(
+        "Limit exceeded {value} > {limit} for \"{name}\". Help: Reduce the \"{name}\" parameter to or below {limit}."
+    ))
 }
 
 /// The first condition on a field without an index that serves it: the field, and the index types that would.

@@ -1,6 +1,6 @@
 //! Checks of vectors before anything is written, so that a wrong one is refused even without waiting.
 
-use qdrant_edge::{DEFAULT_VECTOR_NAME, VectorPersisted, VectorStructPersisted};
+use qdrant_edge::{DEFAULT_VECTOR_NAME, SparseVector, VectorInternal, VectorPersisted, VectorStructPersisted};
 
 use super::config::{Config, VectorParams};
 use super::error::Error;
@@ -39,18 +39,32 @@ fn check_named(vector: &VectorPersisted, name: &str, config: &Config) -> Result<
                     Error::no_vector(name)
                 });
             }
-            if sparse.indices.len() != sparse.values.len() {
-                return Err(Error::Invalid(
-                    "Validation error in JSON body: [values: must be the same length as indices]".to_owned(),
-                ));
-            }
-            let mut indices = sparse.indices.clone();
-            indices.sort_unstable();
-            if indices.windows(2).any(|pair| pair[0] == pair[1]) {
-                return Err(Error::Invalid("Validation error in JSON body: [indices: must be unique]".to_owned()));
-            }
-            Ok(())
+            check_sparse(sparse)
         }
+    }
+}
+
+fn check_sparse(sparse: &SparseVector) -> Result<(), Error> {
+    let invalid = |text: &str| Err(Error::Invalid(format!("Validation error in JSON body: [{text}]")));
+    if sparse.indices.len() != sparse.values.len() {
+        return invalid("values: must be the same length as indices");
+    }
+    let mut indices = sparse.indices.clone();
+    indices.sort_unstable();
+    if indices.windows(2).any(|pair| pair[0] == pair[1]) { invalid("indices: must be unique") } else { Ok(()) }
+}
+
+/// Checks a vector that is searched near, as far as it can be without its collection.
+///
+/// # Errors
+/// It is empty, or a sparse vector contradicts itself.
+pub(super) fn check_query_vector(vector: &VectorInternal) -> Result<(), Error> {
+    match vector {
+        VectorInternal::Dense(vector) if vector.is_empty() => {
+            Err(Error::Invalid("Validation error in JSON body: [vector must not be empty]".to_owned()))
+        }
+        VectorInternal::Sparse(sparse) => check_sparse(sparse),
+        VectorInternal::Dense(_) | VectorInternal::MultiDense(_) => Ok(()),
     }
 }
 

@@ -166,6 +166,13 @@ impl Config {
         })
     }
 
+    /// Edges per node in the graph of the dense vector called `name`, 0 if it has no graph; `None` if there is no such vector.
+    #[must_use]
+    pub(super) fn graph_of(&self, name: &str) -> Option<usize> {
+        let params = self.params.vectors.get(name)?;
+        Some(params.hnsw_config.and_then(|diff| diff.m).unwrap_or(self.hnsw_config.m))
+    }
+
     /// Takes over the changes of `request`.
     ///
     /// # Errors

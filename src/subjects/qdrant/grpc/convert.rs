@@ -96,8 +96,9 @@ fn inference() -> Error {
     Error::Unimplemented("inference (a text, image or object instead of a vector)".to_owned())
 }
 
+/// One vector.
 #[expect(deprecated, reason = "older clients still send vectors in the fields that were there first")]
-fn vector_from(vector: proto::Vector) -> Result<VectorPersisted, Error> {
+pub(super) fn vector_from(vector: proto::Vector) -> Result<VectorPersisted, Error> {
     use vector::Vector as Kind;
     match vector.vector {
         Some(Kind::Dense(dense)) => Ok(VectorPersisted::Dense(dense.data)),

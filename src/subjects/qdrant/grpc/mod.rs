@@ -1,9 +1,11 @@
 //! The gRPC protocol: the same operations as REST, through the traits of the client's own crate.
 
+mod change;
 mod collections;
 mod config;
 mod convert;
 mod filter;
+mod formula;
 mod index;
 mod points;
 mod query;

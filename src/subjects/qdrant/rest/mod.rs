@@ -2,10 +2,14 @@
 
 mod aliases;
 mod collections;
+mod formula;
 mod points;
+mod query;
+mod read;
 mod search;
 mod service;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -96,19 +100,12 @@ async fn authenticate(State(app): State<App>, request: Request, next: Next) -> R
 }
 
 /// Operations of the real server that this one does not have, by what their paths contain.
-const NOT_YET: [(&str, &str); 20] = [
+const NOT_YET: [(&str, &str); 13] = [
     ("/snapshots", "snapshots"),
     ("/shards", "shards"),
     ("/cluster", "cluster"),
     ("/optimizations", "optimizations"),
     ("/vectors/", "vector names"),
-    ("/points/batch", "points/batch"),
-    ("/points/search/groups", "points/search/groups"),
-    ("/points/search/matrix", "points/search/matrix"),
-    ("/points/query/groups", "points/query/groups"),
-    ("/points/recommend", "points/recommend"),
-    ("/points/discover", "points/discover"),
-    ("/facet", "facet"),
     ("/locks", "locks"),
     ("/issues", "issues"),
     ("/quotas", "quotas"),
@@ -185,9 +182,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         }
         let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let bytes = read_body(body, declared).await?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| Error::Format(format!("Format error in JSON body: {error}")))
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| Error::unreadable(&error))
     }
 }
 
@@ -234,10 +229,32 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
+/// In which order changes by several clients are made. There is one shard, so they always agree.
+#[derive(Debug, Clone, Copy, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Ordering {
+    /// Any.
+    Weak,
+    /// Through one leader.
+    Medium,
+    /// Through the permanent leader.
+    Strong,
+}
+
 /// Query string of every change.
 #[derive(Debug, Clone, Copy, serde::Deserialize)]
 pub(super) struct WriteParams {
     /// Whether to answer only when the change is applied.
     #[serde(default)]
     pub(super) wait: bool,
+    #[serde(default, rename = "ordering")]
+    _ordering: Option<Ordering>,
+}
+
+/// Query string of every read.
+#[derive(Debug, Clone, Copy, serde::Deserialize)]
+pub(super) struct ReadParams {
+    /// Seconds that the read may take.
+    #[serde(default)]
+    pub(super) timeout: Option<NonZeroU64>,
 }

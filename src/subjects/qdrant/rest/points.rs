@@ -6,27 +6,29 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post, put};
-use qdrant_edge::{
-    DeletePayloadOp, JsonPath, Payload, PayloadOps, PointId, PointIdsList, Record, SetPayloadOp, UpdateVectorsOp,
-    VectorOperations, VectorStructPersisted, WithPayloadInterface, WithVector,
-};
+use qdrant_edge::{PointId, Record, VectorStructPersisted, WithPayloadInterface, WithVector};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{App, Json, Query, WriteParams, WriteResult, respond};
-use crate::subjects::qdrant::collection::{Selection, Written};
+use super::read::{Read, answer};
+use super::{App, Json, Query, ReadParams, WriteParams, WriteResult, respond};
 use crate::subjects::qdrant::error::Error;
-use crate::subjects::qdrant::input::{NewVectors, Selector, Upsert};
+use crate::subjects::qdrant::input::{
+    Change, ChangeBody, ClearPayload, Delete, DeletePayload, DeleteVectors, NoShardKey, OverwritePayload, SetPayload,
+    UpdateVectors, Upsert,
+};
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
-        .route("/collections/{name}/points", put(upsert).post(retrieve))
+        .route("/collections/{name}/points", put(change::<Upsert>).post(answer::<Retrieve>))
         .route("/collections/{name}/points/{id}", get(retrieve_one))
-        .route("/collections/{name}/points/delete", post(delete))
-        .route("/collections/{name}/points/payload", post(set_payload).put(overwrite_payload))
-        .route("/collections/{name}/points/payload/delete", post(delete_payload))
-        .route("/collections/{name}/points/payload/clear", post(clear_payload))
-        .route("/collections/{name}/points/vectors", put(update_vectors))
-        .route("/collections/{name}/points/vectors/delete", post(delete_vectors))
+        .route("/collections/{name}/points/batch", post(change_all))
+        .route("/collections/{name}/points/delete", post(change::<Delete>))
+        .route("/collections/{name}/points/payload", post(change::<SetPayload>).put(change::<OverwritePayload>))
+        .route("/collections/{name}/points/payload/delete", post(change::<DeletePayload>))
+        .route("/collections/{name}/points/payload/clear", post(change::<ClearPayload>))
+        .route("/collections/{name}/points/vectors", put(change::<UpdateVectors>))
+        .route("/collections/{name}/points/vectors/delete", post(change::<DeleteVectors>))
 }
 
 /// A point as it is shown.
@@ -34,7 +36,7 @@ pub(super) fn routes() -> Router<App> {
 pub(super) struct RecordView {
     id: PointId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<Payload>,
+    payload: Option<qdrant_edge::Payload>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vector: Option<VectorStructPersisted>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,19 +54,35 @@ impl From<Record> for RecordView {
     }
 }
 
-fn written(result: Result<Written, Error>) -> Result<WriteResult, Error> {
-    result.map(WriteResult::from)
-}
-
-async fn upsert(
+/// Makes one change, whichever its body says.
+async fn change<B: ChangeBody + DeserializeOwned>(
     State(app): State<App>,
     Path(name): Path<String>,
     Query(params): Query<WriteParams>,
-    Json(body): Json<Upsert>,
+    Json(body): Json<B>,
 ) -> Response {
     let since = Instant::now();
-    let result = async { app.storage.get(&name)?.upsert(body.into_points()?, params.wait).await }.await;
-    respond(since, written(result))
+    let result = async { app.storage.get(&name)?.change(body.operation()?, params.wait).await }.await;
+    respond(since, result.map(WriteResult::from))
+}
+
+#[derive(Deserialize)]
+struct Changes {
+    operations: Vec<Change>,
+}
+
+async fn change_all(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(params): Query<WriteParams>,
+    Json(body): Json<Changes>,
+) -> Response {
+    let since = Instant::now();
+    let result = async {
+        let operations = body.operations.into_iter().map(ChangeBody::operation).collect::<Result<Vec<_>, _>>()?;
+        app.storage.get(&name)?.change_all(operations, params.wait).await
+    };
+    respond(since, result.await.map(|all| all.into_iter().map(WriteResult::from).collect::<Vec<_>>()))
 }
 
 #[derive(Deserialize)]
@@ -73,18 +91,25 @@ struct Retrieve {
     with_payload: Option<WithPayloadInterface>,
     #[serde(default, alias = "with_vectors")]
     with_vector: WithVector,
+    #[serde(default, rename = "shard_key")]
+    _shard_key: NoShardKey,
 }
 
-async fn retrieve(State(app): State<App>, Path(name): Path<String>, Json(body): Json<Retrieve>) -> Response {
-    let since = Instant::now();
-    let result = async {
-        let with_payload = body.with_payload.unwrap_or(WithPayloadInterface::Bool(true));
-        app.storage.get(&name)?.retrieve(body.ids, with_payload, body.with_vector).await
-    };
-    respond(since, result.await.map(|records| records.into_iter().map(RecordView::from).collect::<Vec<_>>()))
+impl Read for Retrieve {
+    type Answer = Vec<RecordView>;
+
+    async fn read(self, app: &App, name: &str) -> Result<Self::Answer, Error> {
+        let with_payload = self.with_payload.unwrap_or(WithPayloadInterface::Bool(true));
+        let records = app.storage.get(name)?.retrieve(self.ids, with_payload, self.with_vector).await?;
+        Ok(records.into_iter().map(RecordView::from).collect())
+    }
 }
 
-async fn retrieve_one(State(app): State<App>, Path((name, id)): Path<(String, String)>) -> Response {
+async fn retrieve_one(
+    State(app): State<App>,
+    Path((name, id)): Path<(String, String)>,
+    Query(_params): Query<ReadParams>,
+) -> Response {
     let since = Instant::now();
     let result = async {
         let id: PointId =
@@ -93,157 +118,4 @@ async fn retrieve_one(State(app): State<App>, Path((name, id)): Path<(String, St
         found.map(RecordView::from).ok_or_else(|| Error::NotFound(format!("Point with id {id} does not exists!")))
     };
     respond(since, result.await)
-}
-
-async fn delete(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Query(params): Query<WriteParams>,
-    Json(body): Json<Selector>,
-) -> Response {
-    let since = Instant::now();
-    let result = async { app.storage.get(&name)?.delete(body.into_selection()?, params.wait).await }.await;
-    respond(since, written(result))
-}
-
-#[derive(Deserialize)]
-struct SetPayload {
-    payload: Payload,
-    points: Option<Vec<PointId>>,
-    filter: Option<qdrant_edge::Filter>,
-    key: Option<JsonPath>,
-}
-
-impl SetPayload {
-    fn operation(self) -> Result<SetPayloadOp, Error> {
-        if self.points.is_none() && self.filter.is_none() {
-            return Err(Error::Format(
-                "Format error in JSON body: Either list of point ids or filter must be provided".to_owned(),
-            ));
-        }
-        Ok(SetPayloadOp { payload: self.payload, points: self.points, filter: self.filter, key: self.key })
-    }
-}
-
-async fn set_payload(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Query(params): Query<WriteParams>,
-    Json(body): Json<SetPayload>,
-) -> Response {
-    let since = Instant::now();
-    let result = async {
-        let operation = PayloadOps::SetPayload(body.operation()?);
-        app.storage.get(&name)?.change_payload(operation, params.wait).await
-    };
-    respond(since, written(result.await))
-}
-
-async fn overwrite_payload(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Query(params): Query<WriteParams>,
-    Json(body): Json<SetPayload>,
-) -> Response {
-    let since = Instant::now();
-    let result = async {
-        let operation = PayloadOps::OverwritePayload(body.operation()?);
-        app.storage.get(&name)?.change_payload(operation, params.wait).await
-    };
-    respond(since, written(result.await))
-}
-
-#[derive(Deserialize)]
-struct DeletePayload {
-    keys: Vec<JsonPath>,
-    points: Option<Vec<PointId>>,
-    filter: Option<qdrant_edge::Filter>,
-}
-
-async fn delete_payload(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Query(params): Query<WriteParams>,
-    Json(body): Json<DeletePayload>,
-) -> Response {
-    let since = Instant::now();
-    let result = async {
-        if body.points.is_none() && body.filter.is_none() {
-            return Err(Error::Format(
-                "Format error in JSON body: Either list of point ids or filter must be provided".to_owned(),
-            ));
-        }
-        let operation = DeletePayloadOp { keys: body.keys, points: body.points, filter: body.filter };
-        app.storage.get(&name)?.change_payload(PayloadOps::DeletePayload(operation), params.wait).await
-    };
-    respond(since, written(result.await))
-}
-
-async fn clear_payload(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Query(params): Query<WriteParams>,
-    Json(body): Json<Selector>,
-) -> Response {
-    let since = Instant::now();
-    let result = async {
-        let operation = match body.into_selection()? {
-            Selection::Ids(points) => PayloadOps::ClearPayload { points },
-            Selection::Filter(filter) => PayloadOps::ClearPayloadByFilter(filter),
-        };
-        app.storage.get(&name)?.change_payload(operation, params.wait).await
-    };
-    respond(since, written(result.await))
-}
-
-#[derive(Deserialize)]
-struct UpdateVectors {
-    points: Vec<NewVectors>,
-    update_filter: Option<qdrant_edge::Filter>,
-}
-
-async fn update_vectors(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Query(params): Query<WriteParams>,
-    Json(body): Json<UpdateVectors>,
-) -> Response {
-    let since = Instant::now();
-    let result = async {
-        let points = body.points.into_iter().map(Into::into).collect();
-        let operation = VectorOperations::UpdateVectors(UpdateVectorsOp { points, update_filter: body.update_filter });
-        app.storage.get(&name)?.change_vectors(operation, params.wait).await
-    };
-    respond(since, written(result.await))
-}
-
-#[derive(Deserialize)]
-struct DeleteVectors {
-    points: Option<Vec<PointId>>,
-    filter: Option<qdrant_edge::Filter>,
-    vector: Vec<String>,
-}
-
-async fn delete_vectors(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Query(params): Query<WriteParams>,
-    Json(body): Json<DeleteVectors>,
-) -> Response {
-    let since = Instant::now();
-    let result = async {
-        let collection = app.storage.get(&name)?;
-        body.vector.iter().try_for_each(|vector| collection.check_vector_name(vector))?;
-        let operation = match (body.points, body.filter) {
-            (Some(points), None) => VectorOperations::DeleteVectors(PointIdsList { points }, body.vector),
-            (None, Some(filter)) => VectorOperations::DeleteVectorsByFilter(filter, body.vector),
-            _ => {
-                return Err(Error::Format(
-                    "Format error in JSON body: expected either `points` or `filter`".to_owned(),
-                ));
-            }
-        };
-        collection.change_vectors(operation, params.wait).await
-    };
-    respond(since, written(result.await))
 }

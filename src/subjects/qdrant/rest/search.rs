@@ -1,46 +1,60 @@
-//! Scroll, count, query and the older search.
-
-use std::sync::Arc;
-use std::time::Instant;
+//! Scroll, count, facets, distances, and the older search, recommend and discover.
 
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::response::Response;
 use axum::routing::post;
 use qdrant_edge::{
-    CountRequest, Filter, Fusion, OrderBy, OrderByInterface, Payload, PointId, ScoredPoint, ScrollRequest,
-    SearchParams, VectorPersisted, VectorStructPersisted, WithPayloadInterface, WithVector,
+    CountRequest, FacetRequest, FacetValue, Filter, JsonPath, OrderByInterface, Payload, PointId, ScoredPoint,
+    ScrollRequest, SearchParams, VectorStructPersisted, WithPayloadInterface, WithVector,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::App;
 use super::points::RecordView;
-use super::{App, Json, respond};
-use crate::subjects::qdrant::collection::Collection;
+use super::query::{Grouped, LookupBody, QueryBody, StrategyBody, target};
+use super::read::{Batch, Read, answer};
 use crate::subjects::qdrant::error::Error;
-use crate::subjects::qdrant::input::OneVector;
-use crate::subjects::qdrant::query::{Kind, Query, Target};
+use crate::subjects::qdrant::groups::{Group, GroupId};
+use crate::subjects::qdrant::input::NoShardKey;
+use crate::subjects::qdrant::matrix::{self, Matrix, MatrixRequest};
+use crate::subjects::qdrant::query::{self, DEFAULT_LIMIT, Kind, Query, Target, VectorQuery};
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
-        .route("/collections/{name}/points/scroll", post(scroll))
-        .route("/collections/{name}/points/count", post(count))
-        .route("/collections/{name}/points/query", post(query))
-        .route("/collections/{name}/points/query/batch", post(query_batch))
-        .route("/collections/{name}/points/search", post(search))
-        .route("/collections/{name}/points/search/batch", post(search_batch))
+        .route("/collections/{name}/points/scroll", post(answer::<ScrollBody>))
+        .route("/collections/{name}/points/count", post(answer::<CountBody>))
+        .route("/collections/{name}/points/query", post(answer::<QueryBody>))
+        .route("/collections/{name}/points/query/batch", post(answer::<Batch<QueryBody>>))
+        .route("/collections/{name}/points/query/groups", post(answer::<Grouped<QueryBody>>))
+        .route("/collections/{name}/points/search", post(answer::<SearchBody>))
+        .route("/collections/{name}/points/search/batch", post(answer::<Batch<SearchBody>>))
+        .route("/collections/{name}/points/search/groups", post(answer::<Grouped<SearchBody>>))
+        .route("/collections/{name}/points/search/matrix/pairs", post(answer::<Pairs>))
+        .route("/collections/{name}/points/search/matrix/offsets", post(answer::<Offsets>))
+        .route("/collections/{name}/points/recommend", post(answer::<RecommendBody>))
+        .route("/collections/{name}/points/recommend/batch", post(answer::<Batch<RecommendBody>>))
+        .route("/collections/{name}/points/recommend/groups", post(answer::<Grouped<RecommendBody>>))
+        .route("/collections/{name}/points/discover", post(answer::<DiscoverBody>))
+        .route("/collections/{name}/points/discover/batch", post(answer::<Batch<DiscoverBody>>))
+        .route("/collections/{name}/facet", post(answer::<FacetBody>))
 }
 
-async fn scroll(State(app): State<App>, Path(name): Path<String>, Json(body): Json<ScrollRequest>) -> Response {
-    let since = Instant::now();
-    let result = async { app.storage.get(&name)?.scroll(body).await }.await;
-    respond(
-        since,
-        result.map(|(records, next)| Page {
-            points: records.into_iter().map(RecordView::from).collect(),
-            next_page_offset: next,
-        }),
-    )
+#[derive(Deserialize)]
+struct ScrollBody {
+    #[serde(default)]
+    offset: Option<PointId>,
+    #[serde(default)]
+    limit: Option<usize>,
+    #[serde(default)]
+    filter: Option<Filter>,
+    #[serde(default)]
+    with_payload: Option<WithPayloadInterface>,
+    #[serde(default, alias = "with_vectors")]
+    with_vector: WithVector,
+    #[serde(default)]
+    order_by: Option<OrderByInterface>,
+    #[serde(default, rename = "shard_key")]
+    _shard_key: NoShardKey,
 }
 
 #[derive(Serialize)]
@@ -49,15 +63,87 @@ struct Page {
     next_page_offset: Option<PointId>,
 }
 
-async fn count(State(app): State<App>, Path(name): Path<String>, Json(body): Json<CountRequest>) -> Response {
-    let since = Instant::now();
-    let result = async { app.storage.get(&name)?.count(body).await }.await;
-    respond(since, result.map(|count| json!({ "count": count })))
+impl Read for ScrollBody {
+    type Answer = Page;
+
+    async fn read(self, app: &App, name: &str) -> Result<Page, Error> {
+        let request = ScrollRequest {
+            offset: self.offset,
+            limit: self.limit,
+            filter: self.filter,
+            with_payload: self.with_payload,
+            with_vector: self.with_vector,
+            order_by: self.order_by,
+        };
+        let (records, next) = app.storage.get(name)?.scroll(request).await?;
+        Ok(Page { points: records.into_iter().map(RecordView::from).collect(), next_page_offset: next })
+    }
+}
+
+#[derive(Deserialize)]
+struct CountBody {
+    #[serde(default)]
+    filter: Option<Filter>,
+    #[serde(default = "exactly")]
+    exact: bool,
+    #[serde(default, rename = "shard_key")]
+    _shard_key: NoShardKey,
+}
+
+fn exactly() -> bool {
+    true
+}
+
+impl Read for CountBody {
+    type Answer = Value;
+
+    async fn read(self, app: &App, name: &str) -> Result<Value, Error> {
+        let request = CountRequest { filter: self.filter, exact: self.exact };
+        Ok(json!({ "count": app.storage.get(name)?.count(request).await? }))
+    }
+}
+
+#[derive(Deserialize)]
+struct FacetBody {
+    key: JsonPath,
+    #[serde(default)]
+    limit: Option<usize>,
+    #[serde(default)]
+    filter: Option<Filter>,
+    #[serde(default)]
+    exact: Option<bool>,
+    #[serde(default, rename = "shard_key")]
+    _shard_key: NoShardKey,
+}
+
+impl Read for FacetBody {
+    type Answer = Value;
+
+    async fn read(self, app: &App, name: &str) -> Result<Value, Error> {
+        let request = FacetRequest {
+            key: self.key,
+            limit: self.limit.unwrap_or(DEFAULT_LIMIT),
+            filter: self.filter,
+            exact: self.exact.unwrap_or_default(),
+        };
+        let hits = app.storage.get(name)?.facet(request).await?.hits.into_iter().map(|hit| {
+            let value = match hit.value {
+                FacetValue::Keyword(text) => Value::from(text),
+                FacetValue::Int(number) => Value::from(number),
+                FacetValue::Uuid(number) => {
+                    Value::from(qdrant_edge::external::uuid::Uuid::from_u128(number).to_string())
+                }
+                FacetValue::Bool(flag) => Value::from(flag),
+            };
+            json!({ "value": value, "count": hit.count })
+        });
+        Ok(json!({ "hits": hits.collect::<Vec<_>>() }))
+    }
 }
 
 /// A found point as it is shown.
 #[derive(Serialize)]
-struct ScoredView {
+pub(super) struct ScoredView {
     id: PointId,
     version: u64,
     score: f32,
@@ -83,168 +169,38 @@ impl From<ScoredPoint> for ScoredView {
 }
 
 #[derive(Serialize)]
-struct Points {
-    points: Vec<ScoredView>,
+struct GroupView {
+    hits: Vec<ScoredView>,
+    id: GroupId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lookup: Option<RecordView>,
 }
 
-/// Body of a query, and of its prefetches.
-#[derive(Debug, Deserialize)]
-struct QueryBody {
-    #[serde(default)]
-    prefetch: Option<OneOrMany>,
-    #[serde(default)]
-    query: Option<Value>,
-    #[serde(default)]
-    using: Option<String>,
-    #[serde(default)]
-    filter: Option<Filter>,
-    #[serde(default)]
-    params: Option<SearchParams>,
-    #[serde(default)]
-    score_threshold: Option<f32>,
-    #[serde(default)]
-    limit: Option<usize>,
-    #[serde(default)]
-    offset: Option<usize>,
-    #[serde(default, alias = "with_vectors")]
-    with_vector: Option<WithVector>,
-    #[serde(default)]
-    with_payload: Option<WithPayloadInterface>,
-    #[serde(default)]
-    lookup_from: Option<Value>,
+/// Groups as they are shown.
+#[derive(Serialize)]
+pub(super) struct GroupsView {
+    groups: Vec<GroupView>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a prefetch or an array of prefetches")]
-enum OneOrMany {
-    Many(Vec<QueryBody>),
-    One(Box<QueryBody>),
-}
-
-impl TryFrom<QueryBody> for Query {
-    type Error = Error;
-
-    fn try_from(body: QueryBody) -> Result<Self, Error> {
-        if body.lookup_from.is_some() {
-            return Err(Error::Unimplemented("lookup_from".to_owned()));
-        }
-        let prefetch = match body.prefetch {
-            None => Vec::new(),
-            Some(OneOrMany::One(one)) => vec![Self::try_from(*one)?],
-            Some(OneOrMany::Many(many)) => many.into_iter().map(Self::try_from).collect::<Result<_, _>>()?,
+impl From<Vec<Group>> for GroupsView {
+    fn from(groups: Vec<Group>) -> Self {
+        let view = |group: Group| GroupView {
+            hits: group.hits.into_iter().map(ScoredView::from).collect(),
+            id: group.id,
+            lookup: group.lookup.map(RecordView::from),
         };
-        Ok(Self {
-            kind: body.query.map(kind).transpose()?,
-            using: body.using.unwrap_or_default(),
-            prefetch,
-            filter: body.filter,
-            params: body.params,
-            score_threshold: body.score_threshold,
-            limit: body.limit,
-            offset: body.offset.unwrap_or_default(),
-            with_payload: body.with_payload,
-            with_vector: body.with_vector,
-        })
+        Self { groups: groups.into_iter().map(view).collect() }
     }
 }
 
-fn unreadable(what: &str) -> Error {
-    Error::Format(format!("Format error in JSON body: {what}"))
-}
-
-/// Kinds of query of the real server that this one does not have.
-const NOT_YET: [&str; 7] = ["recommend", "discover", "context", "formula", "mmr", "relevance_feedback", "text"];
-
-fn kind(value: Value) -> Result<Kind, Error> {
-    match value {
-        Value::Object(object) if !object.contains_key("indices") => kind_of_object(object),
-        other => target(other).map(Kind::Nearest),
-    }
-}
-
-fn kind_of_object(mut object: Map<String, Value>) -> Result<Kind, Error> {
-    if let Some(name) = NOT_YET.iter().find(|name| object.contains_key(**name)) {
-        return Err(Error::Unimplemented(format!("query kind `{name}`")));
-    }
-    if let Some(nearest) = object.remove("nearest") {
-        return target(nearest).map(Kind::Nearest);
-    }
-    if let Some(order) = object.remove("order_by") {
-        let order: OrderByInterface = serde_json::from_value(order).map_err(|error| unreadable(&error.to_string()))?;
-        return Ok(Kind::OrderBy(OrderBy::from(order)));
-    }
-    match (object.get("fusion").and_then(Value::as_str), object.get("rrf"), object.get("sample")) {
-        (Some("rrf"), _, _) => Ok(Kind::Fusion(Fusion::Rrf { k: 2, weights: None })),
-        (Some("dbsf"), _, _) => Ok(Kind::Fusion(Fusion::Dbsf)),
-        (_, Some(rrf), _) => {
-            if rrf.get("weights").is_some_and(|weights| !weights.is_null()) {
-                return Err(Error::Unimplemented("weights of reciprocal rank fusion".to_owned()));
-            }
-            let k = rrf.get("k").and_then(Value::as_u64).and_then(|k| usize::try_from(k).ok()).unwrap_or(2);
-            Ok(Kind::Fusion(Fusion::Rrf { k, weights: None }))
-        }
-        (_, _, Some(Value::String(sample))) if sample == "random" => Ok(Kind::Sample),
-        _ => Err(unreadable("data did not match any variant of untagged enum QueryInterface")),
-    }
-}
-
-fn target(value: Value) -> Result<Target, Error> {
-    match value {
-        Value::Number(_) | Value::String(_) => {
-            serde_json::from_value(value).map(Target::Id).map_err(|error| unreadable(&error.to_string()))
-        }
-        Value::Array(_) | Value::Object(_) => {
-            let vector: OneVector = serde_json::from_value(value).map_err(|error| unreadable(&error.to_string()))?;
-            match vector.0 {
-                VectorPersisted::MultiDense(vectors) => Target::multi(vectors),
-                vector => Ok(Target::Vector(vector.into())),
-            }
-        }
-        Value::Null | Value::Bool(_) => Err(unreadable("a query is a vector, a point id or an object")),
-    }
-}
-
-async fn run(collection: &Arc<Collection>, query: Query) -> Result<Vec<ScoredView>, Error> {
-    let request = query.resolve(collection).await?;
-    Ok(collection.query(request).await?.into_iter().map(ScoredView::from).collect())
-}
-
-async fn query(State(app): State<App>, Path(name): Path<String>, Json(body): Json<QueryBody>) -> Response {
-    let since = Instant::now();
-    let result = async { run(&app.storage.get(&name)?, body.try_into()?).await }.await;
-    respond(since, result.map(|points| Points { points }))
-}
-
-#[derive(Deserialize)]
-struct BatchBody<T> {
-    searches: Vec<T>,
-}
-
-async fn query_batch(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Json(body): Json<BatchBody<QueryBody>>,
-) -> Response {
-    let since = Instant::now();
-    let result = async {
-        let collection = app.storage.get(&name)?;
-        let mut results = Vec::with_capacity(body.searches.len());
-        for search in body.searches {
-            results.push(Points { points: run(&collection, search.try_into()?).await? });
-        }
-        Ok(results)
-    };
-    respond(since, result.await)
-}
-
-/// Body of the older search.
-#[derive(Deserialize)]
-struct SearchBody {
-    vector: Value,
+/// What the older searches have in common.
+#[derive(Debug, Deserialize)]
+struct Common {
     #[serde(default)]
     filter: Option<Filter>,
     #[serde(default)]
     params: Option<SearchParams>,
+    #[serde(alias = "top")]
     limit: usize,
     #[serde(default)]
     offset: Option<usize>,
@@ -254,6 +210,74 @@ struct SearchBody {
     with_vector: Option<WithVector>,
     #[serde(default)]
     score_threshold: Option<f32>,
+    #[serde(default)]
+    using: Option<String>,
+    #[serde(default)]
+    lookup_from: Option<LookupBody>,
+    #[serde(default, rename = "shard_key")]
+    _shard_key: NoShardKey,
+}
+
+impl Common {
+    fn query(self, query: VectorQuery) -> Query {
+        Query {
+            kind: Some(Kind::Vector(query)),
+            using: self.using.unwrap_or_default(),
+            prefetch: Vec::new(),
+            filter: self.filter,
+            params: self.params,
+            score_threshold: self.score_threshold,
+            limit: Some(self.limit),
+            lookup: self.lookup_from.map(Into::into),
+            names_missing_points: true,
+            offset: self.offset.unwrap_or_default(),
+            with_payload: self.with_payload,
+            with_vector: self.with_vector,
+        }
+    }
+}
+
+/// Defines an older search: its own fields beside the common ones, and what they mean.
+macro_rules! older_search {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Deserialize)]
+        pub(super) struct $name {
+            $(#[serde(default)] $field: $kind,)*
+            #[serde(flatten)]
+            common: Common,
+        }
+
+        impl Read for $name {
+            type Answer = Vec<ScoredView>;
+
+            async fn read(self, app: &App, name: &str) -> Result<Self::Answer, Error> {
+                let found = query::run(&app.storage, name, self.try_into()?).await?;
+                Ok(found.into_iter().map(ScoredView::from).collect())
+            }
+        }
+    };
+}
+
+older_search! {
+    /// Body of the older search.
+    SearchBody { vector: Value }
+}
+
+older_search! {
+    /// Body of the older recommendation.
+    RecommendBody { positive: Vec<Value>, negative: Vec<Value>, strategy: Option<StrategyBody> }
+}
+
+older_search! {
+    /// Body of the older discovery.
+    DiscoverBody { target: Option<Value>, context: Option<Vec<ContextPair>> }
+}
+
+#[derive(Debug, Deserialize)]
+struct ContextPair {
+    positive: Value,
+    negative: Value,
 }
 
 impl TryFrom<SearchBody> for Query {
@@ -267,43 +291,91 @@ impl TryFrom<SearchBody> for Query {
             }
             vector => (String::new(), vector),
         };
-        let Target::Vector(vector) = target(vector)? else {
-            return Err(unreadable("`vector` must be a vector"));
+        let Ok(nearest @ Target::Vector(_)) = target(vector) else {
+            return Err(Error::Format(
+                "Format error in JSON body: data did not match any variant of untagged enum NamedVectorStruct"
+                    .to_owned(),
+            ));
         };
-        Ok(Self {
-            kind: Some(Kind::Nearest(Target::Vector(vector))),
-            using,
-            prefetch: Vec::new(),
-            filter: body.filter,
-            params: body.params,
-            score_threshold: body.score_threshold,
-            limit: Some(body.limit),
-            offset: body.offset.unwrap_or_default(),
-            with_payload: body.with_payload,
-            with_vector: body.with_vector,
-        })
+        Ok(Self { using, ..body.common.query(VectorQuery::Nearest(nearest)) })
     }
 }
 
-async fn search(State(app): State<App>, Path(name): Path<String>, Json(body): Json<SearchBody>) -> Response {
-    let since = Instant::now();
-    let result = async { run(&app.storage.get(&name)?, body.try_into()?).await }.await;
-    respond(since, result)
+impl TryFrom<RecommendBody> for Query {
+    type Error = Error;
+
+    fn try_from(body: RecommendBody) -> Result<Self, Error> {
+        let targets = |values: Vec<Value>| values.into_iter().map(target).collect::<Result<Vec<_>, _>>();
+        let (positive, negative) = (targets(body.positive)?, targets(body.negative)?);
+        Ok(body.common.query(query::recommendation(
+            body.strategy.map(Into::into).unwrap_or_default(),
+            positive,
+            negative,
+        )?))
+    }
 }
 
-async fn search_batch(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Json(body): Json<BatchBody<SearchBody>>,
-) -> Response {
-    let since = Instant::now();
-    let result = async {
-        let collection = app.storage.get(&name)?;
-        let mut results = Vec::with_capacity(body.searches.len());
-        for search in body.searches {
-            results.push(run(&collection, search.try_into()?).await?);
-        }
-        Ok(results)
-    };
-    respond(since, result.await)
+impl TryFrom<DiscoverBody> for Query {
+    type Error = Error;
+
+    fn try_from(body: DiscoverBody) -> Result<Self, Error> {
+        let pairs = body.context.into_iter().flatten();
+        let pairs =
+            pairs.map(|pair| Ok((target(pair.positive)?, target(pair.negative)?))).collect::<Result<_, Error>>();
+        let target = body.target.map(target).transpose()?;
+        Ok(Self { score_threshold: None, ..body.common.query(query::discovery(target, pairs?)?) })
+    }
+}
+
+#[derive(Deserialize)]
+struct MatrixBody {
+    #[serde(default)]
+    filter: Option<Filter>,
+    #[serde(default)]
+    sample: Option<usize>,
+    #[serde(default)]
+    limit: Option<usize>,
+    #[serde(default)]
+    using: Option<String>,
+    #[serde(default, rename = "shard_key")]
+    _shard_key: NoShardKey,
+}
+
+impl MatrixBody {
+    async fn run(self, app: &App, name: &str) -> Result<Matrix, Error> {
+        let using = self.using.unwrap_or_default();
+        let request = MatrixRequest { sample: self.sample, limit: self.limit, filter: self.filter, using };
+        matrix::run(&app.storage, name, request).await
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Pairs(MatrixBody);
+
+impl Read for Pairs {
+    type Answer = Value;
+
+    async fn read(self, app: &App, name: &str) -> Result<Value, Error> {
+        let pairs: Vec<Value> = self
+            .0
+            .run(app, name)
+            .await?
+            .iter()
+            .flat_map(|(a, near)| near.iter().map(move |b| json!({ "a": a, "b": b.id, "score": b.score })))
+            .collect();
+        Ok(json!({ "pairs": pairs }))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Offsets(MatrixBody);
+
+impl Read for Offsets {
+    type Answer = matrix::Offsets;
+
+    async fn read(self, app: &App, name: &str) -> Result<matrix::Offsets, Error> {
+        Ok(self.0.run(app, name).await?.into())
+    }
 }

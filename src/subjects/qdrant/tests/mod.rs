@@ -2,6 +2,8 @@
 
 mod durability;
 mod grpc;
+mod points;
+mod queries;
 mod rest;
 
 use std::path::Path;

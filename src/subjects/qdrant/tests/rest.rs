@@ -194,8 +194,6 @@ async fn queries_find_the_nearest_and_leave_out_the_point_asked_by() {
     assert!(answer["result"]["points"].as_array().expect("points").len() < 20);
     let (status, answer) = query(json!({ "query": 99 })).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "{answer}");
-    let (status, answer) = query(json!({ "query": { "recommend": { "positive": [1] } } })).await;
-    assert_eq!(status, StatusCode::NOT_IMPLEMENTED, "{answer}");
 
     let search = json!({ "vector": [1.0, 3.0, -3.0, 0.5], "limit": 1, "with_vector": true });
     let (_, answer) = server.post("/collections/c/points/search", search).await;
@@ -229,9 +227,7 @@ async fn what_is_not_implemented_says_so_and_what_is_unknown_is_not_found() {
     for (method, path) in [
         (Method::POST, "/collections/c/snapshots"),
         (Method::GET, "/cluster"),
-        (Method::POST, "/collections/c/points/batch"),
-        (Method::POST, "/collections/c/points/recommend"),
-        (Method::POST, "/collections/c/facet"),
+        (Method::PUT, "/collections/c/shards"),
         (Method::GET, "/issues"),
     ] {
         let (status, answer) = server.send(method, path, Some(json!({}))).await;
