@@ -9,21 +9,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use qdrant_edge::{
-    CountRequest, CreateIndex, Distance, EdgeShard, FacetRequest, FacetResponse, FieldIndexOperations, Filter,
-    JsonPath, OperationResult, PayloadFieldSchema, PayloadIndexInfo, PayloadOps, PointId, PointInsertOperations,
-    PointOperations, PointStructPersisted, QueryRequest, Record, ScoredPoint, ScrollRequest, UpdateOperation,
-    VectorOperations, WithPayloadInterface, WithVector,
-};
+use qdrant_edge::{EdgeShard, Filter, OperationResult, PayloadIndexInfo, PointId, UpdateOperation};
 use serde::{Deserialize, Serialize};
 
 use super::config::{Config, UpdateCollection};
-use super::disk::used_by;
 use super::error::Error;
-use super::query::{DEFAULT_LIMIT, Kind, Query};
+use super::rate::Rate;
 use super::shard::Shard;
-use super::strict::{Growth, Indexes, Purpose, StrictMode};
-use super::validate::check_points;
+use super::strict::{Indexes, StrictMode};
 use super::writer::{Health, Policy, Writer};
 
 /// File that holds a collection's name and configuration; a directory without it is rubbish.
@@ -87,9 +80,13 @@ pub(super) struct Description {
 pub(super) struct Collection {
     directory: PathBuf,
     meta: RwLock<Meta>,
-    shard: Arc<Shard>,
+    pub(super) shard: Arc<Shard>,
     health: Arc<Health>,
     writer: Writer,
+    /// How many reads are allowed.
+    pub(super) reads: Rate,
+    /// How many changes are allowed.
+    pub(super) writes: Rate,
 }
 
 impl Collection {
@@ -134,7 +131,10 @@ impl Collection {
         let health = Arc::new(Health::default());
         let policy = policy(&meta.config);
         let writer = Writer::start(Arc::clone(&shard), Arc::clone(&health), &directory.join(JOURNAL_FILE), policy)?;
-        Ok(Self { directory, meta: RwLock::new(meta), shard, health, writer })
+        let (reads, writes) = (Rate::new("Read"), Rate::new("Write"));
+        let collection = Self { directory, meta: RwLock::new(meta), shard, health, writer, reads, writes };
+        collection.set_rates();
+        Ok(collection)
     }
 
     /// Its name, configuration and indexes.
@@ -143,12 +143,12 @@ impl Collection {
         self.with_meta(Meta::clone)
     }
 
-    fn with_meta<T>(&self, read: impl FnOnce(&Meta) -> T) -> T {
+    pub(super) fn with_meta<T>(&self, read: impl FnOnce(&Meta) -> T) -> T {
         read(&self.meta.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes what is stored about the collection.
-    fn change_meta(&self, change: impl FnOnce(&mut Meta) -> Result<(), Error>) -> Result<(), Error> {
+    pub(super) fn change_meta(&self, change: impl FnOnce(&mut Meta) -> Result<(), Error>) -> Result<(), Error> {
         let mut meta = self.meta.write().unwrap_or_else(PoisonError::into_inner);
         let mut new = meta.clone();
         change(&mut new)?;
@@ -175,7 +175,15 @@ impl Collection {
             shard.set_optimizers_config(engine.optimizers)
         })?;
         self.writer.set_policy(policy(&config));
+        self.set_rates();
         Ok(())
+    }
+
+    fn set_rates(&self) {
+        let rates = self.with_meta(|meta| meta.config.strict_mode_config.as_ref().map(StrictMode::rates));
+        let (reads, writes) = rates.unwrap_or_default();
+        self.reads.set(reads);
+        self.writes.set(writes);
     }
 
     /// Counts, settings and indexes, and the state of the optimiser.
@@ -207,7 +215,7 @@ impl Collection {
     }
 
     /// Runs an engine call where it may block.
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         what: &'static str,
         call: impl FnOnce(&EdgeShard) -> OperationResult<T> + Send + 'static,
@@ -216,135 +224,8 @@ impl Collection {
         blocking(move || shard.call(what, call)).await
     }
 
-    fn strict(&self, check: impl FnOnce(&StrictMode, &Indexes) -> Result<(), Error>) -> Result<(), Error> {
+    pub(super) fn strict(&self, check: impl FnOnce(&StrictMode, &Indexes) -> Result<(), Error>) -> Result<(), Error> {
         self.with_meta(|meta| meta.config.strict_mode_config.as_ref().map_or(Ok(()), |it| check(it, &meta.indexes)))
-    }
-
-    /// Points by id, in the order asked for; ids that do not exist are left out.
-    ///
-    /// # Errors
-    /// The engine failed.
-    pub(super) async fn retrieve(
-        self: &Arc<Self>,
-        ids: Vec<PointId>,
-        with_payload: WithPayloadInterface,
-        with_vector: WithVector,
-    ) -> Result<Vec<Record>, Error> {
-        self.read("retrieving", move |shard| shard.retrieve(&ids, Some(with_payload), Some(with_vector))).await
-    }
-
-    /// One page of points in the order of their ids, and the id at which the next page starts.
-    ///
-    /// # Errors
-    /// The request does not fit the collection, strict mode forbids it, or the engine failed.
-    pub(super) async fn scroll(
-        self: &Arc<Self>,
-        request: ScrollRequest,
-    ) -> Result<(Vec<Record>, Option<PointId>), Error> {
-        if request.limit == Some(0) {
-            return Err(Error::Invalid(
-                "Validation error in JSON body: [limit: value 0 invalid, must be 1 or larger]".to_owned(),
-            ));
-        }
-        self.check_read(Some(request.limit.unwrap_or(ScrollRequest::default_limit())), request.filter.as_ref())?;
-        self.read("scrolling", move |shard| shard.scroll(request)).await
-    }
-
-    /// How many points match.
-    ///
-    /// # Errors
-    /// Strict mode forbids the filter, or the engine failed.
-    pub(super) async fn count(self: &Arc<Self>, request: CountRequest) -> Result<usize, Error> {
-        self.check_read(None, request.filter.as_ref())?;
-        self.strict(|strict, _| strict.check_exact(request.exact))?;
-        self.read("counting", move |shard| shard.count(request)).await
-    }
-
-    /// How many points have each value of a payload field, the most frequent first.
-    ///
-    /// # Errors
-    /// The field has no index that knows its values, strict mode forbids the request, or the engine failed.
-    pub(super) async fn facet(self: &Arc<Self>, request: FacetRequest) -> Result<FacetResponse, Error> {
-        if request.limit == 0 {
-            return Err(Error::Invalid(
-                "Validation error in JSON body: [limit: value 0 invalid, must be 1 or larger]".to_owned(),
-            ));
-        }
-        self.check_read(Some(request.limit), request.filter.as_ref())?;
-        self.strict(|strict, _| strict.check_exact(request.exact))?;
-        self.read("counting values", move |shard| shard.facet(request)).await
-    }
-
-    /// The best points for a query whose vectors are resolved already, and which is allowed.
-    ///
-    /// # Errors
-    /// The query does not fit the collection, or the engine failed.
-    pub(super) async fn query(self: &Arc<Self>, request: QueryRequest) -> Result<Vec<ScoredPoint>, Error> {
-        self.read("searching", move |shard| shard.query(request)).await
-    }
-
-    /// Checks a read against strict mode.
-    ///
-    /// # Errors
-    /// Strict mode forbids it.
-    pub(super) fn check_read(&self, limit: Option<usize>, filter: Option<&Filter>) -> Result<(), Error> {
-        self.strict(|strict, indexes| {
-            limit.map_or(Ok(()), |limit| strict.check_limit(limit))?;
-            strict.check_filter(filter, indexes, Purpose::Read)
-        })
-    }
-
-    /// Checks a query and its prefetches against strict mode.
-    ///
-    /// # Errors
-    /// Strict mode forbids it.
-    pub(super) fn check_query(&self, query: &Query) -> Result<(), Error> {
-        query.prefetch.iter().try_for_each(|inner| self.check_query(inner))?;
-        self.check_read(Some(query.limit.unwrap_or(DEFAULT_LIMIT)), query.filter.as_ref())?;
-        self.strict(|strict, _| strict.check_params(query.params.as_ref()))?;
-        let by_vector = matches!(query.kind, Some(Kind::Vector(_))) && query.prefetch.is_empty();
-        let unserved = by_vector
-            && self.with_meta(|meta| {
-                meta.config.strict_mode_config.as_ref().is_some_and(StrictMode::forbids_full_scans)
-                    && meta.config.graph_of(&query.using) == Some(0)
-            });
-        if unserved {
-            let place = if query.using.is_empty() { String::new() } else { format!(" on '{}'", query.using) };
-            return Err(Error::BadRequest(format!(
-                "Request is forbidden{place} because global vector indexing is disabled (hnsw_config.m = 0). \
-                 Help: Use tenant-specific filter, enable global vector indexing or enable strict mode \
-                 `search_allow_exact` option"
-            )));
-        }
-        Ok(())
-    }
-
-    /// Checks the number of queries in one request, and the seconds it may take, against strict mode.
-    ///
-    /// # Errors
-    /// Strict mode forbids it.
-    pub(super) fn check_request(&self, searches: usize, seconds: Option<usize>) -> Result<(), Error> {
-        self.strict(|strict, _| {
-            strict.check_searches(searches)?;
-            seconds.map_or(Ok(()), |seconds| strict.check_timeout(seconds))
-        })
-    }
-
-    /// Checks that strict mode allows to group by `field`.
-    ///
-    /// # Errors
-    /// It does not.
-    pub(super) fn check_grouping(&self, field: &JsonPath) -> Result<(), Error> {
-        self.strict(|strict, indexes| strict.check_grouping(field, indexes))
-    }
-
-    /// Whether a smaller score of the vector called `name` is better.
-    #[must_use]
-    pub(super) fn is_smaller_better(&self, name: &str) -> bool {
-        self.with_meta(|meta| {
-            let distance = meta.config.params.vectors.get(name).map(|params| params.distance);
-            matches!(distance, Some(Distance::Euclid | Distance::Manhattan))
-        })
     }
 
     /// Checks that the collection has a vector called `name` (empty for the unnamed one).
@@ -357,143 +238,7 @@ impl Collection {
         if known { Ok(()) } else { Err(Error::no_vector(name)) }
     }
 
-    /// Makes one change of points, payloads or vectors.
-    ///
-    /// # Errors
-    /// A vector does not fit the collection (also without waiting), strict mode forbids it, or the disk is full.
-    pub(super) async fn change(&self, operation: UpdateOperation, waited: bool) -> Result<Written, Error> {
-        self.check_change(&operation)?;
-        self.write(operation, waited).await
-    }
-
-    /// Makes several changes one after the other, if strict mode allows them all.
-    ///
-    /// # Errors
-    /// As [`Self::change`]; what was changed before stays so.
-    pub(super) async fn change_all(
-        &self,
-        operations: Vec<UpdateOperation>,
-        waited: bool,
-    ) -> Result<Vec<Written>, Error> {
-        operations.iter().try_for_each(|operation| self.check_strict(operation))?;
-        let mut written = Vec::with_capacity(operations.len());
-        for operation in operations {
-            written.push(self.change(operation, waited).await?);
-        }
-        Ok(written)
-    }
-
-    fn check_change(&self, operation: &UpdateOperation) -> Result<(), Error> {
-        match operation {
-            UpdateOperation::PointOperation(operation) => {
-                if let Some(points) = upserted(operation) {
-                    self.with_meta(|meta| check_points(points.iter().map(|point| &point.vector), &meta.config))?;
-                }
-            }
-            UpdateOperation::VectorOperation(VectorOperations::UpdateVectors(update)) => {
-                if update.points.is_empty() {
-                    return Err(Error::Invalid(
-                        "Validation error in JSON body: [points: must specify points to update]".to_owned(),
-                    ));
-                }
-                self.with_meta(|meta| check_points(update.points.iter().map(|point| &point.vector), &meta.config))?;
-            }
-            UpdateOperation::VectorOperation(
-                VectorOperations::DeleteVectors(_, names) | VectorOperations::DeleteVectorsByFilter(_, names),
-            ) => {
-                if names.is_empty() {
-                    return Err(Error::Invalid(
-                        "Validation error in JSON body: [vector: must specify vector names to delete]".to_owned(),
-                    ));
-                }
-                names.iter().try_for_each(|name| self.check_vector_name(name))?;
-            }
-            _ => {}
-        }
-        self.check_strict(operation)
-    }
-
-    fn check_strict(&self, operation: &UpdateOperation) -> Result<(), Error> {
-        let grows = match operation {
-            UpdateOperation::PointOperation(operation) => upserted(operation).map(|points| ("upsert", points.len())),
-            UpdateOperation::VectorOperation(VectorOperations::UpdateVectors(update)) => {
-                Some(("update", update.points.len()))
-            }
-            _ => None,
-        };
-        let filter = match operation {
-            UpdateOperation::PointOperation(PointOperations::DeletePointsByFilter(filter))
-            | UpdateOperation::PayloadOperation(PayloadOps::ClearPayloadByFilter(filter))
-            | UpdateOperation::VectorOperation(VectorOperations::DeleteVectorsByFilter(filter, _)) => Some(filter),
-            UpdateOperation::PayloadOperation(PayloadOps::SetPayload(it) | PayloadOps::OverwritePayload(it)) => {
-                it.filter.as_ref()
-            }
-            UpdateOperation::PayloadOperation(PayloadOps::DeletePayload(it)) => it.filter.as_ref(),
-            _ => None,
-        };
-        self.strict(|strict, indexes| {
-            if let Some((what, points)) = grows {
-                strict.check_batch(what, points)?;
-                strict.check_growth(|growth| self.size(growth))?;
-            }
-            strict.check_filter(filter, indexes, Purpose::Update)
-        })
-    }
-
-    /// How much of something there is, approximately.
-    fn size(&self, growth: Growth) -> usize {
-        let points = || self.shard.call("describing", |shard| Ok(shard.info().points_count)).unwrap_or_default();
-        match growth {
-            Growth::Points => points(),
-            Growth::Vectors => {
-                let numbers = self
-                    .with_meta(|meta| meta.config.params.vectors.iter().map(|(_, params)| params.size).sum::<u64>());
-                points().saturating_mul(usize::try_from(numbers).unwrap_or(usize::MAX)).saturating_mul(size_of::<f32>())
-            }
-            Growth::Payload => {
-                usize::try_from(used_by(self.shard.directory(), "payload_storage")).unwrap_or(usize::MAX)
-            }
-        }
-    }
-
-    /// Makes a payload index; making the same one again changes nothing.
-    ///
-    /// # Errors
-    /// The engine refuses it, or the disk is full.
-    pub(super) async fn create_index(
-        &self,
-        field: JsonPath,
-        schema: PayloadFieldSchema,
-        waited: bool,
-    ) -> Result<Written, Error> {
-        self.strict(|strict, indexes| strict.check_index_count(indexes.len()))?;
-        let operation = FieldIndexOperations::CreateIndex(CreateIndex {
-            field_name: field.clone(),
-            field_schema: Some(schema.clone()),
-        });
-        let written = self.write(UpdateOperation::FieldIndexOperation(operation), waited).await?;
-        self.change_meta(|meta| {
-            meta.indexes.insert(field.to_string(), schema);
-            Ok(())
-        })?;
-        Ok(written)
-    }
-
-    /// Removes a payload index, if there is one.
-    ///
-    /// # Errors
-    /// The disk is full.
-    pub(super) async fn delete_index(&self, field: JsonPath, waited: bool) -> Result<Written, Error> {
-        let operation = FieldIndexOperations::DeleteIndex(field.clone());
-        let written = self.write(UpdateOperation::FieldIndexOperation(operation), waited).await?;
-        self.change_meta(|meta| {
-            meta.indexes.remove(&field.to_string());
-            Ok(())
-        })?;
-        Ok(written)
-    }
-
-    async fn write(&self, operation: UpdateOperation, waited: bool) -> Result<Written, Error> {
+    pub(super) async fn write(&self, operation: UpdateOperation, waited: bool) -> Result<Written, Error> {
         Ok(Written { operation: self.writer.write(operation).await?, waited })
     }
 
@@ -548,18 +293,6 @@ pub(super) enum Selection {
     Ids(Vec<PointId>),
     /// Those that match.
     Filter(Filter),
-}
-
-/// The points that an operation stores.
-fn upserted(operation: &PointOperations) -> Option<&[PointStructPersisted]> {
-    match operation {
-        PointOperations::UpsertPoints(PointInsertOperations::PointsList(points)) => Some(points),
-        PointOperations::UpsertPointsConditional(conditional) => match &conditional.points_op {
-            PointInsertOperations::PointsList(points) => Some(points),
-            PointInsertOperations::PointsBatch(_) => None,
-        },
-        _ => None,
-    }
 }
 
 /// Runs `call` on a thread where it may block.

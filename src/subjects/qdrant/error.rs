@@ -34,6 +34,9 @@ pub enum Error {
     /// The request took longer than it was given.
     #[error("Timeout: Timeout error: Operation '{0}' timed out after {1:?}")]
     Timeout(&'static str, std::time::Duration),
+    /// There were too many requests; after this time there is room for this one, if there ever is.
+    #[error("Rate limiting exceeded: {0}")]
+    RateLimited(String, Option<std::time::Duration>),
     /// The engine or the disk failed.
     #[error("Service internal error: {0}")]
     Internal(String),
@@ -54,9 +57,19 @@ impl Error {
             Self::AlreadyExists(_) => (StatusCode::CONFLICT, Code::AlreadyExists),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, Code::NotFound),
             Self::Unimplemented(_) => (StatusCode::NOT_IMPLEMENTED, Code::Unimplemented),
+            Self::RateLimited(..) => (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted),
             Self::Timeout(..) => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+        }
+    }
+
+    /// Whole seconds after which the request may be tried again, rounded up so that no client comes too early.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited(_, Some(after)) => Some(after.as_secs() + u64::from(after.subsec_nanos() > 0)),
+            _ => None,
         }
     }
 
@@ -120,7 +133,11 @@ impl From<OperationError> for Error {
 
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
-        Self::new(error.codes().1, error.to_string())
+        let mut status = Self::new(error.codes().1, error.to_string());
+        if let Some(seconds) = error.retry_after() {
+            status.metadata_mut().insert("retry-after", seconds.into());
+        }
+        status
     }
 }
 

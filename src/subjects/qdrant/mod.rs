@@ -5,13 +5,14 @@
 //! | part | what it does |
 //! |---|---|
 //! | `storage` | the directory: lock, collections by name, aliases |
-//! | `collection`, `writer`, `journal`, `shard`, `disk` | one collection: reads, its writing thread, what survives a kill, the engine, room on the disk |
-//! | `config`, `strict`, `validate`, `input`, `deadline` | what requests say, and whether it may be done |
+//! | `collection`, `reads`, `changes`, `writer`, `journal`, `shard`, `disk` | one collection: reads, its writing thread, what survives a kill, the engine, room on the disk |
+//! | `config`, `strict`, `validate`, `input`, `rate`, `deadline` | what requests say, and whether it may be done |
 //! | `query`, `recommend`, `groups`, `matrix` | what is built from the engine's searches |
 //! | `rest`, `grpc` | the protocols, one file per area |
 //! | `auth`, `error` | the key; one error with one table of codes |
 
 mod auth;
+mod changes;
 mod collection;
 mod config;
 mod deadline;
@@ -23,6 +24,8 @@ mod input;
 mod journal;
 mod matrix;
 mod query;
+mod rate;
+mod reads;
 mod recommend;
 mod rest;
 mod shard;

@@ -192,6 +192,13 @@ impl StrictMode {
         Ok(())
     }
 
+    /// Reads and writes allowed a minute.
+    #[must_use]
+    pub(super) fn rates(&self) -> (Option<u64>, Option<u64>) {
+        let rate = |name| self.number(name).filter(|_| self.on());
+        (rate("read_rate_limit"), rate("write_rate_limit"))
+    }
+
     /// Checks that another payload index may be made.
     ///
     /// # Errors

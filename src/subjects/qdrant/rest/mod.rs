@@ -147,7 +147,11 @@ fn refuse(since: Instant, error: &Error) -> Response {
         "status": { "error": error.to_string() },
         "time": since.elapsed().as_secs_f64(),
     });
-    (error.codes().0, axum::Json(body)).into_response()
+    let mut response = (error.codes().0, axum::Json(body)).into_response();
+    if let Some(seconds) = error.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 impl IntoResponse for Error {

@@ -274,3 +274,34 @@ async fn strict_mode_limits_are_enforced_by_name() {
     let (status, answer) = server.put("/collections/c/index", index).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_requests_are_told_when_to_come_back() {
+    let server = Server::start().await;
+    circle(&server).await;
+    let rates = json!({ "strict_mode_config": { "enabled": true, "read_rate_limit": 3, "write_rate_limit": 2 } });
+    assert_eq!(server.send(Method::PATCH, "/collections/c", Some(rates)).await.0, StatusCode::OK);
+    let count = || async {
+        let request = server.client.post(server.url("/collections/c/points/count")).header("api-key", KEY);
+        request.json(&json!({})).send().await.expect("an answer")
+    };
+    for _ in 0..3 {
+        assert_eq!(count().await.status(), StatusCode::OK);
+    }
+    let refused = count().await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    let seconds: u64 = refused.headers()["retry-after"].to_str().expect("text").parse().expect("seconds");
+    assert!((1..=20).contains(&seconds), "{seconds}");
+    assert!(refused.text().await.expect("a body").contains("Rate limiting exceeded: Read rate limit exceeded"));
+
+    let delete = |points: Value| server.post("/collections/c/points/delete?wait=true", json!({ "points": points }));
+    let (status, answer) = delete(json!([1, 2, 3])).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(answer.to_string().contains("please try to split your request"), "{answer}");
+    assert_eq!(delete(json!([1, 2])).await.0, StatusCode::OK);
+    assert_eq!(delete(json!([3])).await.0, StatusCode::TOO_MANY_REQUESTS);
+
+    let off = json!({ "strict_mode_config": { "enabled": false } });
+    assert_eq!(server.send(Method::PATCH, "/collections/c", Some(off)).await.0, StatusCode::OK);
+    assert_eq!(server.count("c").await, 10);
+}

@@ -1,0 +1,151 @@
+//! What can be read of a collection, and whether its strict mode allows it.
+
+use std::sync::Arc;
+
+use qdrant_edge::{
+    CountRequest, Distance, FacetRequest, FacetResponse, Filter, JsonPath, PointId, QueryRequest, Record, ScoredPoint,
+    ScrollRequest, WithPayloadInterface, WithVector,
+};
+
+use super::collection::Collection;
+use super::error::Error;
+use super::query::{DEFAULT_LIMIT, Kind, Query};
+use super::strict::{Purpose, StrictMode};
+
+impl Collection {
+    /// Points by id, in the order asked for; ids that do not exist are left out.
+    ///
+    /// # Errors
+    /// The engine failed.
+    pub(super) async fn retrieve(
+        self: &Arc<Self>,
+        ids: Vec<PointId>,
+        with_payload: WithPayloadInterface,
+        with_vector: WithVector,
+    ) -> Result<Vec<Record>, Error> {
+        self.reads.spend(|| ids.len())?;
+        self.read("retrieving", move |shard| shard.retrieve(&ids, Some(with_payload), Some(with_vector))).await
+    }
+
+    /// One page of points in the order of their ids, and the id at which the next page starts.
+    ///
+    /// # Errors
+    /// The request does not fit the collection, strict mode forbids it, or the engine failed.
+    pub(super) async fn scroll(
+        self: &Arc<Self>,
+        request: ScrollRequest,
+    ) -> Result<(Vec<Record>, Option<PointId>), Error> {
+        if request.limit == Some(0) {
+            return Err(Error::Invalid(
+                "Validation error in JSON body: [limit: value 0 invalid, must be 1 or larger]".to_owned(),
+            ));
+        }
+        self.check_read(Some(request.limit.unwrap_or(ScrollRequest::default_limit())), request.filter.as_ref())?;
+        self.reads.spend(|| 1 + conditions(request.filter.as_ref()))?;
+        self.read("scrolling", move |shard| shard.scroll(request)).await
+    }
+
+    /// How many points match.
+    ///
+    /// # Errors
+    /// Strict mode forbids the filter, or the engine failed.
+    pub(super) async fn count(self: &Arc<Self>, request: CountRequest) -> Result<usize, Error> {
+        self.check_read(None, request.filter.as_ref())?;
+        self.strict(|strict, _| strict.check_exact(request.exact))?;
+        self.reads.spend(|| 1 + conditions(request.filter.as_ref()))?;
+        self.read("counting", move |shard| shard.count(request)).await
+    }
+
+    /// How many points have each value of a payload field, the most frequent first.
+    ///
+    /// # Errors
+    /// The field has no index that knows its values, strict mode forbids the request, or the engine failed.
+    pub(super) async fn facet(self: &Arc<Self>, request: FacetRequest) -> Result<FacetResponse, Error> {
+        if request.limit == 0 {
+            return Err(Error::Invalid(
+                "Validation error in JSON body: [limit: value 0 invalid, must be 1 or larger]".to_owned(),
+            ));
+        }
+        self.check_read(Some(request.limit), request.filter.as_ref())?;
+        self.strict(|strict, _| strict.check_exact(request.exact))?;
+        self.reads.spend(|| 1 + conditions(request.filter.as_ref()))?;
+        self.read("counting values", move |shard| shard.facet(request)).await
+    }
+
+    /// The best points for a query whose vectors are resolved already, and which is allowed.
+    ///
+    /// # Errors
+    /// The query does not fit the collection, or the engine failed.
+    pub(super) async fn query(self: &Arc<Self>, request: QueryRequest) -> Result<Vec<ScoredPoint>, Error> {
+        self.reads.spend(|| request.filter_refs().into_iter().map(|filter| 1 + conditions(filter)).sum())?;
+        self.read("searching", move |shard| shard.query(request)).await
+    }
+
+    /// Checks a read against strict mode.
+    ///
+    /// # Errors
+    /// Strict mode forbids it.
+    pub(super) fn check_read(&self, limit: Option<usize>, filter: Option<&Filter>) -> Result<(), Error> {
+        self.strict(|strict, indexes| {
+            limit.map_or(Ok(()), |limit| strict.check_limit(limit))?;
+            strict.check_filter(filter, indexes, Purpose::Read)
+        })
+    }
+
+    /// Checks a query and its prefetches against strict mode.
+    ///
+    /// # Errors
+    /// Strict mode forbids it.
+    pub(super) fn check_query(&self, query: &Query) -> Result<(), Error> {
+        query.prefetch.iter().try_for_each(|inner| self.check_query(inner))?;
+        self.check_read(Some(query.limit.unwrap_or(DEFAULT_LIMIT)), query.filter.as_ref())?;
+        self.strict(|strict, _| strict.check_params(query.params.as_ref()))?;
+        let by_vector = matches!(query.kind, Some(Kind::Vector(_))) && query.prefetch.is_empty();
+        let unserved = by_vector
+            && self.with_meta(|meta| {
+                meta.config.strict_mode_config.as_ref().is_some_and(StrictMode::forbids_full_scans)
+                    && meta.config.graph_of(&query.using) == Some(0)
+            });
+        if unserved {
+            let place = if query.using.is_empty() { String::new() } else { format!(" on '{}'", query.using) };
+            return Err(Error::BadRequest(format!(
+                "Request is forbidden{place} because global vector indexing is disabled (hnsw_config.m = 0). \
+                 Help: Use tenant-specific filter, enable global vector indexing or enable strict mode \
+                 `search_allow_exact` option"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Checks the number of queries in one request, and the seconds it may take, against strict mode.
+    ///
+    /// # Errors
+    /// Strict mode forbids it.
+    pub(super) fn check_request(&self, searches: usize, seconds: Option<usize>) -> Result<(), Error> {
+        self.strict(|strict, _| {
+            strict.check_searches(searches)?;
+            seconds.map_or(Ok(()), |seconds| strict.check_timeout(seconds))
+        })
+    }
+
+    /// Checks that strict mode allows to group by `field`.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(super) fn check_grouping(&self, field: &JsonPath) -> Result<(), Error> {
+        self.strict(|strict, indexes| strict.check_grouping(field, indexes))
+    }
+
+    /// Whether a smaller score of the vector called `name` is better.
+    #[must_use]
+    pub(super) fn is_smaller_better(&self, name: &str) -> bool {
+        self.with_meta(|meta| {
+            let distance = meta.config.params.vectors.get(name).map(|params| params.distance);
+            matches!(distance, Some(Distance::Euclid | Distance::Manhattan))
+        })
+    }
+}
+
+fn conditions(filter: Option<&Filter>) -> usize {
+    filter.map_or(0, Filter::total_conditions_count)
+}
