@@ -68,10 +68,11 @@ async fn examples_recommend_discover_and_give_context() {
         let found = result(&server, path, body).await;
         assert_eq!(ids(found.get("points").unwrap_or(&found)), [2, 3, 4], "{path}");
     }
-    for strategy in ["best_score", "sum_scores"] {
+    // Two points are equally near to the good example; only the sum of scores tells them apart.
+    for (strategy, best) in [("best_score", &[1, 3][..]), ("sum_scores", &[1][..])] {
         let recommend = json!({ "positive": [2], "negative": [11], "strategy": strategy });
         let found = result(&server, "/points/query", json!({ "query": { "recommend": recommend }, "limit": 2 })).await;
-        assert_eq!(ids(&found["points"])[0], 1, "{strategy}");
+        assert!(best.contains(&ids(&found["points"])[0]), "{strategy}: {found}");
     }
     let context = json!([{ "positive": 1, "negative": 12 }]);
     let discover = json!({ "query": { "discover": { "target": 6, "context": context } }, "limit": 10 });
