@@ -8,6 +8,7 @@ use qdrant_edge::{
 use super::collection::{Collection, Written};
 use super::disk::used_by;
 use super::error::Error;
+use super::filters::translate_change;
 use super::strict::{Growth, Purpose};
 use super::validate::check_points;
 
@@ -16,8 +17,9 @@ impl Collection {
     ///
     /// # Errors
     /// A vector does not fit the collection (also without waiting), strict mode forbids it, or the disk is full.
-    pub(super) async fn change(&self, operation: UpdateOperation, waited: bool) -> Result<Written, Error> {
+    pub(super) async fn change(&self, mut operation: UpdateOperation, waited: bool) -> Result<Written, Error> {
         self.check_change(&operation)?;
+        translate_change(&mut operation);
         self.writes.spend(|| self.cost(&operation))?;
         self.write(operation, waited).await
     }

@@ -7,7 +7,7 @@
 //! | `storage` | the directory: lock, collections by name, aliases |
 //! | `collection`, `reads`, `changes`, `writer`, `journal`, `shard`, `disk` | one collection: reads, its writing thread, what survives a kill, the engine, room on the disk |
 //! | `config`, `strict`, `validate`, `input`, `rate`, `deadline` | what requests say, and whether it may be done |
-//! | `query`, `recommend`, `groups`, `matrix` | what is built from the engine's searches |
+//! | `query`, `filters`, `recommend`, `groups`, `matrix`, `mmr` | what is built from the engine's searches |
 //! | `rest`, `grpc` | the protocols, one file per area |
 //! | `auth`, `error` | the key; one error with one table of codes |
 
@@ -18,11 +18,13 @@ mod config;
 mod deadline;
 mod disk;
 mod error;
+mod filters;
 mod groups;
 mod grpc;
 mod input;
 mod journal;
 mod matrix;
+mod mmr;
 mod query;
 mod rate;
 mod reads;

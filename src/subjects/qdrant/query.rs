@@ -398,6 +398,13 @@ impl Query {
     ) -> BoxFuture<'a, Result<Prefetch, Error>> {
         async move {
             self.check()?;
+            for inner in &self.prefetch {
+                if matches!(inner.kind, Some(Kind::Vector(VectorQuery::Mmr { .. })))
+                    && collection.has_sparse(&inner.using)
+                {
+                    return Err(Error::Unimplemented("MMR over sparse vectors in a prefetch".to_owned()));
+                }
+            }
             let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
             let prefetches =
                 try_join_all(self.prefetch.into_iter().map(|inner| inner.resolve_inner(storage, collection))).await?;

@@ -1,14 +1,17 @@
 //! What can be read of a collection, and whether its strict mode allows it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use qdrant_edge::{
-    CountRequest, Distance, FacetRequest, FacetResponse, Filter, JsonPath, PointId, QueryRequest, Record, ScoredPoint,
-    ScrollRequest, WithPayloadInterface, WithVector,
+    CountRequest, Distance, FacetRequest, FacetResponse, Filter, JsonPath, Mmr, NamedQuery, PointId, QueryEnum,
+    QueryRequest, Record, ScoredPoint, ScoringQuery, ScrollRequest, WithPayloadInterface, WithVector,
 };
 
 use super::collection::Collection;
 use super::error::Error;
+use super::filters::{translate, translate_query};
+use super::mmr;
 use super::query::{DEFAULT_LIMIT, Kind, Query};
 use super::strict::{Purpose, StrictMode};
 
@@ -42,6 +45,7 @@ impl Collection {
         }
         self.check_read(Some(request.limit.unwrap_or(ScrollRequest::default_limit())), request.filter.as_ref())?;
         self.reads.spend(|| 1 + conditions(request.filter.as_ref()))?;
+        let request = ScrollRequest { filter: request.filter.map(translate), ..request };
         self.read("scrolling", move |shard| shard.scroll(request)).await
     }
 
@@ -53,6 +57,7 @@ impl Collection {
         self.check_read(None, request.filter.as_ref())?;
         self.strict(|strict, _| strict.check_exact(request.exact))?;
         self.reads.spend(|| 1 + conditions(request.filter.as_ref()))?;
+        let request = CountRequest { filter: request.filter.map(translate), ..request };
         self.read("counting", move |shard| shard.count(request)).await
     }
 
@@ -69,6 +74,7 @@ impl Collection {
         self.check_read(Some(request.limit), request.filter.as_ref())?;
         self.strict(|strict, _| strict.check_exact(request.exact))?;
         self.reads.spend(|| 1 + conditions(request.filter.as_ref()))?;
+        let request = FacetRequest { filter: request.filter.map(translate), ..request };
         self.read("counting values", move |shard| shard.facet(request)).await
     }
 
@@ -76,9 +82,55 @@ impl Collection {
     ///
     /// # Errors
     /// The query does not fit the collection, or the engine failed.
-    pub(super) async fn query(self: &Arc<Self>, request: QueryRequest) -> Result<Vec<ScoredPoint>, Error> {
+    pub(super) async fn query(self: &Arc<Self>, mut request: QueryRequest) -> Result<Vec<ScoredPoint>, Error> {
         self.reads.spend(|| request.filter_refs().into_iter().map(|filter| 1 + conditions(filter)).sum())?;
-        self.read("searching", move |shard| shard.query(request)).await
+        translate_query(&mut request);
+        // The engine leaves it to its caller to skip the first results.
+        let (offset, limit) = (std::mem::take(&mut request.offset), request.limit);
+        request.limit = limit.saturating_add(offset);
+        let mut found = match request.query.take() {
+            Some(ScoringQuery::Mmr(mmr)) if self.has_sparse(&mmr.using) => self.query_varied(request, mmr).await?,
+            query => {
+                // The engine leaves vectors behind that it compared results by.
+                let with_vector = request.with_vector.is_enabled();
+                let mut found =
+                    self.read("searching", move |shard| shard.query(QueryRequest { query, ..request })).await?;
+                if !with_vector {
+                    found.iter_mut().for_each(|point| point.vector = None);
+                }
+                found
+            }
+        };
+        if offset > 0 {
+            found = found.into_iter().skip(offset).take(limit).collect();
+        }
+        Ok(found)
+    }
+
+    /// A query for variety among sparse vectors.
+    async fn query_varied(self: &Arc<Self>, request: QueryRequest, mmr: Mmr) -> Result<Vec<ScoredPoint>, Error> {
+        let (with_payload, with_vector, limit) =
+            (request.with_payload.clone(), request.with_vector.clone(), request.limit);
+        let nearest = NamedQuery { query: mmr.vector.clone(), using: Some(mmr.using.clone()) };
+        let candidates = QueryRequest {
+            query: Some(ScoringQuery::Vector(QueryEnum::Nearest(nearest))),
+            limit: mmr.candidates_limit,
+            with_payload: false.into(),
+            with_vector: WithVector::Selector(vec![mmr.using.clone()]),
+            ..request
+        };
+        let candidates = self.read("searching", move |shard| shard.query(candidates)).await?;
+        let mut chosen = mmr::select(candidates, &mmr, limit);
+        let ids = chosen.iter().map(|point| point.id).collect::<Vec<_>>();
+        let records =
+            self.read("retrieving", move |shard| shard.retrieve(&ids, Some(with_payload), Some(with_vector))).await?;
+        let mut records: HashMap<PointId, Record> = records.into_iter().map(|record| (record.id, record)).collect();
+        for point in &mut chosen {
+            if let Some(record) = records.remove(&point.id) {
+                (point.payload, point.vector) = (record.payload, record.vector);
+            }
+        }
+        Ok(chosen)
     }
 
     /// Checks a read against strict mode.
@@ -134,6 +186,12 @@ impl Collection {
     /// It does not.
     pub(super) fn check_grouping(&self, field: &JsonPath) -> Result<(), Error> {
         self.strict(|strict, indexes| strict.check_grouping(field, indexes))
+    }
+
+    /// Whether the vector called `name` is sparse.
+    #[must_use]
+    pub(super) fn has_sparse(&self, name: &str) -> bool {
+        self.with_meta(|meta| meta.config.has_sparse(name))
     }
 
     /// Whether a smaller score of the vector called `name` is better.

@@ -47,6 +47,11 @@ async fn named_points_are_searched_near_and_are_no_results() {
     let mut near = ids(&found["points"]);
     near.sort_unstable();
     assert_eq!(near, [5, 7]);
+    let page = json!({ "query": [1, 0, 0, 0], "limit": 3, "offset": 4 });
+    assert_eq!(ids(&result(&server, "/points/query", page).await["points"]), [5, 6, 7]);
+    let merged =
+        json!({ "prefetch": { "query": [1, 0, 0, 0], "limit": 6 }, "query": [0, 1, 0, 0], "limit": 3, "offset": 4 });
+    assert_eq!(ids(&result(&server, "/points/query", merged).await["points"]), [2, 1]);
     let (status, text) = refusal(&server, "/points/query", json!({ "query": 99 })).await;
     assert_eq!(
         (status, text.as_str()),

@@ -1,0 +1,143 @@
+//! Filters as Qdrant 1.19 means them, for an engine that is a little older.
+//!
+//! | filter | the engine by itself | Qdrant 1.19 |
+//! |---|---|---|
+//! | `values_count` on a field that a point lacks | never matches | the field counts as 0 values |
+//! | `min_should` without conditions and `min_count` above 0 | matches every point | matches none |
+//!
+//! Sources: Qdrant pull requests 9606 and 9401.
+
+use qdrant_edge::{Condition, FieldCondition, Filter, HasIdCondition, MinShould, NestedCondition, Prefetch};
+use qdrant_edge::{Nested, PayloadOps, PointOperations, QueryRequest, UpdateOperation, ValuesCount, VectorOperations};
+
+/// `filter` in words that the engine takes for what they mean.
+pub(super) fn translate(filter: Filter) -> Filter {
+    Filter {
+        should: filter.should.map(all),
+        must: filter.must.map(all),
+        must_not: filter.must_not.map(all),
+        min_should: filter.min_should.map(|min| match min {
+            MinShould { conditions, min_count } if conditions.is_empty() && min_count > 0 => {
+                MinShould { conditions: vec![nothing()], min_count: 1 }
+            }
+            MinShould { conditions, min_count } => MinShould { conditions: all(conditions), min_count },
+        }),
+    }
+}
+
+fn all(conditions: Vec<Condition>) -> Vec<Condition> {
+    conditions.into_iter().map(condition).collect()
+}
+
+fn condition(condition: Condition) -> Condition {
+    match condition {
+        Condition::Field(field) if admits_none(&field) => {
+            // A field that is missing, null or an empty list has no values, whatever else is asked of it.
+            let empty = Condition::IsEmpty(field.key.clone().into());
+            Condition::Filter(Filter { should: Some(vec![Condition::Field(field), empty]), ..Filter::default() })
+        }
+        Condition::Filter(filter) => Condition::Filter(translate(filter)),
+        Condition::Nested(NestedCondition { nested: Nested { key, filter } }) => {
+            Condition::Nested(NestedCondition { nested: Nested { key, filter: translate(filter) } })
+        }
+        other => other,
+    }
+}
+
+fn nothing() -> Condition {
+    Condition::HasId(std::iter::empty().collect::<HasIdCondition>())
+}
+
+/// Whether 0 values are as many as the condition asks for.
+fn admits_none(field: &FieldCondition) -> bool {
+    let Some(ValuesCount { lt, gt, gte, lte: _ }) = field.values_count else { return false };
+    lt != Some(0) && gt.is_none() && gte.unwrap_or(0) == 0 && field.is_empty.is_none() && field.is_null.is_none()
+}
+
+fn translate_option(filter: &mut Option<Filter>) {
+    *filter = filter.take().map(translate);
+}
+
+/// Translates every filter of a query.
+pub(super) fn translate_query(request: &mut QueryRequest) {
+    translate_option(&mut request.filter);
+    request.prefetches.iter_mut().for_each(translate_prefetch);
+}
+
+fn translate_prefetch(prefetch: &mut Prefetch) {
+    translate_option(&mut prefetch.filter);
+    prefetch.prefetches.iter_mut().for_each(translate_prefetch);
+}
+
+/// Translates every filter of a change.
+pub(super) fn translate_change(operation: &mut UpdateOperation) {
+    let replace = |filter: &mut Filter| *filter = translate(std::mem::take(filter));
+    match operation {
+        UpdateOperation::PointOperation(PointOperations::DeletePointsByFilter(filter))
+        | UpdateOperation::PayloadOperation(PayloadOps::ClearPayloadByFilter(filter))
+        | UpdateOperation::VectorOperation(VectorOperations::DeleteVectorsByFilter(filter, _)) => replace(filter),
+        UpdateOperation::PointOperation(PointOperations::UpsertPointsConditional(upsert)) => {
+            replace(&mut upsert.condition);
+        }
+        UpdateOperation::PayloadOperation(PayloadOps::SetPayload(set) | PayloadOps::OverwritePayload(set)) => {
+            translate_option(&mut set.filter);
+        }
+        UpdateOperation::PayloadOperation(PayloadOps::DeletePayload(delete)) => translate_option(&mut delete.filter),
+        UpdateOperation::VectorOperation(VectorOperations::UpdateVectors(update)) => {
+            translate_option(&mut update.update_filter);
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn translated(filter: Value) -> Value {
+        let filter = serde_json::from_value(filter).expect("a filter");
+        let mut value = serde_json::to_value(translate(filter)).expect("serialisable");
+        remove_nulls(&mut value);
+        value
+    }
+
+    fn remove_nulls(value: &mut Value) {
+        match value {
+            Value::Object(object) => {
+                object.retain(|_, inner| !inner.is_null());
+                object.values_mut().for_each(remove_nulls);
+            }
+            Value::Array(items) => items.iter_mut().for_each(remove_nulls),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_missing_has_no_values() {
+        for bounds in [json!({ "lt": 1 }), json!({ "lte": 0 }), json!({ "gte": 0, "lte": 3 })] {
+            let field = json!({ "key": "a", "values_count": bounds });
+            let empty = json!({ "is_empty": { "key": "a" } });
+            assert_eq!(translated(json!({ "must": [field] })), json!({ "must": [{ "should": [field, empty] }] }));
+        }
+        for bounds in [json!({ "gt": 0 }), json!({ "gte": 1 }), json!({ "lt": 0 })] {
+            let filter = json!({ "must_not": [{ "key": "a", "values_count": bounds }] });
+            assert_eq!(translated(filter.clone()), filter);
+        }
+    }
+
+    #[test]
+    fn an_empty_choice_that_wants_something_matches_nothing() {
+        let filter = translated(json!({ "min_should": { "conditions": [], "min_count": 2 } }));
+        assert_eq!(filter, json!({ "min_should": { "conditions": [{ "has_id": [] }], "min_count": 1 } }));
+    }
+
+    #[test]
+    fn inner_filters_are_translated_too() {
+        let inner = json!({ "key": "a", "values_count": { "lt": 1 } });
+        let filter = json!({ "must": [
+            { "nested": { "key": "b", "filter": { "should": [inner] } } }, { "must": [inner] }
+        ] });
+        assert_eq!(translated(filter).to_string().matches("is_empty").count(), 2);
+    }
+}
