@@ -277,10 +277,13 @@ impl Found<'_> {
     fn narrowing(&self, collecting: bool) -> Option<Filter> {
         let mut filter = if collecting {
             let full = self.groups.keys().filter(|id| self.is_full(id));
-            any_of(full).map(|known| must_not(Condition::Filter(one_of(self.by, known))))
+            // A point of several groups is still of use if one of them is not full.
+            any_of(full)
+                .map(|known| Filter { must: Some(matches(self.by, known, Match::new_except)), ..Filter::default() })
         } else {
             let short = self.ranking().into_iter().filter(|id| !self.is_full(id));
-            any_of(short).map(|wanted| must(Condition::Filter(one_of(self.by, wanted))))
+            let wanted = any_of(short).map(|wanted| matches(self.by, wanted, Match::new_any));
+            wanted.map(|wanted| must(Condition::Filter(Filter { should: Some(wanted), ..Filter::default() })))
         };
         if !self.points.is_empty() {
             let known = self.points.iter().copied().collect::<HasIdCondition>();
@@ -334,12 +337,9 @@ fn any_of<'a>(ids: impl Iterator<Item = &'a GroupId>) -> Option<Vec<AnyVariants>
     (!variants.is_empty()).then_some(variants)
 }
 
-fn one_of(by: &JsonPath, variants: Vec<AnyVariants>) -> Filter {
-    let conditions = variants
-        .into_iter()
-        .map(|any| Condition::Field(FieldCondition::new_match(by.clone(), Match::new_any(any))))
-        .collect();
-    Filter { should: Some(conditions), ..Filter::default() }
+fn matches(by: &JsonPath, variants: Vec<AnyVariants>, how: fn(AnyVariants) -> Match) -> Vec<Condition> {
+    let condition = |any| Condition::Field(FieldCondition::new_match(by.clone(), how(any)));
+    variants.into_iter().map(condition).collect()
 }
 
 /// Adds what the request wants to see of each point.

@@ -180,6 +180,17 @@ async fn groups_hold_the_best_of_each_value() {
     sizes.sort_unstable();
     let expected = [("\"blue\"", 4), ("\"green\"", 4), ("\"red\"", 4), ("0", 6), ("1", 6)];
     assert_eq!(sizes, expected.map(|(id, size)| (id.to_owned(), size)));
+    // A full group does not keep its points from groups that are not full.
+    let shared = json!({ "points": [
+        { "id": 21, "vector": [1, 0, 0, 0], "payload": { "g": ["a"] } },
+        { "id": 22, "vector": [1, 0.1, 0, 0], "payload": { "g": ["a", "b"] } },
+        { "id": 23, "vector": [1, 0.2, 0, 0], "payload": { "g": ["a", "b"] } },
+        { "id": 24, "vector": [1, 0.3, 0, 0], "payload": { "g": ["b"] } },
+    ] });
+    assert_eq!(server.put("/collections/c/points?wait=true", shared).await.0, StatusCode::OK);
+    let body = json!({ "query": [1, 0, 0, 0], "group_by": "g[]", "group_size": 1, "limit": 2 });
+    let found = result(&server, "/points/query/groups", body).await;
+    assert_eq!(ids(&found["groups"][1]["hits"]), [22], "{found}");
     // The points of another collection whose ids are the groups' values.
     let body = json!({ "query": [1, 0, 0, 0], "group_by": "n", "group_size": 1, "limit": 1, "with_lookup": "c" });
     let found = result(&server, "/points/query/groups", body).await;
