@@ -25,6 +25,9 @@ pub enum Error {
     /// There is no such collection or point.
     #[error("Not found: {0}")]
     NotFound(String),
+    /// The key may only read, or the file may not be used.
+    #[error("Forbidden: {0}")]
+    Forbidden(String),
     /// The embedded server does not offer this operation.
     #[error("not implemented by the embedded Qdrant: {0}; use a Qdrant server for it")]
     Unimplemented(String),
@@ -47,6 +50,7 @@ impl Error {
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidArgument),
             Self::AlreadyExists(_) => (StatusCode::CONFLICT, Code::AlreadyExists),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, Code::NotFound),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, Code::PermissionDenied),
             Self::Unimplemented(_) => (StatusCode::NOT_IMPLEMENTED, Code::Unimplemented),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),

@@ -63,6 +63,8 @@ pub struct Options {
     pub storage: PathBuf,
     /// Key that requests must carry; none or empty for no key.
     pub api_key: Option<SecretString>,
+    /// Key that allows reading only; none or empty for no such key.
+    pub read_only_api_key: Option<SecretString>,
 }
 
 /// Where the server listens.
@@ -91,7 +93,7 @@ pub async fn serve(
         reason: error.to_string(),
         remedy: "start with an empty directory",
     })??);
-    let auth = auth::Auth::new(options.api_key.as_ref());
+    let auth = auth::Auth::new(options.api_key.as_ref(), options.read_only_api_key.as_ref());
     if !auth.is_required() {
         tracing::warn!("no API key: anyone who reaches the port can read and change everything");
     }
@@ -99,7 +101,7 @@ pub async fn serve(
     let grpc = listen(options.host, options.grpc_port).await?;
     let bound = Bound { http: local(&http)?, grpc: local(&grpc)? };
 
-    let rest = rest::router(Arc::clone(&storage), auth.clone());
+    let rest = rest::router(Arc::clone(&storage), auth);
     let stopping = stop.clone();
     let rest_server = async move {
         let served = axum::serve(http, rest).with_graceful_shutdown(stopping.cancelled_owned());

@@ -12,6 +12,8 @@ mod service;
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::extract::State;
+use axum::middleware::{self, Next};
 use qdrant_client::qdrant::collections_server::CollectionsServer;
 use qdrant_client::qdrant::points_server::PointsServer;
 use qdrant_client::qdrant::qdrant_server::QdrantServer;
@@ -20,10 +22,9 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
-use tonic::service::InterceptorLayer;
-use tonic::{Request, Response, Status};
+use tonic::{Response, Status};
 
-use super::auth::Auth;
+use super::auth::{Auth, reads_grpc};
 use super::error::{Error, ServeError};
 use super::storage::Storage;
 
@@ -51,7 +52,7 @@ pub(super) async fn serve(
     reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
     // The body limit of REST does not exist here: the real server decodes messages of any size.
     let limit = usize::MAX;
-    let protected = InterceptorLayer::new(move |request: Request<()>| check(&auth, &storage, request));
+    let guard = Guard { auth, storage };
     let routes = tonic::service::Routes::new(
         PointsServer::new(api.clone())
             .max_decoding_message_size(limit)
@@ -66,7 +67,7 @@ pub(super) async fn serve(
     )
     .add_service(SnapshotsServer::new(api.clone()));
     let open = tonic::service::Routes::new(QdrantServer::new(api)).add_service(health);
-    let protected = routes.into_axum_router().layer(protected);
+    let protected = routes.into_axum_router().layer(middleware::from_fn_with_state(guard, check));
     // Health answers without a key; whatever else there is wants one first.
     let routes = tonic::service::Routes::from(open.into_axum_router().reset_fallback().merge(protected));
     tonic::transport::Server::builder()
@@ -77,12 +78,26 @@ pub(super) async fn serve(
         .map_err(|error| ServeError::Serve { protocol: "gRPC", reason: error.to_string() })
 }
 
-fn check(auth: &Auth, storage: &Storage, request: Request<()>) -> Result<Request<()>, Status> {
-    let headers = request.metadata();
-    auth.check(|name| headers.get(name).and_then(|value| value.to_str().ok())).map_err(Status::unauthenticated)?;
-    // A connection may outlive the listener; it must not be told that collections do not exist.
-    storage.check_open()?;
-    Ok(request)
+/// What every request is checked with.
+#[derive(Clone)]
+struct Guard {
+    auth: Auth,
+    storage: Arc<Storage>,
+}
+
+async fn check(State(guard): State<Guard>, request: axum::extract::Request, next: Next) -> axum::response::Response {
+    let headers = request.headers();
+    let checked = guard
+        .auth
+        .check(|name| headers.get(name).and_then(|value| value.to_str().ok()))
+        .map_err(Status::unauthenticated)
+        .and_then(|access| Ok(access.check(reads_grpc(request.uri().path()))?))
+        // A connection may outlive the listener; it must not be told that collections do not exist.
+        .and_then(|()| Ok(guard.storage.check_open()?));
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err(status) => status.into_http(),
+    }
 }
 
 /// Refuses an operation that does not exist here.

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::codegen::Service;
 
-use super::auth::Auth;
+use super::auth::{Auth, reads_rest};
 use super::collection::Written;
 use super::error::Error;
 use super::storage::Storage;
@@ -84,14 +84,19 @@ async fn authenticate(State(app): State<App>, request: Request, next: Next) -> R
         return next.run(request).await;
     }
     let headers = request.headers();
-    match app.auth.check(|name| headers.get(name).and_then(|value| value.to_str().ok())) {
-        // A connection may outlive the listener; it must not be told that collections do not exist.
-        Ok(()) => match app.storage.check_open() {
-            Ok(()) => next.run(request).await,
-            Err(error) => error.into_response(),
-        },
+    let access = match app.auth.check(|name| headers.get(name).and_then(|value| value.to_str().ok())) {
+        Ok(access) => access,
         // Plain text, unlike every other error of this server.
-        Err(text) => (StatusCode::UNAUTHORIZED, text).into_response(),
+        Err(text) => return (StatusCode::UNAUTHORIZED, text).into_response(),
+    };
+    // Before the body is read: who may not write shall not fill the disk either.
+    let path = request.uri().path();
+    let known = request.extensions().get::<MatchedPath>().is_some() || not_yet(path).is_some();
+    let allowed = access.check(!known || reads_rest(request.method(), path));
+    // A connection may outlive the listener; it must not be told that collections do not exist.
+    match allowed.and_then(|()| app.storage.check_open()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
     }
 }
 
@@ -119,10 +124,14 @@ const NOT_YET: [(&str, &str); 20] = [
     ("/truncate_unapplied_wal", "truncate_unapplied_wal"),
 ];
 
+fn not_yet(path: &str) -> Option<&'static str> {
+    NOT_YET.iter().find(|(part, _)| path.contains(part)).map(|(_, name)| *name)
+}
+
 async fn unknown(method: Method, uri: Uri) -> Response {
     let path = uri.path();
-    match NOT_YET.iter().find(|(part, _)| path.contains(part)) {
-        Some((_, name)) => refuse(Instant::now(), &Error::Unimplemented(format!("{name} ({method} {path})"))),
+    match not_yet(path) {
+        Some(name) => refuse(Instant::now(), &Error::Unimplemented(format!("{name} ({method} {path})"))),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

@@ -3,6 +3,7 @@
 mod durability;
 mod grpc;
 mod rest;
+mod service;
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Bound, Options, ServeError, serve};
 
 const KEY: &str = "test-key";
+const READ_KEY: &str = "reading-only";
 
 /// A running server.
 struct Server {
@@ -42,6 +44,7 @@ impl Server {
             grpc_port: 0,
             storage: path.to_owned(),
             api_key: Some(SecretString::from(KEY)),
+            read_only_api_key: Some(SecretString::from(READ_KEY)),
         };
         let stop = CancellationToken::new();
         let (sender, receiver) = tokio::sync::oneshot::channel();
