@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::outcome::Exit;
-use crate::subjects::qdrant::{Bound, Options, serve};
+use crate::subjects::qdrant::{Bound, Options, Tls, serve};
 
 /// Serve Qdrant's REST and gRPC protocols over the engine inside this program.
 ///
@@ -43,6 +43,15 @@ pub struct Args {
     /// File that holds the key for reading only, instead of the above.
     #[arg(long, value_name = "FILE")]
     read_only_api_key_file: Option<PathBuf>,
+    /// Certificate in PEM, for TLS on both ports; with --tls-key.
+    #[arg(long, value_name = "FILE", env = "QDRANT_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, in PEM.
+    #[arg(long, value_name = "FILE", env = "QDRANT_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Authority in PEM that clients' certificates must come from; without it clients need none.
+    #[arg(long, value_name = "FILE", env = "QDRANT_TLS_CA", requires = "tls_cert")]
+    tls_ca: Option<PathBuf>,
 }
 
 /// The key in `file` if there is one, or else `given`.
@@ -57,8 +66,9 @@ fn key(file: Option<&Path>, given: Option<SecretString>) -> miette::Result<Optio
 /// Runs the server until it is told to stop.
 ///
 /// # Errors
-/// The key file cannot be read, the storage cannot be opened, or a port cannot be bound: exit code 2.
+/// A key file or a TLS file cannot be read, the storage cannot be opened, or a port cannot be bound: exit code 2.
 pub async fn run(args: Args) -> miette::Result<Exit> {
+    let tls = args.tls_cert.zip(args.tls_key);
     let options = Options {
         host: args.host,
         http_port: args.http_port,
@@ -66,6 +76,7 @@ pub async fn run(args: Args) -> miette::Result<Exit> {
         storage: args.storage,
         api_key: key(args.api_key_file.as_deref(), args.api_key)?,
         read_only_api_key: key(args.read_only_api_key_file.as_deref(), args.read_only_api_key)?,
+        tls: tls.map(|(certificate, key)| Tls { certificate, key, authority: args.tls_ca }),
     };
     // Signals are taken before the storage is opened, so that none is lost in between.
     let mut terminate = signal(SignalKind::terminate()).into_diagnostic()?;

@@ -123,6 +123,16 @@ pub enum ServeError {
         /// What to do about it.
         remedy: &'static str,
     },
+    /// A file for TLS cannot be used; the text names it and the remedy.
+    #[error("TLS file {path}: {reason}; {remedy}")]
+    Tls {
+        /// The file, as given.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// A port cannot be bound.
     #[error("cannot listen on {address}: {source}; choose another port, or 0 for a free one")]
     Bind {

@@ -8,7 +8,7 @@
 //! | `collection`, `writer`, `journal`, `shard`, `disk` | one collection: reads, its writing thread, what survives a kill, the engine, room on the disk |
 //! | `config`, `strict`, `validate`, `query`, `input` | what requests say, and whether it may be done |
 //! | `rest`, `grpc` | the protocols, one file per area |
-//! | `auth`, `error` | the key; one error with one table of codes |
+//! | `listen`, `auth`, `error` | connections, plain or TLS; the keys; one error with one table of codes |
 
 mod auth;
 mod collection;
@@ -18,6 +18,7 @@ mod error;
 mod grpc;
 mod input;
 mod journal;
+mod listen;
 mod query;
 mod rest;
 mod shard;
@@ -35,10 +36,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use error::ServeError;
+use listen::Incoming;
+pub use listen::Tls;
 use storage::Storage;
 
 /// What `GET /` and gRPC's health check call the server.
@@ -65,6 +67,8 @@ pub struct Options {
     pub api_key: Option<SecretString>,
     /// Key that allows reading only; none or empty for no such key.
     pub read_only_api_key: Option<SecretString>,
+    /// Certificate and key, for TLS on both ports; without them connections are plain.
+    pub tls: Option<Tls>,
 }
 
 /// Where the server listens.
@@ -97,9 +101,10 @@ pub async fn serve(
     if !auth.is_required() {
         tracing::warn!("no API key: anyone who reaches the port can read and change everything");
     }
-    let http = listen(options.host, options.http_port).await?;
-    let grpc = listen(options.host, options.grpc_port).await?;
-    let bound = Bound { http: local(&http)?, grpc: local(&grpc)? };
+    let tls = |alpn| options.tls.as_ref().map(|tls| tls.acceptor(alpn)).transpose();
+    let http = Incoming::bind(options.host, options.http_port, tls(b"http/1.1")?).await?;
+    let grpc = Incoming::bind(options.host, options.grpc_port, tls(b"h2")?).await?;
+    let bound = Bound { http: http.local(), grpc: grpc.local() };
 
     let rest = rest::router(Arc::clone(&storage), auth);
     let stopping = stop.clone();
@@ -125,13 +130,4 @@ pub async fn serve(
         tracing::warn!("not everything is flushed; the journals will be read at the next start");
     }
     served
-}
-
-async fn listen(host: IpAddr, port: u16) -> Result<TcpListener, ServeError> {
-    let address = SocketAddr::new(host, port);
-    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address: address.to_string(), source })
-}
-
-fn local(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
-    listener.local_addr().map_err(|source| ServeError::Bind { address: "(unknown)".to_owned(), source })
 }

@@ -18,14 +18,13 @@ use qdrant_client::qdrant::collections_server::CollectionsServer;
 use qdrant_client::qdrant::points_server::PointsServer;
 use qdrant_client::qdrant::qdrant_server::QdrantServer;
 use qdrant_client::qdrant::snapshots_server::SnapshotsServer;
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::{Response, Status};
 
 use super::auth::{Auth, reads_grpc};
 use super::error::{Error, ServeError};
+use super::listen::Incoming;
 use super::storage::Storage;
 
 /// The answer of every operation.
@@ -42,7 +41,7 @@ struct Api {
 /// # Errors
 /// The listener fails.
 pub(super) async fn serve(
-    listener: TcpListener,
+    incoming: Incoming,
     storage: Arc<Storage>,
     auth: Auth,
     stop: CancellationToken,
@@ -71,9 +70,8 @@ pub(super) async fn serve(
     // Health answers without a key; whatever else there is wants one first.
     let routes = tonic::service::Routes::from(open.into_axum_router().reset_fallback().merge(protected));
     tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await
         .map_err(|error| ServeError::Serve { protocol: "gRPC", reason: error.to_string() })
 }

@@ -4,6 +4,7 @@ mod durability;
 mod grpc;
 mod rest;
 mod service;
+mod tls;
 
 use std::path::Path;
 
@@ -38,14 +39,22 @@ impl Server {
     }
 
     async fn start_in(path: &Path) -> Self {
-        let options = Options {
+        Self::start_with(Self::options(path)).await
+    }
+
+    fn options(path: &Path) -> Options {
+        Options {
             host: [127, 0, 0, 1].into(),
             http_port: 0,
             grpc_port: 0,
             storage: path.to_owned(),
             api_key: Some(SecretString::from(KEY)),
             read_only_api_key: Some(SecretString::from(READ_KEY)),
-        };
+            tls: None,
+        }
+    }
+
+    async fn start_with(options: Options) -> Self {
         let stop = CancellationToken::new();
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(serve(options, stop.clone(), move |bound| {
