@@ -27,7 +27,8 @@ use super::writer::{Health, Policy, Writer};
 /// File that holds a collection's name and configuration; a directory without it is rubbish.
 pub(super) const META_FILE: &str = "collection.json";
 const JOURNAL_FILE: &str = "journal";
-const SHARD_DIRECTORY: &str = "shard";
+/// Directory of the engine's files.
+pub(super) const SHARD_DIRECTORY: &str = "shard";
 /// How long a deleted collection waits for requests and an optimisation that still use it.
 const READERS: Duration = Duration::from_mins(1);
 
@@ -41,6 +42,22 @@ pub(super) struct Meta {
     /// Its payload indexes.
     #[serde(default)]
     pub indexes: Indexes,
+    /// Directory of the collection that this one took the place of: if that is still there, it is rubbish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+}
+
+impl Meta {
+    /// What is stored in `directory`. Blocking.
+    ///
+    /// # Errors
+    /// The file is missing or damaged; the text names it.
+    pub(super) fn load(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join(META_FILE);
+        let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", path.display()));
+        let text = fs::read(&path).map_err(|error| failed(&error))?;
+        serde_json::from_slice(&text).map_err(|error| failed(&error))
+    }
 }
 
 /// What became of a change.
@@ -108,7 +125,7 @@ impl Collection {
         let shard_directory = directory.join(SHARD_DIRECTORY);
         fs::create_dir_all(&shard_directory).map_err(failed)?;
         let shard = Shard::create(&shard_directory, config.engine())?;
-        let meta = Meta { name: name.to_owned(), config, indexes: Indexes::new() };
+        let meta = Meta { name: name.to_owned(), config, indexes: Indexes::new(), replaces: None };
         // Written last: from here on the collection exists.
         save(directory, &meta)?;
         Self::start(directory.to_owned(), meta, shard)
@@ -119,11 +136,18 @@ impl Collection {
     /// # Errors
     /// A file is missing or damaged; the text says which.
     pub(super) fn open(directory: PathBuf) -> Result<Self, Error> {
-        let path = directory.join(META_FILE);
-        let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", path.display()));
-        let text = fs::read(&path).map_err(|error| failed(&error))?;
-        let meta: Meta = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
+        let meta = Meta::load(&directory)?;
         let shard = Shard::open(&directory.join(SHARD_DIRECTORY), meta.config.engine())?;
+        Self::start(directory, meta, shard)
+    }
+
+    /// Makes a collection of a shard that lies in `directory` already. Blocking.
+    ///
+    /// # Errors
+    /// The shard is damaged or does not fit `meta`; it is then no collection yet.
+    pub(super) fn adopt(directory: PathBuf, meta: Meta) -> Result<Self, Error> {
+        let shard = Shard::open(&directory.join(SHARD_DIRECTORY), meta.config.engine())?;
+        save(&directory, &meta)?;
         Self::start(directory, meta, shard)
     }
 
@@ -392,6 +416,23 @@ impl Collection {
         let record = self.retrieve(vec![id], false.into(), with_vector).await?.pop();
         let vector = record.ok_or_else(|| Error::NotFound(format!("No point with id {id} found")))?.vector;
         vector.map(Into::into).ok_or_else(|| Error::no_vector(name))
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Runs `call` while everything is flushed and nothing is written or optimised.
+    ///
+    /// # Errors
+    /// Those of `call`; or flushing failed, or the collection is closing.
+    pub(super) async fn exclusively<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.writer.exclusively(call).await
     }
 
     /// Flushes and ends the writer. Blocking.

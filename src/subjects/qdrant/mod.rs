@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `storage` | the directory: lock, collections by name, aliases |
 //! | `collection`, `writer`, `journal`, `shard`, `disk` | one collection: reads, its writing thread, what survives a kill, the engine, room on the disk |
+//! | `snapshots` | copies of collections as files, and back |
 //! | `config`, `strict`, `validate`, `query`, `input` | what requests say, and whether it may be done |
 //! | `rest`, `grpc` | the protocols, one file per area |
 //! | `listen`, `auth`, `error` | connections, plain or TLS; the keys; one error with one table of codes |
@@ -22,6 +23,7 @@ mod listen;
 mod query;
 mod rest;
 mod shard;
+mod snapshots;
 mod storage;
 mod strict;
 mod validate;

@@ -5,6 +5,7 @@ mod collections;
 mod points;
 mod search;
 mod service;
+mod snapshots;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -49,6 +50,7 @@ pub(super) fn router(storage: Arc<Storage>, auth: Auth) -> Router {
         .merge(points::routes())
         .merge(search::routes())
         .merge(aliases::routes())
+        .merge(snapshots::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(middleware::from_fn_with_state(app.clone(), authenticate))
@@ -102,8 +104,8 @@ async fn authenticate(State(app): State<App>, request: Request, next: Next) -> R
 
 /// Operations of the real server that this one does not have, by what their paths contain.
 const NOT_YET: [(&str, &str); 20] = [
-    ("/snapshots", "snapshots"),
     ("/shards", "shards"),
+    ("/snapshots/", "partial snapshots"),
     ("/cluster", "cluster"),
     ("/optimizations", "optimizations"),
     ("/vectors/", "vector names"),
@@ -152,6 +154,22 @@ pub(super) fn respond<T: Serialize>(since: Instant, result: Result<T, Error>) ->
         }
         Err(error) => refuse(since, &error),
     }
+}
+
+/// The answer to what may go on after it: without `wait` only that it has begun. `work` is done even if the
+/// client goes away.
+pub(super) async fn respond_or_accept<T: Serialize + Send + 'static>(
+    since: Instant,
+    wait: bool,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Response {
+    let task = tokio::spawn(async move { work.await.inspect_err(|error| tracing::debug!(%error, "work failed")) });
+    if wait {
+        let result = task.await.unwrap_or_else(|error| Err(Error::Internal(error.to_string())));
+        return respond(since, result);
+    }
+    let body = serde_json::json!({ "status": "accepted", "time": since.elapsed().as_secs_f64() });
+    (StatusCode::ACCEPTED, axum::Json(body)).into_response()
 }
 
 fn refuse(since: Instant, error: &Error) -> Response {

@@ -4,6 +4,7 @@ mod durability;
 mod grpc;
 mod rest;
 mod service;
+mod snapshots;
 mod tls;
 
 use std::path::Path;

@@ -227,7 +227,7 @@ async fn what_is_not_implemented_says_so_and_what_is_unknown_is_not_found() {
     let server = Server::start().await;
     server.make("c").await;
     for (method, path) in [
-        (Method::POST, "/collections/c/snapshots"),
+        (Method::POST, "/collections/c/shards/0/snapshots"),
         (Method::GET, "/cluster"),
         (Method::POST, "/collections/c/points/batch"),
         (Method::POST, "/collections/c/points/recommend"),
