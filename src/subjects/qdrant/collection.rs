@@ -1,6 +1,8 @@
 //! A collection: its configuration, its shard, its writer. All reading and writing goes through here, so
 //! REST and gRPC cannot differ.
 
+mod shape;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -45,6 +47,9 @@ pub(super) struct Meta {
     /// Directory of the collection that this one took the place of: if that is still there, it is rubbish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
+    /// Configuration that the shard is just being given; after a kill it has the one or the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Config>,
 }
 
 impl Meta {
@@ -125,7 +130,7 @@ impl Collection {
         let shard_directory = directory.join(SHARD_DIRECTORY);
         fs::create_dir_all(&shard_directory).map_err(failed)?;
         let shard = Shard::create(&shard_directory, config.engine())?;
-        let meta = Meta { name: name.to_owned(), config, indexes: Indexes::new(), replaces: None };
+        let meta = Meta { name: name.to_owned(), config, indexes: Indexes::new(), replaces: None, pending: None };
         // Written last: from here on the collection exists.
         save(directory, &meta)?;
         Self::start(directory.to_owned(), meta, shard)
@@ -137,17 +142,7 @@ impl Collection {
     /// A file is missing or damaged; the text says which.
     pub(super) fn open(directory: PathBuf) -> Result<Self, Error> {
         let meta = Meta::load(&directory)?;
-        let shard = Shard::open(&directory.join(SHARD_DIRECTORY), meta.config.engine())?;
-        Self::start(directory, meta, shard)
-    }
-
-    /// Makes a collection of a shard that lies in `directory` already. Blocking.
-    ///
-    /// # Errors
-    /// The shard is damaged or does not fit `meta`; it is then no collection yet.
-    pub(super) fn adopt(directory: PathBuf, meta: Meta) -> Result<Self, Error> {
-        let shard = Shard::open(&directory.join(SHARD_DIRECTORY), meta.config.engine())?;
-        save(&directory, &meta)?;
+        let (meta, shard) = shape::open(&directory, meta)?;
         Self::start(directory, meta, shard)
     }
 
@@ -416,23 +411,6 @@ impl Collection {
         let record = self.retrieve(vec![id], false.into(), with_vector).await?.pop();
         let vector = record.ok_or_else(|| Error::NotFound(format!("No point with id {id} found")))?.vector;
         vector.map(Into::into).ok_or_else(|| Error::no_vector(name))
-    }
-
-    /// Where its files are.
-    #[must_use]
-    pub(super) fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    /// Runs `call` while everything is flushed and nothing is written or optimised.
-    ///
-    /// # Errors
-    /// Those of `call`; or flushing failed, or the collection is closing.
-    pub(super) async fn exclusively<T: Send + 'static>(
-        &self,
-        call: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        self.writer.exclusively(call).await
     }
 
     /// Flushes and ends the writer. Blocking.

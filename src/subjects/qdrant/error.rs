@@ -28,6 +28,9 @@ pub enum Error {
     /// The key may only read, or the file may not be used.
     #[error("Forbidden: {0}")]
     Forbidden(String),
+    /// The operation is about a cluster.
+    #[error("Qdrant is running in standalone mode")]
+    Standalone,
     /// The embedded server does not offer this operation.
     #[error("not implemented by the embedded Qdrant: {0}; use a Qdrant server for it")]
     Unimplemented(String),
@@ -51,6 +54,7 @@ impl Error {
             Self::AlreadyExists(_) => (StatusCode::CONFLICT, Code::AlreadyExists),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, Code::NotFound),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, Code::PermissionDenied),
+            Self::Standalone => (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented),
             Self::Unimplemented(_) => (StatusCode::NOT_IMPLEMENTED, Code::Unimplemented),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),

@@ -7,6 +7,7 @@
 //! | `storage` | the directory: lock, collections by name, aliases |
 //! | `collection`, `writer`, `journal`, `shard`, `disk` | one collection: reads, its writing thread, what survives a kill, the engine, room on the disk |
 //! | `snapshots` | copies of collections as files, and back |
+//! | `telemetry` | what the server knows about its requests and its process |
 //! | `config`, `strict`, `validate`, `query`, `input` | what requests say, and whether it may be done |
 //! | `rest`, `grpc` | the protocols, one file per area |
 //! | `listen`, `auth`, `error` | connections, plain or TLS; the keys; one error with one table of codes |
@@ -26,6 +27,7 @@ mod shard;
 mod snapshots;
 mod storage;
 mod strict;
+mod telemetry;
 mod validate;
 mod writer;
 
@@ -108,13 +110,14 @@ pub async fn serve(
     let grpc = Incoming::bind(options.host, options.grpc_port, tls(b"h2")?).await?;
     let bound = Bound { http: http.local(), grpc: grpc.local() };
 
-    let rest = rest::router(Arc::clone(&storage), auth);
+    let telemetry = Arc::new(telemetry::Telemetry::new());
+    let rest = rest::router(Arc::clone(&storage), auth, Arc::clone(&telemetry));
     let stopping = stop.clone();
     let rest_server = async move {
         let served = axum::serve(http, rest).with_graceful_shutdown(stopping.cancelled_owned());
         served.await.map_err(|error| ServeError::Serve { protocol: "REST", reason: error.to_string() })
     };
-    let grpc_server = grpc::serve(grpc, Arc::clone(&storage), auth, stop.clone());
+    let grpc_server = grpc::serve(grpc, Arc::clone(&storage), auth, telemetry, stop.clone());
     ready(bound);
     let both = async { tokio::try_join!(rest_server, grpc_server).map(|_| ()) };
     tokio::pin!(both);

@@ -50,6 +50,11 @@ impl Health {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Number of a change that is made past the writer's commands.
+    pub(super) fn next_operation(&self) -> u64 {
+        self.applied.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn set_failure(&self, failure: Option<String>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }

@@ -5,6 +5,7 @@ mod config;
 mod convert;
 mod filter;
 mod index;
+mod names;
 mod points;
 mod query;
 mod service;
@@ -20,12 +21,14 @@ use qdrant_client::qdrant::qdrant_server::QdrantServer;
 use qdrant_client::qdrant::snapshots_server::SnapshotsServer;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
+use tonic_health::pb::health_server::HealthServer;
 
 use super::auth::{Auth, reads_grpc};
 use super::error::{Error, ServeError};
 use super::listen::Incoming;
 use super::storage::Storage;
+use super::telemetry::{Protocol, Telemetry};
 
 /// The answer of every operation.
 type Reply<T> = Result<Response<T>, Status>;
@@ -44,11 +47,10 @@ pub(super) async fn serve(
     incoming: Incoming,
     storage: Arc<Storage>,
     auth: Auth,
+    telemetry: Arc<Telemetry>,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let api = Api { storage: Arc::clone(&storage) };
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
     // The body limit of REST does not exist here: the real server decodes messages of any size.
     let limit = usize::MAX;
     let guard = Guard { auth, storage };
@@ -65,10 +67,11 @@ pub(super) async fn serve(
             .send_compressed(CompressionEncoding::Gzip),
     )
     .add_service(SnapshotsServer::new(api.clone()));
-    let open = tonic::service::Routes::new(QdrantServer::new(api)).add_service(health);
+    let open = tonic::service::Routes::new(QdrantServer::new(api)).add_service(HealthServer::new(service::Health));
     let protected = routes.into_axum_router().layer(middleware::from_fn_with_state(guard, check));
     // Health answers without a key; whatever else there is wants one first.
-    let routes = tonic::service::Routes::from(open.into_axum_router().reset_fallback().merge(protected));
+    let routes = open.into_axum_router().reset_fallback().merge(protected);
+    let routes = tonic::service::Routes::from(routes.layer(middleware::from_fn_with_state(telemetry, count)));
     tonic::transport::Server::builder()
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
@@ -96,6 +99,25 @@ async fn check(State(guard): State<Guard>, request: axum::extract::Request, next
         Ok(()) => next.run(request).await,
         Err(status) => status.into_http(),
     }
+}
+
+/// Counts the answer.
+async fn count(
+    State(telemetry): State<Arc<Telemetry>>,
+    request: axum::extract::Request,
+    next: Next,
+) -> axum::response::Response {
+    let since = Instant::now();
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    // A refusal carries its code in front; whatever else began to answer has not failed so far.
+    let code = response.headers().get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
+    let code = code.unwrap_or(if response.status().is_success() { Code::Ok } else { Code::Unknown } as i32);
+    // Paths that are not there would add up without end.
+    if code != Code::Unimplemented as i32 {
+        telemetry.add(Protocol::Grpc, &path, code, since, None);
+    }
+    response
 }
 
 /// Refuses an operation that does not exist here.

@@ -244,12 +244,21 @@ impl Points for Api {
         Ok(Response::new(SearchBatchResponse { result: results, time: seconds(since), usage: None }))
     }
 
-    async fn create_vector_name(&self, _: Request<CreateVectorNameRequest>) -> Reply<PointsOperationResponse> {
-        not_yet("points.create_vector_name")
+    async fn create_vector_name(&self, request: Request<CreateVectorNameRequest>) -> Reply<PointsOperationResponse> {
+        let since = Instant::now();
+        let request = request.into_inner();
+        let config = super::names::config_from(request.vector_config)?;
+        let collection = self.storage.get(&request.collection_name)?;
+        let wait = request.wait.unwrap_or_default();
+        Ok(written(since, collection.create_vector_name(request.vector_name, config, wait).await?))
     }
 
-    async fn delete_vector_name(&self, _: Request<DeleteVectorNameRequest>) -> Reply<PointsOperationResponse> {
-        not_yet("points.delete_vector_name")
+    async fn delete_vector_name(&self, request: Request<DeleteVectorNameRequest>) -> Reply<PointsOperationResponse> {
+        let since = Instant::now();
+        let request = request.into_inner();
+        let collection = self.storage.get(&request.collection_name)?;
+        let wait = request.wait.unwrap_or_default();
+        Ok(written(since, collection.delete_vector_name(request.vector_name, wait).await?))
     }
 
     async fn search_groups(&self, _: Request<SearchPointGroups>) -> Reply<SearchGroupsResponse> {

@@ -10,9 +10,11 @@ use qdrant_client::qdrant::{
     DeleteSnapshotRequest, DeleteSnapshotResponse, HealthCheckReply, HealthCheckRequest, ListFullSnapshotsRequest,
     ListSnapshotsRequest, ListSnapshotsResponse, SnapshotDescription, Timestamp,
 };
-use tonic::{Request, Response};
+use tonic::{Request, Response, Status};
+use tonic_health::pb::HealthCheckResponse;
+use tonic_health::pb::health_check_response::ServingStatus;
 
-use super::{Api, Reply, seconds};
+use super::{Api, Reply, not_yet, seconds};
 use crate::subjects::qdrant::error::Error;
 use crate::subjects::qdrant::snapshots::{Description, Scope};
 use crate::subjects::qdrant::{TITLE, VERSION};
@@ -21,6 +23,23 @@ use crate::subjects::qdrant::{TITLE, VERSION};
 impl Qdrant for Api {
     async fn health_check(&self, _: Request<HealthCheckRequest>) -> Reply<HealthCheckReply> {
         Ok(Response::new(HealthCheckReply { title: TITLE.to_owned(), version: VERSION.to_owned(), commit: None }))
+    }
+}
+
+/// The standard health service. As in the real server it knows no difference between services, and tells
+/// nobody of changes.
+pub(super) struct Health;
+
+#[tonic::async_trait]
+impl tonic_health::pb::health_server::Health for Health {
+    async fn check(&self, _: Request<tonic_health::pb::HealthCheckRequest>) -> Reply<HealthCheckResponse> {
+        Ok(Response::new(HealthCheckResponse { status: ServingStatus::Serving.into() }))
+    }
+
+    type WatchStream = futures::stream::Empty<Result<HealthCheckResponse, Status>>;
+
+    async fn watch(&self, _: Request<tonic_health::pb::HealthCheckRequest>) -> Reply<Self::WatchStream> {
+        not_yet("health.watch")
     }
 }
 

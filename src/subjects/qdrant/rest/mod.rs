@@ -2,6 +2,8 @@
 
 mod aliases;
 mod collections;
+mod metrics;
+mod names;
 mod points;
 mod search;
 mod service;
@@ -27,6 +29,7 @@ use super::auth::{Auth, reads_rest};
 use super::collection::Written;
 use super::error::Error;
 use super::storage::Storage;
+use super::telemetry::{Protocol, Telemetry};
 
 /// Largest body that is read, as in Qdrant's default configuration.
 const BODY_LIMIT: usize = 32 * 1024 * 1024;
@@ -37,13 +40,13 @@ const DRAIN_LIMIT: usize = 256 * 1024 * 1024;
 #[derive(Clone)]
 pub(super) struct App {
     pub(super) storage: Arc<Storage>,
-    pub(super) started: Instant,
+    pub(super) telemetry: Arc<Telemetry>,
     auth: Auth,
 }
 
 /// Every route of the server.
-pub(super) fn router(storage: Arc<Storage>, auth: Auth) -> Router {
-    let app = App { storage, started: Instant::now(), auth };
+pub(super) fn router(storage: Arc<Storage>, auth: Auth, telemetry: Arc<Telemetry>) -> Router {
+    let app = App { storage, telemetry, auth };
     let routes = Router::new()
         .merge(service::routes())
         .merge(collections::routes())
@@ -51,9 +54,11 @@ pub(super) fn router(storage: Arc<Storage>, auth: Auth) -> Router {
         .merge(search::routes())
         .merge(aliases::routes())
         .merge(snapshots::routes())
+        .merge(names::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(middleware::from_fn_with_state(app.clone(), authenticate))
+        .layer(middleware::from_fn_with_state(app.clone(), count))
         .layer(DefaultBodyLimit::disable())
         .with_state(app);
     // Trailing slashes are dropped before routing, as the real server does.
@@ -76,6 +81,24 @@ fn trim_path(uri: &mut Uri) {
     if let Ok(new) = format!("{trimmed}{query}").parse() {
         *uri = new;
     }
+}
+
+/// Counts the answer, under the name that the real server gives the endpoint.
+async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let since = Instant::now();
+    let endpoint = request.extensions().get::<MatchedPath>().map(|path| {
+        let path = path.as_str().replacen("/collections/{name}", "/collections/{collection_name}", 1);
+        format!("{} {path}", request.method())
+    });
+    let name = request.uri().path().strip_prefix("/collections/").and_then(|rest| rest.split('/').next());
+    // Names that are not there would add up without end.
+    let name = name.filter(|name| app.storage.get(name).is_ok()).map(str::to_owned);
+    let response = next.run(request).await;
+    if let Some(endpoint) = endpoint {
+        let status = i32::from(response.status().as_u16());
+        app.telemetry.add(Protocol::Rest, &endpoint, status, since, name.as_deref());
+    }
+    response
 }
 
 /// Paths that answer without a key.
@@ -103,12 +126,10 @@ async fn authenticate(State(app): State<App>, request: Request, next: Next) -> R
 }
 
 /// Operations of the real server that this one does not have, by what their paths contain.
-const NOT_YET: [(&str, &str); 20] = [
+const NOT_YET: &[(&str, &str)] = &[
     ("/shards", "shards"),
     ("/snapshots/", "partial snapshots"),
     ("/cluster", "cluster"),
-    ("/optimizations", "optimizations"),
-    ("/vectors/", "vector names"),
     ("/points/batch", "points/batch"),
     ("/points/search/groups", "points/search/groups"),
     ("/points/search/matrix", "points/search/matrix"),
@@ -116,12 +137,11 @@ const NOT_YET: [(&str, &str); 20] = [
     ("/points/recommend", "points/recommend"),
     ("/points/discover", "points/discover"),
     ("/facet", "facet"),
-    ("/locks", "locks"),
-    ("/issues", "issues"),
     ("/quotas", "quotas"),
     ("/stacktrace", "stacktrace"),
     ("/logger", "logger"),
     ("/profiler", "profiler"),
+    ("/audit", "audit"),
     ("/debugger", "debugger"),
     ("/truncate_unapplied_wal", "truncate_unapplied_wal"),
 ];

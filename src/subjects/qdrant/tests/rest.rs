@@ -228,11 +228,12 @@ async fn what_is_not_implemented_says_so_and_what_is_unknown_is_not_found() {
     server.make("c").await;
     for (method, path) in [
         (Method::POST, "/collections/c/shards/0/snapshots"),
-        (Method::GET, "/cluster"),
+        (Method::GET, "/cluster/telemetry"),
         (Method::POST, "/collections/c/points/batch"),
         (Method::POST, "/collections/c/points/recommend"),
         (Method::POST, "/collections/c/facet"),
-        (Method::GET, "/issues"),
+        (Method::GET, "/logger"),
+        (Method::GET, "/collections/c/memory"),
     ] {
         let (status, answer) = server.send(method, path, Some(json!({}))).await;
         assert_eq!(status, StatusCode::NOT_IMPLEMENTED, "{path}");

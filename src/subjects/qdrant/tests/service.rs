@@ -1,7 +1,13 @@
 //! Keys and the service endpoints.
 
+use std::collections::BTreeMap;
+
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::{DeletePointsBuilder, PointId, QueryPointsBuilder, ScrollPointsBuilder};
+use qdrant_client::qdrant::create_vector_name_request::VectorConfig;
+use qdrant_client::qdrant::{
+    CreateVectorNameRequestBuilder, DeletePointsBuilder, DeleteShardKeyRequestBuilder, DeleteVectorNameRequestBuilder,
+    DenseVectorCreationConfig, PointId, QueryPointsBuilder, ScrollPointsBuilder,
+};
 use tonic::Code;
 
 use super::*;
@@ -69,4 +75,221 @@ async fn a_read_only_key_is_checked_over_grpc_too() {
     let said = (status.code(), status.message());
     assert_eq!(said, (Code::PermissionDenied, "Forbidden: Global manage access is required"));
     assert_eq!(server.count("c").await, 3);
+}
+
+/// Samples by name and labels, after checking that every line is as Prometheus wants it and that each family
+/// says what it is before its first sample, once.
+fn samples(text: &str) -> BTreeMap<String, f64> {
+    let mut kinds: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut samples = BTreeMap::new();
+    let mut family = "";
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            family = rest.split(' ').next().expect("a name");
+            assert!(rest.len() > family.len() + 1, "no help: {line}");
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a type");
+            assert_eq!(name, family);
+            assert!(["gauge", "counter", "histogram"].contains(&kind), "{line}");
+            assert!(kinds.insert(name, kind).is_none(), "twice: {name}");
+        } else {
+            let (key, value) = line.rsplit_once(' ').expect("a value");
+            let name = key.split('{').next().expect("a name");
+            let suffixes: &[&str] = if kinds[family] == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            assert!(suffixes.iter().any(|suffix| name == format!("{family}{suffix}")), "{name} in {family}");
+            let labels = key.strip_prefix(name).expect("the rest");
+            assert!(labels.is_empty() || (labels.starts_with('{') && labels.ends_with("\"}")), "{line}");
+            let value: f64 = value.parse().expect("a number");
+            assert!(samples.insert(key.to_owned(), value).is_none(), "twice: {key}");
+        }
+    }
+    samples
+}
+
+async fn metrics(server: &Server, query: &str) -> String {
+    let Value::String(text) = server.get(&format!("/metrics{query}")).await.1 else { panic!("no text") };
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_what_prometheus_reads_and_count_what_was_done() {
+    let server = Server::start().await;
+    let body =
+        json!({ "vectors": { "a": { "size": 2, "distance": "Dot" }, "b\"\\": { "size": 2, "distance": "Dot" } } });
+    server.put("/collections/c", body).await;
+    let points = json!({ "points": [
+        { "id": 1, "vector": { "a": [1.0, 2.0], "b\"\\": [1.0, 2.0] } }, { "id": 2, "vector": { "a": [1.0, 2.0] } },
+    ] });
+    assert_eq!(server.put("/collections/c/points?wait=true", points).await.0, StatusCode::OK);
+    for _ in 0..3 {
+        server.count("c").await;
+    }
+    server.post("/collections/missing/points/count", json!({})).await;
+    let text = metrics(&server, "").await;
+    let found = samples(&text);
+    assert_eq!(found["collections_total"], 1.0);
+    assert_eq!(found["collection_points{id=\"c\"}"], 2.0);
+    assert_eq!(found["collection_vectors{collection=\"c\",vector=\"a\"}"], 2.0);
+    assert_eq!(found["collection_vectors{collection=\"c\",vector=\"b\\\"\\\\\"}"], 1.0);
+    assert_eq!(found["collections_vector_total"], 3.0);
+    let labels = "method=\"POST\",endpoint=\"/collections/{collection_name}/points/count\"";
+    assert_eq!(found[&format!("rest_responses_total{{{labels},status=\"200\"}}")], 3.0);
+    assert_eq!(found[&format!("rest_responses_total{{{labels},status=\"404\"}}")], 1.0);
+    let bucket =
+        |end: &str| found[&format!("rest_responses_duration_seconds_bucket{{{labels},status=\"200\",le=\"{end}\"}}")];
+    assert_eq!((bucket("50"), bucket("+Inf")), (3.0, 3.0));
+    assert!(bucket("0.001") <= bucket("0.005"), "cumulative");
+    #[cfg(target_os = "linux")]
+    for name in
+        ["process_threads", "process_open_fds", "process_max_fds", "process_open_mmaps", "memory_resident_bytes"]
+    {
+        assert!(found[name] > 1.0, "{name}");
+    }
+    let found = samples(&metrics(&server, "?per_collection=true").await);
+    assert_eq!(found[&format!("rest_responses_total{{{labels},status=\"200\",collection=\"c\"}}")], 3.0);
+    assert!(!found.keys().any(|key| key.contains("missing")));
+    let hidden = metrics(&server, "?anonymize=true").await;
+    samples(&hidden);
+    assert!(!hidden.contains("id=\"c\"") && !hidden.contains("vector=\"a\""), "{hidden}");
+
+    let url = format!("http://{}", server.bound.grpc);
+    let client = Qdrant::from_url(&url).api_key(KEY).skip_compatibility_check().build().expect("a client");
+    client.scroll(ScrollPointsBuilder::new("c")).await.expect("a page");
+    client.scroll(ScrollPointsBuilder::new("missing")).await.expect_err("refused");
+    let found = samples(&metrics(&server, "").await);
+    let of =
+        |status: i32| found[&format!("grpc_responses_total{{endpoint=\"/qdrant.Points/Scroll\",status=\"{status}\"}}")];
+    assert_eq!((of(0), of(5)), (1.0, 1.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn telemetry_tells_more_the_more_is_asked() {
+    let server = Server::start().await;
+    server.make("secret").await;
+    server.fill("secret", 0..3, "a").await;
+    let result = |answer: (StatusCode, Value)| answer.1["result"].clone();
+    let least = result(server.get("/telemetry").await);
+    assert_eq!(least["app"]["version"], crate::subjects::qdrant::VERSION);
+    assert_eq!(least["collections"], json!({ "number_of_collections": 1 }));
+    assert_eq!(least["cluster"]["enabled"], false);
+    assert_eq!(least["requests"]["rest"]["responses"]["PUT /collections/{collection_name}"]["200"]["count"], 1);
+    let some = result(server.get("/telemetry?details_level=1").await);
+    assert_eq!(some["collections"]["collections"][0]["vectors"], 3);
+    let more = result(server.get("/telemetry?details_level=4&per_collection=true").await);
+    assert_eq!(more["id"], least["id"]);
+    let collection = &more["collections"]["collections"][0];
+    assert_eq!((&collection["id"], &collection["shards"][0]["local"]["num_points"]), (&json!("secret"), &json!(3)));
+    let per = &more["requests"]["rest"]["per_collection_responses"]["secret"];
+    assert_eq!(per["PUT /collections/{collection_name}/points"]["200"]["count"], 1);
+    let hidden = result(server.get("/telemetry?details_level=4&per_collection=true&anonymize=true").await);
+    assert!(!hidden.to_string().contains("secret"), "{hidden}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_cluster_is_answered_as_by_a_server_without_one() {
+    let server = Server::start().await;
+    server.make("c").await;
+    server.fill("c", 0..3, "a").await;
+    assert_eq!(server.get("/cluster").await.1["result"], json!({ "status": "disabled" }));
+    assert_eq!(server.get("/issues").await.1["result"], json!({ "issues": [] }));
+    assert_eq!(server.get("/collections/c/shards").await.1["result"], json!({}));
+    assert_eq!(server.get("/locks").await.0, StatusCode::NOT_FOUND, "1.19 has no such path");
+    let quotas = server.get("/quotas").await.1["result"].clone();
+    assert_eq!(quotas["config"], json!({ "enabled": false }));
+    let cluster = server.get("/collections/c/cluster").await.1["result"].clone();
+    let shards = json!([{ "shard_id": 0, "points_count": 3, "state": "Active" }]);
+    assert_eq!((&cluster["shard_count"], &cluster["local_shards"]), (&json!(1), &shards));
+    for (method, path) in [
+        (Method::POST, "/collections/c/cluster"),
+        (Method::PUT, "/collections/c/shards"),
+        (Method::POST, "/collections/c/shards/delete"),
+        (Method::DELETE, "/cluster/peer/1"),
+        (Method::POST, "/cluster/recover"),
+        (Method::GET, "/cluster/metadata/keys"),
+        (Method::PUT, "/cluster/metadata/keys/k"),
+    ] {
+        let (status, answer) = server.send(method, path, Some(json!({}))).await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(answer["status"]["error"], "Qdrant is running in standalone mode");
+    }
+    let (status, answer) = server.get("/collections/c/optimizations").await;
+    assert_eq!((status, &answer["result"]["running"]), (StatusCode::OK, &json!([])));
+    assert_eq!(server.get("/collections/c/optimizations?with=queued").await.0, StatusCode::NOT_IMPLEMENTED);
+    assert_eq!(server.get("/collections/c/optimizations?with=x").await.0, StatusCode::BAD_REQUEST);
+
+    let url = format!("http://{}", server.bound.grpc);
+    let client = Qdrant::from_url(&url).api_key(KEY).skip_compatibility_check().build().expect("a client");
+    let info = client.collection_cluster_info("c").await.expect("an answer");
+    assert_eq!((Some(info.peer_id), info.local_shards[0].points_count), (cluster["peer_id"].as_u64(), 3));
+    let refused = client.delete_shard_key(DeleteShardKeyRequestBuilder::new("c")).await;
+    let Err(qdrant_client::QdrantError::ResponseError { status }) = refused else { panic!("{refused:?}") };
+    assert_eq!((status.code(), status.message()), (Code::Unimplemented, "Qdrant is running in standalone mode"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_standard_health_service_serves_without_a_key() {
+    let server = Server::start().await;
+    let endpoint = format!("http://{}", server.bound.grpc);
+    let endpoint = tonic::transport::Endpoint::from_shared(endpoint).expect("an address");
+    let channel = endpoint.connect().await.expect("connected");
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    for service in ["", "qdrant.Points", "qdrant.Collections"] {
+        let request = tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
+        assert_eq!(health.check(request).await.expect("an answer").into_inner().status, 1, "{service}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_come_and_go_over_both_protocols_and_stay_so_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start_in(directory.path()).await;
+    server.make("c").await;
+    server.fill("c", 0..5, "a").await;
+    let dense = json!({ "dense": { "size": 2, "distance": "Dot" } });
+    let (status, answer) = server.put("/collections/c/vectors/small?wait=true", dense.clone()).await;
+    assert_eq!((status, &answer["result"]["status"]), (StatusCode::OK, &json!("completed")), "{answer}");
+    assert_eq!(server.put("/collections/c/vectors/small", dense).await.0, StatusCode::OK, "again");
+    let other = json!({ "dense": { "size": 3, "distance": "Dot" } });
+    let (status, answer) = server.put("/collections/c/vectors/small", other.clone()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(answer["status"]["error"].as_str().expect("text").contains("with a different configuration"), "{answer}");
+    let sparse = json!({ "sparse": { "modifier": "idf" } });
+    assert_eq!(server.put("/collections/c/vectors/small", sparse.clone()).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(server.put("/collections/c/vectors/words?wait=true", sparse).await.0, StatusCode::OK);
+    assert_eq!(server.put("/collections/x/vectors/small", other).await.0, StatusCode::NOT_FOUND);
+    let none = json!({ "dense": { "size": 0, "distance": "Dot" } });
+    assert_eq!(server.put("/collections/c/vectors/none", none).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+
+    let points = json!({ "points": [{ "id": 3, "vector": { "small": [1.0, 0.5], "words": { "indices": [7], "values": [1.0] } } }] });
+    let (status, answer) = server.put("/collections/c/points/vectors?wait=true", points).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let query = json!({ "query": [1.0, 0.5], "using": "small" });
+    let (_, answer) = server.post("/collections/c/points/query", query.clone()).await;
+    assert_eq!(answer["result"]["points"][0]["id"], 3, "{answer}");
+    let before = server.get("/collections/c").await.1["result"]["config"].clone();
+    assert_eq!(before["params"]["vectors"]["small"]["size"], 2);
+    assert_eq!(before["params"]["vectors"][""]["size"], 4);
+    server.stop().await;
+
+    let server = Server::start_in(directory.path()).await;
+    assert_eq!(server.get("/collections/c").await.1["result"]["config"], before);
+    let (_, answer) = server.post("/collections/c/points/query", query.clone()).await;
+    assert_eq!(answer["result"]["points"][0]["id"], 3, "{answer}");
+    let url = format!("http://{}", server.bound.grpc);
+    let client = Qdrant::from_url(&url).api_key(KEY).skip_compatibility_check().build().expect("a client");
+    let delete = DeleteVectorNameRequestBuilder::new("c", "small").wait(true);
+    let answer = client.delete_vector_name(delete).await.expect("deleted");
+    assert_eq!(answer.result.expect("a result").status, 2, "completed");
+    assert_eq!(server.post("/collections/c/points/query", query).await.0, StatusCode::BAD_REQUEST);
+    let dense = DenseVectorCreationConfig { size: 3, distance: 1, ..Default::default() };
+    let create = CreateVectorNameRequestBuilder::new("c", "more", VectorConfig::DenseConfig(dense));
+    client.create_vector_name(create).await.expect("made");
+    server.stop().await;
+
+    let server = Server::start_in(directory.path()).await;
+    let after = server.get("/collections/c").await.1["result"]["config"]["params"].clone();
+    let names: Vec<&String> = after["vectors"].as_object().expect("vectors").keys().collect();
+    assert_eq!(names, ["", "more"]);
+    assert_eq!(server.count("c").await, 5);
+    server.stop().await;
 }
