@@ -94,7 +94,8 @@ pub(super) fn reads_rest(method: &Method, path: &str) -> bool {
     match *method {
         Method::GET | Method::HEAD => {
             // Streaming a shard's snapshot counts as writing; listing and fetching snapshots does not.
-            !MANAGING.contains(&first) && !(path.contains("/shards/") && path.ends_with("/snapshot"))
+            let streams = path.contains("/shards/") && path.ends_with("/snapshot");
+            !streams && !MANAGING.contains(&first)
         }
         Method::POST if first == "collections" => match (parts.nth(1), parts.next()) {
             (Some("points"), what) => what.is_none_or(|what| READING.contains(&what)),

@@ -1,5 +1,6 @@
 //! `/metrics`: the server's numbers as Prometheus reads them, under Qdrant's names.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use axum::extract::State;
@@ -35,8 +36,12 @@ fn is_shown_grpc(path: &str) -> bool {
     path.starts_with("/qdrant.Points/") && !path.ends_with("FieldIndex") && !path.contains("Matrix")
 }
 
-/// One sample: labels and value.
-type Sample = (Vec<(&'static str, String)>, f64);
+/// Labels and what they say.
+type Labels = Vec<(&'static str, String)>;
+/// One sample.
+type Sample = (Labels, f64);
+/// Counts and durations of one kind of answer, and whether its durations are shown.
+type Answers = (Labels, Stats, bool);
 
 /// Text in Prometheus' format.
 #[derive(Default)]
@@ -68,8 +73,8 @@ impl Text {
         self.family(name, help, "gauge", &[(Vec::new(), value)]);
     }
 
-    /// Counts and durations of answers: each with its labels, and whether its durations are shown.
-    fn responses(&mut self, prefix: &str, rows: &[(Vec<(&'static str, String)>, Stats, bool)]) {
+    /// Counts and durations of answers.
+    fn responses(&mut self, prefix: &str, rows: &[Answers]) {
         let samples = |timed: bool, value: fn(&Stats) -> f64| -> Vec<Sample> {
             let rows = rows.iter().filter(|row| !timed || row.2);
             rows.map(|(labels, stats, _)| (labels.clone(), value(stats))).collect()
@@ -155,7 +160,7 @@ fn answered(text: &mut Text, app: &App, per_collection: bool) {
         });
         rows.collect()
     };
-    let by_collection = if per_collection { app.telemetry.by_collection() } else { Default::default() };
+    let by_collection = if per_collection { app.telemetry.by_collection() } else { BTreeMap::new() };
     let rest: Vec<_> = if by_collection.is_empty() {
         flat(app.telemetry.responses(Protocol::Rest), None)
     } else {

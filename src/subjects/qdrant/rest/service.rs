@@ -43,8 +43,8 @@ fn clustered(methods: MethodRouter<App>) -> MethodRouter<App> {
     methods.merge(put(standalone)).merge(delete(standalone))
 }
 
-async fn answer(result: Value) -> Response {
-    respond(Instant::now(), Ok(result))
+fn answer(result: Value) -> impl Future<Output = Response> {
+    std::future::ready(respond(Instant::now(), Ok(result)))
 }
 
 async fn standalone() -> Response {
@@ -182,8 +182,8 @@ async fn optimizations(
 ) -> Response {
     let since = Instant::now();
     let shown = async {
-        let wanted = params.with.iter().flat_map(|with| with.split(',')).map(str::trim);
-        for field in wanted.filter(|field| !field.is_empty()) {
+        let mut wanted = params.with.iter().flat_map(|with| with.split(',')).map(str::trim);
+        if let Some(field) = wanted.find(|field| !field.is_empty()) {
             return Err(match field {
                 "queued" | "completed" | "idle_segments" => {
                     Error::Unimplemented(format!("optimizations with {field} (GET /collections/{name}/optimizations)"))
