@@ -64,12 +64,12 @@ fn append_directory<W: Write>(
         let entry = entry?;
         let file_name = entry.file_name();
         let file_name = file_name.to_string_lossy();
-        // Half-built and half-removed segments are not part of the shard.
-        if file_name == "temp_segments" || file_name.ends_with(".deleted") {
-            continue;
-        }
         let name = format!("{name}/{file_name}");
         if entry.file_type()?.is_dir() {
+            // Half-built and half-removed segments are not part of the shard.
+            if file_name == "temp_segments" || file_name.ends_with(".deleted") {
+                continue;
+            }
             tar.append_dir(&name, entry.path())?;
             append_directory(tar, &entry.path(), &name, list)?;
         } else {

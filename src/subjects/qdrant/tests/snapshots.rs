@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::DeleteSnapshotRequestBuilder;
@@ -120,6 +121,33 @@ async fn a_snapshot_brings_back_points_settings_and_indexes_also_under_another_n
         assert_eq!(answer["result"]["payload"]["document_id"], "later", "{name}");
     }
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_an_indexed_collection_restores_the_index() {
+    let server = Server::start().await;
+    let body = json!({
+        "vectors": { "size": 4, "distance": "Cosine" }, "optimizers_config": { "indexing_threshold": 1 },
+    });
+    assert_eq!(server.put("/collections/c", body).await.0, StatusCode::OK);
+    server.fill("c", 0..500, "a").await;
+    let indexed = async |name: &str| {
+        let answer = server.get(&format!("/collections/{name}")).await.1;
+        let count = answer["result"]["indexed_vectors_count"].as_u64().expect("a number");
+        (answer["result"]["status"] == "green").then_some(count)
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while indexed("c").await.unwrap_or_default() == 0 {
+        assert!(Instant::now() < deadline, "no index");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let made = take(&server, "c").await;
+    let bytes = fetch(&server, "c", &made).await;
+    let (status, answer) = upload(&server, "/collections/copy/snapshots/upload", &bytes).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(server.count("copy").await, 500);
+    let counts = server.get("/collections/copy").await.1["result"]["indexed_vectors_count"].clone();
+    assert_eq!(counts.as_u64(), indexed("c").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
