@@ -128,18 +128,30 @@ impl Storage {
         if let Some(key) = key {
             request = request.header("api-key", key);
         }
-        let mut response = request.send().await.map_err(|error| failed(&error.without_url()))?;
+        let mut response = request.send().await.map_err(|error| failed(&chain(error)))?;
         if !response.status().is_success() {
             return Err(failed(&format!("status - {}", response.status())));
         }
         let mut file = self.unfinished()?;
         check_room(file.path(), response.content_length().unwrap_or_default())?;
-        while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error.without_url()))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| failed(&chain(error)))? {
             // Small writes to the page cache; a thread for each would cost more.
             file.write_all(&chunk).map_err(|error| Error::Internal(format!("writing a snapshot: {error}")))?;
         }
         Ok(file)
     }
+}
+
+/// What went wrong, with its causes: the first is only that the request failed.
+fn chain(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]
