@@ -1,6 +1,7 @@
 //! What a collection consists of: its vectors, how many there are, and how they come and go as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -8,30 +9,59 @@ use qdrant_edge::{
     Condition, CountRequest, CreateVectorName, DeleteVectorName, EdgeConfig, Filter, HasVectorCondition,
     UpdateOperation, VectorNameConfig, VectorNameOperations,
 };
+use serde_json::Value;
 
-use super::{Collection, Meta, SHARD_DIRECTORY, Written, save};
+use super::{Collection, Meta, SHARD_DIRECTORY, Written, save, save_json};
 use crate::subjects::qdrant::config::Config;
 use crate::subjects::qdrant::error::Error;
 use crate::subjects::qdrant::shard::Shard;
 
-/// Opens the shard below `directory`, with whichever configuration it has if a change was cut short.
+/// File of a segment that says, among other things, which vectors it has.
+const SEGMENT_FILE: &str = "segment.json";
+/// Where in it they are.
+const VECTOR_MAPS: [&str; 2] = ["/config/vector_data", "/config/sparse_vector_data"];
+/// What the directories of a segment's vector are called, before a dash and its name.
+const VECTOR_DIRECTORIES: [&str; 2] = ["vector_storage", "vector_index"];
+
+/// Opens the shard below `directory`. A change of its vectors that was cut short is undone if it was to add one,
+/// and completed if it was to remove one: either way nobody was told otherwise.
 ///
 /// # Errors
-/// The shard is damaged, or was killed between two of its segments; the text says which.
+/// The shard is damaged; the text says where.
 pub(super) fn open(directory: &Path, mut meta: Meta) -> Result<(Meta, Shard), Error> {
     let path = directory.join(SHARD_DIRECTORY);
-    let opened = Shard::open(&path, meta.config.engine());
-    let Some(pending) = meta.pending.take() else { return Ok((meta, opened?)) };
-    let shard = match opened {
-        Ok(shard) => shard,
-        Err(error) => {
-            let shard = Shard::open(&path, pending.engine()).map_err(|_| error)?;
+    if let Some(pending) = meta.pending.take() {
+        let (old, new) = (meta.config.engine(), pending.engine());
+        if names(&new).is_subset(&names(&old)) {
             meta.config = pending;
-            shard
         }
-    };
-    save(directory, &meta)?;
+        settle(&path, &names(&old).symmetric_difference(&names(&new)).copied().collect::<Vec<_>>())?;
+        save(directory, &meta)?;
+    }
+    let shard = Shard::open(&path, meta.config.engine())?;
     Ok((meta, shard))
+}
+
+/// Takes the vectors `unsettled` out of every segment of the shard in `shard`: some may have them, and others not.
+fn settle(shard: &Path, unsettled: &[&str]) -> Result<(), Error> {
+    let segments = shard.join("segments");
+    let failed = |path: &Path, error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", path.display()));
+    for entry in fs::read_dir(&segments).map_err(|error| failed(&segments, &error))?.flatten() {
+        let path = entry.path().join(SEGMENT_FILE);
+        let Ok(text) = fs::read(&path) else { continue };
+        let mut state: Value = serde_json::from_slice(&text).map_err(|error| failed(&path, &error))?;
+        for map in VECTOR_MAPS {
+            if let Some(map) = state.pointer_mut(map).and_then(Value::as_object_mut) {
+                map.retain(|name, _| !unsettled.contains(&name.as_str()));
+            }
+        }
+        save_json(&path, &state)?;
+        for (kind, name) in VECTOR_DIRECTORIES.iter().flat_map(|kind| unsettled.iter().map(move |name| (kind, name))) {
+            // Most often there is none.
+            let _ = fs::remove_dir_all(entry.path().join(format!("{kind}-{name}")));
+        }
+    }
+    Ok(())
 }
 
 fn names(config: &EdgeConfig) -> BTreeSet<&str> {

@@ -2,6 +2,7 @@
 
 mod durability;
 mod grpc;
+mod names;
 mod rest;
 mod service;
 mod snapshots;

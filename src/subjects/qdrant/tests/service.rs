@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::create_vector_name_request::VectorConfig;
 use qdrant_client::qdrant::{
-    CreateVectorNameRequestBuilder, DeletePointsBuilder, DeleteShardKeyRequestBuilder, DeleteVectorNameRequestBuilder,
-    DenseVectorCreationConfig, PointId, QueryPointsBuilder, ScrollPointsBuilder,
+    DeletePointsBuilder, DeleteShardKeyRequestBuilder, PointId, QueryPointsBuilder, ScrollPointsBuilder,
 };
 use tonic::Code;
 
@@ -238,59 +236,4 @@ async fn the_standard_health_service_serves_without_a_key() {
         let request = tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
         assert_eq!(health.check(request).await.expect("an answer").into_inner().status, 1, "{service}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn vectors_come_and_go_over_both_protocols_and_stay_so_after_a_restart() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let server = Server::start_in(directory.path()).await;
-    server.make("c").await;
-    server.fill("c", 0..5, "a").await;
-    let dense = json!({ "dense": { "size": 2, "distance": "Dot" } });
-    let (status, answer) = server.put("/collections/c/vectors/small?wait=true", dense.clone()).await;
-    assert_eq!((status, &answer["result"]["status"]), (StatusCode::OK, &json!("completed")), "{answer}");
-    assert_eq!(server.put("/collections/c/vectors/small", dense).await.0, StatusCode::OK, "again");
-    let other = json!({ "dense": { "size": 3, "distance": "Dot" } });
-    let (status, answer) = server.put("/collections/c/vectors/small", other.clone()).await;
-    assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert!(answer["status"]["error"].as_str().expect("text").contains("with a different configuration"), "{answer}");
-    let sparse = json!({ "sparse": { "modifier": "idf" } });
-    assert_eq!(server.put("/collections/c/vectors/small", sparse.clone()).await.0, StatusCode::BAD_REQUEST);
-    assert_eq!(server.put("/collections/c/vectors/words?wait=true", sparse).await.0, StatusCode::OK);
-    assert_eq!(server.put("/collections/x/vectors/small", other).await.0, StatusCode::NOT_FOUND);
-    let none = json!({ "dense": { "size": 0, "distance": "Dot" } });
-    assert_eq!(server.put("/collections/c/vectors/none", none).await.0, StatusCode::UNPROCESSABLE_ENTITY);
-
-    let points = json!({ "points": [{ "id": 3, "vector": { "small": [1.0, 0.5], "words": { "indices": [7], "values": [1.0] } } }] });
-    let (status, answer) = server.put("/collections/c/points/vectors?wait=true", points).await;
-    assert_eq!(status, StatusCode::OK, "{answer}");
-    let query = json!({ "query": [1.0, 0.5], "using": "small" });
-    let (_, answer) = server.post("/collections/c/points/query", query.clone()).await;
-    assert_eq!(answer["result"]["points"][0]["id"], 3, "{answer}");
-    let before = server.get("/collections/c").await.1["result"]["config"].clone();
-    assert_eq!(before["params"]["vectors"]["small"]["size"], 2);
-    assert_eq!(before["params"]["vectors"][""]["size"], 4);
-    server.stop().await;
-
-    let server = Server::start_in(directory.path()).await;
-    assert_eq!(server.get("/collections/c").await.1["result"]["config"], before);
-    let (_, answer) = server.post("/collections/c/points/query", query.clone()).await;
-    assert_eq!(answer["result"]["points"][0]["id"], 3, "{answer}");
-    let url = format!("http://{}", server.bound.grpc);
-    let client = Qdrant::from_url(&url).api_key(KEY).skip_compatibility_check().build().expect("a client");
-    let delete = DeleteVectorNameRequestBuilder::new("c", "small").wait(true);
-    let answer = client.delete_vector_name(delete).await.expect("deleted");
-    assert_eq!(answer.result.expect("a result").status, 2, "completed");
-    assert_eq!(server.post("/collections/c/points/query", query).await.0, StatusCode::BAD_REQUEST);
-    let dense = DenseVectorCreationConfig { size: 3, distance: 1, ..Default::default() };
-    let create = CreateVectorNameRequestBuilder::new("c", "more", VectorConfig::DenseConfig(dense));
-    client.create_vector_name(create).await.expect("made");
-    server.stop().await;
-
-    let server = Server::start_in(directory.path()).await;
-    let after = server.get("/collections/c").await.1["result"]["config"]["params"].clone();
-    let names: Vec<&String> = after["vectors"].as_object().expect("vectors").keys().collect();
-    assert_eq!(names, ["", "more"]);
-    assert_eq!(server.count("c").await, 5);
-    server.stop().await;
 }
