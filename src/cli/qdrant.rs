@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use miette::{IntoDiagnostic, WrapErr};
 use secrecy::SecretString;
@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::outcome::Exit;
-use crate::subjects::qdrant::{Bound, Options, serve};
+use crate::subjects::qdrant::{Bound, Options, Tls, serve};
 
 /// Serve Qdrant's REST and gRPC protocols over the engine inside this program.
 ///
@@ -36,28 +36,47 @@ pub struct Args {
     /// File that holds the key, instead of the above; the end of its last line does not count.
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
+    /// Key that allows reading only, beside the above. Prefer the environment variable or --read-only-api-key-file
+    /// here too.
+    #[arg(long, value_name = "KEY", env = "QDRANT_READ_ONLY_API_KEY", hide_env_values = true)]
+    read_only_api_key: Option<SecretString>,
+    /// File that holds the key for reading only, instead of the above.
+    #[arg(long, value_name = "FILE")]
+    read_only_api_key_file: Option<PathBuf>,
+    /// Certificate in PEM, for TLS on both ports; with --tls-key.
+    #[arg(long, value_name = "FILE", env = "QDRANT_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, in PEM.
+    #[arg(long, value_name = "FILE", env = "QDRANT_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Authority in PEM that clients' certificates must come from; without it clients need none.
+    #[arg(long, value_name = "FILE", env = "QDRANT_TLS_CA", requires = "tls_cert")]
+    tls_ca: Option<PathBuf>,
+}
+
+/// The key in `file` if there is one, or else `given`.
+fn key(file: Option<&Path>, given: Option<SecretString>) -> miette::Result<Option<SecretString>> {
+    let Some(path) = file else { return Ok(given) };
+    let text = std::fs::read_to_string(path)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot read the API key from {}", path.display()))?;
+    Ok(Some(SecretString::from(text.trim_end_matches(['\r', '\n']))))
 }
 
 /// Runs the server until it is told to stop.
 ///
 /// # Errors
-/// The key file cannot be read, the storage cannot be opened, or a port cannot be bound: exit code 2.
+/// A key file or a TLS file cannot be read, the storage cannot be opened, or a port cannot be bound: exit code 2.
 pub async fn run(args: Args) -> miette::Result<Exit> {
-    let api_key = match &args.api_key_file {
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .into_diagnostic()
-                .wrap_err_with(|| format!("cannot read the API key from {}", path.display()))?;
-            Some(SecretString::from(text.trim_end_matches(['\r', '\n'])))
-        }
-        None => args.api_key,
-    };
+    let tls = args.tls_cert.zip(args.tls_key);
     let options = Options {
         host: args.host,
         http_port: args.http_port,
         grpc_port: args.grpc_port,
         storage: args.storage,
-        api_key,
+        api_key: key(args.api_key_file.as_deref(), args.api_key)?,
+        read_only_api_key: key(args.read_only_api_key_file.as_deref(), args.read_only_api_key)?,
+        tls: tls.map(|(certificate, key)| Tls { certificate, key, authority: args.tls_ca }),
     };
     // Signals are taken before the storage is opened, so that none is lost in between.
     let mut terminate = signal(SignalKind::terminate()).into_diagnostic()?;

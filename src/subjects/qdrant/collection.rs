@@ -1,6 +1,8 @@
 //! A collection: its configuration, its shard, its writer. All reading and writing goes through here, so
 //! REST and gRPC cannot differ.
 
+mod shape;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -22,7 +24,8 @@ use super::writer::{Health, Policy, Writer};
 /// File that holds a collection's name and configuration; a directory without it is rubbish.
 pub(super) const META_FILE: &str = "collection.json";
 const JOURNAL_FILE: &str = "journal";
-const SHARD_DIRECTORY: &str = "shard";
+/// Directory of the engine's files.
+pub(super) const SHARD_DIRECTORY: &str = "shard";
 /// How long a deleted collection waits for requests and an optimisation that still use it.
 const READERS: Duration = Duration::from_mins(1);
 
@@ -36,6 +39,25 @@ pub(super) struct Meta {
     /// Its payload indexes.
     #[serde(default)]
     pub indexes: Indexes,
+    /// Directory of the collection that this one took the place of: if that is still there, it is rubbish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+    /// Configuration that the shard is just being given; after a kill it has the one or the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Config>,
+}
+
+impl Meta {
+    /// What is stored in `directory`. Blocking.
+    ///
+    /// # Errors
+    /// The file is missing or damaged; the text names it.
+    pub(super) fn load(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join(META_FILE);
+        let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", path.display()));
+        let text = fs::read(&path).map_err(|error| failed(&error))?;
+        serde_json::from_slice(&text).map_err(|error| failed(&error))
+    }
 }
 
 /// What became of a change.
@@ -107,7 +129,7 @@ impl Collection {
         let shard_directory = directory.join(SHARD_DIRECTORY);
         fs::create_dir_all(&shard_directory).map_err(failed)?;
         let shard = Shard::create(&shard_directory, config.engine())?;
-        let meta = Meta { name: name.to_owned(), config, indexes: Indexes::new() };
+        let meta = Meta { name: name.to_owned(), config, indexes: Indexes::new(), replaces: None, pending: None };
         // Written last: from here on the collection exists.
         save(directory, &meta)?;
         Self::start(directory.to_owned(), meta, shard)
@@ -118,11 +140,8 @@ impl Collection {
     /// # Errors
     /// A file is missing or damaged; the text says which.
     pub(super) fn open(directory: PathBuf) -> Result<Self, Error> {
-        let path = directory.join(META_FILE);
-        let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", path.display()));
-        let text = fs::read(&path).map_err(|error| failed(&error))?;
-        let meta: Meta = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
-        let shard = Shard::open(&directory.join(SHARD_DIRECTORY), meta.config.engine())?;
+        let meta = Meta::load(&directory)?;
+        let (meta, shard) = shape::open(&directory, meta)?;
         Self::start(directory, meta, shard)
     }
 

@@ -25,6 +25,14 @@ pub(super) fn check_room(path: &Path, bytes: u64) -> Result<(), Error> {
     Ok(())
 }
 
+/// How full the disk of `path` is, in percent, if the system says.
+pub(super) fn full_percent(path: &Path) -> Option<u64> {
+    let stat = nix::sys::statvfs::statvfs(path).ok()?;
+    #[allow(clippy::unnecessary_cast, reason = "not every system counts blocks in 64 bits")]
+    let (all, free) = (stat.blocks() as u64, stat.blocks_available() as u64);
+    (all.saturating_sub(free) * 100).checked_div(all)
+}
+
 /// Bytes that the files below `directory` take on the disk; less than their sizes where they have holes.
 pub(super) fn used(directory: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(directory) else { return 0 };

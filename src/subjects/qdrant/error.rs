@@ -28,6 +28,12 @@ pub enum Error {
     /// There is no such collection or point.
     #[error("Not found: {0}")]
     NotFound(String),
+    /// The key may only read, or the file may not be used.
+    #[error("Forbidden: {0}")]
+    Forbidden(String),
+    /// The operation is about a cluster.
+    #[error("Qdrant is running in standalone mode")]
+    Standalone,
     /// The embedded server does not offer this operation.
     #[error("not implemented by the embedded Qdrant: {0}; use a Qdrant server for it")]
     Unimplemented(String),
@@ -56,6 +62,8 @@ impl Error {
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidArgument),
             Self::AlreadyExists(_) => (StatusCode::CONFLICT, Code::AlreadyExists),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, Code::NotFound),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, Code::PermissionDenied),
+            Self::Standalone => (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented),
             Self::Unimplemented(_) => (StatusCode::NOT_IMPLEMENTED, Code::Unimplemented),
             Self::RateLimited(..) => (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted),
             Self::Timeout(..) => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
@@ -148,6 +156,16 @@ pub enum ServeError {
     #[error("storage directory {path}: {reason}; {remedy}")]
     Storage {
         /// The directory, as given.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// A file for TLS cannot be used; the text names it and the remedy.
+    #[error("TLS file {path}: {reason}; {remedy}")]
+    Tls {
+        /// The file, as given.
         path: String,
         /// What is wrong with it.
         reason: String,

@@ -6,10 +6,12 @@
 //! |---|---|
 //! | `storage` | the directory: lock, collections by name, aliases |
 //! | `collection`, `reads`, `changes`, `writer`, `journal`, `shard`, `disk` | one collection: reads, its writing thread, what survives a kill, the engine, room on the disk |
+//! | `snapshots` | copies of collections as files, and back |
+//! | `telemetry` | what the server knows about its requests and its process |
 //! | `config`, `strict`, `validate`, `input`, `rate`, `deadline` | what requests say, and whether it may be done |
 //! | `query`, `filters`, `recommend`, `groups`, `matrix`, `mmr` | what is built from the engine's searches |
 //! | `rest`, `grpc` | the protocols, one file per area |
-//! | `auth`, `error` | the key; one error with one table of codes |
+//! | `listen`, `auth`, `error` | connections, plain or TLS; the keys; one error with one table of codes |
 
 mod auth;
 mod changes;
@@ -23,6 +25,7 @@ mod groups;
 mod grpc;
 mod input;
 mod journal;
+mod listen;
 mod matrix;
 mod mmr;
 mod query;
@@ -31,8 +34,10 @@ mod reads;
 mod recommend;
 mod rest;
 mod shard;
+mod snapshots;
 mod storage;
 mod strict;
+mod telemetry;
 mod validate;
 mod writer;
 
@@ -45,10 +50,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use error::ServeError;
+use listen::Incoming;
+pub use listen::Tls;
 use storage::Storage;
 
 /// What `GET /` and gRPC's health check call the server.
@@ -73,6 +79,10 @@ pub struct Options {
     pub storage: PathBuf,
     /// Key that requests must carry; none or empty for no key.
     pub api_key: Option<SecretString>,
+    /// Key that allows reading only; none or empty for no such key.
+    pub read_only_api_key: Option<SecretString>,
+    /// Certificate and key, for TLS on both ports; without them connections are plain.
+    pub tls: Option<Tls>,
 }
 
 /// Where the server listens.
@@ -101,21 +111,23 @@ pub async fn serve(
         reason: error.to_string(),
         remedy: "start with an empty directory",
     })??);
-    let auth = auth::Auth::new(options.api_key.as_ref());
+    let auth = auth::Auth::new(options.api_key.as_ref(), options.read_only_api_key.as_ref());
     if !auth.is_required() {
         tracing::warn!("no API key: anyone who reaches the port can read and change everything");
     }
-    let http = listen(options.host, options.http_port).await?;
-    let grpc = listen(options.host, options.grpc_port).await?;
-    let bound = Bound { http: local(&http)?, grpc: local(&grpc)? };
+    let tls = |alpn| options.tls.as_ref().map(|tls| tls.acceptor(alpn)).transpose();
+    let http = Incoming::bind(options.host, options.http_port, tls(b"http/1.1")?).await?;
+    let grpc = Incoming::bind(options.host, options.grpc_port, tls(b"h2")?).await?;
+    let bound = Bound { http: http.local(), grpc: grpc.local() };
 
-    let rest = rest::router(Arc::clone(&storage), auth.clone());
+    let telemetry = Arc::new(telemetry::Telemetry::new());
+    let rest = rest::router(Arc::clone(&storage), auth, Arc::clone(&telemetry));
     let stopping = stop.clone();
     let rest_server = async move {
         let served = axum::serve(http, rest).with_graceful_shutdown(stopping.cancelled_owned());
         served.await.map_err(|error| ServeError::Serve { protocol: "REST", reason: error.to_string() })
     };
-    let grpc_server = grpc::serve(grpc, Arc::clone(&storage), auth, stop.clone());
+    let grpc_server = grpc::serve(grpc, Arc::clone(&storage), auth, telemetry, stop.clone());
     ready(bound);
     let both = async { tokio::try_join!(rest_server, grpc_server).map(|_| ()) };
     tokio::pin!(both);
@@ -133,13 +145,4 @@ pub async fn serve(
         tracing::warn!("not everything is flushed; the journals will be read at the next start");
     }
     served
-}
-
-async fn listen(host: IpAddr, port: u16) -> Result<TcpListener, ServeError> {
-    let address = SocketAddr::new(host, port);
-    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address: address.to_string(), source })
-}
-
-fn local(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
-    listener.local_addr().map_err(|source| ServeError::Bind { address: "(unknown)".to_owned(), source })
 }

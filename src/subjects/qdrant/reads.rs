@@ -96,7 +96,9 @@ impl Collection {
                 let mut found =
                     self.read("searching", move |shard| shard.query(QueryRequest { query, ..request })).await?;
                 if !with_vector {
-                    found.iter_mut().for_each(|point| point.vector = None);
+                    for point in &mut found {
+                        point.vector = None;
+                    }
                 }
                 found
             }

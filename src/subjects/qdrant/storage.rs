@@ -1,32 +1,28 @@
 //! The storage directory: its lock, its collections, their names and aliases.
 
+mod claim;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::collection::{Collection, META_FILE, blocking, save_json};
+use super::collection::{Collection, META_FILE, Meta, blocking, save_json};
 use super::config::Config;
 use super::disk::check_room;
 use super::error::{Error, ServeError};
+use claim::claim;
 
-/// Marks a directory as ours, and says which format it has. It is also the file that is locked.
-const MARKER: &str = "shakedown-qdrant.json";
-const FORMAT: u32 = 1;
 const COLLECTIONS: &str = "collections";
 const ALIASES: &str = "aliases.json";
+/// Holds the number that the server calls itself by.
+const PEER: &str = "peer.json";
 /// Longest collection name, as in Qdrant.
 const NAME_LIMIT: usize = 255;
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Marker {
-    format: u32,
-}
 
 /// All collections of a server.
 #[derive(Debug)]
@@ -42,6 +38,7 @@ pub(super) struct Storage {
     lock: Mutex<Option<File>>,
     /// Whether the server is stopping: what is then not found may well exist.
     closed: AtomicBool,
+    peer: u64,
 }
 
 impl Storage {
@@ -67,20 +64,34 @@ impl Storage {
             aliases = serde_json::from_slice(&text).map_err(|error| failed(format!("{ALIASES}: {error}")))?;
         }
         let entries = fs::read_dir(root.join(COLLECTIONS)).map_err(|error| failed(error.to_string()))?;
-        for entry in entries {
-            let directory = entry.map_err(|error| failed(error.to_string()))?.path();
-            if !directory.join(META_FILE).exists() {
-                // Left by a creation or a removal that was cut short.
+        let directories = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
+        let directories = directories.map_err(|error| failed(error.to_string()))?;
+        let broken = |directory: &Path, error: Error| failed(format!("collection in {}: {error}", directory.display()));
+        let mut replaced = BTreeSet::new();
+        for directory in directories.iter().filter(|directory| directory.join(META_FILE).exists()) {
+            replaced.extend(Meta::load(directory).map_err(|error| broken(directory, error))?.replaces);
+        }
+        for directory in directories {
+            let name = directory.file_name().unwrap_or_default().to_string_lossy();
+            if !directory.join(META_FILE).exists() || replaced.contains(name.as_ref()) {
+                // Left by a creation, a recovery or a removal that was cut short.
                 if let Err(error) = fs::remove_dir_all(&directory) {
                     tracing::warn!(directory = %directory.display(), %error, "rubbish stays");
                 }
                 continue;
             }
-            let collection = Collection::open(directory.clone())
-                .map_err(|error| failed(format!("collection in {}: {error}", directory.display())))?;
+            let collection = Collection::open(directory.clone()).map_err(|error| broken(&directory, error))?;
             collections.insert(collection.meta().name, Arc::new(collection));
         }
-        Ok(Self {
+        let peer = if let Ok(text) = fs::read(root.join(PEER)) {
+            serde_json::from_slice(&text).map_err(|error| failed(format!("{PEER}: {error}")))?
+        } else {
+            // 53 bits, so that clients that read numbers as floating point get it right.
+            let peer = rand::random::<u64>() >> 11;
+            save_json(&root.join(PEER), &peer).map_err(|error| failed(error.to_string()))?;
+            peer
+        };
+        let storage = Self {
             root: root.to_owned(),
             collections: RwLock::new(collections),
             aliases: RwLock::new(aliases),
@@ -88,7 +99,22 @@ impl Storage {
             removals: Mutex::default(),
             lock: Mutex::new(Some(lock)),
             closed: AtomicBool::new(false),
-        })
+            peer,
+        };
+        storage.remove_unfinished();
+        Ok(storage)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The number that the server calls itself by.
+    #[must_use]
+    pub(super) fn peer_id(&self) -> u64 {
+        self.peer
     }
 
     /// The names of all collections, sorted.
@@ -142,7 +168,7 @@ impl Storage {
             let _reservation = storage.reserve(&name)?;
             storage.check_open()?;
             check_room(&storage.root, 0)?;
-            let directory = storage.root.join(COLLECTIONS).join(Uuid::new_v4().to_string());
+            let directory = storage.new_directory();
             let collection = Arc::new(Collection::create(&directory, &name, config)?);
             storage.collections.write().unwrap_or_else(PoisonError::into_inner).insert(name, collection);
             Ok(())
@@ -150,14 +176,76 @@ impl Storage {
         .await
     }
 
+    /// A directory for a new collection; it does not exist yet.
+    pub(super) fn new_directory(&self) -> PathBuf {
+        self.root.join(COLLECTIONS).join(Uuid::new_v4().to_string())
+    }
+
+    /// Puts the shard in `directory` in the place of `old`, or makes a collection `name` of it. Blocking.
+    ///
+    /// # Errors
+    /// The shard is damaged or does not fit `meta`, the name is unfit or taken, or `old` went away meanwhile;
+    /// everything is then as it was.
+    pub(super) fn replace(
+        &self,
+        name: &str,
+        old: Option<&Arc<Collection>>,
+        directory: &Path,
+        meta: Meta,
+    ) -> Result<(), Error> {
+        let (name, _reservation) = if let Some(old) = old {
+            let name = old.meta().name;
+            (name.clone(), self.reserve_name(name)?)
+        } else {
+            check_name(name)?;
+            (name.to_owned(), self.reserve(name)?)
+        };
+        self.check_open()?;
+        let place = old.and_then(|old| old.directory().file_name());
+        let replaces = place.map(|place| place.to_string_lossy().into_owned());
+        let meta = Meta { name: name.clone(), replaces, ..meta };
+        let new = Arc::new(Collection::adopt(directory.to_owned(), meta)?);
+        let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
+        let current = collections.get(&name);
+        let unchanged = match (current, old) {
+            (Some(current), Some(old)) => Arc::ptr_eq(current, old),
+            (None, None) => true,
+            _ => false,
+        };
+        if !unchanged {
+            drop(collections);
+            new.forget()?;
+            self.remove_later(new);
+            return Err(Error::no_collection(&name));
+        }
+        if let Some(old) = collections.insert(name, new) {
+            drop(collections);
+            if let Err(error) = old.forget() {
+                tracing::warn!(%error, "files of a replaced collection stay until the next start");
+            }
+            self.remove_later(old);
+        }
+        Ok(())
+    }
+
+    fn remove_later(&self, collection: Arc<Collection>) {
+        let mut removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
+        removals.retain(|removal| !removal.is_finished());
+        let started = thread::Builder::new().name("removal".to_owned()).spawn(move || collection.remove());
+        removals.extend(started.inspect_err(|error| tracing::warn!(%error, "files stay until the next start")));
+    }
+
+    fn reserve_name(&self, name: String) -> Result<Reservation<'_>, Error> {
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        if !reserved.insert(name.clone()) {
+            return Err(Error::AlreadyExists(format!("Collection `{name}` already exists!")));
+        }
+        Ok(Reservation { storage: self, name })
+    }
+
     fn reserve(&self, name: &str) -> Result<Reservation<'_>, Error> {
         let taken = || Error::AlreadyExists(format!("Collection `{name}` already exists!"));
-        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
-        if !reserved.insert(name.to_owned()) {
-            return Err(taken());
-        }
-        drop(reserved);
-        let reservation = Reservation { storage: self, name: name.to_owned() };
+        let reservation = self.reserve_name(name.to_owned())?;
         if self.collections.read().unwrap_or_else(PoisonError::into_inner).contains_key(name) {
             return Err(taken());
         }
@@ -187,10 +275,7 @@ impl Storage {
                 Ok(())
             })?;
             if let Some(collection) = removed {
-                let mut removals = storage.removals.lock().unwrap_or_else(PoisonError::into_inner);
-                removals.retain(|removal| !removal.is_finished());
-                let started = thread::Builder::new().name("removal".to_owned()).spawn(move || collection.remove());
-                removals.extend(started.inspect_err(|error| tracing::warn!(%error, "files stay until the next start")));
+                storage.remove_later(collection);
             }
             Ok(true)
         })
@@ -323,92 +408,9 @@ fn check_name(name: &str) -> Result<(), Error> {
     }
 }
 
-/// Makes sure that `root` is ours alone, and lays it out.
-fn claim(root: &Path) -> Result<File, ServeError> {
-    let problem = |reason: String, remedy| ServeError::Storage { path: root.display().to_string(), reason, remedy };
-    let unwritable = |error: std::io::Error| problem(error.to_string(), "choose a directory that this user may write");
-    fs::create_dir_all(root).map_err(unwritable)?;
-    let path = root.join(MARKER);
-    if !path.exists() {
-        let mut entries = fs::read_dir(root).map_err(unwritable)?;
-        if let Some(entry) = entries.next() {
-            let name = entry.map_err(unwritable)?.file_name();
-            let reason = format!("it holds `{}` and was not made by `shakedown qdrant`", name.to_string_lossy());
-            return Err(problem(reason, "choose an empty directory"));
-        }
-    }
-    let lock = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(unwritable)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(problem(
-                "another process is using it".to_owned(),
-                "stop that process, or choose another directory",
-            ));
-        }
-        Err(TryLockError::Error(error)) => return Err(unwritable(error)),
-    }
-    let text = fs::read_to_string(&path).map_err(unwritable)?;
-    if text.is_empty() {
-        // Written in place: the file is locked by its identity, so it must not be replaced.
-        let marker = serde_json::to_string(&Marker { format: FORMAT }).unwrap_or_default();
-        fs::write(&path, marker).map_err(unwritable)?;
-    } else {
-        match serde_json::from_str::<Marker>(&text) {
-            Ok(Marker { format: FORMAT }) => {}
-            Ok(Marker { format }) => {
-                let reason = format!("it has format {format}, and this program writes format {FORMAT}");
-                return Err(problem(reason, "use the program that made it, or an empty directory"));
-            }
-            Err(error) => {
-                return Err(problem(format!("{MARKER}: {error}"), "choose an empty directory"));
-            }
-        }
-    }
-    fs::create_dir_all(root.join(COLLECTIONS)).map_err(unwritable)?;
-    Ok(lock)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn reason(root: &Path) -> String {
-        Storage::open(root).expect_err("refused").to_string()
-    }
-
-    #[test]
-    fn a_directory_in_use_is_refused_with_its_name() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let _open = Storage::open(directory.path()).expect("opened");
-        let text = reason(directory.path());
-        assert!(text.contains("another process is using it"), "{text}");
-        assert!(text.contains(&directory.path().display().to_string()), "{text}");
-    }
-
-    #[test]
-    fn a_foreign_directory_is_refused() {
-        let directory = tempfile::tempdir().expect("a directory");
-        fs::write(directory.path().join("raft_state.json"), "{}").expect("written");
-        assert!(reason(directory.path()).contains("`raft_state.json`"));
-    }
-
-    #[test]
-    fn a_newer_format_and_a_broken_marker_are_refused() {
-        let directory = tempfile::tempdir().expect("a directory");
-        fs::write(directory.path().join(MARKER), r#"{"format":2}"#).expect("written");
-        assert!(reason(directory.path()).contains("format 2"));
-        fs::write(directory.path().join(MARKER), "{").expect("written");
-        assert!(reason(directory.path()).contains(MARKER));
-    }
-
-    #[test]
-    fn a_file_where_the_directory_should_be_is_refused() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("file");
-        fs::write(&file, "").expect("written");
-        assert!(reason(&file).contains("choose a directory"));
-    }
 
     #[test]
     fn names_are_checked_as_qdrant_does() {

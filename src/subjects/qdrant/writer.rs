@@ -50,6 +50,11 @@ impl Health {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Number of a change that is made past the writer's commands.
+    pub(super) fn next_operation(&self) -> u64 {
+        self.applied.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn set_failure(&self, failure: Option<String>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
@@ -69,8 +74,12 @@ enum Command {
     Write(Box<UpdateOperation>, Reply),
     Policy(Policy),
     Optimized(Result<bool, Error>),
+    Exclusive(Exclusive),
     Stop,
 }
+
+/// What is to run while nothing changes; it is told whether everything is flushed.
+type Exclusive = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 /// The way to a collection's writer; dropping it stops the writer after the last change.
 #[derive(Debug)]
@@ -111,6 +120,7 @@ impl Writer {
             unflushed: None,
             new_bytes: 0,
             wants_optimizing: true,
+            exclusive: Vec::new(),
         };
         let thread = std::thread::Builder::new()
             .name("collection".to_owned())
@@ -134,6 +144,24 @@ impl Writer {
     pub(super) fn set_policy(&self, policy: Policy) {
         // A writer that is gone has no policy to change.
         let _ = self.commands.send(Command::Policy(policy));
+    }
+
+    /// Runs `call` on the writer's thread, while everything is flushed and nothing is optimised.
+    ///
+    /// # Errors
+    /// Those of `call`; or flushing failed, or the collection is closing.
+    pub(super) async fn exclusively<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let closing = || Error::Unavailable("the collection is closing".to_owned());
+        let (reply, answer) = oneshot::channel();
+        let run = move |flushed: Result<(), Error>| {
+            // Who asked may have gone away.
+            let _ = reply.send(flushed.and_then(|()| call()));
+        };
+        self.commands.send(Command::Exclusive(Box::new(run))).map_err(|_| closing())?;
+        answer.await.map_err(|_| closing())?
     }
 
     /// Asks the writer to flush and end, without waiting.
@@ -171,6 +199,8 @@ struct Work {
     /// Bytes of vectors since the last optimisation.
     new_bytes: u64,
     wants_optimizing: bool,
+    /// What waits for an optimisation to end.
+    exclusive: Vec<Exclusive>,
 }
 
 impl Work {
@@ -195,6 +225,7 @@ impl Work {
             if !self.handle(first) {
                 break;
             }
+            self.run_exclusive();
             let overdue = self.unflushed.is_some_and(|since| since.elapsed() > FLUSH_EVERY);
             if overdue || self.journal.len() > JOURNAL_LIMIT {
                 self.flush();
@@ -222,6 +253,7 @@ impl Work {
                     self.wants_optimizing = true;
                 }
                 Command::Optimized(result) => self.optimized(result),
+                Command::Exclusive(call) => self.exclusive.push(call),
                 Command::Stop => go_on = false,
             }
             next = if go_on && group.len() < GROUP { self.inbox.try_recv().ok() } else { None };
@@ -324,6 +356,18 @@ impl Work {
                 tracing::error!(%error, "optimisation failed");
                 self.health.set_failure(Some(error.to_string()));
             }
+        }
+    }
+}
+
+impl Work {
+    /// Runs what wants the shard for itself, unless segments are being rewritten.
+    fn run_exclusive(&mut self) {
+        if self.health.optimizing.load(Ordering::Relaxed) {
+            return;
+        }
+        for call in std::mem::take(&mut self.exclusive) {
+            call(self.shard.flush());
         }
     }
 }

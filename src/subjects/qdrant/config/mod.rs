@@ -1,5 +1,6 @@
 //! A collection's configuration: as asked for, as stored and shown, and as the engine wants it.
 
+mod names;
 mod params;
 
 use std::collections::BTreeMap;

@@ -11,14 +11,15 @@ use qdrant_client::qdrant::{
     CollectionOperationResponse, CollectionStatus, CreateCollection, CreateShardKeyRequest, CreateShardKeyResponse,
     DeleteCollection, DeleteShardKeyRequest, DeleteShardKeyResponse, GetCollectionInfoRequest,
     GetCollectionInfoResponse, ListAliasesRequest, ListAliasesResponse, ListCollectionAliasesRequest,
-    ListCollectionsRequest, ListCollectionsResponse, ListShardKeysRequest, ListShardKeysResponse, OptimizerStatus,
-    UpdateCollection, UpdateCollectionClusterSetupRequest, UpdateCollectionClusterSetupResponse,
+    ListCollectionsRequest, ListCollectionsResponse, ListShardKeysRequest, ListShardKeysResponse, LocalShardInfo,
+    OptimizerStatus, ReplicaState, UpdateCollection, UpdateCollectionClusterSetupRequest,
+    UpdateCollectionClusterSetupResponse,
 };
 use tonic::{Request, Response};
 
 use super::config::{config_to, create_from, update_from};
 use super::index::schema_to;
-use super::{Api, Reply, not_yet, required, seconds};
+use super::{Api, Reply, required, seconds};
 use crate::subjects::qdrant::collection::{Status, blocking};
 use crate::subjects::qdrant::config::Config;
 use crate::subjects::qdrant::error::Error;
@@ -134,27 +135,44 @@ impl Collections for Api {
 
     async fn collection_cluster_info(
         &self,
-        _: Request<CollectionClusterInfoRequest>,
+        request: Request<CollectionClusterInfoRequest>,
     ) -> Reply<CollectionClusterInfoResponse> {
-        not_yet("collections.collection_cluster_info")
+        let since = Instant::now();
+        let described = self.storage.get(&request.into_inner().collection_name)?.describe().await?;
+        let shard = LocalShardInfo {
+            shard_id: 0,
+            points_count: described.points as u64,
+            state: ReplicaState::Active.into(),
+            shard_key: None,
+        };
+        Ok(Response::new(CollectionClusterInfoResponse {
+            peer_id: self.storage.peer_id(),
+            shard_count: 1,
+            local_shards: vec![shard],
+            time: seconds(since),
+            ..CollectionClusterInfoResponse::default()
+        }))
     }
 
     async fn update_collection_cluster_setup(
         &self,
         _: Request<UpdateCollectionClusterSetupRequest>,
     ) -> Reply<UpdateCollectionClusterSetupResponse> {
-        not_yet("collections.update_collection_cluster_setup")
+        Err(Error::Standalone.into())
     }
 
     async fn create_shard_key(&self, _: Request<CreateShardKeyRequest>) -> Reply<CreateShardKeyResponse> {
-        not_yet("collections.create_shard_key")
+        Err(Error::Standalone.into())
     }
 
     async fn delete_shard_key(&self, _: Request<DeleteShardKeyRequest>) -> Reply<DeleteShardKeyResponse> {
-        not_yet("collections.delete_shard_key")
+        Err(Error::Standalone.into())
     }
 
-    async fn list_shard_keys(&self, _: Request<ListShardKeysRequest>) -> Reply<ListShardKeysResponse> {
-        not_yet("collections.list_shard_keys")
+    /// Keys exist with custom sharding only, which is refused when a collection is made.
+    async fn list_shard_keys(&self, request: Request<ListShardKeysRequest>) -> Reply<ListShardKeysResponse> {
+        let since = Instant::now();
+        self.storage.get(&request.into_inner().collection_name)?;
+        Ok(Response::new(ListShardKeysResponse { shard_keys: Vec::new(), time: seconds(since) }))
     }
 }

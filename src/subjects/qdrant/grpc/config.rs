@@ -87,16 +87,9 @@ fn vectors_from(config: VectorsConfig) -> Result<Vectors, Error> {
 
 #[expect(deprecated, reason = "the engine has `on_disk`, which newer servers replace by `memory`")]
 fn vector_from(params: proto::VectorParams) -> Result<VectorParams, Error> {
-    let distance = match params.distance() {
-        proto::Distance::Cosine => Distance::Cosine,
-        proto::Distance::Euclid => Distance::Euclid,
-        proto::Distance::Dot => Distance::Dot,
-        proto::Distance::Manhattan => Distance::Manhattan,
-        proto::Distance::UnknownDistance => return Err(Error::Format("distance is required".to_owned())),
-    };
     Ok(VectorParams {
         size: params.size,
-        distance,
+        distance: distance_from(params.distance())?,
         hnsw_config: params.hnsw_config.map(hnsw_from),
         quantization_config: params.quantization_config.map(quantization_from).transpose()?,
         on_disk: params.on_disk,
@@ -107,7 +100,17 @@ fn vector_from(params: proto::VectorParams) -> Result<VectorParams, Error> {
     })
 }
 
-fn datatype_from(datatype: i32) -> Result<Option<VectorStorageDatatype>, Error> {
+pub(super) fn distance_from(distance: proto::Distance) -> Result<Distance, Error> {
+    match distance {
+        proto::Distance::Cosine => Ok(Distance::Cosine),
+        proto::Distance::Euclid => Ok(Distance::Euclid),
+        proto::Distance::Dot => Ok(Distance::Dot),
+        proto::Distance::Manhattan => Ok(Distance::Manhattan),
+        proto::Distance::UnknownDistance => Err(Error::Format("distance is required".to_owned())),
+    }
+}
+
+pub(super) fn datatype_from(datatype: i32) -> Result<Option<VectorStorageDatatype>, Error> {
     match Datatype::try_from(datatype) {
         Ok(Datatype::Default) => Ok(None),
         Ok(Datatype::Float32) => Ok(Some(VectorStorageDatatype::Float32)),

@@ -28,7 +28,7 @@ use super::query::{
     discover_from, order_from, query_from, query_groups_from, recommend_from, recommend_groups_from, search_from,
     search_groups_from,
 };
-use super::{Api, Reply, change, not_yet, seconds};
+use super::{Api, Reply, change, seconds};
 use crate::subjects::qdrant::collection::Written;
 use crate::subjects::qdrant::deadline::within;
 use crate::subjects::qdrant::error::Error;
@@ -396,11 +396,20 @@ impl Points for Api {
         Ok(Response::new(SearchMatrixOffsetsResponse { result, time: seconds(since), usage: None }))
     }
 
-    async fn create_vector_name(&self, _: Request<CreateVectorNameRequest>) -> Reply<PointsOperationResponse> {
-        not_yet("points.create_vector_name")
+    async fn create_vector_name(&self, request: Request<CreateVectorNameRequest>) -> Reply<PointsOperationResponse> {
+        let since = Instant::now();
+        let request = request.into_inner();
+        let config = super::names::config_from(request.vector_config)?;
+        let collection = self.storage.get(&request.collection_name)?;
+        let wait = request.wait.unwrap_or_default();
+        Ok(written(since, collection.create_vector_name(request.vector_name, config, wait).await?))
     }
 
-    async fn delete_vector_name(&self, _: Request<DeleteVectorNameRequest>) -> Reply<PointsOperationResponse> {
-        not_yet("points.delete_vector_name")
+    async fn delete_vector_name(&self, request: Request<DeleteVectorNameRequest>) -> Reply<PointsOperationResponse> {
+        let since = Instant::now();
+        let request = request.into_inner();
+        let collection = self.storage.get(&request.collection_name)?;
+        let wait = request.wait.unwrap_or_default();
+        Ok(written(since, collection.delete_vector_name(request.vector_name, wait).await?))
     }
 }

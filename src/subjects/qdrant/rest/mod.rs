@@ -3,11 +3,14 @@
 mod aliases;
 mod collections;
 mod formula;
+mod metrics;
+mod names;
 mod points;
 mod query;
 mod read;
 mod search;
 mod service;
+mod snapshots;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
@@ -26,10 +29,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::codegen::Service;
 
-use super::auth::Auth;
+use super::auth::{Auth, reads_rest};
 use super::collection::Written;
 use super::error::Error;
 use super::storage::Storage;
+use super::telemetry::{Protocol, Telemetry};
 
 /// Largest body that is read, as in Qdrant's default configuration.
 const BODY_LIMIT: usize = 32 * 1024 * 1024;
@@ -40,22 +44,25 @@ const DRAIN_LIMIT: usize = 256 * 1024 * 1024;
 #[derive(Clone)]
 pub(super) struct App {
     pub(super) storage: Arc<Storage>,
-    pub(super) started: Instant,
+    pub(super) telemetry: Arc<Telemetry>,
     auth: Auth,
 }
 
 /// Every route of the server.
-pub(super) fn router(storage: Arc<Storage>, auth: Auth) -> Router {
-    let app = App { storage, started: Instant::now(), auth };
+pub(super) fn router(storage: Arc<Storage>, auth: Auth, telemetry: Arc<Telemetry>) -> Router {
+    let app = App { storage, telemetry, auth };
     let routes = Router::new()
         .merge(service::routes())
         .merge(collections::routes())
         .merge(points::routes())
         .merge(search::routes())
         .merge(aliases::routes())
+        .merge(snapshots::routes())
+        .merge(names::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(middleware::from_fn_with_state(app.clone(), authenticate))
+        .layer(middleware::from_fn_with_state(app.clone(), count))
         .layer(DefaultBodyLimit::disable())
         .with_state(app);
     // Trailing slashes are dropped before routing, as the real server does.
@@ -80,6 +87,24 @@ fn trim_path(uri: &mut Uri) {
     }
 }
 
+/// Counts the answer, under the name that the real server gives the endpoint.
+async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let since = Instant::now();
+    let endpoint = request.extensions().get::<MatchedPath>().map(|path| {
+        let path = path.as_str().replacen("/collections/{name}", "/collections/{collection_name}", 1);
+        format!("{} {path}", request.method())
+    });
+    let name = request.uri().path().strip_prefix("/collections/").and_then(|rest| rest.split('/').next());
+    // Names that are not there would add up without end.
+    let name = name.filter(|name| app.storage.get(name).is_ok()).map(str::to_owned);
+    let response = next.run(request).await;
+    if let Some(endpoint) = endpoint {
+        let status = i32::from(response.status().as_u16());
+        app.telemetry.add(Protocol::Rest, &endpoint, status, since, name.as_deref());
+    }
+    response
+}
+
 /// Paths that answer without a key.
 const OPEN: [&str; 4] = ["/", "/healthz", "/livez", "/readyz"];
 
@@ -88,38 +113,44 @@ async fn authenticate(State(app): State<App>, request: Request, next: Next) -> R
         return next.run(request).await;
     }
     let headers = request.headers();
-    match app.auth.check(|name| headers.get(name).and_then(|value| value.to_str().ok())) {
-        // A connection may outlive the listener; it must not be told that collections do not exist.
-        Ok(()) => match app.storage.check_open() {
-            Ok(()) => next.run(request).await,
-            Err(error) => error.into_response(),
-        },
+    let access = match app.auth.check(|name| headers.get(name).and_then(|value| value.to_str().ok())) {
+        Ok(access) => access,
         // Plain text, unlike every other error of this server.
-        Err(text) => (StatusCode::UNAUTHORIZED, text).into_response(),
+        Err(text) => return (StatusCode::UNAUTHORIZED, text).into_response(),
+    };
+    // Before the body is read: who may not write shall not fill the disk either.
+    let path = request.uri().path();
+    let known = request.extensions().get::<MatchedPath>().is_some() || not_yet(path).is_some();
+    let allowed = access.check(!known || reads_rest(request.method(), path));
+    // A connection may outlive the listener; it must not be told that collections do not exist.
+    match allowed.and_then(|()| app.storage.check_open()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
     }
 }
 
 /// Operations of the real server that this one does not have, by what their paths contain.
-const NOT_YET: [(&str, &str); 13] = [
-    ("/snapshots", "snapshots"),
+const NOT_YET: &[(&str, &str)] = &[
     ("/shards", "shards"),
+    ("/snapshots/", "partial snapshots"),
     ("/cluster", "cluster"),
-    ("/optimizations", "optimizations"),
-    ("/vectors/", "vector names"),
-    ("/locks", "locks"),
-    ("/issues", "issues"),
     ("/quotas", "quotas"),
     ("/stacktrace", "stacktrace"),
     ("/logger", "logger"),
     ("/profiler", "profiler"),
+    ("/audit", "audit"),
     ("/debugger", "debugger"),
     ("/truncate_unapplied_wal", "truncate_unapplied_wal"),
 ];
 
+fn not_yet(path: &str) -> Option<&'static str> {
+    NOT_YET.iter().find(|(part, _)| path.contains(part)).map(|(_, name)| *name)
+}
+
 async fn unknown(method: Method, uri: Uri) -> Response {
     let path = uri.path();
-    match NOT_YET.iter().find(|(part, _)| path.contains(part)) {
-        Some((_, name)) => refuse(Instant::now(), &Error::Unimplemented(format!("{name} ({method} {path})"))),
+    match not_yet(path) {
+        Some(name) => refuse(Instant::now(), &Error::Unimplemented(format!("{name} ({method} {path})"))),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
@@ -140,6 +171,22 @@ pub(super) fn respond<T: Serialize>(since: Instant, result: Result<T, Error>) ->
         }
         Err(error) => refuse(since, &error),
     }
+}
+
+/// The answer to what may go on after it: without `wait` only that it has begun. `work` is done even if the
+/// client goes away.
+pub(super) async fn respond_or_accept<T: Serialize + Send + 'static>(
+    since: Instant,
+    wait: bool,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Response {
+    let task = tokio::spawn(async move { work.await.inspect_err(|error| tracing::debug!(%error, "work failed")) });
+    if wait {
+        let result = task.await.unwrap_or_else(|error| Err(Error::Internal(error.to_string())));
+        return respond(since, result);
+    }
+    let body = serde_json::json!({ "status": "accepted", "time": since.elapsed().as_secs_f64() });
+    (StatusCode::ACCEPTED, axum::Json(body)).into_response()
 }
 
 fn refuse(since: Instant, error: &Error) -> Response {

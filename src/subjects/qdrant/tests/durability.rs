@@ -143,6 +143,8 @@ async fn a_port_in_use_is_named() {
         grpc_port: 0,
         storage: directory.path().to_owned(),
         api_key: None,
+        read_only_api_key: None,
+        tls: None,
     };
     let error = serve(options, CancellationToken::new(), |_| ()).await.expect_err("refused");
     assert!(error.to_string().contains(&taken.local_addr().expect("an address").to_string()), "{error}");

@@ -2,9 +2,13 @@
 
 mod durability;
 mod grpc;
+mod names;
 mod points;
 mod queries;
 mod rest;
+mod service;
+mod snapshots;
+mod tls;
 
 use std::path::Path;
 
@@ -18,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Bound, Options, ServeError, serve};
 
 const KEY: &str = "test-key";
+const READ_KEY: &str = "reading-only";
 
 /// A running server.
 struct Server {
@@ -38,13 +43,22 @@ impl Server {
     }
 
     async fn start_in(path: &Path) -> Self {
-        let options = Options {
+        Self::start_with(Self::options(path)).await
+    }
+
+    fn options(path: &Path) -> Options {
+        Options {
             host: [127, 0, 0, 1].into(),
             http_port: 0,
             grpc_port: 0,
             storage: path.to_owned(),
             api_key: Some(SecretString::from(KEY)),
-        };
+            read_only_api_key: Some(SecretString::from(READ_KEY)),
+            tls: None,
+        }
+    }
+
+    async fn start_with(options: Options) -> Self {
         let stop = CancellationToken::new();
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(serve(options, stop.clone(), move |bound| {

@@ -225,10 +225,10 @@ async fn what_is_not_implemented_says_so_and_what_is_unknown_is_not_found() {
     let server = Server::start().await;
     server.make("c").await;
     for (method, path) in [
-        (Method::POST, "/collections/c/snapshots"),
-        (Method::GET, "/cluster"),
-        (Method::PUT, "/collections/c/shards"),
-        (Method::GET, "/issues"),
+        (Method::POST, "/collections/c/shards/0/snapshots"),
+        (Method::GET, "/cluster/telemetry"),
+        (Method::GET, "/logger"),
+        (Method::GET, "/collections/c/memory"),
     ] {
         let (status, answer) = server.send(method, path, Some(json!({}))).await;
         assert_eq!(status, StatusCode::NOT_IMPLEMENTED, "{path}");
