@@ -176,26 +176,45 @@ impl Collection {
         Ok(())
     }
 
-    /// Takes over new settings. Blocking.
+    /// Takes over new settings.
     ///
     /// # Errors
-    /// As [`Config::update`]; or the disk fails.
-    pub(super) fn update(&self, request: UpdateCollection) -> Result<(), Error> {
+    /// As [`Config::update`]; or the engine or the disk fails, and then the settings are as they were.
+    pub(super) async fn update(&self, request: UpdateCollection) -> Result<(), Error> {
+        let before = self.with_meta(|meta| meta.config.clone());
         self.change_meta(|meta| meta.config.update(request))?;
         let config = self.with_meta(|meta| meta.config.clone());
-        let engine = config.engine();
-        self.shard.call("changing settings", |shard| {
-            shard.set_hnsw_config(engine.hnsw_config)?;
-            for (name, params) in &engine.vectors {
-                if let Some(hnsw) = params.hnsw_config {
-                    shard.set_vector_hnsw_config(name, hnsw)?;
-                }
-            }
-            shard.set_optimizers_config(engine.optimizers)
-        })?;
+        if let Err(error) = self.apply(&before, &config).await {
+            self.change_meta(|meta| {
+                meta.config = before;
+                Ok(())
+            })?;
+            return Err(error);
+        }
         self.writer.set_policy(policy(&config));
         self.set_rates();
         Ok(())
+    }
+
+    /// Makes the engine use `config`.
+    async fn apply(&self, before: &Config, config: &Config) -> Result<(), Error> {
+        let shard = Arc::clone(&self.shard);
+        let engine = config.engine();
+        if before.storage() != config.storage() {
+            return self.writer.exclusively(move || shard.reopen(engine)).await;
+        }
+        blocking(move || {
+            shard.call("changing settings", |shard| {
+                shard.set_hnsw_config(engine.hnsw_config)?;
+                for (name, params) in &engine.vectors {
+                    if let Some(hnsw) = params.hnsw_config {
+                        shard.set_vector_hnsw_config(name, hnsw)?;
+                    }
+                }
+                shard.set_optimizers_config(engine.optimizers)
+            })
+        })
+        .await
     }
 
     fn set_rates(&self) {

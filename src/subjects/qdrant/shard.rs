@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fs::OpenOptions;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use qdrant_edge::{EdgeConfig, EdgeShard};
 
@@ -12,8 +13,8 @@ use super::error::Error;
 /// A shard of the engine.
 #[derive(Debug)]
 pub(super) struct Shard {
-    /// `None` only while being dropped.
-    inner: Option<EdgeShard>,
+    /// `None` only while being dropped, or after it could not be opened again. Locked for writing only to be replaced.
+    inner: RwLock<Option<EdgeShard>>,
     directory: PathBuf,
 }
 
@@ -24,7 +25,7 @@ impl Shard {
     /// The engine refuses the configuration, or cannot write.
     pub(super) fn create(directory: &Path, config: EdgeConfig) -> Result<Self, Error> {
         let inner = guard("creating the shard", || EdgeShard::new(directory, config))??;
-        Ok(Self { inner: Some(inner), directory: directory.to_owned() })
+        Ok(Self { inner: RwLock::new(Some(inner)), directory: directory.to_owned() })
     }
 
     /// Opens the shard in `directory`.
@@ -36,7 +37,7 @@ impl Shard {
         // What an interrupted optimisation had begun to build; the engine starts over without it.
         let _ = std::fs::remove_dir_all(directory.join("temp_segments"));
         let inner = guard("opening the shard", || EdgeShard::load(directory, Some(config)))??;
-        Ok(Self { inner: Some(inner), directory: directory.to_owned() })
+        Ok(Self { inner: RwLock::new(Some(inner)), directory: directory.to_owned() })
     }
 
     /// Where its files are.
@@ -53,8 +54,33 @@ impl Shard {
         what: &'static str,
         call: impl FnOnce(&EdgeShard) -> qdrant_edge::OperationResult<T>,
     ) -> Result<T, Error> {
-        let inner = self.inner.as_ref().ok_or_else(|| Error::Unavailable("the collection is closing".to_owned()))?;
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let inner = inner.as_ref().ok_or_else(|| Error::Unavailable("the collection is closing".to_owned()))?;
         Ok(guard(what, || call(inner))??)
+    }
+
+    /// Closes the shard and opens it with other settings, which the next optimisation puts into effect. Reads
+    /// wait meanwhile; the caller makes sure that nothing is written or optimised.
+    ///
+    /// # Errors
+    /// The engine refuses the settings; then the shard is as it was.
+    pub(super) fn reopen(&self, config: EdgeConfig) -> Result<(), Error> {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(old) = inner.take() else { return Err(Error::Unavailable("the collection is closing".to_owned())) };
+        let before = old.config().clone();
+        guard("closing the shard", || drop(old))?;
+        let open =
+            |config| Ok::<_, Error>(guard("opening the shard", || EdgeShard::load(&self.directory, Some(config)))??);
+        match open(config) {
+            Ok(new) => {
+                *inner = Some(new);
+                Ok(())
+            }
+            Err(error) => {
+                *inner = Some(open(before)?);
+                Err(error)
+            }
+        }
     }
 
     /// Writes everything to disk. The caller makes sure that nothing is written or optimised meanwhile:
@@ -74,7 +100,7 @@ impl Shard {
 
 impl Drop for Shard {
     fn drop(&mut self) {
-        if let Some(inner) = self.inner.take()
+        if let Some(inner) = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner).take()
             && let Err(error) = guard("closing the shard", || drop(inner))
         {
             tracing::warn!(directory = %self.directory.display(), %error, "the engine did not close cleanly");

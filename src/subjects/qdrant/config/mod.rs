@@ -48,9 +48,35 @@ pub(super) struct VectorDiff {
     /// Graph settings of this vector.
     pub hnsw_config: Option<HnswDiff>,
     /// Quantisation of this vector.
-    pub quantization_config: Option<Value>,
+    pub quantization_config: Option<QuantizationDiff>,
     /// Whether vectors are served from disk.
     pub on_disk: Option<bool>,
+}
+
+/// A change of quantisation.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged, expecting = "a quantisation, or \"Disabled\"")]
+pub(super) enum QuantizationDiff {
+    /// This quantisation from now on.
+    Set(QuantizationConfig),
+    /// None from now on.
+    Off(Disabled),
+}
+
+/// The word that stands for no quantisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) enum Disabled {
+    /// The only one.
+    Disabled,
+}
+
+impl From<QuantizationDiff> for Option<QuantizationConfig> {
+    fn from(diff: QuantizationDiff) -> Self {
+        match diff {
+            QuantizationDiff::Set(quantization) => Some(quantization),
+            QuantizationDiff::Off(Disabled::Disabled) => None,
+        }
+    }
 }
 
 /// Body of `PATCH /collections/{name}`, and what gRPC's request becomes.
@@ -58,12 +84,12 @@ pub(super) struct VectorDiff {
 #[serde(default)]
 pub(super) struct UpdateCollection {
     pub vectors: Option<BTreeMap<String, VectorDiff>>,
-    pub sparse_vectors: Option<Value>,
+    pub sparse_vectors: Option<BTreeMap<String, SparseVectorParams>>,
     pub params: Option<ParamsDiff>,
     pub hnsw_config: Option<HnswDiff>,
     #[serde(alias = "optimizer_config")]
     pub optimizers_config: Option<OptimizersDiff>,
-    pub quantization_config: Option<Value>,
+    pub quantization_config: Option<QuantizationDiff>,
     pub strict_mode_config: Option<StrictMode>,
     pub metadata: Option<Map<String, Value>>,
 }
@@ -76,7 +102,7 @@ pub(super) struct ParamsDiff {
     pub replication_factor: Option<u32>,
     /// Replicas that must agree. Stored only.
     pub write_consistency_factor: Option<u32>,
-    /// Whether payloads are served from disk. Cannot be changed here.
+    /// Whether payloads are served from disk.
     pub on_disk_payload: Option<bool>,
 }
 
@@ -177,26 +203,32 @@ impl Config {
     /// Takes over the changes of `request`.
     ///
     /// # Errors
-    /// A vector that does not exist, a value out of range, or a change that the engine cannot make (501);
-    /// then nothing has changed.
+    /// A vector that does not exist, or a value out of range; then nothing has changed.
     pub(super) fn update(&mut self, request: UpdateCollection) -> Result<(), Error> {
         let mut new = self.clone();
         check_hnsw(request.hnsw_config.as_ref())?;
         for (name, diff) in request.vectors.into_iter().flatten() {
             let params = new.params.vectors.get_mut(&name).ok_or_else(|| Error::no_vector(&name))?;
-            if diff.quantization_config.is_some() || diff.on_disk.is_some() {
-                return Err(Error::Unimplemented("changing quantisation or storage of a vector".to_owned()));
-            }
             check_hnsw(diff.hnsw_config.as_ref())?;
-            params.hnsw_config = diff.hnsw_config.or(params.hnsw_config);
+            if let Some(hnsw) = diff.hnsw_config {
+                params.hnsw_config = Some(hnsw.over(params.hnsw_config.unwrap_or_default()));
+            }
+            if let Some(quantization) = diff.quantization_config {
+                params.quantization_config = quantization.into();
+            }
+            params.on_disk = diff.on_disk.or(params.on_disk);
         }
-        if request.quantization_config.is_some() || request.sparse_vectors.is_some() {
-            return Err(Error::Unimplemented("changing quantisation or sparse vectors of a collection".to_owned()));
+        for (name, diff) in request.sparse_vectors.into_iter().flatten() {
+            let vectors = new.params.sparse_vectors.as_mut();
+            let params = vectors.and_then(|all| all.get_mut(&name)).ok_or_else(|| Error::no_vector(&name))?;
+            params.index = diff.index.or_else(|| params.index.take());
+            params.modifier = diff.modifier.or(params.modifier);
+        }
+        if let Some(quantization) = request.quantization_config {
+            new.quantization_config = quantization.into();
         }
         let params = request.params.unwrap_or_default();
-        if params.on_disk_payload.is_some_and(|on_disk| on_disk != new.params.on_disk_payload) {
-            return Err(Error::Unimplemented("changing on_disk_payload of a collection".to_owned()));
-        }
+        new.params.on_disk_payload = params.on_disk_payload.unwrap_or(new.params.on_disk_payload);
         new.params.replication_factor = params.replication_factor.unwrap_or(new.params.replication_factor);
         new.params.write_consistency_factor =
             params.write_consistency_factor.unwrap_or(new.params.write_consistency_factor);
@@ -226,6 +258,15 @@ impl Config {
     #[must_use]
     pub(super) fn never_optimizes(&self) -> bool {
         self.optimizer_config.max_optimization_threads == Some(Value::from(0))
+    }
+
+    /// How vectors and payloads are stored: what the engine takes over only when it opens a shard.
+    #[must_use]
+    pub(super) fn storage(&self) -> impl PartialEq + use<> {
+        let dense = self.params.vectors.iter();
+        let dense: Vec<_> =
+            dense.map(|(name, params)| (name.to_owned(), params.on_disk, params.quantization_config.clone())).collect();
+        (dense, self.params.sparse_vectors.clone(), self.params.on_disk_payload, self.quantization_config.clone())
     }
 
     /// The configuration as the engine wants it.

@@ -130,6 +130,20 @@ pub(in crate::subjects::qdrant) struct HnswDiff {
 }
 
 impl HnswDiff {
+    /// These differences, and those of `base` for what these leave open.
+    #[must_use]
+    pub(in crate::subjects::qdrant) fn over(self, base: Self) -> Self {
+        Self {
+            m: self.m.or(base.m),
+            ef_construct: self.ef_construct.or(base.ef_construct),
+            full_scan_threshold: self.full_scan_threshold.or(base.full_scan_threshold),
+            max_indexing_threads: self.max_indexing_threads.or(base.max_indexing_threads),
+            on_disk: self.on_disk.or(base.on_disk),
+            payload_m: self.payload_m.or(base.payload_m),
+            inline_storage: self.inline_storage.or(base.inline_storage),
+        }
+    }
+
     /// `base` with these differences.
     #[must_use]
     pub(in crate::subjects::qdrant) fn apply(&self, base: HnswIndexConfig) -> HnswIndexConfig {

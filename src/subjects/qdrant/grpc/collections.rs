@@ -89,7 +89,7 @@ impl Collections for Api {
         let request = request.into_inner();
         let collection = self.storage.get(&request.collection_name)?;
         let update = update_from(request)?;
-        blocking(move || collection.update(update)).await?;
+        collection.update(update).await?;
         Ok(done(since, true))
     }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use qdrant_client::qdrant::quantization_config::Quantization;
 use qdrant_client::qdrant::{
     self as proto, CollectionConfig, CollectionParams, CompressionRatio, Datatype, HnswConfigDiff, Modifier,
-    OptimizersConfigDiff, SparseVectorConfig, StrictModeConfig, VectorsConfig, WalConfigDiff, max_optimization_threads,
-    vectors_config, vectors_config_diff,
+    OptimizersConfigDiff, SparseVectorConfig, StrictModeConfig, VectorsConfig, WalConfigDiff,
+    binary_quantization_query_encoding, max_optimization_threads, quantization_config_diff, vectors_config,
+    vectors_config_diff,
 };
 use qdrant_edge::{Distance, MultiVectorComparator, MultiVectorConfig, QuantizationConfig, VectorStorageDatatype};
 use serde_json::{Map, Value, json};
@@ -14,8 +15,8 @@ use serde_json::{Map, Value, json};
 use super::convert::{object_from, object_to};
 use super::required;
 use crate::subjects::qdrant::config::{
-    Config, CreateCollection, HnswDiff, OptimizersDiff, ParamsDiff, SparseIndex, SparseVectorParams, UpdateCollection,
-    VectorDiff, VectorParams, Vectors, WalConfig,
+    Config, CreateCollection, Disabled, HnswDiff, OptimizersDiff, ParamsDiff, QuantizationDiff, SparseIndex,
+    SparseVectorParams, UpdateCollection, VectorDiff, VectorParams, Vectors, WalConfig,
 };
 use crate::subjects::qdrant::error::Error;
 use crate::subjects::qdrant::strict::StrictMode;
@@ -48,20 +49,22 @@ pub(super) fn create_from(request: proto::CreateCollection) -> Result<CreateColl
 /// A request to change a collection.
 #[expect(deprecated, reason = "the engine has `on_disk`, which newer servers replace by `memory`")]
 pub(super) fn update_from(request: proto::UpdateCollection) -> Result<UpdateCollection, Error> {
-    let diff = |diff: proto::VectorParamsDiff| VectorDiff {
-        hnsw_config: diff.hnsw_config.map(hnsw_from),
-        quantization_config: diff.quantization_config.map(|_| Value::Bool(true)),
-        on_disk: diff.on_disk,
+    let diff = |diff: proto::VectorParamsDiff| {
+        Ok::<_, Error>(VectorDiff {
+            hnsw_config: diff.hnsw_config.map(hnsw_from),
+            quantization_config: diff.quantization_config.map(quantization_diff_from).transpose()?,
+            on_disk: diff.on_disk,
+        })
     };
     let vectors = request.vectors_config.and_then(|config| config.config).map(|config| match config {
-        vectors_config_diff::Config::Params(params) => BTreeMap::from([(String::new(), diff(params))]),
+        vectors_config_diff::Config::Params(params) => Ok(BTreeMap::from([(String::new(), diff(params)?)])),
         vectors_config_diff::Config::ParamsMap(map) => {
-            map.map.into_iter().map(|(name, params)| (name, diff(params))).collect()
+            map.map.into_iter().map(|(name, params)| Ok((name, diff(params)?))).collect::<Result<_, Error>>()
         }
     });
     Ok(UpdateCollection {
-        vectors,
-        sparse_vectors: request.sparse_vectors_config.map(|_| Value::Bool(true)),
+        vectors: vectors.transpose()?,
+        sparse_vectors: request.sparse_vectors_config.map(sparse_from).transpose()?,
         params: request.params.map(|params| ParamsDiff {
             replication_factor: params.replication_factor,
             write_consistency_factor: params.write_consistency_factor,
@@ -69,7 +72,7 @@ pub(super) fn update_from(request: proto::UpdateCollection) -> Result<UpdateColl
         }),
         hnsw_config: request.hnsw_config.map(hnsw_from),
         optimizers_config: request.optimizers_config.map(optimizers_from),
-        quantization_config: request.quantization_config.map(|_| Value::Bool(true)),
+        quantization_config: request.quantization_config.map(quantization_diff_from).transpose()?,
         strict_mode_config: request.strict_mode_config.as_ref().map(strict_from),
         metadata: (!request.metadata.is_empty()).then(|| object_from(request.metadata)).transpose()?,
     })
@@ -177,11 +180,44 @@ fn optimizers_from(diff: OptimizersConfigDiff) -> OptimizersDiff {
     }
 }
 
+fn quantization_diff_from(diff: proto::QuantizationConfigDiff) -> Result<QuantizationDiff, Error> {
+    let set = match required(diff.quantization, "quantization")? {
+        quantization_config_diff::Quantization::Disabled(_) => return Ok(QuantizationDiff::Off(Disabled::Disabled)),
+        quantization_config_diff::Quantization::Scalar(it) => Quantization::Scalar(it),
+        quantization_config_diff::Quantization::Product(it) => Quantization::Product(it),
+        quantization_config_diff::Quantization::Binary(it) => Quantization::Binary(it),
+        quantization_config_diff::Quantization::Turboquant(it) => Quantization::Turboquant(it),
+    };
+    quantization_from(proto::QuantizationConfig { quantization: Some(set) }).map(QuantizationDiff::Set)
+}
+
+/// Names of the encodings of binary quantisation, in the order of the message's numbers.
+const BINARY_ENCODINGS: [&str; 3] = ["one_bit", "two_bits", "one_and_half_bits"];
+/// Names of the encodings of queries, in the order of the message's numbers.
+const QUERY_ENCODINGS: [&str; 4] = ["default", "binary", "scalar4bits", "scalar8bits"];
+/// Names of the sizes of turbo quantisation, in the order of the message's numbers.
+const TURBO_BITS: [&str; 4] = ["bits1", "bits1_5", "bits2", "bits4"];
+
+/// The name at a message's number.
+fn named(names: &[&'static str], number: Option<i32>, what: &str) -> Result<Option<&'static str>, Error> {
+    let Some(number) = number else { return Ok(None) };
+    let name = usize::try_from(number).ok().and_then(|number| names.get(number));
+    name.map(|name| Some(*name)).ok_or_else(|| Error::Unimplemented(format!("{what} {number}")))
+}
+
+/// The message's number for a name.
+fn number(names: &[&str], value: Option<&Value>) -> Option<i32> {
+    let name = value?.as_str()?;
+    i32::try_from(names.iter().position(|known| *known == name)?).ok()
+}
+
 #[expect(deprecated, reason = "the engine has `always_ram`, which newer servers replace by `memory`")]
 fn quantization_from(config: proto::QuantizationConfig) -> Result<QuantizationConfig, Error> {
     let value = match required(config.quantization, "quantization")? {
         Quantization::Scalar(it) => {
-            json!({ "scalar": { "type": "int8", "quantile": it.quantile, "always_ram": it.always_ram } })
+            // Through text, so that the number keeps as few digits as the message has.
+            let quantile = it.quantile.and_then(|quantile| quantile.to_string().parse::<f64>().ok());
+            json!({ "scalar": { "type": "int8", "quantile": quantile, "always_ram": it.always_ram } })
         }
         Quantization::Product(it) => {
             let compression = match it.compression() {
@@ -193,11 +229,19 @@ fn quantization_from(config: proto::QuantizationConfig) -> Result<QuantizationCo
             };
             json!({ "product": { "compression": compression, "always_ram": it.always_ram } })
         }
-        Quantization::Binary(it) if it.encoding.is_none() && it.query_encoding.is_none() => {
-            json!({ "binary": { "always_ram": it.always_ram } })
+        Quantization::Binary(it) => {
+            let query = it.query_encoding.and_then(|encoding| encoding.variant).map(|variant| match variant {
+                binary_quantization_query_encoding::Variant::Setting(setting) => setting,
+            });
+            json!({ "binary": {
+                "always_ram": it.always_ram,
+                "encoding": named(&BINARY_ENCODINGS, it.encoding, "binary quantisation with encoding")?,
+                "query_encoding": named(&QUERY_ENCODINGS, query, "binary quantisation with query encoding")?,
+            } })
         }
-        Quantization::Binary(_) => return Err(Error::Unimplemented("encodings of binary quantisation".to_owned())),
-        Quantization::Turboquant(_) => return Err(Error::Unimplemented("turbo quantisation over gRPC".to_owned())),
+        Quantization::Turboquant(it) => json!({ "turbo": {
+            "always_ram": it.always_ram, "bits": named(&TURBO_BITS, it.bits, "turbo quantisation with bit size")?,
+        } }),
     };
     serde_json::from_value(value).map_err(|error| Error::Format(format!("Malformed quantisation: {error}")))
 }
@@ -402,7 +446,20 @@ fn quantization_to(config: &QuantizationConfig) -> Option<proto::QuantizationCon
             always_ram,
             memory: None,
         }),
-        "binary" => Quantization::Binary(proto::BinaryQuantization { always_ram, ..Default::default() }),
+        "binary" => Quantization::Binary(proto::BinaryQuantization {
+            always_ram,
+            encoding: number(&BINARY_ENCODINGS, inner.get("encoding")),
+            query_encoding: number(&QUERY_ENCODINGS, inner.get("query_encoding")).map(|setting| {
+                let variant = Some(binary_quantization_query_encoding::Variant::Setting(setting));
+                proto::BinaryQuantizationQueryEncoding { variant }
+            }),
+            memory: None,
+        }),
+        "turbo" => Quantization::Turboquant(proto::TurboQuantization {
+            always_ram,
+            bits: number(&TURBO_BITS, inner.get("bits")),
+            memory: None,
+        }),
         _ => return None,
     };
     Some(proto::QuantizationConfig { quantization: Some(quantization) })

@@ -1,5 +1,6 @@
 //! `/collections`: list, create, describe, change, delete; payload indexes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,12 +8,12 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{delete, get, put};
-use qdrant_edge::{JsonPath, PayloadFieldSchema};
-use serde::Deserialize;
+use qdrant_edge::{JsonPath, PayloadFieldSchema, PayloadIndexInfo};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{App, Json, Query, WriteParams, WriteResult, respond};
-use crate::subjects::qdrant::collection::{Collection, Status, blocking};
+use crate::subjects::qdrant::collection::{Collection, Status};
 use crate::subjects::qdrant::config::{Config, CreateCollection, UpdateCollection};
 use crate::subjects::qdrant::error::Error;
 
@@ -48,10 +49,7 @@ async fn remove(State(app): State<App>, Path(name): Path<String>) -> Response {
 
 async fn update(State(app): State<App>, Path(name): Path<String>, Json(body): Json<UpdateCollection>) -> Response {
     let since = Instant::now();
-    let changed = async {
-        let collection = app.storage.get(&name)?;
-        blocking(move || collection.update(body)).await
-    };
+    let changed = async { app.storage.get(&name)?.update(body).await };
     respond(since, changed.await.map(|()| true))
 }
 
@@ -61,24 +59,36 @@ async fn describe(State(app): State<App>, Path(name): Path<String>) -> Response 
     respond(since, described)
 }
 
-async fn info(collection: &Arc<Collection>) -> Result<Value, Error> {
+/// A collection as it is described. Typed to the end: as a JSON value a 32-bit number would show digits it does not have.
+#[derive(Serialize)]
+struct InfoView {
+    status: &'static str,
+    optimizer_status: Value,
+    indexed_vectors_count: usize,
+    points_count: usize,
+    segments_count: usize,
+    config: Config,
+    payload_schema: BTreeMap<String, PayloadIndexInfo>,
+    update_queue: Value,
+}
+
+async fn info(collection: &Arc<Collection>) -> Result<InfoView, Error> {
     let described = collection.describe().await?;
-    let (status, optimizer) = match described.status {
+    let (status, optimizer_status) = match described.status {
         Status::Green => ("green", json!("ok")),
         Status::Yellow => ("yellow", json!("ok")),
         Status::Red(error) => ("red", json!({ "error": error })),
     };
-    let json = |value: serde_json::Result<Value>| value.map_err(|error| Error::Internal(error.to_string()));
-    Ok(json!({
-        "status": status,
-        "optimizer_status": optimizer,
-        "indexed_vectors_count": described.indexed_vectors,
-        "points_count": described.points,
-        "segments_count": described.segments,
-        "config": json(serde_json::to_value(described.config))?,
-        "payload_schema": json(serde_json::to_value(described.indexes))?,
-        "update_queue": { "length": 0 },
-    }))
+    Ok(InfoView {
+        status,
+        optimizer_status,
+        indexed_vectors_count: described.indexed_vectors,
+        points_count: described.points,
+        segments_count: described.segments,
+        config: described.config,
+        payload_schema: described.indexes,
+        update_queue: json!({ "length": 0 }),
+    })
 }
 
 #[derive(Deserialize)]

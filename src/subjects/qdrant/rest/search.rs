@@ -353,18 +353,25 @@ impl MatrixBody {
 #[serde(transparent)]
 struct Pairs(MatrixBody);
 
-impl Read for Pairs {
-    type Answer = Value;
+#[derive(Serialize)]
+struct Pair {
+    a: PointId,
+    b: PointId,
+    score: f32,
+}
 
-    async fn read(self, app: &App, name: &str) -> Result<Value, Error> {
-        let pairs: Vec<Value> = self
-            .0
-            .run(app, name)
-            .await?
-            .iter()
-            .flat_map(|(a, near)| near.iter().map(move |b| json!({ "a": a, "b": b.id, "score": b.score })))
-            .collect();
-        Ok(json!({ "pairs": pairs }))
+#[derive(Serialize)]
+struct PairsView {
+    pairs: Vec<Pair>,
+}
+
+impl Read for Pairs {
+    type Answer = PairsView;
+
+    async fn read(self, app: &App, name: &str) -> Result<PairsView, Error> {
+        let rows = self.0.run(app, name).await?.into_iter();
+        let pairs = rows.flat_map(|(a, near)| near.into_iter().map(move |b| Pair { a, b: b.id, score: b.score }));
+        Ok(PairsView { pairs: pairs.collect() })
     }
 }
 

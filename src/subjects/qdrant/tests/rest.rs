@@ -71,6 +71,38 @@ async fn a_collection_is_made_described_changed_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn how_vectors_and_payloads_are_stored_can_be_changed() {
+    let server = Server::start().await;
+    server.make("c").await;
+    server.fill("c", 0..50, "d").await;
+    let patch = json!({
+        "vectors": { "": { "on_disk": true, "hnsw_config": { "m": 8 } } },
+        "params": { "on_disk_payload": false },
+        "quantization_config": { "scalar": { "type": "int8", "quantile": 0.69 } },
+    });
+    let (status, answer) = server.send(Method::PATCH, "/collections/c", Some(patch)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let more = json!({ "vectors": { "": { "hnsw_config": { "ef_construct": 50 } } } });
+    assert_eq!(server.send(Method::PATCH, "/collections/c", Some(more)).await.0, StatusCode::OK);
+    let (_, answer) = server.get("/collections/c").await;
+    let config = &answer["result"]["config"];
+    assert_eq!(config["params"]["vectors"]["on_disk"], true);
+    // What a change does not name stays.
+    assert_eq!(config["params"]["vectors"]["hnsw_config"], json!({ "m": 8, "ef_construct": 50 }));
+    assert_eq!(config["params"]["on_disk_payload"], false);
+    assert_eq!(config["quantization_config"], json!({ "scalar": { "type": "int8", "quantile": 0.69 } }));
+    assert_eq!(server.count("c").await, 50);
+    server.fill("c", 50..60, "d").await;
+    let query = json!({ "query": [1.0, 3.0, -3.0, 0.5], "limit": 1, "params": { "exact": true } });
+    let (_, answer) = server.post("/collections/c/points/query", query).await;
+    assert_eq!(answer["result"]["points"][0]["id"], 3);
+    let off = json!({ "quantization_config": "Disabled" });
+    assert_eq!(server.send(Method::PATCH, "/collections/c", Some(off)).await.0, StatusCode::OK);
+    assert_eq!(server.get("/collections/c").await.1["result"]["config"]["quantization_config"], Value::Null);
+    assert_eq!(server.count("c").await, 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_vector_is_refused_whether_or_not_the_client_waits() {
     let server = Server::start().await;
     server.make("c").await;
