@@ -4,18 +4,25 @@
 //! |---|---|---|
 //! | `values_count` on a field that a point lacks | never matches | the field counts as 0 values |
 //! | `min_should` without conditions and `min_count` above 0 | matches every point | matches none |
+//! | an indexed condition under `must` or `should` and again under `must_not` | the latter is overlooked | matches none |
 //!
-//! Sources: Qdrant pull requests 9606 and 9401.
+//! Sources: Qdrant pull requests 9606 and 9401; the last is a defect of the engine that a property test found.
 
 use qdrant_edge::{Condition, FieldCondition, Filter, HasIdCondition, MinShould, NestedCondition, Prefetch};
 use qdrant_edge::{Nested, PayloadOps, PointOperations, QueryRequest, UpdateOperation, ValuesCount, VectorOperations};
 
 /// `filter` in words that the engine takes for what they mean.
 pub(super) fn translate(filter: Filter) -> Filter {
+    let wanted: Vec<Condition> = [&filter.must, &filter.should].into_iter().flatten().flatten().cloned().collect();
+    let set_apart = |condition| {
+        // As a filter of its own it is not taken for the condition that an index has answered already.
+        let twice = wanted.contains(&condition);
+        if twice { Condition::Filter(Filter::new_must(condition)) } else { condition }
+    };
     Filter {
         should: filter.should.map(all),
         must: filter.must.map(all),
-        must_not: filter.must_not.map(all),
+        must_not: filter.must_not.map(|conditions| all(conditions.into_iter().map(set_apart).collect())),
         min_should: filter.min_should.map(|min| match min {
             MinShould { conditions, min_count } if conditions.is_empty() && min_count > 0 => {
                 MinShould { conditions: vec![nothing()], min_count: 1 }
@@ -130,6 +137,15 @@ mod tests {
     fn an_empty_choice_that_wants_something_matches_nothing() {
         let filter = translated(json!({ "min_should": { "conditions": [], "min_count": 2 } }));
         assert_eq!(filter, json!({ "min_should": { "conditions": [{ "has_id": [] }], "min_count": 1 } }));
+    }
+
+    #[test]
+    fn a_condition_that_is_wanted_and_unwanted_is_set_apart() {
+        let (a, b) = (json!({ "key": "a", "match": { "value": 1 } }), json!({ "key": "b", "match": { "value": 1 } }));
+        for place in ["must", "should"] {
+            let filter = translated(json!({ place: [a], "must_not": [a, b] }));
+            assert_eq!(filter, json!({ place: [a], "must_not": [{ "must": [a] }, b] }));
+        }
     }
 
     #[test]
