@@ -26,6 +26,9 @@ if [[ -z "${CARGO_TARGET_DIR:-}" ]]; then
 fi
 export CARGO_TARGET_DIR
 
+# Where the clients of other languages are installed; the tests look in the same place.
+clients_home() { echo "${SHAKEDOWN_CLIENTS:-${XDG_CACHE_HOME:-$HOME/.cache}/shakedown/clients}"; }
+
 if [[ -t 1 && -z "${NO_COLOR:-}" ]]; then
   bold=$'\e[1m' green=$'\e[32m' yellow=$'\e[33m' red=$'\e[31m' plain=$'\e[0m'
 else
