@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, default_value_t = 6334)]
     grpc_port: u16,
     /// Directory for everything stored; made if there is none. One process at a time.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", default_value = "qdrant_storage")]
     storage: PathBuf,
     /// Key that requests must carry. Everyone on this machine can read it in the list of processes: prefer the
     /// environment variable or --api-key-file.
