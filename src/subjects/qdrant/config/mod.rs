@@ -269,6 +269,21 @@ impl Config {
         (dense, self.params.sparse_vectors.clone(), self.params.on_disk_payload, self.quantization_config.clone())
     }
 
+    /// Segments that a Qdrant server spreads points over: as asked for, or one for each core, from 2 to 8.
+    fn segments(&self) -> usize {
+        match self.optimizer_config.default_segment_number {
+            None | Some(0) => std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8),
+            Some(number) => number,
+        }
+    }
+
+    /// Graph settings as the engine wants them. A server looks at all vectors of each segment below the threshold;
+    /// the engine gathers the points in one segment, which is therefore compared with as many thresholds.
+    fn graph(&self, diff: Option<HnswDiff>) -> HnswIndexConfig {
+        let hnsw = diff.unwrap_or_default().apply(self.hnsw_config);
+        HnswIndexConfig { full_scan_threshold: hnsw.full_scan_threshold.saturating_mul(self.segments()), ..hnsw }
+    }
+
     /// The configuration as the engine wants it.
     #[must_use]
     pub(super) fn engine(&self) -> EdgeConfig {
@@ -280,7 +295,7 @@ impl Config {
                 multivector_config: params.multivector_config,
                 datatype: params.datatype,
                 quantization_config: params.quantization_config.clone(),
-                hnsw_config: params.hnsw_config.map(|diff| diff.apply(self.hnsw_config)),
+                hnsw_config: params.hnsw_config.map(|diff| self.graph(Some(diff))),
             };
             (name.to_owned(), engine)
         });
@@ -298,7 +313,7 @@ impl Config {
             on_disk_payload: self.params.on_disk_payload,
             vectors: vectors.collect(),
             sparse_vectors: sparse.collect(),
-            hnsw_config: self.hnsw_config,
+            hnsw_config: self.graph(None),
             quantization_config: self.quantization_config.clone(),
             optimizers: self.optimizer_config.engine(),
             wal_options: Some(WalOptions {

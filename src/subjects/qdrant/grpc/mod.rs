@@ -35,6 +35,13 @@ use super::telemetry::{Protocol, Telemetry};
 /// The answer of every operation.
 type Reply<T> = Result<Response<T>, Status>;
 
+/// Bytes that a client may send of one request, and of all on its connection, before the server has read any. With
+/// HTTP/2's own 64 KiB an upload of some megabytes would stop and wait dozens of times.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Bytes of one HTTP/2 frame, for the same reason.
+const FRAME: u32 = 1024 * 1024;
+
 /// The operations, over one storage.
 #[derive(Clone)]
 struct Api {
@@ -75,6 +82,9 @@ pub(super) async fn serve(
     let routes = open.into_axum_router().reset_fallback().merge(protected);
     let routes = tonic::service::Routes::from(routes.layer(middleware::from_fn_with_state(telemetry, count)));
     tonic::transport::Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await
