@@ -65,7 +65,7 @@ impl Meta {
 pub(super) struct Written {
     /// Number of the change.
     pub operation: u64,
-    /// Whether the client asked to wait. The change is applied in either case.
+    /// Whether the client asked to wait; the change is only journalled otherwise.
     pub waited: bool,
 }
 
@@ -258,7 +258,7 @@ impl Collection {
     }
 
     pub(super) async fn write(&self, operation: UpdateOperation, waited: bool) -> Result<Written, Error> {
-        Ok(Written { operation: self.writer.write(operation).await?, waited })
+        Ok(Written { operation: self.writer.write(operation, waited).await?, waited })
     }
 
     /// Flushes and ends the writer. Blocking.

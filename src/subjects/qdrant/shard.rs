@@ -4,8 +4,9 @@ use std::any::Any;
 use std::fs::OpenOptions;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use qdrant_edge::{EdgeConfig, EdgeShard};
+use qdrant_edge::{EdgeConfig, EdgeShard, UpdateOperation};
 
 use super::error::Error;
 
@@ -15,7 +16,21 @@ pub(super) struct Shard {
     /// `None` only while being dropped.
     inner: Option<EdgeShard>,
     directory: PathBuf,
+    activity: Mutex<Activity>,
 }
+
+/// What is going on that a kill leaves half done.
+#[derive(Debug, Default)]
+struct Activity {
+    optimizing: bool,
+    indexing: bool,
+}
+
+/// There while segments are rewritten: a kill may leave the old ones beside the new one, with the same points.
+const OPTIMIZING: &str = "optimizing";
+/// There while payload indexes come or go, and until an optimisation ends meanwhile, because it takes them over.
+/// A kill may leave a part of an index, with which the engine opens no segment.
+const INDEXING: &str = "indexing";
 
 impl Shard {
     /// Makes a new shard in `directory`, which must exist and be empty.
@@ -24,7 +39,7 @@ impl Shard {
     /// The engine refuses the configuration, or cannot write.
     pub(super) fn create(directory: &Path, config: EdgeConfig) -> Result<Self, Error> {
         let inner = guard("creating the shard", || EdgeShard::new(directory, config))??;
-        Ok(Self { inner: Some(inner), directory: directory.to_owned() })
+        Ok(Self { inner: Some(inner), directory: directory.to_owned(), activity: Mutex::default() })
     }
 
     /// Opens the shard in `directory`.
@@ -35,8 +50,13 @@ impl Shard {
         prune_log(directory);
         // What an interrupted optimisation had begun to build; the engine starts over without it.
         let _ = std::fs::remove_dir_all(directory.join("temp_segments"));
+        let indexing = directory.join(INDEXING);
+        if indexing.exists() {
+            remove_payload_indexes(directory)?;
+        }
         let inner = guard("opening the shard", || EdgeShard::load(directory, Some(config)))??;
-        Ok(Self { inner: Some(inner), directory: directory.to_owned() })
+        unmark(&indexing)?;
+        Ok(Self { inner: Some(inner), directory: directory.to_owned(), activity: Mutex::default() })
     }
 
     /// Where its files are.
@@ -55,6 +75,61 @@ impl Shard {
     ) -> Result<T, Error> {
         let inner = self.inner.as_ref().ok_or_else(|| Error::Unavailable("the collection is closing".to_owned()))?;
         Ok(guard(what, || call(inner))??)
+    }
+
+    /// Makes one change. Only one at a time.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(super) fn update(&self, operation: UpdateOperation) -> Result<(), Error> {
+        if !matches!(operation, UpdateOperation::FieldIndexOperation(_)) {
+            return self.call("writing", |shard| shard.update(operation));
+        }
+        self.begin(INDEXING, |activity| activity.indexing = true)?;
+        let result = self.call("writing", |shard| shard.update(operation));
+        self.end(|activity| activity.indexing = false)?;
+        result
+    }
+
+    /// Rewrites segments that are worth it, and blocks meanwhile; whether there were any. Only one at a time.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(super) fn optimize(&self) -> Result<bool, Error> {
+        self.begin(OPTIMIZING, |activity| activity.optimizing = true)?;
+        let result = self.call("optimizing", EdgeShard::optimize);
+        self.end(|activity| activity.optimizing = false)?;
+        if result.is_ok() {
+            self.settled()?;
+        }
+        result
+    }
+
+    /// Whether the process that had the shard before was killed while it optimised.
+    pub(super) fn was_optimizing(&self) -> bool {
+        self.directory.join(OPTIMIZING).exists()
+    }
+
+    /// Notes that no point is there twice.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(super) fn settled(&self) -> Result<(), Error> {
+        unmark(&self.directory.join(OPTIMIZING))
+    }
+
+    fn begin(&self, mark: &str, begin: impl FnOnce(&mut Activity)) -> Result<(), Error> {
+        let mut activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.directory.join(mark);
+        std::fs::write(&path, "").map_err(|error| Error::Internal(format!("{}: {error}", path.display())))?;
+        begin(&mut activity);
+        Ok(())
+    }
+
+    fn end(&self, end: impl FnOnce(&mut Activity)) -> Result<(), Error> {
+        let mut activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
+        end(&mut activity);
+        if activity.optimizing || activity.indexing { Ok(()) } else { unmark(&self.directory.join(INDEXING)) }
     }
 
     /// Writes everything to disk. The caller makes sure that nothing is written or optimised meanwhile:
@@ -80,6 +155,29 @@ impl Drop for Shard {
             tracing::warn!(directory = %self.directory.display(), %error, "the engine did not close cleanly");
         }
     }
+}
+
+fn unmark(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Internal(format!("{}: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes the payload indexes of every segment, but not the list of them: the engine builds anew what is missing.
+fn remove_payload_indexes(directory: &Path) -> Result<(), Error> {
+    let failed = |path: &Path, error: &std::io::Error| Error::Internal(format!("{}: {error}", path.display()));
+    let segments = directory.join("segments");
+    for segment in std::fs::read_dir(&segments).map_err(|error| failed(&segments, &error))?.flatten() {
+        // A segment that was not finished has none.
+        let Ok(indexes) = std::fs::read_dir(segment.path().join("payload_index")) else { continue };
+        for index in indexes.flatten().map(|index| index.path()).filter(|index| index.is_dir()) {
+            std::fs::remove_dir_all(&index).map_err(|error| failed(&index, &error))?;
+        }
+    }
+    Ok(())
 }
 
 fn guard<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, Error> {

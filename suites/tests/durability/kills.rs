@@ -77,7 +77,9 @@ impl Owner {
             let differs = |expected: &Points| -> Vec<String> {
                 let ids: BTreeSet<u64> = expected.keys().chain(found.keys()).copied().collect();
                 let differing = ids.into_iter().filter(|id| expected.get(id) != found.get(id));
-                differing.map(|id| format!("{id}: expected {:?}, found {:?}", expected.get(&id), found.get(&id))).collect()
+                differing
+                    .map(|id| format!("{id}: expected {:?}, found {:?}", expected.get(&id), found.get(&id)))
+                    .collect()
             };
             let (before, after) = (differs(&self.points), differs(&after));
             return Err(format!(
@@ -155,7 +157,8 @@ impl Admin {
             let field = ["group", "owner", "note"][rng.random_range(0..3)];
             self.unsure_index = Some(field);
             let removes = self.indexes.contains(field);
-            let body = json!({ "field_name": field, "field_schema": if field == "note" { "keyword" } else { "integer" } });
+            let body =
+                json!({ "field_name": field, "field_schema": if field == "note" { "keyword" } else { "integer" } });
             let answer = if removes {
                 rest.try_send("DELETE", &format!("/collections/plain/index/{field}?wait=true"), None).await
             } else {
@@ -203,8 +206,12 @@ impl Admin {
 
     async fn check(&mut self, rest: &Rest) -> Result<(), String> {
         let answer = rest.get("/collections").await;
-        let found: BTreeSet<String> =
-            answer["collections"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect();
+        let found: BTreeSet<String> = answer["collections"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["name"].as_str().unwrap().to_owned())
+            .collect();
         let unsure = self.unsure_collection.take();
         let expected: BTreeSet<String> =
             self.collections.keys().cloned().chain(["plain".to_owned(), "named".to_owned()]).collect();
@@ -359,7 +366,7 @@ async fn no_acknowledged_write_is_lost_by_kills_at_random_moments() {
     let kills = number("SHAKEDOWN_KILLS").map_or(KILLS, |kills| u32::try_from(kills).unwrap());
     let seed = number("SHAKEDOWN_SEED").unwrap_or_else(rand::random);
     let mut rng = StdRng::seed_from_u64(seed);
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::Builder::new().disable_cleanup(true).tempdir().unwrap();
     let storage = directory.path().join("storage");
     let mut admin = Admin::default();
     let mut owners: Vec<Owner> = (0..5)
@@ -377,8 +384,8 @@ async fn no_acknowledged_write_is_lost_by_kills_at_random_moments() {
     }
     for kill in 1..=kills {
         load(&storage, server, &mut owners, &mut admin, &mut rng).await;
-        server = Server::try_start(&storage)
-            .unwrap_or_else(|refusal| panic!("seed {seed}, after kill {kill}: {refusal:?}"));
+        server =
+            Server::try_start(&storage).unwrap_or_else(|refusal| panic!("seed {seed}, after kill {kill}: {refusal:?}"));
         let compared = compare(&server.rest(), &mut owners, &mut admin).await;
         let points: usize = owners.iter().map(|owner| owner.points.len()).sum();
         let versions: u64 = owners.iter().map(|owner| owner.version).sum();

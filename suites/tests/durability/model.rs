@@ -51,7 +51,9 @@ impl Shape {
         let dense: Vec<f64> = (0..SIZE).map(number).collect();
         match self {
             Self::Plain => json!(dense),
-            Self::Named => json!({ "a": dense, "s": { "indices": [id % 50, 50 + version % 50], "values": [0.5, 2.0] } }),
+            Self::Named => {
+                json!({ "a": dense, "s": { "indices": [id % 50, 50 + version % 50], "values": [0.5, 2.0] } })
+            }
         }
     }
 }
@@ -112,10 +114,9 @@ impl Change {
         };
         let group = rng.random_range(0..10_u64);
         let points = |ids: Vec<u64>| -> Points {
-            let payload = |id: u64| json!({ "owner": owner, "group": (id + version) % 10, "version": version, "n": id });
-            ids.into_iter()
-                .map(|id| (id, Point { vector: shape.vector(id, version), payload: payload(id) }))
-                .collect()
+            let payload =
+                |id: u64| json!({ "owner": owner, "group": (id + version) % 10, "version": version, "n": id });
+            ids.into_iter().map(|id| (id, Point { vector: shape.vector(id, version), payload: payload(id) })).collect()
         };
         let which = |rng: &mut StdRng| {
             if rng.random_bool(0.5) { Which::Group(owner, group) } else { Which::Ids(ids(rng, 10)) }
