@@ -16,7 +16,7 @@ use super::error::Error;
 use super::shard::Shard;
 
 /// Points that are looked at together.
-const CHUNK: usize = 1000;
+pub(super) const CHUNK: usize = 1000;
 
 /// Whether what the change does depends on what is stored.
 pub(super) fn depends_on_points(operation: &UpdateOperation) -> bool {
@@ -118,23 +118,33 @@ pub(super) fn store_once(
         if copies <= ids.len() {
             continue;
         }
-        let wanted = (Some(WithPayloadInterface::Bool(true)), Some(WithVector::Bool(true)));
-        let found = shard.call("reading points", |shard| shard.retrieve(ids, wanted.0, wanted.1))?;
-        let points = found
-            .into_iter()
-            .map(|record| PointStructPersisted {
-                id: record.id,
-                vector: record.vector.map_or_else(|| VectorStructPersisted::Named(HashMap::new()), Into::into),
-                payload: record.payload,
-            })
-            .collect();
-        let store = PointOperations::UpsertPoints(PointInsertOperations::PointsList(points));
-        let store = UpdateOperation::PointOperation(store);
+        let store = storing(shard, ids)?;
         protect(&store)?;
         shard.update(UpdateOperation::PointOperation(PointOperations::DeletePoints { ids: ids.to_vec() }))?;
         shard.update(store)?;
     }
     Ok(())
+}
+
+/// Whether the change keeps a part of its points, so that to make it again takes what they were.
+pub(super) fn keeps_parts(operation: &UpdateOperation) -> bool {
+    matches!(operation, UpdateOperation::PayloadOperation(_) | UpdateOperation::VectorOperation(_))
+}
+
+/// The change that stores those of the points `ids` that exist as they are now.
+///
+/// # Errors
+/// The engine cannot read the points.
+pub(super) fn storing(shard: &Shard, ids: &[PointId]) -> Result<UpdateOperation, Error> {
+    let wanted = (Some(WithPayloadInterface::Bool(true)), Some(WithVector::Bool(true)));
+    let found = shard.call("reading points", |shard| shard.retrieve(ids, wanted.0, wanted.1))?;
+    let points = found.into_iter().map(|record| PointStructPersisted {
+        id: record.id,
+        vector: record.vector.map_or_else(|| VectorStructPersisted::Named(HashMap::new()), Into::into),
+        payload: record.payload,
+    });
+    let store = PointOperations::UpsertPoints(PointInsertOperations::PointsList(points.collect()));
+    Ok(UpdateOperation::PointOperation(store))
 }
 
 /// The points of a conditional upsert that are to be stored.

@@ -4,6 +4,7 @@
 //! Changes that wait while one is being made are taken together: one write to the journal, then each is
 //! applied and answered. Collections share nothing, so a slow one holds up no other.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,13 +13,13 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use qdrant_edge::{PointInsertOperations, PointOperations, UpdateOperation};
+use qdrant_edge::{PointId, PointInsertOperations, PointOperations, UpdateOperation};
 use tokio::sync::oneshot;
 
 use super::disk::{check_room, used};
 use super::error::Error;
 use super::journal::{Journal, encode};
-use super::resolve::{depends_on_points, repeatable, resolve, store_once};
+use super::resolve::{CHUNK, depends_on_points, keeps_parts, repeatable, resolve, store_once, storing};
 use super::shard::Shard;
 
 /// Changes taken together at most.
@@ -144,6 +145,7 @@ impl Writer {
             unflushed: None,
             new_bytes: 0,
             wants_optimizing: true,
+            kept: HashSet::new(),
             exclusive: Vec::new(),
         };
         let thread = std::thread::Builder::new()
@@ -225,6 +227,8 @@ struct Work {
     /// Bytes of vectors since the last optimisation.
     new_bytes: u64,
     wants_optimizing: bool,
+    /// Points that are in the journal as a whole.
+    kept: HashSet<PointId>,
     /// What waits for an optimisation to end.
     exclusive: Vec<Exclusive>,
 }
@@ -273,8 +277,8 @@ impl Work {
         let mut go_on = true;
         while let Some(command) = next {
             match command {
-                Command::Write(write) if depends_on_points(&write.operation) => {
-                    // Which points it is about shows once everything before it is applied.
+                Command::Write(write) if self.takes_a_look(&write.operation) => {
+                    // What it is about shows once everything before it is applied.
                     self.write(std::mem::take(&mut group));
                     group.extend(self.resolve(write));
                 }
@@ -293,15 +297,43 @@ impl Work {
         go_on
     }
 
+    /// Whether the points of a change must be read before it is journalled.
+    fn takes_a_look(&self, operation: &UpdateOperation) -> bool {
+        depends_on_points(operation) || self.health.optimizing.load(Ordering::Relaxed) && keeps_parts(operation)
+    }
+
     /// The change with its points by name; answers here what needs no change or cannot be made.
-    fn resolve(&self, write: Write) -> Option<Write> {
+    fn resolve(&mut self, write: Write) -> Option<Write> {
         let Write { operation, waits, reply } = write;
-        match resolve(&self.shard, *operation) {
+        let resolved = resolve(&self.shard, *operation).and_then(|operation| {
+            operation.iter().try_for_each(|operation| self.journal_parts(operation))?;
+            Ok(operation)
+        });
+        match resolved {
             Ok(Some(operation)) => return Some(Write { operation: Box::new(operation), waits, reply }),
             Ok(None) => answer(reply, Ok(self.health.next_operation())),
             Err(error) => answer(reply, Err(error)),
         }
         None
+    }
+
+    /// Journals what the change keeps of its points, while segments are rewritten.
+    ///
+    /// A changed point moves to another segment. The rewritten segment comes to the disk without it when the
+    /// optimisation ends, and the other one with it only at the next flush: killed in between, it is in neither.
+    fn journal_parts(&mut self, operation: &UpdateOperation) -> Result<(), Error> {
+        if !self.health.optimizing.load(Ordering::Relaxed) || !keeps_parts(operation) {
+            return Ok(());
+        }
+        let ids: Vec<_> = operation.point_ids().into_iter().flatten().filter(|id| !self.kept.contains(id)).collect();
+        for ids in ids.chunks(CHUNK) {
+            self.buffer.clear();
+            let encoded = encode(&storing(&self.shard, ids)?, &mut self.buffer);
+            encoded.map_err(|error| Error::Internal(format!("journal: {error}")))?;
+            self.journal_group(1)?;
+            self.kept.extend(ids);
+        }
+        Ok(())
     }
 
     fn write(&mut self, group: Vec<Write>) {
@@ -387,6 +419,7 @@ impl Work {
         // Also after a failure: the next try waits for the next change or the next silence.
         self.unflushed = None;
         self.shard.flush()?;
+        self.kept.clear();
         self.journal.clear().map_err(|error| Error::Internal(format!("clearing the journal: {error}")))
     }
 
