@@ -4,9 +4,13 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "durability/damage.rs"]
+mod damage;
 #[path = "durability/kills.rs"]
 mod kills;
 #[path = "durability/model.rs"]
 mod model;
+#[path = "durability/room.rs"]
+mod room;
 #[path = "durability/server.rs"]
 mod server;

@@ -1,6 +1,7 @@
 //! A collection: its configuration, its shard, its writer. All reading and writing goes through here, so
 //! REST and gRPC cannot differ.
 
+mod existence;
 mod shape;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use super::rate::Rate;
 use super::shard::Shard;
 use super::strict::{Indexes, StrictMode};
 use super::writer::{Health, Policy, Writer};
+pub(super) use existence::{Existence, begin, existence};
 
 /// File that holds a collection's name and configuration; a directory without it is rubbish.
 pub(super) const META_FILE: &str = "collection.json";
@@ -127,11 +129,13 @@ impl Collection {
     fn make(directory: &Path, name: &str, config: Config) -> Result<Self, Error> {
         let failed = |error: std::io::Error| Error::Internal(format!("{}: {error}", directory.display()));
         let shard_directory = directory.join(SHARD_DIRECTORY);
+        begin(directory)?;
         fs::create_dir_all(&shard_directory).map_err(failed)?;
         let shard = Shard::create(&shard_directory, config.engine())?;
         let meta = Meta { name: name.to_owned(), config, indexes: Indexes::new(), replaces: None, pending: None };
         // Written last: from here on the collection exists.
         save(directory, &meta)?;
+        existence::complete(directory);
         Self::start(directory.to_owned(), meta, shard)
     }
 
@@ -272,8 +276,7 @@ impl Collection {
     /// # Errors
     /// The disk fails.
     pub(super) fn forget(&self) -> Result<(), Error> {
-        let path = self.directory.join(META_FILE);
-        fs::remove_file(&path).map_err(|error| Error::Internal(format!("{}: {error}", path.display())))
+        existence::forget(&self.directory)
     }
 
     /// Closes and removes the files, once the last reader has gone. Blocking; call [`Self::forget`] first.

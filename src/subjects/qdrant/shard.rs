@@ -1,6 +1,9 @@
 //! The engine's shard, wrapped so that its panics become errors and its files stay small.
 
+mod manifest;
+
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -17,7 +20,12 @@ pub(super) struct Shard {
     inner: Option<EdgeShard>,
     directory: PathBuf,
     activity: Mutex<Activity>,
+    /// Files of the segments that are noted on the disk.
+    files: Mutex<BTreeSet<PathBuf>>,
 }
+
+/// Directory of the segments.
+const SEGMENTS: &str = "segments";
 
 /// What is going on that a kill leaves half done.
 #[derive(Debug, Default)]
@@ -39,7 +47,12 @@ impl Shard {
     /// The engine refuses the configuration, or cannot write.
     pub(super) fn create(directory: &Path, config: EdgeConfig) -> Result<Self, Error> {
         let inner = guard("creating the shard", || EdgeShard::new(directory, config))??;
-        Ok(Self { inner: Some(inner), directory: directory.to_owned(), activity: Mutex::default() })
+        Ok(Self::new(inner, directory))
+    }
+
+    fn new(inner: EdgeShard, directory: &Path) -> Self {
+        let (activity, files) = (Mutex::default(), Mutex::default());
+        Self { inner: Some(inner), directory: directory.to_owned(), activity, files }
     }
 
     /// Opens the shard in `directory`.
@@ -50,13 +63,18 @@ impl Shard {
         prune_log(directory);
         // What an interrupted optimisation had begun to build; the engine starts over without it.
         let _ = std::fs::remove_dir_all(directory.join("temp_segments"));
+        let segments = directory.join(SEGMENTS);
+        if !std::fs::read_dir(&segments).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(Error::Internal(format!("{} holds no segment", segments.display())));
+        }
+        manifest::check(directory)?;
         let indexing = directory.join(INDEXING);
         if indexing.exists() {
             remove_payload_indexes(directory)?;
         }
         let inner = guard("opening the shard", || EdgeShard::load(directory, Some(config)))??;
         unmark(&indexing)?;
-        Ok(Self { inner: Some(inner), directory: directory.to_owned(), activity: Mutex::default() })
+        Ok(Self::new(inner, directory))
     }
 
     /// Where its files are.
@@ -97,6 +115,8 @@ impl Shard {
     /// As [`Self::call`].
     pub(super) fn optimize(&self) -> Result<bool, Error> {
         self.begin(OPTIMIZING, |activity| activity.optimizing = true)?;
+        // Segments come and go from here on, until the next flush.
+        self.expect_changes()?;
         let result = self.call("optimizing", EdgeShard::optimize);
         self.end(|activity| activity.optimizing = false)?;
         if result.is_ok() {
@@ -116,6 +136,15 @@ impl Shard {
     /// The disk fails.
     pub(super) fn settled(&self) -> Result<(), Error> {
         unmark(&self.directory.join(OPTIMIZING))
+    }
+
+    /// Forgets which files there should be, until the next flush.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(super) fn expect_changes(&self) -> Result<(), Error> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        manifest::forget(&self.directory)
     }
 
     fn begin(&self, mark: &str, begin: impl FnOnce(&mut Activity)) -> Result<(), Error> {
@@ -143,7 +172,7 @@ impl Shard {
             Ok(())
         })?;
         prune_log(&self.directory);
-        Ok(())
+        manifest::note(&self.directory, &mut self.files.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -169,10 +198,10 @@ fn unmark(path: &Path) -> Result<(), Error> {
 /// Removes the payload indexes of every segment, but not the list of them: the engine builds anew what is missing.
 fn remove_payload_indexes(directory: &Path) -> Result<(), Error> {
     let failed = |path: &Path, error: &std::io::Error| Error::Internal(format!("{}: {error}", path.display()));
-    let segments = directory.join("segments");
+    let segments = directory.join(SEGMENTS);
     for segment in std::fs::read_dir(&segments).map_err(|error| failed(&segments, &error))?.flatten() {
         // A segment that was not finished has none.
-        let Ok(indexes) = std::fs::read_dir(segment.path().join("payload_index")) else { continue };
+        let Ok(indexes) = std::fs::read_dir(segment.path().join(manifest::PAYLOAD_INDEXES)) else { continue };
         for index in indexes.flatten().map(|index| index.path()).filter(|index| index.is_dir()) {
             std::fs::remove_dir_all(&index).map_err(|error| failed(&index, &error))?;
         }

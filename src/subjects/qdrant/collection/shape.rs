@@ -76,6 +76,7 @@ impl Collection {
     pub(in crate::subjects::qdrant) fn adopt(directory: PathBuf, meta: Meta) -> Result<Self, Error> {
         let shard = Shard::open(&directory.join(SHARD_DIRECTORY), meta.config.engine())?;
         save(&directory, &meta)?;
+        super::existence::complete(&directory);
         Self::start(directory, meta, shard)
     }
 
@@ -162,6 +163,7 @@ impl Collection {
             if names(&meta.config.engine()) != names(&config.engine()) {
                 let pending = Meta { pending: Some(config.clone()), ..meta.clone() };
                 save(&collection.directory, &pending)?;
+                collection.shard.expect_changes()?;
                 let operation = UpdateOperation::VectorNameOperation(operation);
                 let changed = collection.shard.call("changing vectors", |shard| shard.update(operation));
                 if let Err(error) = changed.and_then(|()| collection.shard.flush()) {
