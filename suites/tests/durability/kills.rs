@@ -366,6 +366,7 @@ async fn no_acknowledged_write_is_lost_by_kills_at_random_moments() {
     let kills = number("SHAKEDOWN_KILLS").map_or(KILLS, |kills| u32::try_from(kills).unwrap());
     let seed = number("SHAKEDOWN_SEED").unwrap_or_else(rand::random);
     let mut rng = StdRng::seed_from_u64(seed);
+    // Kept when the test fails.
     let directory = tempfile::Builder::new().disable_cleanup(true).tempdir().unwrap();
     let storage = directory.path().join("storage");
     let mut admin = Admin::default();
@@ -391,10 +392,10 @@ async fn no_acknowledged_write_is_lost_by_kills_at_random_moments() {
         let versions: u64 = owners.iter().map(|owner| owner.version).sum();
         println!("kill {kill}: {versions} changes so far, {points} points");
         if let Err(difference) = compared {
-            let kept = directory.keep();
-            panic!("seed {seed}, after kill {kill}, storage kept in {}: {difference}", kept.display());
+            panic!("seed {seed}, after kill {kill}, {}: {difference}", storage.display());
         }
     }
     let (status, _) = server.terminate();
     assert!(status.success(), "{status}");
+    std::fs::remove_dir_all(directory.path()).unwrap();
 }
