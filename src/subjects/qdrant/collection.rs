@@ -21,7 +21,7 @@ use super::rate::Rate;
 use super::shard::Shard;
 use super::strict::{Indexes, StrictMode};
 use super::writer::{Health, Policy, Writer};
-pub(super) use existence::{Existence, begin, existence};
+pub(super) use existence::{Existence, begin, clear, existence};
 
 /// File that holds a collection's name and configuration; a directory without it is rubbish.
 pub(super) const META_FILE: &str = "collection.json";
@@ -121,7 +121,7 @@ impl Collection {
     pub(super) fn create(directory: &Path, name: &str, config: Config) -> Result<Self, Error> {
         let made = Self::make(directory, name, config);
         if made.is_err() {
-            let _ = fs::remove_dir_all(directory);
+            let _ = clear(directory);
         }
         made
     }
@@ -290,7 +290,7 @@ impl Collection {
             drop(writer);
             drop(last(shard, deadline));
         }
-        if let Err(error) = fs::remove_dir_all(&directory) {
+        if let Err(error) = clear(&directory) {
             tracing::warn!(directory = %directory.display(), %error, "files of a deleted collection stay");
         }
     }

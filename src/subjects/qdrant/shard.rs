@@ -1,6 +1,6 @@
 //! The engine's shard, wrapped so that its panics become errors and its files stay small.
 
-mod manifest;
+pub(super) mod manifest;
 
 use std::any::Any;
 use std::collections::BTreeSet;

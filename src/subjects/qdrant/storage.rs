@@ -11,7 +11,7 @@ use std::thread;
 
 use uuid::Uuid;
 
-use super::collection::{Collection, Existence, META_FILE, Meta, blocking, existence, save_json};
+use super::collection::{Collection, Existence, META_FILE, Meta, blocking, clear, existence, save_json};
 use super::config::Config;
 use super::disk::check_room;
 use super::error::{Error, ServeError};
@@ -83,7 +83,7 @@ impl Storage {
                 }
                 _ => {
                     // Left by a creation, a recovery or a removal that was cut short.
-                    if let Err(error) = fs::remove_dir_all(&directory) {
+                    if let Err(error) = clear(&directory) {
                         tracing::warn!(directory = %directory.display(), %error, "rubbish stays");
                     }
                 }

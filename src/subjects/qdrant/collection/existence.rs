@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::META_FILE;
+use super::{META_FILE, SHARD_DIRECTORY};
 use crate::subjects::qdrant::error::Error;
 
 /// There until a new collection is complete.
@@ -27,7 +27,7 @@ pub(in crate::subjects::qdrant) fn existence(directory: &Path) -> Existence {
     let has = |name: &str| directory.join(name).exists();
     if has(META_FILE) {
         Existence::Whole
-    } else if has(UNFINISHED) || has(REMOVED) || fs::read_dir(directory).is_ok_and(|mut it| it.next().is_none()) {
+    } else if has(UNFINISHED) || has(REMOVED) || !has(SHARD_DIRECTORY) {
         Existence::Rubbish
     } else {
         Existence::Damaged
@@ -57,4 +57,14 @@ pub(super) fn complete(directory: &Path) {
 pub(super) fn forget(directory: &Path) -> Result<(), Error> {
     let path = directory.join(META_FILE);
     fs::rename(&path, directory.join(REMOVED)).map_err(|error| Error::Internal(format!("{}: {error}", path.display())))
+}
+
+/// Removes rubbish. A kill in the middle leaves rubbish: the marks go after the points. Blocking.
+///
+/// # Errors
+/// The disk fails.
+pub(in crate::subjects::qdrant) fn clear(directory: &Path) -> std::io::Result<()> {
+    // There may be none; what else is wrong shows at once.
+    let _ = fs::remove_dir_all(directory.join(SHARD_DIRECTORY));
+    fs::remove_dir_all(directory)
 }

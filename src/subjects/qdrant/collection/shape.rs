@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{Collection, Meta, SHARD_DIRECTORY, Written, save, save_json};
 use crate::subjects::qdrant::config::Config;
 use crate::subjects::qdrant::error::Error;
-use crate::subjects::qdrant::shard::Shard;
+use crate::subjects::qdrant::shard::{Shard, manifest};
 
 /// File of a segment that says, among other things, which vectors it has.
 const SEGMENT_FILE: &str = "segment.json";
@@ -35,6 +35,8 @@ pub(super) fn open(directory: &Path, mut meta: Meta) -> Result<(Meta, Shard), Er
         if names(&new).is_subset(&names(&old)) {
             meta.config = pending;
         }
+        // The files of vectors go with them.
+        manifest::forget(&path)?;
         settle(&path, &names(&old).symmetric_difference(&names(&new)).copied().collect::<Vec<_>>())?;
         save(directory, &meta)?;
     }

@@ -34,7 +34,7 @@ pub(super) fn note(shard: &Path, known: &mut BTreeSet<PathBuf>) -> Result<(), Er
 ///
 /// # Errors
 /// The disk fails.
-pub(super) fn forget(shard: &Path) -> Result<(), Error> {
+pub(in crate::subjects::qdrant) fn forget(shard: &Path) -> Result<(), Error> {
     super::unmark(&shard.join(FILE))
 }
 

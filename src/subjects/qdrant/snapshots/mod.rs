@@ -17,7 +17,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use super::collection::{Collection, begin, blocking};
+use super::collection::{Collection, begin, blocking, clear};
 use super::disk::{check_room, used};
 use super::error::Error;
 use super::storage::Storage;
@@ -285,7 +285,7 @@ impl Storage {
         };
         let put = fits.and_then(|()| self.replace(name, old.as_ref(), &directory, meta));
         if put.is_err() {
-            let _ = fs::remove_dir_all(&directory);
+            let _ = clear(&directory);
         }
         put
     }
