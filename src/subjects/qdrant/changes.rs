@@ -133,12 +133,13 @@ impl Collection {
             field_name: field.clone(),
             field_schema: Some(schema.clone()),
         });
-        let written = self.write(UpdateOperation::FieldIndexOperation(operation), waited).await?;
+        // Also if nobody waits: what is said about indexes must be true.
+        let written = self.write(UpdateOperation::FieldIndexOperation(operation), true).await?;
         self.change_meta(|meta| {
             meta.indexes.insert(field.to_string(), schema);
             Ok(())
         })?;
-        Ok(written)
+        Ok(Written { waited, ..written })
     }
 
     /// Removes a payload index, if there is one.
@@ -147,12 +148,13 @@ impl Collection {
     /// The disk is full.
     pub(super) async fn delete_index(&self, field: JsonPath, waited: bool) -> Result<Written, Error> {
         let operation = FieldIndexOperations::DeleteIndex(field.clone());
-        let written = self.write(UpdateOperation::FieldIndexOperation(operation), waited).await?;
+        // Also if nobody waits: what is said about indexes must be true.
+        let written = self.write(UpdateOperation::FieldIndexOperation(operation), true).await?;
         self.change_meta(|meta| {
             meta.indexes.remove(&field.to_string());
             Ok(())
         })?;
-        Ok(written)
+        Ok(Written { waited, ..written })
     }
 }
 

@@ -1,6 +1,7 @@
 //! A collection: its configuration, its shard, its writer. All reading and writing goes through here, so
 //! REST and gRPC cannot differ.
 
+mod existence;
 mod shape;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use super::rate::Rate;
 use super::shard::Shard;
 use super::strict::{Indexes, StrictMode};
 use super::writer::{Health, Policy, Writer};
+pub(super) use existence::{Existence, begin, clear, existence};
 
 /// File that holds a collection's name and configuration; a directory without it is rubbish.
 pub(super) const META_FILE: &str = "collection.json";
@@ -65,7 +67,7 @@ impl Meta {
 pub(super) struct Written {
     /// Number of the change.
     pub operation: u64,
-    /// Whether the client asked to wait. The change is applied in either case.
+    /// Whether the client asked to wait; the change is only journalled otherwise.
     pub waited: bool,
 }
 
@@ -119,7 +121,7 @@ impl Collection {
     pub(super) fn create(directory: &Path, name: &str, config: Config) -> Result<Self, Error> {
         let made = Self::make(directory, name, config);
         if made.is_err() {
-            let _ = fs::remove_dir_all(directory);
+            let _ = clear(directory);
         }
         made
     }
@@ -127,11 +129,13 @@ impl Collection {
     fn make(directory: &Path, name: &str, config: Config) -> Result<Self, Error> {
         let failed = |error: std::io::Error| Error::Internal(format!("{}: {error}", directory.display()));
         let shard_directory = directory.join(SHARD_DIRECTORY);
+        begin(directory)?;
         fs::create_dir_all(&shard_directory).map_err(failed)?;
         let shard = Shard::create(&shard_directory, config.engine())?;
         let meta = Meta { name: name.to_owned(), config, indexes: Indexes::new(), replaces: None, pending: None };
         // Written last: from here on the collection exists.
         save(directory, &meta)?;
+        existence::complete(directory);
         Self::start(directory.to_owned(), meta, shard)
     }
 
@@ -277,7 +281,7 @@ impl Collection {
     }
 
     pub(super) async fn write(&self, operation: UpdateOperation, waited: bool) -> Result<Written, Error> {
-        Ok(Written { operation: self.writer.write(operation).await?, waited })
+        Ok(Written { operation: self.writer.write(operation, waited).await?, waited })
     }
 
     /// Flushes and ends the writer. Blocking.
@@ -291,8 +295,7 @@ impl Collection {
     /// # Errors
     /// The disk fails.
     pub(super) fn forget(&self) -> Result<(), Error> {
-        let path = self.directory.join(META_FILE);
-        fs::remove_file(&path).map_err(|error| Error::Internal(format!("{}: {error}", path.display())))
+        existence::forget(&self.directory)
     }
 
     /// Closes and removes the files, once the last reader has gone. Blocking; call [`Self::forget`] first.
@@ -306,7 +309,7 @@ impl Collection {
             drop(writer);
             drop(last(shard, deadline));
         }
-        if let Err(error) = fs::remove_dir_all(&directory) {
+        if let Err(error) = clear(&directory) {
             tracing::warn!(directory = %directory.display(), %error, "files of a deleted collection stay");
         }
     }

@@ -4,67 +4,131 @@
 //! not flushed would be gone. One `write` to this file survives the death of the process (not of the
 //! machine) and costs far less than a flush. Once the engine has flushed, the journal starts over.
 //!
-//! A record is its length (`u32`, little endian), a kind, and the change: dense upserts in a packed form,
-//! everything else as the engine's own JSON.
+//! The file begins with [`MAGIC`]. A record is its length (`u32`, little endian), a check of the length (`u32`), a
+//! check of the body (`u64`), and the body: a kind, and the change, dense upserts in a packed form and everything
+//! else as the engine's own JSON. What the engine refused is marked so by a record of its own and not made again.
+//!
+//! A kill can only cut the last record short: it was never acknowledged, and is dropped. Whatever else does not
+//! pass its check was damaged by something else, and the file is refused: to drop the record and those behind it
+//! would lose what was acknowledged. Files of format 1 had no checks; they are still read.
+
+mod pack;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use qdrant_edge::external::uuid::Uuid;
-use qdrant_edge::{
-    Payload, PointId, PointInsertOperations, PointOperations, PointStructPersisted, UpdateOperation, VectorPersisted,
-    VectorStructPersisted,
-};
+use qdrant_edge::{PointInsertOperations, PointOperations, UpdateOperation};
 
+use pack::{pack_points, take_chunk, take_length, unpack_points};
+
+/// What the file begins with; as the length of a first record of format 1 it would be above a gigabyte.
+const MAGIC: &[u8; 8] = b"SHKDJRN2";
+/// Bytes before the body of a record.
+const HEAD: usize = 16;
 const KIND_JSON: u8 = 0;
 const KIND_UPSERT: u8 = 1;
+/// The body is the number of a record, from the start of the file, whose change was refused.
+const KIND_REFUSED: u8 = 2;
 
 /// An open journal.
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
-    /// Bytes of whole records in the file.
+    /// Bytes of whole records in the file, and what comes before them; 0 for a file that has yet to begin.
     length: u64,
+    /// Records in the file.
+    records: u64,
+    /// Whether there may be something behind `length`.
+    torn: bool,
 }
 
 impl Journal {
-    /// Opens or makes the journal at `path` and returns it with the changes that it holds, in order.
-    ///
-    /// A record that was cut short by the death of the process was never acknowledged, and is dropped.
+    /// Opens or makes the journal at `path` and returns it with the changes that it holds, in order. After one of
+    /// format 1 with changes, [`Self::clear`] must come before [`Self::append`].
     ///
     /// # Errors
-    /// The file cannot be opened or read, or holds something that is no journal.
+    /// The file cannot be opened or read, or is damaged; the text says where.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Vec<UpdateOperation>)> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let mut operations = Vec::new();
-        let mut rest = bytes.as_slice();
-        while let Some((record, after)) = split_record(rest) {
-            operations.push(decode(record).ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("{} holds an unreadable record", path.display()))
-            })?);
-            rest = after;
+        let split = if bytes.starts_with(MAGIC) { split_record } else { split_record_of_format_1 };
+        let start = if bytes.starts_with(MAGIC) { MAGIC.len() } else { 0 };
+        let damaged = |rest: &[u8], what| {
+            let place = bytes.len() - rest.len();
+            io::Error::new(io::ErrorKind::InvalidData, format!("{what} at byte {place}"))
+        };
+        let mut entries = Vec::new();
+        let mut rest = bytes.get(start..).unwrap_or_default();
+        if !MAGIC.starts_with(&bytes) {
+            while let Some((body, after)) = split(rest).map_err(|what| damaged(rest, what))? {
+                entries.push(Some(decode(body).ok_or_else(|| damaged(rest, "a record that cannot be read"))?));
+                rest = after;
+            }
         }
-        let length = (bytes.len() - rest.len()) as u64;
-        file.set_len(length)?;
-        file.seek(SeekFrom::Start(length))?;
-        Ok((Self { file, length }, operations))
+        let records = entries.len() as u64;
+        let refused: Vec<usize> = entries
+            .iter()
+            .filter_map(|entry| match entry {
+                Some(Entry::Refused(number)) => usize::try_from(*number).ok(),
+                _ => None,
+            })
+            .collect();
+        for number in refused {
+            if let Some(entry) = entries.get_mut(number) {
+                *entry = None;
+            }
+        }
+        let operations: Vec<_> = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| match entry {
+                Entry::Change(operation) => Some(*operation),
+                Entry::Refused(_) => None,
+            })
+            .collect();
+        let length = if start > 0 { (bytes.len() - rest.len()) as u64 } else { 0 };
+        Ok((Self { file, length, records, torn: true }, operations))
     }
 
-    /// Writes `records` (made with [`encode`]) in one go.
+    /// Writes `count` records (made with [`encode`]) in one go; returns the number of the first.
     ///
     /// # Errors
     /// The disk is full or broken; the journal is then as it was before.
-    pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
-        if let Err(error) = self.file.write_all(records) {
+    pub(super) fn append(&mut self, records: &[u8], count: usize) -> io::Result<u64> {
+        if self.torn {
             self.file.set_len(self.length)?;
-            self.file.seek(SeekFrom::Start(self.length))?;
-            return Err(error);
+            self.torn = false;
         }
+        // Until all of it is written there may be a part of it.
+        self.torn = true;
+        if self.length == 0 {
+            self.file.write_all_at(MAGIC, 0)?;
+            self.length = MAGIC.len() as u64;
+        }
+        self.file.write_all_at(records, self.length).inspect_err(|_| {
+            // The next change tries again if this fails.
+            self.torn = self.file.set_len(self.length).is_err();
+        })?;
+        self.torn = false;
         self.length += records.len() as u64;
-        Ok(())
+        let first = self.records;
+        self.records += count as u64;
+        Ok(first)
+    }
+
+    /// Notes that the change with that number was refused.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub(super) fn refuse(&mut self, number: u64) -> io::Result<()> {
+        let mut record = vec![0; HEAD];
+        record.push(KIND_REFUSED);
+        record.extend_from_slice(&number.to_le_bytes());
+        seal(&mut record)?;
+        self.append(&record, 1).map(|_| ())
     }
 
     /// Bytes since the journal last started over.
@@ -78,16 +142,74 @@ impl Journal {
     /// # Errors
     /// The file cannot be shortened.
     pub(super) fn clear(&mut self) -> io::Result<()> {
+        // To nothing, and not to its beginning: the file may be of format 1.
         self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        self.length = 0;
+        (self.length, self.records, self.torn) = (0, 0, false);
         Ok(())
     }
 }
 
-fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+/// What a record holds.
+enum Entry {
+    Change(Box<UpdateOperation>),
+    Refused(u64),
+}
+
+/// The body of a record and what follows it, or what is wrong with the record.
+type Split<'a> = Result<Option<(&'a [u8], &'a [u8])>, &'static str>;
+
+/// `None` for a record that was cut short, and at the end.
+fn split_record(bytes: &[u8]) -> Split<'_> {
+    let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else { return Ok(None) };
+    let (lengths, check) = head.split_at(8);
+    let (length, length_check) = lengths.split_at(4);
+    if short(fingerprint(length)).to_le_bytes() != length_check {
+        return Err("a record whose length is damaged");
+    }
+    let Some((body, rest)) = take_length(&mut &*length).and_then(|length| rest.split_at_checked(length)) else {
+        return Ok(None);
+    };
+    if fingerprint(body).to_le_bytes() != check {
+        return Err("a record that is damaged");
+    }
+    Ok(Some((body, rest)))
+}
+
+fn split_record_of_format_1(bytes: &[u8]) -> Split<'_> {
+    let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    // A damaged beginning of a file must not pass for a record that was cut short.
+    if rest.first().is_some_and(|kind| ![KIND_JSON, KIND_UPSERT].contains(kind)) {
+        return Err("a record that is damaged");
+    }
+    Ok(rest.split_at_checked(u32::from_le_bytes(*length) as usize))
+}
+
+/// A check of `bytes`: it tells any change within eight aligned bytes, and all but one in 2^64 of the others.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    // An odd factor, so that every step can be undone and loses nothing: 2^64 divided by the golden ratio.
+    const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+    let step = |state: u64, word: u64| (state ^ word).wrapping_mul(FACTOR).rotate_left(29);
+    let (words, tail) = bytes.as_chunks::<8>();
+    let state = words.iter().fold(bytes.len() as u64, |state, word| step(state, u64::from_le_bytes(*word)));
+    let mut last = [0; 8];
+    last[..tail.len()].copy_from_slice(tail);
+    step(step(state, u64::from_le_bytes(last)), FACTOR)
+}
+
+/// Both halves of a check in one.
+fn short(check: u64) -> u32 {
+    let [low, high] = [check, check >> 32].map(|half| u32::try_from(half & u64::from(u32::MAX)).unwrap_or_default());
+    low ^ high
+}
+
+/// Fills in the head of `record`, whose body is there.
+fn seal(record: &mut [u8]) -> io::Result<()> {
+    let (head, body) = record.split_at_mut(HEAD);
+    let length = u32::try_from(body.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?.to_le_bytes();
+    head[..4].copy_from_slice(&length);
+    head[4..8].copy_from_slice(&short(fingerprint(&length)).to_le_bytes());
+    head[8..].copy_from_slice(&fingerprint(body).to_le_bytes());
+    Ok(())
 }
 
 /// Appends the record of `operation` to `out`.
@@ -96,7 +218,7 @@ fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The change is larger than 4 GiB or cannot be written as JSON; `out` is then as it was.
 pub(super) fn encode(operation: &UpdateOperation, out: &mut Vec<u8>) -> io::Result<()> {
     let start = out.len();
-    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&[0; HEAD]);
     let packed = match operation {
         UpdateOperation::PointOperation(PointOperations::UpsertPoints(PointInsertOperations::PointsList(points))) => {
             out.push(KIND_UPSERT);
@@ -104,167 +226,35 @@ pub(super) fn encode(operation: &UpdateOperation, out: &mut Vec<u8>) -> io::Resu
         }
         _ => None,
     };
-    let result = if packed.is_none() {
-        out.truncate(start + 4);
+    let written = if packed.is_none() {
+        out.truncate(start + HEAD);
         out.push(KIND_JSON);
         serde_json::to_writer(&mut *out, operation).map_err(io::Error::from)
     } else {
         Ok(())
     };
-    let length = u32::try_from(out.len() - start - 4).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
-    match (result, length) {
-        (Ok(()), Ok(length)) => {
-            out[start..start + 4].copy_from_slice(&length.to_le_bytes());
-            Ok(())
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            out.truncate(start);
-            Err(error)
-        }
-    }
+    written.and_then(|()| seal(&mut out[start..])).inspect_err(|_| out.truncate(start))
 }
 
-fn decode(record: &[u8]) -> Option<UpdateOperation> {
-    let (kind, mut body) = record.split_first()?;
-    match *kind {
-        KIND_JSON => serde_json::from_slice(body).ok(),
+fn decode(body: &[u8]) -> Option<Entry> {
+    let (kind, mut body) = body.split_first()?;
+    let operation = match *kind {
+        KIND_JSON => serde_json::from_slice(body).ok()?,
         KIND_UPSERT => {
-            let points = unpack_points(&mut body)?;
-            Some(UpdateOperation::PointOperation(PointOperations::UpsertPoints(PointInsertOperations::PointsList(
-                points,
-            ))))
+            let points = PointInsertOperations::PointsList(unpack_points(&mut body)?);
+            UpdateOperation::PointOperation(PointOperations::UpsertPoints(points))
         }
-        _ => None,
-    }
-}
-
-/// `None` when a point has more than dense vectors.
-fn pack_points(points: &[PointStructPersisted], out: &mut Vec<u8>) -> Option<()> {
-    put_length(points.len(), out)?;
-    for point in points {
-        match point.id {
-            PointId::NumId(id) => {
-                out.push(0);
-                out.extend_from_slice(&id.to_le_bytes());
-            }
-            PointId::Uuid(id) => {
-                out.push(1);
-                out.extend_from_slice(id.as_bytes());
-            }
-        }
-        match &point.vector {
-            VectorStructPersisted::Single(vector) => {
-                out.push(0);
-                put_floats(vector, out)?;
-            }
-            VectorStructPersisted::Named(vectors) => {
-                out.push(1);
-                put_length(vectors.len(), out)?;
-                for (name, vector) in vectors {
-                    let VectorPersisted::Dense(vector) = vector else { return None };
-                    put_bytes(name.as_bytes(), out)?;
-                    put_floats(vector, out)?;
-                }
-            }
-            VectorStructPersisted::MultiDense(_) => return None,
-        }
-        match &point.payload {
-            None => out.push(0),
-            Some(payload) => {
-                out.push(1);
-                let start = out.len();
-                out.extend_from_slice(&[0; 4]);
-                serde_json::to_writer(&mut *out, payload).ok()?;
-                let length = u32::try_from(out.len() - start - 4).ok()?;
-                out[start..start + 4].copy_from_slice(&length.to_le_bytes());
-            }
-        }
-    }
-    Some(())
-}
-
-fn unpack_points(bytes: &mut &[u8]) -> Option<Vec<PointStructPersisted>> {
-    let count = take_length(bytes)?;
-    (0..count)
-        .map(|_| {
-            let id = match take_byte(bytes)? {
-                0 => PointId::NumId(u64::from_le_bytes(*take_chunk(bytes)?)),
-                1 => PointId::Uuid(Uuid::from_bytes(*take_chunk(bytes)?)),
-                _ => return None,
-            };
-            let vector = match take_byte(bytes)? {
-                0 => VectorStructPersisted::Single(take_floats(bytes)?),
-                1 => {
-                    let count = take_length(bytes)?;
-                    let vectors = (0..count).map(|_| {
-                        let name = String::from_utf8(take_bytes(bytes)?.to_vec()).ok()?;
-                        Some((name, VectorPersisted::Dense(take_floats(bytes)?)))
-                    });
-                    VectorStructPersisted::Named(vectors.collect::<Option<_>>()?)
-                }
-                _ => return None,
-            };
-            let payload = match take_byte(bytes)? {
-                0 => None,
-                _ => Some(serde_json::from_slice::<Payload>(take_bytes(bytes)?).ok()?),
-            };
-            Some(PointStructPersisted { id, vector, payload })
-        })
-        .collect()
-}
-
-fn put_length(length: usize, out: &mut Vec<u8>) -> Option<()> {
-    out.extend_from_slice(&u32::try_from(length).ok()?.to_le_bytes());
-    Some(())
-}
-
-fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    put_length(bytes.len(), out)?;
-    out.extend_from_slice(bytes);
-    Some(())
-}
-
-fn put_floats(values: &[f32], out: &mut Vec<u8>) -> Option<()> {
-    put_length(values.len(), out)?;
-    out.reserve(values.len() * 4);
-    for value in values {
-        out.extend_from_slice(&value.to_le_bytes());
-    }
-    Some(())
-}
-
-fn take_chunk<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<&'a [u8; N]> {
-    let (chunk, rest) = bytes.split_first_chunk()?;
-    *bytes = rest;
-    Some(chunk)
-}
-
-fn take_byte(bytes: &mut &[u8]) -> Option<u8> {
-    take_chunk::<1>(bytes).map(|[byte]| *byte)
-}
-
-fn take_length(bytes: &mut &[u8]) -> Option<usize> {
-    Some(u32::from_le_bytes(*take_chunk(bytes)?) as usize)
-}
-
-fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = take_length(bytes)?;
-    let (taken, rest) = bytes.split_at_checked(length)?;
-    *bytes = rest;
-    Some(taken)
-}
-
-fn take_floats(bytes: &mut &[u8]) -> Option<Vec<f32>> {
-    let length = take_length(bytes)?;
-    let (taken, rest) = bytes.split_at_checked(length.checked_mul(4)?)?;
-    *bytes = rest;
-    Some(taken.as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect())
+        KIND_REFUSED => return take_chunk(&mut body).map(|number| Entry::Refused(u64::from_le_bytes(*number))),
+        _ => return None,
+    };
+    Some(Entry::Change(Box::new(operation)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use qdrant_edge::Filter;
+    use qdrant_edge::external::uuid::Uuid;
+    use qdrant_edge::{Filter, PointId, PointStructPersisted, VectorPersisted, VectorStructPersisted};
 
     fn upsert(ids: &[u64]) -> UpdateOperation {
         let points = ids
@@ -301,17 +291,31 @@ mod tests {
         UpdateOperation::PointOperation(PointOperations::UpsertPoints(PointInsertOperations::PointsList(vec![point])))
     }
 
-    #[test]
-    fn what_was_written_is_read_back_in_order() {
+    fn record(operation: &UpdateOperation) -> Vec<u8> {
+        let mut record = Vec::new();
+        encode(operation, &mut record).expect("encodable");
+        record
+    }
+
+    /// A file of this format with these records.
+    fn file(records: &[Vec<u8>]) -> Vec<u8> {
+        [MAGIC.as_slice(), &records.concat()].concat()
+    }
+
+    fn place() -> (tempfile::TempDir, std::path::PathBuf) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("journal");
+        (directory, path)
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_in_order() {
+        let (_directory, path) = place();
         let all = [upsert(&[1, 2]), deletion(), named(), sparse()];
         let (mut journal, found) = Journal::open(&path).expect("a new journal");
         assert!(found.is_empty());
         for operation in &all {
-            let mut record = Vec::new();
-            encode(operation, &mut record).expect("encodable");
-            journal.append(&record).expect("written");
+            journal.append(&record(operation), 1).expect("written");
         }
         drop(journal);
         let (mut journal, found) = Journal::open(&path).expect("the same journal");
@@ -322,18 +326,61 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_was_cut_short_is_dropped_and_overwritten() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("journal");
-        let mut record = Vec::new();
-        encode(&upsert(&[1]), &mut record).expect("encodable");
-        let mut torn = record.clone();
-        torn.extend_from_slice(&record[..record.len() - 3]);
-        std::fs::write(&path, torn).expect("written");
-        let (mut journal, found) = Journal::open(&path).expect("readable");
-        assert_eq!(found, [upsert(&[1])]);
-        journal.append(&record).expect("written");
+    fn a_file_that_was_cut_short_anywhere_keeps_its_whole_records_and_goes_on() {
+        let (_directory, path) = place();
+        let whole = file(&[record(&upsert(&[1])), record(&deletion())]);
+        let first = MAGIC.len() + record(&upsert(&[1])).len();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).expect("written");
+            let (mut journal, found) = Journal::open(&path).expect("readable");
+            let expected = if length < first { vec![] } else { vec![upsert(&[1])] };
+            assert_eq!(found, expected, "cut at {length}");
+            journal.append(&record(&named()), 1).expect("written");
+            drop(journal);
+            let expected: Vec<_> = expected.into_iter().chain([named()]).collect();
+            assert_eq!(Journal::open(&path).expect("readable").1, expected, "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_in_a_record_is_refused() {
+        let (_directory, path) = place();
+        let whole = file(&[record(&upsert(&[1])), record(&deletion())]);
+        for place in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 1 << (place % 8);
+            std::fs::write(&path, damaged).expect("written");
+            let error = Journal::open(&path).expect_err("refused");
+            assert!(error.to_string().contains("damaged at byte "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refused_change_is_not_made_again() {
+        let (_directory, path) = place();
+        let (mut journal, _) = Journal::open(&path).expect("a new journal");
+        let both = [record(&upsert(&[1])), record(&deletion())].concat();
+        assert_eq!(journal.append(&both, 2).expect("written"), 0);
+        journal.refuse(0).expect("written");
+        assert_eq!(journal.append(&record(&named()), 1).expect("written"), 3);
         drop(journal);
-        assert_eq!(Journal::open(&path).expect("readable").1, [upsert(&[1]), upsert(&[1])]);
+        assert_eq!(Journal::open(&path).expect("readable").1, [deletion(), named()]);
+    }
+
+    #[test]
+    fn a_file_of_format_1_is_read() {
+        let (_directory, path) = place();
+        let old = |operation: &UpdateOperation| {
+            let record = record(operation);
+            [&record[..4], &record[HEAD..]].concat()
+        };
+        let torn = &old(&upsert(&[2]))[..9];
+        std::fs::write(&path, [&old(&upsert(&[1])), &old(&deletion()), torn].concat()).expect("written");
+        let (mut journal, found) = Journal::open(&path).expect("readable");
+        assert_eq!(found, [upsert(&[1]), deletion()]);
+        journal.clear().expect("cleared");
+        journal.append(&record(&named()), 1).expect("written");
+        drop(journal);
+        assert_eq!(Journal::open(&path).expect("readable").1, [named()]);
     }
 }

@@ -5,7 +5,7 @@
 //! | part | what it does |
 //! |---|---|
 //! | `storage` | the directory: lock, collections by name, aliases |
-//! | `collection`, `reads`, `changes`, `writer`, `journal`, `shard`, `disk` | one collection: reads, its writing thread, what survives a kill, the engine, room on the disk |
+//! | `collection`, `reads`, `changes`, `resolve`, `writer`, `journal`, `shard`, `disk` | one collection: reads, changes, its writing thread, what survives a kill, the engine, room on the disk |
 //! | `snapshots` | copies of collections as files, and back |
 //! | `telemetry` | what the server knows about its requests and its process |
 //! | `config`, `strict`, `validate`, `input`, `rate`, `deadline` | what requests say, and whether it may be done |
@@ -32,6 +32,7 @@ mod query;
 mod rate;
 mod reads;
 mod recommend;
+mod resolve;
 mod rest;
 mod shard;
 mod snapshots;

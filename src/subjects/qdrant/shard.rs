@@ -1,12 +1,15 @@
 //! The engine's shard, wrapped so that its panics become errors and its files stay small.
 
+pub(super) mod manifest;
+
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
-use qdrant_edge::{EdgeConfig, EdgeShard};
+use qdrant_edge::{EdgeConfig, EdgeShard, UpdateOperation};
 
 use super::error::Error;
 
@@ -16,7 +19,26 @@ pub(super) struct Shard {
     /// `None` only while being dropped, or after it could not be opened again. Locked for writing only to be replaced.
     inner: RwLock<Option<EdgeShard>>,
     directory: PathBuf,
+    activity: Mutex<Activity>,
+    /// Files of the segments that are noted on the disk.
+    files: Mutex<BTreeSet<PathBuf>>,
 }
+
+/// Directory of the segments.
+const SEGMENTS: &str = "segments";
+
+/// What is going on that a kill leaves half done.
+#[derive(Debug, Default)]
+struct Activity {
+    optimizing: bool,
+    indexing: bool,
+}
+
+/// There while segments are rewritten: a kill may leave the old ones beside the new one, with the same points.
+const OPTIMIZING: &str = "optimizing";
+/// There while payload indexes come or go, and until an optimisation ends meanwhile, because it takes them over.
+/// A kill may leave a part of an index, with which the engine opens no segment.
+const INDEXING: &str = "indexing";
 
 impl Shard {
     /// Makes a new shard in `directory`, which must exist and be empty.
@@ -25,7 +47,12 @@ impl Shard {
     /// The engine refuses the configuration, or cannot write.
     pub(super) fn create(directory: &Path, config: EdgeConfig) -> Result<Self, Error> {
         let inner = guard("creating the shard", || EdgeShard::new(directory, config))??;
-        Ok(Self { inner: RwLock::new(Some(inner)), directory: directory.to_owned() })
+        Ok(Self::new(inner, directory))
+    }
+
+    fn new(inner: EdgeShard, directory: &Path) -> Self {
+        let (activity, files) = (Mutex::default(), Mutex::default());
+        Self { inner: RwLock::new(Some(inner)), directory: directory.to_owned(), activity, files }
     }
 
     /// Opens the shard in `directory`.
@@ -36,8 +63,18 @@ impl Shard {
         prune_log(directory);
         // What an interrupted optimisation had begun to build; the engine starts over without it.
         let _ = std::fs::remove_dir_all(directory.join("temp_segments"));
+        let segments = directory.join(SEGMENTS);
+        if !std::fs::read_dir(&segments).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(Error::Internal(format!("{} holds no segment", segments.display())));
+        }
+        manifest::check(directory)?;
+        let indexing = directory.join(INDEXING);
+        if indexing.exists() {
+            remove_payload_indexes(directory)?;
+        }
         let inner = guard("opening the shard", || EdgeShard::load(directory, Some(config)))??;
-        Ok(Self { inner: RwLock::new(Some(inner)), directory: directory.to_owned() })
+        unmark(&indexing)?;
+        Ok(Self::new(inner, directory))
     }
 
     /// Where its files are.
@@ -83,6 +120,72 @@ impl Shard {
         }
     }
 
+    /// Makes one change. Only one at a time.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(super) fn update(&self, operation: UpdateOperation) -> Result<(), Error> {
+        if !matches!(operation, UpdateOperation::FieldIndexOperation(_)) {
+            return self.call("writing", |shard| shard.update(operation));
+        }
+        self.begin(INDEXING, |activity| activity.indexing = true)?;
+        let result = self.call("writing", |shard| shard.update(operation));
+        self.end(|activity| activity.indexing = false)?;
+        result
+    }
+
+    /// Rewrites segments that are worth it, and blocks meanwhile; whether there were any. Only one at a time.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(super) fn optimize(&self) -> Result<bool, Error> {
+        self.begin(OPTIMIZING, |activity| activity.optimizing = true)?;
+        // Segments come and go from here on, until the next flush.
+        self.expect_changes()?;
+        let result = self.call("optimizing", EdgeShard::optimize);
+        self.end(|activity| activity.optimizing = false)?;
+        if result.is_ok() {
+            self.settled()?;
+        }
+        result
+    }
+
+    /// Whether the process that had the shard before was killed while it optimised.
+    pub(super) fn was_optimizing(&self) -> bool {
+        self.directory.join(OPTIMIZING).exists()
+    }
+
+    /// Notes that no point is there twice.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(super) fn settled(&self) -> Result<(), Error> {
+        unmark(&self.directory.join(OPTIMIZING))
+    }
+
+    /// Forgets which files there should be, until the next flush.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(super) fn expect_changes(&self) -> Result<(), Error> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        manifest::forget(&self.directory)
+    }
+
+    fn begin(&self, mark: &str, begin: impl FnOnce(&mut Activity)) -> Result<(), Error> {
+        let mut activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.directory.join(mark);
+        std::fs::write(&path, "").map_err(|error| Error::Internal(format!("{}: {error}", path.display())))?;
+        begin(&mut activity);
+        Ok(())
+    }
+
+    fn end(&self, end: impl FnOnce(&mut Activity)) -> Result<(), Error> {
+        let mut activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
+        end(&mut activity);
+        if activity.optimizing || activity.indexing { Ok(()) } else { unmark(&self.directory.join(INDEXING)) }
+    }
+
     /// Writes everything to disk. The caller makes sure that nothing is written or optimised meanwhile:
     /// the engine panics when it meets a held lock.
     ///
@@ -94,7 +197,7 @@ impl Shard {
             Ok(())
         })?;
         prune_log(&self.directory);
-        Ok(())
+        manifest::note(&self.directory, &mut self.files.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -106,6 +209,29 @@ impl Drop for Shard {
             tracing::warn!(directory = %self.directory.display(), %error, "the engine did not close cleanly");
         }
     }
+}
+
+fn unmark(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Internal(format!("{}: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes the payload indexes of every segment, but not the list of them: the engine builds anew what is missing.
+fn remove_payload_indexes(directory: &Path) -> Result<(), Error> {
+    let failed = |path: &Path, error: &std::io::Error| Error::Internal(format!("{}: {error}", path.display()));
+    let segments = directory.join(SEGMENTS);
+    for segment in std::fs::read_dir(&segments).map_err(|error| failed(&segments, &error))?.flatten() {
+        // A segment that was not finished has none.
+        let Ok(indexes) = std::fs::read_dir(segment.path().join(manifest::PAYLOAD_INDEXES)) else { continue };
+        for index in indexes.flatten().map(|index| index.path()).filter(|index| index.is_dir()) {
+            std::fs::remove_dir_all(&index).map_err(|error| failed(&index, &error))?;
+        }
+    }
+    Ok(())
 }
 
 fn guard<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, Error> {

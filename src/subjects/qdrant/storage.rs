@@ -11,11 +11,11 @@ use std::thread;
 
 use uuid::Uuid;
 
-use super::collection::{Collection, META_FILE, Meta, blocking, save_json};
+use super::collection::{Collection, Existence, META_FILE, Meta, blocking, clear, existence, save_json};
 use super::config::Config;
 use super::disk::check_room;
 use super::error::{Error, ServeError};
-use claim::claim;
+use claim::{claim, upgrade};
 
 const COLLECTIONS: &str = "collections";
 const ALIASES: &str = "aliases.json";
@@ -47,7 +47,7 @@ impl Storage {
     /// # Errors
     /// The directory is not ours, damaged, in use, or cannot be written; the error names it and the remedy.
     pub(super) fn open(root: &Path) -> Result<Self, ServeError> {
-        let lock = claim(root)?;
+        let (lock, format) = claim(root)?;
         let failed = |reason: String| ServeError::Storage {
             path: root.display().to_string(),
             reason,
@@ -68,18 +68,30 @@ impl Storage {
         let directories = directories.map_err(|error| failed(error.to_string()))?;
         let broken = |directory: &Path, error: Error| failed(format!("collection in {}: {error}", directory.display()));
         let mut replaced = BTreeSet::new();
-        for directory in directories.iter().filter(|directory| directory.join(META_FILE).exists()) {
+        for directory in directories.iter().filter(|directory| existence(directory) == Existence::Whole) {
             replaced.extend(Meta::load(directory).map_err(|error| broken(directory, error))?.replaces);
         }
+        let mut whole = Vec::new();
         for directory in directories {
             let name = directory.file_name().unwrap_or_default().to_string_lossy();
-            if !directory.join(META_FILE).exists() || replaced.contains(name.as_ref()) {
-                // Left by a creation, a recovery or a removal that was cut short.
-                if let Err(error) = fs::remove_dir_all(&directory) {
-                    tracing::warn!(directory = %directory.display(), %error, "rubbish stays");
+            match existence(&directory) {
+                Existence::Whole if !replaced.contains(name.as_ref()) => whole.push(directory),
+                // Format 1 does not tell the one from the other.
+                Existence::Damaged if format > 1 => {
+                    let missing = format!("{} is missing", directory.join(META_FILE).display());
+                    return Err(broken(&directory, Error::Internal(missing)));
                 }
-                continue;
+                _ => {
+                    // Left by a creation, a recovery or a removal that was cut short.
+                    if let Err(error) = clear(&directory) {
+                        tracing::warn!(directory = %directory.display(), %error, "rubbish stays");
+                    }
+                }
             }
+        }
+        // Before anything is written that format 1 does not know.
+        upgrade(root, format)?;
+        for directory in whole {
             let collection = Collection::open(directory.clone()).map_err(|error| broken(&directory, error))?;
             collections.insert(collection.meta().name, Arc::new(collection));
         }

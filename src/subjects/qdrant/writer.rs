@@ -4,6 +4,7 @@
 //! Changes that wait while one is being made are taken together: one write to the journal, then each is
 //! applied and answered. Collections share nothing, so a slow one holds up no other.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,12 +13,13 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use qdrant_edge::{PointInsertOperations, PointOperations, UpdateOperation};
+use qdrant_edge::{PointId, PointInsertOperations, PointOperations, UpdateOperation};
 use tokio::sync::oneshot;
 
 use super::disk::{check_room, used};
 use super::error::Error;
 use super::journal::{Journal, encode};
+use super::resolve::{CHUNK, depends_on_points, keeps_parts, repeatable, resolve, store_once, storing};
 use super::shard::Shard;
 
 /// Changes taken together at most.
@@ -71,11 +73,19 @@ pub(super) struct Policy {
 type Reply = oneshot::Sender<Result<u64, Error>>;
 
 enum Command {
-    Write(Box<UpdateOperation>, Reply),
+    Write(Write),
     Policy(Policy),
     Optimized(Result<bool, Error>),
     Exclusive(Exclusive),
     Stop,
+}
+
+/// A change that somebody asked for.
+struct Write {
+    operation: Box<UpdateOperation>,
+    /// Whether the answer waits until the change is applied, and not only until it is in the journal.
+    waits: bool,
+    reply: Reply,
 }
 
 /// What is to run while nothing changes; it is told whether everything is flushed.
@@ -94,18 +104,33 @@ impl Writer {
     /// # Errors
     /// The journal cannot be opened or read, or the thread cannot be started.
     pub(super) fn start(shard: Arc<Shard>, health: Arc<Health>, journal: &Path, policy: Policy) -> Result<Self, Error> {
-        let failed = |error: std::io::Error| Error::Internal(format!("journal {}: {error}", journal.display()));
-        let (mut journal_file, left) = Journal::open(journal).map_err(failed)?;
+        let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", journal.display()));
+        let (mut journal_file, left) = Journal::open(journal).map_err(|error| failed(&error))?;
         if !left.is_empty() {
             tracing::info!(journal = %journal.display(), changes = left.len(), "making again what was not flushed");
             for operation in left {
-                // What failed the first time fails again; the client was told then.
-                if let Err(error) = shard.call("replaying", |shard| shard.update(operation)) {
-                    tracing::debug!(%error, "a change from the journal was refused again");
+                let again =
+                    repeatable(&shard, operation).and_then(|operation| operation.map_or(Ok(()), |it| shard.update(it)));
+                match again {
+                    Ok(()) => {}
+                    // To go on would lose it, with the journal that is then cleared.
+                    Err(error @ (Error::Internal(_) | Error::Unavailable(_))) => return Err(failed(&error)),
+                    // Killed before it was refused: nobody was told that it was made.
+                    Err(error) => tracing::debug!(%error, "a change from the journal was refused"),
                 }
             }
             shard.flush()?;
-            journal_file.clear().map_err(failed)?;
+            journal_file.clear().map_err(|error| failed(&error))?;
+        }
+        if shard.was_optimizing() {
+            store_once(&shard, |operation| {
+                let mut record = Vec::new();
+                let written = encode(operation, &mut record).and_then(|()| journal_file.append(&record, 1));
+                written.map(|_| ()).map_err(|error| failed(&error))
+            })?;
+            shard.flush()?;
+            journal_file.clear().map_err(|error| failed(&error))?;
+            shard.settled()?;
         }
         let (commands, inbox) = channel();
         let work = Work {
@@ -120,6 +145,7 @@ impl Writer {
             unflushed: None,
             new_bytes: 0,
             wants_optimizing: true,
+            kept: HashSet::new(),
             exclusive: Vec::new(),
         };
         let thread = std::thread::Builder::new()
@@ -129,14 +155,16 @@ impl Writer {
         Ok(Self { commands, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Makes one change; returns its number once it is applied and will survive the death of the process.
+    /// Makes one change; returns its number once it will survive the death of the process and, if it `waits`, is
+    /// applied. Whatever is asked for later sees it in either case, if that is asked of the writer.
     ///
     /// # Errors
     /// The engine refuses the change, the disk is full, or the collection is closing.
-    pub(super) async fn write(&self, operation: UpdateOperation) -> Result<u64, Error> {
+    pub(super) async fn write(&self, operation: UpdateOperation, waits: bool) -> Result<u64, Error> {
         let closing = || Error::Unavailable("the collection is closing".to_owned());
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Write(Box::new(operation), reply)).map_err(|_| closing())?;
+        let write = Write { operation: Box::new(operation), waits, reply };
+        self.commands.send(Command::Write(write)).map_err(|_| closing())?;
         answer.await.map_err(|_| closing())?
     }
 
@@ -199,6 +227,8 @@ struct Work {
     /// Bytes of vectors since the last optimisation.
     new_bytes: u64,
     wants_optimizing: bool,
+    /// Points that are in the journal as a whole.
+    kept: HashSet<PointId>,
     /// What waits for an optimisation to end.
     exclusive: Vec<Exclusive>,
 }
@@ -247,7 +277,12 @@ impl Work {
         let mut go_on = true;
         while let Some(command) = next {
             match command {
-                Command::Write(operation, reply) => group.push((operation, reply)),
+                Command::Write(write) if self.takes_a_look(&write.operation) => {
+                    // What it is about shows once everything before it is applied.
+                    self.write(std::mem::take(&mut group));
+                    group.extend(self.resolve(write));
+                }
+                Command::Write(write) => group.push(write),
                 Command::Policy(policy) => {
                     self.policy = policy;
                     self.wants_optimizing = true;
@@ -258,42 +293,107 @@ impl Work {
             }
             next = if go_on && group.len() < GROUP { self.inbox.try_recv().ok() } else { None };
         }
-        if !group.is_empty() {
-            self.write(group);
-        }
+        self.write(group);
         go_on
     }
 
-    fn write(&mut self, group: Vec<(Box<UpdateOperation>, Reply)>) {
-        self.buffer.clear();
-        let mut ready = Vec::with_capacity(group.len());
-        for (operation, reply) in group {
-            match encode(&operation, &mut self.buffer) {
-                Ok(()) => ready.push((operation, reply)),
-                Err(error) => answer(reply, Err(Error::Internal(format!("journal: {error}")))),
-            }
+    /// Whether the points of a change must be read before it is journalled.
+    fn takes_a_look(&self, operation: &UpdateOperation) -> bool {
+        depends_on_points(operation) || self.health.optimizing.load(Ordering::Relaxed) && keeps_parts(operation)
+    }
+
+    /// The change with its points by name; answers here what needs no change or cannot be made.
+    fn resolve(&mut self, write: Write) -> Option<Write> {
+        let Write { operation, waits, reply } = write;
+        let resolved = resolve(&self.shard, *operation).and_then(|operation| {
+            operation.iter().try_for_each(|operation| self.journal_parts(operation))?;
+            Ok(operation)
+        });
+        match resolved {
+            Ok(Some(operation)) => return Some(Write { operation: Box::new(operation), waits, reply }),
+            Ok(None) => answer(reply, Ok(self.health.next_operation())),
+            Err(error) => answer(reply, Err(error)),
         }
-        if let Err(error) = self.journal_group() {
-            for (_, reply) in ready {
-                answer(reply, Err(error.clone()));
-            }
+        None
+    }
+
+    /// Journals what the change keeps of its points, while segments are rewritten.
+    ///
+    /// A changed point moves to another segment. The rewritten segment comes to the disk without it when the
+    /// optimisation ends, and the other one with it only at the next flush: killed in between, it is in neither.
+    fn journal_parts(&mut self, operation: &UpdateOperation) -> Result<(), Error> {
+        if !self.health.optimizing.load(Ordering::Relaxed) || !keeps_parts(operation) {
+            return Ok(());
+        }
+        let ids: Vec<_> = operation.point_ids().into_iter().flatten().filter(|id| !self.kept.contains(id)).collect();
+        for ids in ids.chunks(CHUNK) {
+            self.buffer.clear();
+            let encoded = encode(&storing(&self.shard, ids)?, &mut self.buffer);
+            encoded.map_err(|error| Error::Internal(format!("journal: {error}")))?;
+            self.journal_group(1)?;
+            self.kept.extend(ids);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, group: Vec<Write>) {
+        if group.is_empty() {
             return;
         }
+        self.buffer.clear();
+        let mut ready = Vec::with_capacity(group.len());
+        for write in group {
+            match encode(&write.operation, &mut self.buffer) {
+                Ok(()) => ready.push(write),
+                Err(error) => answer(write.reply, Err(Error::Internal(format!("journal: {error}")))),
+            }
+        }
+        let first = match self.journal_group(ready.len()) {
+            Ok(first) => first,
+            Err(error) => {
+                for write in ready {
+                    answer(write.reply, Err(error.clone()));
+                }
+                return;
+            }
+        };
         self.unflushed.get_or_insert_with(Instant::now);
-        for (operation, reply) in ready {
+        let mut journalled = Vec::with_capacity(ready.len());
+        for (record, Write { operation, waits, reply }) in (first..).zip(ready) {
+            let number = self.health.next_operation();
+            let waiting = if waits {
+                Some(reply)
+            } else {
+                answer(reply, Ok(number));
+                None
+            };
+            journalled.push((record, operation, number, waiting));
+        }
+        for (record, operation, number, waiting) in journalled {
             self.new_bytes += vector_bytes(&operation);
-            let result = self.shard.call("writing", |shard| shard.update(*operation));
-            answer(reply, result.map(|()| self.health.applied.fetch_add(1, Ordering::Relaxed)));
+            let result = self.shard.update(*operation);
+            if let Err(error) = &result {
+                // Before the answer: what the client was told did not happen must not happen after a kill.
+                if let Err(error) = self.journal.refuse(record) {
+                    tracing::warn!(%error, "a refused change may be made at the next start");
+                }
+                if waiting.is_none() {
+                    tracing::warn!(%error, "a change that nobody waited for was refused");
+                }
+            }
+            if let Some(reply) = waiting {
+                answer(reply, result.map(|()| number));
+            }
         }
         self.wants_optimizing = true;
         let due = self.policy.after_bytes.is_some_and(|bytes| self.new_bytes >= bytes);
         self.health.pending.store(due, Ordering::Relaxed);
     }
 
-    fn journal_group(&mut self) -> Result<(), Error> {
+    fn journal_group(&mut self, count: usize) -> Result<u64, Error> {
         // The journal, the engine's log and its storage each take about as much as the records.
         check_room(self.shard.directory(), 4 * self.buffer.len() as u64)?;
-        self.journal.append(&self.buffer).map_err(|error| Error::Internal(format!("journal: {error}")))
+        self.journal.append(&self.buffer, count).map_err(|error| Error::Internal(format!("journal: {error}")))
     }
 
     /// Nothing came in for a while.
@@ -309,14 +409,18 @@ impl Work {
         if self.unflushed.is_none() || self.health.optimizing.load(Ordering::Relaxed) {
             return;
         }
-        // Also after a failure: the next try waits for the next change or the next silence.
-        self.unflushed = None;
-        let result = self.shard.flush().and_then(|()| {
-            self.journal.clear().map_err(|error| Error::Internal(format!("clearing the journal: {error}")))
-        });
-        if let Err(error) = result {
+        if let Err(error) = self.flush_now() {
             tracing::error!(%error, "flush failed; the journal keeps what was written");
         }
+    }
+
+    /// Flushes; nothing must be optimised meanwhile.
+    fn flush_now(&mut self) -> Result<(), Error> {
+        // Also after a failure: the next try waits for the next change or the next silence.
+        self.unflushed = None;
+        self.shard.flush()?;
+        self.kept.clear();
+        self.journal.clear().map_err(|error| Error::Internal(format!("clearing the journal: {error}")))
     }
 
     fn optimize(&mut self) {
@@ -332,7 +436,7 @@ impl Work {
         let started = std::thread::Builder::new().name("optimizer".to_owned()).spawn(move || {
             // Segments are rewritten beside the old ones.
             let room = check_room(shard.directory(), used(shard.directory()));
-            let result = room.and_then(|()| shard.call("optimizing", qdrant_edge::EdgeShard::optimize));
+            let result = room.and_then(|()| shard.optimize());
             // The shard is released first: a collection that is being deleted waits for it.
             drop(shard);
             let _ = outbox.send(Command::Optimized(result));
@@ -367,7 +471,8 @@ impl Work {
             return;
         }
         for call in std::mem::take(&mut self.exclusive) {
-            call(self.shard.flush());
+            // The journal is cleared as well: its changes may not fit what the shard becomes.
+            call(self.flush_now());
         }
     }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{Collection, Meta, SHARD_DIRECTORY, Written, save, save_json};
 use crate::subjects::qdrant::config::Config;
 use crate::subjects::qdrant::error::Error;
-use crate::subjects::qdrant::shard::Shard;
+use crate::subjects::qdrant::shard::{Shard, manifest};
 
 /// File of a segment that says, among other things, which vectors it has.
 const SEGMENT_FILE: &str = "segment.json";
@@ -35,6 +35,8 @@ pub(super) fn open(directory: &Path, mut meta: Meta) -> Result<(Meta, Shard), Er
         if names(&new).is_subset(&names(&old)) {
             meta.config = pending;
         }
+        // The files of vectors go with them.
+        manifest::forget(&path)?;
         settle(&path, &names(&old).symmetric_difference(&names(&new)).copied().collect::<Vec<_>>())?;
         save(directory, &meta)?;
     }
@@ -76,6 +78,7 @@ impl Collection {
     pub(in crate::subjects::qdrant) fn adopt(directory: PathBuf, meta: Meta) -> Result<Self, Error> {
         let shard = Shard::open(&directory.join(SHARD_DIRECTORY), meta.config.engine())?;
         save(&directory, &meta)?;
+        super::existence::complete(&directory);
         Self::start(directory, meta, shard)
     }
 
@@ -162,6 +165,7 @@ impl Collection {
             if names(&meta.config.engine()) != names(&config.engine()) {
                 let pending = Meta { pending: Some(config.clone()), ..meta.clone() };
                 save(&collection.directory, &pending)?;
+                collection.shard.expect_changes()?;
                 let operation = UpdateOperation::VectorNameOperation(operation);
                 let changed = collection.shard.call("changing vectors", |shard| shard.update(operation));
                 if let Err(error) = changed.and_then(|()| collection.shard.flush()) {

@@ -17,7 +17,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use super::collection::{Collection, blocking};
+use super::collection::{Collection, begin, blocking, clear};
 use super::disk::{check_room, used};
 use super::error::Error;
 use super::storage::Storage;
@@ -267,6 +267,7 @@ impl Storage {
     /// Unpacks `archive` beside everything else, opens it, and puts it in the place of the collection.
     fn restore(self: &Arc<Self>, name: &str, archive: &Path) -> Result<(), Error> {
         let directory = self.new_directory();
+        begin(&directory)?;
         let mut meta = archive::unpack(archive, &directory)?;
         let old = self.get(name).ok();
         let fits = match &old {
@@ -284,7 +285,7 @@ impl Storage {
         };
         let put = fits.and_then(|()| self.replace(name, old.as_ref(), &directory, meta));
         if put.is_err() {
-            let _ = fs::remove_dir_all(&directory);
+            let _ = clear(&directory);
         }
         put
     }

@@ -10,16 +10,38 @@ use crate::subjects::qdrant::error::ServeError;
 
 /// Marks a directory as ours, and says which format it has. It is also the file that is locked.
 const MARKER: &str = "shakedown-qdrant.json";
-const FORMAT: u32 = 1;
+/// Format 1 had journals without checks, and did not tell a damaged collection from an unfinished one.
+const FORMAT: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Marker {
     format: u32,
 }
 
-/// Makes sure that `root` is ours alone, and lays it out.
-pub(super) fn claim(root: &Path) -> Result<File, ServeError> {
-    let problem = |reason: String, remedy| ServeError::Storage { path: root.display().to_string(), reason, remedy };
+fn problem(root: &Path, reason: String, remedy: &'static str) -> ServeError {
+    ServeError::Storage { path: root.display().to_string(), reason, remedy }
+}
+
+/// Notes that `root`, which has format `format`, has the newest from now on.
+///
+/// # Errors
+/// The directory cannot be written.
+pub(super) fn upgrade(root: &Path, format: u32) -> Result<(), ServeError> {
+    if format == FORMAT {
+        return Ok(());
+    }
+    // Written in place: the file is locked by its identity, so it must not be replaced.
+    let marker = serde_json::to_string(&Marker { format: FORMAT }).unwrap_or_default();
+    fs::write(root.join(MARKER), marker)
+        .map_err(|error| problem(root, error.to_string(), "choose a directory that this user may write"))
+}
+
+/// Makes sure that `root` is ours alone, lays it out, and says which format it has.
+///
+/// # Errors
+/// It is not ours, in use, of a newer format, or cannot be written.
+pub(super) fn claim(root: &Path) -> Result<(File, u32), ServeError> {
+    let problem = |reason: String, remedy| problem(root, reason, remedy);
     let unwritable = |error: std::io::Error| problem(error.to_string(), "choose a directory that this user may write");
     fs::create_dir_all(root).map_err(unwritable)?;
     let path = root.join(MARKER);
@@ -43,13 +65,12 @@ pub(super) fn claim(root: &Path) -> Result<File, ServeError> {
         Err(TryLockError::Error(error)) => return Err(unwritable(error)),
     }
     let text = fs::read_to_string(&path).map_err(unwritable)?;
-    if text.is_empty() {
-        // Written in place: the file is locked by its identity, so it must not be replaced.
-        let marker = serde_json::to_string(&Marker { format: FORMAT }).unwrap_or_default();
-        fs::write(&path, marker).map_err(unwritable)?;
+    let format = if text.is_empty() {
+        upgrade(root, 0)?;
+        FORMAT
     } else {
         match serde_json::from_str::<Marker>(&text) {
-            Ok(Marker { format: FORMAT }) => {}
+            Ok(Marker { format }) if (1..=FORMAT).contains(&format) => format,
             Ok(Marker { format }) => {
                 let reason = format!("it has format {format}, and this program writes format {FORMAT}");
                 return Err(problem(reason, "use the program that made it, or an empty directory"));
@@ -58,9 +79,9 @@ pub(super) fn claim(root: &Path) -> Result<File, ServeError> {
                 return Err(problem(format!("{MARKER}: {error}"), "choose an empty directory"));
             }
         }
-    }
+    };
     fs::create_dir_all(root.join(COLLECTIONS)).map_err(unwritable)?;
-    Ok(lock)
+    Ok((lock, format))
 }
 
 #[cfg(test)]
@@ -91,8 +112,8 @@ mod tests {
     #[test]
     fn a_newer_format_and_a_broken_marker_are_refused() {
         let directory = tempfile::tempdir().expect("a directory");
-        fs::write(directory.path().join(MARKER), r#"{"format":2}"#).expect("written");
-        assert!(reason(directory.path()).contains("format 2"));
+        fs::write(directory.path().join(MARKER), r#"{"format":3}"#).expect("written");
+        assert!(reason(directory.path()).contains("format 3"));
         fs::write(directory.path().join(MARKER), "{").expect("written");
         assert!(reason(directory.path()).contains(MARKER));
     }

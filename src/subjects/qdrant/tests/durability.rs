@@ -129,6 +129,7 @@ async fn rubbish_of_a_cut_short_deletion_is_removed_at_the_next_start() {
     Server::start_in(directory.path()).await.stop().await;
     let rubbish = directory.path().join("collections/half");
     fs::create_dir_all(rubbish.join("shard")).expect("made");
+    fs::write(rubbish.join("removed.json"), "{}").expect("written");
     Server::start_in(directory.path()).await.stop().await;
     assert!(!rubbish.exists());
 }
