@@ -46,24 +46,24 @@ pub(super) fn resolve(shard: &Shard, operation: UpdateOperation) -> Result<Optio
             UpdateOperation::PointOperation(PointOperations::UpsertPoints(fitting(shard, conditional)?))
         }
         UpdateOperation::PointOperation(PointOperations::DeletePointsByFilter(filter)) => {
-            UpdateOperation::PointOperation(PointOperations::DeletePoints { ids: matching(shard, filter)? })
+            UpdateOperation::PointOperation(PointOperations::DeletePoints { ids: matching(shard, &filter)? })
         }
         UpdateOperation::VectorOperation(VectorOperations::UpdateVectors(mut update)) => {
             if let Some(filter) = update.update_filter.take() {
                 let ids: Vec<_> = update.points.iter().map(|point| point.id).collect();
                 let there: HashSet<_> = existing(shard, &ids)?.into_iter().collect();
-                let fits: HashSet<_> = matching(shard, among(ids, filter))?.into_iter().collect();
+                let fits: HashSet<_> = matching(shard, &among(ids, filter))?.into_iter().collect();
                 // One that does not exist stays in, to be refused.
                 update.points.retain(|point| fits.contains(&point.id) || !there.contains(&point.id));
             }
             UpdateOperation::VectorOperation(VectorOperations::UpdateVectors(update))
         }
         UpdateOperation::VectorOperation(VectorOperations::DeleteVectorsByFilter(filter, names)) => {
-            let ids = matching(shard, filter)?;
+            let ids = matching(shard, &filter)?;
             UpdateOperation::VectorOperation(VectorOperations::DeleteVectors(ids.into(), names))
         }
         UpdateOperation::PayloadOperation(PayloadOps::ClearPayloadByFilter(filter)) => {
-            let points = matching(shard, filter)?;
+            let points = matching(shard, &filter)?;
             UpdateOperation::PayloadOperation(PayloadOps::ClearPayload { points })
         }
         UpdateOperation::PayloadOperation(mut operation) => {
@@ -74,7 +74,7 @@ pub(super) fn resolve(shard: &Shard, operation: UpdateOperation) -> Result<Optio
             };
             // Without either, the engine says what is missing.
             if let (None, Some(filter)) = (points.as_ref(), filter.take()) {
-                *points = Some(matching(shard, filter)?);
+                *points = Some(matching(shard, &filter)?);
             }
             UpdateOperation::PayloadOperation(operation)
         }
@@ -89,10 +89,7 @@ pub(super) fn resolve(shard: &Shard, operation: UpdateOperation) -> Result<Optio
 /// # Errors
 /// The engine cannot read the points.
 pub(super) fn repeatable(shard: &Shard, operation: UpdateOperation) -> Result<Option<UpdateOperation>, Error> {
-    let mut operation = match resolve(shard, operation)? {
-        Some(operation) => operation,
-        None => return Ok(None),
-    };
+    let Some(mut operation) = resolve(shard, operation)? else { return Ok(None) };
     if let UpdateOperation::PointOperation(_) = operation {
         return Ok(Some(operation));
     }
@@ -111,7 +108,7 @@ pub(super) fn store_once(
     shard: &Shard,
     mut protect: impl FnMut(&UpdateOperation) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let all = matching(shard, Filter::default())?;
+    let all = matching(shard, &Filter::default())?;
     for ids in all.chunks(CHUNK) {
         let filter = Some(Filter::new_must(Condition::HasId(ids.iter().copied().collect())));
         let copies = shard.call("counting", |shard| shard.count(CountRequest { filter, exact: true }))?;
@@ -154,7 +151,7 @@ fn fitting(shard: &Shard, conditional: ConditionalInsertOperation) -> Result<Poi
     let there: HashSet<_> = existing(shard, &ids)?.into_iter().collect();
     let fits: HashSet<_> = match update_mode {
         Some(UpdateMode::InsertOnly) => HashSet::new(),
-        _ => matching(shard, among(ids, condition))?.into_iter().collect(),
+        _ => matching(shard, &among(ids, condition))?.into_iter().collect(),
     };
     let inserts = !matches!(update_mode, Some(UpdateMode::UpdateOnly));
     points_op.retain_point_ids(|id| if there.contains(id) { fits.contains(id) } else { inserts });
@@ -172,7 +169,7 @@ fn existing(shard: &Shard, ids: &[PointId]) -> Result<Vec<PointId>, Error> {
     Ok(found.into_iter().map(|point| point.id).collect())
 }
 
-fn matching(shard: &Shard, filter: Filter) -> Result<Vec<PointId>, Error> {
+fn matching(shard: &Shard, filter: &Filter) -> Result<Vec<PointId>, Error> {
     let mut found = Vec::new();
     let mut offset = None;
     loop {
