@@ -197,7 +197,7 @@ fn ask(query: Vec<f32>, limit: usize) -> QueryRequest {
     }
 }
 
-fn tell(what: &str, value: String, aim: &str, met: bool) {
+fn tell(what: &str, value: &str, aim: &str, met: bool) {
     println!("{what:<58} {value:>22}   aim {aim:<10} {}", if met { "met" } else { "MISSED" });
 }
 
@@ -211,11 +211,11 @@ async fn speed(place: &Path) {
         starts.push(Server::start(&place.join(format!("empty-{turn}"))).ready);
     }
     let start = median(starts);
-    tell("start to ready, empty", format!("{} ms", start.as_millis()), "≤ 150 ms", start.as_millis() <= 150);
+    tell("start to ready, empty", &format!("{} ms", start.as_millis()), "≤ 150 ms", start.as_millis() <= 150);
 
     let server = Server::start(&place.join("served"));
     let idle = server.memory();
-    tell("memory of an idle server", format!("{idle:.0} MiB"), "≤ 60 MiB", idle <= 60.0);
+    tell("memory of an idle server", &format!("{idle:.0} MiB"), "≤ 60 MiB", idle <= 60.0);
 
     let client = server.client();
     let collection = CreateCollectionBuilder::new("bench")
@@ -238,7 +238,7 @@ async fn speed(place: &Path) {
     let ratio = served / direct;
     tell(
         "points stored over gRPC against the engine directly",
-        format!("{ratio:.2} ({served:.0}/{direct:.0})"),
+        &format!("{ratio:.2} ({served:.0}/{direct:.0})"),
         "≥ 0.6",
         ratio >= 0.6,
     );
@@ -258,7 +258,7 @@ async fn speed(place: &Path) {
     let ratio = through.as_secs_f64() / within.as_secs_f64();
     tell(
         "median query over gRPC against the engine directly",
-        format!("{ratio:.2} ({through:.1?}/{within:.1?})"),
+        &format!("{ratio:.2} ({through:.1?}/{within:.1?})"),
         "≤ 2",
         ratio <= 2.0,
     );
@@ -273,7 +273,7 @@ struct Sea {
     only_graph: bool,
 }
 
-/// How many of the ten nearest points a graph with 16 edges (ef_construct 100, hnsw_ef 100) finds.
+/// How many of the ten nearest points a graph with 16 edges (`ef_construct` 100, `hnsw_ef` 100) finds.
 async fn recall(place: &Path, sea: Sea) {
     let mut random = StdRng::seed_from_u64(2);
     let server = Server::start(&place.join(sea.name));
@@ -338,7 +338,7 @@ async fn recall(place: &Path, sea: Sea) {
         println!("{what:<58} {recall:>22.3}");
         return;
     }
-    tell(&what, format!("{recall:.3}"), "≥ 0.99", recall >= 0.99);
+    tell(&what, &format!("{recall:.3}"), "≥ 0.99", recall >= 0.99);
 }
 
 fn main() {

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::subjects::qdrant::collection::{META_FILE, Meta, SHARD_DIRECTORY};
+use crate::subjects::qdrant::collection::{META_FILE, Meta, SHARD_DIRECTORY, clear};
 use crate::subjects::qdrant::disk::check_room;
 use crate::subjects::qdrant::error::Error;
 
@@ -91,7 +91,7 @@ fn append_directory<W: Write>(
 pub(super) fn unpack(archive: &Path, target: &Path) -> Result<Meta, Error> {
     let unpacked = try_unpack(archive, target);
     if unpacked.is_err() {
-        let _ = fs::remove_dir_all(target);
+        let _ = clear(target);
     }
     unpacked
 }
