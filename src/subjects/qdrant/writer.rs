@@ -4,6 +4,8 @@
 //! Changes that wait while one is being made are taken together: one write to the journal, then each is
 //! applied and answered. Collections share nothing, so a slow one holds up no other.
 
+mod size;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use qdrant_edge::{PointId, PointInsertOperations, PointOperations, UpdateOperation};
+use qdrant_edge::{PointId, UpdateOperation};
 use tokio::sync::oneshot;
 
 use super::disk::{check_room, used};
@@ -21,6 +23,7 @@ use super::error::Error;
 use super::journal::{Journal, encode};
 use super::resolve::{CHUNK, depends_on_points, keeps_parts, repeatable, resolve, store_once, storing};
 use super::shard::Shard;
+use size::vector_bytes;
 
 /// Changes taken together at most.
 const GROUP: usize = 64;
@@ -480,30 +483,4 @@ impl Work {
 fn answer(reply: Reply, result: Result<u64, Error>) {
     // The client may have gone away; the change is made all the same.
     let _ = reply.send(result);
-}
-
-/// Roughly the bytes of dense vectors that an operation adds; 1 for other changes, so that they count at all.
-fn vector_bytes(operation: &UpdateOperation) -> u64 {
-    use qdrant_edge::{VectorPersisted, VectorStructPersisted};
-    let UpdateOperation::PointOperation(PointOperations::UpsertPoints(PointInsertOperations::PointsList(points))) =
-        operation
-    else {
-        return 1;
-    };
-    let numbers: usize = points
-        .iter()
-        .map(|point| match &point.vector {
-            VectorStructPersisted::Single(vector) => vector.len(),
-            VectorStructPersisted::MultiDense(vectors) => vectors.iter().map(Vec::len).sum(),
-            VectorStructPersisted::Named(vectors) => vectors
-                .values()
-                .map(|vector| match vector {
-                    VectorPersisted::Dense(vector) => vector.len(),
-                    VectorPersisted::MultiDense(vectors) => vectors.iter().map(Vec::len).sum(),
-                    VectorPersisted::Sparse(_) => 0,
-                })
-                .sum(),
-        })
-        .sum();
-    numbers as u64 * 4
 }

@@ -366,6 +366,7 @@ async fn no_acknowledged_write_is_lost_by_kills_at_random_moments() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let kills = number("SHAKEDOWN_KILLS").map_or(KILLS, |kills| u32::try_from(kills).unwrap());
     let seed = number("SHAKEDOWN_SEED").unwrap_or_else(rand::random);
+    println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     // Kept when the test fails.
     let directory = tempfile::Builder::new().disable_cleanup(true).tempdir().unwrap();
