@@ -73,3 +73,58 @@ announce_build() {
     say "compiled code is kept in $CARGO_TARGET_DIR"
   fi
 }
+
+# --- Docker ----------------------------------------------------------------------------------
+
+docker_answers() { have docker && timeout 10 docker info >/dev/null 2>&1; }
+
+# What stands in the way of Docker, in one line.
+why_no_docker() {
+  if ! have docker; then
+    echo "the docker command is not installed"
+  else
+    timeout 10 docker info 2>&1 >/dev/null | grep -vi '^$' | tail -n 1 | cut -c 1-200
+  fi
+}
+
+# Starts Docker's daemon where none answers and that is possible; `stop_docker` ends the one started here.
+# Gives 1, and says why, when there is no Docker in the end.
+start_docker() {
+  dockerd_pid=''
+  if docker_answers; then
+    say "Docker $(docker version --format '{{.Server.Version}}' 2>/dev/null) answers"
+    return 0
+  fi
+  if [[ -n "${DOCKER_HOST:-}" ]]; then
+    warn "DOCKER_HOST=$DOCKER_HOST does not answer: $(why_no_docker)"
+    return 1
+  fi
+  if ((EUID != 0)) || ! have dockerd; then
+    warn "no Docker here ($(why_no_docker)); only root can start its daemon, with: scripts/install docker && dockerd"
+    return 1
+  fi
+  local log deadline=$((SECONDS + 30))
+  log="$(mktemp)"
+  # A process group of its own: Ctrl-C is for the checks, and the daemon is ended after them.
+  setsid dockerd >"$log" 2>&1 &
+  dockerd_pid=$!
+  until docker_answers; do
+    if ! kill -0 "$dockerd_pid" 2>/dev/null || ((SECONDS >= deadline)); then
+      stop_docker
+      warn "Docker's daemon does not start here; its last words:"
+      tail -n 3 "$log" | cut -c 1-200 | sed 's/^/    /' >&2
+      rm -f "$log"
+      return 1
+    fi
+    sleep 0.2
+  done
+  rm -f "$log"
+  say "started Docker $(docker version --format '{{.Server.Version}}') for this run"
+}
+
+stop_docker() {
+  [[ -n "${dockerd_pid:-}" ]] || return 0
+  kill "$dockerd_pid" 2>/dev/null || true
+  wait "$dockerd_pid" 2>/dev/null || true
+  dockerd_pid=''
+}

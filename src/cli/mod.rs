@@ -10,6 +10,8 @@ mod qdrant;
 mod run;
 mod schema;
 mod setup;
+mod signals;
+mod stack;
 mod up;
 mod worker;
 
@@ -103,14 +105,14 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let common = &cli.common;
     Ok(match cli.verb {
         Verb::Run(args) => return run::run(args, common).await,
-        Verb::Up(args) => up::run(args).await?,
+        Verb::Up(args) => return up::run(args, common).await,
         Verb::Env(args) => env::run(&args, common.source())?,
         Verb::Setup(args) => setup::run(args, common.source()).await?,
         Verb::Ingest(args) => ingest::run(args, common.source()).await?,
         Verb::Clean(args) => clean::run(args).await?,
         Verb::Worker(args) => return worker::run(args, common).await,
         #[cfg(feature = "embedded-qdrant")]
-        Verb::Qdrant(args) => qdrant::run(args).await?,
+        Verb::Qdrant(args) => return qdrant::run(args).await,
         Verb::Schema(args) => schema::run(&args)?,
     })
 }

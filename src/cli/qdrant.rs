@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use miette::{IntoDiagnostic, WrapErr};
 use secrecy::SecretString;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::failure::Failure;
+use super::signals::asked_to_end;
 use crate::outcome::Exit;
 use crate::subjects::qdrant::{Bound, Options, Tls, serve};
 
@@ -16,7 +17,7 @@ use crate::subjects::qdrant::{Bound, Options, Tls, serve};
 ///
 /// Prints one JSON line with the addresses once it can be used, and runs until SIGTERM or SIGINT.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1")]
     host: IpAddr,
@@ -67,7 +68,7 @@ fn key(file: Option<&Path>, given: Option<SecretString>) -> miette::Result<Optio
 ///
 /// # Errors
 /// A key file or a TLS file cannot be read, the storage cannot be opened, or a port cannot be bound: exit code 2.
-pub async fn run(args: Args) -> miette::Result<Exit> {
+pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
     let tls = args.tls_cert.zip(args.tls_key);
     let options = Options {
         host: args.host,
@@ -79,15 +80,11 @@ pub async fn run(args: Args) -> miette::Result<Exit> {
         tls: tls.map(|(certificate, key)| Tls { certificate, key, authority: args.tls_ca }),
     };
     // Signals are taken before the storage is opened, so that none is lost in between.
-    let mut terminate = signal(SignalKind::terminate()).into_diagnostic()?;
-    let mut interrupt = signal(SignalKind::interrupt()).into_diagnostic()?;
+    let asked_to_end = asked_to_end()?;
     let stop = CancellationToken::new();
     let stopper = stop.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        asked_to_end.await;
         stopper.cancel();
     });
     serve(options, stop, announce).await.into_diagnostic()?;

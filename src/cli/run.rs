@@ -5,9 +5,9 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::failure::Failure;
+use super::signals::asked_to_end;
+use super::stack::{self, StackArgs};
 use super::{Common, progress};
 use crate::outcome::{Event, Events, Exit, FileNote, Level, Report};
 use crate::report::{self, Format, ReportTarget};
@@ -15,15 +15,14 @@ use crate::runner::{self, RunOptions, Selection, Waived};
 use crate::scenario::EvidenceKeys;
 use crate::settings::Settings;
 use crate::spec::Suites;
-use crate::stack::{Overrides, ProviderKind, Stack, StackOptions, emergency, replay_on_panic};
+use crate::stack::{Stack, emergency, replay_on_panic};
 use crate::worker::WorkerCommand;
 
 /// Start a stack, run the cases against it and the worker, and report
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where the stack comes from: auto, native, containers or remote
-    #[arg(long, value_name = "PROVIDER")]
-    provider: Option<String>,
+    #[command(flatten)]
+    stack: StackArgs,
     /// Directory of suites to run instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     suites: Option<PathBuf>,
@@ -51,9 +50,6 @@ pub(super) struct Args {
     /// The seed of every random choice
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Leave the throwaway directory, with the workers' output, behind
-    #[arg(long)]
-    keep: bool,
     /// No progress on standard error
     #[arg(long, short)]
     quiet: bool,
@@ -69,13 +65,12 @@ fn level(text: &str) -> Result<Level, String> {
 }
 
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
-    let source = common
-        .source()
-        .flag("SHAKEDOWN_PROVIDER", args.provider.as_deref())
+    let source = args
+        .stack
+        .onto(common.source())
         .flag("SHAKEDOWN_SUITES", args.suites.as_ref().map(|path| path.display().to_string()))
         .flag("SHAKEDOWN_JOBS", args.jobs)
-        .flag("SHAKEDOWN_SEED", args.seed)
-        .flag("SHAKEDOWN_KEEP", args.keep.then_some("true"));
+        .flag("SHAKEDOWN_SEED", args.seed);
     let settings = Settings::load(source)?;
     let suites = match settings.path("SHAKEDOWN_SUITES") {
         Some(directory) => Suites::from_directory(&directory)?,
@@ -102,7 +97,7 @@ async fn judge(args: &Args, settings: &Settings, suites: &Suites, selection: &Se
         None => rand::random::<u32>().into(),
     };
     let outcome = tokio::select! {
-        outcome = voyage(args, settings, suites, selection, seed, &events) => Some(outcome),
+        outcome = voyage(settings, suites, selection, seed, &events) => Some(outcome),
         () = asked_to_end()? => None,
     };
     let Some(outcome) = outcome else {
@@ -138,36 +133,16 @@ async fn judge(args: &Args, settings: &Settings, suites: &Suites, selection: &Se
 
 /// Starts the stack, runs the cases, stops the stack.
 async fn voyage(
-    args: &Args,
     settings: &Settings,
     suites: &Suites,
     selection: &Selection,
     seed: u64,
     events: &Events,
 ) -> Result<Report, Failure> {
-    let kind = match settings.get("SHAKEDOWN_PROVIDER").unwrap_or("auto") {
-        "native" => ProviderKind::Native,
-        "containers" => ProviderKind::Containers,
-        "remote" => ProviderKind::Remote,
-        _ => ProviderKind::Auto,
-    };
-    let shakedown = std::env::current_exe()
-        .map_err(|error| Failure::harness(format!("this program's own file cannot be found: {error}")))?;
     let run = format!("{:08x}", rand::random::<u32>());
-    let keep = settings.switch("SHAKEDOWN_KEEP")? || args.keep;
-    let mut options = StackOptions::new(run.clone(), shakedown.clone());
-    options.keep = keep;
-    options.data_dir = settings.path("SHAKEDOWN_DATA_DIR");
-    options.state_dir = settings.state_dir();
-    options.programs = Overrides {
-        redis: settings.path("SHAKEDOWN_REDIS_SERVER"),
-        postgres: settings.path("SHAKEDOWN_POSTGRES"),
-        qdrant: settings.path("SHAKEDOWN_QDRANT"),
-    };
+    let (kind, mut options) = stack::options(settings, &run)?;
     options.jina.seed = seed;
-    if kind == ProviderKind::Remote {
-        options.endpoints = Some(settings.endpoints()?);
-    }
+    let (keep, shakedown) = (options.keep, options.shakedown.clone());
     let stack = Stack::start(kind, options, events).await?;
     let directory = stack.directory().map_or_else(std::env::temp_dir, std::path::Path::to_owned);
     let options = RunOptions {
@@ -189,6 +164,7 @@ async fn voyage(
     };
     let mut report = runner::run(suites, selection, &stack, &options, events).await;
     events.say(Event::TearingDown);
+    report.notes.extend(stack.farewell());
     let left = stack.stop().await;
     report.notes.extend(left.iter().map(|left| format!("could not be removed: {left}")));
     events.say(Event::TornDown { left });
@@ -214,21 +190,6 @@ fn waivers(settings: &Settings) -> Vec<Waived> {
         expired: !waiver.counts_on(today),
     };
     settings.config().waivers.iter().map(waive).collect()
-}
-
-/// Resolves at the first SIGINT, SIGTERM or SIGHUP.
-fn asked_to_end() -> Result<impl Future<Output = ()>, Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::harness(format!("signals cannot be received: {error}")));
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut hang_up = listen(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
-        }
-    })
 }
 
 fn list(suites: &Suites, selection: &Selection) -> Exit {

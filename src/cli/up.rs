@@ -2,26 +2,25 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::pin::pin;
 
-use miette::{IntoDiagnostic, WrapErr};
 use secrecy::ExposeSecret;
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::Common;
+use super::failure::Failure;
+use super::signals::asked_to_end;
+use super::stack::{self, StackArgs};
 use crate::outcome::{Event, Events, Exit};
-use crate::settings::Variable;
-use crate::stack::{Overrides, Ports, ProviderKind, Stack, StackOptions, replay_on_panic};
+use crate::settings::{Settings, Variable};
+use crate::stack::{Ports, ProviderKind, Stack, replay_on_panic};
 
 /// Start a throwaway stack, print how to reach it, and stay until Ctrl-C.
 ///
 /// Standard output carries nothing but `export NAME=value` lines; everything else goes to standard error.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Leave the data directory behind, and say where it is
-    #[arg(long)]
-    keep: bool,
-    /// Directory in which the throwaway directory is made
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+pub(super) struct Args {
+    #[command(flatten)]
+    stack: StackArgs,
     /// Port for Redis instead of a free one
     #[arg(long, value_name = "PORT")]
     redis_port: Option<u16>,
@@ -49,21 +48,28 @@ pub struct Args {
 }
 
 /// Starts the stack, prints its environment, waits for SIGINT, SIGTERM or SIGHUP, removes everything.
-///
-/// # Errors
-/// The stack cannot be started.
-pub async fn run(args: Args) -> miette::Result<Exit> {
-    replay_on_panic();
-    let mut interrupt = signal(SignalKind::interrupt()).into_diagnostic()?;
-    let mut terminate = signal(SignalKind::terminate()).into_diagnostic()?;
-    let mut hang_up = signal(SignalKind::hangup()).into_diagnostic()?;
-    let mut asked_to_end = async || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
-        }
+pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
+    let source = args
+        .stack
+        .onto(common.source())
+        .flag("SHAKEDOWN_REDIS_SERVER", args.redis_server.as_ref().map(|path| path.display()))
+        .flag("SHAKEDOWN_POSTGRES", args.postgres.as_ref().map(|path| path.display()))
+        .flag("SHAKEDOWN_QDRANT", args.qdrant.as_ref().map(|path| path.display()));
+    let settings = Settings::load(source)?;
+    let run = format!("up-{:08x}", rand::random::<u32>());
+    let (kind, mut options) = stack::options(&settings, &run)?;
+    if kind == ProviderKind::Remote {
+        return Err(Failure::usage("a remote stack is there already: `shakedown up` starts one, with native or containers"));
+    }
+    options.ports = Ports {
+        redis: args.redis_port,
+        postgres: args.postgres_port,
+        qdrant_http: args.qdrant_http_port,
+        qdrant_grpc: args.qdrant_grpc_port,
+        jina: args.jina_port,
     };
+    replay_on_panic();
+    let mut asked_to_end = pin!(asked_to_end()?);
 
     let (events, mut heard) = Events::channel();
     let listener = tokio::spawn(async move {
@@ -71,12 +77,11 @@ pub async fn run(args: Args) -> miette::Result<Exit> {
             tell(&event);
         }
     });
-    let options = options(args)?;
     let keep = options.keep;
     let stack = tokio::select! {
-        started = Stack::start(ProviderKind::Native, options, &events) => started.into_diagnostic()?,
+        started = Stack::start(kind, options, &events) => started?,
         // What was started by now goes with the future that was starting it.
-        () = asked_to_end() => return Ok(Exit::Interrupted),
+        () = &mut asked_to_end => return Ok(Exit::Interrupted),
     };
 
     let mut variables = stack.endpoints().environment();
@@ -88,34 +93,21 @@ pub async fn run(args: Args) -> miette::Result<Exit> {
     drop(stdout);
     say("ready; Ctrl-C removes everything");
 
-    asked_to_end().await;
+    asked_to_end.await;
     events.say(Event::TearingDown);
     let directory = stack.directory().map(std::path::Path::to_owned);
+    let farewell = stack.farewell();
     let left = stack.stop().await;
     events.say(Event::TornDown { left });
     drop(events);
-    listener.await.into_diagnostic().wrap_err("listening to events")?;
+    listener.await.map_err(|error| Failure::harness(format!("listening to events: {error}")))?;
+    if let Some(farewell) = farewell {
+        say(&farewell);
+    }
     if let Some(directory) = directory.filter(|_| keep) {
         say(&format!("kept {}", directory.display()));
     }
     Ok(Exit::Ok)
-}
-
-fn options(args: Args) -> miette::Result<StackOptions> {
-    let shakedown = std::env::current_exe().into_diagnostic().wrap_err("cannot find this program's own file")?;
-    let run = uuid::Uuid::new_v4().simple().to_string();
-    let mut options = StackOptions::new(format!("up-{}", &run[..8]), shakedown);
-    options.keep = args.keep;
-    options.data_dir = args.data_dir;
-    options.ports = Ports {
-        redis: args.redis_port,
-        postgres: args.postgres_port,
-        qdrant_http: args.qdrant_http_port,
-        qdrant_grpc: args.qdrant_grpc_port,
-        jina: args.jina_port,
-    };
-    options.programs = Overrides { redis: args.redis_server, postgres: args.postgres, qdrant: args.qdrant };
-    Ok(options)
 }
 
 /// A line that any POSIX shell reads, whatever the value holds.
@@ -132,7 +124,8 @@ fn tell(event: &Event) {
         Event::Note { text } => say(text),
         Event::TearingDown => say("removing everything"),
         Event::TornDown { left } => left.iter().for_each(|left| say(&format!("could not remove {left}"))),
-        Event::Provider { .. } | Event::Planned { .. } | Event::CaseStarted { .. } | Event::CaseFinished { .. } => {}
+        Event::Provider { name, reason } => say(&format!("stack: {name} ({reason})")),
+        Event::Planned { .. } | Event::CaseStarted { .. } | Event::CaseFinished { .. } => {}
     }
 }
 

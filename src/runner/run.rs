@@ -238,7 +238,7 @@ impl Shared<'_> {
 
     /// Whether everything vanishes with the stack anyway.
     fn is_throwaway(&self) -> bool {
-        self.stack.directory().is_some()
+        self.stack.is_throwaway()
     }
 
     /// Removes what the run made on a stack that stays.

@@ -37,6 +37,32 @@ pub(super) fn state_dir_of(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBu
     }
 }
 
+/// Where the Docker engine listens: `DOCKER_HOST`, else the first of the usual sockets that is there, else the usual
+/// one. The order is that of `testcontainers`, which starts the containers.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
+pub fn docker_host() -> String {
+    if let Some(host) = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty()) {
+        return host;
+    }
+    let directory = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let usual = PathBuf::from("/var/run/docker.sock");
+    let runtime = directory("XDG_RUNTIME_DIR").map(|directory| directory.join(".docker/run/docker.sock"));
+    let home = |path: &str| directory("HOME").map(|directory| directory.join(path));
+    let sockets =
+        [Some(usual.clone()), runtime, home(".docker/run/docker.sock"), home(".docker/desktop/docker.sock")];
+    let found = sockets.into_iter().flatten().find(|socket| socket.exists()).unwrap_or(usual);
+    format!("unix://{}", found.display())
+}
+
+/// The socket of Podman's service, where there is one: it speaks Docker's protocol.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
+pub fn podman_socket() -> Option<PathBuf> {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(|directory| PathBuf::from(directory).join("podman/podman.sock"));
+    [runtime, Some(PathBuf::from("/run/podman/podman.sock"))].into_iter().flatten().find(|socket| socket.exists())
+}
+
 /// Variables that a worker inherits from the shell that started the harness: all of them, except those
 /// of services, names and the harness itself in the table of settings, because the harness sets these.
 #[must_use]

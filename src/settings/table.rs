@@ -428,9 +428,25 @@ pub const TABLE: &[Entry] = &[
     .otherwise("random, and printed")
     .example("42")
     .group(HARNESS),
-    Entry::new("SHAKEDOWN_KEEP", Kind::Switch, PROVIDERS, "keep the stack's directories after the run; `--keep`")
+    Entry::new(
+        "SHAKEDOWN_KEEP",
+        Kind::Switch,
+        PROVIDERS,
+        "keep the stack's directories, and containers, after the run; `--keep`",
+    )
+    .default("0")
+    .group(HARNESS),
+    Entry::new("SHAKEDOWN_REUSE", Kind::Switch, PROVIDERS, "keep containers warm between local runs; `--reuse`")
         .default("0")
         .group(HARNESS),
+    Entry::new(
+        "SHAKEDOWN_CONTAINER_MEMORY_MB",
+        Kind::Integer { min: 16, max: 1_048_576 },
+        PROVIDERS,
+        "most memory, in MiB, that each container may use",
+    )
+    .default("1024")
+    .group(HARNESS),
     Entry::new("SHAKEDOWN_REDIS_SERVER", Kind::Path, PROVIDERS, "`redis-server` or `valkey-server` to start")
         .otherwise("the first one on `PATH`")
         .example("/usr/bin/redis-server")
@@ -447,27 +463,27 @@ pub const TABLE: &[Entry] = &[
         "SHAKEDOWN_REDIS_IMAGE",
         Kind::Name { without: "" },
         PROVIDERS,
-        "image of Redis for provider `containers`",
+        "image of Redis for provider `containers`; `--redis-image`",
     )
-    .otherwise("a pinned one")
+    .otherwise("`redis:8-alpine`")
     .example("redis:7.4-alpine")
     .group(HARNESS),
     Entry::new(
         "SHAKEDOWN_POSTGRES_IMAGE",
         Kind::Name { without: "" },
         PROVIDERS,
-        "image of Postgres for provider `containers`",
+        "image of Postgres for provider `containers`; `--postgres-image`",
     )
-    .otherwise("a pinned one")
+    .otherwise("`supabase/postgres:17.6.1.136`")
     .example("postgres:17-alpine")
     .group(HARNESS),
     Entry::new(
         "SHAKEDOWN_QDRANT_IMAGE",
         Kind::Name { without: "" },
         PROVIDERS,
-        "image of Qdrant for provider `containers`",
+        "image of Qdrant for provider `containers`; `--qdrant-image`",
     )
-    .otherwise("a pinned one")
+    .otherwise("`qdrant/qdrant:v1.18.3`")
     .example("qdrant/qdrant:v1.18.3")
     .group(HARNESS),
     Entry::new("SHAKEDOWN_DATA_DIR", Kind::Path, PROVIDERS, "where throwaway directories are made")

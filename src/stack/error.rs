@@ -106,9 +106,50 @@ pub enum StackError {
         /// What Postgres said.
         reason: String,
     },
-    /// The provider is not built into this version.
-    #[error("the `{0}` provider is not built yet: use `--provider native`, which needs no Docker")]
-    ProviderNotBuilt(&'static str),
+    /// No Docker engine answers.
+    #[error("no Docker engine answers at {host}: {reason}; {remedy}")]
+    NoEngine {
+        /// Where it was looked for, as in `DOCKER_HOST`.
+        host: String,
+        /// What was seen instead.
+        reason: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// The engine refused something.
+    #[error("{service}: the Docker engine could not {what}: {reason}")]
+    Engine {
+        /// For which service.
+        service: &'static str,
+        /// What it was asked to do.
+        what: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// An image is not there and cannot be pulled.
+    #[error("{service}: image `{image}` is not here and cannot be pulled: {reason}; {remedy}. Another image: {variable}; without containers: `--provider native`")]
+    NoImage {
+        /// For which service.
+        service: &'static str,
+        /// The reference.
+        image: String,
+        /// What the registry or the engine said.
+        reason: String,
+        /// What to do about it.
+        remedy: &'static str,
+        /// The variable that names another image.
+        variable: &'static str,
+    },
+    /// The engine could not publish any of the ports that it was given.
+    #[error("{service}: the Docker engine could not publish a port, tried {attempts} times: {reason}; end what holds the ports (`docker ps`), or name a free one")]
+    NoPublishedPort {
+        /// For which service.
+        service: &'static str,
+        /// How many ports were tried.
+        attempts: u32,
+        /// What it said last.
+        reason: String,
+    },
     /// A remote stack was asked for without endpoints.
     #[error(
         "the `remote` provider needs endpoints: set REDIS_URL, DATABASE_URL, QDRANT_URL and JINA_API_KEY, or use `--provider native`"
@@ -180,7 +221,6 @@ impl StackError {
             Self::NoSuchProgram { .. }
                 | Self::PortInUse { .. }
                 | Self::Directory { .. }
-                | Self::ProviderNotBuilt(_)
                 | Self::NoEndpoints
                 | Self::Ledger { .. }
         )

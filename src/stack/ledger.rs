@@ -28,6 +28,13 @@ pub enum Resource {
         /// Whether the user wants it to stay: then only the processes are ended.
         keep: bool,
     },
+    /// Every container that carries the ledger's mark.
+    Containers {
+        /// Where the engine listens, as in `DOCKER_HOST`.
+        engine: String,
+        /// Whether the user wants them to stay.
+        keep: bool,
+    },
     /// A program about to be started: its pid is not known yet, but it carries the ledger's mark.
     Launching {
         /// What it is, such as `redis`.
@@ -49,6 +56,8 @@ impl std::fmt::Display for Resource {
         match self {
             Self::Directory { path, keep: true } => write!(f, "directory {} (kept)", path.display()),
             Self::Directory { path, keep: false } => write!(f, "directory {}", path.display()),
+            Self::Containers { engine, keep: true } => write!(f, "containers of the engine at {engine} (kept)"),
+            Self::Containers { engine, keep: false } => write!(f, "containers of the engine at {engine}"),
             Self::Launching { name } => write!(f, "processes started as {name}"),
             Self::Process { name, process, .. } => write!(f, "process {} ({name})", process.pid),
         }

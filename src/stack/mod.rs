@@ -3,16 +3,21 @@
 //! [`Stack::start`] gives [`Endpoints`](crate::settings::Endpoints), records of the services, and the
 //! [`Capabilities`] of the provider. Everything made is in the [`Ledger`] before it is made.
 
+mod addresses;
+mod containers;
 mod error;
 pub mod jina;
 mod ledger;
 mod names;
 mod native;
+mod place;
+mod ports;
 mod proc;
 mod process;
 mod provider;
 mod ready;
 mod remote;
+mod shape;
 mod sweep;
 
 use std::fmt;
@@ -23,13 +28,15 @@ use serde::{Deserialize, Serialize};
 use crate::settings::public_url;
 use ready::Readiness;
 
+pub use containers::{Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE};
 pub use error::{Package, StackError};
 pub use ledger::{Entry, Ledger, Resource, emergency, replay_on_panic};
 pub use names::{drop_names, names_for};
-pub use native::{Overrides, Ports};
+pub use native::Overrides;
+pub use ports::Ports;
 pub use proc::{MARK, ProcessId, marked, working_in};
 pub use process::{Account, Launch, Process, in_words, tail};
-pub use provider::{Capabilities, Capability, ProviderKind, Stack, StackOptions};
+pub use provider::{CONTAINER_MEMORY_MB, Capabilities, Capability, ProviderKind, Stack, StackOptions};
 pub use sweep::{Cleaned, Found, clean};
 
 /// A service of the stack.

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::containers::{ContainerService, Containers, Engine, Images};
 use super::jina::{JinaConfig, JinaMock};
 use super::ledger::Ledger;
-use super::native::{Native, Overrides, Ports, listen};
+use super::native::{Native, NativeService, Overrides};
+use super::place::throwaway;
+use super::ports::{Ports, listen};
 use super::{Service, StackError, remote};
 use crate::outcome::{Event, Events, ServiceRecord, ServiceStatus};
 use crate::settings::{Endpoints, Names};
@@ -14,12 +17,12 @@ use crate::settings::{Endpoints, Names};
 /// Where a stack comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ProviderKind {
-    /// The best one that this machine offers: `native`.
+    /// `containers` where a Docker engine answers within a second, else `native`.
     #[default]
     Auto,
     /// Throwaway local processes.
     Native,
-    /// Containers; not built yet.
+    /// Containers.
     Containers,
     /// Services that are there already; read-only.
     Remote,
@@ -34,6 +37,8 @@ pub enum Capability {
     Kill,
     /// Pausing a service and letting it go on.
     Pause,
+    /// Taking a service off its network, without a word to anybody, and putting it back.
+    Disconnect,
     /// Writing to the services.
     Write,
     /// Putting a proxy between a worker and the services.
@@ -50,6 +55,7 @@ impl Capability {
             Self::Restart => "restart",
             Self::Kill => "kill",
             Self::Pause => "pause",
+            Self::Disconnect => "disconnect",
             Self::Write => "write",
             Self::Proxy => "proxy",
             Self::Mock => "mock",
@@ -62,9 +68,17 @@ impl Capability {
 pub struct Capabilities(BTreeSet<Capability>);
 
 impl Capabilities {
-    fn all() -> Self {
+    /// Everything that may be done to processes of our own.
+    fn of_processes() -> Self {
         use Capability::{Kill, Mock, Pause, Proxy, Restart, Write};
         Self([Restart, Kill, Pause, Write, Proxy, Mock].into())
+    }
+
+    /// The same, and what only a container's network permits.
+    fn of_containers() -> Self {
+        let mut all = Self::of_processes();
+        all.0.insert(Capability::Disconnect);
+        all
     }
 
     /// Whether `capability` is among them.
@@ -97,7 +111,23 @@ pub struct StackOptions {
     pub jina: JinaConfig,
     /// Where the services are, for [`ProviderKind::Remote`].
     pub endpoints: Option<Endpoints>,
+    /// Where the Docker engine listens, [`crate::settings::docker_host`].
+    pub docker_host: String,
+    /// Images to start instead of the pinned ones.
+    pub images: Images,
+    /// The most memory that each container may use, in MiB.
+    pub container_memory_mb: u64,
+    /// Whether containers stay warm for the next run that asks for the same.
+    pub reuse: bool,
 }
+
+/// Memory that each container may use, in MiB, when nobody says otherwise.
+pub const CONTAINER_MEMORY_MB: u64 = 1024;
+
+/// How long an engine may take to answer before `auto` goes on without it.
+const AUTO_PATIENCE: Duration = Duration::from_secs(1);
+/// How long an engine that was asked for may take to answer.
+const ASKED_PATIENCE: Duration = Duration::from_secs(10);
 
 impl StackOptions {
     /// The usual options for `run`, with this machine's search path and state directory.
@@ -114,62 +144,135 @@ impl StackOptions {
             ports: Ports::default(),
             jina: JinaConfig::default(),
             endpoints: None,
+            docker_host: crate::settings::docker_host(),
+            images: Images::default(),
+            container_memory_mb: CONTAINER_MEMORY_MB,
+            reuse: false,
         }
     }
+}
+
+/// What runs the services.
+#[derive(Debug)]
+enum Hull {
+    Native(Native),
+    Containers(Containers),
+    /// Somebody else.
+    Remote,
+}
+
+/// A service that is ours to disturb.
+enum Running<'a> {
+    Process(&'a NativeService),
+    Container(&'a ContainerService),
 }
 
 /// The four services, ready to be used; removed when stopped or dropped.
 #[derive(Debug)]
 pub struct Stack {
     provider: &'static str,
-    why: &'static str,
+    why: String,
     endpoints: Endpoints,
     services: Vec<ServiceRecord>,
     capabilities: Capabilities,
     jina: Option<JinaMock>,
-    native: Option<Native>,
+    hull: Hull,
+    directory: Option<PathBuf>,
     ledger: Option<Ledger>,
+}
+
+/// A provider that can be used, and why it was chosen.
+enum Chosen {
+    Native(String),
+    Containers(Engine, String),
+    Remote(String),
+}
+
+impl Chosen {
+    /// The one that was asked for, or the best one.
+    async fn of(kind: ProviderKind, options: &StackOptions) -> Result<Self, StackError> {
+        let host = &options.docker_host;
+        Ok(match kind {
+            ProviderKind::Auto => match Engine::at(host, AUTO_PATIENCE).await {
+                Ok(engine) => Self::Containers(engine, format!("a Docker engine answers at {host}")),
+                Err(StackError::NoEngine { reason, .. }) => {
+                    Self::Native(format!("no Docker engine answers at {host}: {reason}"))
+                }
+                Err(error) => return Err(error),
+            },
+            ProviderKind::Native => Self::Native("asked for".to_owned()),
+            ProviderKind::Containers => {
+                Self::Containers(Engine::at(host, ASKED_PATIENCE).await?, format!("asked for; engine at {host}"))
+            }
+            ProviderKind::Remote => Self::Remote("asked for".to_owned()),
+        })
+    }
+
+    fn describe(&self) -> (&'static str, String) {
+        match self {
+            Self::Native(why) => ("native", why.clone()),
+            Self::Containers(_, why) => ("containers", why.clone()),
+            Self::Remote(why) => ("remote", why.clone()),
+        }
+    }
 }
 
 impl Stack {
     /// Starts (or finds) the four services and waits until each is ready.
     ///
     /// # Errors
-    /// A program is missing, a directory or port cannot be used, a service ends or does not become
-    /// ready; whatever was started by then has been removed.
+    /// A program, the Docker engine or an image is missing, a directory or port cannot be used, a service ends or does
+    /// not become ready; whatever was started by then has been removed.
     pub async fn start(kind: ProviderKind, options: StackOptions, events: &Events) -> Result<Self, StackError> {
-        let (provider, why) = match kind {
-            ProviderKind::Auto => ("native", "local processes need nothing but the programs themselves"),
-            ProviderKind::Native => ("native", "asked for"),
-            ProviderKind::Containers => return Err(StackError::ProviderNotBuilt("containers")),
-            ProviderKind::Remote => ("remote", "asked for"),
-        };
-        events.say(Event::Provider { name: provider.to_owned(), reason: why.to_owned() });
+        let chosen = Chosen::of(kind, &options).await?;
+        let (provider, why) = chosen.describe();
+        events.say(Event::Provider { name: provider.to_owned(), reason: why.clone() });
         let begun = Instant::now();
-        let stack = if kind == ProviderKind::Remote {
+        let stack = if let Chosen::Remote(_) = chosen {
             let endpoints = options.endpoints.ok_or(StackError::NoEndpoints)?;
             let services = remote::look(&endpoints, events).await;
-            let capabilities = Capabilities::default();
-            Self { provider, why, endpoints, services, capabilities, jina: None, native: None, ledger: None }
+            Self {
+                provider,
+                why,
+                endpoints,
+                services,
+                capabilities: Capabilities::default(),
+                jina: None,
+                hull: Hull::Remote,
+                directory: None,
+                ledger: None,
+            }
         } else {
-            Box::pin(Self::start_native(provider, why, options, events)).await?
+            Box::pin(Self::start_own(chosen, options, events)).await?
         };
         events.say(Event::StackReady { after: begun.elapsed() });
         Ok(stack)
     }
 
-    async fn start_native(
-        provider: &'static str,
-        why: &'static str,
-        options: StackOptions,
-        events: &Events,
-    ) -> Result<Self, StackError> {
+    /// Starts services of our own, and the Jina mock beside them.
+    async fn start_own(chosen: Chosen, options: StackOptions, events: &Events) -> Result<Self, StackError> {
+        let (provider, why) = chosen.describe();
         let ledger = Ledger::open(&options.state_dir, &options.run)?;
         let begun = Instant::now();
         let listener = listen(Service::Jina.name(), options.ports.jina)?;
         let jina = JinaMock::start_on(listener, options.jina.clone()).await;
         let after = begun.elapsed();
-        let (native, addresses, mut services) = Native::start(&options, &ledger, events).await?;
+        let (hull, addresses, mut services, directory, capabilities) = match chosen {
+            Chosen::Containers(engine, _) => {
+                let directory = throwaway(&options, false, &ledger)?;
+                let started = Containers::start(engine, &options, &ledger, events).await;
+                let (containers, addresses, services) = started.inspect_err(|_| {
+                    // What cannot be removed stays in the ledger.
+                    let _ = ledger.replay();
+                })?;
+                (Hull::Containers(containers), addresses, services, directory, Capabilities::of_containers())
+            }
+            Chosen::Native(_) | Chosen::Remote(_) => {
+                let (native, addresses, services) = Native::start(&options, &ledger, events).await?;
+                let directory = native.directory().to_owned();
+                (Hull::Native(native), addresses, services, directory, Capabilities::of_processes())
+            }
+        };
         let record = ServiceRecord {
             name: Service::Jina.name().to_owned(),
             status: ServiceStatus::Ready,
@@ -202,9 +305,10 @@ impl Stack {
             why,
             endpoints,
             services,
-            capabilities: Capabilities::all(),
+            capabilities,
             jina: Some(jina),
-            native: Some(native),
+            hull,
+            directory: Some(directory),
             ledger: Some(ledger),
         })
     }
@@ -230,7 +334,7 @@ impl Stack {
     /// The provider's name, and why it was chosen.
     #[must_use]
     pub fn provider(&self) -> (&str, &str) {
-        (self.provider, self.why)
+        (self.provider, &self.why)
     }
 
     /// The stack's own Jina mock; `None` for a remote stack.
@@ -248,12 +352,35 @@ impl Stack {
     /// The throwaway directory; `None` for a remote stack.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
-        self.native.as_ref().map(Native::directory)
+        self.directory.as_deref()
     }
 
-    /// The pid of a service's main process, while it is one of ours and runs.
+    /// Whether what is written to the services need not be removed: they vanish when the stack is stopped, or stay
+    /// for somebody to look at.
+    #[must_use]
+    pub fn is_throwaway(&self) -> bool {
+        match &self.hull {
+            Hull::Native(_) => true,
+            Hull::Containers(containers) => containers.is_throwaway(),
+            Hull::Remote => false,
+        }
+    }
+
+    /// How to look at, and remove, what stays after the stack is stopped; `None` when nothing does.
+    #[must_use]
+    pub fn farewell(&self) -> Option<String> {
+        match &self.hull {
+            Hull::Containers(containers) => containers.farewell(),
+            Hull::Native(_) | Hull::Remote => None,
+        }
+    }
+
+    /// The pid of a service's main process, while it is one of ours and runs on this machine.
     pub async fn pid(&self, service: Service) -> Option<i32> {
-        self.native.as_ref()?.service(service)?.pid().await
+        match self.running(service, "looked at").ok()? {
+            Running::Process(process) => process.pid().await,
+            Running::Container(container) => container.pid().await,
+        }
     }
 
     /// Ends `service` politely and starts it again: same port, same data. Waits until it is ready.
@@ -261,7 +388,10 @@ impl Stack {
     /// # Errors
     /// The provider cannot do that to this service, or it does not become ready.
     pub async fn restart(&self, service: Service) -> Result<(), StackError> {
-        self.native_service(service, "restarted")?.restart().await
+        match self.running(service, "restarted")? {
+            Running::Process(process) => process.restart().await,
+            Running::Container(container) => container.restart().await,
+        }
     }
 
     /// SIGKILL to `service` and its descendants; returns when they are gone.
@@ -269,8 +399,13 @@ impl Stack {
     /// # Errors
     /// The provider cannot do that to this service.
     pub async fn kill(&self, service: Service) -> Result<(), StackError> {
-        self.native_service(service, "killed")?.kill().await;
-        Ok(())
+        match self.running(service, "killed")? {
+            Running::Process(process) => {
+                process.kill().await;
+                Ok(())
+            }
+            Running::Container(container) => container.kill().await,
+        }
     }
 
     /// Starts a killed `service` again: same port, the data that survived. Waits until it is ready.
@@ -278,15 +413,21 @@ impl Stack {
     /// # Errors
     /// The provider cannot do that to this service, or it does not become ready.
     pub async fn start_again(&self, service: Service) -> Result<(), StackError> {
-        self.native_service(service, "started again")?.start_again().await
+        match self.running(service, "started again")? {
+            Running::Process(process) => process.start_again().await,
+            Running::Container(container) => container.start_again().await,
+        }
     }
 
-    /// SIGSTOP to `service` and its descendants: connections stay open, nothing answers.
+    /// Stops `service` in its tracks: connections stay open, nothing answers.
     ///
     /// # Errors
     /// The provider cannot do that to this service, or it was killed.
     pub async fn pause(&self, service: Service) -> Result<(), StackError> {
-        self.native_service(service, "paused")?.pause().await
+        match self.running(service, "paused")? {
+            Running::Process(process) => process.pause().await,
+            Running::Container(container) => container.pause().await,
+        }
     }
 
     /// Lets a paused `service` go on; waits until it answers.
@@ -294,33 +435,68 @@ impl Stack {
     /// # Errors
     /// The provider cannot do that to this service, it was killed, or it does not answer.
     pub async fn resume(&self, service: Service) -> Result<(), StackError> {
-        self.native_service(service, "resumed")?.resume().await
+        match self.running(service, "resumed")? {
+            Running::Process(process) => process.resume().await,
+            Running::Container(container) => container.resume().await,
+        }
     }
 
-    fn native_service(
-        &self,
-        service: Service,
-        action: &'static str,
-    ) -> Result<&super::native::NativeService, StackError> {
+    /// Takes `service` off its network: packets are lost and nobody is told.
+    ///
+    /// # Errors
+    /// The provider cannot do that to this service: only [`Capability::Disconnect`] permits it.
+    pub async fn disconnect(&self, service: Service) -> Result<(), StackError> {
+        match self.running(service, "disconnected")? {
+            Running::Process(_) => Err(no_network(service, "disconnected")),
+            Running::Container(container) => container.disconnect().await,
+        }
+    }
+
+    /// Puts a disconnected `service` back on its network; waits until it answers.
+    ///
+    /// # Errors
+    /// The provider cannot do that to this service, or it does not answer.
+    pub async fn reconnect(&self, service: Service) -> Result<(), StackError> {
+        match self.running(service, "reconnected")? {
+            Running::Process(_) => Err(no_network(service, "reconnected")),
+            Running::Container(container) => container.reconnect().await,
+        }
+    }
+
+    fn running(&self, service: Service, action: &'static str) -> Result<Running<'_>, StackError> {
         let unsupported = |reason| StackError::Unsupported { service, action, reason };
-        let native = self.native.as_ref().ok_or(unsupported("a remote stack is never disturbed"))?;
-        native.service(service).ok_or(unsupported("the mock is no process: give it behaviours, or cut it at a proxy"))
+        let found = match &self.hull {
+            Hull::Native(native) => native.service(service).map(Running::Process),
+            Hull::Containers(containers) => containers.service(service).map(Running::Container),
+            Hull::Remote => return Err(unsupported("a remote stack is never disturbed")),
+        };
+        found.ok_or(unsupported("the mock is no process: give it behaviours, or cut it at a proxy"))
     }
 
     /// Removes everything that was made; says what could not be removed, one line each.
     pub async fn stop(mut self) -> Vec<String> {
         self.jina = None;
-        if let Some(native) = self.native.take() {
-            native.stop().await;
-        }
-        match self.ledger.take() {
+        let mut left = match std::mem::replace(&mut self.hull, Hull::Remote) {
+            Hull::Native(native) => {
+                native.stop().await;
+                Vec::new()
+            }
+            Hull::Containers(containers) => containers.stop().await,
+            Hull::Remote => Vec::new(),
+        };
+        left.extend(match self.ledger.take() {
             // Removing a directory tree blocks for some tens of milliseconds.
             Some(ledger) => tokio::task::spawn_blocking(move || ledger.replay())
                 .await
                 .unwrap_or_else(|error| vec![format!("clean-up did not finish: {error}; run `shakedown clean`")]),
             None => Vec::new(),
-        }
+        });
+        left
     }
+}
+
+fn no_network(service: Service, action: &'static str) -> StackError {
+    StackError::Unsupported { service, action, reason: "a local process has no network of its own: cut it at a proxy" }
 }
 
 impl Drop for Stack {

@@ -17,12 +17,41 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Readiness {
     /// `PING` with the URL's credentials.
     Redis { url: SecretString },
-    /// `SELECT 1` with the URL's credentials.
+    /// When the server was started, asked with the URL's credentials.
     Postgres { url: SecretString },
     /// `/readyz`, a list of collections with the key, and a gRPC port that accepts connections.
     Qdrant { url: String, grpc_url: String, key: Option<SecretString> },
     /// The list of models with the key: the one request to an embeddings API that costs nothing.
     Jina { url: String, key: Option<SecretString> },
+}
+
+/// Which start of a service has answered: a server that is started, stopped and started again while its data is
+/// prepared, as in every image of Postgres, is ready only once the last one answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Incarnation(String);
+
+/// Answers in a row from one incarnation; three of them count as ready.
+#[derive(Debug, Default)]
+pub(super) struct Streak(Option<(Incarnation, u32)>);
+
+impl Streak {
+    /// How many answers in a row count as ready.
+    const ENOUGH: u32 = 3;
+
+    /// Takes note of an answer; tells whether the service is ready.
+    pub(super) fn answered(&mut self, by: &Incarnation) -> bool {
+        let count = match &self.0 {
+            Some((before, count)) if before == by => count + 1,
+            _ => 1,
+        };
+        self.0 = Some((by.clone(), count));
+        count >= Self::ENOUGH
+    }
+
+    /// Takes note that there was none.
+    pub(super) fn broken(&mut self) {
+        self.0 = None;
+    }
 }
 
 /// What a service says about itself.
@@ -35,17 +64,19 @@ pub(super) struct Facts {
 }
 
 impl Readiness {
-    /// Asks once; the error says what was seen instead, without a secret.
-    pub(super) async fn ask(&self) -> Result<(), String> {
+    /// Asks once who answers; the error says what was seen instead, without a secret.
+    pub(super) async fn ask(&self) -> Result<Incarnation, String> {
         let question = async {
             match self {
-                Self::Redis { url } => redis(url).await.map(drop),
-                Self::Postgres { url } => postgres(url).await.map(drop),
-                Self::Qdrant { url, grpc_url, key } => qdrant(url, grpc_url, key.as_ref()).await,
+                Self::Redis { url } => redis(url).await.map(|_| Incarnation::default()),
+                Self::Postgres { url } => postgres(url).await.map(|(_, incarnation)| incarnation),
+                Self::Qdrant { url, grpc_url, key } => {
+                    qdrant(url, grpc_url, key.as_ref()).await.map(|()| Incarnation::default())
+                }
                 Self::Jina { url, key } => {
                     get(&client()?, &format!("{url}/models"), "authorization", bearer(key.as_ref()).as_ref())
                         .await
-                        .map(drop)
+                        .map(|_| Incarnation::default())
                 }
             }
         };
@@ -97,16 +128,18 @@ async fn redis_facts(url: &SecretString) -> Result<Facts, String> {
     Ok(Facts { version, parameters })
 }
 
-async fn postgres(url: &SecretString) -> Result<PgConnection, String> {
+async fn postgres(url: &SecretString) -> Result<(PgConnection, Incarnation), String> {
     let options: PgConnectOptions = url.expose_secret().parse().map_err(|error: sqlx::Error| error.to_string())?;
     let mut connection = options.disable_statement_logging().connect().await.map_err(|error| error.to_string())?;
-    let one: i32 =
-        sqlx::query_scalar("select 1").fetch_one(&mut connection).await.map_err(|error| error.to_string())?;
-    if one == 1 { Ok(connection) } else { Err(format!("`select 1` was answered with {one}")) }
+    let started: String = sqlx::query_scalar("select pg_postmaster_start_time()::text")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok((connection, Incarnation(started)))
 }
 
 async fn postgres_facts(url: &SecretString) -> Result<Facts, String> {
-    let mut connection = postgres(url).await?;
+    let (mut connection, _) = postgres(url).await?;
     let rows = sqlx::query(
         "select name, setting from pg_settings
          where name in ('server_version', 'max_connections', 'fsync', 'default_transaction_isolation')",
@@ -171,4 +204,19 @@ fn no_secret(error: reqwest::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_was_started_again_has_to_answer_as_often_as_a_new_one() {
+        let (first, second) = (|| Incarnation("10:00".to_owned()), || Incarnation("10:01".to_owned()));
+        let mut streak = Streak::default();
+        assert!(!streak.answered(&first()) && !streak.answered(&first()));
+        assert!(!streak.answered(&second()) && !streak.answered(&second()));
+        streak.broken();
+        assert!(!streak.answered(&second()) && !streak.answered(&second()) && streak.answered(&second()));
+    }
 }

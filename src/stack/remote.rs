@@ -41,7 +41,7 @@ async fn record(service: Service, readiness: Readiness, events: &Events) -> Serv
         parameters: BTreeMap::new(),
     };
     match readiness.ask().await {
-        Ok(()) => {
+        Ok(_) => {
             // A service that answers but does not tell its version, such as a pooler, is still ready.
             let facts = readiness.facts().await.unwrap_or_default();
             record.status = ServiceStatus::Ready;

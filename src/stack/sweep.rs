@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::ledger::{self, Line, Resource};
+use super::containers;
 use super::native::postgres;
 use super::proc::{self, ProcessId};
 
@@ -23,6 +24,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(super) fn remove(resources: &[Resource], mark: &str) -> Vec<String> {
     let mut left = end_processes(resources, mark);
     for resource in resources.iter().rev() {
+        if let Resource::Containers { engine, keep: false } = resource {
+            left.extend(containers::remove_marked(engine, mark));
+        }
         let Resource::Directory { path, keep } = resource else { continue };
         postgres::release_shared_memory(path);
         if *keep {
@@ -70,7 +74,7 @@ fn end_processes(resources: &[Resource], mark: &str) -> Vec<String> {
 /// Every process that still belongs to `resources`.
 fn running(resources: &[Resource], mark: &str) -> BTreeSet<ProcessId> {
     let mut found = BTreeSet::new();
-    if resources.iter().any(|resource| !matches!(resource, Resource::Directory { .. })) {
+    if resources.iter().any(|resource| !matches!(resource, Resource::Directory { .. } | Resource::Containers { .. })) {
         found.extend(proc::marked(mark));
     }
     for resource in resources {
@@ -80,7 +84,7 @@ fn running(resources: &[Resource], mark: &str) -> BTreeSet<ProcessId> {
                 found.insert(process.clone());
             }
             Resource::Directory { path, .. } => found.extend(proc::working_in(path)),
-            Resource::Process { .. } | Resource::Launching { .. } => {}
+            Resource::Process { .. } | Resource::Launching { .. } | Resource::Containers { .. } => {}
         }
     }
     found

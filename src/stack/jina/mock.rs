@@ -16,7 +16,7 @@ use super::request::{self, Asked, Refusal};
 use super::vector::{Dice, unit};
 use super::{answer, model};
 use crate::settings::JinaEndpoint;
-use crate::stack::{StackError, native, random_word};
+use crate::stack::{StackError, ports, random_word};
 
 /// A request that hangs is held for so long; its client gives up long before.
 const FOR_EVER: Duration = Duration::from_hours(24);
@@ -85,7 +85,7 @@ impl JinaMock {
     /// # Errors
     /// No port can be listened on.
     pub async fn start(config: JinaConfig) -> Result<Self, StackError> {
-        Ok(Self::start_on(native::listen("jina", None)?, config).await)
+        Ok(Self::start_on(ports::listen("jina", None)?, config).await)
     }
 
     /// Starts a mock on a listener of the caller's.

@@ -3,7 +3,6 @@
 //! One file per service says how it is prepared and run ([`Plan`]); this file starts plans, waits until
 //! they are ready, and disturbs and ends them.
 
-mod ports;
 pub(super) mod postgres;
 mod programs;
 mod qdrant;
@@ -12,7 +11,7 @@ mod service;
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -20,15 +19,14 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, chown};
 use secrecy::SecretString;
 
-use super::ledger::{Ledger, Resource};
+use super::ledger::Ledger;
+use super::place::throwaway;
+use super::ports::Held;
 use super::process::{Account, Launch};
 use super::ready::Readiness;
-use super::{Service, StackError, StackOptions, random_word};
+use super::addresses::Addresses;
+use super::{Service, StackError, StackOptions, random_word, shape};
 use crate::outcome::{Events, ServiceRecord};
-use crate::settings::{PostgresEndpoint, QdrantEndpoint, RedisEndpoint};
-use ports::Held;
-pub use ports::Ports;
-pub(super) use ports::listen;
 pub use programs::Overrides;
 pub(super) use service::NativeService;
 
@@ -54,14 +52,6 @@ pub(super) struct Native {
     keep: bool,
 }
 
-/// Where the three services are.
-#[derive(Debug, Clone)]
-pub(super) struct Addresses {
-    pub(super) redis: RedisEndpoint,
-    pub(super) postgres: PostgresEndpoint,
-    pub(super) qdrant: QdrantEndpoint,
-}
-
 impl Native {
     /// Starts all three at once and waits until each is ready.
     pub(super) async fn start(
@@ -80,7 +70,7 @@ impl Native {
         let http_port = hold(Service::Qdrant, options.ports.qdrant_http)?;
         let grpc_port = hold(Service::Qdrant, options.ports.qdrant_grpc)?;
 
-        let directory = throwaway(options, account, ledger)?;
+        let directory = throwaway(options, account.is_some(), ledger)?;
         let begun = Instant::now();
         let redis_directory = directory.join("redis");
         let redis = NativeService::start(ledger, events, begun, vec![redis_port], |ports| {
@@ -94,7 +84,7 @@ impl Native {
             })
             .await?;
             if let Readiness::Postgres { url } = service.0.readiness() {
-                postgres::shape(url).await?;
+                shape::lay_down(url).await?;
             }
             Ok(service)
         };
@@ -115,7 +105,7 @@ impl Native {
                 return Err(error);
             }
         };
-        let addresses = Addresses::of(&redis.0, &postgres.0, &qdrant.0);
+        let addresses = Addresses::of([&redis.0, &postgres.0, &qdrant.0].map(NativeService::readiness));
         let records = vec![redis.1, postgres.1, qdrant.1];
         let native = Self { redis: redis.0, postgres: postgres.0, qdrant: qdrant.0, directory, keep: options.keep };
         Ok((native, addresses, records))
@@ -141,47 +131,6 @@ impl Native {
         let end = |service| NativeService::end(service, self.keep);
         tokio::join!(end(&self.redis), end(&self.postgres), end(&self.qdrant));
     }
-}
-
-impl Addresses {
-    fn of(redis: &NativeService, postgres: &NativeService, qdrant: &NativeService) -> Self {
-        let nowhere = || SecretString::from(String::new());
-        let redis = match redis.readiness() {
-            Readiness::Redis { url } => url.clone(),
-            _ => nowhere(),
-        };
-        let postgres = match postgres.readiness() {
-            Readiness::Postgres { url } => url.clone(),
-            _ => nowhere(),
-        };
-        let qdrant = match qdrant.readiness() {
-            Readiness::Qdrant { url, grpc_url, key } => {
-                QdrantEndpoint { url: url.clone(), grpc_url: grpc_url.clone(), api_key: key.clone() }
-            }
-            _ => QdrantEndpoint { url: String::new(), grpc_url: String::new(), api_key: None },
-        };
-        Self { redis: RedisEndpoint { url: redis }, postgres: PostgresEndpoint { url: postgres }, qdrant }
-    }
-}
-
-/// Makes the directory in which everything lies; its name carries the run's id.
-fn throwaway(options: &StackOptions, account: Option<Account>, ledger: &Ledger) -> Result<PathBuf, StackError> {
-    let parent = options.data_dir.clone().unwrap_or_else(std::env::temp_dir);
-    let fail = |path: &Path, cause| StackError::Directory { action: "create", path: path.to_owned(), cause };
-    fs::create_dir_all(&parent).map_err(|cause| fail(&parent, cause))?;
-    // Every path below is given to programs that run elsewhere.
-    let parent = fs::canonicalize(&parent).map_err(|cause| fail(&parent, cause))?;
-    let path = parent.join(format!("shakedown-{}-{}", options.run, random_word(6).to_lowercase()));
-    let entry = ledger.add(Resource::Directory { path: path.clone(), keep: options.keep })?;
-    // Postgres' user must be able to pass through; the directories inside are private.
-    let mode = if account.is_some() { 0o711 } else { 0o700 };
-    if let Err(cause) = fs::DirBuilder::new().mode(mode).create(&path) {
-        ledger.gone(entry);
-        return Err(fail(&path, cause));
-    }
-    // The umask may have taken bits away.
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(|cause| fail(&path, cause))?;
-    Ok(path)
 }
 
 /// Makes a directory that only its owner can look into; one that is there already is fine.

@@ -7,8 +7,6 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::unistd::{User, geteuid};
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection};
 
 use super::{Plan, launch_environment, private_directory, write_private};
 use crate::stack::ledger::Ledger;
@@ -21,13 +19,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Byte order and case rules of text: the ones Supabase uses, where the system has them.
 const LOCALE: &str = if cfg!(target_os = "linux") { "C.UTF-8" } else { "C" };
-
-/// Supabase's shape, in the order in which it is laid down.
-const SHAPE: [(&str, &str); 3] = [
-    ("roles.sql", include_str!("../../../fixtures/supabase/roles.sql")),
-    ("schemas.sql", include_str!("../../../fixtures/supabase/schemas.sql")),
-    ("migrations.sql", include_str!("../../../fixtures/supabase/migrations.sql")),
-];
 
 /// The user to run Postgres as: it refuses root. `None` when this user will do.
 pub(super) fn account() -> Result<Option<Account>, StackError> {
@@ -136,20 +127,6 @@ pub(super) fn plan(
         readiness: Readiness::Postgres { url: SecretString::from(url) },
         polite: Signal::SIGINT,
     }
-}
-
-/// Lays down Supabase's roles, schemas and migration table.
-pub(super) async fn shape(url: &SecretString) -> Result<(), StackError> {
-    let fail = |file, error: sqlx::Error| StackError::Shape { file, reason: error.to_string() };
-    let options: PgConnectOptions = url.expose_secret().parse().map_err(|error| fail("roles.sql", error))?;
-    let mut connection: PgConnection =
-        options.disable_statement_logging().connect().await.map_err(|error| fail("roles.sql", error))?;
-    for (file, sql) in SHAPE {
-        sqlx::raw_sql(sql).execute(&mut connection).await.map_err(|error| fail(file, error))?;
-    }
-    // The server closes its side in any case.
-    let _ = connection.close().await;
-    Ok(())
 }
 
 /// Frees the System V segment of a Postgres under `directory` that was killed before it could do so.

@@ -7,19 +7,17 @@ use nix::sys::signal::Signal;
 use tokio::sync::Mutex;
 
 use super::Plan;
-use super::ports::{Held, says_port_taken};
 use crate::outcome::{Event, Events, ServiceRecord, ServiceStatus};
 use crate::stack::ledger::Ledger;
+use crate::stack::ports::{Held, says_port_taken};
 use crate::stack::process::Process;
-use crate::stack::ready::Readiness;
+use crate::stack::ready::{Readiness, Streak};
 use crate::stack::{Service, StackError, public_address};
 
 /// How long a service may take to become ready. On an idle machine it takes a fraction of a second.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a service may take to end politely before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
-/// How many successes in a row count as ready.
-const SUCCESSES: u32 = 3;
 /// How often a port taken in the meantime is replaced by another one.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(5);
@@ -172,20 +170,16 @@ impl NativeService {
 /// Asks until the service has answered three times in a row; fails at once when its process ends.
 async fn until_ready(plan: &Plan, process: &Process) -> Result<(), StackError> {
     let deadline = Instant::now() + PATIENCE;
-    let mut successes = 0;
+    let mut streak = Streak::default();
     loop {
         if let Some(status) = process.exit_status() {
             return Err(process.died(status));
         }
         match plan.readiness.ask().await {
-            Ok(()) => {
-                successes += 1;
-                if successes == SUCCESSES {
-                    return Ok(());
-                }
-            }
+            Ok(incarnation) if streak.answered(&incarnation) => return Ok(()),
+            Ok(_) => {}
             Err(reason) => {
-                successes = 0;
+                streak.broken();
                 if Instant::now() > deadline {
                     return Err(StackError::NotReady {
                         service: plan.service.name(),

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use crate::stack::StackError;
+use super::StackError;
 
 /// Ports that the user wants instead of free ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Held {
 }
 
 /// Listens on the `wanted` port, or on a free one.
-pub(in crate::stack) fn listen(service: &'static str, wanted: Option<u16>) -> Result<TcpListener, StackError> {
+pub(super) fn listen(service: &'static str, wanted: Option<u16>) -> Result<TcpListener, StackError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, wanted.unwrap_or(0))).map_err(|cause| match wanted {
         Some(port) => StackError::PortInUse { service, port, cause },
         None => StackError::NoPort(cause),

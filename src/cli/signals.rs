@@ -1,0 +1,20 @@
+//! Being asked to end.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::failure::Failure;
+
+/// Listens from now on; resolves at the first SIGINT, SIGTERM or SIGHUP.
+pub(super) fn asked_to_end() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::harness(format!("signals cannot be received: {error}")));
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    })
+}

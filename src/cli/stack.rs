@@ -1,0 +1,81 @@
+//! The flags that say where a stack comes from, and the options that they and the settings amount to.
+
+use std::path::PathBuf;
+
+use super::failure::Failure;
+use crate::settings::{Settings, Source};
+use crate::stack::{CONTAINER_MEMORY_MB, Images, Overrides, ProviderKind, StackOptions};
+
+/// Where the stack comes from.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Stack")]
+pub(super) struct StackArgs {
+    /// Where the stack comes from: auto, native, containers or remote
+    #[arg(long, value_name = "PROVIDER")]
+    provider: Option<String>,
+    /// Image of Redis for the containers provider
+    #[arg(long, value_name = "IMAGE")]
+    redis_image: Option<String>,
+    /// Image of Postgres for the containers provider
+    #[arg(long, value_name = "IMAGE")]
+    postgres_image: Option<String>,
+    /// Image of Qdrant for the containers provider
+    #[arg(long, value_name = "IMAGE")]
+    qdrant_image: Option<String>,
+    /// Leave the containers running for the next run that asks for the same, and use those of the last one
+    #[arg(long)]
+    reuse: bool,
+    /// Leave the throwaway directory behind, with the workers' output, and the containers running
+    #[arg(long, conflicts_with = "reuse")]
+    keep: bool,
+    /// Directory in which the throwaway directory is made
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl StackArgs {
+    /// `source` with these flags.
+    pub(super) fn onto(&self, source: Source) -> Source {
+        source
+            .flag("SHAKEDOWN_PROVIDER", self.provider.as_deref())
+            .flag("SHAKEDOWN_REDIS_IMAGE", self.redis_image.as_deref())
+            .flag("SHAKEDOWN_POSTGRES_IMAGE", self.postgres_image.as_deref())
+            .flag("SHAKEDOWN_QDRANT_IMAGE", self.qdrant_image.as_deref())
+            .flag("SHAKEDOWN_REUSE", self.reuse.then_some("1"))
+            .flag("SHAKEDOWN_KEEP", self.keep.then_some("1"))
+            .flag("SHAKEDOWN_DATA_DIR", self.data_dir.as_ref().map(|path| path.display()))
+    }
+}
+
+/// The provider and the options that `settings` ask for.
+pub(super) fn options(settings: &Settings, run: &str) -> Result<(ProviderKind, StackOptions), Failure> {
+    let kind = match settings.get("SHAKEDOWN_PROVIDER").unwrap_or("auto") {
+        "native" => ProviderKind::Native,
+        "containers" => ProviderKind::Containers,
+        "remote" => ProviderKind::Remote,
+        _ => ProviderKind::Auto,
+    };
+    let shakedown = std::env::current_exe()
+        .map_err(|error| Failure::harness(format!("this program's own file cannot be found: {error}")))?;
+    let image = |name| settings.get(name).map(str::to_owned);
+    let mut options = StackOptions::new(run, shakedown);
+    options.keep = settings.switch("SHAKEDOWN_KEEP")?;
+    options.reuse = settings.switch("SHAKEDOWN_REUSE")?;
+    options.data_dir = settings.path("SHAKEDOWN_DATA_DIR");
+    options.state_dir = settings.state_dir();
+    options.programs = Overrides {
+        redis: settings.path("SHAKEDOWN_REDIS_SERVER"),
+        postgres: settings.path("SHAKEDOWN_POSTGRES"),
+        qdrant: settings.path("SHAKEDOWN_QDRANT"),
+    };
+    options.images = Images {
+        redis: image("SHAKEDOWN_REDIS_IMAGE"),
+        postgres: image("SHAKEDOWN_POSTGRES_IMAGE"),
+        qdrant: image("SHAKEDOWN_QDRANT_IMAGE"),
+    };
+    options.container_memory_mb = settings.number("SHAKEDOWN_CONTAINER_MEMORY_MB")?.unwrap_or(CONTAINER_MEMORY_MB);
+    if kind == ProviderKind::Remote {
+        options.endpoints = Some(settings.endpoints()?);
+    }
+    Ok((kind, options))
+}
