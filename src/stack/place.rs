@@ -1,11 +1,15 @@
 //! The throwaway directory of a run.
 
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use secrecy::ExposeSecret;
 
 use super::ledger::{Ledger, Resource};
 use super::{StackError, StackOptions, random_word};
+use crate::settings::Endpoints;
 
 /// Makes the directory in which everything lies; its name carries the run's id.
 ///
@@ -26,4 +30,18 @@ pub(super) fn throwaway(options: &StackOptions, passable: bool, ledger: &Ledger)
     // The umask may have taken bits away.
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(|cause| fail(&path, cause))?;
     Ok(path)
+}
+
+/// Writes the variables of a stack that stays, as a shell reads them, to a file that only this user can read.
+pub(super) fn write_environment(path: &Path, endpoints: &Endpoints) -> Result<(), StackError> {
+    let quoted = |value: &str| format!("'{}'", value.replace('\'', r"'\''"));
+    let lines: String = endpoints
+        .environment()
+        .iter()
+        .map(|variable| format!("{}={}\n", variable.name, quoted(variable.value.expose_secret())))
+        .collect();
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(lines.as_bytes()))
+        .map_err(|cause| StackError::Directory { action: "write", path: path.to_owned(), cause })
 }

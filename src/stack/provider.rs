@@ -8,7 +8,7 @@ use super::containers::{ContainerService, Containers, Engine, Images};
 use super::jina::{JinaConfig, JinaMock};
 use super::ledger::Ledger;
 use super::native::{Native, NativeService, Overrides};
-use super::place::throwaway;
+use super::place::{throwaway, write_environment};
 use super::ports::{Ports, listen};
 use super::{Service, StackError, remote};
 use crate::outcome::{Event, Events, ServiceRecord, ServiceStatus};
@@ -300,7 +300,7 @@ impl Stack {
                 table: "public.documents".to_owned(),
             },
         };
-        Ok(Self {
+        let stack = Self {
             provider,
             why,
             endpoints,
@@ -310,7 +310,11 @@ impl Stack {
             hull,
             directory: Some(directory),
             ledger: Some(ledger),
-        })
+        };
+        if let (Some(path), Some(_)) = (stack.environment_file(), stack.farewell()) {
+            write_environment(&path, &stack.endpoints)?;
+        }
+        Ok(stack)
     }
 
     /// Where the services are.
@@ -366,13 +370,19 @@ impl Stack {
         }
     }
 
-    /// How to look at, and remove, what stays after the stack is stopped; `None` when nothing does.
+    /// How to reach, and to remove, what stays after the stack is stopped; `None` when nothing does.
     #[must_use]
     pub fn farewell(&self) -> Option<String> {
-        match &self.hull {
-            Hull::Containers(containers) => containers.farewell(),
-            Hull::Native(_) | Hull::Remote => None,
-        }
+        let Hull::Containers(containers) = &self.hull else { return None };
+        let removal = containers.farewell()?;
+        let environment = self.environment_file().filter(|_| containers.is_throwaway());
+        let reach = environment.map(|path| format!("`set -a; . {}` to reach them; ", path.display()));
+        Some(format!("containers stay: {}{removal}", reach.unwrap_or_default()))
+    }
+
+    /// Where the variables of a stack that stays are written; the secrets among them are nobody else's business.
+    fn environment_file(&self) -> Option<PathBuf> {
+        self.directory.as_ref().map(|directory| directory.join("stack.env"))
     }
 
     /// The pid of a service's main process, while it is one of ours and runs on this machine.

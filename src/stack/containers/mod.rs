@@ -31,7 +31,8 @@ pub use images::{Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE};
 use labels::Stays;
 pub(super) use service::ContainerService;
 use service::Crew;
-pub(super) use sweep::{Fate, Sweep, remove_marked, sweep};
+pub(super) use sweep::remove_marked;
+use sweep::{Fate, Labelled, Sweep, sweep};
 
 /// Runs that ended so long ago are cleaned up after by the next one.
 const OLD: Duration = Duration::from_secs(3600);
@@ -170,10 +171,10 @@ impl Containers {
         match self.stays {
             Stays::No => None,
             Stays::Kept => Some(format!(
-                "containers kept: `docker ps --filter label={label}` shows them; \
-                 `docker rm -fv $(docker ps -aq --filter label={label})` or `shakedown clean --kept` removes them"
+                "`docker ps --filter label={label}` shows them; `docker rm -fv $(docker ps -aq --filter label={label})` \
+                 or `shakedown clean --kept` removes them"
             )),
-            Stays::Warm => Some("containers kept warm for --reuse; `shakedown clean --kept` removes them".to_owned()),
+            Stays::Warm => Some("warm for the next --reuse; `shakedown clean --kept` removes them".to_owned()),
         }
     }
 
@@ -261,6 +262,47 @@ fn image_error(service: Service, image: &ImageRef, said: &str) -> StackError {
             Service::Redis | Service::Jina => "SHAKEDOWN_REDIS_IMAGE",
         },
     }
+}
+
+/// Whether an engine answers at `host` within `patience`.
+///
+/// # Errors
+/// None does; the error says why, and what to do about it.
+pub async fn engine_answers(host: &str, patience: Duration) -> Result<(), StackError> {
+    Engine::at(host, patience).await.map(drop)
+}
+
+/// What [`clean_containers`] found of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CleanedContainers {
+    /// The run's id.
+    pub run: String,
+    /// Names of its containers.
+    pub names: Vec<String>,
+    /// Why they were left alone; `None` when they were removed, or would be.
+    pub left_alone: Option<&'static str>,
+    /// What could not be removed, one line each.
+    pub left: Vec<String>,
+}
+
+/// Removes the containers of runs whose harness is dead, whatever became of their ledgers, and with `kept_too` those
+/// that `--keep` and `--reuse` left. With `dry_run` nothing is touched.
+///
+/// # Errors
+/// No engine answers at `host`, or it does not list its containers.
+pub async fn clean_containers(host: &str, kept_too: bool, dry_run: bool) -> Result<Vec<CleanedContainers>, StackError> {
+    let engine = Engine::at(host, Duration::from_secs(2)).await?;
+    let all = Sweep { older_than: Duration::ZERO, kept_too, dry: dry_run };
+    let labelled = sweep(&engine, all).await.map_err(|reason| StackError::Engine {
+        service: "shakedown",
+        what: "list containers",
+        reason,
+    })?;
+    let cleaned = labelled.into_iter().map(|Labelled { run, names, fate }| match fate {
+        Fate::Removed(left) => CleanedContainers { run, names, left_alone: None, left },
+        Fate::LeftAlone(reason) => CleanedContainers { run, names, left_alone: Some(reason), left: Vec::new() },
+    });
+    Ok(cleaned.collect())
 }
 
 /// Removes the containers of a run that could not be started; what stays is in the ledger.

@@ -38,18 +38,18 @@ pub(in crate::stack) fn remove_marked(host: &str, mark: &str) -> Vec<String> {
 
 /// Containers of one run.
 #[derive(Debug)]
-pub(in crate::stack) struct Labelled {
+pub(super) struct Labelled {
     /// The run's id.
-    pub(in crate::stack) run: String,
+    pub(super) run: String,
     /// Their names.
-    pub(in crate::stack) names: Vec<String>,
+    pub(super) names: Vec<String>,
     /// What became of them.
-    pub(in crate::stack) fate: Fate,
+    pub(super) fate: Fate,
 }
 
 /// What became of labelled containers.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::stack) enum Fate {
+pub(super) enum Fate {
     /// Removed, or would be; what could not be removed is listed.
     Removed(Vec<String>),
     /// Left alone, and why.
@@ -58,17 +58,17 @@ pub(in crate::stack) enum Fate {
 
 /// What to do about labelled containers.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::stack) struct Sweep {
+pub(super) struct Sweep {
     /// Only those at least this old.
-    pub(in crate::stack) older_than: Duration,
+    pub(super) older_than: Duration,
     /// Also those that were meant to stay.
-    pub(in crate::stack) kept_too: bool,
+    pub(super) kept_too: bool,
     /// Touch nothing.
-    pub(in crate::stack) dry: bool,
+    pub(super) dry: bool,
 }
 
 /// Removes the containers of runs whose harness is dead.
-pub(in crate::stack) async fn sweep(engine: &Engine, sweep: Sweep) -> Result<Vec<Labelled>, String> {
+pub(super) async fn sweep(engine: &Engine, sweep: Sweep) -> Result<Vec<Labelled>, String> {
     let found = list(&engine.docker, labels::RUN).await.map_err(|error| words(&error))?;
     let mut runs: BTreeMap<String, Vec<ContainerSummary>> = BTreeMap::new();
     for container in found {
