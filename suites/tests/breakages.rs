@@ -22,7 +22,7 @@ use shakedown::services::postgres::Postgres;
 use shakedown::services::redis::Redis;
 use shakedown::settings::Endpoints;
 use shakedown::spec::{Documents, Suites, Template};
-use shakedown::stack::names_for;
+use shakedown::stack::{ProviderKind, names_for};
 use url::Url;
 
 use harness::{SHAKEDOWN, Ship, runtime};
@@ -139,7 +139,7 @@ fn main() -> ExitCode {
             let mut ship = ship.lock().unwrap_or_else(PoisonError::into_inner);
             runtime().block_on(async {
                 if ship.is_none() {
-                    *ship = Some(Ship::launch("breakages").await);
+                    *ship = Some(Ship::launch(ProviderKind::Native, "breakages").await);
                 }
                 prove(&breakage, number, ship.as_ref().expect("it was launched above")).await
             })

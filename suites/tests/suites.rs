@@ -1,50 +1,84 @@
-//! Every case of the built-in suites as a test of its own, over one throwaway stack, and one snapshot of the
-//! normalised report. `cargo test --test suites -- redis` runs what matches, like any test.
+//! Every case of the built-in suites as a test of its own, over one throwaway stack of each provider, and one snapshot
+//! of the normalised report for both. `cargo test --test suites -- redis` runs what matches, like any test.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod harness;
 
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use shakedown::outcome::{Report, Word};
 use shakedown::runner::{self, Selection};
+use shakedown::settings::docker_host;
 use shakedown::spec::Suites;
+use shakedown::stack::{ProviderKind, engine_answers};
 
-use harness::Ship;
+use harness::{Ship, runtime};
+
+type Voyage = Arc<OnceLock<Report>>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let suites = Suites::builtin().expect("the built-in suites are readable");
-    let report: Arc<OnceLock<Report>> = Arc::default();
-    let mut trials: Vec<Trial> = suites
-        .cases
-        .iter()
-        .map(|case| {
-            let (id, report) = (case.id.clone(), Arc::clone(&report));
-            Trial::test(case.id.clone(), move || passes(&id, report.get_or_init(sail)))
-        })
-        .collect();
-    trials.push(Trial::test("the_report_is_what_the_snapshot_says", move || {
-        let report = report.get_or_init(sail);
-        insta::assert_json_snapshot!("report", shakedown::report::normalise(report));
-        Ok(())
-    }));
+    let engine = runtime().block_on(engine_answers(&docker_host(), Duration::from_secs(5)));
+    let mut trials = Vec::new();
+    let providers = [(ProviderKind::Native, "native"), (ProviderKind::Containers, "containers")];
+    let voyages = providers.map(|(kind, name)| (kind, name, Voyage::default()));
+    for (kind, name, voyage) in &voyages {
+        let (kind, ignored) = (*kind, *kind == ProviderKind::Containers && engine.is_err());
+        let title = |test: &str| {
+            let why = if ignored { " (no Docker engine here)" } else { "" };
+            format!("{name}::{test}{why}")
+        };
+        for case in &suites.cases {
+            let (id, voyage) = (case.id.clone(), Arc::clone(voyage));
+            let trial = Trial::test(title(&case.id), move || passes(&id, voyage.get_or_init(|| sail(kind))));
+            trials.push(trial.with_ignored_flag(ignored));
+        }
+        // One snapshot for both: what one provider judges, the other judges alike.
+        let voyage = Arc::clone(voyage);
+        let snapshot = move || {
+            let report = voyage.get_or_init(|| sail(kind));
+            insta::assert_json_snapshot!("report", shakedown::report::normalise(report));
+            Ok(())
+        };
+        trials.push(Trial::test(title("the_report_is_what_the_snapshot_says"), snapshot).with_ignored_flag(ignored));
+    }
+    let [(_, _, native), (_, _, containers)] = voyages;
+    let alike = move || {
+        let (native, containers) = (native.get_or_init(|| sail(ProviderKind::Native)), containers);
+        let containers = containers.get_or_init(|| sail(ProviderKind::Containers));
+        differences(native, containers)
+    };
+    trials.push(Trial::test("both_providers_reach_the_same_verdicts", alike).with_ignored_flag(engine.is_err()));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// One run of everything, on first use: `--list` starts nothing.
-fn sail() -> Report {
-    harness::runtime().block_on(async {
+fn sail(kind: ProviderKind) -> Report {
+    runtime().block_on(async {
         let suites = Suites::builtin().unwrap();
-        let ship = Ship::launch("suites").await;
+        let ship = Ship::launch(kind, "suites").await;
         let options = ship.options("suites");
         let events = shakedown::outcome::Events::silent();
         let report = runner::run(&suites, &Selection::default(), &ship.stack, &options, &events).await;
         assert_eq!(ship.sink().await, Vec::<String>::new(), "something could not be removed");
         report
     })
+}
+
+fn differences(native: &Report, containers: &Report) -> Result<(), Failed> {
+    let verdicts = |report: &Report| -> Vec<(String, Word)> {
+        report.cases.iter().map(|case| (case.id.clone(), case.verdict.word())).collect()
+    };
+    let (native, containers) = (verdicts(native), verdicts(containers));
+    let unlike: Vec<_> = native.iter().zip(&containers).filter(|(left, right)| left != right).collect();
+    if native.len() == containers.len() && unlike.is_empty() {
+        return Ok(());
+    }
+    Err(format!("native and containers differ: {unlike:?}").into())
 }
 
 fn passes(id: &str, report: &Report) -> Result<(), Failed> {

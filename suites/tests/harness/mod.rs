@@ -32,7 +32,7 @@ pub struct Ship {
 }
 
 impl Ship {
-    pub async fn launch(run: &str) -> Self {
+    pub async fn launch(kind: ProviderKind, run: &str) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let place = tempfile::tempdir().unwrap();
         // Postgres' user must be able to pass through.
@@ -43,7 +43,7 @@ impl Ship {
         options.data_dir = Some(data);
         options.state_dir = place.path().join("state");
         options.jina.seed = 1;
-        let stack = Stack::start(ProviderKind::Native, options, &Events::silent()).await.unwrap();
+        let stack = Stack::start(kind, options, &Events::silent()).await.unwrap();
         Self { stack, place }
     }
 
