@@ -3,6 +3,8 @@
 mod clean;
 mod env;
 mod failure;
+mod gate;
+mod github;
 mod ingest;
 mod progress;
 #[cfg(feature = "embedded-qdrant")]

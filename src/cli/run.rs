@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::failure::Failure;
+use super::gate::GateArgs;
+use super::github;
 use super::signals::asked_to_end;
 use super::stack::{self, StackArgs};
 use super::{Common, progress};
-use crate::outcome::{Event, Events, Exit, FileNote, Level, Report};
+use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, merge};
 use crate::report::{self, Format, ReportTarget};
 use crate::runner::{self, RunOptions, Selection, Waived};
 use crate::scenario::EvidenceKeys;
-use crate::settings::Settings;
+use crate::settings::{Settings, runner};
 use crate::spec::Suites;
 use crate::stack::{Stack, emergency, replay_on_panic};
 use crate::worker::WorkerCommand;
@@ -53,6 +55,8 @@ pub(super) struct Args {
     /// No progress on standard error
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    gate: GateArgs,
 }
 
 fn level(text: &str) -> Result<Level, String> {
@@ -76,19 +80,29 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         Some(directory) => Suites::from_directory(&directory)?,
         None => Suites::builtin()?,
     };
-    let selection = Selection::new(&args.suite, &args.case, args.level)?;
+    let mut selection = Selection::new(&args.suite, &args.case, args.level)?;
     selection.check(&suites)?;
+    if let Some(shard) = args.gate.shard {
+        selection = selection.sharded(&suites, shard);
+    }
     if args.list {
         return Ok(list(&suites, &selection));
     }
     if !suites.cases.iter().any(|case| selection.chooses(case)) {
         return Err(Failure::usage("the filters leave no case to run; `shakedown run --list` shows them all"));
     }
+    let baseline = args.gate.baseline(&suites, &selection, settings.profile())?;
     replay_on_panic();
-    judge(&args, &settings, &suites, &selection).await
+    judge(&args, &settings, &suites, &selection, baseline.as_ref()).await
 }
 
-async fn judge(args: &Args, settings: &Settings, suites: &Suites, selection: &Selection) -> Result<Exit, Failure> {
+async fn judge(
+    args: &Args,
+    settings: &Settings,
+    suites: &Suites,
+    selection: &Selection,
+    baseline: Option<&Report>,
+) -> Result<Exit, Failure> {
     let (events, heard) = Events::channel();
     let style = progress::Style::for_stderr(args.quiet);
     let listener = tokio::spawn(progress::follow(heard, style));
@@ -97,7 +111,7 @@ async fn judge(args: &Args, settings: &Settings, suites: &Suites, selection: &Se
         None => rand::random::<u32>().into(),
     };
     let outcome = tokio::select! {
-        outcome = voyage(settings, suites, selection, seed, &events) => Some(outcome),
+        outcome = voyage(args, settings, suites, selection, seed, &events) => Some(outcome),
         () = asked_to_end()? => None,
     };
     let Some(outcome) = outcome else {
@@ -112,6 +126,7 @@ async fn judge(args: &Args, settings: &Settings, suites: &Suites, selection: &Se
     // Progress is told before the report, or not at all.
     let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
     let mut report = outcome?;
+    report.gate.comparison = baseline.map(|baseline| Comparison::of(baseline, &report));
     for target in &args.report {
         report.files.push(FileNote {
             path: target.path.display().to_string(),
@@ -121,6 +136,9 @@ async fn judge(args: &Args, settings: &Settings, suites: &Suites, selection: &Se
     }
     for target in &args.report {
         report::write_to_path(&report, target).map_err(Failure::usage)?;
+    }
+    if let Some(runner) = runner() {
+        github::tell(&runner, &report);
     }
     let stdout = std::io::stdout();
     let colours = stdout.is_terminal() && settings.get("NO_COLOR").is_none();
@@ -133,6 +151,7 @@ async fn judge(args: &Args, settings: &Settings, suites: &Suites, selection: &Se
 
 /// Starts the stack, runs the cases, stops the stack.
 async fn voyage(
+    args: &Args,
     settings: &Settings,
     suites: &Suites,
     selection: &Selection,
@@ -145,8 +164,8 @@ async fn voyage(
     let (keep, shakedown) = (options.keep, options.shakedown.clone());
     let stack = Stack::start(kind, options, events).await?;
     let directory = stack.directory().map_or_else(std::env::temp_dir, std::path::Path::to_owned);
-    let options = RunOptions {
-        run,
+    let mut options = RunOptions {
+        run: run.clone(),
         jobs: settings.number("SHAKEDOWN_JOBS")?.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(8),
         seed,
         profile: settings.profile().to_owned(),
@@ -160,9 +179,26 @@ async fn voyage(
         directory: directory.clone(),
         waivers: waivers(settings),
         keys: EvidenceKeys::default(),
+        fail_fast: args.gate.fail_fast,
+        timeout: args.gate.timeout,
+        gate: args.gate.gate(),
         endpoints: None,
     };
-    let mut report = runner::run(suites, selection, &stack, &options, events).await;
+    let mut attempts = Vec::new();
+    for attempt in 1..=args.gate.repeat {
+        if attempt > 1 {
+            // Each attempt has names of its own.
+            options.run = format!("{run}-{attempt}");
+        }
+        attempts.push(runner::run(suites, selection, &stack, &options, events).await);
+        if args.gate.fail_fast && attempts.iter().any(|report| report.totals.fail > 0) {
+            break;
+        }
+    }
+    let several = attempts.len() > 1;
+    let mut report = if several { merge(attempts) } else { attempts.pop() }
+        .ok_or_else(|| Failure::harness("no attempt was made"))?;
+    report.run = run;
     events.say(Event::TearingDown);
     report.notes.extend(stack.farewell());
     let left = stack.stop().await;

@@ -30,9 +30,13 @@ impl Exit {
         }
     }
 
-    /// The exit code of a run that was judged to its end.
+    /// The exit code of a run that was judged to its end: of its verdict, or, beside a baseline, of whether
+    /// anything got worse.
     #[must_use]
-    pub const fn of(report: &Report) -> Self {
+    pub fn of(report: &Report) -> Self {
+        if let Some(comparison) = &report.gate.comparison {
+            return if comparison.holds() { Self::Ok } else { Self::NotConformant };
+        }
         match report.verdict {
             RunVerdict::Conformant => Self::Ok,
             RunVerdict::NotConformant => Self::NotConformant,

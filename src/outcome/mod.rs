@@ -5,11 +5,15 @@
 
 mod event;
 mod exit;
+mod gate;
 mod record;
+#[cfg(test)]
+pub(crate) mod testing;
 mod verdict;
 
 pub use event::{Event, Events};
 pub use exit::Exit;
+pub use gate::{Comparison, Gate, incomparable, merge};
 pub use record::{
     CaseRecord, Coverage, EnvironmentRow, FileNote, REPORT_VERSION, Report, ServiceRecord, ServiceStatus, Totals,
 };

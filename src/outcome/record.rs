@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Evidence, Level, RunVerdict, Verdict, Word};
+use super::{Evidence, Gate, Level, RunVerdict, Verdict, Word};
 
 /// Version of the report's JSON shape. Raised when a field is removed or changes its meaning.
 pub const REPORT_VERSION: u32 = 1;
@@ -39,8 +39,14 @@ pub struct CaseRecord {
     pub remedy: String,
     /// Where the requirement comes from: a URL or a document.
     pub source: String,
-    /// How long the case took, in milliseconds.
+    /// How long the case took, in milliseconds; all attempts together.
     pub duration_ms: u64,
+    /// The verdict of every attempt, where there were several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Word>,
+    /// Whether the attempts disagree.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flaky: bool,
 }
 
 impl CaseRecord {
@@ -267,6 +273,9 @@ pub struct Report {
     pub coverage: Coverage,
     /// Cases by verdict.
     pub totals: Totals,
+    /// What was asked beyond the verdict.
+    #[serde(default)]
+    pub gate: Gate,
     /// The services that were configured.
     pub services: Vec<ServiceRecord>,
     /// The environment that the worker and the probes were given.
@@ -283,13 +292,16 @@ impl Report {
     /// The verdict of a run over `cases`.
     ///
     /// A MUST that fails makes it *not conformant*; else a MUST that is unknown, or no judged
-    /// MUST at all, makes it *inconclusive*: nothing judged is not a pass.
+    /// MUST at all, makes it *inconclusive*: nothing judged is not a pass. A `strict` run counts a
+    /// warning as a failure and a skipped MUST as unknown.
     #[must_use]
-    pub fn verdict_of(cases: &[CaseRecord]) -> RunVerdict {
+    pub fn verdict_of(cases: &[CaseRecord], strict: bool) -> RunVerdict {
         let coverage = Coverage::of(cases, 0);
-        if cases.iter().any(|case| case.verdict.word() == Word::Fail) {
+        let fails = |word| word == Word::Fail || (strict && word == Word::Warn);
+        if cases.iter().any(|case| fails(case.verdict.word())) {
             RunVerdict::NotConformant
         } else if coverage.must_unknown > 0
+            || (strict && coverage.must_skipped > 0)
             || (coverage.must_judged == 0 && coverage.must_total > 0)
             || cases.is_empty()
         {
@@ -301,7 +313,7 @@ impl Report {
 
     /// Recomputes verdict, coverage and totals from the cases.
     pub fn settle(&mut self, filtered_out: usize) {
-        self.verdict = Self::verdict_of(&self.cases);
+        self.verdict = Self::verdict_of(&self.cases, self.gate.strict);
         self.coverage = Coverage::of(&self.cases, filtered_out);
         self.totals = Totals::of(&self.cases);
     }

@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, Property, Report as Junit, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, Property, Report as Junit, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use crate::outcome::{CaseRecord, Level, Report, Word};
 
 /// Writes `report` as `JUnit` XML: `fail` is a failure, an `unknown` MUST an error, `warn` a success with its text in
-/// `system-out`; everything else is skipped.
+/// `system-out` (a failure in a strict run); everything else is skipped. The attempts of a flaky case that did not
+/// pass are its flaky failures, or its reruns when the case fails.
 pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let mut junit = Junit::new("shakedown");
     junit.set_time(Duration::from_millis(report.duration_ms));
@@ -28,24 +29,34 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
         ] {
             suite.add_property(Property::new(key, value));
         }
-        suite.add_test_cases(report.cases.iter().filter(|case| case.suite == name).map(test_case));
+        suite.add_test_cases(report.cases.iter().filter(|case| case.suite == name).map(|case| test_case(case, report)));
         junit.add_test_suite(suite);
     }
     junit.serialize(&mut *out).map_err(io::Error::other)?;
     writeln!(out)
 }
 
-fn test_case(case: &CaseRecord) -> TestCase {
+fn test_case(case: &CaseRecord, report: &Report) -> TestCase {
+    let strict = report.gate.strict;
     let reason = printable(case.verdict.reason().unwrap_or_default());
     let mut status = match case.verdict.word() {
-        Word::Pass | Word::Warn => TestCaseStatus::success(),
-        Word::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Word::Pass => TestCaseStatus::success(),
+        Word::Warn if !strict => TestCaseStatus::success(),
+        Word::Fail | Word::Warn => TestCaseStatus::non_success(NonSuccessKind::Failure),
         // Only what makes the exit code other than 0 may make the job red.
-        Word::Unknown if case.level == Level::Must => TestCaseStatus::non_success(NonSuccessKind::Error),
+        Word::Unknown | Word::Skip if case.level == Level::Must && (strict || case.verdict.word() == Word::Unknown) => TestCaseStatus::non_success(NonSuccessKind::Error),
         Word::Unknown | Word::Skip | Word::Waived => TestCaseStatus::skipped(),
     };
-    if case.verdict.word() != Word::Pass && case.verdict.word() != Word::Warn {
+    if !matches!(status, TestCaseStatus::Success { .. }) {
         status.set_message(reason.clone());
+    }
+    if case.flaky {
+        for (number, word) in case.attempts.iter().enumerate().filter(|(_, word)| **word != Word::Pass) {
+            let mut rerun = TestRerun::new(NonSuccessKind::Failure);
+            rerun.set_type(word.as_str());
+            rerun.set_message(format!("attempt {} of {}: {word}", number + 1, case.attempts.len()));
+            status.add_rerun(rerun);
+        }
     }
     if matches!(status, TestCaseStatus::NonSuccess { .. }) {
         status.set_type(case.verdict.word().as_str());
@@ -54,6 +65,10 @@ fn test_case(case: &CaseRecord) -> TestCase {
     let mut test = TestCase::new(case.id.clone(), status);
     test.set_classname(case.suite.clone());
     test.set_time(Duration::from_millis(case.duration_ms));
+    if !case.attempts.is_empty() {
+        let words: Vec<&str> = case.attempts.iter().map(|word| word.as_str()).collect();
+        test.add_property(Property::new("attempts", words.join(" ")));
+    }
     if case.verdict.word() == Word::Warn {
         test.set_system_out(printable(&format!("warning: {reason}\n{}", body(case))));
     }

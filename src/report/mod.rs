@@ -1,5 +1,6 @@
 //! Reports: the JSON is the source of truth, every other format is rendered from it. Imports `outcome` alone.
 
+pub mod annotations;
 pub mod json;
 pub mod junit;
 pub mod markdown;

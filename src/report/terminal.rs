@@ -63,7 +63,19 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
         RunVerdict::NotConformant => Paint::new().red().bold(),
         RunVerdict::Inconclusive => Paint::new().yellow().bold(),
     };
-    writeln!(out, "{}: {}", paint(&report.verdict.to_string(), verdict), report.coverage.sentence())
+    if report.gate.attempts > 1 {
+        let flaky = report.cases.iter().filter(|case| case.flaky).count();
+        writeln!(out, "{} attempts of every case, {flaky} flaky", report.gate.attempts)?;
+    }
+    if let Some(shard) = &report.gate.shard {
+        writeln!(out, "shard {shard}: the other parts are other runs")?;
+    }
+    if let Some(comparison) = &report.gate.comparison {
+        let colour = if comparison.holds() { Paint::new().green() } else { Paint::new().red().bold() };
+        writeln!(out, "{}", paint(&comparison.sentence(), colour))?;
+    }
+    let strict = if report.gate.strict { " (strict: warnings fail)" } else { "" };
+    writeln!(out, "{}{strict}: {}", paint(&report.verdict.to_string(), verdict), report.coverage.sentence())
 }
 
 fn line(case: &CaseRecord, longest: usize, style: Style, out: &mut impl Write) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::outcome::{
-    CaseRecord, Coverage, EnvironmentRow, Evidence, Level, REPORT_VERSION, RunVerdict, ServiceRecord, ServiceStatus,
+    CaseRecord, Coverage, EnvironmentRow, Evidence, Gate, Level, REPORT_VERSION, RunVerdict, ServiceRecord, ServiceStatus,
     Totals, Verdict,
 };
 
@@ -24,6 +24,8 @@ fn case(id: &str, level: Level, verdict: Verdict) -> CaseRecord {
         remedy: "CONFIG SET maxmemory-policy noeviction.".to_owned(),
         source: "https://docs.bullmq.io/guide/going-to-production".to_owned(),
         duration_ms: 7,
+        attempts: Vec::new(),
+        flaky: false,
     };
     case.judge(verdict);
     case
@@ -45,6 +47,7 @@ fn report(cases: Vec<CaseRecord>) -> Report {
         verdict: RunVerdict::Inconclusive,
         coverage: Coverage::default(),
         totals: Totals::default(),
+        gate: Gate::default(),
         services: vec![ServiceRecord {
             name: "redis".to_owned(),
             status: ServiceStatus::Ready,

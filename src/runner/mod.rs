@@ -4,4 +4,4 @@ mod run;
 mod select;
 
 pub use run::{RunOptions, Waived, run};
-pub use select::{Selection, SelectionError};
+pub use select::{Selection, SelectionError, Shard};

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use tokio::sync::{OnceCell, Semaphore, watch};
 
 use super::Selection;
 use crate::outcome::{
-    CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, REPORT_VERSION, Report, RunVerdict, Totals, Verdict,
+    CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, Gate, REPORT_VERSION, Report, RunVerdict, Totals, Verdict,
     Word,
 };
 use crate::probe::{self, Context};
@@ -54,6 +54,12 @@ pub struct RunOptions {
     pub waivers: Vec<Waived>,
     /// Where the worker keeps what the evidence rests on.
     pub keys: EvidenceKeys,
+    /// Whether the first failed case is the last that is begun.
+    pub fail_fast: bool,
+    /// How long the cases may take altogether; what is not judged by then is unknown.
+    pub timeout: Option<Duration>,
+    /// What the report says of the gate.
+    pub gate: Gate,
     /// The endpoints to judge instead of the stack's own, with names that are prepared already.
     pub endpoints: Option<Endpoints>,
 }
@@ -72,6 +78,10 @@ struct Shared<'a> {
     /// The stack under the run's own names, prepared by `shakedown setup`.
     endpoints: Endpoints,
     slots: Semaphore,
+    /// When everything must have ended, and how long that was from the beginning.
+    deadline: Option<(tokio::time::Instant, Duration)>,
+    /// The case that ended the run early.
+    failed: OnceLock<String>,
     voyages: BTreeMap<String, Cell>,
     ended: BTreeMap<String, Ended>,
 }
@@ -104,6 +114,8 @@ pub async fn run(
         events,
         endpoints,
         slots: Semaphore::new(options.jobs.max(1)),
+        deadline: options.timeout.map(|timeout| (tokio::time::Instant::now() + timeout, timeout)),
+        failed: OnceLock::new(),
         voyages: suites.scenarios.keys().map(|name| (name.clone(), Cell::default())).collect(),
         ended: chosen.iter().map(|case| (case.id.clone(), watch::channel(None))).collect(),
     };
@@ -129,6 +141,7 @@ pub async fn run(
         verdict: RunVerdict::Inconclusive,
         coverage: Coverage::default(),
         totals: Totals::default(),
+        gate: options.gate.clone(),
         services: stack.services().to_vec(),
         environment: environment(&shared.endpoints),
         files: Vec::new(),
@@ -146,10 +159,24 @@ impl Shared<'_> {
         let slot = self.slots.acquire().await;
         self.events.say(Event::CaseStarted { id: case.id.clone() });
         let begun = Instant::now();
-        let (verdict, evidence) = match missing.or_else(|| self.missing_capability(case)) {
-            Some(reason) => (Verdict::skip(reason), Vec::new()),
-            None => self.judge(case).await,
+        let missing = missing.or_else(|| self.missing_capability(case)).or_else(|| {
+            let first = self.failed.get()?;
+            Some(format!("--fail-fast: {first} failed before this case was begun"))
+        });
+        let (verdict, evidence) = match (missing, self.deadline) {
+            (Some(reason), _) => (Verdict::skip(reason), Vec::new()),
+            (None, Some((deadline, timeout))) => {
+                tokio::time::timeout_at(deadline, self.judge(case)).await.unwrap_or_else(|_| {
+                    let reason = format!("not judged within the {} s that --timeout gives", timeout.as_secs_f64());
+                    (Verdict::unknown(reason), Vec::new())
+                })
+            }
+            (None, None) => self.judge(case).await,
         };
+        if self.options.fail_fast && verdict.word() == Word::Fail {
+            // Should two fail at once, one name is enough.
+            let _ = self.failed.set(case.id.clone());
+        }
         drop(slot);
         record.evidence = evidence;
         record.duration_ms = millis(begun);

@@ -1,9 +1,12 @@
 //! Choosing cases: globs over suites and ids, `!` to leave out, a least level.
 
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
 use globset::{Glob, GlobMatcher};
 
 use crate::outcome::Level;
-use crate::spec::{Case, Suites, meant};
+use crate::spec::{Case, Check, Suites, meant};
 
 /// Why a selection makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,18 +38,45 @@ struct Pattern {
     leaves_out: bool,
 }
 
+/// One part of several, such as `2/3`: together they are the whole selection, and no case is in two of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    number: usize,
+    of: usize,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match numbers {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Self { number, of }),
+            _ => Err(format!("`{text}` is no shard; write K/N with K from 1 to N, for instance 1/3")),
+        }
+    }
+}
+
+impl std::fmt::Display for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
+}
+
 /// Which cases to run.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     suites: Vec<Pattern>,
     cases: Vec<Pattern>,
     level: Option<Level>,
+    /// The ids of a shard.
+    part: Option<BTreeSet<String>>,
 }
 
 impl Selection {
     /// Patterns over suites and over case ids; `level` leaves out what is less binding.
     pub fn new(suites: &[String], cases: &[String], level: Option<Level>) -> Result<Self, SelectionError> {
-        Ok(Self { suites: patterns(suites)?, cases: patterns(cases)?, level })
+        Ok(Self { suites: patterns(suites)?, cases: patterns(cases)?, level, part: None })
     }
 
     /// Whether `case` is chosen.
@@ -55,6 +85,39 @@ impl Selection {
         self.level.is_none_or(|least| case.level <= least)
             && admits(&self.suites, &case.suite)
             && admits(&self.cases, &case.id)
+            && self.part.as_ref().is_none_or(|part| part.contains(&case.id))
+    }
+
+    /// The same selection, of which only `shard` is run. Cases that judge one scenario stay together, for it is
+    /// sailed once for all of them; the parts are as even as that allows.
+    #[must_use]
+    pub fn sharded(mut self, suites: &Suites, shard: Shard) -> Self {
+        // What a scenario costs, in probes; measured on the built-in suites, and only the order of magnitude matters.
+        const SCENARIO: usize = 40;
+        let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+        for case in suites.cases.iter().filter(|case| self.chooses(case)) {
+            let key = match &case.check {
+                Check::Scenario(name, _) => format!("scenario {name}"),
+                Check::Probe(..) => case.id.clone(),
+            };
+            match groups.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, ids)) => ids.push(&case.id),
+                None => groups.push((key, vec![&case.id])),
+            }
+        }
+        let cost = |(key, ids): &(String, Vec<&str>)| ids.len() + if key.starts_with("scenario ") { SCENARIO } else { 0 };
+        groups.sort_by_key(|group| (std::cmp::Reverse(cost(group)), group.0.clone()));
+        let mut loads = vec![0; shard.of];
+        let mut part = BTreeSet::new();
+        for group in &groups {
+            let lightest = (0..loads.len()).min_by_key(|place| loads[*place]).unwrap_or_default();
+            loads[lightest] += cost(group);
+            if lightest + 1 == shard.number {
+                part.extend(group.1.iter().map(ToString::to_string));
+            }
+        }
+        self.part = Some(part);
+        self
     }
 
     /// An error for the first pattern that matches nothing at all.
@@ -98,6 +161,37 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case(1)]
+    #[case(2)]
+    #[case(5)]
+    #[case(400)]
+    fn shards_cover_everything_once_and_keep_scenarios_whole(#[case] of: usize) {
+        let suites = Suites::builtin().unwrap();
+        let mut seen = BTreeSet::new();
+        for number in 1..=of {
+            let shard = format!("{number}/{of}").parse().unwrap();
+            let selection = Selection::default().sharded(&suites, shard);
+            let chosen: Vec<_> = suites.cases.iter().filter(|case| selection.chooses(case)).collect();
+            for case in &chosen {
+                assert!(seen.insert(case.id.clone()), "{} is in two shards", case.id);
+                if let Check::Scenario(name, _) = &case.check {
+                    let whole = suites.cases.iter().filter(|other| matches!(&other.check, Check::Scenario(its, _) if its == name));
+                    assert!(whole.into_iter().all(|other| selection.chooses(other)));
+                }
+            }
+        }
+        assert_eq!(seen.len(), suites.cases.len());
+    }
+
+    #[test]
+    fn a_shard_is_one_of_several() {
+        assert_eq!("2/3".parse::<Shard>().unwrap().to_string(), "2/3");
+        for wrong in ["0/3", "4/3", "1", "a/b", "1/0", ""] {
+            assert!(wrong.parse::<Shard>().unwrap_err().contains("K/N"));
+        }
+    }
 
     #[rstest]
     #[case(&[], "redis.version", true)]

@@ -63,6 +63,22 @@ pub fn podman_socket() -> Option<PathBuf> {
     [runtime, Some(PathBuf::from("/run/podman/podman.sock"))].into_iter().flatten().find(|socket| socket.exists())
 }
 
+/// A runner of GitHub Actions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runner {
+    /// Where the step's part of the job summary goes, as Markdown.
+    pub summary: Option<PathBuf>,
+}
+
+/// The runner that this program runs on, if it is one.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
+pub fn runner() -> Option<Runner> {
+    let on = std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true");
+    let summary = || std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from);
+    on.then(|| Runner { summary: summary() })
+}
+
 /// Variables that a worker inherits from the shell that started the harness: all of them, except those
 /// of services, names and the harness itself in the table of settings, because the harness sets these.
 #[must_use]

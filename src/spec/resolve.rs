@@ -91,6 +91,8 @@ impl Case {
             remedy: self.remedy.clone(),
             source: self.source.clone(),
             duration_ms: 0,
+            attempts: Vec::new(),
+            flaky: false,
         };
         record.judge(Verdict::unknown("not judged"));
         record

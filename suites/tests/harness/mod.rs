@@ -68,6 +68,9 @@ impl Ship {
             waivers: Vec::new(),
             keys: EvidenceKeys::default(),
             endpoints: None,
+            fail_fast: false,
+            timeout: None,
+            gate: shakedown::outcome::Gate::default(),
         }
     }
 
