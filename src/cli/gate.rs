@@ -62,7 +62,9 @@ impl GateArgs {
         let Some(path) = &self.baseline else { return Ok(None) };
         let shown = path.display();
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::usage(format!("the baseline `{shown}` cannot be read: {error}; write one with --report json={shown}"))
+            Failure::usage(format!(
+                "the baseline `{shown}` cannot be read: {error}; write one with --report json={shown}"
+            ))
         })?;
         let report = json::read(&text).map_err(|error| {
             Failure::usage(format!(

@@ -14,16 +14,15 @@ const LONGEST: usize = 1024 * 1024 - 1024;
 /// Writes the summary, and says annotations to standard error: standard output may be somebody's JSON, and the runner
 /// reads both.
 pub(super) fn tell(runner: &Runner, report: &Report) {
-    let mut text = Vec::new();
     let mut stderr = std::io::stderr().lock();
-    // A report is worth more than its summary: what cannot be written is said and stops nothing.
-    let told = report::annotations::render(report, &mut stderr).and_then(|()| {
-        let Some(path) = &runner.summary else { return Ok(()) };
-        report::markdown::render(report, &mut text)?;
-        append(path, &text)
-    });
-    if let Err(error) = told {
-        let _ = writeln!(stderr, "the job summary could not be written: {error}");
+    // Nobody to tell is no reason to leave out the summary.
+    let _ = report::annotations::render(report, &mut stderr);
+    let Some(path) = &runner.summary else { return };
+    let mut text = Vec::new();
+    let written = report::markdown::render(report, &mut text).and_then(|()| append(path, &text));
+    if let Err(error) = written {
+        // A report is worth more than its summary: this stops nothing.
+        let _ = writeln!(stderr, "the job summary `{}` could not be written: {error}", path.display());
     }
 }
 

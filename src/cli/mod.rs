@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let common = &cli.common;
     Ok(match cli.verb {
-        Verb::Run(args) => return run::run(args, common).await,
+        Verb::Run(args) => return Box::pin(run::run(args, common)).await,
         Verb::Up(args) => return up::run(args, common).await,
         Verb::Env(args) => env::run(&args, common.source())?,
         Verb::Setup(args) => setup::run(args, common.source()).await?,

@@ -93,7 +93,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     }
     let baseline = args.gate.baseline(&suites, &selection, settings.profile())?;
     replay_on_panic();
-    judge(&args, &settings, &suites, &selection, baseline.as_ref()).await
+    Box::pin(judge(&args, &settings, &suites, &selection, baseline.as_ref())).await
 }
 
 async fn judge(

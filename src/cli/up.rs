@@ -59,7 +59,9 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let run = format!("up-{:08x}", rand::random::<u32>());
     let (kind, mut options) = stack::options(&settings, &run)?;
     if kind == ProviderKind::Remote {
-        return Err(Failure::usage("a remote stack is there already: `shakedown up` starts one, with native or containers"));
+        return Err(Failure::usage(
+            "a remote stack is there already: `shakedown up` starts one, with native or containers",
+        ));
     }
     options.ports = Ports {
         redis: args.redis_port,

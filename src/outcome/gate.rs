@@ -112,7 +112,9 @@ pub fn incomparable(before: &Report, suite_version: &str, profile: &str, chosen:
     let old: BTreeSet<&str> = before.cases.iter().map(|case| case.id.as_str()).collect();
     let (missing, more) = (old.difference(chosen).count(), chosen.difference(&old).count());
     (missing + more > 0).then(|| {
-        format!("its coverage is another one: {missing} of its cases are not chosen now, {more} chosen ones are not in it")
+        format!(
+            "its coverage is another one: {missing} of its cases are not chosen now, {more} chosen ones are not in it"
+        )
     })
 }
 
@@ -183,13 +185,8 @@ mod tests {
             ("e", Word::Pass),
             ("f", Word::Pass),
         ]);
-        let after = with(&[
-            ("a", Word::Fail),
-            ("b", Word::Fail),
-            ("c", Word::Pass),
-            ("d", Word::Warn),
-            ("e", Word::Skip),
-        ]);
+        let after =
+            with(&[("a", Word::Fail), ("b", Word::Fail), ("c", Word::Pass), ("d", Word::Warn), ("e", Word::Skip)]);
         let comparison = Comparison::of(&before, &after);
         assert_eq!(comparison.worse, ["a", "e"]);
         assert_eq!(comparison.fixed, ["c"]);

@@ -17,10 +17,11 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
                 _ => report.gate.strict,
             };
             // Beside a baseline, only what got worse stops the job.
-            let grave = grave
-                && report.gate.comparison.as_ref().is_none_or(|comparison| {
-                    comparison.worse.contains(&case.id) || comparison.new.contains(&case.id)
-                });
+            let grave =
+                grave
+                    && report.gate.comparison.as_ref().is_none_or(|comparison| {
+                        comparison.worse.contains(&case.id) || comparison.new.contains(&case.id)
+                    });
             let kind = if grave { "error" } else { "warning" };
             let reason = case.verdict.reason().unwrap_or_default();
             let title = format!("{} {}: {}", wanted, case.id, case.title);

@@ -44,7 +44,9 @@ fn test_case(case: &CaseRecord, report: &Report) -> TestCase {
         Word::Warn if !strict => TestCaseStatus::success(),
         Word::Fail | Word::Warn => TestCaseStatus::non_success(NonSuccessKind::Failure),
         // Only what makes the exit code other than 0 may make the job red.
-        Word::Unknown | Word::Skip if case.level == Level::Must && (strict || case.verdict.word() == Word::Unknown) => TestCaseStatus::non_success(NonSuccessKind::Error),
+        Word::Unknown | Word::Skip if case.level == Level::Must && (strict || case.verdict.word() == Word::Unknown) => {
+            TestCaseStatus::non_success(NonSuccessKind::Error)
+        }
         Word::Unknown | Word::Skip | Word::Waived => TestCaseStatus::skipped(),
     };
     if !matches!(status, TestCaseStatus::Success { .. }) {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::outcome::{
-    CaseRecord, Coverage, EnvironmentRow, Evidence, Gate, Level, REPORT_VERSION, RunVerdict, ServiceRecord, ServiceStatus,
-    Totals, Verdict,
+    CaseRecord, Coverage, EnvironmentRow, Evidence, Gate, Level, REPORT_VERSION, RunVerdict, ServiceRecord,
+    ServiceStatus, Totals, Verdict,
 };
 
 fn case(id: &str, level: Level, verdict: Verdict) -> CaseRecord {

@@ -10,8 +10,8 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 
 use super::Selection;
 use crate::outcome::{
-    CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, Gate, REPORT_VERSION, Report, RunVerdict, Totals, Verdict,
-    Word,
+    CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, Gate, REPORT_VERSION, Report, RunVerdict, Totals,
+    Verdict, Word,
 };
 use crate::probe::{self, Context};
 use crate::scenario::{self, EvidenceKeys, Harness, Voyage};

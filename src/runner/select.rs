@@ -105,7 +105,8 @@ impl Selection {
                 None => groups.push((key, vec![&case.id])),
             }
         }
-        let cost = |(key, ids): &(String, Vec<&str>)| ids.len() + if key.starts_with("scenario ") { SCENARIO } else { 0 };
+        let cost =
+            |(key, ids): &(String, Vec<&str>)| ids.len() + if key.starts_with("scenario ") { SCENARIO } else { 0 };
         groups.sort_by_key(|group| (std::cmp::Reverse(cost(group)), group.0.clone()));
         let mut loads = vec![0; shard.of];
         let mut part = BTreeSet::new();
@@ -177,7 +178,10 @@ mod tests {
             for case in &chosen {
                 assert!(seen.insert(case.id.clone()), "{} is in two shards", case.id);
                 if let Check::Scenario(name, _) = &case.check {
-                    let whole = suites.cases.iter().filter(|other| matches!(&other.check, Check::Scenario(its, _) if its == name));
+                    let whole = suites
+                        .cases
+                        .iter()
+                        .filter(|other| matches!(&other.check, Check::Scenario(its, _) if its == name));
                     assert!(whole.into_iter().all(|other| selection.chooses(other)));
                 }
             }

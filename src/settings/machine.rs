@@ -49,8 +49,7 @@ pub fn docker_host() -> String {
     let usual = PathBuf::from("/var/run/docker.sock");
     let runtime = directory("XDG_RUNTIME_DIR").map(|directory| directory.join(".docker/run/docker.sock"));
     let home = |path: &str| directory("HOME").map(|directory| directory.join(path));
-    let sockets =
-        [Some(usual.clone()), runtime, home(".docker/run/docker.sock"), home(".docker/desktop/docker.sock")];
+    let sockets = [Some(usual.clone()), runtime, home(".docker/run/docker.sock"), home(".docker/desktop/docker.sock")];
     let found = sockets.into_iter().flatten().find(|socket| socket.exists()).unwrap_or(usual);
     format!("unix://{}", found.display())
 }
@@ -59,7 +58,8 @@ pub fn docker_host() -> String {
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
 pub fn podman_socket() -> Option<PathBuf> {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(|directory| PathBuf::from(directory).join("podman/podman.sock"));
+    let runtime =
+        std::env::var_os("XDG_RUNTIME_DIR").map(|directory| PathBuf::from(directory).join("podman/podman.sock"));
     [runtime, Some(PathBuf::from("/run/podman/podman.sock"))].into_iter().flatten().find(|socket| socket.exists())
 }
 

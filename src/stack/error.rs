@@ -127,7 +127,9 @@ pub enum StackError {
         reason: String,
     },
     /// An image is not there and cannot be pulled.
-    #[error("{service}: image `{image}` is not here and cannot be pulled: {reason}; {remedy}. Another image: {variable}; without containers: `--provider native`")]
+    #[error(
+        "{service}: image `{image}` is not here and cannot be pulled: {reason}; {remedy}. Another image: {variable}; without containers: `--provider native`"
+    )]
     NoImage {
         /// For which service.
         service: &'static str,
@@ -141,7 +143,9 @@ pub enum StackError {
         variable: &'static str,
     },
     /// The engine could not publish any of the ports that it was given.
-    #[error("{service}: the Docker engine could not publish a port, tried {attempts} times: {reason}; end what holds the ports (`docker ps`), or name a free one")]
+    #[error(
+        "{service}: the Docker engine could not publish a port, tried {attempts} times: {reason}; end what holds the ports (`docker ps`), or name a free one"
+    )]
     NoPublishedPort {
         /// For which service.
         service: &'static str,

@@ -28,7 +28,9 @@ use serde::{Deserialize, Serialize};
 use crate::settings::public_url;
 use ready::Readiness;
 
-pub use containers::{CleanedContainers, Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE, clean_containers, engine_answers};
+pub use containers::{
+    CleanedContainers, Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE, clean_containers, engine_answers,
+};
 pub use error::{Package, StackError};
 pub use ledger::{Entry, Ledger, Resource, emergency, replay_on_panic};
 pub use names::{drop_names, names_for};

@@ -42,6 +42,9 @@ pub(super) fn write_environment(path: &Path, endpoints: &Endpoints) -> Result<()
         .collect();
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(lines.as_bytes()))
-        .map_err(|cause| StackError::Directory { action: "write", path: path.to_owned(), cause })
+    file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(|cause| StackError::Directory {
+        action: "write",
+        path: path.to_owned(),
+        cause,
+    })
 }

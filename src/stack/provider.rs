@@ -155,8 +155,8 @@ impl StackOptions {
 /// What runs the services.
 #[derive(Debug)]
 enum Hull {
-    Native(Native),
-    Containers(Containers),
+    Native(Box<Native>),
+    Containers(Box<Containers>),
     /// Somebody else.
     Remote,
 }
@@ -260,17 +260,17 @@ impl Stack {
         let (hull, addresses, mut services, directory, capabilities) = match chosen {
             Chosen::Containers(engine, _) => {
                 let directory = throwaway(&options, false, &ledger)?;
-                let started = Containers::start(engine, &options, &ledger, events).await;
+                let started = Box::pin(Containers::start(engine, &options, &ledger, events)).await;
                 let (containers, addresses, services) = started.inspect_err(|_| {
                     // What cannot be removed stays in the ledger.
                     let _ = ledger.replay();
                 })?;
-                (Hull::Containers(containers), addresses, services, directory, Capabilities::of_containers())
+                (Hull::Containers(Box::new(containers)), addresses, services, directory, Capabilities::of_containers())
             }
             Chosen::Native(_) | Chosen::Remote(_) => {
                 let (native, addresses, services) = Native::start(&options, &ledger, events).await?;
                 let directory = native.directory().to_owned();
-                (Hull::Native(native), addresses, services, directory, Capabilities::of_processes())
+                (Hull::Native(Box::new(native)), addresses, services, directory, Capabilities::of_processes())
             }
         };
         let record = ServiceRecord {

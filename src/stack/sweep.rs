@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::ledger::{self, Line, Resource};
 use super::containers;
+use super::ledger::{self, Line, Resource};
 use super::native::postgres;
 use super::proc::{self, ProcessId};
 

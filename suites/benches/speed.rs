@@ -34,7 +34,7 @@ fn main() {
     chunking(&mut rows);
     harness::runtime().block_on(async {
         let begun = Instant::now();
-        let ship = Ship::launch("speed").await;
+        let ship = Ship::launch(shakedown::stack::ProviderKind::Native, "speed").await;
         let ready = begun.elapsed();
         rows.push(row("stack ready, native", seconds(ready), "≤ 1.5 s", ""));
         ingestion(&ship, &mut rows).await;

@@ -35,6 +35,8 @@ use harness::{SHAKEDOWN, runtime};
 
 type Outcome = Result<(), Failed>;
 
+type Test = fn() -> Outcome;
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     if let Some(place) = panicking_place() {
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
         Trial::test("an_engine_without_ports_is_a_clear_error", no_ports),
         Trial::test("auto_goes_on_without_an_engine_and_says_why", auto_without_an_engine),
     ];
-    let with_engine: [(&str, fn() -> Outcome); 14] = [
+    let with_engine: [(&str, Test); 14] = [
         ("an_image_that_cannot_be_had_is_a_clear_error", image_missing),
         ("a_container_that_dies_shows_its_last_words", dies),
         ("a_container_out_of_memory_says_so", out_of_memory),
@@ -325,7 +327,9 @@ fn answers() -> Outcome {
             let host = container.host_config.unwrap();
             assert_eq!(host.memory, Some(1024 * 1024 * 1024));
             let bindings: Vec<_> = host.port_bindings.unwrap().into_values().flatten().flatten().collect();
-            assert!(!bindings.is_empty() && bindings.iter().all(|binding| binding.host_ip.as_deref() == Some("127.0.0.1")));
+            assert!(
+                !bindings.is_empty() && bindings.iter().all(|binding| binding.host_ip.as_deref() == Some("127.0.0.1"))
+            );
         }
         assert_eq!(stack.stop().await, Vec::<String>::new());
         Ok(())
@@ -538,7 +542,10 @@ fn old_leftovers() -> Outcome {
         assert!(now.contains(&young), "what died a minute ago was removed by another run");
         stack.stop().await;
         let cleaned = clean_containers(&docker_host(), false, false).await?;
-        assert!(cleaned.iter().any(|cleaned| cleaned.run == "young-one" && cleaned.left_alone.is_none()), "{cleaned:?}");
+        assert!(
+            cleaned.iter().any(|cleaned| cleaned.run == "young-one" && cleaned.left_alone.is_none()),
+            "{cleaned:?}"
+        );
         Ok(())
     })
 }
@@ -586,14 +593,14 @@ fn auto_without_an_engine() -> Outcome {
     let place = Place::new();
     let host = format!("unix://{}/none.sock", place.0.path().display());
     let output = place.run(&["--provider", "auto"], &[("DOCKER_HOST", &host)]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = String::from_utf8(output.stderr)?;
     assert!(output.status.success() && said.contains("stack: native (no Docker engine answers at unix://"), "{said}");
     Ok(())
 }
 
 fn auto_with_an_engine() -> Outcome {
     let output = Place::new().run(&["--provider", "auto"], &[]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = String::from_utf8(output.stderr)?;
     assert!(output.status.success() && said.contains("stack: containers (a Docker engine answers at"), "{said}");
     Ok(())
 }

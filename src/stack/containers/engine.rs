@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use testcontainers::bollard::errors::Error as DockerError;
 use testcontainers::bollard::Docker;
+use testcontainers::bollard::errors::Error as DockerError;
 use url::Url;
 
 use crate::settings::podman_socket;

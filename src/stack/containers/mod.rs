@@ -76,7 +76,7 @@ impl Containers {
         sweep_old(&engine, events).await;
         let fleet = Fleet::muster(&engine, options, events).await?;
         if options.reuse {
-            return warm::start(&engine, options, &fleet, ledger, events).await;
+            return Box::pin(warm::start(&engine, options, &fleet, ledger, events)).await;
         }
         let stays = if options.keep { Stays::Kept } else { Stays::No };
         let entry = ledger.add(Resource::Containers { engine: engine.host.clone(), keep: options.keep })?;
@@ -216,7 +216,12 @@ impl Secrets {
 }
 
 /// Makes sure that `image` is there; gives the command that it runs.
-async fn there(engine: &Engine, service: Service, image: &ImageRef, events: &Events) -> Result<Vec<String>, StackError> {
+async fn there(
+    engine: &Engine,
+    service: Service,
+    image: &ImageRef,
+    events: &Events,
+) -> Result<Vec<String>, StackError> {
     let look = || engine.docker.inspect_image(image.as_str());
     let found = match look().await {
         Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => {

@@ -16,7 +16,7 @@ pub(super) struct Plan {
     pub(super) command: Vec<String>,
     pub(super) environment: Vec<(&'static str, SecretString)>,
     /// Files that are there before it starts, readable by whatever user it runs as inside.
-    pub(super) files: Vec<(&'static str, String)>,
+    pub(super) files: Vec<(&'static str, SecretString)>,
     /// Ports inside, each with the one outside.
     pub(super) ports: Vec<(u16, u16)>,
     pub(super) readiness: Readiness,
@@ -41,7 +41,7 @@ pub(super) fn redis(engine: &Engine, image: ImageRef, password: &SecretString, p
         image,
         command: vec!["redis-server".to_owned(), REDIS_CONFIG.to_owned()],
         environment: Vec::new(),
-        files: vec![(REDIS_CONFIG, config)],
+        files: vec![(REDIS_CONFIG, config.into())],
         ports: vec![(6379, port)],
         readiness: Readiness::Redis { url: url.into() },
         polite: "SIGTERM",

@@ -268,7 +268,12 @@ impl ContainerService {
         } else {
             (format!("exited with code {code}"), "; its image must behave like the pinned one")
         };
-        StackError::Died { service: format!("{} ({})", self.plan.service, self.plan.image), how, hint, log: self.log_tail().await }
+        StackError::Died {
+            service: format!("{} ({})", self.plan.service, self.plan.image),
+            how,
+            hint,
+            log: self.log_tail().await,
+        }
     }
 
     async fn state(&self) -> Result<ContainerState, StackError> {
@@ -314,15 +319,19 @@ async fn launch(crew: &Crew, plan: &Plan) -> Result<String, Refused> {
     let service = plan.service.name();
     let name = format!("shakedown-{}-{service}-{}", crew.run, random_word(6).to_lowercase());
     let (repository, tag) = plan.image.parts();
-    let image = plan.ports.iter().fold(GenericImage::new(repository, tag), |image, (inside, _)| {
-        image.with_exposed_port(inside.tcp())
-    });
+    let image = plan
+        .ports
+        .iter()
+        .fold(GenericImage::new(repository, tag), |image, (inside, _)| image.with_exposed_port(inside.tcp()));
     let bindings: HashMap<String, Option<Vec<PortBinding>>> = plan
         .ports
         .iter()
         .map(|(inside, outside)| {
             let address = Some(crew.engine.publish.to_owned());
-            (format!("{inside}/tcp"), Some(vec![PortBinding { host_ip: address, host_port: Some(outside.to_string()) }]))
+            (
+                format!("{inside}/tcp"),
+                Some(vec![PortBinding { host_ip: address, host_port: Some(outside.to_string()) }]),
+            )
         })
         .collect();
     let memory = i64::try_from(crew.memory_mb * 1024 * 1024).unwrap_or(i64::MAX);
@@ -343,7 +352,8 @@ async fn launch(crew: &Crew, plan: &Plan) -> Result<String, Refused> {
         request = request.with_env_var(*name, value.expose_secret());
     }
     for (path, text) in &plan.files {
-        request = request.with_copy_to(CopyTargetOptions::new(*path).with_mode(0o644), text.clone().into_bytes());
+        request = request
+            .with_copy_to(CopyTargetOptions::new(*path).with_mode(0o644), text.expose_secret().as_bytes().to_vec());
     }
     match request.start().await {
         Ok(container) => {

@@ -19,12 +19,12 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, chown};
 use secrecy::SecretString;
 
+use super::addresses::Addresses;
 use super::ledger::Ledger;
 use super::place::throwaway;
 use super::ports::Held;
 use super::process::{Account, Launch};
 use super::ready::Readiness;
-use super::addresses::Addresses;
 use super::{Service, StackError, StackOptions, random_word, shape};
 use crate::outcome::{Events, ServiceRecord};
 pub use programs::Overrides;
