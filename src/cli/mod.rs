@@ -1,6 +1,7 @@
 //! The command line: arguments, verbs, terminal. The only room that prints.
 
 mod clean;
+mod compose;
 mod env;
 mod failure;
 mod gate;
@@ -65,6 +66,7 @@ enum Verb {
     Setup(setup::Args),
     Ingest(ingest::Args),
     Clean(clean::Args),
+    Compose(compose::Args),
     Worker(worker::Args),
     #[cfg(feature = "embedded-qdrant")]
     Qdrant(qdrant::Args),
@@ -112,6 +114,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Setup(args) => setup::run(args, common.source()).await?,
         Verb::Ingest(args) => ingest::run(args, common.source()).await?,
         Verb::Clean(args) => clean::run(args).await?,
+        Verb::Compose(args) => return compose::run(&args, common),
         Verb::Worker(args) => return worker::run(args, common).await,
         #[cfg(feature = "embedded-qdrant")]
         Verb::Qdrant(args) => return qdrant::run(args).await,

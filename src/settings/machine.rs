@@ -63,6 +63,13 @@ pub fn podman_socket() -> Option<PathBuf> {
     [runtime, Some(PathBuf::from("/run/podman/podman.sock"))].into_iter().flatten().find(|socket| socket.exists())
 }
 
+/// A variable of this process, for files whose own tools fill in such variables.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
+pub fn process_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// A runner of GitHub Actions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runner {

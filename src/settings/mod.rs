@@ -30,7 +30,9 @@ pub use endpoint::{
     Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint, Variable, public_url,
 };
 pub use error::{Missing, Place, Problem, SettingsError};
-pub use machine::{Runner, docker_host, find_program, inherited, podman_socket, runner, search_path, state_dir};
+pub use machine::{
+    Runner, docker_host, find_program, inherited, podman_socket, process_variable, runner, search_path, state_dir,
+};
 pub use origin::Origin;
 pub use render::{dotenv, json, markdown, resolved_json, resolved_markdown};
 pub use source::Source;

@@ -4,6 +4,7 @@
 //! [`Capabilities`] of the provider. Everything made is in the [`Ledger`] before it is made.
 
 mod addresses;
+mod compose;
 mod containers;
 mod error;
 pub mod jina;
@@ -28,6 +29,10 @@ use serde::{Deserialize, Serialize};
 use crate::settings::public_url;
 use ready::Readiness;
 
+pub use compose::{
+    CheckError as ComposeCheckError, ComposeError, Finding as ComposeFinding, check as check_compose,
+    write as write_compose,
+};
 pub use containers::{
     CleanedContainers, Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE, clean_containers, engine_answers,
 };

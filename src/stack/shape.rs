@@ -34,6 +34,16 @@ const SHAPE: [Part; 3] = [
     },
 ];
 
+/// A script for `psql` that lays down what is missing: for the initialisation of an image.
+pub(super) fn script() -> String {
+    let part = |part: &Part| format!("{} as there \\gset\n\\if :there\n\\else\n{}\\endif\n", part.there, part.sql);
+    let parts: Vec<String> = SHAPE.iter().map(part).collect();
+    format!(
+        "-- Supabase's shape, for a Postgres that does not have it. Written by `shakedown compose`.\n{}",
+        parts.join("\n")
+    )
+}
+
 /// Lays down what is missing.
 pub(super) async fn lay_down(url: &SecretString) -> Result<(), StackError> {
     let fail = |file, error: sqlx::Error| StackError::Shape { file, reason: error.to_string() };

@@ -1,0 +1,85 @@
+//! `shakedown compose`: write a Docker Compose file, or check one.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::Common;
+use super::failure::Failure;
+use crate::outcome::Exit;
+use crate::settings::Settings;
+use crate::stack::{Images, check_compose, write_compose};
+
+/// Write a Docker Compose file for local development, or check one
+///
+/// Redis, Postgres and Qdrant with volumes, health checks and limits; bull-board in profile `board`, your worker in
+/// profile `worker`. Exit codes of --check: 0 nothing to mend, 1 something, 2 no such file or no compose file.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Directory to write to
+    #[arg(long, value_name = "DIR", default_value = "compose")]
+    out: PathBuf,
+    /// Name of the compose project
+    #[arg(long, value_name = "NAME", default_value = "shakedown")]
+    project: String,
+    /// Overwrite what is there; .env, with its secrets, stays in any case
+    #[arg(long)]
+    force: bool,
+    /// Check this file, by default the one in --out, and write nothing
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "force")]
+    #[expect(clippy::option_option, reason = "absent, given, given with a value: clap's own way to say it")]
+    check: Option<Option<PathBuf>>,
+}
+
+pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
+    if let Some(file) = &args.check {
+        return check(file.as_deref().unwrap_or(&args.out.join("compose.yaml")));
+    }
+    let letters = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || matches!(letter, '-' | '_');
+    if args.project.is_empty() || !args.project.chars().all(letters) || args.project.starts_with(['-', '_']) {
+        return Err(Failure::usage(format!(
+            "`{}` is no name of a compose project: lower-case letters, digits, - and _, beginning with a letter or digit",
+            args.project
+        )));
+    }
+    let settings = Settings::load(common.source())?;
+    let image = |name| settings.get(name).map(str::to_owned);
+    let images = Images {
+        redis: image("SHAKEDOWN_REDIS_IMAGE"),
+        postgres: image("SHAKEDOWN_POSTGRES_IMAGE"),
+        qdrant: image("SHAKEDOWN_QDRANT_IMAGE"),
+    };
+    let written = write_compose(&args.out, &args.project, &images, args.force).map_err(Failure::usage)?;
+    let mut text = String::new();
+    for path in written {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "created {}", path.display());
+    }
+    let _ = writeln!(text, "next: cd {} && docker compose up -d --wait", args.out.display());
+    print(&text);
+    Ok(Exit::Ok)
+}
+
+fn check(path: &Path) -> Result<Exit, Failure> {
+    let (findings, tool) = check_compose(path).map_err(Failure::usage)?;
+    let mut text = String::new();
+    for finding in &findings {
+        let service = if finding.service.is_empty() { String::new() } else { format!("{}: ", finding.service) };
+        let _ = writeln!(text, "{service}{}\n    remedy: {}", finding.what, finding.remedy);
+    }
+    if !tool {
+        text.push_str("the compose tool is not here: only the file itself was read\n");
+    }
+    let _ = match findings.len() {
+        0 => writeln!(text, "{}: nothing to mend", path.display()),
+        1 => writeln!(text, "{}: 1 thing to mend", path.display()),
+        many => writeln!(text, "{}: {many} things to mend", path.display()),
+    };
+    print(&text);
+    Ok(if findings.is_empty() { Exit::Ok } else { Exit::NotConformant })
+}
+
+fn print(text: &str) {
+    // A reader that closed the pipe has seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
