@@ -1,11 +1,11 @@
 //! The Docker engine, or what speaks its protocol: whether it answers, and its errors in words.
 
 use std::io::ErrorKind;
-use std::path::Path;
 use std::time::Duration;
 
 use testcontainers::bollard::Docker;
 use testcontainers::bollard::errors::Error as DockerError;
+use testcontainers::bollard::query_parameters::{InspectContainerOptions, InspectNetworkOptions};
 use url::Url;
 
 use crate::settings::podman_socket;
@@ -39,7 +39,7 @@ impl Engine {
         }
         let remote = Url::parse(host).ok().filter(|url| matches!(url.scheme(), "tcp" | "http" | "https"));
         let remote = remote.and_then(|url| url.host_str().map(str::to_owned)).filter(|name| !is_loopback(name));
-        let gateway = if Path::new("/.dockerenv").exists() { gateway(&docker).await } else { None };
+        let gateway = if is_container_of(&docker).await { gateway(&docker).await } else { None };
         let (publish, reach) = match remote.or(gateway) {
             // From elsewhere, the loopback of the engine's machine cannot be reached.
             Some(name) => ("0.0.0.0", name),
@@ -110,9 +110,17 @@ fn is_loopback(name: &str) -> bool {
     name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// Whether this program runs in a container of the engine's own: its host name is then the container's id. A file such
+/// as `/.dockerenv` says less: it is also left in machines that were made from an image.
+async fn is_container_of(docker: &Docker) -> bool {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    let is_id = name.len() >= 12 && name.chars().all(|letter| letter.is_ascii_hexdigit());
+    is_id && docker.inspect_container(name, None::<InspectContainerOptions>).await.is_ok()
+}
+
 /// The engine's machine as containers on its default network see it: this program is in one of them.
 async fn gateway(docker: &Docker) -> Option<String> {
-    use testcontainers::bollard::query_parameters::InspectNetworkOptions;
     let network = docker.inspect_network("bridge", None::<InspectNetworkOptions>).await.ok()?;
     network.ipam?.config?.into_iter().find_map(|config| config.gateway)
 }

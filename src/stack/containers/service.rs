@@ -277,8 +277,19 @@ impl ContainerService {
     }
 
     async fn state(&self) -> Result<ContainerState, StackError> {
-        let found = self.crew.engine.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await;
-        found.map(|found| found.state.unwrap_or_default()).map_err(|error| self.refusal("look at it", &error))
+        let deadline = Instant::now() + GRACE;
+        loop {
+            match self.crew.engine.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await {
+                Ok(found) => return Ok(found.state.unwrap_or_default()),
+                // While it cleans up after a container, Podman calls it `stopped`, a word that Docker does not have.
+                Err(DockerError::JsonDataError { .. } | DockerError::JsonSerdeError { .. })
+                    if Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(self.refusal("look at it", &error)),
+            }
+        }
     }
 
     async fn networks(&self) -> Result<Vec<String>, StackError> {
