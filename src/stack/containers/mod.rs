@@ -116,15 +116,18 @@ impl Containers {
         let http_port = hold(Service::Qdrant, options.ports.qdrant_http)?;
         let grpc_port = hold(Service::Qdrant, options.ports.qdrant_grpc)?;
         let begun = Instant::now();
+        // Postgres prepares its data for longer than everything else takes together: its container is first in the
+        // engine's queue, and the other two are made while it does so.
+        let postgres = ContainerService::launch(&crew, events, vec![postgres_port], |ports| {
+            let command = fleet.postgres_command.clone();
+            plan::postgres(engine, fleet.postgres.clone(), command, &secrets.postgres, ports[0])
+        })
+        .await?;
         let redis = ContainerService::start(&crew, events, begun, vec![redis_port], |ports| {
             plan::redis(engine, fleet.redis.clone(), &secrets.redis, ports[0])
         });
         let postgres = async {
-            let service = ContainerService::start(&crew, events, begun, vec![postgres_port], |ports| {
-                let command = fleet.postgres_command.clone();
-                plan::postgres(engine, fleet.postgres.clone(), command, &secrets.postgres, ports[0])
-            })
-            .await?;
+            let service = postgres.ready(events, begun).await?;
             if let Readiness::Postgres { url } = service.0.readiness() {
                 shape::lay_down(url).await?;
             }

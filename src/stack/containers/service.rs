@@ -64,17 +64,27 @@ impl ContainerService {
         crew: &Crew,
         events: &Events,
         begun: Instant,
-        mut held: Vec<Held>,
+        held: Vec<Held>,
         plan: impl Fn(&[u16]) -> Plan,
     ) -> Result<(Self, ServiceRecord), StackError> {
+        Self::launch(crew, events, held, plan).await?.ready(events, begun).await
+    }
+
+    /// Makes and starts what `plan` says for the given ports.
+    pub(super) async fn launch(
+        crew: &Crew,
+        events: &Events,
+        mut held: Vec<Held>,
+        plan: impl Fn(&[u16]) -> Plan,
+    ) -> Result<Self, StackError> {
         let wanted = held.iter().any(|held| held.wanted);
         let mut attempt = 1;
-        let service = loop {
+        loop {
             let ports: Vec<u16> = held.drain(..).map(Held::release).collect();
             let plan = plan(&ports);
             let name = plan.service.name();
             match launch(crew, &plan).await {
-                Ok(id) => break Self { plan, id, crew: crew.clone(), cut_off: Mutex::default() },
+                Ok(id) => return Ok(Self { plan, id, crew: crew.clone(), cut_off: Mutex::default() }),
                 Err(Refused::Port(_)) if !wanted && attempt < ATTEMPTS => {
                     attempt += 1;
                     events.note(format!("{name}: the engine could not have a port; trying another"));
@@ -85,13 +95,17 @@ impl ContainerService {
                 }
                 Err(Refused::Otherwise(error)) => return Err(error),
             }
-        };
-        service.until_ready().await?;
+        }
+    }
+
+    /// Waits until it is ready, and gives it back with what it says about itself.
+    pub(super) async fn ready(self, events: &Events, begun: Instant) -> Result<(Self, ServiceRecord), StackError> {
+        self.until_ready().await?;
         let after = begun.elapsed();
-        let record = service.record(after).await;
+        let record = self.record(after).await;
         let (name, version) = (record.name.clone(), record.version.clone());
         events.say(Event::ServiceReady { service: name, version, after });
-        Ok((service, record))
+        Ok((self, record))
     }
 
     /// One that an earlier run left running; `None` when it is not, or does not answer.
