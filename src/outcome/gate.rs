@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{CaseRecord, Report, Verdict, Word};
 
 /// What was asked of a run beyond its verdict.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gate {
     /// Warnings, flaky cases among them, count as failures, and a skipped MUST as undecided.
     #[serde(default)]
@@ -22,6 +22,12 @@ pub struct Gate {
     /// What changed since an earlier report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<Comparison>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { strict: false, attempts: once(), shard: None, comparison: None }
+    }
 }
 
 const fn once() -> u32 {

@@ -80,8 +80,9 @@ impl Containers {
         }
         let stays = if options.keep { Stays::Kept } else { Stays::No };
         let entry = ledger.add(Resource::Containers { engine: engine.host.clone(), keep: options.keep })?;
-        let started = Self::launch(&engine, options, &fleet, &Secrets::new(), ledger.mark(), stays, events).await;
-        match started {
+        let secrets = Secrets::new();
+        let launch = Self::launch(&engine, options, &fleet, &secrets, ledger.mark(), stays, events);
+        match Box::pin(launch).await {
             Ok((mut containers, addresses, records)) => {
                 containers.entry = Some((ledger.clone(), entry));
                 Ok((containers, addresses, records))

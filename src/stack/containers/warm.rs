@@ -48,7 +48,7 @@ pub(super) async fn start(
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed)?;
     if let Ok(remembered) = serde_json::from_str(&text) {
-        match take_over(engine, options, fleet, remembered).await {
+        match Box::pin(take_over(engine, options, fleet, remembered)).await {
             Some(started) => {
                 events.note("the containers of an earlier run are used again");
                 return Ok(started);
@@ -59,7 +59,8 @@ pub(super) async fn start(
     // Until all is written down they belong to this run, and go with it.
     let entry = ledger.add(Resource::Containers { engine: engine.host.clone(), keep: false })?;
     let secrets = Secrets::new();
-    let launched = Containers::launch(engine, options, fleet, &secrets, ledger.mark(), Stays::Warm, events).await;
+    let launch = Containers::launch(engine, options, fleet, &secrets, ledger.mark(), Stays::Warm, events);
+    let launched = Box::pin(launch).await;
     let written = match &launched {
         Ok(started) => remember(started, &secrets, &mut file).map_err(failed),
         Err(_) => Ok(()),
