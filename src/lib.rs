@@ -8,6 +8,7 @@
 //! | [`runner`] | plan and run cases: case × stack × worker → verdicts |
 //! | [`report`] | render the result: terminal, JSON, JUnit, Markdown |
 //! | [`probe`], [`scenario`] | observe a service; drive a worker and judge what it left behind |
+//! | [`faults`] | what is broken on purpose: the proxy, and what it records |
 //! | [`worker`] | start, signal and watch the process under test |
 //! | [`stack`] | native processes, the Jina mock, clean-up |
 //! | [`services`] | thin typed clients |
@@ -16,6 +17,7 @@
 //! | [`subjects`] | what is judged, reached only as a process: the embedded Qdrant, the reference worker |
 
 pub mod cli;
+pub mod faults;
 pub mod outcome;
 pub mod probe;
 pub mod report;

@@ -8,6 +8,7 @@ mod gate;
 mod github;
 mod ingest;
 mod progress;
+mod proxy;
 #[cfg(feature = "embedded-qdrant")]
 mod qdrant;
 mod run;
@@ -67,6 +68,7 @@ enum Verb {
     Ingest(ingest::Args),
     Clean(clean::Args),
     Compose(compose::Args),
+    Proxy(proxy::Args),
     Worker(worker::Args),
     #[cfg(feature = "embedded-qdrant")]
     Qdrant(qdrant::Args),
@@ -114,6 +116,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Setup(args) => setup::run(args, common.source()).await?,
         Verb::Ingest(args) => ingest::run(args, common.source()).await?,
         Verb::Clean(args) => clean::run(args).await?,
+        Verb::Proxy(args) => return proxy::run(args).await,
         Verb::Compose(args) => return compose::run(&args, common),
         Verb::Worker(args) => return worker::run(args, common).await,
         #[cfg(feature = "embedded-qdrant")]

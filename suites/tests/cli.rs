@@ -318,3 +318,48 @@ source = "s"
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("waived") && said.contains("stale waiver: mine.fine"), "{said}");
 }
+
+#[test]
+fn a_proxy_alone_says_what_it_did_and_when_it_proved_nothing() {
+    use std::io::{Read, Write};
+    let desk = Desk::new();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = server.local_addr().unwrap().to_string();
+    let start = |faults: &[&str]| {
+        let mut child = desk
+            .command(&[&["proxy", "--upstream", &upstream], faults].concat())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let first: serde_json::Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
+        (child, lines, first["listening"].as_str().unwrap().to_owned())
+    };
+    let finish = |mut child: std::process::Child| {
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+        child.wait().unwrap().code()
+    };
+    // From its first byte on: the fault is there before the connection.
+    let (child, mut lines, address) = start(&["--fault", "refuse+30s"]);
+    assert!(lines.next().unwrap().contains("began_ms"));
+    let mut client = std::net::TcpStream::connect(&address).unwrap();
+    let _ = client.write_all(b"PING");
+    assert!(client.read(&mut [0]).map_or(true, |count| count == 0));
+    assert!(lines.by_ref().any(|line| line.contains(r#""closed_by":"refuse""#)));
+    assert_eq!(finish(child), Some(130));
+
+    // One that met nothing.
+    let (child, mut lines, _) = start(&["--fault", "blackhole+50ms"]);
+    let end = lines.find(|line| line.contains("ended_ms")).unwrap();
+    assert!(end.contains(r#""took_effect":false"#), "{end}");
+    assert_eq!(finish(child), Some(3));
+
+    for (arguments, says) in [
+        (&["proxy", "--upstream", "nowhere"][..], "no host:port"),
+        (&["proxy", "--upstream", "127.0.0.1:1", "--fault", "cutt"][..], "did you mean cut?"),
+        (&["proxy", "--upstream", "127.0.0.1:1", "--listen", &upstream][..], "choose another address with --listen"),
+    ] {
+        let (code, text) = desk.run(arguments);
+        assert!(code == 2 && text.contains(says), "{code} {text}");
+    }
+}

@@ -1,0 +1,135 @@
+//! What a proxy saw: connections, who closed them, and how much went through.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Who closed a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClosedBy {
+    /// The client.
+    Client,
+    /// The server.
+    Server,
+    /// A fault, by its word.
+    Fault(&'static str),
+    /// Nobody: the server could not be reached.
+    Unreachable,
+    /// The proxy, which was stopped.
+    Stopped,
+}
+
+impl ClosedBy {
+    /// In one word, as reports have it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::Fault(word) => word,
+            Self::Unreachable => "unreachable",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// One connection, or one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Its number, from 1.
+    pub id: u64,
+    /// When it was accepted, since the proxy began.
+    pub opened: Duration,
+    /// When it ended; `None` while it is open.
+    pub closed: Option<Duration>,
+    /// Who ended it.
+    pub closed_by: Option<ClosedBy>,
+    /// Bytes that reached the server.
+    pub up: u64,
+    /// Bytes that reached the client.
+    pub down: u64,
+}
+
+/// What a proxy says while it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// A connection was accepted.
+    Opened(Connection),
+    /// A connection ended.
+    Closed(Connection),
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    id: u64,
+    opened: Duration,
+    end: Mutex<Option<(Duration, ClosedBy)>>,
+    pub(super) up: AtomicU64,
+    pub(super) down: AtomicU64,
+}
+
+impl Entry {
+    fn record(&self) -> Connection {
+        let end = *self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        Connection {
+            id: self.id,
+            opened: self.opened,
+            closed: end.map(|(at, _)| at),
+            closed_by: end.map(|(_, by)| by),
+            up: self.up.load(Ordering::Relaxed),
+            down: self.down.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// All connections of a proxy.
+#[derive(Debug)]
+pub(super) struct Log {
+    begun: Instant,
+    entries: Mutex<Vec<Arc<Entry>>>,
+    listener: Option<tokio::sync::mpsc::UnboundedSender<Said>>,
+}
+
+impl Log {
+    pub(super) fn new(listener: Option<tokio::sync::mpsc::UnboundedSender<Said>>) -> Self {
+        Self { begun: Instant::now(), entries: Mutex::default(), listener }
+    }
+
+    pub(super) fn open(&self) -> Arc<Entry> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = Arc::new(Entry {
+            id: entries.len() as u64 + 1,
+            opened: self.begun.elapsed(),
+            end: Mutex::default(),
+            up: AtomicU64::new(0),
+            down: AtomicU64::new(0),
+        });
+        entries.push(Arc::clone(&entry));
+        drop(entries);
+        self.say(Said::Opened(entry.record()));
+        entry
+    }
+
+    /// Writes down how a connection ended; what comes later changes nothing.
+    pub(super) fn close(&self, entry: &Entry, by: ClosedBy) {
+        let mut end = entry.end.lock().unwrap_or_else(PoisonError::into_inner);
+        if end.is_some() {
+            return;
+        }
+        *end = Some((self.begun.elapsed(), by));
+        drop(end);
+        self.say(Said::Closed(entry.record()));
+    }
+
+    pub(super) fn connections(&self) -> Vec<Connection> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().map(|entry| entry.record()).collect()
+    }
+
+    fn say(&self, said: Said) {
+        if let Some(listener) = &self.listener {
+            // Nobody to tell is no reason to stop.
+            let _ = listener.send(said);
+        }
+    }
+}

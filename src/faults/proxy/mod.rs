@@ -1,0 +1,285 @@
+//! A TCP proxy that does to connections what [`NetworkFault`] says, and writes down what it saw.
+//!
+//! Faults are in force from the first byte on: a connection that is accepted while one is, meets it. All bytes of a
+//! direction pass one place, so that order is kept whatever the weather.
+
+mod log;
+mod pump;
+mod weather;
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::{Direction, NetworkFault};
+pub use log::{ClosedBy, Connection, Said};
+use log::{Entry, Log};
+use pump::{End, Line};
+pub use weather::Effect;
+use weather::{Active, Weather};
+
+/// How long a server may take to accept a connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A proxy before one service. Connections are reset when it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    weather: watch::Sender<Arc<Weather>>,
+    log: Arc<Log>,
+    next: AtomicU64,
+    listening: AbortHandle,
+    flaps: Mutex<Vec<(u64, AbortHandle)>>,
+}
+
+/// A fault in force, to be lifted again.
+#[derive(Debug)]
+#[must_use = "a fault that is never lifted stays in force"]
+pub struct Applied {
+    id: u64,
+    /// What it has done.
+    pub effect: Arc<Effect>,
+}
+
+impl Proxy {
+    /// Listens on `listen` and passes on to `upstream`, a `host:port`; `listener` hears of every connection.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub async fn start(
+        listen: SocketAddr,
+        upstream: impl Into<String>,
+        listener: Option<mpsc::UnboundedSender<Said>>,
+    ) -> std::io::Result<Self> {
+        let socket = TcpListener::bind(listen).await?;
+        let address = socket.local_addr()?;
+        let (weather, forecast) = watch::channel(Arc::new(Weather::default()));
+        let log = Arc::new(Log::new(listener));
+        let listening = tokio::spawn(accept(socket, upstream.into(), forecast, Arc::clone(&log))).abort_handle();
+        Ok(Self { address, weather, log, next: AtomicU64::new(1), listening, flaps: Mutex::default() })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets `fault` happen to `direction` from now on. A [`NetworkFault::Cut`] that is to happen once is
+    /// [`Proxy::cut`].
+    pub fn apply(&self, fault: NetworkFault, direction: Direction) -> Applied {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let effect = Arc::new(Effect::default());
+        let active = Active { id, fault, direction, down: true, effect: Arc::clone(&effect) };
+        self.change(|weather| weather.active.push(active));
+        if let NetworkFault::Flap { period } = fault {
+            let weather = self.weather.clone();
+            let turns = tokio::spawn(async move {
+                let mut turn = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+                loop {
+                    turn.tick().await;
+                    weather.send_modify(|weather| {
+                        let flapping = Arc::make_mut(weather).active.iter_mut().find(|active| active.id == id);
+                        if let Some(active) = flapping {
+                            active.down = !active.down;
+                        }
+                    });
+                }
+            });
+            self.flaps.lock().unwrap_or_else(PoisonError::into_inner).push((id, turns.abort_handle()));
+        }
+        Applied { id, effect }
+    }
+
+    /// Resets every open connection, once.
+    pub fn cut(&self) -> Arc<Effect> {
+        let effect = Arc::new(Effect::default());
+        let done = Arc::clone(&effect);
+        self.change(|weather| {
+            weather.cuts += 1;
+            weather.last_cut = Some(done);
+        });
+        effect
+    }
+
+    /// Ends a fault; what it has done stays known.
+    pub fn lift(&self, applied: Applied) -> Arc<Effect> {
+        self.flaps.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, turns)| {
+            if *id == applied.id {
+                turns.abort();
+            }
+            *id != applied.id
+        });
+        self.change(|weather| weather.active.retain(|active| active.id != applied.id));
+        applied.effect
+    }
+
+    /// Every connection and attempt so far.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Connection> {
+        self.log.connections()
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.log.connections().iter().filter(|connection| connection.closed.is_none()).count()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Weather)) {
+        self.weather.send_modify(|weather| change(Arc::make_mut(weather)));
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // The connections' tasks belong to the listening one, and end with it.
+        self.listening.abort();
+        for (_, turns) in self.flaps.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            turns.abort();
+        }
+    }
+}
+
+async fn accept(socket: TcpListener, upstream: String, weather: watch::Receiver<Arc<Weather>>, log: Arc<Log>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = socket.accept() => match accepted {
+                Ok((client, _)) => {
+                    let open = Open { entry: log.open(), log: Arc::clone(&log) };
+                    connections.spawn(serve(client, upstream.clone(), weather.clone(), open));
+                }
+                // No file descriptor left, or the client has gone already: others may have more luck.
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// A connection in the log; one that is dropped in the middle was stopped with the proxy.
+struct Open {
+    entry: Arc<Entry>,
+    log: Arc<Log>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.log.close(&self.entry, ClosedBy::Stopped);
+    }
+}
+
+async fn serve(client: TcpStream, upstream: String, mut weather: watch::Receiver<Arc<Weather>>, open: Open) {
+    let _ = client.set_nodelay(true);
+    let close = |by| open.log.close(&open.entry, by);
+    let now = Arc::clone(&weather.borrow_and_update());
+    if let Some(active) = now.refusing() {
+        active.effect.hit();
+        close(ClosedBy::Fault(active.fault.word()));
+        reset(&client);
+        return;
+    }
+    if let Some(active) = now.swallowing_all() {
+        // Nothing that is said gets anywhere: the server need not know of it.
+        active.effect.hit();
+        let by = swallow(&client, weather).await;
+        close(by);
+        reset(&client);
+        return;
+    }
+    let Ok(Ok(server)) = tokio::time::timeout(PATIENCE, TcpStream::connect(&upstream)).await else {
+        close(ClosedBy::Unreachable);
+        reset(&client);
+        return;
+    };
+    let _ = server.set_nodelay(true);
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let pump = |way| {
+        let passed = if way == Direction::Up { &open.entry.up } else { &open.entry.down };
+        Line { way, weather: weather.clone(), cuts: now.cuts, passed }
+    };
+    let (up, down) = (pump(Direction::Up), pump(Direction::Down));
+    let (by, orderly) =
+        both(up.pump(&mut from_client, &mut to_server), down.pump(&mut from_server, &mut to_client)).await;
+    close(by);
+    if !orderly {
+        for stream in [from_client.reunite(to_client).ok(), from_server.reunite(to_server).ok()].into_iter().flatten() {
+            reset(&stream);
+        }
+    }
+}
+
+/// Runs both directions to their end. Tells who ended the connection, and whether both sides closed it as is proper.
+async fn both(up: impl Future<Output = End>, down: impl Future<Output = End>) -> (ClosedBy, bool) {
+    let (mut up, mut down) = (pin!(up), pin!(down));
+    let mut first = None;
+    let (mut up_over, mut down_over) = (false, false);
+    while !(up_over && down_over) {
+        let (end, sender) = tokio::select! {
+            end = &mut up, if !up_over => {
+                up_over = true;
+                (end, ClosedBy::Client)
+            }
+            end = &mut down, if !down_over => {
+                down_over = true;
+                (end, ClosedBy::Server)
+            }
+        };
+        match end {
+            End::Closed => {
+                first.get_or_insert(sender);
+            }
+            End::Reset(by) => return (first.unwrap_or(by), false),
+        }
+    }
+    (first.unwrap_or(ClosedBy::Client), true)
+}
+
+/// Takes everything and gives nothing, until the blackhole ends or something worse begins.
+async fn swallow(client: &TcpStream, mut weather: watch::Receiver<Arc<Weather>>) -> ClosedBy {
+    let mut buffer = vec![0; 64 * 1024];
+    let cuts = weather.borrow().cuts;
+    loop {
+        let now = Arc::clone(&weather.borrow_and_update());
+        if let Some(active) = now.refusing() {
+            active.effect.hit();
+            return ClosedBy::Fault(active.fault.word());
+        }
+        if let (true, Some(effect)) = (now.cuts > cuts, &now.last_cut) {
+            effect.hit();
+            return ClosedBy::Fault("cut");
+        }
+        let Some(active) = now.swallowing_all() else { return ClosedBy::Fault("blackhole") };
+        tokio::select! {
+            changed = weather.changed() => {
+                if changed.is_err() {
+                    return ClosedBy::Stopped;
+                }
+            }
+            ready = client.readable() => {
+                match ready.and_then(|()| client.try_read(&mut buffer)) {
+                    Ok(0) => return ClosedBy::Client,
+                    Ok(count) => active.effect.touch(count),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(_) => return ClosedBy::Client,
+                }
+            }
+        }
+    }
+}
+
+/// Lets the connection end with a reset when it is dropped. One that is closed already has nothing to reset.
+fn reset(stream: &TcpStream) {
+    let _ = stream.set_zero_linger();
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+//! One direction of one connection: bytes are read, held for as long as the weather says, and written.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
+
+use super::log::ClosedBy;
+use super::weather::Weather;
+use crate::faults::Direction;
+
+/// Bytes read at once.
+const CHUNK: usize = 256 * 1024;
+/// Chunks that may wait for their time; then the sender has to wait.
+const WAITING: usize = 64;
+/// A connection of limited bandwidth gets its bytes in turns of this length.
+const TURN: Duration = Duration::from_millis(20);
+
+/// Why a direction ended.
+pub(super) enum End {
+    /// The sender closed, and the receiver was told.
+    Closed,
+    /// The connection must be reset.
+    Reset(ClosedBy),
+}
+
+/// Something that waits for its time.
+enum Held {
+    Bytes(Vec<u8>),
+    Close,
+}
+
+/// One direction, before it has its sockets.
+pub(super) struct Line<'a> {
+    pub(super) way: Direction,
+    pub(super) weather: watch::Receiver<Arc<Weather>>,
+    /// Cuts before this connection was opened.
+    pub(super) cuts: u64,
+    /// Bytes that were passed on.
+    pub(super) passed: &'a AtomicU64,
+}
+
+impl Line<'_> {
+    /// Passes bytes on until one side closes, fails, or a fault resets the connection.
+    pub(super) async fn pump(self, from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) -> End {
+        Pump { line: self, from, to }.run().await
+    }
+}
+
+struct Pump<'a> {
+    line: Line<'a>,
+    from: &'a mut OwnedReadHalf,
+    to: &'a mut OwnedWriteHalf,
+}
+
+impl Pump<'_> {
+    async fn run(mut self) -> End {
+        let closer = if self.line.way == Direction::Up { ClosedBy::Client } else { ClosedBy::Server };
+        let mut buffer = vec![0; CHUNK];
+        let mut queue: VecDeque<(Instant, Held)> = VecDeque::new();
+        let mut over = false;
+        let mut swallowed = false;
+        // What a limit has let through, and the fault that it belongs to.
+        let mut limited: Option<(u64, u64)> = None;
+        // When the next byte of limited bandwidth may go.
+        let mut free = Instant::now();
+        loop {
+            let weather = Arc::clone(&self.line.weather.borrow_and_update());
+            if let Some(end) = self.struck(&weather) {
+                return end;
+            }
+            if swallowed && weather.swallowing(self.line.way).is_none() {
+                return End::Reset(ClosedBy::Fault("blackhole"));
+            }
+            let due = queue.front().map(|(due, _)| *due);
+            let wait = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                // A proxy that is gone has no weather any more: the connection goes on until it is dropped.
+                Ok(()) = self.line.weather.changed() => {}
+                () = wait => {
+                    let Some((_, held)) = queue.pop_front() else { continue };
+                    match held {
+                        Held::Bytes(bytes) => {
+                            if let Some(end) = self.write(&bytes).await {
+                                return end;
+                            }
+                        }
+                        Held::Close => {
+                            // One that is closed already needs no telling.
+                            let _ = self.to.shutdown().await;
+                            return End::Closed;
+                        }
+                    }
+                }
+                read = self.from.read(&mut buffer), if !over && queue.len() < WAITING => {
+                    let Ok(count) = read else { return End::Reset(closer) };
+                    let now = Instant::now();
+                    if count == 0 {
+                        over = true;
+                        if weather.swallowing(self.line.way).is_some() {
+                            // A close that goes nowhere either.
+                            swallowed = true;
+                            continue;
+                        }
+                        let delay = weather.slow_close(self.line.way).map_or(Duration::ZERO, |(active, delay)| {
+                            active.effect.hit();
+                            delay
+                        });
+                        if queue.is_empty() && delay.is_zero() {
+                            let _ = self.to.shutdown().await;
+                            return End::Closed;
+                        }
+                        let last = queue.back().map_or(now, |(due, _)| *due);
+                        queue.push_back((last.max(now + delay), Held::Close));
+                        continue;
+                    }
+                    if let Some(active) = weather.swallowing(self.line.way) {
+                        if !swallowed {
+                            active.effect.hit();
+                        }
+                        active.effect.touch(count);
+                        swallowed = true;
+                        continue;
+                    }
+                    let mut bytes = &buffer[..count];
+                    let mut cut_after = None;
+                    if let Some((active, limit)) = weather.limit(self.line.way) {
+                        let seen = match limited {
+                            Some((id, seen)) if id == active.id => seen,
+                            _ => 0,
+                        };
+                        let room = usize::try_from(limit.saturating_sub(seen)).unwrap_or(usize::MAX);
+                        if count > room {
+                            bytes = &bytes[..room];
+                            active.effect.hit();
+                            active.effect.touch(count - room);
+                            cut_after = Some(End::Reset(ClosedBy::Fault("limit_data")));
+                        }
+                        limited = Some((active.id, seen + count as u64));
+                    }
+                    let mut due = now;
+                    if let Some((active, (delay, jitter))) = weather.latency(self.line.way) {
+                        due += spread(delay, jitter);
+                        if queue.is_empty() {
+                            active.effect.hit();
+                        }
+                        active.effect.touch(count);
+                    }
+                    let rate = weather.bandwidth(self.line.way).map(|(active, rate)| {
+                        if free <= now {
+                            active.effect.hit();
+                        }
+                        active.effect.touch(count);
+                        rate
+                    });
+                    let direct = queue.is_empty() && due <= now && rate.is_none();
+                    if direct {
+                        let bytes = bytes.len();
+                        if let Some(end) = write(&mut self, &buffer[..bytes]).await {
+                            return end;
+                        }
+                    } else {
+                        // Bytes never overtake each other.
+                        due = due.max(queue.back().map_or(now, |(due, _)| *due));
+                        hold(&mut queue, bytes, due, rate, &mut free);
+                    }
+                    if let Some(end) = cut_after {
+                        // What was let through arrives before the reset.
+                        while let Some((due, Held::Bytes(bytes))) = queue.pop_front() {
+                            tokio::time::sleep_until(due.into()).await;
+                            if let Some(end) = self.write(&bytes).await {
+                                return end;
+                            }
+                        }
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the weather resets this connection.
+    fn struck(&self, weather: &Weather) -> Option<End> {
+        if weather.cuts > self.line.cuts {
+            if let (Some(effect), Direction::Up) = (&weather.last_cut, self.line.way) {
+                effect.hit();
+            }
+            return Some(End::Reset(ClosedBy::Fault("cut")));
+        }
+        let active = weather.refusing()?;
+        // Both directions notice; the connection counts once.
+        if self.line.way == Direction::Up {
+            active.effect.hit();
+        }
+        Some(End::Reset(ClosedBy::Fault(active.fault.word())))
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Option<End> {
+        write(self, bytes).await
+    }
+}
+
+/// Writes all of `bytes`, unless a fault strikes in the meantime.
+async fn write(pump: &mut Pump<'_>, bytes: &[u8]) -> Option<End> {
+    let receiver = if pump.line.way == Direction::Up { ClosedBy::Server } else { ClosedBy::Client };
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        tokio::select! {
+            biased;
+            written = pump.to.write(rest) => match written {
+                Ok(0) | Err(_) => return Some(End::Reset(receiver)),
+                Ok(count) => {
+                    pump.line.passed.fetch_add(count as u64, Ordering::Relaxed);
+                    rest = &rest[count..];
+                }
+            },
+            // The receiver takes nothing, so the weather is asked instead.
+            Ok(()) = pump.line.weather.changed() => {
+                let weather = Arc::clone(&pump.line.weather.borrow_and_update());
+                if let Some(end) = pump.struck(&weather) {
+                    return Some(end);
+                }
+                if let Some(active) = weather.swallowing(pump.line.way) {
+                    // Half a chunk has gone through: the rest goes nowhere, and the stream is of no use any more.
+                    active.effect.hit();
+                    active.effect.touch(rest.len());
+                    pump.line.weather.mark_changed();
+                    return Some(hole(pump).await);
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Swallows until the blackhole ends, then has the connection reset.
+async fn hole(pump: &mut Pump<'_>) -> End {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let weather = Arc::clone(&pump.line.weather.borrow_and_update());
+        if let Some(end) = pump.struck(&weather) {
+            return end;
+        }
+        let Some(active) = weather.swallowing(pump.line.way) else { return End::Reset(ClosedBy::Fault("blackhole")) };
+        tokio::select! {
+            Ok(()) = pump.line.weather.changed() => {}
+            read = pump.from.read(&mut buffer) => match read {
+                Ok(count) if count > 0 => active.effect.touch(count),
+                _ => {
+                    // The sender has gone; the receiver must not know before the hole ends.
+                    if pump.line.weather.changed().await.is_err() {
+                        return End::Closed;
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// Puts bytes in the queue, in turns where bandwidth is limited.
+fn hold(queue: &mut VecDeque<(Instant, Held)>, bytes: &[u8], due: Instant, rate: Option<u64>, free: &mut Instant) {
+    let Some(rate) = rate else {
+        queue.push_back((due, Held::Bytes(bytes.to_vec())));
+        return;
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "bytes of a turn"
+    )]
+    let turn = ((rate as f64 * TURN.as_secs_f64()) as usize).clamp(1, CHUNK);
+    for part in bytes.chunks(turn) {
+        #[expect(clippy::cast_precision_loss, reason = "a share of a second")]
+        let takes = Duration::from_secs_f64(part.len() as f64 / rate as f64);
+        *free = (*free).max(due) + takes;
+        queue.push_back((*free, Held::Bytes(part.to_vec())));
+    }
+}
+
+/// `delay`, give or take `jitter`.
+fn spread(delay: Duration, jitter: Duration) -> Duration {
+    if jitter.is_zero() {
+        return delay;
+    }
+    let share: f64 = rand::rng().random_range(-1.0..=1.0);
+    let moved = delay.as_secs_f64() + share * jitter.as_secs_f64();
+    Duration::from_secs_f64(moved.max(0.0))
+}
