@@ -8,8 +8,7 @@ use super::failure::Failure;
 use crate::outcome::{Gate, Report, incomparable};
 use crate::report::json;
 use crate::runner::{Selection, Shard};
-use crate::settings::duration;
-use crate::spec::Suites;
+use crate::spec::{Suites, duration};
 
 /// What decides whether a pipeline goes on.
 #[derive(Debug, Clone, clap::Args)]

@@ -12,7 +12,8 @@ use super::failure::Failure;
 use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::services::queue::QueueClient;
-use crate::settings::{Settings, Source, duration};
+use crate::settings::{Settings, Source};
+use crate::spec::duration;
 use crate::subjects::ingest::{
     End, Enqueued, Followed, Gathered, IngestError, JobShape, LARGE, Queued, Unreadable, enqueue, follow, gather,
 };

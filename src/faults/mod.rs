@@ -3,10 +3,9 @@
 //! [`NetworkFault`] is the vocabulary of what may happen to a connection; [`Proxy`] is where it happens, and what
 //! records it. A fault that never took effect says so through its [`Effect`].
 
-mod network;
 mod proxy;
 mod schedule;
 
-pub use network::{Direction, NetworkFault};
+pub use crate::spec::{Direction, NetworkFault};
 pub use proxy::{Applied, ClosedBy, Connection, Effect, Proxy, Said};
 pub use schedule::{FaultError, Scheduled};

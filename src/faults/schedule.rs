@@ -4,7 +4,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Direction, NetworkFault};
-use crate::settings::{duration, similar};
+use crate::settings::similar;
+use crate::spec::duration;
 
 /// A fault with its time, as `shakedown proxy --fault` takes it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,6 +39,7 @@ impl FromStr for Scheduled {
     fn from_str(text: &str) -> Result<Self, FaultError> {
         let fail = |reason: String| FaultError { text: text.to_owned(), reason };
         let time = |word: &str| duration(word).ok_or_else(|| fail(format!("`{word}` is no time such as 500ms or 2s")));
+        let millis = |word: &str| time(word).map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         let (rest, lasts) = match text.rsplit_once('+') {
             Some((rest, word)) => (rest, Some(time(word)?)),
             None => (text, None),
@@ -63,17 +65,17 @@ impl FromStr for Scheduled {
             "latency" => {
                 let (delay, jitter) =
                     needed("200ms~50ms")?.split_once('~').unwrap_or((value.unwrap_or_default(), "0s"));
-                NetworkFault::Latency { delay: time(delay)?, jitter: time(jitter)? }
+                NetworkFault::Latency { ms: millis(delay)?, jitter_ms: millis(jitter)? }
             }
             "bandwidth" => NetworkFault::Bandwidth { rate: bytes(needed("64KiB")?).map_err(&fail)?.max(1) },
             "limit_data" => NetworkFault::LimitData { bytes: bytes(needed("4KiB")?).map_err(&fail)? },
-            "slow_close" => NetworkFault::SlowClose { delay: time(needed("2s")?)? },
+            "slow_close" => NetworkFault::SlowClose { ms: millis(needed("2s")?)? },
             "flap" => {
-                let period = time(needed("500ms")?)?;
-                if period < Duration::from_millis(1) {
+                let ms = millis(needed("500ms")?)?;
+                if ms == 0 {
                     return Err(fail("a turn of less than 1 ms is no turn".to_owned()));
                 }
-                NetworkFault::Flap { period }
+                NetworkFault::Flap { ms }
             }
             other => {
                 let meant = similar(other, KINDS.map(str::to_owned))
@@ -125,12 +127,12 @@ mod tests {
     #[rstest]
     #[case("cut", NetworkFault::Cut, Direction::Both, 0, None)]
     #[case("refuse@2s+5s", NetworkFault::Refuse, Direction::Both, 2000, Some(5000))]
-    #[case("latency=200ms~50ms:down@5s+10s", NetworkFault::Latency { delay: ms(200), jitter: ms(50) }, Direction::Down, 5000, Some(10_000))]
-    #[case("latency=1s", NetworkFault::Latency { delay: ms(1000), jitter: ms(0) }, Direction::Both, 0, None)]
+    #[case("latency=200ms~50ms:down@5s+10s", NetworkFault::Latency { ms: 200, jitter_ms: 50 }, Direction::Down, 5000, Some(10_000))]
+    #[case("latency=1s", NetworkFault::Latency { ms: 1000, jitter_ms: 0 }, Direction::Both, 0, None)]
     #[case("bandwidth=64KiB:up", NetworkFault::Bandwidth { rate: 65_536 }, Direction::Up, 0, None)]
     #[case("limit_data=100", NetworkFault::LimitData { bytes: 100 }, Direction::Both, 0, None)]
     #[case("half_open", NetworkFault::HalfOpen, Direction::Down, 0, None)]
-    #[case("flap=250ms+3s", NetworkFault::Flap { period: ms(250) }, Direction::Both, 0, Some(3000))]
+    #[case("flap=250ms+3s", NetworkFault::Flap { ms: 250 }, Direction::Both, 0, Some(3000))]
     fn words_become_faults(
         #[case] text: &str,
         #[case] fault: NetworkFault,

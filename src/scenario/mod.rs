@@ -3,11 +3,13 @@
 //! The evidence reader shares no chunking, id or payload code with the reference worker, or one bug
 //! would acquit both. A scenario is run once; every case that names it judges the same [`Voyage`].
 
+mod crew;
 mod documents;
 mod evidence;
 mod invariants;
 mod voyage;
 
+pub use crew::FaultRecord;
 pub use documents::Document;
 pub use evidence::{EvidenceKeys, Point, Row, Snapshot};
 pub use invariants::judge;

@@ -10,6 +10,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use super::crew::{self, Berth, Crew, FaultRecord};
 use super::documents::{self, Document};
 use super::evidence::{EvidenceKeys, Snapshot};
 use crate::outcome::Events;
@@ -90,6 +91,8 @@ pub struct StepRecord {
     pub snapshot: Snapshot,
     /// Whether the queue settled before the deadline.
     pub settled: bool,
+    /// Time from the end of the last fault until it had; `None` without a fault, or when it never did.
+    pub recovered: Option<Duration>,
 }
 
 /// How a job ended.
@@ -132,6 +135,8 @@ pub struct Voyage {
     pub log: String,
     /// Its peak resident memory.
     pub peak_memory_mib: Option<f64>,
+    /// What was broken on purpose, and what that did.
+    pub faults: Vec<FaultRecord>,
     /// Secrets that must not be in its output, by variable.
     pub secrets: Vec<(&'static str, SecretString)>,
 }
@@ -168,14 +173,21 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     let names = &endpoints.names;
     let queue = QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?;
     let postgres = Postgres::connect(&endpoints.postgres).await?;
-    let variables = endpoints.environment();
+    let (proxies, through) = crew::proxies(&scenario.faults, &endpoints).await?;
+    let variables = through.environment();
     let mut environment: Vec<(String, SecretString)> =
         variables.iter().map(|variable| (variable.name.to_owned(), variable.value.clone())).collect();
     environment.extend(scenario.env.iter().map(|(name, value)| (name.clone(), SecretString::from(value.as_str()))));
-    let worker =
-        Worker::start(&harness.worker, environment, &harness.directory, &format!("worker-{name}"), &harness.ledger)?;
+    let berth = Berth {
+        command: harness.worker.clone(),
+        environment,
+        directory: harness.directory.clone(),
+        name: format!("worker-{name}"),
+        ledger: harness.ledger.clone(),
+    };
+    let mut crew = Crew::sign_on(berth, &scenario.faults, proxies)?;
     let within = scenario.within_s.map_or(WITHIN, Duration::from_secs);
-    let registered = ready(&worker, &queue, within.min(READY)).await?;
+    let registered = ready(&crew, &queue, within.min(READY)).await?;
 
     let deadline = Instant::now() + within;
     let mut steps = Vec::new();
@@ -190,16 +202,17 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
             scenario.steps.len(),
             documents.len()
         ));
-        steps.push(take(number, documents, &queue, &postgres, &endpoints, &harness.keys, &worker, deadline).await?);
+        steps.push(take(number, documents, &queue, &postgres, &endpoints, &harness.keys, &mut crew, deadline).await?);
     }
 
     let counts = queue.counts().await?;
-    let died = worker.ended();
-    let peak_memory_mib = worker.peak_memory_mib();
-    let ended = worker.terminate().await;
-    let log = worker.output();
-    let grace = worker.grace();
-    drop(worker);
+    let died = crew.died();
+    let peak_memory_mib = crew.worker().and_then(Worker::peak_memory_mib);
+    let grace = harness.worker.grace;
+    let ended = crew.sign_off().await;
+    let log = crew.said();
+    let faults = crew.faults();
+    drop(crew);
     queue.close().await;
     postgres.close().await;
     let secrets =
@@ -217,6 +230,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         grace,
         log,
         peak_memory_mib,
+        faults,
         secrets: secrets.collect(),
     })
 }
@@ -241,17 +255,21 @@ pub async fn set_up(endpoints: &Endpoints, shakedown: &Path) -> Result<(), Scena
 }
 
 /// Waits until the worker is registered on the queue, and says with how many connections.
-async fn ready(worker: &Worker, queue: &QueueClient, within: Duration) -> Result<usize, ScenarioError> {
+async fn ready(crew: &Crew, queue: &QueueClient, within: Duration) -> Result<usize, ScenarioError> {
     let deadline = Instant::now() + within;
     loop {
         let registered = queue.workers().await?;
         if registered > 0 {
             return Ok(registered);
         }
-        let ended = worker.ended();
+        let ended = crew.died();
         if ended.is_some() || Instant::now() >= deadline {
             let how = ended.unwrap_or_else(|| "it runs, and is not registered on the queue".to_owned());
-            return Err(ScenarioError::NeverReady { how, said: worker.tail(), seconds: within.as_secs() });
+            return Err(ScenarioError::NeverReady {
+                how,
+                said: crew.worker().map(Worker::tail).unwrap_or_default(),
+                seconds: within.as_secs(),
+            });
         }
         tokio::time::sleep(POLL).await;
     }
@@ -265,7 +283,7 @@ async fn take(
     postgres: &Postgres,
     endpoints: &Endpoints,
     keys: &EvidenceKeys,
-    worker: &Worker,
+    crew: &mut Crew,
     deadline: Instant,
 ) -> Result<StepRecord, ScenarioError> {
     let ids: BTreeMap<String, String> =
@@ -280,15 +298,26 @@ async fn take(
             backoff_ms: 200,
         })
         .collect();
+    crew.set_sail();
     queue.add(jobs).await?;
 
     let wanted: BTreeSet<&String> = ids.values().collect();
-    let (settled, completed, failed) = loop {
+    let mut over_at = None;
+    let (settled, recovered, completed, failed) = loop {
         let (completed, failed) = queue.ended().await?;
         let over = completed.iter().chain(&failed).filter(|id| wanted.contains(id)).count();
         let settled = over == wanted.len();
-        if settled || Instant::now() >= deadline || worker.ended().is_some() {
-            break (settled, completed, failed);
+        #[expect(clippy::cast_precision_loss, reason = "a share of a few thousand jobs")]
+        crew.tick(if wanted.is_empty() { 1.0 } else { over as f64 / wanted.len() as f64 }).await?;
+        if (settled && crew.is_calm()) || Instant::now() >= deadline || crew.died().is_some() {
+            let calm_since = crew.calm_since();
+            let recovered =
+                calm_since.filter(|_| settled).map(|calm| over_at.unwrap_or(crew.elapsed()).saturating_sub(calm));
+            crew.calm()?;
+            break (settled, recovered, completed, failed);
+        }
+        if settled && over_at.is_none() {
+            over_at = Some(crew.elapsed());
         }
         tokio::time::sleep(POLL).await;
     };
@@ -307,7 +336,7 @@ async fn take(
         records.insert(document.clone(), (state, hash.unwrap_or_default()));
     }
     let snapshot = Snapshot::take(endpoints, keys, postgres).await?;
-    Ok(StepRecord { documents, jobs: records, snapshot, settled })
+    Ok(StepRecord { documents, jobs: records, snapshot, settled, recovered })
 }
 
 /// A job id that is new in each step: BullMQ swallows an id that it has seen (FAILURES b, jobid-swallowed).

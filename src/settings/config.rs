@@ -10,12 +10,13 @@ use regex::Regex;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use super::contract::{Backoff, Data, EvidenceContract, JobContract, QueueContract, Ready, WorkerContract, duration};
+use super::contract::{Backoff, Data, EvidenceContract, JobContract, QueueContract, Ready, WorkerContract};
 use super::error::{Place, Problem};
 use super::table::{self, Entry, Secrecy};
 use super::template::{DOCUMENT_PLACES, ENDPOINT_PLACES, Template};
 use super::value;
 use super::waiver::Waiver;
+use crate::spec::duration;
 
 /// The names of the profiles.
 pub const PROFILES: &[&str] = &["development", "staging", "production"];

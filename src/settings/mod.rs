@@ -24,7 +24,7 @@ mod waiver;
 pub use config::{Config, PROFILES};
 pub use contract::{
     Backoff, BackoffKind, Data, EvidenceContract, JobContract, PostgresEvidence, QdrantEvidence, QueueContract, Ready,
-    WorkerContract, duration,
+    WorkerContract,
 };
 pub use endpoint::{
     Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint, Variable, public_url,

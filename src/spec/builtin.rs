@@ -11,5 +11,7 @@ pub const fn builtin_suites() -> &'static [(&'static str, &'static str)] {
         ("jina", include_str!("../../suites/jina.toml")),
         ("setup", include_str!("../../suites/setup.toml")),
         ("ingestion", include_str!("../../suites/ingestion.toml")),
+        ("reconnection", include_str!("../../suites/reconnection.toml")),
+        ("crash", include_str!("../../suites/crash.toml")),
     ]
 }

@@ -116,6 +116,8 @@ pub enum Invariant {
     Delivered,
     /// Every job ended as `completed`.
     JobsCompleted,
+    /// No more than so many seconds after the last fault is over, every job has ended.
+    RecoveredWithinS(f64),
     /// The queue holds nothing that waits, is active, delayed or paused.
     QueueDrained,
     /// Every job needed one attempt.

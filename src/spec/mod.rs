@@ -8,6 +8,7 @@
 mod builtin;
 mod error;
 mod expect;
+mod fault;
 mod probe;
 mod resolve;
 mod scenario;
@@ -17,6 +18,7 @@ mod written;
 pub use builtin::builtin_suites;
 pub use error::{Place, SpecError};
 pub use expect::{Invariant, Matcher, Range};
+pub use fault::{Breaks, Direction, Fault, Lasts, NetworkFault, Target, When, WorkerFault, duration};
 pub use probe::{
     Auth, EnvProbe, HttpProbe, HttpStep, HttpYield, JinaProbe, JinaYield, Probe, QueueCanary, QueueProbe, RedisProbe,
     SetupProbe, SetupYield, SqlProbe,

@@ -441,6 +441,9 @@ impl Reader<'_> {
             (expect.worker_registered, Invariant::WorkerRegistered),
             (expect.poison_isolated, Invariant::PoisonIsolated),
         ];
+        // A lost document is said before what else is wrong.
+        found.extend(expect.delivered.map(|_| Invariant::Delivered));
+        found.extend(expect.jobs_completed.map(|_| Invariant::JobsCompleted));
         for (flag, invariant) in flags {
             match flag {
                 Some(true) => found.push(invariant),
@@ -450,8 +453,7 @@ impl Reader<'_> {
                 None => {}
             }
         }
-        found.extend(expect.delivered.map(|_| Invariant::Delivered));
-        found.extend(expect.jobs_completed.map(|_| Invariant::JobsCompleted));
+        found.extend(expect.recovered_within_s.map(Invariant::RecoveredWithinS));
         found.extend(expect.attempts_at_most.map(Invariant::AttemptsAtMost));
         found.extend(expect.duplicates.map(Invariant::DuplicatesAtMost));
         found.extend(expect.chunk_tokens.map(Invariant::ChunkTokens));

@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::Fault;
+
 /// Which documents a scenario ingests.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +52,10 @@ pub struct Scenario {
     /// Behaviours of the Jina mock, in the mock's own words.
     #[serde(default)]
     pub jina: Vec<Value>,
+    /// What is broken on purpose during the first step, and put back. A voyage on which one of them never took effect
+    /// proves nothing.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
     /// Seconds until the scenario is given up; 60 when absent.
     #[serde(default)]
     pub within_s: Option<u64>,

@@ -109,6 +109,8 @@ pub struct ExpectWritten {
     pub delivered: Option<All>,
     /// `all`: every job ended as completed.
     pub jobs_completed: Option<All>,
+    /// No more than so many seconds after the last fault is over, every job has ended.
+    pub recovered_within_s: Option<f64>,
     /// The queue holds nothing that still has to be done.
     pub queue_drained: Option<bool>,
     /// No job needed more attempts.

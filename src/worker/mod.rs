@@ -107,6 +107,24 @@ impl Worker {
         Some(Ended { how: in_words(status), code: status.code(), after: begun.elapsed() })
     }
 
+    /// SIGSTOP to it and all that descends from it: connections stay open, nothing answers.
+    pub fn pause(&self) {
+        self.process.signal_tree(Signal::SIGSTOP);
+    }
+
+    /// SIGCONT to it and all that descends from it.
+    pub fn resume(&self) {
+        self.process.signal_tree(Signal::SIGCONT);
+    }
+
+    /// Ends it with SIGKILL, with all that descends from it, and gives its whole output.
+    #[must_use]
+    pub fn output_after_kill(self) -> String {
+        let Self { process, log, .. } = self;
+        process.kill();
+        std::fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
     /// The grace it was promised.
     #[must_use]
     pub const fn grace(&self) -> Duration {

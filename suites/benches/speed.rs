@@ -127,6 +127,7 @@ async fn ingestion(ship: &Ship, rows: &mut Vec<[String; 4]>) {
         steps: vec![Step::Ingest],
         env: std::collections::BTreeMap::new(),
         jina: Vec::new(),
+        faults: Vec::new(),
         within_s: None,
     };
     let voyage = sail("speed", &scenario, &harness).await.unwrap();

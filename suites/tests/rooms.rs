@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("outcome", &[]),
     ("spec", &["outcome"]),
-    ("settings", &["outcome"]),
+    ("settings", &["outcome", "spec"]),
     ("services", &["settings", "outcome"]),
     ("stack", &["services", "settings", "outcome", "spec"]),
     ("probe", &["services", "settings", "outcome", "spec"]),

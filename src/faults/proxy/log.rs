@@ -63,6 +63,8 @@ pub enum Said {
 pub(super) struct Entry {
     id: u64,
     opened: Duration,
+    /// Cuts before it was opened.
+    pub(super) cuts: usize,
     end: Mutex<Option<(Duration, ClosedBy)>>,
     pub(super) up: AtomicU64,
     pub(super) down: AtomicU64,
@@ -95,11 +97,12 @@ impl Log {
         Self { begun: Instant::now(), entries: Mutex::default(), listener }
     }
 
-    pub(super) fn open(&self) -> Arc<Entry> {
+    pub(super) fn open(&self, cuts: usize) -> Arc<Entry> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = Arc::new(Entry {
             id: entries.len() as u64 + 1,
             opened: self.begun.elapsed(),
+            cuts,
             end: Mutex::default(),
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
@@ -119,6 +122,13 @@ impl Log {
         *end = Some((self.begun.elapsed(), by));
         drop(end);
         self.say(Said::Closed(entry.record()));
+    }
+
+    /// Whether a connection is open that no cut has met, of `cuts` so far.
+    pub(super) fn has_whole(&self, cuts: usize) -> bool {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = |entry: &Entry| entry.end.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+        entries.iter().any(|entry| entry.cuts == cuts && open(entry))
     }
 
     pub(super) fn connections(&self) -> Vec<Connection> {

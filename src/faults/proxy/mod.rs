@@ -9,7 +9,7 @@ mod weather;
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,7 +78,8 @@ impl Proxy {
         let effect = Arc::new(Effect::default());
         let active = Active { id, fault, direction, down: true, effect: Arc::clone(&effect) };
         self.change(|weather| weather.active.push(active));
-        if let NetworkFault::Flap { period } = fault {
+        if let NetworkFault::Flap { ms } = fault {
+            let period = Duration::from_millis(ms.max(1));
             let weather = self.weather.clone();
             let turns = tokio::spawn(async move {
                 let mut turn = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
@@ -102,10 +103,16 @@ impl Proxy {
         let effect = Arc::new(Effect::default());
         let done = Arc::clone(&effect);
         self.change(|weather| {
-            weather.cuts += 1;
-            weather.last_cut = Some(done);
+            weather.cuts.push(done);
         });
         effect
+    }
+
+    /// Whether `applied` is in force here.
+    #[must_use]
+    pub fn has(&self, applied: &Applied) -> bool {
+        let weather = Arc::clone(&self.weather.borrow());
+        weather.active.iter().any(|active| Arc::ptr_eq(&active.effect, &applied.effect))
     }
 
     /// Ends a fault; what it has done stays known.
@@ -124,6 +131,13 @@ impl Proxy {
     #[must_use]
     pub fn connections(&self) -> Vec<Connection> {
         self.log.connections()
+    }
+
+    /// Whether a cut would meet a connection: one is open that no earlier cut has met.
+    #[must_use]
+    pub fn has_prey(&self) -> bool {
+        let cuts = self.weather.borrow().cuts.len();
+        self.log.has_whole(cuts)
     }
 
     /// How many are open.
@@ -153,7 +167,8 @@ async fn accept(socket: TcpListener, upstream: String, weather: watch::Receiver<
         tokio::select! {
             accepted = socket.accept() => match accepted {
                 Ok((client, _)) => {
-                    let open = Open { entry: log.open(), log: Arc::clone(&log) };
+                    let cuts = weather.borrow().cuts.len();
+                    let open = Open { entry: log.open(cuts), log: Arc::clone(&log) };
                     connections.spawn(serve(client, upstream.clone(), weather.clone(), open));
                 }
                 // No file descriptor left, or the client has gone already: others may have more luck.
@@ -189,7 +204,7 @@ async fn serve(client: TcpStream, upstream: String, mut weather: watch::Receiver
     if let Some(active) = now.swallowing_all() {
         // Nothing that is said gets anywhere: the server need not know of it.
         active.effect.hit();
-        let by = swallow(&client, weather).await;
+        let by = swallow(&client, weather, open.entry.cuts).await;
         close(by);
         reset(&client);
         return;
@@ -202,9 +217,10 @@ async fn serve(client: TcpStream, upstream: String, mut weather: watch::Receiver
     let _ = server.set_nodelay(true);
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
+    let struck = AtomicBool::new(false);
     let pump = |way| {
         let passed = if way == Direction::Up { &open.entry.up } else { &open.entry.down };
-        Line { way, weather: weather.clone(), cuts: now.cuts, passed }
+        Line { way, weather: weather.clone(), cuts: open.entry.cuts, passed, struck: &struck }
     };
     let (up, down) = (pump(Direction::Up), pump(Direction::Down));
     let (by, orderly) =
@@ -244,16 +260,15 @@ async fn both(up: impl Future<Output = End>, down: impl Future<Output = End>) ->
 }
 
 /// Takes everything and gives nothing, until the blackhole ends or something worse begins.
-async fn swallow(client: &TcpStream, mut weather: watch::Receiver<Arc<Weather>>) -> ClosedBy {
+async fn swallow(client: &TcpStream, mut weather: watch::Receiver<Arc<Weather>>, cuts: usize) -> ClosedBy {
     let mut buffer = vec![0; 64 * 1024];
-    let cuts = weather.borrow().cuts;
     loop {
         let now = Arc::clone(&weather.borrow_and_update());
         if let Some(active) = now.refusing() {
             active.effect.hit();
             return ClosedBy::Fault(active.fault.word());
         }
-        if let (true, Some(effect)) = (now.cuts > cuts, &now.last_cut) {
+        if let Some(effect) = now.cut(cuts) {
             effect.hit();
             return ClosedBy::Fault("cut");
         }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -41,9 +41,11 @@ pub(super) struct Line<'a> {
     pub(super) way: Direction,
     pub(super) weather: watch::Receiver<Arc<Weather>>,
     /// Cuts before this connection was opened.
-    pub(super) cuts: u64,
+    pub(super) cuts: usize,
     /// Bytes that were passed on.
     pub(super) passed: &'a AtomicU64,
+    /// Whether a fault has reset the connection: both directions notice, and it counts once.
+    pub(super) struck: &'a AtomicBool,
 }
 
 impl Line<'_> {
@@ -193,18 +195,16 @@ impl Pump<'_> {
 
     /// Whether the weather resets this connection.
     fn struck(&self, weather: &Weather) -> Option<End> {
-        if weather.cuts > self.line.cuts {
-            if let (Some(effect), Direction::Up) = (&weather.last_cut, self.line.way) {
-                effect.hit();
-            }
-            return Some(End::Reset(ClosedBy::Fault("cut")));
+        let (effect, word) = if let Some(effect) = weather.cut(self.line.cuts) {
+            (effect, "cut")
+        } else {
+            let active = weather.refusing()?;
+            (&active.effect, active.fault.word())
+        };
+        if !self.line.struck.swap(true, Ordering::Relaxed) {
+            effect.hit();
         }
-        let active = weather.refusing()?;
-        // Both directions notice; the connection counts once.
-        if self.line.way == Direction::Up {
-            active.effect.hit();
-        }
-        Some(End::Reset(ClosedBy::Fault(active.fault.word())))
+        Some(End::Reset(ClosedBy::Fault(word)))
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Option<End> {

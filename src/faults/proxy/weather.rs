@@ -77,13 +77,16 @@ impl Active {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Weather {
     pub(super) active: Vec<Active>,
-    /// How many cuts there have been; a connection that is older than the last one is reset.
-    pub(super) cuts: u64,
-    /// What the last cut has done.
-    pub(super) last_cut: Option<Arc<Effect>>,
+    /// What each cut has done so far. A connection that is older than the last one is reset.
+    pub(super) cuts: Vec<Arc<Effect>>,
 }
 
 impl Weather {
+    /// What cut a connection that was opened after `before` cuts.
+    pub(super) fn cut(&self, before: usize) -> Option<&Arc<Effect>> {
+        self.cuts.get(before)
+    }
+
     /// The fault that resets connections for as long as it is in force.
     pub(super) fn refusing(&self) -> Option<&Active> {
         self.active.iter().find(|active| match active.fault {
@@ -114,7 +117,9 @@ impl Weather {
 
     pub(super) fn latency(&self, way: Direction) -> Option<(&Active, (Duration, Duration))> {
         self.find(way, |fault| match fault {
-            NetworkFault::Latency { delay, jitter } => Some((*delay, *jitter)),
+            NetworkFault::Latency { ms, jitter_ms } => {
+                Some((Duration::from_millis(*ms), Duration::from_millis(*jitter_ms)))
+            }
             _ => None,
         })
     }
@@ -128,7 +133,7 @@ impl Weather {
 
     pub(super) fn slow_close(&self, way: Direction) -> Option<(&Active, Duration)> {
         self.find(way, |fault| match fault {
-            NetworkFault::SlowClose { delay } => Some(*delay),
+            NetworkFault::SlowClose { ms } => Some(Duration::from_millis(*ms)),
             _ => None,
         })
     }

@@ -53,6 +53,25 @@ impl<'a> Scope<'a> {
         finding
     }
 
+    pub(super) fn recovered(&self, most: f64) -> Finding {
+        let mut finding = Finding::over("steps");
+        let Some(step) = self.voyage.steps.first() else { return finding };
+        finding.look();
+        match step.recovered {
+            Some(after) if after.as_secs_f64() <= most => {}
+            Some(after) => {
+                let after = after.as_secs_f64();
+                finding.wrong("recovery", format!("{after:.1} s after the last fault, wanted {most} s"));
+            }
+            None if self.voyage.faults.is_empty() => finding.undecided = Some("nothing was broken".to_owned()),
+            None => finding.wrong("recovery", "the jobs had not all ended when the scenario was given up"),
+        }
+        if let Some(after) = step.recovered {
+            finding.fact("recovered after the last fault, in ms", u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        }
+        finding
+    }
+
     pub(super) fn queue_drained(&self) -> Finding {
         let mut finding = Finding::over("queues");
         finding.look();

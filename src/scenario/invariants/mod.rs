@@ -88,6 +88,16 @@ pub fn judge(
             verdict = found;
         }
     }
+    for fault in &voyage.faults {
+        let time =
+            |at: Option<std::time::Duration>| at.map_or("never".to_owned(), |at| format!("{} ms", at.as_millis()));
+        let seen = format!("began {}, ended {}, met {}", time(fault.began), time(fault.ended), fault.met);
+        evidence.push(Evidence::seen(fault.what.clone(), seen));
+    }
+    // What held without the fault says nothing about the fault.
+    if let (Verdict::Pass, Some(idle)) = (&verdict, voyage.faults.iter().find(|fault| !fault.took_effect)) {
+        verdict = Verdict::unknown(format!("the {} never took effect: it met {}", idle.what, idle.met));
+    }
     if !matches!(verdict, Verdict::Pass) {
         if let Some(died) = &voyage.died {
             evidence.push(Evidence::seen("the worker", died.clone()));
@@ -109,6 +119,7 @@ impl<'a> Scope<'a> {
         match invariant {
             Invariant::Delivered => self.delivered(),
             Invariant::JobsCompleted => self.jobs_completed(),
+            Invariant::RecoveredWithinS(most) => self.recovered(most),
             Invariant::QueueDrained => self.queue_drained(),
             Invariant::AttemptsAtMost(most) => self.attempts(most),
             Invariant::DuplicatesAtMost(most) => self.duplicates(most),

@@ -83,6 +83,14 @@ pub enum Defect {
     FailsJobs,
     /// The worker ends at once with code 1.
     CrashesAtStart,
+    /// The first error of a service is taken for the last: the job fails for good, and without Redis the worker ends.
+    GivesUp,
+    /// A job whose worker died is given up.
+    NoStalledRecovery,
+    /// On SIGTERM the worker ends at once, with its jobs in work.
+    DropsOnSigterm,
+    /// On SIGTERM, jobs in work are called done.
+    AcksOnSigterm,
 }
 
 impl Defect {
@@ -128,6 +136,10 @@ impl Defect {
         ("no-task", Self::NoTask),
         ("fails-jobs", Self::FailsJobs),
         ("crashes-at-start", Self::CrashesAtStart),
+        ("gives-up", Self::GivesUp),
+        ("no-stalled-recovery", Self::NoStalledRecovery),
+        ("drops-on-sigterm", Self::DropsOnSigterm),
+        ("acks-on-sigterm", Self::AcksOnSigterm),
     ];
 
     /// The defect of this name.

@@ -103,8 +103,11 @@ impl Guard {
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let attempts =
-            if planted(Defect::NoRetry) || planted(Defect::SwallowsErrors) { 1 } else { self.policy.attempts.max(1) };
+        let attempts = if [Defect::NoRetry, Defect::SwallowsErrors, Defect::GivesUp].into_iter().any(planted) {
+            1
+        } else {
+            self.policy.attempts.max(1)
+        };
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(self.policy.base)
             .with_max_delay(self.policy.longest)

@@ -27,6 +27,8 @@ pub(super) struct Shared {
     pub(super) parallel: usize,
     pub(super) batch: usize,
     pub(super) store: Store,
+    /// Whether the worker was told to end; used by one planted defect only.
+    pub(super) ending: tokio_util::sync::CancellationToken,
     /// The reason of the first poison document; used by one planted defect only.
     pub(super) spoiled: std::sync::OnceLock<String>,
 }

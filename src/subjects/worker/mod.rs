@@ -159,6 +159,10 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
             _ = interrupt.recv() => break,
         }
     }
+    shared.ending.cancel();
+    if planted(Defect::DropsOnSigterm) {
+        std::process::exit(0);
+    }
     tracing::info!(grace_ms = millis(config.grace), "ending: no new jobs are taken");
     tokio::select! {
         () = end(&worker, &shared, config.grace) => {}
@@ -196,6 +200,7 @@ fn share(config: &WorkerConfig) -> Result<Shared, WorkerError> {
         batch: if planted(Defect::BigBatches) { 120 } else { config.embed_batch.clamp(1, 100) },
         store: Store::open(&config.endpoints, config.upsert_batch, config.policy)?,
         spoiled: std::sync::OnceLock::new(),
+        ending: tokio_util::sync::CancellationToken::new(),
     })
 }
 
@@ -249,7 +254,7 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
         .concurrency(config.concurrency.max(1))
         .lock_duration(config.lock)
         .stalled_interval(config.stalled)
-        .max_stalled_count(config.max_stalled)
+        .max_stalled_count(if planted(Defect::NoStalledRecovery) { 0 } else { config.max_stalled })
         // After a failed fetch; the library's own 15 s would outlast many an outage.
         .run_retry_delay(FETCH_AGAIN);
     let (jobs, lock) = (Arc::clone(shared), config.lock);
@@ -278,6 +283,9 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
 /// has run out, and be done, and paid for, a second time.
 async fn still_ours(job: &Job, lock: Duration, cancelled: &CancellationToken) -> bool {
     let Some(token) = job.token() else { return true };
+    if planted(Defect::GivesUp) {
+        return true;
+    }
     loop {
         match job.extend_lock(token, millis(lock)).await {
             Ok(()) => return true,
@@ -323,6 +331,7 @@ async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> R
             }
             shared.ingest(order, attempt).await
         } => outcome,
+        () = shared.ending.cancelled(), if planted(Defect::AcksOnSigterm) => return Ok(Value::Null),
         () = cancelled.cancelled() => {
             // The grace is over: the job goes back to the queue, and another worker takes it at once.
             match job.move_to_wait(None).await {
@@ -350,6 +359,9 @@ async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> R
             tracing::warn!(job = job.id(), document = identity.document, took_ms, last, %error, "job failed");
             if last {
                 shared.give_up(&identity, &error.to_string()).await;
+            }
+            if planted(Defect::GivesUp) {
+                return Err(bullmq::Error::Unrecoverable(error.to_string()));
             }
             Err(bullmq::Error::ProcessingError(error.to_string()))
         }
@@ -394,7 +406,12 @@ fn report(event: Option<WorkerEvent>) {
         Some(WorkerEvent::Error(error)) if error.contains("OOM") => {
             tracing::error!(error, "redis is out of memory; raise maxmemory, and keep maxmemory-policy noeviction");
         }
-        Some(WorkerEvent::Error(error)) => tracing::warn!(error, "queue error"),
+        Some(WorkerEvent::Error(error)) => {
+            tracing::warn!(error, "queue error");
+            if planted(Defect::GivesUp) {
+                std::process::exit(1);
+            }
+        }
         Some(WorkerEvent::Stalled { job_id }) => tracing::warn!(job = job_id, "a stalled job goes back to the queue"),
         _ => {}
     }

@@ -1,0 +1,312 @@
+//! Faults as data: what is broken, when, and for how long.
+
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Reads `500ms`, `10s`, `2m` or `1h`; `None` for anything else.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    let unit = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(unit);
+    let seconds = match unit.trim() {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From the client to the server.
+    Up,
+    /// From the server to the client.
+    Down,
+    /// Both ways.
+    Both,
+}
+
+impl Direction {
+    /// Whether what happens to `self` happens to bytes that go `way`.
+    #[must_use]
+    pub const fn covers(self, way: Self) -> bool {
+        matches!((self, way), (Self::Both, _) | (Self::Up, Self::Up) | (Self::Down, Self::Down))
+    }
+}
+
+/// One thing that happens to the connections of one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum NetworkFault {
+    /// Connections are reset, new ones as soon as they are accepted: attempts are seen, and get nowhere.
+    Refuse,
+    /// Connections that are open are reset, once; with a duration, new ones too until it is over.
+    Cut,
+    /// Bytes are taken and go nowhere, new connections are accepted and nothing answers. Nobody is told. A connection
+    /// that lost bytes is reset when this ends: a stream with a hole in it would be worse than none.
+    Blackhole,
+    /// Bytes arrive later.
+    Latency {
+        /// Milliseconds.
+        ms: u64,
+        /// Give or take so many milliseconds, evenly spread; the order of bytes is kept.
+        #[serde(default)]
+        jitter_ms: u64,
+    },
+    /// No more than so many bytes a second, for each connection and direction.
+    Bandwidth {
+        /// Bytes a second.
+        rate: u64,
+    },
+    /// When one side closes, the other is told later.
+    SlowClose {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// A connection is reset after so many bytes, also in the middle of a message.
+    LimitData {
+        /// Bytes, counted in each direction from when this begins.
+        bytes: u64,
+    },
+    /// One direction goes on, the other loses its bytes: requests arrive and answers do not, or the reverse.
+    HalfOpen,
+    /// Refused and served in turn, beginning with refused.
+    Flap {
+        /// Milliseconds of each turn.
+        ms: u64,
+    },
+}
+
+impl NetworkFault {
+    /// Its word in suites, reports and on the command line.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Cut => "cut",
+            Self::Blackhole => "blackhole",
+            Self::Latency { .. } => "latency",
+            Self::Bandwidth { .. } => "bandwidth",
+            Self::SlowClose { .. } => "slow_close",
+            Self::LimitData { .. } => "limit_data",
+            Self::HalfOpen => "half_open",
+            Self::Flap { .. } => "flap",
+        }
+    }
+
+    /// The direction that is meant when none is given: with half a connection, answers are lost.
+    #[must_use]
+    pub const fn usual_direction(&self) -> Direction {
+        match self {
+            Self::HalfOpen => Direction::Down,
+            _ => Direction::Both,
+        }
+    }
+}
+
+impl fmt::Display for NetworkFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// What happens to the process of the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerFault {
+    /// SIGKILL; started again when the fault is over.
+    Kill,
+    /// SIGTERM; started again when it has ended and the fault is over.
+    Terminate,
+    /// SIGSTOP; SIGCONT when the fault is over.
+    Pause,
+}
+
+impl WorkerFault {
+    /// Its word in suites and reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Terminate => "terminate",
+            Self::Pause => "pause",
+        }
+    }
+}
+
+/// A service between which and the worker a proxy stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// Redis.
+    Redis,
+    /// Postgres.
+    Postgres,
+    /// Qdrant, both of its ports.
+    Qdrant,
+    /// The embeddings API.
+    Jina,
+}
+
+impl Target {
+    /// Its word in suites and reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Postgres => "postgres",
+            Self::Qdrant => "qdrant",
+            Self::Jina => "jina",
+        }
+    }
+}
+
+/// When a fault begins: `25%` of the step's jobs have ended, or `500ms` after the step began.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(with = "String")]
+pub enum When {
+    /// A share of progress, from 0 to 1.
+    Share(f64),
+    /// A time after the step began.
+    After(Duration),
+}
+
+impl TryFrom<String> for When {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let share = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+        match (share, duration(&text)) {
+            (Some(share), _) if (0.0..=100.0).contains(&share) => Ok(Self::Share(share / 100.0)),
+            (None, Some(time)) => Ok(Self::After(time)),
+            _ => Err(format!(
+                "`{text}` is no moment; write a share of progress such as \"25%\", or a time such as \"500ms\""
+            )),
+        }
+    }
+}
+
+/// How long a fault lasts: `500ms`, `2s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(with = "String")]
+pub struct Lasts(pub Duration);
+
+impl TryFrom<String> for Lasts {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        duration(&text).map(Self).ok_or_else(|| format!("`{text}` is no time; write for instance \"500ms\" or \"2s\""))
+    }
+}
+
+/// What is broken.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Breaks {
+    /// The connections between the worker and some services.
+    Network {
+        /// Which services; all of them at once.
+        on: Vec<Target>,
+        /// What happens to them.
+        fault: NetworkFault,
+        /// Which way; both, when nothing is said, and down for half a connection.
+        #[serde(default)]
+        direction: Option<Direction>,
+    },
+    /// The process of the worker.
+    Worker(WorkerFault),
+}
+
+/// One thing that is broken on purpose during a scenario, and put back.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// When it begins, in the scenario's first step.
+    pub at: When,
+    /// How long it lasts; a cut without a duration happens once.
+    #[serde(default, rename = "for")]
+    pub lasts: Option<Lasts>,
+    /// What is broken.
+    pub breaks: Breaks,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.breaks {
+            Breaks::Network { on, fault, .. } => {
+                let on: Vec<&str> = on.iter().map(|target| target.word()).collect();
+                write!(f, "{fault} of {}", on.join(", "))
+            }
+            Breaks::Worker(fault) => write!(f, "{} of the worker", fault.word()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, milliseconds) in [
+            ("500ms", Some(500)),
+            ("10s", Some(10_000)),
+            ("1.5s", Some(1500)),
+            ("2m", Some(120_000)),
+            ("1h", Some(3_600_000)),
+            ("10", None),
+            ("s", None),
+            ("-1s", None),
+            ("1.2.3s", None),
+            ("1 day", None),
+        ] {
+            assert_eq!(duration(text), milliseconds.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    fn fault(text: &str) -> Result<Fault, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_fault_reads_as_it_is_said() {
+        let read = fault(
+            r#"at = "25%"
+            for = "2s"
+            breaks.network = { on = ["redis"], fault = "refuse" }"#,
+        )
+        .unwrap();
+        assert_eq!((read.at, read.lasts), (When::Share(0.25), Some(Lasts(Duration::from_secs(2)))));
+        assert_eq!(read.to_string(), "refuse of redis");
+        let late = fault(
+            r#"at = "500ms"
+            breaks.network = { on = ["qdrant", "jina"], fault = { latency = { ms = 200, jitter_ms = 50 } }, direction = "down" }"#,
+        );
+        assert_eq!(late.unwrap().to_string(), "latency of qdrant, jina");
+        assert_eq!(fault("at = \"50%\"\nbreaks.worker = \"kill\"").unwrap().to_string(), "kill of the worker");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told() {
+        for (text, says) in [
+            ("at = \"later\"\nbreaks.worker = \"kill\"", "no moment"),
+            ("at = \"120%\"\nbreaks.worker = \"kill\"", "no moment"),
+            ("at = \"1s\"\nfor = \"long\"\nbreaks.worker = \"kill\"", "no time"),
+            ("at = \"1s\"\nbreaks.worker = \"tickle\"", "unknown variant"),
+            ("at = \"1s\"\nbreaks.network = { on = [\"kafka\"], fault = \"cut\" }", "unknown variant"),
+            ("at = \"1s\"\nbreaks.network = { on = [\"redis\"], fault = { latency = { s = 1 } } }", "unknown field"),
+        ] {
+            let error = fault(text).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}
