@@ -20,7 +20,8 @@ use secrecy::ExposeSecret;
 use shakedown::outcome::{Events, ServiceStatus};
 use shakedown::settings::docker_host;
 use shakedown::stack::{
-    Capability, ProviderKind, Service, Stack, StackOptions, clean_containers, engine_answers, replay_on_panic,
+    Capability, ProcessId, ProviderKind, Service, Stack, StackOptions, clean_containers, engine_answers,
+    replay_on_panic,
 };
 use sqlx::Connection;
 use tempfile::TempDir;
@@ -28,7 +29,7 @@ use testcontainers::bollard::Docker;
 use testcontainers::bollard::models::{ContainerConfig, ContainerCreateBody};
 use testcontainers::bollard::query_parameters::{
     CommitContainerOptionsBuilder, CreateContainerOptions, ListContainersOptionsBuilder, ListNetworksOptions,
-    ListVolumesOptions, RemoveContainerOptionsBuilder, RemoveImageOptions,
+    ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
 };
 
 use harness::{SHAKEDOWN, runtime};
@@ -156,15 +157,32 @@ fn docker() -> Docker {
     Docker::connect_with_host(&docker_host()).unwrap()
 }
 
-/// Containers of ours, networks and volumes.
+/// Whether a container belongs to a harness that runs, and is not this one: somebody else is at work here.
+fn is_foreign(labels: Option<&HashMap<String, String>>) -> bool {
+    let harness = labels.and_then(|labels| labels.get("shakedown.harness"));
+    let harness: Option<serde_json::Value> = harness.and_then(|text| serde_json::from_str(text).ok());
+    let process = harness.and_then(|harness| serde_json::from_value::<ProcessId>(harness["process"].clone()).ok());
+    process.is_some_and(|process| process.pid != nix::unistd::getpid().as_raw() && process.is_alive())
+}
+
+/// Containers of ours or of a harness that is gone, networks, and volumes that no container uses.
 async fn everything() -> BTreeSet<String> {
+    everything_but(is_foreign).await
+}
+
+async fn everything_but(foreign: fn(Option<&HashMap<String, String>>) -> bool) -> BTreeSet<String> {
     let docker = docker();
     let filters = HashMap::from([("label".to_owned(), vec!["shakedown.run".to_owned()])]);
     let list = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
     let containers = docker.list_containers(Some(list)).await.unwrap();
     let networks = docker.list_networks(None::<ListNetworksOptions>).await.unwrap();
-    let volumes = docker.list_volumes(None::<ListVolumesOptions>).await.unwrap();
-    let containers = containers.into_iter().map(|found| format!("container {:?} {:?}", found.names, found.id));
+    let unused = HashMap::from([("dangling".to_owned(), vec!["true".to_owned()])]);
+    let list = ListVolumesOptionsBuilder::new().filters(&unused).build();
+    let volumes = docker.list_volumes(Some(list)).await.unwrap();
+    let containers = containers
+        .into_iter()
+        .filter(|found| !foreign(found.labels.as_ref()))
+        .map(|found| format!("container {:?} {:?}", found.names, found.id));
     let networks = networks.into_iter().map(|found| format!("network {:?}", found.name));
     let volumes = volumes.volumes.unwrap_or_default().into_iter().map(|found| format!("volume {}", found.name));
     containers.chain(networks).chain(volumes).collect()
@@ -186,8 +204,9 @@ fn nothing_new(before: &BTreeSet<String>) -> Outcome {
     }
 }
 
+/// Containers of every harness, also of one that was started by a test and runs.
 async fn ours() -> BTreeSet<String> {
-    everything().await.into_iter().filter(|line| line.starts_with("container")).collect()
+    everything_but(|_| false).await.into_iter().filter(|line| line.starts_with("container")).collect()
 }
 
 async fn redis(url: &str) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
