@@ -64,6 +64,7 @@ pub(super) async fn follow(mut events: UnboundedReceiver<Event>, style: Style) {
                 }
             }
             Event::Note { text } => bar.set_message(text),
+            Event::Remark { text } => say(&bar, style, &format!("  {text}")),
             Event::TearingDown => bar.set_message("removing everything"),
             Event::TornDown { left } => {
                 for left in left {

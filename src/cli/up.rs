@@ -123,7 +123,7 @@ fn tell(event: &Event) {
             say(&format!("{service} {version} ready after {:.2} s", after.as_secs_f64()));
         }
         Event::StackReady { after } => say(&format!("stack ready after {:.2} s", after.as_secs_f64())),
-        Event::Note { text } => say(text),
+        Event::Note { text } | Event::Remark { text } => say(text),
         Event::TearingDown => say("removing everything"),
         Event::TornDown { left } => left.iter().for_each(|left| say(&format!("could not remove {left}"))),
         Event::Provider { name, reason } => say(&format!("stack: {name} ({reason})")),

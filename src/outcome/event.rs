@@ -48,6 +48,11 @@ pub enum Event {
         /// One line, no secret.
         text: String,
     },
+    /// Something that may take long, or that a reader would wonder about: worth a line even where notes are not shown.
+    Remark {
+        /// One line, no secret.
+        text: String,
+    },
     /// Clean-up has begun.
     TearingDown,
     /// Clean-up has ended.

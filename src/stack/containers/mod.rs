@@ -24,7 +24,7 @@ use super::ledger::{Entry, Ledger, Resource};
 use super::ports::Held;
 use super::ready::Readiness;
 use super::{Service, StackError, StackOptions, random_word, shape};
-use crate::outcome::{Events, ServiceRecord};
+use crate::outcome::{Event, Events, ServiceRecord};
 pub(super) use engine::Engine;
 use images::ImageRef;
 pub use images::{Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE};
@@ -229,7 +229,7 @@ async fn there(
     let look = || engine.docker.inspect_image(image.as_str());
     let found = match look().await {
         Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => {
-            events.note(format!("pulling {image}"));
+            events.say(Event::Remark { text: format!("pulling {image}, which is not here yet") });
             let (repository, tag) = image.parts();
             match GenericImage::new(repository, tag).pull_image().await {
                 Ok(_) => look().await,
@@ -329,7 +329,8 @@ async fn sweep_old(engine: &Engine, events: &Events) {
     for labelled in sweep(engine, old).await.unwrap_or_default() {
         if labelled.fate == Fate::Removed(Vec::new()) {
             let names = labelled.names.join(", ");
-            events.note(format!("removed what run {} left behind more than an hour ago: {names}", labelled.run));
+            let text = format!("removed what run {} left behind more than an hour ago: {names}", labelled.run);
+            events.say(Event::Remark { text });
         }
     }
 }

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::labels::{self, Stays};
 use super::service::{ContainerService, Crew};
 use super::{Addresses, Containers, Engine, Fleet, Secrets, StackError, StackOptions, plan};
-use crate::outcome::{Events, ServiceRecord};
+use crate::outcome::{Event, Events, ServiceRecord};
 use crate::stack::ledger::{Ledger, Resource};
 
 /// What is remembered of warm containers: Redis, Postgres, Qdrant; Qdrant has two ports.
@@ -50,10 +50,10 @@ pub(super) async fn start(
     if let Ok(remembered) = serde_json::from_str(&text) {
         match Box::pin(take_over(engine, options, fleet, remembered)).await {
             Some(started) => {
-                events.note("the containers of an earlier run are used again");
+                events.say(Event::Remark { text: "the warm containers of an earlier run are used".to_owned() });
                 return Ok(started);
             }
-            None => events.note("the warm containers are gone; starting new ones"),
+            None => events.say(Event::Remark { text: "the warm containers are gone: starting new ones".to_owned() }),
         }
     }
     // Until all is written down they belong to this run, and go with it.
