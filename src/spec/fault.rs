@@ -303,7 +303,10 @@ mod tests {
             ("at = \"1s\"\nfor = \"long\"\nbreaks.worker = \"kill\"", "no time"),
             ("at = \"1s\"\nbreaks.worker = \"tickle\"", "unknown variant"),
             ("at = \"1s\"\nbreaks.network = { on = [\"kafka\"], fault = \"cut\" }", "unknown variant"),
-            ("at = \"1s\"\nbreaks.network = { on = [\"redis\"], fault = { latency = { s = 1 } } }", "unknown field"),
+            (
+                "at = \"1s\"\nbreaks.network = { on = [\"redis\"], fault = { latency = { s = 1 } } }",
+                "unexpected keys in table: s",
+            ),
         ] {
             let error = fault(text).unwrap_err();
             assert!(error.contains(says), "{error}");
