@@ -13,11 +13,11 @@ use super::stack::{self, StackArgs};
 use super::{Common, progress};
 use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, merge};
 use crate::report::{self, Format, ReportTarget};
-use crate::runner::{self, RunOptions, Selection, Waived};
+use crate::runner::{self, RunOptions, Selection, SpareOptions, Waived};
 use crate::scenario::EvidenceKeys;
 use crate::settings::{Settings, runner};
 use crate::spec::Suites;
-use crate::stack::{Stack, emergency, replay_on_panic};
+use crate::stack::{ProviderKind, Stack, emergency, replay_on_panic};
 use crate::worker::WorkerCommand;
 
 /// Start a stack, run the cases against it and the worker, and report
@@ -161,8 +161,18 @@ async fn voyage(
     let run = format!("{:08x}", rand::random::<u32>());
     let (kind, mut options) = stack::options(settings, &run)?;
     options.jina.seed = seed;
+    let spare = (kind != ProviderKind::Remote).then(|| (kind, options.clone()));
     let (keep, shakedown) = (options.keep, options.shakedown.clone());
     let stack = Stack::start(kind, options, events).await?;
+    // The second stack comes from where the first one came from, whatever `auto` would find by then.
+    let spare = spare.map(|(kind, options)| SpareOptions {
+        kind: match (kind, stack.provider().0) {
+            (ProviderKind::Auto, "containers") => ProviderKind::Containers,
+            (ProviderKind::Auto, _) => ProviderKind::Native,
+            (kind, _) => kind,
+        },
+        stack: options,
+    });
     let directory = stack.directory().map_or_else(std::env::temp_dir, std::path::Path::to_owned);
     let mut options = RunOptions {
         run: run.clone(),
@@ -183,6 +193,7 @@ async fn voyage(
         timeout: args.gate.timeout,
         gate: args.gate.gate(),
         endpoints: None,
+        spare,
     };
     let mut attempts = Vec::new();
     for attempt in 1..=args.gate.repeat {

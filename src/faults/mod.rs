@@ -5,7 +5,9 @@
 
 mod proxy;
 mod schedule;
+mod service;
 
 pub use crate::spec::{Direction, NetworkFault};
 pub use proxy::{Applied, ClosedBy, Connection, Effect, Proxy, Said};
 pub use schedule::{FaultError, Scheduled};
+pub use service::{ServiceFaultError, Struck, strike};

@@ -30,8 +30,8 @@ pub struct FaultError {
     reason: String,
 }
 
-const KINDS: [&str; 9] =
-    ["refuse", "cut", "blackhole", "latency", "bandwidth", "slow_close", "limit_data", "half_open", "flap"];
+const KINDS: [&str; 10] =
+    ["refuse", "cut", "blackhole", "latency", "bandwidth", "slow_close", "limit_data", "half_open", "flap", "answer"];
 
 impl FromStr for Scheduled {
     type Err = FaultError;
@@ -76,6 +76,11 @@ impl FromStr for Scheduled {
                     return Err(fail("a turn of less than 1 ms is no turn".to_owned()));
                 }
                 NetworkFault::Flap { ms }
+            }
+            "answer" => {
+                let status = needed("503")?.parse().ok().filter(|status| (400..600).contains(status));
+                let status = status.ok_or_else(|| fail("an error of HTTP is a number from 400 to 599".to_owned()))?;
+                NetworkFault::Answer { status, retry_after_s: None }
             }
             other => {
                 let meant = similar(other, KINDS.map(str::to_owned))
@@ -132,6 +137,7 @@ mod tests {
     #[case("bandwidth=64KiB:up", NetworkFault::Bandwidth { rate: 65_536 }, Direction::Up, 0, None)]
     #[case("limit_data=100", NetworkFault::LimitData { bytes: 100 }, Direction::Both, 0, None)]
     #[case("half_open", NetworkFault::HalfOpen, Direction::Down, 0, None)]
+    #[case("answer=503+3s", NetworkFault::Answer { status: 503, retry_after_s: None }, Direction::Both, 0, Some(3000))]
     #[case("flap=250ms+3s", NetworkFault::Flap { ms: 250 }, Direction::Both, 0, Some(3000))]
     fn words_become_faults(
         #[case] text: &str,
@@ -154,6 +160,7 @@ mod tests {
     #[case("limit_data=4kb", "no number of bytes")]
     #[case("refuse@x", "`x` is no time")]
     #[case("flap=0s", "no turn")]
+    #[case("answer=200", "from 400 to 599")]
     fn what_is_no_fault_is_told_why(#[case] text: &str, #[case] says: &str) {
         let error = text.parse::<Scheduled>().unwrap_err().to_string();
         assert!(error.contains(says) && error.contains(text), "{error}");

@@ -2,6 +2,8 @@
 
 mod run;
 mod select;
+mod spare;
 
 pub use run::{RunOptions, Waived, run};
 pub use select::{Selection, SelectionError, Shard};
+pub use spare::SpareOptions;

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use tokio::sync::{OnceCell, Semaphore, watch};
 
 use super::Selection;
+use super::spare::{Spare, SpareOptions};
 use crate::outcome::{
     CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, Gate, REPORT_VERSION, Report, RunVerdict, Totals,
     Verdict, Word,
@@ -16,7 +17,7 @@ use crate::outcome::{
 use crate::probe::{self, Context};
 use crate::scenario::{self, EvidenceKeys, Harness, Voyage};
 use crate::settings::Endpoints;
-use crate::spec::{Case, Check, Need, Suites};
+use crate::spec::{Case, Check, Need, Scenario, Suites};
 use crate::stack::{Capability, Stack, drop_names, names_for};
 use crate::worker::WorkerCommand;
 
@@ -62,6 +63,8 @@ pub struct RunOptions {
     pub gate: Gate,
     /// The endpoints to judge instead of the stack's own, with names that are prepared already.
     pub endpoints: Option<Endpoints>,
+    /// How to make a second stack, for scenarios that disturb a service itself; without one they are skipped.
+    pub spare: Option<SpareOptions>,
 }
 
 /// The verdict of a case, once there is one.
@@ -75,6 +78,7 @@ struct Shared<'a> {
     stack: &'a Stack,
     options: &'a RunOptions,
     events: &'a Events,
+    spare: Spare,
     /// The stack under the run's own names, prepared by `shakedown setup`.
     endpoints: Endpoints,
     slots: Semaphore,
@@ -112,6 +116,7 @@ pub async fn run(
         stack,
         options,
         events,
+        spare: Spare::new(options.spare.clone()),
         endpoints,
         slots: Semaphore::new(options.jobs.max(1)),
         deadline: options.timeout.map(|timeout| (tokio::time::Instant::now() + timeout, timeout)),
@@ -121,6 +126,7 @@ pub async fn run(
     };
     let mut cases = join_all(chosen.iter().map(|case| shared.case(case))).await;
     shared.clear().await;
+    notes.extend(shared.spare.stop().await.into_iter().map(|left| format!("could not be removed: {left}")));
 
     for waiver in &options.waivers {
         waive(waiver, &mut cases, &mut notes);
@@ -156,7 +162,11 @@ impl Shared<'_> {
     async fn case(&self, case: &Arc<Case>) -> CaseRecord {
         let mut record = case.record();
         let missing = self.missing_prerequisite(case).await;
-        let slot = self.slots.acquire().await;
+        // Those that need the second stack wait for each other there, and must not keep others waiting meanwhile.
+        let slot = match self.alone(case) {
+            Some(_) => None,
+            None => Some(self.slots.acquire().await),
+        };
         self.events.say(Event::CaseStarted { id: case.id.clone() });
         let begun = Instant::now();
         let missing = missing.or_else(|| self.missing_capability(case)).or_else(|| {
@@ -205,7 +215,19 @@ impl Shared<'_> {
         first
     }
 
+    /// The case's scenario, if it disturbs a service itself.
+    fn alone(&self, case: &Case) -> Option<&Scenario> {
+        let Check::Scenario(name, _) = &case.check else { return None };
+        self.suites.scenarios.get(name).filter(|scenario| scenario.is_alone())
+    }
+
     fn missing_capability(&self, case: &Case) -> Option<String> {
+        if self.alone(case).is_some() && self.options.spare.is_none() {
+            return Some(format!(
+                "the {} provider has no second stack whose services may be disturbed",
+                self.stack.provider().0
+            ));
+        }
         case.needs.iter().find_map(|need| {
             let there = match need {
                 Need::Write => self.stack.capabilities().has(Capability::Write),
@@ -245,22 +267,48 @@ impl Shared<'_> {
         let Some(cell) = self.voyages.get(name) else { return Err(format!("there is no scenario `{name}`")) };
         let voyage = cell.get_or_init(|| async {
             let scenario = self.suites.scenarios.get(name).ok_or_else(|| format!("there is no scenario `{name}`"))?;
-            let ledger = self.stack.ledger().ok_or("the provider keeps no ledger, so no worker may be started")?;
-            let mut endpoints = self.endpoints.clone();
-            endpoints.names = names_for(&self.options.run, name);
-            let harness = Harness {
-                endpoints,
-                shakedown: self.options.shakedown.clone(),
-                worker: self.options.worker.clone(),
-                directory: self.options.directory.clone(),
-                ledger: ledger.clone(),
-                seed: self.options.seed,
-                keys: self.options.keys.clone(),
-                events: self.events.clone(),
+            // What is stored when nothing goes wrong: sailed once for all scenarios over the same documents.
+            let calm = match &scenario.calm {
+                Some(calm) => {
+                    Box::pin(self.voyage(calm)).await.map_err(|error| format!("the calm voyage: {error}"))?.into()
+                }
+                None => None,
             };
-            scenario::sail(name, scenario, &harness).await.map(Arc::new).map_err(|error| error.to_string())
+            let mut voyage = if scenario.is_alone() {
+                let lent = self.spare.lend().await.map_err(|error| format!("the second stack: {error}"))?;
+                let (lent, stack) = lent.ok_or("there is no second stack whose services may be disturbed")?;
+                let sailed = self.sail(name, scenario, Some(&stack)).await;
+                drop(stack);
+                if sailed.is_err() {
+                    lent.discard().await;
+                }
+                sailed?
+            } else {
+                self.sail(name, scenario, None).await?
+            };
+            voyage.calm = calm;
+            Ok(Arc::new(voyage))
         });
         voyage.await.clone()
+    }
+
+    async fn sail(&self, name: &str, scenario: &Scenario, alone: Option<&Arc<Stack>>) -> Result<Voyage, String> {
+        let stack = alone.map_or(self.stack, Arc::as_ref);
+        let ledger = stack.ledger().ok_or("the provider keeps no ledger, so no worker may be started")?;
+        let mut endpoints = alone.map_or(&self.endpoints, |stack| stack.endpoints()).clone();
+        endpoints.names = names_for(&self.options.run, name);
+        let harness = Harness {
+            endpoints,
+            shakedown: self.options.shakedown.clone(),
+            worker: self.options.worker.clone(),
+            directory: self.options.directory.clone(),
+            ledger: ledger.clone(),
+            seed: self.options.seed,
+            keys: self.options.keys.clone(),
+            events: self.events.clone(),
+            stack: alone.cloned(),
+        };
+        scenario::sail(name, scenario, &harness).await.map_err(|error| error.to_string())
     }
 
     /// Whether everything vanishes with the stack anyway.

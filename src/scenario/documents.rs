@@ -16,6 +16,9 @@ const POISON: &str = "POISON";
 /// Bytes of a huge document: about 60,000 tokens of this prose, or 130 chunks.
 const HUGE: usize = 330_000;
 
+/// Characters of a tiny document.
+const TINY: usize = 160;
+
 /// A document to ingest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
@@ -48,7 +51,9 @@ impl Document {
 /// The documents of `workload`, in the order of their ids; the same for the same seed.
 pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
-    if workload.named.is_some() || workload.generated + workload.poison + workload.huge == 0 {
+    if workload.named.is_some()
+        || workload.generated + workload.poison + workload.huge + workload.tiny + workload.vast == 0
+    {
         let mut globs = GlobSetBuilder::new();
         for glob in workload.named.as_deref().unwrap_or(&[]) {
             globs.add(Glob::new(glob).map_err(|error| format!("`{glob}` is no glob over documents: {error}"))?);
@@ -78,6 +83,18 @@ pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, S
             text.push_str(&prose(&mut rng));
         }
         documents.push(Document { id: format!("huge-{number:04}"), text, poison: false });
+    }
+    for number in 0..workload.tiny {
+        let text: String = prose(&mut rng).chars().take(TINY).collect();
+        documents.push(Document { id: format!("tiny-{number:04}"), text, poison: false });
+    }
+    for number in 0..workload.vast {
+        let wanted = workload.vast_mb.saturating_mul(1_000_000);
+        let mut text = String::with_capacity(wanted + 8192);
+        while text.len() < wanted {
+            text.push_str(&prose(&mut rng));
+        }
+        documents.push(Document { id: format!("vast-{number:04}"), text, poison: false });
     }
     for number in 0..workload.poison {
         let text = format!("{POISON} {}", prose(&mut rng));

@@ -4,13 +4,16 @@
 //! would acquit both. A scenario is run once; every case that names it judges the same [`Voyage`].
 
 mod crew;
+mod direct;
 mod documents;
 mod evidence;
 mod invariants;
+mod ledger;
 mod voyage;
 
-pub use crew::FaultRecord;
+pub use crew::{Contact, Exit, FaultRecord};
 pub use documents::Document;
 pub use evidence::{EvidenceKeys, Point, Row, Snapshot};
 pub use invariants::judge;
+pub use ledger::{Account, Fate};
 pub use voyage::{Harness, ScenarioError, StepRecord, Voyage, sail, set_up};

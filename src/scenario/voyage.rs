@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -10,22 +11,28 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::crew::{self, Berth, Crew, FaultRecord};
+use super::crew::{Berth, Contact, Crew, Exit, FaultRecord, Proxies};
+use super::direct::Direct;
 use super::documents::{self, Document};
 use super::evidence::{EvidenceKeys, Snapshot};
+use crate::faults::ServiceFaultError;
 use crate::outcome::Events;
 use crate::services::ServiceError;
 use crate::services::postgres::Postgres;
 use crate::services::queue::{Counts, JobHash, NewJob, QueueClient};
 use crate::settings::{Endpoints, JinaEndpoint};
-use crate::spec::{Scenario, Step};
-use crate::stack::jina::{Behaviour, JinaConfig, JinaMock, JinaRequest};
-use crate::stack::{Ledger, StackError};
+use crate::spec::{Scenario, Step, Target};
+use crate::stack::jina::{JinaConfig, JinaMock, JinaRequest};
+use crate::stack::{Ledger, Stack, StackError};
 use crate::worker::{Ended, Worker, WorkerCommand};
 
 const WITHIN: Duration = Duration::from_mins(1);
 const READY: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
+/// How often is looked for a point of the pipeline, which passes quickly.
+const WATCH: Duration = Duration::from_millis(4);
+/// How long a service may fail the harness while no fault is in force.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a scenario needs from its surroundings.
 #[derive(Debug, Clone)]
@@ -46,6 +53,8 @@ pub struct Harness {
     pub keys: EvidenceKeys,
     /// Who listens.
     pub events: Events,
+    /// The stack, if this scenario has it alone and may disturb its services.
+    pub stack: Option<Arc<Stack>>,
 }
 
 /// Why a scenario could not be sailed to its end.
@@ -60,6 +69,9 @@ pub enum ScenarioError {
     /// The mock or a process could not be started.
     #[error(transparent)]
     Stack(#[from] StackError),
+    /// A service could not be disturbed, or not be mended.
+    #[error("a fault could not be made or undone: {0}")]
+    Fault(#[from] ServiceFaultError),
     /// `shakedown setup` failed.
     #[error("`shakedown setup` failed ({how}): {said}")]
     Setup {
@@ -109,7 +121,6 @@ pub enum JobState {
 }
 
 /// Everything that was seen.
-#[derive(Debug)]
 pub struct Voyage {
     /// The scenario's title.
     pub title: String,
@@ -117,8 +128,8 @@ pub struct Voyage {
     pub steps: Vec<StepRecord>,
     /// Every request the mock was sent.
     pub requests: Vec<JinaRequest>,
-    /// The mock, which knows the vector of every text.
-    pub mock: JinaMock,
+    /// The harness's own connections, with the mock that knows the vector of every text.
+    direct: Arc<Direct>,
     /// The endpoint the worker was given for embeddings.
     pub jina: JinaEndpoint,
     /// Jobs by state at the end.
@@ -137,33 +148,47 @@ pub struct Voyage {
     pub peak_memory_mib: Option<f64>,
     /// What was broken on purpose, and what that did.
     pub faults: Vec<FaultRecord>,
+    /// How workers ended that were told to during the voyage.
+    pub exits: Vec<Exit>,
+    /// Connections of the workers to the services before which a proxy stood.
+    pub contacts: BTreeMap<Target, Vec<Contact>>,
+    /// When the voyage began, on the clock of the mock's log.
+    pub mock_offset: Duration,
+    /// The voyage over the same documents on which nothing went wrong.
+    pub calm: Option<Arc<Voyage>>,
     /// Secrets that must not be in its output, by variable.
     pub secrets: Vec<(&'static str, SecretString)>,
 }
 
 impl Voyage {
-    /// The last step: there is always one.
+    /// The mock, which knows the vector of every text.
+    pub(super) fn mock(&self) -> &JinaMock {
+        &self.direct.mock
+    }
+
+    /// The last step in which documents were ingested.
     #[must_use]
     pub fn last(&self) -> Option<&StepRecord> {
         self.steps.last()
     }
 }
 
+impl std::fmt::Debug for Voyage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Voyage").field("title", &self.title).field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
+
 /// Runs the scenario to its end. Whatever the worker did is evidence, not an error.
 pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<Voyage, ScenarioError> {
     let documents = documents::choose(&scenario.documents, harness.seed).map_err(ScenarioError::Spec)?;
-    let behaviours = scenario
-        .jina
-        .iter()
-        .map(|value| serde_json::from_value::<Behaviour>(value.clone()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| ScenarioError::Spec(format!("a behaviour of the Jina mock: {error}")))?;
     let mut endpoints = harness.endpoints.clone();
     let mock = JinaMock::start(JinaConfig {
         model: endpoints.jina.model.clone(),
         dimensions: endpoints.jina.dimensions,
         seed: harness.seed,
-        behaviours,
+        behaviours: scenario.jina.clone(),
+        limits: scenario.limits.clone(),
         ..JinaConfig::default()
     })
     .await?;
@@ -171,23 +196,33 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     set_up(&endpoints, &harness.shakedown).await?;
 
     let names = &endpoints.names;
-    let queue = QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?;
-    let postgres = Postgres::connect(&endpoints.postgres).await?;
-    let (proxies, through) = crew::proxies(&scenario.faults, &endpoints).await?;
+    let direct = Arc::new(Direct {
+        queue: QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?,
+        postgres: Postgres::connect(&endpoints.postgres).await?,
+        endpoints,
+        mock,
+        behaviours: scenario.jina.clone(),
+        stack: harness.stack.clone(),
+    });
+    let (proxies, through) = Proxies::before(scenario, &direct.endpoints).await?;
     let variables = through.environment();
     let mut environment: Vec<(String, SecretString)> =
         variables.iter().map(|variable| (variable.name.to_owned(), variable.value.clone())).collect();
     environment.extend(scenario.env.iter().map(|(name, value)| (name.clone(), SecretString::from(value.as_str()))));
+    let mut command = harness.worker.clone();
+    command.grace = scenario.grace.unwrap_or(command.grace);
+    let grace = command.grace;
     let berth = Berth {
-        command: harness.worker.clone(),
+        command,
         environment,
         directory: harness.directory.clone(),
         name: format!("worker-{name}"),
         ledger: harness.ledger.clone(),
     };
-    let mut crew = Crew::sign_on(berth, &scenario.faults, proxies)?;
+    let mut crew = Crew::sign_on(berth, scenario.workers, &scenario.faults, proxies, Arc::clone(&direct))?;
     let within = scenario.within_s.map_or(WITHIN, Duration::from_secs);
-    let registered = ready(&crew, &queue, within.min(READY)).await?;
+    let registered = ready(&crew, &direct.queue, scenario.workers, within.min(READY)).await?;
+    let mock_offset = crew.begin().saturating_duration_since(direct.mock.started());
 
     let deadline = Instant::now() + within;
     let mut steps = Vec::new();
@@ -195,6 +230,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         let documents: Vec<Document> = match step {
             Step::Ingest => documents.clone(),
             Step::Shorten => documents.iter().map(Document::shortened).collect(),
+            Step::Rest => Vec::new(),
         };
         harness.events.note(format!(
             "{name}: step {} of {}, {} documents",
@@ -202,27 +238,29 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
             scenario.steps.len(),
             documents.len()
         ));
-        steps.push(take(number, documents, &queue, &postgres, &endpoints, &harness.keys, &mut crew, deadline).await?);
+        let record = take(number, documents, &direct, &harness.keys, &mut crew, deadline).await?;
+        if *step != Step::Rest {
+            steps.push(record);
+        }
     }
 
-    let counts = queue.counts().await?;
+    let counts = patiently(|| direct.queue.counts()).await?;
     let died = crew.died();
     let peak_memory_mib = crew.worker().and_then(Worker::peak_memory_mib);
-    let grace = harness.worker.grace;
     let ended = crew.sign_off().await;
     let log = crew.said();
-    let faults = crew.faults();
+    let (faults, exits, contacts) = (crew.faults(), crew.exits(), crew.contacts());
     drop(crew);
-    queue.close().await;
-    postgres.close().await;
+    direct.queue.close().await;
+    direct.postgres.close().await;
     let secrets =
         variables.iter().filter(|variable| variable.secret).map(|variable| (variable.name, variable.value.clone()));
     Ok(Voyage {
         title: scenario.title.clone(),
         steps,
-        requests: mock.requests(),
-        jina: mock.endpoint(),
-        mock,
+        requests: direct.mock.requests(),
+        jina: direct.mock.endpoint(),
+        direct,
         counts,
         registered,
         ended,
@@ -231,8 +269,28 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         log,
         peak_memory_mib,
         faults,
+        exits,
+        contacts,
+        mock_offset,
+        calm: None,
         secrets: secrets.collect(),
     })
+}
+
+/// Asks again where a service does not answer yet: it may just have been started again.
+async fn patiently<T, F>(question: impl Fn() -> F) -> Result<T, ServiceError>
+where
+    F: Future<Output = Result<T, ServiceError>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match question().await {
+            Err(ServiceError::Unreachable { .. } | ServiceError::Refused { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(POLL).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Prepares queue, table and collection with the same verb that a user would.
@@ -254,12 +312,12 @@ pub async fn set_up(endpoints: &Endpoints, shakedown: &Path) -> Result<(), Scena
     Err(failed(crate::stack::in_words(output.status), said))
 }
 
-/// Waits until the worker is registered on the queue, and says with how many connections.
-async fn ready(crew: &Crew, queue: &QueueClient, within: Duration) -> Result<usize, ScenarioError> {
+/// Waits until the workers are registered on the queue, and says with how many connections.
+async fn ready(crew: &Crew, queue: &QueueClient, workers: usize, within: Duration) -> Result<usize, ScenarioError> {
     let deadline = Instant::now() + within;
     loop {
         let registered = queue.workers().await?;
-        if registered > 0 {
+        if registered >= workers {
             return Ok(registered);
         }
         let ended = crew.died();
@@ -275,20 +333,17 @@ async fn ready(crew: &Crew, queue: &QueueClient, within: Duration) -> Result<usi
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
 async fn take(
     number: usize,
     documents: Vec<Document>,
-    queue: &QueueClient,
-    postgres: &Postgres,
-    endpoints: &Endpoints,
+    direct: &Direct,
     keys: &EvidenceKeys,
     crew: &mut Crew,
     deadline: Instant,
 ) -> Result<StepRecord, ScenarioError> {
     let ids: BTreeMap<String, String> =
         documents.iter().map(|document| (document.id.clone(), job_id(number, &document.id))).collect();
-    let jobs = documents
+    let jobs: Vec<NewJob> = documents
         .iter()
         .map(|document| NewJob {
             id: ids[&document.id].clone(),
@@ -298,32 +353,15 @@ async fn take(
             backoff_ms: 200,
         })
         .collect();
-    crew.set_sail();
-    queue.add(jobs).await?;
-
-    let wanted: BTreeSet<&String> = ids.values().collect();
-    let mut over_at = None;
-    let (settled, recovered, completed, failed) = loop {
-        let (completed, failed) = queue.ended().await?;
-        let over = completed.iter().chain(&failed).filter(|id| wanted.contains(id)).count();
-        let settled = over == wanted.len();
-        #[expect(clippy::cast_precision_loss, reason = "a share of a few thousand jobs")]
-        crew.tick(if wanted.is_empty() { 1.0 } else { over as f64 / wanted.len() as f64 }).await?;
-        if (settled && crew.is_calm()) || Instant::now() >= deadline || crew.died().is_some() {
-            let calm_since = crew.calm_since();
-            let recovered =
-                calm_since.filter(|_| settled).map(|calm| over_at.unwrap_or(crew.elapsed()).saturating_sub(calm));
-            crew.calm()?;
-            break (settled, recovered, completed, failed);
-        }
-        if settled && over_at.is_none() {
-            over_at = Some(crew.elapsed());
-        }
-        tokio::time::sleep(POLL).await;
-    };
+    crew.set_sail().await?;
+    if !jobs.is_empty() {
+        direct.queue.add(jobs).await?;
+    }
+    let (settled, recovered) = follow(&ids, direct, crew, deadline).await?;
+    let (completed, failed) = patiently(|| direct.ended()).await?;
     let mut records = BTreeMap::new();
     for (document, id) in &ids {
-        let hash = queue.job(id).await?;
+        let hash = patiently(|| direct.queue.job(id)).await?;
         let state = if completed.contains(id) {
             JobState::Completed
         } else if failed.contains(id) {
@@ -335,8 +373,50 @@ async fn take(
         };
         records.insert(document.clone(), (state, hash.unwrap_or_default()));
     }
-    let snapshot = Snapshot::take(endpoints, keys, postgres).await?;
+    let snapshot = patiently(|| Snapshot::take(&direct.endpoints, keys, &direct.postgres)).await?;
     Ok(StepRecord { documents, jobs: records, snapshot, settled, recovered })
+}
+
+/// Lets the faults of a step strike, until every job has ended and all is calm again, or there is no more time.
+/// Gives whether every job has ended, and how long after the last fault that was.
+async fn follow(
+    ids: &BTreeMap<String, String>,
+    direct: &Direct,
+    crew: &mut Crew,
+    deadline: Instant,
+) -> Result<(bool, Option<Duration>), ScenarioError> {
+    let wanted: BTreeSet<&String> = ids.values().collect();
+    let mut over_at = None;
+    let mut share = 0.0;
+    let mut settled = wanted.is_empty();
+    let mut answered = Instant::now();
+    loop {
+        match direct.ended().await {
+            Ok((completed, failed)) => {
+                answered = Instant::now();
+                let over = completed.iter().chain(&failed).filter(|id| wanted.contains(id)).count();
+                settled = over == wanted.len();
+                #[expect(clippy::cast_precision_loss, reason = "a share of a few thousand jobs")]
+                let now = if wanted.is_empty() { 1.0 } else { over as f64 / wanted.len() as f64 };
+                share = now;
+            }
+            Err(_) if crew.is_service_down() || answered.elapsed() < PATIENCE => {}
+            Err(error) => return Err(error.into()),
+        }
+        crew.tick(share).await?;
+        let over = settled && crew.is_calm() && (!wanted.is_empty() || crew.is_through());
+        if over || Instant::now() >= deadline || crew.died().is_some() {
+            let calm_since = crew.calm_since();
+            let recovered =
+                calm_since.filter(|_| settled).map(|calm| over_at.unwrap_or(crew.elapsed()).saturating_sub(calm));
+            crew.calm().await?;
+            return Ok((settled, recovered));
+        }
+        if settled && over_at.is_none() {
+            over_at = Some(crew.elapsed());
+        }
+        tokio::time::sleep(if crew.is_watching() { WATCH } else { POLL }).await;
+    }
 }
 
 /// A job id that is new in each step: BullMQ swallows an id that it has seen (FAILURES b, jobid-swallowed).

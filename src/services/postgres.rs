@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use super::ServiceError;
 use crate::settings::{PostgresEndpoint, public_url};
@@ -76,6 +76,72 @@ impl Postgres {
         self.pool.close().await;
     }
 }
+
+impl Postgres {
+    /// Ends every connection of others to this database.
+    pub async fn end_others(&self) -> Result<(), ServiceError> {
+        self.execute(END_OTHERS).await
+    }
+
+    /// Ends every connection of others but `ours`.
+    pub async fn end_others_but(&self, ours: &Connections) -> Result<(), ServiceError> {
+        let ours: Vec<String> = ours.pids.iter().map(i32::to_string).collect();
+        self.execute(&format!("{END_OTHERS} and not pid = any(array[{}]::int[])", ours.join(","))).await
+    }
+}
+
+const END_OTHERS: &str = "select pg_terminate_backend(pid) from pg_stat_activity \
+                          where backend_type = 'client backend' and pid <> pg_backend_pid()";
+
+/// Connections that are held so that nobody else gets one; ended when dropped.
+#[derive(Debug, Default)]
+pub struct Connections {
+    held: Vec<PgConnection>,
+    pids: Vec<i32>,
+}
+
+impl Connections {
+    /// Takes every connection that Postgres still gives.
+    pub async fn take_all(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
+        let mut connections = Self::default();
+        connections.take_more(endpoint).await?;
+        Ok(connections)
+    }
+
+    /// Takes what has become free since.
+    pub async fn take_more(&mut self, endpoint: &PostgresEndpoint) -> Result<(), ServiceError> {
+        let shown = public_url(&endpoint.url);
+        let options = PgConnectOptions::from_str(endpoint.url.expose_secret())
+            .map_err(|error| failure(&shown, &error))?
+            .application_name("shakedown-crowd");
+        while self.held.len() < MOST_CONNECTIONS {
+            let mut connection = match PgConnection::connect_with(&options).await {
+                Ok(connection) => connection,
+                // too_many_connections: that is what was wanted.
+                Err(sqlx::Error::Database(answer)) if answer.code().as_deref() == Some("53300") => return Ok(()),
+                Err(error) => return Err(failure(&shown, &error)),
+            };
+            let pid: i32 = sqlx::query_scalar("select pg_backend_pid()")
+                .fetch_one(&mut connection)
+                .await
+                .map_err(|error| failure(&shown, &error))?;
+            self.pids.push(pid);
+            self.held.push(connection);
+        }
+        Err(ServiceError::Refused {
+            service: "postgres",
+            detail: format!("still gives connections after {MOST_CONNECTIONS} of them: max_connections is higher"),
+        })
+    }
+
+    /// Ends them all.
+    pub async fn release(self) {
+        futures::future::join_all(self.held.into_iter().map(PgConnection::close)).await;
+    }
+}
+
+/// More connections than this are not taken.
+const MOST_CONNECTIONS: usize = 600;
 
 fn failure(endpoint: &str, error: &sqlx::Error) -> ServiceError {
     let service = "postgres";

@@ -17,6 +17,8 @@ use crate::settings::RedisEndpoint;
 pub struct JobHash {
     /// Attempts made (`atm`).
     pub attempts: u64,
+    /// Times it was begun (`ats`).
+    pub starts: u64,
     /// Times it stalled (`stc`).
     pub stalls: u64,
     /// Why it failed last.
@@ -146,6 +148,11 @@ impl QueueClient {
         Ok((completed, failed))
     }
 
+    /// Ids of the jobs that are in work.
+    pub async fn active(&self) -> Result<Vec<String>, ServiceError> {
+        self.redis.get(&redis::cmd("LRANGE").arg(self.keys.active()).arg(0).arg(-1).to_owned()).await
+    }
+
     /// The hash of one job.
     pub async fn job(&self, id: &str) -> Result<Option<JobHash>, ServiceError> {
         let command = redis::cmd("HGETALL").arg(self.keys.job_key(id)).to_owned();
@@ -156,6 +163,7 @@ impl QueueClient {
         let number = |field: &str| hash.get(field).and_then(|text| text.parse().ok());
         Ok(Some(JobHash {
             attempts: number("atm").unwrap_or(0),
+            starts: number("ats").unwrap_or(0),
             stalls: number("stc").unwrap_or(0),
             failed_reason: hash.get("failedReason").cloned(),
             processed_on: number("processedOn"),

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Target;
+
 /// Bounds on a number; both ends are included, either may be absent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -170,6 +172,31 @@ pub enum Invariant {
     MemoryMib(f64),
     /// Poison documents, and only they, ended as `failed` with a reason, and were not retried.
     PoisonIsolated,
+    /// No job was begun more often than this.
+    ExecutionsAtMost(f64),
+    /// Jobs stalled so often, all together.
+    Stalls(Range),
+    /// Nothing is called done: no job completed, no row says `ready`, no point is stored.
+    NothingDone,
+    /// The wait before a retry of a request to the embeddings API grows from one to the next.
+    BackoffGrows,
+    /// Waits before retries differ from request to request.
+    BackoffJitters,
+    /// No request comes again before its `Retry-After` has passed.
+    RetryAfterHonoured,
+    /// No service that is struck gets more calls than this within any second of its outage and of the two after it:
+    /// requests to the embeddings API, connections to the others.
+    CallsPerS(f64),
+    /// In the second half of its outage a service gets no more calls a second than this, on average.
+    ProbesPerS(f64),
+    /// Never more connections to a service at once.
+    ConnectionsAtOnce(Target, f64),
+    /// No more connections to a service were made in all.
+    ConnectionsMade(Target, f64),
+    /// A worker that was told to end takes no job any more.
+    NoJobAfterSigterm,
+    /// A worker that was told to end leaves no job in `active`.
+    NoneLeftActive,
 }
 
 fn text_of(value: &Value) -> String {

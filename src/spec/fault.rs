@@ -6,6 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::jina::{Answer, Behaviour};
+
 /// Reads `500ms`, `10s`, `2m` or `1h`; `None` for anything else.
 #[must_use]
 pub fn duration(text: &str) -> Option<Duration> {
@@ -82,6 +84,15 @@ pub enum NetworkFault {
         /// Milliseconds of each turn.
         ms: u64,
     },
+    /// Every request over HTTP is answered with an error, as a gateway before an overloaded service does; over HTTP/1
+    /// and HTTP/2, so that gRPC clients meet it too. Connections that are open are reset first.
+    Answer {
+        /// The HTTP status, such as 503.
+        status: u16,
+        /// Seconds of a `Retry-After` header.
+        #[serde(default)]
+        retry_after_s: Option<u64>,
+    },
 }
 
 impl NetworkFault {
@@ -98,6 +109,7 @@ impl NetworkFault {
             Self::LimitData { .. } => "limit_data",
             Self::HalfOpen => "half_open",
             Self::Flap { .. } => "flap",
+            Self::Answer { .. } => "answer",
         }
     }
 
@@ -117,7 +129,7 @@ impl fmt::Display for NetworkFault {
     }
 }
 
-/// What happens to the process of the worker.
+/// What happens to a process of the worker: to the one that has run longest, where there are several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerFault {
@@ -125,8 +137,12 @@ pub enum WorkerFault {
     Kill,
     /// SIGTERM; started again when it has ended and the fault is over.
     Terminate,
+    /// SIGTERM, and again 100 ms later; started again when it has ended and the fault is over.
+    TerminateTwice,
     /// SIGSTOP; SIGCONT when the fault is over.
     Pause,
+    /// One more worker joins; it is told to leave (SIGTERM) when the fault is over.
+    Join,
 }
 
 impl WorkerFault {
@@ -136,7 +152,9 @@ impl WorkerFault {
         match self {
             Self::Kill => "kill",
             Self::Terminate => "terminate",
+            Self::TerminateTwice => "terminate_twice",
             Self::Pause => "pause",
+            Self::Join => "join",
         }
     }
 }
@@ -168,7 +186,97 @@ impl Target {
     }
 }
 
-/// When a fault begins: `25%` of the step's jobs have ended, or `500ms` after the step began.
+/// What happens to a service itself. All but the last disturb everybody who uses it, so the scenario has it alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ServiceFault {
+    /// Ended politely and started again over the same data.
+    Restart,
+    /// SIGKILL; started again over the same data when the fault is over.
+    Kill,
+    /// SIGSTOP; SIGCONT when the fault is over.
+    Pause,
+    /// The service ends every connection itself, once: `CLIENT KILL`, `pg_terminate_backend`.
+    DropConnections,
+    /// Writes are refused, reads go on: a Redis that was made a replica (`READONLY`), a Postgres whose transactions are
+    /// read-only (25006).
+    ReadOnly,
+    /// Redis has reached its `maxmemory` and evicts nothing: writes are answered with `OOM`.
+    OutOfMemory,
+    /// Redis cannot save to disk: writes are answered with `MISCONF`.
+    Misconf,
+    /// Every connection that Postgres permits is taken by others (53300), and those of the worker are ended.
+    TooManyConnections,
+    /// Qdrant's strict mode permits so many writes a minute to this collection, and answers 429 with `Retry-After`.
+    RateLimit {
+        /// Points a minute.
+        per_minute: u32,
+    },
+}
+
+impl ServiceFault {
+    /// Its word in suites and reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::DropConnections => "drop_connections",
+            Self::ReadOnly => "read_only",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Misconf => "misconf",
+            Self::TooManyConnections => "too_many_connections",
+            Self::RateLimit { .. } => "rate_limit",
+        }
+    }
+
+    /// Whether it can happen to `target`.
+    #[must_use]
+    pub const fn suits(self, target: Target) -> bool {
+        match self {
+            Self::Restart | Self::Kill | Self::Pause => !matches!(target, Target::Jina),
+            Self::DropConnections | Self::ReadOnly => matches!(target, Target::Redis | Target::Postgres),
+            Self::OutOfMemory | Self::Misconf => matches!(target, Target::Redis),
+            Self::TooManyConnections => matches!(target, Target::Postgres),
+            Self::RateLimit { .. } => matches!(target, Target::Qdrant),
+        }
+    }
+
+    /// Whether everybody who uses the service feels it.
+    #[must_use]
+    pub const fn is_felt_by_all(self) -> bool {
+        !matches!(self, Self::RateLimit { .. })
+    }
+}
+
+/// Something that is counted while a step goes on, seen from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Milestone {
+    /// Requests that the embeddings API got.
+    Requests,
+    /// Points in the collection.
+    Points,
+    /// Rows that say the document is done.
+    Rows,
+    /// Jobs in work at this moment.
+    Active,
+    /// Jobs that have ended.
+    Jobs,
+}
+
+impl Milestone {
+    const ALL: [(&'static str, Self); 5] = [
+        ("request", Self::Requests),
+        ("point", Self::Points),
+        ("row", Self::Rows),
+        ("active", Self::Active),
+        ("job", Self::Jobs),
+    ];
+}
+
+/// When a fault begins: `25%` of the step's jobs have ended, `500ms` after the step began, or at a point of the
+/// pipeline: `1 active`, `3 requests`, `12 points`, `2 rows`, `5 jobs`.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "String")]
@@ -177,6 +285,8 @@ pub enum When {
     Share(f64),
     /// A time after the step began.
     After(Duration),
+    /// So many of something, counted since the step began.
+    Count(u64, Milestone),
 }
 
 impl TryFrom<String> for When {
@@ -184,11 +294,18 @@ impl TryFrom<String> for When {
 
     fn try_from(text: String) -> Result<Self, String> {
         let share = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-        match (share, duration(&text)) {
-            (Some(share), _) if (0.0..=100.0).contains(&share) => Ok(Self::Share(share / 100.0)),
-            (None, Some(time)) => Ok(Self::After(time)),
+        let count = text.split_once(' ').and_then(|(number, word)| {
+            let one = word.strip_suffix('s').unwrap_or(word);
+            let milestone = Milestone::ALL.iter().find(|(name, _)| *name == one)?.1;
+            Some(Self::Count(number.parse().ok()?, milestone))
+        });
+        match (share, count, duration(&text)) {
+            (Some(share), _, _) if (0.0..=100.0).contains(&share) => Ok(Self::Share(share / 100.0)),
+            (None, Some(count), _) => Ok(count),
+            (None, None, Some(time)) => Ok(Self::After(time)),
             _ => Err(format!(
-                "`{text}` is no moment; write a share of progress such as \"25%\", or a time such as \"500ms\""
+                "`{text}` is no moment; write a share of progress such as \"25%\", a time such as \"500ms\", or a \
+                 point of the pipeline such as \"1 active\", \"3 requests\", \"12 points\", \"2 rows\", \"5 jobs\""
             )),
         }
     }
@@ -209,7 +326,7 @@ impl TryFrom<String> for Lasts {
 }
 
 /// What is broken.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Breaks {
     /// The connections between the worker and some services.
@@ -222,6 +339,15 @@ pub enum Breaks {
         #[serde(default)]
         direction: Option<Direction>,
     },
+    /// A service itself.
+    Service {
+        /// Which one.
+        on: Target,
+        /// What happens to it.
+        fault: ServiceFault,
+    },
+    /// The answers of the embeddings API, beside what the scenario says of them; requests are counted anew.
+    Jina(Vec<Behaviour>),
     /// The process of the worker.
     Worker(WorkerFault),
 }
@@ -230,8 +356,11 @@ pub enum Breaks {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// When it begins, in the scenario's first step.
+    /// When it begins.
     pub at: When,
+    /// In which step, counted from 1; the first when absent.
+    #[serde(default)]
+    pub step: Option<usize>,
     /// How long it lasts; a cut without a duration happens once.
     #[serde(default, rename = "for")]
     pub lasts: Option<Lasts>,
@@ -246,6 +375,11 @@ impl fmt::Display for Fault {
                 let on: Vec<&str> = on.iter().map(|target| target.word()).collect();
                 write!(f, "{fault} of {}", on.join(", "))
             }
+            Breaks::Service { on, fault } => write!(f, "{} of {}", fault.word(), on.word()),
+            Breaks::Jina(behaviours) => match behaviours.first().map(|behaviour| &behaviour.answer) {
+                Some(Answer::Status { code, .. }) => write!(f, "answers {code} of jina"),
+                _ => f.write_str("bent answers of jina"),
+            },
             Breaks::Worker(fault) => write!(f, "{} of the worker", fault.word()),
         }
     }
@@ -292,6 +426,13 @@ mod tests {
             breaks.network = { on = ["qdrant", "jina"], fault = { latency = { ms = 200, jitter_ms = 50 } }, direction = "down" }"#,
         );
         assert_eq!(late.unwrap().to_string(), "latency of qdrant, jina");
+        let points =
+            fault("at = \"12 points\"\nstep = 2\nbreaks.service = { on = \"redis\", fault = \"restart\" }").unwrap();
+        assert_eq!(
+            (points.at, points.to_string()),
+            (When::Count(12, Milestone::Points), "restart of redis".to_owned())
+        );
+        assert_eq!(When::try_from("1 row".to_owned()), Ok(When::Count(1, Milestone::Rows)));
         assert_eq!(fault("at = \"50%\"\nbreaks.worker = \"kill\"").unwrap().to_string(), "kill of the worker");
     }
 
@@ -299,6 +440,7 @@ mod tests {
     fn what_makes_no_sense_is_told() {
         for (text, says) in [
             ("at = \"later\"\nbreaks.worker = \"kill\"", "no moment"),
+            ("at = \"3 sheep\"\nbreaks.worker = \"kill\"", "no moment"),
             ("at = \"120%\"\nbreaks.worker = \"kill\"", "no moment"),
             ("at = \"1s\"\nfor = \"long\"\nbreaks.worker = \"kill\"", "no time"),
             ("at = \"1s\"\nbreaks.worker = \"tickle\"", "unknown variant"),

@@ -9,6 +9,7 @@ mod builtin;
 mod error;
 mod expect;
 mod fault;
+pub mod jina;
 mod probe;
 mod resolve;
 mod scenario;
@@ -18,12 +19,14 @@ mod written;
 pub use builtin::builtin_suites;
 pub use error::{Place, SpecError};
 pub use expect::{Invariant, Matcher, Range};
-pub use fault::{Breaks, Direction, Fault, Lasts, NetworkFault, Target, When, WorkerFault, duration};
+pub use fault::{
+    Breaks, Direction, Fault, Lasts, Milestone, NetworkFault, ServiceFault, Target, When, WorkerFault, duration,
+};
 pub use probe::{
     Auth, EnvProbe, HttpProbe, HttpStep, HttpYield, JinaProbe, JinaYield, Probe, QueueCanary, QueueProbe, RedisProbe,
     SetupProbe, SetupYield, SqlProbe,
 };
 pub use resolve::{Case, Check, Need, Suite, Suites, meant};
-pub use scenario::{Documents, Scenario, Step};
+pub use scenario::{Documents, Scenario, ScenarioWritten, Step};
 pub use template::{Template, TemplateError};
 pub use written::SuiteWritten;

@@ -181,13 +181,21 @@ impl Suites {
                 return Err(reader.error(&written.suite, format!("there is already a suite `{name}`; rename one")));
             }
             for (scenario_name, scenario) in &written.scenario {
-                if all.scenarios.insert(scenario_name.clone(), scenario.clone()).is_some() {
+                let scenario = Scenario::resolve(scenario, &written.usual, scenario_name)
+                    .map_err(|what| reader.error(&written.suite, format!("scenario `{scenario_name}`: {what}")))?;
+                if all.add_scenario(scenario_name, scenario) {
                     return Err(reader
                         .error(&written.suite, format!("there is already a scenario `{scenario_name}`; rename one")));
                 }
             }
             let mut suite = Suite { name: name.clone(), title: written.title.clone(), cases: Vec::new() };
             for case in &written.case {
+                if let Some(voyage) = &case.voyage {
+                    let scenario = Scenario::resolve(voyage.get_ref(), &written.usual, &case.title)
+                        .map_err(|what| reader.error(voyage, what))?;
+                    // A case's id has a dot, so no other scenario has this name; a double id is told below.
+                    all.add_scenario(case.id.get_ref(), scenario);
+                }
                 let case = reader.case(&name, &written.requires, case, &mut required, &mut judged)?;
                 let place = seen.get(&case.id).cloned();
                 if let Some(first) = place {
@@ -234,6 +242,15 @@ impl Suites {
         }
         all.version = digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         Ok(all)
+    }
+
+    /// Adds a scenario, and the calm one that it is compared with; whether there was one of this name.
+    fn add_scenario(&mut self, name: &str, mut scenario: Scenario) -> bool {
+        if let Some((calm, calmed)) = scenario.calmed() {
+            scenario.calm = Some(calm.clone());
+            self.scenarios.insert(calm, calmed);
+        }
+        self.scenarios.insert(name.to_owned(), scenario).is_some()
     }
 
     /// A case that requires itself through others, if there is one: it would wait for ever.
@@ -329,8 +346,8 @@ impl Reader<'_> {
             needs.push(Need::Write);
         }
         let among = written.among.as_deref().map(|globs| self.globs(&written.id, globs)).transpose()?;
-        let check = match (&written.probe, &written.scenario) {
-            (Some(probe), None) => {
+        let check = match (&written.probe, &written.scenario, &written.voyage) {
+            (Some(probe), None, None) => {
                 if among.is_some() {
                     return Err(self.error(
                         &written.id,
@@ -339,15 +356,20 @@ impl Reader<'_> {
                 }
                 Check::Probe(probe.get_ref().clone(), self.matchers(&written.expect)?)
             }
-            (None, Some(scenario)) => {
+            (None, None, Some(_)) => {
+                needs.extend([Need::Write, Need::Mock, Need::Worker]);
+                Check::Scenario(id.clone(), self.invariants(&written.expect)?)
+            }
+            (None, Some(scenario), None) => {
                 judged.push((self.place(scenario), scenario.get_ref().clone()));
                 needs.extend([Need::Write, Need::Mock, Need::Worker]);
                 Check::Scenario(scenario.get_ref().clone(), self.invariants(&written.expect)?)
             }
             _ => {
-                return Err(
-                    self.error(&written.id, format!("`{id}` needs either `probe` or `scenario`, and only one of them"))
-                );
+                return Err(self.error(
+                    &written.id,
+                    format!("`{id}` needs one of `probe`, `scenario` and `voyage`, and only one"),
+                ));
             }
         };
         needs.sort_unstable();
@@ -440,6 +462,12 @@ impl Reader<'_> {
             (expect.log_is_json, Invariant::LogIsJson),
             (expect.worker_registered, Invariant::WorkerRegistered),
             (expect.poison_isolated, Invariant::PoisonIsolated),
+            (expect.nothing_done, Invariant::NothingDone),
+            (expect.backoff_grows, Invariant::BackoffGrows),
+            (expect.backoff_jitters, Invariant::BackoffJitters),
+            (expect.retry_after_honoured, Invariant::RetryAfterHonoured),
+            (expect.no_job_after_sigterm, Invariant::NoJobAfterSigterm),
+            (expect.none_left_active, Invariant::NoneLeftActive),
         ];
         // A lost document is said before what else is wrong.
         found.extend(expect.delivered.map(|_| Invariant::Delivered));
@@ -463,6 +491,14 @@ impl Reader<'_> {
         found.extend(expect.requests_in_flight.map(Invariant::RequestsInFlight));
         found.extend(expect.tokens_wasted.map(Invariant::TokensWasted));
         found.extend(expect.memory_mib.map(Invariant::MemoryMib));
+        found.extend(expect.executions_at_most.map(Invariant::ExecutionsAtMost));
+        found.extend(expect.stalls.map(Invariant::Stalls));
+        found.extend(expect.calls_per_s.map(Invariant::CallsPerS));
+        found.extend(expect.probes_per_s.map(Invariant::ProbesPerS));
+        let at_once = expect.connections_at_once.iter().flatten();
+        found.extend(at_once.map(|(target, most)| Invariant::ConnectionsAtOnce(*target, *most)));
+        let made = expect.connections_made.iter().flatten();
+        found.extend(made.map(|(target, most)| Invariant::ConnectionsMade(*target, *most)));
         Ok(found)
     }
 }

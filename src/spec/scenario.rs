@@ -1,15 +1,17 @@
 //! Scenarios as data: workload and steps, run once and judged by as many cases as name them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
+use sha2::{Digest, Sha256};
 
-use super::Fault;
+use super::jina::{Behaviour, Limits};
+use super::{Breaks, Fault, Target};
 
 /// Which documents a scenario ingests.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Documents {
     /// Globs over the names of the built-in documents; absent means all of them, unless others are asked for.
@@ -21,6 +23,15 @@ pub struct Documents {
     /// How many huge documents to add, each of about 130 chunks: more than fit into one request.
     #[serde(default)]
     pub huge: usize,
+    /// How many tiny documents to add, each of a sentence or two.
+    #[serde(default)]
+    pub tiny: usize,
+    /// How many documents to add that are as long as `vast_mb` says.
+    #[serde(default)]
+    pub vast: usize,
+    /// Megabytes of a vast document.
+    #[serde(default)]
+    pub vast_mb: usize,
     /// How many poison documents to add: their text holds the word `POISON`, which the scenario's mock rejects.
     #[serde(default)]
     pub poison: usize,
@@ -34,29 +45,143 @@ pub enum Step {
     Ingest,
     /// Enqueue a version of each document that ends after its first third, and wait.
     Shorten,
+    /// Enqueue nothing; it ends when its faults are over and, if one of them ended a worker, another is there.
+    Rest,
+}
+
+/// A scenario as a person wrote it; what is left out is the suite's `[usual]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScenarioWritten {
+    /// What it is about, in one line. A scenario inside a case has the case's title.
+    pub title: Option<String>,
+    /// Which documents.
+    pub documents: Option<Documents>,
+    /// What to do with them; `["ingest"]` when nothing is said.
+    pub steps: Option<Vec<Step>>,
+    /// Variables for the worker beside the contract's; added to the usual ones.
+    pub env: BTreeMap<String, String>,
+    /// Behaviours of the Jina mock.
+    pub jina: Option<Vec<Behaviour>>,
+    /// Rate limits of the Jina mock's key.
+    pub limits: Option<Limits>,
+    /// What is broken on purpose, and put back. A voyage on which one of them never took effect proves nothing.
+    pub faults: Vec<Fault>,
+    /// Services whose connections are watched by a proxy, beside those that a fault strikes.
+    pub watch: Option<Vec<Target>>,
+    /// Workers at once; 1 when nothing is said.
+    pub workers: Option<usize>,
+    /// Seconds that the worker is given to end after SIGTERM, instead of its own grace.
+    pub grace_s: Option<f64>,
+    /// Seconds until the scenario is given up; 60 when absent.
+    pub within_s: Option<u64>,
 }
 
 /// A workload with steps, run against the worker under test.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
-    /// What it is about, in one line.
+    /// See [`ScenarioWritten::title`].
     pub title: String,
-    /// Which documents.
+    /// See [`ScenarioWritten::documents`].
     pub documents: Documents,
-    /// What to do with them.
+    /// See [`ScenarioWritten::steps`].
     pub steps: Vec<Step>,
-    /// Variables for the worker beside the contract's.
-    #[serde(default)]
+    /// See [`ScenarioWritten::env`].
     pub env: BTreeMap<String, String>,
-    /// Behaviours of the Jina mock, in the mock's own words.
-    #[serde(default)]
-    pub jina: Vec<Value>,
-    /// What is broken on purpose during the first step, and put back. A voyage on which one of them never took effect
-    /// proves nothing.
-    #[serde(default)]
+    /// See [`ScenarioWritten::jina`].
+    pub jina: Vec<Behaviour>,
+    /// See [`ScenarioWritten::limits`].
+    pub limits: Limits,
+    /// See [`ScenarioWritten::faults`].
     pub faults: Vec<Fault>,
-    /// Seconds until the scenario is given up; 60 when absent.
-    #[serde(default)]
+    /// See [`ScenarioWritten::watch`].
+    pub watch: Vec<Target>,
+    /// See [`ScenarioWritten::workers`].
+    pub workers: usize,
+    /// See [`ScenarioWritten::grace_s`].
+    pub grace: Option<Duration>,
+    /// See [`ScenarioWritten::within_s`].
     pub within_s: Option<u64>,
+    /// The scenario over the same documents in which nothing goes wrong: what is stored then must be stored now.
+    pub calm: Option<String>,
+}
+
+impl Scenario {
+    /// `written` over `usual`; or what is wrong with it.
+    pub(super) fn resolve(written: &ScenarioWritten, usual: &ScenarioWritten, title: &str) -> Result<Self, String> {
+        let mut env = usual.env.clone();
+        env.extend(written.env.clone());
+        let steps = written.steps.clone().or_else(|| usual.steps.clone()).unwrap_or_else(|| vec![Step::Ingest]);
+        let scenario = Self {
+            title: written.title.clone().unwrap_or_else(|| title.to_owned()),
+            documents: written.documents.clone().or_else(|| usual.documents.clone()).unwrap_or_default(),
+            env,
+            jina: written.jina.clone().or_else(|| usual.jina.clone()).unwrap_or_default(),
+            limits: written.limits.clone().or_else(|| usual.limits.clone()).unwrap_or_default(),
+            faults: usual.faults.iter().chain(&written.faults).cloned().collect(),
+            watch: written.watch.clone().or_else(|| usual.watch.clone()).unwrap_or_default(),
+            workers: written.workers.or(usual.workers).unwrap_or(1),
+            grace: written.grace_s.or(usual.grace_s).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            within_s: written.within_s.or(usual.within_s),
+            calm: None,
+            steps,
+        };
+        if scenario.steps.is_empty() {
+            return Err("`steps` is empty; write for instance [\"ingest\"]".to_owned());
+        }
+        if scenario.workers == 0 {
+            return Err("`workers` is 0, and somebody has to do the work".to_owned());
+        }
+        for fault in &scenario.faults {
+            if let Breaks::Service { on, fault } = &fault.breaks
+                && !fault.suits(*on)
+            {
+                return Err(format!("`{}` cannot happen to {}", fault.word(), on.word()));
+            }
+            let step = fault.step.unwrap_or(1);
+            if step == 0 || step > scenario.steps.len() {
+                return Err(format!("{fault} is to strike in step {step} of {}", scenario.steps.len()));
+            }
+        }
+        Ok(scenario)
+    }
+
+    /// Whether a fault is felt by everybody who uses a service, so that the stack must be its own.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        let alone = |fault: &Fault| matches!(&fault.breaks, Breaks::Service { fault, .. } if fault.is_felt_by_all());
+        self.faults.iter().any(alone)
+    }
+
+    /// The scenario over the same documents in which nothing goes wrong, under a name of its own; `None` for one in
+    /// which nothing does.
+    pub(super) fn calmed(&self) -> Option<(String, Self)> {
+        let is_calm = self.faults.is_empty() && self.jina.is_empty() && self.limits == Limits::default();
+        if is_calm {
+            return None;
+        }
+        // Rests change nothing, and the same thing done twice is as good as once.
+        let mut steps: Vec<Step> = self.steps.iter().copied().filter(|step| *step != Step::Rest).collect();
+        steps.dedup();
+        let calm = Self {
+            title: "The same documents, and nothing goes wrong".to_owned(),
+            documents: self.documents.clone(),
+            steps,
+            env: BTreeMap::new(),
+            jina: Vec::new(),
+            limits: Limits::default(),
+            faults: Vec::new(),
+            watch: Vec::new(),
+            workers: 1,
+            grace: None,
+            within_s: None,
+            calm: None,
+        };
+        let name: String = Sha256::digest(format!("{:?}{:?}", calm.documents, calm.steps).as_bytes())
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Some((format!("calm-{name}"), calm))
+    }
 }

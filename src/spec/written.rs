@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use toml::Spanned;
 
-use super::{Probe, Range, Scenario};
+use super::{Probe, Range, ScenarioWritten, Target};
 use crate::outcome::Level;
 
 /// A suite file. Unknown keys are errors.
@@ -23,9 +23,12 @@ pub struct SuiteWritten {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub requires: Vec<Spanned<String>>,
-    /// Scenarios that cases of this suite judge.
+    /// What every scenario of this suite has, unless it says otherwise.
     #[serde(default)]
-    pub scenario: BTreeMap<String, Scenario>,
+    pub usual: ScenarioWritten,
+    /// Scenarios that several cases of this suite judge.
+    #[serde(default)]
+    pub scenario: BTreeMap<String, ScenarioWritten>,
     /// The cases.
     #[serde(default)]
     pub case: Vec<CaseWritten>,
@@ -62,14 +65,18 @@ pub struct CaseWritten {
     /// Free words for choosing cases.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// What to observe. Either this or `scenario`.
+    /// What to observe. Either this, `scenario` or `voyage`.
     #[serde(default)]
     #[schemars(with = "Option<Probe>")]
     pub probe: Option<Spanned<Probe>>,
-    /// The scenario to judge. Either this or `probe`.
+    /// The scenario to judge, by its name. Either this, `voyage` or `probe`.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub scenario: Option<Spanned<String>>,
+    /// A scenario of this case's own. Either this, `scenario` or `probe`.
+    #[serde(default)]
+    #[schemars(with = "Option<ScenarioWritten>")]
+    pub voyage: Option<Spanned<ScenarioWritten>>,
     /// Globs over document names: judge these only.
     #[serde(default)]
     pub among: Option<Vec<String>>,
@@ -163,6 +170,30 @@ pub struct ExpectWritten {
     pub memory_mib: Option<f64>,
     /// Poison documents, and only they, failed, without retries.
     pub poison_isolated: Option<bool>,
+    /// No job was begun more often.
+    pub executions_at_most: Option<f64>,
+    /// How often jobs stalled, all together.
+    pub stalls: Option<Range>,
+    /// No job completed, no row says `ready`, no point is stored.
+    pub nothing_done: Option<bool>,
+    /// Waits before retries of requests to the embeddings API grow.
+    pub backoff_grows: Option<bool>,
+    /// Waits before retries differ.
+    pub backoff_jitters: Option<bool>,
+    /// No request comes again before its `Retry-After` has passed.
+    pub retry_after_honoured: Option<bool>,
+    /// Most calls of a struck service within a second, during its outage and two seconds after.
+    pub calls_per_s: Option<f64>,
+    /// Most calls of a struck service a second, on average over the second half of its outage.
+    pub probes_per_s: Option<f64>,
+    /// Most connections at once, by service; a proxy must stand before it (`watch`, or a fault).
+    pub connections_at_once: Option<BTreeMap<Target, f64>>,
+    /// Most connections in all, by service; a proxy must stand before it (`watch`, or a fault).
+    pub connections_made: Option<BTreeMap<Target, f64>>,
+    /// A worker that was told to end takes no job any more.
+    pub no_job_after_sigterm: Option<bool>,
+    /// A worker that was told to end leaves no job in `active`.
+    pub none_left_active: Option<bool>,
 }
 
 /// The word `all`.

@@ -79,6 +79,17 @@ impl Worker {
         self.process.exit_status().map(in_words)
     }
 
+    /// How it ended, in words, and its exit code where it had one.
+    #[must_use]
+    pub fn exit(&self) -> Option<(String, Option<i32>)> {
+        self.process.exit_status().map(|status| (in_words(status), status.code()))
+    }
+
+    /// SIGTERM, without waiting for anything.
+    pub fn tell_to_end(&self) {
+        self.process.signal(Signal::SIGTERM);
+    }
+
     /// The last lines of its output.
     #[must_use]
     pub fn tail(&self) -> String {

@@ -120,15 +120,21 @@ async fn ingestion(ship: &Ship, rows: &mut Vec<[String; 4]>) {
         seed: 1,
         keys: options.keys,
         events: Events::silent(),
+        stack: None,
     };
     let scenario = Scenario {
         title: "speed".to_owned(),
-        documents: Documents { named: None, generated: 60, huge: 12, poison: 0 },
+        documents: Documents { generated: 60, huge: 12, ..Documents::default() },
         steps: vec![Step::Ingest],
         env: std::collections::BTreeMap::new(),
         jina: Vec::new(),
+        limits: shakedown::stack::jina::Limits::default(),
         faults: Vec::new(),
+        watch: Vec::new(),
+        workers: 1,
+        grace: None,
         within_s: None,
+        calm: None,
     };
     let voyage = sail("speed", &scenario, &harness).await.unwrap();
     let step = voyage.last().unwrap();

@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("services", &["settings", "outcome"]),
     ("stack", &["services", "settings", "outcome", "spec"]),
     ("probe", &["services", "settings", "outcome", "spec"]),
-    ("faults", &["stack", "settings", "outcome", "spec"]),
+    ("faults", &["stack", "services", "settings", "outcome", "spec"]),
     ("worker", &["stack", "settings", "outcome", "spec"]),
     ("scenario", &["faults", "worker", "stack", "services", "settings", "outcome", "spec"]),
     ("runner", &["probe", "scenario", "faults", "worker", "stack", "services", "settings", "outcome", "spec"]),

@@ -97,6 +97,10 @@ impl Log {
         Self { begun: Instant::now(), entries: Mutex::default(), listener }
     }
 
+    pub(super) const fn begun(&self) -> Instant {
+        self.begun
+    }
+
     pub(super) fn open(&self, cuts: usize) -> Arc<Entry> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = Arc::new(Entry {

@@ -3,6 +3,7 @@
 //! Faults are in force from the first byte on: a connection that is accepted while one is, meets it. All bytes of a
 //! direction pass one place, so that order is kept whatever the weather.
 
+mod answer;
 mod log;
 mod pump;
 mod weather;
@@ -35,7 +36,8 @@ pub struct Proxy {
     log: Arc<Log>,
     next: AtomicU64,
     listening: AbortHandle,
-    flaps: Mutex<Vec<(u64, AbortHandle)>>,
+    /// Flaps and answering servers, with the fault that each belongs to.
+    tasks: Mutex<Vec<(u64, AbortHandle)>>,
 }
 
 /// A fault in force, to be lifted again.
@@ -62,7 +64,7 @@ impl Proxy {
         let (weather, forecast) = watch::channel(Arc::new(Weather::default()));
         let log = Arc::new(Log::new(listener));
         let listening = tokio::spawn(accept(socket, upstream.into(), forecast, Arc::clone(&log))).abort_handle();
-        Ok(Self { address, weather, log, next: AtomicU64::new(1), listening, flaps: Mutex::default() })
+        Ok(Self { address, weather, log, next: AtomicU64::new(1), listening, tasks: Mutex::default() })
     }
 
     /// Where it listens.
@@ -76,7 +78,16 @@ impl Proxy {
     pub fn apply(&self, fault: NetworkFault, direction: Direction) -> Applied {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let effect = Arc::new(Effect::default());
-        let active = Active { id, fault, direction, down: true, effect: Arc::clone(&effect) };
+        let detour = match fault {
+            NetworkFault::Answer { status, retry_after_s } => {
+                answer::start(status, retry_after_s, Arc::clone(&effect)).ok().map(|(address, server)| {
+                    self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((id, server));
+                    address
+                })
+            }
+            _ => None,
+        };
+        let active = Active { id, fault, direction, down: true, detour, effect: Arc::clone(&effect) };
         self.change(|weather| weather.active.push(active));
         if let NetworkFault::Flap { ms } = fault {
             let period = Duration::from_millis(ms.max(1));
@@ -93,7 +104,7 @@ impl Proxy {
                     });
                 }
             });
-            self.flaps.lock().unwrap_or_else(PoisonError::into_inner).push((id, turns.abort_handle()));
+            self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((id, turns.abort_handle()));
         }
         Applied { id, effect }
     }
@@ -108,6 +119,12 @@ impl Proxy {
         effect
     }
 
+    /// When it began to listen: the times of its connections count from then.
+    #[must_use]
+    pub fn begun(&self) -> std::time::Instant {
+        self.log.begun()
+    }
+
     /// Whether `applied` is in force here.
     #[must_use]
     pub fn has(&self, applied: &Applied) -> bool {
@@ -117,7 +134,7 @@ impl Proxy {
 
     /// Ends a fault; what it has done stays known.
     pub fn lift(&self, applied: Applied) -> Arc<Effect> {
-        self.flaps.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, turns)| {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, turns)| {
             if *id == applied.id {
                 turns.abort();
             }
@@ -155,7 +172,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         // The connections' tasks belong to the listening one, and end with it.
         self.listening.abort();
-        for (_, turns) in self.flaps.get_mut().unwrap_or_else(PoisonError::into_inner) {
+        for (_, turns) in self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner) {
             turns.abort();
         }
     }
@@ -209,6 +226,8 @@ async fn serve(client: TcpStream, upstream: String, mut weather: watch::Receiver
         reset(&client);
         return;
     }
+    let detour = now.answering().map(|(active, address)| (active.id, address.to_string()));
+    let (answered, upstream) = detour.map_or((None, upstream), |(id, address)| (Some(id), address));
     let Ok(Ok(server)) = tokio::time::timeout(PATIENCE, TcpStream::connect(&upstream)).await else {
         close(ClosedBy::Unreachable);
         reset(&client);
@@ -220,7 +239,7 @@ async fn serve(client: TcpStream, upstream: String, mut weather: watch::Receiver
     let struck = AtomicBool::new(false);
     let pump = |way| {
         let passed = if way == Direction::Up { &open.entry.up } else { &open.entry.down };
-        Line { way, weather: weather.clone(), cuts: open.entry.cuts, passed, struck: &struck }
+        Line { way, weather: weather.clone(), cuts: open.entry.cuts, answered, passed, struck: &struck }
     };
     let (up, down) = (pump(Direction::Up), pump(Direction::Down));
     let (by, orderly) =

@@ -42,6 +42,8 @@ pub(super) struct Line<'a> {
     pub(super) weather: watch::Receiver<Arc<Weather>>,
     /// Cuts before this connection was opened.
     pub(super) cuts: usize,
+    /// The fault that answers this connection, if the service does not.
+    pub(super) answered: Option<u64>,
     /// Bytes that were passed on.
     pub(super) passed: &'a AtomicU64,
     /// Whether a fault has reset the connection: both directions notice, and it counts once.
@@ -197,6 +199,9 @@ impl Pump<'_> {
     fn struck(&self, weather: &Weather) -> Option<End> {
         let (effect, word) = if let Some(effect) = weather.cut(self.line.cuts) {
             (effect, "cut")
+        } else if weather.answering().map(|(active, _)| active.id) != self.line.answered {
+            // It leads to the service while a fault is to answer, or to a fault that is over.
+            return Some(End::Reset(ClosedBy::Fault("answer")));
         } else {
             let active = weather.refusing()?;
             (&active.effect, active.fault.word())

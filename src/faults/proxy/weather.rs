@@ -1,5 +1,6 @@
 //! Which faults are in force, and what each has done.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -64,6 +65,8 @@ pub(super) struct Active {
     pub(super) direction: Direction,
     /// For a flap: whether it is the turn to refuse.
     pub(super) down: bool,
+    /// For answers: where the server is that gives them.
+    pub(super) detour: Option<SocketAddr>,
     pub(super) effect: Arc<Effect>,
 }
 
@@ -92,8 +95,15 @@ impl Weather {
         self.active.iter().find(|active| match active.fault {
             NetworkFault::Refuse | NetworkFault::Cut => true,
             NetworkFault::Flap { .. } => active.down,
+            // Without anybody to answer, there is still no service.
+            NetworkFault::Answer { .. } => active.detour.is_none(),
             _ => false,
         })
+    }
+
+    /// The fault that answers in the place of the service, and where it does.
+    pub(super) fn answering(&self) -> Option<(&Active, SocketAddr)> {
+        self.active.iter().find_map(|active| Some((active, active.detour?)))
     }
 
     /// The fault that swallows what goes `way`.

@@ -21,7 +21,7 @@ impl Scope<'_> {
                     Some("points carry no text, so no vector can be compared; set `text` in [evidence]".to_owned());
                 continue;
             };
-            let wanted = self.voyage.mock.vector_for(Some("retrieval.passage"), text);
+            let wanted = self.voyage.mock().vector_for(Some("retrieval.passage"), text);
             let distance = cosine_distance(&wanted, &point.vector);
             worst = worst.max(distance);
             if distance.is_nan() || distance > VECTOR_TOLERANCE {

@@ -4,37 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
+use super::super::ledger::{self, Fate};
 use super::super::voyage::{JobState, StepRecord};
 use super::{Finding, Scope, count};
+use crate::spec::Range;
 
 impl<'a> Scope<'a> {
     pub(super) fn delivered(&self) -> Finding {
         let mut finding = Finding::over("documents with text");
-        for (step, document) in self.good() {
+        let wanted: BTreeSet<&str> = self.good().map(|(_, document)| document.id.as_str()).collect();
+        for account in ledger::of(self.voyage).into_iter().filter(|account| wanted.contains(account.document.as_str()))
+        {
             finding.look();
-            let (state, job) = &step.jobs[&document.id];
-            let points = step.snapshot.points_of(&document.id).len();
-            let row = step.snapshot.rows.get(&document.id);
-            let problem = match (state, row) {
-                (JobState::Unfinished, _) => Some(format!("lost: its job never ended, attempts {}", job.attempts)),
-                (JobState::Missing, _) => Some("lost: its job vanished from Redis".to_owned()),
-                (JobState::Failed, _) => {
-                    Some(format!("lost: its job failed: {}", job.failed_reason.as_deref().unwrap_or("no reason given")))
+            match account.fate {
+                Fate::Stable | Fate::Recovered | Fate::Duplicated => {}
+                // There may be others that can be decided.
+                Fate::Indeterminate => {
+                    finding.undecided = Some(format!("{}: {}", account.document, account.why));
                 }
-                (JobState::Completed, _) if points == 0 => {
-                    Some("lost: its job completed and it has no point".to_owned())
-                }
-                (JobState::Completed, None) => Some("lost: its job completed and it has no row".to_owned()),
-                (JobState::Completed, Some(row)) if row.status != "ready" => {
-                    Some(format!("its job completed and its row says `{}`", row.status))
-                }
-                (JobState::Completed, Some(row)) if row.chunks != Some(points as u64) => {
-                    Some(format!("{points} points, and the row says {:?} chunks", row.chunks))
-                }
-                (JobState::Completed, Some(_)) => None,
-            };
-            if let Some(problem) = problem {
-                finding.wrong(&document.id, problem);
+                _ => finding.wrong(account.document, account.why),
             }
         }
         finding
@@ -55,9 +43,11 @@ impl<'a> Scope<'a> {
 
     pub(super) fn recovered(&self, most: f64) -> Finding {
         let mut finding = Finding::over("steps");
-        let Some(step) = self.voyage.steps.first() else { return finding };
         finding.look();
-        match step.recovered {
+        let late = self.voyage.steps.iter().any(|step| !step.settled);
+        // The last step knows of the last fault.
+        let recovered = self.voyage.last().and_then(|step| step.recovered).filter(|_| !late);
+        match recovered {
             Some(after) if after.as_secs_f64() <= most => {}
             Some(after) => {
                 let after = after.as_secs_f64();
@@ -66,7 +56,7 @@ impl<'a> Scope<'a> {
             None if self.voyage.faults.is_empty() => finding.undecided = Some("nothing was broken".to_owned()),
             None => finding.wrong("recovery", "the jobs had not all ended when the scenario was given up"),
         }
-        if let Some(after) = step.recovered {
+        if let Some(after) = recovered {
             finding.fact("recovered after the last fault, in ms", u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
         }
         finding
@@ -91,6 +81,57 @@ impl<'a> Scope<'a> {
             if count(job.attempts) > most {
                 let reason = job.failed_reason.as_deref().unwrap_or("no reason given");
                 finding.wrong(&document.id, format!("{} attempts, last reason: {reason}", job.attempts));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn executions(&self, most: f64) -> Finding {
+        let mut finding = Finding::over("jobs");
+        let mut highest = 0;
+        for (step, document) in self.last() {
+            finding.look();
+            let (_, job) = &step.jobs[&document.id];
+            highest = highest.max(job.starts);
+            if count(job.starts) > most {
+                finding.wrong(&document.id, format!("its job was begun {} times, wanted at most {most}", job.starts));
+            }
+        }
+        finding.fact("most times that a job was begun", highest);
+        finding
+    }
+
+    pub(super) fn stalls(&self, range: Range) -> Finding {
+        let mut finding = Finding::over("jobs");
+        let mut stalls = 0;
+        for (step, document) in self.last() {
+            finding.look();
+            stalls += step.jobs[&document.id].1.stalls;
+        }
+        finding.fact("times that jobs stalled", stalls);
+        if !range.holds(count(stalls)) {
+            finding.wrong("the jobs", format!("stalled {stalls} times, wanted {range}"));
+        }
+        finding
+    }
+
+    pub(super) fn nothing_done(&self) -> Finding {
+        let mut finding = Finding::over("documents with text");
+        for (step, document) in self.last().filter(|(_, document)| document.has_text()) {
+            finding.look();
+            let (state, _) = &step.jobs[&document.id];
+            let points = step.snapshot.points_of(&document.id).len();
+            if *state == JobState::Completed {
+                finding.wrong(
+                    &document.id,
+                    format!("its job completed, with {points} points, and it could not be embedded"),
+                );
+            }
+            if step.snapshot.rows.get(&document.id).is_some_and(|row| row.status == "ready") {
+                finding.wrong(&document.id, "its row says `ready`, and it could not be embedded");
+            }
+            if points > 0 {
+                finding.wrong(&document.id, format!("{points} points are stored, and it could not be embedded"));
             }
         }
         finding

@@ -4,9 +4,11 @@ mod chunks;
 mod delivery;
 mod process;
 mod requests;
+mod retries;
 
 use super::documents::Document;
 use super::evidence::Point;
+use super::ledger;
 use super::voyage::{StepRecord, Voyage};
 use crate::outcome::{Evidence, Level, Verdict};
 use crate::spec::Invariant;
@@ -88,6 +90,7 @@ pub fn judge(
             verdict = found;
         }
     }
+    evidence.push(Evidence::seen("documents", ledger::summary(&ledger::of(voyage))));
     for fault in &voyage.faults {
         let time =
             |at: Option<std::time::Duration>| at.map_or("never".to_owned(), |at| format!("{} ms", at.as_millis()));
@@ -146,6 +149,18 @@ impl<'a> Scope<'a> {
             Invariant::WorkerRegistered => self.registered(),
             Invariant::MemoryMib(most) => self.memory(most),
             Invariant::PoisonIsolated => self.poison(),
+            Invariant::ExecutionsAtMost(most) => self.executions(most),
+            Invariant::Stalls(range) => self.stalls(range),
+            Invariant::NothingDone => self.nothing_done(),
+            Invariant::BackoffGrows => self.backoff_grows(),
+            Invariant::BackoffJitters => self.backoff_jitters(),
+            Invariant::RetryAfterHonoured => self.retry_after(),
+            Invariant::CallsPerS(most) => self.calls_per_s(most),
+            Invariant::ProbesPerS(most) => self.probes_per_s(most),
+            Invariant::ConnectionsAtOnce(target, most) => self.connections(target, most),
+            Invariant::ConnectionsMade(target, most) => self.connections_made(target, most),
+            Invariant::NoJobAfterSigterm => self.taken_after_sigterm(),
+            Invariant::NoneLeftActive => self.left_active(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The worker as a process: its log, its memory, its end.
 
+use std::time::Duration;
+
 use super::{Finding, Scope};
 
 impl Scope<'_> {
@@ -20,6 +22,46 @@ impl Scope<'_> {
                     let (took, grace) = (ended.after.as_secs_f32(), self.voyage.grace.as_secs_f32());
                     finding.wrong("the worker", format!("took {took:.1} s to end, and has a grace of {grace:.1} s"));
                 }
+            }
+        }
+        for exit in &self.voyage.exits {
+            finding.look();
+            let at = format!("the worker that was told to end after {} ms", exit.told.as_millis());
+            finding.fact("how one ended that was told to", exit.how.clone());
+            if exit.killed {
+                finding.wrong(at, exit.how.clone());
+            } else if exit.code != Some(0) {
+                finding.wrong(at, format!("{} after SIGTERM, wanted exit code 0", exit.how));
+            } else if exit.after > exit.grace + Duration::from_millis(500) {
+                let (took, grace) = (exit.after.as_secs_f32(), exit.grace.as_secs_f32());
+                finding.wrong(at, format!("took {took:.1} s to end, and has a grace of {grace:.1} s"));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn taken_after_sigterm(&self) -> Finding {
+        let mut finding = Finding::over("workers that were told to end alone");
+        for exit in &self.voyage.exits {
+            let Some(taken) = &exit.taken else { continue };
+            finding.look();
+            if !taken.is_empty() {
+                finding.wrong("the worker", format!("took {} jobs after SIGTERM: {}", taken.len(), taken.join(", ")));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn left_active(&self) -> Finding {
+        let mut finding = Finding::over("workers that were told to end alone");
+        for exit in &self.voyage.exits {
+            let Some(left) = &exit.left else { continue };
+            finding.look();
+            if !left.is_empty() {
+                finding.wrong(
+                    "the worker",
+                    format!("{}, and left {} jobs in work: {}", exit.how, left.len(), left.join(", ")),
+                );
             }
         }
         finding

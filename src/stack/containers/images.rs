@@ -37,6 +37,13 @@ impl ImageRef {
         self.0.rsplit_once(':').unwrap_or((&self.0, "latest"))
     }
 
+    /// The major version that the tag begins with; an image without one is taken for a new one.
+    pub(super) fn major(&self) -> Option<u32> {
+        let (_, tag) = self.parts();
+        let digits: String = tag.chars().take_while(char::is_ascii_digit).collect();
+        if digits.is_empty() { Some(u32::MAX) } else { digits.parse().ok() }
+    }
+
     /// The whole reference.
     pub(super) fn as_str(&self) -> &str {
         &self.0

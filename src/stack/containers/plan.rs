@@ -5,6 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::engine::Engine;
 use super::images::ImageRef;
 use crate::stack::Service;
+use crate::stack::native::redis::protected_configs;
 use crate::stack::ready::Readiness;
 
 /// How to run one service.
@@ -32,8 +33,9 @@ pub(super) fn redis(engine: &Engine, image: ImageRef, password: &SecretString, p
     // The password goes into a file: whoever lists the machine's processes sees the arguments.
     let config = format!(
         "bind * -::*\nprotected-mode yes\nrequirepass {}\ndaemonize no\nlogfile \"\"\nmaxmemory-policy noeviction\n\
-         save \"\"\nappendonly yes\nappendfsync everysec\nauto-aof-rewrite-percentage 0\n",
-        password.expose_secret()
+         save \"\"\nappendonly yes\nappendfsync everysec\nauto-aof-rewrite-percentage 0\n{}",
+        password.expose_secret(),
+        protected_configs(image.major()),
     );
     let url = format!("redis://default:{}@{}:{port}/0", password.expose_secret(), engine.reach);
     Plan {

@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
-use super::behaviour::{Answer, Body, RetryAfter, Verdict};
+use super::behaviour::{Verdict, retry_after};
 use super::request::{Encoding, Order, Refusal};
 use super::vector::{Dice, unit};
+use crate::spec::jina::{Answer, Body, RetryAfter};
 
 const JSON: &str = "application/json";
 
@@ -157,11 +158,11 @@ pub(super) fn instead(answer: &Answer, id: &str, good: impl FnOnce() -> Vec<u8>)
     }
 }
 
-fn status(code: u16, body: &Body, retry_after: RetryAfter, id: &str) -> ResponseTemplate {
+fn status(code: u16, body: &Body, wish: RetryAfter, id: &str) -> ResponseTemplate {
     // A number that HTTP does not know would make the mock panic.
     let template = ResponseTemplate::new(if (100..1000).contains(&code) { code } else { 500 });
-    let template = match retry_after.header() {
-        Some(value) => template.insert_header("retry-after", value),
+    let template = match retry_after(wish) {
+        Some((value, _)) => template.insert_header("retry-after", value),
         None => template,
     };
     let (usual, detail) = usual(code);

@@ -3,28 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-/// Rate limits of the mock's key; absent means unlimited. Jina's own pages disagree about the real ones.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Requests per window.
-    pub rpm: Option<u32>,
-    /// Tokens per window.
-    pub tpm: Option<u64>,
-    /// Requests at the same time.
-    pub concurrency: Option<u32>,
-    /// Length of the window in milliseconds; a minute by default, as for a real key.
-    pub window_ms: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { rpm: None, tpm: None, concurrency: None, window_ms: 60_000 }
-    }
-}
+use crate::spec::jina::Limits;
 
 /// Why a request is refused with 429.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,6 +25,10 @@ pub struct JinaRequest {
     pub dimensions: Option<u32>,
     /// `embedding_type` of the request.
     pub embedding_type: Option<String>,
+    /// How long the client was told to wait before it asks again (`Retry-After`), in milliseconds.
+    pub wait_ms: Option<u64>,
+    /// How long the answer took, in milliseconds.
+    pub took_ms: u64,
     /// Whether the answer was bent or replaced by a behaviour, or refused by a limit.
     pub disturbed: bool,
 }

@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
-use super::behaviour::{Answer, Behaviour, Verdict};
-use super::limits::{Limits, Window};
+use super::behaviour::{Verdict, retry_after};
+use super::limits::Window;
 use super::log::JinaRequest;
 use super::request::{self, Asked, Refusal};
 use super::vector::{Dice, unit};
 use super::{answer, model};
 use crate::settings::JinaEndpoint;
+use crate::spec::jina::{Answer, Behaviour, Limits};
 use crate::stack::{StackError, ports, random_word};
 
 /// A request that hangs is held for so long; its client gives up long before.
@@ -131,6 +132,12 @@ impl JinaMock {
         self.shared.state().log.get(first..).unwrap_or_default().to_vec()
     }
 
+    /// When it was started: the times of its log count from then.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.shared.started
+    }
+
     /// How many requests for embeddings there were.
     #[must_use]
     pub fn request_count(&self) -> usize {
@@ -201,6 +208,8 @@ impl Shared {
             dimensions: asked.dimensions,
             embedding_type: asked.embedding_type.clone(),
             disturbed: verdict.instead.is_some() || !verdict.bends.is_empty(),
+            wait_ms: None,
+            took_ms: u64::try_from(verdict.delay.as_millis()).unwrap_or(u64::MAX),
         };
         let template = match (authorised, verdict.instead) {
             (Err(refusal), _) => {
@@ -214,6 +223,9 @@ impl Shared {
             (Ok(()), Some(instead)) => {
                 let (status, template) = answer::instead(instead, &id, || self.good_body(body.as_ref(), &asked));
                 log.status = status;
+                if let Answer::Status { retry_after: wish, .. } = instead {
+                    log.wait_ms = retry_after(*wish).map(|(_, wait)| wait);
+                }
                 template
             }
             (Ok(()), None) => match self.order(body.as_ref(), &asked) {

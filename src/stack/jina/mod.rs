@@ -14,7 +14,6 @@ mod request;
 mod tests;
 mod vector;
 
-pub use behaviour::{Answer, Behaviour, Body, RetryAfter, When};
-pub use limits::Limits;
+pub use crate::spec::jina::{Answer, Behaviour, Body, Limits, RetryAfter, When};
 pub use log::JinaRequest;
 pub use mock::{JinaConfig, JinaMock};

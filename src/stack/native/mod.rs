@@ -6,7 +6,7 @@
 pub(super) mod postgres;
 mod programs;
 mod qdrant;
-mod redis;
+pub(super) mod redis;
 mod service;
 
 use std::fs::{self, OpenOptions};

@@ -1,6 +1,7 @@
 //! A throwaway Redis (or Valkey): password enforced, nothing evicted, an append-only file that survives a restart.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 use secrecy::{ExposeSecret, SecretString};
@@ -18,9 +19,10 @@ pub(super) fn plan(program: &Path, directory: &Path, password: &SecretString, po
     let text = format!(
         "bind 127.0.0.1\nport {port}\nprotected-mode yes\nrequirepass {}\ndir {}\ndaemonize no\nlogfile \"\"\n\
          databases 16\nmaxmemory-policy noeviction\nsave \"\"\nappendonly yes\nappendfsync everysec\n\
-         auto-aof-rewrite-percentage 0\n",
+         auto-aof-rewrite-percentage 0\n{}",
         password.expose_secret(),
         quoted(directory),
+        protected_configs(version(program)),
     );
     write_private(&config, &text, None)?;
     let url = SecretString::from(format!("redis://default:{}@127.0.0.1:{port}/0", password.expose_secret()));
@@ -40,6 +42,22 @@ pub(super) fn plan(program: &Path, directory: &Path, password: &SecretString, po
         readiness: Readiness::Redis { url },
         polite: Signal::SIGTERM,
     })
+}
+
+/// The line that lets a scenario make saving fail (`CONFIG SET dir`); before Redis 7 it was allowed anyway, and the
+/// line is an error there.
+pub(in crate::stack) const fn protected_configs(major: Option<u32>) -> &'static str {
+    match major {
+        Some(major) if major >= 7 => "enable-protected-configs yes\n",
+        _ => "",
+    }
+}
+
+/// The major version that `program --version` names, as in `Redis server v=7.0.15 …`.
+fn version(program: &Path) -> Option<u32> {
+    let said = std::process::Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    said.split_once("v=")?.1.split('.').next()?.parse().ok()
 }
 
 fn log(directory: &Path) -> PathBuf {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use shakedown::outcome::Events;
-use shakedown::runner::RunOptions;
+use shakedown::runner::{RunOptions, SpareOptions};
 use shakedown::scenario::EvidenceKeys;
 use shakedown::stack::{ProviderKind, Stack, StackOptions};
 use shakedown::worker::WorkerCommand;
@@ -28,6 +28,7 @@ pub fn runtime() -> &'static tokio::runtime::Runtime {
 /// A stack with its data and its ledgers in a temporary directory.
 pub struct Ship {
     pub stack: Stack,
+    spare: SpareOptions,
     place: TempDir,
 }
 
@@ -43,8 +44,9 @@ impl Ship {
         options.data_dir = Some(data);
         options.state_dir = place.path().join("state");
         options.jina.seed = 1;
+        let spare = SpareOptions { kind, stack: options.clone() };
         let stack = Stack::start(kind, options, &Events::silent()).await.unwrap();
-        Self { stack, place }
+        Self { stack, spare, place }
     }
 
     pub fn directory(&self) -> PathBuf {
@@ -68,6 +70,7 @@ impl Ship {
             waivers: Vec::new(),
             keys: EvidenceKeys::default(),
             endpoints: None,
+            spare: Some(self.spare.clone()),
             fail_fast: false,
             timeout: None,
             gate: shakedown::outcome::Gate::default(),

@@ -1,0 +1,192 @@
+//! The workers of a voyage: several at once, some of them told to end.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use secrecy::SecretString;
+
+use super::super::voyage::ScenarioError;
+use crate::stack::Ledger;
+use crate::worker::{Worker, WorkerCommand};
+
+/// What a worker that was told to end may take beyond its grace before it is killed.
+const BEYOND: Duration = Duration::from_secs(2);
+/// A job that was on its way to the worker when the signal came is not held against it.
+const UNDERWAY: Duration = Duration::from_millis(300);
+/// Time between the two signals of `terminate_twice`.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// How a worker ended that was told to during a voyage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// When it was told, since the voyage began.
+    pub told: Duration,
+    /// Time from the signal to the end.
+    pub after: Duration,
+    /// The grace it had.
+    pub grace: Duration,
+    /// In words.
+    pub how: String,
+    /// Exit code, where it had one; none when it had to be killed.
+    pub code: Option<i32>,
+    /// Whether it had to be killed.
+    pub killed: bool,
+    /// Jobs that it took from the queue after the signal; `None` where another worker may have taken them.
+    pub taken: Option<Vec<String>>,
+    /// Jobs that it left in `active`; `None` where they may be another worker's.
+    pub left: Option<Vec<String>>,
+}
+
+/// How workers are started.
+pub(in crate::scenario) struct Berth {
+    pub(in crate::scenario) command: WorkerCommand,
+    pub(in crate::scenario) environment: Vec<(String, SecretString)>,
+    pub(in crate::scenario) directory: PathBuf,
+    pub(in crate::scenario) name: String,
+    pub(in crate::scenario) ledger: Ledger,
+}
+
+/// A worker that was told to end.
+#[derive(Debug)]
+struct Leaving {
+    told: Instant,
+    again: bool,
+    /// Jobs in work when the last signal that may be excused came; later ones were taken too late.
+    known: BTreeSet<String>,
+    taken: BTreeSet<String>,
+    alone: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Hand {
+    pub(super) worker: Worker,
+    /// Its number, from 1.
+    pub(super) number: usize,
+    leaving: Option<Leaving>,
+}
+
+impl Hand {
+    /// Whether it was told to end.
+    pub(super) const fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+}
+
+/// All workers.
+pub(super) struct Hands {
+    berth: Berth,
+    starts: usize,
+    /// The workers that run, the one that has run longest first.
+    pub(super) there: Vec<Hand>,
+    /// The output of workers that are gone.
+    said: String,
+    pub(super) exits: Vec<Exit>,
+    clock: Instant,
+}
+
+impl Hands {
+    pub(super) fn new(berth: Berth, clock: Instant) -> Self {
+        Self { berth, starts: 0, there: Vec::new(), said: String::new(), exits: Vec::new(), clock }
+    }
+
+    pub(super) fn restart_clock(&mut self, clock: Instant) {
+        self.clock = clock;
+    }
+
+    /// Starts one more; gives its number.
+    pub(super) fn start(&mut self) -> Result<usize, ScenarioError> {
+        self.starts += 1;
+        let Berth { command, environment, directory, name, ledger } = &self.berth;
+        let name = if self.starts == 1 { name.clone() } else { format!("{name}-{}", self.starts) };
+        let worker = Worker::start(command, environment.clone(), directory, &name, ledger)?;
+        self.there.push(Hand { worker, number: self.starts, leaving: None });
+        Ok(self.starts)
+    }
+
+    /// The one that has run longest and was not told to end.
+    pub(super) fn oldest(&self) -> Option<&Hand> {
+        self.there.iter().find(|hand| !hand.is_leaving())
+    }
+
+    pub(super) fn has(&self, number: usize) -> bool {
+        self.there.iter().any(|hand| hand.number == number)
+    }
+
+    /// Tells a worker to end; `active` are the jobs in work at this moment.
+    pub(super) fn tell(&mut self, number: usize, active: BTreeSet<String>, twice: bool) {
+        let alone = self.there.len() == 1;
+        if let Some(hand) = self.there.iter_mut().find(|hand| hand.number == number) {
+            hand.worker.tell_to_end();
+            hand.leaving =
+                Some(Leaving { told: Instant::now(), again: twice, known: active, taken: BTreeSet::new(), alone });
+        }
+    }
+
+    /// Ends a worker with SIGKILL, and keeps what it said.
+    pub(super) fn kill(&mut self, number: usize) {
+        if let Some(place) = self.there.iter().position(|hand| hand.number == number) {
+            let hand = self.there.remove(place);
+            self.said += &hand.worker.output_after_kill();
+        }
+    }
+
+    /// Whether somebody was told to end and is still there.
+    pub(super) fn are_leaving(&self) -> bool {
+        self.there.iter().any(Hand::is_leaving)
+    }
+
+    /// Looks after those who were told to end; `active` are the jobs in work at this moment, `None` when unknown.
+    pub(super) fn look_after(&mut self, active: Option<&BTreeSet<String>>) {
+        let mut gone = Vec::new();
+        for hand in &mut self.there {
+            let Some(leaving) = &mut hand.leaving else { continue };
+            let since = leaving.told.elapsed();
+            if leaving.again && since >= AGAIN {
+                leaving.again = false;
+                hand.worker.tell_to_end();
+            }
+            let exit = hand.worker.exit();
+            if let Some(active) = active.filter(|_| exit.is_none()) {
+                if since <= UNDERWAY {
+                    leaving.known.extend(active.iter().cloned());
+                } else {
+                    leaving.taken.extend(active.difference(&leaving.known).cloned());
+                }
+            }
+            let grace = hand.worker.grace();
+            let (how, code, killed) = match exit {
+                Some((how, code)) => (how, code, false),
+                None if since >= grace + BEYOND => {
+                    (format!("was still there {:.1} s after SIGTERM, and was killed", since.as_secs_f32()), None, true)
+                }
+                None => continue,
+            };
+            let list = |jobs: &BTreeSet<String>| jobs.iter().cloned().collect();
+            self.exits.push(Exit {
+                told: leaving.told.saturating_duration_since(self.clock),
+                after: since,
+                grace,
+                how,
+                code,
+                killed,
+                taken: leaving.alone.then(|| list(&leaving.taken)),
+                left: active.filter(|_| leaving.alone).map(list),
+            });
+            gone.push(hand.number);
+        }
+        for number in gone {
+            self.kill(number);
+        }
+    }
+
+    /// How a worker ended that was not told to, if one did.
+    pub(super) fn died(&self) -> Option<String> {
+        self.there.iter().filter(|hand| !hand.is_leaving()).find_map(|hand| hand.worker.ended())
+    }
+
+    /// All that every worker said.
+    pub(super) fn said(&self) -> String {
+        self.there.iter().fold(self.said.clone(), |said, hand| said + &hand.worker.output())
+    }
+}

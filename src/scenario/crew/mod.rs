@@ -1,0 +1,437 @@
+//! The workers of a voyage, the proxies between them and the services, and the faults that strike at their time.
+
+mod hands;
+mod proxies;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::direct::Direct;
+use super::voyage::ScenarioError;
+use crate::faults::{Applied, Effect, NetworkFault, Proxy, Struck, strike};
+use crate::spec::{Breaks, Fault, Milestone, ServiceFault, Target, When, WorkerFault};
+use crate::worker::{Ended, Worker};
+pub(super) use hands::Berth;
+pub use hands::Exit;
+use hands::Hands;
+pub use proxies::Contact;
+pub(super) use proxies::Proxies;
+
+/// What a fault did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultRecord {
+    /// What was broken, such as `cut of redis`.
+    pub what: String,
+    /// The services that were struck.
+    pub targets: Vec<Target>,
+    /// When it began and ended, since the voyage began; `None` when it never did.
+    pub began: Option<Duration>,
+    /// See [`FaultRecord::began`].
+    pub ended: Option<Duration>,
+    /// What it met, such as `3 connections, 120 bytes`.
+    pub met: String,
+    /// Whether it met anything: a fault that did not proves nothing.
+    pub took_effect: bool,
+}
+
+/// A fault in force.
+enum Force {
+    Network(Vec<(Target, Applied)>),
+    Service(Struck),
+    Jina,
+    /// The worker that was struck.
+    Worker(Option<usize>),
+}
+
+enum State {
+    Pending,
+    Active { until: Instant, force: Force },
+    Over,
+}
+
+/// What a fault met, told in [`FaultRecord::met`].
+#[derive(Default)]
+struct Met {
+    effects: Vec<Arc<Effect>>,
+    /// Whether a signal met a process that ran.
+    process: bool,
+    /// Bytes and connections to the service before; and during the fault.
+    traffic: (u64, usize),
+    during: Option<(u64, usize)>,
+    /// Writes that the service refused, where it counts them.
+    refused: Option<u64>,
+    /// Requests that the embeddings API had answered badly before; and during the fault.
+    disturbed: usize,
+    answered: Option<usize>,
+}
+
+struct Planned {
+    fault: Fault,
+    state: State,
+    began: Option<Duration>,
+    ended: Option<Duration>,
+    met: Met,
+}
+
+/// The workers, their proxies and their faults.
+pub(super) struct Crew {
+    direct: Arc<Direct>,
+    hands: Hands,
+    proxies: Proxies,
+    planned: Vec<Planned>,
+    /// When the voyage began, and the step.
+    clock: Instant,
+    begun: Instant,
+    step: usize,
+    before: BTreeMap<Milestone, u64>,
+}
+
+impl Crew {
+    pub(super) fn sign_on(
+        berth: Berth,
+        workers: usize,
+        faults: &[Fault],
+        proxies: Proxies,
+        direct: Arc<Direct>,
+    ) -> Result<Self, ScenarioError> {
+        let planned = faults.iter().map(|fault| Planned {
+            fault: fault.clone(),
+            state: State::Pending,
+            began: None,
+            ended: None,
+            met: Met::default(),
+        });
+        let clock = Instant::now();
+        let mut crew = Self {
+            direct,
+            hands: Hands::new(berth, clock),
+            proxies,
+            planned: planned.collect(),
+            clock,
+            begun: clock,
+            step: 0,
+            before: BTreeMap::new(),
+        };
+        for _ in 0..workers {
+            crew.hands.start()?;
+        }
+        Ok(crew)
+    }
+
+    /// The workers are ready: the voyage begins.
+    pub(super) fn begin(&mut self) -> Instant {
+        self.clock = Instant::now();
+        self.hands.restart_clock(self.clock);
+        self.clock
+    }
+
+    /// The next step begins: from now on its faults count their time.
+    pub(super) async fn set_sail(&mut self) -> Result<(), ScenarioError> {
+        self.step += 1;
+        self.before.clear();
+        let milestones: BTreeSet<Milestone> = self.milestones().collect();
+        for milestone in milestones {
+            let count = self.direct.count(milestone).await?;
+            self.before.insert(milestone, count);
+        }
+        self.begun = Instant::now();
+        Ok(())
+    }
+
+    /// The counts that faults of this step wait for.
+    fn milestones(&self) -> impl Iterator<Item = Milestone> {
+        self.of_step().filter(|planned| matches!(planned.state, State::Pending)).filter_map(|planned| {
+            match planned.fault.at {
+                When::Count(_, milestone) => Some(milestone),
+                _ => None,
+            }
+        })
+    }
+
+    fn of_step(&self) -> impl Iterator<Item = &Planned> {
+        self.planned.iter().filter(|planned| planned.fault.step.unwrap_or(1) == self.step)
+    }
+
+    /// A worker that runs, unless a fault keeps all of them down.
+    pub(super) fn worker(&self) -> Option<&Worker> {
+        self.hands.oldest().map(|hand| &hand.worker)
+    }
+
+    /// How a worker ended, if one did so by itself.
+    pub(super) fn died(&self) -> Option<String> {
+        self.hands.died()
+    }
+
+    /// Whether no fault is in force and nobody is about to leave. When all jobs have ended, what has not begun by
+    /// then never will.
+    pub(super) fn is_calm(&self) -> bool {
+        !self.planned.iter().any(|planned| matches!(planned.state, State::Active { .. })) && !self.hands.are_leaving()
+    }
+
+    /// Whether every fault of this step is over.
+    pub(super) fn is_through(&self) -> bool {
+        self.of_step().all(|planned| matches!(planned.state, State::Over))
+    }
+
+    /// Whether a fault of this step still waits for a point of the pipeline, which may pass quickly.
+    pub(super) fn is_watching(&self) -> bool {
+        self.hands.are_leaving() || self.milestones().next().is_some()
+    }
+
+    /// Whether a service itself is disturbed, so that it need not answer the harness either.
+    pub(super) fn is_service_down(&self) -> bool {
+        let down = |planned: &Planned| matches!(planned.state, State::Active { force: Force::Service(_), .. });
+        self.planned.iter().any(down)
+    }
+
+    /// Whether there is a connection that a cut would meet: between two requests there may be none.
+    fn has_prey(&self, fault: &Fault) -> bool {
+        match &fault.breaks {
+            Breaks::Network { on, fault: NetworkFault::Cut, .. } if fault.lasts.is_none() => {
+                on.iter().flat_map(|target| self.proxies.of(*target)).any(Proxy::has_prey)
+            }
+            _ => true,
+        }
+    }
+
+    /// Begins and ends faults whose time has come; `share` of the jobs have ended.
+    pub(super) async fn tick(&mut self, share: f64) -> Result<(), ScenarioError> {
+        if self.hands.are_leaving() {
+            let active = self.direct.active().await.ok();
+            self.hands.look_after(active.as_ref());
+        }
+        for place in 0..self.planned.len() {
+            let planned = &self.planned[place];
+            match &planned.state {
+                State::Pending if planned.fault.step.unwrap_or(1) == self.step => {
+                    let due = match planned.fault.at {
+                        When::Share(wanted) => share >= wanted,
+                        When::After(time) => self.begun.elapsed() >= time,
+                        When::Count(wanted, milestone) => {
+                            let before = self.before.get(&milestone).copied().unwrap_or(0);
+                            // What cannot be counted at the moment is counted at the next.
+                            let count = self.direct.count(milestone).await.unwrap_or(before);
+                            count.saturating_sub(before) >= wanted
+                        }
+                    };
+                    // A cut strikes as soon as there is something to cut.
+                    if due && self.has_prey(&self.planned[place].fault) {
+                        self.strike(place).await?;
+                    }
+                }
+                State::Active { until, force } => {
+                    // A worker that was told to end is waited for.
+                    let waits = matches!(force, Force::Worker(Some(number)) if self.is_leaving(*number));
+                    if !waits && Instant::now() >= *until {
+                        self.end(place).await?;
+                    }
+                }
+                State::Pending | State::Over => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_leaving(&self, number: usize) -> bool {
+        self.hands.there.iter().any(|hand| hand.number == number && hand.is_leaving())
+    }
+
+    /// Ends every fault that is in force: there is no time for more.
+    pub(super) async fn calm(&mut self) -> Result<(), ScenarioError> {
+        for place in 0..self.planned.len() {
+            if matches!(self.planned[place].state, State::Active { .. }) {
+                self.end(place).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn strike(&mut self, place: usize) -> Result<(), ScenarioError> {
+        let fault = self.planned[place].fault.clone();
+        self.planned[place].began = Some(self.clock.elapsed());
+        let force = match &fault.breaks {
+            Breaks::Network { on, fault: what, direction } => {
+                let direction = direction.unwrap_or(what.usual_direction());
+                let mut applied = Vec::new();
+                let struck = on.iter().flat_map(|target| self.proxies.of(*target).iter().map(|proxy| (*target, proxy)));
+                for (target, proxy) in struck {
+                    if *what == NetworkFault::Cut && fault.lasts.is_none() {
+                        self.planned[place].met.effects.push(proxy.cut());
+                    } else {
+                        let struck = proxy.apply(*what, direction);
+                        self.planned[place].met.effects.push(Arc::clone(&struck.effect));
+                        applied.push((target, struck));
+                    }
+                }
+                Force::Network(applied)
+            }
+            Breaks::Service { on, fault: what } => {
+                self.planned[place].met.traffic = self.proxies.traffic(*on);
+                let struck = strike(self.direct.stack(), &self.direct.endpoints, *on, *what).await?;
+                Force::Service(struck)
+            }
+            Breaks::Jina(behaviours) => {
+                self.planned[place].met.disturbed = self.direct.disturbed();
+                self.direct.behave(behaviours);
+                Force::Jina
+            }
+            Breaks::Worker(what) => {
+                let oldest = self.hands.oldest().map(|hand| (hand.number, hand.worker.ended().is_none()));
+                self.planned[place].met.process = oldest.is_some_and(|(_, runs)| runs);
+                let oldest = oldest.map(|(number, _)| number);
+                match (what, oldest) {
+                    (WorkerFault::Join, _) => Force::Worker(Some(self.hands.start()?)),
+                    (WorkerFault::Pause, _) => {
+                        self.hands.oldest().iter().for_each(|hand| hand.worker.pause());
+                        Force::Worker(oldest)
+                    }
+                    (WorkerFault::Kill, Some(number)) => {
+                        self.hands.kill(number);
+                        Force::Worker(None)
+                    }
+                    (WorkerFault::Terminate | WorkerFault::TerminateTwice, Some(number)) => {
+                        // Those that cannot be seen now are taken for new ones: rather a false alarm than none.
+                        let active = self.direct.active().await.unwrap_or_default();
+                        self.hands.tell(number, active, *what == WorkerFault::TerminateTwice);
+                        Force::Worker(Some(number))
+                    }
+                    (_, None) => Force::Worker(None),
+                }
+            }
+        };
+        let now = Instant::now();
+        self.planned[place].state = State::Active { until: fault.lasts.map_or(now, |lasts| now + lasts.0), force };
+        if fault.lasts.is_none()
+            && matches!(&self.planned[place].state, State::Active { force: Force::Network(applied), .. } if applied.is_empty())
+        {
+            self.end(place).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, place: usize) -> Result<(), ScenarioError> {
+        let State::Active { force, .. } = std::mem::replace(&mut self.planned[place].state, State::Over) else {
+            return Ok(());
+        };
+        match force {
+            Force::Network(applied) => {
+                for (target, applied) in applied {
+                    self.proxies.lift(target, applied);
+                }
+            }
+            Force::Service(struck) => {
+                let met = &self.planned[place].fault.breaks;
+                let target = if let Breaks::Service { on, .. } = met { *on } else { Target::Redis };
+                let (bytes, count) = self.proxies.traffic(target);
+                let refused = struck.lift(self.direct.stack(), &self.direct.endpoints).await?;
+                let met = &mut self.planned[place].met;
+                met.refused = refused;
+                met.during = Some((bytes.saturating_sub(met.traffic.0), count.saturating_sub(met.traffic.1)));
+            }
+            Force::Jina => {
+                let met = &mut self.planned[place].met;
+                met.answered = Some(self.direct.disturbed().saturating_sub(met.disturbed));
+                self.direct.behave(&[]);
+            }
+            Force::Worker(number) => {
+                let Breaks::Worker(what) = self.planned[place].fault.breaks else { return Ok(()) };
+                match (what, number) {
+                    (WorkerFault::Pause, Some(number)) => {
+                        self.hands.there.iter().filter(|hand| hand.number == number).for_each(|hand| {
+                            hand.worker.resume();
+                        });
+                    }
+                    (WorkerFault::Join, Some(number)) if self.hands.has(number) => {
+                        let active = self.direct.active().await.unwrap_or_default();
+                        self.hands.tell(number, active, false);
+                    }
+                    (WorkerFault::Pause | WorkerFault::Join, _) => {}
+                    (WorkerFault::Kill | WorkerFault::Terminate | WorkerFault::TerminateTwice, number) => {
+                        // Out of time: what was told to end and is still there must not work beside its successor.
+                        number.iter().for_each(|number| self.hands.kill(*number));
+                        self.hands.start()?;
+                    }
+                }
+            }
+        }
+        self.planned[place].ended = Some(self.clock.elapsed());
+        Ok(())
+    }
+
+    /// What each fault did.
+    pub(super) fn faults(&self) -> Vec<FaultRecord> {
+        let record = |planned: &Planned| {
+            let met = &planned.met;
+            let (said, took_effect) = match &planned.fault.breaks {
+                Breaks::Network { .. } => {
+                    let connections: u64 = met.effects.iter().map(|effect| effect.connections()).sum();
+                    let bytes: u64 = met.effects.iter().map(|effect| effect.bytes()).sum();
+                    (format!("{connections} connections, {bytes} bytes"), connections > 0)
+                }
+                Breaks::Service { fault, .. } => match (met.refused, met.during) {
+                    (Some(refused), _) => (format!("{refused} writes, refused"), refused > 0),
+                    // A restart is over before anybody could ask; that connections ended with it is no question.
+                    (None, Some((bytes, count)))
+                        if matches!(fault, ServiceFault::Restart | ServiceFault::DropConnections) =>
+                    {
+                        (format!("{count} new connections, {bytes} bytes"), met.traffic.1 > 0)
+                    }
+                    (None, Some((bytes, count))) => {
+                        (format!("{count} new connections, {bytes} bytes"), bytes > 0 || count > 0)
+                    }
+                    (None, None) => ("nothing".to_owned(), false),
+                },
+                Breaks::Jina(_) => match met.answered {
+                    Some(requests) => (format!("{requests} requests"), requests > 0),
+                    None => ("nothing".to_owned(), false),
+                },
+                Breaks::Worker(WorkerFault::Join) => ("a process that was there".to_owned(), planned.began.is_some()),
+                Breaks::Worker(_) if met.process => ("a process that ran".to_owned(), true),
+                Breaks::Worker(_) => ("no process that ran".to_owned(), false),
+            };
+            let targets = match &planned.fault.breaks {
+                Breaks::Network { on, .. } => on.clone(),
+                Breaks::Service { on, .. } => vec![*on],
+                Breaks::Jina(_) => vec![Target::Jina],
+                Breaks::Worker(_) => Vec::new(),
+            };
+            let (began, ended) = (planned.began, planned.ended);
+            FaultRecord { what: planned.fault.to_string(), targets, began, ended, met: said, took_effect }
+        };
+        self.planned.iter().map(record).collect()
+    }
+
+    /// When the last fault was over, since the voyage began.
+    pub(super) fn calm_since(&self) -> Option<Duration> {
+        self.planned.iter().filter_map(|planned| planned.ended).max()
+    }
+
+    /// Time since the voyage began.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// Every connection that was made through a proxy.
+    pub(super) fn contacts(&self) -> BTreeMap<Target, Vec<Contact>> {
+        self.proxies.contacts(self.clock)
+    }
+
+    /// How workers ended that were told to during the voyage.
+    pub(super) fn exits(&self) -> Vec<Exit> {
+        self.hands.exits.clone()
+    }
+
+    /// Sends every worker home; says how the first one ended that did not do as it should, or the first of all.
+    /// `None` when it had to be killed, or there was none.
+    pub(super) async fn sign_off(&mut self) -> Option<Ended> {
+        let ends = futures::future::join_all(self.hands.there.iter().map(|hand| hand.worker.terminate())).await;
+        let worst = ends.iter().position(|end| end.as_ref().is_none_or(|end| end.code != Some(0))).unwrap_or(0);
+        ends.into_iter().nth(worst).flatten()
+    }
+
+    /// All that every worker said.
+    pub(super) fn said(&self) -> String {
+        self.hands.said()
+    }
+}

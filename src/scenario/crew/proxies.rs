@@ -1,0 +1,131 @@
+//! The proxies between the workers and the services.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use secrecy::ExposeSecret;
+use url::Url;
+
+use super::super::voyage::ScenarioError;
+use crate::faults::{Applied, ClosedBy, Proxy};
+use crate::settings::Endpoints;
+use crate::spec::{Breaks, Scenario, Target};
+
+/// One connection of a worker, or one attempt at one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contact {
+    /// When it was accepted, since the voyage began.
+    pub opened: Duration,
+    /// When it ended; `None` while it was open at the end.
+    pub closed: Option<Duration>,
+    /// Who ended it.
+    pub closed_by: Option<ClosedBy>,
+    /// Bytes to the service.
+    pub up: u64,
+    /// Bytes from the service.
+    pub down: u64,
+}
+
+/// Proxies by service; Qdrant has two.
+#[derive(Debug, Default)]
+pub(in crate::scenario) struct Proxies(BTreeMap<Target, Vec<Proxy>>);
+
+impl Proxies {
+    /// Puts a proxy before every service that a fault is to strike or that is to be watched; gives the endpoints for
+    /// the workers.
+    pub(in crate::scenario) async fn before(
+        scenario: &Scenario,
+        endpoints: &Endpoints,
+    ) -> Result<(Self, Endpoints), ScenarioError> {
+        let mut targets: BTreeSet<Target> = scenario.watch.iter().copied().collect();
+        for fault in &scenario.faults {
+            match &fault.breaks {
+                Breaks::Network { on, .. } => targets.extend(on),
+                Breaks::Service { on, .. } => {
+                    targets.insert(*on);
+                }
+                Breaks::Jina(_) | Breaks::Worker(_) => {}
+            }
+        }
+        let mut through = endpoints.clone();
+        let mut proxies = Self::default();
+        for target in targets {
+            let mut before = Vec::new();
+            match target {
+                Target::Redis => {
+                    through.redis.url = detour(through.redis.url.expose_secret(), 6379, &mut before).await?.into();
+                }
+                Target::Postgres => {
+                    through.postgres.url =
+                        detour(through.postgres.url.expose_secret(), 5432, &mut before).await?.into();
+                }
+                Target::Qdrant => {
+                    through.qdrant.url = detour(&through.qdrant.url, 6333, &mut before).await?;
+                    through.qdrant.grpc_url = detour(&through.qdrant.grpc_url, 6334, &mut before).await?;
+                }
+                Target::Jina => through.jina.base_url = detour(&through.jina.base_url, 80, &mut before).await?,
+            }
+            proxies.0.insert(target, before);
+        }
+        Ok((proxies, through))
+    }
+
+    /// Those before `target`.
+    pub(super) fn of(&self, target: Target) -> &[Proxy] {
+        self.0.get(&target).map_or(&[], Vec::as_slice)
+    }
+
+    /// Lifts a fault from the proxy of `target` that has it: the handle knows its fault, whichever of the two.
+    pub(super) fn lift(&self, target: Target, applied: Applied) {
+        if let Some(proxy) = self.of(target).iter().find(|proxy| proxy.has(&applied)) {
+            proxy.lift(applied);
+        }
+    }
+
+    /// Bytes that went to `target`, and connections and attempts that were made.
+    pub(super) fn traffic(&self, target: Target) -> (u64, usize) {
+        let connections = self.of(target).iter().flat_map(Proxy::connections);
+        connections.fold((0, 0), |(bytes, count), connection| (bytes + connection.up, count + 1))
+    }
+
+    /// Every connection that was made, by service, in the order of time since `clock`.
+    pub(super) fn contacts(&self, clock: Instant) -> BTreeMap<Target, Vec<Contact>> {
+        let of = |proxies: &Vec<Proxy>| {
+            let mut contacts: Vec<Contact> = proxies
+                .iter()
+                .flat_map(|proxy| {
+                    let at = move |time: Duration| (proxy.begun() + time).saturating_duration_since(clock);
+                    proxy.connections().into_iter().map(move |connection| Contact {
+                        opened: at(connection.opened),
+                        closed: connection.closed.map(at),
+                        closed_by: connection.closed_by,
+                        up: connection.up,
+                        down: connection.down,
+                    })
+                })
+                .collect();
+            contacts.sort_by_key(|contact| contact.opened);
+            contacts
+        };
+        self.0.iter().map(|(target, proxies)| (*target, of(proxies))).collect()
+    }
+}
+
+/// `url`, by way of a new proxy.
+async fn detour(url: &str, port: u16, before: &mut Vec<Proxy>) -> Result<String, ScenarioError> {
+    // The URL may hold a password: it is in no message.
+    let refuse = |what: &str| ScenarioError::Spec(format!("no proxy can stand before a service: {what}"));
+    let mut there = Url::parse(url).map_err(|_| refuse("its URL cannot be read"))?;
+    let host = there.host_str().ok_or_else(|| refuse("its URL names no host"))?;
+    let upstream = format!("{host}:{}", there.port().unwrap_or(port));
+    let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let proxy = Proxy::start(local, upstream, None).await.map_err(|error| refuse(&error.to_string()))?;
+    let moved = there.set_host(Some("127.0.0.1")).is_ok() && there.set_port(Some(proxy.address().port())).is_ok();
+    if !moved {
+        return Err(refuse("its URL takes no other address"));
+    }
+    before.push(proxy);
+    let text = there.to_string();
+    // A base without a path is written without the slash that parsing adds.
+    Ok(if url.ends_with('/') { text } else { text.trim_end_matches('/').to_owned() })
+}

@@ -1,0 +1,93 @@
+//! The harness's own way to the services of a voyage, past every proxy.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::services::ServiceError;
+use crate::services::http::Http;
+use crate::services::postgres::Postgres;
+use crate::services::queue::QueueClient;
+use crate::settings::Endpoints;
+use crate::spec::Milestone;
+use crate::spec::jina::Behaviour;
+use crate::stack::Stack;
+use crate::stack::jina::JinaMock;
+
+/// How long a service may take to tell the harness something that it asks again and again.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Connections of the harness, and what it may disturb.
+pub(super) struct Direct {
+    pub(super) endpoints: Endpoints,
+    pub(super) queue: QueueClient,
+    pub(super) postgres: Postgres,
+    pub(super) mock: JinaMock,
+    pub(super) behaviours: Vec<Behaviour>,
+    /// The stack, where the scenario has it alone.
+    pub(super) stack: Option<Arc<Stack>>,
+}
+
+impl Direct {
+    pub(super) fn stack(&self) -> Option<&Stack> {
+        self.stack.as_deref()
+    }
+
+    /// Ids of the jobs that are in work at this moment.
+    pub(super) async fn active(&self) -> Result<BTreeSet<String>, ServiceError> {
+        in_time("redis", self.queue.active()).await.map(|ids| ids.into_iter().collect())
+    }
+
+    /// Ids of the jobs that ended as `completed` and as `failed`.
+    pub(super) async fn ended(&self) -> Result<(Vec<String>, Vec<String>), ServiceError> {
+        in_time("redis", self.queue.ended()).await
+    }
+
+    /// How many there are of something.
+    pub(super) async fn count(&self, milestone: Milestone) -> Result<u64, ServiceError> {
+        match milestone {
+            Milestone::Requests => Ok(self.mock.request_count() as u64),
+            Milestone::Active => self.active().await.map(|active| active.len() as u64),
+            Milestone::Jobs => self.ended().await.map(|(completed, failed)| (completed.len() + failed.len()) as u64),
+            Milestone::Points => {
+                let http = Http::qdrant(&self.endpoints.qdrant)?;
+                let path = format!("/collections/{}/points/count", self.endpoints.names.collection);
+                let body = json!({ "exact": true });
+                let answer = in_time("qdrant", http.call("POST", &path, Some(&body))).await?;
+                Ok(answer["result"]["count"].as_u64().unwrap_or(0))
+            }
+            Milestone::Rows => {
+                let query =
+                    format!("select count(*) as done from {} where status = 'ready'", self.endpoints.names.table);
+                let rows = in_time("postgres", self.postgres.rows(&query)).await?;
+                Ok(rows.first().and_then(|row| row["done"].as_u64()).unwrap_or(0))
+            }
+        }
+    }
+
+    /// Requests that the embeddings API did not answer as it should.
+    pub(super) fn disturbed(&self) -> usize {
+        self.mock.requests().iter().filter(|request| request.disturbed).count()
+    }
+
+    /// Lets the embeddings API answer as the scenario says, and as `more` does; that comes first.
+    pub(super) fn behave(&self, more: &[Behaviour]) {
+        self.mock.behave(more.iter().chain(&self.behaviours).cloned().collect());
+    }
+}
+
+/// A service that a fault has silenced must not silence the harness.
+async fn in_time<T>(
+    service: &'static str,
+    question: impl Future<Output = Result<T, ServiceError>>,
+) -> Result<T, ServiceError> {
+    tokio::time::timeout(PATIENCE, question).await.unwrap_or_else(|_| {
+        Err(ServiceError::Unreachable {
+            service,
+            endpoint: "past the proxies".to_owned(),
+            detail: format!("no answer within {} ms", PATIENCE.as_millis()),
+        })
+    })
+}

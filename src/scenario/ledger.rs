@@ -1,0 +1,206 @@
+//! The ledger of documents: each followed through job, row and points to one state, with what speaks for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::documents::Document;
+use super::evidence::Point;
+use super::voyage::{JobState, StepRecord, Voyage};
+
+/// What became of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// Stored whole, once, at the first attempt.
+    Stable,
+    /// Stored whole, once, after its job was begun more than once.
+    Recovered,
+    /// Rejected by the embeddings API for good, and told so; nothing of it is stored.
+    Refused,
+    /// Without text, and told so.
+    Skipped,
+    /// Not stored, or not whole.
+    Lost,
+    /// Stored whole, and parts of it more than once.
+    Duplicated,
+    /// Stored, and nobody asked for it.
+    Orphaned,
+    /// Stored with a text, a vector or a row that is not its own.
+    Corrupted,
+    /// Stored or called done, although it could not be.
+    Unexpected,
+    /// There is nothing to compare it with.
+    Indeterminate,
+}
+
+impl Fate {
+    /// Its word in reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Recovered => "recovered",
+            Self::Refused => "refused",
+            Self::Skipped => "skipped",
+            Self::Lost => "lost",
+            Self::Duplicated => "duplicated",
+            Self::Orphaned => "orphaned",
+            Self::Corrupted => "corrupted",
+            Self::Unexpected => "unexpected",
+            Self::Indeterminate => "indeterminate",
+        }
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// One line of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The document.
+    pub document: String,
+    /// What became of it.
+    pub fate: Fate,
+    /// What speaks for that; empty when all is well.
+    pub why: String,
+}
+
+/// How many documents have each fate, in words: `18 stable, 2 recovered`.
+#[must_use]
+pub fn summary(accounts: &[Account]) -> String {
+    let mut counts: BTreeMap<Fate, usize> = BTreeMap::new();
+    for account in accounts {
+        *counts.entry(account.fate).or_default() += 1;
+    }
+    counts.iter().map(|(fate, count)| format!("{count} {fate}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Follows every document of the last step, and every point to a document.
+pub(super) fn of(voyage: &Voyage) -> Vec<Account> {
+    let Some(step) = voyage.last() else { return Vec::new() };
+    let account = |document: &str, (fate, why): (Fate, String)| Account { document: document.to_owned(), fate, why };
+    let mut accounts: Vec<Account> =
+        step.documents.iter().map(|document| account(&document.id, follow(voyage, step, document))).collect();
+    let known: BTreeSet<&str> =
+        voyage.steps.iter().flat_map(|step| step.documents.iter().map(|document| document.id.as_str())).collect();
+    for (document, points) in &step.snapshot.points {
+        if !known.contains(document.as_str()) {
+            let why = format!("{} points of a document that was never ingested", points.len());
+            accounts.push(account(document, (Fate::Orphaned, why)));
+        }
+    }
+    accounts
+}
+
+fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, String) {
+    let (state, job) = &step.jobs[&document.id];
+    let points = step.snapshot.points_of(&document.id);
+    let row = step.snapshot.rows.get(&document.id);
+    if !document.has_text() {
+        return match points.len() {
+            0 => (Fate::Skipped, String::new()),
+            points => (Fate::Unexpected, format!("has {points} points, and no text")),
+        };
+    }
+    if document.poison {
+        let ready = row.is_some_and(|row| row.status == "ready");
+        return match (state, points.len()) {
+            (JobState::Failed, 0) if !ready => (Fate::Refused, String::new()),
+            (JobState::Failed | JobState::Unfinished, 0) => (Fate::Unexpected, "its row says `ready`".to_owned()),
+            (state, points) => {
+                (Fate::Unexpected, format!("its text is rejected; job {state:?}, {points} points are stored"))
+            }
+        };
+    }
+    let lost = |why: String| (Fate::Lost, why);
+    match state {
+        JobState::Unfinished => return lost(format!("lost: its job never ended, attempts {}", job.attempts)),
+        JobState::Missing => return lost("lost: its job vanished from Redis".to_owned()),
+        JobState::Failed => {
+            let reason = job.failed_reason.as_deref().unwrap_or("no reason given");
+            return lost(format!("lost: its job failed: {reason}"));
+        }
+        JobState::Completed if points.is_empty() => {
+            return lost("lost: its job completed and it has no point".to_owned());
+        }
+        JobState::Completed => {}
+    }
+    let Some(row) = row else { return lost("lost: its job completed and it has no row".to_owned()) };
+    if row.status != "ready" {
+        return lost(format!("its job completed and its row says `{}`", row.status));
+    }
+    if let Some(calm) = &voyage.calm {
+        let wanted = calm.last().map_or(&[][..], |step| step.snapshot.points_of(&document.id));
+        if wanted.is_empty() {
+            let why = "nothing of it was stored when nothing went wrong either: there is nothing to compare it with";
+            return (Fate::Indeterminate, why.to_owned());
+        }
+        if let Some(why) = missing(wanted, points) {
+            return lost(format!("lost: {why}"));
+        }
+    }
+    if row.chunks != Some(points.len() as u64) {
+        return (Fate::Corrupted, format!("{} points, and the row says {:?} chunks", points.len(), row.chunks));
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(double) = points.iter().find(|point| !seen.insert(point.chunk)) {
+        return (Fate::Duplicated, format!("chunk {:?} is stored more than once", double.chunk));
+    }
+    if job.attempts > 1 || job.starts > 1 || job.stalls > 0 {
+        let why = format!("attempts {}, begun {} times, stalled {} times", job.attempts, job.starts, job.stalls);
+        return (Fate::Recovered, why);
+    }
+    (Fate::Stable, String::new())
+}
+
+/// What is stored when nothing goes wrong, and is not stored now.
+fn missing(wanted: &[Point], points: &[Point]) -> Option<String> {
+    let key = |point: &Point| (point.chunk, point.text.clone());
+    let there: BTreeSet<_> = points.iter().map(key).collect();
+    let missing: Vec<_> = wanted.iter().filter(|point| !there.contains(&key(point))).collect();
+    let first = missing.first()?;
+    let chunk = first.chunk.map_or_else(|| "without an index".to_owned(), |chunk| chunk.to_string());
+    let known: BTreeSet<_> = wanted.iter().map(key).collect();
+    let others = points.iter().filter(|point| !known.contains(&key(point))).count();
+    Some(format!(
+        "{} of {} chunks that are stored when nothing goes wrong are missing (the first is chunk {chunk}); {others} \
+         points hold other texts",
+        missing.len(),
+        wanted.len()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(chunk: u64, text: &str) -> Point {
+        Point {
+            id: chunk.to_string(),
+            document: Some("a".to_owned()),
+            version: None,
+            chunk: Some(chunk),
+            text: Some(text.to_owned()),
+            vector: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_stored_when_nothing_goes_wrong_must_be_stored_whatever_goes_wrong() {
+        let calm = [point(0, "one"), point(1, "two")];
+        assert_eq!(missing(&calm, &[point(1, "two"), point(0, "one")]), None);
+        assert!(missing(&calm, &[point(0, "one")]).unwrap().starts_with("1 of 2 chunks"));
+        let altered = missing(&calm, &[point(0, "one"), point(1, "tw")]).unwrap();
+        assert!(altered.contains("chunk 1") && altered.contains("1 points hold other texts"), "{altered}");
+    }
+
+    #[test]
+    fn a_summary_counts_each_fate() {
+        let account = |fate| Account { document: String::new(), fate, why: String::new() };
+        let accounts = [Fate::Recovered, Fate::Stable, Fate::Stable].map(account);
+        assert_eq!(summary(&accounts), "2 stable, 1 recovered");
+    }
+}

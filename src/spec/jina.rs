@@ -1,0 +1,196 @@
+//! How the mock of Jina's embeddings API misbehaves: values that a scenario composes.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// To some requests, one answer. Of several behaviours that apply, delays add up, the first that
+/// replaces the answer wins, and those that bend a good answer are all applied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Behaviour {
+    /// To which requests; all by default.
+    #[serde(default)]
+    pub when: When,
+    /// What they get.
+    pub answer: Answer,
+}
+
+/// To which embedding requests a behaviour applies, counted in the order in which they arrive, from 1.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// Every request.
+    #[default]
+    All,
+    /// The first `n` requests.
+    First(u64),
+    /// The n-th, 2n-th, 3n-th … request.
+    Every(u64),
+    /// The n-th request alone.
+    Nth(u64),
+    /// Requests with a text that contains this.
+    TextContains(String),
+}
+
+impl When {
+    /// Whether the request that arrived as number `nth` with `texts` is meant.
+    #[must_use]
+    pub fn applies(&self, nth: u64, texts: &[String]) -> bool {
+        match self {
+            Self::All => true,
+            Self::First(count) => nth <= *count,
+            Self::Every(step) => *step > 0 && nth.is_multiple_of(*step),
+            Self::Nth(which) => nth == *which,
+            Self::TextContains(needle) => texts.iter().any(|text| text.contains(needle)),
+        }
+    }
+}
+
+/// What a request gets instead of, or on top of, a good answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Answer {
+    /// An error.
+    Status {
+        /// HTTP status, such as 429.
+        code: u16,
+        /// What stands in the body.
+        #[serde(default)]
+        body: Body,
+        /// The `Retry-After` header.
+        #[serde(default)]
+        retry_after: RetryAfter,
+    },
+    /// The answer comes later.
+    Delay {
+        /// Milliseconds.
+        ms: u64,
+        /// Up to so many milliseconds more, drawn from the mock's seed.
+        #[serde(default)]
+        jitter: u64,
+    },
+    /// Status 200 with a body that is no JSON.
+    Malformed,
+    /// Status 200 with a good body that breaks off in the middle.
+    Truncated,
+    /// The connection is held open and never answered.
+    Hang,
+    /// One item of the list is missing.
+    MissingItem,
+    /// One item too many, with an index that was not asked for.
+    ExtraItem,
+    /// One vector holds a value that is not a number: `null` in a list of floats, NaN in base64.
+    Nan,
+    /// Vectors of this size instead of the one asked for.
+    WrongDimensions(u32),
+    /// The answer names another model than the one asked for.
+    WrongModel,
+    /// An empty list.
+    EmptyData,
+    /// One vector is all zeros.
+    ZeroVector,
+    /// Every text gets the vector of the first.
+    SameVector,
+    /// Items in the order of the texts, as the real service mostly sends them.
+    NotShuffled,
+    /// Two items carry the same index.
+    WrongIndex,
+}
+
+/// The body of an error.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// Jina's own, with the code that belongs to the status.
+    #[default]
+    Jina,
+    /// Jina's own, with this code, such as `RATE_TOKEN_LIMIT_EXCEEDED`.
+    Code(String),
+    /// A page, as a gateway in between sends it.
+    Html,
+    /// Nothing.
+    Empty,
+}
+
+/// A `Retry-After` header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryAfter {
+    /// No such header: Jina's own specification does not have it.
+    #[default]
+    None,
+    /// So many seconds from now.
+    Seconds(u64),
+    /// So many seconds from now, written as an HTTP date.
+    HttpDate(u64),
+}
+
+/// Rate limits of the mock's key; absent means unlimited. Jina's own pages disagree about the real ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests per window.
+    pub rpm: Option<u32>,
+    /// Tokens per window.
+    pub tpm: Option<u64>,
+    /// Requests at the same time.
+    pub concurrency: Option<u32>,
+    /// Length of the window in milliseconds; a minute by default, as for a real key.
+    pub window_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { rpm: None, tpm: None, concurrency: None, window_ms: 60_000 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Suite {
+        behaviours: Vec<Behaviour>,
+    }
+
+    #[test]
+    fn behaviours_are_written_as_toml() {
+        let suite: Suite = toml::from_str(
+            r#"
+            [[behaviours]]
+            when.first = 3
+            answer.status = { code = 429, retry_after.seconds = 1 }
+            [[behaviours]]
+            answer.delay = { ms = 50, jitter = 10 }
+            [[behaviours]]
+            when.text_contains = "poison"
+            answer.status = { code = 400, body.code = "INPUT_TOKEN_LIMIT_EXCEEDED" }
+            [[behaviours]]
+            when.nth = 2
+            answer = "zero_vector"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(suite.behaviours[1].when, When::All);
+        assert_eq!(suite.behaviours[3].answer, Answer::ZeroVector);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        let error = toml::from_str::<Suite>("[[behaviours]]\nanswer.delay = { ms = 1, jiter = 2 }").err().unwrap();
+        assert!(error.to_string().contains("jiter"), "{error}");
+    }
+
+    #[rstest::rstest]
+    #[case(When::First(2), &[1, 2])]
+    #[case(When::Every(2), &[2, 4])]
+    #[case(When::Nth(3), &[3])]
+    #[case(When::Every(0), &[])]
+    #[case(When::TextContains("b".to_owned()), &[1, 2, 3, 4])]
+    fn a_behaviour_applies_to_the_requests_it_names(#[case] when: When, #[case] wanted: &[u64]) {
+        let texts = ["abc".to_owned()];
+        let seen: Vec<u64> = (1..=4).filter(|nth| when.applies(*nth, &texts)).collect();
+        assert_eq!(seen, wanted);
+    }
+}
