@@ -46,6 +46,9 @@ pub(super) struct Args {
     /// Cases at once
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+    /// Also the cases that take minutes: long outages, two thousand documents, 50 MB
+    #[arg(long)]
+    slow: bool,
     /// List the cases and run none
     #[arg(long)]
     list: bool,
@@ -80,7 +83,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         Some(directory) => Suites::from_directory(&directory)?,
         None => Suites::builtin()?,
     };
-    let mut selection = Selection::new(&args.suite, &args.case, args.level)?;
+    let mut selection = Selection::new(&args.suite, &args.case, args.level)?.with_slow(args.slow);
     selection.check(&suites)?;
     if let Some(shard) = args.gate.shard {
         selection = selection.sharded(&suites, shard);

@@ -69,6 +69,8 @@ pub struct Selection {
     suites: Vec<Pattern>,
     cases: Vec<Pattern>,
     level: Option<Level>,
+    /// Whether cases that take minutes are chosen without being named.
+    slow: bool,
     /// The ids of a shard.
     part: Option<BTreeSet<String>>,
 }
@@ -76,7 +78,15 @@ pub struct Selection {
 impl Selection {
     /// Patterns over suites and over case ids; `level` leaves out what is less binding.
     pub fn new(suites: &[String], cases: &[String], level: Option<Level>) -> Result<Self, SelectionError> {
-        Ok(Self { suites: patterns(suites)?, cases: patterns(cases)?, level, part: None })
+        Ok(Self { suites: patterns(suites)?, cases: patterns(cases)?, level, slow: false, part: None })
+    }
+
+    /// The same selection, with the cases that take minutes (tag `slow`), which are otherwise left out unless one is
+    /// named by its id.
+    #[must_use]
+    pub fn with_slow(mut self, slow: bool) -> Self {
+        self.slow = slow;
+        self
     }
 
     /// Whether `case` is chosen.
@@ -85,6 +95,7 @@ impl Selection {
         self.level.is_none_or(|least| case.level <= least)
             && admits(&self.suites, &case.suite)
             && admits(&self.cases, &case.id)
+            && (self.slow || !case.is_slow() || self.cases.iter().any(|pattern| pattern.text == case.id))
             && self.part.as_ref().is_none_or(|part| part.contains(&case.id))
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::documents::Document;
 use super::evidence::Point;
+use super::invariants::{VECTOR_TOLERANCE, cosine_distance};
 use super::voyage::{JobState, StepRecord, Voyage};
 
 /// What became of a document.
@@ -33,6 +34,16 @@ pub enum Fate {
 }
 
 impl Fate {
+    /// Whether the document is where it belongs: `None` when that cannot be known.
+    #[must_use]
+    pub const fn is_well(self) -> Option<bool> {
+        match self {
+            Self::Stable | Self::Recovered | Self::Refused | Self::Skipped => Some(true),
+            Self::Lost | Self::Duplicated | Self::Orphaned | Self::Corrupted | Self::Unexpected => Some(false),
+            Self::Indeterminate => None,
+        }
+    }
+
     /// Its word in reports.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -109,7 +120,7 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
         let ready = row.is_some_and(|row| row.status == "ready");
         return match (state, points.len()) {
             (JobState::Failed, 0) if !ready => (Fate::Refused, String::new()),
-            (JobState::Failed | JobState::Unfinished, 0) => (Fate::Unexpected, "its row says `ready`".to_owned()),
+            (JobState::Failed, 0) => (Fate::Unexpected, "its text is rejected, and its row says `ready`".to_owned()),
             (state, points) => {
                 (Fate::Unexpected, format!("its text is rejected; job {state:?}, {points} points are stored"))
             }
@@ -117,18 +128,18 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
     }
     let lost = |why: String| (Fate::Lost, why);
     match state {
-        JobState::Unfinished => return lost(format!("lost: its job never ended, attempts {}", job.attempts)),
-        JobState::Missing => return lost("lost: its job vanished from Redis".to_owned()),
+        JobState::Unfinished => return lost(format!("its job never ended, attempts {}", job.attempts)),
+        JobState::Missing => return lost("its job vanished from Redis".to_owned()),
         JobState::Failed => {
             let reason = job.failed_reason.as_deref().unwrap_or("no reason given");
-            return lost(format!("lost: its job failed: {reason}"));
+            return lost(format!("its job failed: {reason}"));
         }
         JobState::Completed if points.is_empty() => {
-            return lost("lost: its job completed and it has no point".to_owned());
+            return lost("its job completed and it has no point".to_owned());
         }
         JobState::Completed => {}
     }
-    let Some(row) = row else { return lost("lost: its job completed and it has no row".to_owned()) };
+    let Some(row) = row else { return lost("its job completed and it has no row".to_owned()) };
     if row.status != "ready" {
         return lost(format!("its job completed and its row says `{}`", row.status));
     }
@@ -139,11 +150,19 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
             return (Fate::Indeterminate, why.to_owned());
         }
         if let Some(why) = missing(wanted, points) {
-            return lost(format!("lost: {why}"));
+            return lost(format!("{why}"));
         }
     }
     if row.chunks != Some(points.len() as u64) {
         return (Fate::Corrupted, format!("{} points, and the row says {:?} chunks", points.len(), row.chunks));
+    }
+    for point in points {
+        let Some(text) = &point.text else { continue };
+        let distance = cosine_distance(&voyage.mock().vector_for(Some("retrieval.passage"), text), &point.vector);
+        if distance.is_nan() || distance > VECTOR_TOLERANCE {
+            let why = format!("the vector of chunk {:?} is not the one given for its text", point.chunk);
+            return (Fate::Corrupted, why);
+        }
     }
     let mut seen = BTreeSet::new();
     if let Some(double) = points.iter().find(|point| !seen.insert(point.chunk)) {

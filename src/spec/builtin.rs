@@ -12,6 +12,8 @@ pub const fn builtin_suites() -> &'static [(&'static str, &'static str)] {
         ("setup", include_str!("../../suites/setup.toml")),
         ("ingestion", include_str!("../../suites/ingestion.toml")),
         ("reconnection", include_str!("../../suites/reconnection.toml")),
+        ("retries", include_str!("../../suites/retries.toml")),
         ("crash", include_str!("../../suites/crash.toml")),
+        ("load", include_str!("../../suites/load.toml")),
     ]
 }

@@ -172,6 +172,9 @@ pub enum Invariant {
     MemoryMib(f64),
     /// Poison documents, and only they, ended as `failed` with a reason, and were not retried.
     PoisonIsolated,
+    /// The ledger of documents is clean: every document is stored whole and once, as when nothing goes wrong, with its own
+    /// vectors and row; or was rejected or skipped, and told so. Nothing else is stored.
+    LedgerClean,
     /// No job was begun more often than this.
     ExecutionsAtMost(f64),
     /// Jobs stalled so often, all together.

@@ -75,6 +75,12 @@ pub struct Case {
 }
 
 impl Case {
+    /// Whether it takes minutes, and runs only when asked for.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.tags.iter().any(|tag| tag == "slow")
+    }
+
     /// A record of this case that is yet to be judged.
     #[must_use]
     pub fn record(&self) -> CaseRecord {
@@ -470,6 +476,7 @@ impl Reader<'_> {
             (expect.none_left_active, Invariant::NoneLeftActive),
         ];
         // A lost document is said before what else is wrong.
+        found.extend(expect.ledger.map(|_| Invariant::LedgerClean));
         found.extend(expect.delivered.map(|_| Invariant::Delivered));
         found.extend(expect.jobs_completed.map(|_| Invariant::JobsCompleted));
         for (flag, invariant) in flags {

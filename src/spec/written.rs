@@ -170,6 +170,8 @@ pub struct ExpectWritten {
     pub memory_mib: Option<f64>,
     /// Poison documents, and only they, failed, without retries.
     pub poison_isolated: Option<bool>,
+    /// `clean`: every document is stored whole and once, as when nothing goes wrong, and nothing else is.
+    pub ledger: Option<Clean>,
     /// No job was begun more often.
     pub executions_at_most: Option<f64>,
     /// How often jobs stalled, all together.
@@ -194,6 +196,14 @@ pub struct ExpectWritten {
     pub no_job_after_sigterm: Option<bool>,
     /// A worker that was told to end leaves no job in `active`.
     pub none_left_active: Option<bool>,
+}
+
+/// The word `clean`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Clean {
+    /// Every document is where it belongs.
+    Clean,
 }
 
 /// The word `all`.

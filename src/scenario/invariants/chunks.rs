@@ -8,7 +8,7 @@ use super::{Finding, Scope, count, texts, tokens};
 use crate::spec::Range;
 
 /// Cosine distance up to which a stored vector is the mock's: Qdrant normalises and stores f32.
-const VECTOR_TOLERANCE: f64 = 1e-4;
+pub(in crate::scenario) const VECTOR_TOLERANCE: f64 = 1e-4;
 
 impl Scope<'_> {
     pub(super) fn vectors(&self) -> Finding {
@@ -240,7 +240,7 @@ fn reassemble(document: &str, chunks: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-fn cosine_distance(left: &[f32], right: &[f32]) -> f64 {
+pub(in crate::scenario) fn cosine_distance(left: &[f32], right: &[f32]) -> f64 {
     if left.len() != right.len() {
         return f64::NAN;
     }

@@ -22,7 +22,21 @@ impl<'a> Scope<'a> {
                 Fate::Indeterminate => {
                     finding.undecided = Some(format!("{}: {}", account.document, account.why));
                 }
-                _ => finding.wrong(account.document, account.why),
+                fate => finding.wrong(account.document, format!("{fate}: {}", account.why)),
+            }
+        }
+        finding
+    }
+
+    pub(super) fn ledger_clean(&self) -> Finding {
+        let mut finding = Finding::over("documents in the ledger");
+        let chosen = |document: &str| self.among.is_none_or(|globs| globs.is_match(document));
+        for account in ledger::of(self.voyage).into_iter().filter(|account| chosen(&account.document)) {
+            finding.look();
+            match account.fate.is_well() {
+                Some(true) => {}
+                Some(false) => finding.wrong(account.document, format!("{}: {}", account.fate, account.why)),
+                None => finding.undecided = Some(format!("{}: {}", account.document, account.why)),
             }
         }
         finding

@@ -6,6 +6,8 @@ mod process;
 mod requests;
 mod retries;
 
+pub(super) use chunks::{VECTOR_TOLERANCE, cosine_distance};
+
 use super::documents::Document;
 use super::evidence::Point;
 use super::ledger;
@@ -149,6 +151,7 @@ impl<'a> Scope<'a> {
             Invariant::WorkerRegistered => self.registered(),
             Invariant::MemoryMib(most) => self.memory(most),
             Invariant::PoisonIsolated => self.poison(),
+            Invariant::LedgerClean => self.ledger_clean(),
             Invariant::ExecutionsAtMost(most) => self.executions(most),
             Invariant::Stalls(range) => self.stalls(range),
             Invariant::NothingDone => self.nothing_done(),

@@ -149,7 +149,9 @@ impl Guard {
             }
             let Some(delay) = delays.next() else { return Err(error) };
             let least = if let Class::Retry { after: Some(after) } = class { after } else { Duration::ZERO };
-            let delay = delay.mul_f64(rand::random::<f64>()).max(least);
+            // After the wait that the service asked for: were it the least instead, all who were told to wait would come back
+            // at the same moment.
+            let delay = least + delay.mul_f64(rand::random::<f64>());
             let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(service = self.service, delay_ms, error = %error, "call failed, trying again");
             tokio::time::sleep(delay).await;
