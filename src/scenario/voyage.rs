@@ -21,7 +21,7 @@ use crate::services::ServiceError;
 use crate::services::postgres::Postgres;
 use crate::services::queue::{Counts, JobHash, NewJob, QueueClient};
 use crate::settings::{Endpoints, JinaEndpoint};
-use crate::spec::{Scenario, Step, Target};
+use crate::spec::{Milestone, Scenario, Step, Target};
 use crate::stack::jina::{JinaConfig, JinaMock, JinaRequest};
 use crate::stack::{Ledger, Stack, StackError};
 use crate::worker::{Ended, Worker, WorkerCommand};
@@ -103,6 +103,8 @@ pub struct StepRecord {
     pub snapshot: Snapshot,
     /// Whether the queue settled before the deadline.
     pub settled: bool,
+    /// The fewest points that the collection held at any look, after a step before this one had stored some.
+    pub least_points: Option<u64>,
     /// Time from the end of the last fault until it had; `None` without a fault, or when it never did.
     pub recovered: Option<Duration>,
 }
@@ -357,7 +359,7 @@ async fn take(
     if !jobs.is_empty() {
         direct.queue.add(jobs).await?;
     }
-    let (settled, recovered) = follow(&ids, direct, crew, deadline).await?;
+    let (settled, recovered, least_points) = follow(&ids, direct, crew, number > 0, deadline).await?;
     let (completed, failed) = patiently(|| direct.ended()).await?;
     let mut records = BTreeMap::new();
     for (document, id) in &ids {
@@ -374,23 +376,28 @@ async fn take(
         records.insert(document.clone(), (state, hash.unwrap_or_default()));
     }
     let snapshot = patiently(|| Snapshot::take(&direct.endpoints, keys, &direct.postgres)).await?;
-    Ok(StepRecord { documents, jobs: records, snapshot, settled, recovered })
+    Ok(StepRecord { documents, jobs: records, snapshot, settled, least_points, recovered })
 }
 
 /// Lets the faults of a step strike, until every job has ended and all is calm again, or there is no more time.
-/// Gives whether every job has ended, and how long after the last fault that was.
+/// Gives whether every job has ended, how long after the last fault that was, and the fewest points that were seen.
 async fn follow(
     ids: &BTreeMap<String, String>,
     direct: &Direct,
     crew: &mut Crew,
+    counts_points: bool,
     deadline: Instant,
-) -> Result<(bool, Option<Duration>), ScenarioError> {
+) -> Result<(bool, Option<Duration>, Option<u64>), ScenarioError> {
     let wanted: BTreeSet<&String> = ids.values().collect();
     let mut over_at = None;
     let mut share = 0.0;
     let mut settled = wanted.is_empty();
     let mut answered = Instant::now();
+    let mut least_points = None;
     loop {
+        if counts_points && let Ok(points) = direct.count(Milestone::Points).await {
+            least_points = Some(least_points.map_or(points, |least: u64| least.min(points)));
+        }
         match direct.ended().await {
             Ok((completed, failed)) => {
                 answered = Instant::now();
@@ -410,7 +417,7 @@ async fn follow(
             let recovered =
                 calm_since.filter(|_| settled).map(|calm| over_at.unwrap_or(crew.elapsed()).saturating_sub(calm));
             crew.calm().await?;
-            return Ok((settled, recovered));
+            return Ok((settled, recovered, least_points));
         }
         if settled && over_at.is_none() {
             over_at = Some(crew.elapsed());

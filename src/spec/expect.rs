@@ -179,6 +179,8 @@ pub enum Invariant {
     ExecutionsAtMost(f64),
     /// Jobs stalled so often, all together.
     Stalls(Range),
+    /// While the same documents are ingested again, the collection never holds fewer points than before.
+    NeverEmptied,
     /// Nothing is called done: no job completed, no row says `ready`, no point is stored.
     NothingDone,
     /// The wait before a retry of a request to the embeddings API grows from one to the next.

@@ -129,6 +129,23 @@ impl<'a> Scope<'a> {
         finding
     }
 
+    pub(super) fn never_emptied(&self) -> Finding {
+        let mut finding = Finding::over("looks at the collection");
+        for pair in self.voyage.steps.windows(2) {
+            let Some(least) = pair[1].least_points else { continue };
+            finding.look();
+            let before: usize = pair[0].snapshot.points.values().map(Vec::len).sum();
+            finding.fact("points before, and fewest seen", json!([before, least]));
+            if least < before as u64 {
+                finding.wrong(
+                    "the collection",
+                    format!("held {least} points at one moment, and {before} before: documents could not be found"),
+                );
+            }
+        }
+        finding
+    }
+
     pub(super) fn nothing_done(&self) -> Finding {
         let mut finding = Finding::over("documents with text");
         for (step, document) in self.last().filter(|(_, document)| document.has_text()) {

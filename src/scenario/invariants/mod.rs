@@ -154,6 +154,7 @@ impl<'a> Scope<'a> {
             Invariant::LedgerClean => self.ledger_clean(),
             Invariant::ExecutionsAtMost(most) => self.executions(most),
             Invariant::Stalls(range) => self.stalls(range),
+            Invariant::NeverEmptied => self.never_emptied(),
             Invariant::NothingDone => self.nothing_done(),
             Invariant::BackoffGrows => self.backoff_grows(),
             Invariant::BackoffJitters => self.backoff_jitters(),

@@ -60,7 +60,7 @@ pub(super) fn postgres(
 ) -> Plan {
     let url = format!("postgres://postgres:{}@{}:{port}/postgres", password.expose_secret(), engine.reach);
     let mut command = if command.is_empty() { vec!["postgres".to_owned()] } else { command };
-    for setting in ["max_connections=100", "fsync=off", "synchronous_commit=off", "full_page_writes=off"] {
+    for setting in ["max_connections=100", "fsync=off", "full_page_writes=off"] {
         command.extend(["-c".to_owned(), setting.to_owned()]);
     }
     Plan {

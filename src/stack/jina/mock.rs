@@ -58,7 +58,7 @@ impl Default for JinaConfig {
 pub struct JinaMock {
     endpoint: JinaEndpoint,
     shared: Arc<Shared>,
-    _server: MockServer,
+    server: Option<MockServer>,
 }
 
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl JinaMock {
         };
         let shared = Arc::new(Shared { config, started: Instant::now(), state: Mutex::new(state) });
         Mock::given(any()).respond_with(Responder(Arc::clone(&shared))).mount(&server).await;
-        Self { endpoint, shared, _server: server }
+        Self { endpoint, shared, server: Some(server) }
     }
 
     /// Where it is.
@@ -156,6 +156,17 @@ impl JinaMock {
         let mut state = self.shared.state();
         state.behaviours = behaviours.into();
         state.arrived = 0;
+    }
+}
+
+impl Drop for JinaMock {
+    /// On a thread of its own: the library waits for a lock in a loop that never ends in a task which has used up its
+    /// turn with the runtime (tokio's cooperative budget), as one that drops many mocks has.
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            // What panics there is the library's own verification, which nothing was given to.
+            let _ = std::thread::spawn(move || drop(server)).join();
+        }
     }
 }
 

@@ -100,8 +100,8 @@ pub(super) fn plan(
         "unix_socket_directories=",
         "max_connections=100",
         "shared_buffers=32MB",
+        // Commits reach the kernel, so that they survive a SIGKILL; nothing waits for the disk.
         "fsync=off",
-        "synchronous_commit=off",
         "full_page_writes=off",
         // Segments in the data directory go away with it; those in /dev/shm would outlive a SIGKILL.
         "dynamic_shared_memory_type=mmap",

@@ -91,6 +91,34 @@ pub enum Defect {
     DropsOnSigterm,
     /// On SIGTERM, jobs in work are called done.
     AcksOnSigterm,
+    /// What takes longer than a tenth of a second is taken for lost, for good.
+    Impatient,
+    /// What failed is tried again at once, breaker or not.
+    NoBackoff,
+    /// Every wait before a retry is the same.
+    FixedBackoff,
+    /// The wait that the service asks for is not kept.
+    IgnoresRetryAfter,
+    /// No circuit breaker.
+    NoBreaker,
+    /// A refused key is tried again and again.
+    RetriesRefusals,
+    /// A document that could not be embedded for want of a key is marked as done.
+    DoneOnRefusal,
+    /// After SIGTERM jobs are taken until the grace is over.
+    TakesJobsAfterSigterm,
+    /// After SIGTERM jobs in work are waited for without end.
+    OverstaysGrace,
+    /// Every job makes connections of its own, and keeps them.
+    ConnectsForEachJob,
+    /// Once Redis was away, the worker takes no job any more, and goes on running.
+    NeverReconnects,
+    /// A batch of points that could not be stored is left out.
+    SkipsFailedBatches,
+    /// The points of a document are removed before new ones are stored.
+    DeletesFirst,
+    /// A request that failed once is never tried again, and its job never ends.
+    DelaysForEver,
 }
 
 impl Defect {
@@ -140,6 +168,20 @@ impl Defect {
         ("no-stalled-recovery", Self::NoStalledRecovery),
         ("drops-on-sigterm", Self::DropsOnSigterm),
         ("acks-on-sigterm", Self::AcksOnSigterm),
+        ("impatient", Self::Impatient),
+        ("no-backoff", Self::NoBackoff),
+        ("fixed-backoff", Self::FixedBackoff),
+        ("ignores-retry-after", Self::IgnoresRetryAfter),
+        ("no-breaker", Self::NoBreaker),
+        ("retries-refusals", Self::RetriesRefusals),
+        ("done-on-refusal", Self::DoneOnRefusal),
+        ("takes-jobs-after-sigterm", Self::TakesJobsAfterSigterm),
+        ("overstays-grace", Self::OverstaysGrace),
+        ("connects-for-each-job", Self::ConnectsForEachJob),
+        ("never-reconnects", Self::NeverReconnects),
+        ("skips-failed-batches", Self::SkipsFailedBatches),
+        ("deletes-first", Self::DeletesFirst),
+        ("delays-for-ever", Self::DelaysForEver),
     ];
 
     /// The defect of this name.

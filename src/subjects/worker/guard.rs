@@ -103,7 +103,10 @@ impl Guard {
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let attempts = if [Defect::NoRetry, Defect::SwallowsErrors, Defect::GivesUp].into_iter().any(planted) {
+        let attempts = if [Defect::NoRetry, Defect::SwallowsErrors, Defect::GivesUp, Defect::SkipsFailedBatches]
+            .into_iter()
+            .any(planted)
+        {
             1
         } else {
             self.policy.attempts.max(1)
@@ -117,7 +120,20 @@ impl Guard {
         loop {
             // Only what speaks against the service counts for the breaker: a rejected text does not.
             let counts = |error: &E| matches!(error.class(), Class::Retry { .. });
-            let error = match self.breaker.call_with(counts, call()).await {
+            if planted(Defect::Impatient) {
+                match tokio::time::timeout(Duration::from_millis(100), call()).await {
+                    Ok(Ok(value)) => return Ok(value),
+                    Ok(Err(error)) => return Err(Guarded::Failed(error)),
+                    Err(_) => return Err(Guarded::Open { service: self.service }),
+                }
+            }
+            let unguarded = planted(Defect::NoBreaker) || planted(Defect::NoBackoff);
+            let called = if unguarded {
+                call().await.map_err(recloser::Error::Inner)
+            } else {
+                self.breaker.call_with(counts, call()).await
+            };
+            let error = match called {
                 Ok(value) => {
                     if self.seen_open.swap(false, Ordering::Relaxed) {
                         tracing::info!(service = self.service, "circuit breaker closed");
@@ -147,8 +163,21 @@ impl Guard {
                 tokio::time::sleep(self.policy.open.mul_f64(1.0 + rand::random::<f64>())).await;
                 continue;
             }
+            if planted(Defect::DelaysForEver) {
+                std::future::pending::<()>().await;
+            }
             let Some(delay) = delays.next() else { return Err(error) };
-            let least = if let Class::Retry { after: Some(after) } = class { after } else { Duration::ZERO };
+            if planted(Defect::NoBackoff) {
+                continue;
+            }
+            if planted(Defect::FixedBackoff) {
+                tokio::time::sleep(self.policy.base).await;
+                continue;
+            }
+            let least = match class {
+                Class::Retry { after: Some(after) } if !planted(Defect::IgnoresRetryAfter) => after,
+                _ => Duration::ZERO,
+            };
             // After the wait that the service asked for: were it the least instead, all who were told to wait would come back
             // at the same moment.
             let delay = least + delay.mul_f64(rand::random::<f64>());

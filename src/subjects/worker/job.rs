@@ -124,6 +124,9 @@ impl Shared {
         if planted(Defect::EmbedsEmpty) && chunks.is_empty() {
             chunks.push(Chunk { start: 0, end: 0, tokens: 0 });
         }
+        if planted(Defect::DeletesFirst) {
+            self.store.remove_all(&identity).await?;
+        }
         let (total, tokens) = (chunks.len(), chunks.iter().map(|chunk| chunk.tokens).sum());
         let batch = if planted(Defect::OneTextPerRequest) { 1 } else { self.batch };
         // One batch more than requests at once: while one is stored, the others are embedded.
@@ -149,7 +152,13 @@ impl Shared {
         chunks: &[Chunk],
     ) -> Result<(), JobError> {
         let stored = self.embed(text, first, chunks).await?;
-        Ok(self.store.upsert(identity, total, &stored).await?)
+        match self.store.upsert(identity, total, &stored).await {
+            Err(error) if planted(Defect::SkipsFailedBatches) => {
+                tracing::warn!(%error, "planted defect");
+                Ok(())
+            }
+            other => Ok(other?),
+        }
     }
 
     /// A planted defect: the row says `ready` before anything is stored, and for some documents nothing ever is.
@@ -231,6 +240,9 @@ impl Shared {
         }
         if planted(Defect::PoisonSpreads) && self.spoiled.get().is_some() && !order.text.contains("POISON") {
             return Err(JobError::Malformed("planted defect".to_owned()));
+        }
+        if planted(Defect::ConnectsForEachJob) {
+            self.store.connect_anew(&order.identity);
         }
         if planted(Defect::HoldsMemory) {
             std::mem::forget(vec![1_u8; 1 << 26]);

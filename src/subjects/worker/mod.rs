@@ -154,7 +154,12 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     }
     loop {
         tokio::select! {
-            event = worker.next_event() => report(event),
+            event = worker.next_event() => {
+                if planted(Defect::NeverReconnects) && matches!(event, Some(WorkerEvent::Error(_))) {
+                    worker.pause();
+                }
+                report(event);
+            }
             _ = terminate.recv() => if !planted(Defect::IgnoresSignals) { break },
             _ = interrupt.recv() => break,
         }
@@ -162,6 +167,9 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     shared.ending.cancel();
     if planted(Defect::DropsOnSigterm) {
         std::process::exit(0);
+    }
+    if planted(Defect::TakesJobsAfterSigterm) {
+        tokio::time::sleep(config.grace.mul_f64(0.6)).await;
     }
     tracing::info!(grace_ms = millis(config.grace), "ending: no new jobs are taken");
     tokio::select! {
@@ -264,6 +272,12 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
             let shared = Arc::clone(&jobs);
             async move {
                 let outcome = process(&shared, &job, &cancelled).await;
+                if planted(Defect::Impatient)
+                    && let Some(token) = job.token()
+                    && tokio::time::timeout(LISTED * 2, job.extend_lock(token, millis(lock))).await.is_err()
+                {
+                    return Err(bullmq::Error::Unrecoverable("planted defect".to_owned()));
+                }
                 if matches!(outcome, Err(bullmq::Error::Delayed)) || still_ours(&job, lock, &cancelled).await {
                     return outcome;
                 }
@@ -360,7 +374,7 @@ async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> R
             if last {
                 shared.give_up(&identity, &error.to_string()).await;
             }
-            if planted(Defect::GivesUp) {
+            if planted(Defect::GivesUp) || planted(Defect::Impatient) {
                 return Err(bullmq::Error::Unrecoverable(error.to_string()));
             }
             Err(bullmq::Error::ProcessingError(error.to_string()))
@@ -368,7 +382,10 @@ async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> R
         Err(error) => {
             tracing::error!(job = job.id(), document = identity.document, took_ms, %error, "job given up");
             shared.give_up(&identity, &error.to_string()).await;
-            if planted(Defect::RetriesPoison) {
+            if planted(Defect::DoneOnRefusal) {
+                return Ok(Value::Null);
+            }
+            if planted(Defect::RetriesPoison) || planted(Defect::RetriesRefusals) {
                 return Err(bullmq::Error::ProcessingError(error.to_string()));
             }
             Err(bullmq::Error::Unrecoverable(error.to_string()))
@@ -381,6 +398,11 @@ async fn end(worker: &Worker, shared: &Shared, grace: Duration) {
     // A tenth of the grace is kept for handing back; even with no grace at all, jobs are handed back.
     let patience = Instant::now() + grace.mul_f64(0.9);
     let deadline = Instant::now() + grace.max(LISTED * 10);
+    let (patience, deadline) = if planted(Defect::OverstaysGrace) {
+        (patience + Duration::from_hours(1), deadline + Duration::from_hours(1))
+    } else {
+        (patience, deadline)
+    };
     // Not `close` yet: it would wait for the library's blocking read, up to five seconds, with nothing to do.
     worker.pause();
     let mut handed_back = false;

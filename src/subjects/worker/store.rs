@@ -149,6 +149,8 @@ pub(super) struct Store {
     table: String,
     model: String,
     batch: usize,
+    /// Where the others are, `host:port`; used by one planted defect only.
+    anew: Vec<String>,
     /// Whether `DATABASE_URL` leads to a pooler that hands out a server per transaction.
     pooled: bool,
     vectors_guard: Guard,
@@ -184,8 +186,12 @@ impl Store {
             .map_err(|_| StoreError::Setting("DATABASE_URL is no postgres:// URL".to_owned()))?
             .statement_cache_capacity(0)
             .application_name("shakedown-worker");
-        let postgres =
-            PgPoolOptions::new().max_connections(4).acquire_timeout(TIMEOUT).connect_lazy_with(options.clone());
+        let postgres = PgPoolOptions::new()
+            // A dead connection is noticed before it is used, unless a defect is planted.
+            .test_before_acquire(!planted(Defect::GivesUp))
+            .max_connections(4)
+            .acquire_timeout(TIMEOUT)
+            .connect_lazy_with(options.clone());
         let table: Vec<String> =
             endpoints.names.table.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
         Ok(Self {
@@ -194,6 +200,11 @@ impl Store {
             collection: endpoints.names.collection.clone(),
             table: table.join("."),
             model: endpoints.jina.model.clone(),
+            anew: [&endpoints.qdrant.grpc_url, &endpoints.jina.base_url, endpoints.redis.url.expose_secret()]
+                .into_iter()
+                .filter_map(|url| url::Url::parse(url).ok())
+                .filter_map(|url| Some(format!("{}:{}", url.host_str()?, url.port()?)))
+                .collect(),
             batch: batch.max(1),
             pooled: options.get_port() == TRANSACTION_POOLER,
             vectors_guard: Guard::new("qdrant", policy),
@@ -297,7 +308,8 @@ impl Store {
     /// document at the same time, so that each removed the other's points; the attempt is then repeated.
     pub(super) async fn settle(&self, identity: &Identity, written: usize) -> Done<()> {
         let (all, own) = (of_document(identity), of_version(identity));
-        let planted_more = planted(Defect::DuplicatesPoints) || planted(Defect::RandomIds);
+        let planted_more =
+            [Defect::DuplicatesPoints, Defect::RandomIds, Defect::SkipsFailedBatches].into_iter().any(planted);
         if self.count(&own).await? > written as u64 && !planted_more {
             // The same version was once cut into more chunks than now.
             let mut tail = own.clone();
@@ -441,6 +453,19 @@ impl Store {
                 Ok(touched)
             })
             .await
+    }
+
+    /// A planted defect: connections to every service that nobody closes.
+    pub(super) fn connect_anew(&self, identity: &Identity) {
+        let options = self.postgres.connect_options().as_ref().clone();
+        let others = self.anew.clone();
+        tracing::warn!(document = identity.document, "planted defect");
+        tokio::spawn(async move {
+            let held = PgConnection::connect_with(&options).await;
+            let also = futures::future::join_all(others.iter().map(tokio::net::TcpStream::connect)).await;
+            std::future::pending::<()>().await;
+            drop((held, also));
+        });
     }
 
     /// Closes the pool.
