@@ -9,7 +9,7 @@ use futures::future::join_all;
 use tokio::sync::{OnceCell, Semaphore, watch};
 
 use super::Selection;
-use super::spare::{Spare, SpareOptions};
+use super::spare::{SpareOptions, Spares};
 use crate::outcome::{
     CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, Gate, REPORT_VERSION, Report, RunVerdict, Totals,
     Verdict, Word,
@@ -78,7 +78,7 @@ struct Shared<'a> {
     stack: &'a Stack,
     options: &'a RunOptions,
     events: &'a Events,
-    spare: Spare,
+    spares: Spares,
     /// The stack under the run's own names, prepared by `shakedown setup`.
     endpoints: Endpoints,
     slots: Semaphore,
@@ -116,7 +116,7 @@ pub async fn run(
         stack,
         options,
         events,
-        spare: Spare::new(options.spare.clone()),
+        spares: Spares::new(options.spare.clone()),
         endpoints,
         slots: Semaphore::new(options.jobs.max(1)),
         deadline: options.timeout.map(|timeout| (tokio::time::Instant::now() + timeout, timeout)),
@@ -126,7 +126,7 @@ pub async fn run(
     };
     let mut cases = join_all(chosen.iter().map(|case| shared.case(case))).await;
     shared.clear().await;
-    notes.extend(shared.spare.stop().await.into_iter().map(|left| format!("could not be removed: {left}")));
+    notes.extend(shared.spares.stop().await.into_iter().map(|left| format!("could not be removed: {left}")));
 
     for waiver in &options.waivers {
         waive(waiver, &mut cases, &mut notes);
@@ -275,12 +275,11 @@ impl Shared<'_> {
                 None => None,
             };
             let mut voyage = if scenario.is_alone() {
-                let lent = self.spare.lend().await.map_err(|error| format!("the second stack: {error}"))?;
-                let (lent, stack) = lent.ok_or("there is no second stack whose services may be disturbed")?;
-                let sailed = self.sail(name, scenario, Some(&stack)).await;
-                drop(stack);
-                if sailed.is_err() {
-                    lent.discard().await;
+                let lent = self.spares.lend().await.map_err(|error| format!("the second stack: {error}"))?;
+                let lent = lent.ok_or("there is no second stack whose services may be disturbed")?;
+                let sailed = self.sail(name, scenario, Some(&lent.stack)).await;
+                for left in lent.give_back(sailed.is_ok()).await {
+                    self.events.note(format!("could not be removed: {left}"));
                 }
                 sailed?
             } else {

@@ -1,67 +1,90 @@
-//! A second stack, for scenarios that disturb a service itself: what they do is felt by nobody else.
+//! Further stacks, for scenarios that disturb a service itself: what they do is felt by nobody else.
 
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use crate::outcome::Events;
-use crate::stack::{ProviderKind, Stack, StackError, StackOptions};
+use crate::stack::{Ports, ProviderKind, Stack, StackError, StackOptions};
 
-/// How the second stack is made.
+/// How many there are at most. Such a scenario mostly waits for a service to come back, so two go side by side; more
+/// would cost more memory than they save time.
+const MOST: usize = 2;
+
+/// How a further stack is made.
 #[derive(Debug, Clone)]
 pub struct SpareOptions {
     /// The provider, the same as the first stack's.
     pub kind: ProviderKind,
-    /// The options of the first stack; what stays or is shared does not apply to the second.
+    /// The options of the first stack; what stays or is shared does not apply to the others.
     pub stack: StackOptions,
 }
 
-/// Made when it is first needed; one scenario at a time has it.
+/// Stacks that are made when they are first needed; each belongs to one scenario at a time.
 #[derive(Debug)]
-pub(super) struct Spare {
+pub(super) struct Spares {
     options: Option<SpareOptions>,
-    stack: Mutex<Option<Arc<Stack>>>,
+    permits: Semaphore,
+    idle: Mutex<Idle>,
 }
 
-/// The second stack, for as long as one scenario has it.
-pub(super) struct Lent<'a>(MutexGuard<'a, Option<Arc<Stack>>>);
+#[derive(Debug, Default)]
+struct Idle {
+    stacks: Vec<Arc<Stack>>,
+    made: usize,
+}
 
-impl Spare {
+/// A stack, for as long as one scenario has it.
+pub(super) struct Lent<'a> {
+    spares: &'a Spares,
+    pub(super) stack: Arc<Stack>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Spares {
     pub(super) fn new(options: Option<SpareOptions>) -> Self {
-        Self { options, stack: Mutex::new(None) }
+        Self { options, permits: Semaphore::new(MOST), idle: Mutex::default() }
     }
 
-    /// Waits until nobody else has it; starts it if it is not there. `None` where there can be none.
-    pub(super) async fn lend(&self) -> Result<Option<(Lent<'_>, Arc<Stack>)>, StackError> {
+    /// Waits until one is free, or can be made. `None` where there can be none.
+    pub(super) async fn lend(&self) -> Result<Option<Lent<'_>>, StackError> {
         let Some(options) = &self.options else { return Ok(None) };
-        let mut place = self.stack.lock().await;
-        if place.is_none() {
-            let mut own = options.stack.clone();
-            own.run = format!("{}-b", own.run);
-            own.keep = false;
-            own.reuse = false;
-            own.ports = crate::stack::Ports::default();
-            *place = Some(Arc::new(Box::pin(Stack::start(options.kind, own, &Events::silent())).await?));
+        let Ok(permit) = self.permits.acquire().await else { return Ok(None) };
+        let mut idle = self.idle.lock().await;
+        if let Some(stack) = idle.stacks.pop() {
+            return Ok(Some(Lent { spares: self, stack, _permit: permit }));
         }
-        Ok(place.clone().map(|stack| (Lent(place), stack)))
+        idle.made += 1;
+        let number = idle.made;
+        drop(idle);
+        let mut own = options.stack.clone();
+        own.run = format!("{}-s{number}", own.run);
+        own.keep = false;
+        own.reuse = false;
+        own.ports = Ports::default();
+        let stack = Arc::new(Box::pin(Stack::start(options.kind, own, &Events::silent())).await?);
+        Ok(Some(Lent { spares: self, stack, _permit: permit }))
     }
 
-    /// Removes it; says what could not be removed.
+    /// Removes them all; says what could not be removed.
     pub(super) async fn stop(&self) -> Vec<String> {
-        let Some(stack) = self.stack.lock().await.take() else { return Vec::new() };
-        match Arc::try_unwrap(stack) {
-            Ok(stack) => stack.stop().await,
-            // Whoever still has it removes it by dropping it.
-            Err(_) => Vec::new(),
-        }
+        let stacks = std::mem::take(&mut self.idle.lock().await.stacks);
+        // One that somebody still has is removed when that one drops it.
+        let stops = stacks.into_iter().filter_map(|stack| Arc::try_unwrap(stack).ok()).map(Stack::stop);
+        futures::future::join_all(stops).await.into_iter().flatten().collect()
     }
 }
 
 impl Lent<'_> {
-    /// It may be broken: the next scenario gets a new one.
-    pub(super) async fn discard(mut self) {
-        if let Some(stack) = self.0.take().and_then(|stack| Arc::try_unwrap(stack).ok()) {
-            stack.stop().await;
+    /// Gives it back; one that may be broken is removed instead, and gives what could not be.
+    pub(super) async fn give_back(self, whole: bool) -> Vec<String> {
+        if whole {
+            self.spares.idle.lock().await.stacks.push(self.stack);
+            return Vec::new();
+        }
+        match Arc::try_unwrap(self.stack) {
+            Ok(stack) => stack.stop().await,
+            Err(_) => Vec::new(),
         }
     }
 }

@@ -32,7 +32,8 @@ fn main() -> ExitCode {
             let why = if ignored { " (no Docker engine here)" } else { "" };
             format!("{name}::{test}{why}")
         };
-        for case in &suites.cases {
+        // Those that take minutes are run by hand: `shakedown run --slow`.
+        for case in suites.cases.iter().filter(|case| !case.is_slow()) {
             let (id, voyage) = (case.id.clone(), Arc::clone(voyage));
             let trial = Trial::test(title(&case.id), move || passes(&id, voyage.get_or_init(|| sail(kind))));
             trials.push(trial.with_ignored_flag(ignored));

@@ -274,3 +274,23 @@ async fn everything_ends_with_the_proxy() {
     to_the_end(&mut stream).await;
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn an_answer_stands_in_for_the_service_over_http_1_and_2() {
+    let proxy = proxy().await;
+    let mut before = connect(&proxy).await;
+    assert_eq!(says(&mut before, b"hello").await.unwrap(), b"hello");
+    let applied = proxy.apply(NetworkFault::Answer { status: 503, retry_after_s: Some(7) }, Direction::Both);
+    assert_eq!(to_the_end(&mut before).await, (0, true), "what led to the service is reset");
+    let url = format!("http://{}/any/path", proxy.address());
+    let plain = reqwest::Client::builder().no_proxy();
+    for client in
+        [plain.build().unwrap(), reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap()]
+    {
+        let answer = client.post(&url).body("anything").send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"7".parse().unwrap()));
+    }
+    assert_eq!(proxy.lift(applied).connections(), 2);
+    let mut after = connect(&proxy).await;
+    assert_eq!(says(&mut after, b"hello").await.unwrap(), b"hello");
+}

@@ -267,8 +267,11 @@ impl Crew {
                 Force::Network(applied)
             }
             Breaks::Service { on, fault: what } => {
-                self.planned[place].met.traffic = self.proxies.traffic(*on);
+                // What a fault that is over at once has met was there before; what lasts meets what comes after.
+                let before = self.proxies.traffic(*on);
                 let struck = strike(self.direct.stack(), &self.direct.endpoints, *on, *what).await?;
+                let at_once = matches!(what, ServiceFault::Restart | ServiceFault::DropConnections);
+                self.planned[place].met.traffic = if at_once { before } else { self.proxies.traffic(*on) };
                 Force::Service(struck)
             }
             Breaks::Jina(behaviours) => {

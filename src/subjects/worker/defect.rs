@@ -91,7 +91,7 @@ pub enum Defect {
     DropsOnSigterm,
     /// On SIGTERM, jobs in work are called done.
     AcksOnSigterm,
-    /// What takes longer than a tenth of a second is taken for lost, for good.
+    /// What takes longer than four tenths of a second is taken for lost, for good.
     Impatient,
     /// What failed is tried again at once, breaker or not.
     NoBackoff,

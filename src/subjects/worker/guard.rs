@@ -121,7 +121,7 @@ impl Guard {
             // Only what speaks against the service counts for the breaker: a rejected text does not.
             let counts = |error: &E| matches!(error.class(), Class::Retry { .. });
             if planted(Defect::Impatient) {
-                match tokio::time::timeout(Duration::from_millis(100), call()).await {
+                match tokio::time::timeout(Duration::from_millis(400), call()).await {
                     Ok(Ok(value)) => return Ok(value),
                     Ok(Err(error)) => return Err(Guarded::Failed(error)),
                     Err(_) => return Err(Guarded::Open { service: self.service }),

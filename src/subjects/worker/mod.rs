@@ -274,7 +274,7 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
                 let outcome = process(&shared, &job, &cancelled).await;
                 if planted(Defect::Impatient)
                     && let Some(token) = job.token()
-                    && tokio::time::timeout(LISTED * 2, job.extend_lock(token, millis(lock))).await.is_err()
+                    && tokio::time::timeout(LISTED * 8, job.extend_lock(token, millis(lock))).await.is_err()
                 {
                     return Err(bullmq::Error::Unrecoverable("planted defect".to_owned()));
                 }
@@ -425,14 +425,12 @@ async fn end(worker: &Worker, shared: &Shared, grace: Duration) {
 
 fn report(event: Option<WorkerEvent>) {
     match event {
+        Some(WorkerEvent::Error(_)) if planted(Defect::GivesUp) => std::process::exit(1),
         Some(WorkerEvent::Error(error)) if error.contains("OOM") => {
             tracing::error!(error, "redis is out of memory; raise maxmemory, and keep maxmemory-policy noeviction");
         }
         Some(WorkerEvent::Error(error)) => {
             tracing::warn!(error, "queue error");
-            if planted(Defect::GivesUp) {
-                std::process::exit(1);
-            }
         }
         Some(WorkerEvent::Stalled { job_id }) => tracing::warn!(job = job_id, "a stalled job goes back to the queue"),
         _ => {}

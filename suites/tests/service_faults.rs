@@ -1,0 +1,116 @@
+//! Every fault of a service, on a stack of its own: it takes effect, and is gone when lifted.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod harness;
+
+use std::time::Duration;
+
+use rstest::rstest;
+use serde_json::json;
+use shakedown::faults::strike;
+use shakedown::services::ServiceError;
+use shakedown::services::http::Http;
+use shakedown::services::postgres::Postgres;
+use shakedown::services::redis::Redis;
+use shakedown::spec::{ServiceFault, Target};
+use shakedown::stack::{ProviderKind, names_for};
+
+use harness::{SHAKEDOWN, Ship, runtime};
+
+/// What a client that writes gets, in words; `Ok` when the write is taken.
+async fn write(ship: &Ship, target: Target) -> Result<(), String> {
+    let mut endpoints = ship.stack.endpoints().clone();
+    endpoints.names = names_for("faults", "run");
+    let written = async {
+        match target {
+            Target::Redis => {
+                let redis = Redis::connect(&endpoints.redis).await?;
+                redis.command(&["SET", "shakedown:written", "1"]).await.map(|_| ())
+            }
+            Target::Postgres => {
+                let postgres = Postgres::connect(&endpoints.postgres).await?;
+                let statement = format!(
+                    "insert into {} (id, status) values (gen_random_uuid()::text, 'ready')",
+                    endpoints.names.table
+                );
+                postgres.execute(&statement).await
+            }
+            Target::Qdrant | Target::Jina => {
+                let http = Http::qdrant(&endpoints.qdrant)?;
+                let path = format!("/collections/{}/points?wait=true", endpoints.names.collection);
+                let vector = vec![0.5; endpoints.jina.dimensions as usize];
+                let points = json!({ "points": [{ "id": 1, "vector": vector }] });
+                http.call("PUT", &path, Some(&points)).await.map(|_| ())
+            }
+        }
+    };
+    match tokio::time::timeout(Duration::from_secs(2), written).await {
+        Ok(answer) => answer.map_err(|error: ServiceError| error.to_string()),
+        Err(_) => Err("silence".to_owned()),
+    }
+}
+
+#[rstest]
+#[case::redis_read_only(Target::Redis, ServiceFault::ReadOnly, "READONLY")]
+#[case::redis_full(Target::Redis, ServiceFault::OutOfMemory, "OOM")]
+#[case::redis_cannot_save(Target::Redis, ServiceFault::Misconf, "MISCONF")]
+#[case::redis_gone(Target::Redis, ServiceFault::Kill, "refused")]
+#[case::redis_silent(Target::Redis, ServiceFault::Pause, "silence")]
+#[case::postgres_read_only(Target::Postgres, ServiceFault::ReadOnly, "read-only")]
+#[case::postgres_full(Target::Postgres, ServiceFault::TooManyConnections, "too many clients")]
+#[case::postgres_gone(Target::Postgres, ServiceFault::Kill, "")]
+#[case::postgres_silent(Target::Postgres, ServiceFault::Pause, "silence")]
+#[case::qdrant_limited(Target::Qdrant, ServiceFault::RateLimit { per_minute: 1 }, "429")]
+#[case::qdrant_gone(Target::Qdrant, ServiceFault::Kill, "")]
+#[case::qdrant_silent(Target::Qdrant, ServiceFault::Pause, "silence")]
+fn a_fault_of_a_service_takes_effect_and_is_gone_when_lifted(
+    #[case] target: Target,
+    #[case] fault: ServiceFault,
+    #[case] says: &str,
+) {
+    runtime().block_on(async {
+        let ship = Ship::launch(ProviderKind::Native, "faults").await;
+        let mut endpoints = ship.stack.endpoints().clone();
+        endpoints.names = names_for("faults", "run");
+        shakedown::scenario::set_up(&endpoints, SHAKEDOWN.as_ref()).await.unwrap();
+        assert_eq!(write(&ship, target).await, Ok(()), "before");
+        let struck = strike(Some(&ship.stack), &endpoints, target, fault).await.unwrap();
+        // A limit of one permits the first.
+        if matches!(fault, ServiceFault::RateLimit { .. }) {
+            let _ = write(&ship, target).await;
+        }
+        let refused = write(&ship, target).await.unwrap_err();
+        assert!(refused.contains(says), "{refused}");
+        struck.lift(Some(&ship.stack), &endpoints).await.unwrap();
+        assert_eq!(write(&ship, target).await, Ok(()), "after");
+        assert_eq!(ship.sink().await, Vec::<String>::new());
+    });
+}
+
+#[rstest]
+#[case(Target::Redis)]
+#[case(Target::Postgres)]
+fn connections_that_a_service_drops_are_made_anew(#[case] target: Target) {
+    runtime().block_on(async {
+        let ship = Ship::launch(ProviderKind::Native, "drops").await;
+        let endpoints = ship.stack.endpoints();
+        let (redis, postgres) =
+            (Redis::connect(&endpoints.redis).await.unwrap(), Postgres::connect(&endpoints.postgres).await.unwrap());
+        let id = async || match target {
+            Target::Redis => redis.command(&["CLIENT", "ID"]).await.map(|id| id.to_string()),
+            _ => postgres.rows("select pg_backend_pid() as pid").await.map(|rows| rows[0].to_string()),
+        };
+        let before = id().await.unwrap();
+        let struck = strike(None, endpoints, target, ServiceFault::DropConnections).await.unwrap();
+        struck.lift(None, endpoints).await.unwrap();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+        let after = loop {
+            match id().await {
+                Ok(after) => break after,
+                Err(error) => assert!(tokio::time::Instant::now() < deadline, "{error}"),
+            }
+        };
+        assert_ne!(before, after);
+        assert_eq!(ship.sink().await, Vec::<String>::new());
+    });
+}
