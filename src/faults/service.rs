@@ -275,7 +275,7 @@ impl Deed<'_> {
         let deadline = tokio::time::Instant::now() + NOTICED;
         loop {
             let info = self.service(redis.command(&["INFO", "persistence"]).await)?;
-            if field(&info, "rdb_last_bgsave_status") == Value::from("err") {
+            if field(&info, "rdb_last_bgsave_status") == "err" {
                 return Ok(Undo::RedisSettings(before));
             }
             if tokio::time::Instant::now() >= deadline {

@@ -11,6 +11,10 @@ use crate::stack::{Ports, ProviderKind, Stack, StackError, StackOptions};
 /// would cost more memory than they save time.
 const MOST: usize = 2;
 
+/// Connections that its Postgres permits: one scenario needs a dozen, and one that takes all the others has taken
+/// them in less than a second.
+const CONNECTIONS: u32 = 40;
+
 /// How a further stack is made.
 #[derive(Debug, Clone)]
 pub struct SpareOptions {
@@ -62,6 +66,7 @@ impl Spares {
         own.keep = false;
         own.reuse = false;
         own.ports = Ports::default();
+        own.postgres_connections = CONNECTIONS;
         let stack = Arc::new(Box::pin(Stack::start(options.kind, own, &Events::silent())).await?);
         Ok(Some(Lent { spares: self, stack, _permit: permit }))
     }

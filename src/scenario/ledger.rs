@@ -150,7 +150,7 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
             return (Fate::Indeterminate, why.to_owned());
         }
         if let Some(why) = missing(wanted, points) {
-            return lost(format!("{why}"));
+            return lost(why);
         }
     }
     if row.chunks != Some(points.len() as u64) {

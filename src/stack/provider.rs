@@ -117,12 +117,17 @@ pub struct StackOptions {
     pub images: Images,
     /// The most memory that each container may use, in MiB.
     pub container_memory_mb: u64,
+    /// How many connections Postgres permits.
+    pub postgres_connections: u32,
     /// Whether containers stay warm for the next run that asks for the same.
     pub reuse: bool,
 }
 
 /// Memory that each container may use, in MiB, when nobody says otherwise.
 pub const CONTAINER_MEMORY_MB: u64 = 1024;
+
+/// Connections that Postgres permits when nobody says otherwise: its own default.
+const POSTGRES_CONNECTIONS: u32 = 100;
 
 /// How long an engine may take to answer before `auto` goes on without it.
 const AUTO_PATIENCE: Duration = Duration::from_secs(1);
@@ -147,6 +152,7 @@ impl StackOptions {
             docker_host: crate::settings::docker_host(),
             images: Images::default(),
             container_memory_mb: CONTAINER_MEMORY_MB,
+            postgres_connections: POSTGRES_CONNECTIONS,
             reuse: false,
         }
     }

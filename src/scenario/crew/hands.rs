@@ -136,8 +136,15 @@ impl Hands {
         self.there.iter().any(Hand::is_leaving)
     }
 
-    /// Looks after those who were told to end; `active` are the jobs in work at this moment, `None` when unknown.
-    pub(super) fn look_after(&mut self, active: Option<&BTreeSet<String>>) {
+    /// Those who were told to end and have ended.
+    pub(super) fn gone(&self) -> BTreeSet<usize> {
+        let ended = |hand: &&Hand| hand.is_leaving() && hand.worker.exit().is_some();
+        self.there.iter().filter(ended).map(|hand| hand.number).collect()
+    }
+
+    /// Looks after those who were told to end. `active` are the jobs in work, `None` when unknown; `ended` are those who
+    /// had ended before that was read.
+    pub(super) fn look_after(&mut self, active: Option<&BTreeSet<String>>, ended: &BTreeSet<usize>) {
         let mut gone = Vec::new();
         for hand in &mut self.there {
             let Some(leaving) = &mut hand.leaving else { continue };
@@ -146,7 +153,7 @@ impl Hands {
                 leaving.again = false;
                 hand.worker.tell_to_end();
             }
-            let exit = hand.worker.exit();
+            let exit = ended.contains(&hand.number).then(|| hand.worker.exit()).flatten();
             if let Some(active) = active.filter(|_| exit.is_none()) {
                 if since <= UNDERWAY {
                     leaving.known.extend(active.iter().cloned());

@@ -198,8 +198,10 @@ impl Crew {
     /// Begins and ends faults whose time has come; `share` of the jobs have ended.
     pub(super) async fn tick(&mut self, share: f64) -> Result<(), ScenarioError> {
         if self.hands.are_leaving() {
+            // Who is gone is asked before what is in work: a job that ends meanwhile was not left behind.
+            let gone = self.hands.gone();
             let active = self.direct.active().await.ok();
-            self.hands.look_after(active.as_ref());
+            self.hands.look_after(active.as_ref(), &gone);
         }
         for place in 0..self.planned.len() {
             let planned = &self.planned[place];
@@ -352,7 +354,9 @@ impl Crew {
                     (WorkerFault::Pause | WorkerFault::Join, _) => {}
                     (WorkerFault::Kill | WorkerFault::Terminate | WorkerFault::TerminateTwice, number) => {
                         // Out of time: what was told to end and is still there must not work beside its successor.
-                        number.iter().for_each(|number| self.hands.kill(*number));
+                        if let Some(number) = number {
+                            self.hands.kill(number);
+                        }
                         self.hands.start()?;
                     }
                 }

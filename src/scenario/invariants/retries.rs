@@ -180,9 +180,9 @@ impl Scope<'_> {
             let Some(calls) = self.calls(target) else { continue };
             finding.look();
             // The first half is what it takes to notice.
-            let middle = began + (ended - began) / 2;
+            let middle = began + ended.saturating_sub(began) / 2;
             let late = calls.iter().filter(|at| **at >= middle && **at <= ended).count();
-            let rate = count(late as u64) / (ended - middle).as_secs_f64().max(0.001);
+            let rate = count(late as u64) / ended.saturating_sub(middle).as_secs_f64().max(0.001);
             finding.fact(&format!("calls of {} a second, late in the outage", target.word()), format!("{rate:.1}"));
             if rate > most {
                 finding.wrong(

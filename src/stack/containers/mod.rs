@@ -121,7 +121,14 @@ impl Containers {
         // engine's queue, and the other two are made while it does so.
         let postgres = ContainerService::launch(&crew, events, vec![postgres_port], |ports| {
             let command = fleet.postgres_command.clone();
-            plan::postgres(engine, fleet.postgres.clone(), command, &secrets.postgres, ports[0])
+            plan::postgres(
+                engine,
+                fleet.postgres.clone(),
+                command,
+                &secrets.postgres,
+                options.postgres_connections,
+                ports[0],
+            )
         })
         .await?;
         let redis = ContainerService::start(&crew, events, begun, vec![redis_port], |ports| {

@@ -56,11 +56,13 @@ pub(super) fn postgres(
     image: ImageRef,
     command: Vec<String>,
     password: &SecretString,
+    connections: u32,
     port: u16,
 ) -> Plan {
     let url = format!("postgres://postgres:{}@{}:{port}/postgres", password.expose_secret(), engine.reach);
     let mut command = if command.is_empty() { vec!["postgres".to_owned()] } else { command };
-    for setting in ["max_connections=100", "fsync=off", "full_page_writes=off"] {
+    let connections = format!("max_connections={connections}");
+    for setting in [connections.as_str(), "fsync=off", "full_page_writes=off"] {
         command.extend(["-c".to_owned(), setting.to_owned()]);
     }
     Plan {

@@ -107,7 +107,8 @@ async fn take_over(engine: &Engine, options: &StackOptions, fleet: &Fleet, was: 
     let [redis_id, postgres_id, qdrant_id] = was.ids;
     let redis = plan::redis(engine, fleet.redis.clone(), &redis, was.ports[0]);
     let command = fleet.postgres_command.clone();
-    let postgres = plan::postgres(engine, fleet.postgres.clone(), command, &postgres, was.ports[1]);
+    let postgres =
+        plan::postgres(engine, fleet.postgres.clone(), command, &postgres, options.postgres_connections, was.ports[1]);
     let qdrant = plan::qdrant(engine, fleet.qdrant.clone(), &qdrant, was.ports[2], was.ports[3]);
     let (redis, postgres, qdrant) = tokio::join!(
         ContainerService::adopt(&crew, redis_id, redis),

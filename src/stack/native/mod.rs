@@ -80,7 +80,15 @@ impl Native {
         let postgres = async {
             postgres::initialise(&programs.initdb, &postgres_directory, account, &postgres_password, ledger).await?;
             let service = NativeService::start(ledger, events, begun, vec![postgres_port], |ports| {
-                Ok(postgres::plan(&programs.postgres, &postgres_directory, account, &postgres_password, ports[0]))
+                let connections = options.postgres_connections;
+                Ok(postgres::plan(
+                    &programs.postgres,
+                    &postgres_directory,
+                    account,
+                    &postgres_password,
+                    connections,
+                    ports[0],
+                ))
             })
             .await?;
             if let Readiness::Postgres { url } = service.0.readiness() {

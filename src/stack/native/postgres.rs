@@ -90,15 +90,17 @@ pub(super) fn plan(
     directory: &Path,
     account: Option<Account>,
     password: &SecretString,
+    connections: u32,
     port: u16,
 ) -> Plan {
     let url = format!("postgres://postgres:{}@127.0.0.1:{port}/postgres", password.expose_secret());
     let mut arguments = vec!["-D".to_owned(), "data".to_owned(), "-p".to_owned(), port.to_string()];
+    let connections = format!("max_connections={connections}");
     for setting in [
+        connections.as_str(),
         "listen_addresses=127.0.0.1",
         // No socket: nothing to clash with, no path that may be too long, one way in for everyone.
         "unix_socket_directories=",
-        "max_connections=100",
         "shared_buffers=32MB",
         // Commits reach the kernel, so that they survive a SIGKILL; nothing waits for the disk.
         "fsync=off",
