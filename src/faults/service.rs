@@ -206,8 +206,8 @@ impl Deed<'_> {
                 let mut taken = self.service(Connections::take_all(&self.endpoints.postgres).await)?;
                 // Those of the worker are ended, and their places taken as well.
                 self.service(postgres.end_others_but(&taken).await)?;
-                self.service(taken.take_more(&self.endpoints.postgres).await)?;
                 postgres.close().await;
+                self.service(taken.take_more(&self.endpoints.postgres).await)?;
                 Undo::Release(taken)
             }
             (_, ServiceFault::RateLimit { per_minute }) => {
@@ -299,15 +299,13 @@ impl Deed<'_> {
         ] {
             self.service(postgres.execute(&statement).await)?;
         }
-        postgres.close().await;
-        // A reload takes effect in its own time: a new connection shows it.
+        // A reload takes effect in its own time. What this connection would go back to is what all others have.
+        let default = "select reset_val from pg_settings where name = 'default_transaction_read_only'";
         let deadline = tokio::time::Instant::now() + NOTICED;
         loop {
-            let fresh = self.postgres().await?;
-            let rows =
-                self.service(fresh.rows("select current_setting('default_transaction_read_only') as read_only").await)?;
-            fresh.close().await;
-            if rows.first().is_some_and(|row| row["read_only"] == word) {
+            let rows = self.service(postgres.rows(default).await)?;
+            if rows.first().is_some_and(|row| row["reset_val"] == word) {
+                postgres.close().await;
                 return Ok(());
             }
             if tokio::time::Instant::now() >= deadline {

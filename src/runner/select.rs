@@ -184,7 +184,7 @@ mod tests {
         let mut seen = BTreeSet::new();
         for number in 1..=of {
             let shard = format!("{number}/{of}").parse().unwrap();
-            let selection = Selection::default().sharded(&suites, shard);
+            let selection = Selection::default().with_slow(true).sharded(&suites, shard);
             let chosen: Vec<_> = suites.cases.iter().filter(|case| selection.chooses(case)).collect();
             for case in &chosen {
                 assert!(seen.insert(case.id.clone()), "{} is in two shards", case.id);
@@ -198,6 +198,16 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), suites.cases.len());
+    }
+
+    #[test]
+    fn what_takes_minutes_is_chosen_when_asked_for_or_named() {
+        let suites = Suites::builtin().unwrap();
+        let slow = suites.cases.iter().find(|case| case.is_slow()).unwrap();
+        let named = Selection::new(&[], std::slice::from_ref(&slow.id), None).unwrap();
+        let by_glob = Selection::new(&[], &["*".to_owned()], None).unwrap();
+        assert!(!Selection::default().chooses(slow) && !by_glob.chooses(slow));
+        assert!(Selection::default().with_slow(true).chooses(slow) && named.chooses(slow));
     }
 
     #[test]

@@ -114,11 +114,20 @@ impl Connections {
         let options = PgConnectOptions::from_str(endpoint.url.expose_secret())
             .map_err(|error| failure(&shown, &error))?
             .application_name("shakedown-crowd");
+        let mut refused = 0;
         while self.held.len() < MOST_CONNECTIONS {
             let mut connection = match PgConnection::connect_with(&options).await {
                 Ok(connection) => connection,
                 // too_many_connections: that is what was wanted.
-                Err(sqlx::Error::Database(answer)) if answer.code().as_deref() == Some("53300") => return Ok(()),
+                Err(sqlx::Error::Database(answer)) if answer.code().as_deref() == Some("53300") => {
+                    // One that was just ended may be about to give its place away.
+                    refused += 1;
+                    if refused == REFUSED {
+                        return Ok(());
+                    }
+                    tokio::time::sleep(SETTLES).await;
+                    continue;
+                }
                 Err(error) => return Err(failure(&shown, &error)),
             };
             let pid: i32 = sqlx::query_scalar("select pg_backend_pid()")
@@ -140,6 +149,9 @@ impl Connections {
     }
 }
 
+/// So many refusals, with a pause in between, say that none is left.
+const REFUSED: u32 = 3;
+const SETTLES: Duration = Duration::from_millis(30);
 /// More connections than this are not taken.
 const MOST_CONNECTIONS: usize = 600;
 

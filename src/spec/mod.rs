@@ -13,6 +13,8 @@ pub mod jina;
 mod probe;
 mod resolve;
 mod scenario;
+#[cfg(test)]
+mod scenario_tests;
 mod template;
 mod written;
 

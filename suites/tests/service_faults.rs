@@ -29,7 +29,7 @@ async fn write(ship: &Ship, target: Target) -> Result<(), String> {
             Target::Postgres => {
                 let postgres = Postgres::connect(&endpoints.postgres).await?;
                 let statement = format!(
-                    "insert into {} (id, status) values (gen_random_uuid()::text, 'ready')",
+                    "insert into {} (id, version, status) values (gen_random_uuid()::text, '1', 'ready')",
                     endpoints.names.table
                 );
                 postgres.execute(&statement).await
@@ -50,13 +50,14 @@ async fn write(ship: &Ship, target: Target) -> Result<(), String> {
 }
 
 #[rstest]
-#[case::redis_read_only(Target::Redis, ServiceFault::ReadOnly, "READONLY")]
+#[case::redis_read_only(Target::Redis, ServiceFault::ReadOnly, "ReadOnly")]
 #[case::redis_full(Target::Redis, ServiceFault::OutOfMemory, "OOM")]
 #[case::redis_cannot_save(Target::Redis, ServiceFault::Misconf, "MISCONF")]
 #[case::redis_gone(Target::Redis, ServiceFault::Kill, "refused")]
 #[case::redis_silent(Target::Redis, ServiceFault::Pause, "silence")]
 #[case::postgres_read_only(Target::Postgres, ServiceFault::ReadOnly, "read-only")]
-#[case::postgres_full(Target::Postgres, ServiceFault::TooManyConnections, "too many clients")]
+// The pool of this client asks again and again.
+#[case::postgres_full(Target::Postgres, ServiceFault::TooManyConnections, "silence")]
 #[case::postgres_gone(Target::Postgres, ServiceFault::Kill, "")]
 #[case::postgres_silent(Target::Postgres, ServiceFault::Pause, "silence")]
 #[case::qdrant_limited(Target::Qdrant, ServiceFault::RateLimit { per_minute: 1 }, "429")]
