@@ -179,6 +179,8 @@ pub enum Invariant {
     ExecutionsAtMost(f64),
     /// Jobs stalled so often, all together.
     Stalls(Range),
+    /// Every document is stored whole, or its job failed, its row says so and nothing of it is stored.
+    AllOrNothing,
     /// While the same documents are ingested again, the collection never holds fewer points than before.
     NeverEmptied,
     /// Nothing is called done: no job completed, no row says `ready`, no point is stored.

@@ -468,6 +468,7 @@ impl Reader<'_> {
             (expect.log_is_json, Invariant::LogIsJson),
             (expect.worker_registered, Invariant::WorkerRegistered),
             (expect.poison_isolated, Invariant::PoisonIsolated),
+            (expect.all_or_nothing, Invariant::AllOrNothing),
             (expect.never_emptied, Invariant::NeverEmptied),
             (expect.nothing_done, Invariant::NothingDone),
             (expect.backoff_grows, Invariant::BackoffGrows),

@@ -176,6 +176,8 @@ pub struct ExpectWritten {
     pub executions_at_most: Option<f64>,
     /// How often jobs stalled, all together.
     pub stalls: Option<Range>,
+    /// Every document is stored whole, or failed with nothing of it stored.
+    pub all_or_nothing: Option<bool>,
     /// While the same documents are ingested again, no point is missing at any moment.
     pub never_emptied: Option<bool>,
     /// No job completed, no row says `ready`, no point is stored.

@@ -146,6 +146,31 @@ impl<'a> Scope<'a> {
         finding
     }
 
+    pub(super) fn all_or_nothing(&self) -> Finding {
+        let mut finding = Finding::over("documents with text");
+        let wanted: BTreeSet<&str> = self.good().map(|(_, document)| document.id.as_str()).collect();
+        let step = self.voyage.last();
+        let mut failed = 0;
+        for account in ledger::of(self.voyage).into_iter().filter(|account| wanted.contains(account.document.as_str()))
+        {
+            finding.look();
+            let Some(step) = step else { continue };
+            let points = step.snapshot.points_of(&account.document).len();
+            let row = step.snapshot.rows.get(&account.document).map_or("none", |row| row.status.as_str());
+            match (account.fate, step.jobs[&account.document].0) {
+                (Fate::Stable | Fate::Recovered, _) => {}
+                (Fate::Lost, JobState::Failed) if points == 0 && row != "ready" => failed += 1,
+                (Fate::Lost, JobState::Failed) => finding.wrong(
+                    account.document,
+                    format!("its job failed, and {points} points are stored; its row says `{row}`"),
+                ),
+                (fate, _) => finding.wrong(account.document, format!("{fate}: {}", account.why)),
+            }
+        }
+        finding.fact("documents that failed, and say so", failed);
+        finding
+    }
+
     pub(super) fn nothing_done(&self) -> Finding {
         let mut finding = Finding::over("documents with text");
         for (step, document) in self.last().filter(|(_, document)| document.has_text()) {

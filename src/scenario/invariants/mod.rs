@@ -155,6 +155,7 @@ impl<'a> Scope<'a> {
             Invariant::ExecutionsAtMost(most) => self.executions(most),
             Invariant::Stalls(range) => self.stalls(range),
             Invariant::NeverEmptied => self.never_emptied(),
+            Invariant::AllOrNothing => self.all_or_nothing(),
             Invariant::NothingDone => self.nothing_done(),
             Invariant::BackoffGrows => self.backoff_grows(),
             Invariant::BackoffJitters => self.backoff_jitters(),
