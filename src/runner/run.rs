@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Selection;
 use super::spare::{SpareOptions, Spares};
@@ -307,7 +308,13 @@ impl Shared<'_> {
             events: self.events.clone(),
             stack: alone.cloned(),
         };
-        scenario::sail(name, scenario, &harness).await.map_err(|error| error.to_string())
+        // A task of its own: what one voyage computes must not hold up the faults of the others.
+        let (name, scenario) = (name.to_owned(), scenario.clone());
+        let task = tokio::spawn(async move { Box::pin(scenario::sail(&name, &scenario, &harness)).await });
+        match AbortOnDropHandle::new(task).await {
+            Ok(sailed) => sailed.map_err(|error| error.to_string()),
+            Err(error) => Err(format!("the harness itself failed: {error}")),
+        }
     }
 
     /// Whether everything vanishes with the stack anyway.

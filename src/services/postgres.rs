@@ -114,28 +114,33 @@ impl Connections {
         let options = PgConnectOptions::from_str(endpoint.url.expose_secret())
             .map_err(|error| failure(&shown, &error))?
             .application_name("shakedown-crowd");
+        let connect = async || {
+            let mut connection = PgConnection::connect_with(&options).await?;
+            let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut connection).await?;
+            Ok((connection, pid))
+        };
         let mut refused = 0;
         while self.held.len() < MOST_CONNECTIONS {
-            let mut connection = match PgConnection::connect_with(&options).await {
-                Ok(connection) => connection,
-                // too_many_connections: that is what was wanted.
-                Err(sqlx::Error::Database(answer)) if answer.code().as_deref() == Some("53300") => {
-                    // One that was just ended may be about to give its place away.
-                    refused += 1;
-                    if refused == REFUSED {
-                        return Ok(());
+            let mut none_left = false;
+            for connected in futures::future::join_all((0..AT_ONCE).map(|_| connect())).await {
+                match connected {
+                    Ok((connection, pid)) => {
+                        self.pids.push(pid);
+                        self.held.push(connection);
                     }
-                    tokio::time::sleep(SETTLES).await;
-                    continue;
+                    // too_many_connections: that is what was wanted.
+                    Err(sqlx::Error::Database(answer)) if answer.code().as_deref() == Some("53300") => none_left = true,
+                    Err(error) => return Err(failure(&shown, &error)),
                 }
-                Err(error) => return Err(failure(&shown, &error)),
-            };
-            let pid: i32 = sqlx::query_scalar("select pg_backend_pid()")
-                .fetch_one(&mut connection)
-                .await
-                .map_err(|error| failure(&shown, &error))?;
-            self.pids.push(pid);
-            self.held.push(connection);
+            }
+            if none_left {
+                // One that was just ended may be about to give its place away.
+                refused += 1;
+                if refused == REFUSED {
+                    return Ok(());
+                }
+                tokio::time::sleep(SETTLES).await;
+            }
         }
         Err(ServiceError::Refused {
             service: "postgres",
@@ -149,6 +154,8 @@ impl Connections {
     }
 }
 
+/// Connections that are asked for at once.
+const AT_ONCE: usize = 8;
 /// So many refusals, with a pause in between, say that none is left.
 const REFUSED: u32 = 3;
 const SETTLES: Duration = Duration::from_millis(30);

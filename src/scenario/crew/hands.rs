@@ -55,7 +55,8 @@ struct Leaving {
     /// Jobs in work when the last signal that may be excused came; later ones were taken too late.
     known: BTreeSet<String>,
     taken: BTreeSet<String>,
-    alone: bool,
+    /// Starts until then, if nobody else was there: one more, and what is in work may be another's.
+    alone: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub(super) struct Hand {
     /// Its number, from 1.
     pub(super) number: usize,
     leaving: Option<Leaving>,
+    /// Whether it has not been seen at work yet.
+    newcomer: bool,
 }
 
 impl Hand {
@@ -90,8 +93,10 @@ impl Hands {
         Self { berth, starts: 0, there: Vec::new(), said: String::new(), exits: Vec::new(), clock }
     }
 
+    /// All who are there are at work: the voyage begins.
     pub(super) fn restart_clock(&mut self, clock: Instant) {
         self.clock = clock;
+        self.welcome();
     }
 
     /// Starts one more; gives its number.
@@ -100,7 +105,7 @@ impl Hands {
         let Berth { command, environment, directory, name, ledger } = &self.berth;
         let name = if self.starts == 1 { name.clone() } else { format!("{name}-{}", self.starts) };
         let worker = Worker::start(command, environment.clone(), directory, &name, ledger)?;
-        self.there.push(Hand { worker, number: self.starts, leaving: None });
+        self.there.push(Hand { worker, number: self.starts, leaving: None, newcomer: true });
         Ok(self.starts)
     }
 
@@ -109,13 +114,23 @@ impl Hands {
         self.there.iter().find(|hand| !hand.is_leaving())
     }
 
+    /// Whether somebody has not been seen at work yet.
+    pub(super) fn have_newcomers(&self) -> bool {
+        self.there.iter().any(|hand| hand.newcomer)
+    }
+
+    /// All who are there are at work.
+    pub(super) fn welcome(&mut self) {
+        self.there.iter_mut().for_each(|hand| hand.newcomer = false);
+    }
+
     pub(super) fn has(&self, number: usize) -> bool {
         self.there.iter().any(|hand| hand.number == number)
     }
 
     /// Tells a worker to end; `active` are the jobs in work at this moment.
     pub(super) fn tell(&mut self, number: usize, active: BTreeSet<String>, twice: bool) {
-        let alone = self.there.len() == 1;
+        let alone = (self.there.len() == 1).then_some(self.starts);
         if let Some(hand) = self.there.iter_mut().find(|hand| hand.number == number) {
             hand.worker.tell_to_end();
             hand.leaving =
@@ -146,6 +161,7 @@ impl Hands {
     /// had ended before that was read.
     pub(super) fn look_after(&mut self, active: Option<&BTreeSet<String>>, ended: &BTreeSet<usize>) {
         let mut gone = Vec::new();
+        let starts = self.starts;
         for hand in &mut self.there {
             let Some(leaving) = &mut hand.leaving else { continue };
             let since = leaving.told.elapsed();
@@ -177,8 +193,8 @@ impl Hands {
                 how,
                 code,
                 killed,
-                taken: leaving.alone.then(|| list(&leaving.taken)),
-                left: active.filter(|_| leaving.alone).map(list),
+                taken: (leaving.alone == Some(starts)).then(|| list(&leaving.taken)),
+                left: active.filter(|_| leaving.alone == Some(starts)).map(list),
             });
             gone.push(hand.number);
         }

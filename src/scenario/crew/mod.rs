@@ -35,6 +35,9 @@ pub struct FaultRecord {
     pub took_effect: bool,
 }
 
+/// How long Redis may take to say who is there.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// A fault in force.
 enum Force {
     Network(Vec<(Target, Applied)>),
@@ -195,6 +198,25 @@ impl Crew {
         }
     }
 
+    /// Whether a worker is there that a fault of the worker would meet: not one that is about to leave, nor one that
+    /// was started a moment ago and does not listen to signals yet.
+    async fn is_manned(&mut self, place: usize) -> bool {
+        if !matches!(self.planned[place].fault.breaks, Breaks::Worker(_)) {
+            return true;
+        }
+        if self.hands.are_leaving() || self.hands.there.is_empty() {
+            return false;
+        }
+        if self.hands.have_newcomers() {
+            let registered = tokio::time::timeout(PATIENCE, self.direct.queue.workers()).await;
+            if !registered.is_ok_and(|count| count.is_ok_and(|count| count >= self.hands.there.len())) {
+                return false;
+            }
+            self.hands.welcome();
+        }
+        true
+    }
+
     /// Begins and ends faults whose time has come; `share` of the jobs have ended.
     pub(super) async fn tick(&mut self, share: f64) -> Result<(), ScenarioError> {
         if self.hands.are_leaving() {
@@ -217,8 +239,8 @@ impl Crew {
                             count.saturating_sub(before) >= wanted
                         }
                     };
-                    // A cut strikes as soon as there is something to cut.
-                    if due && self.has_prey(&self.planned[place].fault) {
+                    // A cut strikes as soon as there is something to cut, a signal as soon as somebody listens.
+                    if due && self.has_prey(&self.planned[place].fault) && self.is_manned(place).await {
                         self.strike(place).await?;
                     }
                 }
