@@ -1,6 +1,6 @@
 //! What a proxy saw: connections, who closed them, and how much went through.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,8 @@ pub(super) struct Entry {
     end: Mutex<Option<(Duration, ClosedBy)>>,
     pub(super) up: AtomicU64,
     pub(super) down: AtomicU64,
+    /// Whether the client spoke last: a request is under way, or the client waits for news.
+    pub(super) asked: AtomicBool,
 }
 
 impl Entry {
@@ -110,6 +112,7 @@ impl Log {
             end: Mutex::default(),
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
         });
         entries.push(Arc::clone(&entry));
         drop(entries);
@@ -128,11 +131,13 @@ impl Log {
         self.say(Said::Closed(entry.record()));
     }
 
-    /// Whether a connection is open that no cut has met, of `cuts` so far.
-    pub(super) fn has_whole(&self, cuts: usize) -> bool {
+    /// Whether a connection is open that no cut has met, of `cuts` so far; with `asked`, one whose client waits for an
+    /// answer.
+    pub(super) fn has_whole(&self, cuts: usize, asked: bool) -> bool {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let open = |entry: &Entry| entry.end.lock().unwrap_or_else(PoisonError::into_inner).is_none();
-        entries.iter().any(|entry| entry.cuts == cuts && open(entry))
+        let fits = |entry: &Entry| !asked || entry.asked.load(Ordering::Relaxed);
+        entries.iter().any(|entry| entry.cuts == cuts && open(entry) && fits(entry))
     }
 
     pub(super) fn connections(&self) -> Vec<Connection> {

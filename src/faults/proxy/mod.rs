@@ -150,11 +150,12 @@ impl Proxy {
         self.log.connections()
     }
 
-    /// Whether a cut would meet a connection: one is open that no earlier cut has met.
+    /// Whether a cut would meet a connection: one is open that no earlier cut has met; with `asked`, one whose client
+    /// waits for an answer.
     #[must_use]
-    pub fn has_prey(&self) -> bool {
+    pub fn has_prey(&self, asked: bool) -> bool {
         let cuts = self.weather.borrow().cuts.len();
-        self.log.has_whole(cuts)
+        self.log.has_whole(cuts, asked)
     }
 
     /// How many are open.
@@ -239,7 +240,8 @@ async fn serve(client: TcpStream, upstream: String, mut weather: watch::Receiver
     let struck = AtomicBool::new(false);
     let pump = |way| {
         let passed = if way == Direction::Up { &open.entry.up } else { &open.entry.down };
-        Line { way, weather: weather.clone(), cuts: open.entry.cuts, answered, passed, struck: &struck }
+        let (cuts, asked) = (open.entry.cuts, &open.entry.asked);
+        Line { way, weather: weather.clone(), cuts, answered, passed, asked, struck: &struck }
     };
     let (up, down) = (pump(Direction::Up), pump(Direction::Down));
     let (by, orderly) =

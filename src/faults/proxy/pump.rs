@@ -46,6 +46,8 @@ pub(super) struct Line<'a> {
     pub(super) answered: Option<u64>,
     /// Bytes that were passed on.
     pub(super) passed: &'a AtomicU64,
+    /// Whether the client spoke last.
+    pub(super) asked: &'a AtomicBool,
     /// Whether a fault has reset the connection: both directions notice, and it counts once.
     pub(super) struck: &'a AtomicBool,
 }
@@ -111,6 +113,9 @@ impl Pump<'_> {
                 read = self.from.read(&mut buffer), if !over && queue.len() < WAITING => {
                     let Ok(count) = read else { return End::Reset(closer) };
                     let now = Instant::now();
+                    if self.line.way == Direction::Up {
+                        self.line.asked.store(true, Ordering::Relaxed);
+                    }
                     if count == 0 {
                         over = true;
                         if weather.swallowing(self.line.way).is_some() {
@@ -228,6 +233,9 @@ async fn write(pump: &mut Pump<'_>, bytes: &[u8]) -> Option<End> {
                 Ok(0) | Err(_) => return Some(End::Reset(receiver)),
                 Ok(count) => {
                     pump.line.passed.fetch_add(count as u64, Ordering::Relaxed);
+                    if pump.line.way == Direction::Down {
+                        pump.line.asked.store(false, Ordering::Relaxed);
+                    }
                     rest = &rest[count..];
                 }
             },

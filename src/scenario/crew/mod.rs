@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::direct::Direct;
 use super::voyage::ScenarioError;
-use crate::faults::{Applied, Effect, NetworkFault, Proxy, Struck, strike};
+use crate::faults::{Applied, Effect, NetworkFault, Struck, strike};
 use crate::spec::{Breaks, Fault, Milestone, ServiceFault, Target, When, WorkerFault};
 use crate::worker::{Ended, Worker};
 pub(super) use hands::Berth;
@@ -37,6 +37,10 @@ pub struct FaultRecord {
 
 /// How long Redis may take to say who is there.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long a cut waits for a connection on which a request is under way: one that meets idle connections alone is
+/// hardly felt. Then any will do.
+const STALK: Duration = Duration::from_millis(500);
 
 /// A fault in force.
 enum Force {
@@ -72,6 +76,8 @@ struct Met {
 struct Planned {
     fault: Fault,
     state: State,
+    /// Since when its time has come.
+    due: Option<Instant>,
     began: Option<Duration>,
     ended: Option<Duration>,
     met: Met,
@@ -101,6 +107,7 @@ impl Crew {
         let planned = faults.iter().map(|fault| Planned {
             fault: fault.clone(),
             state: State::Pending,
+            due: None,
             began: None,
             ended: None,
             met: Met::default(),
@@ -179,7 +186,8 @@ impl Crew {
 
     /// Whether a fault of this step still waits for a point of the pipeline, which may pass quickly.
     pub(super) fn is_watching(&self) -> bool {
-        self.hands.are_leaving() || self.milestones().next().is_some()
+        let stalks = |planned: &Planned| matches!(planned.state, State::Pending) && planned.due.is_some();
+        self.hands.are_leaving() || self.milestones().next().is_some() || self.of_step().any(stalks)
     }
 
     /// Whether a service itself is disturbed, so that it need not answer the harness either.
@@ -189,10 +197,13 @@ impl Crew {
     }
 
     /// Whether there is a connection that a cut would meet: between two requests there may be none.
-    fn has_prey(&self, fault: &Fault) -> bool {
-        match &fault.breaks {
-            Breaks::Network { on, fault: NetworkFault::Cut, .. } if fault.lasts.is_none() => {
-                on.iter().flat_map(|target| self.proxies.of(*target)).any(Proxy::has_prey)
+    fn has_prey(&mut self, place: usize) -> bool {
+        let planned = &mut self.planned[place];
+        let due = *planned.due.get_or_insert_with(Instant::now);
+        match &planned.fault.breaks {
+            Breaks::Network { on, fault: NetworkFault::Cut, .. } if planned.fault.lasts.is_none() => {
+                let asked = due.elapsed() < STALK;
+                on.iter().flat_map(|target| self.proxies.of(*target)).any(|proxy| proxy.has_prey(asked))
             }
             _ => true,
         }
@@ -240,7 +251,7 @@ impl Crew {
                         }
                     };
                     // A cut strikes as soon as there is something to cut, a signal as soon as somebody listens.
-                    if due && self.has_prey(&self.planned[place].fault) && self.is_manned(place).await {
+                    if due && self.has_prey(place) && self.is_manned(place).await {
                         self.strike(place).await?;
                     }
                 }
