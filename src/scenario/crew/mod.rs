@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long a cut waits for a connection on which a request is under way: one that meets idle connections alone is
 /// hardly felt. Then any will do.
-const STALK: Duration = Duration::from_millis(500);
+const STALK: Duration = Duration::from_millis(100);
 
 /// A fault in force.
 enum Force {
