@@ -71,7 +71,7 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
     let contract = settings.config().queue.as_ref();
     let name = contract.and_then(|queue| queue.name.clone()).unwrap_or(names.queue);
     let prefix = contract.and_then(|queue| queue.prefix.clone()).unwrap_or(names.prefix);
-    let shape = JobShape::new(contract.and_then(|queue| queue.job.clone()));
+    let shape = JobShape::new(contract.map(|queue| queue.job.clone()));
 
     let Gathered { files, unreadable } = gather(&args.paths, &args.id_prefix);
     if files.is_empty() && unreadable.is_empty() {
@@ -84,7 +84,7 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
         enqueued: Vec::new(),
         unreadable,
         followed: None,
-        notes: shape.limits().into_iter().collect(),
+        notes: Vec::new(),
     };
     let work = async {
         let bar = bar(files.len(), "queued");

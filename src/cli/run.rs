@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::failure::Failure;
@@ -14,11 +15,10 @@ use super::{Common, progress};
 use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, merge};
 use crate::report::{self, Format, ReportTarget};
 use crate::runner::{self, RunOptions, Selection, SpareOptions, Waived};
-use crate::scenario::EvidenceKeys;
-use crate::settings::{Settings, runner};
+use crate::settings::{Contract, Settings, runner};
 use crate::spec::Suites;
 use crate::stack::{ProviderKind, Stack, emergency, replay_on_panic};
-use crate::worker::WorkerCommand;
+use crate::worker::run_errand;
 
 /// Start a stack, run the cases against it and the worker, and report
 #[derive(Debug, clap::Args)]
@@ -183,21 +183,20 @@ async fn voyage(
         seed,
         profile: settings.profile().to_owned(),
         shakedown: shakedown.clone(),
-        worker: WorkerCommand {
-            command: vec![shakedown.display().to_string(), "worker".to_owned()],
-            cwd: directory.clone(),
-            env: Vec::new(),
-            grace: Duration::from_secs(10),
-        },
+        variables: settings.variables_of_worker()?,
+        contract: contract(settings, &shakedown, &directory),
         directory: directory.clone(),
         waivers: waivers(settings),
-        keys: EvidenceKeys::default(),
         fail_fast: args.gate.fail_fast,
         timeout: args.gate.timeout,
         gate: args.gate.gate(),
         endpoints: None,
         spare,
     };
+    if let (Some(build), Some(ledger)) = (&options.contract.worker.build, stack.ledger()) {
+        events.note(format!("building the worker: {}", build.command.join(" ")));
+        run_errand("build", build, Vec::new(), &directory, "build", ledger).await.map_err(Failure::usage)?;
+    }
     let mut attempts = Vec::new();
     for attempt in 1..=args.gate.repeat {
         if attempt > 1 {
@@ -218,9 +217,6 @@ async fn voyage(
     let left = stack.stop().await;
     report.notes.extend(left.iter().map(|left| format!("could not be removed: {left}")));
     events.say(Event::TornDown { left });
-    if settings.config().worker.is_some() {
-        report.notes.push("[worker] of shakedown.toml is not used yet: the reference worker was judged".to_owned());
-    }
     if keep {
         report.files.push(FileNote {
             path: directory.display().to_string(),
@@ -229,6 +225,12 @@ async fn voyage(
         });
     }
     Ok(report)
+}
+
+/// The worker that `shakedown.toml` describes, else the reference worker.
+fn contract(settings: &Settings, shakedown: &Path, directory: &Path) -> Arc<Contract> {
+    let given = settings.config().contract.clone();
+    Arc::new(given.unwrap_or_else(|| Contract::reference(shakedown, directory)))
 }
 
 fn waivers(settings: &Settings) -> Vec<Waived> {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::failure::Failure;
 use crate::outcome::Exit;
 use crate::settings::{Need, Settings, Source};
-use crate::subjects::setup::{self, Outcome, Step};
+use crate::subjects::setup::{self, Outcome, Step, Wanted};
 
 /// Prepare queue, table and collection; a second time changes nothing
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,20 @@ pub(super) struct Args {
     /// How to write the steps
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// What somebody else makes; may be given several times
+    #[arg(long, value_name = "WHAT", value_enum)]
+    without: Vec<Without>,
+    /// Name of the collection's vector, where it has one
+    #[arg(long, value_name = "NAME")]
+    vector: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Without {
+    /// The table of documents; its schema is made all the same
+    Table,
+    /// The collection of chunks
+    Collection,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -34,7 +48,12 @@ enum Format {
 pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
     let settings = Settings::load(source)?;
     let endpoints = settings.endpoints_for(Need::Setup)?;
-    let steps = setup::prepare(&endpoints).await;
+    let wanted = Wanted {
+        table: !args.without.contains(&Without::Table),
+        collection: !args.without.contains(&Without::Collection),
+        vector: args.vector,
+    };
+    let steps = setup::prepare(&endpoints, &wanted).await;
     let text = match args.format {
         Format::Text => text(&steps),
         Format::Json => format!("{:#}\n", json!({ "steps": steps.iter().map(Step::json).collect::<Vec<_>>() })),

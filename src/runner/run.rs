@@ -6,21 +6,21 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use secrecy::SecretString;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Selection;
-use super::spare::{SpareOptions, Spares};
+use super::spare::{FIXED_NAMES, SPARES, SpareOptions, Spares};
 use crate::outcome::{
     CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, Gate, REPORT_VERSION, Report, RunVerdict, Totals,
     Verdict, Word,
 };
 use crate::probe::{self, Context};
-use crate::scenario::{self, EvidenceKeys, Harness, Voyage};
-use crate::settings::Endpoints;
-use crate::spec::{Case, Check, Need, Scenario, Suites};
+use crate::scenario::{self, Harness, Voyage};
+use crate::settings::{Contract, Endpoints, Names};
+use crate::spec::{Case, Check, Need, Scenario, Step, Suites};
 use crate::stack::{Capability, Stack, drop_names, names_for};
-use crate::worker::WorkerCommand;
 
 /// A failure that is accepted until a day.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,13 +49,13 @@ pub struct RunOptions {
     /// The shakedown binary.
     pub shakedown: PathBuf,
     /// The worker under test.
-    pub worker: WorkerCommand,
+    pub contract: Arc<Contract>,
+    /// What its `{{env.NAME}}` takes from the environment.
+    pub variables: BTreeMap<String, SecretString>,
     /// Where logs may be written.
     pub directory: PathBuf,
     /// Accepted failures.
     pub waivers: Vec<Waived>,
-    /// Where the worker keeps what the evidence rests on.
-    pub keys: EvidenceKeys,
     /// Whether the first failed case is the last that is begun.
     pub fail_fast: bool,
     /// How long the cases may take altogether; what is not judged by then is unknown.
@@ -108,7 +108,13 @@ pub async fn run(
     let mut endpoints = options.endpoints.as_ref().unwrap_or_else(|| stack.endpoints()).clone();
     if options.endpoints.is_none() && stack.capabilities().has(Capability::Write) {
         endpoints.names = names_for(&options.run, "run");
-        if let Err(error) = scenario::set_up(&endpoints, &options.shakedown).await {
+        if let Err(error) = scenario::set_up(
+            &endpoints,
+            &Contract::reference(&options.shakedown, &options.directory),
+            &options.shakedown,
+        )
+        .await
+        {
             notes.push(format!("the names of this run could not be prepared: {error}"));
         }
     }
@@ -117,7 +123,10 @@ pub async fn run(
         stack,
         options,
         events,
-        spares: Spares::new(options.spare.clone()),
+        spares: Spares::new(
+            options.spare.clone(),
+            if options.contract.has_fixed_names() { FIXED_NAMES } else { SPARES },
+        ),
         endpoints,
         slots: Semaphore::new(options.jobs.max(1)),
         deadline: options.timeout.map(|timeout| (tokio::time::Instant::now() + timeout, timeout)),
@@ -142,7 +151,7 @@ pub async fn run(
         profile: options.profile.clone(),
         provider: provider.to_owned(),
         provider_reason: provider_reason.to_owned(),
-        worker: options.worker.command.join(" "),
+        worker: options.contract.worker.program.to_string(),
         started_at,
         duration_ms: millis(begun),
         verdict: RunVerdict::Inconclusive,
@@ -219,7 +228,12 @@ impl Shared<'_> {
     /// The case's scenario, if it disturbs a service itself.
     fn alone(&self, case: &Case) -> Option<&Scenario> {
         let Check::Scenario(name, _) = &case.check else { return None };
-        self.suites.scenarios.get(name).filter(|scenario| scenario.is_alone())
+        self.suites.scenarios.get(name).filter(|scenario| self.needs_own_stack(scenario))
+    }
+
+    /// Whether a scenario cannot share a stack: it disturbs a service, or the worker has names of its own.
+    fn needs_own_stack(&self, scenario: &Scenario) -> bool {
+        scenario.is_alone() || self.options.contract.has_fixed_names()
     }
 
     fn missing_capability(&self, case: &Case) -> Option<String> {
@@ -229,12 +243,23 @@ impl Shared<'_> {
                 self.stack.provider().0
             ));
         }
+        if let Check::Scenario(name, _) = &case.check
+            && self.suites.scenarios.get(name).is_some_and(|scenario| scenario.steps.contains(&Step::Delete))
+            && self.options.contract.queue.delete.is_none()
+        {
+            return Some(
+                "the contract does not say how a document is removed: add `delete = { name = \"JOB\", data = { … } }` to \
+                 [queue]"
+                    .to_owned(),
+            );
+        }
         case.needs.iter().find_map(|need| {
             let there = match need {
                 Need::Write => self.stack.capabilities().has(Capability::Write),
                 Need::Restart => self.stack.capabilities().has(Capability::Restart),
                 Need::Mock => self.stack.capabilities().has(Capability::Mock),
-                Need::Worker => !self.options.worker.command.is_empty(),
+                // There always is one: the reference worker, if no other.
+                Need::Worker => true,
             };
             (!there).then(|| format!("the {} provider has no capability `{}`", self.stack.provider().0, need.word()))
         })
@@ -275,10 +300,17 @@ impl Shared<'_> {
                 }
                 None => None,
             };
-            let mut voyage = if scenario.is_alone() {
+            let mut voyage = if self.needs_own_stack(scenario) {
                 let lent = self.spares.lend().await.map_err(|error| format!("the second stack: {error}"))?;
                 let lent = lent.ok_or("there is no second stack whose services may be disturbed")?;
                 let sailed = self.sail(name, scenario, Some(&lent.stack)).await;
+                if self.options.contract.has_fixed_names() {
+                    let endpoints = lent.stack.endpoints();
+                    let names = self.names(name);
+                    for error in drop_names(endpoints, &names).await.err().unwrap_or_default() {
+                        self.events.note(format!("could not be removed: {error}"));
+                    }
+                }
                 for left in lent.give_back(sailed.is_ok()).await {
                     self.events.note(format!("could not be removed: {left}"));
                 }
@@ -292,19 +324,24 @@ impl Shared<'_> {
         voyage.await.clone()
     }
 
+    /// The names of a scenario.
+    fn names(&self, scenario: &str) -> Names {
+        self.options.contract.names(names_for(&self.options.run, scenario))
+    }
+
     async fn sail(&self, name: &str, scenario: &Scenario, alone: Option<&Arc<Stack>>) -> Result<Voyage, String> {
         let stack = alone.map_or(self.stack, Arc::as_ref);
         let ledger = stack.ledger().ok_or("the provider keeps no ledger, so no worker may be started")?;
         let mut endpoints = alone.map_or(&self.endpoints, |stack| stack.endpoints()).clone();
-        endpoints.names = names_for(&self.options.run, name);
+        endpoints.names = self.names(name);
         let harness = Harness {
             endpoints,
             shakedown: self.options.shakedown.clone(),
-            worker: self.options.worker.clone(),
+            contract: Arc::clone(&self.options.contract),
+            variables: self.options.variables.clone(),
             directory: self.options.directory.clone(),
             ledger: ledger.clone(),
             seed: self.options.seed,
-            keys: self.options.keys.clone(),
             events: self.events.clone(),
             stack: alone.cloned(),
         };

@@ -9,7 +9,10 @@ use crate::stack::{Ports, ProviderKind, Stack, StackError, StackOptions};
 
 /// How many there are at most. Such a scenario mostly waits for a service to come back, so two go side by side; more
 /// would cost more memory than they save time.
-const MOST: usize = 2;
+pub(super) const SPARES: usize = 2;
+
+/// How many there are for a worker with names of its own, every scenario of which needs a stack.
+pub(super) const FIXED_NAMES: usize = 4;
 
 /// Connections that its Postgres permits: one scenario needs a dozen, and one that takes all the others has taken
 /// them in less than a second.
@@ -46,8 +49,8 @@ pub(super) struct Lent<'a> {
 }
 
 impl Spares {
-    pub(super) fn new(options: Option<SpareOptions>) -> Self {
-        Self { options, permits: Semaphore::new(MOST), idle: Mutex::default() }
+    pub(super) fn new(options: Option<SpareOptions>, most: usize) -> Self {
+        Self { options, permits: Semaphore::new(most), idle: Mutex::default() }
     }
 
     /// Waits until one is free, or can be made. `None` where there can be none.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::evidence::rows;
 use crate::services::ServiceError;
-use crate::services::http::Http;
+use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
 use crate::services::queue::QueueClient;
-use crate::settings::Endpoints;
+use crate::settings::{Contract, Endpoints};
 use crate::spec::Milestone;
 use crate::spec::jina::Behaviour;
 use crate::stack::Stack;
@@ -25,6 +26,7 @@ pub(super) struct Direct {
     pub(super) queue: QueueClient,
     pub(super) postgres: Postgres,
     pub(super) mock: JinaMock,
+    pub(super) contract: Arc<Contract>,
     pub(super) behaviours: Vec<Behaviour>,
     /// The stack, where the scenario has it alone.
     pub(super) stack: Option<Arc<Stack>>,
@@ -55,14 +57,17 @@ impl Direct {
                 let http = Http::qdrant(&self.endpoints.qdrant)?;
                 let path = format!("/collections/{}/points/count", self.endpoints.names.collection);
                 let body = json!({ "exact": true });
-                let answer = in_time("qdrant", http.call("POST", &path, Some(&body))).await?;
+                let answer = in_time("qdrant", http.send("POST", &path, &Key::Own, Some(&body))).await?;
+                if answer.status.as_u16() == 404 {
+                    return Ok(0);
+                }
+                let answer = http.accept("POST", &path, &answer)?;
                 Ok(answer["result"]["count"].as_u64().unwrap_or(0))
             }
             Milestone::Rows => {
-                let query =
-                    format!("select count(*) as done from {} where status = 'ready'", self.endpoints.names.table);
-                let rows = in_time("postgres", self.postgres.rows(&query)).await?;
-                Ok(rows.first().and_then(|row| row["done"].as_u64()).unwrap_or(0))
+                let Some(contract) = &self.contract.evidence.postgres else { return Ok(0) };
+                let rows = in_time("postgres", rows(contract, &self.endpoints, &self.postgres)).await?;
+                Ok(rows.values().filter(|row| row.done).count() as u64)
             }
         }
     }

@@ -5,31 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::services::ServiceError;
-use crate::services::http::Http;
+use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
-use crate::settings::Endpoints;
+use crate::settings::{ENDPOINT_PLACES, Endpoints, EvidenceContract, PostgresEvidence, QdrantEvidence, Template};
 
 const PAGE: usize = 256;
-
-/// Under which payload keys a worker keeps what the evidence rests on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EvidenceKeys {
-    /// The document's id.
-    pub document: String,
-    /// The chunk's index in its document.
-    pub chunk: String,
-    /// The chunk's text.
-    pub text: String,
-    /// The document's version.
-    pub version: String,
-}
-
-impl Default for EvidenceKeys {
-    fn default() -> Self {
-        let key = ToOwned::to_owned;
-        Self { document: key("document_id"), chunk: key("chunk_index"), text: key("text"), version: key("version") }
-    }
-}
 
 /// One point of the collection.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,8 +31,10 @@ pub struct Point {
 /// One row of the table of documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// `ready`, `skipped`, `failed`, `processing`.
+    /// What it says, in the worker's own words.
     pub status: String,
+    /// Whether that is the word for a document that is stored.
+    pub done: bool,
     /// The document's version.
     pub version: Option<String>,
     /// How many chunks it says it has.
@@ -74,10 +56,16 @@ impl Snapshot {
     /// Reads every point and every row.
     pub(super) async fn take(
         endpoints: &Endpoints,
-        keys: &EvidenceKeys,
+        evidence: &EvidenceContract,
         postgres: &Postgres,
     ) -> Result<Self, ServiceError> {
-        let (points, rows) = tokio::try_join!(points(endpoints, keys), rows(endpoints, postgres))?;
+        let rows = async {
+            match &evidence.postgres {
+                Some(contract) => rows(contract, endpoints, postgres).await,
+                None => Ok(BTreeMap::new()),
+            }
+        };
+        let (points, rows) = tokio::try_join!(points(endpoints, &evidence.qdrant), rows)?;
         Ok(Self { points, rows })
     }
 
@@ -88,7 +76,7 @@ impl Snapshot {
     }
 }
 
-async fn points(endpoints: &Endpoints, keys: &EvidenceKeys) -> Result<BTreeMap<String, Vec<Point>>, ServiceError> {
+async fn points(endpoints: &Endpoints, keys: &QdrantEvidence) -> Result<BTreeMap<String, Vec<Point>>, ServiceError> {
     let http = Http::qdrant(&endpoints.qdrant)?;
     let path = format!("/collections/{}/points/scroll", endpoints.names.collection);
     let mut found: BTreeMap<String, Vec<Point>> = BTreeMap::new();
@@ -98,7 +86,12 @@ async fn points(endpoints: &Endpoints, keys: &EvidenceKeys) -> Result<BTreeMap<S
         if !offset.is_null() {
             request["offset"] = offset;
         }
-        let mut answer = http.call("POST", &path, Some(&request)).await?;
+        let answer = http.send("POST", &path, &Key::Own, Some(&request)).await?;
+        // A worker that makes its collection itself may not have done so yet.
+        if answer.status.as_u16() == 404 {
+            break;
+        }
+        let mut answer = http.accept("POST", &path, &answer)?;
         let mut result = answer["result"].take();
         for item in result["points"].as_array().into_iter().flatten() {
             let point = point(item, keys);
@@ -115,19 +108,27 @@ async fn points(endpoints: &Endpoints, keys: &EvidenceKeys) -> Result<BTreeMap<S
     Ok(found)
 }
 
-fn point(item: &Value, keys: &EvidenceKeys) -> Point {
-    let text = |key: &str| item["payload"][key].as_str().map(ToOwned::to_owned);
-    // A named vector stands in a table of one; which name it has is judged elsewhere.
-    let vector = match &item["vector"] {
-        Value::Object(named) => named.values().next().cloned().unwrap_or(Value::Null),
-        other => other.clone(),
+fn point(item: &Value, keys: &QdrantEvidence) -> Point {
+    // `a.b` is the field `b` inside the field `a`.
+    let field = |key: &str| key.split('.').fold(&item["payload"], |inside, name| &inside[name]);
+    let text = |key: &str| match field(key) {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let named = |key: &Option<String>| key.as_deref().and_then(text);
+    let vector = match (&item["vector"], &keys.vector) {
+        (Value::Object(vectors), Some(name)) => vectors.get(name).unwrap_or(&Value::Null),
+        // The only one of a table of one; which name it has was not said.
+        (Value::Object(vectors), None) => vectors.values().next().unwrap_or(&Value::Null),
+        (other, _) => other,
     };
     Point {
         id: item["id"].as_str().map_or_else(|| item["id"].to_string(), ToOwned::to_owned),
         document: text(&keys.document),
-        version: text(&keys.version),
-        chunk: item["payload"][&keys.chunk].as_u64(),
-        text: text(&keys.text),
+        version: named(&keys.version),
+        chunk: keys.chunk.as_deref().and_then(|key| field(key).as_u64()),
+        text: named(&keys.text),
         vector: vector.as_array().map_or_else(Vec::new, |numbers| {
             #[expect(clippy::cast_possible_truncation, reason = "vectors are f32 on both sides")]
             numbers.iter().map(|number| number.as_f64().unwrap_or(f64::NAN) as f32).collect()
@@ -135,25 +136,67 @@ fn point(item: &Value, keys: &EvidenceKeys) -> Point {
     }
 }
 
-async fn rows(endpoints: &Endpoints, postgres: &Postgres) -> Result<BTreeMap<String, Row>, ServiceError> {
-    let query = format!("select id, status, version, chunks, error from {}", endpoints.names.table);
+/// The query that gives every row: `id`, `status`, `version`, `chunks` and `error`, the last three null where the
+/// contract names no column.
+pub(super) fn query(contract: &PostgresEvidence, endpoints: &Endpoints) -> Result<String, String> {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let text = |name: &str| format!("{}::text", quoted(name));
+    let optional = |name: &Option<String>, cast: &str| {
+        name.as_deref().map_or_else(|| format!("null::{cast}"), |name| format!("{}::{cast}", quoted(name)))
+    };
+    let from = match &contract.query {
+        Some(query) => {
+            let template = Template::parse(query, ENDPOINT_PLACES, false).map_err(|error| error.to_string())?;
+            format!(
+                "({}) as evidence",
+                template.fill(|place| endpoints.place(place))?.trim_end_matches([';', ' ', '\n'])
+            )
+        }
+        None => endpoints.names.table.clone(),
+    };
+    Ok(format!(
+        "select {} as id, {} as status, {} as version, {} as chunks, {} as error from {from}",
+        text(&contract.id),
+        text(&contract.status),
+        optional(&contract.version, "text"),
+        optional(&contract.chunks, "bigint"),
+        optional(&contract.error, "text"),
+    ))
+}
+
+/// Every row, by document.
+pub(super) async fn rows(
+    contract: &PostgresEvidence,
+    endpoints: &Endpoints,
+    postgres: &Postgres,
+) -> Result<BTreeMap<String, Row>, ServiceError> {
+    let query = query(contract, endpoints).map_err(|place| ServiceError::Refused {
+        service: "postgres",
+        detail: format!("`{place}` in the query of [evidence] has no value"),
+    })?;
     let text = |row: &Value, key: &str| row[key].as_str().map(ToOwned::to_owned);
-    Ok(postgres
-        .rows(&query)
-        .await?
+    let rows = match postgres.rows(&query).await {
+        // A worker that makes its table itself may not have done so yet.
+        Err(ServiceError::Refused { detail, .. })
+            if detail.contains("relation") && detail.contains("does not exist") =>
+        {
+            Vec::new()
+        }
+        other => other?,
+    };
+    Ok(rows
         .iter()
         .map(|row| {
             let id = text(row, "id").unwrap_or_default();
             let status = text(row, "status").unwrap_or_default();
-            (
-                id,
-                Row {
-                    status,
-                    version: text(row, "version"),
-                    chunks: row["chunks"].as_u64(),
-                    error: text(row, "error"),
-                },
-            )
+            let row = Row {
+                done: status == contract.done,
+                status,
+                version: text(row, "version"),
+                chunks: row["chunks"].as_u64(),
+                error: text(row, "error"),
+            };
+            (id, row)
         })
         .collect())
 }

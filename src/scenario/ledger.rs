@@ -117,16 +117,19 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
         };
     }
     if document.poison {
-        let ready = row.is_some_and(|row| row.status == "ready");
+        let ready = row.is_some_and(|row| row.done);
         return match (state, points.len()) {
             (JobState::Failed, 0) if !ready => (Fate::Refused, String::new()),
-            (JobState::Failed, 0) => (Fate::Unexpected, "its text is rejected, and its row says `ready`".to_owned()),
+            (JobState::Failed, 0) => {
+                (Fate::Unexpected, "its text is rejected, and its row says that it is stored".to_owned())
+            }
             (state, points) => {
                 (Fate::Unexpected, format!("its text is rejected; job {state:?}, {points} points are stored"))
             }
         };
     }
     let lost = |why: String| (Fate::Lost, why);
+    let mut miscounted = None;
     match state {
         JobState::Unfinished => return lost(format!("its job never ended, attempts {}", job.attempts)),
         JobState::Missing => return lost("its job vanished from Redis".to_owned()),
@@ -139,9 +142,15 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
         }
         JobState::Completed => {}
     }
-    let Some(row) = row else { return lost("its job completed and it has no row".to_owned()) };
-    if row.status != "ready" {
-        return lost(format!("its job completed and its row says `{}`", row.status));
+    if let Some(rows) = &voyage.evidence.postgres {
+        let Some(row) = row else { return lost("its job completed and it has no row".to_owned()) };
+        if !row.done {
+            return lost(format!("its job completed and its row says `{}`", row.status));
+        }
+        if rows.chunks.is_some() && row.chunks != Some(points.len() as u64) {
+            miscounted =
+                Some((Fate::Corrupted, format!("{} points, and the row says {:?} chunks", points.len(), row.chunks)));
+        }
     }
     if let Some(calm) = &voyage.calm {
         let wanted = calm.last().map_or(&[][..], |step| step.snapshot.points_of(&document.id));
@@ -153,8 +162,8 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
             return lost(why);
         }
     }
-    if row.chunks != Some(points.len() as u64) {
-        return (Fate::Corrupted, format!("{} points, and the row says {:?} chunks", points.len(), row.chunks));
+    if let Some(miscounted) = miscounted {
+        return miscounted;
     }
     for point in points {
         let Some(text) = &point.text else { continue };
@@ -164,9 +173,10 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
             return (Fate::Corrupted, why);
         }
     }
-    let mut seen = BTreeSet::new();
-    if let Some(double) = points.iter().find(|point| !seen.insert(point.chunk)) {
-        return (Fate::Duplicated, format!("chunk {:?} is stored more than once", double.chunk));
+    let calm =
+        voyage.calm.as_ref().and_then(|calm| calm.last()).map_or(&[][..], |step| step.snapshot.points_of(&document.id));
+    if let Some((double, _)) = doubles(points, calm).first() {
+        return (Fate::Duplicated, format!("{double} is stored more than once"));
     }
     if job.attempts > 1 || job.starts > 1 || job.stalls > 0 {
         let why = format!("attempts {}, begun {} times, stalled {} times", job.attempts, job.starts, job.stalls);
@@ -175,9 +185,18 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
     (Fate::Stable, String::new())
 }
 
+/// What makes a chunk the same chunk: its number and its text; the vector where there is no text to go by.
+type Key<'a> = (Option<u64>, Option<&'a str>, Vec<i32>);
+
+fn key(point: &Point) -> Key<'_> {
+    #[expect(clippy::cast_possible_truncation, reason = "a component of a normalised vector is at most 1")]
+    let rounded = |number: &f32| (number * 1e4).round() as i32;
+    let vector = if point.text.is_some() { Vec::new() } else { point.vector.iter().map(rounded).collect() };
+    (point.chunk, point.text.as_deref(), vector)
+}
+
 /// What is stored when nothing goes wrong, and is not stored now.
 fn missing(wanted: &[Point], points: &[Point]) -> Option<String> {
-    let key = |point: &Point| (point.chunk, point.text.clone());
     let there: BTreeSet<_> = points.iter().map(key).collect();
     let missing: Vec<_> = wanted.iter().filter(|point| !there.contains(&key(point))).collect();
     let first = missing.first()?;
@@ -186,10 +205,29 @@ fn missing(wanted: &[Point], points: &[Point]) -> Option<String> {
     let others = points.iter().filter(|point| !known.contains(&key(point))).count();
     Some(format!(
         "{} of {} chunks that are stored when nothing goes wrong are missing (the first is chunk {chunk}); {others} \
-         points hold other texts",
+         points are others",
         missing.len(),
         wanted.len()
     ))
+}
+
+/// What is stored more than once, and how often too many. Chunks with a number are told apart by it; others by their
+/// text or vector, of which a document may have the same one several times: as often as when nothing goes wrong.
+pub(super) fn doubles(points: &[Point], calm: &[Point]) -> Vec<(String, usize)> {
+    let mut seen: BTreeMap<Key<'_>, usize> = BTreeMap::new();
+    let numbered = |point: &Point| point.chunk.is_some();
+    for point in points {
+        let same = if numbered(point) { (point.chunk, None, Vec::new()) } else { key(point) };
+        *seen.entry(same).or_default() += 1;
+    }
+    let usual = |same: &Key<'_>| calm.iter().filter(|point| !numbered(point) && key(point) == *same).count().max(1);
+    seen.iter()
+        .filter_map(|(same, times)| {
+            let extra = times.saturating_sub(usual(same));
+            let name = same.0.map_or_else(|| "a chunk without a number".to_owned(), |number| format!("chunk {number}"));
+            (extra > 0).then_some((name, extra))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -213,7 +251,7 @@ mod tests {
         assert_eq!(missing(&calm, &[point(1, "two"), point(0, "one")]), None);
         assert!(missing(&calm, &[point(0, "one")]).unwrap().starts_with("1 of 2 chunks"));
         let altered = missing(&calm, &[point(0, "one"), point(1, "tw")]).unwrap();
-        assert!(altered.contains("chunk 1") && altered.contains("1 points hold other texts"), "{altered}");
+        assert!(altered.contains("chunk 1") && altered.contains("1 points are others"), "{altered}");
     }
 
     #[test]

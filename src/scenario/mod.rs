@@ -7,13 +7,14 @@ mod crew;
 mod direct;
 mod documents;
 mod evidence;
+mod handover;
 mod invariants;
 mod ledger;
 mod voyage;
 
 pub use crew::{Contact, Exit, FaultRecord};
 pub use documents::Document;
-pub use evidence::{EvidenceKeys, Point, Row, Snapshot};
+pub use evidence::{Point, Row, Snapshot};
 pub use invariants::judge;
 pub use ledger::{Account, Fate};
 pub use voyage::{Harness, ScenarioError, StepRecord, Voyage, sail, set_up};

@@ -7,24 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::crew::{Berth, Contact, Crew, Exit, FaultRecord, Proxies};
 use super::direct::Direct;
 use super::documents::{self, Document};
-use super::evidence::{EvidenceKeys, Snapshot};
+use super::evidence::Snapshot;
+use super::handover::{Errand, Handover, job_id};
 use crate::faults::ServiceFaultError;
 use crate::outcome::Events;
 use crate::services::ServiceError;
 use crate::services::postgres::Postgres;
-use crate::services::queue::{Counts, JobHash, NewJob, QueueClient};
-use crate::settings::{Endpoints, JinaEndpoint};
+use crate::services::queue::{Attached, Counts, JobHash, NewJob, QueueClient};
+use crate::settings::{Contract, Endpoints, EvidenceContract, JinaEndpoint};
 use crate::spec::{Milestone, Scenario, Step, Target};
 use crate::stack::jina::{JinaConfig, JinaMock, JinaRequest};
 use crate::stack::{Ledger, Stack, StackError};
-use crate::worker::{Ended, Worker, WorkerCommand};
+use crate::worker::{Ended, Surroundings, Worker, WorkerError, run_errand};
 
 const WITHIN: Duration = Duration::from_mins(1);
 const READY: Duration = Duration::from_secs(30);
@@ -42,15 +41,15 @@ pub struct Harness {
     /// The shakedown binary, for `setup`.
     pub shakedown: PathBuf,
     /// The worker under test.
-    pub worker: WorkerCommand,
+    pub contract: Arc<Contract>,
+    /// What its `{{env.NAME}}` takes from the environment.
+    pub variables: BTreeMap<String, SecretString>,
     /// Where logs may be written; removed with the stack.
     pub directory: PathBuf,
     /// Where what is made is written down first.
     pub ledger: Ledger,
     /// The run's seed.
     pub seed: u64,
-    /// Keys of the evidence.
-    pub keys: EvidenceKeys,
     /// Who listens.
     pub events: Events,
     /// The stack, if this scenario has it alone and may disturb its services.
@@ -72,6 +71,9 @@ pub enum ScenarioError {
     /// A service could not be disturbed, or not be mended.
     #[error("a fault could not be made or undone: {0}")]
     Fault(#[from] ServiceFaultError),
+    /// The worker could not be started.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
     /// `shakedown setup` failed.
     #[error("`shakedown setup` failed ({how}): {said}")]
     Setup {
@@ -81,14 +83,14 @@ pub enum ScenarioError {
         said: String,
     },
     /// The worker did not register on its queue.
-    #[error("the worker was not ready within {seconds} s ({how}); its last output:\n{said}")]
+    #[error("the worker was not ready within {seconds} s: {how}; its last output:\n{said}")]
     NeverReady {
         /// Whether it runs or how it ended.
         how: String,
         /// Its last lines.
         said: String,
         /// How long it was waited for.
-        seconds: u64,
+        seconds: f64,
     },
 }
 
@@ -136,8 +138,8 @@ pub struct Voyage {
     pub jina: JinaEndpoint,
     /// Jobs by state at the end.
     pub counts: Counts,
-    /// Connections under BullMQ's worker name while the worker ran.
-    pub registered: usize,
+    /// Connections of workers to the queue when the voyage began.
+    pub attached: Attached,
     /// How the worker ended on SIGTERM; absent when it had to be killed.
     pub ended: Option<Ended>,
     /// How the worker ended before it was told to, if it did.
@@ -159,7 +161,11 @@ pub struct Voyage {
     /// The voyage over the same documents on which nothing went wrong.
     pub calm: Option<Arc<Voyage>>,
     /// Secrets that must not be in its output, by variable.
-    pub secrets: Vec<(&'static str, SecretString)>,
+    pub secrets: Vec<(String, SecretString)>,
+    /// What the worker leaves, and where.
+    pub evidence: EvidenceContract,
+    /// By how much deadlines are stretched.
+    pub patience: f64,
 }
 
 impl Voyage {
@@ -195,7 +201,9 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     })
     .await?;
     endpoints.jina = mock.endpoint();
-    set_up(&endpoints, &harness.shakedown).await?;
+    let contract = &harness.contract;
+    let patience = contract.worker.patience;
+    set_up(&endpoints, contract, &harness.shakedown).await?;
 
     let names = &endpoints.names;
     let direct = Arc::new(Direct {
@@ -203,44 +211,53 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         postgres: Postgres::connect(&endpoints.postgres).await?,
         endpoints,
         mock,
+        contract: Arc::clone(contract),
         behaviours: scenario.jina.clone(),
         stack: harness.stack.clone(),
     });
     let (proxies, through) = Proxies::before(scenario, &direct.endpoints).await?;
-    let variables = through.environment();
-    let mut environment: Vec<(String, SecretString)> =
-        variables.iter().map(|variable| (variable.name.to_owned(), variable.value.clone())).collect();
-    environment.extend(scenario.env.iter().map(|(name, value)| (name.clone(), SecretString::from(value.as_str()))));
-    let mut command = harness.worker.clone();
-    command.grace = scenario.grace.unwrap_or(command.grace);
-    let grace = command.grace;
+    let secrets = secrets(&through);
+    let surroundings =
+        Surroundings { endpoints: through, scenario: scenario.env.clone(), variables: harness.variables.clone() };
+    prepare(name, &surroundings, harness).await?;
+    let grace = scenario.grace.unwrap_or(contract.worker.shutdown_grace);
     let berth = Berth {
-        command,
-        environment,
+        contract: Arc::clone(contract),
+        surroundings,
+        grace,
         directory: harness.directory.clone(),
         name: format!("worker-{name}"),
         ledger: harness.ledger.clone(),
     };
-    let mut crew = Crew::sign_on(berth, scenario.workers, &scenario.faults, proxies, Arc::clone(&direct))?;
-    let within = scenario.within_s.map_or(WITHIN, Duration::from_secs);
-    let registered = ready(&crew, &direct.queue, scenario.workers, within.min(READY)).await?;
+    let handover = Handover::new(contract, &harness.directory, name).await?;
+    let workers = scenario.workers.unwrap_or(contract.worker.replicas);
+    let mut crew = Crew::sign_on(berth, workers, &scenario.faults, proxies, Arc::clone(&direct))?;
+    let within = scenario.within_s.map_or(WITHIN, Duration::from_secs).mul_f64(patience);
+    ready(&crew, contract.worker.ready_within).await?;
+    let attached = patiently(|| direct.queue.workers()).await?;
     let mock_offset = crew.begin().saturating_duration_since(direct.mock.started());
 
     let deadline = Instant::now() + within;
     let mut steps = Vec::new();
     for (number, step) in scenario.steps.iter().enumerate() {
         let documents: Vec<Document> = match step {
-            Step::Ingest => documents.clone(),
+            Step::Ingest | Step::Delete => documents.clone(),
             Step::Shorten => documents.iter().map(Document::shortened).collect(),
             Step::Rest => Vec::new(),
         };
+        let errand = match step {
+            Step::Delete => Errand::Delete,
+            _ if steps.is_empty() => Errand::Ingest,
+            _ => Errand::Reingest,
+        };
+        let jobs = handover.jobs(number, errand, &documents)?;
         harness.events.note(format!(
             "{name}: step {} of {}, {} documents",
             number + 1,
             scenario.steps.len(),
             documents.len()
         ));
-        let record = take(number, documents, &direct, &harness.keys, &mut crew, deadline).await?;
+        let record = take(number, documents, jobs, &direct, &mut crew, deadline).await?;
         if *step != Step::Rest {
             steps.push(record);
         }
@@ -255,8 +272,6 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     drop(crew);
     direct.queue.close().await;
     direct.postgres.close().await;
-    let secrets =
-        variables.iter().filter(|variable| variable.secret).map(|variable| (variable.name, variable.value.clone()));
     Ok(Voyage {
         title: scenario.title.clone(),
         steps,
@@ -264,7 +279,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         jina: direct.mock.endpoint(),
         direct,
         counts,
-        registered,
+        attached,
         ended,
         died,
         grace,
@@ -275,7 +290,9 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         contacts,
         mock_offset,
         calm: None,
-        secrets: secrets.collect(),
+        secrets,
+        evidence: contract.evidence.clone(),
+        patience,
     })
 }
 
@@ -295,10 +312,30 @@ where
     }
 }
 
-/// Prepares queue, table and collection with the same verb that a user would.
-pub async fn set_up(endpoints: &Endpoints, shakedown: &Path) -> Result<(), ScenarioError> {
+/// Secrets that must not be in a worker's output, by variable: whole URLs, and the passwords inside them.
+fn secrets(endpoints: &Endpoints) -> Vec<(String, SecretString)> {
+    let variables = endpoints.environment().into_iter().filter(|variable| variable.secret);
+    let whole = variables.map(|variable| (variable.name.to_owned(), variable.value));
+    let passwords =
+        [("the password in REDIS_URL", "redis.password"), ("the password in DATABASE_URL", "postgres.password")]
+            .into_iter()
+            .filter_map(|(name, place)| Some((name.to_owned(), endpoints.place(place)?)))
+            // A short one would be found in anything.
+            .filter(|(_, password)| password.len() >= 8)
+            .map(|(name, password)| (name, password.into()));
+    whole.chain(passwords).collect()
+}
+
+/// Prepares queue, table and collection with the same verb that a user would, but for what the worker makes itself.
+pub async fn set_up(endpoints: &Endpoints, contract: &Contract, shakedown: &Path) -> Result<(), ScenarioError> {
     let mut command = tokio::process::Command::new(shakedown);
     command.args(["setup", "--format", "json"]).stdin(Stdio::null()).kill_on_drop(true);
+    for made in &contract.worker.makes {
+        command.args(["--without", made.word()]);
+    }
+    if let Some(vector) = &contract.evidence.qdrant.vector {
+        command.args(["--vector", vector]);
+    }
     for variable in endpoints.environment() {
         command.env(variable.name, variable.value.expose_secret());
     }
@@ -314,21 +351,27 @@ pub async fn set_up(endpoints: &Endpoints, shakedown: &Path) -> Result<(), Scena
     Err(failed(crate::stack::in_words(output.status), said))
 }
 
-/// Waits until the workers are registered on the queue, and says with how many connections.
-async fn ready(crew: &Crew, queue: &QueueClient, workers: usize, within: Duration) -> Result<usize, ScenarioError> {
+/// Runs what the contract wants to be run before each scenario.
+async fn prepare(name: &str, surroundings: &Surroundings, harness: &Harness) -> Result<(), ScenarioError> {
+    let Some(errand) = &harness.contract.worker.prepare else { return Ok(()) };
+    let environment = surroundings.environment(&harness.contract, 0).map_err(|place| WorkerError::NoValue { place })?;
+    let name = format!("prepare-{name}");
+    Ok(run_errand("prepare", errand, environment, &harness.directory, &name, &harness.ledger).await?)
+}
+
+/// Waits until all workers take jobs.
+async fn ready(crew: &Crew, within: Duration) -> Result<(), ScenarioError> {
     let deadline = Instant::now() + within;
     loop {
-        let registered = queue.workers().await?;
-        if registered >= workers {
-            return Ok(registered);
-        }
         let ended = crew.died();
+        if ended.is_none() && crew.are_ready().await {
+            return Ok(());
+        }
         if ended.is_some() || Instant::now() >= deadline {
-            let how = ended.unwrap_or_else(|| "it runs, and is not registered on the queue".to_owned());
             return Err(ScenarioError::NeverReady {
-                how,
+                how: ended.unwrap_or_else(|| format!("it runs, and {}", crew.not_ready())),
                 said: crew.worker().map(Worker::tail).unwrap_or_default(),
-                seconds: within.as_secs(),
+                seconds: within.as_secs_f64(),
             });
         }
         tokio::time::sleep(POLL).await;
@@ -338,23 +381,13 @@ async fn ready(crew: &Crew, queue: &QueueClient, workers: usize, within: Duratio
 async fn take(
     number: usize,
     documents: Vec<Document>,
+    jobs: Vec<NewJob>,
     direct: &Direct,
-    keys: &EvidenceKeys,
     crew: &mut Crew,
     deadline: Instant,
 ) -> Result<StepRecord, ScenarioError> {
     let ids: BTreeMap<String, String> =
         documents.iter().map(|document| (document.id.clone(), job_id(number, &document.id))).collect();
-    let jobs: Vec<NewJob> = documents
-        .iter()
-        .map(|document| NewJob {
-            id: ids[&document.id].clone(),
-            name: "ingest-document".to_owned(),
-            data: json!({ "documentId": document.id, "text": document.text, "source": document.id }),
-            attempts: 5,
-            backoff_ms: 200,
-        })
-        .collect();
     crew.set_sail().await?;
     if !jobs.is_empty() {
         direct.queue.add(jobs).await?;
@@ -375,7 +408,7 @@ async fn take(
         };
         records.insert(document.clone(), (state, hash.unwrap_or_default()));
     }
-    let snapshot = patiently(|| Snapshot::take(&direct.endpoints, keys, &direct.postgres)).await?;
+    let snapshot = patiently(|| Snapshot::take(&direct.endpoints, &direct.contract.evidence, &direct.postgres)).await?;
     Ok(StepRecord { documents, jobs: records, snapshot, settled, least_points, recovered })
 }
 
@@ -424,11 +457,4 @@ async fn follow(
         }
         tokio::time::sleep(if crew.is_watching() { WATCH } else { POLL }).await;
     }
-}
-
-/// A job id that is new in each step: BullMQ swallows an id that it has seen (FAILURES b, jobid-swallowed).
-fn job_id(step: usize, document: &str) -> String {
-    let digest = Sha256::digest(document.as_bytes());
-    let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-    format!("s{step}-{hex}")
 }

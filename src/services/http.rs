@@ -123,6 +123,11 @@ impl Http {
     /// Sends a request with the endpoint's own key; anything but 2xx is an error.
     pub async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, ServiceError> {
         let answer = self.send(method, path, &Key::Own, body).await?;
+        self.accept(method, path, &answer)
+    }
+
+    /// The body of an answer; anything but 2xx is an error.
+    pub fn accept(&self, method: &str, path: &str, answer: &Answer) -> Result<Value, ServiceError> {
         if answer.status.is_success() {
             return Ok(answer.json());
         }

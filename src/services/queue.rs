@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::ServiceError;
 use super::redis::Redis;
-use crate::settings::RedisEndpoint;
+use crate::settings::{Backoff, BackoffKind, JobContract, RedisEndpoint};
 
 /// One job as its hash says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +50,23 @@ pub struct Counts {
     pub failed: u64,
 }
 
+/// Connections of workers to a queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// Under `<prefix>:<base64(queue)>`: BullMQ's `getWorkers` and the monitors built on it see these.
+    pub registered: usize,
+    /// Under `<prefix>:<queue>`, as the Python library does (3.4.4): they take jobs, and no monitor sees them.
+    pub unregistered: usize,
+}
+
+impl Attached {
+    /// All of them.
+    #[must_use]
+    pub const fn all(self) -> usize {
+        self.registered + self.unregistered
+    }
+}
+
 impl Counts {
     /// Jobs that are yet to end.
     #[must_use]
@@ -69,8 +86,16 @@ pub struct NewJob {
     pub data: Value,
     /// Attempts in all.
     pub attempts: u32,
-    /// First delay of the exponential backoff, ms.
-    pub backoff_ms: u64,
+    /// Wait between two attempts.
+    pub backoff: Option<Backoff>,
+}
+
+impl NewJob {
+    /// A job of `contract`, its places filled by `lookup`; the error is the place that has no value.
+    pub fn of(contract: &JobContract, id: String, lookup: &impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let JobContract { name, attempts, backoff, .. } = contract;
+        Ok(Self { id, name: name.clone(), data: contract.fill(lookup)?, attempts: *attempts, backoff: *backoff })
+    }
 }
 
 /// A queue by name and prefix.
@@ -110,19 +135,49 @@ impl QueueClient {
 
     /// Adds jobs in one go.
     pub async fn add(&self, jobs: Vec<NewJob>) -> Result<(), ServiceError> {
+        let jittered: Vec<(String, Backoff)> = jobs
+            .iter()
+            .filter_map(|job| Some((job.id.clone(), job.backoff.filter(|backoff| backoff.jitter > 0.0)?)))
+            .collect();
         let jobs = jobs
             .into_iter()
             .map(|job| {
                 let options = JobOptions {
                     job_id: Some(job.id),
                     attempts: Some(job.attempts),
-                    backoff: Some(BackoffStrategy::Exponential(job.backoff_ms)),
+                    backoff: job.backoff.map(|backoff| match backoff.kind {
+                        BackoffKind::Fixed => BackoffStrategy::Fixed(backoff.delay.into()),
+                        BackoffKind::Exponential => BackoffStrategy::Exponential(backoff.delay.into()),
+                    }),
                     ..JobOptions::default()
                 };
                 BulkJob::with_options(job.name, job.data, options)
             })
             .collect();
-        self.queue.add_bulk(jobs).await.map(|_| ()).map_err(|error| failure(&error))
+        self.queue.add_bulk(jobs).await.map_err(|error| failure(&error))?;
+        self.add_jitter(&jittered).await
+    }
+
+    /// The queue library cannot say `jitter` (1.4), and workers read it from the job's options when they retry it, so
+    /// it is added right after the job.
+    async fn add_jitter(&self, jobs: &[(String, Backoff)]) -> Result<(), ServiceError> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let mut read = redis::pipe();
+        for (id, _) in jobs {
+            read.cmd("HGET").arg(self.keys.job_key(id)).arg("opts");
+        }
+        let options: Vec<Option<String>> = self.redis.pipeline(&read).await?;
+        let mut write = redis::pipe();
+        for ((id, backoff), options) in jobs.iter().zip(options) {
+            let Some(mut options) = options.and_then(|text| serde_json::from_str::<Value>(&text).ok()) else {
+                continue;
+            };
+            options["backoff"]["jitter"] = backoff.jitter.into();
+            write.cmd("HSET").arg(self.keys.job_key(id)).arg("opts").arg(options.to_string()).ignore();
+        }
+        self.redis.pipeline::<()>(&write).await
     }
 
     /// How many jobs are in each state.
@@ -172,16 +227,22 @@ impl QueueClient {
         }))
     }
 
-    /// How many connections carry this queue's worker name (BullMQ names them `<prefix>:<base64(queue)>`).
-    pub async fn workers(&self) -> Result<usize, ServiceError> {
+    /// How many connections carry this queue's worker name, as BullMQ's monitors count them.
+    pub async fn workers(&self) -> Result<Attached, ServiceError> {
         let list: String = self.redis.get(&redis::cmd("CLIENT").arg("LIST").to_owned()).await?;
-        let name = self.keys.client_name("");
-        let named = format!("{name}:w:");
-        Ok(list
-            .lines()
-            .filter_map(|line| line.split(' ').find_map(|field| field.strip_prefix("name=")))
-            .filter(|client| *client == name || client.starts_with(&named))
-            .count())
+        let named = self.keys.client_name("");
+        let plain = format!("{}:{}", self.keys.prefix(), self.keys.name());
+        let mut attached = Attached::default();
+        for client in list.lines().filter_map(|line| line.split(' ').find_map(|field| field.strip_prefix("name="))) {
+            let is =
+                |name: &str| client == name || client.strip_prefix(name).is_some_and(|rest| rest.starts_with(":w:"));
+            if is(&named) {
+                attached.registered += 1;
+            } else if is(&plain) {
+                attached.unregistered += 1;
+            }
+        }
+        Ok(attached)
     }
 
     /// The Redis connection behind it.

@@ -3,38 +3,29 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use jiff::civil::Date;
-use regex::Regex;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use super::contract::{Backoff, Data, EvidenceContract, JobContract, QueueContract, Ready, WorkerContract};
+use super::contract::{self, Contract, QueueContract, WrittenContract, WrittenEvidence, WrittenQueue, WrittenWorker};
 use super::error::{Place, Problem};
 use super::table::{self, Entry, Secrecy};
-use super::template::{DOCUMENT_PLACES, ENDPOINT_PLACES, Template};
 use super::value;
 use super::waiver::Waiver;
-use crate::spec::duration;
 
 /// The names of the profiles.
 pub const PROFILES: &[&str] = &["development", "staging", "production"];
-
-/// How long a worker may take to end after SIGTERM, when `[worker]` does not say.
-const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// What `shakedown.toml` says.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// The file, if there is one.
     pub path: Option<PathBuf>,
-    /// `[worker]`, if it is there; without it the reference worker is judged.
-    pub worker: Option<WorkerContract>,
     /// `[queue]`, if it is there.
     pub queue: Option<QueueContract>,
-    /// `[evidence]`, if it is there.
-    pub evidence: Option<EvidenceContract>,
+    /// `[worker]`, `[queue]` and `[evidence]`; without `[worker]` the reference worker is judged.
+    pub contract: Option<Contract>,
     /// `[[waive]]`, in the order of the file.
     pub waivers: Vec<Waiver>,
     pub(super) profiles: BTreeMap<&'static str, Vec<Given>>,
@@ -64,9 +55,9 @@ pub(super) enum GivenBy {
 struct Written {
     #[serde(default)]
     profile: WrittenProfiles,
-    worker: Option<WrittenWorker>,
+    worker: Option<Spanned<WrittenWorker>>,
     queue: Option<WrittenQueue>,
-    evidence: Option<EvidenceContract>,
+    evidence: Option<Spanned<WrittenEvidence>>,
     #[serde(default)]
     waive: Vec<Spanned<WrittenWaiver>>,
 }
@@ -84,48 +75,6 @@ struct WrittenProfiles {
 struct WrittenProfile {
     #[serde(default)]
     env: BTreeMap<Spanned<String>, Spanned<Value>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenWorker {
-    command: Spanned<Vec<String>>,
-    cwd: Option<PathBuf>,
-    #[serde(default)]
-    env: BTreeMap<String, Spanned<String>>,
-    #[serde(default)]
-    ready: WrittenReady,
-    shutdown_grace: Option<Spanned<String>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum WrittenReady {
-    #[default]
-    Queue,
-    Log(Spanned<String>),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenQueue {
-    name: Option<String>,
-    prefix: Option<String>,
-    job: Option<WrittenJob>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenJob {
-    name: String,
-    data: BTreeMap<String, Spanned<Value>>,
-    #[serde(default = "one")]
-    attempts: u32,
-    backoff: Option<Spanned<Backoff>>,
-}
-
-const fn one() -> u32 {
-    1
 }
 
 #[derive(Deserialize)]
@@ -165,8 +114,9 @@ fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> Problem {
     Problem::At { place: Place::of(path, text, error.span().unwrap_or(0..0)), problem: message, remedy }
 }
 
-struct Reader<'a> {
-    path: &'a Path,
+/// The file while it is read.
+pub(super) struct Reader<'a> {
+    pub(super) path: &'a Path,
     text: &'a str,
     problems: Vec<Problem>,
 }
@@ -176,12 +126,12 @@ impl Reader<'_> {
         Place::of(self.path, self.text, span)
     }
 
-    fn wrong(&mut self, span: Range<usize>, problem: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn wrong(&mut self, span: Range<usize>, problem: impl Into<String>, remedy: impl Into<String>) {
         let place = self.place(span);
         self.problems.push(Problem::At { place, problem: problem.into(), remedy: Some(remedy.into()) });
     }
 
-    fn directory(&self) -> PathBuf {
+    pub(super) fn directory(&self) -> PathBuf {
         self.path.parent().map(Path::to_owned).unwrap_or_default()
     }
 
@@ -192,11 +142,14 @@ impl Reader<'_> {
             .zip([development, staging, production])
             .filter_map(|(name, profile)| Some((*name, self.profile(profile?))))
             .collect();
+        let (queue, contract) = contract::read(
+            self,
+            WrittenContract { worker: written.worker, queue: written.queue, evidence: written.evidence },
+        );
         Config {
             path: Some(self.path.to_owned()),
-            worker: written.worker.map(|worker| self.worker(worker)),
-            queue: written.queue.map(|queue| self.queue(queue)),
-            evidence: written.evidence,
+            queue,
+            contract,
             waivers: written.waive.into_iter().filter_map(|waiver| self.waiver(waiver)).collect(),
             profiles,
         }
@@ -280,7 +233,7 @@ impl Reader<'_> {
     }
 
     #[expect(clippy::unused_self, reason = "reads as a question to the reader")]
-    fn is_literal_secret(&self, entry: &Entry, text: &str) -> bool {
+    pub(super) fn is_literal_secret(&self, entry: &Entry, text: &str) -> bool {
         match entry.secrecy {
             Secrecy::Yes => true,
             Secrecy::Password => value::carries_password(text),
@@ -290,109 +243,12 @@ impl Reader<'_> {
         }
     }
 
-    fn literal_secret(&mut self, span: Range<usize>, key: &str, what: &str, instead: &str) {
+    pub(super) fn literal_secret(&mut self, span: Range<usize>, key: &str, what: &str, instead: &str) {
         self.wrong(
             span,
             format!("{key} {what}, and secrets are not written into this file"),
             format!("write {instead}; then change the secret if this file was ever shared"),
         );
-    }
-
-    fn worker(&mut self, worker: WrittenWorker) -> WorkerContract {
-        let command = worker.command.get_ref();
-        if command.first().is_none_or(|program| program.trim().is_empty()) {
-            self.wrong(
-                worker.command.span(),
-                "the worker's command is empty",
-                "write command = [\"node\", \"dist/worker.js\"]",
-            );
-        }
-        let shutdown_grace = worker.shutdown_grace.map_or(DEFAULT_GRACE, |text| {
-            duration(text.get_ref()).unwrap_or_else(|| {
-                let problem = format!("`{}` is not a duration", text.get_ref());
-                self.wrong(text.span(), problem, "write a number and ms, s, m or h, such as \"10s\"");
-                DEFAULT_GRACE
-            })
-        });
-        let ready = match worker.ready {
-            WrittenReady::Queue => Ready::Queue,
-            WrittenReady::Log(pattern) => match Regex::new(pattern.get_ref()) {
-                Ok(regex) => Ready::Log(regex),
-                Err(error) => {
-                    let problem = format!("`log` is not a regular expression: {}", last_line(&error.to_string()));
-                    self.wrong(pattern.span(), problem, "escape what is meant literally with a backslash");
-                    Ready::Queue
-                }
-            },
-        };
-        let mut env = BTreeMap::new();
-        for (name, text) in worker.env {
-            if let Some(template) = self.template(text.get_ref(), text.span(), ENDPOINT_PLACES, true) {
-                if template.is_literal()
-                    && table::entry(&name).is_some_and(|entry| self.is_literal_secret(entry, text.get_ref()))
-                {
-                    self.literal_secret(
-                        text.span(),
-                        &name,
-                        "is a secret",
-                        &format!("{name} = \"{{{{env.{name}}}}}\", or a place such as {{{{jina.key}}}}"),
-                    );
-                }
-                env.insert(name, template);
-            }
-        }
-        WorkerContract {
-            command: worker.command.into_inner(),
-            cwd: self.directory().join(worker.cwd.unwrap_or_default()),
-            env,
-            ready,
-            shutdown_grace,
-        }
-    }
-
-    fn queue(&mut self, queue: WrittenQueue) -> QueueContract {
-        let job = queue.job.map(|job| {
-            let backoff = job.backoff.map(|backoff| {
-                if !(0.0..=1.0).contains(&backoff.get_ref().jitter) {
-                    self.wrong(
-                        backoff.span(),
-                        "`jitter` is not between 0 and 1",
-                        "write a share, such as jitter = 0.5",
-                    );
-                }
-                backoff.into_inner()
-            });
-            let data = job
-                .data
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, self.data(value.get_ref(), &value.span())?)))
-                .collect();
-            JobContract { name: job.name, data, attempts: job.attempts, backoff }
-        });
-        QueueContract { name: queue.name, prefix: queue.prefix, job }
-    }
-
-    fn data(&mut self, value: &Value, span: &Range<usize>) -> Option<Data> {
-        Some(match value {
-            Value::String(text) => Data::Text(self.template(text, span.clone(), DOCUMENT_PLACES, false)?),
-            Value::Integer(number) => Data::Literal((*number).into()),
-            Value::Float(number) => Data::Literal((*number).into()),
-            Value::Boolean(on) => Data::Literal((*on).into()),
-            Value::Datetime(at) => Data::Literal(at.to_string().into()),
-            Value::Array(items) => Data::List(items.iter().filter_map(|item| self.data(item, span)).collect()),
-            Value::Table(fields) => Data::Map(
-                fields.iter().filter_map(|(name, field)| Some((name.clone(), self.data(field, span)?))).collect(),
-            ),
-        })
-    }
-
-    fn template(&mut self, text: &str, span: Range<usize>, places: &[&str], env: bool) -> Option<Template> {
-        Template::parse(text, places, env)
-            .map_err(|error| {
-                let also = if env { ", env.NAME" } else { "" };
-                self.wrong(span, error.to_string(), format!("places are: {}{also}", places.join(", ")));
-            })
-            .ok()
     }
 
     fn waiver(&mut self, waiver: Spanned<WrittenWaiver>) -> Option<Waiver> {
@@ -418,8 +274,4 @@ impl Reader<'_> {
         };
         Some(Waiver { case, reason: reason.into_inner(), expires: date })
     }
-}
-
-fn last_line(text: &str) -> &str {
-    text.lines().last().unwrap_or(text).trim_start_matches("error: ")
 }

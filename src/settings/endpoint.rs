@@ -109,6 +109,55 @@ impl Endpoints {
     }
 }
 
+impl Endpoints {
+    /// What a place such as `redis.host` stands for; none for a place that is not of an endpoint, such as `env.NAME`.
+    ///
+    /// What a URL does not name is what clients take instead: the usual port, database `0`. A server without a key
+    /// is given an empty one: the worker's variable still exists.
+    #[must_use]
+    pub fn place(&self, place: &str) -> Option<String> {
+        let secret = |value: &SecretString| value.expose_secret().to_owned();
+        let key = |value: &Option<SecretString>| value.as_ref().map_or_else(String::new, secret);
+        let part = |url: &str, usual_port: u16, part: &str| {
+            let url = Url::parse(url).ok()?;
+            let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+            Some(match part {
+                "host" => url.host_str()?.to_owned(),
+                "port" | "grpc_port" => url.port_or_known_default().unwrap_or(usual_port).to_string(),
+                "user" => decoded(url.username()),
+                "password" => decoded(url.password().unwrap_or_default()),
+                "database" => decoded(url.path().trim_start_matches('/')),
+                "db" => Some(url.path().trim_start_matches('/')).filter(|db| !db.is_empty()).unwrap_or("0").to_owned(),
+                _ => return None,
+            })
+        };
+        let (service, what) = place.split_once('.')?;
+        match (service, what) {
+            ("redis", "url") => Some(secret(&self.redis.url)),
+            ("redis", what) => part(self.redis.url.expose_secret(), 6379, what),
+            ("postgres", "url") => Some(secret(&self.postgres.url)),
+            ("postgres", "table") => Some(self.names.table.clone()),
+            ("postgres", "schema") => {
+                Some(self.names.table.split_once('.').map_or("public", |(schema, _)| schema).to_owned())
+            }
+            ("postgres", what) => part(self.postgres.url.expose_secret(), 5432, what),
+            ("qdrant", "url") => Some(self.qdrant.url.clone()),
+            ("qdrant", "grpc_url") => Some(self.qdrant.grpc_url.clone()),
+            ("qdrant", "key") => Some(key(&self.qdrant.api_key)),
+            ("qdrant", "collection") => Some(self.names.collection.clone()),
+            ("qdrant", "grpc_port") => part(&self.qdrant.grpc_url, 6334, what),
+            ("qdrant", what) => part(&self.qdrant.url, 6333, what),
+            ("jina", "url") => Some(self.jina.base_url.clone()),
+            ("jina", "key") => Some(key(&self.jina.api_key)),
+            ("jina", "model") => Some(self.jina.model.clone()),
+            ("jina", "dimensions") => Some(self.jina.dimensions.to_string()),
+            ("queue", "name") => Some(self.names.queue.clone()),
+            ("queue", "prefix") => Some(self.names.prefix.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// `url` without user, password, query and fragment: fit for a log or a report.
 ///
 /// Text that is no URL is not shown at all, because it may be a password pasted into the wrong field.

@@ -23,8 +23,8 @@ mod waiver;
 
 pub use config::{Config, PROFILES};
 pub use contract::{
-    Backoff, BackoffKind, Data, EvidenceContract, JobContract, PostgresEvidence, QdrantEvidence, QueueContract, Ready,
-    WorkerContract,
+    Backoff, BackoffKind, Contract, Data, Errand, EvidenceContract, JobContract, Makes, PostgresEvidence, Program,
+    QdrantEvidence, QueueContract, Ready, WorkerContract,
 };
 pub use endpoint::{
     Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint, Variable, public_url,

@@ -5,10 +5,24 @@ use std::fmt;
 /// What a place may be called when the worker's environment is filled in.
 pub const ENDPOINT_PLACES: &[&str] = &[
     "redis.url",
+    "redis.host",
+    "redis.port",
+    "redis.user",
+    "redis.password",
+    "redis.db",
     "postgres.url",
+    "postgres.host",
+    "postgres.port",
+    "postgres.user",
+    "postgres.password",
+    "postgres.database",
+    "postgres.schema",
     "postgres.table",
     "qdrant.url",
     "qdrant.grpc_url",
+    "qdrant.host",
+    "qdrant.port",
+    "qdrant.grpc_port",
     "qdrant.key",
     "qdrant.collection",
     "jina.url",
@@ -17,13 +31,15 @@ pub const ENDPOINT_PLACES: &[&str] = &[
     "jina.dimensions",
     "queue.name",
     "queue.prefix",
+    "worker.port",
 ];
 
 /// What a place may be called when a job is filled in.
-pub const DOCUMENT_PLACES: &[&str] = &["document.id", "document.text", "document.source", "document.version"];
+pub const DOCUMENT_PLACES: &[&str] =
+    &["document.id", "document.text", "document.path", "document.url", "document.source", "document.version"];
 
 /// Prefix of places that stand for an environment variable: `{{env.NAME}}`.
-const ENV: &str = "env.";
+pub(super) const ENV: &str = "env.";
 
 /// Text with places to be filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +90,32 @@ impl Template {
             parts.push(Part::Text(rest.to_owned()));
         }
         Ok(Self(parts))
+    }
+
+    /// Text in which nothing is to be filled in, whatever it looks like.
+    #[must_use]
+    pub fn literal(text: &str) -> Self {
+        Self(vec![Part::Text(text.to_owned())])
+    }
+
+    /// A place and nothing else.
+    #[must_use]
+    pub(super) fn place(name: &str) -> Self {
+        Self(vec![Part::Place(name.to_owned())])
+    }
+
+    /// Its places, in order.
+    pub fn places(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Place(name) => Some(name.as_str()),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// Whether it has this place.
+    #[must_use]
+    pub fn mentions(&self, place: &str) -> bool {
+        self.places().any(|name| name == place)
     }
 
     /// Whether nothing is to be filled in.

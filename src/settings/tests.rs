@@ -245,7 +245,13 @@ CHUNK_TOKENIZER = "tokenizer.json"
     "[queue.job]\nname = \"n\"\ndata = {}\nbackoff = { type = \"fixed\", delay = 1, jitter = 2.0 }",
     "`jitter` is not between 0 and 1"
 )]
-#[case("[evidence.qdrant]\ndocument = \"d\"\nchunk = \"c\"", "missing field `text`")]
+#[case("[evidence.qdrant]\nchunk = \"c\"", "missing field `document`")]
+#[case("[evidence.postgres]\nid = \"i\"\nstatus = \"s\"\ndone = \"d\"", "does not say where the points are")]
+#[case("[worker]\ncwd = \"app\"", "the worker has neither `command` nor `image`")]
+#[case("[worker]\ncommand = [\"x\"]\npatience = 0.0", "shakedown.toml:3:12: `patience` is 0")]
+#[case("[worker]\ncommand = [\"x\"]\nreplicas = 0", "shakedown.toml:3:12: `replicas` is 0")]
+#[case("[worker]\ncommand = [\"x\"]\nbuild = { command = [] }", "the command is empty")]
+#[case("[worker]\ncommand = [\"x\"]\nmakes = [\"tables\"]", "did you mean `table`?")]
 #[case(
     "[[waive]]\ncase = \"a.b\"\nreason = \"\"\nexpires = \"2027-01-31\"",
     "shakedown.toml:3:10: the waiver of `a.b` gives no reason"
@@ -286,20 +292,22 @@ expires = 2027-01-31
     variables.push(("OTHER_SECRET", "o"));
     let (directory, source) = house(&variables, config, "");
     let settings = Settings::load(source).unwrap();
-    let worker = settings.config().worker.as_ref().unwrap();
+    let contract = settings.config().contract.as_ref().unwrap();
+    let worker = &contract.worker;
     assert_eq!(worker.cwd, directory.path().join("app"));
     assert_eq!(worker.shutdown_grace, Duration::from_millis(1500));
     assert!(matches!(&worker.ready, Ready::Log(pattern) if pattern.as_str() == "ready$"));
-    let environment = settings.worker_environment(&settings.endpoints().unwrap()).unwrap();
-    assert_eq!(environment["REDIS_URL"].expose_secret(), "redis://:hunter2@h:6379");
-    assert_eq!(environment["OTHER"].expose_secret(), "o");
+    assert_eq!(settings.variables_of_worker().unwrap()["OTHER_SECRET"].expose_secret(), "o");
+    let endpoints = settings.endpoints().unwrap();
+    let filled = worker.env["REDIS_URL"].fill(|place| endpoints.place(place)).unwrap();
+    assert_eq!(filled, "redis://:hunter2@h:6379");
 
-    let job = settings.config().queue.as_ref().unwrap().job.as_ref().unwrap();
+    let job = &contract.queue.job;
     assert_eq!(job.attempts, 5);
     assert_eq!(job.backoff.unwrap().kind, BackoffKind::Exponential);
     let data = job.data["deep"].fill(&|place| Some(format!("<{place}>"))).unwrap();
     assert_eq!(data, serde_json::json!({ "text": "<document.text>", "n": 1 }));
-    assert_eq!(settings.config().evidence.as_ref().unwrap().qdrant.as_ref().unwrap().chunk, "chunk_index");
+    assert_eq!(contract.evidence.qdrant.chunk.as_deref(), Some("chunk_index"));
     assert_eq!(settings.config().waivers[0].expires.to_string(), "2027-01-31");
 }
 

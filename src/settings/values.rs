@@ -15,6 +15,7 @@ use super::machine;
 use super::origin::Origin;
 use super::source::Source;
 use super::table::{Need, TABLE, entry};
+use super::template::ENV;
 use super::value::{self, shown};
 use crate::outcome::EnvironmentRow;
 
@@ -235,53 +236,32 @@ impl Settings {
             .unwrap_or_else(|| machine::state_dir_of(|name| Some(self.environment.get(name)?.expose_secret().into())))
     }
 
-    /// The environment of the worker that `[worker]` describes, over the endpoints it is given.
+    /// The variables that `[worker] env` takes from the environment by `{{env.NAME}}`.
     ///
-    /// What the contract does not mention is as [`Endpoints::environment`] has it. Empty without `[worker]`.
-    pub fn worker_environment(&self, endpoints: &Endpoints) -> Result<BTreeMap<String, SecretString>, SettingsError> {
-        let Some(worker) = &self.config.worker else { return Ok(BTreeMap::new()) };
+    /// # Errors
+    /// One of them is not set; it is named with the place that wants it.
+    pub fn variables_of_worker(&self) -> Result<BTreeMap<String, SecretString>, SettingsError> {
         let mut problems = Vec::new();
-        let mut environment = BTreeMap::new();
-        for (name, template) in &worker.env {
-            match template.fill(|place| self.fill_place(place, endpoints)) {
-                Ok(text) => drop(environment.insert(name.clone(), SecretString::from(text))),
-                Err(place) => problems.push(Problem::Invalid {
-                    name: name.clone(),
-                    shown: format!("`{template}`"),
-                    origin: "[worker] env".to_owned(),
-                    problem: format!("`{{{{{place}}}}}` has no value"),
-                    remedy: "set the variable that it stands for, or remove it from shakedown.toml".to_owned(),
-                }),
+        let mut variables = BTreeMap::new();
+        let templates = self.config.contract.iter().flat_map(|contract| &contract.worker.env);
+        for (variable, template) in templates {
+            for name in template.places().filter_map(|place| place.strip_prefix(ENV)) {
+                let own = self.values.get(name).map(|resolved| &resolved.value);
+                if let Some(value) = own.or_else(|| self.environment.get(name)) {
+                    variables.insert(name.to_owned(), value.clone());
+                } else if entry(name).is_none() {
+                    problems.push(Problem::Invalid {
+                        name: variable.clone(),
+                        shown: format!("`{template}`"),
+                        origin: "[worker] env".to_owned(),
+                        problem: format!("`{{{{env.{name}}}}}` has no value"),
+                        remedy: "set the variable that it stands for, or remove it from shakedown.toml".to_owned(),
+                    });
+                }
             }
         }
         SettingsError::unless_empty(problems)?;
-        Ok(environment)
-    }
-
-    fn fill_place(&self, place: &str, endpoints: &Endpoints) -> Option<String> {
-        let secret = |value: &SecretString| value.expose_secret().to_owned();
-        // A server without a key is given an empty one: the worker's variable still exists.
-        let key = |value: &Option<SecretString>| value.as_ref().map_or_else(String::new, secret);
-        Some(match place {
-            "redis.url" => secret(&endpoints.redis.url),
-            "postgres.url" => secret(&endpoints.postgres.url),
-            "postgres.table" => endpoints.names.table.clone(),
-            "qdrant.url" => endpoints.qdrant.url.clone(),
-            "qdrant.grpc_url" => endpoints.qdrant.grpc_url.clone(),
-            "qdrant.key" => key(&endpoints.qdrant.api_key),
-            "qdrant.collection" => endpoints.names.collection.clone(),
-            "jina.url" => endpoints.jina.base_url.clone(),
-            "jina.key" => key(&endpoints.jina.api_key),
-            "jina.model" => endpoints.jina.model.clone(),
-            "jina.dimensions" => endpoints.jina.dimensions.to_string(),
-            "queue.name" => endpoints.names.queue.clone(),
-            "queue.prefix" => endpoints.names.prefix.clone(),
-            _ => {
-                let name = place.strip_prefix("env.")?;
-                let own = self.values.get(name).map(|resolved| &resolved.value);
-                secret(own.or_else(|| self.environment.get(name))?)
-            }
-        })
+        Ok(variables)
     }
 
     fn raw(&self, name: &str) -> Option<&str> {

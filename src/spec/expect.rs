@@ -204,6 +204,8 @@ pub enum Invariant {
     NoJobAfterSigterm,
     /// A worker that was told to end leaves no job in `active`.
     NoneLeftActive,
+    /// After the last step, which removed the documents, nothing of them is stored and no row says so.
+    Deleted,
 }
 
 fn text_of(value: &Value) -> String {

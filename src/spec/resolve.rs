@@ -476,6 +476,7 @@ impl Reader<'_> {
             (expect.retry_after_honoured, Invariant::RetryAfterHonoured),
             (expect.no_job_after_sigterm, Invariant::NoJobAfterSigterm),
             (expect.none_left_active, Invariant::NoneLeftActive),
+            (expect.deleted, Invariant::Deleted),
         ];
         // A lost document is said before what else is wrong.
         found.extend(expect.ledger.map(|_| Invariant::LedgerClean));

@@ -45,6 +45,8 @@ pub enum Step {
     Ingest,
     /// Enqueue a version of each document that ends after its first third, and wait.
     Shorten,
+    /// Enqueue the removal of each document, and wait.
+    Delete,
     /// Enqueue nothing; it ends when its faults are over and, if one of them ended a worker, another is there.
     Rest,
 }
@@ -69,7 +71,7 @@ pub struct ScenarioWritten {
     pub faults: Vec<Fault>,
     /// Services whose connections are watched by a proxy, beside those that a fault strikes.
     pub watch: Option<Vec<Target>>,
-    /// Workers at once; 1 when nothing is said.
+    /// Workers at once; as many as the worker's contract says when nothing is said here.
     pub workers: Option<usize>,
     /// Seconds that the worker is given to end after SIGTERM, instead of its own grace.
     pub grace_s: Option<f64>,
@@ -97,7 +99,7 @@ pub struct Scenario {
     /// See [`ScenarioWritten::watch`].
     pub watch: Vec<Target>,
     /// See [`ScenarioWritten::workers`].
-    pub workers: usize,
+    pub workers: Option<usize>,
     /// See [`ScenarioWritten::grace_s`].
     pub grace: Option<Duration>,
     /// See [`ScenarioWritten::within_s`].
@@ -120,7 +122,7 @@ impl Scenario {
             limits: written.limits.clone().or_else(|| usual.limits.clone()).unwrap_or_default(),
             faults: usual.faults.iter().chain(&written.faults).cloned().collect(),
             watch: written.watch.clone().or_else(|| usual.watch.clone()).unwrap_or_default(),
-            workers: written.workers.or(usual.workers).unwrap_or(1),
+            workers: written.workers.or(usual.workers),
             grace: written.grace_s.or(usual.grace_s).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             within_s: written.within_s.or(usual.within_s),
             calm: None,
@@ -129,7 +131,7 @@ impl Scenario {
         if scenario.steps.is_empty() {
             return Err("`steps` is empty; write for instance [\"ingest\"]".to_owned());
         }
-        if scenario.workers == 0 {
+        if scenario.workers == Some(0) {
             return Err("`workers` is 0, and somebody has to do the work".to_owned());
         }
         for fault in &scenario.faults {
@@ -172,7 +174,7 @@ impl Scenario {
             limits: Limits::default(),
             faults: Vec::new(),
             watch: Vec::new(),
-            workers: 1,
+            workers: None,
             grace: None,
             within_s: None,
             calm: None,

@@ -25,7 +25,7 @@ fn what_a_voyage_leaves_out_is_the_usual() {
     let usual = "[usual]\ndocuments = { generated = 3 }\nenv = { A = \"1\", B = \"2\" }\ngrace_s = 1.5\n";
     let suites = read(&format!("{usual}{}", case("{ env = { B = \"3\" }, workers = 2 }"))).unwrap();
     let scenario = &suites.scenarios["mine.one"];
-    assert_eq!((scenario.documents.generated, scenario.workers), (3, 2));
+    assert_eq!((scenario.documents.generated, scenario.workers), (3, Some(2)));
     assert_eq!((&*scenario.env["A"], &*scenario.env["B"]), ("1", "3"));
     assert_eq!((scenario.grace, scenario.steps.as_slice()), (Some(Duration::from_millis(1500)), &[Step::Ingest][..]));
     assert_eq!((scenario.title.as_str(), &scenario.calm), ("One", &None), "nothing goes wrong, so it is calm itself");
@@ -37,7 +37,7 @@ fn what_goes_wrong_is_compared_with_a_voyage_on_which_nothing_does() {
     let suites = read(&case(&format!("{{ documents = {{ generated = 3 }}, workers = 2, {fault} }}"))).unwrap();
     let calm = suites.scenarios["mine.one"].calm.clone().unwrap();
     let calm = &suites.scenarios[&calm];
-    assert_eq!((calm.documents.generated, calm.faults.len(), calm.workers), (3, 0, 1));
+    assert_eq!((calm.documents.generated, calm.faults.len(), calm.workers), (3, 0, None));
 }
 
 #[rstest]

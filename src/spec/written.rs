@@ -200,6 +200,8 @@ pub struct ExpectWritten {
     pub no_job_after_sigterm: Option<bool>,
     /// A worker that was told to end leaves no job in `active`.
     pub none_left_active: Option<bool>,
+    /// After the last step, which removed the documents, nothing of them is stored.
+    pub deleted: Option<bool>,
 }
 
 /// The word `clean`.

@@ -1,24 +1,48 @@
 //! The worker under test: always a process, started, signalled and watched from outside.
 
+mod environment;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use secrecy::SecretString;
+use regex::Regex;
 
+pub use environment::Surroundings;
+
+use crate::settings::{Contract, Errand, Program, Ready};
 use crate::stack::{Launch, Ledger, Process, StackError, in_words, tail};
 
-/// How to start the worker under test.
-#[derive(Debug, Clone)]
-pub struct WorkerCommand {
-    /// Program and arguments; no secret may be among them.
-    pub command: Vec<String>,
-    /// Working directory.
-    pub cwd: PathBuf,
-    /// Variables beside the contract's.
-    pub env: Vec<(String, SecretString)>,
-    /// How long it may take to end after SIGTERM.
-    pub grace: Duration,
+/// How much of an output is kept in memory, of its beginning and of its end; the file has all of it.
+const HEAD: u64 = 1 << 20;
+const TAIL: u64 = 15 << 20;
+/// How long a worker's URL may take to say that it is ready.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// Why a worker could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The process could not be had.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    /// A place of the contract has no value.
+    #[error("`{{{{{place}}}}}` in [worker] has no value; set the variable that it stands for, or remove it")]
+    NoValue {
+        /// The place.
+        place: String,
+    },
+    /// A command of the contract failed.
+    #[error("[worker.{what}] command `{command}` {how}; its output ends with:\n{log}")]
+    Errand {
+        /// `build` or `prepare`.
+        what: &'static str,
+        /// The command.
+        command: String,
+        /// How it ended.
+        how: String,
+        /// Its last lines.
+        log: String,
+    },
 }
 
 /// How the worker ended.
@@ -38,39 +62,56 @@ pub struct Worker {
     process: Process,
     log: PathBuf,
     grace: Duration,
+    says_ready: SaysReady,
+}
+
+/// How this worker says that it takes jobs.
+#[derive(Debug, Clone)]
+enum SaysReady {
+    ByQueue,
+    InLog(Regex),
+    OverHttp(String),
 }
 
 impl Worker {
-    /// Starts the worker with `environment` beside its own; its output goes to a file in `directory`.
+    /// Starts the worker that `contract` describes; its output goes to a file in `directory`.
     ///
     /// # Errors
-    /// The program cannot be found or run, or the log cannot be written.
+    /// The program cannot be found or run, a place of its environment has no value, or the log cannot be written.
     pub fn start(
-        command: &WorkerCommand,
-        environment: Vec<(String, SecretString)>,
+        contract: &Contract,
+        surroundings: &Surroundings,
+        grace: Duration,
         directory: &Path,
         name: &str,
         ledger: &Ledger,
-    ) -> Result<Self, StackError> {
+    ) -> Result<Self, WorkerError> {
         let log = directory.join(format!("{name}.log"));
-        let (program, arguments) = command.command.split_first().map_or((PathBuf::new(), &[][..]), |(first, rest)| {
-            (crate::settings::find_program(first, &command.cwd).unwrap_or_else(|| PathBuf::from(first)), rest)
-        });
-        // The worker inherits what a shell would give it (PATH, HOME, TZ …); the contract's variables come last.
-        let mut variables = crate::settings::inherited();
-        variables.extend(command.env.iter().cloned());
-        variables.extend(environment);
-        let launch = Launch {
-            name: name.to_owned(),
-            program,
-            arguments: arguments.to_vec(),
-            environment: variables,
-            directory: command.cwd.clone(),
-            log: log.clone(),
-            account: None,
-            on_harness_death: Signal::SIGKILL,
+        let port = free_port()?;
+        let no_value = |place: String| WorkerError::NoValue { place };
+        let environment = surroundings.environment(contract, port).map_err(no_value)?;
+        let says_ready = match &contract.worker.ready {
+            Ready::Queue => SaysReady::ByQueue,
+            Ready::Log(pattern) => SaysReady::InLog(pattern.clone()),
+            Ready::Http(url) => SaysReady::OverHttp(surroundings.fill(url, port).map_err(no_value)?),
         };
-        Ok(Self { process: Process::start(&launch, ledger)?, log, grace: command.grace })
+        let Program::Command(command) = &contract.worker.program else {
+            return Err(WorkerError::NoValue { place: "command".to_owned() });
+        };
+        let launch = launch(command, &contract.worker.cwd, environment, name, log.clone());
+        Ok(Self { process: Process::start(&launch, ledger)?, log, grace, says_ready })
+    }
+
+    /// Whether it says itself that it takes jobs; `None` where only the queue knows.
+    pub async fn is_ready(&self) -> Option<bool> {
+        match &self.says_ready {
+            SaysReady::ByQueue => None,
+            SaysReady::InLog(pattern) => Some(self.output().lines().any(|line| pattern.is_match(line))),
+            SaysReady::OverHttp(url) => {
+                let answer = tokio::time::timeout(ANSWER, reqwest::get(url)).await;
+                Some(answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().as_u16() < 400)))
+            }
+        }
     }
 
     /// How it ended, in words, if it has.
@@ -96,10 +137,10 @@ impl Worker {
         tail(&self.log)
     }
 
-    /// Its whole output; bytes that are no UTF-8 are replaced.
+    /// Its output; bytes that are no UTF-8 are replaced, and of more than 16 MiB the middle is left out.
     #[must_use]
     pub fn output(&self) -> String {
-        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        read(&self.log)
     }
 
     /// Its peak resident memory in MiB, while it runs (Linux only).
@@ -128,12 +169,12 @@ impl Worker {
         self.process.signal_tree(Signal::SIGCONT);
     }
 
-    /// Ends it with SIGKILL, with all that descends from it, and gives its whole output.
+    /// Ends it with SIGKILL, with all that descends from it, and gives its output.
     #[must_use]
     pub fn output_after_kill(self) -> String {
         let Self { process, log, .. } = self;
         process.kill();
-        std::fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        read(&log)
     }
 
     /// The grace it was promised.
@@ -141,4 +182,78 @@ impl Worker {
     pub const fn grace(&self) -> Duration {
         self.grace
     }
+}
+
+/// A process for the worker's sake, under what a shell would give it (PATH, HOME, TZ …) and `environment`, which comes
+/// last.
+fn launch(
+    command: &[String],
+    cwd: &Path,
+    environment: Vec<(String, secrecy::SecretString)>,
+    name: &str,
+    log: PathBuf,
+) -> Launch {
+    let (program, arguments) = command.split_first().map_or((PathBuf::new(), &[][..]), |(first, rest)| {
+        (crate::settings::find_program(first, cwd).unwrap_or_else(|| PathBuf::from(first)), rest)
+    });
+    let mut variables = crate::settings::inherited();
+    variables.extend(environment);
+    Launch {
+        name: name.to_owned(),
+        program,
+        arguments: arguments.to_vec(),
+        environment: variables,
+        directory: cwd.to_owned(),
+        log,
+        account: None,
+        on_harness_death: Signal::SIGKILL,
+    }
+}
+
+/// Runs a command for the worker's sake to its end.
+///
+/// # Errors
+/// It cannot be run, fails, or takes longer than it may; with its last lines.
+pub async fn run_errand(
+    what: &'static str,
+    errand: &Errand,
+    environment: Vec<(String, secrecy::SecretString)>,
+    directory: &Path,
+    name: &str,
+    ledger: &Ledger,
+) -> Result<(), WorkerError> {
+    let log = directory.join(format!("{name}.log"));
+    let process = Process::start(&launch(&errand.command, &errand.cwd, environment, name, log.clone()), ledger)?;
+    let how = match process.wait(errand.within).await {
+        Some(status) if status.success() => return Ok(()),
+        Some(status) => in_words(status),
+        None => format!("was not done within {} s", errand.within.as_secs_f64()),
+    };
+    Err(WorkerError::Errand { what, command: errand.command.join(" "), how, log: tail(&log) })
+}
+
+/// The file's text; of one that is very long, its beginning and its end.
+fn read(log: &Path) -> String {
+    use std::io::{Read, Seek, SeekFrom};
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(log)?;
+        let length = file.metadata()?.len();
+        let mut bytes = Vec::new();
+        if length <= HEAD + TAIL {
+            file.read_to_end(&mut bytes)?;
+            return Ok(bytes);
+        }
+        (&file).take(HEAD).read_to_end(&mut bytes)?;
+        bytes.extend(format!("\n… {} bytes left out …\n", length - HEAD - TAIL).bytes());
+        file.seek(SeekFrom::Start(length - TAIL))?;
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+/// A port that nobody listens on at this moment.
+fn free_port() -> Result<u16, StackError> {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).map_err(StackError::NoPort)?;
+    listener.local_addr().map(|address| address.port()).map_err(StackError::NoPort)
 }

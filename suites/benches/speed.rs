@@ -114,11 +114,11 @@ async fn ingestion(ship: &Ship, rows: &mut Vec<[String; 4]>) {
     let harness = Harness {
         endpoints: endpoints.clone(),
         shakedown: SHAKEDOWN.into(),
-        worker: options.worker,
+        contract: options.contract,
+        variables: options.variables,
         directory: ship.directory(),
         ledger: ship.stack.ledger().unwrap().clone(),
         seed: 1,
-        keys: options.keys,
         events: Events::silent(),
         stack: None,
     };
@@ -131,7 +131,7 @@ async fn ingestion(ship: &Ship, rows: &mut Vec<[String; 4]>) {
         limits: shakedown::stack::jina::Limits::default(),
         faults: Vec::new(),
         watch: Vec::new(),
-        workers: 1,
+        workers: None,
         grace: None,
         within_s: None,
         calm: None,

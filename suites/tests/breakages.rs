@@ -195,7 +195,9 @@ async fn prove(breakage: &Breakage, number: usize, ship: &Ship) -> Result<(), Fa
     let run = format!("b{number}");
     let mut whole = ship.stack.endpoints().clone();
     whole.names = names_for(&run, "run");
-    shakedown::scenario::set_up(&whole, Path::new(SHAKEDOWN)).await.map_err(|error| error.to_string())?;
+    shakedown::scenario::set_up(&whole, &ship.options(&run).contract, Path::new(SHAKEDOWN))
+        .await
+        .map_err(|error| error.to_string())?;
     let template = template(&whole);
     let mut suites = Suites::builtin().unwrap();
     let mut options = ship.options(&run);
@@ -206,8 +208,7 @@ async fn prove(breakage: &Breakage, number: usize, ship: &Ship) -> Result<(), Fa
         options.shakedown = impostor(&ship.directory(), number, script);
     }
     if let Some(defect) = &breakage.defect {
-        options.worker.env.push(("SHAKEDOWN_DEFECT".to_owned(), SecretString::from(defect.as_str())));
-        options.worker.grace = Duration::from_secs(2);
+        harness::plant(&mut options, defect);
     }
     for scenario in suites.scenarios.values_mut() {
         if let Some(documents) = &breakage.documents {

@@ -11,10 +11,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use secrecy::SecretString;
 use serde::Deserialize;
 use shakedown::outcome::{Events, Level, Report, Word};
 use shakedown::runner::{self, Selection};
@@ -22,6 +20,23 @@ use shakedown::spec::{Check, Documents, Suites};
 use shakedown::stack::ProviderKind;
 
 use harness::{Ship, runtime};
+
+/// What a verdict says that is there for the right reason: one thing, or one of several.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Says {
+    One(String),
+    AnyOf(Vec<String>),
+}
+
+impl Says {
+    fn words(&self) -> &[String] {
+        match self {
+            Self::One(word) => std::slice::from_ref(word),
+            Self::AnyOf(words) => words,
+        }
+    }
+}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +55,7 @@ struct Defect {
     /// The cases that must notice.
     cases: Vec<String>,
     /// What the reason must say: a failure for another reason proves nothing.
-    says: String,
+    says: Says,
     /// Seconds until a scenario is given up: what is lost is waited for in vain.
     #[serde(default)]
     within_s: Option<u64>,
@@ -67,7 +82,7 @@ fn main() -> ExitCode {
             trials.push(Trial::test(format!("survey of {}", defect.name), whole).with_ignored_flag(true));
         }
         let (ship, matrix) = (Arc::clone(&ship), Arc::clone(&matrix));
-        let title = format!("{}, told by {}", defect.name, defect.says);
+        let title = format!("{}, told by {}", defect.name, defect.says.words()[0]);
         trials.push(Trial::test(title, move || {
             aboard(&ship, async |ship: &Ship| prove(&defect, number, ship, &matrix).await)
         }));
@@ -115,8 +130,7 @@ async fn run(
 ) -> Report {
     let mut suites = Suites::builtin().unwrap();
     let mut options = ship.options(&format!("d{number}"));
-    options.worker.env.push(("SHAKEDOWN_DEFECT".to_owned(), SecretString::from(defect)));
-    options.worker.grace = Duration::from_secs(2);
+    harness::plant(&mut options, defect);
     // What is lost is waited for in vain, which costs nothing but time.
     options.jobs = 16;
     let calm: BTreeSet<String> = suites.scenarios.values().filter_map(|scenario| scenario.calm.clone()).collect();
@@ -149,8 +163,12 @@ async fn prove(defect: &Defect, number: usize, ship: &Ship, matrix: &Matrix) -> 
         let (seen, reason) = (case.verdict.word(), case.verdict.reason().unwrap_or_default());
         if seen != wanted {
             wrong.push(format!("{}: the verdict is {seen}, wanted {wanted}: {reason}\n{:#?}", case.id, case.evidence));
-        } else if !reason.contains(&defect.says) {
-            wrong.push(format!("{}: failed for another reason than `{}`: {reason}", case.id, defect.says));
+        } else if !defect.says.words().iter().any(|word| reason.contains(word)) {
+            wrong.push(format!(
+                "{}: failed for another reason than `{}`: {reason}",
+                case.id,
+                defect.says.words().join("`, `")
+            ));
         } else {
             let mut matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
             matrix.entry(defect.name.clone()).or_default().insert(case.id.clone(), reason.to_owned());

@@ -1,5 +1,4 @@
 //! Every fault of a service, on a stack of its own: it takes effect, and is gone when lifted.
-#[expect(dead_code, reason = "shared with targets that use other parts of it")]
 mod harness;
 
 use std::time::Duration;
@@ -72,7 +71,7 @@ fn a_fault_of_a_service_takes_effect_and_is_gone_when_lifted(
         let ship = Ship::launch(ProviderKind::Native, "faults").await;
         let mut endpoints = ship.stack.endpoints().clone();
         endpoints.names = names_for("faults", "run");
-        shakedown::scenario::set_up(&endpoints, SHAKEDOWN.as_ref()).await.unwrap();
+        shakedown::scenario::set_up(&endpoints, &ship.options("faults").contract, SHAKEDOWN.as_ref()).await.unwrap();
         assert_eq!(write(&ship, target).await, Ok(()), "before");
         let struck = strike(Some(&ship.stack), &endpoints, target, fault).await.unwrap();
         // A limit of one permits the first.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use secrecy::SecretString;
-
 use super::super::voyage::ScenarioError;
+use crate::settings::Contract;
 use crate::stack::Ledger;
-use crate::worker::{Worker, WorkerCommand};
+use crate::worker::{Surroundings, Worker};
 
 /// What a worker that was told to end may take beyond its grace before it is killed.
 const BEYOND: Duration = Duration::from_secs(2);
@@ -40,8 +40,9 @@ pub struct Exit {
 
 /// How workers are started.
 pub(in crate::scenario) struct Berth {
-    pub(in crate::scenario) command: WorkerCommand,
-    pub(in crate::scenario) environment: Vec<(String, SecretString)>,
+    pub(in crate::scenario) contract: Arc<Contract>,
+    pub(in crate::scenario) surroundings: Surroundings,
+    pub(in crate::scenario) grace: Duration,
     pub(in crate::scenario) directory: PathBuf,
     pub(in crate::scenario) name: String,
     pub(in crate::scenario) ledger: Ledger,
@@ -102,9 +103,9 @@ impl Hands {
     /// Starts one more; gives its number.
     pub(super) fn start(&mut self) -> Result<usize, ScenarioError> {
         self.starts += 1;
-        let Berth { command, environment, directory, name, ledger } = &self.berth;
+        let Berth { contract, surroundings, grace, directory, name, ledger } = &self.berth;
         let name = if self.starts == 1 { name.clone() } else { format!("{name}-{}", self.starts) };
-        let worker = Worker::start(command, environment.clone(), directory, &name, ledger)?;
+        let worker = Worker::start(contract, surroundings, *grace, directory, &name, ledger)?;
         self.there.push(Hand { worker, number: self.starts, leaving: None, newcomer: true });
         Ok(self.starts)
     }
@@ -117,6 +118,22 @@ impl Hands {
     /// Whether somebody has not been seen at work yet.
     pub(super) fn have_newcomers(&self) -> bool {
         self.there.iter().any(|hand| hand.newcomer)
+    }
+
+    /// Whether all who are there take jobs; `registered` asks the queue how many are registered on it.
+    pub(super) async fn are_ready<F>(&self, registered: impl FnOnce() -> F) -> bool
+    where
+        F: Future<Output = Option<usize>>,
+    {
+        for hand in &self.there {
+            match hand.worker.is_ready().await {
+                Some(true) => {}
+                Some(false) => return false,
+                // The queue does not say who of them it is.
+                None => return registered().await.is_some_and(|count| count >= self.there.len()),
+            }
+        }
+        true
     }
 
     /// All who are there are at work.
@@ -181,7 +198,7 @@ impl Hands {
             let (how, code, killed) = match exit {
                 Some((how, code)) => (how, code, false),
                 None if since >= grace + BEYOND => {
-                    (format!("was still there {:.1} s after SIGTERM, and was killed", since.as_secs_f32()), None, true)
+                    (format!("did not end within {:.1} s of SIGTERM, and was killed", since.as_secs_f32()), None, true)
                 }
                 None => continue,
             };

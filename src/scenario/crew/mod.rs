@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use super::direct::Direct;
 use super::voyage::ScenarioError;
 use crate::faults::{Applied, Effect, NetworkFault, Struck, strike};
+use crate::services::queue::Attached;
+use crate::settings::Ready;
 use crate::spec::{Breaks, Fault, Milestone, ServiceFault, Target, When, WorkerFault};
 use crate::worker::{Ended, Worker};
 pub(super) use hands::Berth;
@@ -37,6 +39,9 @@ pub struct FaultRecord {
 
 /// How long Redis may take to say who is there.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Between two looks for a worker that is about to be ready.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How long a cut waits for a connection on which a request is under way: one that meets idle connections alone is
 /// hardly felt. Then any will do.
@@ -81,6 +86,15 @@ struct Planned {
     began: Option<Duration>,
     ended: Option<Duration>,
     met: Met,
+}
+
+impl Planned {
+    /// Lets the fault that is in force last its whole time from `now` on.
+    fn stay(&mut self, now: Instant) {
+        if let State::Active { until, .. } = &mut self.state {
+            *until = self.fault.lasts.map_or(now, |lasts| now + lasts.0);
+        }
+    }
 }
 
 /// The workers, their proxies and their faults.
@@ -136,8 +150,21 @@ impl Crew {
         self.clock
     }
 
+    /// Waits until everybody takes jobs; one that never does is told by what happens next.
+    pub(super) async fn gather(&mut self) {
+        let deadline = Instant::now() + self.direct.contract.worker.ready_within;
+        while self.hands.have_newcomers() && self.died().is_none() && Instant::now() < deadline {
+            if self.are_ready().await {
+                self.hands.welcome();
+            } else {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
+
     /// The next step begins: from now on its faults count their time.
     pub(super) async fn set_sail(&mut self) -> Result<(), ScenarioError> {
+        self.gather().await;
         self.step += 1;
         self.before.clear();
         let milestones: BTreeSet<Milestone> = self.milestones().collect();
@@ -219,13 +246,30 @@ impl Crew {
             return false;
         }
         if self.hands.have_newcomers() {
-            let registered = tokio::time::timeout(PATIENCE, self.direct.queue.workers()).await;
-            if !registered.is_ok_and(|count| count.is_ok_and(|count| count >= self.hands.there.len())) {
+            if !self.are_ready().await {
                 return false;
             }
             self.hands.welcome();
         }
         true
+    }
+
+    /// What is missing for the workers to be ready, in words.
+    pub(super) fn not_ready(&self) -> &'static str {
+        match self.direct.contract.worker.ready {
+            Ready::Queue => "is not registered on the queue",
+            Ready::Log(_) => "no line of its output matches `ready` of [worker]",
+            Ready::Http(_) => "the URL of `ready` in [worker] does not answer with success",
+        }
+    }
+
+    /// Whether all workers that are there take jobs.
+    pub(super) async fn are_ready(&self) -> bool {
+        let registered = || async {
+            let count = tokio::time::timeout(PATIENCE, self.direct.queue.workers()).await;
+            count.ok().and_then(Result::ok).map(Attached::all)
+        };
+        self.hands.are_ready(registered).await
     }
 
     /// Begins and ends faults whose time has come; `share` of the jobs have ended.
@@ -256,9 +300,17 @@ impl Crew {
                     }
                 }
                 State::Active { until, force } => {
-                    // A worker that was told to end is waited for.
-                    let waits = matches!(force, Force::Worker(Some(number)) if self.is_leaving(*number));
-                    if !waits && Instant::now() >= *until {
+                    // A worker that was told to end is waited for; one that joined stays for its time from the moment
+                    // on at which it takes jobs.
+                    let number = if let Force::Worker(number) = force { *number } else { None };
+                    let joins = matches!(planned.fault.breaks, Breaks::Worker(WorkerFault::Join));
+                    let until = *until;
+                    if joins && self.hands.have_newcomers() {
+                        if self.are_ready().await {
+                            self.hands.welcome();
+                            self.planned[place].stay(Instant::now());
+                        }
+                    } else if !number.is_some_and(|number| self.is_leaving(number)) && Instant::now() >= until {
                         self.end(place).await?;
                     }
                 }
@@ -465,6 +517,8 @@ impl Crew {
     /// Sends every worker home; says how the first one ended that did not do as it should, or the first of all.
     /// `None` when it had to be killed, or there was none.
     pub(super) async fn sign_off(&mut self) -> Option<Ended> {
+        // A signal that comes before a worker listens says nothing about how it ends.
+        self.gather().await;
         let ends = futures::future::join_all(self.hands.there.iter().map(|hand| hand.worker.terminate())).await;
         let worst = ends.iter().position(|end| end.as_ref().is_none_or(|end| end.code != Some(0))).unwrap_or(0);
         ends.into_iter().nth(worst).flatten()

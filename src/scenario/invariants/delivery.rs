@@ -1,6 +1,6 @@
 //! Whether each document arrived, once, and where database and vectors agree on it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::json;
 
@@ -62,9 +62,9 @@ impl<'a> Scope<'a> {
         // The last step knows of the last fault.
         let recovered = self.voyage.last().and_then(|step| step.recovered).filter(|_| !late);
         match recovered {
-            Some(after) if after.as_secs_f64() <= most => {}
+            Some(after) if after.as_secs_f64() <= most * self.voyage.patience => {}
             Some(after) => {
-                let after = after.as_secs_f64();
+                let (after, most) = (after.as_secs_f64(), most * self.voyage.patience);
                 finding.wrong("recovery", format!("{after:.1} s after the last fault, wanted {most} s"));
             }
             None if self.voyage.faults.is_empty() => finding.undecided = Some("nothing was broken".to_owned()),
@@ -156,10 +156,11 @@ impl<'a> Scope<'a> {
             finding.look();
             let Some(step) = step else { continue };
             let points = step.snapshot.points_of(&account.document).len();
-            let row = step.snapshot.rows.get(&account.document).map_or("none", |row| row.status.as_str());
+            let row = step.snapshot.rows.get(&account.document);
+            let (row, done) = row.map_or(("none", false), |row| (row.status.as_str(), row.done));
             match (account.fate, step.jobs[&account.document].0) {
                 (Fate::Stable | Fate::Recovered, _) => {}
-                (Fate::Lost, JobState::Failed) if points == 0 && row != "ready" => failed += 1,
+                (Fate::Lost, JobState::Failed) if points == 0 && !done => failed += 1,
                 (Fate::Lost, JobState::Failed) => finding.wrong(
                     account.document,
                     format!("its job failed, and {points} points are stored; its row says `{row}`"),
@@ -183,8 +184,8 @@ impl<'a> Scope<'a> {
                     format!("its job completed, with {points} points, and it could not be embedded"),
                 );
             }
-            if step.snapshot.rows.get(&document.id).is_some_and(|row| row.status == "ready") {
-                finding.wrong(&document.id, "its row says `ready`, and it could not be embedded");
+            if step.snapshot.rows.get(&document.id).is_some_and(|row| row.done) {
+                finding.wrong(&document.id, "its row says that it is stored, and it could not be embedded");
             }
             if points > 0 {
                 finding.wrong(&document.id, format!("{points} points are stored, and it could not be embedded"));
@@ -195,18 +196,21 @@ impl<'a> Scope<'a> {
 
     pub(super) fn duplicates(&self, most: f64) -> Finding {
         let mut finding = Finding::over("points");
-        let mut seen: BTreeMap<(&str, Option<u64>), usize> = BTreeMap::new();
-        for (document, point) in self.points() {
-            finding.look();
-            *seen.entry((document, point.chunk)).or_default() += 1;
+        let calm = self.voyage.calm.as_ref().and_then(|calm| calm.last());
+        let mut all = Vec::new();
+        for (document, points) in self.voyage.last().iter().flat_map(|step| &step.snapshot.points) {
+            if self.among.is_some_and(|globs| !globs.is_match(document.as_str())) {
+                continue;
+            }
+            finding.looked_at += points.len();
+            let calm = calm.map_or(&[][..], |step| step.snapshot.points_of(document));
+            all.extend(ledger::doubles(points, calm).into_iter().map(|(chunk, extra)| (document, chunk, extra)));
         }
-        let doubles: Vec<_> = seen.iter().filter(|(_, times)| **times > 1).collect();
-        let extra: usize = doubles.iter().map(|(_, times)| *times - 1).sum();
+        let extra: usize = all.iter().map(|(_, _, extra)| extra).sum();
         finding.fact("duplicates", extra);
         if count(extra as u64) > most {
-            for ((document, chunk), times) in doubles {
-                let chunk = chunk.map_or_else(|| "without an index".to_owned(), |chunk| chunk.to_string());
-                finding.wrong(*document, format!("chunk {chunk} is stored {times} times"));
+            for (document, chunk, extra) in all {
+                finding.wrong(document, format!("{chunk} is stored {} times", extra + 1));
             }
         }
         finding
@@ -219,12 +223,13 @@ impl<'a> Scope<'a> {
         for (step, document) in self.last().filter(|(_, document)| !document.has_text()) {
             finding.look();
             let row = step.snapshot.rows.get(&document.id);
-            match row {
-                None => finding.wrong(&document.id, "has no row: it was skipped without a word"),
-                Some(row) if row.status != "skipped" => {
-                    finding.wrong(&document.id, format!("its row says `{}`, wanted `skipped`", row.status));
+            match (self.voyage.evidence.postgres.as_ref().and_then(|rows| rows.skipped.as_deref()), row) {
+                (None, _) => {}
+                (Some(_), None) => finding.wrong(&document.id, "has no row: it was skipped without a word"),
+                (Some(skipped), Some(row)) if row.status != skipped => {
+                    finding.wrong(&document.id, format!("its row says `{}`, wanted `{skipped}`", row.status));
                 }
-                Some(_) => {}
+                (Some(_), Some(_)) => {}
             }
             let points = step.snapshot.points_of(&document.id).len();
             if points > 0 {
@@ -285,15 +290,34 @@ impl<'a> Scope<'a> {
             if point.document.is_none() {
                 missing.push("document");
             }
-            if point.chunk.is_none() {
+            let keys = &self.voyage.evidence.qdrant;
+            if point.chunk.is_none() && keys.chunk.is_some() {
                 missing.push("chunk");
             }
-            if point.text.is_none() {
+            if point.text.is_none() && keys.text.is_some() {
                 missing.push("text");
             }
             if !missing.is_empty() {
                 let at = if document.is_empty() { format!("point {}", point.id) } else { document.to_owned() };
                 finding.wrong(at, format!("the payload does not name its {}", missing.join(", ")));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn deleted(&self) -> Finding {
+        let mut finding = Finding::over("documents that were removed");
+        for (step, document) in self.last() {
+            finding.look();
+            if step.jobs[&document.id].0 != JobState::Completed {
+                finding.wrong(&document.id, format!("the job of its removal ended as {:?}", step.jobs[&document.id].0));
+            }
+            let points = step.snapshot.points_of(&document.id).len();
+            if points > 0 {
+                finding.wrong(&document.id, format!("{points} points are still there after its removal"));
+            }
+            if step.snapshot.rows.get(&document.id).is_some_and(|row| row.done) {
+                finding.wrong(&document.id, "its row still says that it is stored");
             }
         }
         finding
@@ -367,8 +391,8 @@ impl<'a> Scope<'a> {
             if job.failed_reason.as_deref().unwrap_or_default().is_empty() {
                 finding.wrong(&document.id, "failed without a reason");
             }
-            if step.snapshot.rows.get(&document.id).is_some_and(|row| row.status == "ready") {
-                finding.wrong(&document.id, "its row says `ready`");
+            if step.snapshot.rows.get(&document.id).is_some_and(|row| row.done) {
+                finding.wrong(&document.id, "its row says that it is stored");
             }
         }
         finding

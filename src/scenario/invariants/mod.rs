@@ -13,6 +13,7 @@ use super::evidence::Point;
 use super::ledger;
 use super::voyage::{StepRecord, Voyage};
 use crate::outcome::{Evidence, Level, Verdict};
+use crate::settings::EvidenceContract;
 use crate::spec::Invariant;
 use globset::GlobSet;
 
@@ -59,6 +60,13 @@ pub fn judge(
     let mut verdict = Verdict::Pass;
     for invariant in invariants {
         let scope = Scope { voyage, among };
+        if let Some(lacking) = lacks(*invariant, &voyage.evidence) {
+            evidence.push(Evidence::seen("not judged", lacking.clone()));
+            if verdict == Verdict::Pass {
+                verdict = Verdict::skip(lacking);
+            }
+            continue;
+        }
         let finding = scope.find(*invariant);
         evidence.push(Evidence::seen(finding.of, finding.looked_at));
         evidence.extend(finding.facts);
@@ -85,8 +93,9 @@ pub fn judge(
         };
         let graver = |verdict: &Verdict| match verdict {
             Verdict::Pass => 0,
-            Verdict::Unknown { .. } => 1,
-            _ => 2,
+            Verdict::Skip { .. } => 1,
+            Verdict::Unknown { .. } => 2,
+            _ => 3,
         };
         if graver(&found) > graver(&verdict) {
             verdict = found;
@@ -111,6 +120,39 @@ pub fn judge(
         evidence.push(Evidence::seen("the worker's last output", lines[lines.len().saturating_sub(3)..].join("\n")));
     }
     (verdict, evidence)
+}
+
+/// What `[evidence]` would have to name for a demand to be judged; none when it names enough.
+fn lacks(invariant: Invariant, evidence: &EvidenceContract) -> Option<String> {
+    let qdrant = |key: &str, what: &str| {
+        format!("the contract does not say where a point has its {what}: add `{key} = \"FIELD\"` to [evidence] qdrant")
+    };
+    let text = evidence.qdrant.text.is_none().then(|| qdrant("text", "text"));
+    let chunk = evidence.qdrant.chunk.is_none().then(|| qdrant("chunk", "number"));
+    let rows = match &evidence.postgres {
+        None => Some(
+            "the contract names no rows: add `postgres = { table = \"TABLE\", id = \"COLUMN\", status = \"COLUMN\", \
+             done = \"WORD\", chunks = \"COLUMN\" }` to [evidence]"
+                .to_owned(),
+        ),
+        Some(rows) if rows.chunks.is_none() => Some(
+            "the contract does not say where a row has its number of chunks: add `chunks = \"COLUMN\"` to [evidence] \
+             postgres"
+                .to_owned(),
+        ),
+        Some(_) => None,
+    };
+    match invariant {
+        Invariant::VectorsMatchTexts
+        | Invariant::ChunkTokens(_)
+        | Invariant::UnicodeIntact
+        | Invariant::BatchesFilled(_) => text,
+        Invariant::OverlapTokens(_) | Invariant::Reassembled => text.or(chunk),
+        Invariant::NoStaleTail => text.filter(|_| evidence.qdrant.version.is_none()),
+        Invariant::ChunksNumbered => chunk,
+        Invariant::RowsAgree => rows,
+        _ => None,
+    }
 }
 
 /// The part of a voyage that a case judges.
@@ -166,6 +208,7 @@ impl<'a> Scope<'a> {
             Invariant::ConnectionsMade(target, most) => self.connections_made(target, most),
             Invariant::NoJobAfterSigterm => self.taken_after_sigterm(),
             Invariant::NoneLeftActive => self.left_active(),
+            Invariant::Deleted => self.deleted(),
         }
     }
 

@@ -94,9 +94,17 @@ impl Scope<'_> {
     pub(super) fn registered(&self) -> Finding {
         let mut finding = Finding::over("workers");
         finding.look();
-        finding.fact("connections under BullMQ's worker name", self.voyage.registered);
-        if self.voyage.registered == 0 {
-            finding.wrong("the queue", "no connection carries BullMQ's worker name");
+        let attached = self.voyage.attached;
+        finding.fact("connections under BullMQ's worker name", attached.registered);
+        match (attached.registered, attached.unregistered) {
+            (0, 0) => finding.wrong("the queue", "no connection carries BullMQ's worker name"),
+            (0, others) => finding.wrong(
+                "the queue",
+                format!(
+                    "{others} connections carry the queue's plain name, which BullMQ's getWorkers does not look for"
+                ),
+            ),
+            _ => {}
         }
         finding
     }

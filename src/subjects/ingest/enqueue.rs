@@ -1,13 +1,12 @@
 //! From files to jobs, a batch at a time: only one batch of texts is in memory.
 
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::IngestError;
 use super::gather::{File, Unreadable, read};
 use crate::services::ServiceError;
 use crate::services::queue::{NewJob, QueueClient, failure};
-use crate::settings::{BackoffKind, JobContract};
+use crate::settings::JobContract;
 
 /// A text beyond this many bytes makes a job that Redis, replication and logs will feel.
 pub const LARGE: usize = 1024 * 1024;
@@ -19,54 +18,26 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// What a job looks like.
 #[derive(Debug, Clone)]
 pub struct JobShape {
-    contract: Option<JobContract>,
+    contract: JobContract,
 }
 
 impl JobShape {
     /// The shape that `[queue] job` describes, or the reference worker's without it.
     #[must_use]
-    pub const fn new(contract: Option<JobContract>) -> Self {
-        Self { contract }
-    }
-
-    /// What the shape asks for and the queue library cannot say, in one sentence.
-    #[must_use]
-    pub fn limits(&self) -> Option<String> {
-        let backoff = self.contract.as_ref()?.backoff?;
-        let fixed = backoff.kind == BackoffKind::Fixed;
-        (fixed || backoff.jitter > 0.0).then(|| {
-            "[queue] job backoff: jobs added from here wait exponentially and without jitter; type and jitter are left out"
-                .to_owned()
-        })
+    pub fn new(contract: Option<JobContract>) -> Self {
+        Self { contract: contract.unwrap_or_else(JobContract::with_version) }
     }
 
     fn job(&self, document: &Document) -> Result<NewJob, IngestError> {
-        let id = document.job_id();
-        let Some(contract) = &self.contract else {
-            let data = json!({
-                "documentId": document.id,
-                "text": document.text,
-                "source": document.source,
-                "version": document.version,
-            });
-            return Ok(NewJob { id, name: "ingest-document".to_owned(), data, attempts: 5, backoff_ms: 200 });
-        };
         let lookup = |place: &str| match place {
             "document.id" => Some(document.id.clone()),
             "document.text" => Some(document.text.clone()),
+            "document.path" => Some(document.path.clone()),
             "document.source" => Some(document.source.clone()),
             "document.version" => Some(document.version.clone()),
             _ => None,
         };
-        let fields = contract.data.iter().map(|(name, data)| Ok((name.clone(), data.fill(&lookup)?)));
-        let data = fields.collect::<Result<serde_json::Map<_, _>, String>>();
-        Ok(NewJob {
-            id,
-            name: contract.name.clone(),
-            data: Value::Object(data.map_err(|place| IngestError::Place { place })?),
-            attempts: contract.attempts,
-            backoff_ms: contract.backoff.map_or(0, |backoff| backoff.delay.into()),
-        })
+        NewJob::of(&self.contract, document.job_id(), &lookup).map_err(|place| IngestError::Place { place })
     }
 }
 
@@ -74,6 +45,8 @@ struct Document {
     id: String,
     version: String,
     source: String,
+    /// Where the file is, from the root.
+    path: String,
     text: String,
 }
 
@@ -84,6 +57,7 @@ impl Document {
             id: file.id.clone(),
             version: fingerprint(&text),
             source: file.path.to_string_lossy().into_owned(),
+            path: std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone()).to_string_lossy().into_owned(),
             text,
         })
     }
@@ -238,6 +212,7 @@ mod tests {
             id: "a/b.md".to_owned(),
             version: fingerprint("text"),
             source: "docs/a/b.md".to_owned(),
+            path: "/home/docs/a/b.md".to_owned(),
             text: "text".to_owned(),
         }
     }

@@ -78,7 +78,11 @@ pub async fn follow(
         open = still;
         if open.is_empty() || Instant::now() >= until {
             // Who waits for a worker that is not there should be told; a server that does not say is no failure.
-            let workers = if open.is_empty() { 0 } else { queue.workers().await.unwrap_or(0) };
+            let workers = if open.is_empty() {
+                0
+            } else {
+                queue.workers().await.map_or(0, crate::services::queue::Attached::all)
+            };
             return Ok(Followed { ends, workers });
         }
         tokio::time::sleep_until(until.min(Instant::now() + LOOK)).await;

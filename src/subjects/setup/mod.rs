@@ -223,10 +223,27 @@ impl Walk {
     }
 }
 
-/// Prepares everything that a worker needs on this stack.
+/// What is to be prepared, beside the queue and the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The table of documents, and who may see it.
+    pub table: bool,
+    /// The collection of chunks and its indexes.
+    pub collection: bool,
+    /// The name of the collection's vector; the unnamed one if absent.
+    pub vector: Option<String>,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { table: true, collection: true, vector: None }
+    }
+}
+
+/// Prepares what a worker needs on this stack.
 ///
 /// Every step is in the answer, whatever became of it.
-pub async fn prepare(endpoints: &Endpoints) -> Vec<Step> {
+pub async fn prepare(endpoints: &Endpoints, wanted: &Wanted) -> Vec<Step> {
     let names = &endpoints.names;
     let mut walk = Walk::default();
 
@@ -237,25 +254,30 @@ pub async fn prepare(endpoints: &Endpoints) -> Vec<Step> {
     let database = walk.step("postgres", "connection", postgres::connect(&endpoints.postgres)).await;
     let database = database.as_ref();
     walk.step_with("postgres", "schema", database, |database| postgres::schema(database, &names.table)).await;
-    let created =
-        walk.step_with("postgres", "table", database, |database| postgres::table(database, &names.table)).await;
-    let given = database.zip(created);
-    walk.step_with("postgres", "access", given, |(database, created)| {
-        postgres::access(database, &names.table, created)
-    })
-    .await;
+    if wanted.table {
+        let created =
+            walk.step_with("postgres", "table", database, |database| postgres::table(database, &names.table)).await;
+        let given = database.zip(created);
+        walk.step_with("postgres", "access", given, |(database, created)| {
+            postgres::access(database, &names.table, created)
+        })
+        .await;
+    }
     if let Some(database) = database {
         database.close().await;
     }
 
     let http = walk.step("qdrant", "connection", qdrant::connect(&endpoints.qdrant)).await;
     let http = http.as_ref();
-    let size = endpoints.jina.dimensions;
-    let created =
-        walk.step_with("qdrant", "collection", http, |http| qdrant::collection(http, &names.collection, size)).await;
-    let given = http.zip(created);
-    walk.step_with("qdrant", "indexes", given, |(http, created)| qdrant::indexes(http, &names.collection, created))
-        .await;
+    if wanted.collection {
+        let (size, vector) = (endpoints.jina.dimensions, wanted.vector.as_deref());
+        let created = walk
+            .step_with("qdrant", "collection", http, |http| qdrant::collection(http, &names.collection, size, vector))
+            .await;
+        let given = http.zip(created);
+        walk.step_with("qdrant", "indexes", given, |(http, created)| qdrant::indexes(http, &names.collection, created))
+            .await;
+    }
     walk.steps
 }
 
@@ -320,7 +342,7 @@ mod tests {
                 table: "s.t".to_owned(),
             },
         };
-        let steps = prepare(&endpoints).await;
+        let steps = prepare(&endpoints, &Wanted::default()).await;
         assert_eq!(steps[0].outcome.word(), "failed");
         assert!(steps[1..].iter().all(|step| step.outcome.word() == "skipped"));
         assert_eq!(exit(&steps), Exit::Inconclusive);

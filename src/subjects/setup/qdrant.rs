@@ -37,14 +37,20 @@ async fn look(http: &Http, name: &str) -> Result<Option<Value>, SetupError> {
 }
 
 /// The collection. Gives whether it was created here.
-pub(super) async fn collection(http: &Http, name: &str, size: u32) -> Result<(bool, Done), SetupError> {
+pub(super) async fn collection(
+    http: &Http,
+    name: &str,
+    size: u32,
+    vector: Option<&str>,
+) -> Result<(bool, Done), SetupError> {
     let found = look(http, name).await?;
     let created = found.is_none();
     let found = if let Some(found) = found {
         found
     } else {
+        let params = json!({ "size": size, "distance": DISTANCE });
         let wanted = json!({
-            "vectors": { "size": size, "distance": DISTANCE },
+            "vectors": vector.map_or_else(|| params.clone(), |vector| json!({ vector: params })),
             "hnsw_config": serde_json::Map::from_iter(HNSW.map(|(key, value)| (key.to_owned(), Value::from(value)))),
         });
         let answer = http.send("PUT", &format!("/collections/{name}"), &Key::Own, Some(&wanted)).await?;
@@ -54,7 +60,7 @@ pub(super) async fn collection(http: &Http, name: &str, size: u32) -> Result<(bo
         }
         look(http, name).await?.unwrap_or_default()
     };
-    judge(name, &found, size)?;
+    judge(name, &found, size, vector)?;
     let outcome = if created { Outcome::Created } else { Outcome::Unchanged };
     let mut done = Done::new(format!("collection {name}: {size} dimensions, {DISTANCE}"), outcome);
     for (key, wanted) in HNSW {
@@ -66,8 +72,9 @@ pub(super) async fn collection(http: &Http, name: &str, size: u32) -> Result<(bo
 }
 
 /// Refuses a collection whose vectors are not those that a worker will send.
-fn judge(name: &str, found: &Value, size: u32) -> Result<(), SetupError> {
+fn judge(name: &str, found: &Value, size: u32, vector: Option<&str>) -> Result<(), SetupError> {
     let vectors = &found["config"]["params"]["vectors"];
+    let vectors = vector.and_then(|vector| vectors.get(vector)).unwrap_or(vectors);
     let described = match (vectors["size"].as_u64(), vectors["distance"].as_str()) {
         (Some(found), Some(distance)) if found == u64::from(size) && distance == DISTANCE => return Ok(()),
         (Some(found), Some(distance)) => format!("has vectors of {found} dimensions with distance {distance}"),
@@ -82,7 +89,12 @@ fn judge(name: &str, found: &Value, size: u32) -> Result<(), SetupError> {
     Err(SetupError::Shape {
         what: format!("collection {name}"),
         found: described,
-        wanted: format!("one unnamed vector of {size} dimensions with distance {DISTANCE} is wanted"),
+        wanted: match vector {
+            Some(vector) => {
+                format!("a vector named `{vector}` of {size} dimensions with distance {DISTANCE} is wanted")
+            }
+            None => format!("one unnamed vector of {size} dimensions with distance {DISTANCE} is wanted"),
+        },
         remedy: format!(
             "let QDRANT_COLLECTION name a new collection and ingest again, or let EMBEDDING_DIMENSIONS fit; \
              {name} was not touched"
@@ -152,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_collection_of_the_right_shape_is_taken() {
-        assert!(judge("c", &with_vectors(&json!({ "size": 8, "distance": "Cosine" })), 8).is_ok());
+        assert!(judge("c", &with_vectors(&json!({ "size": 8, "distance": "Cosine" })), 8, None).is_ok());
     }
 
     #[test]
@@ -163,7 +175,7 @@ mod tests {
             (json!({ "dense": { "size": 8, "distance": "Cosine" } }), "named vectors (dense)"),
             (json!({}), "no dense vectors"),
         ] {
-            let error = judge("c", &with_vectors(&vectors), 8).unwrap_err();
+            let error = judge("c", &with_vectors(&vectors), 8, None).unwrap_err();
             let text = error.to_string();
             assert!(text.contains(wanted) && text.contains("8 dimensions with distance Cosine is wanted"), "{text}");
             assert!(error.remedy().unwrap().contains("was not touched"));

@@ -55,6 +55,8 @@ pub enum Defect {
     IndexFromOne,
     /// The key is logged.
     LogsKey,
+    /// A job that removes a document is called done, and nothing is removed.
+    ForgetsToDelete,
     /// The log holds plain text.
     LogsPlainText,
     /// Every request is sent twice.
@@ -150,6 +152,7 @@ impl Defect {
         ("no-chunk-index", Self::NoChunkIndex),
         ("index-from-one", Self::IndexFromOne),
         ("logs-key", Self::LogsKey),
+        ("forgets-to-delete", Self::ForgetsToDelete),
         ("logs-plain-text", Self::LogsPlainText),
         ("embeds-twice", Self::EmbedsTwice),
         ("first-attempt-fails", Self::FirstAttemptFails),

@@ -34,6 +34,8 @@ use job::{Order, Shared};
 use store::{Store, StoreError};
 use tokens::Tokens;
 
+/// The name of the jobs that remove a document; all others bring one.
+const DELETE: &str = "delete-document";
 /// Between two tries to reach Redis.
 const FETCH_AGAIN: Duration = Duration::from_millis(250);
 /// Longest pause between two looks at services that are not there yet.
@@ -329,6 +331,9 @@ fn is_passing(error: &redis::RedisError) -> bool {
 /// One attempt at one job.
 async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> Result<Value, bullmq::Error> {
     let begun = Instant::now();
+    if job.name() == DELETE {
+        return remove(shared, job).await;
+    }
     let order = match Order::read(job.data()) {
         Ok(order) => order,
         Err(error) => {
@@ -389,6 +394,26 @@ async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> R
                 return Err(bullmq::Error::ProcessingError(error.to_string()));
             }
             Err(bullmq::Error::Unrecoverable(error.to_string()))
+        }
+    }
+}
+
+/// Removes a document. What is not there any more is no error: the job may have been done before.
+async fn remove(shared: &Shared, job: &Job) -> Result<Value, bullmq::Error> {
+    let Some(document) = job.data()["documentId"].as_str().filter(|id| !id.is_empty()) else {
+        return Err(bullmq::Error::Unrecoverable("malformed job: data has no text `documentId`".to_owned()));
+    };
+    if planted(Defect::ForgetsToDelete) {
+        return Ok(Value::Null);
+    }
+    match shared.store.forget(document).await {
+        Ok(()) => {
+            tracing::info!(job = job.id(), document, "document removed");
+            Ok(serde_json::json!({ "documentId": document, "deleted": true }))
+        }
+        Err(error) => {
+            tracing::warn!(job = job.id(), document, %error, "document not removed");
+            Err(bullmq::Error::ProcessingError(error.to_string()))
         }
     }
 }

@@ -334,6 +334,14 @@ impl Store {
         self.delete(&of_document(identity)).await
     }
 
+    /// Removes a document: its points first, for a row without points is found and told, points without a row are not.
+    pub(super) async fn forget(&self, document: &str) -> Done<()> {
+        self.delete(&Filter::must([keyword("document_id", document)])).await?;
+        let statement = format!("delete from {} where id = $1", self.table);
+        self.execute(&statement, |query| query.bind(clean(document))).await?;
+        Ok(())
+    }
+
     async fn count(&self, filter: &Filter) -> Done<u64> {
         self.vectors_guard
             .call(|| async {

@@ -1,15 +1,15 @@
 //! What the test targets share: one stack in a place of its own.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use shakedown::outcome::Events;
 use shakedown::runner::{RunOptions, SpareOptions};
-use shakedown::scenario::EvidenceKeys;
+use shakedown::settings::{Contract, Template};
 use shakedown::stack::{ProviderKind, Stack, StackOptions};
-use shakedown::worker::WorkerCommand;
 use tempfile::TempDir;
 
 /// The program under test.
@@ -23,6 +23,14 @@ pub fn runtime() -> &'static tokio::runtime::Runtime {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
     })
+}
+
+/// Gives the reference worker of `options` a planted defect, and less time to end.
+#[allow(dead_code, reason = "not every test target plants defects")]
+pub fn plant(options: &mut RunOptions, defect: &str) {
+    let contract = Arc::make_mut(&mut options.contract);
+    contract.worker.env.insert("SHAKEDOWN_DEFECT".to_owned(), Template::literal(defect));
+    contract.worker.shutdown_grace = Duration::from_secs(2);
 }
 
 /// A stack with its data and its ledgers in a temporary directory.
@@ -60,15 +68,10 @@ impl Ship {
             seed: 1,
             profile: "development".to_owned(),
             shakedown: PathBuf::from(SHAKEDOWN),
-            worker: WorkerCommand {
-                command: vec![SHAKEDOWN.to_owned(), "worker".to_owned()],
-                cwd: self.directory(),
-                env: Vec::new(),
-                grace: Duration::from_secs(10),
-            },
+            contract: Arc::new(Contract::reference(Path::new(SHAKEDOWN), &self.directory())),
+            variables: BTreeMap::new(),
             directory: self.directory(),
             waivers: Vec::new(),
-            keys: EvidenceKeys::default(),
             endpoints: None,
             spare: Some(self.spare.clone()),
             fail_fast: false,

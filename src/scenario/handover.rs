@@ -1,0 +1,141 @@
+//! How documents are handed to the worker: the jobs of its contract, with texts inline, in files or behind URLs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use sha2::{Digest, Sha256};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::documents::Document;
+use super::voyage::ScenarioError;
+use crate::services::queue::NewJob;
+use crate::settings::{Contract, JobContract};
+
+/// What is done with a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// It is handed over for the first time.
+    Ingest,
+    /// It was handed over before.
+    Reingest,
+    /// It is to be removed.
+    Delete,
+}
+
+/// Texts by the name of their file.
+type Shelf = Arc<Mutex<BTreeMap<String, String>>>;
+
+/// Makes jobs of documents.
+pub(super) struct Handover {
+    contract: Arc<Contract>,
+    /// Where files are written, for workers that are given a path.
+    directory: PathBuf,
+    /// What the server serves, and where it is, for workers that are given a URL.
+    served: Option<Served>,
+}
+
+/// Documents behind URLs, for as long as this lives.
+struct Served {
+    shelf: Shelf,
+    url: String,
+    _server: AbortOnDropHandle<()>,
+}
+
+impl Handover {
+    /// Whatever the contract's jobs ask for is set up: a directory below `directory`, a server on 127.0.0.1.
+    pub(super) async fn new(contract: &Arc<Contract>, directory: &Path, name: &str) -> Result<Self, ScenarioError> {
+        let mut handover = Self {
+            contract: Arc::clone(contract),
+            directory: directory.join(format!("documents-{name}")),
+            served: None,
+        };
+        let cannot =
+            |what: &str, error: std::io::Error| ScenarioError::Spec(format!("documents cannot be {what}: {error}"));
+        if contract.mentions("document.path") {
+            std::fs::create_dir_all(&handover.directory).map_err(|error| cannot("written", error))?;
+        }
+        if contract.mentions("document.url") {
+            let shelf = Shelf::default();
+            let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))
+                .await
+                .map_err(|error| cannot("served", error))?;
+            let address = listener.local_addr().map_err(|error| cannot("served", error))?;
+            let router =
+                Router::new().route("/documents/{name}", axum::routing::get(serve)).with_state(Arc::clone(&shelf));
+            let serving = tokio::spawn(async move {
+                // It serves until the voyage is over and drops it.
+                let _ = axum::serve(listener, router).await;
+            });
+            let url = format!("http://{address}/documents");
+            handover.served = Some(Served { shelf, url, _server: AbortOnDropHandle::new(serving) });
+        }
+        Ok(handover)
+    }
+
+    /// The jobs for `documents`, by their ids in step `number`.
+    pub(super) fn jobs(
+        &self,
+        number: usize,
+        errand: Errand,
+        documents: &[Document],
+    ) -> Result<Vec<NewJob>, ScenarioError> {
+        let queue = &self.contract.queue;
+        let job = match errand {
+            Errand::Ingest => &queue.job,
+            Errand::Reingest => queue.reingest.as_ref().unwrap_or(&queue.job),
+            Errand::Delete => match &queue.delete {
+                Some(job) => job,
+                None => return Err(ScenarioError::Spec("[queue] names no `delete` job".to_owned())),
+            },
+        };
+        documents.iter().map(|document| self.job(number, job, document)).collect()
+    }
+
+    fn job(&self, number: usize, job: &JobContract, document: &Document) -> Result<NewJob, ScenarioError> {
+        let file = format!("{}.txt", digest(&document.id));
+        if job.mentions("document.path") {
+            std::fs::write(self.directory.join(&file), &document.text)
+                .map_err(|error| ScenarioError::Spec(format!("document {} cannot be written: {error}", document.id)))?;
+        }
+        if let Some(served) = &self.served {
+            served.shelf.lock().unwrap_or_else(PoisonError::into_inner).insert(file.clone(), document.text.clone());
+        }
+        let lookup = |place: &str| {
+            Some(match place {
+                "document.id" | "document.source" => document.id.clone(),
+                "document.text" => document.text.clone(),
+                "document.version" => digest(&document.text),
+                "document.path" => self.directory.join(&file).display().to_string(),
+                "document.url" => format!("{}/{file}", self.served.as_ref()?.url),
+                _ => return None,
+            })
+        };
+        NewJob::of(job, job_id(number, &document.id), &lookup)
+            .map_err(|place| ScenarioError::Spec(format!("`{{{{{place}}}}}` of [queue] has no value")))
+    }
+}
+
+async fn serve(State(shelf): State<Shelf>, UrlPath(name): UrlPath<String>) -> impl IntoResponse {
+    let text = shelf.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+    let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    match text {
+        Some(text) => (StatusCode::OK, plain, text),
+        None => (StatusCode::NOT_FOUND, plain, "no such document".to_owned()),
+    }
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A job id that is new in each step: BullMQ swallows an id that it has seen (FAILURES b, jobid-swallowed).
+pub(super) fn job_id(step: usize, document: &str) -> String {
+    let digest = Sha256::digest(document.as_bytes());
+    let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
+    format!("s{step}-{hex}")
+}

@@ -1,0 +1,433 @@
+//! `[worker]`, `[queue]` and `[evidence]`: how a worker is started, fed and looked at.
+
+mod read;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use regex::Regex;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Names;
+use super::template::Template;
+pub(super) use read::{WrittenContract, WrittenEvidence, WrittenQueue, WrittenWorker, read};
+
+/// How long a worker may take to end after SIGTERM, when `[worker]` does not say.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long a worker may take until it takes jobs, when `[worker]` does not say.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long a build may take, when `[worker.build]` does not say.
+const BUILD_WITHIN: Duration = Duration::from_mins(10);
+/// How long a preparation may take, when `[worker.prepare]` does not say.
+const PREPARE_WITHIN: Duration = Duration::from_mins(1);
+
+/// All that is known about the worker under test. The reference worker has a contract as any other.
+#[derive(Debug, Clone)]
+pub struct Contract {
+    /// The file it was read from; none for the reference worker.
+    pub path: Option<PathBuf>,
+    /// The process.
+    pub worker: WorkerContract,
+    /// How documents are handed over.
+    pub queue: QueueContract,
+    /// Where the results are.
+    pub evidence: EvidenceContract,
+}
+
+/// `[worker]`: the process under test.
+#[derive(Debug, Clone)]
+pub struct WorkerContract {
+    /// What is started.
+    pub program: Program,
+    /// Directory it runs in; already joined to the directory of `shakedown.toml`.
+    pub cwd: PathBuf,
+    /// Its environment, over places of endpoints, besides what every worker is given.
+    pub env: BTreeMap<String, Template>,
+    /// How it says that it takes jobs.
+    pub ready: Ready,
+    /// How long it may take until then.
+    pub ready_within: Duration,
+    /// How long it may take to end after SIGTERM.
+    pub shutdown_grace: Duration,
+    /// By how much scenarios wait longer than usual.
+    pub patience: f64,
+    /// How many of them there are usually.
+    pub replicas: usize,
+    /// What the worker makes itself, so that `shakedown setup` leaves it alone.
+    pub makes: Vec<Makes>,
+    /// Run once, before anything else.
+    pub build: Option<Errand>,
+    /// Run before each scenario, with the worker's environment.
+    pub prepare: Option<Errand>,
+}
+
+/// What is started as the worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Program {
+    /// Program and arguments; never empty.
+    Command(Vec<String>),
+    /// A container image, with the arguments that its entry point is given.
+    Image {
+        /// Name and tag, or digest.
+        image: String,
+        /// Arguments; the image's own when empty.
+        command: Vec<String>,
+    },
+}
+
+impl std::fmt::Display for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Command(command) => f.write_str(&command.join(" ")),
+            Self::Image { image, command } => {
+                write!(f, "image {image}")?;
+                command.iter().try_for_each(|word| write!(f, " {word}"))
+            }
+        }
+    }
+}
+
+/// A command that is run to its end for the worker's sake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Errand {
+    /// Program and arguments; never empty.
+    pub command: Vec<String>,
+    /// Directory it runs in.
+    pub cwd: PathBuf,
+    /// How long it may take.
+    pub within: Duration,
+}
+
+/// What a worker may make itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Makes {
+    /// The table of documents; its schema is there.
+    Table,
+    /// The collection of chunks.
+    Collection,
+}
+
+impl Makes {
+    /// Its word in `shakedown.toml` and on the command line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Collection => "collection",
+        }
+    }
+}
+
+/// How a worker says that it takes jobs.
+#[derive(Debug, Clone)]
+pub enum Ready {
+    /// A worker is registered on the queue.
+    Queue,
+    /// A line of its output matches.
+    Log(Regex),
+    /// This URL answers with a status below 400.
+    Http(Template),
+}
+
+/// `[queue]`: how documents are handed to the worker.
+#[derive(Debug, Clone)]
+pub struct QueueContract {
+    /// Queue name, where the worker cannot be given one.
+    pub name: Option<String>,
+    /// Key prefix, where the worker cannot be given one.
+    pub prefix: Option<String>,
+    /// The job of one document.
+    pub job: JobContract,
+    /// The job for a document that was handed over before; the usual one if absent.
+    pub reingest: Option<JobContract>,
+    /// The job that removes a document, where the worker knows one.
+    pub delete: Option<JobContract>,
+}
+
+/// The job of one document.
+#[derive(Debug, Clone)]
+pub struct JobContract {
+    /// Job name.
+    pub name: String,
+    /// Job data, over places of documents.
+    pub data: BTreeMap<String, Data>,
+    /// Tries in all, the first included.
+    pub attempts: u32,
+    /// Wait between tries.
+    pub backoff: Option<Backoff>,
+}
+
+impl JobContract {
+    /// The reference worker's job, which also says which version of the document it brings.
+    #[must_use]
+    pub fn with_version() -> Self {
+        let mut job = Self::default();
+        job.data.insert("version".to_owned(), Data::Text(Template::place("document.version")));
+        job
+    }
+
+    /// Whether a piece of its data has this place.
+    #[must_use]
+    pub fn mentions(&self, place: &str) -> bool {
+        self.data.values().any(|data| data.mentions(place))
+    }
+
+    /// The job's data with every place filled in; the error is the name of a place without a value.
+    pub fn fill(&self, lookup: &impl Fn(&str) -> Option<String>) -> Result<Value, String> {
+        self.data
+            .iter()
+            .map(|(name, data)| Ok((name.clone(), data.fill(lookup)?)))
+            .collect::<Result<_, String>>()
+            .map(Value::Object)
+    }
+}
+
+/// A piece of job data: JSON in which text may have places.
+#[derive(Debug, Clone)]
+pub enum Data {
+    /// Text, with or without places.
+    Text(Template),
+    /// A number or a truth value.
+    Literal(Value),
+    /// A list.
+    List(Vec<Self>),
+    /// An object.
+    Map(BTreeMap<String, Self>),
+}
+
+impl Data {
+    /// The JSON with every place filled in; the error is the name of a place without a value.
+    pub fn fill(&self, lookup: &impl Fn(&str) -> Option<String>) -> Result<Value, String> {
+        Ok(match self {
+            Self::Text(template) => Value::String(template.fill(lookup)?),
+            Self::Literal(value) => value.clone(),
+            Self::List(items) => Value::Array(items.iter().map(|item| item.fill(lookup)).collect::<Result<_, _>>()?),
+            Self::Map(fields) => Value::Object(
+                fields
+                    .iter()
+                    .map(|(name, field)| Ok((name.clone(), field.fill(lookup)?)))
+                    .collect::<Result<_, String>>()?,
+            ),
+        })
+    }
+
+    fn mentions(&self, place: &str) -> bool {
+        match self {
+            Self::Text(template) => template.mentions(place),
+            Self::Literal(_) => false,
+            Self::List(items) => items.iter().any(|item| item.mentions(place)),
+            Self::Map(fields) => fields.values().any(|field| field.mentions(place)),
+        }
+    }
+}
+
+/// Wait between two tries of a job, as BullMQ computes it.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backoff {
+    /// How the wait grows.
+    #[serde(rename = "type")]
+    pub kind: BackoffKind,
+    /// First wait, in milliseconds.
+    pub delay: u32,
+    /// Share of the wait that is random, 0 to 1.
+    #[serde(default)]
+    pub jitter: f64,
+}
+
+/// How the wait between tries grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackoffKind {
+    /// Always the same.
+    Fixed,
+    /// Twice as long each time.
+    Exponential,
+}
+
+/// `[evidence]`: where the worker leaves its results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvidenceContract {
+    /// Points in Qdrant.
+    pub qdrant: QdrantEvidence,
+    /// Rows in Postgres, where the worker keeps any.
+    pub postgres: Option<PostgresEvidence>,
+}
+
+/// Points in Qdrant: the collection and the payload fields that say what a point is. A field inside another one is
+/// named with dots, such as `metadata.source`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QdrantEvidence {
+    /// Collection, where the worker cannot be given one.
+    pub collection: Option<String>,
+    /// Name of the vector; absent for the unnamed one.
+    pub vector: Option<String>,
+    /// Field with the document's id.
+    pub document: String,
+    /// Field with the chunk's number, counted from 0.
+    pub chunk: Option<String>,
+    /// Field with the chunk's text.
+    pub text: Option<String>,
+    /// Field with the document's version.
+    pub version: Option<String>,
+}
+
+/// Rows in Postgres: the table and the columns that say what became of a document.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresEvidence {
+    /// Table, where the worker cannot be given one.
+    pub table: Option<String>,
+    /// A query that gives the columns below, instead of a table; it may have places of endpoints.
+    pub query: Option<String>,
+    /// Column with the document's id.
+    pub id: String,
+    /// Column with its status.
+    pub status: String,
+    /// The status of a document that is stored.
+    pub done: String,
+    /// The status of a document that has no text.
+    pub skipped: Option<String>,
+    /// Column with the document's version.
+    pub version: Option<String>,
+    /// Column with the number of its chunks.
+    pub chunks: Option<String>,
+    /// Column with what went wrong.
+    pub error: Option<String>,
+}
+
+impl Default for QdrantEvidence {
+    fn default() -> Self {
+        let key = |name: &str| Some(name.to_owned());
+        Self {
+            collection: None,
+            vector: None,
+            document: "document_id".to_owned(),
+            chunk: key("chunk_index"),
+            text: key("text"),
+            version: key("version"),
+        }
+    }
+}
+
+impl Default for PostgresEvidence {
+    fn default() -> Self {
+        let column = |name: &str| Some(name.to_owned());
+        Self {
+            table: None,
+            query: None,
+            id: "id".to_owned(),
+            status: "status".to_owned(),
+            done: "ready".to_owned(),
+            skipped: column("skipped"),
+            version: column("version"),
+            chunks: column("chunks"),
+            error: column("error"),
+        }
+    }
+}
+
+impl Default for EvidenceContract {
+    fn default() -> Self {
+        Self { qdrant: QdrantEvidence::default(), postgres: Some(PostgresEvidence::default()) }
+    }
+}
+
+impl Default for JobContract {
+    /// The reference worker's job.
+    fn default() -> Self {
+        let place = |name: &str| Data::Text(Template::place(name));
+        Self {
+            name: "ingest-document".to_owned(),
+            data: [
+                ("documentId", place("document.id")),
+                ("text", place("document.text")),
+                ("source", place("document.source")),
+            ]
+            .map(|(name, data)| (name.to_owned(), data))
+            .into(),
+            attempts: 5,
+            backoff: Some(Backoff { kind: BackoffKind::Exponential, delay: 200, jitter: 0.0 }),
+        }
+    }
+}
+
+impl Default for QueueContract {
+    fn default() -> Self {
+        let delete = JobContract {
+            name: "delete-document".to_owned(),
+            data: [("documentId".to_owned(), Data::Text(Template::place("document.id")))].into(),
+            ..JobContract::default()
+        };
+        Self { name: None, prefix: None, job: JobContract::default(), reingest: None, delete: Some(delete) }
+    }
+}
+
+impl WorkerContract {
+    /// A worker of which nothing but its program is known.
+    #[must_use]
+    pub const fn new(program: Program, cwd: PathBuf) -> Self {
+        Self {
+            program,
+            cwd,
+            env: BTreeMap::new(),
+            ready: Ready::Queue,
+            ready_within: READY_WITHIN,
+            shutdown_grace: GRACE,
+            patience: 1.0,
+            replicas: 1,
+            makes: Vec::new(),
+            build: None,
+            prepare: None,
+        }
+    }
+}
+
+impl Contract {
+    /// The reference worker: `shakedown worker`.
+    #[must_use]
+    pub fn reference(shakedown: &Path, cwd: &Path) -> Self {
+        let command = vec![shakedown.display().to_string(), "worker".to_owned()];
+        Self::of(WorkerContract::new(Program::Command(command), cwd.to_owned()))
+    }
+
+    /// A worker that takes the jobs of the reference worker and leaves what it leaves.
+    #[must_use]
+    pub fn of(worker: WorkerContract) -> Self {
+        Self { path: None, worker, queue: QueueContract::default(), evidence: EvidenceContract::default() }
+    }
+
+    /// Whether the worker has names of its own, so that two scenarios on one stack would meet.
+    #[must_use]
+    pub fn has_fixed_names(&self) -> bool {
+        let table = self.evidence.postgres.as_ref().and_then(|postgres| postgres.table.as_ref());
+        self.queue.name.is_some() || self.evidence.qdrant.collection.is_some() || table.is_some()
+    }
+
+    /// `names`, with those of the worker's own where it has any.
+    #[must_use]
+    pub fn names(&self, names: Names) -> Names {
+        let table = self.evidence.postgres.as_ref().and_then(|postgres| postgres.table.as_ref());
+        let prefix = self.queue.prefix.clone();
+        Names {
+            // A worker with a queue of its own that says nothing of a prefix has BullMQ's.
+            prefix: prefix.or_else(|| self.queue.name.as_ref().map(|_| "bull".to_owned())).unwrap_or(names.prefix),
+            queue: self.queue.name.clone().unwrap_or(names.queue),
+            collection: self.evidence.qdrant.collection.clone().unwrap_or(names.collection),
+            table: table.map_or(names.table, |table| {
+                if table.contains('.') { table.clone() } else { format!("public.{table}") }
+            }),
+        }
+    }
+
+    /// Whether a job has this place.
+    #[must_use]
+    pub fn mentions(&self, place: &str) -> bool {
+        let jobs = [Some(&self.queue.job), self.queue.reingest.as_ref(), self.queue.delete.as_ref()];
+        jobs.into_iter().flatten().any(|job| job.mentions(place))
+    }
+}
