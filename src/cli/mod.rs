@@ -3,10 +3,12 @@
 mod clean;
 mod compose;
 mod env;
+mod explain;
 mod failure;
 mod gate;
 mod github;
 mod ingest;
+mod plan;
 mod progress;
 mod proxy;
 #[cfg(feature = "embedded-qdrant")]
@@ -62,6 +64,7 @@ impl Common {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Args),
+    Explain(explain::Args),
     Up(up::Args),
     Env(env::Args),
     Setup(setup::Args),
@@ -111,6 +114,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let common = &cli.common;
     Ok(match cli.verb {
         Verb::Run(args) => return Box::pin(run::run(args, common)).await,
+        Verb::Explain(args) => return explain::run(&args, common),
         Verb::Up(args) => return up::run(args, common).await,
         Verb::Env(args) => env::run(&args, common.source())?,
         Verb::Setup(args) => setup::run(args, common.source()).await?,

@@ -11,17 +11,18 @@ use super::gate::GateArgs;
 use super::github;
 use super::signals::asked_to_end;
 use super::stack::{self, StackArgs};
-use super::{Common, progress};
+use super::{Common, plan, progress};
 use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, merge};
 use crate::report::{self, Format, ReportTarget};
 use crate::runner::{self, RunOptions, Selection, SpareOptions, Waived};
-use crate::settings::{Contract, Settings, runner};
+use crate::settings::{Contract, Settings, Source, runner};
 use crate::spec::Suites;
 use crate::stack::{ProviderKind, Stack, emergency, replay_on_panic};
 use crate::worker::run_errand;
 
 /// Start a stack, run the cases against it and the worker, and report
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Args {
     #[command(flatten)]
     stack: StackArgs,
@@ -52,6 +53,12 @@ pub(super) struct Args {
     /// List the cases and run none
     #[arg(long)]
     list: bool,
+    /// The file whose [worker], [queue] and [evidence] describe the worker, instead of this directory's shakedown.toml
+    #[arg(long, value_name = "FILE")]
+    worker: Option<PathBuf>,
+    /// Say what would be done, and start nothing
+    #[arg(long)]
+    dry_run: bool,
     /// The seed of every random choice
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -94,14 +101,36 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     if !suites.cases.iter().any(|case| selection.chooses(case)) {
         return Err(Failure::usage("the filters leave no case to run; `shakedown run --list` shows them all"));
     }
+    let described = described(&args, common)?;
+    let described = described.as_ref().unwrap_or(&settings);
+    if args.dry_run {
+        let contract = contract(described, Path::new("shakedown"), Path::new("."));
+        described.variables_of_worker()?;
+        let text = plan::plan(&settings, &contract, &suites, &selection);
+        // A reader that closed the pipe has seen enough.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return Ok(Exit::Ok);
+    }
     let baseline = args.gate.baseline(&suites, &selection, settings.profile())?;
     replay_on_panic();
-    Box::pin(judge(&args, &settings, &suites, &selection, baseline.as_ref())).await
+    Box::pin(judge(&args, &settings, described, &suites, &selection, baseline.as_ref())).await
+}
+
+/// The settings with the file that `--worker` names, where it names one.
+fn described(args: &Args, common: &Common) -> Result<Option<Settings>, Failure> {
+    let Some(path) = &args.worker else { return Ok(None) };
+    let settings = Settings::load(Source { config: Some(path.clone()), ..common.source() })?;
+    if settings.config().contract.is_none() {
+        let remedy = "write [worker] with command = [\"node\", \"dist/worker.js\"], or let `shakedown init` write it";
+        return Err(Failure::usage(format!("{} describes no worker; {remedy}", path.display())));
+    }
+    Ok(Some(settings))
 }
 
 async fn judge(
     args: &Args,
     settings: &Settings,
+    described: &Settings,
     suites: &Suites,
     selection: &Selection,
     baseline: Option<&Report>,
@@ -114,7 +143,7 @@ async fn judge(
         None => rand::random::<u32>().into(),
     };
     let outcome = tokio::select! {
-        outcome = voyage(args, settings, suites, selection, seed, &events) => Some(outcome),
+        outcome = voyage(args, settings, described, suites, selection, seed, &events) => Some(outcome),
         () = asked_to_end()? => None,
     };
     let Some(outcome) = outcome else {
@@ -156,6 +185,7 @@ async fn judge(
 async fn voyage(
     args: &Args,
     settings: &Settings,
+    described: &Settings,
     suites: &Suites,
     selection: &Selection,
     seed: u64,
@@ -183,8 +213,8 @@ async fn voyage(
         seed,
         profile: settings.profile().to_owned(),
         shakedown: shakedown.clone(),
-        variables: settings.variables_of_worker()?,
-        contract: contract(settings, &shakedown, &directory),
+        variables: described.variables_of_worker()?,
+        contract: contract(described, &shakedown, &directory),
         directory: directory.clone(),
         waivers: waivers(settings),
         fail_fast: args.gate.fail_fast,

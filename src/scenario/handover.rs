@@ -139,3 +139,57 @@ pub(super) fn job_id(step: usize, document: &str) -> String {
     let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
     format!("s{step}-{hex}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Data, Program, Template, WorkerContract};
+
+    fn contract(data: &[(&str, &str)]) -> Arc<Contract> {
+        let mut contract = Contract::of(WorkerContract::new(Program::Command(vec!["w".to_owned()]), PathBuf::new()));
+        let places = crate::settings::DOCUMENT_PLACES;
+        let field = |(name, text): &(&str, &str)| {
+            ((*name).to_owned(), Data::Text(Template::parse(text, places, false).unwrap()))
+        };
+        contract.queue.job.data = data.iter().map(field).collect();
+        Arc::new(contract)
+    }
+
+    fn document() -> Document {
+        Document { id: "a/b ü.md".to_owned(), text: "Grüße\n".to_owned(), poison: false }
+    }
+
+    #[tokio::test]
+    async fn a_text_is_handed_over_inline_in_a_file_and_behind_a_url() {
+        let directory = tempfile::tempdir().unwrap();
+        let contract = contract(&[
+            ("id", "{{document.id}}"),
+            ("text", "{{document.text}}"),
+            ("path", "{{document.path}}"),
+            ("url", "{{document.url}}"),
+            ("version", "v-{{document.version}}"),
+        ]);
+        let handover = Handover::new(&contract, directory.path(), "case").await.unwrap();
+        let jobs = handover.jobs(0, Errand::Ingest, &[document()]).unwrap();
+        let data = |field: &str| jobs[0].data[field].as_str().unwrap().to_owned();
+        assert_eq!((data("id"), data("text")), (document().id, document().text));
+        assert_eq!(std::fs::read_to_string(data("path")).unwrap(), document().text);
+        assert_eq!(reqwest::get(data("url")).await.unwrap().text().await.unwrap(), document().text);
+        // A shorter version has a path and a URL that lead to it.
+        let shorter = document().shortened();
+        handover.jobs(1, Errand::Reingest, std::slice::from_ref(&shorter)).unwrap();
+        assert_eq!(std::fs::read_to_string(data("path")).unwrap(), shorter.text);
+        assert_eq!(reqwest::get(data("url")).await.unwrap().text().await.unwrap(), shorter.text);
+        let nowhere = format!("{}x", data("url"));
+        assert_eq!(reqwest::get(nowhere).await.unwrap().status().as_u16(), 404);
+    }
+
+    #[tokio::test]
+    async fn what_no_job_asks_for_is_not_set_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let handover = Handover::new(&contract(&[("id", "{{document.id}}")]), directory.path(), "case").await.unwrap();
+        assert!(handover.served.is_none());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert_ne!(job_id(0, "a"), job_id(1, "a"));
+    }
+}

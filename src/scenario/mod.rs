@@ -15,6 +15,6 @@ mod voyage;
 pub use crew::{Contact, Exit, FaultRecord};
 pub use documents::Document;
 pub use evidence::{Point, Row, Snapshot};
-pub use invariants::judge;
+pub use invariants::{judge, lacks};
 pub use ledger::{Account, Fate};
 pub use voyage::{Harness, ScenarioError, StepRecord, Voyage, sail, set_up};

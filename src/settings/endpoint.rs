@@ -81,6 +81,23 @@ pub struct Variable {
 }
 
 impl Endpoints {
+    /// The names of what [`Endpoints::environment`] gives.
+    pub const VARIABLES: &[&str] = &[
+        "REDIS_URL",
+        "DATABASE_URL",
+        "DOCUMENTS_TABLE",
+        "QDRANT_URL",
+        "QDRANT_GRPC_URL",
+        "QDRANT_API_KEY",
+        "QDRANT_COLLECTION",
+        "JINA_BASE_URL",
+        "JINA_API_KEY",
+        "JINA_MODEL",
+        "EMBEDDING_DIMENSIONS",
+        "QUEUE_NAME",
+        "QUEUE_PREFIX",
+    ];
+
     /// The environment a worker needs to reach this stack.
     #[must_use]
     pub fn environment(&self) -> Vec<Variable> {

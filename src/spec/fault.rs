@@ -266,6 +266,18 @@ pub enum Milestone {
 }
 
 impl Milestone {
+    /// Its word in suites, in the plural.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Points => "points",
+            Self::Rows => "rows",
+            Self::Active => "active",
+            Self::Jobs => "jobs",
+        }
+    }
+
     const ALL: [(&'static str, Self); 5] = [
         ("request", Self::Requests),
         ("point", Self::Points),

@@ -16,6 +16,7 @@ mod scenario;
 #[cfg(test)]
 mod scenario_tests;
 mod template;
+mod words;
 mod written;
 
 pub use builtin::builtin_suites;

@@ -123,7 +123,8 @@ pub fn judge(
 }
 
 /// What `[evidence]` would have to name for a demand to be judged; none when it names enough.
-fn lacks(invariant: Invariant, evidence: &EvidenceContract) -> Option<String> {
+#[must_use]
+pub fn lacks(invariant: Invariant, evidence: &EvidenceContract) -> Option<String> {
     let qdrant = |key: &str, what: &str| {
         format!("the contract does not say where a point has its {what}: add `{key} = \"FIELD\"` to [evidence] qdrant")
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use regex::Regex;
@@ -110,7 +110,7 @@ impl Reader<'_> {
         let span = worker.span();
         let worker = worker.into_inner();
         let program = self.program(span, worker.command, worker.image);
-        let cwd = self.directory().join(worker.cwd.unwrap_or_default());
+        let cwd = self.beside(&worker.cwd.unwrap_or_default());
         let mut contract = WorkerContract::new(program, cwd);
         contract.ready = self.ready(worker.ready);
         contract.ready_within = self.duration(worker.ready_within, READY_WITHIN);
@@ -152,6 +152,12 @@ impl Reader<'_> {
         contract
     }
 
+    /// A directory that is named from the file's own, from the root: a process is started in it from anywhere.
+    fn beside(&self, directory: &Path) -> PathBuf {
+        let joined = Path::new(".").join(self.directory()).join(directory);
+        std::path::absolute(&joined).unwrap_or(joined)
+    }
+
     fn program(
         &mut self,
         worker: Range<usize>,
@@ -184,11 +190,11 @@ impl Reader<'_> {
         }
     }
 
-    fn errand(&mut self, written: WrittenErrand, cwd: &std::path::Path, within: Duration, such_as: &str) -> Errand {
+    fn errand(&mut self, written: WrittenErrand, cwd: &Path, within: Duration, such_as: &str) -> Errand {
         self.not_empty(&written.command, "the command is empty", &format!("write command = {such_as}"));
         Errand {
             command: written.command.into_inner(),
-            cwd: written.cwd.map_or_else(|| cwd.to_owned(), |cwd| self.directory().join(cwd)),
+            cwd: written.cwd.map_or_else(|| cwd.to_owned(), |cwd| self.beside(&cwd)),
             within: self.duration(written.within, within),
         }
     }

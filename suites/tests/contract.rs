@@ -1,0 +1,174 @@
+//! A worker that somebody else wrote, by its contract: what goes wrong before it takes its first job is told with its
+//! own last words, and nothing of it stays.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod desk;
+
+use std::fs;
+
+use rstest::rstest;
+use shakedown::stack::working_in;
+
+use desk::{Desk, SHAKEDOWN};
+
+/// A desk on which `shakedown.toml` says this.
+fn desk(contract: &str) -> Desk {
+    let desk = Desk::new();
+    fs::write(desk.path("work").join("shakedown.toml"), contract).unwrap();
+    desk
+}
+
+fn judge(desk: &Desk) -> (i32, String) {
+    desk.run(&["run", "--provider", "native", "--case", "ingestion.removed-gone", "--format", "short"])
+}
+
+#[rstest]
+#[case::crashes_at_start(
+    "[worker]\ncommand = [\"sh\", \"-c\", \"echo no database here; exit 7\"]",
+    &["exited with code 7", "no database here"]
+)]
+#[case::never_registers(
+    "[worker]\ncommand = [\"sh\", \"-c\", \"echo waiting for godot; sleep 600\"]\nready_within = \"1s\"",
+    &["was not ready within 1 s", "is not registered on the queue", "waiting for godot"]
+)]
+#[case::never_says_so(
+    "[worker]\ncommand = [\"sleep\", \"600\"]\nready = { log = \"^listening\" }\nready_within = \"1s\"",
+    &["was not ready within 1 s", "no line of its output matches `ready`"]
+)]
+#[case::never_answers(
+    "[worker]\ncommand = [\"sleep\", \"600\"]\nready = { http = \"http://127.0.0.1:{{worker.port}}/ready\" }\nready_within = \"1s\"",
+    &["was not ready within 1 s", "the URL of `ready` in [worker] does not answer"]
+)]
+#[case::cannot_be_found(
+    "[worker]\ncommand = [\"./no-such-worker\"]",
+    &["cannot run", "no-such-worker"]
+)]
+#[case::prints_megabytes(
+    "[worker]\ncommand = [\"sh\", \"-c\", \"yes words | head -c 40000000; echo the end; exit 3\"]",
+    &["exited with code 3", "the end"]
+)]
+#[case::is_not_prepared(
+    "[worker]\ncommand = [\"sleep\", \"600\"]\n[worker.prepare]\ncommand = [\"sh\", \"-c\", \"echo cannot migrate $QUEUE_NAME; exit 4\"]",
+    &["[worker.prepare] command", "exited with code 4", "cannot migrate sd-"]
+)]
+fn a_worker_that_takes_no_job_is_told_by_its_last_words(#[case] contract: &str, #[case] wanted: &[&str]) {
+    let desk = desk(contract);
+    let (code, text) = judge(&desk);
+    assert_eq!(code, 1, "{text}");
+    for words in wanted {
+        assert!(text.contains(words), "wanted: {words}\ngot: {text}");
+    }
+    desk.assert_clean();
+}
+
+#[test]
+fn a_build_that_fails_ends_the_run_before_the_worker_is_started() {
+    let desk =
+        desk("[worker]\ncommand = [\"true\"]\nbuild = { command = [\"sh\", \"-c\", \"echo no compiler; exit 9\"] }");
+    let (code, text) = judge(&desk);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("[worker.build] command") && text.contains("exited with code 9"), "{text}");
+    assert!(text.contains("no compiler"), "{text}");
+    desk.assert_clean();
+}
+
+#[test]
+fn all_that_a_worker_starts_ends_with_it() {
+    let marker = tempfile::tempdir().unwrap();
+    let directory = marker.path().display();
+    let desk = desk(&format!(
+        "[worker]\ncommand = [\"sh\", \"-c\", \"cd {directory} && (sleep 600 & setsid sleep 600 & exec sleep 600)\"]\n\
+         ready_within = \"1s\""
+    ));
+    assert_eq!(judge(&desk).0, 1);
+    assert!(working_in(marker.path()).is_empty(), "{:?}", working_in(marker.path()));
+    desk.assert_clean();
+}
+
+/// The reference worker, with names of its own, another shape of job data is not needed: what it is told by its
+/// environment is what the contract says.
+#[test]
+fn a_worker_with_names_of_its_own_is_judged_on_stacks_of_its_own() {
+    let desk = desk(&format!(
+        r#"
+[worker]
+command = ["{SHAKEDOWN}", "worker"]
+env = {{ QUEUE_NAME = "letters", QUEUE_PREFIX = "bull", QDRANT_COLLECTION = "chunks", DOCUMENTS_TABLE = "public.letters" }}
+[queue]
+name = "letters"
+job = {{ name = "letter", data = {{ documentId = "{{{{document.id}}}}", text = "{{{{document.text}}}}" }}, attempts = 3, backoff = {{ type = "fixed", delay = 100, jitter = 0.5 }} }}
+[evidence]
+qdrant = {{ collection = "chunks", document = "document_id", chunk = "chunk_index" }}
+postgres = {{ table = "letters", id = "id", status = "status", done = "ready" }}
+"#
+    ));
+    let (code, text) = desk.run(&[
+        "run",
+        "--provider",
+        "native",
+        "--format",
+        "terminal",
+        "--suite",
+        "ingestion",
+        "--case",
+        "ingestion.{delivered,chunk-size,removed-gone,reingest-idempotent,rows-agree}",
+    ]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("2 pass, 3 skip"), "{text}");
+    for words in ["add `text = \"FIELD\"`", "add `chunks = \"COLUMN\"`", "add `delete = {"] {
+        assert!(text.contains(words), "wanted: {words}\ngot: {text}");
+    }
+    desk.assert_clean();
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_starts_nothing() {
+    let desk = desk(
+        "[worker]\ncommand = [\"node\", \"worker.js\"]\nenv = { PASSWORD = \"{{postgres.password}}\", FIXED = \"hunter2\" }\n\
+         [evidence]\nqdrant = { document = \"id\" }",
+    );
+    let (code, text) =
+        desk.run(&["run", "--dry-run", "--provider", "native", "--case", "{crash.killed,ingestion.chunk-size}"]);
+    assert_eq!(code, 0, "{text}");
+    for words in [
+        "worker node worker.js",
+        "variable PASSWORD = {{postgres.password}}",
+        "run crash.killed",
+        ": kill of the worker",
+        "skip ingestion.chunk-size: the contract does not say where a point has its text",
+        "1 cases would run, 1 would be skipped; nothing was started",
+    ] {
+        assert!(text.contains(words), "wanted: {words}\ngot: {text}");
+    }
+    assert!(!text.contains("hunter2"), "{text}");
+    desk.assert_clean();
+}
+
+#[test]
+fn a_contract_of_another_file_is_read_and_one_without_a_worker_refused() {
+    let desk = desk("");
+    let other = desk.path("work").join("other.toml");
+    fs::write(&other, "[worker]\ncommand = [\"other-worker\"]").unwrap();
+    let (code, text) = desk.run(&["run", "--dry-run", "--worker", "other.toml", "--case", "crash.killed"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("worker other-worker"), "{text}");
+    let (code, text) = desk.run(&["run", "--worker", "shakedown.toml", "--case", "crash.killed"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("shakedown.toml describes no worker"), "{text}");
+    desk.assert_clean();
+}
+
+#[test]
+fn a_case_is_explained_without_a_run() {
+    let desk = desk("");
+    let (code, text) = desk.run(&["explain", "crash.killed", "redis.eviction-policy"]);
+    assert_eq!(code, 0, "{text}");
+    for words in
+        ["crash.killed (must, suite crash)", "kill of the worker", "wants ledger clean", "wants noeviction", "remedy"]
+    {
+        assert!(text.contains(words), "wanted: {words}\ngot: {text}");
+    }
+    let (code, text) = desk.run(&["explain", "crash.kiled"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("did you mean `crash.killed`?"), "{text}");
+}
