@@ -125,7 +125,8 @@ async fn a_wrong_vector_is_refused_whether_or_not_the_client_waits() {
     let unnamed = json!({ "points": [{ "id": 1, "vector": [1.0, 2.0] }] });
     assert_eq!(server.put("/collections/named/points", unnamed).await.0, StatusCode::BAD_REQUEST);
     let right = json!({ "points": [{ "id": 1, "vector": { "text": [1.0, 2.0] } }] });
-    assert_eq!(server.put("/collections/named/points", right).await.1["result"]["status"], "acknowledged");
+    let stored = server.put("/collections/named/points?wait=true", right).await.1;
+    assert_eq!(stored["result"]["status"], "completed");
     let (_, answer) = server.get("/collections/named/points/1").await;
     assert_eq!(answer["result"]["vector"], json!({ "text": [1.0, 2.0] }));
 }
