@@ -117,12 +117,13 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
         };
     }
     if document.poison {
-        let ready = row.is_some_and(|row| row.done);
+        let done = row.filter(|row| row.done);
         return match (state, points.len()) {
-            (JobState::Failed, 0) if !ready => (Fate::Refused, String::new()),
-            (JobState::Failed, 0) => {
-                (Fate::Unexpected, "its text is rejected, and its row says that it is stored".to_owned())
-            }
+            (JobState::Failed, 0) if done.is_none() => (Fate::Refused, String::new()),
+            (JobState::Failed, 0) => (
+                Fate::Unexpected,
+                format!("its text is rejected, and its row says `{}`", done.map_or("", |row| row.status.as_str())),
+            ),
             (state, points) => {
                 (Fate::Unexpected, format!("its text is rejected; job {state:?}, {points} points are stored"))
             }

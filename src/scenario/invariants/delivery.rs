@@ -184,8 +184,8 @@ impl<'a> Scope<'a> {
                     format!("its job completed, with {points} points, and it could not be embedded"),
                 );
             }
-            if step.snapshot.rows.get(&document.id).is_some_and(|row| row.done) {
-                finding.wrong(&document.id, "its row says that it is stored, and it could not be embedded");
+            if let Some(row) = step.snapshot.rows.get(&document.id).filter(|row| row.done) {
+                finding.wrong(&document.id, format!("its row says `{}`, and it could not be embedded", row.status));
             }
             if points > 0 {
                 finding.wrong(&document.id, format!("{points} points are stored, and it could not be embedded"));
@@ -316,8 +316,8 @@ impl<'a> Scope<'a> {
             if points > 0 {
                 finding.wrong(&document.id, format!("{points} points are still there after its removal"));
             }
-            if step.snapshot.rows.get(&document.id).is_some_and(|row| row.done) {
-                finding.wrong(&document.id, "its row still says that it is stored");
+            if let Some(row) = step.snapshot.rows.get(&document.id).filter(|row| row.done) {
+                finding.wrong(&document.id, format!("its row still says `{}`", row.status));
             }
         }
         finding
@@ -391,8 +391,8 @@ impl<'a> Scope<'a> {
             if job.failed_reason.as_deref().unwrap_or_default().is_empty() {
                 finding.wrong(&document.id, "failed without a reason");
             }
-            if step.snapshot.rows.get(&document.id).is_some_and(|row| row.done) {
-                finding.wrong(&document.id, "its row says that it is stored");
+            if let Some(row) = step.snapshot.rows.get(&document.id).filter(|row| row.done) {
+                finding.wrong(&document.id, format!("its row says `{}`", row.status));
             }
         }
         finding
