@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `values_count` on a field that a point lacks | never matches | the field counts as 0 values |
 //! | `min_should` without conditions and `min_count` above 0 | matches every point | matches none |
-//! | an indexed condition under `must` or `should` and again under `must_not` | the latter is overlooked | matches none |
+//! | an indexed condition under `must`, `should` or `min_should` and again under `must_not` | the latter is overlooked | matches none |
 //!
 //! Sources: Qdrant pull requests 9606 and 9401; the last is a defect of the engine that a property test found.
 
@@ -13,7 +13,9 @@ use qdrant_edge::{Nested, PayloadOps, PointOperations, QueryRequest, UpdateOpera
 
 /// `filter` in words that the engine takes for what they mean.
 pub(super) fn translate(filter: Filter) -> Filter {
-    let wanted: Vec<Condition> = [&filter.must, &filter.should].into_iter().flatten().flatten().cloned().collect();
+    let some = filter.min_should.as_ref().map(|min| &min.conditions);
+    let wanted = [filter.must.as_ref(), filter.should.as_ref(), some];
+    let wanted: Vec<Condition> = wanted.into_iter().flatten().flatten().cloned().collect();
     let set_apart = |condition| {
         // As a filter of its own it is not taken for the condition that an index has answered already.
         let twice = wanted.contains(&condition);
@@ -146,6 +148,9 @@ mod tests {
             let filter = translated(json!({ place: [a], "must_not": [a, b] }));
             assert_eq!(filter, json!({ place: [a], "must_not": [{ "must": [a] }, b] }));
         }
+        let some = json!({ "conditions": [a], "min_count": 1 });
+        let filter = translated(json!({ "min_should": some, "must_not": [a, b] }));
+        assert_eq!(filter, json!({ "min_should": some, "must_not": [{ "must": [a] }, b] }));
     }
 
     #[test]
