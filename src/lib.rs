@@ -5,6 +5,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`cli`] | arguments, verbs, terminal progress; the only room that prints |
+//! | [`testing`] | the harness in other people's `cargo test` |
 //! | [`runner`] | plan and run cases: case × stack × worker → verdicts |
 //! | [`report`] | render the result: terminal, JSON, JUnit, Markdown |
 //! | [`probe`], [`scenario`] | observe a service; drive a worker and judge what it left behind |
@@ -28,4 +29,5 @@ pub mod settings;
 pub mod spec;
 pub mod stack;
 pub mod subjects;
+pub mod testing;
 pub mod worker;

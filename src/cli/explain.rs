@@ -80,5 +80,8 @@ fn explain(case: &Case, suites: &Suites) -> String {
     if case.is_slow() {
         line("note", "takes minutes: runs with --slow, or when named by its id");
     }
+    if case.is_by_name() {
+        line("note", "runs when its suite or itself is named: it fetches what it needs from npm and PyPI first");
+    }
     text
 }

@@ -34,7 +34,7 @@ pub(super) struct GateArgs {
     pub(super) shard: Option<Shard>,
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     duration(text)
         .filter(|time| !time.is_zero())
         .ok_or_else(|| format!("`{text}` is no time; write for instance 500ms, 90s, 10m or 1h"))

@@ -1,13 +1,18 @@
 //! The command line: arguments, verbs, terminal. The only room that prints.
 
+mod bundle;
+mod check;
 mod clean;
 mod compose;
+mod deliver;
 mod env;
 mod explain;
 mod failure;
 mod gate;
 mod github;
 mod ingest;
+mod init;
+mod peer;
 mod plan;
 mod progress;
 mod proxy;
@@ -63,8 +68,10 @@ impl Common {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Check(check::Args),
     Run(run::Args),
     Explain(explain::Args),
+    Init(init::Args),
     Up(up::Args),
     Env(env::Args),
     Setup(setup::Args),
@@ -73,6 +80,8 @@ enum Verb {
     Compose(compose::Args),
     Proxy(proxy::Args),
     Worker(worker::Args),
+    #[command(hide = true)]
+    Peer(peer::Args),
     #[cfg(feature = "embedded-qdrant")]
     Qdrant(qdrant::Args),
     Schema(schema::Args),
@@ -81,31 +90,40 @@ enum Verb {
 /// Parses the arguments, runs the verb, and gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    ExitCode::from(main_with(std::env::args_os()))
+}
+
+/// The same with arguments of somebody else's, the first of which is the program's name; gives the exit code.
+pub fn main_with<A: Into<std::ffi::OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too, and are no errors.
             let _ = error.print();
-            return if error.use_stderr() { code(Exit::Usage) } else { code(Exit::Ok) };
+            return if error.use_stderr() { Exit::Usage.code() } else { Exit::Ok.code() };
         }
     };
     // Two crates of the tree each bring a cryptographic provider; one has to be named. A second call changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match &cli.verb {
+        Verb::Run(_) => crate::runner::runtime(),
+        _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+    };
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             failure::print(&miette::miette!("no asynchronous runtime could be made: {error}"));
-            return code(Exit::Inconclusive);
+            return Exit::Inconclusive.code();
         }
     };
     let outcome = runtime.block_on(dispatch(cli));
     // A thread that blocks on standard input or on a dead disk must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     match outcome {
-        Ok(exit) => code(exit),
+        Ok(exit) => exit.code(),
         Err(failure) => {
             failure::print(&failure.report);
-            code(failure.exit)
+            failure.exit.code()
         }
     }
 }
@@ -113,8 +131,10 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let common = &cli.common;
     Ok(match cli.verb {
+        Verb::Check(args) => return Box::pin(check::run(args, common)).await,
         Verb::Run(args) => return Box::pin(run::run(args, common)).await,
         Verb::Explain(args) => return explain::run(&args, common),
+        Verb::Init(args) => return init::run(&args),
         Verb::Up(args) => return up::run(args, common).await,
         Verb::Env(args) => env::run(&args, common.source())?,
         Verb::Setup(args) => setup::run(args, common.source()).await?,
@@ -123,12 +143,9 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Proxy(args) => return proxy::run(args).await,
         Verb::Compose(args) => return compose::run(&args, common),
         Verb::Worker(args) => return worker::run(args, common).await,
+        Verb::Peer(args) => return peer::run(args).await,
         #[cfg(feature = "embedded-qdrant")]
         Verb::Qdrant(args) => return qdrant::run(args).await,
         Verb::Schema(args) => schema::run(&args)?,
     })
-}
-
-fn code(exit: Exit) -> ExitCode {
-    ExitCode::from(exit.code())
 }

@@ -1,24 +1,24 @@
 //! `shakedown run`: start the stack, run the cases, write the reports.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bundle::{self, Bundle};
 use super::failure::Failure;
 use super::gate::GateArgs;
-use super::github;
 use super::signals::asked_to_end;
 use super::stack::{self, StackArgs};
-use super::{Common, plan, progress};
+use super::{Common, deliver, plan, progress};
 use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, merge};
-use crate::report::{self, Format, ReportTarget};
-use crate::runner::{self, RunOptions, Selection, SpareOptions, Waived};
-use crate::settings::{Contract, Settings, Source, runner};
-use crate::spec::Suites;
+use crate::report::{Format, ReportTarget};
+use crate::runner::{self, RunOptions, Selection, SpareOptions};
+use crate::settings::{Contract, Settings, Source};
+use crate::spec::{Suites, Verb};
 use crate::stack::{ProviderKind, Stack, emergency, replay_on_panic};
-use crate::worker::run_errand;
+use crate::worker::{have_image, run_errand};
 
 /// Start a stack, run the cases against it and the worker, and report
 #[derive(Debug, clap::Args)]
@@ -41,6 +41,9 @@ pub(super) struct Args {
     /// Write a report: json, junit, markdown, terminal or short, then = and a path; may be given several times
     #[arg(long, value_name = "FORMAT=PATH")]
     report: Vec<ReportTarget>,
+    /// A new directory for all that is known of the run: report, timelines, output of workers; without secrets
+    #[arg(long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
     /// What to print at the end: terminal, short, json, junit or markdown
     #[arg(long, value_name = "FORMAT", default_value = "terminal")]
     format: Format,
@@ -50,6 +53,9 @@ pub(super) struct Args {
     /// Also the cases that take minutes: long outages, two thousand documents, 50 MB
     #[arg(long)]
     slow: bool,
+    /// Only the fifteen cases that catch most: half a minute, for every push
+    #[arg(long, conflicts_with = "slow")]
+    quick: bool,
     /// List the cases and run none
     #[arg(long)]
     list: bool,
@@ -69,7 +75,7 @@ pub(super) struct Args {
     gate: GateArgs,
 }
 
-fn level(text: &str) -> Result<Level, String> {
+pub(super) fn level(text: &str) -> Result<Level, String> {
     match text {
         "must" => Ok(Level::Must),
         "should" => Ok(Level::Should),
@@ -90,7 +96,10 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         Some(directory) => Suites::from_directory(&directory)?,
         None => Suites::builtin()?,
     };
-    let mut selection = Selection::new(&args.suite, &args.case, args.level)?.with_slow(args.slow);
+    let mut selection = Selection::new(&args.suite, &args.case, args.level)?
+        .with_slow(args.slow)
+        .only_quick(args.quick)
+        .for_verb(Verb::Run);
     selection.check(&suites)?;
     if let Some(shard) = args.gate.shard {
         selection = selection.sharded(&suites, shard);
@@ -111,9 +120,10 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         let _ = std::io::stdout().write_all(text.as_bytes());
         return Ok(Exit::Ok);
     }
+    let bundle = args.bundle.as_deref().map(Bundle::open).transpose()?;
     let baseline = args.gate.baseline(&suites, &selection, settings.profile())?;
     replay_on_panic();
-    Box::pin(judge(&args, &settings, described, &suites, &selection, baseline.as_ref())).await
+    Box::pin(judge(&args, &settings, described, &suites, &selection, baseline.as_ref(), bundle.as_ref())).await
 }
 
 /// The settings with the file that `--worker` names, where it names one.
@@ -134,6 +144,7 @@ async fn judge(
     suites: &Suites,
     selection: &Selection,
     baseline: Option<&Report>,
+    bundle: Option<&Bundle>,
 ) -> Result<Exit, Failure> {
     let (events, heard) = Events::channel();
     let style = progress::Style::for_stderr(args.quiet);
@@ -159,25 +170,12 @@ async fn judge(
     let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
     let mut report = outcome?;
     report.gate.comparison = baseline.map(|baseline| Comparison::of(baseline, &report));
-    for target in &args.report {
-        report.files.push(FileNote {
-            path: target.path.display().to_string(),
-            action: "created".to_owned(),
-            purpose: format!("this report as {}", target.format),
-        });
+    deliver::note(&mut report, &args.report);
+    if let Some(bundle) = bundle {
+        let contract = contract(described, Path::new("shakedown"), Path::new("."));
+        bundle.fill(&mut report, &plan::plan(settings, &contract, suites, selection))?;
     }
-    for target in &args.report {
-        report::write_to_path(&report, target).map_err(Failure::usage)?;
-    }
-    if let Some(runner) = runner() {
-        github::tell(&runner, &report);
-    }
-    let stdout = std::io::stdout();
-    let colours = stdout.is_terminal() && settings.get("NO_COLOR").is_none();
-    let width = console::Term::stdout().size_checked().map_or(110, |(_, columns)| usize::from(columns));
-    // A reader that closed the pipe has seen what it wanted; the verdict stands all the same.
-    let mut stdout = stdout.lock();
-    let _ = report::write(&report, args.format, colours, width, &mut stdout).and_then(|()| stdout.flush());
+    deliver::deliver(&report, &args.report, args.format, settings)?;
     Ok(Exit::of(&report))
 }
 
@@ -216,16 +214,21 @@ async fn voyage(
         variables: described.variables_of_worker()?,
         contract: contract(described, &shakedown, &directory),
         directory: directory.clone(),
-        waivers: waivers(settings),
+        waivers: runner::waived(settings),
+        keep_output: args.bundle.as_deref().map(bundle::output),
         fail_fast: args.gate.fail_fast,
         timeout: args.gate.timeout,
         gate: args.gate.gate(),
         endpoints: None,
         spare,
+        given: None,
     };
     if let (Some(build), Some(ledger)) = (&options.contract.worker.build, stack.ledger()) {
         events.note(format!("building the worker: {}", build.command.join(" ")));
         run_errand("build", build, Vec::new(), &directory, "build", ledger).await.map_err(Failure::usage)?;
+    }
+    if let Some(ledger) = stack.ledger() {
+        have_image(&options.contract.worker.program, &directory, ledger).await.map_err(Failure::usage)?;
     }
     let mut attempts = Vec::new();
     for attempt in 1..=args.gate.repeat {
@@ -263,18 +266,7 @@ fn contract(settings: &Settings, shakedown: &Path, directory: &Path) -> Arc<Cont
     Arc::new(given.unwrap_or_else(|| Contract::reference(shakedown, directory)))
 }
 
-fn waivers(settings: &Settings) -> Vec<Waived> {
-    let today = jiff::Zoned::now().date();
-    let waive = |waiver: &crate::settings::Waiver| Waived {
-        case: waiver.case.clone(),
-        reason: waiver.reason.clone(),
-        expires: waiver.expires.to_string(),
-        expired: !waiver.counts_on(today),
-    };
-    settings.config().waivers.iter().map(waive).collect()
-}
-
-fn list(suites: &Suites, selection: &Selection) -> Exit {
+pub(super) fn list(suites: &Suites, selection: &Selection) -> Exit {
     let mut out = std::io::stdout().lock();
     for suite in &suites.suites {
         let chosen: Vec<_> =

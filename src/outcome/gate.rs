@@ -140,6 +140,11 @@ pub fn merge(mut reports: Vec<Report>) -> Option<Report> {
             merged.notes.push(note.clone());
         }
     }
+    for timeline in reports.iter().rev().flat_map(|report| &report.timelines) {
+        if !merged.timelines.iter().any(|other| other.scenario == timeline.scenario) {
+            merged.timelines.push(timeline.clone());
+        }
+    }
     for last in std::mem::take(&mut merged.cases) {
         let mut attempts: Vec<CaseRecord> = Vec::new();
         for report in &mut reports {

@@ -9,6 +9,7 @@ mod gate;
 mod record;
 #[cfg(test)]
 pub(crate) mod testing;
+mod timeline;
 mod verdict;
 
 pub use event::{Event, Events};
@@ -17,4 +18,5 @@ pub use gate::{Comparison, Gate, incomparable, merge};
 pub use record::{
     CaseRecord, Coverage, EnvironmentRow, FileNote, REPORT_VERSION, Report, ServiceRecord, ServiceStatus, Totals,
 };
+pub use timeline::{Concerned, Diagnosis, Lane, LeftOut, Moment, Timeline};
 pub use verdict::{Evidence, Level, RunVerdict, Verdict, Word};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Evidence, Gate, Level, RunVerdict, Verdict, Word};
+use super::{Evidence, Gate, Level, RunVerdict, Timeline, Verdict, Word};
 
 /// Version of the report's JSON shape. Raised when a field is removed or changes its meaning.
 pub const REPORT_VERSION: u32 = 1;
@@ -47,6 +47,9 @@ pub struct CaseRecord {
     /// Whether the attempts disagree.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub flaky: bool,
+    /// The scenario it judges; its [`Timeline`] is in the report if it was not passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
 }
 
 impl CaseRecord {
@@ -286,6 +289,9 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Every case, in suite order.
     pub cases: Vec<CaseRecord>,
+    /// What happened in the scenarios of which a case was not passed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timelines: Vec<Timeline>,
 }
 
 impl Report {

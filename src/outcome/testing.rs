@@ -21,6 +21,7 @@ pub(crate) fn report(words: &[(&str, Word)]) -> Report {
             duration_ms: 1,
             attempts: Vec::new(),
             flaky: false,
+            scenario: None,
         };
         case.judge(match word {
             Word::Pass => Verdict::Pass,
@@ -52,6 +53,7 @@ pub(crate) fn report(words: &[(&str, Word)]) -> Report {
         environment: Vec::new(),
         files: Vec::new(),
         notes: Vec::new(),
+        timelines: Vec::new(),
         cases: cases.collect(),
     };
     report.settle(0);

@@ -7,7 +7,7 @@ use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
 use crate::services::ServiceError;
 use crate::services::http::Http;
-use crate::spec::{JinaProbe, JinaYield};
+use crate::spec::{Auth, JinaProbe, JinaYield};
 
 const TEXTS: [&str; 3] = [
     "The anchor holds in sand.",
@@ -36,7 +36,12 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
         request[name] = value.clone();
     }
     let what = format!("POST /embeddings with {} text(s)", texts.len());
-    let answer = http.send("POST", "/embeddings", &super::http::key(probe.auth), Some(&request)).await?;
+    let answer = if probe.auth == Auth::Key {
+        // Every call is paid for: the same one is made once, whatever number of cases looks at its answer.
+        context.lines.post(&http, "/embeddings", &request).await?
+    } else {
+        http.send("POST", "/embeddings", &super::http::key(probe.auth), Some(&request)).await?
+    };
     let body = answer.json();
     let status = answer.status.as_u16();
     match probe.yields {
@@ -61,6 +66,10 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
     let items = body.pointer("/data").and_then(Value::as_array).cloned().unwrap_or_default();
     Ok(match probe.yields {
         JinaYield::Status | JinaYield::ErrorCode => unreachable_yield(),
+        JinaYield::LatencyMs => Observation::new(
+            format!("milliseconds until {what} is answered"),
+            u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
+        ),
         JinaYield::Count => Observation::new(format!("vectors for {what}"), items.len()),
         JinaYield::Model => Observation::new(format!("model named by {what}"), body["model"].clone()),
         JinaYield::Tokens => {

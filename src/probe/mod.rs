@@ -3,22 +3,30 @@
 //! A probe takes endpoints and gives evidence; it shares nothing with other probes, and what must
 //! have held before is declared in the suite, not in the order of calls.
 
+mod consistency;
 mod env;
 mod http;
+mod interop;
 mod jina;
+mod lines;
+mod migrations;
 mod queue;
+mod queue_state;
 mod redis;
+mod search;
 mod setup;
 mod sql;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::outcome::{Evidence, Level, Verdict};
 use crate::services::ServiceError;
-use crate::settings::{Endpoints, public_url};
+use crate::settings::{Endpoints, Given, public_url};
 use crate::spec::{Matcher, Probe, Template, TemplateError};
+pub use lines::Lines;
 
 /// What a probe may use.
 #[derive(Debug, Clone)]
@@ -29,6 +37,12 @@ pub struct Context {
     pub own: Endpoints,
     /// The shakedown binary, for probes that run a verb of it.
     pub shakedown: PathBuf,
+    /// What somebody set, where the stack is somebody's.
+    pub given: Option<Arc<Given>>,
+    /// Connections to `endpoints` that all cases share.
+    pub lines: Lines,
+    /// Whether the case changes something: what others heard before may then be no longer so.
+    pub writes: bool,
 }
 
 impl Context {
@@ -39,7 +53,7 @@ impl Context {
         let own = &self.own.names;
         let schema = |table: &str| table.split_once('.').map_or("public", |(schema, _)| schema).to_owned();
         let table = |table: &str| table.split_once('.').map_or(table, |(_, table)| table).to_owned();
-        Template::new([
+        let mut places = vec![
             ("queue.name", names.queue.clone()),
             ("queue.prefix", names.prefix.clone()),
             ("queue.keys", format!("{}:{}:", names.prefix, names.queue)),
@@ -56,7 +70,12 @@ impl Context {
             ("dimensions", self.endpoints.jina.dimensions.to_string()),
             ("redis", public_url(&self.endpoints.redis.url)),
             ("qdrant", self.endpoints.qdrant.url.clone()),
-        ])
+            ("now", jiff::Timestamp::now().as_second().to_string()),
+        ];
+        places.extend(
+            self.given.as_ref().and_then(|given| consistency::project_ref(given)).map(|it| ("supabase.ref", it)),
+        );
+        Template::new(places)
     }
 }
 
@@ -88,6 +107,9 @@ pub enum ProbeError {
     /// The suite names a placeholder that nothing stands behind.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// Something that is not part of the stack is not installed here.
+    #[error("{0}")]
+    Missing(String),
     /// The observation could not be made for a reason that says nothing about the stack.
     #[error("{0}")]
     Undecided(String),
@@ -99,10 +121,15 @@ pub async fn observe(probe: &Probe, context: &Context) -> Result<Observation, Pr
         Probe::Redis(probe) => redis::observe(probe, context).await,
         Probe::Sql(probe) => sql::observe(probe, context).await,
         Probe::Http(probe) => http::observe(probe, context).await,
-        Probe::Env(probe) => Ok(env::observe(probe, context)),
+        Probe::Env(probe) => env::observe(probe, context),
+        Probe::Consistency(probe) => consistency::observe(probe, context).await,
         Probe::Queue(probe) => queue::observe(probe, context).await,
+        Probe::QueueState(probe) => queue_state::observe(probe, context).await,
+        Probe::Search(probe) => search::observe(probe, context).await,
+        Probe::Migrations(probe) => migrations::observe(probe, context).await,
         Probe::Jina(probe) => jina::observe(probe, context).await,
         Probe::Setup(probe) => setup::observe(probe, context).await,
+        Probe::Interop(probe) => Box::pin(interop::observe(probe, context)).await,
     }
 }
 
@@ -137,6 +164,7 @@ pub async fn judge(probe: &Probe, matchers: &[Matcher], level: Level, context: &
                     Verdict::Pass
                 }
                 ProbeError::Service(ServiceError::Refused { .. }) => Verdict::unmet(level, error.to_string()),
+                ProbeError::Missing(what) => Verdict::skip(what.clone()),
                 ProbeError::Service(_) if must_answer => Verdict::unmet(level, error.to_string()),
                 ProbeError::Service(_) | ProbeError::Template(_) | ProbeError::Undecided(_) => {
                     Verdict::unknown(error.to_string())

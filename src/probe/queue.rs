@@ -14,7 +14,6 @@ use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
 use crate::services::ServiceError;
 use crate::services::queue::{QueueClient, connection, failure};
-use crate::services::redis::Redis;
 use crate::spec::{QueueCanary, QueueProbe};
 
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -97,21 +96,28 @@ pub(super) async fn observe(probe: &QueueProbe, context: &Context) -> Result<Obs
     }
 }
 
-/// Asks `ACL DRYRUN` (Redis 7) for each command; an older server cannot say.
+/// Asks `ACL DRYRUN` (Redis 7) for each command, all in one round trip; an older server cannot say.
 async fn commands(context: &Context) -> Result<Observation, ProbeError> {
-    let redis = Redis::connect(&context.endpoints.redis).await?;
+    let redis = context.lines.redis().await?;
     let user = redis.command(&["ACL", "WHOAMI"]).await.map_err(|error| undecided(&error))?;
     let user = user.as_str().unwrap_or("default").to_owned();
     let key = format!("{}:{}:wait", context.endpoints.names.prefix, context.endpoints.names.queue);
-    let mut denied = Vec::new();
+    let mut pipe = redis::pipe();
     for command in COMMANDS {
-        let words: Vec<String> = ["ACL".to_owned(), "DRYRUN".to_owned(), user.clone()]
-            .into_iter()
-            .chain(command.split(' ').map(|word| word.replace("{k}", &key)))
-            .collect();
-        let answer = redis.command(&words).await.map_err(|error| undecided(&error))?;
-        if answer.as_str() != Some("OK") {
-            denied.push(command.split(" {k}").next().unwrap_or(command).to_owned());
+        let asked = pipe.cmd("ACL").arg("DRYRUN").arg(&user);
+        for word in command.split(' ') {
+            asked.arg(word.replace("{k}", &key));
+        }
+    }
+    let mut denied = Vec::new();
+    for (command, reply) in COMMANDS.iter().zip(redis.all(&pipe).await.map_err(|error| undecided(&error))?) {
+        match reply {
+            redis::Value::Okay => {}
+            redis::Value::ServerError(error) => {
+                let detail = error.to_string();
+                return Err(undecided(&ServiceError::Denied { service: "redis", detail }));
+            }
+            _ => denied.push(command.split(" {k}").next().unwrap_or(command).to_owned()),
         }
     }
     Ok(Observation::new(
@@ -121,15 +127,27 @@ async fn commands(context: &Context) -> Result<Observation, ProbeError> {
 }
 
 fn undecided(error: &ServiceError) -> ProbeError {
-    ProbeError::Undecided(format!("whether BullMQ's commands are allowed cannot be asked: {error}"))
+    ProbeError::Undecided(format!(
+        "whether BullMQ's commands are allowed cannot be asked: {error}; it takes Redis 7 and a user who may run \
+         ACL WHOAMI and ACL DRYRUN"
+    ))
 }
 
+/// Keys that are looked through for a queue of the same name: a server in use may hold millions.
+const KEYS: usize = 20_000;
+
 async fn other_prefixes(context: &Context) -> Result<Observation, ProbeError> {
-    let redis = Redis::connect(&context.endpoints.redis).await?;
+    let redis = context.lines.redis().await?;
     let names = &context.endpoints.names;
     let own = format!("{}:{}:meta", names.prefix, names.queue);
-    let mut keys = redis.scan(&format!("*:{}:meta", names.queue)).await?;
+    let (mut keys, all) = redis.scan_some(&format!("*:{}:meta", names.queue), KEYS).await?;
     keys.retain(|key| *key != own);
+    if keys.is_empty() && !all {
+        return Err(ProbeError::Undecided(format!(
+            "among the first {KEYS} keys there is no queue named `{}` under another prefix, and there are more keys",
+            names.queue
+        )));
+    }
     Ok(Observation::new(format!("queues named `{}` under another prefix than `{}`", names.queue, names.prefix), keys))
 }
 

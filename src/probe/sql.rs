@@ -8,14 +8,14 @@ use crate::spec::SqlProbe;
 
 pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Observation, ProbeError> {
     let query = context.template().fill(&probe.query)?;
-    let endpoint = &context.endpoints.postgres;
-    let postgres = if probe.wrong_password {
-        Postgres::connect_with_wrong_password(endpoint).await
+    let rows = if probe.wrong_password {
+        let stranger = Postgres::connect_with_wrong_password(&context.endpoints.postgres).await?;
+        let rows = stranger.rows(&query).await;
+        stranger.close().await;
+        rows
     } else {
-        Postgres::connect(endpoint).await
-    }?;
-    let rows = postgres.rows(&query).await;
-    postgres.close().await;
+        context.lines.rows(&query).await
+    };
     let value = match rows?.as_slice() {
         [Value::Object(row)] if row.len() == 1 => row.values().next().cloned().unwrap_or(Value::Null),
         rows => Value::Array(

@@ -7,7 +7,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, context};
 use serde_json::{Value, json};
 
-use crate::outcome::{CaseRecord, Report, Word};
+use crate::outcome::{CaseRecord, Report, Timeline, Word};
 
 const TEMPLATE: &str = include_str!("templates/report.md.j2");
 
@@ -40,6 +40,7 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
             coverage => report.coverage.sentence(),
             suites => Serde(suites),
             problems => Serde(problems),
+            timelines => Serde(report.timelines.iter().map(happened).collect::<Vec<_>>()),
             steps => next_steps(report),
         })
         .map_err(io::Error::other)?;
@@ -74,6 +75,20 @@ fn problem(case: &CaseRecord) -> Value {
             let seen = evidence.seen.as_str().map_or_else(|| evidence.seen.to_string(), ToOwned::to_owned);
             json!({ "what": evidence.what, "seen": seen, "wanted": evidence.wanted })
         }).collect::<Vec<_>>(),
+    })
+}
+
+fn happened(timeline: &Timeline) -> Value {
+    let (shown, left_out) = timeline.shown();
+    json!({
+        "scenario": timeline.scenario,
+        "title": timeline.title,
+        "cases": timeline.cases,
+        "diagnoses": timeline.diagnoses,
+        "documents": timeline.documents,
+        // A fence inside the text must not end the one around it.
+        "lines": shown.lines().map(|line| line.replace('`', "'")).collect::<Vec<_>>(),
+        "left_out": left_out,
     })
 }
 

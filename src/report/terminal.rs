@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use console::Style as Paint;
 use serde_json::Value;
 
-use crate::outcome::{CaseRecord, Report, RunVerdict, Word};
+use crate::outcome::{CaseRecord, Report, RunVerdict, Timeline, Word};
 
 /// How to render.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,9 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
         if case.verdict.word() != Word::Pass {
             details(case, style, out)?;
         }
+    }
+    for timeline in &report.timelines {
+        happened(timeline, style, out)?;
     }
     writeln!(out)?;
     for note in &report.notes {
@@ -97,16 +100,44 @@ fn line(case: &CaseRecord, longest: usize, style: Style, out: &mut impl Write) -
     writeln!(out, "  {painted} {level} {:<longest$}  {title}  {took}", case.id)
 }
 
-fn details(case: &CaseRecord, style: Style, out: &mut impl Write) -> io::Result<()> {
+/// A label and a text beside it.
+fn item(label: &str, text: &str, style: Style, out: &mut impl Write) -> io::Result<()> {
     let bold = Paint::new().bold().force_styling(style.colours);
-    let mut item = |label: &str, text: &str| -> io::Result<()> {
-        let mut first = true;
-        for line in wrapped(text, style.width.saturating_sub(LABEL + 6).max(40)) {
-            let label = if std::mem::take(&mut first) { label } else { "" };
-            writeln!(out, "      {} {line}", bold.apply_to(format!("{label:<LABEL$}")))?;
-        }
-        Ok(())
-    };
+    let mut first = true;
+    for line in wrapped(text, style.width.saturating_sub(LABEL + 6).max(40)) {
+        let label = if std::mem::take(&mut first) { label } else { "" };
+        writeln!(out, "      {} {line}", bold.apply_to(format!("{label:<LABEL$}")))?;
+    }
+    Ok(())
+}
+
+/// What happened in a scenario that went wrong, and what that usually means.
+fn happened(timeline: &Timeline, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let bold = Paint::new().bold().force_styling(style.colours);
+    let dim = Paint::new().dim().force_styling(style.colours);
+    writeln!(out, "\n{}", bold.apply_to(format!("what happened in {}", timeline.scenario)))?;
+    for line in wrapped(&timeline.title, style.width.saturating_sub(2).max(40)) {
+        writeln!(out, "  {}", dim.apply_to(line))?;
+    }
+    for diagnosis in &timeline.diagnoses {
+        item("seen", &diagnosis.seen, style, out)?;
+        item("means", &diagnosis.means, style, out)?;
+        item("remedy", &diagnosis.remedy, style, out)?;
+        item("source", &diagnosis.source, style, out)?;
+    }
+    let (shown, left_out) = timeline.shown();
+    for line in shown.lines() {
+        writeln!(out, "  {}", shortened(&line, style.width.saturating_sub(2).max(60)))?;
+    }
+    if left_out > 0 {
+        let more = format!("{left_out} more moments: `--report json=PATH` and `--bundle DIR` have them");
+        writeln!(out, "  {}", dim.apply_to(more))?;
+    }
+    Ok(())
+}
+
+fn details(case: &CaseRecord, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let mut item = |label: &str, text: &str| item(label, text, style, out);
     if let Some(reason) = case.verdict.reason() {
         item("found", reason)?;
     }

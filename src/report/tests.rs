@@ -26,6 +26,7 @@ fn case(id: &str, level: Level, verdict: Verdict) -> CaseRecord {
         duration_ms: 7,
         attempts: Vec::new(),
         flaky: false,
+        scenario: None,
     };
     case.judge(verdict);
     case
@@ -66,6 +67,7 @@ fn report(cases: Vec<CaseRecord>) -> Report {
         files: Vec::new(),
         notes: vec!["stale waiver: redis.version passes now; remove it from [waive]".to_owned()],
         cases,
+        timelines: Vec::new(),
     };
     report.settle(3);
     report

@@ -13,12 +13,12 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Selection;
 use super::spare::{FIXED_NAMES, SPARES, SpareOptions, Spares};
 use crate::outcome::{
-    CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, Gate, REPORT_VERSION, Report, RunVerdict, Totals,
-    Verdict, Word,
+    CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, Gate, REPORT_VERSION, Report, RunVerdict, Timeline,
+    Totals, Verdict, Word,
 };
-use crate::probe::{self, Context};
+use crate::probe::{self, Context, Lines};
 use crate::scenario::{self, Harness, Voyage};
-use crate::settings::{Contract, Endpoints, Names};
+use crate::settings::{Contract, Endpoints, Given, Names, Settings, Waiver};
 use crate::spec::{Case, Check, Need, Scenario, Step, Suites};
 use crate::stack::{Capability, Stack, drop_names, names_for};
 
@@ -33,6 +33,19 @@ pub struct Waived {
     pub expires: String,
     /// Whether that day is past.
     pub expired: bool,
+}
+
+/// The failures that the settings accept, as of today.
+#[must_use]
+pub fn waived(settings: &Settings) -> Vec<Waived> {
+    let today = jiff::Zoned::now().date();
+    let waive = |waiver: &Waiver| Waived {
+        case: waiver.case.clone(),
+        reason: waiver.reason.clone(),
+        expires: waiver.expires.to_string(),
+        expired: !waiver.counts_on(today),
+    };
+    settings.config().waivers.iter().map(waive).collect()
 }
 
 /// What a run is given beside suites and stack.
@@ -56,6 +69,8 @@ pub struct RunOptions {
     pub directory: PathBuf,
     /// Accepted failures.
     pub waivers: Vec<Waived>,
+    /// Where the whole output of workers is kept of which a case was not passed; without secrets.
+    pub keep_output: Option<PathBuf>,
     /// Whether the first failed case is the last that is begun.
     pub fail_fast: bool,
     /// How long the cases may take altogether; what is not judged by then is unknown.
@@ -64,12 +79,15 @@ pub struct RunOptions {
     pub gate: Gate,
     /// The endpoints to judge instead of the stack's own, with names that are prepared already.
     pub endpoints: Option<Endpoints>,
+    /// What somebody set, where the stack is somebody's.
+    pub given: Option<Arc<Given>>,
     /// How to make a second stack, for scenarios that disturb a service itself; without one they are skipped.
     pub spare: Option<SpareOptions>,
 }
 
-/// The verdict of a case, once there is one.
-type Ended = (watch::Sender<Option<Word>>, watch::Receiver<Option<Word>>);
+/// The verdict of a case, once there is one, and why it was skipped.
+type Ended = (watch::Sender<Option<Judged>>, watch::Receiver<Option<Judged>>);
+type Judged = (Word, Option<String>);
 
 type Cell = Arc<OnceCell<Result<Arc<Voyage>, String>>>;
 
@@ -82,6 +100,8 @@ struct Shared<'a> {
     spares: Spares,
     /// The stack under the run's own names, prepared by `shakedown setup`.
     endpoints: Endpoints,
+    /// Connections to it.
+    lines: Lines,
     slots: Semaphore,
     /// When everything must have ended, and how long that was from the beginning.
     deadline: Option<(tokio::time::Instant, Duration)>,
@@ -127,6 +147,7 @@ pub async fn run(
             options.spare.clone(),
             if options.contract.has_fixed_names() { FIXED_NAMES } else { SPARES },
         ),
+        lines: Lines::new(endpoints.clone()),
         endpoints,
         slots: Semaphore::new(options.jobs.max(1)),
         deadline: options.timeout.map(|timeout| (tokio::time::Instant::now() + timeout, timeout)),
@@ -136,11 +157,13 @@ pub async fn run(
     };
     let mut cases = join_all(chosen.iter().map(|case| shared.case(case))).await;
     shared.clear().await;
+    shared.lines.close().await;
     notes.extend(shared.spares.stop().await.into_iter().map(|left| format!("could not be removed: {left}")));
 
     for waiver in &options.waivers {
         waive(waiver, &mut cases, &mut notes);
     }
+    let timelines = shared.timelines(&cases, &mut notes);
     let (provider, provider_reason) = stack.provider();
     let mut report = Report {
         report_version: REPORT_VERSION,
@@ -163,8 +186,9 @@ pub async fn run(
         files: Vec::new(),
         notes,
         cases,
+        timelines,
     };
-    report.settle(suites.cases.len() - chosen.len());
+    report.settle(suites.cases.iter().filter(|case| selection.considers(case)).count() - chosen.len());
     report
 }
 
@@ -202,7 +226,9 @@ impl Shared<'_> {
         record.duration_ms = millis(begun);
         record.judge(verdict);
         if let Some((ended, _)) = self.ended.get(&case.id) {
-            ended.send_replace(Some(record.verdict.word()));
+            let word = record.verdict.word();
+            let skipped = (word == Word::Skip).then(|| record.verdict.reason().unwrap_or_default().to_owned());
+            ended.send_replace(Some((word, skipped)));
         }
         self.events.say(Event::CaseFinished { record: Box::new(record.clone()) });
         record
@@ -214,10 +240,12 @@ impl Shared<'_> {
         for id in &case.requires {
             let Some((_, ended)) = self.ended.get(id) else { continue };
             let mut ended = ended.clone();
-            let word = ended.wait_for(Option::is_some).await.ok().and_then(|word| *word);
-            match word {
-                Some(Word::Pass | Word::Warn | Word::Waived) => {}
-                Some(word) if first.is_none() => first = Some(format!("prerequisite {id} is {word}")),
+            let judged = ended.wait_for(Option::is_some).await.ok().and_then(|judged| judged.clone());
+            match judged {
+                Some((Word::Pass | Word::Warn | Word::Waived, _)) => {}
+                // What is missing to the one is missing to the other.
+                Some((_, Some(skipped))) if first.is_none() => first = Some(skipped),
+                Some((word, _)) if first.is_none() => first = Some(format!("prerequisite {id} is {word}")),
                 None if first.is_none() => first = Some(format!("prerequisite {id} was not judged")),
                 _ => {}
             }
@@ -270,8 +298,14 @@ impl Shared<'_> {
             Check::Probe(probe, matchers) => {
                 let mut own = self.endpoints.clone();
                 own.names = names_for(&self.options.run, &case.id);
-                let context =
-                    Context { endpoints: self.endpoints.clone(), own, shakedown: self.options.shakedown.clone() };
+                let context = Context {
+                    endpoints: self.endpoints.clone(),
+                    own,
+                    shakedown: self.options.shakedown.clone(),
+                    given: self.options.given.clone(),
+                    lines: self.lines.clone(),
+                    writes: case.writes(),
+                };
                 let judged = probe::judge(probe, matchers, case.level, &context).await;
                 if case.needs.contains(&Need::Write) && !self.is_throwaway() {
                     // What could not be removed is found by `shakedown clean`, by the run's id in the names.
@@ -346,12 +380,42 @@ impl Shared<'_> {
             stack: alone.cloned(),
         };
         // A task of its own: what one voyage computes must not hold up the faults of the others.
+        let private = self.private(&harness.endpoints);
         let (name, scenario) = (name.to_owned(), scenario.clone());
         let task = tokio::spawn(async move { Box::pin(scenario::sail(&name, &scenario, &harness)).await });
         match AbortOnDropHandle::new(task).await {
-            Ok(sailed) => sailed.map_err(|error| error.to_string()),
+            Ok(sailed) => sailed.map_err(|error| scenario::redact(&error.to_string(), &private)),
             Err(error) => Err(format!("the harness itself failed: {error}")),
         }
+    }
+
+    /// What must be in no report.
+    fn private(&self, endpoints: &Endpoints) -> Vec<SecretString> {
+        let given = endpoints.environment().into_iter().filter(|variable| variable.secret);
+        given.map(|variable| variable.value).chain(self.options.variables.values().cloned()).collect()
+    }
+
+    /// What happened in the scenarios of which a case was not passed; their output is kept where it is asked for.
+    fn timelines(&self, cases: &[CaseRecord], notes: &mut Vec<String>) -> Vec<Timeline> {
+        let mut wanted: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for case in cases {
+            let word = case.verdict.word();
+            if let (Some(name), Word::Fail | Word::Warn | Word::Unknown | Word::Waived) = (&case.scenario, word) {
+                wanted.entry(name).or_default().push(case.id.clone());
+            }
+        }
+        let mut timelines = Vec::new();
+        for (name, cases) in wanted {
+            let Some(Ok(voyage)) = self.voyages.get(name).and_then(|cell| cell.get()) else { continue };
+            timelines.push(scenario::timeline(name, cases, voyage));
+            if let Some(directory) = &self.options.keep_output {
+                let path = directory.join(format!("{name}.log"));
+                if let Err(error) = std::fs::write(&path, voyage.redact(&voyage.log)) {
+                    notes.push(format!("{} cannot be written: {error}", path.display()));
+                }
+            }
+        }
+        timelines
     }
 
     /// Whether everything vanishes with the stack anyway.

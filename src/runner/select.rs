@@ -6,7 +6,7 @@ use std::str::FromStr;
 use globset::{Glob, GlobMatcher};
 
 use crate::outcome::Level;
-use crate::spec::{Case, Check, Suites, meant};
+use crate::spec::{Case, Check, Suites, Verb, meant};
 
 /// Why a selection makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +63,13 @@ impl std::fmt::Display for Shard {
     }
 }
 
+/// What cases must not do to be chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Without {
+    writing: bool,
+    spending: bool,
+}
+
 /// Which cases to run.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
@@ -71,6 +78,12 @@ pub struct Selection {
     level: Option<Level>,
     /// Whether cases that take minutes are chosen without being named.
     slow: bool,
+    /// Whether only the few cases are chosen that catch most.
+    quick: bool,
+    /// Who judges; without one, every case may be chosen.
+    verb: Option<Verb>,
+    /// Whether cases are left out that change something, or that cost money.
+    without: Without,
     /// The ids of a shard.
     part: Option<BTreeSet<String>>,
 }
@@ -78,7 +91,28 @@ pub struct Selection {
 impl Selection {
     /// Patterns over suites and over case ids; `level` leaves out what is less binding.
     pub fn new(suites: &[String], cases: &[String], level: Option<Level>) -> Result<Self, SelectionError> {
-        Ok(Self { suites: patterns(suites)?, cases: patterns(cases)?, level, slow: false, part: None })
+        Ok(Self { suites: patterns(suites)?, cases: patterns(cases)?, level, ..Self::default() })
+    }
+
+    /// The same selection, of which only the cases are chosen that `verb` judges.
+    #[must_use]
+    pub fn for_verb(mut self, verb: Verb) -> Self {
+        self.verb = Some(verb);
+        self
+    }
+
+    /// The same selection, without the cases that change something on the stack.
+    #[must_use]
+    pub fn only_reading(mut self, only: bool) -> Self {
+        self.without.writing = only;
+        self
+    }
+
+    /// The same selection, without the cases that cost money.
+    #[must_use]
+    pub fn without_spending(mut self, without: bool) -> Self {
+        self.without.spending = without;
+        self
     }
 
     /// The same selection, with the cases that take minutes (tag `slow`), which are otherwise left out unless one is
@@ -89,6 +123,13 @@ impl Selection {
         self
     }
 
+    /// The same selection, of which only the few cases are run that catch most (tag `quick`).
+    #[must_use]
+    pub fn only_quick(mut self, quick: bool) -> Self {
+        self.quick = quick;
+        self
+    }
+
     /// Whether `case` is chosen.
     #[must_use]
     pub fn chooses(&self, case: &Case) -> bool {
@@ -96,7 +137,24 @@ impl Selection {
             && admits(&self.suites, &case.suite)
             && admits(&self.cases, &case.id)
             && (self.slow || !case.is_slow() || self.cases.iter().any(|pattern| pattern.text == case.id))
+            && (!case.is_by_name() || self.names(case))
+            && (!self.quick || case.has_tag("quick"))
+            && self.considers(case)
+            && !(self.without.writing && case.writes())
+            && !(self.without.spending && case.spends)
             && self.part.as_ref().is_none_or(|part| part.contains(&case.id))
+    }
+
+    /// Whether `case` is one of those that this verb judges.
+    #[must_use]
+    pub fn considers(&self, case: &Case) -> bool {
+        self.verb.is_none_or(|verb| case.verbs.contains(&verb))
+    }
+
+    /// Whether the case, or its suite, is named as it is called, and not by a pattern.
+    fn names(&self, case: &Case) -> bool {
+        let called = |patterns: &[Pattern], name: &str| patterns.iter().any(|pattern| pattern.text == name);
+        called(&self.suites, &case.suite) || called(&self.cases, &case.id)
     }
 
     /// The same selection, of which only `shard` is run. Cases that judge one scenario stay together, for it is
@@ -197,7 +255,8 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen.len(), suites.cases.len());
+        // What is run by name only was not named.
+        assert_eq!(seen.len(), suites.cases.iter().filter(|case| !case.is_by_name()).count());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The harness's own way to the services of a voyage, past every proxy.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::evidence::rows;
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
-use crate::services::queue::QueueClient;
+use crate::services::queue::{JobHash, QueueClient, QueueEvent};
 use crate::settings::{Contract, Endpoints};
 use crate::spec::Milestone;
 use crate::spec::jina::Behaviour;
@@ -19,6 +19,8 @@ use crate::stack::jina::JinaMock;
 
 /// How long a service may take to tell the harness something that it asks again and again.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Entries of the queue's event stream that are read at once.
+const PAGE: usize = 1000;
 
 /// Connections of the harness, and what it may disturb.
 pub(super) struct Direct {
@@ -30,6 +32,8 @@ pub(super) struct Direct {
     pub(super) behaviours: Vec<Behaviour>,
     /// The stack, where the scenario has it alone.
     pub(super) stack: Option<Arc<Stack>>,
+    /// What the queue's event stream has said so far.
+    pub(super) heard: Mutex<Vec<QueueEvent>>,
 }
 
 impl Direct {
@@ -42,9 +46,59 @@ impl Direct {
         in_time("redis", self.queue.active()).await.map(|ids| ids.into_iter().collect())
     }
 
-    /// Ids of the jobs that ended as `completed` and as `failed`.
-    pub(super) async fn ended(&self) -> Result<(Vec<String>, Vec<String>), ServiceError> {
-        in_time("redis", self.queue.ended()).await
+    /// Ids of the jobs that ended as `completed` and as `failed`, those included that are not kept.
+    pub(super) async fn ended(&self) -> Result<(BTreeSet<String>, BTreeSet<String>), ServiceError> {
+        let (completed, failed) = in_time("redis", self.queue.ended()).await?;
+        in_time("redis", self.listen()).await?;
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = |what: &'static str| {
+            heard.iter().filter(move |event| event.what == what).filter_map(|event| event.job.clone())
+        };
+        let completed: BTreeSet<String> = completed.into_iter().chain(said("completed")).collect();
+        let failed = failed.into_iter().chain(said("failed")).filter(|id| !completed.contains(id)).collect();
+        Ok((completed, failed))
+    }
+
+    /// Reads what the queue's event stream says that was not read yet. Workers may be told to keep no job that has
+    /// ended: then nothing else knows of it.
+    pub(super) async fn listen(&self) -> Result<(), ServiceError> {
+        loop {
+            let last = self.heard.lock().unwrap_or_else(PoisonError::into_inner).last().map(|event| event.id.clone());
+            let news = self.queue.events(last.as_deref(), PAGE).await?;
+            let is_all = news.len() < PAGE;
+            self.heard.lock().unwrap_or_else(PoisonError::into_inner).extend(news);
+            if is_all {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What the event stream says of a job that is not kept.
+    pub(super) fn remembered(&self, id: &str) -> JobHash {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut job = JobHash::default();
+        for event in heard.iter().filter(|event| event.job.as_deref() == Some(id)) {
+            let at = u64::try_from(event.at_ms()).ok();
+            match event.what.as_str() {
+                "active" => {
+                    job.starts += 1;
+                    job.processed_on = at;
+                }
+                "stalled" => job.stalls += 1,
+                "completed" => {
+                    job.returnvalue.clone_from(&event.detail);
+                    job.finished_on = at;
+                }
+                "failed" => {
+                    job.failed_reason.clone_from(&event.detail);
+                    job.finished_on = at;
+                }
+                _ => {}
+            }
+        }
+        // One that stalled was begun, and that was no attempt.
+        job.attempts = job.starts.saturating_sub(job.stalls);
+        job
     }
 
     /// How many there are of something.

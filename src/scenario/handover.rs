@@ -140,6 +140,12 @@ pub(super) fn job_id(step: usize, document: &str) -> String {
     format!("s{step}-{hex}")
 }
 
+/// The document that a job is about, of those given.
+pub(super) fn document_of<'a>(job: &str, documents: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let step = job.strip_prefix('s')?.split('-').next()?.parse().ok()?;
+    documents.into_iter().find(|document| job_id(step, document) == job)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

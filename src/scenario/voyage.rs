@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use super::crew::{Berth, Contact, Crew, Exit, FaultRecord, Proxies};
+use super::crew::{Berth, Contact, Crew, Exit, FaultRecord, Output, Proxies};
 use super::direct::Direct;
 use super::documents::{self, Document};
 use super::evidence::Snapshot;
@@ -18,7 +18,7 @@ use crate::faults::ServiceFaultError;
 use crate::outcome::Events;
 use crate::services::ServiceError;
 use crate::services::postgres::Postgres;
-use crate::services::queue::{Attached, Counts, JobHash, NewJob, QueueClient};
+use crate::services::queue::{Attached, Counts, JobHash, NewJob, QueueClient, QueueEvent};
 use crate::settings::{Contract, Endpoints, EvidenceContract, JinaEndpoint};
 use crate::spec::{Milestone, Scenario, Step, Target};
 use crate::stack::jina::{JinaConfig, JinaMock, JinaRequest};
@@ -146,8 +146,16 @@ pub struct Voyage {
     pub died: Option<String>,
     /// The grace it was promised.
     pub grace: Duration,
-    /// Its whole output.
+    /// Their whole output.
     pub log: String,
+    /// The same by worker, with the time at which it was seen.
+    pub outputs: Vec<Output>,
+    /// What became of the workers: milliseconds since the voyage began, the worker's number, what happened.
+    pub chronicle: Vec<(i64, usize, String)>,
+    /// What the queue's event stream said, with the time in milliseconds since the voyage began.
+    pub job_events: Vec<(i64, QueueEvent)>,
+    /// How long it took.
+    pub length: Duration,
     /// Its peak resident memory.
     pub peak_memory_mib: Option<f64>,
     /// What was broken on purpose, and what that did.
@@ -166,12 +174,20 @@ pub struct Voyage {
     pub evidence: EvidenceContract,
     /// By how much deadlines are stretched.
     pub patience: f64,
+    /// What must be in no report: the secrets above, and what the contract takes from the environment.
+    pub private: Vec<SecretString>,
 }
 
 impl Voyage {
     /// The mock, which knows the vector of every text.
     pub(super) fn mock(&self) -> &JinaMock {
         &self.direct.mock
+    }
+
+    /// `text` without secrets.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        redact(text, &self.private)
     }
 
     /// The last step in which documents were ingested.
@@ -214,9 +230,12 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         contract: Arc::clone(contract),
         behaviours: scenario.jina.clone(),
         stack: harness.stack.clone(),
+        heard: Mutex::default(),
     });
     let (proxies, through) = Proxies::before(scenario, &direct.endpoints).await?;
     let secrets = secrets(&through);
+    let private: Vec<SecretString> =
+        secrets.iter().map(|(_, secret)| secret).chain(harness.variables.values()).cloned().collect();
     let surroundings =
         Surroundings { endpoints: through, scenario: scenario.env.clone(), variables: harness.variables.clone() };
     prepare(name, &surroundings, harness).await?;
@@ -236,6 +255,8 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     ready(&crew, contract.worker.ready_within).await?;
     let attached = patiently(|| direct.queue.workers()).await?;
     let mock_offset = crew.begin().saturating_duration_since(direct.mock.started());
+    // Entries of the event stream carry the server's time.
+    let begun_ms = patiently(|| direct.queue.clock_ms()).await?;
 
     let deadline = Instant::now() + within;
     let mut steps = Vec::new();
@@ -267,7 +288,13 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     let died = crew.died();
     let peak_memory_mib = crew.worker().and_then(Worker::peak_memory_mib);
     let ended = crew.sign_off().await;
-    let log = crew.said();
+    let length = crew.elapsed();
+    let (outputs, chronicle) = (crew.outputs(), crew.chronicle());
+    let log = outputs.iter().map(|output| output.text.as_str()).collect();
+    // Without the last events the timeline lacks its end, and no verdict lacks anything.
+    let _ = direct.listen().await;
+    let job_events = std::mem::take(&mut *direct.heard.lock().unwrap_or_else(PoisonError::into_inner));
+    let job_events = job_events.into_iter().map(|event| (event.at_ms() - begun_ms, event)).collect();
     let (faults, exits, contacts) = (crew.faults(), crew.exits(), crew.contacts());
     drop(crew);
     direct.queue.close().await;
@@ -284,6 +311,10 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         died,
         grace,
         log,
+        outputs,
+        chronicle,
+        job_events,
+        length,
         peak_memory_mib,
         faults,
         exits,
@@ -293,7 +324,20 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         secrets,
         evidence: contract.evidence.clone(),
         patience,
+        private,
     })
+}
+
+/// `text` with every secret replaced by stars. A short one would be found in anything.
+#[must_use]
+pub fn redact(text: &str, secrets: &[SecretString]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| secret.len() >= 8) {
+        if text.contains(secret) {
+            text = text.replace(secret, "********");
+        }
+    }
+    text
 }
 
 /// Asks again where a service does not answer yet: it may just have been started again.
@@ -396,17 +440,18 @@ async fn take(
     let (completed, failed) = patiently(|| direct.ended()).await?;
     let mut records = BTreeMap::new();
     for (document, id) in &ids {
-        let hash = patiently(|| direct.queue.job(id)).await?;
+        let kept = patiently(|| direct.queue.job(id)).await?;
         let state = if completed.contains(id) {
             JobState::Completed
         } else if failed.contains(id) {
             JobState::Failed
-        } else if hash.is_some() {
+        } else if kept.is_some() {
             JobState::Unfinished
         } else {
             JobState::Missing
         };
-        records.insert(document.clone(), (state, hash.unwrap_or_default()));
+        let hash = kept.unwrap_or_else(|| direct.remembered(id));
+        records.insert(document.clone(), (state, hash));
     }
     let snapshot = patiently(|| Snapshot::take(&direct.endpoints, &direct.contract.evidence, &direct.postgres)).await?;
     Ok(StepRecord { documents, jobs: records, snapshot, settled, least_points, recovered })

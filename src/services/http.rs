@@ -1,6 +1,7 @@
 //! A thin HTTP client over one service's base URL, with its key.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -14,9 +15,13 @@ const ANSWER: Duration = Duration::from_secs(20);
 
 /// How the key travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum KeyHeader {
+pub enum KeyHeader {
+    /// `api-key`, as Qdrant takes it.
     ApiKey,
+    /// `Authorization: Bearer`.
     Bearer,
+    /// `apikey`, as Supabase's gateway takes it; a key that is a JWT is sent as bearer token too, for it names the role.
+    Apikey,
 }
 
 /// An answer, whatever its status.
@@ -26,6 +31,10 @@ pub struct Answer {
     pub status: StatusCode,
     /// Body as text.
     pub text: String,
+    /// Headers, by their names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// How long it took, from the first byte sent to the last one received.
+    pub took: Duration,
 }
 
 impl Answer {
@@ -68,7 +77,8 @@ impl Http {
         Self::new("jina", &endpoint.base_url, endpoint.api_key.clone(), KeyHeader::Bearer)
     }
 
-    fn new(
+    /// A service with a base URL of its own.
+    pub fn new(
         service: &'static str,
         base: &str,
         key: Option<SecretString>,
@@ -80,6 +90,12 @@ impl Http {
             .build()
             .map_err(|error| ServiceError::Refused { service, detail: error.without_url().to_string() })?;
         Ok(Self { client, service, base: base.trim_end_matches('/').to_owned(), key, header })
+    }
+
+    /// The service's base URL, without a trailing slash.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     /// Sends a request and gives the answer, whatever its status.
@@ -104,6 +120,8 @@ impl Http {
             request = match self.header {
                 KeyHeader::ApiKey => request.header("api-key", key),
                 KeyHeader::Bearer => request.bearer_auth(key),
+                KeyHeader::Apikey if key.starts_with("eyJ") => request.header("apikey", &key).bearer_auth(&key),
+                KeyHeader::Apikey => request.header("apikey", key),
             };
         }
         if let Some(body) = body {
@@ -114,10 +132,14 @@ impl Http {
             endpoint: self.base.clone(),
             detail: chain(&error.without_url()),
         };
+        let begun = Instant::now();
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
+        let readable = |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers =
+            response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), readable(value))).collect();
         let text = response.text().await.map_err(unreachable)?;
-        Ok(Answer { status, text })
+        Ok(Answer { status, text, headers, took: begun.elapsed() })
     }
 
     /// Sends a request with the endpoint's own key; anything but 2xx is an error.
@@ -141,7 +163,13 @@ impl Http {
                 service: self.service,
                 endpoint: self.base.clone(),
                 detail,
-                variable: if self.service == "qdrant" { "QDRANT_API_KEY" } else { "JINA_API_KEY" },
+                variable: match self.service {
+                    "qdrant" => "QDRANT_API_KEY",
+                    "jina" => "JINA_API_KEY",
+                    "supabase" => "SUPABASE_SERVICE_ROLE_KEY",
+                    "supabase-public" => "SUPABASE_ANON_KEY",
+                    _ => "SUPABASE_ACCESS_TOKEN",
+                },
             },
             403 => ServiceError::Denied { service: self.service, detail },
             _ => ServiceError::Refused { service: self.service, detail },

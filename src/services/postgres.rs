@@ -3,15 +3,18 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, Either, PgConnection, Row};
 
 use super::ServiceError;
 use crate::settings::{PostgresEndpoint, public_url};
 
 const ACQUIRE: Duration = Duration::from_secs(8);
+/// Milliseconds that a query which only looks may take.
+const READ_MS: u32 = 8000;
 
 /// A pool of at most four connections.
 #[derive(Clone, Debug)]
@@ -45,6 +48,8 @@ impl Postgres {
         let pool = PgPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(ACQUIRE)
+            // One that died is noticed by what is asked next; the question whether it lives would cost a round trip.
+            .test_before_acquire(false)
             .connect_with(options)
             .await
             .map_err(|error| failure(&shown, &error))?;
@@ -60,6 +65,61 @@ impl Postgres {
             .await
             .map_err(|error| failure(&self.endpoint, &error))?;
         rows.iter().map(|row| row.try_get::<Value, _>(0).map_err(|error| failure(&self.endpoint, &error))).collect()
+    }
+
+    /// The rows of several SELECTs as JSON objects, in one round trip and in a transaction that can only read.
+    ///
+    /// The simple protocol carries them all, so that it works through a transaction pooler too. Where one fails, each
+    /// is asked on its own.
+    pub async fn read_all(&self, queries: &[String]) -> Vec<Result<Vec<Value>, ServiceError>> {
+        match self.read_at_once(queries).await {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            Err(error) if queries.len() == 1 || matches!(error, ServiceError::Unreachable { .. }) => {
+                queries.iter().map(|_| Err(error.clone())).collect()
+            }
+            Err(_) => {
+                let mut answers = Vec::with_capacity(queries.len());
+                for query in queries {
+                    let answer = self.read_at_once(std::slice::from_ref(query)).await;
+                    answers.push(answer.map(|mut rows| rows.pop().unwrap_or_default()));
+                }
+                answers
+            }
+        }
+    }
+
+    async fn read_at_once(&self, queries: &[String]) -> Result<Vec<Vec<Value>>, ServiceError> {
+        let failed = |error| failure(&self.endpoint, &error);
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        let selects = queries
+            .iter()
+            .fold(String::new(), |all, query| format!("{all}; select row_to_json(answer) from ({query}) as answer"));
+        let text = format!("begin read only; set local statement_timeout = {READ_MS}{selects}; commit");
+        // Two statements come before the first query, each with an end of its own.
+        let mut answers: Vec<Vec<Value>> = vec![Vec::new()];
+        let asked = async {
+            let mut stream = sqlx::raw_sql(AssertSqlSafe(text)).fetch_many(&mut *connection);
+            while let Some(item) = stream.try_next().await? {
+                match item {
+                    Either::Left(_) => answers.push(Vec::new()),
+                    Either::Right(row) => {
+                        let value = row.try_get::<Value, _>(0)?;
+                        if let Some(rows) = answers.last_mut() {
+                            rows.push(value);
+                        }
+                    }
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = asked.await {
+            // The transaction is of no use any more; a connection that cannot be mended is thrown away.
+            if sqlx::raw_sql("rollback").execute(&mut *connection).await.is_err() {
+                let _ = connection.close().await;
+            }
+            return Err(failed(error));
+        }
+        Ok(answers.into_iter().skip(2).take(queries.len()).collect())
     }
 
     /// Runs statements that yield no rows; several may be separated by semicolons.

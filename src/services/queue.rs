@@ -75,6 +75,27 @@ impl Counts {
     }
 }
 
+/// One entry of a queue's event stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueEvent {
+    /// Its id in the stream, `<ms since 1970>-<number>` on the clock of the server.
+    pub id: String,
+    /// What happened, in BullMQ's word: `added`, `waiting`, `active`, `delayed`, `completed`, `failed`, `stalled` …
+    pub what: String,
+    /// The job, where it is about one.
+    pub job: Option<String>,
+    /// What the job returned, or why it failed.
+    pub detail: Option<String>,
+}
+
+impl QueueEvent {
+    /// When it happened, in milliseconds since 1970 on the clock of the server.
+    #[must_use]
+    pub fn at_ms(&self) -> i64 {
+        self.id.split('-').next().and_then(|ms| ms.parse().ok()).unwrap_or_default()
+    }
+}
+
 /// A job to add.
 #[derive(Debug, Clone)]
 pub struct NewJob {
@@ -88,13 +109,16 @@ pub struct NewJob {
     pub attempts: u32,
     /// Wait between two attempts.
     pub backoff: Option<Backoff>,
+    /// Further options, by BullMQ's names.
+    pub options: serde_json::Map<String, Value>,
 }
 
 impl NewJob {
     /// A job of `contract`, its places filled by `lookup`; the error is the place that has no value.
     pub fn of(contract: &JobContract, id: String, lookup: &impl Fn(&str) -> Option<String>) -> Result<Self, String> {
-        let JobContract { name, attempts, backoff, .. } = contract;
-        Ok(Self { id, name: name.clone(), data: contract.fill(lookup)?, attempts: *attempts, backoff: *backoff })
+        let JobContract { name, attempts, backoff, options, .. } = contract;
+        let (name, data, options) = (name.clone(), contract.fill(lookup)?, options.clone());
+        Ok(Self { id, name, data, attempts: *attempts, backoff: *backoff, options })
     }
 }
 
@@ -149,7 +173,8 @@ impl QueueClient {
                         BackoffKind::Fixed => BackoffStrategy::Fixed(backoff.delay.into()),
                         BackoffKind::Exponential => BackoffStrategy::Exponential(backoff.delay.into()),
                     }),
-                    ..JobOptions::default()
+                    // They were read in this way before: what cannot be read is not among them.
+                    ..serde_json::from_value(Value::Object(job.options)).unwrap_or_default()
                 };
                 BulkJob::with_options(job.name, job.data, options)
             })
@@ -201,6 +226,26 @@ impl QueueClient {
         let completed = self.redis.get(&range(self.keys.completed())).await?;
         let failed = self.redis.get(&range(self.keys.failed())).await?;
         Ok((completed, failed))
+    }
+
+    /// What the queue's event stream says after the entry `after`, or from its beginning; at most `most` entries.
+    pub async fn events(&self, after: Option<&str>, most: usize) -> Result<Vec<QueueEvent>, ServiceError> {
+        let from = after.map_or_else(|| "-".to_owned(), |id| format!("({id}"));
+        let command = redis::cmd("XRANGE").arg(self.keys.events()).arg(from).arg("+").arg("COUNT").arg(most).to_owned();
+        let entries: Vec<(String, BTreeMap<String, String>)> = self.redis.get(&command).await?;
+        let event = |(id, mut fields): (String, BTreeMap<String, String>)| QueueEvent {
+            id,
+            what: fields.remove("event").unwrap_or_default(),
+            job: fields.remove("jobId"),
+            detail: fields.remove("failedReason").or_else(|| fields.remove("returnvalue")),
+        };
+        Ok(entries.into_iter().map(event).collect())
+    }
+
+    /// The server's clock, in milliseconds since 1970.
+    pub async fn clock_ms(&self) -> Result<i64, ServiceError> {
+        let (seconds, microseconds): (i64, i64) = self.redis.get(&redis::cmd("TIME")).await?;
+        Ok(seconds * 1000 + microseconds / 1000)
     }
 
     /// Ids of the jobs that are in work.

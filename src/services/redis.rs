@@ -82,6 +82,32 @@ impl Redis {
         pipeline.query_async(&mut manager).await.map_err(|error| failure(&self.endpoint, &error))
     }
 
+    /// Sends several commands at once and gives each one's reply, be it an error of the server's.
+    pub async fn all(&self, pipeline: &redis::Pipeline) -> Result<Vec<Reply>, ServiceError> {
+        let mut manager = self.manager.clone();
+        let count = pipeline.cmd_iter().count();
+        manager.send_packed_commands(pipeline, 0, count).await.map_err(|error| failure(&self.endpoint, &error))
+    }
+
+    /// The keys that match `pattern` among about as many as `most`, by SCAN in steps of 1,000; and whether all were seen.
+    pub async fn scan_some(&self, pattern: &str, most: usize) -> Result<(Vec<String>, bool), ServiceError> {
+        const STEP: usize = 1000;
+        let mut keys = Vec::new();
+        let mut cursor = 0_u64;
+        for _ in 0..most.div_ceil(STEP) {
+            let command = redis::cmd("SCAN").arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(STEP).to_owned();
+            let (next, mut page): (u64, Vec<String>) = self.get(&command).await?;
+            keys.append(&mut page);
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        keys.sort();
+        keys.dedup();
+        Ok((keys, cursor == 0))
+    }
+
     /// Every key that matches `pattern`, by SCAN in steps of 500: never KEYS.
     pub async fn scan(&self, pattern: &str) -> Result<Vec<String>, ServiceError> {
         let mut keys = Vec::new();

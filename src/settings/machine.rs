@@ -25,6 +25,19 @@ pub fn state_dir() -> PathBuf {
         .unwrap_or_else(|| state_dir_of(variable))
 }
 
+/// Where what can be had again is kept: `$XDG_CACHE_HOME/shakedown`, else `~/.cache/shakedown`, else a directory of this
+/// user in the system's directory for temporary files.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
+pub fn cache_dir() -> PathBuf {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    match (absolute("XDG_CACHE_HOME"), absolute("HOME")) {
+        (Some(cache), _) => cache.join("shakedown"),
+        (None, Some(home)) if home != Path::new("/") => home.join(".cache/shakedown"),
+        _ => std::env::temp_dir().join(format!("shakedown-cache-{}", nix::unistd::getuid())),
+    }
+}
+
 /// Where clean-up ledgers are kept, by the XDG rules, which ignore relative paths.
 pub(super) fn state_dir_of(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
     let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());

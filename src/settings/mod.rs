@@ -10,6 +10,7 @@ mod contract;
 mod dotenv;
 mod endpoint;
 mod error;
+mod given;
 mod load;
 mod machine;
 mod origin;
@@ -30,8 +31,10 @@ pub use endpoint::{
     Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint, Variable, public_url,
 };
 pub use error::{Missing, Place, Problem, SettingsError};
+pub use given::{Given, GivenVariable};
 pub use machine::{
-    Runner, docker_host, find_program, inherited, podman_socket, process_variable, runner, search_path, state_dir,
+    Runner, cache_dir, docker_host, find_program, inherited, podman_socket, process_variable, runner, search_path,
+    state_dir,
 };
 pub use origin::Origin;
 pub use render::{dotenv, json, markdown, resolved_json, resolved_markdown};

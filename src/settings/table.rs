@@ -242,6 +242,22 @@ pub const TABLE: &[Entry] = &[
         .otherwise("checks of the Supabase management API are skipped")
         .example("abcdefghijklmnopqrst")
         .group(SERVICES),
+    Entry::new(
+        "SUPABASE_ACCESS_TOKEN",
+        Kind::Text,
+        &[Check],
+        "Supabase personal access token, for the state of the project by the management API",
+    )
+    .otherwise("checks of the Supabase management API are skipped")
+    .secret(Secrecy::Yes)
+    .example("sbp_…")
+    .group(SERVICES),
+    Entry::new("SUPABASE_MANAGEMENT_URL", HTTP, &[Check], "Supabase's management API")
+        .default("https://api.supabase.com")
+        .group(SERVICES),
+    Entry::new("MIGRATIONS_DIR", Kind::Path, &[Check], "directory of the migrations that the database is to have")
+        .default("supabase/migrations")
+        .group(NAMES),
     Entry::new("QDRANT_URL", HTTP, STORES, "Qdrant's REST API").example("http://127.0.0.1:6333").group(SERVICES),
     Entry::new("QDRANT_GRPC_URL", HTTP, STORES, "Qdrant's gRPC API")
         .otherwise("`QDRANT_URL` with port 6334")

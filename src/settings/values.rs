@@ -189,6 +189,45 @@ impl Settings {
         })
     }
 
+    /// The environment as `check` judges it: of a service whose variable is not set or not to be read, the address is
+    /// empty, and the cases of the suite `env` say so.
+    ///
+    /// # Errors
+    /// None of the services is set, or a name is not to be used.
+    pub fn endpoints_to_check(&self) -> Result<Endpoints, SettingsError> {
+        let services = ["REDIS_URL", "DATABASE_URL", "QDRANT_URL"];
+        let some = services.iter().chain(&["SUPABASE_URL", "JINA_API_KEY"]).any(|name| self.values.contains_key(name));
+        if !some {
+            self.require(&services)?;
+        }
+        let sound = |name: &str| match self.judged(name) {
+            Ok(Some(text)) => text.trim_end_matches('/').to_owned(),
+            Ok(None) | Err(_) => String::new(),
+        };
+        let dimensions = self.judged("EMBEDDING_DIMENSIONS").ok().flatten().and_then(|text| text.parse().ok());
+        Ok(Endpoints {
+            redis: RedisEndpoint { url: sound("REDIS_URL").into() },
+            postgres: PostgresEndpoint { url: sound("DATABASE_URL").into() },
+            qdrant: QdrantEndpoint {
+                url: sound("QDRANT_URL"),
+                grpc_url: sound("QDRANT_GRPC_URL"),
+                api_key: self.secret("QDRANT_API_KEY"),
+            },
+            jina: JinaEndpoint {
+                base_url: sound("JINA_BASE_URL"),
+                api_key: self.secret("JINA_API_KEY"),
+                model: self.raw("JINA_MODEL").unwrap_or_default().to_owned(),
+                dimensions: dimensions.unwrap_or_default(),
+            },
+            names: self.names()?,
+        })
+    }
+
+    /// Every variable of the environment and of `.env`.
+    pub(super) const fn environment(&self) -> &BTreeMap<String, SecretString> {
+        &self.environment
+    }
+
     /// Redis alone: all that `ingest` needs beside [`Settings::names`].
     pub fn redis(&self) -> Result<RedisEndpoint, SettingsError> {
         self.require(&["REDIS_URL"])?;

@@ -4,9 +4,11 @@
 #[must_use]
 pub const fn builtin_suites() -> &'static [(&'static str, &'static str)] {
     &[
+        ("env", include_str!("../../suites/env.toml")),
         ("redis", include_str!("../../suites/redis.toml")),
         ("bullmq", include_str!("../../suites/bullmq.toml")),
         ("postgres", include_str!("../../suites/postgres.toml")),
+        ("supabase", include_str!("../../suites/supabase.toml")),
         ("qdrant", include_str!("../../suites/qdrant.toml")),
         ("jina", include_str!("../../suites/jina.toml")),
         ("setup", include_str!("../../suites/setup.toml")),
@@ -15,5 +17,6 @@ pub const fn builtin_suites() -> &'static [(&'static str, &'static str)] {
         ("retries", include_str!("../../suites/retries.toml")),
         ("crash", include_str!("../../suites/crash.toml")),
         ("load", include_str!("../../suites/load.toml")),
+        ("bullmq-interop", include_str!("../../suites/bullmq-interop.toml")),
     ]
 }

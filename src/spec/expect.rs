@@ -57,6 +57,8 @@ pub enum Matcher {
     OneOf(Vec<Value>),
     /// The value's text matches the regular expression.
     Matches(Box<Regex>),
+    /// The value's text does not match the regular expression.
+    NotMatches(Box<Regex>),
     /// The value's text contains this text, or the list contains this item.
     Contains(String),
     /// The value is a number within bounds.
@@ -78,6 +80,7 @@ impl Matcher {
             Self::NotEquals(unwanted) => !alike(value, unwanted),
             Self::OneOf(wanted) => wanted.iter().any(|wanted| alike(value, wanted)),
             Self::Matches(regex) => regex.is_match(&text_of(value)),
+            Self::NotMatches(regex) => !regex.is_match(&text_of(value)),
             Self::Contains(part) => match value {
                 Value::Array(items) => items.iter().any(|item| text_of(item) == *part),
                 other => text_of(other).contains(part.as_str()),
@@ -100,6 +103,7 @@ impl fmt::Display for Matcher {
                 write!(f, "one of {}", values.iter().map(text_of).collect::<Vec<_>>().join(", "))
             }
             Self::Matches(regex) => write!(f, "a match of /{regex}/"),
+            Self::NotMatches(regex) => write!(f, "no match of /{regex}/"),
             Self::Contains(part) => write!(f, "something that contains {part:?}"),
             Self::Within(range) => range.fmt(f),
             Self::VersionAtLeast(least) => write!(f, "version {least} or newer"),

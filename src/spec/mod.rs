@@ -26,10 +26,11 @@ pub use fault::{
     Breaks, Direction, Fault, Lasts, Milestone, NetworkFault, ServiceFault, Target, When, WorkerFault, duration,
 };
 pub use probe::{
-    Auth, EnvProbe, HttpProbe, HttpStep, HttpYield, JinaProbe, JinaYield, Probe, QueueCanary, QueueProbe, RedisProbe,
-    SetupProbe, SetupYield, SqlProbe,
+    Auth, ConsistencyProbe, EnvProbe, EnvYield, HttpProbe, HttpStep, HttpYield, InteropProbe, JinaProbe, JinaYield,
+    MigrationsFact, MigrationsProbe, Probe, QueueCanary, QueueFact, QueueProbe, QueueStateProbe, RedisProbe,
+    RedisYield, Rule, SearchFact, SearchProbe, SetupProbe, SetupYield, SqlProbe,
 };
-pub use resolve::{Case, Check, Need, Suite, Suites, meant};
+pub use resolve::{Case, Check, Need, Suite, Suites, Verb, meant};
 pub use scenario::{Documents, Scenario, ScenarioWritten, Step};
 pub use template::{Template, TemplateError};
 pub use written::SuiteWritten;

@@ -18,12 +18,22 @@ pub enum Probe {
     Http(HttpProbe),
     /// A setting, as the run resolved it.
     Env(EnvProbe),
+    /// Settings, compared with each other.
+    Consistency(ConsistencyProbe),
     /// A BullMQ canary: private jobs on a private queue.
     Queue(QueueProbe),
+    /// What a BullMQ queue that is in use looks like.
+    QueueState(QueueStateProbe),
+    /// How well, and how fast, the collection is searched.
+    Search(SearchProbe),
+    /// The migrations of a directory, compared with those of the database.
+    Migrations(MigrationsProbe),
     /// One call of the embeddings API.
     Jina(JinaProbe),
     /// `shakedown setup`, run as a process on names of its own.
     Setup(SetupProbe),
+    /// Jobs of each of BullMQ's libraries, done by each of the others.
+    Interop(InteropProbe),
 }
 
 /// A Redis command, and which part of its answer counts.
@@ -35,9 +45,25 @@ pub struct RedisProbe {
     /// For INFO-like text or a list of pairs: the field whose value counts.
     #[serde(default)]
     pub field: Option<String>,
+    /// With `field`: another field, of which it is a share; its value is then that share in per cent.
+    #[serde(default)]
+    pub percent_of: Option<String>,
+    /// What counts instead of the answer.
+    #[serde(default)]
+    pub yields: Option<RedisYield>,
     /// Connect without credentials: what a stranger gets.
     #[serde(default)]
     pub anonymous: bool,
+}
+
+/// What about a Redis command counts, if not its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RedisYield {
+    /// By how many milliseconds the server's clock, as `TIME` tells it, differs from ours; never negative.
+    ClockSkewMs,
+    /// How many milliseconds an answer takes: the median of three.
+    LatencyMs,
 }
 
 /// A query; one row of one column counts as its value, anything else as a list of rows.
@@ -74,13 +100,18 @@ pub enum HttpYield {
     Text,
     /// A place in the JSON body, as a JSON pointer (RFC 6901).
     Pointer(String),
+    /// A header of the answer; null where there is none.
+    Header(String),
+    /// How many milliseconds the answer took.
+    LatencyMs,
 }
 
 /// One or more HTTP requests; the last one's answer counts.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpProbe {
-    /// `qdrant` or `jina`.
+    /// `qdrant`, `jina`; `supabase` with the secret key, `supabase-public` with the key of browsers,
+    /// `supabase-management` with the access token.
     pub service: String,
     /// Method; GET when absent.
     #[serde(default)]
@@ -123,6 +154,69 @@ pub struct HttpStep {
 pub struct EnvProbe {
     /// The variable. A secret's value is matched but never shown.
     pub variable: String,
+    /// What about it counts.
+    #[serde(default)]
+    pub yields: EnvYield,
+    /// Whether it need not be set: the case is then skipped.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// What about a setting counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnvYield {
+    /// Its value.
+    #[default]
+    Value,
+    /// What is wrong with it, in words: that it is not set, or not of the form that the table of variables wants.
+    Problem,
+}
+
+/// A rule over several settings; yields what breaks it, a line each.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsistencyProbe {
+    /// The rule.
+    pub rule: Rule,
+}
+
+/// What settings have to be with regard to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// No host's name says staging where another's says production.
+    OneEnvironment,
+    /// The project's reference is the same in every Supabase setting that carries it: URLs, users, keys.
+    ProjectRef,
+    /// In the production profile, and on addresses that are not this machine's, nothing travels in the clear.
+    Encrypted,
+    /// No key travels in the clear to another machine.
+    KeysEncrypted,
+    /// No value is an example out of the documentation, or a password that everybody tries first.
+    NoPlaceholders,
+    /// No value carries quotation marks, blanks or line breaks around it.
+    NoBlanks,
+    /// No secret stands in a file of the working directory that Git keeps.
+    NotCommitted,
+    /// No secret is in a variable that bundlers hand to browsers (`NEXT_PUBLIC_`, `VITE_`, …).
+    NotPublic,
+    /// The size of vectors is one that the model can give.
+    ModelDimensions,
+    /// REST and gRPC of Qdrant are two addresses of one host.
+    QdrantPorts,
+    /// Supabase's keys are where they belong: the secret one on the server, the public one in the browser.
+    SupabaseKeyRoles,
+    /// Supabase's legacy keys are not expired.
+    SupabaseKeysValid,
+    /// Supabase's keys are of the new kind, which can be rotated one by one.
+    SupabaseKeysNew,
+    /// The database is reached by its pooler in session mode, or directly: not in transaction mode, port 6543.
+    SessionMode,
+    /// On a pooler, the user's name carries the project's reference.
+    PoolerUser,
+    /// The server's certificate is checked, not only asked for.
+    CertificateChecked,
 }
 
 /// What a canary does on its private queue.
@@ -143,6 +237,95 @@ pub enum QueueCanary {
     Commands,
     /// Wrong producers: how many other prefixes hold a queue of this name; yields the count.
     OtherPrefixes,
+}
+
+/// Which fact about a queue that is in use counts. Jobs are looked at in samples of at most 50 of each state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueueFact {
+    /// Jobs that wait.
+    Waiting,
+    /// Workers, by the names of their connections.
+    Workers,
+    /// Jobs that wait while no worker is attached.
+    WaitingWithoutWorker,
+    /// Delayed jobs that were due more than a minute ago.
+    Overdue,
+    /// Active jobs whose lock is gone: their worker is dead or has lost them.
+    ActiveWithoutLock,
+    /// Ids in lists for which there is no job.
+    WithoutJob,
+    /// Jobs whose data is larger than 64 KiB.
+    Fat,
+    /// Jobs that wait, or failed, with fewer than three attempts, or without backoff.
+    WithoutRetries,
+    /// Jobs with backoff and without jitter: what failed together comes back together.
+    WithoutJitter,
+    /// Failed jobs that stalled once too often, with attempts left.
+    BurntByStalls,
+    /// Failed jobs.
+    Failed,
+    /// Repeatable jobs of the old kind, which BullMQ 6 refuses.
+    LegacyRepeatables,
+    /// Bytes that the event stream takes.
+    EventBytes,
+    /// Minutes for which the oldest job that waits has waited.
+    OldestWaitingMinutes,
+    /// Hours since the oldest job that ended did so.
+    OldestFinishedHours,
+    /// Jobs that wait in a queue that is paused.
+    PausedWithJobs,
+}
+
+/// What a BullMQ queue that is in use looks like. Only reads; never `KEYS`, never more than a sample.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueueStateProbe {
+    /// Which fact counts.
+    pub yields: QueueFact,
+}
+
+/// Which fact about searching the collection counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SearchFact {
+    /// Of the ten nearest points, the share that the index finds, as 0 to 1: stored vectors are looked for by the index,
+    /// and exactly.
+    Recall,
+    /// Milliseconds that half of the searches stay below.
+    P50Ms,
+    /// Milliseconds that 99 of 100 searches stay below.
+    P99Ms,
+}
+
+/// Searches of the collection for 16 of its own vectors. Only reads.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchProbe {
+    /// Which fact counts.
+    pub yields: SearchFact,
+}
+
+/// Which difference between directory and database counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MigrationsFact {
+    /// Versions that the directory has and the database does not.
+    NotApplied,
+    /// Versions that the database has and the directory does not.
+    NotInDirectory,
+    /// Versions that both have, with other statements.
+    Edited,
+    /// Versions of the directory that are older than the newest applied one, and are not applied.
+    OutOfOrder,
+}
+
+/// The migrations in `MIGRATIONS_DIR` against `supabase_migrations.schema_migrations`. Only reads.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MigrationsProbe {
+    /// Which difference counts.
+    pub yields: MigrationsFact,
 }
 
 /// A BullMQ canary.
@@ -181,6 +364,8 @@ pub enum JinaYield {
     Encodings,
     /// The error code in the body.
     ErrorCode,
+    /// How many milliseconds the answer took.
+    LatencyMs,
 }
 
 /// One call of the embeddings API.
@@ -231,4 +416,63 @@ pub struct SetupProbe {
 
 const fn once() -> u32 {
     1
+}
+
+/// Jobs that one library of BullMQ makes and another does, for every ordered pair of libraries. Yields what is wrong,
+/// a line for each pair that disagrees.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InteropProbe {
+    /// The jobs, in the order in which they are added.
+    pub jobs: Vec<InteropJob>,
+    /// Options of the worker, by BullMQ's names.
+    #[serde(default)]
+    pub work: BTreeMap<String, Value>,
+    /// The taker waits for jobs before they are added; else it comes afterwards.
+    #[serde(default)]
+    pub waiting: bool,
+    /// The maker pauses the queue before it adds the jobs, and the taker resumes it.
+    #[serde(default)]
+    pub paused: bool,
+    /// The taker is killed as soon as it has taken a job, and the maker goes on.
+    #[serde(default)]
+    pub killed: bool,
+    /// What must be seen.
+    pub want: InteropWant,
+}
+
+/// A job; what it does is in its name: `echo`, `fail-N` (fails N times), `unrecoverable`, `progress`, `hang-once`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InteropJob {
+    /// Its name.
+    pub name: String,
+    /// Its data.
+    #[serde(default)]
+    pub data: BTreeMap<String, Value>,
+    /// Its options, by BullMQ's names.
+    #[serde(default)]
+    pub opts: BTreeMap<String, Value>,
+}
+
+/// What must be seen of jobs.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InteropWant {
+    /// The order in which the taker takes them, by their places.
+    #[serde(default)]
+    pub taken: Option<Vec<usize>>,
+    /// Bounds, in milliseconds, of the time until the first start and between every two that follow.
+    #[serde(default)]
+    pub waits_ms: Vec<[i64; 2]>,
+    /// Fields of each job, as both libraries read them (`state`, `data`, `returnvalue`, `failedReason`, `progress`,
+    /// `attemptsMade`, `opts.…`), and as they stand in Redis (`atm`, `ats`, `stc`, `kept`).
+    #[serde(default)]
+    pub jobs: Vec<BTreeMap<String, Value>>,
+    /// How many jobs there are: fewer than were added where some are the same.
+    #[serde(default)]
+    pub distinct: Option<usize>,
+    /// The events of each job, as both libraries hear them.
+    #[serde(default)]
+    pub events: Vec<Vec<String>>,
 }

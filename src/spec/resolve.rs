@@ -36,11 +36,30 @@ impl Need {
     }
 }
 
+/// Who judges a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    /// `shakedown run`: a stack that may be written to and broken, and a worker.
+    Run,
+    /// `shakedown check`: an environment that is in use.
+    Check,
+}
+
+impl Verb {
+    const ALL: [(&'static str, Self); 2] = [("run", Self::Run), ("check", Self::Check)];
+
+    /// The word used in suites.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(_, verb)| *verb == self).map_or("", |(word, _)| word)
+    }
+}
+
 /// What a case does, and what must then hold.
 #[derive(Debug, Clone)]
 pub enum Check {
     /// Observe, and match the value.
-    Probe(Probe, Vec<Matcher>),
+    Probe(Box<Probe>, Vec<Matcher>),
     /// Judge a scenario, by the name under which [`Suites::scenarios`] has it.
     Scenario(String, Vec<Invariant>),
 }
@@ -66,6 +85,10 @@ pub struct Case {
     pub requires: Vec<String>,
     /// Capabilities it cannot do without.
     pub needs: Vec<Need>,
+    /// Who judges it.
+    pub verbs: Vec<Verb>,
+    /// Whether it costs money to judge it.
+    pub spends: bool,
     /// Free words for choosing it.
     pub tags: Vec<String>,
     /// Judge documents with these names only; absent means all.
@@ -78,7 +101,25 @@ impl Case {
     /// Whether it takes minutes, and runs only when asked for.
     #[must_use]
     pub fn is_slow(&self) -> bool {
-        self.tags.iter().any(|tag| tag == "slow")
+        self.has_tag("slow")
+    }
+
+    /// Whether it is run only when it, or its suite, is named: it needs what must be installed first.
+    #[must_use]
+    pub fn is_by_name(&self) -> bool {
+        self.has_tag("by-name")
+    }
+
+    /// Whether it changes something on the stack to judge it.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.needs.contains(&Need::Write)
+    }
+
+    /// Whether it carries this tag.
+    #[must_use]
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|other| other == tag)
     }
 
     /// A record of this case that is yet to be judged.
@@ -99,6 +140,10 @@ impl Case {
             duration_ms: 0,
             attempts: Vec::new(),
             flaky: false,
+            scenario: match &self.check {
+                Check::Scenario(name, _) => Some(name.clone()),
+                Check::Probe(..) => None,
+            },
         };
         record.judge(Verdict::unknown("not judged"));
         record
@@ -202,7 +247,7 @@ impl Suites {
                     // A case's id has a dot, so no other scenario has this name; a double id is told below.
                     all.add_scenario(case.id.get_ref(), scenario);
                 }
-                let case = reader.case(&name, &written.requires, case, &mut required, &mut judged)?;
+                let case = reader.case(&name, &written, case, &mut required, &mut judged)?;
                 let place = seen.get(&case.id).cloned();
                 if let Some(first) = place {
                     let written_case = written.case.iter().rfind(|other| *other.id.get_ref() == case.id);
@@ -310,7 +355,7 @@ impl Reader<'_> {
     fn case(
         &self,
         suite: &str,
-        suite_requires: &[Spanned<String>],
+        of: &SuiteWritten,
         written: &CaseWritten,
         required: &mut Vec<(Place, String)>,
         judged: &mut Vec<(Place, String)>,
@@ -334,7 +379,7 @@ impl Reader<'_> {
             }
         }
         let mut requires = Vec::new();
-        for name in suite_requires.iter().chain(&written.requires) {
+        for name in of.requires.iter().chain(&written.requires) {
             if *name.get_ref() != id && !requires.contains(name.get_ref()) {
                 required.push((self.place(name), name.get_ref().clone()));
                 requires.push(name.get_ref().clone());
@@ -360,7 +405,7 @@ impl Reader<'_> {
                         format!("`among` of `{id}` chooses documents, and a probe has none; remove it"),
                     ));
                 }
-                Check::Probe(probe.get_ref().clone(), self.matchers(&written.expect)?)
+                Check::Probe(Box::new(probe.get_ref().clone()), self.matchers(&written.expect)?)
             }
             (None, None, Some(_)) => {
                 needs.extend([Need::Write, Need::Mock, Need::Worker]);
@@ -380,6 +425,11 @@ impl Reader<'_> {
         };
         needs.sort_unstable();
         needs.dedup();
+        let verbs = match (&check, written.verbs.as_ref().or(of.verbs.as_ref())) {
+            (Check::Scenario(..), _) => vec![Verb::Run],
+            (Check::Probe(..), None) => vec![Verb::Run, Verb::Check],
+            (Check::Probe(..), Some(words)) => words.iter().map(|word| self.verb(word)).collect::<Result<_, _>>()?,
+        };
         Ok(Case {
             id,
             suite: suite.to_owned(),
@@ -390,10 +440,17 @@ impl Reader<'_> {
             source: written.source.clone(),
             requires,
             needs,
+            verbs,
+            spends: written.spends,
             tags: written.tags.clone(),
             among,
             check,
         })
+    }
+
+    fn verb(&self, word: &Spanned<String>) -> Result<Verb, SpecError> {
+        let verb = Verb::ALL.iter().find(|(name, _)| name == word.get_ref()).map(|(_, verb)| *verb);
+        verb.ok_or_else(|| self.error(word, format!("no verb `{}` judges cases; there are run, check", word.get_ref())))
     }
 
     fn globs<T>(&self, at: &Spanned<T>, globs: &[String]) -> Result<GlobSet, SpecError> {
@@ -419,9 +476,14 @@ impl Reader<'_> {
         matchers.extend(expect.equals.clone().map(Matcher::Equals));
         matchers.extend(expect.not_equals.clone().map(Matcher::NotEquals));
         matchers.extend(expect.one_of.clone().map(Matcher::OneOf));
+        let regex = |name: &str, text: &str| {
+            regex::Regex::new(text).map(Box::new).map_err(|error| self.error(at, format!("`{name}`: {error}")))
+        };
         if let Some(text) = &expect.matches {
-            let regex = regex::Regex::new(text).map_err(|error| self.error(at, format!("`matches`: {error}")))?;
-            matchers.push(Matcher::Matches(Box::new(regex)));
+            matchers.push(Matcher::Matches(regex("matches", text)?));
+        }
+        if let Some(text) = &expect.not_matches {
+            matchers.push(Matcher::NotMatches(regex("not_matches", text)?));
         }
         matchers.extend(expect.contains.clone().map(Matcher::Contains));
         if expect.at_least.is_some() || expect.at_most.is_some() {

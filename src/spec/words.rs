@@ -49,8 +49,16 @@ impl fmt::Display for Probe {
                 write!(f, "{}: {method} {}", probe.service, probe.path)
             }
             Self::Env(probe) => write!(f, "the setting {}", probe.variable),
+            Self::Consistency(probe) => write!(f, "the settings, compared with each other: {:?}", probe.rule),
             Self::Queue(probe) => write!(f, "a private queue: {:?}", probe.canary),
+            Self::QueueState(probe) => write!(f, "the queue as it is: {:?}", probe.yields),
+            Self::Search(probe) => write!(f, "searches for 16 stored vectors: {:?}", probe.yields),
+            Self::Migrations(probe) => write!(f, "migrations of the directory and of the database: {:?}", probe.yields),
             Self::Jina(probe) => write!(f, "a call of the embeddings API: {:?}", probe.yields),
+            Self::Interop(probe) => {
+                let names: Vec<&str> = probe.jobs.iter().map(|job| job.name.as_str()).collect();
+                write!(f, "jobs of each of BullMQ's libraries for each of the others: {}", names.join(", "))
+            }
             Self::Setup(probe) => write!(f, "`shakedown setup`, run {} times: {:?}", probe.times, probe.yields),
         }
     }

@@ -23,6 +23,10 @@ pub struct SuiteWritten {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub requires: Vec<Spanned<String>>,
+    /// The verbs that judge the cases of this suite which are probes: `run`, `check`; both when absent.
+    #[serde(default)]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub verbs: Option<Vec<Spanned<String>>>,
     /// What every scenario of this suite has, unless it says otherwise.
     #[serde(default)]
     pub usual: ScenarioWritten,
@@ -62,6 +66,13 @@ pub struct CaseWritten {
     /// Whether the probe writes: it then runs only where the stack may be written to.
     #[serde(default)]
     pub writes: bool,
+    /// The verbs that judge this case, instead of the suite's.
+    #[serde(default)]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub verbs: Option<Vec<Spanned<String>>>,
+    /// Whether the probe costs money, such as a call of the embeddings API: `check --no-spend` leaves it out.
+    #[serde(default)]
+    pub spends: bool,
     /// Free words for choosing cases.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -101,6 +112,8 @@ pub struct ExpectWritten {
     pub one_of: Option<Vec<Value>>,
     /// The value's text matches this regular expression.
     pub matches: Option<String>,
+    /// The value's text does not match this regular expression.
+    pub not_matches: Option<String>,
     /// The value's text contains this text, or the list contains this item.
     pub contains: Option<String>,
     /// The value is a number, and not a smaller one.

@@ -35,6 +35,13 @@ pub enum Resource {
         /// Whether the user wants them to stay.
         keep: bool,
     },
+    /// The container of a worker.
+    Container {
+        /// Where the engine listens, as in `DOCKER_HOST`.
+        engine: String,
+        /// Its name, which is also its mark.
+        name: String,
+    },
     /// A program about to be started: its pid is not known yet, but it carries the ledger's mark.
     Launching {
         /// What it is, such as `redis`.
@@ -58,6 +65,7 @@ impl std::fmt::Display for Resource {
             Self::Directory { path, keep: false } => write!(f, "directory {}", path.display()),
             Self::Containers { engine, keep: true } => write!(f, "containers of the engine at {engine} (kept)"),
             Self::Containers { engine, keep: false } => write!(f, "containers of the engine at {engine}"),
+            Self::Container { name, .. } => write!(f, "container {name}"),
             Self::Launching { name } => write!(f, "processes started as {name}"),
             Self::Process { name, process, .. } => write!(f, "process {} ({name})", process.pid),
         }
@@ -244,6 +252,21 @@ pub fn emergency() -> Vec<String> {
         Err(TryLockError::WouldBlock) => return vec!["ledgers are busy: run `shakedown clean`".to_owned()],
     };
     open.iter().flat_map(|ledger| ledger.replay()).collect()
+}
+
+/// The same at the very end of the process: of a ledger from which nothing is left the file goes too.
+#[must_use]
+pub fn last_rites() -> Vec<String> {
+    let left = emergency();
+    if left.is_empty()
+        && let Ok(open) = OPEN.try_lock()
+    {
+        for ledger in open.iter().filter_map(Weak::upgrade) {
+            // One that stays is removed by the next `shakedown clean`.
+            let _ = fs::remove_file(&ledger.path);
+        }
+    }
+    left
 }
 
 /// Makes a panic of the calling thread, which is to be the main one, replay every ledger before the process

@@ -34,16 +34,18 @@ pub use compose::{
     write as write_compose,
 };
 pub use containers::{
-    CleanedContainers, Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE, clean_containers, engine_answers,
+    CleanedContainers, Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE, clean_containers, container_labels,
+    engine_answers,
 };
 pub use error::{Package, StackError};
-pub use ledger::{Entry, Ledger, Resource, emergency, replay_on_panic};
+pub use ledger::{Entry, Ledger, Resource, emergency, last_rites, replay_on_panic};
 pub use names::{drop_names, names_for};
 pub use native::Overrides;
 pub use ports::Ports;
 pub use proc::{MARK, ProcessId, marked, working_in};
 pub use process::{Account, Launch, Process, in_words, tail};
 pub use provider::{CONTAINER_MEMORY_MB, Capabilities, Capability, ProviderKind, Stack, StackOptions};
+pub use remote::look as ask_services;
 pub use sweep::{Cleaned, Found, clean};
 
 /// A service of the stack.

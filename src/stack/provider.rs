@@ -255,6 +255,22 @@ impl Stack {
         Ok(stack)
     }
 
+    /// Services that are there already; none of them is asked anything. They are only read, unless `writable`.
+    #[must_use]
+    pub fn found(endpoints: Endpoints, writable: bool) -> Self {
+        Self {
+            provider: "remote",
+            why: "the environment's variables".to_owned(),
+            endpoints,
+            services: Vec::new(),
+            capabilities: Capabilities(writable.then_some(Capability::Write).into_iter().collect()),
+            jina: None,
+            hull: Hull::Remote,
+            directory: None,
+            ledger: None,
+        }
+    }
+
     /// Starts services of our own, and the Jina mock beside them.
     async fn start_own(chosen: Chosen, options: StackOptions, events: &Events) -> Result<Self, StackError> {
         let (provider, why) = chosen.describe();

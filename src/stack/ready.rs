@@ -64,6 +64,14 @@ pub(super) struct Facts {
 }
 
 impl Readiness {
+    /// Whether there is anybody to ask.
+    pub(super) fn has_address(&self) -> bool {
+        match self {
+            Self::Redis { url } | Self::Postgres { url } => !url.expose_secret().is_empty(),
+            Self::Qdrant { url, .. } | Self::Jina { url, .. } => !url.is_empty(),
+        }
+    }
+
     /// Asks once who answers; the error says what was seen instead, without a secret.
     pub(super) async fn ask(&self) -> Result<Incarnation, String> {
         let question = async {

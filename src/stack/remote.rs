@@ -10,7 +10,7 @@ use crate::outcome::{Event, Events, ServiceRecord, ServiceStatus};
 use crate::settings::Endpoints;
 
 /// Asks every service once. One that does not answer is recorded as unreachable: the run goes on without it.
-pub(super) async fn look(endpoints: &Endpoints, events: &Events) -> Vec<ServiceRecord> {
+pub async fn look(endpoints: &Endpoints, events: &Events) -> Vec<ServiceRecord> {
     let qdrant = &endpoints.qdrant;
     let jina = &endpoints.jina;
     let services = [
@@ -26,7 +26,9 @@ pub(super) async fn look(endpoints: &Endpoints, events: &Events) -> Vec<ServiceR
         ),
         (Service::Jina, Readiness::Jina { url: jina.base_url.clone(), key: jina.api_key.clone() }),
     ];
-    join_all(services.into_iter().map(|(service, readiness)| record(service, readiness, events))).await
+    // A service without an address is not asked; what that means is told elsewhere.
+    let told = services.into_iter().filter(|(_, readiness)| readiness.has_address());
+    join_all(told.map(|(service, readiness)| record(service, readiness, events))).await
 }
 
 async fn record(service: Service, readiness: Readiness, events: &Events) -> ServiceRecord {

@@ -27,6 +27,9 @@ pub(super) fn remove(resources: &[Resource], mark: &str) -> Vec<String> {
         if let Resource::Containers { engine, keep: false } = resource {
             left.extend(containers::remove_marked(engine, mark));
         }
+        if let Resource::Container { engine, name } = resource {
+            left.extend(containers::remove_marked(engine, name));
+        }
         let Resource::Directory { path, keep } = resource else { continue };
         postgres::release_shared_memory(path);
         if *keep {
@@ -74,7 +77,9 @@ fn end_processes(resources: &[Resource], mark: &str) -> Vec<String> {
 /// Every process that still belongs to `resources`.
 fn running(resources: &[Resource], mark: &str) -> BTreeSet<ProcessId> {
     let mut found = BTreeSet::new();
-    if resources.iter().any(|resource| !matches!(resource, Resource::Directory { .. } | Resource::Containers { .. })) {
+    if resources.iter().any(|resource| {
+        !matches!(resource, Resource::Directory { .. } | Resource::Containers { .. } | Resource::Container { .. })
+    }) {
         found.extend(proc::marked(mark));
     }
     for resource in resources {
@@ -84,7 +89,10 @@ fn running(resources: &[Resource], mark: &str) -> BTreeSet<ProcessId> {
                 found.insert(process.clone());
             }
             Resource::Directory { path, .. } => found.extend(proc::working_in(path)),
-            Resource::Process { .. } | Resource::Launching { .. } | Resource::Containers { .. } => {}
+            Resource::Process { .. }
+            | Resource::Launching { .. }
+            | Resource::Containers { .. }
+            | Resource::Container { .. } => {}
         }
     }
     found

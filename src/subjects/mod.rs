@@ -1,6 +1,7 @@
 //! What is judged, reached only as a process: the embedded Qdrant, the reference worker, set-up and ingest.
 
 pub mod ingest;
+pub mod peer;
 #[cfg(feature = "embedded-qdrant")]
 pub mod qdrant;
 pub mod setup;

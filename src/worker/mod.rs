@@ -1,5 +1,6 @@
 //! The worker under test: always a process, started, signalled and watched from outside.
 
+mod container;
 mod environment;
 
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use regex::Regex;
 
+use container::Container;
 pub use environment::Surroundings;
 
 use crate::settings::{Contract, Errand, Program, Ready};
@@ -18,6 +20,10 @@ const HEAD: u64 = 1 << 20;
 const TAIL: u64 = 15 << 20;
 /// How long a worker's URL may take to say that it is ready.
 const ANSWER: Duration = Duration::from_secs(1);
+
+/// How long Docker may take to say whether an image is there, and to fetch it.
+const LOOK: Duration = Duration::from_secs(10);
+const PULL: Duration = Duration::from_mins(10);
 
 /// Why a worker could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -31,10 +37,15 @@ pub enum WorkerError {
         /// The place.
         place: String,
     },
+    /// The worker is an image, and nothing can start it.
+    #[error(
+        "[worker] names an image, and there is no `docker` on PATH to run it; install Docker, or name a `command` instead"
+    )]
+    NoDocker,
     /// A command of the contract failed.
     #[error("[worker.{what}] command `{command}` {how}; its output ends with:\n{log}")]
     Errand {
-        /// `build` or `prepare`.
+        /// `build`, `prepare` or `image`.
         what: &'static str,
         /// The command.
         command: String,
@@ -63,6 +74,8 @@ pub struct Worker {
     log: PathBuf,
     grace: Duration,
     says_ready: SaysReady,
+    /// Where it runs in one; `process` is then the command line that looks after it. Dropped after that.
+    container: Option<Container>,
 }
 
 /// How this worker says that it takes jobs.
@@ -87,6 +100,8 @@ impl Worker {
         ledger: &Ledger,
     ) -> Result<Self, WorkerError> {
         let log = directory.join(format!("{name}.log"));
+        // An attempt before this one may have left its own; of a missing file nothing need be removed.
+        let _ = std::fs::remove_file(&log);
         let port = free_port()?;
         let no_value = |place: String| WorkerError::NoValue { place };
         let environment = surroundings.environment(contract, port).map_err(no_value)?;
@@ -95,11 +110,14 @@ impl Worker {
             Ready::Log(pattern) => SaysReady::InLog(pattern.clone()),
             Ready::Http(url) => SaysReady::OverHttp(surroundings.fill(url, port).map_err(no_value)?),
         };
-        let Program::Command(command) = &contract.worker.program else {
-            return Err(WorkerError::NoValue { place: "command".to_owned() });
+        let (container, launch) = match &contract.worker.program {
+            Program::Command(command) => (None, launch(command, &contract.worker.cwd, environment, name, log.clone())),
+            Program::Image { image, command } => {
+                let (container, launch) = Container::prepare(image, command, environment, name, log.clone(), ledger)?;
+                (Some(container), launch)
+            }
         };
-        let launch = launch(command, &contract.worker.cwd, environment, name, log.clone());
-        Ok(Self { process: Process::start(&launch, ledger)?, log, grace, says_ready })
+        Ok(Self { process: Process::start(&launch, ledger)?, log, grace, says_ready, container })
     }
 
     /// Whether it says itself that it takes jobs; `None` where only the queue knows.
@@ -143,10 +161,20 @@ impl Worker {
         read(&self.log)
     }
 
+    /// How many bytes it has put out.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        std::fs::metadata(&self.log).map_or(0, |about| about.len())
+    }
+
     /// Its peak resident memory in MiB, while it runs (Linux only).
     #[must_use]
     pub fn peak_memory_mib(&self) -> Option<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id().pid)).ok()?;
+        let pid = match &self.container {
+            Some(container) => container.pid()?,
+            None => self.process.id().pid,
+        };
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         line.trim().trim_end_matches("kB").trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
     }
@@ -161,18 +189,29 @@ impl Worker {
 
     /// SIGSTOP to it and all that descends from it: connections stay open, nothing answers.
     pub fn pause(&self) {
+        if let Some(container) = &self.container {
+            container.tell(&["pause"]);
+            return;
+        }
         self.process.signal_tree(Signal::SIGSTOP);
     }
 
     /// SIGCONT to it and all that descends from it.
     pub fn resume(&self) {
+        if let Some(container) = &self.container {
+            container.tell(&["unpause"]);
+            return;
+        }
         self.process.signal_tree(Signal::SIGCONT);
     }
 
     /// Ends it with SIGKILL, with all that descends from it, and gives its output.
     #[must_use]
     pub fn output_after_kill(self) -> String {
-        let Self { process, log, .. } = self;
+        let Self { process, log, container, .. } = self;
+        if let Some(container) = &container {
+            container.tell(&["kill"]);
+        }
         process.kill();
         read(&log)
     }
@@ -256,4 +295,24 @@ fn read(log: &Path) -> String {
 fn free_port() -> Result<u16, StackError> {
     let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).map_err(StackError::NoPort)?;
     listener.local_addr().map(|address| address.port()).map_err(StackError::NoPort)
+}
+
+/// Makes sure that the image is there which the contract names, if it names one.
+///
+/// # Errors
+/// There is no Docker, or the image can neither be found nor be pulled.
+pub async fn have_image(program: &Program, directory: &Path, ledger: &Ledger) -> Result<(), WorkerError> {
+    let Program::Image { image, .. } = program else { return Ok(()) };
+    let docker = container::docker()?.display().to_string();
+    let errand = |arguments: &[&str], within: Duration| Errand {
+        command: [docker.as_str()].iter().chain(arguments).chain([&image.as_str()]).map(ToString::to_string).collect(),
+        cwd: PathBuf::from("/"),
+        within,
+    };
+    let look = errand(&["image", "inspect", "--format", "{{.Id}}"], LOOK);
+    if run_errand("image", &look, Vec::new(), directory, "image", ledger).await.is_ok() {
+        return Ok(());
+    }
+    let pull = errand(&["pull", "--quiet"], PULL);
+    run_errand("image", &pull, Vec::new(), directory, "pull", ledger).await
 }

@@ -20,9 +20,10 @@ use shakedown::runner::{self, Selection};
 use shakedown::services::http::Http;
 use shakedown::services::postgres::Postgres;
 use shakedown::services::redis::Redis;
-use shakedown::settings::Endpoints;
+use shakedown::settings::{Endpoints, Given, Settings, Source};
 use shakedown::spec::{Documents, Suites, Template};
 use shakedown::stack::{ProviderKind, names_for};
+use tempfile::TempDir;
 use url::Url;
 
 use harness::{SHAKEDOWN, Ship, runtime};
@@ -68,6 +69,15 @@ struct Breakage {
     /// Servers that make things up.
     #[serde(default)]
     answers: Answers,
+    /// What somebody has set, beside what the stack needs.
+    #[serde(default)]
+    given: Option<BTreeMap<String, String>>,
+    /// The profile that somebody has chosen.
+    #[serde(default)]
+    profile: Option<String>,
+    /// Files of the project, by their paths; Git keeps them.
+    #[serde(default)]
+    files: BTreeMap<String, String>,
     /// A shell script in the place of `shakedown setup`.
     #[serde(default)]
     setup: Option<String>,
@@ -91,6 +101,8 @@ struct Answers {
     redis: Option<BTreeMap<String, String>>,
     qdrant: Option<Vec<liars::Answer>>,
     jina: Option<Vec<liars::Answer>>,
+    /// Supabase's API, and its management API.
+    supabase: Option<Vec<liars::Answer>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -122,8 +134,9 @@ fn main() -> ExitCode {
     let mut trials = vec![Trial::test("every_case_has_a_breakage", {
         let mut covered: BTreeSet<String> = breakages.iter().map(|breakage| breakage.case.clone()).collect();
         covered.extend(planted());
-        // A case that takes minutes has the same engine behind it as the others of its kind, which are proved.
-        covered.extend(suites.cases.iter().filter(|case| case.is_slow()).map(|case| case.id.clone()));
+        // What is run by name only is proved by the tests of its suite. A case that takes minutes has the same engine behind it as the others of its kind, which are proved.
+        covered
+            .extend(suites.cases.iter().filter(|case| case.is_slow() || case.is_by_name()).map(|case| case.id.clone()));
         let known: BTreeSet<String> = suites.cases.iter().map(|case| case.id.clone()).collect();
         move || {
             let missing: Vec<_> = known.difference(&covered).collect();
@@ -216,6 +229,8 @@ async fn prove(breakage: &Breakage, number: usize, ship: &Ship) -> Result<(), Fa
         }
         scenario.within_s = breakage.within_s.or(scenario.within_s);
     }
+    let (project, _supabase) = project(breakage, &template, &broken).await?;
+    options.given = project.as_ref().map(|(_, given)| Arc::new(given.clone()));
     options.endpoints = Some(broken);
     let selection = Selection::new(&[], std::slice::from_ref(&breakage.case), None).unwrap();
     let report = runner::run(&suites, &selection, &ship.stack, &options, &Events::silent()).await;
@@ -233,6 +248,48 @@ async fn prove(breakage: &Breakage, number: usize, ship: &Ship) -> Result<(), Fa
         return Err(format!("failed for another reason than `{}`: {reason}", breakage.says).into());
     }
     Ok(())
+}
+
+/// The project of whoever has set something: its directory, and its settings.
+async fn project(
+    breakage: &Breakage,
+    template: &Template,
+    endpoints: &Endpoints,
+) -> Result<(Option<(TempDir, Given)>, Option<liars::Liar>), Failed> {
+    let Some(given) = &breakage.given else { return Ok((None, None)) };
+    let mut environment: BTreeMap<String, String> = endpoints
+        .environment()
+        .into_iter()
+        .map(|variable| (variable.name.to_owned(), variable.value.expose_secret().to_owned()))
+        .collect();
+    let liar = match &breakage.answers.supabase {
+        Some(answers) => {
+            let liar = liars::http(answers.clone()).await;
+            for name in ["SUPABASE_URL", "SUPABASE_MANAGEMENT_URL"] {
+                environment.insert(name.to_owned(), format!("http://{}", liar.address()));
+            }
+            Some(liar)
+        }
+        None => None,
+    };
+    for (name, value) in given {
+        environment.insert(name.clone(), template.fill(value)?);
+    }
+    environment.retain(|_, value| !value.is_empty());
+    let directory = tempfile::tempdir().unwrap();
+    for (path, text) in &breakage.files {
+        let path = directory.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    for arguments in [["init", "--quiet"], ["add", "--all"]] {
+        let git = std::process::Command::new("git").args(arguments).current_dir(&directory).status();
+        assert!(git.is_ok_and(|status| status.success()), "git is needed");
+    }
+    let source = Source { environment, profile: breakage.profile.clone(), ..Source::default() };
+    let settings = Settings::load(source).map_err(|error| error.to_string())?;
+    let given = Given::of(&settings, directory.path().to_owned());
+    Ok((Some((directory, given)), liar))
 }
 
 /// Placeholders of the tables: addresses, secrets and names.

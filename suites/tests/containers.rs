@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Trial::test("an_engine_without_ports_is_a_clear_error", no_ports),
         Trial::test("auto_goes_on_without_an_engine_and_says_why", auto_without_an_engine),
     ];
-    let with_engine: [(&str, Test); 14] = [
+    let with_engine: [(&str, Test); 17] = [
         ("an_image_that_cannot_be_had_is_a_clear_error", image_missing),
         ("a_container_that_dies_shows_its_last_words", dies),
         ("a_container_out_of_memory_says_so", out_of_memory),
@@ -66,6 +66,9 @@ fn main() -> ExitCode {
         ("warm_containers_are_used_again", reused),
         ("auto_picks_an_engine_that_answers", auto_with_an_engine),
         ("two_harnesses_do_not_disturb_each_other", two_at_once),
+        ("a_worker_that_is_an_image_is_judged", worker_image),
+        ("an_image_that_is_no_worker_is_told_by_its_last_words", worker_image_ends),
+        ("a_worker_that_is_an_image_goes_with_its_harness", worker_image_interrupted),
     ];
     let engine = runtime().block_on(engine_answers(&docker_host(), Duration::from_secs(5)));
     for (name, test) in with_engine {
@@ -237,6 +240,8 @@ fn liar(answers: &[(&str, u16, &str)]) -> (liars::Liar, String) {
         path: (*path).to_owned(),
         status: *status,
         body: (*body).to_owned(),
+        holds: String::new(),
+        delay_ms: 0,
     };
     let mut answers: Vec<_> = answers.iter().map(answer).collect();
     answers.push(answer(&("/containers/json", 200, "[]")));
@@ -472,6 +477,54 @@ fn signals() -> Outcome {
         nothing_new(&before)?;
     }
     Ok(())
+}
+
+/// `shakedown run --provider native` over `cases`, with the reference worker of Qdrant's stand-in, or another program of
+/// it, as the worker.
+fn image_worker(place: &Place, program: &str, cases: &[&str]) -> Command {
+    let contract = format!(
+        "[worker]\nimage = \"{}\"\ncommand = {program}\nready_within = \"60s\"\n",
+        shakedown::stack::QDRANT_IMAGE
+    );
+    std::fs::write(place.0.path().join("shakedown.toml"), contract).unwrap();
+    let mut command = place.command(&["run", "--provider", "native", "--format", "short", "--quiet"]);
+    command.args(cases.iter().flat_map(|case| ["--case", case])).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn worker_image() -> Outcome {
+    // Told to end, killed, paused, and looked at while it runs.
+    let cases = [
+        "ingestion.delivered",
+        "ingestion.memory-bounded",
+        "ingestion.exits-cleanly",
+        "crash.told-to-end-in-time",
+        "crash.killed-before-the-ack",
+        "crash.frozen-past-its-lock",
+    ];
+    let place = Place::new();
+    let output = image_worker(&place, r#"["shakedown", "worker"]"#, &cases).output()?;
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.success() { Ok(()) } else { Err(said.into()) }
+}
+
+fn worker_image_ends() -> Outcome {
+    let place = Place::new();
+    let program = r#"["sh", "-c", "echo $QUEUE_NAME has no worker; exit 9"]"#;
+    let output = image_worker(&place, program, &["ingestion.delivered"]).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let wanted = output.status.code() == Some(1) && said.contains("code 9") && said.contains("has no worker");
+    if wanted { Ok(()) } else { Err(format!("{:?}: {said}", output.status).into()) }
+}
+
+fn worker_image_interrupted() -> Outcome {
+    let place = Place::new();
+    let before = runtime().block_on(everything());
+    let mut child = image_worker(&place, r#"["shakedown", "worker"]"#, &["ingestion.delivered"]).spawn()?;
+    wait_for_containers(&before, 1);
+    signal(&child, Signal::SIGINT);
+    assert_eq!(child.wait()?.code(), Some(130));
+    nothing_new(&before)
 }
 
 fn panicking_place() -> Option<PathBuf> {

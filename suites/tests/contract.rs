@@ -172,3 +172,111 @@ fn a_case_is_explained_without_a_run() {
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("did you mean `crash.killed`?"), "{text}");
 }
+
+#[test]
+fn jobs_that_are_not_kept_are_known_from_the_event_stream() {
+    let desk = desk(&format!(
+        r#"
+[worker]
+command = ["{SHAKEDOWN}", "worker"]
+[queue]
+job = {{ name = "ingest-document", data = {{ documentId = "{{{{document.id}}}}", text = "{{{{document.text}}}}", source = "{{{{document.source}}}}", version = "{{{{document.version}}}}" }}, attempts = 5, backoff = {{ type = "exponential", delay = 200, jitter = 0.5 }}, options = {{ removeOnComplete = true, removeOnFail = true }} }}
+"#
+    ));
+    let cases = "{ingestion.delivered,ingestion.poison-isolated,crash.killed-before-the-ack,load.delivered}";
+    let (code, text) = desk.run(&["run", "--provider", "native", "--format", "short", "--case", cases]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("4 pass"), "{text}");
+    desk.assert_clean();
+}
+
+#[test]
+fn an_option_that_no_job_has_is_refused() {
+    let job = "job = { name = \"x\", data = { id = \"{{document.id}}\" }, options = { removeOnCompletion = true } }";
+    let desk = desk(&format!("[worker]\ncommand = [\"sh\"]\n[queue]\n{job}\n"));
+    let (code, text) = desk.run(&["run", "--dry-run"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("`removeOnCompletion` is no option of a job") && text.contains("removeOnComplete"), "{text}");
+}
+
+#[test]
+fn several_workers_that_take_their_time_are_waited_for() {
+    let desk =
+        desk(&format!("[worker]\ncommand = [\"sh\", \"-c\", \"sleep 1; exec {SHAKEDOWN} worker\"]\nreplicas = 2\n"));
+    let report = desk.path("work").join("report.json");
+    let (code, text) = desk.run(&[
+        "run",
+        "--provider",
+        "native",
+        "--case",
+        "crash.killed-before-the-ack",
+        "--case",
+        "ingestion.delivered",
+        "--report",
+        &format!("json={}", report.display()),
+    ]);
+    assert_eq!(code, 0, "{text}");
+    desk.assert_clean();
+}
+
+#[test]
+fn a_bundle_tells_what_happened_and_no_secret() {
+    let desk = desk(
+        "[worker]\ncommand = [\"sh\", \"-c\", \"echo ready; echo url $REDIS_URL key $JINA_API_KEY; sleep 0.5; exit 3\"]\nready = { log = \"^ready\" }\n",
+    );
+    let bundle = desk.path("work").join("bundle");
+    let arguments = ["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"];
+    let (code, text) = desk.run(&arguments);
+    assert_eq!(code, 1, "{text}");
+    for words in ["what happened in", "exited with code 3, and nobody had told it to", "The worker ended although"] {
+        assert!(text.contains(words), "wanted: {words}\ngot: {text}");
+    }
+    let read = |name: &str| fs::read_to_string(bundle.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let report: shakedown::outcome::Report = serde_json::from_str(&read("report.json")).unwrap();
+    let timeline = &report.timelines[0];
+    assert_eq!(timeline.cases, ["ingestion.delivered"]);
+    assert!(timeline.moments.iter().any(|moment| moment.what.starts_with("url ********")), "{:?}", timeline.moments);
+    assert!(!timeline.documents.is_empty());
+    let output = read(&format!("output/{}.log", timeline.scenario));
+    assert_eq!(output.trim(), "ready\nurl ******** key ********");
+    let happened = read(&format!("{}.timeline.txt", timeline.scenario));
+    assert!(happened.contains("takes jobs") && happened.contains("remedy:"), "{happened}");
+    assert!(read("plan.txt").contains("command") || read("plan.txt").contains("worker"), "{}", read("plan.txt"));
+    assert!(read("machine.txt").contains("cores"));
+    assert!(read("report.md").contains("## What happened"));
+
+    // What is there already is not mixed with another run's.
+    let (code, text) = desk.run(&arguments);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("the directory is not empty"), "{text}");
+    desk.assert_clean();
+}
+
+#[test]
+fn the_quick_cases_are_fifteen() {
+    let desk = Desk::new();
+    let output = desk.command(&["run", "--quick", "--list"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let cases = text.lines().filter(|line| line.starts_with("  ")).count();
+    assert_eq!(cases, 15, "{text}");
+}
+
+#[test]
+fn init_writes_a_contract_that_can_be_run_and_replaces_none() {
+    let desk = Desk::new();
+    let work = desk.path("work");
+    fs::write(work.join("package.json"), r#"{"dependencies":{"bullmq":"^5"},"scripts":{"start":"node worker.js"}}"#)
+        .unwrap();
+    fs::write(work.join("worker.js"), "new Worker(process.env.QUEUE_NAME, async (job) => job.data.docId)").unwrap();
+    let (code, text) = desk.run(&["init"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("assumed:") && text.contains("a Node worker"), "{text}");
+    let (code, text) = desk.run(&["run", "--dry-run", "--case", "ingestion.delivered"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("node worker.js") && text.contains("docId"), "{text}");
+    let (code, text) = desk.run(&["init"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("--force"), "{text}");
+    assert_eq!(desk.run(&["init", "--force"]).0, 0);
+    assert_eq!(desk.run(&["init", "no-such-directory"]).0, 2);
+}

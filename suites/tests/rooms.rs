@@ -18,6 +18,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("scenario", &["faults", "worker", "stack", "services", "settings", "outcome", "spec"]),
     ("runner", &["probe", "scenario", "faults", "worker", "stack", "services", "settings", "outcome", "spec"]),
     ("report", &["outcome"]),
+    (
+        "testing",
+        &[
+            "cli", "runner", "report", "scenario", "faults", "worker", "stack", "services", "settings", "outcome",
+            "spec",
+        ],
+    ),
     ("subjects", &["services", "settings", "outcome"]),
 ];
 

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
             format!("{name}::{test}{why}")
         };
         // Those that take minutes are run by hand: `shakedown run --slow`.
-        for case in suites.cases.iter().filter(|case| !case.is_slow()) {
+        for case in suites.cases.iter().filter(|case| !case.is_slow() && !case.is_by_name()) {
             let (id, voyage) = (case.id.clone(), Arc::clone(voyage));
             let trial = Trial::test(title(&case.id), move || passes(&id, voyage.get_or_init(|| sail(kind))));
             trials.push(trial.with_ignored_flag(ignored));

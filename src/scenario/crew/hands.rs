@@ -38,6 +38,17 @@ pub struct Exit {
     pub left: Option<Vec<String>>,
 }
 
+/// What a worker put out, and when.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    /// The worker's number, from 1.
+    pub worker: usize,
+    /// Its whole output, but for the middle of one that is very long.
+    pub text: String,
+    /// Milliseconds since the voyage began, and how many bytes there were by then.
+    pub marks: Vec<(i64, u64)>,
+}
+
 /// How workers are started.
 pub(in crate::scenario) struct Berth {
     pub(in crate::scenario) contract: Arc<Contract>,
@@ -68,6 +79,8 @@ pub(super) struct Hand {
     leaving: Option<Leaving>,
     /// Whether it has not been seen at work yet.
     newcomer: bool,
+    /// How much it had put out, and when that was seen.
+    marks: Vec<(Instant, u64)>,
 }
 
 impl Hand {
@@ -75,6 +88,20 @@ impl Hand {
     pub(super) const fn is_leaving(&self) -> bool {
         self.leaving.is_some()
     }
+
+    fn mark(&mut self) {
+        let written = self.worker.written();
+        if self.marks.last().is_none_or(|(_, before)| *before < written) {
+            self.marks.push((Instant::now(), written));
+        }
+    }
+}
+
+/// The output of a worker that is gone.
+struct Said {
+    number: usize,
+    text: String,
+    marks: Vec<(Instant, u64)>,
 }
 
 /// All workers.
@@ -83,15 +110,17 @@ pub(super) struct Hands {
     starts: usize,
     /// The workers that run, the one that has run longest first.
     pub(super) there: Vec<Hand>,
-    /// The output of workers that are gone.
-    said: String,
+    /// The output of workers that are gone, with what was seen of it and when.
+    said: Vec<Said>,
+    /// What became of whom, and when.
+    chronicle: Vec<(Instant, usize, String)>,
     pub(super) exits: Vec<Exit>,
     clock: Instant,
 }
 
 impl Hands {
     pub(super) fn new(berth: Berth, clock: Instant) -> Self {
-        Self { berth, starts: 0, there: Vec::new(), said: String::new(), exits: Vec::new(), clock }
+        Self { berth, starts: 0, there: Vec::new(), said: Vec::new(), chronicle: Vec::new(), exits: Vec::new(), clock }
     }
 
     /// All who are there are at work: the voyage begins.
@@ -106,8 +135,45 @@ impl Hands {
         let Berth { contract, surroundings, grace, directory, name, ledger } = &self.berth;
         let name = if self.starts == 1 { name.clone() } else { format!("{name}-{}", self.starts) };
         let worker = Worker::start(contract, surroundings, *grace, directory, &name, ledger)?;
-        self.there.push(Hand { worker, number: self.starts, leaving: None, newcomer: true });
+        self.there.push(Hand { worker, number: self.starts, leaving: None, newcomer: true, marks: Vec::new() });
+        self.note(self.starts, "started");
         Ok(self.starts)
+    }
+
+    fn note(&mut self, number: usize, what: impl Into<String>) {
+        self.note_at(Instant::now(), number, what);
+    }
+
+    /// Writes down what became of somebody.
+    pub(super) fn note_at(&mut self, at: Instant, number: usize, what: impl Into<String>) {
+        self.chronicle.push((at, number, what.into()));
+    }
+
+    /// Looks how much everybody has put out by now.
+    pub(super) fn mark(&mut self) {
+        self.there.iter_mut().for_each(Hand::mark);
+    }
+
+    /// Milliseconds since the voyage began.
+    fn ms(&self, at: Instant) -> i64 {
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        ms(at.saturating_duration_since(self.clock)) - ms(self.clock.saturating_duration_since(at))
+    }
+
+    /// What became of whom: milliseconds since the voyage began, the worker's number, what happened.
+    pub(super) fn chronicle(&self) -> Vec<(i64, usize, String)> {
+        self.chronicle.iter().map(|(at, number, what)| (self.ms(*at), *number, what.clone())).collect()
+    }
+
+    /// What every worker put out.
+    pub(super) fn outputs(&self) -> Vec<Output> {
+        let output = |worker: usize, text: String, marks: &[(Instant, u64)]| Output {
+            worker,
+            text,
+            marks: marks.iter().map(|(at, bytes)| (self.ms(*at), *bytes)).collect(),
+        };
+        let gone = self.said.iter().map(|said| output(said.number, said.text.clone(), &said.marks));
+        gone.chain(self.there.iter().map(|hand| output(hand.number, hand.worker.output(), &hand.marks))).collect()
     }
 
     /// The one that has run longest and was not told to end.
@@ -138,7 +204,11 @@ impl Hands {
 
     /// All who are there are at work.
     pub(super) fn welcome(&mut self) {
-        self.there.iter_mut().for_each(|hand| hand.newcomer = false);
+        let now = Instant::now();
+        for hand in self.there.iter_mut().filter(|hand| hand.newcomer) {
+            hand.newcomer = false;
+            self.chronicle.push((now, hand.number, "takes jobs".to_owned()));
+        }
     }
 
     pub(super) fn has(&self, number: usize) -> bool {
@@ -148,6 +218,7 @@ impl Hands {
     /// Tells a worker to end; `active` are the jobs in work at this moment.
     pub(super) fn tell(&mut self, number: usize, active: BTreeSet<String>, twice: bool) {
         let alone = (self.there.len() == 1).then_some(self.starts);
+        self.note(number, if twice { "told to end (SIGTERM), and soon once more" } else { "told to end (SIGTERM)" });
         if let Some(hand) = self.there.iter_mut().find(|hand| hand.number == number) {
             hand.worker.tell_to_end();
             hand.leaving =
@@ -158,8 +229,11 @@ impl Hands {
     /// Ends a worker with SIGKILL, and keeps what it said.
     pub(super) fn kill(&mut self, number: usize) {
         if let Some(place) = self.there.iter().position(|hand| hand.number == number) {
-            let hand = self.there.remove(place);
-            self.said += &hand.worker.output_after_kill();
+            let mut hand = self.there.remove(place);
+            let how = hand.worker.ended().unwrap_or_else(|| "killed (SIGKILL)".to_owned());
+            self.note(number, how);
+            hand.mark();
+            self.said.push(Said { number, text: hand.worker.output_after_kill(), marks: hand.marks });
         }
     }
 
@@ -223,10 +297,5 @@ impl Hands {
     /// How a worker ended that was not told to, if one did.
     pub(super) fn died(&self) -> Option<String> {
         self.there.iter().filter(|hand| !hand.is_leaving()).find_map(|hand| hand.worker.ended())
-    }
-
-    /// All that every worker said.
-    pub(super) fn said(&self) -> String {
-        self.there.iter().fold(self.said.clone(), |said, hand| said + &hand.worker.output())
     }
 }

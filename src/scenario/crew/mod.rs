@@ -15,10 +15,9 @@ use crate::settings::Ready;
 use crate::spec::{Breaks, Fault, Milestone, ServiceFault, Target, When, WorkerFault};
 use crate::worker::{Ended, Worker};
 pub(super) use hands::Berth;
-pub use hands::Exit;
 use hands::Hands;
-pub use proxies::Contact;
-pub(super) use proxies::Proxies;
+pub use hands::{Exit, Output};
+pub use proxies::{Contact, Proxies};
 
 /// What a fault did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -274,6 +273,7 @@ impl Crew {
 
     /// Begins and ends faults whose time has come; `share` of the jobs have ended.
     pub(super) async fn tick(&mut self, share: f64) -> Result<(), ScenarioError> {
+        self.hands.mark();
         if self.hands.are_leaving() {
             // Who is gone is asked before what is in work: a job that ends meanwhile was not left behind.
             let gone = self.hands.gone();
@@ -519,13 +519,35 @@ impl Crew {
     pub(super) async fn sign_off(&mut self) -> Option<Ended> {
         // A signal that comes before a worker listens says nothing about how it ends.
         self.gather().await;
+        let by_themselves: Vec<(usize, String)> =
+            self.hands.there.iter().filter_map(|hand| Some((hand.number, hand.worker.ended()?))).collect();
+        for (number, how) in &by_themselves {
+            self.hands.note_at(Instant::now(), *number, format!("{how}, and nobody had told it to"));
+        }
         let ends = futures::future::join_all(self.hands.there.iter().map(|hand| hand.worker.terminate())).await;
+        let now = Instant::now();
+        let numbers: Vec<usize> = self.hands.there.iter().map(|hand| hand.number).collect();
+        for (number, end) in numbers.into_iter().zip(&ends) {
+            if by_themselves.iter().any(|(gone, _)| *gone == number) {
+                continue;
+            }
+            let how = end.as_ref().map_or("did not end in time", |end| end.how.as_str());
+            let began = end.as_ref().map_or(now, |end| now.checked_sub(end.after).unwrap_or(now));
+            self.hands.note_at(began, number, "told to end (SIGTERM): the scenario is over");
+            self.hands.note_at(now, number, how);
+        }
+        self.hands.mark();
         let worst = ends.iter().position(|end| end.as_ref().is_none_or(|end| end.code != Some(0))).unwrap_or(0);
         ends.into_iter().nth(worst).flatten()
     }
 
-    /// All that every worker said.
-    pub(super) fn said(&self) -> String {
-        self.hands.said()
+    /// All that every worker put out.
+    pub(super) fn outputs(&self) -> Vec<Output> {
+        self.hands.outputs()
+    }
+
+    /// What became of the workers: milliseconds since the voyage began, the worker's number, what happened.
+    pub(super) fn chronicle(&self) -> Vec<(i64, usize, String)> {
+        self.hands.chronicle()
     }
 }

@@ -28,7 +28,7 @@ pub struct Contact {
 
 /// Proxies by service; Qdrant has two.
 #[derive(Debug, Default)]
-pub(in crate::scenario) struct Proxies(BTreeMap<Target, Vec<Proxy>>);
+pub struct Proxies(BTreeMap<Target, Vec<Proxy>>);
 
 impl Proxies {
     /// Puts a proxy before every service that a fault is to strike or that is to be watched; gives the endpoints for
@@ -47,6 +47,17 @@ impl Proxies {
                 Breaks::Jina(_) | Breaks::Worker(_) => {}
             }
         }
+        Self::stand(targets, endpoints).await
+    }
+
+    /// Puts a proxy before each of these services.
+    ///
+    /// # Errors
+    /// The URL of a service cannot be read, or no port can be had.
+    pub async fn stand(
+        targets: impl IntoIterator<Item = Target>,
+        endpoints: &Endpoints,
+    ) -> Result<(Self, Endpoints), ScenarioError> {
         let mut through = endpoints.clone();
         let mut proxies = Self::default();
         for target in targets {
@@ -71,7 +82,8 @@ impl Proxies {
     }
 
     /// Those before `target`.
-    pub(super) fn of(&self, target: Target) -> &[Proxy] {
+    #[must_use]
+    pub fn of(&self, target: Target) -> &[Proxy] {
         self.0.get(&target).map_or(&[], Vec::as_slice)
     }
 

@@ -117,7 +117,10 @@ pub fn judge(
             evidence.push(Evidence::seen("the worker", died.clone()));
         }
         let lines: Vec<&str> = voyage.log.lines().collect();
-        evidence.push(Evidence::seen("the worker's last output", lines[lines.len().saturating_sub(3)..].join("\n")));
+        evidence.push(Evidence::seen(
+            "the worker's last output",
+            voyage.redact(&lines[lines.len().saturating_sub(3)..].join("\n")),
+        ));
     }
     (verdict, evidence)
 }

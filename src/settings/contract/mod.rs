@@ -158,7 +158,14 @@ pub struct JobContract {
     pub attempts: u32,
     /// Wait between tries.
     pub backoff: Option<Backoff>,
+    /// Further options, by BullMQ's names: `removeOnComplete`, `priority`, `lifo` …
+    pub options: serde_json::Map<String, Value>,
 }
+
+/// Options of a job that the contract may give. The others belong to the harness (`jobId`, `timestamp`), have keys of
+/// their own (`attempts`, `backoff`), or change what a scenario means (`delay`, `repeat`, `deduplication`, `parent`).
+pub const JOB_OPTIONS: &[&str] =
+    &["removeOnComplete", "removeOnFail", "priority", "lifo", "keepLogs", "stackTraceLimit"];
 
 impl JobContract {
     /// The reference worker's job, which also says which version of the document it brings.
@@ -352,6 +359,7 @@ impl Default for JobContract {
             .into(),
             attempts: 5,
             backoff: Some(Backoff { kind: BackoffKind::Exponential, delay: 200, jitter: 0.0 }),
+            options: serde_json::Map::new(),
         }
     }
 }

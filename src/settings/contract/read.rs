@@ -10,8 +10,8 @@ use serde::Deserialize;
 use toml::{Spanned, Value};
 
 use super::{
-    BUILD_WITHIN, Backoff, Contract, Data, Errand, EvidenceContract, GRACE, JobContract, Makes, PREPARE_WITHIN,
-    PostgresEvidence, Program, QdrantEvidence, QueueContract, READY_WITHIN, Ready, WorkerContract,
+    BUILD_WITHIN, Backoff, Contract, Data, Errand, EvidenceContract, GRACE, JOB_OPTIONS, JobContract, Makes,
+    PREPARE_WITHIN, PostgresEvidence, Program, QdrantEvidence, QueueContract, READY_WITHIN, Ready, WorkerContract,
 };
 use crate::settings::config::Reader;
 use crate::settings::table;
@@ -80,6 +80,8 @@ struct WrittenJob {
     data: BTreeMap<String, Spanned<Value>>,
     attempts: Option<u32>,
     backoff: Option<Spanned<Backoff>>,
+    #[serde(default)]
+    options: BTreeMap<String, Spanned<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -251,7 +253,24 @@ impl Reader<'_> {
             .into_iter()
             .filter_map(|(name, value)| Some((name, self.data(value.get_ref(), &value.span())?)))
             .collect();
-        JobContract { name: job.name, data, attempts: job.attempts.unwrap_or(1).max(1), backoff }
+        let options = job.options.into_iter().filter_map(|(name, value)| self.option(name, &value)).collect();
+        JobContract { name: job.name, data, attempts: job.attempts.unwrap_or(1).max(1), backoff, options }
+    }
+
+    /// An option of a job that BullMQ knows, with a value that it takes.
+    fn option(&mut self, name: String, value: &Spanned<Value>) -> Option<(String, serde_json::Value)> {
+        if !JOB_OPTIONS.contains(&name.as_str()) {
+            let remedy = format!("there are {}", JOB_OPTIONS.join(", "));
+            self.wrong(value.span(), format!("`{name}` is no option of a job that can be given here"), remedy);
+            return None;
+        }
+        let json = serde_json::to_value(value.get_ref()).ok()?;
+        let table = serde_json::json!({ name.as_str(): json });
+        if let Err(error) = serde_json::from_value::<bullmq::options::JobOptions>(table) {
+            self.wrong(value.span(), format!("`{name}` of a job cannot be read: {error}"), "write it as BullMQ has it");
+            return None;
+        }
+        Some((name, json))
     }
 
     fn data(&mut self, value: &Value, span: &Range<usize>) -> Option<Data> {

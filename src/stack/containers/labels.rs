@@ -53,6 +53,12 @@ fn system() -> String {
     format!("{} {}", boot.trim(), namespace.display())
 }
 
+/// The labels of a worker's container: it goes when its harness does.
+#[must_use]
+pub fn container_labels(run: &str, mark: &str) -> BTreeMap<String, String> {
+    of(run, mark, Stays::No)
+}
+
 /// The labels of everything that `mark`'s run makes.
 pub(super) fn of(run: &str, mark: &str, stays: Stays) -> BTreeMap<String, String> {
     let harness = Harness { process: ProcessId::own(), system: system() };

@@ -29,6 +29,7 @@ pub(super) use engine::Engine;
 use images::ImageRef;
 pub use images::{Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE};
 use labels::Stays;
+pub use labels::container_labels;
 pub(super) use service::ContainerService;
 use service::Crew;
 pub(super) use sweep::remove_marked;

@@ -21,7 +21,7 @@ pub fn runtime() -> &'static tokio::runtime::Runtime {
     RUNTIME.get_or_init(|| {
         // Two crates of the tree each bring a cryptographic provider; one has to be named.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
+        shakedown::runner::runtime().expect("a runtime")
     })
 }
 
@@ -74,6 +74,8 @@ impl Ship {
             waivers: Vec::new(),
             endpoints: None,
             spare: Some(self.spare.clone()),
+            given: None,
+            keep_output: None,
             fail_fast: false,
             timeout: None,
             gate: shakedown::outcome::Gate::default(),

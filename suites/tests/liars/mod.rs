@@ -20,6 +20,12 @@ pub struct Answer {
     pub status: u16,
     /// Body.
     pub body: String,
+    /// What the request's body must hold.
+    #[serde(default)]
+    pub holds: String,
+    /// Milliseconds until the answer.
+    #[serde(default)]
+    pub delay_ms: u64,
 }
 
 /// A server that ends when it is dropped.
@@ -47,8 +53,13 @@ pub async fn http(mut answers: Vec<Answer>) -> Liar {
     let address = listener.local_addr().unwrap();
     let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
         let path = request.uri().path().to_owned();
-        let found = answers.iter().find(|answer| path.ends_with(&answer.path)).cloned();
+        let answers: Vec<Answer> = answers.iter().filter(|answer| path.ends_with(&answer.path)).cloned().collect();
         async move {
+            let asked = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap_or_default();
+            let asked = String::from_utf8_lossy(&asked).into_owned();
+            let found = answers.into_iter().find(|answer| asked.contains(&answer.holds));
+            let delay = found.as_ref().map_or(0, |answer| answer.delay_ms);
+            tokio::time::sleep(std::time::Duration::from_millis(delay)).await;
             let (status, body) = found
                 .map_or((200, r#"{"result":true,"status":"ok"}"#.to_owned()), |answer| (answer.status, answer.body));
             (axum::http::StatusCode::from_u16(status).unwrap(), body)
@@ -61,7 +72,7 @@ pub async fn http(mut answers: Vec<Answer>) -> Liar {
 }
 
 /// A server that speaks just enough RESP: an answer by the command's name, else `+OK`. An answer that begins with
-/// `-`, `:` or `+` is sent as it stands, anything else as a bulk string.
+/// `-`, `:`, `+` or `*` is sent as it stands; `~` and a number wait so many milliseconds; anything else is a bulk string.
 pub async fn redis(answers: BTreeMap<String, String>) -> Liar {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -94,7 +105,12 @@ async fn converse(stream: TcpStream, answers: Arc<BTreeMap<String, String>>) -> 
             }
         }
         let reply = match answers.get(&name) {
-            Some(raw) if raw.starts_with(['-', ':', '+']) => format!("{raw}\r\n"),
+            Some(wait) if wait.starts_with('~') => {
+                let wait = wait.trim_start_matches('~').parse().unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+                "+OK\r\n".to_owned()
+            }
+            Some(raw) if raw.starts_with(['-', ':', '+', '*']) => format!("{raw}\r\n"),
             Some(text) => format!("${}\r\n{text}\r\n", text.len()),
             None if name == "PING" => "+PONG\r\n".to_owned(),
             None => "+OK\r\n".to_owned(),

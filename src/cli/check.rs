@@ -1,0 +1,222 @@
+//! `shakedown check`: judge an environment that is in use, by reading.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::failure::Failure;
+use super::gate::{GateArgs, time};
+use super::signals::asked_to_end;
+use super::{Common, deliver, progress};
+use crate::outcome::{Comparison, Events, Exit, Report, Word, merge};
+use crate::report::{Format, ReportTarget};
+use crate::runner::{self, RunOptions, Selection};
+use crate::settings::{Contract, Endpoints, Given, Settings};
+use crate::spec::{Suites, Verb};
+use crate::stack::{Stack, ask_services, drop_names, names_for};
+
+/// Judge an environment through its environment variables; reads only
+///
+/// What is wrong, what will break later, and how to mend each. Nothing is written anywhere, and the embeddings API is
+/// called once, with one token.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(super) struct Args {
+    /// Directory of suites to judge by instead of the built-in ones
+    #[arg(long, value_name = "DIR")]
+    suites: Option<PathBuf>,
+    /// Suites to judge by; globs, and ! to leave out; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    suite: Vec<String>,
+    /// Cases to judge; globs, and ! to leave out; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    case: Vec<String>,
+    /// Leave out cases that are less binding: must, should or may
+    #[arg(long, value_name = "LEVEL", value_parser = super::run::level)]
+    level: Option<crate::outcome::Level>,
+    /// Also write, under names of its own that are removed again: a job, a row, points
+    #[arg(long)]
+    canary: bool,
+    /// Leave out what costs money: the one call of the embeddings API
+    #[arg(long)]
+    no_spend: bool,
+    /// Try again until everything is in order, at most for this time, such as 60s: for pipelines that deploy
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    wait: Option<Duration>,
+    /// Write a report: json, junit, markdown, terminal or short, then = and a path; may be given several times
+    #[arg(long, value_name = "FORMAT=PATH")]
+    report: Vec<ReportTarget>,
+    /// What to print at the end: terminal, short, json, junit or markdown
+    #[arg(long, value_name = "FORMAT", default_value = "terminal")]
+    format: Format,
+    /// List the cases and judge none
+    #[arg(long)]
+    list: bool,
+    /// No progress on standard error
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    gate: GateArgs,
+}
+
+/// Cases at once: they share connections, so that more of them cost no more.
+const JOBS: usize = 256;
+/// How long the cases may take altogether, when nobody says.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
+    let source = common.source().flag("SHAKEDOWN_SUITES", args.suites.as_ref().map(|path| path.display().to_string()));
+    let settings = Settings::load(source)?;
+    let suites = match settings.path("SHAKEDOWN_SUITES") {
+        Some(directory) => Suites::from_directory(&directory)?,
+        None => Suites::builtin()?,
+    };
+    let mut selection = Selection::new(&args.suite, &args.case, args.level)?
+        .with_slow(true)
+        .for_verb(Verb::Check)
+        .only_reading(!args.canary)
+        .without_spending(args.no_spend);
+    selection.check(&suites)?;
+    if let Some(shard) = args.gate.shard {
+        selection = selection.sharded(&suites, shard);
+    }
+    if args.list {
+        return Ok(super::run::list(&suites, &selection));
+    }
+    if !suites.cases.iter().any(|case| selection.chooses(case)) {
+        let remedy = "`shakedown check --list` shows them all, and --canary adds those that write";
+        return Err(Failure::usage(format!("the filters leave no case to judge; {remedy}")));
+    }
+    let baseline = args.gate.baseline(&suites, &selection, settings.profile())?;
+    let endpoints = settings.endpoints_to_check()?;
+    let directory = std::env::current_dir()
+        .map_err(|error| Failure::usage(format!("the working directory cannot be read: {error}")))?;
+    let given = Arc::new(Given::of(&settings, directory));
+    let deadline = args.wait.map(|wait| Instant::now() + wait);
+    let check = Check { args: &args, settings: &settings, suites: &suites, selection: &selection, endpoints, given };
+    let mut told = Vec::new();
+    loop {
+        let Some(mut report) = check.once().await? else { return Ok(Exit::Interrupted) };
+        report.gate.comparison = baseline.as_ref().map(|baseline| Comparison::of(baseline, &report));
+        let exit = Exit::of(&report);
+        let late = deadline.is_none_or(|deadline| Instant::now() + PAUSE > deadline);
+        if exit == Exit::Ok || late {
+            deliver::note(&mut report, &args.report);
+            deliver::deliver(&report, &args.report, args.format, &settings)?;
+            return Ok(exit);
+        }
+        if !args.quiet {
+            told = waits_for(&report, &told);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = asked_to_end()? => return Ok(Exit::Interrupted),
+        }
+    }
+}
+
+/// Says what is not yet in order, unless that was said already.
+fn waits_for(report: &Report, told: &[String]) -> Vec<String> {
+    let wrong = report.cases.iter().filter(|case| matches!(case.verdict.word(), Word::Fail | Word::Unknown));
+    let wrong: Vec<String> =
+        wrong.map(|case| format!("waiting for {}: {}", case.id, case.verdict.reason().unwrap_or_default())).collect();
+    for line in wrong.iter().filter(|line| !told.contains(line)) {
+        // Nobody to tell is no reason to stop.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+    wrong
+}
+
+struct Check<'a> {
+    args: &'a Args,
+    settings: &'a Settings,
+    suites: &'a Suites,
+    selection: &'a Selection,
+    endpoints: Endpoints,
+    given: Arc<Given>,
+}
+
+impl Check<'_> {
+    /// Judges everything once; nothing when it was interrupted.
+    async fn once(&self) -> Result<Option<Report>, Failure> {
+        let (events, heard) = Events::channel();
+        // Whoever waits is told what for, and not every time all of it.
+        let style = progress::Style::for_stderr(self.args.quiet || self.args.wait.is_some());
+        let listener = tokio::spawn(progress::follow(heard, style));
+        let run = format!("{:08x}", rand::random::<u32>());
+        let judged = tokio::select! {
+            judged = self.judge(&run, &events) => Some(judged),
+            () = asked_to_end()? => None,
+        };
+        drop(events);
+        // Progress is told before the report, or not at all.
+        let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
+        if judged.is_none() && self.args.canary {
+            self.clear(&run).await;
+        }
+        judged.transpose()
+    }
+
+    async fn judge(&self, run: &str, events: &Events) -> Result<Report, Failure> {
+        let stack = Stack::found(self.endpoints.clone(), self.args.canary);
+        let shakedown = std::env::current_exe()
+            .map_err(|error| Failure::harness(format!("this program's own file cannot be found: {error}")))?;
+        let directory = std::env::temp_dir();
+        let mut options = RunOptions {
+            run: run.to_owned(),
+            jobs: JOBS,
+            seed: 0,
+            profile: self.settings.profile().to_owned(),
+            variables: std::collections::BTreeMap::new(),
+            contract: Arc::new(Contract::reference(&shakedown, &directory)),
+            shakedown,
+            directory,
+            waivers: runner::waived(self.settings),
+            keep_output: None,
+            fail_fast: self.args.gate.fail_fast,
+            timeout: Some(self.args.gate.timeout.unwrap_or(PATIENCE)),
+            gate: self.args.gate.gate(),
+            endpoints: Some(self.endpoints.clone()),
+            spare: None,
+            given: Some(Arc::clone(&self.given)),
+        };
+        let mut attempts = Vec::new();
+        let mut services = Vec::new();
+        for attempt in 1..=self.args.gate.repeat {
+            if attempt > 1 {
+                options.run = format!("{run}-{attempt}");
+            }
+            // What the services say of themselves is for the report alone, and keeps no case waiting.
+            let judged = runner::run(self.suites, self.selection, &stack, &options, events);
+            let silent = Events::silent();
+            let (report, records) = tokio::join!(judged, ask_services(&self.endpoints, &silent));
+            attempts.push(report);
+            services = records;
+        }
+        let several = attempts.len() > 1;
+        let mut report = if several { merge(attempts) } else { attempts.pop() }
+            .ok_or_else(|| Failure::harness("no attempt was made"))?;
+        run.clone_into(&mut report.run);
+        report.services = services;
+        "none: an environment is judged, and no worker".clone_into(&mut report.worker);
+        report.environment = self.settings.resolved();
+        Ok(report)
+    }
+
+    /// Removes what canaries may have left when they were interrupted, and lists what cannot be removed.
+    async fn clear(&self, run: &str) {
+        let writing = self.suites.cases.iter().filter(|case| self.selection.chooses(case) && case.writes());
+        for case in writing {
+            let names = names_for(run, &case.id);
+            for error in drop_names(&self.endpoints, &names).await.err().unwrap_or_default() {
+                // Nobody to tell is no reason to stop.
+                let _ = writeln!(std::io::stderr(), "could not be removed: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `shakedown init`: looks at a directory, asks nothing, writes a contract, and says what it assumed.
+
+mod draft;
+mod look;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::failure::Failure;
+use crate::outcome::Exit;
+
+/// Write a shakedown.toml for the worker in this directory, and say what was assumed
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Directory of the worker
+    #[arg(default_value = ".", value_name = "DIR")]
+    directory: PathBuf,
+    /// Replace a shakedown.toml that is there
+    #[arg(long)]
+    force: bool,
+}
+
+/// Writes the file.
+pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
+    let path = args.directory.join("shakedown.toml");
+    if !args.directory.is_dir() {
+        return Err(Failure::usage(format!("`{}` is no directory", args.directory.display())));
+    }
+    if path.exists() && !args.force {
+        let remedy = "read it, remove it, or replace it with --force";
+        return Err(Failure::usage(format!("`{}` is there already: {remedy}", path.display())));
+    }
+    let found = look::at(&args.directory)
+        .map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", args.directory.display())))?;
+    let draft = draft::of(&found);
+    write(&path, &draft.text).map_err(|error| Failure::usage(format!("`{}`: {error}", path.display())))?;
+    let shown = std::path::absolute(&path).unwrap_or(path);
+    let mut text = format!("created {}\n\nassumed:\n", shown.display());
+    for assumption in &draft.assumptions {
+        text.push_str(&format!("  - {assumption}\n"));
+    }
+    text.push_str("\nnext: read it, then `shakedown run --dry-run`, then `shakedown run`\n");
+    // A reader that closed the pipe has seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(Exit::Ok)
+}
+
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::write(path, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Program, Settings, Source};
+
+    /// A directory with these files, and the contract that is written for it.
+    fn contract(files: &[(&str, &str)]) -> (tempfile::TempDir, draft::Draft, crate::settings::Contract) {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let draft = draft::of(&look::at(directory.path()).unwrap());
+        let path = directory.path().join("shakedown.toml");
+        std::fs::write(&path, &draft.text).unwrap();
+        let settings = Settings::load(Source { config: Some(path), ..Source::default() })
+            .unwrap_or_else(|error| panic!("{error}\n{}", draft.text));
+        let contract = settings.config().contract.clone().unwrap();
+        (directory, draft, contract)
+    }
+
+    fn command(contract: &crate::settings::Contract) -> String {
+        match &contract.worker.program {
+            Program::Command(command) => command.join(" "),
+            image @ Program::Image { .. } => image.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_node_project_is_started_as_its_scripts_say() {
+        let (_directory, draft, contract) = contract(&[
+            (
+                "package.json",
+                r#"{"scripts":{"build":"tsc","worker":"node dist/worker.js"},"dependencies":{"bullmq":"^5.81.0"}}"#,
+            ),
+            ("package-lock.json", "{}"),
+            (
+                "src/worker.ts",
+                "new Worker('docs', f, {}); process.env.REDIS_HOST; process.env['QDRANT_URL']; process.env.MY_FLAG; \
+                 job.data.documentId; job.data.content",
+            ),
+            ("node_modules/x/index.js", "process.env.JINA_API_KEY"),
+        ]);
+        assert_eq!(command(&contract), "node dist/worker.js");
+        assert_eq!(contract.worker.build.unwrap().command, ["npm", "run", "build"]);
+        assert_eq!(contract.worker.env["REDIS_HOST"].to_string(), "{{redis.host}}");
+        assert!(!contract.worker.env.contains_key("JINA_API_KEY"), "what libraries read is not the worker's");
+        assert!(!contract.worker.env.contains_key("MY_FLAG"));
+        assert_eq!(contract.queue.name.as_deref(), Some("docs"));
+        assert!(contract.queue.job.data.contains_key("content"));
+        assert!(draft.assumptions.iter().any(|line| line.contains("MY_FLAG")), "{:?}", draft.assumptions);
+    }
+
+    #[test]
+    fn a_python_project_is_started_as_a_module() {
+        let (_directory, _, contract) = contract(&[
+            ("pyproject.toml", "[project]\nname = \"ingest\"\ndependencies = [\"bullmq>=3\"]"),
+            ("ingest/__main__.py", "import os\nos.environ['DATABASE_URL']; os.getenv(\"QUEUE_NAME\")"),
+        ]);
+        assert_eq!(command(&contract), "python3 -m ingest");
+        assert_eq!(contract.worker.env["QUEUE_NAME"].to_string(), "{{queue.name}}");
+        assert!(contract.queue.name.is_none());
+    }
+
+    #[test]
+    fn a_rust_project_is_built_and_run() {
+        let (_directory, _, contract) = contract(&[
+            ("Cargo.toml", "[package]\nname = \"w\"\n[dependencies]\nbullmq-official = \"1\""),
+            ("src/main.rs", "env::var(\"REDIS_URL\")"),
+        ]);
+        assert_eq!(command(&contract), "cargo run --release --quiet");
+        assert_eq!(contract.worker.env["REDIS_URL"].to_string(), "{{redis.url}}");
+    }
+
+    #[test]
+    fn a_dockerfile_alone_is_an_image_and_nothing_at_all_is_a_question() {
+        let (_directory, _, contract_of_image) = contract(&[("Dockerfile", "FROM scratch")]);
+        assert!(command(&contract_of_image).starts_with("image "));
+        let (_directory, draft, _) = contract(&[]);
+        assert!(draft.assumptions.iter().any(|line| line.contains("no worker was recognised")));
+    }
+}

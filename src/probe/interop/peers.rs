@@ -1,0 +1,263 @@
+//! The libraries that share queues, each as a process that does what lines of JSON tell it.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::{OnceCell, oneshot};
+
+use crate::settings::{RedisEndpoint, cache_dir, find_program, inherited};
+
+/// How long a peer may take to do what it is told, and its installation.
+const ANSWER: Duration = Duration::from_secs(30);
+const INSTALL: Duration = Duration::from_mins(5);
+
+const PEER_IN_NODE: &str = include_str!("../../../fixtures/peers/node/peer.mjs");
+const PEER_IN_PYTHON: &str = include_str!("../../../fixtures/peers/python/peer.py");
+
+/// A library and its release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `bullmq-official`, which the harness uses itself.
+    Rust,
+    /// `bullmq` 5 of npm.
+    Node5,
+    /// `bullmq` 6 of npm.
+    Node6,
+    /// `bullmq` of `PyPI`.
+    Python,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 4] = [Self::Rust, Self::Node5, Self::Node6, Self::Python];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Node5 => "node-5",
+            Self::Node6 => "node-6",
+            Self::Python => "python",
+        }
+    }
+
+    /// What it is made of, by file name.
+    const fn files(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Rust => &[],
+            Self::Node5 => &[
+                ("peer.mjs", PEER_IN_NODE),
+                ("package.json", include_str!("../../../fixtures/peers/node/bullmq-5.81/package.json")),
+                ("package-lock.json", include_str!("../../../fixtures/peers/node/bullmq-5.81/package-lock.json")),
+            ],
+            Self::Node6 => &[
+                ("peer.mjs", PEER_IN_NODE),
+                ("package.json", include_str!("../../../fixtures/peers/node/bullmq-6.7/package.json")),
+                ("package-lock.json", include_str!("../../../fixtures/peers/node/bullmq-6.7/package-lock.json")),
+            ],
+            Self::Python => &[
+                ("peer.py", PEER_IN_PYTHON),
+                ("requirements.txt", include_str!("../../../fixtures/peers/python/requirements.txt")),
+            ],
+        }
+    }
+
+    /// Program and arguments; installs what is missing. The error says what is missing, and the remedy.
+    async fn command(self, shakedown: &Path) -> Result<(PathBuf, Vec<String>), String> {
+        static NODE_5: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
+        static NODE_6: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
+        static PYTHON: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
+        let place = match self {
+            Self::Rust => return Ok((shakedown.to_owned(), vec!["peer".to_owned()])),
+            Self::Node5 => &NODE_5,
+            Self::Node6 => &NODE_6,
+            Self::Python => &PYTHON,
+        };
+        let place = place.get_or_init(|| self.install()).await.clone()?;
+        Ok(if self == Self::Python {
+            (place.join(".venv/bin/python"), vec![place.join("peer.py").display().to_string()])
+        } else {
+            (program("node")?, vec![place.join("peer.mjs").display().to_string()])
+        })
+    }
+
+    /// Installs it once, in a place of its own that is named after what it is made of.
+    async fn install(self) -> Result<PathBuf, String> {
+        let mut digest = Sha256::new();
+        for (name, text) in self.files() {
+            digest.update(name);
+            digest.update(text);
+        }
+        let mut word = String::new();
+        for byte in digest.finalize().iter().take(6) {
+            // Writing to a string cannot fail.
+            let _ = write!(word, "{byte:02x}");
+        }
+        let parent = cache_dir().join("peers");
+        let place = parent.join(format!("{}-{word}", self.name()));
+        if place.join("peer.mjs").is_file() || place.join("peer.py").is_file() {
+            return Ok(place);
+        }
+        let steps: &[&[&str]] = match self {
+            Self::Rust => &[],
+            Self::Node5 | Self::Node6 => {
+                program("node")?;
+                program("npm")?;
+                &[&["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]]
+            }
+            Self::Python => {
+                program("python3")?;
+                &[
+                    &["python3", "-m", "venv", ".venv"],
+                    &[".venv/bin/python", "-m", "pip", "install", "--quiet", "--no-input", "-r", "requirements.txt"],
+                ]
+            }
+        };
+        let wrong = |error: std::io::Error| format!("{} cannot be written: {error}", parent.display());
+        std::fs::create_dir_all(&parent).map_err(wrong)?;
+        // Made beside its place and moved there whole: others may look, or install it too.
+        let made = tempfile::Builder::new().prefix(".new-").tempdir_in(&parent).map_err(wrong)?;
+        for (name, text) in self.files() {
+            std::fs::write(made.path().join(name), text).map_err(wrong)?;
+        }
+        for step in steps {
+            step_of(step, made.path()).await?;
+        }
+        match std::fs::rename(made.path(), &place) {
+            Ok(()) => {
+                let _ = made.keep();
+                Ok(place)
+            }
+            // Somebody else was faster.
+            Err(_) if place.is_dir() => Ok(place),
+            Err(error) => Err(wrong(error)),
+        }
+    }
+}
+
+fn program(name: &str) -> Result<PathBuf, String> {
+    find_program(name, Path::new(".")).ok_or_else(|| {
+        let remedy =
+            if name == "python3" { "install Python 3.10 or newer" } else { "install Node 20 or newer with npm" };
+        format!("`{name}` is not installed here: {remedy}")
+    })
+}
+
+async fn step_of(words: &[&str], directory: &Path) -> Result<(), String> {
+    let said = words.join(" ");
+    let program = if words[0].contains('/') { directory.join(words[0]) } else { program(words[0])? };
+    let output =
+        Command::new(program).args(&words[1..]).current_dir(directory).stdin(Stdio::null()).kill_on_drop(true).output();
+    match tokio::time::timeout(INSTALL, output).await {
+        Ok(Ok(output)) if output.status.success() => Ok(()),
+        Ok(Ok(output)) => {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
+            Err(format!("`{said}` failed: {last}; is the package registry reachable?"))
+        }
+        Ok(Err(error)) => Err(format!("`{said}` cannot be run: {error}")),
+        Err(_) => Err(format!("`{said}` was not done within {} s", INSTALL.as_secs())),
+    }
+}
+
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>;
+
+/// A peer that runs. It ends when it is dropped, and when this process does: its standard input then ends.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) kind: Kind,
+    child: Mutex<Child>,
+    stdin: tokio::sync::Mutex<ChildStdin>,
+    next: AtomicU64,
+    waiting: Waiting,
+    said: Arc<Mutex<String>>,
+}
+
+impl Peer {
+    /// Starts it. The error says what is missing.
+    pub(super) async fn start(kind: Kind, redis: &RedisEndpoint, shakedown: &Path) -> Result<Self, String> {
+        let (program, arguments) = kind.command(shakedown).await?;
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(inherited().iter().map(|(name, value)| (name, value.expose_secret())));
+        command.env("REDIS_URL", redis.url.expose_secret()).kill_on_drop(true);
+        let failed = |error: std::io::Error| format!("the peer {} cannot be started: {error}", kind.name());
+        let mut child = command.spawn().map_err(failed)?;
+        let gone = || failed(std::io::ErrorKind::BrokenPipe.into());
+        let stdin = child.stdin.take().ok_or_else(gone)?;
+        let stdout = child.stdout.take().ok_or_else(gone)?;
+        let mut stderr = child.stderr.take().ok_or_else(gone)?;
+        let (waiting, said) = (Waiting::default(), Arc::<Mutex<String>>::default());
+        let answers = Arc::clone(&waiting);
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(stdout).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let Ok(answer) = serde_json::from_str::<Value>(&line) else { continue };
+                let number = answer["number"].as_u64().unwrap_or_default();
+                if let Some(asked) = answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&number) {
+                    // Whoever asked may have given up.
+                    let _ = asked.send(answer);
+                }
+            }
+            // Nobody will answer any more: whoever waits is told so at once.
+            answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        });
+        let heard = Arc::clone(&said);
+        tokio::spawn(async move {
+            let mut buffer = [0_u8; 4096];
+            while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
+                let mut said = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                if said.len() < 16 * 1024 {
+                    said.push_str(&String::from_utf8_lossy(&buffer[..count]));
+                }
+            }
+        });
+        Ok(Self {
+            kind,
+            child: Mutex::new(child),
+            stdin: tokio::sync::Mutex::new(stdin),
+            next: AtomicU64::new(1),
+            waiting,
+            said,
+        })
+    }
+
+    /// Tells it to do something; gives what it answers.
+    pub(super) async fn tell(&self, verb: &str, mut order: Value) -> Result<Value, String> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        order["number"] = json!(number);
+        order["do"] = json!(verb);
+        let (sender, answer) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(number, sender);
+        let failed = |what: String| {
+            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            format!("{} was told to {verb}, and {what} {last}", self.kind.name())
+        };
+        let line = format!("{order}\n");
+        let written = self.stdin.lock().await.write_all(line.as_bytes()).await;
+        written.map_err(|error| failed(format!("takes no orders: {error}")))?;
+        match tokio::time::timeout(ANSWER, answer).await {
+            Ok(Ok(answer)) => match answer["error"].as_str() {
+                Some(error) => Err(failed(format!("refused: {error}"))),
+                None => Ok(answer["ok"].clone()),
+            },
+            Ok(Err(_)) => Err(failed("ended.".to_owned())),
+            Err(_) => Err(failed(format!("has not answered within {} s.", ANSWER.as_secs()))),
+        }
+    }
+
+    /// SIGKILL.
+    pub(super) fn kill(&self) {
+        // One that has ended already is as dead as it is to be.
+        let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).start_kill();
+    }
+}

@@ -1,0 +1,102 @@
+//! A worker that is a container: started by Docker's own command line, which passes on its output, its exit code and
+//! SIGTERM; killed, paused and removed by name.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+use secrecy::SecretString;
+
+use super::WorkerError;
+use crate::settings::{docker_host, find_program};
+use crate::stack::{Entry, Launch, Ledger, Resource, container_labels};
+
+/// The container of one worker. Removed when dropped; the ledger knows of it beforehand.
+#[derive(Debug)]
+pub(super) struct Container {
+    docker: PathBuf,
+    name: String,
+    ledger: Ledger,
+    entry: Entry,
+}
+
+/// Docker's command line.
+///
+/// # Errors
+/// It is not on PATH.
+pub(super) fn docker() -> Result<PathBuf, WorkerError> {
+    find_program("docker", Path::new(".")).ok_or(WorkerError::NoDocker)
+}
+
+impl Container {
+    /// Writes down the container that is about to be made, and says how it is started.
+    ///
+    /// It shares the network of this machine: the services listen on 127.0.0.1, and so do the proxies before them.
+    pub(super) fn prepare(
+        image: &str,
+        command: &[String],
+        environment: Vec<(String, SecretString)>,
+        name: &str,
+        log: PathBuf,
+        ledger: &Ledger,
+    ) -> Result<(Self, Launch), WorkerError> {
+        let docker = docker()?;
+        let container = format!("{}-{name}", ledger.mark());
+        let mut arguments: Vec<String> =
+            ["run", "--rm", "--pull", "never", "--network", "host", "--name", &container].map(str::to_owned).to_vec();
+        for (label, value) in container_labels(ledger.mark(), &container) {
+            arguments.extend(["--label".to_owned(), format!("{label}={value}")]);
+        }
+        // Only the names: the values go through the environment, where nobody else reads them.
+        for (variable, _) in &environment {
+            arguments.extend(["--env".to_owned(), variable.clone()]);
+        }
+        arguments.push(image.to_owned());
+        arguments.extend(command.iter().cloned());
+        let mut variables = crate::settings::inherited();
+        variables.extend(environment);
+        let entry = ledger.add(Resource::Container { engine: docker_host(), name: container.clone() })?;
+        let launch = Launch {
+            name: name.to_owned(),
+            program: docker.clone(),
+            arguments,
+            environment: variables,
+            directory: PathBuf::from("/"),
+            log,
+            account: None,
+            on_harness_death: Signal::SIGKILL,
+        };
+        Ok((Self { docker, name: container, ledger: ledger.clone(), entry }, launch))
+    }
+
+    /// Tells the engine something about it: `pause`, `unpause`, `kill`. One that is gone takes no notice.
+    pub(super) fn tell(&self, arguments: &[&str]) -> bool {
+        self.ask(arguments).is_some()
+    }
+
+    /// The process that the engine runs in it, as this machine numbers it.
+    pub(super) fn pid(&self) -> Option<i32> {
+        self.ask(&["inspect", "--format", "{{.State.Pid}}"])?.trim().parse().ok().filter(|pid| *pid > 0)
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Option<String> {
+        let output = Command::new(&self.docker)
+            .args(arguments)
+            .arg(&self.name)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // It removes itself when it ends; one that is removed already is no error, and any other is in the ledger.
+        let removed = self.tell(&["rm", "--force", "--volumes"]) || !self.tell(&["inspect"]);
+        if removed {
+            self.ledger.gone(self.entry);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Workers that were written as people write them, in other languages and with their own libraries, judged like any
+//! other: in good order they are conformant, and each mistake that is planted in them is noticed by the cases that their
+//! `defects.toml` names. What is not installed here is left out, and said.
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "what was left out is part of the test's report")]
+
+mod harness;
+mod proof;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use shakedown::outcome::Word;
+use shakedown::runner::{Waived, waived};
+use shakedown::settings::{Contract, Settings, Source, process_variable};
+use shakedown::stack::ProviderKind;
+use tokio::sync::{OnceCell, Semaphore};
+
+use harness::{Ship, runtime};
+use proof::{Instead, Matrix};
+
+/// A worker under `fixtures/workers`, one of its releases, and whether its defects are planted in this one.
+struct Fixture {
+    worker: &'static str,
+    release: &'static str,
+    suites: &'static [&'static str],
+    defects: bool,
+}
+
+/// Runs at once. What a planted defect loses is waited for in vain, which costs nothing but time; a whole suite has its
+/// cases side by side, and needs the machine for itself.
+const PLACES: u32 = 3;
+/// Cases of a suite at once, as many as a user has.
+const JOBS: usize = 8;
+
+/// What is judged. Every suite is run against one release of each worker; against the others, those in which the queue's
+/// library is what matters.
+const FIXTURES: &[Fixture] = &[
+    Fixture {
+        worker: "node",
+        release: "5.81",
+        suites: &["ingestion", "retries", "reconnection", "crash", "load"],
+        defects: true,
+    },
+    Fixture { worker: "node", release: "6.7", suites: &["crash", "load"], defects: false },
+    Fixture {
+        worker: "python",
+        release: "3.4",
+        suites: &["ingestion", "retries", "reconnection", "crash", "load"],
+        defects: true,
+    },
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let ship = Arc::new(Aboard { ship: OnceCell::new(), places: Semaphore::new(PLACES as usize) });
+    let matrix: Matrix = Arc::default();
+    let mut trials = Vec::new();
+    for fixture in FIXTURES {
+        let title = format!("{} {}", fixture.worker, fixture.release);
+        let built = match build(fixture) {
+            Ok(built) => built,
+            Err(reason) if process_variable("CI").is_none() => {
+                println!("left out: {title}: {reason}");
+                continue;
+            }
+            Err(reason) => {
+                let reason = format!("{title} cannot be built: {reason}");
+                trials.push(Trial::test(title, move || Err(reason.into())));
+                continue;
+            }
+        };
+        let settings = Settings::load(Source { config: Some(built.join("shakedown.toml")), ..Source::default() })
+            .unwrap_or_else(|error| panic!("{error}"));
+        let contract = settings.config().contract.clone().expect("it describes a worker");
+        let name = format!("{}{}", fixture.worker, fixture.release.replace('.', ""));
+        if fixture.defects {
+            for (number, defect) in proof::read(&directory(fixture).join("defects.toml")).into_iter().enumerate() {
+                let (ship, matrix) = (Arc::clone(&ship), Arc::clone(&matrix));
+                let contract = proof::planted(&contract, "WORKER_DEFECT", &defect.name);
+                let name = format!("{name}d{number}");
+                trials.push(Trial::test(
+                    format!("{title} {}, told by {}", defect.name, defect.says.words()[0]),
+                    move || {
+                        ship.with(1, async |ship: &Ship| {
+                            let instead = Instead {
+                                within_s: defect.within_s,
+                                documents: defect.documents.as_ref(),
+                                ..Instead::default()
+                            };
+                            let report = proof::run(ship, &name, contract, &defect.cases, &instead).await;
+                            proof::judge(&defect, &report, &matrix)
+                        })
+                    },
+                ));
+            }
+        }
+        let waived: Vec<Waived> = waived(&settings);
+        for suite in fixture.suites {
+            let (ship, contract, waived) = (Arc::clone(&ship), contract.clone(), waived.clone());
+            let name = format!("{name}{suite}");
+            trials.push(Trial::test(format!("{title} is conformant, {suite}"), move || {
+                ship.with(PLACES, async |ship: &Ship| conformant(ship, &name, contract, suite, &waived).await)
+            }));
+        }
+    }
+    arguments.test_threads = Some(PLACES as usize);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let ship = Arc::into_inner(ship).and_then(|aboard| aboard.ship.into_inner());
+    let left = ship.map(|ship| runtime().block_on(ship.sink()));
+    assert_eq!(left.unwrap_or_default(), Vec::<String>::new(), "something could not be removed");
+    conclusion.exit_code()
+}
+
+/// The stack that all share.
+struct Aboard {
+    ship: OnceCell<Ship>,
+    places: Semaphore,
+}
+
+impl Aboard {
+    /// Does `work` as soon as there is room for it.
+    fn with(&self, places: u32, work: impl AsyncFnOnce(&Ship) -> Result<(), Failed>) -> Result<(), Failed> {
+        runtime().block_on(async {
+            let _places = self.places.acquire_many(places).await.expect("they are never closed");
+            let ship = self.ship.get_or_init(|| Ship::launch(ProviderKind::Native, "workers")).await;
+            work(ship).await
+        })
+    }
+}
+
+/// Every case of the suite passes, but for those that the worker's own file waives, which fail.
+async fn conformant(ship: &Ship, name: &str, contract: Contract, suite: &str, waived: &[Waived]) -> Result<(), Failed> {
+    let report =
+        proof::run(ship, name, contract, &[format!("{suite}.*")], &Instead { jobs: JOBS, ..Instead::default() }).await;
+    let is_waived = |id: &str| waived.iter().any(|waiver| waiver.case == id);
+    let wrong: Vec<String> = report
+        .cases
+        .iter()
+        .filter(|case| (case.verdict.word() == Word::Pass) == is_waived(&case.id))
+        .map(|case| {
+            let reason = case.verdict.reason().unwrap_or("it is waived, and passes");
+            format!("{}: {}: {reason}\n{:#?}", case.id, case.verdict.word(), case.evidence)
+        })
+        .collect();
+    assert!(report.cases.len() > 5, "only {} cases were judged", report.cases.len());
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+fn directory(fixture: &Fixture) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/workers").join(fixture.worker)
+}
+
+/// Builds the worker in a place of its own outside the repository, with the script beside it.
+fn build(fixture: &Fixture) -> Result<PathBuf, String> {
+    let script = directory(fixture).join("build");
+    let output = Command::new(&script).arg(fixture.release).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{}: {error}", script.display()))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().last().map(PathBuf::from).ok_or_else(|| "the script did not say where".to_owned())
+}
