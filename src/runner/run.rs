@@ -382,9 +382,15 @@ impl Shared<'_> {
         // A task of its own: what one voyage computes must not hold up the faults of the others.
         let private = self.private(&harness.endpoints);
         let (name, scenario) = (name.to_owned(), scenario.clone());
+        let log_name = name.clone();
         let task = tokio::spawn(async move { Box::pin(scenario::sail(&name, &scenario, &harness)).await });
         match AbortOnDropHandle::new(task).await {
-            Ok(sailed) => sailed.map_err(|error| scenario::redact(&error.to_string(), &private)),
+            Ok(sailed) => sailed.map_err(|error| {
+                if let scenario::ScenarioError::NeverReady { output, .. } = &error {
+                    self.keep(&log_name, &scenario::redact(output, &private), &mut |note| self.events.note(note));
+                }
+                scenario::redact(&error.to_string(), &private)
+            }),
             Err(error) => Err(format!("the harness itself failed: {error}")),
         }
     }
@@ -408,14 +414,18 @@ impl Shared<'_> {
         for (name, cases) in wanted {
             let Some(Ok(voyage)) = self.voyages.get(name).and_then(|cell| cell.get()) else { continue };
             timelines.push(scenario::timeline(name, cases, voyage));
-            if let Some(directory) = &self.options.keep_output {
-                let path = directory.join(format!("{name}.log"));
-                if let Err(error) = std::fs::write(&path, voyage.redact(&voyage.log)) {
-                    notes.push(format!("{} cannot be written: {error}", path.display()));
-                }
-            }
+            self.keep(name, &voyage.redact(&voyage.log), &mut |note| notes.push(note));
         }
         timelines
+    }
+
+    /// Writes the output of a scenario's workers where it is kept, if it is to be; tells what prevents that.
+    fn keep(&self, name: &str, output: &str, tell: &mut dyn FnMut(String)) {
+        let Some(directory) = &self.options.keep_output else { return };
+        let path = directory.join(format!("{name}.log"));
+        if let Err(error) = std::fs::write(&path, output) {
+            tell(format!("{} cannot be written: {error}", path.display()));
+        }
     }
 
     /// Whether everything vanishes with the stack anyway.

@@ -14,7 +14,7 @@ use super::direct::Direct;
 use super::documents::{self, Document};
 use super::evidence::Snapshot;
 use super::handover::{Errand, Handover, job_id};
-use crate::faults::ServiceFaultError;
+use crate::faults::{ServiceFaultError, Writes};
 use crate::outcome::Events;
 use crate::services::ServiceError;
 use crate::services::postgres::Postgres;
@@ -91,6 +91,8 @@ pub enum ScenarioError {
         said: String,
         /// How long it was waited for.
         seconds: f64,
+        /// All that it put out.
+        output: String,
     },
 }
 
@@ -160,10 +162,14 @@ pub struct Voyage {
     pub peak_memory_mib: Option<f64>,
     /// What was broken on purpose, and what that did.
     pub faults: Vec<FaultRecord>,
+    /// What the embeddings API was to do to requests, and whether it did it to one; `None` when it was to do nothing.
+    pub squall: Option<(&'static str, bool)>,
     /// How workers ended that were told to during the voyage.
     pub exits: Vec<Exit>,
     /// Connections of the workers to the services before which a proxy stood.
     pub contacts: BTreeMap<Target, Vec<Contact>>,
+    /// The workers' changes of points, where a proxy stood before Qdrant.
+    pub writes: Option<Writes>,
     /// When the voyage began, on the clock of the mock's log.
     pub mock_offset: Duration,
     /// The voyage over the same documents on which nothing went wrong.
@@ -252,7 +258,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     let workers = scenario.workers.unwrap_or(contract.worker.replicas);
     let mut crew = Crew::sign_on(berth, workers, &scenario.faults, proxies, Arc::clone(&direct))?;
     let within = scenario.within_s.map_or(WITHIN, Duration::from_secs).mul_f64(patience);
-    ready(&crew, contract.worker.ready_within).await?;
+    ready(&crew, contract.worker.ready_within, &private).await?;
     let attached = patiently(|| direct.queue.workers()).await?;
     let mock_offset = crew.begin().saturating_duration_since(direct.mock.started());
     // Entries of the event stream carry the server's time.
@@ -295,14 +301,14 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     let _ = direct.listen().await;
     let job_events = std::mem::take(&mut *direct.heard.lock().unwrap_or_else(PoisonError::into_inner));
     let job_events = job_events.into_iter().map(|event| (event.at_ms() - begun_ms, event)).collect();
-    let (faults, exits, contacts) = (crew.faults(), crew.exits(), crew.contacts());
+    let (faults, exits, contacts, writes) = (crew.faults(), crew.exits(), crew.contacts(), crew.writes());
     drop(crew);
+    let requests = direct.mock.requests();
     direct.queue.close().await;
     direct.postgres.close().await;
     Ok(Voyage {
         title: scenario.title.clone(),
         steps,
-        requests: direct.mock.requests(),
         jina: direct.mock.endpoint(),
         direct,
         counts,
@@ -316,9 +322,12 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         job_events,
         length,
         peak_memory_mib,
+        squall: squall(scenario, &requests),
+        requests,
         faults,
         exits,
         contacts,
+        writes,
         mock_offset,
         calm: None,
         secrets,
@@ -326,6 +335,16 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         patience,
         private,
     })
+}
+
+/// Whether the embeddings API did what it was told to do to requests.
+fn squall(scenario: &Scenario, requests: &[JinaRequest]) -> Option<(&'static str, bool)> {
+    let limited = scenario.limits != crate::spec::jina::Limits::default();
+    if limited {
+        return Some(("limit of the embeddings API", requests.iter().any(|request| request.status == 429)));
+    }
+    let met = |request: &JinaRequest| request.disturbed || request.took_ms > 0;
+    (!scenario.jina.is_empty()).then(|| ("behaviour of the embeddings API", requests.iter().any(met)))
 }
 
 /// `text` with every secret replaced by stars. A short one would be found in anything.
@@ -403,8 +422,8 @@ async fn prepare(name: &str, surroundings: &Surroundings, harness: &Harness) -> 
     Ok(run_errand("prepare", errand, environment, &harness.directory, &name, &harness.ledger).await?)
 }
 
-/// Waits until all workers take jobs.
-async fn ready(crew: &Crew, within: Duration) -> Result<(), ScenarioError> {
+/// Waits until all workers take jobs. What one of them said instead is told without `private`.
+async fn ready(crew: &Crew, within: Duration, private: &[SecretString]) -> Result<(), ScenarioError> {
     let deadline = Instant::now() + within;
     loop {
         let ended = crew.died();
@@ -414,8 +433,9 @@ async fn ready(crew: &Crew, within: Duration) -> Result<(), ScenarioError> {
         if ended.is_some() || Instant::now() >= deadline {
             return Err(ScenarioError::NeverReady {
                 how: ended.unwrap_or_else(|| format!("it runs, and {}", crew.not_ready())),
-                said: crew.worker().map(Worker::tail).unwrap_or_default(),
+                said: redact(&crew.worker().map(Worker::tail).unwrap_or_default(), private),
                 seconds: within.as_secs_f64(),
+                output: redact(&crew.worker().map(Worker::output).unwrap_or_default(), private),
             });
         }
         tokio::time::sleep(POLL).await;

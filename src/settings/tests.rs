@@ -247,6 +247,14 @@ CHUNK_TOKENIZER = "tokenizer.json"
 )]
 #[case("[evidence.qdrant]\nchunk = \"c\"", "missing field `document`")]
 #[case("[evidence.postgres]\nid = \"i\"\nstatus = \"s\"\ndone = \"d\"", "does not say where the points are")]
+#[case(
+    "[worker]\nimage = \"w:1\"\n[queue.job]\nname = \"n\"\ndata = { file = \"{{document.path}}\" }",
+    "a worker in a container cannot read the harness's files\n  remedy: hand documents over as {{document.text}}"
+)]
+#[case(
+    "[worker]\ncommand = [\"x\"]\nenv = { R = \"{{queue.nmae}}\" }",
+    "places are: redis.url, redis.host, redis.port"
+)]
 #[case("[worker]\ncwd = \"app\"", "the worker has neither `command` nor `image`")]
 #[case("[worker]\ncommand = [\"x\"]\npatience = 0.0", "shakedown.toml:3:12: `patience` is 0")]
 #[case("[worker]\ncommand = [\"x\"]\nreplicas = 0", "shakedown.toml:3:12: `replicas` is 0")]

@@ -154,6 +154,8 @@ pub enum Invariant {
     TokensWasted(f64),
     /// Documents without text are an explicit skip: row `skipped`, no point, no request.
     EmptySkipped,
+    /// Every change of points is answered only when it is applied (`wait=true`).
+    WritesAwaited,
     /// Every row's count of chunks is the count of points.
     RowsAgree,
     /// Every point id is a UUID or an unsigned integer, and payload keys name document, index and text.

@@ -520,6 +520,7 @@ impl Reader<'_> {
             (expect.requests_well_formed, Invariant::RequestsWellFormed),
             (expect.requests_accepted, Invariant::RequestsAccepted),
             (expect.empty_skipped, Invariant::EmptySkipped),
+            (expect.writes_awaited, Invariant::WritesAwaited),
             (expect.rows_agree, Invariant::RowsAgree),
             (expect.payload_complete, Invariant::PayloadComplete),
             (expect.unchanged, Invariant::Unchanged),

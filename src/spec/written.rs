@@ -161,6 +161,8 @@ pub struct ExpectWritten {
     pub tokens_wasted: Option<f64>,
     /// Documents without text are an explicit skip.
     pub empty_skipped: Option<bool>,
+    /// Every change of points is answered only when it is applied.
+    pub writes_awaited: Option<bool>,
     /// Rows and points agree.
     pub rows_agree: Option<bool>,
     /// Point ids and payload keys are complete.

@@ -201,8 +201,11 @@ fn an_option_that_no_job_has_is_refused() {
 
 #[test]
 fn several_workers_that_take_their_time_are_waited_for() {
-    let desk =
-        desk(&format!("[worker]\ncommand = [\"sh\", \"-c\", \"sleep 1; exec {SHAKEDOWN} worker\"]\nreplicas = 2\n"));
+    let marks = tempfile::tempdir().unwrap();
+    let mark = marks.path().display();
+    let desk = desk(&format!(
+        "[worker]\ncommand = [\"sh\", \"-c\", \"touch {mark}/$QUEUE_NAME.$$; sleep 1; exec {SHAKEDOWN} worker\"]\nreplicas = 2\n"
+    ));
     let report = desk.path("work").join("report.json");
     let (code, text) = desk.run(&[
         "run",
@@ -216,6 +219,15 @@ fn several_workers_that_take_their_time_are_waited_for() {
         &format!("json={}", report.display()),
     ]);
     assert_eq!(code, 0, "{text}");
+    let report: shakedown::outcome::Report = serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap();
+    assert_eq!(report.cases.iter().filter(|case| case.scenario.is_some()).count(), 2, "{report:#?}");
+    // Two workers for each queue; a third where one was killed.
+    let mut started = std::collections::BTreeMap::<String, usize>::new();
+    for entry in fs::read_dir(marks.path()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        *started.entry(name.rsplit_once('.').unwrap().0.to_owned()).or_default() += 1;
+    }
+    assert!(!started.is_empty() && started.values().all(|count| *count >= 2), "{started:?}");
     desk.assert_clean();
 }
 
@@ -253,6 +265,31 @@ fn a_bundle_tells_what_happened_and_no_secret() {
 }
 
 #[test]
+fn a_bundle_of_a_worker_that_never_was_ready_has_its_output_and_no_secret() {
+    let desk = desk(
+        "[worker]\ncommand = [\"sh\", \"-c\", \"echo first words; echo url $REDIS_URL key $JINA_API_KEY db $DATABASE_URL; seq 100; exit 7\"]\n",
+    );
+    let bundle = desk.path("work").join("bundle");
+    let (code, text) =
+        desk.run(&["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"]);
+    assert_eq!(code, 1, "{text}");
+    let outputs: Vec<String> = fs::read_dir(bundle.join("output"))
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    assert!(outputs.iter().any(|output| output.starts_with("first words\nurl ******** key ******** db ********\n1\n")));
+    assert!(outputs.iter().all(|output| output.ends_with("100\n")), "{outputs:?}");
+    let everything: Vec<String> = ["report.json", "report.md", "plan.txt"]
+        .iter()
+        .map(|name| fs::read_to_string(bundle.join(name)).unwrap())
+        .collect();
+    for text in everything.iter().chain([&text]) {
+        assert!(!text.contains("redis://:") && !text.contains("jina_"), "{text}");
+    }
+    desk.assert_clean();
+}
+
+#[test]
 fn the_quick_cases_are_fifteen() {
     let desk = Desk::new();
     let output = desk.command(&["run", "--quick", "--list"]).output().unwrap();
@@ -279,4 +316,40 @@ fn init_writes_a_contract_that_can_be_run_and_replaces_none() {
     assert!(text.contains("--force"), "{text}");
     assert_eq!(desk.run(&["init", "--force"]).0, 0);
     assert_eq!(desk.run(&["init", "no-such-directory"]).0, 2);
+}
+
+#[test]
+fn a_worker_that_prints_megabytes_and_is_in_order_is_conformant() {
+    let desk = desk(&format!(
+        "[worker]\ncommand = [\"sh\", \"-c\", \"yes words | head -c 40000000; exec {SHAKEDOWN} worker\"]\n"
+    ));
+    let (code, text) = desk.run(&["run", "--provider", "native", "--case", "ingestion.{delivered,removed-gone}"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("2 pass"), "{text}");
+    desk.assert_clean();
+}
+
+/// Everything that a contract may say otherwise, at once: readiness over HTTP, rows by a query, a named vector in a
+/// collection that the worker's own program makes, and jobs of other names for what is ingested again.
+#[test]
+fn a_worker_is_judged_by_the_other_words_of_its_contract() {
+    let desk = desk(&format!(
+        r#"
+[worker]
+command = ["sh", "-c", "{SHAKEDOWN} worker & worker=$!; trap 'kill $worker; wait $worker; exit 0' TERM; python3 -m http.server --bind 127.0.0.1 {{{{worker.port}}}} >/dev/null 2>&1 & wait $worker"]
+ready = {{ http = "http://127.0.0.1:{{{{worker.port}}}}/" }}
+patience = 2.0
+[queue]
+job = {{ name = "ingest-document", data = {{ documentId = "{{{{document.id}}}}", text = "{{{{document.text}}}}", source = "{{{{document.source}}}}", version = "{{{{document.version}}}}" }}, attempts = 5, backoff = {{ type = "exponential", delay = 200, jitter = 0.5 }} }}
+reingest = {{ name = "ingest-document", data = {{ documentId = "{{{{document.id}}}}", text = "{{{{document.text}}}}", source = "again", version = "{{{{document.version}}}}" }} }}
+[evidence]
+qdrant = {{ document = "document_id", chunk = "chunk_index", text = "text", version = "version" }}
+postgres = {{ query = "select id, status, chunks, version, error from {{{{table}}}}", id = "id", status = "status", done = "ready", chunks = "chunks", version = "version" }}
+"#
+    ));
+    let cases = "ingestion.{delivered,rows-agree,reingest-idempotent,stale-tail-gone}";
+    let (code, text) = desk.run(&["run", "--provider", "native", "--case", cases]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("4 pass"), "{text}");
+    desk.assert_clean();
 }

@@ -21,13 +21,33 @@ use tokio::sync::{OnceCell, Semaphore};
 use harness::{Ship, runtime};
 use proof::{Instead, Matrix};
 
-/// A worker under `fixtures/workers`, one of its releases, and whether its defects are planted in this one.
+/// A worker under `fixtures/workers` with one release of the queue's library.
 struct Fixture {
     worker: &'static str,
     release: &'static str,
+    /// Suites that it passes.
     suites: &'static [&'static str],
+    /// Whether its defects are planted in this one.
     defects: bool,
+    /// What becomes of it in [`OUTAGE`].
+    outage: Outage,
 }
+
+/// How a worker comes out of an outage of Redis that is longer than its wait for jobs.
+#[derive(Clone, Copy)]
+enum Outage {
+    /// It takes jobs again.
+    Survives,
+    /// It takes none: taskforcesh/bullmq#4585.
+    Hangs,
+}
+
+/// The case that tells the two apart, which is slow, so that no suite runs it unasked.
+const OUTAGE: &str = "reconnection.redis-outage";
+/// Seconds after which a worker that hangs is given up; one that does not is done in half of that.
+const OUTAGE_WITHIN_S: u64 = 75;
+/// Every suite that judges a worker.
+const SUITES: &[&str] = &["ingestion", "retries", "reconnection", "crash", "load"];
 
 /// Runs at once. What a planted defect loses is waited for in vain, which costs nothing but time; a whole suite has its
 /// cases side by side, and needs the machine for itself.
@@ -35,22 +55,12 @@ const PLACES: u32 = 3;
 /// Cases of a suite at once, as many as a user has.
 const JOBS: usize = 8;
 
-/// What is judged. Every suite is run against one release of each worker; against the others, those in which the queue's
-/// library is what matters.
+/// What is judged. Release 6.2.0 is there for what is wrong with it alone.
 const FIXTURES: &[Fixture] = &[
-    Fixture {
-        worker: "node",
-        release: "5.81",
-        suites: &["ingestion", "retries", "reconnection", "crash", "load"],
-        defects: true,
-    },
-    Fixture { worker: "node", release: "6.7", suites: &["crash", "load"], defects: false },
-    Fixture {
-        worker: "python",
-        release: "3.4",
-        suites: &["ingestion", "retries", "reconnection", "crash", "load"],
-        defects: true,
-    },
+    Fixture { worker: "node", release: "5.81", suites: SUITES, defects: true, outage: Outage::Survives },
+    Fixture { worker: "node", release: "6.7", suites: SUITES, defects: false, outage: Outage::Survives },
+    Fixture { worker: "node", release: "6.2.0", suites: &[], defects: false, outage: Outage::Hangs },
+    Fixture { worker: "python", release: "3.4", suites: SUITES, defects: true, outage: Outage::Survives },
 ];
 
 fn main() -> ExitCode {
@@ -97,6 +107,14 @@ fn main() -> ExitCode {
                 ));
             }
         }
+        let (aboard, outage, told) = (Arc::clone(&ship), contract.clone(), format!("{name}outage"));
+        let title_of_outage = match fixture.outage {
+            Outage::Survives => format!("{title} takes jobs again after a long outage of Redis"),
+            Outage::Hangs => format!("{title} hangs after a long outage of Redis, and is told so"),
+        };
+        trials.push(Trial::test(title_of_outage, move || {
+            aboard.with(1, async |ship: &Ship| survives(ship, &told, outage, fixture.outage).await)
+        }));
         let waived: Vec<Waived> = waived(&settings);
         for suite in fixture.suites {
             let (ship, contract, waived) = (Arc::clone(&ship), contract.clone(), waived.clone());
@@ -128,6 +146,23 @@ impl Aboard {
             let ship = self.ship.get_or_init(|| Ship::launch(ProviderKind::Native, "workers")).await;
             work(ship).await
         })
+    }
+}
+
+/// The same worker, unchanged, with one release or another: the outage is survived, or what is wrong is named.
+async fn survives(ship: &Ship, name: &str, contract: Contract, wanted: Outage) -> Result<(), Failed> {
+    let instead = Instead { within_s: Some(OUTAGE_WITHIN_S), ..Instead::default() };
+    let report = proof::run(ship, name, contract, &[OUTAGE.to_owned()], &instead).await;
+    let [case] = report.cases.as_slice() else {
+        return Err(format!("{} cases were judged", report.cases.len()).into());
+    };
+    let reason = case.verdict.reason().unwrap_or_default();
+    let told = report.timelines.iter().flat_map(|timeline| &timeline.diagnoses);
+    let is_named = told.into_iter().any(|diagnosis| diagnosis.means.contains("taskforcesh/bullmq#4585"));
+    match (wanted, case.verdict.word()) {
+        (Outage::Survives, Word::Pass) => Ok(()),
+        (Outage::Hangs, Word::Fail) if reason.contains("its job never ended") && is_named => Ok(()),
+        (_, word) => Err(format!("{word}: {reason}\n{:#?}\n{:#?}", case.evidence, report.timelines).into()),
     }
 }
 

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::tap::{Tap, Writes};
+use crate::faults::Direction;
+
 /// Who closed a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClosedBy {
@@ -92,11 +95,42 @@ pub(super) struct Log {
     begun: Instant,
     entries: Mutex<Vec<Arc<Entry>>>,
     listener: Option<tokio::sync::mpsc::UnboundedSender<Said>>,
+    /// Changes of points, where they are looked for.
+    writes: Option<Mutex<Writes>>,
+}
+
+/// Reads one direction of a connection for the log.
+pub(super) struct Tapped<'a> {
+    tap: Tap,
+    writes: &'a Mutex<Writes>,
+}
+
+impl Tapped<'_> {
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        let seen = self.tap.read(bytes);
+        if seen != Writes::default() {
+            let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+            *writes = writes.and(seen);
+        }
+    }
 }
 
 impl Log {
     pub(super) fn new(listener: Option<tokio::sync::mpsc::UnboundedSender<Said>>) -> Self {
-        Self { begun: Instant::now(), entries: Mutex::default(), listener }
+        Self { begun: Instant::now(), entries: Mutex::default(), listener, writes: None }
+    }
+
+    /// Looks for changes of points too.
+    pub(super) fn tapped(self) -> Self {
+        Self { writes: Some(Mutex::default()), ..self }
+    }
+
+    pub(super) fn tap(&self, way: Direction) -> Option<Tapped<'_>> {
+        self.writes.as_ref().map(|writes| Tapped { tap: Tap::new(way), writes })
+    }
+
+    pub(super) fn writes(&self) -> Option<Writes> {
+        self.writes.as_ref().map(|writes| *writes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) const fn begun(&self) -> Instant {

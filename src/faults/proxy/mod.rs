@@ -6,6 +6,7 @@
 mod answer;
 mod log;
 mod pump;
+mod tap;
 mod weather;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use super::{Direction, NetworkFault};
 pub use log::{ClosedBy, Connection, Said};
 use log::{Entry, Log};
 use pump::{End, Line};
+pub use tap::Writes;
 pub use weather::Effect;
 use weather::{Active, Weather};
 
@@ -59,11 +61,23 @@ impl Proxy {
         upstream: impl Into<String>,
         listener: Option<mpsc::UnboundedSender<Said>>,
     ) -> std::io::Result<Self> {
+        Self::begin(listen, upstream.into(), Log::new(listener)).await
+    }
+
+    /// Like [`Proxy::start`], before a Qdrant: it also counts the changes of points that pass, for [`Proxy::writes`].
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub async fn before_qdrant(listen: SocketAddr, upstream: impl Into<String>) -> std::io::Result<Self> {
+        Self::begin(listen, upstream.into(), Log::new(None).tapped()).await
+    }
+
+    async fn begin(listen: SocketAddr, upstream: String, log: Log) -> std::io::Result<Self> {
         let socket = TcpListener::bind(listen).await?;
         let address = socket.local_addr()?;
         let (weather, forecast) = watch::channel(Arc::new(Weather::default()));
-        let log = Arc::new(Log::new(listener));
-        let listening = tokio::spawn(accept(socket, upstream.into(), forecast, Arc::clone(&log))).abort_handle();
+        let log = Arc::new(log);
+        let listening = tokio::spawn(accept(socket, upstream, forecast, Arc::clone(&log))).abort_handle();
         Ok(Self { address, weather, log, next: AtomicU64::new(1), listening, tasks: Mutex::default() })
     }
 
@@ -148,6 +162,12 @@ impl Proxy {
     #[must_use]
     pub fn connections(&self) -> Vec<Connection> {
         self.log.connections()
+    }
+
+    /// The changes of points that passed, waited for and not; none for a proxy that does not look.
+    #[must_use]
+    pub fn writes(&self) -> Option<Writes> {
+        self.log.writes()
     }
 
     /// Whether a cut would meet a connection: one is open that no earlier cut has met; with `asked`, one whose client
@@ -241,7 +261,8 @@ async fn serve(client: TcpStream, upstream: String, mut weather: watch::Receiver
     let pump = |way| {
         let passed = if way == Direction::Up { &open.entry.up } else { &open.entry.down };
         let (cuts, asked) = (open.entry.cuts, &open.entry.asked);
-        Line { way, weather: weather.clone(), cuts, answered, passed, asked, struck: &struck }
+        let tap = open.log.tap(way);
+        Line { way, weather: weather.clone(), cuts, answered, passed, asked, struck: &struck, tap }
     };
     let (up, down) = (pump(Direction::Up), pump(Direction::Down));
     let (by, orderly) =

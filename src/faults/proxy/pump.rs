@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 
-use super::log::ClosedBy;
+use super::log::{ClosedBy, Tapped};
 use super::weather::Weather;
 use crate::faults::Direction;
 
@@ -50,6 +50,8 @@ pub(super) struct Line<'a> {
     pub(super) asked: &'a AtomicBool,
     /// Whether a fault has reset the connection: both directions notice, and it counts once.
     pub(super) struck: &'a AtomicBool,
+    /// What is read of the bytes that pass, where somebody wants to know.
+    pub(super) tap: Option<Tapped<'a>>,
 }
 
 impl Line<'_> {
@@ -254,6 +256,9 @@ async fn write(pump: &mut Pump<'_>, bytes: &[u8]) -> Option<End> {
                 }
             }
         }
+    }
+    if let Some(tap) = &mut pump.line.tap {
+        tap.read(bytes);
     }
     None
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::direct::Direct;
 use super::voyage::ScenarioError;
-use crate::faults::{Applied, Effect, NetworkFault, Struck, strike};
+use crate::faults::{Applied, Effect, NetworkFault, Struck, Writes, strike};
 use crate::services::queue::Attached;
 use crate::settings::Ready;
 use crate::spec::{Breaks, Fault, Milestone, ServiceFault, Target, When, WorkerFault};
@@ -502,6 +502,11 @@ impl Crew {
     /// Time since the voyage began.
     pub(super) fn elapsed(&self) -> Duration {
         self.clock.elapsed()
+    }
+
+    /// The changes of points that passed on their way to Qdrant.
+    pub(super) fn writes(&self) -> Option<Writes> {
+        self.proxies.writes()
     }
 
     /// Every connection that was made through a proxy.

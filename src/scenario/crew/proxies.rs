@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::super::voyage::ScenarioError;
-use crate::faults::{Applied, ClosedBy, Proxy};
+use crate::faults::{Applied, ClosedBy, Proxy, Writes};
 use crate::settings::Endpoints;
 use crate::spec::{Breaks, Scenario, Target};
 
@@ -64,17 +64,18 @@ impl Proxies {
             let mut before = Vec::new();
             match target {
                 Target::Redis => {
-                    through.redis.url = detour(through.redis.url.expose_secret(), 6379, &mut before).await?.into();
+                    through.redis.url =
+                        detour(through.redis.url.expose_secret(), 6379, target, &mut before).await?.into();
                 }
                 Target::Postgres => {
                     through.postgres.url =
-                        detour(through.postgres.url.expose_secret(), 5432, &mut before).await?.into();
+                        detour(through.postgres.url.expose_secret(), 5432, target, &mut before).await?.into();
                 }
                 Target::Qdrant => {
-                    through.qdrant.url = detour(&through.qdrant.url, 6333, &mut before).await?;
-                    through.qdrant.grpc_url = detour(&through.qdrant.grpc_url, 6334, &mut before).await?;
+                    through.qdrant.url = detour(&through.qdrant.url, 6333, target, &mut before).await?;
+                    through.qdrant.grpc_url = detour(&through.qdrant.grpc_url, 6334, target, &mut before).await?;
                 }
-                Target::Jina => through.jina.base_url = detour(&through.jina.base_url, 80, &mut before).await?,
+                Target::Jina => through.jina.base_url = detour(&through.jina.base_url, 80, target, &mut before).await?,
             }
             proxies.0.insert(target, before);
         }
@@ -98,6 +99,11 @@ impl Proxies {
     pub(super) fn traffic(&self, target: Target) -> (u64, usize) {
         let connections = self.of(target).iter().flat_map(Proxy::connections);
         connections.fold((0, 0), |(bytes, count), connection| (bytes + connection.up, count + 1))
+    }
+
+    /// The changes of points that passed on their way to Qdrant; none where no proxy stood.
+    pub(super) fn writes(&self) -> Option<Writes> {
+        self.of(Target::Qdrant).iter().filter_map(Proxy::writes).reduce(Writes::and)
     }
 
     /// Every connection that was made, by service, in the order of time since `clock`.
@@ -124,14 +130,18 @@ impl Proxies {
 }
 
 /// `url`, by way of a new proxy.
-async fn detour(url: &str, port: u16, before: &mut Vec<Proxy>) -> Result<String, ScenarioError> {
+async fn detour(url: &str, port: u16, target: Target, before: &mut Vec<Proxy>) -> Result<String, ScenarioError> {
     // The URL may hold a password: it is in no message.
     let refuse = |what: &str| ScenarioError::Spec(format!("no proxy can stand before a service: {what}"));
     let mut there = Url::parse(url).map_err(|_| refuse("its URL cannot be read"))?;
     let host = there.host_str().ok_or_else(|| refuse("its URL names no host"))?;
     let upstream = format!("{host}:{}", there.port().unwrap_or(port));
     let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let proxy = Proxy::start(local, upstream, None).await.map_err(|error| refuse(&error.to_string()))?;
+    let proxy = match target {
+        Target::Qdrant => Proxy::before_qdrant(local, upstream).await,
+        Target::Redis | Target::Postgres | Target::Jina => Proxy::start(local, upstream, None).await,
+    };
+    let proxy = proxy.map_err(|error| refuse(&error.to_string()))?;
     let moved = there.set_host(Some("127.0.0.1")).is_ok() && there.set_port(Some(proxy.address().port())).is_ok();
     if !moved {
         return Err(refuse("its URL takes no other address"));

@@ -248,6 +248,20 @@ impl<'a> Scope<'a> {
         finding
     }
 
+    pub(super) fn writes_awaited(&self) -> Finding {
+        let mut finding = Finding::over("changes of points that could be read");
+        let Some(writes) = self.voyage.writes else {
+            finding.undecided = Some("no proxy stood before qdrant; name it in `watch`".to_owned());
+            return finding;
+        };
+        finding.looked_at = usize::try_from(writes.total()).unwrap_or(usize::MAX);
+        if writes.not_awaited > 0 {
+            let of = writes.total();
+            finding.wrong("qdrant", format!("{} of {of} changes were not waited for", writes.not_awaited));
+        }
+        finding
+    }
+
     pub(super) fn rows_agree(&self) -> Finding {
         let mut finding = Finding::over("rows");
         for (step, document) in self.good() {

@@ -112,6 +112,9 @@ pub fn judge(
     if let (Verdict::Pass, Some(idle)) = (&verdict, voyage.faults.iter().find(|fault| !fault.took_effect)) {
         verdict = Verdict::unknown(format!("the {} never took effect: it met {}", idle.what, idle.met));
     }
+    if let (Verdict::Pass, Some((what, false))) = (&verdict, voyage.squall) {
+        verdict = Verdict::unknown(format!("the {what} never took effect: no request met it"));
+    }
     if !matches!(verdict, Verdict::Pass) {
         if let Some(died) = &voyage.died {
             evidence.push(Evidence::seen("the worker", died.clone()));
@@ -186,6 +189,7 @@ impl<'a> Scope<'a> {
             Invariant::RequestsAccepted => self.accepted(),
             Invariant::TokensWasted(most) => self.wasted(most),
             Invariant::EmptySkipped => self.empty_skipped(),
+            Invariant::WritesAwaited => self.writes_awaited(),
             Invariant::RowsAgree => self.rows_agree(),
             Invariant::PayloadComplete => self.payload(),
             Invariant::Unchanged => self.unchanged(),

@@ -96,6 +96,7 @@ pub(in crate::settings) fn read(
     reader: &mut Reader<'_>,
     written: WrittenContract,
 ) -> (Option<QueueContract>, Option<Contract>) {
+    let place = written.worker.as_ref().map(Spanned::span).unwrap_or_default();
     let queue = written.queue.map(|queue| reader.queue(queue));
     let evidence = written.evidence.map(|evidence| reader.evidence(evidence));
     let contract = written.worker.map(|worker| Contract {
@@ -104,6 +105,16 @@ pub(in crate::settings) fn read(
         queue: queue.clone().unwrap_or_default(),
         evidence: evidence.unwrap_or_default(),
     });
+    if let Some(Contract { worker: WorkerContract { program: Program::Image { .. }, .. }, queue, .. }) = &contract {
+        let jobs = [Some(&queue.job), queue.reingest.as_ref()];
+        if jobs.into_iter().flatten().any(|job| job.mentions("document.path")) {
+            reader.wrong(
+                place,
+                "the job names a document by its path, and a worker in a container cannot read the harness's files",
+                "hand documents over as {{document.text}} or by {{document.url}}",
+            );
+        }
+    }
     (queue, contract)
 }
 
