@@ -121,7 +121,7 @@ impl Direct {
             Milestone::Rows => {
                 let Some(contract) = &self.contract.evidence.postgres else { return Ok(0) };
                 let rows = in_time("postgres", rows(contract, &self.endpoints, &self.postgres)).await?;
-                Ok(rows.values().filter(|row| row.done).count() as u64)
+                Ok(rows.iter().flat_map(std::collections::BTreeMap::values).filter(|row| row.done).count() as u64)
             }
         }
     }

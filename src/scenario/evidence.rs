@@ -50,6 +50,8 @@ pub struct Snapshot {
     pub points: BTreeMap<String, Vec<Point>>,
     /// Rows by document.
     pub rows: BTreeMap<String, Row>,
+    /// Why there are no rows: what the contract names is not there.
+    pub no_rows: Option<String>,
 }
 
 impl Snapshot {
@@ -62,11 +64,14 @@ impl Snapshot {
         let rows = async {
             match &evidence.postgres {
                 Some(contract) => rows(contract, endpoints, postgres).await,
-                None => Ok(BTreeMap::new()),
+                None => Ok(Ok(BTreeMap::new())),
             }
         };
         let (points, rows) = tokio::try_join!(points(endpoints, &evidence.qdrant), rows)?;
-        Ok(Self { points, rows })
+        Ok(match rows {
+            Ok(rows) => Self { points, rows, no_rows: None },
+            Err(why) => Self { points, rows: BTreeMap::new(), no_rows: Some(why) },
+        })
     }
 
     /// The points of one document.
@@ -164,12 +169,12 @@ pub(super) fn query(contract: &PostgresEvidence, endpoints: &Endpoints) -> Resul
     ))
 }
 
-/// Every row, by document.
+/// Every row, by document; or what Postgres says of a relation that is not there.
 pub(super) async fn rows(
     contract: &PostgresEvidence,
     endpoints: &Endpoints,
     postgres: &Postgres,
-) -> Result<BTreeMap<String, Row>, ServiceError> {
+) -> Result<Result<BTreeMap<String, Row>, String>, ServiceError> {
     let query = query(contract, endpoints).map_err(|place| ServiceError::Refused {
         service: "postgres",
         detail: format!("`{place}` in the query of [evidence] has no value"),
@@ -180,11 +185,11 @@ pub(super) async fn rows(
         Err(ServiceError::Refused { detail, .. })
             if detail.contains("relation") && detail.contains("does not exist") =>
         {
-            Vec::new()
+            return Ok(Err(detail));
         }
         other => other?,
     };
-    Ok(rows
+    Ok(Ok(rows
         .iter()
         .map(|row| {
             let id = text(row, "id").unwrap_or_default();
@@ -198,5 +203,5 @@ pub(super) async fn rows(
             };
             (id, row)
         })
-        .collect())
+        .collect()))
 }

@@ -329,14 +329,15 @@ fn a_worker_that_prints_megabytes_and_is_in_order_is_conformant() {
     desk.assert_clean();
 }
 
-/// Everything that a contract may say otherwise, at once: readiness over HTTP, rows by a query, a named vector in a
-/// collection that the worker's own program makes, and jobs of other names for what is ingested again.
+/// What a contract may say otherwise, at once: readiness over HTTP, rows by a query, and another job for what is
+/// ingested again.
 #[test]
 fn a_worker_is_judged_by_the_other_words_of_its_contract() {
     let desk = desk(&format!(
         r#"
 [worker]
-command = ["sh", "-c", "{SHAKEDOWN} worker & worker=$!; trap 'kill $worker; wait $worker; exit 0' TERM; python3 -m http.server --bind 127.0.0.1 {{{{worker.port}}}} >/dev/null 2>&1 & wait $worker"]
+command = ["sh", "-c", "{SHAKEDOWN} worker & worker=$!; trap 'kill $worker; wait $worker; exit 0' TERM; python3 -m http.server --bind 127.0.0.1 $READY_PORT >/dev/null 2>&1 & wait $worker"]
+env = {{ READY_PORT = "{{{{worker.port}}}}" }}
 ready = {{ http = "http://127.0.0.1:{{{{worker.port}}}}/" }}
 patience = 2.0
 [queue]
@@ -344,12 +345,24 @@ job = {{ name = "ingest-document", data = {{ documentId = "{{{{document.id}}}}",
 reingest = {{ name = "ingest-document", data = {{ documentId = "{{{{document.id}}}}", text = "{{{{document.text}}}}", source = "again", version = "{{{{document.version}}}}" }} }}
 [evidence]
 qdrant = {{ document = "document_id", chunk = "chunk_index", text = "text", version = "version" }}
-postgres = {{ query = "select id, status, chunks, version, error from {{{{table}}}}", id = "id", status = "status", done = "ready", chunks = "chunks", version = "version" }}
+postgres = {{ query = 'select id, status, chunks, version, error from {{{{postgres.table}}}}', id = "id", status = "status", done = "ready", chunks = "chunks", version = "version" }}
 "#
     ));
     let cases = "ingestion.{delivered,rows-agree,reingest-idempotent,stale-tail-gone}";
     let (code, text) = desk.run(&["run", "--provider", "native", "--case", cases]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("4 pass"), "{text}");
+    desk.assert_clean();
+}
+
+#[test]
+fn rows_that_the_contract_looks_for_in_the_wrong_place_are_told_as_such() {
+    let desk = desk(&format!(
+        "[worker]\ncommand = [\"{SHAKEDOWN}\", \"worker\"]\n[evidence]\nqdrant = {{ document = \"document_id\", text = \"text\" }}\n\
+         postgres = {{ query = \"select * from no_such_table\", id = \"id\", status = \"status\", done = \"ready\" }}\n"
+    ));
+    let (code, text) = desk.run(&["run", "--provider", "native", "--case", "ingestion.delivered"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("relation \"no_such_table\" does not exist"), "{text}");
     desk.assert_clean();
 }

@@ -116,6 +116,9 @@ pub fn judge(
         verdict = Verdict::unknown(format!("the {what} never took effect: no request met it"));
     }
     if !matches!(verdict, Verdict::Pass) {
+        if let Some(why) = voyage.last().and_then(|step| step.snapshot.no_rows.as_ref()) {
+            evidence.push(Evidence::seen("the rows that the contract names", why.clone()));
+        }
         if let Some(died) = &voyage.died {
             evidence.push(Evidence::seen("the worker", died.clone()));
         }
