@@ -12,7 +12,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use shakedown::outcome::{Report, Word};
 use shakedown::runner::{self, Selection};
 use shakedown::settings::docker_host;
-use shakedown::spec::Suites;
+use shakedown::spec::{Suites, Verb};
 use shakedown::stack::{ProviderKind, engine_answers};
 
 use harness::{Ship, runtime};
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let suites = Suites::builtin().expect("the built-in suites are readable");
     let engine = runtime().block_on(engine_answers(&docker_host(), Duration::from_secs(5)));
+    let usual = usual();
     let mut trials = Vec::new();
     let providers = [(ProviderKind::Native, "native"), (ProviderKind::Containers, "containers")];
     let voyages = providers.map(|(kind, name)| (kind, name, Voyage::default()));
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
             format!("{name}::{test}{why}")
         };
         // Those that take minutes are run by hand: `shakedown run --slow`.
-        for case in suites.cases.iter().filter(|case| !case.is_slow() && !case.is_by_name()) {
+        for case in suites.cases.iter().filter(|case| usual.chooses(case)) {
             let (id, voyage) = (case.id.clone(), Arc::clone(voyage));
             let trial = Trial::test(title(&case.id), move || passes(&id, voyage.get_or_init(|| sail(kind))));
             trials.push(trial.with_ignored_flag(ignored));
@@ -64,7 +65,7 @@ fn sail(kind: ProviderKind) -> Report {
         let ship = Ship::launch(kind, "suites").await;
         let options = ship.options("suites");
         let events = shakedown::outcome::Events::silent();
-        let report = runner::run(&suites, &Selection::default(), &ship.stack, &options, &events).await;
+        let report = runner::run(&suites, &usual(), &ship.stack, &options, &events).await;
         assert_eq!(ship.sink().await, Vec::<String>::new(), "something could not be removed");
         report
     })
@@ -88,4 +89,9 @@ fn passes(id: &str, report: &Report) -> Result<(), Failed> {
         Word::Pass => Ok(()),
         word => Err(format!("{word}: {}\n{:#?}", case.verdict.reason().unwrap_or_default(), case.evidence).into()),
     }
+}
+
+/// What `shakedown run` judges unless it is told otherwise.
+fn usual() -> Selection {
+    Selection::default().for_verb(Verb::Run)
 }
