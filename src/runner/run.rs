@@ -17,7 +17,7 @@ use crate::outcome::{
     Totals, Verdict, Word,
 };
 use crate::probe::{self, Context, Lines};
-use crate::scenario::{self, Harness, Voyage};
+use crate::scenario::{self, Harness, ScenarioError, Voyage};
 use crate::settings::{Contract, Endpoints, Given, Names, Settings, Waiver};
 use crate::spec::{Case, Check, Need, Scenario, Step, Suites};
 use crate::stack::{Capability, Stack, drop_names, names_for};
@@ -89,7 +89,21 @@ pub struct RunOptions {
 type Ended = (watch::Sender<Option<Judged>>, watch::Receiver<Option<Judged>>);
 type Judged = (Word, Option<String>);
 
-type Cell = Arc<OnceCell<Result<Arc<Voyage>, String>>>;
+type Cell = Arc<OnceCell<Result<Arc<Voyage>, Unsailed>>>;
+
+/// A voyage that did not come to its end.
+#[derive(Debug, Clone)]
+struct Unsailed {
+    reason: String,
+    /// Whether the worker, or the way to start it, is to blame; otherwise nothing is known of it.
+    blames_worker: bool,
+}
+
+impl<T: Into<String>> From<T> for Unsailed {
+    fn from(reason: T) -> Self {
+        Self { reason: reason.into(), blames_worker: false }
+    }
+}
 
 /// What all cases of a run share.
 struct Shared<'a> {
@@ -315,22 +329,28 @@ impl Shared<'_> {
             }
             Check::Scenario(name, invariants) => match self.voyage(name).await {
                 Ok(voyage) => scenario::judge(invariants, &voyage, case.among.as_ref(), case.level),
-                Err(reason) => {
-                    (Verdict::unmet(case.level, reason.clone()), vec![Evidence::seen("the scenario", reason)])
+                Err(Unsailed { reason, blames_worker }) => {
+                    let evidence = vec![Evidence::seen("the scenario", reason.clone())];
+                    let verdict =
+                        if blames_worker { Verdict::unmet(case.level, reason) } else { Verdict::unknown(reason) };
+                    (verdict, evidence)
                 }
             },
         }
     }
 
     /// The voyage of this name, sailed once for all cases that judge it.
-    async fn voyage(&self, name: &str) -> Result<Arc<Voyage>, String> {
-        let Some(cell) = self.voyages.get(name) else { return Err(format!("there is no scenario `{name}`")) };
+    async fn voyage(&self, name: &str) -> Result<Arc<Voyage>, Unsailed> {
+        let Some(cell) = self.voyages.get(name) else { return Err(format!("there is no scenario `{name}`").into()) };
         let voyage = cell.get_or_init(|| async {
             let scenario = self.suites.scenarios.get(name).ok_or_else(|| format!("there is no scenario `{name}`"))?;
             // What is stored when nothing goes wrong: sailed once for all scenarios over the same documents.
             let calm = match &scenario.calm {
                 Some(calm) => {
-                    Box::pin(self.voyage(calm)).await.map_err(|error| format!("the calm voyage: {error}"))?.into()
+                    let sailed = Box::pin(self.voyage(calm)).await;
+                    let told =
+                        |wreck: Unsailed| Unsailed { reason: format!("the calm voyage: {}", wreck.reason), ..wreck };
+                    Some(sailed.map_err(told)?)
                 }
                 None => None,
             };
@@ -363,7 +383,7 @@ impl Shared<'_> {
         self.options.contract.names(names_for(&self.options.run, scenario))
     }
 
-    async fn sail(&self, name: &str, scenario: &Scenario, alone: Option<&Arc<Stack>>) -> Result<Voyage, String> {
+    async fn sail(&self, name: &str, scenario: &Scenario, alone: Option<&Arc<Stack>>) -> Result<Voyage, Unsailed> {
         let stack = alone.map_or(self.stack, Arc::as_ref);
         let ledger = stack.ledger().ok_or("the provider keeps no ledger, so no worker may be started")?;
         let mut endpoints = alone.map_or(&self.endpoints, |stack| stack.endpoints()).clone();
@@ -386,12 +406,18 @@ impl Shared<'_> {
         let task = tokio::spawn(async move { Box::pin(scenario::sail(&name, &scenario, &harness)).await });
         match AbortOnDropHandle::new(task).await {
             Ok(sailed) => sailed.map_err(|error| {
-                if let scenario::ScenarioError::NeverReady { output, .. } = &error {
+                if let ScenarioError::NeverReady { output, .. } = &error {
                     self.keep(&log_name, &scenario::redact(output, &private), &mut |note| self.events.note(note));
                 }
-                scenario::redact(&error.to_string(), &private)
+                Unsailed {
+                    reason: scenario::redact(&error.to_string(), &private),
+                    blames_worker: matches!(
+                        error,
+                        ScenarioError::NeverReady { .. } | ScenarioError::Worker(_) | ScenarioError::Setup { .. }
+                    ),
+                }
             }),
-            Err(error) => Err(format!("the harness itself failed: {error}")),
+            Err(error) => Err(format!("the harness itself failed: {error}").into()),
         }
     }
 

@@ -360,7 +360,7 @@ pub fn redact(text: &str, secrets: &[SecretString]) -> String {
 }
 
 /// Asks again where a service does not answer yet: it may just have been started again.
-async fn patiently<T, F>(question: impl Fn() -> F) -> Result<T, ServiceError>
+pub(super) async fn patiently<T, F>(question: impl Fn() -> F) -> Result<T, ServiceError>
 where
     F: Future<Output = Result<T, ServiceError>>,
 {

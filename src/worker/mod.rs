@@ -18,6 +18,8 @@ use crate::stack::{Launch, Ledger, Process, StackError, in_words, tail};
 /// How much of an output is kept in memory, of its beginning and of its end; the file has all of it.
 const HEAD: u64 = 1 << 20;
 const TAIL: u64 = 15 << 20;
+/// What stands in the place of the middle of an output that is too long.
+pub const LEFT_OUT: &str = "bytes left out …";
 /// How long a worker's URL may take to say that it is ready.
 const ANSWER: Duration = Duration::from_secs(1);
 
@@ -283,7 +285,7 @@ fn read(log: &Path) -> String {
             return Ok(bytes);
         }
         (&file).take(HEAD).read_to_end(&mut bytes)?;
-        bytes.extend(format!("\n… {} bytes left out …\n", length - HEAD - TAIL).bytes());
+        bytes.extend(format!("\n… {} {LEFT_OUT}\n", length - HEAD - TAIL).bytes());
         file.seek(SeekFrom::Start(length - TAIL))?;
         file.read_to_end(&mut bytes)?;
         Ok(bytes)

@@ -54,7 +54,7 @@ fn main() {
     let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/workers/node/build");
     let built = match Command::new(build).arg("5.81").output() {
         Ok(output) if output.status.success() => String::from_utf8(output.stdout).unwrap(),
-        other => return println!("nothing to measure, the Node worker cannot be built: {other:?}"),
+        other => panic!("nothing to measure, the Node worker cannot be built: {other:?}"),
     };
     let config = PathBuf::from(built.lines().last().unwrap()).join("shakedown.toml");
     let settings = Settings::load(Source { config: Some(config), ..Source::default() }).unwrap();

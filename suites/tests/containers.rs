@@ -479,13 +479,12 @@ fn signals() -> Outcome {
     Ok(())
 }
 
-/// `shakedown run --provider native` over `cases`, with the reference worker of Qdrant's stand-in, or another program of
-/// it, as the worker.
+/// The reference worker as an image, built by `scripts/images`.
+const WORKER_IMAGE: &str = "shakedown/worker:stand-in";
+
+/// `shakedown run --provider native` over `cases`, with a program of the worker's image as the worker.
 fn image_worker(place: &Place, program: &str, cases: &[&str]) -> Command {
-    let contract = format!(
-        "[worker]\nimage = \"{}\"\ncommand = {program}\nready_within = \"60s\"\n",
-        shakedown::stack::QDRANT_IMAGE
-    );
+    let contract = format!("[worker]\nimage = \"{WORKER_IMAGE}\"\ncommand = {program}\nready_within = \"60s\"\n");
     std::fs::write(place.0.path().join("shakedown.toml"), contract).unwrap();
     let mut command = place.command(&["run", "--provider", "native", "--format", "short", "--quiet"]);
     command.args(cases.iter().flat_map(|case| ["--case", case])).stdout(Stdio::piped()).stderr(Stdio::piped());

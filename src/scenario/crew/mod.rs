@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::direct::Direct;
-use super::voyage::ScenarioError;
+use super::voyage::{ScenarioError, patiently};
 use crate::faults::{Applied, Effect, NetworkFault, Struck, Writes, strike};
 use crate::services::queue::Attached;
 use crate::settings::Ready;
@@ -168,7 +168,7 @@ impl Crew {
         self.before.clear();
         let milestones: BTreeSet<Milestone> = self.milestones().collect();
         for milestone in milestones {
-            let count = self.direct.count(milestone).await?;
+            let count = patiently(|| self.direct.count(milestone)).await?;
             self.before.insert(milestone, count);
         }
         self.begun = Instant::now();

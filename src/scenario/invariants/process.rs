@@ -76,6 +76,10 @@ impl Scope<'_> {
                 finding.wrong("the worker's log", format!("holds the value of {variable}"));
             }
         }
+        if self.voyage.log.contains(crate::worker::LEFT_OUT) {
+            finding.undecided =
+                Some("the worker put out more than is kept, and its middle was not looked at".to_owned());
+        }
         finding
     }
 
