@@ -25,14 +25,6 @@ pub fn runtime() -> &'static tokio::runtime::Runtime {
     })
 }
 
-/// Gives the reference worker of `options` a planted defect, and less time to end.
-#[allow(dead_code, reason = "not every test target plants defects")]
-pub fn plant(options: &mut RunOptions, defect: &str) {
-    let contract = Arc::make_mut(&mut options.contract);
-    contract.worker.env.insert("SHAKEDOWN_DEFECT".to_owned(), Template::literal(defect));
-    contract.worker.shutdown_grace = Duration::from_secs(2);
-}
-
 /// A stack with its data and its ledgers in a temporary directory.
 pub struct Ship {
     pub stack: Stack,
