@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use shakedown::outcome::Events;
 use shakedown::runner::{RunOptions, SpareOptions};
-use shakedown::settings::{Contract, Template};
+use shakedown::settings::Contract;
 use shakedown::stack::{ProviderKind, Stack, StackOptions};
 use tempfile::TempDir;
 
