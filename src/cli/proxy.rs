@@ -25,7 +25,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "HOST:PORT", value_parser = upstream)]
     upstream: String,
     /// KIND[=VALUE][:up|:down][@START][+DURATION], for instance cut@5s or latency=200ms~50ms:down@5s+10s; may be given
-    /// several times. Kinds: refuse, cut, blackhole, latency, bandwidth, `slow_close`, `limit_data`, `half_open`, flap, answer (an HTTP status)
+    /// several times. Kinds: refuse, cut, blackhole, latency, bandwidth, `slow_close`, `limit_data`, `half_open`, flap,
+    /// answer (an HTTP status)
     #[arg(long, value_name = "FAULT")]
     fault: Vec<Scheduled>,
 }
