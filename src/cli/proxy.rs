@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -24,7 +25,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "HOST:PORT", value_parser = upstream)]
     upstream: String,
     /// KIND[=VALUE][:up|:down][@START][+DURATION], for instance cut@5s or latency=200ms~50ms:down@5s+10s; may be given
-    /// several times. Kinds: refuse, cut, blackhole, latency, bandwidth, `slow_close`, `limit_data`, `half_open`, flap
+    /// several times. Kinds: refuse, cut, blackhole, latency, bandwidth, `slow_close`, `limit_data`, `half_open`, flap, answer (an HTTP status)
     #[arg(long, value_name = "FAULT")]
     fault: Vec<Scheduled>,
 }
@@ -46,7 +47,7 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
     })?;
     say(&json!({ "listening": proxy.address().to_string(), "upstream": args.upstream }));
     let begun = tokio::time::Instant::now();
-    let mut idle = Vec::new();
+    let mut happened = Vec::new();
     let weather = async {
         let faults = args.fault.iter().map(|scheduled| happen(&proxy, *scheduled, begun));
         futures::future::join_all(faults).await
@@ -59,7 +60,7 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
             () = &mut ended => break,
             effects = &mut weather, if !passed => {
                 passed = true;
-                idle = effects.into_iter().flatten().collect();
+                happened = effects;
             }
             Some(said) = heard.recv() => say(&connection(&said)),
         }
@@ -70,41 +71,56 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
     if !passed {
         return Ok(Exit::Interrupted);
     }
-    Ok(if idle.is_empty() { Exit::Ok } else { Exit::Inconclusive })
+    // Faults that stay are asked at the very end what they did.
+    let told = happened.into_iter().map(|happened| match happened {
+        Happened::Over { took_effect } => took_effect,
+        Happened::Stays(fault, effect) => tell(fault, &effect, begun),
+    });
+    let idle = told.filter(|took_effect| !took_effect).count();
+    Ok(if idle == 0 { Exit::Ok } else { Exit::Inconclusive })
 }
 
-/// Lets a fault begin and end at its time; gives its word when it never took effect. One without a duration stays.
-async fn happen(proxy: &Proxy, scheduled: Scheduled, begun: tokio::time::Instant) -> Option<&'static str> {
+/// What became of a fault.
+enum Happened {
+    /// It is over.
+    Over { took_effect: bool },
+    /// It has no duration, and may yet do something.
+    Stays(NetworkFault, Arc<Effect>),
+}
+
+/// Lets a fault begin and end at its time. One without a duration stays.
+async fn happen(proxy: &Proxy, scheduled: Scheduled, begun: tokio::time::Instant) -> Happened {
     let Scheduled { fault, direction, start, lasts } = scheduled;
     tokio::time::sleep_until(begun + start).await;
     say(&json!({ "fault": fault.word(), "began_ms": begun.elapsed().as_millis() }));
-    let tell = |effect: &Effect| {
-        say(&json!({
-            "fault": fault.word(),
-            "ended_ms": begun.elapsed().as_millis(),
-            "connections": effect.connections(),
-            "bytes": effect.bytes(),
-            "took_effect": effect.took_effect(),
-        }));
-        (!effect.took_effect()).then_some(fault.word())
-    };
-    match (fault, lasts) {
+    let effect = match (fault, lasts) {
         (NetworkFault::Cut, None) => {
             let effect = proxy.cut();
             // The connections notice in their own time.
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            tell(&effect)
+            effect
         }
         (_, Some(lasts)) => {
             let applied = proxy.apply(fault, direction);
             tokio::time::sleep(lasts).await;
-            tell(&proxy.lift(applied))
+            proxy.lift(applied)
         }
-        (_, None) => {
-            let _stays = proxy.apply(fault, direction);
-            None
-        }
-    }
+        // Its handle is what ends it, and is given to nobody.
+        (_, None) => return Happened::Stays(fault, Arc::clone(&proxy.apply(fault, direction).effect)),
+    };
+    Happened::Over { took_effect: tell(fault, &effect, begun) }
+}
+
+/// Says what a fault did; gives whether it did anything.
+fn tell(fault: NetworkFault, effect: &Effect, begun: tokio::time::Instant) -> bool {
+    say(&json!({
+        "fault": fault.word(),
+        "ended_ms": begun.elapsed().as_millis(),
+        "connections": effect.connections(),
+        "bytes": effect.bytes(),
+        "took_effect": effect.took_effect(),
+    }));
+    effect.took_effect()
 }
 
 fn connection(said: &Said) -> serde_json::Value {

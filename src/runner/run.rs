@@ -1,8 +1,8 @@
 //! One run: every chosen case to its verdict, several at once, each after its prerequisites.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -20,7 +20,7 @@ use crate::probe::{self, Context, Lines};
 use crate::scenario::{self, Harness, ScenarioError, Voyage};
 use crate::settings::{Contract, Endpoints, Given, Names, Settings, Waiver};
 use crate::spec::{Case, Check, Need, Scenario, Step, Suites};
-use crate::stack::{Capability, Stack, drop_names, names_for};
+use crate::stack::{Capability, Stack, drop_any_names, drop_names, names_for};
 
 /// A failure that is accepted until a day.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +121,8 @@ struct Shared<'a> {
     deadline: Option<(tokio::time::Instant, Duration)>,
     /// The case that ended the run early.
     failed: OnceLock<String>,
+    /// Cases that may have left something under names of their own.
+    dirty: Mutex<BTreeSet<String>>,
     voyages: BTreeMap<String, Cell>,
     ended: BTreeMap<String, Ended>,
 }
@@ -166,6 +168,7 @@ pub async fn run(
         slots: Semaphore::new(options.jobs.max(1)),
         deadline: options.timeout.map(|timeout| (tokio::time::Instant::now() + timeout, timeout)),
         failed: OnceLock::new(),
+        dirty: Mutex::default(),
         voyages: suites.scenarios.keys().map(|name| (name.clone(), Cell::default())).collect(),
         ended: chosen.iter().map(|case| (case.id.clone(), watch::channel(None))).collect(),
     };
@@ -331,10 +334,18 @@ impl Shared<'_> {
                     lines: self.lines.clone(),
                     writes: case.writes(),
                 };
+                let leaves = case.needs.contains(&Need::Write) && !self.is_throwaway();
+                let dirty = || self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+                if leaves {
+                    dirty().insert(case.id.clone());
+                }
                 let judged = probe::judge(probe, matchers, case.level, &context).await;
-                if case.needs.contains(&Need::Write) && !self.is_throwaway() {
-                    // What could not be removed is found by `shakedown clean`, by the run's id in the names.
-                    let _ = drop_names(&context.own, &context.own.names).await;
+                if leaves {
+                    let left = drop_names(&context.own, &context.own.names).await.err().unwrap_or_default();
+                    dirty().remove(&case.id);
+                    for error in left {
+                        self.events.note(format!("could not be removed: {error}"));
+                    }
                 }
                 judged
             }
@@ -372,7 +383,7 @@ impl Shared<'_> {
                 if self.options.contract.has_fixed_names() {
                     let endpoints = lent.stack.endpoints();
                     let names = self.names(name);
-                    for error in drop_names(endpoints, &names).await.err().unwrap_or_default() {
+                    for error in drop_any_names(endpoints, &names).await.err().unwrap_or_default() {
                         self.events.note(format!("could not be removed: {error}"));
                     }
                 }
@@ -475,10 +486,15 @@ impl Shared<'_> {
         if self.is_throwaway() || !self.stack.capabilities().has(Capability::Write) {
             return;
         }
-        let mut all = vec![self.endpoints.clone()];
-        for name in self.voyages.keys() {
-            let mut endpoints = self.stack.endpoints().clone();
-            endpoints.names = names_for(&self.options.run, name);
+        // Endpoints that somebody gave are somebody's, with their names.
+        let mut all: Vec<Endpoints> =
+            self.options.endpoints.is_none().then(|| self.endpoints.clone()).into_iter().collect();
+        let sailed = self.voyages.iter().filter(|(_, cell)| cell.initialized()).map(|(name, _)| name.clone());
+        // What a case left that ran out of time.
+        let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
+        for name in sailed.chain(dirty) {
+            let mut endpoints = self.endpoints.clone();
+            endpoints.names = names_for(&self.options.run, &name);
             all.push(endpoints);
         }
         for endpoints in all {

@@ -112,6 +112,12 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
     let row = step.snapshot.rows.get(&document.id);
     if !document.has_text() {
         return match points.len() {
+            0 if matches!(state, JobState::Unfinished | JobState::Missing) => {
+                (Fate::Lost, "it has no text, and its job never ended".to_owned())
+            }
+            0 if row.is_some_and(|row| row.done) => {
+                (Fate::Unexpected, "it has no text, and its row says that it is stored".to_owned())
+            }
             0 => (Fate::Skipped, String::new()),
             points => (Fate::Unexpected, format!("has {points} points, and no text")),
         };

@@ -288,7 +288,8 @@ impl Milestone {
 }
 
 /// When a fault begins: `25%` of the step's jobs have ended, `500ms` after the step began, or at a point of the
-/// pipeline: `1 active`, `3 requests`, `12 points`, `2 rows`, `5 jobs`.
+/// pipeline: `1 active`, `3 requests`, `12 points`, `2 rows`, `5 jobs`. Or while another is in force: `300ms into fault
+/// 1`, that long after the first of the list has begun, and never when that one is over.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "String")]
@@ -299,6 +300,8 @@ pub enum When {
     After(Duration),
     /// So many of something, counted since the step began.
     Count(u64, Milestone),
+    /// A time after a fault before it in the list began, counted from 1, while that is in force.
+    Into(Duration, usize),
 }
 
 impl TryFrom<String> for When {
@@ -311,13 +314,19 @@ impl TryFrom<String> for When {
             let milestone = Milestone::ALL.iter().find(|(name, _)| *name == one)?.1;
             Some(Self::Count(number.parse().ok()?, milestone))
         });
+        if let Some((time, fault)) = text.split_once(" into fault ")
+            && let (Some(time), Ok(fault)) = (duration(time), fault.trim().parse())
+        {
+            return Ok(Self::Into(time, fault));
+        }
         match (share, count, duration(&text)) {
             (Some(share), _, _) if (0.0..=100.0).contains(&share) => Ok(Self::Share(share / 100.0)),
             (None, Some(count), _) => Ok(count),
             (None, None, Some(time)) => Ok(Self::After(time)),
             _ => Err(format!(
                 "`{text}` is no moment; write a share of progress such as \"25%\", a time such as \"500ms\", or a \
-                 point of the pipeline such as \"1 active\", \"3 requests\", \"12 points\", \"2 rows\", \"5 jobs\""
+                 point of the pipeline such as \"1 active\", \"3 requests\", \"12 points\", \"2 rows\", \"5 jobs\", or a \
+                 time in another fault such as \"300ms into fault 1\""
             )),
         }
     }
@@ -444,6 +453,9 @@ mod tests {
             (points.at, points.to_string()),
             (When::Count(12, Milestone::Points), "restart of redis".to_owned())
         );
+        let within = When::Into(Duration::from_millis(300), 1);
+        assert_eq!(When::try_from("300ms into fault 1".to_owned()), Ok(within));
+        assert!(When::try_from("300ms into fault one".to_owned()).is_err());
         assert_eq!(When::try_from("1 row".to_owned()), Ok(When::Count(1, Milestone::Rows)));
         assert_eq!(fault("at = \"50%\"\nbreaks.worker = \"kill\"").unwrap().to_string(), "kill of the worker");
     }

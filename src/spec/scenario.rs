@@ -8,7 +8,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::jina::{Behaviour, Limits};
-use super::{Breaks, Fault, Target};
+use super::{Breaks, Direction, Fault, NetworkFault, Target, When};
 
 /// Which documents a scenario ingests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -134,11 +134,23 @@ impl Scenario {
         if scenario.workers == Some(0) {
             return Err("`workers` is 0, and somebody has to do the work".to_owned());
         }
-        for fault in &scenario.faults {
+        for (place, fault) in scenario.faults.iter().enumerate() {
             if let Breaks::Service { on, fault } = &fault.breaks
                 && !fault.suits(*on)
             {
                 return Err(format!("`{}` cannot happen to {}", fault.word(), on.word()));
+            }
+            if let Breaks::Network { fault: NetworkFault::HalfOpen, direction: Some(Direction::Both), .. } =
+                &fault.breaks
+            {
+                return Err(
+                    "`half_open` breaks one direction; write `up` or `down`, or the fault `blackhole`".to_owned()
+                );
+            }
+            if let When::Into(_, other) = fault.at
+                && (other == 0 || other > place)
+            {
+                return Err(format!("{fault} is to strike in fault {other}, and {place} stand before it"));
             }
             let step = fault.step.unwrap_or(1);
             if step == 0 || step > scenario.steps.len() {

@@ -10,6 +10,7 @@ impl fmt::Display for When {
             Self::Share(share) => write!(f, "when {:.0} % of the jobs have ended", share * 100.0),
             Self::After(time) => write!(f, "after {} ms", time.as_millis()),
             Self::Count(count, milestone) => write!(f, "at {count} {}", milestone.word()),
+            Self::Into(time, fault) => write!(f, "{} ms into fault {fault}", time.as_millis()),
         }
     }
 }

@@ -39,7 +39,7 @@ pub use containers::{
 };
 pub use error::{Package, StackError};
 pub use ledger::{Entry, Ledger, Resource, emergency, last_rites, replay_on_panic};
-pub use names::{drop_names, names_for};
+pub use names::{are_ours, drop_any_names, drop_names, names_for};
 pub use native::Overrides;
 pub use ports::Ports;
 pub use proc::{MARK, ProcessId, marked, working_in};

@@ -45,13 +45,37 @@ pub fn names_for(run: &str, case: &str) -> Names {
     }
 }
 
-/// Removes what a worker keeps under `names`: the queue's keys, the collection and the schema.
+/// Whether all of them are names that [`names_for`] gives, so that what stands under them is ours.
+#[must_use]
+pub fn are_ours(names: &Names) -> bool {
+    let plain = [&names.queue, &names.prefix, &names.collection];
+    plain.into_iter().all(|name| name.starts_with("sd-")) && names.table.starts_with("sd_")
+}
+
+/// Removes what is kept under `names`: the queue's keys, the collection and the schema. Names that are not ours are
+/// refused: what stands under them is somebody's.
 ///
-/// What is not there is no error. In the schema `public`, which is never ours, only the table is dropped.
+/// What is not there is no error.
 ///
 /// # Errors
 /// One per service that refused, the others have been seen to all the same; empty when all is gone.
 pub async fn drop_names(endpoints: &Endpoints, names: &Names) -> Result<(), Vec<StackError>> {
+    if !are_ours(names) {
+        return Err(vec![StackError::Drop {
+            service: "any service",
+            what: format!("keys {}:*, collection {}, table {}", names.prefix, names.collection, names.table),
+            reason: "these are not names of Shakedown's own".to_owned(),
+        }]);
+    }
+    drop_any_names(endpoints, names).await
+}
+
+/// Like [`drop_names`], for names that a worker was not to be talked out of, on a stack that is thrown away. In the
+/// schema `public` only the table is dropped.
+///
+/// # Errors
+/// As [`drop_names`].
+pub async fn drop_any_names(endpoints: &Endpoints, names: &Names) -> Result<(), Vec<StackError>> {
     let (redis, collection, schema) =
         tokio::join!(drop_keys(endpoints, names), drop_collection(endpoints, names), drop_schema(endpoints, names));
     let fail = |service, what: &str| {
@@ -154,6 +178,20 @@ mod tests {
         let names = names_for("r7f3", "redis.eviction-policy");
         assert_eq!(names.queue, "sd-r7f3-redis--eviction-policy");
         assert_eq!(names.table, "sd_r7f3_redis__eviction_policy.documents");
+    }
+
+    #[test]
+    fn names_of_somebody_else_are_told_from_ours() {
+        let ours = names_for("r", "c");
+        assert!(are_ours(&ours));
+        for theirs in [
+            Names { queue: "ingest".to_owned(), ..ours.clone() },
+            Names { prefix: "bull".to_owned(), ..ours.clone() },
+            Names { collection: "documents".to_owned(), ..ours.clone() },
+            Names { table: "public.documents".to_owned(), ..ours.clone() },
+        ] {
+            assert!(!are_ours(&theirs), "{theirs:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Proof that every case can fail: each is run on a stack, or with a worker, that is broken in just that way, and
-//! must say why. The ways are tables in `fixtures/breakages/`.
+//! Proof that every case can fail: each is run on a stack that is broken in just that way, and must say why. The ways are
+//! tables in `fixtures/breakages/`; cases that judge a worker are proved by `fixtures/defects/`.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod harness;
@@ -21,7 +21,7 @@ use shakedown::services::http::Http;
 use shakedown::services::postgres::Postgres;
 use shakedown::services::redis::Redis;
 use shakedown::settings::{Endpoints, Given, Settings, Source};
-use shakedown::spec::{Documents, Suites, Template};
+use shakedown::spec::{Suites, Template};
 use shakedown::stack::{ProviderKind, names_for};
 use tempfile::TempDir;
 use url::Url;
@@ -81,15 +81,6 @@ struct Breakage {
     /// A shell script in the place of `shakedown setup`.
     #[serde(default)]
     setup: Option<String>,
-    /// A defect planted in the worker.
-    #[serde(default)]
-    defect: Option<String>,
-    /// Documents for the scenario instead of its own: fewer are faster.
-    #[serde(default)]
-    documents: Option<Documents>,
-    /// Seconds until the scenario is given up.
-    #[serde(default)]
-    within_s: Option<u64>,
     /// What undoes it, where it outlives the case's names.
     #[serde(default)]
     mend: Mend,
@@ -134,9 +125,8 @@ fn main() -> ExitCode {
     let mut trials = vec![Trial::test("every_case_has_a_breakage", {
         let mut covered: BTreeSet<String> = breakages.iter().map(|breakage| breakage.case.clone()).collect();
         covered.extend(planted());
-        // What is run by name only is proved by the tests of its suite. A case that takes minutes has the same engine behind it as the others of its kind, which are proved.
-        covered
-            .extend(suites.cases.iter().filter(|case| case.is_slow() || case.is_by_name()).map(|case| case.id.clone()));
+        // What is run by name only is proved by the tests of its suite.
+        covered.extend(suites.cases.iter().filter(|case| case.is_by_name()).map(|case| case.id.clone()));
         let known: BTreeSet<String> = suites.cases.iter().map(|case| case.id.clone()).collect();
         move || {
             let missing: Vec<_> = known.difference(&covered).collect();
@@ -212,22 +202,13 @@ async fn prove(breakage: &Breakage, number: usize, ship: &Ship) -> Result<(), Fa
         .await
         .map_err(|error| error.to_string())?;
     let template = template(&whole);
-    let mut suites = Suites::builtin().unwrap();
+    let suites = Suites::builtin().unwrap();
     let mut options = ship.options(&run);
     let mut broken = whole.clone();
     let redirected = redirect(breakage, &template, &mut broken).await?;
     disturb(breakage, &template, &whole, ship).await?;
     if let Some(script) = &breakage.setup {
         options.shakedown = impostor(&ship.directory(), number, script);
-    }
-    if let Some(defect) = &breakage.defect {
-        harness::plant(&mut options, defect);
-    }
-    for scenario in suites.scenarios.values_mut() {
-        if let Some(documents) = &breakage.documents {
-            scenario.documents = documents.clone();
-        }
-        scenario.within_s = breakage.within_s.or(scenario.within_s);
     }
     let (project, _supabase) = project(breakage, &template, &broken).await?;
     options.given = project.as_ref().map(|(_, given)| Arc::new(given.clone()));

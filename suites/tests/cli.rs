@@ -295,6 +295,11 @@ fn a_proxy_alone_says_what_it_did_and_when_it_proved_nothing() {
     assert!(lines.by_ref().any(|line| line.contains(r#""closed_by":"refuse""#)));
     assert_eq!(finish(child), Some(130));
 
+    // One that has no end is asked at the end.
+    let (child, mut lines, _) = start(&["--fault", "blackhole"]);
+    assert!(lines.next().unwrap().contains("began_ms"));
+    assert_eq!(finish(child), Some(3));
+
     // One that met nothing.
     let (child, mut lines, _) = start(&["--fault", "blackhole+50ms"]);
     let end = lines.find(|line| line.contains("ended_ms")).unwrap();

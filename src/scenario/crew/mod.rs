@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::direct::Direct;
 use super::voyage::{ScenarioError, patiently};
-use crate::faults::{Applied, Effect, NetworkFault, Struck, Writes, strike};
+use crate::faults::{Applied, ClosedBy, Effect, NetworkFault, Struck, Writes, strike};
 use crate::services::queue::Attached;
 use crate::settings::Ready;
 use crate::spec::{Breaks, Fault, Milestone, ServiceFault, Target, When, WorkerFault};
@@ -61,10 +61,13 @@ enum State {
     Over,
 }
 
+/// A connection that a service ends is seen to end within so much time.
+const NOTICED: Duration = Duration::from_secs(1);
+
 /// What a fault met, told in [`FaultRecord::met`].
 #[derive(Default)]
 struct Met {
-    effects: Vec<Arc<Effect>>,
+    effects: Vec<(Target, Arc<Effect>)>,
     /// Whether a signal met a process that ran.
     process: bool,
     /// Bytes and connections to the service before; and during the fault.
@@ -293,6 +296,10 @@ impl Crew {
                             let count = self.direct.count(milestone).await.unwrap_or(before);
                             count.saturating_sub(before) >= wanted
                         }
+                        When::Into(time, other) => self.planned.get(other - 1).is_some_and(|other| {
+                            let began = other.began.filter(|_| matches!(other.state, State::Active { .. }));
+                            began.is_some_and(|began| self.clock.elapsed() >= began + time)
+                        }),
                     };
                     // A cut strikes as soon as there is something to cut, a signal as soon as somebody listens.
                     if due && self.has_prey(place) && self.is_manned(place).await {
@@ -308,6 +315,7 @@ impl Crew {
                     if joins && self.hands.have_newcomers() {
                         if self.are_ready().await {
                             self.hands.welcome();
+                            self.planned[place].met.process = true;
                             self.planned[place].stay(Instant::now());
                         }
                     } else if !number.is_some_and(|number| self.is_leaving(number)) && Instant::now() >= until {
@@ -344,10 +352,10 @@ impl Crew {
                 let struck = on.iter().flat_map(|target| self.proxies.of(*target).iter().map(|proxy| (*target, proxy)));
                 for (target, proxy) in struck {
                     if *what == NetworkFault::Cut && fault.lasts.is_none() {
-                        self.planned[place].met.effects.push(proxy.cut());
+                        self.planned[place].met.effects.push((target, proxy.cut()));
                     } else {
                         let struck = proxy.apply(*what, direction);
-                        self.planned[place].met.effects.push(Arc::clone(&struck.effect));
+                        self.planned[place].met.effects.push((target, Arc::clone(&struck.effect)));
                         applied.push((target, struck));
                     }
                 }
@@ -368,7 +376,9 @@ impl Crew {
             }
             Breaks::Worker(what) => {
                 let oldest = self.hands.oldest().map(|hand| (hand.number, hand.worker.ended().is_none()));
-                self.planned[place].met.process = oldest.is_some_and(|(_, runs)| runs);
+                // Who joins is there once it takes jobs.
+                let joins = matches!(what, WorkerFault::Join);
+                self.planned[place].met.process = !joins && oldest.is_some_and(|(_, runs)| runs);
                 let oldest = oldest.map(|(number, _)| number);
                 match (what, oldest) {
                     (WorkerFault::Join, _) => Force::Worker(Some(self.hands.start()?)),
@@ -456,18 +466,27 @@ impl Crew {
         let record = |planned: &Planned| {
             let met = &planned.met;
             let (said, took_effect) = match &planned.fault.breaks {
-                Breaks::Network { .. } => {
-                    let connections: u64 = met.effects.iter().map(|effect| effect.connections()).sum();
-                    let bytes: u64 = met.effects.iter().map(|effect| effect.bytes()).sum();
-                    (format!("{connections} connections, {bytes} bytes"), connections > 0)
+                Breaks::Network { on, .. } => {
+                    let of = |target: Option<Target>| {
+                        met.effects.iter().filter(move |(of, _)| target.is_none_or(|target| target == *of))
+                    };
+                    let connections = |target| of(target).map(|(_, effect)| effect.connections()).sum::<u64>();
+                    let bytes: u64 = of(None).map(|(_, effect)| effect.bytes()).sum();
+                    let spared: Vec<&str> = on
+                        .iter()
+                        .filter(|target| connections(Some(**target)) == 0)
+                        .map(|target| target.word())
+                        .collect();
+                    let but =
+                        if spared.is_empty() { String::new() } else { format!(", none of {}", spared.join(", ")) };
+                    (format!("{} connections, {bytes} bytes{but}", connections(None)), spared.is_empty())
                 }
-                Breaks::Service { fault, .. } => match (met.refused, met.during) {
+                Breaks::Service { on, fault } => match (met.refused, met.during) {
                     (Some(refused), _) => (format!("{refused} writes, refused"), refused > 0),
-                    // A restart is over before anybody could ask; that connections ended with it is no question.
-                    (None, Some((bytes, count)))
-                        if matches!(fault, ServiceFault::Restart | ServiceFault::DropConnections) =>
-                    {
-                        (format!("{count} new connections, {bytes} bytes"), met.traffic.1 > 0)
+                    // It is over before anybody could ask: what counts are the connections that it ended.
+                    (None, Some(_)) if matches!(fault, ServiceFault::Restart | ServiceFault::DropConnections) => {
+                        let ended = self.ended_by(*on, planned);
+                        (format!("{ended} connections, ended by the service"), ended > 0)
                     }
                     (None, Some((bytes, count))) => {
                         (format!("{count} new connections, {bytes} bytes"), bytes > 0 || count > 0)
@@ -478,7 +497,7 @@ impl Crew {
                     Some(requests) => (format!("{requests} requests"), requests > 0),
                     None => ("nothing".to_owned(), false),
                 },
-                Breaks::Worker(WorkerFault::Join) => ("a process that was there".to_owned(), planned.began.is_some()),
+                Breaks::Worker(WorkerFault::Join) if met.process => ("a process that took jobs".to_owned(), true),
                 Breaks::Worker(_) if met.process => ("a process that ran".to_owned(), true),
                 Breaks::Worker(_) => ("no process that ran".to_owned(), false),
             };
@@ -492,6 +511,17 @@ impl Crew {
             FaultRecord { what: planned.fault.to_string(), targets, began, ended, met: said, took_effect }
         };
         self.planned.iter().map(record).collect()
+    }
+
+    /// Connections to `target` that the service ended in the course of a fault, or within a moment of it.
+    fn ended_by(&self, target: Target, planned: &Planned) -> usize {
+        let (Some(began), Some(ended)) = (planned.began, planned.ended) else { return 0 };
+        let contacts = self.contacts();
+        let of_fault = |contact: &&Contact| {
+            let by_service = matches!(contact.closed_by, Some(ClosedBy::Server | ClosedBy::Unreachable));
+            by_service && contact.closed.is_some_and(|closed| closed >= began && closed <= ended + NOTICED)
+        };
+        contacts.get(&target).map_or(0, |contacts| contacts.iter().filter(of_fault).count())
     }
 
     /// When the last fault was over, since the voyage began.

@@ -13,7 +13,7 @@ pub enum Defect {
     RandomIds,
     /// Points of older versions stay.
     KeepsStaleTail,
-    /// 120 texts in a request.
+    /// 101 texts in a request.
     BigBatches,
     /// One text in a request.
     OneTextPerRequest,
@@ -43,8 +43,6 @@ pub enum Defect {
     RetriesPoison,
     /// A rejected document is marked as done.
     PoisonDone,
-    /// No retry of any request.
-    NoRetry,
     /// SIGTERM is ignored.
     IgnoresSignals,
     /// Exit code 1 on SIGTERM.
@@ -146,7 +144,6 @@ impl Defect {
         ("duplicates-points", Self::DuplicatesPoints),
         ("retries-poison", Self::RetriesPoison),
         ("poison-done", Self::PoisonDone),
-        ("no-retry", Self::NoRetry),
         ("ignores-signals", Self::IgnoresSignals),
         ("exits-with-one", Self::ExitsWithOne),
         ("no-chunk-index", Self::NoChunkIndex),

@@ -103,9 +103,7 @@ impl Guard {
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let attempts = if [Defect::NoRetry, Defect::SwallowsErrors, Defect::GivesUp, Defect::SkipsFailedBatches]
-            .into_iter()
-            .any(planted)
+        let attempts = if [Defect::SwallowsErrors, Defect::GivesUp, Defect::SkipsFailedBatches].into_iter().any(planted)
         {
             1
         } else {
@@ -156,7 +154,7 @@ impl Guard {
             }
             if matches!(error, Guarded::Open { .. }) {
                 held_back += 1;
-                if planted(Defect::NoRetry) || held_back > MOST_HELD_BACK {
+                if held_back > MOST_HELD_BACK {
                     return Err(error);
                 }
                 // Between one and two rests, so that the callers do not all come back at once.

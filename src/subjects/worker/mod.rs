@@ -207,7 +207,7 @@ fn share(config: &WorkerConfig) -> Result<Shared, WorkerError> {
         jina_guard: Guard::new("jina", config.policy),
         requests: Semaphore::new(config.embed_concurrency.max(1)),
         parallel: config.embed_concurrency.max(1),
-        batch: if planted(Defect::BigBatches) { 120 } else { config.embed_batch.clamp(1, 100) },
+        batch: if planted(Defect::BigBatches) { 101 } else { config.embed_batch.clamp(1, 100) },
         store: Store::open(&config.endpoints, config.upsert_batch, config.policy)?,
         spoiled: std::sync::OnceLock::new(),
         ending: tokio_util::sync::CancellationToken::new(),

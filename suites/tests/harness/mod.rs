@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use shakedown::outcome::Events;
 use shakedown::runner::{RunOptions, SpareOptions};
-use shakedown::settings::{Contract, Template};
+use shakedown::settings::Contract;
 use shakedown::stack::{ProviderKind, Stack, StackOptions};
 use tempfile::TempDir;
 
@@ -23,14 +22,6 @@ pub fn runtime() -> &'static tokio::runtime::Runtime {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         shakedown::runner::runtime().expect("a runtime")
     })
-}
-
-/// Gives the reference worker of `options` a planted defect, and less time to end.
-#[allow(dead_code, reason = "not every test target plants defects")]
-pub fn plant(options: &mut RunOptions, defect: &str) {
-    let contract = Arc::make_mut(&mut options.contract);
-    contract.worker.env.insert("SHAKEDOWN_DEFECT".to_owned(), Template::literal(defect));
-    contract.worker.shutdown_grace = Duration::from_secs(2);
 }
 
 /// A stack with its data and its ledgers in a temporary directory.

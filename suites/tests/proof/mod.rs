@@ -1,16 +1,19 @@
 //! Defects that are planted in a worker, and the proof that the cases which a table names notice each.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "the place of the matrix is part of the test's report")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use libtest_mimic::Failed;
+use libtest_mimic::{Arguments, Failed};
 use serde::Deserialize;
 use shakedown::outcome::{CaseRecord, Events, Level, Report, Word};
 use shakedown::runner::{self, Selection};
-use shakedown::settings::{Contract, Template};
+use shakedown::settings::{Contract, Template, process_variable};
 use shakedown::spec::{Documents, Suites};
 
 use crate::harness::Ship;
@@ -31,9 +34,10 @@ impl Says {
         }
     }
 
-    /// Whether the verdict says so, in its reason or in its evidence.
+    /// Whether the verdict says so, in its reason or in what was seen; what the worker printed is no finding.
     fn is_said(&self, case: &CaseRecord) -> bool {
-        let seen = case.evidence.iter().map(|evidence| format!("{} {}", evidence.what, evidence.seen));
+        let findings = case.evidence.iter().filter(|evidence| evidence.what != "the worker's last output");
+        let seen = findings.map(|evidence| evidence.seen.to_string());
         let all: Vec<String> =
             std::iter::once(case.verdict.reason().unwrap_or_default().to_owned()).chain(seen).collect();
         self.words().iter().any(|word| all.iter().any(|text| text.contains(word)))
@@ -64,6 +68,14 @@ pub struct Defect {
     /// Documents instead of the scenario's own.
     #[serde(default)]
     pub documents: Option<Documents>,
+}
+
+impl Defect {
+    /// A name for its test, unlike that of any other.
+    pub fn title(&self) -> String {
+        let first = self.cases.first().map_or("", String::as_str);
+        format!("{} breaks {first}, told by {}", self.name, self.says.words()[0])
+    }
 }
 
 /// Which cases failed with which defect, and for what reason.
@@ -153,4 +165,34 @@ pub fn judge(defect: &Defect, report: &Report, matrix: &Matrix) -> Result<(), Fa
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(format!("{}:\n{}", defect.what, wrong.join("\n")).into()) }
+}
+
+/// Writes what was found as a table, a row for each verdict, where the other results of the tests are; and into the
+/// summary of the job, where there is one.
+pub fn publish(title: &str, file: &str, matrix: &Matrix) {
+    let matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
+    if matrix.is_empty() {
+        return;
+    }
+    let cases: usize = matrix.values().map(BTreeMap::len).sum();
+    let mut text = format!("# {title}\n\n{} defects, {cases} verdicts that they must lead to.\n\n", matrix.len());
+    text.push_str("| defect | case | reason |\n|---|---|---|\n");
+    for (defect, cases) in matrix.iter() {
+        for (case, reason) in cases {
+            let reason = reason.lines().next().unwrap_or_default().replace('|', "\\|");
+            writeln!(text, "| {defect} | {case} | {reason} |").unwrap();
+        }
+    }
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
+    std::fs::write(&path, &text).unwrap();
+    if let Some(summary) = process_variable("GITHUB_STEP_SUMMARY") {
+        let summary = std::fs::OpenOptions::new().append(true).create(true).open(summary);
+        summary.and_then(|mut summary| summary.write_all(text.as_bytes())).unwrap();
+    }
+    println!("{} defects were noticed by {cases} verdicts: {}", matrix.len(), path.display());
+}
+
+/// Whether the arguments leave something out, so that nothing can be said of the whole.
+pub fn is_filtered(arguments: &Arguments) -> bool {
+    arguments.filter.is_some() || !arguments.skip.is_empty() || arguments.list || arguments.ignored
 }
