@@ -46,6 +46,10 @@ pub(super) struct Args {
     /// Try again until everything is in order, at most for this time, such as 60s: for pipelines that deploy
     #[arg(long, value_name = "TIME", value_parser = time)]
     wait: Option<Duration>,
+    /// Judge again and again, that many seconds apart, and print what has changed, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", conflicts_with = "wait",
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    watch: Option<u64>,
     /// Write a report: json, junit, markdown, terminal or short, then = and a path; may be given several times
     #[arg(long, value_name = "FORMAT=PATH")]
     report: Vec<ReportTarget>,
@@ -99,7 +103,11 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let given = Arc::new(Given::of(&settings, directory));
     let deadline = args.wait.map(|wait| Instant::now() + wait);
     let check = Check { args: &args, settings: &settings, suites: &suites, selection: &selection, endpoints, given };
+    if let Some(seconds) = args.watch {
+        return check.watch(Duration::from_secs(seconds)).await;
+    }
     let mut told = Vec::new();
+    let mut ended = std::pin::pin!(asked_to_end()?);
     loop {
         let Some(mut report) = check.once().await? else { return Ok(Exit::Interrupted) };
         report.gate.comparison = baseline.as_ref().map(|baseline| Comparison::of(baseline, &report));
@@ -115,7 +123,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
-            () = asked_to_end()? => return Ok(Exit::Interrupted),
+            () = &mut ended => return Ok(Exit::Interrupted),
         }
     }
 }
@@ -132,6 +140,22 @@ fn waits_for(report: &Report, told: &[String]) -> Vec<String> {
     wrong
 }
 
+/// The cases whose verdict is another one than before, a line each, with the time.
+fn changes(before: &Report, now: &Report) -> Vec<String> {
+    let time = jiff::Zoned::now().strftime("%H:%M:%S");
+    let changed = now.cases.iter().filter_map(|case| {
+        let was = before.cases.iter().find(|other| other.id == case.id).map(|other| other.verdict.word());
+        let is = case.verdict.word();
+        if was == Some(is) {
+            return None;
+        }
+        let was = was.map_or_else(|| "new".to_owned(), |word| word.to_string());
+        let reason = case.verdict.reason().map_or_else(String::new, |reason| format!(": {reason}"));
+        Some(format!("{time} {} {was} → {is}{reason}", case.id))
+    });
+    changed.collect()
+}
+
 struct Check<'a> {
     args: &'a Args,
     settings: &'a Settings,
@@ -146,7 +170,8 @@ impl Check<'_> {
     async fn once(&self) -> Result<Option<Report>, Failure> {
         let (events, heard) = Events::channel();
         // Whoever waits is told what for, and not every time all of it.
-        let style = progress::Style::for_stderr(self.args.quiet || self.args.wait.is_some());
+        let style =
+            progress::Style::for_stderr(self.args.quiet || self.args.wait.is_some() || self.args.watch.is_some());
         let listener = tokio::spawn(progress::follow(heard, style));
         let run = format!("{:08x}", rand::random::<u32>());
         let judged = tokio::select! {
@@ -206,6 +231,35 @@ impl Check<'_> {
         "none: an environment is judged, and no worker".clone_into(&mut report.worker);
         report.environment = self.settings.resolved();
         Ok(report)
+    }
+
+    /// Judges until asked to end: everything once, and then only what has changed. The last check counts.
+    async fn watch(&self, pause: Duration) -> Result<Exit, Failure> {
+        let mut before: Option<Report> = None;
+        // Listens all the time: nobody asks twice.
+        let mut ended = std::pin::pin!(asked_to_end()?);
+        loop {
+            let last = before.as_ref().map_or(Exit::Interrupted, Exit::of);
+            let Some(mut report) = self.once().await? else { return Ok(last) };
+            match &before {
+                None => {
+                    deliver::note(&mut report, &self.args.report);
+                    deliver::deliver(&report, &self.args.report, self.args.format, self.settings)?;
+                }
+                Some(before) => {
+                    for line in changes(before, &report) {
+                        // A reader that closed the pipe has seen enough.
+                        let _ = writeln!(std::io::stdout(), "{line}");
+                    }
+                }
+            }
+            let last = Exit::of(&report);
+            before = Some(report);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = &mut ended => return Ok(last),
+            }
+        }
     }
 
     /// Removes what canaries may have left when they were interrupted, and lists what cannot be removed.

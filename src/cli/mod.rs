@@ -23,6 +23,7 @@ mod schema;
 mod setup;
 mod signals;
 mod stack;
+mod suites;
 mod up;
 mod worker;
 
@@ -71,6 +72,7 @@ enum Verb {
     Check(check::Args),
     Run(run::Args),
     Explain(explain::Args),
+    Suites(suites::Args),
     Init(init::Args),
     Up(up::Args),
     Env(env::Args),
@@ -134,6 +136,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Check(args) => return Box::pin(check::run(args, common)).await,
         Verb::Run(args) => return Box::pin(run::run(args, common)).await,
         Verb::Explain(args) => return explain::run(&args, common),
+        Verb::Suites(args) => return suites::run(&args, common),
         Verb::Init(args) => return init::run(&args),
         Verb::Up(args) => return up::run(args, common).await,
         Verb::Env(args) => env::run(&args, common.source())?,

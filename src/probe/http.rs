@@ -1,4 +1,4 @@
-//! HTTP requests to Qdrant, the embeddings API or Supabase.
+//! HTTP requests to Qdrant, the embeddings API, Supabase, or a service of somebody's own.
 
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -19,7 +19,13 @@ pub(super) fn key(auth: Auth) -> Key {
 
 pub(super) async fn observe(probe: &HttpProbe, context: &Context) -> Result<Observation, ProbeError> {
     let template = context.template();
-    let http = service(&probe.service, context).await?;
+    let name = template.fill(&probe.service)?;
+    let http = if name.starts_with("http://") || name.starts_with("https://") {
+        let bearer = probe.bearer.as_ref().map(|key| template.fill(key)).transpose()?;
+        Http::new("http", &name, bearer.map(Into::into), KeyHeader::Bearer)?
+    } else {
+        service(&name, context).await?
+    };
     let mut outcome = steps(&http, &template, &probe.before).await;
     if outcome.is_ok() {
         outcome = counted(&http, &template, probe, context).await.map(Some);
@@ -50,7 +56,7 @@ async fn service(name: &str, context: &Context) -> Result<Http, ProbeError> {
         other => {
             return Err(ProbeError::Undecided(format!(
                 "there is no service `{other}` with HTTP; there are qdrant, jina, supabase, supabase-public and \
-                 supabase-management"
+                 supabase-management, or write the base URL of one of your own"
             )));
         }
     };
@@ -98,6 +104,11 @@ async fn counted(
         HttpYield::LatencyMs => {
             what = format!("milliseconds until {what} is answered");
             Value::from(u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX))
+        }
+        HttpYield::Capture(pattern) => {
+            http.accept(method, &path, &answer)?;
+            what = format!("match of /{pattern}/ in what {what} answers");
+            super::tcp::captured(pattern, &answer.text)?
         }
         HttpYield::Pointer(pointer) => {
             http.accept(method, &path, &answer)?;

@@ -3,7 +3,9 @@
 //! A probe takes endpoints and gives evidence; it shares nothing with other probes, and what must
 //! have held before is declared in the suite, not in the order of calls.
 
+mod command;
 mod consistency;
+mod dns;
 mod env;
 mod http;
 mod interop;
@@ -16,10 +18,13 @@ mod redis;
 mod search;
 mod setup;
 mod sql;
+mod tcp;
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use crate::outcome::{Evidence, Level, Verdict};
@@ -75,7 +80,88 @@ impl Context {
         places.extend(
             self.given.as_ref().and_then(|given| consistency::project_ref(given)).map(|it| ("supabase.ref", it)),
         );
+        let mut places: Vec<(String, String)> =
+            places.into_iter().map(|(place, value)| (place.to_owned(), value)).collect();
+        for place in ADDRESSES {
+            places.extend(self.endpoints.place(place).map(|value| ((*place).to_owned(), value)));
+        }
+        for (name, value) in self.given.iter().flat_map(|given| &given.environment) {
+            places.push((format!("env.{name}"), value.expose_secret().to_owned()));
+        }
         Template::new(places)
+    }
+
+    /// What must not be shown, with what is shown instead: longest first, as one may be part of another.
+    fn private(&self) -> Vec<(String, String)> {
+        let Some(given) = &self.given else { return Vec::new() };
+        let mut secrets: Vec<(&str, &secrecy::SecretString)> = given.secrets().collect();
+        let named = given.environment.iter().filter(|(name, value)| is_secret(name, value.expose_secret()));
+        secrets.extend(named.map(|(name, value)| (name.as_str(), value)));
+        let mut private: Vec<(String, String)> = Vec::new();
+        for (name, value) in secrets {
+            let shown = format!("{{{{env.{name}}}}}");
+            let value = value.expose_secret();
+            let password = url::Url::parse(value).ok().and_then(|url| url.password().map(ToOwned::to_owned));
+            private.extend(password.into_iter().chain([value.to_owned()]).map(|value| (value, shown.clone())));
+        }
+        // A short one, such as `true`, would be found in anything.
+        private.retain(|(value, _)| value.len() >= 6);
+        private.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+        private
+    }
+}
+
+/// Parts of the endpoints' addresses that suites may use.
+const ADDRESSES: &[&str] = &[
+    "redis.host",
+    "redis.port",
+    "postgres.host",
+    "postgres.port",
+    "postgres.user",
+    "postgres.database",
+    "qdrant.host",
+    "qdrant.port",
+    "qdrant.grpc_port",
+];
+
+/// Whether a variable of somebody's own most likely holds a secret.
+fn is_secret(name: &str, value: &str) -> bool {
+    const WORDS: [&str; 7] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "DSN"];
+    let name = name.to_ascii_uppercase();
+    WORDS.iter().any(|word| name.contains(word))
+        || url::Url::parse(value).is_ok_and(|url| url.password().is_some_and(|password| !password.is_empty()))
+}
+
+/// What was judged, without what must not be shown.
+fn masked((verdict, evidence): (Verdict, Vec<Evidence>), private: &[(String, String)]) -> (Verdict, Vec<Evidence>) {
+    let mask = |text: String| private.iter().fold(text, |text, (value, name)| text.replace(value, name));
+    let verdict = match verdict {
+        Verdict::Pass => Verdict::Pass,
+        Verdict::Fail { reason } => Verdict::Fail { reason: mask(reason) },
+        Verdict::Warn { reason } => Verdict::Warn { reason: mask(reason) },
+        Verdict::Skip { reason } => Verdict::Skip { reason: mask(reason) },
+        Verdict::Unknown { reason } => Verdict::Unknown { reason: mask(reason) },
+        Verdict::Waived { reason, expires } => Verdict::Waived { reason: mask(reason), expires },
+    };
+    let evidence = evidence
+        .into_iter()
+        .map(|fact| Evidence {
+            what: mask(fact.what),
+            seen: mask_json(fact.seen, &mask),
+            wanted: fact.wanted.map(&mask),
+        })
+        .collect();
+    (verdict, evidence)
+}
+
+fn mask_json(value: Value, mask: &impl Fn(String) -> String) -> Value {
+    match value {
+        Value::String(text) => Value::String(mask(text)),
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| mask_json(item, mask)).collect()),
+        Value::Object(table) => {
+            Value::Object(table.into_iter().map(|(key, value)| (key, mask_json(value, mask))).collect())
+        }
+        other => other,
     }
 }
 
@@ -129,15 +215,23 @@ pub async fn observe(probe: &Probe, context: &Context) -> Result<Observation, Pr
         Probe::Migrations(probe) => migrations::observe(probe, context).await,
         Probe::Jina(probe) => jina::observe(probe, context).await,
         Probe::Setup(probe) => setup::observe(probe, context).await,
+        Probe::Tcp(probe) => tcp::observe(probe, context).await,
+        Probe::Dns(probe) => dns::observe(probe, context).await,
+        Probe::Tls(probe) => tls::observe(probe, context).await,
+        Probe::Command(probe) => command::observe(probe, context).await,
         Probe::Interop(probe) => Box::pin(interop::observe(probe, context)).await,
     }
 }
 
-/// Observes and judges.
+/// Observes and judges; secrets are shown by their names.
 pub async fn judge(probe: &Probe, matchers: &[Matcher], level: Level, context: &Context) -> (Verdict, Vec<Evidence>) {
+    masked(judged(probe, matchers, level, context).await, &context.private())
+}
+
+async fn judged(probe: &Probe, matchers: &[Matcher], level: Level, context: &Context) -> (Verdict, Vec<Evidence>) {
     let matchers = match filled(matchers, &context.template()) {
         Ok(matchers) => matchers,
-        Err(error) => return (Verdict::unknown(error.to_string()), Vec::new()),
+        Err(error) => return (Verdict::unknown(unfilled(&error)), Vec::new()),
     };
     match observe(probe, context).await {
         Ok(observation) => {
@@ -166,13 +260,17 @@ pub async fn judge(probe: &Probe, matchers: &[Matcher], level: Level, context: &
                 ProbeError::Service(ServiceError::Refused { .. }) => Verdict::unmet(level, error.to_string()),
                 ProbeError::Missing(what) => Verdict::skip(what.clone()),
                 ProbeError::Service(_) if must_answer => Verdict::unmet(level, error.to_string()),
-                ProbeError::Service(_) | ProbeError::Template(_) | ProbeError::Undecided(_) => {
-                    Verdict::unknown(error.to_string())
-                }
+                ProbeError::Template(error) => Verdict::unknown(unfilled(error)),
+                ProbeError::Service(_) | ProbeError::Undecided(_) => Verdict::unknown(error.to_string()),
             };
             (verdict, vec![Evidence::seen("answer", error.to_string())])
         }
     }
+}
+
+/// Why a text could not be filled: a variable that nobody set is no mistake of the suite's.
+fn unfilled(error: &TemplateError) -> String {
+    error.name.strip_prefix("env.").map_or_else(|| error.to_string(), |name| format!("{name} is not set"))
 }
 
 /// The matchers with the placeholders in their texts replaced.
@@ -200,4 +298,31 @@ fn brief(value: &Value) -> String {
         return text;
     }
     format!("{}…", text.chars().take(160).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_secret_is_shown_by_its_name_alone() {
+        let private = vec![("hunter2".to_owned(), "{{env.TOKEN}}".to_owned())];
+        let evidence = vec![Evidence::against("GET /hunter2", json!({ "a": ["x hunter2"] }), "hunter2")];
+        let (verdict, evidence) = masked((Verdict::unknown("no hunter2"), evidence), &private);
+        let shown = format!("{verdict:?} {evidence:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert_eq!(evidence[0].seen, json!({ "a": ["x {{env.TOKEN}}"] }));
+    }
+
+    #[test]
+    fn variables_are_secret_by_their_names_or_for_the_password_in_them() {
+        for (name, value) in [("SEARCH_TOKEN", "x"), ("my_api_key", "x"), ("BROKER", "amqp://u:p@h/")] {
+            assert!(is_secret(name, value), "{name}");
+        }
+        for (name, value) in [("SEARCH_URL", "http://h/"), ("PATH", "/bin"), ("BROKER", "amqp://u@h/")] {
+            assert!(!is_secret(name, value), "{name}");
+        }
+    }
 }

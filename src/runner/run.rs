@@ -85,7 +85,7 @@ pub struct RunOptions {
     pub spare: Option<SpareOptions>,
 }
 
-/// The verdict of a case, once there is one, and why it was skipped.
+/// The verdict of a case, once there is one, and why those that come after it are skipped, where it says so.
 type Ended = (watch::Sender<Option<Judged>>, watch::Receiver<Option<Judged>>);
 type Judged = (Word, Option<String>);
 
@@ -209,6 +209,13 @@ pub async fn run(
     report
 }
 
+/// `redis unreachable`, where that is why a case failed: those that need the service too are then skipped with it.
+fn unreachable_service(reason: &str) -> Option<String> {
+    let (service, rest) = reason.split_once(" at ")?;
+    let named = service.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    (named && rest.contains(" is unreachable: ")).then(|| format!("{service} unreachable"))
+}
+
 impl Shared<'_> {
     async fn case(&self, case: &Arc<Case>) -> CaseRecord {
         let mut record = case.record();
@@ -244,7 +251,11 @@ impl Shared<'_> {
         record.judge(verdict);
         if let Some((ended, _)) = self.ended.get(&case.id) {
             let word = record.verdict.word();
-            let skipped = (word == Word::Skip).then(|| record.verdict.reason().unwrap_or_default().to_owned());
+            let reason = record.verdict.reason().unwrap_or_default();
+            let skipped = match word {
+                Word::Skip => Some(reason.to_owned()),
+                _ => unreachable_service(reason),
+            };
             ended.send_replace(Some((word, skipped)));
         }
         self.events.say(Event::CaseFinished { record: Box::new(record.clone()) });

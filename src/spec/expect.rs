@@ -67,6 +67,8 @@ pub enum Matcher {
     VersionAtLeast(String),
     /// The value is null, an empty text, an empty list or an empty table, or it is not.
     Empty(bool),
+    /// There is a value at all, or there is none (null).
+    Exists(bool),
 }
 
 impl Matcher {
@@ -88,6 +90,7 @@ impl Matcher {
             Self::Within(range) => number_of(value).is_some_and(|number| range.holds(number)),
             Self::VersionAtLeast(least) => version_at_least(&text_of(value), least),
             Self::Empty(wanted) => is_empty(value) == *wanted,
+            Self::Exists(wanted) => !value.is_null() == *wanted,
         }
     }
 }
@@ -109,6 +112,8 @@ impl fmt::Display for Matcher {
             Self::VersionAtLeast(least) => write!(f, "version {least} or newer"),
             Self::Empty(true) => f.write_str("nothing"),
             Self::Empty(false) => f.write_str("something"),
+            Self::Exists(true) => f.write_str("a value"),
+            Self::Exists(false) => f.write_str("no value"),
         }
     }
 }
@@ -287,6 +292,10 @@ mod tests {
     #[case(Matcher::VersionAtLeast("1.10".into()), json!("unknown"), false)]
     #[case(Matcher::Empty(true), json!(0), false)]
     #[case(Matcher::Empty(true), json!([]), true)]
+    #[case(Matcher::Exists(true), json!([]), true)]
+    #[case(Matcher::Exists(true), json!(null), false)]
+    #[case(Matcher::Exists(false), json!(null), true)]
+    #[case(Matcher::Exists(false), json!(0), false)]
     fn a_matcher_holds_or_not(#[case] matcher: Matcher, #[case] value: Value, #[case] holds: bool) {
         assert_eq!(matcher.holds(&value), holds, "{matcher} over {value}");
     }

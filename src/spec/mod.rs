@@ -9,6 +9,7 @@ mod builtin;
 mod error;
 mod expect;
 mod fault;
+mod generic;
 pub mod jina;
 mod probe;
 mod resolve;
@@ -25,6 +26,7 @@ pub use expect::{Invariant, Matcher, Range};
 pub use fault::{
     Breaks, Direction, Fault, Lasts, Milestone, NetworkFault, ServiceFault, Target, When, WorkerFault, duration,
 };
+pub use generic::{CommandProbe, CommandYield, DnsProbe, DnsYield, TcpProbe, TcpYield, TlsBefore, TlsProbe, TlsYield};
 pub use probe::{
     Auth, ConsistencyProbe, EnvProbe, EnvYield, HttpProbe, HttpStep, HttpYield, InteropProbe, JinaProbe, JinaYield,
     MigrationsFact, MigrationsProbe, Probe, QueueCanary, QueueFact, QueueProbe, QueueStateProbe, RedisProbe,

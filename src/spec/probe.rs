@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::generic::{CommandProbe, DnsProbe, TcpProbe, TlsProbe};
+
 /// One observation of the stack. Reads only, unless the case says `writes = true`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -34,6 +36,14 @@ pub enum Probe {
     Setup(SetupProbe),
     /// Jobs of each of BullMQ's libraries, done by each of the others.
     Interop(InteropProbe),
+    /// A connection to an address.
+    Tcp(TcpProbe),
+    /// The addresses of a name.
+    Dns(DnsProbe),
+    /// A server's certificate.
+    Tls(TlsProbe),
+    /// A program.
+    Command(CommandProbe),
 }
 
 /// A Redis command, and which part of its answer counts.
@@ -104,6 +114,8 @@ pub enum HttpYield {
     Header(String),
     /// How many milliseconds the answer took.
     LatencyMs,
+    /// The first group, or else the whole, of what this regular expression matches in the body; null where it does not.
+    Capture(String),
 }
 
 /// One or more HTTP requests; the last one's answer counts.
@@ -111,8 +123,11 @@ pub enum HttpYield {
 #[serde(deny_unknown_fields)]
 pub struct HttpProbe {
     /// `qdrant`, `jina`; `supabase` with the secret key, `supabase-public` with the key of browsers,
-    /// `supabase-management` with the access token.
+    /// `supabase-management` with the access token; or the base URL of a service of one's own.
     pub service: String,
+    /// For a service of one's own: the key, sent as bearer token; best by its variable, `{{env.NAME}}`.
+    #[serde(default)]
+    pub bearer: Option<String>,
     /// Method; GET when absent.
     #[serde(default)]
     pub method: Option<String>,

@@ -174,9 +174,39 @@ pub struct Suites {
     pub version: String,
 }
 
+/// What suites name, with the place where they do, and the cases that there are.
+struct Open {
+    required: Vec<(Place, String)>,
+    judged: Vec<(Place, String)>,
+    seen: BTreeMap<String, Place>,
+}
+
 impl Suites {
     /// Reads every `.toml` file of `directory`, in the order of their names.
     pub fn from_directory(directory: &Path) -> Result<Self, SpecError> {
+        Self::from_texts(&Self::texts(directory)?)
+    }
+
+    /// What is wrong with the suites of `directory`: with each file by itself, or else with all of them together.
+    pub fn lint(directory: &Path) -> Result<Vec<SpecError>, SpecError> {
+        let texts = Self::texts(directory)?;
+        let mut sound = Vec::new();
+        let mut wrong = Vec::new();
+        for text in &texts {
+            // What one requires may be in another: that is looked at when each is sound.
+            match Self::from_part(std::slice::from_ref(text)) {
+                Ok(_) => sound.push(text.clone()),
+                Err(error) => wrong.push(error),
+            }
+        }
+        if wrong.is_empty() {
+            wrong.extend(Self::from_texts(&sound).err());
+        }
+        Ok(wrong)
+    }
+
+    /// Every `.toml` file of `directory` with its text, in the order of their names.
+    fn texts(directory: &Path) -> Result<Vec<(PathBuf, String)>, SpecError> {
         let unreadable = |path: &Path| {
             let path = path.to_owned();
             move |source| SpecError::Unreadable { path, source }
@@ -191,11 +221,10 @@ impl Suites {
         if paths.is_empty() {
             return Err(SpecError::NoSuites { path: directory.to_owned() });
         }
-        let texts = paths
+        paths
             .into_iter()
             .map(|path| std::fs::read_to_string(&path).map_err(unreadable(&path)).map(|text| (path, text)))
-            .collect::<Result<Vec<_>, _>>()?;
-        Self::from_texts(&texts)
+            .collect()
     }
 
     /// The suites inside the binary.
@@ -209,6 +238,12 @@ impl Suites {
 
     /// Resolves suites from their texts, each with the file it came from.
     pub fn from_texts(texts: &[(PathBuf, String)]) -> Result<Self, SpecError> {
+        let (all, open) = Self::from_part(texts)?;
+        all.closed(open)
+    }
+
+    /// Some of the suites, and what they name that may be in others.
+    fn from_part(texts: &[(PathBuf, String)]) -> Result<(Self, Open), SpecError> {
         let mut digest = Sha256::new();
         let mut all =
             Self { suites: Vec::new(), cases: Vec::new(), scenarios: BTreeMap::new(), version: String::new() };
@@ -268,6 +303,13 @@ impl Suites {
             }
             all.suites.push(suite);
         }
+        all.version = digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        Ok((all, Open { required, judged, seen }))
+    }
+
+    /// The same suites, when everything that they name is there.
+    fn closed(self, open: Open) -> Result<Self, SpecError> {
+        let Open { required, judged, seen } = open;
         for (place, id) in required {
             if !seen.contains_key(&id) {
                 let message = format!(
@@ -278,21 +320,20 @@ impl Suites {
             }
         }
         for (place, name) in judged {
-            if !all.scenarios.contains_key(&name) {
+            if !self.scenarios.contains_key(&name) {
                 let message =
-                    format!("there is no scenario `{name}`{}", meant(&name, all.scenarios.keys().map(String::as_str)));
+                    format!("there is no scenario `{name}`{}", meant(&name, self.scenarios.keys().map(String::as_str)));
                 return Err(SpecError::Malformed { place, message });
             }
         }
-        if let Some(id) = all.circle() {
+        if let Some(id) = self.circle() {
             let place = seen.get(&id).cloned().unwrap_or_else(|| Place { file: PathBuf::new(), line: 1, column: 1 });
             return Err(SpecError::Malformed {
                 place,
                 message: format!("`{id}` requires itself through its prerequisites"),
             });
         }
-        all.version = digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        Ok(all)
+        Ok(self)
     }
 
     /// Adds a scenario, and the calm one that it is compared with; whether there was one of this name.
@@ -491,6 +532,7 @@ impl Reader<'_> {
         }
         matchers.extend(expect.version_at_least.clone().map(Matcher::VersionAtLeast));
         matchers.extend(expect.empty.map(Matcher::Empty));
+        matchers.extend(expect.exists.map(Matcher::Exists));
         if matchers.is_empty() {
             return Err(self.error(
                 at,

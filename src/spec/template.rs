@@ -29,16 +29,18 @@ impl Template {
         while let Some(start) = rest.find("{{") {
             let Some(end) = rest[start..].find("}}") else { break };
             let name = rest[start + 2..start + end].trim();
-            let value = self
-                .0
-                .get(name)
-                .ok_or_else(|| TemplateError { name: name.to_owned(), known: self.0.keys().cloned().collect() })?;
+            let value = self.0.get(name).ok_or_else(|| TemplateError { name: name.to_owned(), known: self.known() })?;
             filled.push_str(&rest[..start]);
             filled.push_str(value);
             rest = &rest[start + end + 2..];
         }
         filled.push_str(rest);
         Ok(filled)
+    }
+
+    /// The placeholders that a message can list: not every variable that happens to be set.
+    fn known(&self) -> Vec<String> {
+        self.0.keys().filter(|name| !name.starts_with("env.")).cloned().collect()
     }
 
     /// Fills every text inside a JSON value.

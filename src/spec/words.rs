@@ -60,6 +60,18 @@ impl fmt::Display for Probe {
                 let names: Vec<&str> = probe.jobs.iter().map(|job| job.name.as_str()).collect();
                 write!(f, "jobs of each of BullMQ's libraries for each of the others: {}", names.join(", "))
             }
+            Self::Tcp(probe) => write!(f, "a connection to {}: {:?}", probe.address, probe.yields),
+            Self::Dns(probe) => write!(f, "the name {}: {:?}", probe.host, probe.yields),
+            Self::Tls(probe) => write!(f, "the certificate of {}: {:?}", probe.address, probe.yields),
+            Self::Command(probe) => {
+                let command = probe.command.join(" ");
+                write!(
+                    f,
+                    "the program `{}`: {:?}",
+                    command.split_whitespace().collect::<Vec<_>>().join(" "),
+                    probe.yields
+                )
+            }
             Self::Setup(probe) => write!(f, "`shakedown setup`, run {} times: {:?}", probe.times, probe.yields),
         }
     }

@@ -124,6 +124,8 @@ pub struct ExpectWritten {
     pub version_at_least: Option<String>,
     /// The value is empty, or is not.
     pub empty: Option<bool>,
+    /// There is a value, or there is none.
+    pub exists: Option<bool>,
 
     /// `all`: every document with text is delivered.
     pub delivered: Option<All>,

@@ -1,0 +1,122 @@
+//! A program of whoever wrote the suite, in the working directory: its exit code, or what it prints.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::tcp::captured;
+use super::{Context, Observation, ProbeError};
+use crate::outcome::Evidence;
+use crate::services::ServiceError;
+use crate::spec::{CommandProbe, CommandYield};
+
+pub(super) async fn observe(probe: &CommandProbe, context: &Context) -> Result<Observation, ProbeError> {
+    let template = context.template();
+    let words = probe.command.iter().map(|word| template.fill(word)).collect::<Result<Vec<_>, _>>()?;
+    let mut variables = Vec::new();
+    for (name, value) in &probe.env {
+        variables.push((name.clone(), template.fill(value)?));
+    }
+    // Several cases may look at what one program prints: it is run once.
+    let asked = format!("command {words:?} {variables:?}");
+    let ran = context.lines.fact(&asked, run(&words, &variables, probe.within_s, context)).await?;
+    let shown = words.iter().flat_map(|word| word.split_whitespace()).collect::<Vec<_>>().join(" ");
+    let what = |part: &str| format!("{part} of `{}`", shown.chars().take(100).collect::<String>());
+    if let Some(missing) = ran["missing"].as_str() {
+        return Err(ProbeError::Missing(missing.to_owned()));
+    }
+    if let Some(late) = ran["late"].as_str() {
+        return Err(ProbeError::Undecided(late.to_owned()));
+    }
+    let stdout = ran["stdout"].as_str().unwrap_or_default();
+    let answer: Value = serde_json::from_str(stdout).unwrap_or(Value::Null);
+    let reason = answer["reason"].as_str().map_or_else(|| format!("`{shown}` says so"), ToOwned::to_owned);
+    match answer["verdict"].as_str() {
+        Some("skip") => return Err(ProbeError::Missing(reason)),
+        Some("unknown") => return Err(ProbeError::Undecided(reason)),
+        _ => {}
+    }
+    let failed = || {
+        let detail =
+            format!("`{shown}` ended with exit code {}: {}", ran["exit"], ran["stderr"].as_str().unwrap_or(""));
+        ProbeError::from(ServiceError::Refused { service: "command", detail })
+    };
+    let succeeded = ran["exit"] == 0;
+    let mut observation = match &probe.yields {
+        CommandYield::Exit => Observation::new(what("exit code"), ran["exit"].clone()),
+        _ if !succeeded => return Err(failed()),
+        CommandYield::Stdout => Observation::new(what("output"), stdout),
+        CommandYield::Capture(pattern) => {
+            Observation::new(what(&format!("match of /{pattern}/ in the output")), captured(pattern, stdout)?)
+        }
+        CommandYield::Pointer(_) | CommandYield::Verdict if answer.is_null() => {
+            return Err(ProbeError::Undecided(format!("`{shown}` did not print JSON")));
+        }
+        CommandYield::Pointer(pointer) => {
+            let value = answer.pointer(pointer).cloned().unwrap_or(Value::Null);
+            Observation::new(what(&format!("{pointer} in the output")), value)
+        }
+        CommandYield::Verdict => {
+            let mut observation = Observation::new(what("verdict"), answer["verdict"].clone());
+            observation.also.extend(answer["reason"].as_str().map(|reason| Evidence::seen("reason", reason)));
+            observation
+        }
+    };
+    for (name, value) in answer["evidence"].as_object().into_iter().flatten() {
+        observation.also.push(Evidence::seen(name.clone(), value.clone()));
+    }
+    if !succeeded {
+        observation.also.push(Evidence::seen("stderr", ran["stderr"].clone()));
+    }
+    Ok(observation)
+}
+
+async fn run(
+    words: &[String],
+    variables: &[(String, String)],
+    within_s: u64,
+    context: &Context,
+) -> Result<Value, ServiceError> {
+    let Some((program, arguments)) = words.split_first() else {
+        return Ok(json!({ "missing": "`command` names no program" }));
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    // Should it start others, they end with it.
+    command.process_group(0);
+    if let Some(given) = &context.given {
+        command.current_dir(&given.directory);
+        command.envs(given.environment.iter().map(|(name, value)| (name, value.expose_secret())));
+    }
+    command.envs(variables.iter().cloned());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(json!({ "missing": format!("{program} is not installed") }));
+        }
+        Err(error) => return Ok(json!({ "late": format!("`{program}` cannot be run: {error}") })),
+    };
+    let group = child.id().and_then(|id| i32::try_from(id).ok());
+    let Ok(ended) = tokio::time::timeout(Duration::from_secs(within_s), child.wait_with_output()).await else {
+        if let Some(group) = group {
+            // One that has ended meanwhile needs no signal.
+            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), nix::sys::signal::Signal::SIGKILL);
+        }
+        return Ok(json!({ "late": format!("`{program}` did not end within {within_s} s") }));
+    };
+    let output = match ended {
+        Ok(output) => output,
+        Err(error) => return Ok(json!({ "late": format!("`{program}` cannot be read: {error}") })),
+    };
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let tail: Vec<&str> = stderr.lines().rev().take(6).collect();
+    Ok(json!({
+        "exit": output.status.code(),
+        "stdout": String::from_utf8_lossy(&output.stdout).trim(),
+        "stderr": tail.into_iter().rev().collect::<Vec<_>>().join("\n"),
+    }))
+}

@@ -1,0 +1,290 @@
+//! A server's certificate: the handshake is made whatever it looks like, and nothing is sent afterwards.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::{Context, Observation, ProbeError};
+use crate::outcome::Evidence;
+use crate::services::ServiceError;
+use crate::spec::{TlsBefore, TlsProbe, TlsYield};
+
+/// `SSLRequest` of Postgres' protocol.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+pub(super) async fn observe(probe: &TlsProbe, context: &Context) -> Result<Observation, ProbeError> {
+    let template = context.template();
+    let address = template.fill(&probe.address)?;
+    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+    let name = match &probe.name {
+        Some(name) => template.fill(name)?,
+        None => host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+    };
+    let authorities = probe.authorities.as_ref().map(|path| template.fill(path)).transpose()?;
+    let seen = handshake(&address, &name, authorities.as_deref(), probe.before).await?;
+    let Some(certificate) = seen.certificate else {
+        return Err(ProbeError::Undecided(format!("{address} showed no certificate")));
+    };
+    let facts = facts(&certificate)
+        .ok_or_else(|| ProbeError::Undecided(format!("the certificate of {address} cannot be read")))?;
+    let (_, not_after) = facts.validity;
+    let days = days_between(Timestamp::now(), not_after);
+    let mut observation = match probe.yields {
+        TlsYield::Problem => {
+            let problem = seen.problem.map(|error| told(&error, &name, days, facts.self_signed));
+            Observation::new(format!("what is wrong with the certificate of {address}"), problem)
+        }
+        TlsYield::DaysLeft => Observation::new(format!("days until the certificate of {address} expires"), days),
+        TlsYield::HostMatches => {
+            let name = server_name(&name)?;
+            let fits = ParsedCertificate::try_from(&certificate)
+                .is_ok_and(|parsed| rustls::client::verify_server_name(&parsed, &name).is_ok());
+            Observation::new(format!("whether the certificate of {address} is for {}", name.to_str()), fits)
+        }
+        TlsYield::SelfSigned => {
+            Observation::new(format!("whether the certificate of {address} is signed by itself"), facts.self_signed)
+        }
+        TlsYield::Version => Observation::new(format!("version of TLS at {address}"), seen.version),
+    };
+    observation.also.push(Evidence::seen("valid until", not_after.to_string()));
+    Ok(observation)
+}
+
+/// What is wrong, in words.
+fn told(error: &Error, name: &str, days: i64, self_signed: bool) -> String {
+    use CertificateError as Wrong;
+    match error {
+        Error::InvalidCertificate(Wrong::Expired | Wrong::ExpiredContext { .. }) => {
+            format!("expired {} days ago", -days)
+        }
+        Error::InvalidCertificate(Wrong::NotValidYet | Wrong::NotValidYetContext { .. }) => "not valid yet".to_owned(),
+        Error::InvalidCertificate(Wrong::NotValidForName | Wrong::NotValidForNameContext { .. }) => {
+            format!("not for the name {name}")
+        }
+        _ if self_signed => "signed by itself, and by no authority that is trusted".to_owned(),
+        Error::InvalidCertificate(Wrong::UnknownIssuer) => "signed by an authority that is not trusted".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, ProbeError> {
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| ProbeError::Undecided(format!("`{name}` is no name that a certificate could be for")))
+}
+
+/// What a handshake showed.
+struct Seen {
+    certificate: Option<CertificateDer<'static>>,
+    /// Why a client that checks would not go on.
+    problem: Option<Error>,
+    version: Option<&'static str>,
+}
+
+async fn handshake(
+    address: &str,
+    name: &str,
+    authorities: Option<&str>,
+    before: TlsBefore,
+) -> Result<Seen, ProbeError> {
+    let unusable = |detail: String| ProbeError::Undecided(detail);
+    let mut roots = RootCertStore::empty();
+    match authorities {
+        Some(path) => {
+            let unreadable = |error| unusable(format!("`{path}` holds no certificates that can be read: {error}"));
+            for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+                roots.add(certificate.map_err(unreadable)?).map_err(|error| unusable(format!("`{path}`: {error}")))?;
+            }
+        }
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| unusable(error.to_string()))?;
+    let witness = Arc::new(Witness { inner, seen: Mutex::default() });
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(&witness) as Arc<dyn ServerCertVerifier>)
+        .with_no_client_auth();
+    let name = server_name(name)?;
+    let mut stream = super::tcp::connect(address, "tls").await?;
+    let refused = |detail: String| ServiceError::Refused { service: "tls", detail: format!("{address}: {detail}") };
+    let shake = async {
+        if before == TlsBefore::Postgres {
+            ask_postgres(&mut stream).await?;
+        }
+        TlsConnector::from(Arc::new(config)).connect(name, &mut stream).await.map(|stream| {
+            stream.get_ref().1.protocol_version().map(|version| match version {
+                rustls::ProtocolVersion::TLSv1_3 => "1.3",
+                rustls::ProtocolVersion::TLSv1_2 => "1.2",
+                _ => "unknown",
+            })
+        })
+    };
+    let version = tokio::time::timeout(super::tcp::CONNECT, shake)
+        .await
+        .map_err(|_| refused("no handshake within 5 s: most likely it speaks no TLS".to_owned()))?
+        .map_err(|error| refused(error.to_string()))?;
+    let (certificate, problem) = witness
+        .seen
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+        .map_or((None, None), |(of, why)| (Some(of), why));
+    Ok(Seen { certificate, problem, version })
+}
+
+async fn ask_postgres(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.write_all(&SSL_REQUEST).await?;
+    match stream.read_u8().await? {
+        b'S' => Ok(()),
+        _ => Err(std::io::Error::other("Postgres offers no TLS")),
+    }
+}
+
+type Verdict = Option<(CertificateDer<'static>, Option<Error>)>;
+
+/// Lets every certificate pass, and remembers what a client that checks would have said.
+#[derive(Debug)]
+struct Witness {
+    inner: Arc<WebPkiServerVerifier>,
+    seen: Mutex<Verdict>,
+}
+
+impl ServerCertVerifier for Witness {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let problem = self.inner.verify_server_cert(certificate, intermediates, name, ocsp, now).err();
+        let seen = Some((certificate.clone().into_owned(), problem));
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// What is read from a certificate itself.
+struct Facts {
+    validity: (Timestamp, Timestamp),
+    self_signed: bool,
+}
+
+/// Reads the few fields that are wanted (RFC 5280, 4.1): no more of DER than that.
+fn facts(certificate: &[u8]) -> Option<Facts> {
+    let (_, whole, _) = element(certificate)?;
+    let (_, mut rest, _) = element(whole)?;
+    // The version is there unless it is the first.
+    if rest.first() == Some(&0xa0) {
+        rest = element(rest)?.2;
+    }
+    let after_serial = element(rest)?.2;
+    let after_algorithm = element(after_serial)?.2;
+    let (_, issuer, after_issuer) = element(after_algorithm)?;
+    let (_, validity, after_validity) = element(after_issuer)?;
+    let (_, subject, _) = element(after_validity)?;
+    let (tag, text, next) = element(validity)?;
+    let from = time(tag, text)?;
+    let (tag, text, _) = element(next)?;
+    Some(Facts { validity: (from, time(tag, text)?), self_signed: issuer == subject })
+}
+
+/// Tag, content, and what follows.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = if first < 0x80 {
+        (usize::from(first), rest)
+    } else {
+        let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        let length =
+            bytes.iter().try_fold(0_usize, |sum, byte| sum.checked_mul(256)?.checked_add(usize::from(*byte)))?;
+        (length, rest)
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
+}
+
+/// A UTCTime (two digits of the year, until 2049) or a GeneralizedTime.
+fn time(tag: u8, text: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(text).ok()?.trim_end_matches('Z');
+    let full = match tag {
+        0x17 => format!("{}{text}", if text.get(..2)? < "50" { "20" } else { "19" }),
+        0x18 => text.to_owned(),
+        _ => return None,
+    };
+    let civil = DateTime::strptime("%Y%m%d%H%M%S", full).ok()?;
+    Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
+}
+
+/// Whole days, rounded down: what expired an hour ago has -1 left.
+fn days_between(from: Timestamp, until: Timestamp) -> i64 {
+    (until.as_second() - from.as_second()).div_euclid(86_400)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_tells_its_dates_and_who_signed_it() {
+        let mut params = rcgen::CertificateParams::new(vec!["here.test".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2001, 2, 3);
+        params.not_after = rcgen::date_time_ymd(2051, 4, 5);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let facts = facts(certificate.der()).unwrap();
+        assert_eq!(facts.validity.0.to_string(), "2001-02-03T00:00:00Z");
+        assert_eq!(facts.validity.1.to_string(), "2051-04-05T00:00:00Z");
+        assert!(facts.self_signed);
+        for cut in [0, 1, 5, 40, 100] {
+            assert!(super::facts(&certificate.der()[..cut]).is_none(), "half a certificate is none");
+        }
+    }
+
+    #[test]
+    fn what_expired_an_hour_ago_has_less_than_no_day_left() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(days_between(at(10_000), at(6_400)), -1);
+        assert_eq!(days_between(at(0), at(86_400)), 1);
+        assert_eq!(days_between(at(0), at(86_399)), 0);
+    }
+}
