@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::Common;
 use super::failure::Failure;
 use crate::outcome::Exit;
 use crate::settings::Settings;
-use crate::stack::{Images, check_compose, write_compose};
+use crate::stack::{COMPOSE_RULES, Images, check_compose, write_compose};
 
 /// Write a Docker Compose file for local development, or check one
 ///
@@ -29,10 +31,30 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "force")]
     #[expect(clippy::option_option, reason = "absent, given, given with a value: clap's own way to say it")]
     check: Option<Option<PathBuf>>,
+    /// How to write what --check finds; as JSON, the file may also be one of the usual names in this directory
+    #[arg(long, value_enum, default_value_t, requires = "check")]
+    format: Format,
 }
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Sentences
+    #[default]
+    Text,
+    /// What each rule found, as the suite `docker` reads it
+    Json,
+}
+
+/// Where compose files usually are, in the order in which the compose tool looks.
+const USUAL: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
 
 pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
     if let Some(file) = &args.check {
+        if args.format == Format::Json {
+            let ours = args.out.join("compose.yaml");
+            let usual = USUAL.iter().map(PathBuf::from).chain([ours]);
+            return check_as_json(file.clone().or_else(|| usual.into_iter().find(|path| path.is_file())).as_deref());
+        }
         return check(file.as_deref().unwrap_or(&args.out.join("compose.yaml")));
     }
     let letters = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || matches!(letter, '-' | '_');
@@ -76,6 +98,28 @@ fn check(path: &Path) -> Result<Exit, Failure> {
         many => writeln!(text, "{}: {many} things to mend", path.display()),
     };
     print(&text);
+    Ok(if findings.is_empty() { Exit::Ok } else { Exit::NotConformant })
+}
+
+/// The findings of each rule; a directory without such a file has nothing to judge.
+fn check_as_json(path: Option<&Path>) -> Result<Exit, Failure> {
+    let Some(path) = path else {
+        let reason = format!("there is no compose file here: {}", USUAL.join(", "));
+        print(&format!("{:#}\n", json!({ "verdict": "skip", "reason": reason })));
+        return Ok(Exit::Ok);
+    };
+    let (findings, tool) = check_compose(path).map_err(Failure::usage)?;
+    let of = |rule: &str| -> Vec<String> {
+        let broken = findings.iter().filter(|finding| finding.rule == rule);
+        broken.map(|finding| format!("{} {}", finding.service, finding.what).trim().to_owned()).collect()
+    };
+    let mut rules: serde_json::Map<_, _> =
+        COMPOSE_RULES.iter().map(|rule| ((*rule).to_owned(), json!(of(rule)))).collect();
+    if !tool {
+        // Nobody was asked.
+        rules.remove("tool");
+    }
+    print(&format!("{:#}\n", json!({ "rules": rules, "evidence": { "file": path } })));
     Ok(if findings.is_empty() { Exit::Ok } else { Exit::NotConformant })
 }
 

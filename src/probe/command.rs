@@ -45,9 +45,11 @@ pub(super) async fn observe(probe: &CommandProbe, context: &Context) -> Result<O
         ProbeError::from(ServiceError::Refused { service: "command", detail })
     };
     let succeeded = ran["exit"] == 0;
+    // A program that says in JSON what it found may well end with another exit code than 0.
+    let told = matches!(probe.yields, CommandYield::Pointer(_) | CommandYield::Verdict) && !answer.is_null();
     let mut observation = match &probe.yields {
         CommandYield::Exit => Observation::new(what("exit code"), ran["exit"].clone()),
-        _ if !succeeded => return Err(failed()),
+        _ if !succeeded && !told => return Err(failed()),
         CommandYield::Stdout => Observation::new(what("output"), stdout),
         CommandYield::Capture(pattern) => {
             Observation::new(what(&format!("match of /{pattern}/ in the output")), captured(pattern, stdout)?)
@@ -56,8 +58,12 @@ pub(super) async fn observe(probe: &CommandProbe, context: &Context) -> Result<O
             return Err(ProbeError::Undecided(format!("`{shown}` did not print JSON")));
         }
         CommandYield::Pointer(pointer) => {
-            let value = answer.pointer(pointer).cloned().unwrap_or(Value::Null);
-            Observation::new(what(&format!("{pointer} in the output")), value)
+            let found = answer.pointer(pointer).cloned();
+            let lacks = found.is_none().then(|| format!("the output of `{shown}` has no {pointer}"));
+            let mut observation =
+                Observation::new(what(&format!("{pointer} in the output")), found.unwrap_or(Value::Null));
+            observation.lacks = lacks;
+            observation
         }
         CommandYield::Verdict => {
             let mut observation = Observation::new(what("verdict"), answer["verdict"].clone());

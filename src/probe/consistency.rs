@@ -1,5 +1,7 @@
 //! Settings, compared with each other: what no service can tell, because each knows only its own.
 
+use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::path::Path;
 
 use base64::Engine;
@@ -284,17 +286,20 @@ fn blanks(given: &Given) -> Vec<String> {
 /// Shorter secrets would be found by chance.
 const LEAST_SECRET: usize = 12;
 
-/// The part of a secret that must be nowhere: the password of a URL, else all of it.
-fn core(secret: &SecretString) -> Option<String> {
+/// The texts of a secret that must be nowhere: the password of a URL as it is and as it stands there, else all of it.
+fn cores(secret: &SecretString) -> Vec<String> {
     let secret = secret.expose_secret();
-    let core = match Url::parse(secret) {
+    let mut cores = match Url::parse(secret) {
         Ok(url) => {
-            let password = url.password()?.to_owned();
-            percent_encoding::percent_decode_str(&password).decode_utf8_lossy().into_owned()
+            let written = url.password().unwrap_or_default().to_owned();
+            let plain = percent_encoding::percent_decode_str(&written).decode_utf8_lossy().into_owned();
+            vec![plain, written]
         }
-        Err(_) => secret.to_owned(),
+        Err(_) => vec![secret.to_owned()],
     };
-    (core.chars().count() >= LEAST_SECRET).then_some(core)
+    cores.dedup();
+    cores.retain(|core| core.chars().count() >= LEAST_SECRET);
+    cores
 }
 
 fn committed(given: &Given) -> Result<Vec<String>, ProbeError> {
@@ -308,31 +313,53 @@ fn committed(given: &Given) -> Result<Vec<String>, ProbeError> {
         let directory = given.directory.display();
         return Err(ProbeError::Missing(format!("{directory} is no Git repository")));
     }
-    let secrets: Vec<(&str, String)> =
-        given.secrets().filter_map(|(name, secret)| Some((name, core(secret)?))).collect();
+    let secrets: Vec<(&str, String)> = given
+        .secrets()
+        .flat_map(|(name, secret)| cores(secret).into_iter().map(move |core| (name, core)))
+        .collect();
     let mut wrong = Vec::new();
     for file in listed.stdout.split(|byte| *byte == 0).filter(|file| !file.is_empty()) {
         let file = String::from_utf8_lossy(file);
-        wrong.extend(secrets_in(&given.directory.join(&*file), &secrets).map(|name| format!("{name} in {file}")));
+        let path = given.directory.join(&*file);
+        // A file that Git keeps and that is not here any more holds nothing.
+        let found = secrets_in(&path, &secrets).unwrap_or_default();
+        wrong.extend(found.into_iter().map(|name| format!("{name} in {file}")));
     }
     Ok(wrong)
 }
 
-/// Larger files are data.
-const LARGEST: u64 = 1 << 20;
+/// Bytes of a file that are looked at at once.
+const PAGE: usize = 1 << 20;
 
-fn secrets_in<'a>(path: &Path, secrets: &'a [(&'a str, String)]) -> impl Iterator<Item = &'a str> + use<'a> {
-    let small = std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() <= LARGEST);
-    let text = if small { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
-    let text = String::from_utf8_lossy(&text).into_owned();
-    secrets.iter().filter(move |(_, secret)| text.contains(secret.as_str())).map(|(name, _)| *name)
+/// The names of the secrets that a file holds, however large it is.
+fn secrets_in<'a>(path: &Path, secrets: &'a [(&'a str, String)]) -> std::io::Result<BTreeSet<&'a str>> {
+    let mut found = BTreeSet::new();
+    if !std::fs::metadata(path)?.is_file() {
+        return Ok(found);
+    }
+    let longest = secrets.iter().map(|(_, secret)| secret.len()).max().unwrap_or_default();
+    let mut file = std::fs::File::open(path)?;
+    let mut page = Vec::new();
+    loop {
+        let read = file.by_ref().take(PAGE as u64).read_to_end(&mut page)?;
+        if read == 0 {
+            return Ok(found);
+        }
+        for (name, secret) in secrets {
+            if !found.contains(name) && memchr::memmem::find(&page, secret.as_bytes()).is_some() {
+                found.insert(name);
+            }
+        }
+        // One that begins at the end of this page ends in the next one.
+        page.drain(..page.len().saturating_sub(longest));
+    }
 }
 
 fn public(given: &Given) -> Vec<String> {
     let secrets: Vec<(&str, String)> = given
         .secrets()
         .filter(|(name, _)| *name != "SUPABASE_ANON_KEY")
-        .filter_map(|(name, secret)| Some((name, core(secret)?)))
+        .flat_map(|(name, secret)| cores(secret).into_iter().map(move |core| (name, core)))
         .collect();
     let mut wrong = Vec::new();
     for (variable, value) in &given.environment {

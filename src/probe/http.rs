@@ -89,6 +89,7 @@ async fn counted(
     };
     let status = answer.status.as_u16();
     let mut what = format!("{method} {path}");
+    let mut lacks = None;
     match probe.auth {
         Auth::Key => {}
         Auth::None => what.push_str(" without a key"),
@@ -96,7 +97,10 @@ async fn counted(
     }
     let value = match probe.yields.as_ref().unwrap_or(&HttpYield::Status) {
         HttpYield::Status => Value::from(status),
-        HttpYield::Text => Value::from(answer.text.clone()),
+        HttpYield::Text => {
+            http.accept(method, &path, &answer)?;
+            Value::from(answer.text.clone())
+        }
         HttpYield::Header(name) => {
             what = format!("{what} → header {name}");
             answer.headers.get(&name.to_ascii_lowercase()).cloned().map_or(Value::Null, Value::from)
@@ -113,10 +117,17 @@ async fn counted(
         HttpYield::Pointer(pointer) => {
             http.accept(method, &path, &answer)?;
             what = format!("{what} → {pointer}");
-            answer.json().pointer(pointer).cloned().unwrap_or(Value::Null)
+            let body = answer.json();
+            let found = body.pointer(pointer).cloned();
+            let around = pointer.rsplit_once('/').and_then(|(around, _)| body.pointer(around));
+            if found.is_none() && !(probe.sparse && around.is_some_and(Value::is_object)) {
+                lacks = Some(format!("the answer to {method} {path} has no {pointer}"));
+            }
+            found.unwrap_or(Value::Null)
         }
     };
     let mut observation = Observation::new(what, value);
+    observation.lacks = lacks;
     if !answer.status.is_success() {
         let body = answer.text.chars().take(300).collect::<String>();
         observation.also.push(Evidence::seen("body", format!("{status} {body}")));

@@ -31,7 +31,14 @@ pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Resul
     let directory = given.directory.join(name);
     let local = read(&directory)
         .map_err(|error| ProbeError::Missing(format!("there are no migrations in {}: {error}", directory.display())))?;
-    let applied = applied(context).await?;
+    let Some(applied) = applied(context).await? else {
+        let applied_nothing = matches!(probe.yields, MigrationsFact::NotApplied);
+        if applied_nothing {
+            let all: Vec<String> = local.into_values().map(|migration| migration.file).collect();
+            return Ok(Observation::new("migrations of the directory that the database does not have", all));
+        }
+        return Err(ProbeError::Missing("the database has no table supabase_migrations.schema_migrations".to_owned()));
+    };
     let newest = applied.keys().next_back();
     let title =
         |version: &String| local.get(version).map_or_else(|| version.clone(), |migration| migration.file.clone());
@@ -59,17 +66,26 @@ pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Resul
                 .map(title)
                 .collect(),
         ),
-        MigrationsFact::Edited => (
-            "migrations whose file says something else than what was applied",
-            local
-                .iter()
-                .filter(|(version, migration)| {
-                    let statements = applied.get(*version).and_then(|applied| applied.statements.as_ref());
-                    statements.is_some_and(|statements| bare(&statements.concat()) != bare(&migration.text))
-                })
-                .map(|(_, migration)| migration.file.clone())
-                .collect(),
-        ),
+        MigrationsFact::Edited => {
+            let pairs = local.iter().filter_map(|(version, migration)| Some((migration, applied.get(version)?)));
+            let (mut edited, mut untold) = (Vec::new(), Vec::new());
+            for (migration, applied) in pairs {
+                match &applied.statements {
+                    Some(statements) if bare(&statements.concat()) != bare(&migration.text) => {
+                        edited.push(migration.file.clone());
+                    }
+                    Some(_) => {}
+                    None => untold.push(migration.file.clone()),
+                }
+            }
+            if edited.is_empty() && !untold.is_empty() {
+                return Err(ProbeError::Undecided(format!(
+                    "with which statements these were applied was not recorded: {}",
+                    untold.join(", ")
+                )));
+            }
+            ("migrations whose file says something else than what was applied", edited)
+        }
     };
     let mut observation = Observation::new(what, seen);
     observation.also.push(Evidence::seen("migrations in the directory", local.len()));
@@ -93,10 +109,11 @@ fn read(directory: &Path) -> std::io::Result<BTreeMap<String, Local>> {
     Ok(found)
 }
 
-async fn applied(context: &Context) -> Result<BTreeMap<String, Applied>, ProbeError> {
+/// `None` where no migration was ever recorded.
+async fn applied(context: &Context) -> Result<Option<BTreeMap<String, Applied>>, ProbeError> {
     let there = "select to_regclass('supabase_migrations.schema_migrations') is not null as there";
     if context.lines.rows(there).await?.first().is_none_or(|row| row["there"] != Value::Bool(true)) {
-        return Ok(BTreeMap::new());
+        return Ok(None);
     }
     // The two columns beside `version` came later; as JSON, what is not there is null.
     let all = "select to_jsonb(migration) as migration from supabase_migrations.schema_migrations as migration";
@@ -104,15 +121,11 @@ async fn applied(context: &Context) -> Result<BTreeMap<String, Applied>, ProbeEr
     let texts = |value: &Value| -> Option<Vec<String>> {
         value.as_array().map(|items| items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect())
     };
-    Ok(rows
-        .iter()
-        .map(|row| &row["migration"])
-        .filter_map(|row| {
-            let applied =
-                Applied { name: row["name"].as_str().map(str::to_owned), statements: texts(&row["statements"]) };
-            Some((row["version"].as_str()?.to_owned(), applied))
-        })
-        .collect())
+    let applied = rows.iter().map(|row| &row["migration"]).filter_map(|row| {
+        let applied = Applied { name: row["name"].as_str().map(str::to_owned), statements: texts(&row["statements"]) };
+        Some((row["version"].as_str()?.to_owned(), applied))
+    });
+    Ok(Some(applied.collect()))
 }
 
 /// A text without what the CLI drops when it splits a file into statements: blanks and semicolons between them.

@@ -75,6 +75,7 @@ impl Context {
             ("dimensions", self.endpoints.jina.dimensions.to_string()),
             ("redis", public_url(&self.endpoints.redis.url)),
             ("qdrant", self.endpoints.qdrant.url.clone()),
+            ("shakedown", self.shakedown.display().to_string()),
             ("now", jiff::Timestamp::now().as_second().to_string()),
         ];
         places.extend(
@@ -176,11 +177,14 @@ pub struct Observation {
     pub shown: Option<Value>,
     /// Further facts.
     pub also: Vec<Evidence>,
+    /// Why nothing can be said where the demands hold only for want of a value: an answer that lacks what was looked
+    /// for is no proof that all is well.
+    pub lacks: Option<String>,
 }
 
 impl Observation {
     fn new(what: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { value: value.into(), what: what.into(), shown: None, also: Vec::new() }
+        Self { value: value.into(), what: what.into(), shown: None, also: Vec::new(), lacks: None }
     }
 }
 
@@ -238,7 +242,10 @@ async fn judged(probe: &Probe, matchers: &[Matcher], level: Level, context: &Con
             let unmet: Vec<&Matcher> = matchers.iter().filter(|matcher| !matcher.holds(&observation.value)).collect();
             let wanted = matchers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let shown = observation.shown.unwrap_or(observation.value);
-            let verdict = if unmet.is_empty() {
+            let demands_absence = matchers.iter().any(|matcher| matches!(matcher, Matcher::Exists(false)));
+            let verdict = if let Some(lacks) = observation.lacks.filter(|_| !demands_absence && unmet.is_empty()) {
+                Verdict::unknown(lacks)
+            } else if unmet.is_empty() {
                 Verdict::Pass
             } else {
                 let wanted = unmet.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -254,6 +261,11 @@ async fn judged(probe: &Probe, matchers: &[Matcher], level: Level, context: &Con
             let verdict = match &error {
                 ProbeError::Service(ServiceError::Unauthorised { .. } | ServiceError::Denied { .. })
                     if must_be_refused =>
+                {
+                    Verdict::Pass
+                }
+                ProbeError::Service(ServiceError::Denied { .. })
+                    if matchers.iter().any(|matcher| matches!(matcher, Matcher::OrDenied)) =>
                 {
                     Verdict::Pass
                 }

@@ -10,10 +10,12 @@ use bullmq::types::BackoffStrategy;
 use bullmq::{Job, Worker};
 use serde_json::{Value, json};
 
+use super::redis::hidden_commands;
 use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
 use crate::services::ServiceError;
 use crate::services::queue::{QueueClient, connection, failure};
+use crate::services::redis::field;
 use crate::spec::{QueueCanary, QueueProbe};
 
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -88,6 +90,7 @@ pub(super) async fn observe(probe: &QueueProbe, context: &Context) -> Result<Obs
     match probe.canary {
         QueueCanary::Commands => commands(context).await,
         QueueCanary::OtherPrefixes => other_prefixes(context).await,
+        QueueCanary::OneSlot => one_slot(context).await,
         QueueCanary::Complete => complete(context).await,
         QueueCanary::Backoff => backoff(context).await,
         QueueCanary::Stalled => stalled(context).await,
@@ -149,6 +152,28 @@ async fn other_prefixes(context: &Context) -> Result<Observation, ProbeError> {
         )));
     }
     Ok(Observation::new(format!("queues named `{}` under another prefix than `{}`", names.queue, names.prefix), keys))
+}
+
+/// A hash tag, `{…}` with something in it, lets all keys that have it hash to one slot.
+fn has_hash_tag(text: &str) -> bool {
+    text.split_once('{').and_then(|(_, rest)| rest.split_once('}')).is_some_and(|(tag, _)| !tag.is_empty())
+}
+
+async fn one_slot(context: &Context) -> Result<Observation, ProbeError> {
+    let info = context.lines.reply(&["INFO".to_owned(), "cluster".to_owned()]).await.map_err(hidden_commands)?;
+    let cluster = field(&info, "cluster_enabled");
+    let names = &context.endpoints.names;
+    let spread = match cluster.as_str() {
+        None => return Err(ProbeError::Undecided("INFO cluster does not say whether this is a cluster".to_owned())),
+        Some("1") if !has_hash_tag(&format!("{}:{}", names.prefix, names.queue)) => vec![format!(
+            "the server is a cluster (cluster_enabled is 1), and neither prefix `{}` nor queue `{}` has a hash tag",
+            names.prefix, names.queue
+        )],
+        Some(_) => Vec::new(),
+    };
+    let mut observation = Observation::new("what lets the queue's keys hash to several slots", spread);
+    observation.also.push(Evidence::seen("cluster_enabled", cluster));
+    Ok(observation)
 }
 
 /// A private queue with, when asked for, a worker that runs `processor`.

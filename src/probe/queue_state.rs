@@ -46,6 +46,10 @@ pub(super) async fn observe(probe: &QueueStateProbe, context: &Context) -> Resul
     if let Some(denied) = sight["denied"][place].as_str() {
         return Err(ProbeError::Undecided(format!("{what} cannot be told: {denied}")));
     }
+    // Of jobs that are not there nothing is known.
+    if matches!(place, "fat" | "without_retries" | "without_jitter") && sight["sampled"] == 0 {
+        return Err(ProbeError::Missing("the queue holds no job that could be looked at".to_owned()));
+    }
     let mut observation = Observation::new(what, sight[place].clone());
     for (name, value) in sight["beside"].as_object().into_iter().flatten() {
         observation.also.push(Evidence::seen(name.clone(), value.clone()));
@@ -122,14 +126,21 @@ async fn look(context: &Context) -> Result<Value, ServiceError> {
     let (wait, active, delayed) = (ids(8), ids(9), ids(10));
     let (prioritised, failed) = (ids(11), ids(12));
     let jobs = Jobs::read(&redis, &key, [&wait, &active, &delayed, &prioritised, &failed]).await?;
-    put(&mut sight, "without_lock", active.clone().map(|ids| jobs.named(&ids, |job| job.exists && !job.locked)));
     let listed = [&wait, &active, &delayed, &prioritised, &failed];
     let all: Result<Vec<String>, String> = listed.iter().try_fold(Vec::new(), |mut all, ids| {
         all.extend((*ids).clone()?);
         Ok(all)
     });
+    sight["sampled"] = Value::from(jobs.jobs.values().filter(|job| job.exists).count());
+    // What is said of jobs needs the jobs themselves, and not only their ids.
+    let readable = |ids: Result<Vec<String>, String>, aspect: Aspect| ids.and_then(|ids| jobs.told(aspect).map(|()| ids));
+    let locks = readable(readable(active, Aspect::Fields), Aspect::Lock);
+    put(&mut sight, "without_lock", locks.map(|ids| jobs.named(&ids, |job| job.exists && !job.locked)));
+    let sizes = readable(all.clone(), Aspect::Size);
+    put(&mut sight, "fat", sizes.map(|ids| jobs.named(&ids, |job| job.bytes > FAT)));
+    let (all, failed) = (readable(all, Aspect::Fields), readable(failed, Aspect::Fields));
+    let wait = readable(wait, Aspect::Fields);
     put(&mut sight, "without_job", all.clone().map(|ids| jobs.named(&ids, |job| !job.exists)));
-    put(&mut sight, "fat", all.clone().map(|ids| jobs.named(&ids, |job| job.bytes > FAT)));
     put(&mut sight, "without_retries", all.clone().map(|ids| jobs.named(&ids, |job| job.exists && !job.retries())));
     put(
         &mut sight,
@@ -218,9 +229,20 @@ impl JobSight {
     }
 }
 
-/// The sampled jobs, by id.
+/// What is asked of each sampled job, in this order.
+#[derive(Debug, Clone, Copy)]
+enum Aspect {
+    Fields,
+    Size,
+    Lock,
+}
+
+/// The sampled jobs, by id; and of each aspect, why it could not be read.
 #[derive(Debug, Default)]
-struct Jobs(std::collections::BTreeMap<String, JobSight>);
+struct Jobs {
+    jobs: std::collections::BTreeMap<String, JobSight>,
+    denied: [Option<String>; 3],
+}
 
 impl Jobs {
     async fn read(
@@ -241,25 +263,40 @@ impl Jobs {
             pipe.cmd("EXISTS").arg(format!("{}:lock", key(id)));
         }
         let replies: Vec<Reply> = redis.all(&pipe).await?;
-        let jobs = ids.into_iter().enumerate().map(|(place, id)| {
-            let fields = reply::<Vec<Option<String>>>(&replies, 3 * place).unwrap_or_default();
+        let mut all = Self::default();
+        for (number, id) in ids.into_iter().enumerate() {
+            let place = |aspect: Aspect| 3 * number + aspect as usize;
+            let fields = all.heard(Aspect::Fields, reply::<Vec<Option<String>>>(&replies, place(Aspect::Fields)));
             let field = |place: usize| fields.get(place).cloned().flatten();
             let job = JobSight {
                 exists: fields.iter().any(Option::is_some),
-                locked: reply::<u64>(&replies, 3 * place + 2).is_ok_and(|count| count > 0),
-                bytes: reply(&replies, 3 * place + 1).unwrap_or_default(),
+                locked: all.heard(Aspect::Lock, reply::<u64>(&replies, place(Aspect::Lock))) > 0,
+                bytes: all.heard(Aspect::Size, reply(&replies, place(Aspect::Size))),
                 options: field(0).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
                 made: field(1).and_then(|text| text.parse().ok()).unwrap_or_default(),
                 reason: field(2).unwrap_or_default(),
                 since: field(3).and_then(|text| text.parse().ok()).unwrap_or_default(),
             };
-            (id.clone(), job)
-        });
-        Ok(Self(jobs.collect()))
+            all.jobs.insert(id.clone(), job);
+        }
+        Ok(all)
+    }
+
+    /// A reply, or that there was none.
+    fn heard<T: Default>(&mut self, aspect: Aspect, reply: Result<T, String>) -> T {
+        reply.unwrap_or_else(|why| {
+            self.denied[aspect as usize] = Some(why);
+            T::default()
+        })
+    }
+
+    /// Whether this could be read of every job.
+    fn told(&self, aspect: Aspect) -> Result<(), String> {
+        self.denied[aspect as usize].clone().map_or(Ok(()), Err)
     }
 
     fn of(&self, id: &str) -> Option<&JobSight> {
-        self.0.get(id)
+        self.jobs.get(id)
     }
 
     /// The jobs among `ids` of which something is true.

@@ -32,24 +32,36 @@ pub(super) async fn observe(probe: &RedisProbe, context: &Context) -> Result<Obs
     }
     .map_err(hidden_commands)?;
     Ok(match (&probe.field, &probe.percent_of) {
-        (Some(name), None) => Observation::new(format!("{what} → {name}"), field(&reply, name)),
-        (Some(name), Some(whole)) => share(&what, &reply, name, whole),
+        (Some(name), None) => {
+            let value = field(&reply, name);
+            // A section that is not there names nothing, whether it happened or not.
+            let section_is_there = reply.as_str().is_none_or(|text| !text.trim().is_empty());
+            if value.is_null() && !(probe.sparse && section_is_there) {
+                return Err(lacking(&what, name));
+            }
+            Observation::new(format!("{what} → {name}"), value)
+        }
+        (Some(name), Some(whole)) => share(&what, &reply, name, whole)?,
         (None, _) => Observation::new(what, reply),
     })
 }
 
-/// How much of `whole` is taken by `name`, in per cent; null where nothing limits it.
-fn share(what: &str, reply: &Value, name: &str, whole: &str) -> Observation {
-    let number = |name: &str| field(reply, name).as_str().and_then(|text| text.parse::<f64>().ok());
-    let share = match (number(name), number(whole)) {
-        (Some(part), Some(whole)) if whole > 0.0 => Value::from((1000.0 * part / whole).round() / 10.0),
-        (Some(_), Some(_)) => Value::from(0),
-        _ => Value::Null,
+/// Servers that are not Redis itself, and managed ones, leave out fields of INFO and CONFIG.
+fn lacking(what: &str, name: &str) -> ProbeError {
+    ProbeError::Undecided(format!("the server's answer to {what} has no {name}"))
+}
+
+/// How much of `whole` is taken by `name`, in per cent; 0 where nothing limits it.
+fn share(what: &str, reply: &Value, name: &str, whole: &str) -> Result<Observation, ProbeError> {
+    let number = |name: &str| {
+        field(reply, name).as_str().and_then(|text| text.parse::<f64>().ok()).ok_or_else(|| lacking(what, name))
     };
+    let (part, most) = (number(name)?, number(whole)?);
+    let share = if most > 0.0 { (1000.0 * part / most).round() / 10.0 } else { 0.0 };
     let mut observation = Observation::new(format!("{what} → {name} in per cent of {whole}"), share);
     observation.also.push(Evidence::seen(name, field(reply, name)));
     observation.also.push(Evidence::seen(whole, field(reply, whole)));
-    observation
+    Ok(observation)
 }
 
 async fn clock_skew(redis: &Redis) -> Result<Observation, ServiceError> {

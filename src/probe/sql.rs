@@ -8,6 +8,9 @@ use crate::spec::SqlProbe;
 
 pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Observation, ProbeError> {
     let query = context.template().fill(&probe.query)?;
+    if let Some(role) = &probe.needs_role {
+        has_role(role, context).await?;
+    }
     let rows = if probe.wrong_password {
         let stranger = Postgres::connect_with_wrong_password(&context.endpoints.postgres).await?;
         let rows = stranger.rows(&query).await;
@@ -28,4 +31,17 @@ pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Obser
         ),
     };
     Ok(Observation::new(query.split_whitespace().collect::<Vec<_>>().join(" "), value))
+}
+
+/// Whether the user has what `role` may do.
+async fn has_role(role: &str, context: &Context) -> Result<(), ProbeError> {
+    let name = role.replace('\'', "''");
+    let query = format!("select current_user::text as name, pg_has_role(current_user, '{name}', 'usage') as has");
+    let rows = context.lines.rows(&query).await?;
+    let row = rows.first().unwrap_or(&Value::Null);
+    if row["has"] == true {
+        return Ok(());
+    }
+    let user = row["name"].as_str().unwrap_or("the user");
+    Err(ProbeError::Undecided(format!("{user} does not see what others do; GRANT {role} TO {user}")))
 }

@@ -73,7 +73,7 @@ fn told(error: &Error, name: &str, days: i64, self_signed: bool) -> String {
             format!("not for the name {name}")
         }
         _ if self_signed => "signed by itself, and by no authority that is trusted".to_owned(),
-        Error::InvalidCertificate(Wrong::UnknownIssuer) => "signed by an authority that is not trusted".to_owned(),
+        Error::InvalidCertificate(Wrong::UnknownIssuer | Wrong::BadSignature) => "signed by an authority that is not trusted".to_owned(),
         other => other.to_string(),
     }
 }

@@ -1,4 +1,4 @@
-//! How a service can fail to answer; the same four ways for all of them.
+//! How a service can fail to answer; the same five ways for all of them.
 
 /// Why there is no answer. Texts come from the service and never hold a credential of ours.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -28,6 +28,14 @@ pub enum ServiceError {
     /// The credentials are right, and may not do this.
     #[error("{service} denied permission: {detail}")]
     Denied {
+        /// The service.
+        service: &'static str,
+        /// What it said.
+        detail: String,
+    },
+    /// It began to answer, and gave up for want of time.
+    #[error("{service} did not answer in time: {detail}")]
+    TimedOut {
         /// The service.
         service: &'static str,
         /// What it said.

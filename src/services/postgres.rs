@@ -235,6 +235,8 @@ fn failure(endpoint: &str, error: &sqlx::Error) -> ServiceError {
                     variable: "DATABASE_URL",
                 },
                 Some("42501") => ServiceError::Denied { service, detail },
+                // query_canceled: by statement_timeout, ours or the role's.
+                Some("57014") => ServiceError::TimedOut { service, detail },
                 _ => ServiceError::Refused { service, detail },
             }
         }

@@ -11,6 +11,7 @@ pub const fn builtin_suites() -> &'static [(&'static str, &'static str)] {
         ("supabase", include_str!("../../suites/supabase.toml")),
         ("qdrant", include_str!("../../suites/qdrant.toml")),
         ("jina", include_str!("../../suites/jina.toml")),
+        ("docker", include_str!("../../suites/docker.toml")),
         ("setup", include_str!("../../suites/setup.toml")),
         ("ingestion", include_str!("../../suites/ingestion.toml")),
         ("reconnection", include_str!("../../suites/reconnection.toml")),

@@ -49,6 +49,9 @@ pub enum Matcher {
     Answers,
     /// The service refuses: the credentials are missing or wrong, or the user may not do it. An answer does not meet it.
     Refused,
+    /// A denial of permission (such as 403) meets the demands as well as an answer that does; credentials that are not
+    /// known say nothing.
+    OrDenied,
     /// The value is this one; numbers and their text are the same, as Redis answers in text.
     Equals(Value),
     /// The value is another one.
@@ -76,7 +79,7 @@ impl Matcher {
     #[must_use]
     pub fn holds(&self, value: &Value) -> bool {
         match self {
-            Self::Answers => true,
+            Self::Answers | Self::OrDenied => true,
             Self::Refused => false,
             Self::Equals(wanted) => alike(value, wanted),
             Self::NotEquals(unwanted) => !alike(value, unwanted),
@@ -100,6 +103,7 @@ impl fmt::Display for Matcher {
         match self {
             Self::Answers => f.write_str("an answer"),
             Self::Refused => f.write_str("a refusal"),
+            Self::OrDenied => f.write_str("or a denial of permission"),
             Self::Equals(value) => f.write_str(&text_of(value)),
             Self::NotEquals(value) => write!(f, "anything but {}", text_of(value)),
             Self::OneOf(values) => {

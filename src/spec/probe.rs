@@ -55,6 +55,10 @@ pub struct RedisProbe {
     /// For INFO-like text or a list of pairs: the field whose value counts.
     #[serde(default)]
     pub field: Option<String>,
+    /// With `field`: the answer names only what there is, so that a field which is not there means none. Otherwise
+    /// nothing can be said without it.
+    #[serde(default)]
+    pub sparse: bool,
     /// With `field`: another field, of which it is a share; its value is then that share in per cent.
     #[serde(default)]
     pub percent_of: Option<String>,
@@ -82,6 +86,10 @@ pub enum RedisYield {
 pub struct SqlProbe {
     /// The query, a single SELECT.
     pub query: String,
+    /// A role that one must have for the answer to be whole, such as `pg_read_all_stats`: without it Postgres leaves out
+    /// what others do, and says nothing.
+    #[serde(default)]
+    pub needs_role: Option<String>,
     /// Connect with a wrong password: what a stranger gets.
     #[serde(default)]
     pub wrong_password: bool,
@@ -148,6 +156,10 @@ pub struct HttpProbe {
     /// Which part of the answer counts; the status when absent.
     #[serde(default)]
     pub yields: Option<HttpYield>,
+    /// With a pointer: the service leaves out what is empty, so that a place which is not there means none, as long as
+    /// the table around it is there.
+    #[serde(default)]
+    pub sparse: bool,
 }
 
 /// A request that prepares for, or cleans up after, the one that counts.
@@ -252,6 +264,8 @@ pub enum QueueCanary {
     Commands,
     /// Wrong producers: how many other prefixes hold a queue of this name; yields the count.
     OtherPrefixes,
+    /// In a cluster all keys of a queue must hash to one slot; yields what prevents it.
+    OneSlot,
 }
 
 /// Which fact about a queue that is in use counts. Jobs are looked at in samples of at most 50 of each state.

@@ -514,6 +514,9 @@ impl Reader<'_> {
         if expect.refused == Some(true) {
             matchers.push(Matcher::Refused);
         }
+        if expect.or_denied == Some(true) {
+            matchers.push(Matcher::OrDenied);
+        }
         matchers.extend(expect.equals.clone().map(Matcher::Equals));
         matchers.extend(expect.not_equals.clone().map(Matcher::NotEquals));
         matchers.extend(expect.one_of.clone().map(Matcher::OneOf));

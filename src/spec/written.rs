@@ -104,6 +104,8 @@ pub struct ExpectWritten {
     pub answers: Option<bool>,
     /// The service refuses for want of the right credentials.
     pub refused: Option<bool>,
+    /// Permission may be denied instead.
+    pub or_denied: Option<bool>,
     /// The value is this one.
     pub equals: Option<Value>,
     /// The value is another one.

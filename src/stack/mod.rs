@@ -30,7 +30,8 @@ use crate::settings::public_url;
 use ready::Readiness;
 
 pub use compose::{
-    CheckError as ComposeCheckError, ComposeError, Finding as ComposeFinding, check as check_compose,
+    CheckError as ComposeCheckError, ComposeError, Finding as ComposeFinding, RULES as COMPOSE_RULES,
+    check as check_compose,
     write as write_compose,
 };
 pub use containers::{

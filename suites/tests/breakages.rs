@@ -63,7 +63,7 @@ struct Breakage {
     /// Behaviours of the Jina mock.
     #[serde(default)]
     jina: Vec<Value>,
-    /// Endpoints that lead elsewhere: redis, postgres, qdrant, `qdrant_key`, jina, `jina_key`.
+    /// Endpoints that lead elsewhere: redis, postgres, qdrant, `qdrant_grpc`, `qdrant_key`, jina, `jina_key`.
     #[serde(default)]
     endpoint: BTreeMap<String, String>,
     /// Servers that make things up.
@@ -282,6 +282,8 @@ fn template(endpoints: &Endpoints) -> Template {
         ("redis.address", address(&redis)),
         ("redis.password", redis.password().unwrap_or_default().to_owned()),
         ("postgres.address", address(&postgres)),
+        ("postgres.port", postgres.port().unwrap().to_string()),
+        ("qdrant.url", endpoints.qdrant.url.clone()),
         ("postgres.password", postgres.password().unwrap_or_default().to_owned()),
         ("queue.name", endpoints.names.queue.clone()),
         ("queue.keys", format!("{}:{}:", endpoints.names.prefix, endpoints.names.queue)),
@@ -302,6 +304,7 @@ async fn redirect(
             "redis" => endpoints.redis.url = value.into(),
             "postgres" => endpoints.postgres.url = value.into(),
             "qdrant" => endpoints.qdrant.url = value,
+            "qdrant_grpc" => endpoints.qdrant.grpc_url = value,
             "qdrant_key" => endpoints.qdrant.api_key = Some(value.into()),
             "jina" => endpoints.jina.base_url = value,
             "jina_key" => endpoints.jina.api_key = Some(value.into()),

@@ -36,6 +36,8 @@ pub enum CheckError {
 /// Something that should be otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// The rule that is broken, one of [`RULES`].
+    pub rule: &'static str,
     /// The service in the file; empty for the file as a whole.
     pub service: String,
     /// What is wrong.
@@ -44,17 +46,28 @@ pub struct Finding {
     pub remedy: String,
 }
 
-/// What a service of a kind must have; `None` when it does.
-type Rule = fn(&Written<'_>) -> Option<(String, &'static str)>;
+/// What a service of a kind must have, with the rule's name; `None` when it does.
+type Rule = (&'static str, fn(&Written<'_>) -> Option<(String, &'static str)>);
+
+/// Every rule's name.
+pub const RULES: [&str; 11] = [
+    "pinned", "healthy", "local", "durable", "limited", "keeps-keys", "appends", "guarded", "filled", "present", "tool",
+];
 
 /// Rules for every service that keeps data.
-const EVERY: [Rule; 5] = [pinned, healthy, local, durable, limited];
+const EVERY: [Rule; 5] =
+    [("pinned", pinned), ("healthy", healthy), ("local", local), ("durable", durable), ("limited", limited)];
 
 /// What a store must have besides, and where it keeps its data.
 const STORES: [(Service, &[&str], &str, &[Rule]); 3] = [
-    (Service::Redis, &["redis", "valkey"], "/data", &[keeps_keys, appends, redis_guarded]),
-    (Service::Postgres, &["postgres"], "/var/lib/postgresql", &[postgres_guarded]),
-    (Service::Qdrant, &["qdrant"], "/qdrant/storage", &[qdrant_guarded]),
+    (
+        Service::Redis,
+        &["redis", "valkey"],
+        "/data",
+        &[("keeps-keys", keeps_keys), ("appends", appends), ("guarded", redis_guarded)],
+    ),
+    (Service::Postgres, &["postgres"], "/var/lib/postgresql", &[("guarded", postgres_guarded)]),
+    (Service::Qdrant, &["qdrant"], "/qdrant/storage", &[("guarded", qdrant_guarded)]),
 ];
 
 /// One service as the file has it, variables filled in.
@@ -198,8 +211,9 @@ pub fn check(path: &Path) -> Result<(Vec<Finding>, bool), CheckError> {
             }
             found = true;
             let written = Written { image, data, service };
-            let broken = EVERY.iter().chain(rules).filter_map(|rule| rule(&written));
-            findings.extend(broken.map(|(what, remedy)| Finding {
+            let broken = EVERY.iter().chain(rules).filter_map(|(name, rule)| Some((*name, rule(&written)?)));
+            findings.extend(broken.map(|(rule, (what, remedy))| Finding {
+                rule,
                 service: name.clone(),
                 what,
                 remedy: remedy.to_owned(),
@@ -207,6 +221,7 @@ pub fn check(path: &Path) -> Result<(Vec<Finding>, bool), CheckError> {
         }
         if !found {
             findings.push(Finding {
+                rule: "present",
                 service: String::new(),
                 what: format!("no service has an image of {kind}"),
                 remedy: format!("add one; `shakedown compose` writes a file that has {kind}"),
@@ -216,6 +231,7 @@ pub fn check(path: &Path) -> Result<(Vec<Finding>, bool), CheckError> {
     let tool = tool();
     if let Some(reason) = tool.as_ref().and_then(|tool| refusal(tool, path)) {
         findings.push(Finding {
+            rule: "tool",
             service: String::new(),
             what: format!("the compose tool refuses it: {reason}"),
             remedy: "mend what it names".to_owned(),
@@ -255,6 +271,7 @@ fn fill(value: &mut Value, variables: &BTreeMap<String, String>, findings: &mut 
                     let other = found.get(5).map_or("", |other| other.as_str());
                     if found.get(4).is_some_and(|kind| kind.as_str() == "?") {
                         let finding = Finding {
+                            rule: "filled",
                             service: String::new(),
                             what: format!("variable {name} is not set: {other}"),
                             remedy: format!("set {name} in .env beside the file, or in the environment"),
@@ -329,6 +346,12 @@ mod tests {
     fn what_we_write_passes_our_own_check() {
         let (_place, path, _) = written();
         assert_eq!(check(&path).unwrap().0, []);
+    }
+
+    #[test]
+    fn every_rule_has_its_name() {
+        let rules = EVERY.iter().chain(STORES.iter().flat_map(|(.., rules)| *rules));
+        assert!(rules.into_iter().all(|(name, _)| RULES.contains(name)));
     }
 
     #[rstest]

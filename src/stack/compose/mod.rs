@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE, random_word, shape};
 
-pub use check::{CheckError, Finding, check};
+pub use check::{CheckError, Finding, RULES, check};
 
 /// The files, with their templates, and whether only their owner may read them.
 const FILES: [(&str, &str, bool); 6] = [

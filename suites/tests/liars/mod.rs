@@ -23,6 +23,9 @@ pub struct Answer {
     /// What the request's body must hold.
     #[serde(default)]
     pub holds: String,
+    /// What one of the request's headers must hold: a key, for instance.
+    #[serde(default)]
+    pub key: String,
     /// Milliseconds until the answer.
     #[serde(default)]
     pub delay_ms: u64,
@@ -54,10 +57,18 @@ pub async fn http(mut answers: Vec<Answer>) -> Liar {
     let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
         let path = request.uri().path().to_owned();
         let answers: Vec<Answer> = answers.iter().filter(|answer| path.ends_with(&answer.path)).cloned().collect();
+        let headers: Vec<String> = request
+            .headers()
+            .values()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .collect();
         async move {
             let asked = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap_or_default();
             let asked = String::from_utf8_lossy(&asked).into_owned();
-            let found = answers.into_iter().find(|answer| asked.contains(&answer.holds));
+            let found = answers.into_iter().find(|answer| {
+                let carries = headers.iter().any(|value| value.contains(&answer.key));
+                asked.contains(&answer.holds) && (answer.key.is_empty() || carries)
+            });
             let delay = found.as_ref().map_or(0, |answer| answer.delay_ms);
             tokio::time::sleep(std::time::Duration::from_millis(delay)).await;
             let (status, body) = found
