@@ -13,7 +13,7 @@ use super::signals::asked_to_end;
 use super::{Common, deliver, progress};
 use crate::outcome::{Comparison, Events, Exit, Report, Word, merge};
 use crate::report::{Format, ReportTarget};
-use crate::runner::{self, RunOptions, Selection};
+use crate::runner::{self, Paid, RunOptions, Selection};
 use crate::settings::{Contract, Endpoints, Given, Settings};
 use crate::spec::{Suites, Verb};
 use crate::stack::{Stack, ask_services, drop_names, names_for};
@@ -102,7 +102,9 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         .map_err(|error| Failure::usage(format!("the working directory cannot be read: {error}")))?;
     let given = Arc::new(Given::of(&settings, directory));
     let deadline = args.wait.map(|wait| Instant::now() + wait);
-    let check = Check { args: &args, settings: &settings, suites: &suites, selection: &selection, endpoints, given };
+    let paid = Paid::default();
+    let check =
+        Check { args: &args, settings: &settings, suites: &suites, selection: &selection, endpoints, given, paid };
     if let Some(seconds) = args.watch {
         return check.watch(Duration::from_secs(seconds)).await;
     }
@@ -156,6 +158,11 @@ fn changes(before: &Report, now: &Report) -> Vec<String> {
     changed.collect()
 }
 
+/// The name of a run's attempt: names that canaries make are told apart by it.
+fn attempt_of(run: &str, attempt: u32) -> String {
+    if attempt == 1 { run.to_owned() } else { format!("{run}-{attempt}") }
+}
+
 struct Check<'a> {
     args: &'a Args,
     settings: &'a Settings,
@@ -163,6 +170,8 @@ struct Check<'a> {
     selection: &'a Selection,
     endpoints: Endpoints,
     given: Arc<Given>,
+    /// The embeddings API is paid once, however often everything is judged.
+    paid: Paid,
 }
 
 impl Check<'_> {
@@ -209,12 +218,13 @@ impl Check<'_> {
             endpoints: Some(self.endpoints.clone()),
             spare: None,
             given: Some(Arc::clone(&self.given)),
+            paid: self.paid.clone(),
         };
         let mut attempts = Vec::new();
         let mut services = Vec::new();
         for attempt in 1..=self.args.gate.repeat {
             if attempt > 1 {
-                options.run = format!("{run}-{attempt}");
+                options.run = attempt_of(run, attempt);
             }
             // What the services say of themselves is for the report alone, and keeps no case waiting.
             let judged = runner::run(self.suites, self.selection, &stack, &options, events);
@@ -266,10 +276,12 @@ impl Check<'_> {
     async fn clear(&self, run: &str) {
         let writing = self.suites.cases.iter().filter(|case| self.selection.chooses(case) && case.writes());
         for case in writing {
-            let names = names_for(run, &case.id);
-            for error in drop_names(&self.endpoints, &names).await.err().unwrap_or_default() {
-                // Nobody to tell is no reason to stop.
-                let _ = writeln!(std::io::stderr(), "could not be removed: {error}");
+            for attempt in 1..=self.args.gate.repeat {
+                let names = names_for(&attempt_of(run, attempt), &case.id);
+                for error in drop_names(&self.endpoints, &names).await.err().unwrap_or_default() {
+                    // Nobody to tell is no reason to stop.
+                    let _ = writeln!(std::io::stderr(), "could not be removed: {error}");
+                }
             }
         }
     }

@@ -21,6 +21,10 @@ type Memory<T> = Mutex<HashMap<String, Arc<Heard<T>>>>;
 /// Queries that wait to be asked together, and who wants the answers.
 type Waiting = Vec<(String, oneshot::Sender<Result<Vec<Value>, ServiceError>>)>;
 
+/// Answers that were paid for, in all the runs that share this: what was answered well is not asked again.
+#[derive(Debug, Clone, Default)]
+pub struct Paid(Arc<Mutex<HashMap<String, Answer>>>);
+
 /// The shared connections; clones share them.
 #[derive(Debug, Clone)]
 pub struct Lines {
@@ -36,6 +40,7 @@ struct Inner {
     replies: Memory<Value>,
     rows: Memory<Vec<Value>>,
     answers: Memory<Answer>,
+    paid: Paid,
     facts: Memory<Value>,
     waiting: Mutex<Waiting>,
 }
@@ -43,7 +48,7 @@ struct Inner {
 impl Lines {
     /// Connections to `endpoints`, none of which is opened yet.
     #[must_use]
-    pub fn new(endpoints: Endpoints) -> Self {
+    pub fn new(endpoints: Endpoints, paid: Paid) -> Self {
         let inner = Inner {
             endpoints,
             redis: OnceCell::new(),
@@ -52,6 +57,7 @@ impl Lines {
             replies: Memory::default(),
             rows: Memory::default(),
             answers: Memory::default(),
+            paid,
             facts: Memory::default(),
             waiting: Mutex::default(),
         };
@@ -117,10 +123,22 @@ impl Lines {
         cell.get_or_init(|| http.send("GET", path, &Key::Own, None)).await.clone()
     }
 
-    /// The answer to a request that costs something; sent once.
+    /// The answer to a request that costs something; sent once, and in later runs again only if it was refused.
     pub async fn post(&self, http: &Http, path: &str, body: &Value) -> Result<Answer, ServiceError> {
-        let cell = cell(&self.inner.answers, format!("POST {}{path} {body}", http.base()));
-        cell.get_or_init(|| http.send("POST", path, &Key::Own, Some(body))).await.clone()
+        let what = format!("POST {}{path} {body}", http.base());
+        let paid = || self.inner.paid.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = paid().get(&what).cloned();
+        if let Some(answer) = known {
+            return Ok(answer);
+        }
+        let cell = cell(&self.inner.answers, what.clone());
+        let answer = cell.get_or_init(|| http.send("POST", path, &Key::Own, Some(body))).await.clone();
+        if let Ok(answer) = &answer
+            && answer.status.is_success()
+        {
+            paid().insert(what, answer.clone());
+        }
+        answer
     }
 
     /// Facts that several cases need and that take more than one question; found out once.

@@ -31,7 +31,7 @@ use crate::outcome::{Evidence, Level, Verdict};
 use crate::services::ServiceError;
 use crate::settings::{Endpoints, Given, public_url};
 use crate::spec::{Matcher, Probe, Template, TemplateError};
-pub use lines::Lines;
+pub use lines::{Lines, Paid};
 
 /// What a probe may use.
 #[derive(Debug, Clone)]

@@ -17,6 +17,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(cores.max(THREADS)).enable_all().build()
 }
 
+pub use crate::probe::Paid;
 pub use run::{RunOptions, Waived, run, waived};
 pub use select::{Selection, SelectionError, Shard};
 pub use spare::SpareOptions;

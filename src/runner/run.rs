@@ -16,7 +16,7 @@ use crate::outcome::{
     CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, Gate, REPORT_VERSION, Report, RunVerdict, Timeline,
     Totals, Verdict, Word,
 };
-use crate::probe::{self, Context, Lines};
+use crate::probe::{self, Context, Lines, Paid};
 use crate::scenario::{self, Harness, ScenarioError, Voyage};
 use crate::settings::{Contract, Endpoints, Given, Names, Settings, Waiver};
 use crate::spec::{Case, Check, Need, Scenario, Step, Suites};
@@ -81,6 +81,8 @@ pub struct RunOptions {
     pub endpoints: Option<Endpoints>,
     /// What somebody set, where the stack is somebody's.
     pub given: Option<Arc<Given>>,
+    /// What earlier runs paid for, and need not be paid for again.
+    pub paid: Paid,
     /// How to make a second stack, for scenarios that disturb a service itself; without one they are skipped.
     pub spare: Option<SpareOptions>,
 }
@@ -163,7 +165,7 @@ pub async fn run(
             options.spare.clone(),
             if options.contract.has_fixed_names() { FIXED_NAMES } else { SPARES },
         ),
-        lines: Lines::new(endpoints.clone()),
+        lines: Lines::new(endpoints.clone(), options.paid.clone()),
         endpoints,
         slots: Semaphore::new(options.jobs.max(1)),
         deadline: options.timeout.map(|timeout| (tokio::time::Instant::now() + timeout, timeout)),

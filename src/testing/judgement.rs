@@ -127,6 +127,7 @@ impl Judge {
             endpoints: None,
             spare: Some(host.spare.clone()),
             given: None,
+            paid: runner::Paid::default(),
             keep_output: None,
             fail_fast: false,
             timeout: None,

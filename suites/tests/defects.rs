@@ -10,23 +10,24 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use shakedown::outcome::Report;
 use shakedown::spec::{Check, Suites};
-use shakedown::stack::ProviderKind;
 
-use harness::{Ship, runtime};
-use proof::{Defect, Instead, Matrix, planted};
+use harness::Ship;
+use proof::{Aboard, Defect, Instead, Matrix, planted};
 
+/// Runs at once: what a planted defect loses is waited for in vain, which costs nothing but time.
+const PLACES: u32 = 3;
 /// Fewer defects than this prove too little.
 const LEAST: usize = 40;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     let defects = proof::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/defects"));
-    let ship: Arc<Mutex<Option<Ship>>> = Arc::default();
+    let ship = Arc::new(Aboard::new("defects", PLACES));
     let matrix: Matrix = Arc::default();
     let mut trials = Vec::new();
     let mut names = BTreeSet::new();
@@ -34,35 +35,23 @@ fn main() -> ExitCode {
         if names.insert(defect.name.clone()) {
             let (ship, name) = (Arc::clone(&ship), defect.name.clone());
             // For whoever writes the tables: what a defect breaks, among all cases that judge a worker.
-            let whole = move || aboard(&ship, async |ship: &Ship| survey(&name, number, ship).await);
+            let whole = move || ship.with(PLACES, async |ship: &Ship| survey(&name, number, ship).await);
             trials.push(Trial::test(format!("survey of {}", defect.name), whole).with_ignored_flag(true));
         }
         let (ship, matrix) = (Arc::clone(&ship), Arc::clone(&matrix));
         trials.push(Trial::test(defect.title(), move || {
-            aboard(&ship, async |ship: &Ship| prove(&defect, number, ship, &matrix).await)
+            ship.with(1, async |ship: &Ship| prove(&defect, number, ship, &matrix).await)
         }));
     }
-    // A run has its cases side by side; several runs would only wait for each other.
-    arguments.test_threads = Some(1);
+    arguments.test_threads = Some(PLACES as usize);
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let left = ship.lock().unwrap_or_else(PoisonError::into_inner).take().map(|ship| runtime().block_on(ship.sink()));
-    assert_eq!(left.unwrap_or_default(), Vec::<String>::new(), "something could not be removed");
+    assert_eq!(ship.sink(), Vec::<String>::new(), "something could not be removed");
     if !proof::is_filtered(&arguments) {
         let noticed = matrix.lock().unwrap_or_else(PoisonError::into_inner).len();
         assert!(noticed >= LEAST || conclusion.has_failed(), "only {noticed} defects were noticed");
         proof::publish("Defects planted in the reference worker", "defects.md", &matrix);
     }
     conclusion.exit_code()
-}
-
-fn aboard(ship: &Mutex<Option<Ship>>, work: impl AsyncFnOnce(&Ship) -> Result<(), Failed>) -> Result<(), Failed> {
-    let mut ship = ship.lock().unwrap_or_else(PoisonError::into_inner);
-    runtime().block_on(async {
-        if ship.is_none() {
-            *ship = Some(Ship::launch(ProviderKind::Native, "defects").await);
-        }
-        work(ship.as_ref().expect("it was launched above")).await
-    })
 }
 
 /// The reference worker with `defect` planted, judged by `cases`.

@@ -15,11 +15,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use shakedown::outcome::Word;
 use shakedown::runner::{Waived, waived};
 use shakedown::settings::{Contract, Settings, Source, process_variable};
-use shakedown::stack::ProviderKind;
-use tokio::sync::{OnceCell, Semaphore};
 
-use harness::{Ship, runtime};
-use proof::{Instead, Matrix};
+use harness::Ship;
+use proof::{Aboard, Instead, Matrix};
 
 /// A worker under `fixtures/workers` with one release of the queue's library.
 struct Fixture {
@@ -67,7 +65,7 @@ const FIXTURES: &[Fixture] = &[
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    let ship = Arc::new(Aboard { ship: OnceCell::new(), places: Semaphore::new(PLACES as usize) });
+    let ship = Arc::new(Aboard::new("workers", PLACES));
     let matrix: Matrix = Arc::default();
     let mut trials = Vec::new();
     for fixture in FIXTURES {
@@ -115,40 +113,20 @@ fn main() -> ExitCode {
             aboard.with(1, async |ship: &Ship| survives(ship, &told, outage, fixture.outage).await)
         }));
         let waived: Vec<Waived> = waived(&settings);
-        for suite in fixture.suites {
-            let (ship, contract, waived) = (Arc::clone(&ship), contract.clone(), waived.clone());
-            let name = format!("{name}{suite}");
-            trials.push(Trial::test(format!("{title} is conformant, {suite}"), move || {
-                ship.with(PLACES, async |ship: &Ship| conformant(ship, &name, contract, suite, &waived).await)
+        if !fixture.suites.is_empty() {
+            let (ship, name, suites) = (Arc::clone(&ship), format!("{name}whole"), fixture.suites);
+            trials.push(Trial::test(format!("{title} is conformant"), move || {
+                ship.with(PLACES, async |ship: &Ship| conformant(ship, &name, contract, suites, &waived).await)
             }));
         }
     }
     arguments.test_threads = Some(PLACES as usize);
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let ship = Arc::into_inner(ship).and_then(|aboard| aboard.ship.into_inner());
-    let left = ship.map(|ship| runtime().block_on(ship.sink()));
-    assert_eq!(left.unwrap_or_default(), Vec::<String>::new(), "something could not be removed");
+    assert_eq!(ship.sink(), Vec::<String>::new(), "something could not be removed");
     if !proof::is_filtered(&arguments) {
         proof::publish("Mistakes planted in workers in TypeScript and Python", "workers.md", &matrix);
     }
     conclusion.exit_code()
-}
-
-/// The stack that all share.
-struct Aboard {
-    ship: OnceCell<Ship>,
-    places: Semaphore,
-}
-
-impl Aboard {
-    /// Does `work` as soon as there is room for it.
-    fn with(&self, places: u32, work: impl AsyncFnOnce(&Ship) -> Result<(), Failed>) -> Result<(), Failed> {
-        runtime().block_on(async {
-            let _places = self.places.acquire_many(places).await.expect("they are never closed");
-            let ship = self.ship.get_or_init(|| Ship::launch(ProviderKind::Native, "workers")).await;
-            work(ship).await
-        })
-    }
 }
 
 /// The same worker, unchanged, with one release or another: the outage is survived, or what is wrong is named.
@@ -168,10 +146,16 @@ async fn survives(ship: &Ship, name: &str, contract: Contract, wanted: Outage) -
     }
 }
 
-/// Every case of the suite passes, but for those that the worker's own file waives, which fail.
-async fn conformant(ship: &Ship, name: &str, contract: Contract, suite: &str, waived: &[Waived]) -> Result<(), Failed> {
-    let report =
-        proof::run(ship, name, contract, &[format!("{suite}.*")], &Instead { jobs: JOBS, ..Instead::default() }).await;
+/// Every case of the suites passes, but for those that the worker's own file waives, which fail.
+async fn conformant(
+    ship: &Ship,
+    name: &str,
+    contract: Contract,
+    suites: &[&str],
+    waived: &[Waived],
+) -> Result<(), Failed> {
+    let cases: Vec<String> = suites.iter().map(|suite| format!("{suite}.*")).collect();
+    let report = proof::run(ship, name, contract, &cases, &Instead { jobs: JOBS, ..Instead::default() }).await;
     let is_waived = |id: &str| waived.iter().any(|waiver| waiver.case == id);
     let wrong: Vec<String> = report
         .cases
@@ -182,7 +166,10 @@ async fn conformant(ship: &Ship, name: &str, contract: Contract, suite: &str, wa
             format!("{}: {}: {reason}\n{:#?}", case.id, case.verdict.word(), case.evidence)
         })
         .collect();
-    assert!(report.cases.len() > 5, "only {} cases were judged", report.cases.len());
+    for suite in suites {
+        let judged = report.cases.iter().filter(|case| case.suite == *suite).count();
+        assert!(judged > 5, "only {judged} cases of {suite} were judged");
+    }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
 

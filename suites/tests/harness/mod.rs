@@ -66,6 +66,7 @@ impl Ship {
             endpoints: None,
             spare: Some(self.spare.clone()),
             given: None,
+            paid: shakedown::runner::Paid::default(),
             keep_output: None,
             fail_fast: false,
             timeout: None,

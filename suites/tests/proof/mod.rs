@@ -15,8 +15,11 @@ use shakedown::outcome::{CaseRecord, Events, Level, Report, Word};
 use shakedown::runner::{self, Selection};
 use shakedown::settings::{Contract, Template, process_variable};
 use shakedown::spec::{Documents, Suites};
+use shakedown::stack::ProviderKind;
 
-use crate::harness::Ship;
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::harness::{Ship, runtime};
 
 /// What a verdict says that is there for the right reason: one thing, or one of several.
 #[derive(Debug, Clone, Deserialize)]
@@ -103,6 +106,36 @@ pub fn planted(contract: &Contract, variable: &str, defect: &str) -> Contract {
     contract.worker.env.insert(variable.to_owned(), Template::literal(defect));
     contract.worker.shutdown_grace = Duration::from_secs(2);
     contract
+}
+
+/// The stack that all share, and how many runs it has at once.
+pub struct Aboard {
+    name: &'static str,
+    ship: OnceCell<Ship>,
+    places: Semaphore,
+}
+
+impl Aboard {
+    pub fn new(name: &'static str, places: u32) -> Self {
+        Self { name, ship: OnceCell::new(), places: Semaphore::new(places as usize) }
+    }
+
+    /// Does `work` as soon as there is room for it.
+    pub fn with(&self, places: u32, work: impl AsyncFnOnce(&Ship) -> Result<(), Failed>) -> Result<(), Failed> {
+        runtime().block_on(async {
+            let _places = self.places.acquire_many(places).await.unwrap();
+            let ship = self.ship.get_or_init(|| Ship::launch(ProviderKind::Native, self.name)).await;
+            work(ship).await
+        })
+    }
+
+    /// Ends the stack; gives what could not be removed, or that somebody still has it.
+    pub fn sink(self: Arc<Self>) -> Vec<String> {
+        match Arc::into_inner(self) {
+            Some(aboard) => aboard.ship.into_inner().map(|ship| runtime().block_on(ship.sink())).unwrap_or_default(),
+            None => vec!["the stack is still in use".to_owned()],
+        }
+    }
 }
 
 /// What to run: the worker, and what scenarios have instead of their own.
