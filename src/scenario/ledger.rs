@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::documents::Document;
-use super::evidence::Point;
+use super::evidence::{Point, Row};
 use super::invariants::{VECTOR_TOLERANCE, cosine_distance};
 use super::voyage::{JobState, StepRecord, Voyage};
 
@@ -111,16 +111,7 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
     let points = step.snapshot.points_of(&document.id);
     let row = step.snapshot.rows.get(&document.id);
     if !document.has_text() {
-        return match points.len() {
-            0 if matches!(state, JobState::Unfinished | JobState::Missing) => {
-                (Fate::Lost, "it has no text, and its job never ended".to_owned())
-            }
-            0 if row.is_some_and(|row| row.done) => {
-                (Fate::Unexpected, "it has no text, and its row says that it is stored".to_owned())
-            }
-            0 => (Fate::Skipped, String::new()),
-            points => (Fate::Unexpected, format!("has {points} points, and no text")),
-        };
+        return textless(*state, row, voyage.evidence.postgres.is_some(), points.len());
     }
     if document.poison {
         let done = row.filter(|row| row.done);
@@ -192,6 +183,20 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
     (Fate::Stable, String::new())
 }
 
+/// What became of a document without text: a skip is one only if the row, or where there are none the job, says so.
+fn textless(state: JobState, row: Option<&Row>, has_rows: bool, points: usize) -> (Fate, String) {
+    let unexpected = |why: String| (Fate::Unexpected, why);
+    match (state, row) {
+        _ if points > 0 => unexpected(format!("has {points} points, and no text")),
+        (JobState::Unfinished, _) => (Fate::Lost, "its job never ended".to_owned()),
+        (JobState::Missing, _) => (Fate::Lost, "its job vanished from Redis".to_owned()),
+        (_, Some(row)) if row.done => unexpected(format!("has no text, and its row says `{}`", row.status)),
+        (_, None) if has_rows => unexpected("has no text, and no row says that it was skipped".to_owned()),
+        (JobState::Failed, None) => unexpected("has no text, and its job failed".to_owned()),
+        (_, Some(_)) | (JobState::Completed, None) => (Fate::Skipped, String::new()),
+    }
+}
+
 /// What makes a chunk the same chunk: its number and its text; the vector where there is no text to go by.
 type Key<'a> = (Option<u64>, Option<&'a str>, Vec<i32>);
 
@@ -259,6 +264,24 @@ mod tests {
         assert!(missing(&calm, &[point(0, "one")]).unwrap().starts_with("1 of 2 chunks"));
         let altered = missing(&calm, &[point(0, "one"), point(1, "tw")]).unwrap();
         assert!(altered.contains("chunk 1") && altered.contains("1 points are others"), "{altered}");
+    }
+
+    #[test]
+    fn a_document_without_text_is_skipped_only_where_somebody_says_so() {
+        let row = |done: bool| Row { status: "a word".to_owned(), done, version: None, chunks: None, error: None };
+        let fate = |state, row: Option<Row>, has_rows, points| textless(state, row.as_ref(), has_rows, points).0;
+        for (state, seen, has_rows, points, wanted) in [
+            (JobState::Completed, Some(row(false)), true, 0, Fate::Skipped),
+            (JobState::Completed, None, false, 0, Fate::Skipped),
+            (JobState::Completed, None, true, 0, Fate::Unexpected),
+            (JobState::Completed, Some(row(true)), true, 0, Fate::Unexpected),
+            (JobState::Completed, Some(row(false)), true, 2, Fate::Unexpected),
+            (JobState::Failed, None, false, 0, Fate::Unexpected),
+            (JobState::Unfinished, None, true, 0, Fate::Lost),
+            (JobState::Missing, Some(row(false)), true, 0, Fate::Lost),
+        ] {
+            assert_eq!(fate(state, seen.clone(), has_rows, points), wanted, "{state:?} {seen:?} {has_rows} {points}");
+        }
     }
 
     #[test]

@@ -215,6 +215,8 @@ pub enum Invariant {
     ConnectionsAtOnce(Target, f64),
     /// No more connections to a service were made in all.
     ConnectionsMade(Target, f64),
+    /// When the workers have ended, no connection of theirs to a service is open any more.
+    ConnectionsClosed,
     /// A worker that was told to end takes no job any more.
     NoJobAfterSigterm,
     /// A worker that was told to end leaves no job in `active`.

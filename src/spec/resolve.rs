@@ -582,6 +582,7 @@ impl Reader<'_> {
             (expect.backoff_grows, Invariant::BackoffGrows),
             (expect.backoff_jitters, Invariant::BackoffJitters),
             (expect.retry_after_honoured, Invariant::RetryAfterHonoured),
+            (expect.connections_closed, Invariant::ConnectionsClosed),
             (expect.no_job_after_sigterm, Invariant::NoJobAfterSigterm),
             (expect.none_left_active, Invariant::NoneLeftActive),
             (expect.deleted, Invariant::Deleted),

@@ -215,6 +215,9 @@ pub struct ExpectWritten {
     pub connections_at_once: Option<BTreeMap<Target, f64>>,
     /// Most connections in all, by service; a proxy must stand before it (`watch`, or a fault).
     pub connections_made: Option<BTreeMap<Target, f64>>,
+    /// When the workers have ended, no connection of theirs is open any more; proxies must stand before the services
+    /// (`watch`, or a fault).
+    pub connections_closed: Option<bool>,
     /// A worker that was told to end takes no job any more.
     pub no_job_after_sigterm: Option<bool>,
     /// A worker that was told to end leaves no job in `active`.

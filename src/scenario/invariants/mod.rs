@@ -217,6 +217,7 @@ impl<'a> Scope<'a> {
             Invariant::ProbesPerS(most) => self.probes_per_s(most),
             Invariant::ConnectionsAtOnce(target, most) => self.connections(target, most),
             Invariant::ConnectionsMade(target, most) => self.connections_made(target, most),
+            Invariant::ConnectionsClosed => self.connections_closed(),
             Invariant::NoJobAfterSigterm => self.taken_after_sigterm(),
             Invariant::NoneLeftActive => self.left_active(),
             Invariant::Deleted => self.deleted(),

@@ -236,6 +236,22 @@ impl Scope<'_> {
         }
         finding
     }
+
+    pub(super) fn connections_closed(&self) -> Finding {
+        let mut finding = Finding::over("connections");
+        if self.voyage.contacts.is_empty() {
+            finding.undecided = Some("no proxy stood before a service; name some in `watch`".to_owned());
+        }
+        for (target, contacts) in &self.voyage.contacts {
+            let open = contacts.iter().filter(|contact| contact.closed.is_none()).count();
+            finding.looked_at += contacts.len();
+            finding.fact(&format!("connections to {} that were closed", target.word()), contacts.len() - open);
+            if open > 0 {
+                finding.wrong(target.word(), format!("{open} connections are still open, and the worker has ended"));
+            }
+        }
+        finding
+    }
 }
 
 fn median(numbers: &[f64]) -> f64 {

@@ -65,13 +65,20 @@ impl<'de> Visitor<'de> for VectorVisitor {
     }
 }
 
-/// The vectors of `body` in the order of the texts, if there is one of `dimensions` numbers for each of `count`.
-pub(super) fn check(body: &[u8], model: &str, count: usize, dimensions: usize) -> Result<Embedded, JinaError> {
+/// The vectors of `body` in the order of the texts, if there is one of `dimensions` numbers for each of `count`; with
+/// `takes_short`, also if there are fewer.
+pub(super) fn check(
+    body: &[u8],
+    model: &str,
+    count: usize,
+    dimensions: usize,
+    takes_short: bool,
+) -> Result<Embedded, JinaError> {
     let answer: Answer = serde_json::from_slice(body).map_err(|error| JinaError::Malformed(describe(&error)))?;
     if answer.model.as_deref().is_some_and(|answered| answered != model) {
         return Err(malformed(format!("it is from another model than `{model}`")));
     }
-    if answer.data.len() != count {
+    if answer.data.len() > count || (answer.data.len() < count && !takes_short) {
         return Err(malformed(format!("{} vectors for {count} texts", answer.data.len())));
     }
     let mut vectors: Vec<Option<Vec<f32>>> = vec![None; count];

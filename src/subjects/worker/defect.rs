@@ -119,6 +119,14 @@ pub enum Defect {
     DeletesFirst,
     /// A request that failed once is never tried again, and its job never ends.
     DelaysForEver,
+    /// Chunks are cut between bytes, also inside a character.
+    SplitsCodePoints,
+    /// Texts and vectors are paired for as long as there are vectors, and an answer with too few is taken for whole.
+    ZipsShortAnswers,
+    /// Requests to the embeddings API have no time limit.
+    NoTimeLimit,
+    /// Another process keeps the connections open when the worker has ended.
+    LeavesConnections,
 }
 
 impl Defect {
@@ -182,6 +190,10 @@ impl Defect {
         ("skips-failed-batches", Self::SkipsFailedBatches),
         ("deletes-first", Self::DeletesFirst),
         ("delays-for-ever", Self::DelaysForEver),
+        ("splits-code-points", Self::SplitsCodePoints),
+        ("zips-short-answers", Self::ZipsShortAnswers),
+        ("no-time-limit", Self::NoTimeLimit),
+        ("leaves-connections", Self::LeavesConnections),
     ];
 
     /// The defect of this name.

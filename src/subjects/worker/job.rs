@@ -262,6 +262,10 @@ fn chosen(document: &str, every: u32) -> bool {
 }
 
 fn text_of(text: &str, chunk: &Chunk) -> String {
+    if planted(Defect::SplitsCodePoints) {
+        let end = (chunk.end + 1).min(text.len());
+        return String::from_utf8_lossy(&text.as_bytes()[chunk.start..end]).into_owned();
+    }
     let text = &text[chunk.start..chunk.end];
     if planted(Defect::LosesNul) {
         return text.replace('\0', "");

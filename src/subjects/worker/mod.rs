@@ -180,6 +180,9 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
         _ = interrupt.recv() => std::process::exit(1),
     }
     tracing::info!("ended");
+    if planted(Defect::LeavesConnections) {
+        shared.store.leave_connections();
+    }
     if planted(Defect::ExitsWithOne) {
         std::process::exit(1);
     }
@@ -200,7 +203,11 @@ fn share(config: &WorkerConfig) -> Result<Shared, WorkerError> {
     }
     let task = if planted(Defect::WrongTask) { "retrieval.query" } else { "retrieval.passage" };
     let task = (!planted(Defect::NoTask)).then(|| task.to_owned());
-    let options = JinaOptions { encoding: config.encoding, task, ..JinaOptions::default() };
+    let mut options = JinaOptions { encoding: config.encoding, task, ..JinaOptions::default() };
+    options.takes_short_answers = planted(Defect::ZipsShortAnswers);
+    if planted(Defect::NoTimeLimit) {
+        options.timeout = Duration::from_hours(1);
+    }
     Ok(Shared {
         chunker: Arc::new(Chunker::new(chunks, tokens)?),
         jina: JinaClient::new(&config.endpoints.jina, options)?,
