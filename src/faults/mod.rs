@@ -8,6 +8,6 @@ mod schedule;
 mod service;
 
 pub use crate::spec::{Direction, NetworkFault};
-pub use proxy::{Applied, ClosedBy, Connection, Effect, Proxy, Said, Writes};
+pub use proxy::{Answered, Applied, ClosedBy, Connection, Effect, Proxy, Said, Writes};
 pub use schedule::{FaultError, Scheduled};
 pub use service::{ServiceFaultError, Struck, strike};

@@ -14,7 +14,7 @@ use super::direct::Direct;
 use super::documents::{self, Document};
 use super::evidence::Snapshot;
 use super::handover::{Errand, Handover, job_id};
-use crate::faults::{ServiceFaultError, Writes};
+use crate::faults::{Answered, ServiceFaultError, Writes};
 use crate::outcome::Events;
 use crate::services::ServiceError;
 use crate::services::postgres::Postgres;
@@ -168,6 +168,8 @@ pub struct Voyage {
     pub exits: Vec<Exit>,
     /// Connections of the workers to the services before which a proxy stood.
     pub contacts: BTreeMap<Target, Vec<Contact>>,
+    /// Requests that a proxy answered in the place of its service.
+    pub answered: BTreeMap<Target, Vec<Answered>>,
     /// The workers' changes of points, where a proxy stood before Qdrant.
     pub writes: Option<Writes>,
     /// When the voyage began, on the clock of the mock's log.
@@ -302,6 +304,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     let job_events = std::mem::take(&mut *direct.heard.lock().unwrap_or_else(PoisonError::into_inner));
     let job_events = job_events.into_iter().map(|event| (event.at_ms() - begun_ms, event)).collect();
     let (faults, exits, contacts, writes) = (crew.faults(), crew.exits(), crew.contacts(), crew.writes());
+    let answered = crew.answered();
     drop(crew);
     let requests = direct.mock.requests();
     direct.queue.close().await;
@@ -327,6 +330,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         faults,
         exits,
         contacts,
+        answered,
         writes,
         mock_offset,
         calm: None,

@@ -53,6 +53,17 @@ pub struct Connection {
     pub down: u64,
 }
 
+/// A request that was answered in the place of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// When, since the proxy began.
+    pub at: Duration,
+    /// The same for requests of the same method, path and body.
+    pub request: u64,
+    /// How long whoever asked was told to wait (`Retry-After`).
+    pub wait: Option<Duration>,
+}
+
 /// What a proxy says while it works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
@@ -94,6 +105,7 @@ impl Entry {
 pub(super) struct Log {
     begun: Instant,
     entries: Mutex<Vec<Arc<Entry>>>,
+    answered: Mutex<Vec<Answered>>,
     listener: Option<tokio::sync::mpsc::UnboundedSender<Said>>,
     /// Changes of points, where they are looked for.
     writes: Option<Mutex<Writes>>,
@@ -117,7 +129,7 @@ impl Tapped<'_> {
 
 impl Log {
     pub(super) fn new(listener: Option<tokio::sync::mpsc::UnboundedSender<Said>>) -> Self {
-        Self { begun: Instant::now(), entries: Mutex::default(), listener, writes: None }
+        Self { begun: Instant::now(), entries: Mutex::default(), answered: Mutex::default(), listener, writes: None }
     }
 
     /// Looks for changes of points too.
@@ -177,6 +189,16 @@ impl Log {
     pub(super) fn connections(&self) -> Vec<Connection> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.iter().map(|entry| entry.record()).collect()
+    }
+
+    /// Writes down that a request was answered in the place of the service.
+    pub(super) fn answer(&self, request: u64, wait: Option<Duration>) {
+        let at = self.begun.elapsed();
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).push(Answered { at, request, wait });
+    }
+
+    pub(super) fn answered(&self) -> Vec<Answered> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn say(&self, said: Said) {

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::{Direction, NetworkFault};
-pub use log::{ClosedBy, Connection, Said};
+pub use log::{Answered, ClosedBy, Connection, Said};
 use log::{Entry, Log};
 use pump::{End, Line};
 pub use tap::Writes;
@@ -94,7 +94,7 @@ impl Proxy {
         let effect = Arc::new(Effect::default());
         let detour = match fault {
             NetworkFault::Answer { status, retry_after_s } => {
-                answer::start(status, retry_after_s, Arc::clone(&effect)).ok().map(|(address, server)| {
+                answer::start(status, retry_after_s, Arc::clone(&effect), Arc::clone(&self.log)).ok().map(|(address, server)| {
                     self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((id, server));
                     address
                 })
@@ -162,6 +162,12 @@ impl Proxy {
     #[must_use]
     pub fn connections(&self) -> Vec<Connection> {
         self.log.connections()
+    }
+
+    /// Every request that was answered in the place of the service.
+    #[must_use]
+    pub fn answered(&self) -> Vec<Answered> {
+        self.log.answered()
     }
 
     /// The changes of points that passed, waited for and not; none for a proxy that does not look.

@@ -291,6 +291,8 @@ async fn an_answer_stands_in_for_the_service_over_http_1_and_2() {
         assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"7".parse().unwrap()));
     }
     assert_eq!(proxy.lift(applied).connections(), 2);
+    let [first, again] = proxy.answered().try_into().unwrap();
+    assert_eq!((first.request, first.wait), (again.request, Some(Duration::from_secs(7))));
     let mut after = connect(&proxy).await;
     assert_eq!(says(&mut after, b"hello").await.unwrap(), b"hello");
 }

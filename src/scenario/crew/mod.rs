@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::direct::Direct;
 use super::voyage::{ScenarioError, patiently};
-use crate::faults::{Applied, ClosedBy, Effect, NetworkFault, Struck, Writes, strike};
+use crate::faults::{Answered, Applied, ClosedBy, Effect, NetworkFault, Struck, Writes, strike};
 use crate::services::queue::Attached;
 use crate::settings::Ready;
 use crate::spec::{Breaks, Fault, Milestone, ServiceFault, Target, When, WorkerFault};
@@ -537,6 +537,11 @@ impl Crew {
     /// The changes of points that passed on their way to Qdrant.
     pub(super) fn writes(&self) -> Option<Writes> {
         self.proxies.writes()
+    }
+
+    /// Every request that a proxy answered in the place of its service.
+    pub(super) fn answered(&self) -> BTreeMap<Target, Vec<Answered>> {
+        self.proxies.answered(self.clock)
     }
 
     /// Every connection that was made through a proxy.

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::super::voyage::ScenarioError;
-use crate::faults::{Applied, ClosedBy, Proxy, Writes};
+use crate::faults::{Answered, Applied, ClosedBy, Proxy, Writes};
 use crate::settings::Endpoints;
 use crate::spec::{Breaks, Scenario, Target};
 
@@ -104,6 +104,20 @@ impl Proxies {
     /// The changes of points that passed on their way to Qdrant; none where no proxy stood.
     pub(super) fn writes(&self) -> Option<Writes> {
         self.of(Target::Qdrant).iter().filter_map(Proxy::writes).reduce(Writes::and)
+    }
+
+    /// Every request that a proxy answered in the place of its service, in the order of time since `clock`.
+    pub(super) fn answered(&self, clock: Instant) -> BTreeMap<Target, Vec<Answered>> {
+        let of = |proxies: &Vec<Proxy>| {
+            let each = proxies.iter().flat_map(|proxy| {
+                let at = move |time: Duration| (proxy.begun() + time).saturating_duration_since(clock);
+                proxy.answered().into_iter().map(move |answered| Answered { at: at(answered.at), ..answered })
+            });
+            let mut all: Vec<Answered> = each.collect();
+            all.sort_by_key(|answered| answered.at);
+            all
+        };
+        self.0.iter().map(|(target, proxies)| (*target, of(proxies))).collect()
     }
 
     /// Every connection that was made, by service, in the order of time since `clock`.

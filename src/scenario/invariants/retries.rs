@@ -116,6 +116,27 @@ impl Scope<'_> {
                 }
             }
         }
+        // The same request at a service whose place a gateway took. One that comes later meets the service itself.
+        for (target, answered) in &self.voyage.answered {
+            for (at, first) in answered.iter().enumerate() {
+                let Some(wanted) = first.wait else { continue };
+                finding.look();
+                let Some(again) = answered[at + 1..].iter().find(|other| other.request == first.request) else {
+                    continue;
+                };
+                let wait = again.at.saturating_sub(first.at);
+                if wait + Duration::from_millis(EARLY_MS) < wanted {
+                    finding.wrong(
+                        target.word(),
+                        format!(
+                            "the same request came again after {} ms, and was told to wait {} ms (Retry-After)",
+                            wait.as_millis(),
+                            wanted.as_millis()
+                        ),
+                    );
+                }
+            }
+        }
         finding
     }
 
@@ -136,7 +157,15 @@ impl Scope<'_> {
                 all.sort();
                 Some(all)
             }
-            target => Some(self.voyage.contacts.get(&target)?.iter().map(|contact| contact.opened).collect()),
+            target => {
+                let contacts = self.voyage.contacts.get(&target)?;
+                // Over one kept connection any number of requests may come: where each is known, each counts.
+                let answered = self.voyage.answered.get(&target).filter(|answered| !answered.is_empty());
+                Some(match answered {
+                    Some(answered) => answered.iter().map(|answered| answered.at).collect(),
+                    None => contacts.iter().map(|contact| contact.opened).collect(),
+                })
+            }
         }
     }
 
