@@ -53,12 +53,14 @@ async fn measured(context: &Context) -> Result<Value, ServiceError> {
     // A few at a time: what is measured is the search, and not how it bears being asked sixteen times at once.
     let timed = async |sought: &Sought| {
         let begun = Instant::now();
-        let found = sought.nearest(&http, &path, false).await?;
-        Ok::<_, ServiceError>((begun.elapsed().as_secs_f64() * 1000.0, found))
+        let (found, says) = sought.nearest(&http, &path, false).await?;
+        // What Qdrant itself took: the way there, and whatever else is asked meanwhile, is no matter of the index.
+        Ok::<_, ServiceError>((says.unwrap_or_else(|| begun.elapsed().as_secs_f64()) * 1000.0, found))
     };
     let approximate: Vec<(f64, BTreeSet<String>)> =
         stream::iter(&sought).map(timed).buffered(AT_ONCE).try_collect().await?;
     let exact = try_join_all(sought.iter().map(|sought| sought.nearest(&http, &path, true))).await?;
+    let exact: Vec<BTreeSet<String>> = exact.into_iter().map(|(found, _)| found).collect();
     let wanted: usize = exact.iter().map(BTreeSet::len).sum();
     let found: usize =
         exact.iter().zip(&approximate).map(|(exact, (_, found))| exact.intersection(found).count()).sum();
@@ -97,15 +99,20 @@ impl Sought {
         }
     }
 
-    /// The ids of the nearest points: by the index, or compared with every point.
-    async fn nearest(&self, http: &Http, path: &str, exact: bool) -> Result<BTreeSet<String>, ServiceError> {
+    /// The ids of the nearest points, by the index or compared with every point; and the seconds that it says it took.
+    async fn nearest(
+        &self,
+        http: &Http,
+        path: &str,
+        exact: bool,
+    ) -> Result<(BTreeSet<String>, Option<f64>), ServiceError> {
         let mut body = json!({ "query": self.vector, "limit": NEAREST, "params": { "exact": exact } });
         if let Some(name) = &self.using {
             body["using"] = json!(name);
         }
         let answer = ask(http, path, &body).await?;
         let points = answer.pointer("/result/points").and_then(Value::as_array).cloned().unwrap_or_default();
-        Ok(points.iter().map(|point| point["id"].to_string()).collect())
+        Ok((points.iter().map(|point| point["id"].to_string()).collect(), answer["time"].as_f64()))
     }
 }
 

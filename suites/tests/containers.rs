@@ -241,6 +241,7 @@ fn liar(answers: &[(&str, u16, &str)]) -> (liars::Liar, String) {
         status: *status,
         body: (*body).to_owned(),
         holds: String::new(),
+        key: String::new(),
         delay_ms: 0,
     };
     let mut answers: Vec<_> = answers.iter().map(answer).collect();

@@ -45,7 +45,7 @@ impl SetupError {
             Self::Service(ServiceError::Denied { .. }) => {
                 Some("run setup with the credentials of a user who may create schemas, tables, collections and keys")
             }
-            Self::Service(ServiceError::Refused { .. }) => {
+            Self::Service(ServiceError::Refused { .. } | ServiceError::TimedOut { .. }) => {
                 Some("put right what the service names, then run setup again: it goes on where it stopped")
             }
             // These two say it in their own text.
