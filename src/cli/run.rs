@@ -222,7 +222,7 @@ async fn voyage(
         endpoints: None,
         spare,
         given: None,
-            paid: runner::Paid::default(),
+        paid: runner::Paid::default(),
     };
     if let (Some(build), Some(ledger)) = (&options.contract.worker.build, stack.ledger()) {
         events.note(format!("building the worker: {}", build.command.join(" ")));

@@ -313,10 +313,8 @@ fn committed(given: &Given) -> Result<Vec<String>, ProbeError> {
         let directory = given.directory.display();
         return Err(ProbeError::Missing(format!("{directory} is no Git repository")));
     }
-    let secrets: Vec<(&str, String)> = given
-        .secrets()
-        .flat_map(|(name, secret)| cores(secret).into_iter().map(move |core| (name, core)))
-        .collect();
+    let secrets: Vec<(&str, String)> =
+        given.secrets().flat_map(|(name, secret)| cores(secret).into_iter().map(move |core| (name, core))).collect();
     let mut wrong = Vec::new();
     for file in listed.stdout.split(|byte| *byte == 0).filter(|file| !file.is_empty()) {
         let file = String::from_utf8_lossy(file);

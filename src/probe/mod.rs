@@ -8,6 +8,7 @@ mod consistency;
 mod dns;
 mod env;
 mod http;
+mod ingestion;
 mod interop;
 mod jina;
 mod lines;
@@ -114,6 +115,8 @@ impl Context {
 
 /// Parts of the endpoints' addresses that suites may use.
 const ADDRESSES: &[&str] = &[
+    "redis.scheme",
+    "qdrant.scheme",
     "redis.host",
     "redis.port",
     "postgres.host",
@@ -219,6 +222,7 @@ pub async fn observe(probe: &Probe, context: &Context) -> Result<Observation, Pr
         Probe::Migrations(probe) => migrations::observe(probe, context).await,
         Probe::Jina(probe) => jina::observe(probe, context).await,
         Probe::Setup(probe) => setup::observe(probe, context).await,
+        Probe::Ingestion(probe) => ingestion::observe(probe, context).await,
         Probe::Tcp(probe) => tcp::observe(probe, context).await,
         Probe::Dns(probe) => dns::observe(probe, context).await,
         Probe::Tls(probe) => tls::observe(probe, context).await,

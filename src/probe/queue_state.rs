@@ -133,7 +133,8 @@ async fn look(context: &Context) -> Result<Value, ServiceError> {
     });
     sight["sampled"] = Value::from(jobs.jobs.values().filter(|job| job.exists).count());
     // What is said of jobs needs the jobs themselves, and not only their ids.
-    let readable = |ids: Result<Vec<String>, String>, aspect: Aspect| ids.and_then(|ids| jobs.told(aspect).map(|()| ids));
+    let readable =
+        |ids: Result<Vec<String>, String>, aspect: Aspect| ids.and_then(|ids| jobs.told(aspect).map(|()| ids));
     let locks = readable(readable(active, Aspect::Fields), Aspect::Lock);
     put(&mut sight, "without_lock", locks.map(|ids| jobs.named(&ids, |job| job.exists && !job.locked)));
     let sizes = readable(all.clone(), Aspect::Size);

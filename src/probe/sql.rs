@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Context, Observation, ProbeError};
+use crate::services::ServiceError;
 use crate::services::postgres::Postgres;
 use crate::spec::SqlProbe;
 
@@ -16,6 +17,8 @@ pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Obser
         let rows = stranger.rows(&query).await;
         stranger.close().await;
         rows
+    } else if context.writes {
+        written(probe, &query, context).await?
     } else {
         context.lines.rows(&query).await
     };
@@ -31,6 +34,36 @@ pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Obser
         ),
     };
     Ok(Observation::new(query.split_whitespace().collect::<Vec<_>>().join(" "), value))
+}
+
+/// What a query sees after statements that write; what they made is taken away whatever happened.
+async fn written(
+    probe: &SqlProbe,
+    query: &str,
+    context: &Context,
+) -> Result<Result<Vec<Value>, ServiceError>, ProbeError> {
+    let template = context.template();
+    let fill = |statements: &[String]| statements.iter().map(|text| template.fill(text)).collect::<Result<Vec<_>, _>>();
+    let (before, after) = (fill(&probe.before)?, fill(&probe.after)?);
+    let postgres = Postgres::connect(&context.endpoints.postgres).await?;
+    let mut done = Ok(());
+    for statement in &before {
+        done = postgres.execute(statement).await;
+        if done.is_err() {
+            break;
+        }
+    }
+    let rows = match done {
+        Ok(()) => postgres.rows(query).await,
+        Err(error) => Err(error),
+    };
+    let mut cleaned = Ok(());
+    for statement in &after {
+        cleaned = cleaned.and(postgres.execute(statement).await);
+    }
+    postgres.close().await;
+    // That what was made is still there is worse than what was seen.
+    Ok(cleaned.and(rows))
 }
 
 /// Whether the user has what `role` may do.

@@ -26,6 +26,12 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 pub(super) async fn observe(probe: &TlsProbe, context: &Context) -> Result<Observation, ProbeError> {
     let template = context.template();
     let address = template.fill(&probe.address)?;
+    if let Some(scheme) = &probe.scheme {
+        let scheme = template.fill(scheme)?;
+        if matches!(scheme.as_str(), "redis" | "http") {
+            return Err(ProbeError::Missing(format!("{address} is reached by {scheme}://, without TLS")));
+        }
+    }
     let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
     let name = match &probe.name {
         Some(name) => template.fill(name)?,
@@ -73,7 +79,9 @@ fn told(error: &Error, name: &str, days: i64, self_signed: bool) -> String {
             format!("not for the name {name}")
         }
         _ if self_signed => "signed by itself, and by no authority that is trusted".to_owned(),
-        Error::InvalidCertificate(Wrong::UnknownIssuer | Wrong::BadSignature) => "signed by an authority that is not trusted".to_owned(),
+        Error::InvalidCertificate(Wrong::UnknownIssuer | Wrong::BadSignature) => {
+            "signed by an authority that is not trusted".to_owned()
+        }
         other => other.to_string(),
     }
 }
@@ -136,8 +144,13 @@ async fn handshake(
     };
     let version = tokio::time::timeout(super::tcp::CONNECT, shake)
         .await
-        .map_err(|_| refused("no handshake within 5 s: most likely it speaks no TLS".to_owned()))?
-        .map_err(|error| refused(error.to_string()))?;
+        .map_err(|_| refused("no handshake within 5 s: most likely it speaks no TLS".to_owned()).into())
+        .and_then(|shaken| {
+            shaken.map_err(|error| match error.kind() {
+                std::io::ErrorKind::Unsupported => ProbeError::Missing(format!("{address}: {error}")),
+                _ => refused(error.to_string()).into(),
+            })
+        })?;
     let (certificate, problem) = witness
         .seen
         .lock()
@@ -151,7 +164,7 @@ async fn ask_postgres(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.write_all(&SSL_REQUEST).await?;
     match stream.read_u8().await? {
         b'S' => Ok(()),
-        _ => Err(std::io::Error::other("Postgres offers no TLS")),
+        _ => Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "Postgres offers no TLS")),
     }
 }
 

@@ -140,6 +140,7 @@ impl Endpoints {
             let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
             Some(match part {
                 "host" => url.host_str()?.to_owned(),
+                "scheme" => url.scheme().to_owned(),
                 "port" | "grpc_port" => url.port_or_known_default().unwrap_or(usual_port).to_string(),
                 "user" => decoded(url.username()),
                 "password" => decoded(url.password().unwrap_or_default()),

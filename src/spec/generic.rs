@@ -55,6 +55,9 @@ pub enum DnsYield {
 pub struct TlsProbe {
     /// `host:port`; placeholders are filled.
     pub address: String,
+    /// The scheme by which the service is reached: without TLS in it (`redis`, `http`), the case is skipped.
+    #[serde(default)]
+    pub scheme: Option<String>,
     /// The name that the certificate must be for; the address's host when absent.
     #[serde(default)]
     pub name: Option<String>,

@@ -28,9 +28,9 @@ pub use fault::{
 };
 pub use generic::{CommandProbe, CommandYield, DnsProbe, DnsYield, TcpProbe, TcpYield, TlsBefore, TlsProbe, TlsYield};
 pub use probe::{
-    Auth, ConsistencyProbe, EnvProbe, EnvYield, HttpProbe, HttpStep, HttpYield, InteropProbe, JinaProbe, JinaYield,
-    MigrationsFact, MigrationsProbe, Probe, QueueCanary, QueueFact, QueueProbe, QueueStateProbe, RedisProbe,
-    RedisYield, Rule, SearchFact, SearchProbe, SetupProbe, SetupYield, SqlProbe,
+    Auth, ConsistencyProbe, EnvProbe, EnvYield, HttpProbe, HttpStep, HttpYield, IngestionProbe, InteropProbe,
+    JinaProbe, JinaYield, MigrationsFact, MigrationsProbe, Probe, QueueCanary, QueueFact, QueueProbe, QueueStateProbe,
+    RedisProbe, RedisYield, Rule, SearchFact, SearchProbe, SetupProbe, SetupYield, SqlProbe,
 };
 pub use resolve::{Case, Check, Need, Suite, Suites, Verb, meant};
 pub use scenario::{Documents, Scenario, ScenarioWritten, Step};

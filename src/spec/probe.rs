@@ -34,6 +34,8 @@ pub enum Probe {
     Jina(JinaProbe),
     /// `shakedown setup`, run as a process on names of its own.
     Setup(SetupProbe),
+    /// A tiny document, ingested by the reference worker on names of its own.
+    Ingestion(IngestionProbe),
     /// Jobs of each of BullMQ's libraries, done by each of the others.
     Interop(InteropProbe),
     /// A connection to an address.
@@ -93,6 +95,20 @@ pub struct SqlProbe {
     /// Connect with a wrong password: what a stranger gets.
     #[serde(default)]
     pub wrong_password: bool,
+    /// Statements to run before; the case must say `writes = true`.
+    #[serde(default)]
+    pub before: Vec<String>,
+    /// Statements to run afterwards, whatever happened: they take away what was made.
+    #[serde(default)]
+    pub after: Vec<String>,
+}
+
+/// A tiny document, from the file to the point; yields `stored`, or what became of it instead.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IngestionProbe {
+    /// Seconds after which it is given up.
+    pub within_s: u64,
 }
 
 /// Which key a request carries.

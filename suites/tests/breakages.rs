@@ -2,6 +2,7 @@
 //! tables in `fixtures/breakages/`; cases that judge a worker are proved by `fixtures/defects/`.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod certificates;
 mod harness;
 mod liars;
 
@@ -16,12 +17,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 use shakedown::outcome::{Events, Level, Word};
-use shakedown::runner::{self, Selection};
+use shakedown::runner::{self, RunOptions, Selection};
 use shakedown::services::http::Http;
 use shakedown::services::postgres::Postgres;
 use shakedown::services::redis::Redis;
 use shakedown::settings::{Endpoints, Given, Settings, Source};
-use shakedown::spec::{Suites, Template};
+use shakedown::spec::{Suites, Template, Verb};
 use shakedown::stack::{ProviderKind, names_for};
 use tempfile::TempDir;
 use url::Url;
@@ -69,6 +70,9 @@ struct Breakage {
     /// Servers that make things up.
     #[serde(default)]
     answers: Answers,
+    /// A server with TLS at `{{tls.address}}`, which shows such a certificate and says nothing.
+    #[serde(default)]
+    tls: Option<Certificate>,
     /// What somebody has set, beside what the stack needs.
     #[serde(default)]
     given: Option<BTreeMap<String, String>>,
@@ -81,6 +85,9 @@ struct Breakage {
     /// A shell script in the place of `shakedown setup`.
     #[serde(default)]
     setup: Option<String>,
+    /// Other cases that rightly notice it too; with that, no other may.
+    #[serde(default)]
+    also: BTreeSet<String>,
     /// What undoes it, where it outlives the case's names.
     #[serde(default)]
     mend: Mend,
@@ -94,6 +101,19 @@ struct Answers {
     jina: Option<Vec<liars::Answer>>,
     /// Supabase's API, and its management API.
     supabase: Option<Vec<liars::Answer>>,
+}
+
+/// A certificate that is signed by itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Certificate {
+    /// Whom it is for.
+    name: String,
+    /// The year on whose first day it expires.
+    until: i32,
+    /// Whether the server is asked for TLS first, as Postgres is.
+    #[serde(default)]
+    postgres: bool,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -113,6 +133,19 @@ struct Request {
 }
 
 impl Breakage {
+    /// Whether it breaks one thing of a stack that is otherwise in order, so that no unrelated case may turn red. A server
+    /// that makes things up, or an address that leads elsewhere, is a whole service gone.
+    fn is_one_thing(&self) -> bool {
+        let Answers { redis, qdrant, jina, supabase } = &self.answers;
+        redis.is_none()
+            && qdrant.is_none()
+            && jina.is_none()
+            && supabase.is_none()
+            && self.endpoint.is_empty()
+            && self.tls.is_none()
+            && self.setup.is_none()
+    }
+
     fn title(&self) -> String {
         self.name.as_ref().map_or_else(|| self.case.clone(), |name| format!("{} ({name})", self.case))
     }
@@ -201,7 +234,15 @@ async fn prove(breakage: &Breakage, number: usize, ship: &Ship) -> Result<(), Fa
     shakedown::scenario::set_up(&whole, &ship.options(&run).contract, Path::new(SHAKEDOWN))
         .await
         .map_err(|error| error.to_string())?;
-    let template = template(&whole);
+    let secured = match &breakage.tls {
+        Some(certificate) => {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let params = certificates::params(&[&certificate.name], 2000, certificate.until);
+            certificates::serve(&params.self_signed(&key).unwrap(), &key, certificate.postgres).await
+        }
+        None => String::new(),
+    };
+    let template = template(&whole, secured);
     let suites = Suites::builtin().unwrap();
     let mut options = ship.options(&run);
     let mut broken = whole.clone();
@@ -215,8 +256,14 @@ async fn prove(breakage: &Breakage, number: usize, ship: &Ship) -> Result<(), Fa
     options.endpoints = Some(broken);
     let selection = Selection::new(&[], std::slice::from_ref(&breakage.case), None).unwrap();
     let report = runner::run(&suites, &selection, &ship.stack, &options, &Events::silent()).await;
+    let others = if breakage.is_one_thing() {
+        red(&breakage.case, breakage, &template, &options, ship).await
+    } else {
+        Ok(BTreeSet::new())
+    };
     drop(redirected);
     mend(breakage, &template, &whole, ship).await?;
+    let others = others?;
 
     let case = report.cases.first().ok_or("there is no such case")?;
     let usual = if case.level == Level::Must { Word::Fail } else { Word::Warn };
@@ -228,7 +275,38 @@ async fn prove(breakage: &Breakage, number: usize, ship: &Ship) -> Result<(), Fa
     if !reason.contains(&template.fill(&breakage.says).unwrap()) {
         return Err(format!("failed for another reason than `{}`: {reason}", breakage.says).into());
     }
+    if breakage.is_one_thing() && others != breakage.also {
+        return Err(format!("other cases notice it too: {others:?}, wanted {:?}", breakage.also).into());
+    }
     Ok(())
+}
+
+/// What is red on a stack in order: an empty collection, and the Redis that Debian ships.
+const ALWAYS: [&str; 2] = ["qdrant.has-points", "redis.version-current"];
+/// What depends on how busy the machine is.
+const TIMED: [&str; 6] =
+    ["redis.latency", "supabase.latency", "jina.latency", "qdrant.search-median", "qdrant.search-p99", "redis.clock"];
+
+/// The other cases of `shakedown check` that do not pass.
+async fn red(
+    case: &str,
+    breakage: &Breakage,
+    template: &Template,
+    options: &RunOptions,
+    ship: &Ship,
+) -> Result<BTreeSet<String>, Failed> {
+    let suites = Suites::builtin().unwrap();
+    let selection = Selection::new(&[], &[], None).unwrap().for_verb(Verb::Check).only_reading(true);
+    let mut options = options.clone();
+    let endpoints = options.endpoints.clone().ok_or("the endpoints are set above")?;
+    let breakage = Breakage { given: Some(breakage.given.clone().unwrap_or_default()), ..breakage.clone() };
+    let (project, _supabase) = project(&breakage, template, &endpoints).await?;
+    options.given = project.as_ref().map(|(_, given)| Arc::new(given.clone()));
+    options.jobs = 256;
+    let report = runner::run(&suites, &selection, &ship.stack, &options, &Events::silent()).await;
+    let red = report.cases.into_iter().filter(|judged| matches!(judged.verdict.word(), Word::Fail | Word::Warn));
+    let known = |id: &str| id == case || ALWAYS.contains(&id) || TIMED.contains(&id);
+    Ok(red.map(|judged| judged.id).filter(|id| !known(id)).collect())
 }
 
 /// The project of whoever has set something: its directory, and its settings.
@@ -274,7 +352,7 @@ async fn project(
 }
 
 /// Placeholders of the tables: addresses, secrets and names.
-fn template(endpoints: &Endpoints) -> Template {
+fn template(endpoints: &Endpoints, secured: String) -> Template {
     let url = |secret: &SecretString| Url::parse(secret.expose_secret()).unwrap();
     let address = |url: &Url| format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
     let (redis, postgres) = (url(&endpoints.redis.url), url(&endpoints.postgres.url));
@@ -289,6 +367,7 @@ fn template(endpoints: &Endpoints) -> Template {
         ("queue.keys", format!("{}:{}:", endpoints.names.prefix, endpoints.names.queue)),
         ("collection", endpoints.names.collection.clone()),
         ("table", endpoints.names.table.clone()),
+        ("tls.address", secured),
     ])
 }
 

@@ -2,6 +2,7 @@
 //! leaves, and how long it waits. And suites of somebody's own, for services that shakedown does not know.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod certificates;
 mod desk;
 mod harness;
 mod recorder;
@@ -25,9 +26,9 @@ use shakedown::services::redis::Redis;
 use shakedown::settings::{Endpoints, docker_host};
 use shakedown::spec::Suites;
 use shakedown::stack::{ProviderKind, engine_answers, names_for};
-use tokio_rustls::TlsAcceptor;
 use url::Url;
 
+use certificates::params;
 use desk::Desk;
 use harness::{SHAKEDOWN, Ship, runtime};
 use recorder::Recorder;
@@ -43,7 +44,7 @@ const TESTS: &[(&str, Test)] = &[
     ("who_waits_says_what_for_and_ends_when_it_is_there", waits),
     ("who_watches_is_told_what_changes", watches),
     ("suites_of_ones_own_judge_a_service_of_ones_own", example),
-    ("certificates_are_told_apart", certificates),
+    ("certificates_are_told_apart", told_apart),
 ];
 
 fn main() -> ExitCode {
@@ -570,39 +571,11 @@ impl Authority {
     }
 }
 
-fn params(names: &[&str], from: i32, until: i32) -> rcgen::CertificateParams {
-    let mut params = rcgen::CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
-    params.distinguished_name.push(rcgen::DnType::CommonName, names[0]);
-    params.not_before = rcgen::date_time_ymd(from, 1, 1);
-    params.not_after = rcgen::date_time_ymd(until, 1, 1);
-    params
-}
-
 fn serve(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> String {
-    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    runtime().block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let stream = acceptor.accept(stream).await;
-                    tokio::time::sleep(Duration::from_secs(5)).await;
-                    drop(stream);
-                });
-            }
-        });
-        address
-    })
+    runtime().block_on(certificates::serve(certificate, key, false))
 }
 
-fn certificates(ship: &Ship) -> Result<(), Failed> {
+fn told_apart(ship: &Ship) -> Result<(), Failed> {
     let desk = Desk::new();
     let (authority, stranger) = (Authority::new(), Authority::new());
     fs::write(desk.path("work/ca.pem"), authority.pem()).unwrap();

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         }
         let (ship, matrix) = (Arc::clone(&ship), Arc::clone(&matrix));
         trials.push(Trial::test(defect.title(), move || {
-            ship.with(1, async |ship: &Ship| prove(&defect, number, ship, &matrix).await)
+            ship.with(defect.places(PLACES), async |ship: &Ship| prove(&defect, number, ship, &matrix).await)
         }));
     }
     arguments.test_threads = Some(PLACES as usize);

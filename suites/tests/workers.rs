@@ -92,7 +92,7 @@ fn main() -> ExitCode {
                 let contract = proof::planted(&contract, "WORKER_DEFECT", &defect.name);
                 let name = format!("{name}d{number}");
                 trials.push(Trial::test(format!("{title} {}", defect.title()), move || {
-                    ship.with(1, async |ship: &Ship| {
+                    ship.with(defect.places(PLACES), async |ship: &Ship| {
                         let instead = Instead {
                             within_s: defect.within_s,
                             documents: defect.documents.as_ref(),

@@ -94,10 +94,12 @@ impl Proxy {
         let effect = Arc::new(Effect::default());
         let detour = match fault {
             NetworkFault::Answer { status, retry_after_s } => {
-                answer::start(status, retry_after_s, Arc::clone(&effect), Arc::clone(&self.log)).ok().map(|(address, server)| {
-                    self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((id, server));
-                    address
-                })
+                answer::start(status, retry_after_s, Arc::clone(&effect), Arc::clone(&self.log)).ok().map(
+                    |(address, server)| {
+                        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((id, server));
+                        address
+                    },
+                )
             }
             _ => None,
         };

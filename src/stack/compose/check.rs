@@ -51,7 +51,17 @@ type Rule = (&'static str, fn(&Written<'_>) -> Option<(String, &'static str)>);
 
 /// Every rule's name.
 pub const RULES: [&str; 11] = [
-    "pinned", "healthy", "local", "durable", "limited", "keeps-keys", "appends", "guarded", "filled", "present", "tool",
+    "pinned",
+    "healthy",
+    "local",
+    "durable",
+    "limited",
+    "keeps-keys",
+    "appends",
+    "guarded",
+    "filled",
+    "present",
+    "tool",
 ];
 
 /// Rules for every service that keeps data.

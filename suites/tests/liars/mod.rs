@@ -57,11 +57,8 @@ pub async fn http(mut answers: Vec<Answer>) -> Liar {
     let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
         let path = request.uri().path().to_owned();
         let answers: Vec<Answer> = answers.iter().filter(|answer| path.ends_with(&answer.path)).cloned().collect();
-        let headers: Vec<String> = request
-            .headers()
-            .values()
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-            .collect();
+        let headers: Vec<String> =
+            request.headers().values().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect();
         async move {
             let asked = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap_or_default();
             let asked = String::from_utf8_lossy(&asked).into_owned();

@@ -74,6 +74,11 @@ pub struct Defect {
 }
 
 impl Defect {
+    /// Places that its run takes: a few cases leave room for others, many keep the machine busy by themselves.
+    pub fn places(&self, all: u32) -> u32 {
+        if self.cases.len() > 3 { all } else { 1 }
+    }
+
     /// A name for its test, unlike that of any other.
     pub fn title(&self) -> String {
         let first = self.cases.first().map_or("", String::as_str);

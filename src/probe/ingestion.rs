@@ -1,0 +1,103 @@
+//! A tiny ingestion, from the file to the point: `shakedown setup`, `ingest` and `worker` as processes, on names of the
+//! case's own. What the stack cannot do for the reference worker it will hardly do for another.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+use super::{Context, Observation, ProbeError};
+use crate::outcome::Evidence;
+use crate::services::http::Http;
+use crate::services::postgres::Postgres;
+use crate::spec::IngestionProbe;
+
+/// What is ingested: a dozen tokens.
+const TEXT: &str = "Shakedown was here, and has taken everything with it.";
+/// How long the worker may take to end when it is told to.
+const GRACE: Duration = Duration::from_secs(10);
+
+pub(super) async fn observe(probe: &IngestionProbe, context: &Context) -> Result<Observation, ProbeError> {
+    let limit = Duration::from_secs(probe.within_s);
+    let Ok(observed) = tokio::time::timeout(limit, ingest(context)).await else {
+        return Ok(Observation::new(
+            "what became of a tiny document",
+            format!("not done within {} s", limit.as_secs()),
+        ));
+    };
+    observed
+}
+
+async fn ingest(context: &Context) -> Result<Observation, ProbeError> {
+    let failed = |verb: &str, output: &Output| {
+        let mut observation = Observation::new("what became of a tiny document", format!("`shakedown {verb}` failed"));
+        let text = String::from_utf8_lossy(&output.stderr);
+        let tail: Vec<&str> = text.lines().rev().take(8).collect();
+        observation.also.push(Evidence::seen("stderr", tail.into_iter().rev().collect::<Vec<_>>().join("\n")));
+        observation
+    };
+    let unusable = |error: std::io::Error| ProbeError::Undecided(format!("the canary cannot be prepared: {error}"));
+    let place = tempfile::tempdir().map_err(unusable)?;
+    let file = place.path().join("canary.txt");
+    std::fs::write(&file, TEXT).map_err(unusable)?;
+
+    let set_up = shakedown(context, &["setup", "--format", "json"]).output().await.map_err(unusable)?;
+    if !set_up.status.success() {
+        return Ok(failed("setup", &set_up));
+    }
+    let worker = shakedown(context, &["worker"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let worker = worker.map_err(unusable)?;
+    let mut ingest = shakedown(context, &["ingest", "--wait", "--format", "json"]);
+    let ingested = ingest.arg(&file).output().await.map_err(unusable)?;
+    end(worker).await;
+
+    let answer: Value = serde_json::from_slice(&ingested.stdout).unwrap_or(Value::Null);
+    let Some(document) = answer.pointer("/documents/0") else { return Ok(failed("ingest", &ingested)) };
+    let (row, points) = stored(document["id"].as_str().unwrap_or_default(), context).await?;
+    let whole = document["end"] == "completed" && row == "ready" && points > 0;
+    let outcome =
+        if whole { "stored".to_owned() } else { format!("job {}, row {row}, {points} points", document["end"]) };
+    let mut observation = Observation::new("what became of a tiny document", outcome);
+    observation.also.push(Evidence::seen("job", document.clone()));
+    observation.also.push(Evidence::seen("row", row));
+    observation.also.push(Evidence::seen("points", points));
+    Ok(observation)
+}
+
+/// A verb of this program, with the stack under the case's own names.
+fn shakedown(context: &Context, arguments: &[&str]) -> Command {
+    let mut command = Command::new(&context.shakedown);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    for variable in context.own.environment() {
+        command.env(variable.name, variable.value.expose_secret());
+    }
+    command
+}
+
+/// Tells the worker to end, and waits; one that does not is killed when it is dropped.
+async fn end(mut worker: Child) {
+    let id = worker.id().and_then(|id| i32::try_from(id).ok());
+    if let Some(id) = id {
+        // One that has ended by itself needs no signal.
+        let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
+    }
+    let _ = tokio::time::timeout(GRACE, worker.wait()).await;
+}
+
+/// The status of the document's row, and the number of its points.
+async fn stored(document: &str, context: &Context) -> Result<(String, u64), ProbeError> {
+    let names = &context.own.names;
+    let postgres = Postgres::connect(&context.own.postgres).await?;
+    let id = document.replace('\'', "''");
+    let rows = postgres.rows(&format!("select status::text as status from {} where id = '{id}'", names.table)).await;
+    postgres.close().await;
+    let row = rows?.first().and_then(|row| row["status"].as_str()).unwrap_or("missing").to_owned();
+    let http = Http::qdrant(&context.own.qdrant)?;
+    let path = format!("/collections/{}/points/count", names.collection);
+    let answer = http.call("POST", &path, Some(&json!({ "exact": true }))).await?;
+    Ok((row, answer.pointer("/result/count").and_then(Value::as_u64).unwrap_or_default()))
+}

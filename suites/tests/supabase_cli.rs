@@ -1,0 +1,224 @@
+//! The Supabase CLI as judge of how migrations and exposed tables are judged: what it pushes is found in order, what it
+//! refuses is found amiss, and what its advisors say of tables is what `shakedown check` says.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "what was left out is part of the test's report")]
+#![expect(clippy::disallowed_methods, reason = "where the CLI is is no setting of the program")]
+
+mod desk;
+mod harness;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use shakedown::services::postgres::Postgres;
+use shakedown::stack::ProviderKind;
+
+use desk::Desk;
+use harness::{Ship, runtime};
+
+/// Migrations as people write them: quotes and comments with semicolons in them, blocks, several scripts, both kinds of
+/// line ends, and what cannot stand in a transaction.
+const CORPUS: &[(&str, &str)] = &[
+    (
+        "20240101000000_harbour.sql",
+        "-- a comment; with a semicolon\n\
+         /* another; /* nested; */ one */\n\
+         create table public.harbour (id int primary key, name text default 'a;b''c', note text default E'\\';');\n\
+         create function public.tide() returns text language plpgsql set search_path = '' as $body$\n\
+         begin\n  return 'high; and low';\nend;\n$body$;\n\
+         do $$ begin perform 1; end $$;\n\
+         create type public.wind as enum ('calm', 'storm');\n\
+         alter table public.harbour enable row level security;\n\
+         create policy \"all; may read\" on public.harbour for select to anon using (true);\n",
+    ),
+    (
+        "20240102000000_names.sql",
+        "create index concurrently harbour_name on public.harbour (name);\r\n-- été; 港 🚢\r\nselect '港;';\r\n",
+    ),
+    ("20240103000000_no_end.sql", "alter table public.harbour add column depth numeric"),
+];
+
+/// Where `scripts/install clients` has put the CLI.
+fn cli() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let cache = variable("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    let mut home =
+        variable("SHAKEDOWN_CLIENTS").map(PathBuf::from).or_else(|| Some(cache?.join("shakedown/clients")))?;
+    home.as_mut_os_string().push("-supabase");
+    Some(home.join("node_modules/.bin/supabase")).filter(|cli| cli.is_file())
+}
+
+struct Project {
+    desk: Desk,
+    cli: PathBuf,
+    ship: Ship,
+}
+
+impl Project {
+    /// What the CLI says, and whether it did what it was asked to.
+    fn supabase(&self, arguments: &[&str]) -> (bool, String) {
+        let url = format!("--remote={}?sslmode=disable", self.ship.stack.endpoints().postgres.url.expose_secret());
+        let output = Command::new(&self.cli)
+            .args(arguments)
+            .arg(url)
+            .current_dir(self.desk.path("work"))
+            .env("HOME", self.desk.path("state"))
+            .env("SUPABASE_TELEMETRY_DISABLED", "1")
+            .env("CI", "1")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.success(), said.concat())
+    }
+
+    /// The cases that are not passed, with what was seen.
+    fn check(&self, cases: &[&str]) -> Vec<(String, Value)> {
+        let mut command = self.desk.command(&["check", "--quiet", "--format", "json"]);
+        for case in cases {
+            command.args(["--case", case]);
+        }
+        for variable in self.ship.stack.endpoints().environment() {
+            command.env(variable.name, variable.value.expose_secret());
+        }
+        let output = command.output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let judged = report["cases"].as_array().unwrap();
+        assert!(judged.len() >= cases.len(), "{report:#}");
+        let wrong = judged.iter().filter(|case| case["verdict"] != "pass");
+        wrong.map(|case| (case["id"].as_str().unwrap().to_owned(), case["evidence"][0]["seen"].clone())).collect()
+    }
+
+    fn migrations(&self) -> Vec<(String, Value)> {
+        self.check(&["postgres.migrations-*"])
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        fs::write(self.desk.path("work/supabase/migrations").join(file), text).unwrap();
+    }
+
+    fn remove(&self, file: &str) {
+        fs::remove_file(self.desk.path("work/supabase/migrations").join(file)).unwrap();
+    }
+
+    fn sql(&self, statements: &str) {
+        runtime().block_on(async {
+            let postgres = Postgres::connect(&self.ship.stack.endpoints().postgres).await.unwrap();
+            postgres.execute(statements).await.unwrap();
+            postgres.close().await;
+        });
+    }
+}
+
+/// One text, or each of a list.
+fn texts(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(texts).collect(),
+        Value::String(text) => [text.clone()].into(),
+        _ => BTreeSet::new(),
+    }
+}
+
+#[test]
+fn migrations_and_exposed_tables_are_judged_as_the_supabase_cli_judges_them() {
+    let Some(cli) = cli() else {
+        assert!(std::env::var_os("CI").is_none(), "the Supabase CLI is not there: run scripts/install clients");
+        println!("left out: the Supabase CLI is not installed here; scripts/install clients installs it");
+        return;
+    };
+    let desk = Desk::new();
+    fs::create_dir_all(desk.path("work/supabase/migrations")).unwrap();
+    let ship = runtime().block_on(Ship::launch(ProviderKind::Native, "supabase-cli"));
+    let project = Project { desk, cli, ship };
+    migrations(&project);
+    advisors(&project);
+    assert_eq!(runtime().block_on(project.ship.sink()), Vec::<String>::new());
+}
+
+fn migrations(project: &Project) {
+    for (file, text) in CORPUS {
+        project.write(file, text);
+    }
+    let (pushed, said) = project.supabase(&["db", "push", "--yes"]);
+    assert!(pushed, "{said}");
+    assert_eq!(project.migrations(), [], "what the CLI has pushed is in order");
+
+    // Edited afterwards: the CLI compares versions alone, and sees nothing.
+    let (file, text) = CORPUS[0];
+    project.write(file, &text.replace("high; and low", "low; and high"));
+    let (ended, said) = project.supabase(&["db", "push", "--yes"]);
+    assert!(ended && said.contains("up to date"), "{said}");
+    let [(case, seen)] = project.migrations().try_into().unwrap();
+    assert_eq!((case.as_str(), texts(&seen)), ("postgres.migrations-unedited", [file.to_owned()].into()));
+    project.write(file, text);
+
+    // Not applied yet.
+    project.write("20240104000000_later.sql", "select 1;");
+    let (_, said) = project.supabase(&["db", "push", "--dry-run"]);
+    assert!(said.contains("20240104000000_later.sql"), "{said}");
+    let [(case, seen)] = project.migrations().try_into().unwrap();
+    assert_eq!(case, "postgres.migrations-applied");
+    assert_eq!(texts(&seen), ["20240104000000_later.sql".to_owned()].into());
+    project.remove("20240104000000_later.sql");
+
+    // Older than the newest one: refused.
+    project.write("20240101120000_between.sql", "select 1;");
+    let (pushed, said) = project.supabase(&["db", "push", "--yes"]);
+    assert!(!pushed, "{said}");
+    let wrong: Vec<String> = project.migrations().into_iter().map(|(case, _)| case).collect();
+    assert_eq!(wrong, ["postgres.migrations-applied", "postgres.migrations-in-order"]);
+    project.remove("20240101120000_between.sql");
+
+    // Applied from elsewhere: refused.
+    project
+        .sql("insert into supabase_migrations.schema_migrations (version, name) values ('20240105000000', 'by_hand')");
+    let (pushed, said) = project.supabase(&["db", "push", "--yes"]);
+    assert!(!pushed, "{said}");
+    let [(case, seen)] = project.migrations().try_into().unwrap();
+    assert_eq!(case, "postgres.migrations-known");
+    assert_eq!(texts(&seen), ["20240105000000_by_hand".to_owned()].into());
+    project.sql("delete from supabase_migrations.schema_migrations where version = '20240105000000'");
+    assert_eq!(project.migrations(), []);
+}
+
+/// What the CLI's advisor of this name says is amiss, as `schema.name`.
+fn advised(project: &Project, advisor: &str) -> BTreeSet<String> {
+    let (_, said) = project.supabase(&["db", "advisors", "--output", "json"]);
+    let Some(list) = said.find('[') else { return BTreeSet::new() };
+    let mut list = serde_json::Deserializer::from_str(&said[list..]).into_iter::<Vec<Value>>();
+    let list = list.next().unwrap_or_else(|| panic!("{said}")).unwrap_or_else(|error| panic!("{error}: {said}"));
+    list.iter()
+        .filter(|advice| advice["name"] == advisor)
+        .map(|advice| {
+            let part = |name: &str| advice["metadata"][name].as_str().unwrap_or_default().to_owned();
+            format!("{}.{}", part("schema"), part("name"))
+        })
+        .collect()
+}
+
+fn advisors(project: &Project) {
+    const RLS: (&str, &str) = ("rls_disabled_in_public", "postgres.exposed-rls");
+    const FUNCTIONS: (&str, &str) = ("function_search_path_mutable", "postgres.definer-functions");
+    let both = |(advisor, case): (&str, &str)| {
+        let ours = project.check(&[case]).iter().flat_map(|(_, seen)| texts(seen)).collect::<BTreeSet<_>>();
+        (advised(project, advisor), ours)
+    };
+    assert_eq!(both(RLS), (BTreeSet::new(), BTreeSet::new()));
+    assert_eq!(both(FUNCTIONS), (BTreeSet::new(), BTreeSet::new()));
+    project.sql(
+        "create table public.open (id int); grant select on public.open to anon; \
+         create function public.lender() returns int language sql security definer as 'select 1'; \
+         grant execute on function public.lender() to anon",
+    );
+    let open: BTreeSet<String> = ["public.open".to_owned()].into();
+    assert_eq!(both(RLS), (open.clone(), open));
+    let lender: BTreeSet<String> = ["public.lender".to_owned()].into();
+    assert_eq!(both(FUNCTIONS), (lender.clone(), lender));
+    project.sql("drop table public.open; drop function public.lender()");
+}
