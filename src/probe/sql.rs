@@ -8,6 +8,10 @@ use crate::services::postgres::Postgres;
 use crate::spec::SqlProbe;
 
 pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Observation, ProbeError> {
+    if probe.keeps_session {
+        let kept = Postgres::keeps_session(&context.endpoints.postgres).await?;
+        return Ok(Observation::new("whether a connection keeps its server between transactions", kept));
+    }
     let query = context.template().fill(&probe.query)?;
     if let Some(role) = &probe.needs_role {
         has_role(role, context).await?;

@@ -131,6 +131,32 @@ impl Postgres {
             .map_err(|error| failure(&self.endpoint, &error))
     }
 
+    /// Whether a connection keeps its server from one transaction to the next. A pooler in transaction mode gives it
+    /// another one when others came in between.
+    ///
+    /// Two connections open a transaction each, so that there are two servers, and end them one after the other; what
+    /// the first one asks next is then most likely answered by the server that became free last.
+    pub async fn keeps_session(endpoint: &PostgresEndpoint) -> Result<bool, ServiceError> {
+        let shown = public_url(&endpoint.url);
+        let failed = |error: sqlx::Error| failure(&shown, &error);
+        let options = PgConnectOptions::from_str(endpoint.url.expose_secret())
+            .map_err(failed)?
+            .statement_cache_capacity(0)
+            .application_name("shakedown");
+        let connect = || PgConnection::connect_with(&options);
+        let (one, other) = tokio::join!(connect(), connect());
+        let (mut one, mut other) = (one.map_err(failed)?, other.map_err(failed)?);
+        let begun = tokio::join!(server_of(&mut one, BEGIN), server_of(&mut other, BEGIN));
+        let (server, other_server) = (begun.0.map_err(failed)?, begun.1.map_err(failed)?);
+        for connection in [&mut one, &mut other] {
+            sqlx::raw_sql("commit").execute(connection).await.map_err(failed)?;
+        }
+        let kept = server != other_server && server_of(&mut one, BEGIN).await.map_err(failed)? == server;
+        // What cannot be closed ends with the process.
+        let _ = tokio::join!(one.close(), other.close());
+        Ok(kept)
+    }
+
     /// Closes every connection.
     pub async fn close(&self) {
         self.pool.close().await;
@@ -148,6 +174,14 @@ impl Postgres {
         let ours: Vec<String> = ours.pids.iter().map(i32::to_string).collect();
         self.execute(&format!("{END_OTHERS} and not pid = any(array[{}]::int[])", ours.join(","))).await
     }
+}
+
+const BEGIN: &str = "begin read only; select pg_backend_pid()";
+
+/// The process that serves a connection, which begins a transaction.
+async fn server_of(connection: &mut PgConnection, begin: &'static str) -> Result<i32, sqlx::Error> {
+    let rows = sqlx::raw_sql(begin).fetch_all(connection).await?;
+    rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
 }
 
 const END_OTHERS: &str = "select pg_terminate_backend(pid) from pg_stat_activity \

@@ -87,6 +87,7 @@ pub enum RedisYield {
 #[serde(deny_unknown_fields)]
 pub struct SqlProbe {
     /// The query, a single SELECT.
+    #[serde(default)]
     pub query: String,
     /// A role that one must have for the answer to be whole, such as `pg_read_all_stats`: without it Postgres leaves out
     /// what others do, and says nothing.
@@ -95,6 +96,9 @@ pub struct SqlProbe {
     /// Connect with a wrong password: what a stranger gets.
     #[serde(default)]
     pub wrong_password: bool,
+    /// Instead of the query's answer: whether a connection keeps its server from one transaction to the next.
+    #[serde(default)]
+    pub keeps_session: bool,
     /// Statements to run before; the case must say `writes = true`.
     #[serde(default)]
     pub before: Vec<String>,

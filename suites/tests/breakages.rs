@@ -5,6 +5,7 @@
 mod certificates;
 mod harness;
 mod liars;
+mod pooler;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -73,6 +74,9 @@ struct Breakage {
     /// A server with TLS at `{{tls.address}}`, which shows such a certificate and says nothing.
     #[serde(default)]
     tls: Option<Certificate>,
+    /// PgBouncer before Postgres at `{{pooler.address}}`, in this mode.
+    #[serde(default)]
+    pooler: Option<String>,
     /// What somebody has set, beside what the stack needs.
     #[serde(default)]
     given: Option<BTreeMap<String, String>>,
@@ -242,7 +246,12 @@ async fn prove(breakage: &Breakage, number: usize, ship: &Ship) -> Result<(), Fa
         }
         None => String::new(),
     };
-    let template = template(&whole, secured);
+    let pooler = match &breakage.pooler {
+        Some(mode) => Some(pooler::Pooler::start(&whole.postgres.url, mode).await),
+        None => None,
+    };
+    let pooled = pooler.as_ref().map(|pooler| pooler.address.clone()).unwrap_or_default();
+    let template = template(&whole, secured, pooled);
     let suites = Suites::builtin().unwrap();
     let mut options = ship.options(&run);
     let mut broken = whole.clone();
@@ -352,7 +361,7 @@ async fn project(
 }
 
 /// Placeholders of the tables: addresses, secrets and names.
-fn template(endpoints: &Endpoints, secured: String) -> Template {
+fn template(endpoints: &Endpoints, secured: String, pooled: String) -> Template {
     let url = |secret: &SecretString| Url::parse(secret.expose_secret()).unwrap();
     let address = |url: &Url| format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
     let (redis, postgres) = (url(&endpoints.redis.url), url(&endpoints.postgres.url));
@@ -368,6 +377,7 @@ fn template(endpoints: &Endpoints, secured: String) -> Template {
         ("collection", endpoints.names.collection.clone()),
         ("table", endpoints.names.table.clone()),
         ("tls.address", secured),
+        ("pooler.address", pooled),
     ])
 }
 

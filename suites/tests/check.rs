@@ -5,6 +5,7 @@
 mod certificates;
 mod desk;
 mod harness;
+mod pooler;
 mod recorder;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,7 @@ type Test = fn(&Ship) -> Result<(), Failed>;
 
 const TESTS: &[(&str, Test)] = &[
     ("a_stack_in_order_is_told_so", in_order),
+    ("behind_a_pooler_in_transaction_mode_only_the_session_is_amiss", pooled),
     ("nothing_is_written_and_one_token_is_paid_for", reads_only),
     ("what_canaries_write_is_gone_afterwards", canaries),
     ("what_canaries_write_is_gone_after_ctrl_c", interrupted_canaries),
@@ -146,6 +148,19 @@ fn in_order(ship: &Ship) -> Result<(), Failed> {
         let count = verdicts.keys().filter(|id| id.split('.').next() == Some(suite)).count();
         assert!(count >= 5, "{suite} has {count} cases");
     }
+    Ok(())
+}
+
+fn pooled(ship: &Ship) -> Result<(), Failed> {
+    let desk = Desk::new();
+    let mut endpoints = endpoints(ship, "pooled");
+    let pooler = runtime().block_on(pooler::Pooler::start(&endpoints.postgres.url, "transaction"));
+    endpoints.postgres.url = format!("postgres://postgres:x@{}/postgres", pooler.address).into();
+    let (_, report) = judged(&mut check(&desk, &endpoints, &["--suite", "postgres", "--suite", "env"]));
+    let verdicts = verdicts(&report);
+    let wrong: Vec<&str> =
+        verdicts.iter().filter(|(_, (word, _))| word != "pass" && word != "skip").map(|(id, _)| id.as_str()).collect();
+    assert_eq!(wrong, ["postgres.session-kept"], "{verdicts:?}");
     Ok(())
 }
 
