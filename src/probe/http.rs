@@ -115,10 +115,11 @@ async fn counted(
             super::tcp::captured(pattern, &answer.text)?
         }
         HttpYield::Pointer(pointer) => {
+            let pointer = template.fill(pointer)?;
             http.accept(method, &path, &answer)?;
             what = format!("{what} → {pointer}");
             let body = answer.json();
-            let found = body.pointer(pointer).cloned();
+            let found = body.pointer(&pointer).cloned();
             let around = pointer.rsplit_once('/').and_then(|(around, _)| body.pointer(around));
             if found.is_none() && !(probe.sparse && around.is_some_and(Value::is_object)) {
                 lacks = Some(format!("the answer to {method} {path} has no {pointer}"));

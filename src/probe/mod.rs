@@ -126,6 +126,7 @@ const ADDRESSES: &[&str] = &[
     "qdrant.host",
     "qdrant.port",
     "qdrant.grpc_port",
+    "qdrant.vector_path",
 ];
 
 /// Whether a variable of somebody's own most likely holds a secret.

@@ -49,7 +49,8 @@ async fn measured(context: &Context) -> Result<Value, ServiceError> {
         json!({ "query": { "sample": "random" }, "limit": SAMPLE, "with_vector": true, "with_payload": false });
     let answer = ask(&http, &path, &sample).await?;
     let points = answer.pointer("/result/points").and_then(Value::as_array).cloned().unwrap_or_default();
-    let sought: Vec<Sought> = points.iter().filter_map(|point| Sought::of(&point["vector"])).collect();
+    let name = context.endpoints.qdrant.vector.as_deref();
+    let sought: Vec<Sought> = points.iter().filter_map(|point| Sought::of(&point["vector"], name)).collect();
     // A few at a time: what is measured is the search, and not how it bears being asked sixteen times at once.
     let timed = async |sought: &Sought| {
         let begun = Instant::now();
@@ -81,19 +82,19 @@ async fn measured(context: &Context) -> Result<Value, ServiceError> {
     }))
 }
 
-/// A stored vector that is looked for; of several named ones, the first in the order of names.
+/// A stored vector that is looked for; of several, the one of the name that is set, or else the first in their order.
 struct Sought {
     using: Option<String>,
     vector: Value,
 }
 
 impl Sought {
-    fn of(vector: &Value) -> Option<Self> {
+    fn of(vector: &Value, wanted: Option<&str>) -> Option<Self> {
         match vector {
             Value::Array(_) => Some(Self { using: None, vector: vector.clone() }),
             Value::Object(named) => named
                 .iter()
-                .find(|(_, vector)| vector.is_array())
+                .find(|(name, vector)| vector.is_array() && wanted.is_none_or(|wanted| wanted == *name))
                 .map(|(name, vector)| Self { using: Some(name.clone()), vector: vector.clone() }),
             _ => None,
         }

@@ -296,6 +296,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     let died = crew.died();
     let peak_memory_mib = crew.worker().and_then(Worker::peak_memory_mib);
     let ended = crew.sign_off().await;
+    crew.part().await;
     let length = crew.elapsed();
     let (outputs, chronicle) = (crew.outputs(), crew.chronicle());
     let log = outputs.iter().map(|output| output.text.as_str()).collect();

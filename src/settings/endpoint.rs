@@ -26,6 +26,8 @@ pub struct QdrantEndpoint {
     pub grpc_url: String,
     /// API key, where the server wants one.
     pub api_key: Option<SecretString>,
+    /// Name of the collection's vector; `None` for the unnamed one.
+    pub vector: Option<String>,
 }
 
 /// An embeddings API in the shape of Jina's.
@@ -90,6 +92,7 @@ impl Endpoints {
         "QDRANT_GRPC_URL",
         "QDRANT_API_KEY",
         "QDRANT_COLLECTION",
+        "QDRANT_VECTOR",
         "JINA_BASE_URL",
         "JINA_API_KEY",
         "JINA_MODEL",
@@ -118,6 +121,9 @@ impl Endpoints {
         ];
         if let Some(key) = &self.qdrant.api_key {
             variables.push(secret("QDRANT_API_KEY", key));
+        }
+        if let Some(vector) = &self.qdrant.vector {
+            variables.push(plain("QDRANT_VECTOR", vector));
         }
         if let Some(key) = &self.jina.api_key {
             variables.push(secret("JINA_API_KEY", key));
@@ -163,6 +169,13 @@ impl Endpoints {
             ("qdrant", "grpc_url") => Some(self.qdrant.grpc_url.clone()),
             ("qdrant", "key") => Some(key(&self.qdrant.api_key)),
             ("qdrant", "collection") => Some(self.names.collection.clone()),
+            // As a JSON pointer goes on (RFC 6901): empty for the unnamed vector.
+            ("qdrant", "vector_path") => Some(
+                self.qdrant
+                    .vector
+                    .as_ref()
+                    .map_or_else(String::new, |vector| format!("/{}", vector.replace('~', "~0").replace('/', "~1"))),
+            ),
             ("qdrant", "grpc_port") => part(&self.qdrant.grpc_url, 6334, what),
             ("qdrant", what) => part(&self.qdrant.url, 6333, what),
             ("jina", "url") => Some(self.jina.base_url.clone()),

@@ -304,6 +304,13 @@ pub const TABLE: &[Entry] = &[
     Entry::new("QDRANT_COLLECTION", Kind::Name { without: "/?#%" }, STORES, "Qdrant collection of chunks")
         .default("documents")
         .group(NAMES),
+    Entry::new(
+        "QDRANT_VECTOR",
+        Kind::Name { without: "/?#%" },
+        STORES,
+        "name of the collection's vector; not set for the unnamed one",
+    )
+    .group(NAMES),
     Entry::new("WORKER_CONCURRENCY", Kind::Integer { min: 1, max: 1024 }, WORKER, "documents in work at once")
         .default("8")
         .group(REFERENCE),

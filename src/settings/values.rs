@@ -178,6 +178,7 @@ impl Settings {
                 url: base("QDRANT_URL"),
                 grpc_url: grpc_url.trim_end_matches('/').to_owned(),
                 api_key: self.secret("QDRANT_API_KEY"),
+                vector: self.vector(),
             },
             jina: JinaEndpoint {
                 base_url: base("JINA_BASE_URL"),
@@ -212,6 +213,7 @@ impl Settings {
                 url: sound("QDRANT_URL"),
                 grpc_url: sound("QDRANT_GRPC_URL"),
                 api_key: self.secret("QDRANT_API_KEY"),
+                vector: self.vector(),
             },
             jina: JinaEndpoint {
                 base_url: sound("JINA_BASE_URL"),
@@ -232,6 +234,12 @@ impl Settings {
     pub fn redis(&self) -> Result<RedisEndpoint, SettingsError> {
         self.require(&["REDIS_URL"])?;
         Ok(RedisEndpoint { url: self.raw("REDIS_URL").unwrap_or_default().into() })
+    }
+
+    /// The name of the collection's vector, where it has one.
+    #[must_use]
+    pub fn vector(&self) -> Option<String> {
+        self.raw("QDRANT_VECTOR").filter(|name| !name.is_empty()).map(str::to_owned)
     }
 
     /// The names of queue, collection and table.

@@ -44,6 +44,9 @@ impl fmt::Display for Probe {
                 write!(f, "Redis: {}", probe.command.join(" "))?;
                 probe.field.iter().try_for_each(|field| write!(f, ", its field {field}"))
             }
+            Self::Sql(probe) if probe.keeps_session => {
+                f.write_str("Postgres: two sessions, each with two transactions")
+            }
             Self::Sql(probe) => write!(f, "Postgres: {}", probe.query.split_whitespace().collect::<Vec<_>>().join(" ")),
             Self::Http(probe) => {
                 let method = probe.method.as_deref().unwrap_or("GET");
@@ -71,6 +74,9 @@ impl fmt::Display for Probe {
                     command.split_whitespace().collect::<Vec<_>>().join(" "),
                     probe.yields
                 )
+            }
+            Self::Ingestion(probe) => {
+                write!(f, "ingest a tiny document on names of its own, within {} s", probe.within_s)
             }
             Self::Setup(probe) => write!(f, "`shakedown setup`, run {} times: {:?}", probe.times, probe.yields),
         }

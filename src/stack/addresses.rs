@@ -20,15 +20,19 @@ impl Addresses {
         let mut addresses = Self {
             redis: RedisEndpoint { url: nowhere() },
             postgres: PostgresEndpoint { url: nowhere() },
-            qdrant: QdrantEndpoint { url: String::new(), grpc_url: String::new(), api_key: None },
+            qdrant: QdrantEndpoint { url: String::new(), grpc_url: String::new(), api_key: None, vector: None },
         };
         for readiness in services {
             match readiness {
                 Readiness::Redis { url } => addresses.redis.url = url.clone(),
                 Readiness::Postgres { url } => addresses.postgres.url = url.clone(),
                 Readiness::Qdrant { url, grpc_url, key } => {
-                    addresses.qdrant =
-                        QdrantEndpoint { url: url.clone(), grpc_url: grpc_url.clone(), api_key: key.clone() };
+                    addresses.qdrant = QdrantEndpoint {
+                        url: url.clone(),
+                        grpc_url: grpc_url.clone(),
+                        api_key: key.clone(),
+                        vector: None,
+                    };
                 }
                 Readiness::Jina { .. } => {}
             }

@@ -146,13 +146,26 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Panics unless the worker is conformant. The message says what failed, with evidence, cause and remedy.
+    /// Panics unless the worker is conformant. The message says what failed, with evidence, cause and remedy. MUST cases
+    /// may have been skipped: see [`Judgement::assert_wholly_conformant`].
     ///
     /// # Panics
     /// A MUST case failed, or could not be judged.
     #[track_caller]
     pub fn assert_conformant(&self) {
         assert!(self.report.verdict == RunVerdict::Conformant, "the worker is {}:\n{self}", self.report.verdict);
+    }
+
+    /// Panics unless the worker is conformant and every chosen MUST case was judged: one that is skipped for want of
+    /// evidence or of a capability, which [`Judgement::assert_conformant`] permits, is not.
+    ///
+    /// # Panics
+    /// A MUST case failed, could not be judged, or was skipped.
+    #[track_caller]
+    pub fn assert_wholly_conformant(&self) {
+        self.assert_conformant();
+        let skipped = self.report.coverage.must_skipped;
+        assert!(skipped == 0, "the worker is conformant in part, {skipped} MUST cases were skipped:\n{self}");
     }
 }
 

@@ -355,6 +355,28 @@ postgres = {{ query = 'select id, status, chunks, version, error from {{{{postgr
     desk.assert_clean();
 }
 
+#[rstest]
+#[case::named("dense", "", "4 pass")]
+// What the worker makes itself is not made before it, and not only not missed.
+#[case::made_by_the_worker("dense", "makes = [\"table\", \"collection\"]", "4 pass")]
+fn vectors_with_a_name_and_what_a_worker_makes_itself(#[case] vector: &str, #[case] makes: &str, #[case] says: &str) {
+    let desk = desk(&format!(
+        r#"
+[worker]
+command = ["sh", "-c", "{SHAKEDOWN} setup >/dev/null && exec {SHAKEDOWN} worker"]
+env = {{ QDRANT_VECTOR = "{vector}" }}
+{makes}
+[evidence]
+qdrant = {{ document = "document_id", chunk = "chunk_index", text = "text", version = "version", vector = "{vector}" }}
+"#
+    ));
+    let cases = "ingestion.{delivered,vectors-match-texts,stale-tail-gone,no-duplicates}";
+    let (code, text) = desk.run(&["run", "--provider", "native", "--case", cases]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(says), "{text}");
+    desk.assert_clean();
+}
+
 #[test]
 fn rows_that_the_contract_looks_for_in_the_wrong_place_are_told_as_such() {
     let desk = desk(&format!(

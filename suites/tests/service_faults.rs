@@ -6,11 +6,13 @@ use std::time::Duration;
 use rstest::rstest;
 use serde_json::json;
 use shakedown::faults::strike;
+use shakedown::outcome::{Events, Word};
+use shakedown::runner::{self, Selection};
 use shakedown::services::ServiceError;
 use shakedown::services::http::Http;
 use shakedown::services::postgres::Postgres;
 use shakedown::services::redis::Redis;
-use shakedown::spec::{ServiceFault, Target};
+use shakedown::spec::{ServiceFault, Suites, Target};
 use shakedown::stack::{ProviderKind, names_for};
 
 use harness::{SHAKEDOWN, Ship, runtime};
@@ -110,6 +112,38 @@ fn connections_that_a_service_drops_are_made_anew(#[case] target: Target) {
             }
         };
         assert_ne!(before, after);
+        assert_eq!(ship.sink().await, Vec::<String>::new());
+    });
+}
+
+/// Faults that are planned and strike nobody. Whether the worker bears them is not known by them.
+const IDLE: &[(&str, &str)] = &[
+    // The network in front of Redis, at a time when every document is stored long since.
+    ("late", "{ at = \"20s\", for = \"1s\", breaks.network = { on = [\"redis\"], fault = \"refuse\" } }"),
+    // A worker that reads and writes nothing any more has no request to be answered for.
+    ("answered", "{ at = \"20s\", for = \"1s\", breaks.jina = [{ answer = { status = { code = 500 } } }] }"),
+    ("never", "{ at = \"10000 rows\", for = \"1s\", breaks.network = { on = [\"postgres\"], fault = \"cut\" } }"),
+    ("after", "{ at = \"20s\", breaks.worker = \"kill\" }"),
+];
+
+#[test]
+fn a_fault_that_strikes_nobody_decides_nothing() {
+    let mut text = "suite = \"idle\"\ntitle = \"Faults that strike nobody\"\n".to_owned();
+    for (id, fault) in IDLE {
+        text.push_str(&format!(
+            "[[case]]\nid = \"idle.{id}\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\n\
+             voyage = {{ documents = {{ generated = 2 }}, faults = [{fault}] }}\nexpect = {{ ledger = \"clean\" }}\n"
+        ));
+    }
+    let suites = Suites::from_texts(&[("idle.toml".into(), text)]).unwrap();
+    let selection = Selection::new(&[], &[], None).unwrap();
+    runtime().block_on(async {
+        let ship = Ship::launch(ProviderKind::Native, "idle").await;
+        let report = runner::run(&suites, &selection, &ship.stack, &ship.options("idle"), &Events::silent()).await;
+        assert_eq!(report.cases.len(), IDLE.len());
+        for case in &report.cases {
+            assert_eq!(case.verdict.word(), Word::Unknown, "{}: {:?}", case.id, case.verdict);
+        }
         assert_eq!(ship.sink().await, Vec::<String>::new());
     });
 }

@@ -61,6 +61,8 @@ enum State {
     Over,
 }
 
+/// How long connections of a process that has ended may take to be closed.
+const PARTING: Duration = Duration::from_secs(2);
 /// A connection that a service ends is seen to end within so much time.
 const NOTICED: Duration = Duration::from_secs(1);
 
@@ -537,6 +539,15 @@ impl Crew {
     /// The changes of points that passed on their way to Qdrant.
     pub(super) fn writes(&self) -> Option<Writes> {
         self.proxies.writes()
+    }
+
+    /// Waits until the connections of workers that have ended are closed: a proxy hears of that a moment later.
+    pub(super) async fn part(&self) {
+        let deadline = Instant::now() + PARTING;
+        let is_open = || self.contacts().values().flatten().any(|contact| contact.closed.is_none());
+        while is_open() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Every request that a proxy answered in the place of its service.

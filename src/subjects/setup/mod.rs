@@ -230,7 +230,7 @@ pub struct Wanted {
     pub table: bool,
     /// The collection of chunks and its indexes.
     pub collection: bool,
-    /// The name of the collection's vector; the unnamed one if absent.
+    /// The name of the collection's vector; that of the endpoint if absent.
     pub vector: Option<String>,
 }
 
@@ -270,7 +270,8 @@ pub async fn prepare(endpoints: &Endpoints, wanted: &Wanted) -> Vec<Step> {
     let http = walk.step("qdrant", "connection", qdrant::connect(&endpoints.qdrant)).await;
     let http = http.as_ref();
     if wanted.collection {
-        let (size, vector) = (endpoints.jina.dimensions, wanted.vector.as_deref());
+        let vector = wanted.vector.as_deref().or(endpoints.qdrant.vector.as_deref());
+        let size = endpoints.jina.dimensions;
         let created = walk
             .step_with("qdrant", "collection", http, |http| qdrant::collection(http, &names.collection, size, vector))
             .await;
@@ -328,6 +329,7 @@ mod tests {
                 url: "http://127.0.0.1:1".to_owned(),
                 grpc_url: "http://127.0.0.1:1".to_owned(),
                 api_key: None,
+                vector: None,
             },
             jina: JinaEndpoint {
                 base_url: "http://127.0.0.1:1".to_owned(),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use qdrant_client::qdrant::r#match::MatchValue;
 use qdrant_client::qdrant::{
-    Condition, CountPointsBuilder, DeletePointsBuilder, Distance, Filter, PointStruct, Range, UpdateStatus,
-    UpsertPointsBuilder, Value, vectors_config,
+    Condition, CountPointsBuilder, DeletePointsBuilder, Distance, Filter, NamedVectors, PointStruct, Range,
+    UpdateStatus, UpsertPointsBuilder, Value, vectors_config,
 };
 use qdrant_client::{Qdrant, QdrantError};
 use secrecy::ExposeSecret;
@@ -146,6 +146,8 @@ pub(super) struct Store {
     qdrant: Qdrant,
     postgres: PgPool,
     collection: String,
+    /// The name of the collection's vector; `None` for the unnamed one.
+    vector: Option<String>,
     table: String,
     model: String,
     batch: usize,
@@ -198,6 +200,7 @@ impl Store {
             qdrant,
             postgres,
             collection: endpoints.names.collection.clone(),
+            vector: endpoints.qdrant.vector.clone(),
             table: table.join("."),
             model: endpoints.jina.model.clone(),
             anew: [&endpoints.qdrant.grpc_url, &endpoints.jina.base_url, endpoints.redis.url.expose_secret()]
@@ -227,8 +230,13 @@ impl Store {
             .and_then(|config| config.params)
             .and_then(|params| params.vectors_config)
             .and_then(|vectors| vectors.config);
-        let Some(vectors_config::Config::Params(params)) = config else {
-            return Err(wrong("has no unnamed vector".to_owned()));
+        let params = match (config, &self.vector) {
+            (Some(vectors_config::Config::Params(params)), None) => params,
+            (Some(vectors_config::Config::ParamsMap(mut named)), Some(name)) => {
+                named.map.remove(name).ok_or_else(|| wrong(format!("has no vector named `{name}` (QDRANT_VECTOR)")))?
+            }
+            (_, None) => return Err(wrong("has no unnamed vector".to_owned())),
+            (_, Some(name)) => return Err(wrong(format!("has no vector named `{name}` (QDRANT_VECTOR)"))),
         };
         if params.size != u64::from(dimensions) {
             return Err(wrong(format!("has vectors of {} numbers, EMBEDDING_DIMENSIONS is {dimensions}", params.size)));
@@ -298,7 +306,13 @@ impl Store {
         if planted(Defect::NoChunkIndex) {
             payload.remove("chunk_index");
         }
-        PointStruct::new(id.to_string(), chunk.vector.clone(), payload)
+        match &self.vector {
+            Some(name) => {
+                let named = NamedVectors::default().add_vector(name, chunk.vector.clone());
+                PointStruct::new(id.to_string(), named, payload)
+            }
+            None => PointStruct::new(id.to_string(), chunk.vector.clone(), payload),
+        }
     }
 
     /// Makes the points of this version the only ones of the document. To be called once all of them are stored.
