@@ -310,6 +310,7 @@ pub const TABLE: &[Entry] = &[
         STORES,
         "name of the collection's vector; not set for the unnamed one",
     )
+    .example("dense")
     .group(NAMES),
     Entry::new("WORKER_CONCURRENCY", Kind::Integer { min: 1, max: 1024 }, WORKER, "documents in work at once")
         .default("8")

@@ -254,6 +254,8 @@ async fn prove(breakage: &Breakage, number: usize, ship: &Ship) -> Result<(), Fa
     let template = template(&whole, secured, pooled);
     let suites = Suites::builtin().unwrap();
     let mut options = ship.options(&run);
+    // What an earlier breakage was refused is no sign of this one.
+    Redis::connect(&whole.redis).await?.command(&["CONFIG", "RESETSTAT"]).await?;
     let mut broken = whole.clone();
     let redirected = redirect(breakage, &template, &mut broken).await?;
     disturb(breakage, &template, &whole, ship).await?;
