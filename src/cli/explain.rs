@@ -127,7 +127,9 @@ fn explain(case: &Case, suites: &Suites) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {word:<10} {what}");
     };
-    done(case, suites).iter().for_each(|(word, what)| line(word, what));
+    for (word, what) in &done(case, suites) {
+        line(word, what);
+    }
     line("why", &case.why);
     line("remedy", &case.remedy);
     line("source", &case.source);

@@ -20,7 +20,7 @@ pub(super) struct Args {
 enum What {
     /// Say whether every suite of a directory can be read, and where one cannot
     Lint {
-        /// The directory; SHAKEDOWN_SUITES when absent
+        /// The directory; `SHAKEDOWN_SUITES` when absent
         #[arg(value_name = "DIR")]
         directory: Option<PathBuf>,
     },

@@ -256,7 +256,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// A UTCTime (two digits of the year, until 2049) or a GeneralizedTime.
+/// A `UTCTime` (two digits of the year, until 2049) or a `GeneralizedTime`.
 fn time(tag: u8, text: &[u8]) -> Option<Timestamp> {
     let text = std::str::from_utf8(text).ok()?.trim_end_matches('Z');
     let full = match tag {

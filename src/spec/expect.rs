@@ -93,7 +93,7 @@ impl Matcher {
             Self::Within(range) => number_of(value).is_some_and(|number| range.holds(number)),
             Self::VersionAtLeast(least) => version_at_least(&text_of(value), least),
             Self::Empty(wanted) => is_empty(value) == *wanted,
-            Self::Exists(wanted) => !value.is_null() == *wanted,
+            Self::Exists(wanted) => value.is_null() != *wanted,
         }
     }
 }

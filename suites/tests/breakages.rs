@@ -74,7 +74,7 @@ struct Breakage {
     /// A server with TLS at `{{tls.address}}`, which shows such a certificate and says nothing.
     #[serde(default)]
     tls: Option<Certificate>,
-    /// PgBouncer before Postgres at `{{pooler.address}}`, in this mode.
+    /// `PgBouncer` before Postgres at `{{pooler.address}}`, in this mode.
     #[serde(default)]
     pooler: Option<String>,
     /// What somebody has set, beside what the stack needs.

@@ -1,7 +1,6 @@
 //! The Supabase CLI as judge of how migrations and exposed tables are judged: what it pushes is found in order, what it
 //! refuses is found amiss, and what its advisors say of tables is what `shakedown check` says.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![expect(clippy::print_stdout, reason = "what was left out is part of the test's report")]
 #![expect(clippy::disallowed_methods, reason = "where the CLI is is no setting of the program")]
 
 #[allow(dead_code, reason = "no verb is run for its text alone")]

@@ -1,4 +1,4 @@
-//! PgBouncer before a Postgres, as hosted databases have a pooler; `scripts/install clients` installs it.
+//! `PgBouncer` before a Postgres, as hosted databases have a pooler; `scripts/install clients` installs it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs::{self, Permissions};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use url::Url;
 
-/// A running PgBouncer; it ends when it is dropped.
+/// A running `PgBouncer`; it ends when it is dropped.
 pub struct Pooler {
     pub address: String,
     process: Child,
