@@ -4,6 +4,7 @@ mod bundle;
 mod check;
 mod clean;
 mod compose;
+mod db;
 mod deliver;
 mod env;
 mod explain;
@@ -77,6 +78,7 @@ enum Verb {
     Up(up::Args),
     Env(env::Args),
     Setup(setup::Args),
+    Db(db::Args),
     Ingest(ingest::Args),
     Clean(clean::Args),
     Compose(compose::Args),
@@ -141,6 +143,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Up(args) => return up::run(args, common).await,
         Verb::Env(args) => env::run(&args, common.source())?,
         Verb::Setup(args) => setup::run(args, common.source()).await?,
+        Verb::Db(args) => return Box::pin(db::run(args, common)).await,
         Verb::Ingest(args) => ingest::run(args, common.source()).await?,
         Verb::Clean(args) => clean::run(args).await?,
         Verb::Proxy(args) => return proxy::run(args).await,

@@ -3,7 +3,9 @@
 mod error;
 pub mod http;
 pub mod jina;
+pub mod migrations;
 pub mod postgres;
+pub mod postgres_session;
 pub mod queue;
 pub mod redis;
 

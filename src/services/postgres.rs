@@ -256,7 +256,7 @@ const SETTLES: Duration = Duration::from_millis(30);
 /// More connections than this are not taken.
 const MOST_CONNECTIONS: usize = 600;
 
-fn failure(endpoint: &str, error: &sqlx::Error) -> ServiceError {
+pub(super) fn failure(endpoint: &str, error: &sqlx::Error) -> ServiceError {
     let service = "postgres";
     match error {
         sqlx::Error::Database(answer) => {

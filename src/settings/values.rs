@@ -236,6 +236,12 @@ impl Settings {
         Ok(RedisEndpoint { url: self.raw("REDIS_URL").unwrap_or_default().into() })
     }
 
+    /// Postgres alone: all that `db` needs.
+    pub fn postgres(&self) -> Result<PostgresEndpoint, SettingsError> {
+        self.require(&["DATABASE_URL"])?;
+        Ok(PostgresEndpoint { url: self.raw("DATABASE_URL").unwrap_or_default().into() })
+    }
+
     /// The name of the collection's vector, where it has one.
     #[must_use]
     pub fn vector(&self) -> Option<String> {

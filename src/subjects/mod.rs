@@ -1,5 +1,7 @@
-//! What is judged, reached only as a process: the embedded Qdrant, the reference worker, set-up and ingest.
+//! What is judged, reached only as a process: the embedded Qdrant, the reference worker, set-up and ingest; and what is
+//! done to a database on request.
 
+pub mod database;
 pub mod ingest;
 pub mod peer;
 #[cfg(feature = "embedded-qdrant")]

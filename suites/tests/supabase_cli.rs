@@ -41,6 +41,15 @@ const CORPUS: &[(&str, &str)] = &[
         "create index concurrently harbour_name on public.harbour (name);\r\n-- été; 港 🚢\r\nselect '港;';\r\n",
     ),
     ("20240103000000_no_end.sql", "alter table public.harbour add column depth numeric"),
+    (
+        "20240104000000_quotes.sql",
+        "comment on table public.harbour is $$it's a \\ backslash; and 'quotes'$$;\n\
+         create function public.deep() returns text language sql set search_path = '' as $outer$\n\
+           select $inner$a;b$inner$::text; -- not the end;\n\
+         $outer$;\n\
+         insert into public.harbour (id, name) values (1, E'it\\'s; \\\\'), (2, 'c:\\dir;');\n\
+         /* the end; */\n",
+    ),
 ];
 
 /// Where `scripts/install clients` has put the CLI.
@@ -62,9 +71,20 @@ struct Project {
 }
 
 impl Project {
+    /// The database's URL, of another database than the usual one if one is named.
+    fn url(&self, database: &str) -> String {
+        let mut url = url::Url::parse(self.ship.stack.endpoints().postgres.url.expose_secret()).unwrap();
+        url.set_path(database);
+        url.to_string()
+    }
+
     /// What the CLI says, and whether it did what it was asked to.
     fn supabase(&self, arguments: &[&str]) -> (bool, String) {
-        let url = format!("--remote={}?sslmode=disable", self.ship.stack.endpoints().postgres.url.expose_secret());
+        self.supabase_on("postgres", arguments)
+    }
+
+    fn supabase_on(&self, database: &str, arguments: &[&str]) -> (bool, String) {
+        let url = format!("--remote={}?sslmode=disable", self.url(database));
         let output = Command::new(&self.cli)
             .args(arguments)
             .arg(url)
@@ -94,6 +114,28 @@ impl Project {
         assert!(judged.len() >= cases.len(), "{report:#}");
         let wrong = judged.iter().filter(|case| case["verdict"] != "pass");
         wrong.map(|case| (case["id"].as_str().unwrap().to_owned(), case["evidence"][0]["seen"].clone())).collect()
+    }
+
+    fn db(&self, database: &str, arguments: &[&str]) -> Command {
+        let mut command = self.desk.command(&[&["db"], arguments].concat());
+        command.env("DATABASE_URL", self.url(database));
+        command
+    }
+
+    /// Exit code, and what was said.
+    fn ours(&self, database: &str, arguments: &[&str]) -> (i32, String) {
+        let output = self.db(database, arguments).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        let words: Vec<&str> = said.split_whitespace().filter(|word| *word != "│").collect();
+        (output.status.code().unwrap(), words.join(" "))
+    }
+
+    /// What is recorded, as JSON.
+    fn recorded(&self, database: &str) -> Value {
+        let query = "select version, name, array_to_json(statements) as statements from \
+                     supabase_migrations.schema_migrations order by 1";
+        let output = self.db(database, &["query", query, "--format", "json"]).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
     }
 
     fn migrations(&self) -> Vec<(String, Value)> {
@@ -138,6 +180,10 @@ fn migrations_and_exposed_tables_are_judged_as_the_supabase_cli_judges_them() {
     let ship = runtime().block_on(Ship::launch(ProviderKind::Native, "supabase-cli"));
     let project = Project { desk, cli, ship };
     migrations(&project);
+    alike(&project);
+    failing(&project);
+    side_by_side(&project);
+    reading(&project);
     advisors(&project);
     assert_eq!(runtime().block_on(project.ship.sink()), Vec::<String>::new());
 }
@@ -160,13 +206,13 @@ fn migrations(project: &Project) {
     project.write(file, text);
 
     // Not applied yet.
-    project.write("20240104000000_later.sql", "select 1;");
+    project.write("20240106000000_later.sql", "select 1;");
     let (_, said) = project.supabase(&["db", "push", "--dry-run"]);
-    assert!(said.contains("20240104000000_later.sql"), "{said}");
+    assert!(said.contains("20240106000000_later.sql"), "{said}");
     let [(case, seen)] = project.migrations().try_into().unwrap();
     assert_eq!(case, "postgres.migrations-applied");
-    assert_eq!(texts(&seen), ["20240104000000_later.sql".to_owned()].into());
-    project.remove("20240104000000_later.sql");
+    assert_eq!(texts(&seen), ["20240106000000_later.sql".to_owned()].into());
+    project.remove("20240106000000_later.sql");
 
     // Older than the newest one: refused.
     project.write("20240101120000_between.sql", "select 1;");
@@ -186,6 +232,102 @@ fn migrations(project: &Project) {
     assert_eq!(texts(&seen), ["20240105000000_by_hand".to_owned()].into());
     project.sql("delete from supabase_migrations.schema_migrations where version = '20240105000000'");
     assert_eq!(project.migrations(), []);
+}
+
+/// What `shakedown db migrate` records is what the CLI records, statement by statement, and each goes on after the other.
+fn alike(project: &Project) {
+    project.sql("create database ours");
+    let (code, said) = project.ours("ours", &["migrations"]);
+    assert!(code == 1 && said.contains("20240104000000 quotes pending"), "{said}");
+    let (code, said) = project.ours("ours", &["migrate", "--dry-run"]);
+    assert!(code == 0 && said.contains("would apply 20240101000000_harbour.sql"), "{said}");
+    let (code, said) = project.ours("ours", &["migrate"]);
+    assert!(code == 0, "{said}");
+    assert!(said.contains("20240102000000_names.sql: 2 statements, statement by statement"), "{said}");
+    let (theirs, ours) = (project.recorded("postgres"), project.recorded("ours"));
+    assert_eq!(theirs.as_array().unwrap().len(), CORPUS.len());
+    assert_eq!(theirs, ours);
+    let (pushed, said) = project.supabase_on("ours", &["db", "push", "--yes"]);
+    assert!(pushed && said.contains("up to date"), "{said}");
+    assert_eq!(project.ours("postgres", &["migrate"]), (0, "nothing is pending".to_owned()));
+    assert_eq!(project.ours("postgres", &["migrations"]).0, 0);
+    // One after the other, in turn.
+    project.write("20240201000000_theirs.sql", "create table public.theirs (id int primary key);");
+    assert!(project.supabase_on("ours", &["db", "push", "--yes"]).0);
+    project.write("20240202000000_ours.sql", "create table public.ours (id int primary key);");
+    let (code, said) = project.ours("ours", &["migrate"]);
+    assert!(code == 0 && said.contains("20240202000000_ours.sql") && !said.contains("theirs"), "{said}");
+    let (_, said) = project.supabase_on("ours", &["db", "push", "--dry-run"]);
+    assert!(said.contains("up to date"), "{said}");
+    project.remove("20240201000000_theirs.sql");
+    // What only the database has, and what comes too late, are refused by both.
+    let (code, said) = project.ours("ours", &["migrate"]);
+    assert!(code == 1 && said.contains("20240201000000"), "{said}");
+    project.write("20240201000000_theirs.sql", "create table public.theirs (id int primary key);");
+    project.write("20240201120000_late.sql", "select 1;");
+    let (code, said) = project.ours("ours", &["migrate"]);
+    assert!(code == 1 && said.contains("20240201120000_late.sql") && said.contains("--include-all"), "{said}");
+    assert_eq!(project.ours("ours", &["migrate", "--include-all"]).0, 0);
+    assert_eq!(project.ours("ours", &["migrations"]).0, 0);
+    for file in ["20240201000000_theirs.sql", "20240202000000_ours.sql", "20240201120000_late.sql"] {
+        project.remove(file);
+    }
+}
+
+/// A statement that fails is named by file and line, and nothing of its file is left.
+fn failing(project: &Project) {
+    project.sql("create database failing");
+    let text =
+        "create table public.half (id int);\n\n-- the depth\nalter table public.half\n  add column depth nonsense;\n";
+    project.write("20240301000000_half.sql", text);
+    let (code, said) = project.ours("failing", &["migrate"]);
+    assert!(code == 1 && said.contains("20240301000000_half.sql:5"), "{said}");
+    assert!(said.contains("nonsense") && said.contains("nothing of this file was applied"), "{said}");
+    let (_, said) = project.ours("failing", &["query", "select to_regclass('public.half') as half"]);
+    assert_eq!(said, "half -");
+    let (_, said) = project.ours("failing", &["migrations"]);
+    assert!(said.contains("20240104000000 quotes applied") && said.contains("20240301000000 half pending"), "{said}");
+    // Mended, it goes on where it stopped.
+    project.write("20240301000000_half.sql", "create table public.half (id int);");
+    assert_eq!(project.ours("failing", &["migrate"]).0, 0);
+    project.remove("20240301000000_half.sql");
+}
+
+/// Of two runners one brings the migrations in, and the other finds nothing to do.
+fn side_by_side(project: &Project) {
+    project.sql("create database race");
+    project.write("20240401000000_slow.sql", "select pg_sleep(1); create table public.once (id int);");
+    let start = || project.db("race", &["migrate"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said: Vec<(bool, String)> = [start(), start()]
+        .into_iter()
+        .map(|child| {
+            let output = child.wait_with_output().unwrap();
+            (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+        })
+        .collect();
+    said.sort_by_key(|(_, text)| text.len());
+    assert!(said.iter().all(|(success, _)| *success), "{said:?}");
+    assert_eq!(said[0].1, "nothing is pending\n");
+    assert!(said[1].1.contains("20240401000000_slow.sql"), "{said:?}");
+    project.remove("20240401000000_slow.sql");
+}
+
+/// Questions write nothing unless they may.
+fn reading(project: &Project) {
+    for text in ["delete from public.harbour", "select 1; commit; delete from public.harbour"] {
+        let (code, said) = project.ours("postgres", &["query", text]);
+        assert!(code == 1 && said.contains("read-only transaction"), "{said}");
+    }
+    assert_eq!(project.ours("postgres", &["query", "select count(*) as rows from public.harbour"]).1, "rows 2");
+    assert_eq!(project.ours("postgres", &["query", "--write", "delete from public.harbour where id = 2"]).0, 0);
+    assert_eq!(project.ours("postgres", &["query", "select count(*) as rows from public.harbour"]).1, "rows 1");
+    let (code, said) = project.ours("postgres", &["tables"]);
+    assert!(code == 0 && said.contains("public harbour table 4 t 1"), "{said}");
+    let (code, said) = project.ours("postgres", &["new", "Add harbour masters"]);
+    assert!(code == 0 && said.contains("_add_harbour_masters.sql"), "{said}");
+    fs::remove_file(said.strip_prefix("created ").unwrap()).unwrap();
+    let (code, said) = project.ours("postgres", &["query", "select wrong"]);
+    assert!(code == 1 && said.contains("42703"), "{said}");
 }
 
 /// What the CLI's advisor of this name says is amiss, as `schema.name`.

@@ -1,0 +1,253 @@
+//! `shakedown db`: look at a database, and bring its migrations in.
+
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::Common;
+use super::failure::Failure;
+use crate::outcome::Exit;
+use crate::services::ServiceError;
+use crate::services::migrations::Standing;
+use crate::services::postgres_session::{Answer, SessionError};
+use crate::settings::{PostgresEndpoint, Settings};
+use crate::subjects::database::{self, Done, History, MigrateError, Options};
+
+/// Look at the database of DATABASE_URL, and bring its migrations in
+///
+/// Migrations are files as the Supabase CLI has them, `VERSION_name.sql`, and are recorded as it records them: either may
+/// go on where the other stopped. Exit codes: 0 done, or nothing to do; 1 migrations are pending or do not fit, or a
+/// statement failed; 2 bad usage; 3 no answer.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// List tables and views: columns, row level security, what each role may do, about how many rows
+    Tables {
+        /// How to write the list
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Ask something, in a transaction that can only read
+    Query {
+        /// The SQL, or - to read it from standard input
+        #[arg(value_name = "SQL")]
+        text: String,
+        /// Let it write
+        #[arg(long)]
+        write: bool,
+        /// How to write the answer
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Compare the migrations of the directory with those of the database, by version and by content
+    Migrations {
+        #[command(flatten)]
+        directory: Directory,
+        /// How to write the list
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Bring in what is pending: each file in one transaction where it can be, and one runner at a time
+    Migrate {
+        #[command(flatten)]
+        directory: Directory,
+        /// Bring in files too that are older than the newest one that is applied
+        #[arg(long)]
+        include_all: bool,
+        /// Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Seconds that another runner is waited for
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        wait: u64,
+        /// How to write what was done
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Make an empty migration, with the time as its version
+    New {
+        /// What it does, in words
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        directory: Directory,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Directory {
+    /// The directory of migrations; MIGRATIONS_DIR, usually supabase/migrations, when absent
+    #[arg(long = "dir", value_name = "DIR")]
+    path: Option<PathBuf>,
+}
+
+impl Directory {
+    fn of(&self, settings: &Settings) -> PathBuf {
+        let named = || settings.get("MIGRATIONS_DIR").map(PathBuf::from);
+        self.path.clone().or_else(named).unwrap_or_else(|| PathBuf::from("supabase/migrations"))
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A table for people
+    #[default]
+    Text,
+    /// JSON
+    Json,
+}
+
+pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
+    let settings = Settings::load(common.source())?;
+    match args.what {
+        What::Tables { format } => {
+            let answer = database::tables(&postgres(&settings)?).await.map_err(asked)?;
+            print(&shown(&answer, format));
+            Ok(Exit::Ok)
+        }
+        What::Query { text, write, format } => {
+            let text = if text == "-" { standard_input()? } else { text };
+            let answer = database::query(&postgres(&settings)?, &text, write).await.map_err(asked)?;
+            print(&shown(&answer, format));
+            Ok(Exit::Ok)
+        }
+        What::Migrations { directory, format } => {
+            let history =
+                database::history(&postgres(&settings)?, &directory.of(&settings)).await.map_err(migrating)?;
+            print(&told(&history, format));
+            let settled = |standing: Standing| matches!(standing, Standing::Applied | Standing::Unrecorded);
+            let all = history.standings.iter().all(|(_, standing)| settled(*standing));
+            Ok(if all { Exit::Ok } else { Exit::NotConformant })
+        }
+        What::Migrate { directory, include_all, dry_run, wait, format } => {
+            let options = Options { include_all, dry_run, lock_wait_s: wait };
+            let quiet = format == Format::Json;
+            let say = |done: &Done| {
+                if !quiet {
+                    print(&line(done, dry_run));
+                }
+            };
+            let directory = directory.of(&settings);
+            let done = database::migrate(&postgres(&settings)?, &directory, options, say).await.map_err(migrating)?;
+            match format {
+                Format::Json => print(&format!("{:#}\n", as_json(&done, dry_run))),
+                Format::Text if done.is_empty() => print("nothing is pending\n"),
+                Format::Text => {}
+            }
+            Ok(Exit::Ok)
+        }
+        What::New { name, directory } => {
+            let path =
+                database::new_file(&directory.of(&settings), &name, jiff::Timestamp::now()).map_err(migrating)?;
+            let path = std::path::absolute(&path).unwrap_or(path);
+            print(&format!("created {}\n", path.display()));
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn postgres(settings: &Settings) -> Result<PostgresEndpoint, Failure> {
+    Ok(settings.postgres()?)
+}
+
+fn standard_input() -> Result<String, Failure> {
+    if std::io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "`-` reads the SQL from standard input, and that is a terminal: pipe a file into it",
+        ));
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::usage(format!("standard input cannot be read: {error}")))?;
+    Ok(text)
+}
+
+/// What Postgres refuses is an answer; that there is none is not.
+fn asked(error: SessionError) -> Failure {
+    let exit = match &error {
+        SessionError::Refused { .. } => Exit::NotConformant,
+        SessionError::Service(ServiceError::Unauthorised { .. }) => Exit::Usage,
+        SessionError::Service(_) => Exit::Inconclusive,
+    };
+    Failure { exit, report: miette::miette!("{error}") }
+}
+
+fn migrating(error: MigrateError) -> Failure {
+    match error {
+        MigrateError::Session(error) => asked(error),
+        MigrateError::Directory { .. } | MigrateError::Pooler => Failure::usage(error),
+        MigrateError::Locked(_) => Failure::harness(error),
+        MigrateError::Missing { .. } | MigrateError::OutOfOrder { .. } | MigrateError::Statement { .. } => {
+            Failure { exit: Exit::NotConformant, report: miette::miette!("{error}") }
+        }
+    }
+}
+
+fn line(done: &Done, dry_run: bool) -> String {
+    let verb = if dry_run { "would apply" } else { "applying" };
+    let way =
+        if done.whole { "in one transaction" } else { "statement by statement: one cannot stand in a transaction" };
+    format!("{verb} {}: {} statements, {way}\n", done.file, done.statements)
+}
+
+fn as_json(done: &[Done], dry_run: bool) -> Value {
+    let each = done
+        .iter()
+        .map(|done| json!({ "file": done.file, "statements": done.statements, "in_one_transaction": done.whole }));
+    json!({ "dry_run": dry_run, "migrations": each.collect::<Vec<_>>() })
+}
+
+fn told(history: &History, format: Format) -> String {
+    let name = |version: &String| {
+        let local = history.local.get(version).map(|local| local.name.clone());
+        local.or_else(|| history.applied.get(version)?.name.clone())
+    };
+    let rows = history
+        .standings
+        .iter()
+        .map(|(version, standing)| vec![Some(version.clone()), name(version), Some(standing.word().to_owned())]);
+    let columns = ["version", "name", "standing"].map(str::to_owned).to_vec();
+    shown(&Answer { columns, rows: rows.collect(), count: 0 }, format)
+}
+
+/// An answer as a table, or as a list of objects.
+fn shown(answer: &Answer, format: Format) -> String {
+    if format == Format::Json {
+        let row = |row: &Vec<Option<String>>| -> Value {
+            let pairs = answer.columns.iter().cloned().zip(row.iter().map(|value| json!(value)));
+            pairs.collect::<serde_json::Map<_, _>>().into()
+        };
+        return format!("{:#}\n", Value::Array(answer.rows.iter().map(row).collect()));
+    }
+    if answer.columns.is_empty() {
+        return format!("no rows; {} changed or read\n", answer.count);
+    }
+    let cell = |value: Option<&str>| value.unwrap_or("-").replace('\n', " ");
+    let mut lines: Vec<Vec<String>> = vec![answer.columns.clone()];
+    lines.extend(answer.rows.iter().map(|row| row.iter().map(|value| cell(value.as_deref())).collect()));
+    let width = |place: usize| lines.iter().map(|line| console::measure_text_width(&line[place])).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..answer.columns.len()).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let padded: Vec<String> = line
+            .iter()
+            .zip(&widths)
+            .map(|(value, width)| console::pad_str(value, *width, console::Alignment::Left, None).into_owned())
+            .collect();
+        text.push_str(padded.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn print(text: &str) {
+    // A reader that closed the pipe has seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,187 @@
+//! Migrations as the Supabase CLI keeps them: files in a directory, and what the database says of those it has.
+//!
+//! Names of files, the table and how statements are recorded: FAILURES.md 0.2; checked against the CLI itself by
+//! `suites/tests/supabase_cli.rs`.
+
+mod split;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+pub use split::{Statement, split};
+
+/// Whether any migration was ever recorded; yields `there`.
+pub const HISTORY_EXISTS: &str = "select to_regclass('supabase_migrations.schema_migrations') is not null as there";
+/// What was recorded; yields `migration`. Two of its columns came later: as JSON, what is not there is null.
+pub const HISTORY: &str =
+    "select to_jsonb(migration) as migration from supabase_migrations.schema_migrations as migration";
+
+/// A migration of the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Local {
+    /// What stands after the version in the file's name.
+    pub name: String,
+    /// The file's name.
+    pub file: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// A migration that the database says it has; old databases do not say with which statements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Its name, where it was recorded.
+    pub name: Option<String>,
+    /// Its statements, where they were recorded.
+    pub statements: Option<Vec<String>>,
+}
+
+/// How a migration stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Applied, and the file says what was applied.
+    Applied,
+    /// Applied; with which statements was not recorded.
+    Unrecorded,
+    /// Applied, and the file says something else.
+    Edited,
+    /// Not applied yet.
+    Pending,
+    /// Not applied, and older than the newest one that is.
+    OutOfOrder,
+    /// Applied, and not in the directory.
+    Missing,
+}
+
+impl Standing {
+    /// In words.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unrecorded => "applied, statements not recorded",
+            Self::Edited => "edited since it was applied",
+            Self::Pending => "pending",
+            Self::OutOfOrder => "pending, older than the newest applied one",
+            Self::Missing => "applied, not in the directory",
+        }
+    }
+}
+
+/// The files that the Supabase CLI takes for migrations, `^([0-9]+)_(.*)\.sql$`, by version.
+///
+/// # Errors
+/// The directory or a file of it cannot be read.
+pub fn read(directory: &Path) -> std::io::Result<BTreeMap<String, Local>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let Some((version, name)) = file.strip_suffix(".sql").and_then(|stem| stem.split_once('_')) else { continue };
+        if version.is_empty() || !version.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&std::fs::read(entry.path())?).into_owned();
+        let (version, name) = (version.to_owned(), name.to_owned());
+        found.insert(version, Local { name, file, path: entry.path(), text });
+    }
+    Ok(found)
+}
+
+/// What the rows of [`HISTORY`] say, by version.
+#[must_use]
+pub fn applied(rows: &[Value]) -> BTreeMap<String, Applied> {
+    let texts = |value: &Value| -> Option<Vec<String>> {
+        value.as_array().map(|items| items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect())
+    };
+    let each = rows.iter().map(|row| &row["migration"]).filter_map(|row| {
+        let applied = Applied { name: row["name"].as_str().map(str::to_owned), statements: texts(&row["statements"]) };
+        Some((row["version"].as_str()?.to_owned(), applied))
+    });
+    each.collect()
+}
+
+/// How each migration of either side stands, in the order of versions.
+#[must_use]
+pub fn compare(local: &BTreeMap<String, Local>, applied: &BTreeMap<String, Applied>) -> Vec<(String, Standing)> {
+    let newest = applied.keys().next_back();
+    let versions: BTreeSet<&String> = local.keys().chain(applied.keys()).collect();
+    let stands = |version: &String| match (local.get(version), applied.get(version)) {
+        (Some(local), Some(applied)) => match &applied.statements {
+            Some(statements) if says_the_same(statements, &local.text) => Standing::Applied,
+            Some(_) => Standing::Edited,
+            None => Standing::Unrecorded,
+        },
+        (Some(_), None) if newest.is_some_and(|newest| version < newest) => Standing::OutOfOrder,
+        (Some(_), None) => Standing::Pending,
+        (None, _) => Standing::Missing,
+    };
+    versions.into_iter().map(|version| (version.clone(), stands(version))).collect()
+}
+
+/// Whether recorded statements are those of a text.
+#[must_use]
+pub fn says_the_same(statements: &[String], text: &str) -> bool {
+    bare(&statements.concat()) == bare(text)
+}
+
+/// A text without what is dropped when a file is split into statements: blanks and semicolons between them.
+fn bare(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_whitespace() && *letter != ';' && *letter != '\u{feff}').collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_no_migrations_are_passed_over() {
+        let place = tempfile::tempdir().unwrap();
+        for file in ["20240101000000_one.sql", "2_two_words.sql", "README.md", "x_three.sql", "_four.sql", "5.sql"] {
+            std::fs::write(place.path().join(file), "select 1;").unwrap();
+        }
+        let found = read(place.path()).unwrap();
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["2", "20240101000000"]);
+        assert_eq!(found["2"].name, "two_words");
+    }
+
+    #[test]
+    fn a_text_and_its_statements_are_the_same_without_what_stands_between_them() {
+        assert!(says_the_same(
+            &["create table a ()-- b\nselect 1".to_owned()],
+            "create table a ();\r\n\n-- b\nselect 1;\n"
+        ));
+        assert!(!says_the_same(&["select 1".to_owned()], "select 2"));
+    }
+
+    #[test]
+    fn each_migration_stands_in_its_own_way() {
+        let local = |text: &str| Local {
+            name: String::new(),
+            file: String::new(),
+            path: PathBuf::new(),
+            text: text.to_owned(),
+        };
+        let done = |text: Option<&str>| Applied { name: None, statements: text.map(|text| vec![text.to_owned()]) };
+        let files = [("1", "a"), ("2", "b"), ("3", "c"), ("5", "e"), ("9", "z")];
+        let local = files.map(|(version, text)| (version.to_owned(), local(text))).into();
+        let history = [("1", Some("a")), ("2", Some("x")), ("3", None), ("6", Some("f"))];
+        let applied = history.map(|(version, text)| (version.to_owned(), done(text))).into();
+        let stands: Vec<Standing> = compare(&local, &applied).into_iter().map(|(_, standing)| standing).collect();
+        assert_eq!(
+            stands,
+            [
+                Standing::Applied,
+                Standing::Edited,
+                Standing::Unrecorded,
+                Standing::OutOfOrder,
+                Standing::Missing,
+                Standing::Pending
+            ]
+        );
+    }
+}
