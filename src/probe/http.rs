@@ -22,7 +22,7 @@ pub(super) async fn observe(probe: &HttpProbe, context: &Context) -> Result<Obse
     let name = template.fill(&probe.service)?;
     let http = if name.starts_with("http://") || name.starts_with("https://") {
         let bearer = probe.bearer.as_ref().map(|key| template.fill(key)).transpose()?;
-        Http::new("http", &name, bearer.map(Into::into), KeyHeader::Bearer)?
+        context.lines.http("http", &name, bearer.map(Into::into), KeyHeader::Bearer).await?
     } else {
         service(&name, context).await?
     };
@@ -47,7 +47,7 @@ async fn service(name: &str, context: &Context) -> Result<Http, ProbeError> {
     };
     let (base, key, header, name) = match name {
         "qdrant" => return Ok(context.lines.qdrant().await?),
-        "jina" => return Ok(Http::jina(&context.endpoints.jina)?),
+        "jina" => return Ok(context.lines.jina().await?),
         "supabase" => ("SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY", KeyHeader::Apikey, "supabase"),
         "supabase-public" => ("SUPABASE_URL", "SUPABASE_ANON_KEY", KeyHeader::Apikey, "supabase-public"),
         "supabase-management" => {
@@ -60,7 +60,7 @@ async fn service(name: &str, context: &Context) -> Result<Http, ProbeError> {
             )));
         }
     };
-    Ok(Http::new(name, given(base)?.expose_secret(), Some(given(key)?), header)?)
+    Ok(context.lines.http(name, given(base)?.expose_secret(), Some(given(key)?), header).await?)
 }
 
 async fn steps(http: &Http, template: &Template, steps: &[HttpStep]) -> Result<Option<Observation>, ProbeError> {

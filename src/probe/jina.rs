@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
 use crate::services::ServiceError;
-use crate::services::http::Http;
 use crate::spec::{Auth, JinaProbe, JinaYield};
 
 const TEXTS: [&str; 3] = [
@@ -16,7 +15,7 @@ const TEXTS: [&str; 3] = [
 ];
 
 pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Observation, ProbeError> {
-    let http = Http::jina(&context.endpoints.jina)?;
+    let http = context.lines.jina().await?;
     let texts = match (&probe.texts, probe.words) {
         (Some(texts), None) => texts.clone(),
         (None, Some(words)) => vec!["sail ".repeat(words)],

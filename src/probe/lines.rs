@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::sync::{OnceCell, oneshot};
 
 use crate::services::ServiceError;
-use crate::services::http::{Answer, Http, Key};
+use crate::services::http::{Answer, Http, Key, KeyHeader};
 use crate::services::postgres::Postgres;
 use crate::services::redis::Redis;
 use crate::settings::Endpoints;
@@ -76,6 +77,23 @@ impl Lines {
     /// Qdrant's REST API.
     pub async fn qdrant(&self) -> Result<Http, ServiceError> {
         self.inner.qdrant.get_or_init(|| async { Http::qdrant(&self.inner.endpoints.qdrant) }).await.clone()
+    }
+
+    /// The embeddings API.
+    pub async fn jina(&self) -> Result<Http, ServiceError> {
+        let jina = &self.inner.endpoints.jina;
+        self.http("jina", &jina.base_url, jina.api_key.clone(), KeyHeader::Bearer).await
+    }
+
+    /// Any service over HTTP; one client serves them all.
+    pub async fn http(
+        &self,
+        service: &'static str,
+        base: &str,
+        key: Option<SecretString>,
+        header: KeyHeader,
+    ) -> Result<Http, ServiceError> {
+        Ok(self.qdrant().await?.other(service, base, key, header))
     }
 
     /// What Redis replies to a command that changes nothing; asked once.

@@ -92,6 +92,14 @@ impl Http {
         Ok(Self { client, service, base: base.trim_end_matches('/').to_owned(), key, header })
     }
 
+    /// Another service, reached by the same client: what a client needs at first, such as the authorities it trusts, takes
+    /// longer than many a request.
+    #[must_use]
+    pub fn other(&self, service: &'static str, base: &str, key: Option<SecretString>, header: KeyHeader) -> Self {
+        let base = base.trim_end_matches('/').to_owned();
+        Self { client: self.client.clone(), service, base, key, header }
+    }
+
     /// The service's base URL, without a trailing slash.
     #[must_use]
     pub fn base(&self) -> &str {
