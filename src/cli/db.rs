@@ -14,7 +14,7 @@ use crate::services::postgres_session::{Answer, SessionError};
 use crate::settings::{PostgresEndpoint, Settings};
 use crate::subjects::database::{self, Done, History, MigrateError, Options};
 
-/// Look at the database of DATABASE_URL, and bring its migrations in
+/// Look at the database of `DATABASE_URL`, and bring its migrations in
 ///
 /// Migrations are files as the Supabase CLI has them, `VERSION_name.sql`, and are recorded as it records them: either may
 /// go on where the other stopped. Exit codes: 0 done, or nothing to do; 1 migrations are pending or do not fit, or a
@@ -82,7 +82,7 @@ enum What {
 
 #[derive(Debug, clap::Args)]
 struct Directory {
-    /// The directory of migrations; MIGRATIONS_DIR, usually supabase/migrations, when absent
+    /// The directory of migrations; `MIGRATIONS_DIR`, usually supabase/migrations, when absent
     #[arg(long = "dir", value_name = "DIR")]
     path: Option<PathBuf>,
 }
@@ -107,13 +107,13 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let settings = Settings::load(common.source())?;
     match args.what {
         What::Tables { format } => {
-            let answer = database::tables(&postgres(&settings)?).await.map_err(asked)?;
+            let answer = database::tables(&postgres(&settings)?).await.map_err(|error| asked(&error))?;
             print(&shown(&answer, format));
             Ok(Exit::Ok)
         }
         What::Query { text, write, format } => {
             let text = if text == "-" { standard_input()? } else { text };
-            let answer = database::query(&postgres(&settings)?, &text, write).await.map_err(asked)?;
+            let answer = database::query(&postgres(&settings)?, &text, write).await.map_err(|error| asked(&error))?;
             print(&shown(&answer, format));
             Ok(Exit::Ok)
         }
@@ -170,8 +170,8 @@ fn standard_input() -> Result<String, Failure> {
 }
 
 /// What Postgres refuses is an answer; that there is none is not.
-fn asked(error: SessionError) -> Failure {
-    let exit = match &error {
+fn asked(error: &SessionError) -> Failure {
+    let exit = match error {
         SessionError::Refused { .. } => Exit::NotConformant,
         SessionError::Service(ServiceError::Unauthorised { .. }) => Exit::Usage,
         SessionError::Service(_) => Exit::Inconclusive,
@@ -181,7 +181,7 @@ fn asked(error: SessionError) -> Failure {
 
 fn migrating(error: MigrateError) -> Failure {
     match error {
-        MigrateError::Session(error) => asked(error),
+        MigrateError::Session(error) => asked(&error),
         MigrateError::Directory { .. } | MigrateError::Pooler => Failure::usage(error),
         MigrateError::Locked(_) => Failure::harness(error),
         MigrateError::Missing { .. } | MigrateError::OutOfOrder { .. } | MigrateError::Statement { .. } => {

@@ -69,7 +69,7 @@ impl Session {
         let endpoint = &self.endpoint;
         let mut fresh = true;
         loop {
-            match stream.try_next().await.map_err(|error| told(endpoint, error))? {
+            match stream.try_next().await.map_err(|error| told(endpoint, &error))? {
                 None => return Ok(answer),
                 Some(Either::Left(done)) => {
                     if done.rows_affected() > 0 {
@@ -107,9 +107,9 @@ fn texts(row: &PgRow) -> Vec<Option<String>> {
     (0..row.len()).map(text).collect()
 }
 
-fn told(endpoint: &str, error: sqlx::Error) -> SessionError {
-    let sqlx::Error::Database(answer) = &error else {
-        return super::postgres::failure(endpoint, &error).into();
+fn told(endpoint: &str, error: &sqlx::Error) -> SessionError {
+    let sqlx::Error::Database(answer) = error else {
+        return super::postgres::failure(endpoint, error).into();
     };
     let postgres = answer.try_downcast_ref::<PgDatabaseError>();
     let position = postgres.and_then(|answer| match answer.position()? {

@@ -274,22 +274,37 @@ fn runs_in_a_transaction(statement: &str) -> bool {
         .take(6)
         .map(str::to_lowercase)
         .collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    !matches!(
-        words.as_slice(),
-        ["vacuum" | "begin" | "commit" | "rollback" | "end" | "abort" | "savepoint", ..]
-            | ["start", "transaction", ..]
-            | ["create" | "drop", "database" | "tablespace", ..]
-            | ["alter", "system", ..]
-            | ["reindex", "database" | "system", ..]
-            | ["create", "index", "concurrently", ..]
-            | ["create", "unique", "index", "concurrently", ..]
-            | ["drop", "index", "concurrently", ..]
-            | ["refresh", "materialized", "view", "concurrently", ..]
-            | ["reindex", _, "concurrently", ..]
-            | ["create", "subscription", ..]
-    )
+    !ALONE.iter().any(|alone| {
+        let begins = alone.split(' ').zip(&words).all(|(wanted, word)| wanted == "*" || wanted == word);
+        begins && words.len() >= alone.split(' ').count()
+    })
 }
+
+/// How statements begin that cannot stand in a transaction, or that begin or end one; `*` is any word (PostgreSQL
+/// documentation, the notes on each command).
+const ALONE: &[&str] = &[
+    "abort",
+    "alter system",
+    "begin",
+    "commit",
+    "create database",
+    "create index concurrently",
+    "create subscription",
+    "create tablespace",
+    "create unique index concurrently",
+    "drop database",
+    "drop index concurrently",
+    "drop subscription",
+    "drop tablespace",
+    "end",
+    "reindex * concurrently",
+    "reindex database",
+    "reindex system",
+    "rollback",
+    "savepoint",
+    "start transaction",
+    "vacuum",
+];
 
 /// A statement without the comments before it.
 fn bare(statement: &str) -> &str {
