@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::services::ServiceError;
 use crate::services::migrations::{self, Applied, HISTORY, HISTORY_EXISTS, Local, Standing, Statement};
@@ -12,6 +13,8 @@ use crate::settings::PostgresEndpoint;
 
 /// The advisory lock that keeps two runners apart: `shakedow` in eight letters.
 const LOCK: i64 = 0x7368_616b_6564_6f77;
+/// Between two tries to have the lock.
+const AGAIN: Duration = Duration::from_millis(200);
 /// As the Supabase CLI makes it; two of the columns came later.
 const PREPARE: &str = "create schema if not exists supabase_migrations; \
     create table if not exists supabase_migrations.schema_migrations (version text not null primary key); \
@@ -189,15 +192,19 @@ async fn locked(
     Ok(all)
 }
 
+/// Asks again and again instead of waiting in the database: who waits there has a transaction open, for which
+/// `CREATE INDEX CONCURRENTLY` of the other runner would wait in turn.
 async fn lock(session: &mut Session, wait_s: u64) -> Result<(), MigrateError> {
-    // The server waits, and gives up by itself.
-    let text =
-        format!("set lock_timeout = '{}s'; select pg_advisory_lock({LOCK}); set lock_timeout = default", wait_s.max(1));
-    match session.run(&text).await {
-        Ok(_) => Ok(()),
-        // lock_not_available
-        Err(SessionError::Refused { code, .. }) if code == "55P03" => Err(MigrateError::Locked(wait_s.max(1))),
-        Err(error) => Err(error.into()),
+    let deadline = Instant::now() + Duration::from_secs(wait_s);
+    loop {
+        let answer = session.run(&format!("select pg_try_advisory_lock({LOCK})")).await?;
+        if answer.rows.first().is_some_and(|row| row[0].as_deref() == Some("t")) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(MigrateError::Locked(wait_s));
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
