@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::Value;
@@ -20,7 +21,15 @@ type Heard<T> = OnceCell<Result<T, ServiceError>>;
 type Memory<T> = Mutex<HashMap<String, Arc<Heard<T>>>>;
 
 /// Queries that wait to be asked together, and who wants the answers.
-type Waiting = Vec<(String, oneshot::Sender<Result<Vec<Value>, ServiceError>>)>;
+#[derive(Debug, Default)]
+struct Waiting {
+    queries: Vec<(String, oneshot::Sender<Result<Vec<Value>, ServiceError>>)>,
+    /// Whether somebody is asking what has come, and will ask what comes meanwhile.
+    asking: bool,
+}
+
+/// How long the first query waits for others, which are about to come.
+const GATHER: Duration = Duration::from_millis(3);
 
 /// Answers that were paid for, in all the runs that share this: what was answered well is not asked again.
 #[derive(Debug, Clone, Default)]
@@ -71,7 +80,7 @@ impl Lines {
     }
 
     async fn postgres(&self) -> Result<Postgres, ServiceError> {
-        self.inner.postgres.get_or_init(|| Postgres::connect(&self.inner.endpoints.postgres)).await.clone()
+        self.inner.postgres.get_or_init(|| Postgres::connect_once(&self.inner.endpoints.postgres)).await.clone()
     }
 
     /// Qdrant's REST API.
@@ -113,20 +122,28 @@ impl Lines {
         let (tell, told) = oneshot::channel();
         let first = {
             let mut waiting = self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.push((query.to_owned(), tell));
-            waiting.len() == 1
+            waiting.queries.push((query.to_owned(), tell));
+            !std::mem::replace(&mut waiting.asking, true)
         };
         if first {
             let inner = Arc::clone(&self.inner);
             // Whoever was first may be cancelled; the others still want their answers.
             tokio::spawn(async move {
-                // The others are polled first: they add what they want to know.
-                tokio::task::yield_now().await;
-                let waiting = std::mem::take(&mut *inner.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-                let (queries, tell): (Vec<String>, Vec<_>) = waiting.into_iter().unzip();
-                for (tell, answer) in tell.into_iter().zip(postgres.read_all(&queries).await) {
-                    // One who is gone wants no answer.
-                    let _ = tell.send(answer);
+                loop {
+                    tokio::time::sleep(GATHER).await;
+                    let queries = {
+                        let mut waiting = inner.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                        waiting.asking = !waiting.queries.is_empty();
+                        std::mem::take(&mut waiting.queries)
+                    };
+                    if queries.is_empty() {
+                        return;
+                    }
+                    let (queries, tell): (Vec<String>, Vec<_>) = queries.into_iter().unzip();
+                    for (tell, answer) in tell.into_iter().zip(postgres.read_all(&queries).await) {
+                        // One who is gone wants no answer.
+                        let _ = tell.send(answer);
+                    }
                 }
             });
         }

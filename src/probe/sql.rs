@@ -13,9 +13,6 @@ pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Obser
         return Ok(Observation::new("whether a connection keeps its server between transactions", kept));
     }
     let query = context.template().fill(&probe.query)?;
-    if let Some(role) = &probe.needs_role {
-        has_role(role, context).await?;
-    }
     let rows = if probe.wrong_password {
         let stranger = Postgres::connect_with_wrong_password(&context.endpoints.postgres).await?;
         let rows = stranger.rows(&query).await;
@@ -24,7 +21,16 @@ pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Obser
     } else if context.writes {
         written(probe, &query, context).await?
     } else {
-        context.lines.rows(&query).await
+        // Both at once: they go together.
+        let permitted = async {
+            match &probe.needs_role {
+                Some(role) => has_role(role, context).await,
+                None => Ok(()),
+            }
+        };
+        let (permitted, rows) = tokio::join!(permitted, context.lines.rows(&query));
+        permitted?;
+        rows
     };
     let value = match rows?.as_slice() {
         [Value::Object(row)] if row.len() == 1 => row.values().next().cloned().unwrap_or(Value::Null),

@@ -26,15 +26,20 @@ pub struct Postgres {
 impl Postgres {
     /// Connects with the endpoint's credentials and checks that they are accepted.
     pub async fn connect(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
-        Self::open(endpoint, None).await
+        Self::open(endpoint, None, 4).await
+    }
+
+    /// The same with a single connection: who asks one thing after the other never waits for a second one to be made.
+    pub async fn connect_once(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
+        Self::open(endpoint, None, 1).await
     }
 
     /// Connects with a password that is not the right one: what a stranger gets.
     pub async fn connect_with_wrong_password(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
-        Self::open(endpoint, Some("not-the-password")).await
+        Self::open(endpoint, Some("not-the-password"), 1).await
     }
 
-    async fn open(endpoint: &PostgresEndpoint, password: Option<&str>) -> Result<Self, ServiceError> {
+    async fn open(endpoint: &PostgresEndpoint, password: Option<&str>, most: u32) -> Result<Self, ServiceError> {
         let shown = public_url(&endpoint.url);
         let options = PgConnectOptions::from_str(endpoint.url.expose_secret())
             .map_err(|error| failure(&shown, &error))?
@@ -46,7 +51,7 @@ impl Postgres {
             None => options,
         };
         let pool = PgPoolOptions::new()
-            .max_connections(4)
+            .max_connections(most)
             .acquire_timeout(ACQUIRE)
             // One that died is noticed by what is asked next; the question whether it lives would cost a round trip.
             .test_before_acquire(false)
