@@ -20,10 +20,13 @@ use crate::settings::Endpoints;
 type Heard<T> = OnceCell<Result<T, ServiceError>>;
 type Memory<T> = Mutex<HashMap<String, Arc<Heard<T>>>>;
 
+/// Whoever wants the rows of a query.
+type Asker = oneshot::Sender<Result<Vec<Value>, ServiceError>>;
+
 /// Queries that wait to be asked together, and who wants the answers.
 #[derive(Debug, Default)]
 struct Waiting {
-    queries: Vec<(String, oneshot::Sender<Result<Vec<Value>, ServiceError>>)>,
+    queries: Vec<(String, Asker)>,
     /// Whether somebody is asking what has come, and will ask what comes meanwhile.
     asking: bool,
 }
