@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use qdrant_edge::{
-    CountRequest, Distance, FacetRequest, FacetResponse, Filter, JsonPath, Mmr, NamedQuery, PointId, QueryEnum,
-    QueryRequest, Record, ScoredPoint, ScoringQuery, ScrollRequest, WithPayloadInterface, WithVector,
+    CountRequest, Distance, EdgeShard, FacetRequest, FacetResponse, Filter, JsonPath, Mmr, NamedQuery, PointId,
+    QueryEnum, QueryRequest, Record, ScoredPoint, ScoringQuery, ScrollRequest, WithPayloadInterface, WithVector,
 };
 
 use super::collection::Collection;
@@ -14,6 +14,14 @@ use super::filters::{translate, translate_query};
 use super::mmr;
 use super::query::{DEFAULT_LIMIT, Kind, Query};
 use super::strict::{Purpose, StrictMode};
+
+/// The engine makes room for as many results as are asked for, at once: of more than this, only for as many as there are
+/// points. Somebody who asks for thousands of millions would otherwise end the server.
+const ROOM: usize = 100_000;
+
+fn bounded(limit: usize, points: impl FnOnce() -> usize) -> usize {
+    if limit > ROOM { limit.min(points().max(1)) } else { limit }
+}
 
 impl Collection {
     /// Points by id, in the order asked for; ids that do not exist are left out.
@@ -93,8 +101,11 @@ impl Collection {
             query => {
                 // The engine leaves vectors behind that it compared results by.
                 let with_vector = request.with_vector.is_enabled();
-                let mut found =
-                    self.read("searching", move |shard| shard.query(QueryRequest { query, ..request })).await?;
+                let answer = move |shard: &EdgeShard| {
+                    let limit = bounded(request.limit, || shard.info().points_count);
+                    shard.query(QueryRequest { query, limit, ..request })
+                };
+                let mut found = self.read("searching", answer).await?;
                 if !with_vector {
                     for point in &mut found {
                         point.vector = None;

@@ -219,6 +219,12 @@ async fn values_are_counted_and_distances_compared() {
     let found = result(&server, "/points/search/matrix/offsets", body).await;
     assert_eq!((&found["offsets_row"], &found["offsets_col"]), (&json!([0, 1]), &json!([1, 0])));
     assert_eq!(found["ids"], json!([1, 2]));
+    // More than any memory holds, and more than there are.
+    let found = result(&server, "/points/search/matrix/pairs", json!({ "sample": 7_834_478_515_u64 })).await;
+    assert!(!found["pairs"].as_array().expect("pairs").is_empty());
+    let found =
+        result(&server, "/points/query", json!({ "query": { "sample": "random" }, "limit": 7_834_478_515_u64 })).await;
+    assert_eq!(found["points"].as_array().expect("points").len(), 12);
 }
 
 #[tokio::test(flavor = "multi_thread")]
