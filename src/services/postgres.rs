@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use futures::future::try_join_all;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -139,8 +140,9 @@ impl Postgres {
     /// Whether a connection keeps its server from one transaction to the next. A pooler in transaction mode gives it
     /// another one when others came in between.
     ///
-    /// Two connections open a transaction each, so that there are two servers, and end them one after the other; what
-    /// the first one asks next is then most likely answered by the server that became free last.
+    /// Several connections open a transaction each, so that there are as many servers, and end them and begin again at
+    /// once: that each gets the same server by chance happens once in as many times as there are orders, and twice in a
+    /// row never.
     pub async fn keeps_session(endpoint: &PostgresEndpoint) -> Result<bool, ServiceError> {
         let shown = public_url(&endpoint.url);
         let failed = |error: sqlx::Error| failure(&shown, &error);
@@ -148,17 +150,23 @@ impl Postgres {
             .map_err(failed)?
             .statement_cache_capacity(0)
             .application_name("shakedown");
-        let connect = || PgConnection::connect_with(&options);
-        let (one, other) = tokio::join!(connect(), connect());
-        let (mut one, mut other) = (one.map_err(failed)?, other.map_err(failed)?);
-        let begun = tokio::join!(server_of(&mut one, BEGIN), server_of(&mut other, BEGIN));
-        let (server, other_server) = (begun.0.map_err(failed)?, begun.1.map_err(failed)?);
-        for connection in [&mut one, &mut other] {
-            sqlx::raw_sql("commit").execute(connection).await.map_err(failed)?;
+        let connections = (0..SESSIONS).map(|_| PgConnection::connect_with(&options));
+        let mut connections = try_join_all(connections).await.map_err(failed)?;
+        let mut servers =
+            try_join_all(connections.iter_mut().map(|one| server_of(one, BEGIN))).await.map_err(failed)?;
+        let mut kept = true;
+        for _ in 0..2 {
+            let commits = connections.iter_mut().map(|one| async { sqlx::raw_sql("commit").execute(one).await });
+            try_join_all(commits).await.map_err(failed)?;
+            let next = try_join_all(connections.iter_mut().map(|one| server_of(one, BEGIN))).await.map_err(failed)?;
+            kept &= next == servers;
+            servers = next;
+            if !kept {
+                break;
+            }
         }
-        let kept = server != other_server && server_of(&mut one, BEGIN).await.map_err(failed)? == server;
         // What cannot be closed ends with the process.
-        let _ = tokio::join!(one.close(), other.close());
+        let _ = try_join_all(connections.into_iter().map(PgConnection::close)).await;
         Ok(kept)
     }
 
@@ -181,6 +189,8 @@ impl Postgres {
     }
 }
 
+/// Connections that are tried at once.
+const SESSIONS: usize = 5;
 const BEGIN: &str = "begin read only; select pg_backend_pid()";
 
 /// The process that serves a connection, which begins a transaction.
