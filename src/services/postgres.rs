@@ -143,7 +143,18 @@ impl Postgres {
     /// Several connections open a transaction each, so that there are as many servers, and end them and begin again at
     /// once: that each gets the same server by chance happens once in as many times as there are orders, and twice in a
     /// row never.
+    ///
+    /// A pooler that has fewer servers lets some wait for those that the others hold: then it is given up at once, so that
+    /// nobody else has to wait, and nothing is known.
     pub async fn keeps_session(endpoint: &PostgresEndpoint) -> Result<bool, ServiceError> {
+        tokio::time::timeout(SWAP, Self::swapped(endpoint)).await.unwrap_or_else(|_| {
+            let detail =
+                format!("{SESSIONS} transactions at once were not begun and ended within {} s", SWAP.as_secs());
+            Err(ServiceError::TimedOut { service: "postgres", detail })
+        })
+    }
+
+    async fn swapped(endpoint: &PostgresEndpoint) -> Result<bool, ServiceError> {
         let shown = public_url(&endpoint.url);
         let failed = |error: sqlx::Error| failure(&shown, &error);
         let options = PgConnectOptions::from_str(endpoint.url.expose_secret())
@@ -191,6 +202,8 @@ impl Postgres {
 
 /// Connections that are tried at once.
 const SESSIONS: usize = 5;
+/// How long that may take: ten round trips, on any network.
+const SWAP: Duration = Duration::from_secs(5);
 const BEGIN: &str = "begin read only; select pg_backend_pid()";
 
 /// The process that serves a connection, which begins a transaction.

@@ -45,7 +45,7 @@ impl fmt::Display for Probe {
                 probe.field.iter().try_for_each(|field| write!(f, ", its field {field}"))
             }
             Self::Sql(probe) if probe.keeps_session => {
-                f.write_str("Postgres: two sessions, each with two transactions")
+                f.write_str("Postgres: several sessions, each with a few transactions")
             }
             Self::Sql(probe) => write!(f, "Postgres: {}", probe.query.split_whitespace().collect::<Vec<_>>().join(" ")),
             Self::Http(probe) => {
