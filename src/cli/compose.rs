@@ -1,13 +1,13 @@
 //! `shakedown compose`: write a Docker Compose file, or check one.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::Common;
 use super::failure::Failure;
+use super::shown::{Format, print};
 use crate::outcome::Exit;
 use crate::settings::Settings;
 use crate::stack::{COMPOSE_RULES, Images, check_compose, write_compose};
@@ -34,15 +34,6 @@ pub(super) struct Args {
     /// How to write what --check finds; as JSON, the file may also be one of the usual names in this directory
     #[arg(long, value_enum, default_value_t, requires = "check")]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// Sentences
-    #[default]
-    Text,
-    /// What each rule found, as the suite `docker` reads it
-    Json,
 }
 
 /// Where compose files usually are, in the order in which the compose tool looks.
@@ -121,9 +112,4 @@ fn check_as_json(path: Option<&Path>) -> Result<Exit, Failure> {
     }
     print(&format!("{:#}\n", json!({ "rules": rules, "evidence": { "file": path } })));
     Ok(if findings.is_empty() { Exit::Ok } else { Exit::NotConformant })
-}
-
-fn print(text: &str) {
-    // A reader that closed the pipe has seen enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }

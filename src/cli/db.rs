@@ -1,12 +1,13 @@
 //! `shakedown db`: look at a database, and bring its migrations in.
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::Common;
 use super::failure::Failure;
+use super::shown::{Format, print};
 use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::services::migrations::Standing;
@@ -90,17 +91,8 @@ struct Directory {
 impl Directory {
     fn of(&self, settings: &Settings) -> PathBuf {
         let named = || settings.get("MIGRATIONS_DIR").map(PathBuf::from);
-        self.path.clone().or_else(named).unwrap_or_else(|| PathBuf::from("supabase/migrations"))
+        self.path.clone().or_else(named).unwrap_or_default()
     }
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// A table for people
-    #[default]
-    Text,
-    /// JSON
-    Json,
 }
 
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
@@ -245,9 +237,4 @@ fn shown(answer: &Answer, format: Format) -> String {
         text.push('\n');
     }
     text
-}
-
-fn print(text: &str) {
-    // A reader that closed the pipe has seen enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
+use super::shown::Format;
 use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::services::queue::QueueClient;
@@ -39,15 +40,6 @@ pub(super) struct Args {
     /// How to write the result
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// Sentences
-    #[default]
-    Text,
-    /// JSON
-    Json,
 }
 
 fn time(text: &str) -> Result<Duration, String> {

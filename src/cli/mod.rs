@@ -22,6 +22,7 @@ mod qdrant;
 mod run;
 mod schema;
 mod setup;
+mod shown;
 mod signals;
 mod stack;
 mod suites;

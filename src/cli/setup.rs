@@ -6,6 +6,7 @@ use std::io::Write as _;
 use serde_json::json;
 
 use super::failure::Failure;
+use super::shown::Format;
 use crate::outcome::Exit;
 use crate::settings::{Need, Settings, Source};
 use crate::subjects::setup::{self, Outcome, Step, Wanted};
@@ -30,15 +31,6 @@ enum Without {
     Table,
     /// The collection of chunks
     Collection,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// One line a step
-    #[default]
-    Text,
-    /// JSON
-    Json,
 }
 
 /// Prepares the stack that the environment names, and says what each step did.

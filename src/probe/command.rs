@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::tcp::captured;
-use super::{Context, Observation, ProbeError};
+use super::{Context, Observation, ProbeError, last_lines};
 use crate::outcome::Evidence;
 use crate::services::ServiceError;
 use crate::spec::{CommandProbe, CommandYield};
@@ -118,11 +118,9 @@ async fn run(
         Ok(output) => output,
         Err(error) => return Ok(json!({ "late": format!("`{program}` cannot be read: {error}") })),
     };
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let tail: Vec<&str> = stderr.lines().rev().take(6).collect();
     Ok(json!({
         "exit": output.status.code(),
         "stdout": String::from_utf8_lossy(&output.stdout).trim(),
-        "stderr": tail.into_iter().rev().collect::<Vec<_>>().join("\n"),
+        "stderr": last_lines(&output.stderr, 6),
     }))
 }

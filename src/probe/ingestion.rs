@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
-use super::{Context, Observation, ProbeError};
+use super::{Context, Observation, ProbeError, last_lines, shakedown};
 use crate::outcome::Evidence;
 use crate::services::http::Http;
 use crate::services::postgres::Postgres;
@@ -35,9 +34,7 @@ pub(super) async fn observe(probe: &IngestionProbe, context: &Context) -> Result
 async fn ingest(context: &Context) -> Result<Observation, ProbeError> {
     let failed = |verb: &str, output: &Output| {
         let mut observation = Observation::new("what became of a tiny document", format!("`shakedown {verb}` failed"));
-        let text = String::from_utf8_lossy(&output.stderr);
-        let tail: Vec<&str> = text.lines().rev().take(8).collect();
-        observation.also.push(Evidence::seen("stderr", tail.into_iter().rev().collect::<Vec<_>>().join("\n")));
+        observation.also.push(Evidence::seen("stderr", last_lines(&output.stderr, 8)));
         observation
     };
     let unusable = |error: std::io::Error| ProbeError::Undecided(format!("the canary cannot be prepared: {error}"));
@@ -66,16 +63,6 @@ async fn ingest(context: &Context) -> Result<Observation, ProbeError> {
     observation.also.push(Evidence::seen("row", row));
     observation.also.push(Evidence::seen("points", points));
     Ok(observation)
-}
-
-/// A verb of this program, with the stack under the case's own names.
-fn shakedown(context: &Context, arguments: &[&str]) -> Command {
-    let mut command = Command::new(&context.shakedown);
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    for variable in context.own.environment() {
-        command.env(variable.name, variable.value.expose_secret());
-    }
-    command
 }
 
 /// Tells the worker to end, and waits; one that does not is killed when it is dropped.

@@ -19,13 +19,13 @@ pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Resul
     let directory = given.directory.join(name);
     let local = migrations::read(&directory)
         .map_err(|error| ProbeError::Missing(format!("there are no migrations in {}: {error}", directory.display())))?;
-    let Some(applied) = applied(context).await? else {
-        let applied_nothing = matches!(probe.yields, MigrationsFact::NotApplied);
-        if applied_nothing {
-            let all: Vec<String> = local.into_values().map(|migration| migration.file).collect();
-            return Ok(Observation::new("migrations of the directory that the database does not have", all));
+    let applied = match applied(context).await? {
+        Some(applied) => applied,
+        None if probe.yields == MigrationsFact::NotApplied => BTreeMap::new(),
+        None => {
+            let missing = "the database has no table supabase_migrations.schema_migrations";
+            return Err(ProbeError::Missing(missing.to_owned()));
         }
-        return Err(ProbeError::Missing("the database has no table supabase_migrations.schema_migrations".to_owned()));
     };
     let standings = migrations::compare(&local, &applied);
     let of = |wanted: &[Standing]| -> Vec<String> {

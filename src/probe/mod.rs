@@ -113,6 +113,23 @@ impl Context {
     }
 }
 
+/// A verb of this program, on the stack under the case's own names.
+fn shakedown(context: &Context, arguments: &[&str]) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(&context.shakedown);
+    command.args(arguments).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    for variable in context.own.environment() {
+        command.env(variable.name, variable.value.expose_secret());
+    }
+    command
+}
+
+/// The last lines of what a program said.
+fn last_lines(said: &[u8], most: usize) -> String {
+    let said = String::from_utf8_lossy(said);
+    let lines: Vec<&str> = said.lines().collect();
+    lines[lines.len().saturating_sub(most)..].join("\n")
+}
+
 /// Parts of the endpoints' addresses that suites may use.
 const ADDRESSES: &[&str] = &[
     "redis.scheme",

@@ -1,13 +1,10 @@
 //! `shakedown setup`, run as a process on names of the case's own.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
 use serde_json::Value;
-use tokio::process::Command;
 
-use super::{Context, Observation, ProbeError};
+use super::{Context, Observation, ProbeError, last_lines, shakedown};
 use crate::outcome::Evidence;
 use crate::spec::{SetupProbe, SetupYield};
 
@@ -17,11 +14,7 @@ pub(super) async fn observe(probe: &SetupProbe, context: &Context) -> Result<Obs
     let template = context.template();
     let mut last = None;
     for turn in 1..=probe.times {
-        let mut command = Command::new(&context.shakedown);
-        command.args(["setup", "--format", "json"]).stdin(Stdio::null()).kill_on_drop(true);
-        for variable in context.own.environment() {
-            command.env(variable.name, variable.value.expose_secret());
-        }
+        let mut command = shakedown(context, &["setup", "--format", "json"]);
         if turn == probe.times {
             for (name, value) in &probe.env {
                 command.env(name, template.fill(value)?);
@@ -62,9 +55,7 @@ pub(super) async fn observe(probe: &SetupProbe, context: &Context) -> Result<Obs
         }
     };
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let tail: Vec<&str> = said.lines().rev().take(6).collect();
-        observation.also.push(Evidence::seen("stderr", tail.into_iter().rev().collect::<Vec<_>>().join("\n")));
+        observation.also.push(Evidence::seen("stderr", last_lines(&output.stderr, 6)));
     }
     Ok(observation)
 }
