@@ -288,8 +288,9 @@ impl Milestone {
 }
 
 /// When a fault begins: `25%` of the step's jobs have ended, `500ms` after the step began, or at a point of the
-/// pipeline: `1 active`, `3 requests`, `12 points`, `2 rows`, `5 jobs`. Or while another is in force: `300ms into fault
-/// 1`, that long after the first of the list has begun, and never when that one is over.
+/// pipeline: `1 active`, `3 requests`, `12 points`, `2 rows`, `5 jobs`, or so long after one: `150ms after 1 row`. Or
+/// while another is in force: `300ms into fault 1`, that long after the first of the list has begun, and never when that
+/// one is over.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "String")]
@@ -298,8 +299,8 @@ pub enum When {
     Share(f64),
     /// A time after the step began.
     After(Duration),
-    /// So many of something, counted since the step began.
-    Count(u64, Milestone),
+    /// So many of something, counted since the step began, were there that long ago.
+    Count(u64, Milestone, Duration),
     /// A time after a fault before it in the list began, counted from 1, while that is in force.
     Into(Duration, usize),
 }
@@ -309,10 +310,11 @@ impl TryFrom<String> for When {
 
     fn try_from(text: String) -> Result<Self, String> {
         let share = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-        let count = text.split_once(' ').and_then(|(number, word)| {
+        let (later, point) = text.split_once(" after ").unwrap_or(("0ms", &text));
+        let count = point.split_once(' ').and_then(|(number, word)| {
             let one = word.strip_suffix('s').unwrap_or(word);
             let milestone = Milestone::ALL.iter().find(|(name, _)| *name == one)?.1;
-            Some(Self::Count(number.parse().ok()?, milestone))
+            Some(Self::Count(number.parse().ok()?, milestone, duration(later)?))
         });
         if let Some((time, fault)) = text.split_once(" into fault ")
             && let (Some(time), Ok(fault)) = (duration(time), fault.trim().parse())
@@ -325,8 +327,8 @@ impl TryFrom<String> for When {
             (None, None, Some(time)) => Ok(Self::After(time)),
             _ => Err(format!(
                 "`{text}` is no moment; write a share of progress such as \"25%\", a time such as \"500ms\", or a \
-                 point of the pipeline such as \"1 active\", \"3 requests\", \"12 points\", \"2 rows\", \"5 jobs\", or a \
-                 time in another fault such as \"300ms into fault 1\""
+                 point of the pipeline such as \"1 active\", \"3 requests\", \"12 points\", \"2 rows\", \"5 jobs\", a \
+                 time after one such as \"150ms after 1 row\", or a time in another fault such as \"300ms into fault 1\""
             )),
         }
     }
@@ -451,12 +453,15 @@ mod tests {
             fault("at = \"12 points\"\nstep = 2\nbreaks.service = { on = \"redis\", fault = \"restart\" }").unwrap();
         assert_eq!(
             (points.at, points.to_string()),
-            (When::Count(12, Milestone::Points), "restart of redis".to_owned())
+            (When::Count(12, Milestone::Points, Duration::ZERO), "restart of redis".to_owned())
         );
         let within = When::Into(Duration::from_millis(300), 1);
         assert_eq!(When::try_from("300ms into fault 1".to_owned()), Ok(within));
         assert!(When::try_from("300ms into fault one".to_owned()).is_err());
-        assert_eq!(When::try_from("1 row".to_owned()), Ok(When::Count(1, Milestone::Rows)));
+        let row = |later| Ok(When::Count(1, Milestone::Rows, Duration::from_millis(later)));
+        assert_eq!(When::try_from("1 row".to_owned()), row(0));
+        assert_eq!(When::try_from("150ms after 1 row".to_owned()), row(150));
+        assert!(When::try_from("soon after 1 row".to_owned()).is_err());
         assert_eq!(fault("at = \"50%\"\nbreaks.worker = \"kill\"").unwrap().to_string(), "kill of the worker");
     }
 

@@ -1,6 +1,7 @@
 //! Cases and scenarios in words, for people who want to know what would be done before it is done.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::{Fault, Invariant, Probe, Scenario, Step, When};
 
@@ -9,7 +10,10 @@ impl fmt::Display for When {
         match self {
             Self::Share(share) => write!(f, "when {:.0} % of the jobs have ended", share * 100.0),
             Self::After(time) => write!(f, "after {} ms", time.as_millis()),
-            Self::Count(count, milestone) => write!(f, "at {count} {}", milestone.word()),
+            Self::Count(count, milestone, Duration::ZERO) => write!(f, "at {count} {}", milestone.word()),
+            Self::Count(count, milestone, later) => {
+                write!(f, "{} ms after {count} {}", later.as_millis(), milestone.word())
+            }
             Self::Into(time, fault) => write!(f, "{} ms into fault {fault}", time.as_millis()),
         }
     }

@@ -85,6 +85,8 @@ struct Met {
 struct Planned {
     fault: Fault,
     state: State,
+    /// Since when the point of the pipeline that it waits for is reached.
+    reached: Option<Instant>,
     /// Since when its time has come.
     due: Option<Instant>,
     began: Option<Duration>,
@@ -125,6 +127,7 @@ impl Crew {
         let planned = faults.iter().map(|fault| Planned {
             fault: fault.clone(),
             state: State::Pending,
+            reached: None,
             due: None,
             began: None,
             ended: None,
@@ -184,10 +187,16 @@ impl Crew {
     fn milestones(&self) -> impl Iterator<Item = Milestone> {
         self.of_step().filter(|planned| matches!(planned.state, State::Pending)).filter_map(|planned| {
             match planned.fault.at {
-                When::Count(_, milestone) => Some(milestone),
+                When::Count(_, milestone, _) => Some(milestone),
                 _ => None,
             }
         })
+    }
+
+    /// How many there are more than when the step began; `None` when they cannot be counted at the moment.
+    async fn count_since(&self, milestone: Milestone) -> Option<u64> {
+        let before = self.before.get(&milestone).copied().unwrap_or(0);
+        Some(self.direct.count(milestone).await.ok()?.saturating_sub(before))
     }
 
     fn of_step(&self) -> impl Iterator<Item = &Planned> {
@@ -292,11 +301,17 @@ impl Crew {
                     let due = match planned.fault.at {
                         When::Share(wanted) => share >= wanted,
                         When::After(time) => self.begun.elapsed() >= time,
-                        When::Count(wanted, milestone) => {
-                            let before = self.before.get(&milestone).copied().unwrap_or(0);
-                            // What cannot be counted at the moment is counted at the next.
-                            let count = self.direct.count(milestone).await.unwrap_or(before);
-                            count.saturating_sub(before) >= wanted
+                        When::Count(wanted, milestone, later) => {
+                            let reached = match planned.reached {
+                                Some(reached) => Some(reached),
+                                None => self
+                                    .count_since(milestone)
+                                    .await
+                                    .filter(|count| *count >= wanted)
+                                    .map(|_| Instant::now()),
+                            };
+                            self.planned[place].reached = reached;
+                            reached.is_some_and(|reached| reached.elapsed() >= later)
                         }
                         When::Into(time, other) => self.planned.get(other - 1).is_some_and(|other| {
                             let began = other.began.filter(|_| matches!(other.state, State::Active { .. }));
