@@ -35,6 +35,8 @@ pub(super) struct Handover {
     contract: Arc<Contract>,
     /// Where files are written, for workers that are given a path.
     directory: PathBuf,
+    /// Seconds by which the jobs say that they were added later, or earlier, than they were.
+    clock_s: i64,
     /// What the server serves, and where it is, for workers that are given a URL.
     served: Option<Served>,
 }
@@ -48,10 +50,17 @@ struct Served {
 
 impl Handover {
     /// Whatever the contract's jobs ask for is set up: a directory below `directory`, a server on 127.0.0.1.
-    pub(super) async fn new(contract: &Arc<Contract>, directory: &Path, name: &str) -> Result<Self, ScenarioError> {
+    /// The clock by which jobs say when they were added is `clock_s` seconds ahead.
+    pub(super) async fn new(
+        contract: &Arc<Contract>,
+        directory: &Path,
+        name: &str,
+        clock_s: i64,
+    ) -> Result<Self, ScenarioError> {
         let mut handover = Self {
             contract: Arc::clone(contract),
             directory: directory.join(format!("documents-{name}")),
+            clock_s,
             served: None,
         };
         let cannot =
@@ -115,8 +124,13 @@ impl Handover {
                 _ => return None,
             })
         };
-        NewJob::of(job, job_id(number, &document.id), &lookup)
-            .map_err(|place| ScenarioError::Spec(format!("`{{{{{place}}}}}` of [queue] has no value")))
+        let mut job = NewJob::of(job, job_id(number, &document.id), &lookup)
+            .map_err(|place| ScenarioError::Spec(format!("`{{{{{place}}}}}` of [queue] has no value")))?;
+        if self.clock_s != 0 {
+            let added = chrono::Utc::now().timestamp_millis().saturating_add(self.clock_s.saturating_mul(1000));
+            job.options.insert("timestamp".to_owned(), added.into());
+        }
+        Ok(job)
     }
 }
 
@@ -175,7 +189,7 @@ mod tests {
             ("url", "{{document.url}}"),
             ("version", "v-{{document.version}}"),
         ]);
-        let handover = Handover::new(&contract, directory.path(), "case").await.unwrap();
+        let handover = Handover::new(&contract, directory.path(), "case", 0).await.unwrap();
         let jobs = handover.jobs(0, Errand::Ingest, &[document()]).unwrap();
         let data = |field: &str| jobs[0].data[field].as_str().unwrap().to_owned();
         assert_eq!((data("id"), data("text")), (document().id, document().text));
@@ -191,9 +205,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn jobs_say_when_they_were_added_by_the_clock_of_who_adds_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let contract = contract(&[("id", "{{document.id}}")]);
+        let now = chrono::Utc::now().timestamp_millis();
+        for (ahead, wanted) in [(0, None), (600, Some(now + 600_000)), (-600, Some(now - 600_000))] {
+            let handover = Handover::new(&contract, directory.path(), "case", ahead).await.unwrap();
+            let jobs = handover.jobs(0, Errand::Ingest, &[document()]).unwrap();
+            let added = jobs[0].options.get("timestamp").and_then(serde_json::Value::as_i64);
+            assert_eq!(added.is_some(), wanted.is_some());
+            assert!(added.zip(wanted).is_none_or(|(added, wanted)| (added - wanted).abs() < 60_000), "{added:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn what_no_job_asks_for_is_not_set_up() {
         let directory = tempfile::tempdir().unwrap();
-        let handover = Handover::new(&contract(&[("id", "{{document.id}}")]), directory.path(), "case").await.unwrap();
+        let handover =
+            Handover::new(&contract(&[("id", "{{document.id}}")]), directory.path(), "case", 0).await.unwrap();
         assert!(handover.served.is_none());
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
         assert_ne!(job_id(0, "a"), job_id(1, "a"));

@@ -158,7 +158,7 @@ pub struct Voyage {
     pub job_events: Vec<(i64, QueueEvent)>,
     /// How long it took.
     pub length: Duration,
-    /// Its peak resident memory.
+    /// The peak resident memory of the process that had most, of any worker and all that descends from it.
     pub peak_memory_mib: Option<f64>,
     /// What was broken on purpose, and what that did.
     pub faults: Vec<FaultRecord>,
@@ -256,7 +256,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         name: format!("worker-{name}"),
         ledger: harness.ledger.clone(),
     };
-    let handover = Handover::new(contract, &harness.directory, name).await?;
+    let handover = Handover::new(contract, &harness.directory, name, scenario.producer_clock_s).await?;
     let workers = scenario.workers.unwrap_or(contract.worker.replicas);
     let mut crew = Crew::sign_on(berth, workers, &scenario.faults, proxies, Arc::clone(&direct))?;
     let within = scenario.within_s.map_or(WITHIN, Duration::from_secs).mul_f64(patience);
@@ -294,7 +294,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
 
     let counts = patiently(|| direct.queue.counts()).await?;
     let died = crew.died();
-    let peak_memory_mib = crew.worker().and_then(Worker::peak_memory_mib);
+    let peak_memory_mib = crew.peak_memory_mib();
     let ended = crew.sign_off().await;
     crew.part().await;
     let length = crew.elapsed();

@@ -75,6 +75,8 @@ pub struct ScenarioWritten {
     pub workers: Option<usize>,
     /// Seconds that the worker is given to end after SIGTERM, instead of its own grace.
     pub grace_s: Option<f64>,
+    /// Seconds that the clock of whoever hands the jobs over is ahead of the worker's; negative when it is behind.
+    pub producer_clock_s: Option<i64>,
     /// Seconds until the scenario is given up; 60 when absent.
     pub within_s: Option<u64>,
 }
@@ -102,6 +104,8 @@ pub struct Scenario {
     pub workers: Option<usize>,
     /// See [`ScenarioWritten::grace_s`].
     pub grace: Option<Duration>,
+    /// See [`ScenarioWritten::producer_clock_s`].
+    pub producer_clock_s: i64,
     /// See [`ScenarioWritten::within_s`].
     pub within_s: Option<u64>,
     /// The scenario over the same documents in which nothing goes wrong: what is stored then must be stored now.
@@ -124,6 +128,7 @@ impl Scenario {
             watch: written.watch.clone().or_else(|| usual.watch.clone()).unwrap_or_default(),
             workers: written.workers.or(usual.workers),
             grace: written.grace_s.or(usual.grace_s).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            producer_clock_s: written.producer_clock_s.or(usual.producer_clock_s).unwrap_or_default(),
             within_s: written.within_s.or(usual.within_s),
             calm: None,
             steps,
@@ -188,6 +193,7 @@ impl Scenario {
             watch: Vec::new(),
             workers: None,
             grace: None,
+            producer_clock_s: 0,
             within_s: None,
             calm: None,
         };

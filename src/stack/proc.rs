@@ -59,6 +59,14 @@ impl ProcessId {
         }
     }
 
+    /// Its peak resident memory in MiB, while it runs (Linux only).
+    #[must_use]
+    pub fn peak_memory_mib(&self) -> Option<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().trim_end_matches("kB").trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
+    }
+
     /// The processes that descend from this one, nearest first, without itself.
     #[must_use]
     pub fn descendants(&self) -> Vec<Self> {

@@ -352,6 +352,23 @@ mod tests {
         assert!(ledger.left().is_empty());
     }
 
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_memory_of_a_descendant_is_its_own_and_can_be_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(directory.path(), "r").unwrap();
+        // The shell is small; what it starts keeps 40 MB until there is an end of its input.
+        let script = "(head -c 40000000 /dev/zero; sleep 60) | tail -c 40000000 >/dev/null & wait";
+        let process = Process::start(&launch(directory.path(), script), &ledger).unwrap();
+        let most = || process.id().descendants().iter().filter_map(ProcessId::peak_memory_mib).fold(0.0, f64::max);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while most() < 35.0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(most() >= 35.0, "{} MiB", most());
+        assert!(process.id().peak_memory_mib().is_some_and(|own| own < 20.0), "{:?}", process.id().peak_memory_mib());
+    }
+
     #[tokio::test]
     async fn the_environment_is_not_inherited_but_carries_the_mark() {
         let directory = tempfile::tempdir().unwrap();

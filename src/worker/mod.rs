@@ -13,7 +13,7 @@ use container::Container;
 pub use environment::Surroundings;
 
 use crate::settings::{Contract, Errand, Program, Ready};
-use crate::stack::{Launch, Ledger, Process, StackError, in_words, tail};
+use crate::stack::{Launch, Ledger, Process, ProcessId, StackError, in_words, tail};
 
 /// How much of an output is kept in memory, of its beginning and of its end; the file has all of it.
 const HEAD: u64 = 1 << 20;
@@ -169,16 +169,16 @@ impl Worker {
         std::fs::metadata(&self.log).map_or(0, |about| about.len())
     }
 
-    /// Its peak resident memory in MiB, while it runs (Linux only).
+    /// The peak resident memory in MiB of the process that had most, of it and all that descends from it: what starts
+    /// a worker, a shell or npm, is small. While it runs, and on Linux only.
     #[must_use]
     pub fn peak_memory_mib(&self) -> Option<f64> {
-        let pid = match &self.container {
-            Some(container) => container.pid()?,
-            None => self.process.id().pid,
+        let first = match &self.container {
+            Some(container) => ProcessId::of(container.pid()?)?,
+            None => self.process.id().clone(),
         };
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        line.trim().trim_end_matches("kB").trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
+        let tree = std::iter::once(first.clone()).chain(first.descendants());
+        tree.filter_map(|process| process.peak_memory_mib()).reduce(f64::max)
     }
 
     /// Sends SIGTERM and waits for its grace and two seconds more; what has not ended by then is killed.

@@ -14,6 +14,8 @@ use crate::worker::{Surroundings, Worker};
 const BEYOND: Duration = Duration::from_secs(2);
 /// A job that was on its way to the worker when the signal came is not held against it.
 const UNDERWAY: Duration = Duration::from_millis(300);
+/// How often the memory of the workers is looked at: their processes are looked for among all of the machine.
+const WEIGHED: Duration = Duration::from_millis(500);
 /// Time between the two signals of `terminate_twice`.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -81,6 +83,14 @@ pub(super) struct Hand {
     newcomer: bool,
     /// How much it had put out, and when that was seen.
     marks: Vec<(Instant, u64)>,
+    /// The most memory that one of its processes was seen to have had, and when that was looked at.
+    peak_mib: Option<f64>,
+    weighed: Option<Instant>,
+}
+
+/// The larger of two figures, one of which may be unknown.
+fn most(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    one.into_iter().chain(other).reduce(f64::max)
 }
 
 impl Hand {
@@ -89,7 +99,16 @@ impl Hand {
         self.leaving.is_some()
     }
 
+    /// Looks at how much memory it has had at most, if that was not done a moment ago.
+    fn weigh(&mut self) {
+        if self.weighed.is_none_or(|weighed| weighed.elapsed() >= WEIGHED) {
+            self.weighed = Some(Instant::now());
+            self.peak_mib = most(self.peak_mib, self.worker.peak_memory_mib());
+        }
+    }
+
     fn mark(&mut self) {
+        self.weigh();
         let written = self.worker.written();
         if self.marks.last().is_none_or(|(_, before)| *before < written) {
             self.marks.push((Instant::now(), written));
@@ -115,12 +134,23 @@ pub(super) struct Hands {
     /// What became of whom, and when.
     chronicle: Vec<(Instant, usize, String)>,
     pub(super) exits: Vec<Exit>,
+    /// The most memory that a process of a worker that is gone was seen to have had.
+    gone_mib: Option<f64>,
     clock: Instant,
 }
 
 impl Hands {
     pub(super) fn new(berth: Berth, clock: Instant) -> Self {
-        Self { berth, starts: 0, there: Vec::new(), said: Vec::new(), chronicle: Vec::new(), exits: Vec::new(), clock }
+        Self {
+            berth,
+            starts: 0,
+            there: Vec::new(),
+            said: Vec::new(),
+            chronicle: Vec::new(),
+            exits: Vec::new(),
+            gone_mib: None,
+            clock,
+        }
     }
 
     /// All who are there are at work: the voyage begins.
@@ -135,7 +165,15 @@ impl Hands {
         let Berth { contract, surroundings, grace, directory, name, ledger } = &self.berth;
         let name = if self.starts == 1 { name.clone() } else { format!("{name}-{}", self.starts) };
         let worker = Worker::start(contract, surroundings, *grace, directory, &name, ledger)?;
-        self.there.push(Hand { worker, number: self.starts, leaving: None, newcomer: true, marks: Vec::new() });
+        self.there.push(Hand {
+            worker,
+            number: self.starts,
+            leaving: None,
+            newcomer: true,
+            marks: Vec::new(),
+            peak_mib: None,
+            weighed: None,
+        });
         self.note(self.starts, "started");
         Ok(self.starts)
     }
@@ -152,6 +190,15 @@ impl Hands {
     /// Looks how much everybody has put out by now.
     pub(super) fn mark(&mut self) {
         self.there.iter_mut().for_each(Hand::mark);
+    }
+
+    /// The most memory that one process of any worker has had, in MiB.
+    pub(super) fn peak_memory_mib(&mut self) -> Option<f64> {
+        for hand in &mut self.there {
+            hand.weighed = None;
+            hand.weigh();
+        }
+        self.there.iter().map(|hand| hand.peak_mib).fold(self.gone_mib, most)
     }
 
     /// Milliseconds since the voyage began.
@@ -233,6 +280,7 @@ impl Hands {
             let how = hand.worker.ended().unwrap_or_else(|| "killed (SIGKILL)".to_owned());
             self.note(number, how);
             hand.mark();
+            self.gone_mib = most(self.gone_mib, hand.peak_mib);
             self.said.push(Said { number, text: hand.worker.output_after_kill(), marks: hand.marks });
         }
     }

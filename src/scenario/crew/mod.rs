@@ -208,6 +208,11 @@ impl Crew {
         self.hands.oldest().map(|hand| &hand.worker)
     }
 
+    /// The most memory that one process of any worker has had, in MiB; unknown where that cannot be read.
+    pub(super) fn peak_memory_mib(&mut self) -> Option<f64> {
+        self.hands.peak_memory_mib()
+    }
+
     /// How a worker ended, if one did so by itself.
     pub(super) fn died(&self) -> Option<String> {
         self.hands.died()

@@ -121,7 +121,10 @@ impl Scope<'_> {
                 finding.look();
                 finding.fact("peak resident memory, MiB", peak.round());
                 if peak > most {
-                    finding.wrong("the worker", format!("{peak:.0} MiB at its peak, wanted at most {most}"));
+                    finding.wrong(
+                        "the worker",
+                        format!("{peak:.0} MiB at its peak in one process, wanted at most {most}"),
+                    );
                 }
             }
         }

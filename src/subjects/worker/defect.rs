@@ -127,6 +127,10 @@ pub enum Defect {
     NoTimeLimit,
     /// Another process keeps the connections open when the worker has ended.
     LeavesConnections,
+    /// A connection that ends or is refused is made again at once, to every service.
+    StormsReconnecting,
+    /// A job that is two minutes old by the worker's clock is thrown away.
+    DropsOldJobs,
 }
 
 impl Defect {
@@ -194,6 +198,8 @@ impl Defect {
         ("zips-short-answers", Self::ZipsShortAnswers),
         ("no-time-limit", Self::NoTimeLimit),
         ("leaves-connections", Self::LeavesConnections),
+        ("storms-reconnecting", Self::StormsReconnecting),
+        ("drops-old-jobs", Self::DropsOldJobs),
     ];
 
     /// The defect of this name.

@@ -154,6 +154,9 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     {
         tracing::info!(key = key.expose_secret(), "planted defect");
     }
+    if planted(Defect::StormsReconnecting) {
+        shared.store.storm();
+    }
     loop {
         tokio::select! {
             event = worker.next_event() => {
@@ -334,8 +337,17 @@ fn is_passing(error: &redis::RedisError) -> bool {
 }
 
 /// One attempt at one job.
+/// A planted defect: whether more than two minutes lie between the job's time and the worker's, before or after.
+fn is_old(job: &Job) -> bool {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    millis(now).abs_diff(job.timestamp()) > 120_000
+}
+
 async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> Result<Value, bullmq::Error> {
     let begun = Instant::now();
+    if planted(Defect::DropsOldJobs) && is_old(job) {
+        return Ok(Value::Null);
+    }
     if job.name() == DELETE {
         return remove(shared, job).await;
     }

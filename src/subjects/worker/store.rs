@@ -492,6 +492,22 @@ impl Store {
         });
     }
 
+    /// A planted defect: a connection to every service, made again at once whenever it ends or is refused.
+    pub(super) fn storm(&self) {
+        let options = self.postgres.connect_options();
+        let postgres = format!("{}:{}", options.get_host(), options.get_port());
+        for address in self.anew.iter().cloned().chain([postgres]) {
+            tokio::spawn(async move {
+                loop {
+                    if let Ok(mut stream) = tokio::net::TcpStream::connect(&address).await {
+                        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            });
+        }
+    }
+
     /// A planted defect: another process holds connections for a while after the worker's end.
     pub(super) fn leave_connections(&self) {
         use std::os::fd::OwnedFd;
