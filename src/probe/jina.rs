@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
 use crate::services::ServiceError;
+use crate::services::http::Answer;
 use crate::spec::{Auth, JinaProbe, JinaYield};
 
 const TEXTS: [&str; 3] = [
@@ -56,6 +57,8 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
             let code = body.pointer("/code").or_else(|| body.pointer("/detail/code")).cloned();
             return Ok(Observation::new(format!("error code of {what}"), code.unwrap_or(Value::Null)));
         }
+        JinaYield::RequestsLeft => return left(&answer, "requests", &what),
+        JinaYield::TokensLeft => return left(&answer, "tokens", &what),
         _ => {}
     }
     if !answer.status.is_success() {
@@ -64,7 +67,9 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
     }
     let items = body.pointer("/data").and_then(Value::as_array).cloned().unwrap_or_default();
     Ok(match probe.yields {
-        JinaYield::Status | JinaYield::ErrorCode => unreachable_yield(),
+        JinaYield::Status | JinaYield::ErrorCode | JinaYield::RequestsLeft | JinaYield::TokensLeft => {
+            unreachable_yield()
+        }
         JinaYield::LatencyMs => Observation::new(
             format!("milliseconds until {what} is answered"),
             u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
@@ -140,7 +145,23 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
     })
 }
 
-/// Status and error code return before the vectors are read.
+/// How much of the key's rate is left, in the two headers that the API's documentation names.
+fn left(answer: &Answer, of: &str, what: &str) -> Result<Observation, ProbeError> {
+    let header = format!("x-ratelimit-remaining-{of}");
+    let text = answer
+        .headers
+        .get(&header)
+        .ok_or_else(|| ProbeError::Missing(format!("the embeddings API does not say how many {of} are left")))?;
+    let left: u64 = text.trim().parse().map_err(|_| {
+        ProbeError::Undecided(format!(
+            "the header {header} is no number: {}",
+            text.chars().take(40).collect::<String>()
+        ))
+    })?;
+    Ok(Observation::new(format!("{of} left of the key's rate, by {what}"), left))
+}
+
+/// Status, error code and what is left return before the vectors are read.
 fn unreachable_yield() -> Observation {
     Observation::new("nothing", Value::Null)
 }

@@ -415,6 +415,11 @@ pub enum JinaYield {
     ErrorCode,
     /// How many milliseconds the answer took.
     LatencyMs,
+    /// How many more requests the key may make at the moment (`X-RateLimit-Remaining-Requests`); a case is skipped where
+    /// the API does not say.
+    RequestsLeft,
+    /// How many more tokens the key may send at the moment (`X-RateLimit-Remaining-Tokens`); likewise.
+    TokensLeft,
 }
 
 /// One call of the embeddings API.

@@ -435,7 +435,8 @@ async fn disturb(breakage: &Breakage, template: &Template, whole: &Endpoints, sh
     }
     let http = Http::qdrant(&whole.qdrant)?;
     for request in &breakage.qdrant {
-        http.call(&request.method, &template.fill(&request.path)?, request.body.as_ref()).await?;
+        let body = request.body.as_ref().map(|body| template.fill_json(body)).transpose()?;
+        http.call(&request.method, &template.fill(&request.path)?, body.as_ref()).await?;
     }
     if let Some(mock) = ship.stack.jina() {
         let behaviours = breakage.jina.iter().map(|value| serde_json::from_value(value.clone()));

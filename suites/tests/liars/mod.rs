@@ -26,6 +26,9 @@ pub struct Answer {
     /// What one of the request's headers must hold: a key, for instance.
     #[serde(default)]
     pub key: String,
+    /// Headers of the answer.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
     /// Milliseconds until the answer.
     #[serde(default)]
     pub delay_ms: u64,
@@ -68,9 +71,13 @@ pub async fn http(mut answers: Vec<Answer>) -> Liar {
             });
             let delay = found.as_ref().map_or(0, |answer| answer.delay_ms);
             tokio::time::sleep(std::time::Duration::from_millis(delay)).await;
+            let mut response = axum::http::Response::builder();
+            for (name, value) in found.iter().flat_map(|answer| &answer.headers) {
+                response = response.header(name, value);
+            }
             let (status, body) = found
                 .map_or((200, r#"{"result":true,"status":"ok"}"#.to_owned()), |answer| (answer.status, answer.body));
-            (axum::http::StatusCode::from_u16(status).unwrap(), body)
+            response.status(status).body(axum::body::Body::from(body)).unwrap()
         }
     });
     let task = tokio::spawn(async move {
