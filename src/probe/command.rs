@@ -80,6 +80,18 @@ pub(super) async fn observe(probe: &CommandProbe, context: &Context) -> Result<O
     Ok(observation)
 }
 
+/// A program and all that it started, killed when this is dropped: it took too long, or nobody waits for it any more.
+struct Group(Option<i32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // One that has ended meanwhile needs no signal.
+            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
 async fn run(
     words: &[String],
     variables: &[(String, String)],
@@ -106,14 +118,11 @@ async fn run(
         }
         Err(error) => return Ok(json!({ "late": format!("`{program}` cannot be run: {error}") })),
     };
-    let group = child.id().and_then(|id| i32::try_from(id).ok());
+    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()));
     let Ok(ended) = tokio::time::timeout(Duration::from_secs(within_s), child.wait_with_output()).await else {
-        if let Some(group) = group {
-            // One that has ended meanwhile needs no signal.
-            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), nix::sys::signal::Signal::SIGKILL);
-        }
         return Ok(json!({ "late": format!("`{program}` did not end within {within_s} s") }));
     };
+    group.0 = None;
     let output = match ended {
         Ok(output) => output,
         Err(error) => return Ok(json!({ "late": format!("`{program}` cannot be read: {error}") })),
@@ -123,4 +132,30 @@ async fn run(
         "stdout": String::from_utf8_lossy(&output.stdout).trim(),
         "stderr": last_lines(&output.stderr, 6),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_program_started_ends_with_whoever_waits_for_it() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 60 & echo up; wait"]).process_group(0).kill_on_drop(true).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let leader = i32::try_from(child.id().unwrap()).unwrap();
+        let group = Group(Some(leader));
+        let mut said = [0; 3];
+        tokio::io::AsyncReadExt::read_exact(child.stdout.as_mut().unwrap(), &mut said).await.unwrap();
+        let others = crate::stack::ProcessId::of(leader).unwrap().descendants();
+        assert_eq!(others.len(), 1);
+        drop(group);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while others[0].is_alive() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert!(!others[0].is_alive());
+    }
 }

@@ -315,15 +315,29 @@ fn committed(given: &Given) -> Result<Vec<String>, ProbeError> {
     }
     let secrets: Vec<(&str, String)> =
         given.secrets().flat_map(|(name, secret)| cores(secret).into_iter().map(move |core| (name, core))).collect();
-    let mut wrong = Vec::new();
+    let (mut wrong, mut unread) = (Vec::new(), Vec::new());
     for file in listed.stdout.split(|byte| *byte == 0).filter(|file| !file.is_empty()) {
         let file = String::from_utf8_lossy(file);
         let path = given.directory.join(&*file);
-        // A file that Git keeps and that is not here any more holds nothing.
-        let found = secrets_in(&path, &secrets).unwrap_or_default();
+        let found = match secrets_in(&path, &secrets) {
+            Ok(found) => found,
+            // A file that Git keeps and that is not here any more holds nothing.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                unread.push(format!("{file}: {error}"));
+                continue;
+            }
+        };
         wrong.extend(found.into_iter().map(|name| format!("{name} in {file}")));
     }
-    Ok(wrong)
+    // What was found is told; that nothing was found can only be said of what was read.
+    match unread.first() {
+        Some(first) if wrong.is_empty() => Err(ProbeError::Undecided(format!(
+            "{} file(s) that Git keeps cannot be read, the first is {first}",
+            unread.len()
+        ))),
+        _ => Ok(wrong),
+    }
 }
 
 /// Bytes of a file that are looked at at once.
@@ -497,4 +511,40 @@ fn certificate_checked(given: &Given) -> Result<Vec<String>, ProbeError> {
     let checked = matches!(mode.as_deref(), Some("verify-full" | "verify-ca"));
     let said = mode.unwrap_or_else(|| "not set, which means prefer".to_owned());
     Ok(if checked { Vec::new() } else { vec![format!("DATABASE_URL: sslmode is {said}")] })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn of_files_that_cannot_be_read_nothing_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let git = |arguments: &[&str]| {
+            let done = Command::new("git").args(arguments).current_dir(&directory).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        };
+        let given = Given {
+            profile: "development",
+            variables: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            directory: directory.path().to_owned(),
+        };
+        git(&["init", "--quiet"]);
+        std::fs::write(directory.path().join("here"), "nothing").unwrap();
+        std::fs::write(directory.path().join("gone"), "nothing").unwrap();
+        git(&["add", "--all"]);
+        std::fs::remove_file(directory.path().join("gone")).unwrap();
+        assert_eq!(committed(&given).unwrap(), Vec::<String>::new());
+        // A link to itself can be read by nobody, not even by root.
+        std::os::unix::fs::symlink("round", directory.path().join("round")).unwrap();
+        git(&["add", "round"]);
+        match committed(&given) {
+            Err(ProbeError::Undecided(why)) => assert!(why.contains("1 file") && why.contains("round"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use qdrant_edge::{
     CountRequest, Distance, EdgeShard, FacetRequest, FacetResponse, Filter, JsonPath, Mmr, NamedQuery, PointId,
-    QueryEnum, QueryRequest, Record, ScoredPoint, ScoringQuery, ScrollRequest, WithPayloadInterface, WithVector,
+    Prefetch, QueryEnum, QueryRequest, Record, ScoredPoint, ScoringQuery, ScrollRequest, WithPayloadInterface,
+    WithVector,
 };
 
 use super::collection::Collection;
@@ -19,8 +20,23 @@ use super::strict::{Purpose, StrictMode};
 /// points. Somebody who asks for thousands of millions would otherwise end the server.
 const ROOM: usize = 100_000;
 
-fn bounded(limit: usize, points: impl FnOnce() -> usize) -> usize {
-    if limit > ROOM { limit.min(points().max(1)) } else { limit }
+/// Bounds each limit of a request that is beyond [`ROOM`] by the number of points.
+fn bound(request: &mut QueryRequest, points: impl FnOnce() -> usize) {
+    let mut beyond = limits(&mut request.limit, &mut request.prefetches);
+    beyond.retain(|limit| **limit > ROOM);
+    if !beyond.is_empty() {
+        let most = points().max(1);
+        beyond.into_iter().for_each(|limit| *limit = most.min(*limit));
+    }
+}
+
+/// Every limit of a request, also of what is fetched first.
+fn limits<'a>(limit: &'a mut usize, prefetches: &'a mut [Prefetch]) -> Vec<&'a mut usize> {
+    let mut found = vec![limit];
+    for prefetch in prefetches {
+        found.extend(limits(&mut prefetch.limit, &mut prefetch.prefetches));
+    }
+    found
 }
 
 impl Collection {
@@ -102,8 +118,9 @@ impl Collection {
                 // The engine leaves vectors behind that it compared results by.
                 let with_vector = request.with_vector.is_enabled();
                 let answer = move |shard: &EdgeShard| {
-                    let limit = bounded(request.limit, || shard.info().points_count);
-                    shard.query(QueryRequest { query, limit, ..request })
+                    let mut request = QueryRequest { query, ..request };
+                    bound(&mut request, || shard.info().points_count);
+                    shard.query(request)
                 };
                 let mut found = self.read("searching", answer).await?;
                 if !with_vector {

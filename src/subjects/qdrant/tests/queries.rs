@@ -116,6 +116,15 @@ async fn results_are_merged_varied_and_scored_by_formula() {
     let found = result(&server, "/points/query", varied).await;
     assert_eq!(ids(&found["points"]), [1, 12]);
 
+    // More than any memory holds, at any depth.
+    let much = json!({
+        "prefetch": { "prefetch": { "query": [1, 0, 0, 0], "limit": 7_834_478_515_u64 }, "query": [1, 0, 0, 0], "limit": 7_834_478_515_u64 },
+        "query": [1, 0, 0, 0],
+        "limit": 2,
+    });
+    let found = result(&server, "/points/query", much).await;
+    assert_eq!(ids(&found["points"]).len(), 2);
+
     let formula = json!({
         "prefetch": { "query": [1, 0, 0, 0], "limit": 12 },
         "query": { "formula": { "sum": ["$score", { "mult": [10.0, { "key": "colour", "match": { "value": "blue" } }] }, { "mult": [0.0, "missing"] }] }, "defaults": { "missing": 1 } },
