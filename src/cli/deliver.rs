@@ -32,11 +32,16 @@ pub(super) fn deliver(
     if let Some(runner) = runner() {
         github::tell(&runner, report);
     }
+    show(report, format, settings);
+    Ok(())
+}
+
+/// Prints a report as wide and as colourful as the terminal is.
+pub(super) fn show(report: &Report, format: Format, settings: &Settings) {
     let stdout = std::io::stdout();
     let colours = stdout.is_terminal() && settings.get("NO_COLOR").is_none();
     let width = console::Term::stdout().size_checked().map_or(110, |(_, columns)| usize::from(columns));
     // A reader that closed the pipe has seen what it wanted; the verdict stands all the same.
     let mut stdout = stdout.lock();
     let _ = report::write(report, format, colours, width, &mut stdout).and_then(|()| stdout.flush());
-    Ok(())
 }
