@@ -73,12 +73,7 @@ pub fn merge(reports: &[Report]) -> Result<Report, MergeError> {
     Ok(merged)
 }
 
-fn alike(
-    what: &'static str,
-    first: &Report,
-    other: &Report,
-    field: fn(&Report) -> &String,
-) -> Result<(), MergeError> {
+fn alike(what: &'static str, first: &Report, other: &Report, field: fn(&Report) -> &String) -> Result<(), MergeError> {
     let (was, is) = (field(first).clone(), field(other).clone());
     if was == is {
         return Ok(());

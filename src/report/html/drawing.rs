@@ -19,7 +19,11 @@ pub(super) struct Drawing(String);
 impl Drawing {
     /// A rectangle.
     pub(super) fn rect(&mut self, class: &str, [x, y, width, height]: [f64; 4], title: &str) {
-        self.shape(&format!("rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\""), class, title);
+        self.shape(
+            &format!("rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\""),
+            class,
+            title,
+        );
     }
 
     /// A line through points.

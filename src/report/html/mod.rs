@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use crate::outcome::{CaseRecord, Evidence, Level, Report, RunVerdict, Totals, Word};
 
-pub(super) use page::{Page, page};
 use page::{Anchors, link};
+pub(super) use page::{Page, page};
 
 const TEMPLATE: &str = include_str!("../templates/report.html.j2");
 
@@ -23,6 +23,8 @@ const TEMPLATE: &str = include_str!("../templates/report.html.j2");
 const LONGEST: usize = 600;
 /// More failures than these are not unfolded from the start.
 const UNFOLDED: usize = 12;
+/// The first timelines are unfolded from the start.
+const SHOWN: usize = 2;
 
 /// Writes `report` as HTML.
 pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
@@ -49,7 +51,7 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "problems": super::graver_first(report).into_iter().map(|case| places.problem(case)).collect::<Vec<_>>(),
         "suites": places.suites(grave <= UNFOLDED, &mut anchors),
         "timelines": report.timelines.iter().zip(&scenarios).enumerate().map(|(number, (line, anchor))| {
-            timeline::context(line, anchor, number, |id| places.case(id))
+            timeline::context(line, anchor, number < SHOWN, |id| places.case(id))
         }).collect::<Vec<_>>(),
         "legend": timeline::legend(),
         "facts": facts(report),
@@ -98,12 +100,14 @@ impl Places<'_> {
             }
         }
         let suite = |(name, cases): (&str, Vec<(&CaseRecord, &str)>)| {
-            let passed = cases.iter().filter(|(case, _)| case.verdict.word() == Word::Pass).count();
+            let totals = Totals::of(cases.iter().map(|(case, _)| *case));
             json!({
                 "name": name,
                 "anchor": anchors.of("suite", name),
-                "passed": passed,
-                "total": cases.len(),
+                "tally": drawing::tally(&totals),
+                "counts": counts(&totals),
+                "passed": totals.pass,
+                "total": totals.cases,
                 "cases": cases.iter().map(|(case, anchor)| self.whole(case, anchor, unfolded)).collect::<Vec<_>>(),
             })
         };
@@ -181,9 +185,6 @@ fn notes(report: &Report) -> Vec<String> {
         notes.push(format!("{} attempts of every case, {flaky} flaky", report.gate.attempts));
     }
     notes.extend(report.notes.iter().cloned());
-    if report.coverage.filtered_out > 0 {
-        notes.push(format!("{} cases were left out by filters", report.coverage.filtered_out));
-    }
     notes
 }
 

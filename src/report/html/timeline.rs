@@ -20,21 +20,22 @@ const CURVE: f64 = 56.0;
 const ROWS: usize = 8;
 const BARS: usize = 6;
 const NAMES: usize = 5;
-/// About the width of a letter.
-const LETTER: f64 = 6.8;
+/// About the width of a letter: of a bold one, and of a tiny one.
+const LETTER: f64 = 7.4;
+const TINY: f64 = 5.4;
 
 /// What the template is told of a timeline; `case` gives where on the page a case stands.
 pub(super) fn context<'a>(
     timeline: &Timeline,
     anchor: &str,
-    number: usize,
+    open: bool,
     case: impl Fn(&str) -> Option<&'a str>,
 ) -> Value {
     let pace = timeline.pace.clone().or_else(|| from_moments(timeline));
     let left_out: Vec<String> =
         timeline.left_out.iter().map(|left| format!("{} more of {}", left.count, left.lane.word())).collect();
     json!({
-        "number": number,
+        "open": open,
         "scenario": timeline.scenario,
         "anchor": anchor,
         "title": timeline.title,
@@ -152,6 +153,8 @@ impl Clock {
 struct Row<'a> {
     name: String,
     moments: Vec<&'a Moment>,
+    /// Whether these are several, that had no room of their own.
+    crowd: bool,
 }
 
 /// The rows of a lane, those that are too many in one.
@@ -160,13 +163,13 @@ fn rows(timeline: &Timeline, lane: Lane) -> Vec<Row<'_>> {
     for moment in timeline.moments.iter().filter(|moment| moment.lane == lane) {
         match rows.iter_mut().find(|row| row.name == moment.subject) {
             Some(row) => row.moments.push(moment),
-            None => rows.push(Row { name: moment.subject.clone(), moments: vec![moment] }),
+            None => rows.push(Row { name: moment.subject.clone(), moments: vec![moment], crowd: false }),
         }
     }
     if rows.len() > ROWS {
         let rest = rows.split_off(ROWS - 1);
         let name = format!("{} others", rest.len());
-        rows.push(Row { name, moments: rest.into_iter().flat_map(|row| row.moments).collect() });
+        rows.push(Row { name, moments: rest.into_iter().flat_map(|row| row.moments).collect(), crowd: true });
     }
     rows
 }
@@ -207,6 +210,12 @@ fn draw(timeline: &Timeline, pace: Option<&Pace>) -> String {
     back.framed("time", (WIDTH, y + 26.0), &summary(timeline, pace, clock))
 }
 
+/// About how wide words are whose letters are so wide.
+#[expect(clippy::cast_precision_loss, reason = "a few letters")]
+fn width(text: &str, letter: f64) -> f64 {
+    text.chars().count() as f64 * letter
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a place in a drawing")]
 fn row_at(row: usize) -> f64 {
     row as f64 * ROW
@@ -233,10 +242,9 @@ fn named(faults: &[&Moment], clock: Clock) -> (Vec<(f64, usize, String)>, usize)
     let mut ends: Vec<f64> = Vec::new();
     let mut names = Vec::new();
     for fault in faults {
-        let name = cut(&format!("{}: {}", fault.subject, fault.what), 60);
-        #[expect(clippy::cast_precision_loss, reason = "at most sixty letters")]
-        let width = name.chars().count() as f64 * LETTER;
-        let x = (clock.x(float(fault.at_ms)) + 3.0).min(WIDTH - width - 4.0).max(4.0);
+        let name = cut(&format!("{}: {}", fault.subject, fault.what), 56);
+        let width = width(&name, LETTER);
+        let x = (clock.x(float(fault.at_ms)) + 4.0).min(WIDTH - width - 4.0).max(4.0);
         let row = ends.iter().position(|end| *end < x).unwrap_or(ends.len());
         if row >= NAMES {
             continue;
@@ -283,11 +291,17 @@ fn line(row: &Row<'_>, lane: Lane, clock: Clock, y: f64, drawing: &mut Drawing) 
     let middle = y + 10.0;
     let xs = points.iter().map(|moment| clock.x(float(moment.at_ms)));
     let (first, last) = xs.fold((f64::MAX, f64::MIN), |(first, last), x| (first.min(x), last.max(x)));
-    if last > first && matches!(lane, Lane::Process | Lane::Job) {
+    let follows = matches!(lane, Lane::Process | Lane::Job) && !row.crowd;
+    if last > first && follows {
         drawing.path("thread", &[(first, middle), (last, middle)], "");
     }
-    for moment in points {
+    for (number, moment) in points.iter().enumerate() {
         let place = (clock.x(float(moment.at_ms)), middle);
+        let next = points.get(number + 1).map_or(RIGHT + 10.0, |next| clock.x(float(next.at_ms)) - 6.0);
+        let word = cut(&moment.what, 40);
+        if follows && place.0 + 6.0 + width(&word, TINY) < next {
+            drawing.text("tiny", (place.0 + 6.0, middle - 3.0), &word);
+        }
         // An open connection goes on to the end.
         if lane == Lane::Connection && !is_bad(moment) {
             drawing.path("good-line", &[place, (RIGHT, middle)], &told(moment));

@@ -87,7 +87,7 @@
       return;
     }
     const target = hash && $(decoded(hash));
-    if (target && target.matches("details.case")) {
+    if (target && target.matches("details")) {
       if (target.hidden) {
         filters.reset();
         apply();
