@@ -67,19 +67,20 @@ fn eventful() -> Timeline {
 
 fn hostile() -> Report {
     let words = [Word::Fail, Word::Pass, Word::Warn, Word::Skip, Word::Unknown, Word::Waived];
-    let ids: Vec<String> = (0..500).map(|number| format!("{number} \"'><b>{HOSTILE}")).collect();
+    let ids: Vec<String> = (0..500).map(|number| format!("{number} \"'><u>{HOSTILE}")).collect();
     let cases: Vec<(&str, Word)> = ids.iter().enumerate().map(|(n, id)| (id.as_str(), words[n % 6])).collect();
     let mut report = report(&cases);
     for (number, case) in report.cases.iter_mut().enumerate() {
         let verdict = match case.verdict.clone() {
             Verdict::Fail { .. } => Verdict::Fail { reason: HOSTILE.to_owned() },
-            Verdict::Unknown { .. } => Verdict::Unknown { reason: "x".repeat(100_000) },
+            Verdict::Unknown { .. } if number < 6 => Verdict::Unknown { reason: "x".repeat(100_000) },
             other => other,
         };
         case.judge(verdict);
         case.suite = format!("suite {} {HOSTILE}", number / 50);
         case.source = "javascript:alert(3)".to_owned();
-        case.evidence = vec![Evidence::against(HOSTILE, "y".repeat(20_000), HOSTILE)];
+        let seen = if number % 50 == 0 { "y".repeat(20_000) } else { HOSTILE.to_owned() };
+        case.evidence = vec![Evidence::against(HOSTILE, seen, HOSTILE)];
         case.scenario = Some(HOSTILE.to_owned());
         for field in [&mut case.title, &mut case.why, &mut case.remedy] {
             HOSTILE.clone_into(field);
@@ -128,7 +129,7 @@ fn assert_accessible(html: &Html) {
     for element in all(html, "[aria-labelledby]") {
         assert!(ids.contains(element.value().attr("aria-labelledby").unwrap()));
     }
-    for landmark in ["html[lang]", "main", "header", "footer", "title"] {
+    for landmark in ["html[lang]", "main", "header", "footer", "head > title"] {
         assert_eq!(all(html, landmark).len(), 1, "{landmark}");
     }
     for control in all(html, "input, select") {
@@ -143,7 +144,7 @@ fn whatever_is_said_stays_text() {
     let report = hostile();
     let html = parsed(&report);
     assert_eq!(all(&html, "script").len(), 1);
-    assert_eq!(all(&html, "img, b:not(.counts b):not(.documents b), iframe, link, [src], [style]").len(), 0);
+    assert_eq!(all(&html, "img, u, iframe, link, [src], [style]").len(), 0);
     for element in all(&html, "*") {
         let mut attributes = element.value().attrs();
         assert!(attributes.all(|(name, value)| !name.starts_with("on") && !value.contains("javascript:")));
