@@ -156,6 +156,6 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         #[cfg(feature = "embedded-qdrant")]
         Verb::Qdrant(args) => return qdrant::run(args).await,
         Verb::Schema(args) => schema::run(&args)?,
-        Verb::Report(args) => return report::run(&args, common),
+        Verb::Report(args) => return report::run(&args),
     })
 }

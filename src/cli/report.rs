@@ -3,13 +3,13 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::deliver;
 use super::failure::Failure;
 use super::shown::print;
-use super::{Common, deliver};
 use crate::outcome::{Exit, Report};
 use crate::report::diff::{self, Diff, DiffFormat};
 use crate::report::{self, Format, ReportTarget, json, merge};
-use crate::settings::Settings;
+use crate::settings::process_variable;
 
 /// Write a JSON report in other formats, compare two, or make one of several
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ enum What {
     Convert {
         /// The JSON report; - for standard input
         #[arg(value_name = "REPORT")]
-        report: PathBuf,
+        from: PathBuf,
         #[command(flatten)]
         to: To,
     },
@@ -68,22 +68,22 @@ struct To {
 }
 
 impl To {
-    fn deliver(&self, report: &Report, common: &Common) -> Result<(), Failure> {
+    fn deliver(&self, report: &Report) -> Result<(), Failure> {
         for target in &self.report {
             report::write_to_path(report, target).map_err(Failure::usage)?;
         }
         let format = self.format.or_else(|| self.report.is_empty().then_some(Format::Terminal));
         if let Some(format) = format {
-            deliver::show(report, format, &Settings::load(common.source())?);
+            deliver::show(report, format, process_variable("NO_COLOR").is_none());
         }
         Ok(())
     }
 }
 
-pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     match &args.what {
-        What::Convert { report, to } => {
-            to.deliver(&read("report", report)?, common)?;
+        What::Convert { from, to } => {
+            to.deliver(&read("report", from)?)?;
             Ok(Exit::Ok)
         }
         What::Diff { before, after, format } => {
@@ -96,7 +96,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
         What::Merge { reports, to } => {
             let parts = reports.iter().map(|path| read("report", path)).collect::<Result<Vec<_>, _>>()?;
             let merged = merge::merge(&parts).map_err(Failure::usage)?;
-            to.deliver(&merged, common)?;
+            to.deliver(&merged)?;
             Ok(Exit::of(&merged))
         }
     }

@@ -4,6 +4,7 @@
 //! and style but its own by their digests.
 
 mod drawing;
+mod matrix;
 mod page;
 mod timeline;
 
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::outcome::{CaseRecord, Evidence, Level, Report, RunVerdict, Totals, Word};
 
+pub use matrix::matrix;
 use page::{Anchors, link};
 pub(super) use page::{Page, page};
 

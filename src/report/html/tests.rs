@@ -262,6 +262,19 @@ fn a_timeline_of_any_shape_is_drawn_within_its_frame(#[case] moments: Vec<Moment
     }
 }
 
+#[test]
+fn a_matrix_is_told_from_both_sides() {
+    let found = |cases: &[&str]| cases.iter().map(|case| ((*case).to_owned(), HOSTILE.to_owned())).collect();
+    let all_found = [("gives-up".to_owned(), found(&["a", "b"])), ("loses".to_owned(), found(&["b"]))].into();
+    let mut out = Vec::new();
+    matrix("Planted defects", &all_found, &mut out).unwrap();
+    let html = Html::parse_document(&String::from_utf8(out).unwrap());
+    assert_eq!(html.errors, Vec::<String>::new());
+    assert_eq!((all(&html, "tbody tr").len(), all(&html, "script").len()), (3, 1));
+    assert_eq!(all(&html, "dd").into_iter().map(text).collect::<Vec<_>>(), ["gives-up", "gives-up, loses"]);
+    assert_accessible(&html);
+}
+
 #[rstest::rstest]
 #[case(7, "7 ms")]
 #[case(1234, "1.2 s")]
