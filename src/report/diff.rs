@@ -225,11 +225,11 @@ fn notes(before: &Report, after: &Report) -> Vec<String> {
     let more = after.cases.iter().filter(|case| !old.contains_key(case.id.as_str()));
     let passed = more.filter(|case| case.verdict.word() == Word::Pass).count();
     if passed > 0 {
-        notes.push(format!("{passed} cases that pass were not there before"));
+        notes.push(format!("passed, and not there before: {passed}"));
     }
     let gone = before.cases.iter().filter(|case| !now.contains_key(case.id.as_str())).count();
     if gone > 0 {
-        notes.push(format!("{gone} cases were there before and are not now"));
+        notes.push(format!("there before, and not now: {gone}"));
     }
     notes
 }
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(diff.slower.iter().map(|case| (case.was_ms, case.is_ms)).collect::<Vec<_>>(), [(900, 2000)]);
         assert!(!diff.holds());
         assert!(diff.notes.contains(&"profile: development before, staging now".to_owned()), "{:?}", diff.notes);
-        assert!(diff.notes.contains(&"1 cases that pass were not there before".to_owned()), "{:?}", diff.notes);
+        assert!(diff.notes.contains(&"passed, and not there before: 1".to_owned()), "{:?}", diff.notes);
         for (_, format) in DiffFormat::ALL {
             let text = written(&diff, format);
             for id in ["a.worse", "a.fixed", "a.new", "a.gone", "a.slower"] {

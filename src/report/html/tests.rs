@@ -262,6 +262,33 @@ fn a_timeline_of_any_shape_is_drawn_within_its_frame(#[case] moments: Vec<Moment
     }
 }
 
+/// The brightness of a colour `#rrggbb`, by the formula of WCAG 2.
+fn luminance(colour: &str) -> f64 {
+    let channel = |at: usize| {
+        let share = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+        if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
+    };
+    0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
+}
+
+#[test]
+fn every_ink_can_be_read_on_every_ground_in_both_themes() {
+    let style = include_str!("../templates/page.css");
+    let colour = |name: &str, theme: usize| {
+        let rest = style.split(&format!("--{name}: light-dark(")).nth(1).unwrap();
+        rest[..rest.find(')').unwrap()].split(", ").nth(theme).unwrap()
+    };
+    for ink in ["ink", "dim", "link", "pass", "fail", "warn", "skip", "unknown", "waived"] {
+        for ground in ["paper", "raised", "band"] {
+            for theme in [0, 1] {
+                let (one, other) = (luminance(colour(ink, theme)), luminance(colour(ground, theme)));
+                let contrast = (one.max(other) + 0.05) / (one.min(other) + 0.05);
+                assert!(contrast >= 4.5, "{ink} on {ground} in theme {theme}: {contrast:.2}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_matrix_is_told_from_both_sides() {
     let found = |cases: &[&str]| cases.iter().map(|case| ((*case).to_owned(), HOSTILE.to_owned())).collect();

@@ -52,7 +52,7 @@ pub(super) fn context<'a>(
         "left_out": left_out.join(", "),
         "moments": timeline.moments.iter().map(|moment| json!({
             "at": seconds(moment.at_ms),
-            "until": moment.until_ms.map(seconds),
+            "until": moment.until_ms.map_or_else(String::new, seconds),
             "lane": moment.lane.word(),
             "subject": moment.subject,
             "what": moment.what,
