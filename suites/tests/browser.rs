@@ -100,7 +100,7 @@ fn hostile() -> Value {
 
 /// Five hundred cases, of which every tenth fails.
 fn crowd() -> Value {
-    let word = |number: usize| if number % 10 == 0 { "fail" } else { "pass" };
+    let word = |number: usize| if number.is_multiple_of(10) { "fail" } else { "pass" };
     let id = |number: usize| format!("suite-{}.case-{number:03}", number / 50);
     report((0..500).map(|number| case(&id(number), "must", word(number), "it did not hold")).collect())
 }

@@ -1,4 +1,4 @@
-//! A browser that is steered by tests, through the protocol of WebDriver.
+//! A browser that is steered by tests, through the protocol of `WebDriver`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stdout, reason = "what was left out is part of the test's report")]
 
