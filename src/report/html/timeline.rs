@@ -295,12 +295,21 @@ fn line(row: &Row<'_>, lane: Lane, clock: Clock, y: f64, drawing: &mut Drawing) 
     if last > first && follows {
         drawing.path("thread", &[(first, middle), (last, middle)], "");
     }
+    // Words stand behind what they are of, or before it, where there is room for them.
+    let mut free = LEFT;
     for (number, moment) in points.iter().enumerate() {
         let place = (clock.x(float(moment.at_ms)), middle);
         let next = points.get(number + 1).map_or(RIGHT + 10.0, |next| clock.x(float(next.at_ms)) - 6.0);
         let word = cut(&moment.what, 40);
-        if follows && place.0 + 6.0 + width(&word, TINY) < next {
-            drawing.text("tiny", (place.0 + 6.0, middle - 3.0), &word);
+        let (before, behind, room) = (place.0 - 6.0, place.0 + 6.0, width(&word, TINY));
+        if follows && behind + room < next {
+            drawing.text("tiny", (behind, middle - 3.0), &word);
+            free = behind + room;
+        } else if follows && before - room > free {
+            drawing.text("tiny end", (before, middle - 3.0), &word);
+            free = behind;
+        } else {
+            free = behind;
         }
         // An open connection goes on to the end.
         if lane == Lane::Connection && !is_bad(moment) {
