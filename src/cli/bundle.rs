@@ -74,7 +74,9 @@ impl Bundle {
             action: "created".to_owned(),
             purpose: "the diagnostic bundle: report, timelines, output of workers, plan, machine".to_owned(),
         });
-        for (name, format) in [("report.json", Format::Json), ("report.md", Format::Markdown)] {
+        for (name, format) in
+            [("report.json", Format::Json), ("report.md", Format::Markdown), ("report.html", Format::Html)]
+        {
             report::write_to_path(report, &ReportTarget { format, path: at(name) }).map_err(Failure::usage)?;
         }
         Ok(())

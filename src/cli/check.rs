@@ -50,10 +50,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", conflicts_with = "wait",
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     watch: Option<u64>,
-    /// Write a report: json, junit, markdown, terminal or short, then = and a path; may be given several times
+    /// Write a report: json, html, junit, markdown, terminal or short, then = and a path; may be given several times
     #[arg(long, value_name = "FORMAT=PATH")]
     report: Vec<ReportTarget>,
-    /// What to print at the end: terminal, short, json, junit or markdown
+    /// What to print at the end: terminal, short, json, junit, markdown or html
     #[arg(long, value_name = "FORMAT", default_value = "terminal")]
     format: Format,
     /// List the cases and judge none

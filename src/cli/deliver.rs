@@ -32,11 +32,16 @@ pub(super) fn deliver(
     if let Some(runner) = runner() {
         github::tell(&runner, report);
     }
+    show(report, format, settings.get("NO_COLOR").is_none());
+    Ok(())
+}
+
+/// Prints a report as wide as the terminal is, and in its colours where that is wanted.
+pub(super) fn show(report: &Report, format: Format, colours: bool) {
     let stdout = std::io::stdout();
-    let colours = stdout.is_terminal() && settings.get("NO_COLOR").is_none();
+    let colours = colours && stdout.is_terminal();
     let width = console::Term::stdout().size_checked().map_or(110, |(_, columns)| usize::from(columns));
     // A reader that closed the pipe has seen what it wanted; the verdict stands all the same.
     let mut stdout = stdout.lock();
     let _ = report::write(report, format, colours, width, &mut stdout).and_then(|()| stdout.flush());
-    Ok(())
 }

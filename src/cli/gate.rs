@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::failure::Failure;
 use crate::outcome::{Gate, Report, incomparable};
-use crate::report::json;
 use crate::runner::{Selection, Shard};
 use crate::spec::{Suites, duration};
 
@@ -60,16 +59,7 @@ impl GateArgs {
     ) -> Result<Option<Report>, Failure> {
         let Some(path) = &self.baseline else { return Ok(None) };
         let shown = path.display();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::usage(format!(
-                "the baseline `{shown}` cannot be read: {error}; write one with --report json={shown}"
-            ))
-        })?;
-        let report = json::read(&text).map_err(|error| {
-            Failure::usage(format!(
-                "the baseline `{shown}` is no JSON report of this version: {error}; write one with --report json={shown}"
-            ))
-        })?;
+        let report = super::report::read("baseline", path)?;
         let chosen: BTreeSet<&str> =
             suites.cases.iter().filter(|case| selection.chooses(case)).map(|case| case.id.as_str()).collect();
         match incomparable(&report, &suites.version, profile, &chosen) {

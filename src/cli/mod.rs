@@ -19,6 +19,7 @@ mod progress;
 mod proxy;
 #[cfg(feature = "embedded-qdrant")]
 mod qdrant;
+mod report;
 mod run;
 mod schema;
 mod setup;
@@ -90,6 +91,7 @@ enum Verb {
     #[cfg(feature = "embedded-qdrant")]
     Qdrant(qdrant::Args),
     Schema(schema::Args),
+    Report(report::Args),
 }
 
 /// Parses the arguments, runs the verb, and gives its exit code.
@@ -154,5 +156,6 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         #[cfg(feature = "embedded-qdrant")]
         Verb::Qdrant(args) => return qdrant::run(args).await,
         Verb::Schema(args) => schema::run(&args)?,
+        Verb::Report(args) => return report::run(&args),
     })
 }

@@ -38,13 +38,13 @@ pub(super) struct Args {
     /// Leave out cases that are less binding: must, should or may
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     level: Option<Level>,
-    /// Write a report: json, junit, markdown, terminal or short, then = and a path; may be given several times
+    /// Write a report: json, html, junit, markdown, terminal or short, then = and a path; may be given several times
     #[arg(long, value_name = "FORMAT=PATH")]
     report: Vec<ReportTarget>,
     /// A new directory for all that is known of the run: report, timelines, output of workers; without secrets
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
-    /// What to print at the end: terminal, short, json, junit or markdown
+    /// What to print at the end: terminal, short, json, junit, markdown or html
     #[arg(long, value_name = "FORMAT", default_value = "terminal")]
     format: Format,
     /// Cases at once

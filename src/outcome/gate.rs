@@ -62,9 +62,9 @@ impl Comparison {
         for case in &after.cases {
             let (was, is) = (old.get(&case.id).copied(), case.verdict.word());
             let place = match was {
-                None | Some(Word::Skip) if gravity(is) > 0 && is != Word::Skip => &mut comparison.new,
+                None | Some(Word::Skip) if is.gravity() > 0 && is != Word::Skip => &mut comparison.new,
                 Some(was) if is == Word::Pass && was != Word::Pass && was != Word::Skip => &mut comparison.fixed,
-                Some(was) if was != Word::Skip && gravity(is) > gravity(was) => &mut comparison.worse,
+                Some(was) if was != Word::Skip && is.gravity() > was.gravity() => &mut comparison.worse,
                 _ => continue,
             };
             place.push(case.id.clone());
@@ -89,18 +89,6 @@ impl Comparison {
             .collect();
         let parts = if parts.is_empty() { "nothing changed".to_owned() } else { parts.join("; ") };
         format!("against run {}: {parts}", self.baseline)
-    }
-}
-
-/// How grave a verdict is. Not being judged any more hides what may have broken.
-const fn gravity(word: Word) -> u8 {
-    match word {
-        Word::Pass => 0,
-        Word::Waived => 1,
-        Word::Warn => 2,
-        Word::Skip => 3,
-        Word::Unknown => 4,
-        Word::Fail => 5,
     }
 }
 
@@ -163,7 +151,7 @@ fn gravest(attempts: Vec<CaseRecord>, last: CaseRecord) -> CaseRecord {
     let passed = words.iter().filter(|word| **word == Word::Pass).count();
     let took = attempts.iter().chain([&last]).map(|case| case.duration_ms).sum();
     let mut case = attempts.into_iter().fold(last, |worst, case| {
-        if gravity(case.verdict.word()) > gravity(worst.verdict.word()) { case } else { worst }
+        if case.verdict.word().gravity() > worst.verdict.word().gravity() { case } else { worst }
     });
     case.duration_ms = took;
     if words.iter().any(|word| *word != words[0]) {

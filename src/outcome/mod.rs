@@ -18,5 +18,5 @@ pub use gate::{Comparison, Gate, incomparable, merge};
 pub use record::{
     CaseRecord, Coverage, EnvironmentRow, FileNote, REPORT_VERSION, Report, ServiceRecord, ServiceStatus, Totals,
 };
-pub use timeline::{Concerned, Diagnosis, Lane, LeftOut, Moment, Timeline};
+pub use timeline::{Concerned, Diagnosis, Lane, LeftOut, Moment, Pace, Timeline};
 pub use verdict::{Evidence, Level, RunVerdict, Verdict, Word};

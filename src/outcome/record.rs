@@ -165,9 +165,10 @@ pub struct Totals {
 impl Totals {
     /// Counts the verdicts of `cases`.
     #[must_use]
-    pub fn of(cases: &[CaseRecord]) -> Self {
-        let mut totals = Self { cases: cases.len(), ..Self::default() };
+    pub fn of<'a>(cases: impl IntoIterator<Item = &'a CaseRecord>) -> Self {
+        let mut totals = Self::default();
         for case in cases {
+            totals.cases += 1;
             *match case.verdict.word() {
                 Word::Pass => &mut totals.pass,
                 Word::Fail => &mut totals.fail,

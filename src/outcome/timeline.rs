@@ -90,6 +90,47 @@ pub struct LeftOut {
     pub count: usize,
 }
 
+/// How much was done, and how often in vain, in equal steps of time. Unlike the moments it leaves nothing out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pace {
+    /// Where the first step begins, on the clock of the moments.
+    pub from_ms: i64,
+    /// How long a step is, in milliseconds; at least 1.
+    pub step_ms: u64,
+    /// Jobs that were completed in each step.
+    pub completed: Vec<u32>,
+    /// Requests to the embeddings API that were answered with an error, or not at all, in each step.
+    pub refused: Vec<u32>,
+}
+
+/// Steps of a pace at most.
+const STEPS: i64 = 120;
+
+impl Pace {
+    /// Counts what happened at these times; nothing when nothing did.
+    #[must_use]
+    pub fn of(completed: &[i64], refused: &[i64]) -> Option<Self> {
+        let all = || completed.iter().chain(refused).copied();
+        let (first, last) = (all().min()?.min(0), all().max()?);
+        let span = last.saturating_sub(first).saturating_add(1);
+        let step = span.div_euclid(STEPS) + i64::from(span % STEPS != 0);
+        let place = |at: i64| usize::try_from(at.saturating_sub(first) / step).unwrap_or(0);
+        let count = |times: &[i64]| {
+            let mut counts = vec![0; place(last) + 1];
+            for at in times {
+                counts[place(*at)] += 1;
+            }
+            counts
+        };
+        Some(Self {
+            from_ms: first,
+            step_ms: step.unsigned_abs(),
+            completed: count(completed),
+            refused: count(refused),
+        })
+    }
+}
+
 /// What happened in a scenario of which a case was not passed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Timeline {
@@ -112,6 +153,9 @@ pub struct Timeline {
     /// What was left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+    /// How much was done, and when; of reports of earlier versions it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
 }
 
 /// Moments that a reader of text is shown.
@@ -161,5 +205,25 @@ impl Timeline {
             let until = until_ms.map_or(String::new(), |until| format!(", until {:.3} s", seconds(until)));
             format!("{:>9.3} s  {:<10} {subject}: {what}{until}", seconds(*at_ms), lane.word())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_counts_everything_once_in_at_most_a_hundred_and_twenty_steps() {
+        let completed: Vec<i64> = (0..1000).map(|number| number * 37).collect();
+        let pace = Pace::of(&completed, &[-40, 36_963]).unwrap();
+        assert_eq!(pace.from_ms, -40);
+        assert!(pace.completed.len() <= 120 && pace.completed.len() == pace.refused.len());
+        assert_eq!((pace.completed.iter().sum::<u32>(), pace.refused.iter().sum::<u32>()), (1000, 2));
+        assert_eq!(Pace::of(&[], &[]), None);
+        let one = Pace::of(&[0], &[]).unwrap();
+        assert_eq!((one.step_ms, one.completed, one.refused), (1, vec![1], vec![0]));
+        // A report may have been written by anybody.
+        let all = Pace::of(&[i64::MIN, i64::MAX], &[0]).unwrap();
+        assert_eq!(all.completed.iter().sum::<u32>(), 2);
     }
 }

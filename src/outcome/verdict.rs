@@ -106,6 +106,32 @@ impl Word {
             Self::Waived => "waived",
         }
     }
+
+    /// How grave it is: the graver, the higher. Not being judged any more hides what may have broken.
+    #[must_use]
+    pub const fn gravity(self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::Waived => 1,
+            Self::Warn => 2,
+            Self::Skip => 3,
+            Self::Unknown => 4,
+            Self::Fail => 5,
+        }
+    }
+
+    /// The sign that stands before it, for whoever sees no colours.
+    #[must_use]
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Self::Pass => "✓",
+            Self::Fail => "✗",
+            Self::Warn => "!",
+            Self::Skip => "–",
+            Self::Unknown => "?",
+            Self::Waived => "~",
+        }
+    }
 }
 
 impl fmt::Display for Word {

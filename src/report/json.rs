@@ -10,12 +10,49 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)
 }
 
+/// A text that is no report that this version can read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is no JSON.
+    #[error("it is no JSON: {0}; write a report with --report json=PATH")]
+    NotJson(serde_json::Error),
+    /// It is JSON, and no report.
+    #[error("it is JSON without a report_version, so no report of shakedown; write one with --report json=PATH")]
+    NoReport,
+    /// A later shakedown wrote it.
+    #[error(
+        "it is of report version {found}, written by shakedown {writer}, and this one, {}, reads versions 1 to {REPORT_VERSION}; \
+         use shakedown {writer} or a newer one", env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// Its version.
+        found: u64,
+        /// The version of shakedown that wrote it.
+        writer: String,
+    },
+    /// It says that it is a report, and has another shape.
+    #[error("it says report version {found} and has another shape: {source}; write it again with --report json=PATH")]
+    Shape {
+        /// The version that it says.
+        found: u64,
+        /// What is otherwise.
+        source: serde_json::Error,
+    },
+}
+
 /// Reads a report back; each verdict gets the reason that stands beside it again.
 ///
 /// # Errors
-/// The text is not a report of this version's shape.
-pub fn read(text: &str) -> Result<Report, serde_json::Error> {
-    let mut report: Report = serde_json::from_str(text)?;
+/// The text is no report, of a later version, or of another shape than its version has.
+pub fn read(text: &str) -> Result<Report, ReadError> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(ReadError::NotJson)?;
+    let found = value.get("report_version").and_then(serde_json::Value::as_u64).ok_or(ReadError::NoReport)?;
+    if found > u64::from(REPORT_VERSION) {
+        let writer = value.get("shakedown").and_then(serde_json::Value::as_str).unwrap_or("of an unknown version");
+        return Err(ReadError::Newer { found, writer: writer.to_owned() });
+    }
+    // From the text again: its errors name line and column.
+    let mut report: Report = serde_json::from_str(text).map_err(|source| ReadError::Shape { found, source })?;
     for case in &mut report.cases {
         let reason = case.reason.clone().unwrap_or_default();
         let expires = case.waived_until.clone().unwrap_or_default();

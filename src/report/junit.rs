@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, Report as Junit, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
+use super::printable;
 use crate::outcome::{CaseRecord, Level, Report, Word};
 
 /// Writes `report` as `JUnit` XML: `fail` is a failure, an `unknown` MUST an error, `warn` a success with its text in
@@ -89,15 +90,4 @@ fn body(case: &CaseRecord) -> String {
         format!("source: {}\n", case.source),
     ]);
     lines.join("\n")
-}
-
-/// XML 1.0 has no way to write most control characters.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|character| match character {
-            '\t' | '\n' | '\r' => character,
-            control if control.is_control() || matches!(control, '\u{FFFE}' | '\u{FFFF}') => '\u{FFFD}',
-            other => other,
-        })
-        .collect()
 }

@@ -7,6 +7,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, context};
 use serde_json::{Value, json};
 
+use super::graver_first;
 use crate::outcome::{CaseRecord, Report, Timeline, Word};
 
 const TEMPLATE: &str = include_str!("templates/report.md.j2");
@@ -45,20 +46,6 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
         })
         .map_err(io::Error::other)?;
     writeln!(out, "{}", text.trim_end())
-}
-
-/// What is neither a pass nor a skip, failures first.
-fn graver_first(report: &Report) -> Vec<&CaseRecord> {
-    let rank = |case: &CaseRecord| match case.verdict.word() {
-        Word::Fail => 0,
-        Word::Unknown => 1,
-        Word::Warn => 2,
-        Word::Waived => 3,
-        Word::Skip | Word::Pass => 4,
-    };
-    let mut cases: Vec<&CaseRecord> = report.cases.iter().filter(|case| rank(case) < 4).collect();
-    cases.sort_by_key(|case| rank(case));
-    cases
 }
 
 fn problem(case: &CaseRecord) -> Value {
@@ -117,7 +104,7 @@ fn next_steps(report: &Report) -> Vec<String> {
 }
 
 /// Text fit for a cell of a table: one line, no pipe, no backtick that opens and never closes.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     let line: Vec<&str> = text.split_whitespace().collect();
     let line = line.join(" ").replace('|', "\\|").replace('<', "&lt;");
     let shown: String = line.chars().take(300).collect();

@@ -1,9 +1,12 @@
 //! Reports: the JSON is the source of truth, every other format is rendered from it. Imports `outcome` alone.
 
 pub mod annotations;
+pub mod diff;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod markdown;
+pub mod merge;
 mod normal;
 pub mod terminal;
 
@@ -11,7 +14,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::outcome::Report;
+use crate::outcome::{CaseRecord, Report, Word};
 
 pub use normal::normalise;
 
@@ -28,15 +31,18 @@ pub enum Format {
     Junit,
     /// For job summaries and hand-overs.
     Markdown,
+    /// For people with a browser: one file with filters and drawings of what happened.
+    Html,
 }
 
 impl Format {
-    const ALL: [(&'static str, Self); 5] = [
+    const ALL: [(&'static str, Self); 6] = [
         ("terminal", Self::Terminal),
         ("short", Self::Short),
         ("json", Self::Json),
         ("junit", Self::Junit),
         ("markdown", Self::Markdown),
+        ("html", Self::Html),
     ];
 }
 
@@ -85,6 +91,7 @@ pub fn write(report: &Report, format: Format, colours: bool, width: usize, out: 
         Format::Json => json::render(report, out),
         Format::Junit => junit::render(report, out),
         Format::Markdown => markdown::render(report, out),
+        Format::Html => html::render(report, out),
     }
 }
 
@@ -120,6 +127,32 @@ pub fn write_to_path(report: &Report, target: &ReportTarget) -> Result<(), Write
     }
     file.persist(&path).map_err(|error| failed(error.error))?;
     Ok(())
+}
+
+/// What is neither a pass nor a skip, failures first.
+fn graver_first(report: &Report) -> Vec<&CaseRecord> {
+    let rank = |case: &CaseRecord| match case.verdict.word() {
+        Word::Fail => 0,
+        Word::Unknown => 1,
+        Word::Warn => 2,
+        Word::Waived => 3,
+        Word::Skip | Word::Pass => 4,
+    };
+    let mut cases: Vec<&CaseRecord> = report.cases.iter().filter(|case| rank(case) < 4).collect();
+    cases.sort_by_key(|case| rank(case));
+    cases
+}
+
+/// The same text without what neither XML nor HTML can hold, and without the characters that turn the order of others
+/// around: both are shown as a replacement character.
+fn printable(text: &str) -> String {
+    let shown = |character| match character {
+        '\t' | '\n' | '\r' => character,
+        '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FFFE}' | '\u{FFFF}' => '\u{FFFD}',
+        control if control.is_control() => '\u{FFFD}',
+        other => other,
+    };
+    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]

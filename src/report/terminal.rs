@@ -83,14 +83,7 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
 
 fn line(case: &CaseRecord, longest: usize, style: Style, out: &mut impl Write) -> io::Result<()> {
     let word = case.verdict.word();
-    let symbol = match word {
-        Word::Pass => "✓",
-        Word::Fail => "✗",
-        Word::Warn => "!",
-        Word::Skip => "–",
-        Word::Unknown => "?",
-        Word::Waived => "~",
-    };
+    let symbol = word.symbol();
     let painted = colour(word).force_styling(style.colours).apply_to(format!("{symbol} {word:<7}"));
     let dim = Paint::new().dim().force_styling(style.colours);
     let room = style.width.saturating_sub(longest + 30).max(20);

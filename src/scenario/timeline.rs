@@ -8,7 +8,7 @@ use super::handover::document_of;
 use super::ledger;
 use super::voyage::Voyage;
 use crate::faults::ClosedBy;
-use crate::outcome::{Concerned, Lane, LeftOut, Moment, Timeline};
+use crate::outcome::{Concerned, Lane, LeftOut, Moment, Pace, Timeline};
 
 /// Moments of one lane at most, and documents that are followed job by job.
 const MOST: usize = 60;
@@ -63,7 +63,17 @@ pub fn timeline(scenario: &str, cases: Vec<String>, voyage: &Voyage) -> Timeline
         documents: unwell.into_iter().take(NAMED).collect(),
         moments,
         left_out,
+        pace: pace(voyage),
     }
+}
+
+/// When jobs were completed and requests refused: all of them, where the moments are a choice.
+fn pace(voyage: &Voyage) -> Option<Pace> {
+    let completed = voyage.job_events.iter().filter(|(_, event)| event.what == "completed").map(|(at, _)| *at);
+    let offset = ms(voyage.mock_offset);
+    let refused = voyage.requests.iter().filter(|request| !(200..300).contains(&request.status));
+    let refused = refused.map(|request| i64::try_from(request.at_ms).unwrap_or(i64::MAX) - offset);
+    Pace::of(&completed.collect::<Vec<_>>(), &refused.collect::<Vec<_>>())
 }
 
 /// The time that matters: of the faults, else of what befell the first document that is not well, else the end.

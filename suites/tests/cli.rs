@@ -212,8 +212,12 @@ fn a_report_goes_to_every_file_it_is_asked_for() {
         "junit=report.xml",
         "--report",
         "markdown=report.md",
+        "--report",
+        "html=report.html",
     ]);
     assert_eq!(code, 0, "{said}");
+    let html = fs::read_to_string(desk.path("work/report.html")).unwrap();
+    assert!(html.starts_with("<!doctype html>") && html.contains("id=\"case-redis.eviction-policy\""));
     let json = fs::read_to_string(desk.path("work/deep/er/report.json")).unwrap();
     let report = shakedown::report::json::read(&json).unwrap();
     assert!(report.cases.iter().all(|case| case.suite == "redis") && report.cases.len() > 10);

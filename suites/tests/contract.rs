@@ -279,7 +279,7 @@ fn a_bundle_of_a_worker_that_never_was_ready_has_its_output_and_no_secret() {
         .collect();
     assert!(outputs.iter().any(|output| output.starts_with("first words\nurl ******** key ******** db ********\n1\n")));
     assert!(outputs.iter().all(|output| output.ends_with("100\n")), "{outputs:?}");
-    let everything: Vec<String> = ["report.json", "report.md", "plan.txt"]
+    let everything: Vec<String> = ["report.json", "report.md", "report.html", "plan.txt"]
         .iter()
         .map(|name| fs::read_to_string(bundle.join(name)).unwrap())
         .collect();

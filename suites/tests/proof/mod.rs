@@ -223,6 +223,8 @@ pub fn publish(title: &str, file: &str, matrix: &Matrix) {
     }
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
     std::fs::write(&path, &text).unwrap();
+    let mut page = std::fs::File::create(path.with_extension("html")).unwrap();
+    shakedown::report::html::matrix(title, &matrix, &mut page).unwrap();
     if let Some(summary) = process_variable("GITHUB_STEP_SUMMARY") {
         let summary = std::fs::OpenOptions::new().append(true).create(true).open(summary);
         summary.and_then(|mut summary| summary.write_all(text.as_bytes())).unwrap();

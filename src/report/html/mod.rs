@@ -1,0 +1,216 @@
+//! The report as one HTML page: no network, no foreign script; for a screen of any width, and for paper.
+//!
+//! Whatever a service or a worker said is escaped, twice over: the templates escape, and the page forbids every script
+//! and style but its own by their digests.
+
+mod drawing;
+mod matrix;
+mod page;
+mod timeline;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use crate::outcome::{CaseRecord, Evidence, Level, Report, RunVerdict, Totals, Word};
+
+pub use matrix::matrix;
+use page::{Anchors, link};
+pub(super) use page::{Page, page};
+
+const TEMPLATE: &str = include_str!("../templates/report.html.j2");
+
+/// Evidence that is longer, in characters, is shown in part, and whole on request.
+const LONGEST: usize = 600;
+/// More failures than these are not unfolded from the start.
+const UNFOLDED: usize = 12;
+/// The first timelines are unfolded from the start.
+const SHOWN: usize = 2;
+
+/// Writes `report` as HTML.
+pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let mut anchors = Anchors::default();
+    let cases: Vec<String> = report.cases.iter().map(|case| anchors.of("case", &case.id)).collect();
+    let scenarios: Vec<String> = report.timelines.iter().map(|line| anchors.of("scenario", &line.scenario)).collect();
+    let places = Places { report, cases: &cases, scenarios: &scenarios };
+    let grave = report.cases.iter().filter(|case| is_open(case.verdict.word())).count();
+    let (class, symbol) = match report.verdict {
+        RunVerdict::Conformant => ("holds", "✓"),
+        RunVerdict::NotConformant => ("fails", "✗"),
+        RunVerdict::Inconclusive => ("open", "?"),
+    };
+    let context = json!({
+        "report": report,
+        "verdict_class": class,
+        "verdict_symbol": symbol,
+        "coverage": report.coverage.sentence(),
+        "took": took(report.duration_ms),
+        "tally": drawing::tally(&report.totals),
+        "counts": counts(&report.totals),
+        "levels": levels(&report.cases),
+        "notes": notes(report),
+        "problems": super::graver_first(report).into_iter().map(|case| places.problem(case)).collect::<Vec<_>>(),
+        "suites": places.suites(grave <= UNFOLDED, &mut anchors),
+        "timelines": report.timelines.iter().zip(&scenarios).enumerate().map(|(number, (line, anchor))| {
+            timeline::context(line, anchor, number < SHOWN, |id| places.case(id))
+        }).collect::<Vec<_>>(),
+        "legend": timeline::legend(),
+        "facts": facts(report),
+    });
+    page(&Page { name: "report.html", template: TEMPLATE, context }, out)
+}
+
+fn is_open(word: Word) -> bool {
+    matches!(word, Word::Fail | Word::Unknown)
+}
+
+/// Where on the page what stands.
+struct Places<'a> {
+    report: &'a Report,
+    cases: &'a [String],
+    scenarios: &'a [String],
+}
+
+impl Places<'_> {
+    fn case(&self, id: &str) -> Option<&str> {
+        let place = self.report.cases.iter().position(|case| case.id == id)?;
+        self.cases.get(place).map(String::as_str)
+    }
+
+    fn scenario(&self, name: &str) -> Option<&str> {
+        let place = self.report.timelines.iter().position(|line| line.scenario == name)?;
+        self.scenarios.get(place).map(String::as_str)
+    }
+
+    fn problem(&self, case: &CaseRecord) -> Value {
+        json!({
+            "id": case.id,
+            "anchor": self.case(&case.id),
+            "verdict": case.verdict.word(),
+            "level": case.level,
+            "brief": cut(case.verdict.reason().unwrap_or_default(), LONGEST / 2),
+        })
+    }
+
+    fn suites(&self, unfolded: bool, anchors: &mut Anchors) -> Vec<Value> {
+        let mut suites: Vec<(&str, Vec<(&CaseRecord, &str)>)> = Vec::new();
+        for (case, anchor) in self.report.cases.iter().zip(self.cases) {
+            match suites.iter_mut().find(|(name, _)| *name == case.suite) {
+                Some((_, cases)) => cases.push((case, anchor)),
+                None => suites.push((&case.suite, vec![(case, anchor)])),
+            }
+        }
+        let suite = |(name, cases): (&str, Vec<(&CaseRecord, &str)>)| {
+            let totals = Totals::of(cases.iter().map(|(case, _)| *case));
+            json!({
+                "name": name,
+                "anchor": anchors.of("suite", name),
+                "tally": drawing::tally(&totals),
+                "counts": counts(&totals),
+                "passed": totals.pass,
+                "total": totals.cases,
+                "cases": cases.iter().map(|(case, anchor)| self.whole(case, anchor, unfolded)).collect::<Vec<_>>(),
+            })
+        };
+        suites.into_iter().map(suite).collect()
+    }
+
+    fn whole(&self, case: &CaseRecord, anchor: &str, unfolded: bool) -> Value {
+        json!({
+            "id": case.id,
+            "anchor": anchor,
+            "title": case.title,
+            "verdict": case.verdict.word(),
+            "level": case.level,
+            "reason": case.verdict.reason(),
+            "waived_until": case.waived_until,
+            "evidence": case.evidence.iter().map(evidence).collect::<Vec<_>>(),
+            "why": case.why,
+            "remedy": case.remedy,
+            "source": case.source,
+            "href": link(&case.source),
+            "took": took(case.duration_ms),
+            "attempts": case.attempts,
+            "flaky": case.flaky,
+            "open": unfolded && is_open(case.verdict.word()),
+            "scenario": case.scenario,
+            "scenario_anchor": case.scenario.as_deref().and_then(|name| self.scenario(name)),
+        })
+    }
+}
+
+fn evidence(evidence: &Evidence) -> Value {
+    let seen = evidence.seen.as_str().map_or_else(|| evidence.seen.to_string(), ToOwned::to_owned);
+    let size = seen.chars().count();
+    let whole = size > LONGEST;
+    json!({
+        "what": evidence.what,
+        "seen": cut(&seen, LONGEST),
+        "whole": whole.then_some(seen),
+        "size": size,
+        "wanted": evidence.wanted,
+    })
+}
+
+fn cut(text: &str, room: usize) -> String {
+    let mut kept: String = text.chars().take(room).collect();
+    if kept.len() < text.len() {
+        kept.push('…');
+    }
+    kept
+}
+
+fn counts(totals: &Totals) -> Vec<Value> {
+    let there = Word::ALL.into_iter().filter(|word| totals.count(*word) > 0);
+    there.map(|word| json!({ "word": word, "count": totals.count(word), "symbol": word.symbol() })).collect()
+}
+
+fn levels(cases: &[CaseRecord]) -> Vec<Value> {
+    let mut counts: BTreeMap<Level, usize> = BTreeMap::new();
+    for case in cases {
+        *counts.entry(case.level).or_default() += 1;
+    }
+    counts.into_iter().map(|(level, count)| json!({ "word": level, "count": count })).collect()
+}
+
+fn notes(report: &Report) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(comparison) = &report.gate.comparison {
+        notes.push(comparison.sentence());
+    }
+    if let Some(shard) = &report.gate.shard {
+        notes.push(format!("shard {shard}: the other parts are other runs"));
+    }
+    if report.gate.attempts > 1 {
+        let flaky = report.cases.iter().filter(|case| case.flaky).count();
+        notes.push(format!("{} attempts of every case, {flaky} flaky", report.gate.attempts));
+    }
+    notes.extend(report.notes.iter().cloned());
+    notes
+}
+
+fn facts(report: &Report) -> Vec<(&'static str, String)> {
+    vec![
+        ("run", report.run.clone()),
+        ("began", report.started_at.clone()),
+        ("took", took(report.duration_ms)),
+        ("provider", format!("{} ({})", report.provider, report.provider_reason)),
+        ("profile", report.profile.clone()),
+        ("seed", report.seed.to_string()),
+        ("suites", report.suite_version.clone()),
+        ("worker", report.worker.clone()),
+    ]
+}
+
+/// A time as people read it.
+pub(super) fn took(ms: u64) -> String {
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => format!("{} min {:02} s", ms / 60_000, ms % 60_000 / 1000),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! What every page has: style, script, the rule that no others are obeyed, and texts that can do no harm.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::outcome::Word;
+use crate::report::printable;
+
+const PAGE: &str = include_str!("../templates/page.html.j2");
+const STYLE: &str = include_str!("../templates/page.css");
+const SCRIPT: &str = include_str!("../templates/page.js");
+
+/// A page to be written.
+pub(in crate::report) struct Page {
+    /// Its template's name.
+    pub(in crate::report) name: &'static str,
+    /// A template that extends `page.html`.
+    pub(in crate::report) template: &'static str,
+    /// What the template is told: an object.
+    pub(in crate::report) context: Value,
+}
+
+/// Writes a page.
+pub(in crate::report) fn page(page: &Page, out: &mut impl Write) -> io::Result<()> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(io::Error::other)?;
+    environment.set_syntax(syntax);
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.add_template("page.html", PAGE).map_err(io::Error::other)?;
+    environment.add_template(page.name, page.template).map_err(io::Error::other)?;
+    let symbols: Map<String, Value> =
+        Word::ALL.iter().map(|word| (word.as_str().to_owned(), word.symbol().into())).collect();
+    let own = json!({
+        "style": STYLE,
+        "style_hash": digest(STYLE),
+        "script": SCRIPT,
+        "script_hash": digest(SCRIPT),
+        "symbols": symbols,
+    });
+    let template = environment.get_template(page.name).map_err(io::Error::other)?;
+    let mut told = harmless(&page.context);
+    told["page"] = own;
+    let text = template.render(Serde(told)).map_err(io::Error::other)?;
+    writeln!(out, "{}", text.trim_end())
+}
+
+/// The digest by which a page allows its own script or style.
+fn digest(text: &str) -> String {
+    format!("sha256-{}", STANDARD.encode(Sha256::digest(text.as_bytes())))
+}
+
+/// The same with no text that HTML cannot hold, or that would turn the order of the characters around it.
+fn harmless(value: &Value) -> Value {
+    match value {
+        Value::String(text) => printable(text).into(),
+        Value::Array(items) => items.iter().map(harmless).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| (printable(key), harmless(value))).collect(),
+        other => other.clone(),
+    }
+}
+
+/// The address of a source, where it is one that a browser may follow.
+pub(in crate::report) fn link(source: &str) -> Option<&str> {
+    let is_address = source.starts_with("https://") || source.starts_with("http://");
+    (is_address && !source.contains(char::is_whitespace)).then_some(source)
+}
+
+/// Ids of elements: the same for the same name in every report, and never twice on one page.
+#[derive(Debug, Default)]
+pub(super) struct Anchors(BTreeSet<String>);
+
+impl Anchors {
+    /// The id of what is called `name`, among others of its `kind`.
+    pub(super) fn of(&mut self, kind: &str, name: &str) -> String {
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_');
+        let name: String = name.chars().map(|letter| if plain(letter) { letter } else { '-' }).take(120).collect();
+        let first = format!("{kind}-{name}");
+        let mut id = first.clone();
+        let mut number = 2;
+        while !self.0.insert(id.clone()) {
+            id = format!("{first}-{number}");
+            number += 1;
+        }
+        id
+    }
+}

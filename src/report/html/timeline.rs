@@ -1,0 +1,392 @@
+//! What happened in a scenario, drawn on one clock: faults as bands across everything, a row for each worker, service
+//! and document, and below them how much was done and how often in vain.
+
+use serde_json::{Value, json};
+
+use super::drawing::Drawing;
+use super::page::link;
+use super::{cut, took};
+use crate::outcome::{Lane, Moment, Pace, Timeline};
+
+/// The drawing's width, and where its time begins and ends.
+const WIDTH: f64 = 860.0;
+const LEFT: f64 = 150.0;
+const RIGHT: f64 = 845.0;
+/// A row of text; a bar in a row; a curve.
+const ROW: f64 = 20.0;
+const BAR: f64 = 6.0;
+const CURVE: f64 = 56.0;
+/// Rows of one lane, bars above each other in a row, and lines of names of faults, at most.
+const ROWS: usize = 8;
+const BARS: usize = 6;
+const NAMES: usize = 5;
+/// About the width of a letter: of a bold one, and of a tiny one.
+const LETTER: f64 = 7.4;
+const TINY: f64 = 5.4;
+
+/// What the template is told of a timeline; `case` gives where on the page a case stands.
+pub(super) fn context<'a>(
+    timeline: &Timeline,
+    anchor: &str,
+    open: bool,
+    case: impl Fn(&str) -> Option<&'a str>,
+) -> Value {
+    let pace = timeline.pace.clone().or_else(|| from_moments(timeline));
+    let left_out: Vec<String> =
+        timeline.left_out.iter().map(|left| format!("{} more of {}", left.count, left.lane.word())).collect();
+    json!({
+        "open": open,
+        "scenario": timeline.scenario,
+        "anchor": anchor,
+        "title": timeline.title,
+        "cases": timeline.cases.iter().map(|id| json!({ "id": id, "anchor": case(id) })).collect::<Vec<_>>(),
+        "diagnoses": timeline.diagnoses.iter().map(|diagnosis| json!({
+            "seen": diagnosis.seen,
+            "means": diagnosis.means,
+            "remedy": diagnosis.remedy,
+            "source": diagnosis.source,
+            "href": link(&diagnosis.source),
+        })).collect::<Vec<_>>(),
+        "documents": timeline.documents,
+        "partial": timeline.pace.is_none() && pace.is_some(),
+        "left_out": left_out.join(", "),
+        "moments": timeline.moments.iter().map(|moment| json!({
+            "at": seconds(moment.at_ms),
+            "until": moment.until_ms.map_or_else(String::new, seconds),
+            "lane": moment.lane.word(),
+            "subject": moment.subject,
+            "what": moment.what,
+        })).collect::<Vec<_>>(),
+        "svg": draw(timeline, pace.as_ref()),
+    })
+}
+
+/// The signs that are used, and what they mean.
+pub(super) fn legend() -> Vec<Value> {
+    let sign = |text: &str, paint: &dyn Fn(&mut Drawing)| {
+        let mut drawing = Drawing::default();
+        paint(&mut drawing);
+        json!({ "svg": drawing.sign((24.0, 14.0)), "text": text })
+    };
+    vec![
+        sign("a fault, while it lasted", &|drawing| {
+            drawing.rect("band", [0.0, 0.0, 24.0, 14.0], "");
+            drawing.path("band-edge", &[(1.0, 0.0), (1.0, 14.0)], "");
+        }),
+        sign("something that lasted", &|drawing| drawing.rect("good", [1.0, 4.0, 22.0, BAR], "")),
+        sign("something that happened", &|drawing| drawing.dot("point", (12.0, 7.0), "")),
+        sign("it failed, with how long it took", &|drawing| {
+            drawing.rect("bad", [1.0, 4.0, 22.0, BAR], "");
+            drawing.cross((12.0, 7.0), "");
+        }),
+    ]
+}
+
+/// The curves of a report that did not count them: of the moments that it has.
+fn from_moments(timeline: &Timeline) -> Option<Pace> {
+    let times = |wanted: &dyn Fn(&Moment) -> bool| -> Vec<i64> {
+        timeline.moments.iter().filter(|moment| wanted(moment)).map(|moment| moment.at_ms).collect()
+    };
+    let completed = times(&|moment| moment.lane == Lane::Job && moment.what == "completed");
+    Pace::of(&completed, &times(&|moment| moment.lane == Lane::Request && is_bad(moment)))
+}
+
+/// Whether a moment is of something that went wrong.
+fn is_bad(moment: &Moment) -> bool {
+    let what = moment.what.as_str();
+    match moment.lane {
+        Lane::Request => !what.contains("answered 2"),
+        Lane::Connection => what.contains("could not be made"),
+        Lane::Job => ["failed", "stalled", "retries-exhausted"].iter().any(|word| what.starts_with(word)),
+        Lane::Process => what.contains("signal") || (what.contains("exited") && !what.contains("code 0")),
+        Lane::Fault | Lane::Output => false,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a place in a drawing")]
+fn float(ms: i64) -> f64 {
+    ms as f64
+}
+
+fn seconds(ms: i64) -> String {
+    format!("{:.3} s", float(ms) / 1000.0)
+}
+
+/// What a reader is told who points at a moment.
+fn told(moment: &Moment) -> String {
+    let until = moment.until_ms.map_or_else(String::new, |until| format!(" to {}", seconds(until)));
+    format!("{}{until}, {}: {}", seconds(moment.at_ms), moment.subject, moment.what)
+}
+
+/// Where times are on the drawing.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    from: f64,
+    until: f64,
+}
+
+impl Clock {
+    fn of(timeline: &Timeline, pace: Option<&Pace>) -> Self {
+        let moments = timeline.moments.iter();
+        let ends = moments.flat_map(|moment| [Some(moment.at_ms), moment.until_ms]).flatten().map(float);
+        let ends = ends.chain([0.0]).chain(pace.map(|pace| float(pace.from_ms)));
+        let (from, until) = ends.fold((0.0_f64, 0.0_f64), |(from, until), at| (from.min(at), until.max(at)));
+        Self { from, until: until.max(from + 1.0) }
+    }
+
+    fn x(self, ms: f64) -> f64 {
+        LEFT + ((ms - self.from) / (self.until - self.from)).clamp(0.0, 1.0) * (RIGHT - LEFT)
+    }
+
+    /// Round times, about seven of them, in milliseconds.
+    fn ticks(self) -> Vec<f64> {
+        let rough = (self.until - self.from) / 7.0;
+        let power = 10_f64.powf(rough.log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough);
+        let step = step.unwrap_or(power * 10.0);
+        let first = (self.from / step).ceil();
+        (0..20_u8).map(|number| (first + f64::from(number)) * step).take_while(|at| *at <= self.until).collect()
+    }
+}
+
+/// One line of the drawing: what befell one worker, service or document.
+struct Row<'a> {
+    name: String,
+    moments: Vec<&'a Moment>,
+    /// Whether these are several, that had no room of their own.
+    crowd: bool,
+}
+
+/// The rows of a lane, those that are too many in one.
+fn rows(timeline: &Timeline, lane: Lane) -> Vec<Row<'_>> {
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    for moment in timeline.moments.iter().filter(|moment| moment.lane == lane) {
+        match rows.iter_mut().find(|row| row.name == moment.subject) {
+            Some(row) => row.moments.push(moment),
+            None => rows.push(Row { name: moment.subject.clone(), moments: vec![moment], crowd: false }),
+        }
+    }
+    if rows.len() > ROWS {
+        let rest = rows.split_off(ROWS - 1);
+        let name = format!("{} others", rest.len());
+        rows.push(Row { name, moments: rest.into_iter().flat_map(|row| row.moments).collect(), crowd: true });
+    }
+    rows
+}
+
+fn draw(timeline: &Timeline, pace: Option<&Pace>) -> String {
+    let clock = Clock::of(timeline, pace);
+    let faults: Vec<&Moment> = timeline.moments.iter().filter(|moment| moment.lane == Lane::Fault).collect();
+    let (names, depth) = named(&faults, clock);
+    let top = 10.0 + row_at(depth);
+    let mut front = Drawing::default();
+    let mut y = top;
+    for lane in [Lane::Process, Lane::Connection, Lane::Request, Lane::Job, Lane::Output] {
+        let rows = rows(timeline, lane);
+        if !rows.is_empty() {
+            y += ROW;
+            front.text("lane", (6.0, y - 6.0), plural(lane));
+        }
+        for row in rows {
+            y += line(&row, lane, clock, y, &mut front);
+        }
+    }
+    if let Some(pace) = pace {
+        y = curves(pace, clock, y, &mut front);
+    }
+    let mut back = Drawing::default();
+    for fault in &faults {
+        band(fault, clock, y, &mut back);
+    }
+    for at in clock.ticks() {
+        back.path("grid", &[(clock.x(at), top), (clock.x(at), y + 4.0)], "");
+        back.text("faint middle", (clock.x(at), y + 18.0), &spoken(at));
+    }
+    back.path("grid", &[(LEFT, y + 4.0), (RIGHT, y + 4.0)], "");
+    for (x, row, name) in names {
+        back.text("band-name", (x, 16.0 + row_at(row)), &name);
+    }
+    back.append(&front);
+    back.framed("time", (WIDTH, y + 26.0), &summary(timeline, pace, clock))
+}
+
+/// About how wide words are whose letters are so wide.
+#[expect(clippy::cast_precision_loss, reason = "a few letters")]
+fn width(text: &str, letter: f64) -> f64 {
+    text.chars().count() as f64 * letter
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a place in a drawing")]
+fn row_at(row: usize) -> f64 {
+    row as f64 * ROW
+}
+
+const fn plural(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Fault => "faults",
+        Lane::Process => "processes",
+        Lane::Connection => "connections",
+        Lane::Request => "requests",
+        Lane::Job => "jobs",
+        Lane::Output => "output",
+    }
+}
+
+/// A time on the axis.
+fn spoken(ms: f64) -> String {
+    if ms.abs() < 1e-9 { "0".to_owned() } else { format!("{} s", (ms / 1000.0 * 1e6).round() / 1e6) }
+}
+
+/// The names of faults and where they stand, one below the other where they would touch, and how many lines that is.
+fn named(faults: &[&Moment], clock: Clock) -> (Vec<(f64, usize, String)>, usize) {
+    let mut ends: Vec<f64> = Vec::new();
+    let mut names = Vec::new();
+    for fault in faults {
+        let name = cut(&format!("{}: {}", fault.subject, fault.what), 56);
+        let width = width(&name, LETTER);
+        let x = (clock.x(float(fault.at_ms)) + 4.0).min(WIDTH - width - 4.0).max(4.0);
+        let row = ends.iter().position(|end| *end < x).unwrap_or(ends.len());
+        if row >= NAMES {
+            continue;
+        }
+        if row == ends.len() {
+            ends.push(0.0);
+        }
+        ends[row] = x + width + 8.0;
+        names.push((x, row, name));
+    }
+    (names, ends.len())
+}
+
+fn band(fault: &Moment, clock: Clock, bottom: f64, drawing: &mut Drawing) {
+    let (from, until) = (clock.x(float(fault.at_ms)), clock.x(fault.until_ms.map_or(clock.from, float)));
+    if until > from {
+        drawing.rect("band", [from, 4.0, until - from, bottom], &told(fault));
+    }
+    for x in [Some(from), (until > from).then_some(until)].into_iter().flatten() {
+        drawing.path("band-edge", &[(x, 4.0), (x, bottom + 4.0)], &told(fault));
+    }
+}
+
+/// Draws a row at `y`, and gives how high it is.
+fn line(row: &Row<'_>, lane: Lane, clock: Clock, y: f64, drawing: &mut Drawing) -> f64 {
+    let (bars, points): (Vec<&Moment>, Vec<&Moment>) = row.moments.iter().partition(|moment| moment.until_ms.is_some());
+    let mut ends: Vec<f64> = Vec::new();
+    for moment in bars {
+        let from = clock.x(float(moment.at_ms));
+        let until = clock.x(moment.until_ms.map_or(clock.from, float)).max(from + 2.0);
+        let level = ends.iter().position(|end| *end < from).unwrap_or(ends.len()).min(BARS - 1);
+        if level == ends.len() {
+            ends.push(0.0);
+        }
+        ends[level] = until + 1.0;
+        let top = y + 7.0 + row_at(level) * (BAR + 3.0) / ROW;
+        let bad = is_bad(moment);
+        drawing.rect(if bad { "bad" } else { "good" }, [from, top, until - from, BAR], &told(moment));
+        if bad {
+            drawing.cross((f64::midpoint(from, until), top + BAR / 2.0), &told(moment));
+        }
+    }
+    let height = ROW.max(8.0 + row_at(ends.len()) * (BAR + 3.0) / ROW);
+    let middle = y + 10.0;
+    let xs = points.iter().map(|moment| clock.x(float(moment.at_ms)));
+    let (first, last) = xs.fold((f64::MAX, f64::MIN), |(first, last), x| (first.min(x), last.max(x)));
+    let follows = matches!(lane, Lane::Process | Lane::Job) && !row.crowd;
+    if last > first && follows {
+        drawing.path("thread", &[(first, middle), (last, middle)], "");
+    }
+    // Words stand behind what they are of, or before it, where there is room for them.
+    let mut free = LEFT;
+    for (number, moment) in points.iter().enumerate() {
+        let place = (clock.x(float(moment.at_ms)), middle);
+        let next = points.get(number + 1).map_or(RIGHT + 10.0, |next| clock.x(float(next.at_ms)) - 6.0);
+        let word = cut(&moment.what, 40);
+        let (before, behind, room) = (place.0 - 6.0, place.0 + 6.0, width(&word, TINY));
+        if follows && behind + room < next {
+            drawing.text("tiny", (behind, middle - 3.0), &word);
+            free = behind + room;
+        } else if follows && before - room > free {
+            drawing.text("tiny end", (before, middle - 3.0), &word);
+            free = behind;
+        } else {
+            free = behind;
+        }
+        // An open connection goes on to the end.
+        if lane == Lane::Connection && !is_bad(moment) {
+            drawing.path("good-line", &[place, (RIGHT, middle)], &told(moment));
+        }
+        if is_bad(moment) { drawing.cross(place, &told(moment)) } else { drawing.dot("point", place, &told(moment)) }
+    }
+    drawing.text("faint", (14.0, y + 14.0), &cut(&row.name, 20));
+    height
+}
+
+/// How many jobs were completed by then, and how many requests were refused at that time; gives where they end.
+fn curves(pace: &Pace, clock: Clock, mut y: f64, drawing: &mut Drawing) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a place in a drawing")]
+    let at = |step: usize| clock.x(float(pace.from_ms) + step as f64 * pace.step_ms as f64);
+    let done: u64 = pace.completed.iter().map(|count| u64::from(*count)).sum();
+    y += ROW;
+    drawing.text("lane", (6.0, y - 6.0), "done in the end");
+    drawing.text("faint", (14.0, y + 14.0), &counted(done, "job", "completed"));
+    let bottom = y + CURVE;
+    let mut points = vec![(at(0), bottom)];
+    let mut so_far = 0_u64;
+    for (step, count) in pace.completed.iter().enumerate() {
+        so_far += u64::from(*count);
+        points.push((at(step), points.last().map_or(bottom, |(_, y)| *y)));
+        points.push((at(step + 1), bottom - share(so_far, done) * (CURVE - 8.0)));
+    }
+    points.push((RIGHT, points.last().map_or(bottom, |(_, y)| *y)));
+    drawing.path("grid", &[(LEFT, bottom), (RIGHT, bottom)], "");
+    drawing.path("done-line", &points, &counted(done, "job", "completed"));
+    y = bottom;
+    let refused: u64 = pace.refused.iter().map(|count| u64::from(*count)).sum();
+    if refused > 0 {
+        let most = pace.refused.iter().copied().max().unwrap_or(1);
+        y += ROW + 4.0;
+        drawing.text("lane", (6.0, y - 6.0), "asked in vain");
+        drawing.text("faint", (14.0, y + 14.0), &counted(refused, "request", "refused"));
+        drawing.text("faint", (14.0, y + 30.0), &format!("most {most} in {}", took(pace.step_ms)));
+        let bottom = y + CURVE;
+        drawing.path("grid", &[(LEFT, bottom), (RIGHT, bottom)], "");
+        for (step, count) in pace.refused.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let height = share(u64::from(*count), u64::from(most)) * (CURVE - 8.0);
+            let width = (at(step + 1) - at(step) - 1.0).max(2.0);
+            let title = format!("{} in {}", counted(u64::from(*count), "request", "refused"), took(pace.step_ms));
+            drawing.rect("refused", [at(step), bottom - height, width, height], &title);
+        }
+        y = bottom;
+    }
+    y + 6.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a place in a drawing")]
+fn share(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+fn counted(count: u64, what: &str, done: &str) -> String {
+    format!("{count} {what}{} {done}", if count == 1 { "" } else { "s" })
+}
+
+/// The drawing in words.
+fn summary(timeline: &Timeline, pace: Option<&Pace>, clock: Clock) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for lane in Lane::ALL {
+        let moments = timeline.moments.iter().filter(|moment| moment.lane == lane);
+        let (all, bad) = moments.fold((0, 0), |(all, bad), moment| (all + 1, bad + usize::from(is_bad(moment))));
+        match (all, bad) {
+            (0, _) => {}
+            (all, 0) => parts.push(format!("{all} of {}", lane.word())),
+            (all, bad) => parts.push(format!("{all} of {}, {bad} of them failed", lane.word())),
+        }
+    }
+    let sum = |counts: &[u32]| counts.iter().map(|count| u64::from(*count)).sum();
+    if let Some(pace) = pace {
+        parts.push(counted(sum(&pace.completed), "job", "completed"));
+        parts.push(counted(sum(&pace.refused), "request", "refused"));
+    }
+    let times = format!("{} to {}", spoken(clock.from), spoken(clock.until));
+    format!("What happened from {times}: {}. The table below has every moment.", parts.join("; "))
+}
