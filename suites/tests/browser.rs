@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "where the browser is is no setting of the program")]
 
 mod helm;
+mod packages;
 
 use std::fs;
 use std::process::Command;

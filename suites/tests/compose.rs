@@ -4,6 +4,7 @@
 
 #[expect(dead_code, reason = "shared with targets that use other parts of it")]
 mod harness;
+mod packages;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -227,11 +228,7 @@ fn wait_until_healthy(project: &str) -> Outcome {
 
 /// Where `scripts/install clients` put the packages of the board.
 fn board_home() -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "the same variables as in scripts/lib.sh")]
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-    let home = variable("SHAKEDOWN_CLIENTS").or_else(|| Some(cache?.join("shakedown/clients")))?;
-    let board = home.with_file_name(format!("{}-board", home.file_name()?.to_str()?));
+    let board = packages::home("board");
     board.join("installed").exists().then_some(board)
 }
 

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::disallowed_methods, reason = "where the clients are is no setting of the program")]
 
+mod packages;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -32,16 +34,7 @@ fn fixtures() -> PathBuf {
 
 /// Where `scripts/install clients` has put the clients.
 fn clients() -> PathBuf {
-    let directory = std::env::var_os("SHAKEDOWN_CLIENTS").map_or_else(
-        || {
-            let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-                || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
-                PathBuf::from,
-            );
-            cache.join("shakedown/clients")
-        },
-        PathBuf::from,
-    );
+    let directory = packages::home("");
     let mut digest = Sha256::new();
     for name in ["requirements.txt", "package.json", "package-lock.json"] {
         digest.update(fs::read(fixtures().join(name)).unwrap());

@@ -7,6 +7,7 @@
 mod desk;
 #[allow(dead_code, reason = "no suite is run in this process")]
 mod harness;
+mod packages;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -54,14 +55,7 @@ const CORPUS: &[(&str, &str)] = &[
 
 /// Where `scripts/install clients` has put the CLI.
 fn cli() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let cache = variable("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    let mut home =
-        variable("SHAKEDOWN_CLIENTS").map(PathBuf::from).or_else(|| Some(cache?.join("shakedown/clients")))?;
-    home.as_mut_os_string().push("-supabase");
-    Some(home.join("node_modules/.bin/supabase")).filter(|cli| cli.is_file())
+    Some(packages::home("supabase").join("node_modules/.bin/supabase")).filter(|cli| cli.is_file())
 }
 
 struct Project {

@@ -36,11 +36,7 @@ fn tools() -> Result<Tools, String> {
         all.into_iter().find(|path| path.is_file())
     };
     let missing = |what: &str| format!("{what} is not installed here: scripts/install clients installs it");
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-    let clients = variable("SHAKEDOWN_CLIENTS").or_else(|| Some(cache?.join("shakedown/clients")));
-    let mut axe = clients.ok_or_else(|| missing("axe-core"))?;
-    axe.as_mut_os_string().push("-axe");
+    let axe = crate::packages::home("axe");
     Ok(Tools {
         driver: program(&["chromedriver"]).ok_or_else(|| missing("chromedriver"))?,
         browser: program(&["google-chrome", "chromium"]).ok_or_else(|| missing("chromium"))?,
