@@ -4,6 +4,7 @@ mod bundle;
 mod check;
 mod clean;
 mod compose;
+mod consent;
 mod db;
 mod deliver;
 mod env;
@@ -19,6 +20,7 @@ mod progress;
 mod proxy;
 #[cfg(feature = "embedded-qdrant")]
 mod qdrant;
+mod queue;
 mod run;
 mod schema;
 mod setup;
@@ -80,6 +82,7 @@ enum Verb {
     Env(env::Args),
     Setup(setup::Args),
     Db(db::Args),
+    Queue(queue::Args),
     Ingest(ingest::Args),
     Clean(clean::Args),
     Compose(compose::Args),
@@ -145,6 +148,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Env(args) => env::run(&args, common.source())?,
         Verb::Setup(args) => setup::run(args, common.source()).await?,
         Verb::Db(args) => return Box::pin(db::run(args, common)).await,
+        Verb::Queue(args) => return Box::pin(queue::run(args, common)).await,
         Verb::Ingest(args) => ingest::run(args, common.source()).await?,
         Verb::Clean(args) => clean::run(args).await?,
         Verb::Proxy(args) => return proxy::run(args).await,

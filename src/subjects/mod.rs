@@ -6,5 +6,6 @@ pub mod ingest;
 pub mod peer;
 #[cfg(feature = "embedded-qdrant")]
 pub mod qdrant;
+pub mod queue;
 pub mod setup;
 pub mod worker;
