@@ -17,6 +17,7 @@ mod init;
 mod peer;
 mod plan;
 mod progress;
+mod provision;
 mod proxy;
 #[cfg(feature = "embedded-qdrant")]
 mod qdrant;
@@ -43,7 +44,7 @@ use failure::Failure;
 /// Does this worker lose a document when things break? Is this stack set up right?
 ///
 /// Exit codes: 0 conformant, or the verb did what it was asked; 1 not conformant; 2 bad usage or configuration;
-/// 3 inconclusive, or the harness could not judge; 130 interrupted.
+/// 3 inconclusive, or the harness could not judge; 4 changes are pending (`plan`); 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "shakedown", version, propagate_version = true, max_term_width = 110)]
 struct Cli {
@@ -80,6 +81,7 @@ enum Verb {
     Init(init::Args),
     Up(up::Args),
     Env(env::Args),
+    Plan(provision::Args),
     Setup(setup::Args),
     Db(db::Args),
     Queue(queue::Args),
@@ -146,7 +148,8 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Init(args) => return init::run(&args),
         Verb::Up(args) => return up::run(args, common).await,
         Verb::Env(args) => env::run(&args, common.source())?,
-        Verb::Setup(args) => setup::run(args, common.source()).await?,
+        Verb::Plan(args) => return Box::pin(provision::run(args, common)).await,
+        Verb::Setup(args) => return Box::pin(setup::run(args, common)).await,
         Verb::Db(args) => return Box::pin(db::run(args, common)).await,
         Verb::Queue(args) => return Box::pin(queue::run(args, common)).await,
         Verb::Ingest(args) => ingest::run(args, common.source()).await?,

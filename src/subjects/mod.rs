@@ -4,6 +4,7 @@
 pub mod database;
 pub mod ingest;
 pub mod peer;
+pub mod provision;
 #[cfg(feature = "embedded-qdrant")]
 pub mod qdrant;
 pub mod queue;
