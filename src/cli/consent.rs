@@ -6,15 +6,16 @@ use super::failure::Failure;
 
 /// Asks on the terminal whether to go on; `yes` has said so already.
 ///
-/// Gives whether to go on. Where nobody can be asked, that is an error, and the flag that says yes is its remedy.
-pub(super) fn asked(question: &str, yes: bool) -> Result<bool, Failure> {
+/// Gives whether to go on. Where nobody can be asked, that is an error, and the flag that says yes is its remedy; `look` is
+/// what shows beforehand what would be done.
+pub(super) fn asked(question: &str, yes: bool, look: &str) -> Result<bool, Failure> {
     if yes {
         return Ok(true);
     }
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
             "{question} Nobody can be asked here, for standard input is no terminal\n  remedy: add --yes if that is \
-             meant, or --dry-run to see what would be done"
+             meant; {look} says what would be done"
         )));
     }
     let mut terminal = std::io::stderr();

@@ -84,7 +84,7 @@ pub(super) async fn set_up(
             print(&told(&changes));
         }
         let why: Vec<&str> = changes.iter().filter_map(|change| change.destroys.as_deref()).collect();
-        if !asked(&format!("{}. Go on?", why.join(". ")), false)? {
+        if !asked(&format!("{}. Go on?", why.join(". ")), false, "`shakedown plan`")? {
             print("nothing was done\n");
             return Ok(Exit::Ok);
         }

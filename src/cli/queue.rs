@@ -129,7 +129,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     if verb.destroys() && !flags.dry_run && !yes {
         let planned = care(true).await.map_err(failed)?;
         let question = format!("{}: {}?", title(&planned.before), planned_words(verb, &planned));
-        if planned.needed && !asked(&question, yes)? {
+        if planned.needed && !asked(&question, yes, "--dry-run")? {
             print("nothing was done\n");
             return Ok(Exit::Ok);
         }

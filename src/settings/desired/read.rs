@@ -334,3 +334,74 @@ fn is_identifier(text: &str) -> bool {
         && text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use rstest::rstest;
+
+    use crate::settings::config::{Config, parse};
+
+    fn read(text: &str) -> Result<Config, String> {
+        parse(&PathBuf::from("shakedown.toml"), text).map_err(|problems| {
+            let told =
+                |problem: &crate::settings::Problem| format!("{problem} {}", problem.remedy().unwrap_or_default());
+            problems.iter().map(told).collect::<Vec<_>>().join("\n")
+        })
+    }
+
+    #[rstest]
+    #[case("[desired.queue]\nevnts = 5", "shakedown.toml:2:1: unknown field `evnts` did you mean `events`?")]
+    #[case("[desired.queue]\nevents = 0", "shakedown.toml:2:10: `events` is 0 write a number from 1")]
+    #[case("[desired.queue]\nname = \"a:b\"", "contains ':'")]
+    #[case("[desired.queue]\nrate_limit = { max = 1, per = \"often\" }", "`often` is not a duration")]
+    #[case("[desired.queue.job]\nbackoff = { type = \"fixed\", delay = 1, jitter = 2.0 }", "not between 0 and 1")]
+    #[case("[desired.postgres]\nrls = [\"documents\"]", "`documents` is not a schema and a table")]
+    #[case("[desired.postgres.roles.ingest]\npassword = \"hunter2\"", "is no name of a variable")]
+    #[case(
+        "[[desired.postgres.grants]]\nto = \"a\"\non = \"b.c\"\nrights = [\"selec\"]",
+        "shakedown.toml:4:10: `selec` is no right on a table did you mean `select`?"
+    )]
+    #[case("[desired.qdrant.collections.a]\ndistance = \"Cosin\"", "did you mean `Cosine`?")]
+    #[case("[desired.qdrant.collections.a]\nindexes = { f = \"keywrd\" }", "did you mean `keyword`?")]
+    #[case("[desired.qdrant.collections.\"a/b\"]", "`a/b`, the name of a collection")]
+    #[case(
+        "[desired.qdrant.collections.a]\naliases = [\"b\"]\n[desired.qdrant.collections.b]",
+        "is itself a collection"
+    )]
+    #[case(
+        "[desired.qdrant.collections.a]\naliases = [\"x\"]\n[desired.qdrant.collections.b]\naliases = [\"x\"]",
+        "the alias x is given to a and to b"
+    )]
+    #[case("[desired.qdrant.collections.a]\nsize = 64\n[desired.jina]\ndimensions = 128", "vectors of 64")]
+    #[case("[desired.jina]\nbatch = 101", "`batch` is 101 write a number from 1 to 100")]
+    #[case("[desired.jina]\nmodel = \"jina-embeddings-v3\"\ndimensions = 2048", "at most 1024 numbers")]
+    #[case("[desired.jina]\nmodel = \"jina-embeddings-v3\"\ntask = \"clustering\"", "is no task of jina-embeddings-v3")]
+    #[case("[profile.production.desired.queue]\nevents = 0", "shakedown.toml:2:10: `events` is 0")]
+    fn what_cannot_be_is_refused_at_its_place(#[case] text: &str, #[case] wanted: &str) {
+        let told = read(text).unwrap_err();
+        assert!(told.contains(wanted) && !told.contains("hunter2"), "{told}");
+        assert_eq!(told.lines().count(), 1, "told once, and not once for each profile: {told}");
+    }
+
+    #[test]
+    fn a_profile_says_over_what_is_said_for_all_only_what_is_different() {
+        let config = read(
+            "[desired.queue]\nname = \"q\"\nconcurrency = 5\n\
+             [desired.qdrant.collections.a]\nsize = 64\nhnsw = { m = 8 }\n\
+             [profile.production.desired.queue]\nconcurrency = 50\n\
+             [profile.production.desired.qdrant.collections.a]\nreplication_factor = 2\n\
+             [profile.production.desired.qdrant.collections.b]\nsize = 32\n",
+        )
+        .unwrap();
+        let (all, production) = (&config.desired["development"], &config.desired["production"]);
+        let queue = production.queue.as_ref().unwrap();
+        assert_eq!((queue.name.as_deref(), queue.concurrency), (Some("q"), Some(50)));
+        assert_eq!(all.queue.as_ref().unwrap().concurrency, Some(5));
+        let collection = &production.collections["a"];
+        assert_eq!((collection.size, collection.m, collection.replication_factor), (Some(64), 8, Some(2)));
+        assert_eq!((production.collections.len(), all.collections.len()), (2, 1));
+        assert!(read("").unwrap().desired.is_empty());
+    }
+}

@@ -403,7 +403,8 @@ async fn mend(
         line.make(change, desired, place, consent, pace).await.map_err(|error| (change.kind, error))?;
         let outcome = if change.action == Action::Create { Outcome::Created } else { Outcome::Changed };
         let what = format!("{}{}", change.what, told_details(&change.details));
-        take(Step { service: change.service, name: change.kind, what, outcome, notes: Vec::new() });
+        let notes = change.destroys.clone().into_iter().collect();
+        take(Step { service: change.service, name: change.kind, what, outcome, notes });
         made = true;
         last = Some(change.clone());
     }

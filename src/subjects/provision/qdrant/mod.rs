@@ -226,7 +226,10 @@ async fn another(
         ),
     };
     details.push(if carried && points > 0 {
-        format!("{points} points are copied to the new collection")
+        // Qdrant keeps no other ones.
+        let as_stored = found["config"]["params"]["vectors"].to_string().contains("\"Cosine\"");
+        let how = if as_stored { ", with their vectors as Cosine has stored them: of length 1" } else { "" };
+        format!("{points} points are copied to the new collection{how}")
     } else {
         format!("none of its {points} points is copied")
     });

@@ -262,3 +262,78 @@ fn set(body: &mut Value, key: &str, value: Option<impl Into<Value>>) {
         body[key] = value.into();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rstest::rstest;
+
+    use super::*;
+    use crate::settings::Distance;
+
+    fn shape(vector: Option<&str>) -> Shape {
+        let wanted = DesiredCollection {
+            size: Some(4),
+            distance: Distance::Cosine,
+            vector: vector.map(str::to_owned),
+            on_disk: None,
+            on_disk_payload: None,
+            m: 16,
+            ef_construct: 100,
+            indexes: BTreeMap::new(),
+            replication_factor: None,
+            write_consistency_factor: None,
+            shards: None,
+            quantization: None,
+            aliases: Vec::new(),
+        };
+        Shape::of(&wanted, 1024)
+    }
+
+    fn found(vectors: &Value) -> Value {
+        json!({ "config": { "params": { "vectors": vectors }, "hnsw_config": { "m": 16, "ef_construct": 100 } } })
+    }
+
+    #[rstest]
+    #[case(None, json!({ "size": 4, "distance": "Cosine" }), &[])]
+    #[case(None, json!({ "size": 8, "distance": "Cosine" }), &["vector size: 8 → 4"])]
+    #[case(None, json!({ "size": 4, "distance": "Dot" }), &["distance: Dot → Cosine"])]
+    #[case(None, json!({ "dense": { "size": 4, "distance": "Cosine" } }), &["vector: `dense` → unnamed"])]
+    #[case(Some("dense"), json!({ "size": 4, "distance": "Cosine" }), &["vector: unnamed → `dense`"])]
+    #[case(Some("dense"), json!({ "dense": { "size": 4, "distance": "Cosine" } }), &[])]
+    #[case(None, json!({}), &["vector: none → unnamed"])]
+    fn only_another_collection_has_another_vector(
+        #[case] vector: Option<&str>,
+        #[case] vectors: Value,
+        #[case] wanted: &[&str],
+    ) {
+        assert_eq!(shape(vector).judge(&found(&vectors)).rebuild, wanted);
+    }
+
+    #[rstest]
+    #[case(None, json!({ "size": 4, "distance": "Dot" }), json!([1, 2]), Some(json!([1, 2])))]
+    #[case(Some("v"), json!({ "size": 4 }), json!([1, 2]), Some(json!({ "v": [1, 2] })))]
+    #[case(Some("v"), json!({ "v": { "size": 4 }, "w": { "size": 4 } }), json!({ "v": [1], "w": [2] }), Some(json!({ "v": [1], "w": [2] })))]
+    #[case(None, json!({ "only": { "size": 4 } }), json!({ "only": [1] }), Some(json!([1])))]
+    #[case(None, json!({ "only": { "size": 4 } }), json!({ "only": [1], "sparse": { "indices": [3] } }), Some(json!({ "": [1], "sparse": { "indices": [3] } })))]
+    #[case(None, json!({ "a": { "size": 4 }, "b": { "size": 4 } }), json!({}), None)]
+    #[case(None, json!({ "size": 8 }), json!([]), None)]
+    fn points_are_carried_over_where_their_vectors_fit(
+        #[case] vector: Option<&str>,
+        #[case] vectors: Value,
+        #[case] stored: Value,
+        #[case] wanted: Option<Value>,
+    ) {
+        let carry = shape(vector).carry(&found(&vectors));
+        assert_eq!(carry.map(|carry| carry.vector(stored)), wanted);
+    }
+
+    #[test]
+    fn what_a_vector_has_of_its_own_is_changed_there() {
+        let own = json!({ "size": 4, "distance": "Cosine", "hnsw_config": { "m": 8 } });
+        let judged = shape(None).judge(&found(&own));
+        assert_eq!(judged.changed, ["hnsw m: 8 → 16"]);
+        assert_eq!(judged.patch, json!({ "vectors": { "": { "hnsw_config": { "m": 16 } } } }));
+    }
+}
