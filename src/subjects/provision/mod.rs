@@ -10,6 +10,7 @@ mod queue;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -256,6 +257,15 @@ enum Line {
 }
 
 impl Line {
+    const fn service(&self) -> &'static str {
+        match self {
+            Self::Redis(_) => "bullmq",
+            Self::Postgres(..) => "postgres",
+            Self::Qdrant(_) => "qdrant",
+            Self::None(part) => part.service(),
+        }
+    }
+
     async fn changes(&self, desired: &Desired, place: &Place, force: bool) -> Result<Vec<Change>, SetupError> {
         match self {
             Self::Redis(redis) => queue::changes(redis, desired, &place.names).await,
@@ -362,15 +372,20 @@ pub async fn apply(
         };
         let mended = mend(&line, desired, place, consent, pace, &mut take).await;
         line.close().await;
-        if let Err((name, error)) = mended {
-            failed = Some(format!("{} {name}", part.service()));
-            take(step(name, error.to_string(), Outcome::Failed(error), Vec::new()));
+        if let Err((service, name, error)) = mended {
+            failed = Some(format!("{service} {name}"));
+            let what = error.to_string();
+            take(Step { service, name, what, outcome: Outcome::Failed(error), notes: Vec::new() });
         }
     }
     steps
 }
 
-/// Mends one service.
+/// How long something that was done may take until it shows: another run may be in the middle of the same thing.
+const SETTLES: Duration = Duration::from_secs(15);
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// Mends one service. The error comes with the service and the kind of the step.
 async fn mend(
     line: &Line,
     desired: &Desired,
@@ -378,35 +393,48 @@ async fn mend(
     consent: Consent,
     pace: &mut Pace,
     take: &mut impl FnMut(Step),
-) -> Result<(), (&'static str, SetupError)> {
+) -> Result<(), (&'static str, &'static str, SetupError)> {
     let mut last: Option<Change> = None;
-    let mut made = false;
     loop {
-        let changes = line.changes(desired, place, consent.force).await.map_err(|error| ("state", error))?;
-        if let Some(last) = &last
-            && changes.iter().any(|change| change.is(last))
-        {
-            return Err((
-                last.kind,
-                SetupError::Shape {
-                    what: last.what.clone(),
-                    found: "is as it was before".to_owned(),
-                    wanted: format!("it was told to {}: {}", last.action.word(), last.details.join(", ")),
-                    remedy: "look for another program that changes it back, then run setup again".to_owned(),
-                },
-            ));
-        }
+        let looked = settled(line, desired, place, consent.force, last.as_ref()).await;
+        let changes = looked.map_err(|error| match &last {
+            Some(last) => (last.service, last.kind, error),
+            None => (line.service(), "state", error),
+        })?;
         let Some(change) = changes.iter().find(|change| change.is_pending()) else {
-            rest(line, &changes, made, take);
+            rest(line, &changes, last.is_some(), take);
             return Ok(());
         };
-        line.make(change, desired, place, consent, pace).await.map_err(|error| (change.kind, error))?;
+        line.make(change, desired, place, consent, pace).await.map_err(|error| (change.service, change.kind, error))?;
         let outcome = if change.action == Action::Create { Outcome::Created } else { Outcome::Changed };
         let what = format!("{}{}", change.what, told_details(&change.details));
         let notes = change.destroys.clone().into_iter().collect();
         take(Step { service: change.service, name: change.kind, what, outcome, notes });
-        made = true;
         last = Some(change.clone());
+    }
+}
+
+/// What is not as described, once what was done last shows.
+async fn settled(
+    line: &Line,
+    desired: &Desired,
+    place: &Place,
+    force: bool,
+    last: Option<&Change>,
+) -> Result<Vec<Change>, SetupError> {
+    let deadline = Instant::now() + SETTLES;
+    loop {
+        let changes = line.changes(desired, place, force).await?;
+        let Some(last) = last.filter(|last| changes.iter().any(|change| change.is(last))) else { return Ok(changes) };
+        if Instant::now() >= deadline {
+            return Err(SetupError::Shape {
+                what: last.what.clone(),
+                found: format!("is as it was {} s ago", SETTLES.as_secs()),
+                wanted: format!("it was told to {}: {}", last.action.word(), last.details.join(", ")),
+                remedy: "look for another program that changes it back, then run setup again".to_owned(),
+            });
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -418,12 +446,7 @@ fn rest(line: &Line, changes: &[Change], made: bool, take: &mut impl FnMut(Step)
         take(Step { service: change.service, name: change.kind, what, outcome: Outcome::Unchanged, notes });
     }
     if !made && changes.is_empty() {
-        let service = match line {
-            Line::Redis(_) => "bullmq",
-            Line::Postgres(..) => "postgres",
-            Line::Qdrant(_) => "qdrant",
-            Line::None(part) => part.service(),
-        };
+        let service = line.service();
         let what = "all as described".to_owned();
         take(Step { service, name: "state", what, outcome: Outcome::Unchanged, notes: Vec::new() });
     }

@@ -52,7 +52,7 @@ pub(super) async fn changes(redis: &Redis, desired: &Desired, names: &Names) -> 
         }
     }
     if !fields.is_empty() {
-        let action = if meta.is_empty() { Action::Create } else { Action::Change };
+        let action = if !meta.contains_key("opts.maxLenEvents") { Action::Create } else { Action::Change };
         changes.insert(0, Change::new(SERVICE, "queue", what.clone(), action, Task::Queue(fields)).details(details));
     }
     for (variable, wanted, found) in
@@ -66,7 +66,7 @@ pub(super) async fn changes(redis: &Redis, desired: &Desired, names: &Names) -> 
     Ok(changes)
 }
 
-/// Writes the fields in one go; the layout only where nobody has said anything of it.
+/// Writes the fields in one go, and the layout where nobody has said anything of it.
 pub(super) async fn make(
     redis: &Redis,
     desired: &Desired,
@@ -76,14 +76,15 @@ pub(super) async fn make(
 ) -> Result<(), SetupError> {
     let Some(queue) = &desired.queue else { return Ok(()) };
     let meta = keys(queue, names).meta();
+    // First, for it is not looked at: a run that is killed after it finds the fields missing, and comes this way again.
+    redis.send(redis::cmd("HSETNX").arg(&meta).arg("version").arg(LAYOUT)).await?;
+    pace.step();
     let mut command = redis::cmd("HSET");
     command.arg(&meta);
     for (field, value) in fields {
         command.arg(*field).arg(value);
     }
     redis.send(&command).await?;
-    pace.step();
-    redis.send(redis::cmd("HSETNX").arg(&meta).arg("version").arg(LAYOUT)).await?;
     pace.step();
     Ok(())
 }

@@ -4,6 +4,7 @@ mod rebuild;
 mod shape;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -17,6 +18,9 @@ use rebuild::Rebuild;
 use shape::{Judged, Shape};
 
 const SERVICE: &str = "qdrant";
+/// How long a collection that somebody else makes may take until it is there.
+const APPEARS: Duration = Duration::from_secs(15);
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// How a change is made.
 #[derive(Debug, Clone)]
@@ -275,16 +279,25 @@ async fn make_index(http: &Http, collection: &str, field: &str, kind: &Value) ->
     Ok(())
 }
 
-/// Makes a collection; that another set-up was faster is no error, for what is there is looked at again.
+/// Makes a collection. That another set-up was faster is no error: what it makes is waited for.
 async fn create(http: &Http, name: &str, body: &Value) -> Result<(), ServiceError> {
     let path = format!("/collections/{name}");
     let answer = http.send("PUT", &path, &Key::Own, Some(body)).await?;
-    if answer.status.as_u16() != 409 {
-        // Before there was 409, Qdrant said 400 in these words.
-        let exists = answer.status.as_u16() == 400 && answer.text.contains("already exists");
-        if !exists {
-            http.accept("PUT", &path, &answer)?;
-        }
+    // Before there was 409, Qdrant said 400 in these words.
+    let exists = answer.status.as_u16() == 409 || answer.text.contains("already exists");
+    if !exists {
+        http.accept("PUT", &path, &answer)?;
+        return Ok(());
     }
-    Ok(())
+    let deadline = Instant::now() + APPEARS;
+    loop {
+        let there = http.send("GET", &path, &Key::Own, None).await?;
+        if there.status.is_success() {
+            return Ok(());
+        }
+        if there.status.as_u16() != 404 || Instant::now() >= deadline {
+            return http.accept("GET", &path, &there).map(drop);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }

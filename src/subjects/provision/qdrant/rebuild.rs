@@ -59,7 +59,8 @@ impl Rebuild {
         let target = match sight.aliases.get(&copied) {
             Some(ready) if self.fits(http, ready).await? => ready.clone(),
             _ => {
-                let target = self.target(http, &sight, &found, &copying, pace).await?;
+                // None: another run has ended it meanwhile.
+                let Some(target) = self.target(http, &found, &copying, pace).await? else { return Ok(()) };
                 self.index(http, &target, &found, pace).await?;
                 if carry.is_some() {
                     self.copy(http, &source, &target, &found, pace).await?;
@@ -81,37 +82,44 @@ impl Rebuild {
         Ok(judged.rebuild.is_empty())
     }
 
-    /// The new collection: the one that a run before has begun, or the first free name.
+    /// The new collection: the one that a run before, or another one at this time, has begun, or the first free name.
     async fn target(
         &self,
         http: &Http,
-        sight: &Sight,
         found: &Value,
         copying: &str,
         pace: &mut Pace,
-    ) -> Result<String, ServiceError> {
-        if let Some(begun) = sight.aliases.get(copying)
-            && self.fits(http, begun).await?
-        {
-            return Ok(begun.clone());
-        }
-        let mut number = 0;
+    ) -> Result<Option<String>, ServiceError> {
+        let mut number = 1;
         let target = loop {
-            number += 1;
+            let sight = Sight::of(http).await?;
+            if let Some(begun) = sight.aliases.get(copying)
+                && self.fits(http, begun).await?
+            {
+                return Ok(Some(begun.clone()));
+            }
+            let Some(now) = sight.reached(&self.name) else { return Ok(None) };
+            if self.fits(http, now).await? {
+                return Ok(None);
+            }
             let name = format!("{}-{number}", self.name);
             if !sight.names.contains(&name) && !sight.aliases.contains_key(&name) {
                 create(http, &name, &self.shape.body_beside(found)).await?;
                 pace.step();
                 break name;
             }
-            // One that a run has made before it was killed.
+            // One that a run has made before it was killed, or that another one makes now.
             let unused = sight.names.contains(&name) && !sight.aliases.values().any(|target| *target == name);
             if unused && self.fits(http, &name).await? && count(http, &name).await? == 0 {
                 break name;
             }
+            // Points come only after the mark: if there is one now, it is the collection to go on with.
+            if !Sight::of(http).await?.aliases.contains_key(copying) {
+                number += 1;
+            }
         };
         self.rename(http, &target, |sight| sight.point(copying, &target), pace).await?;
-        Ok(target)
+        Ok(Some(target))
     }
 
     /// The indexes that are described, and those that the old one has beside them.
