@@ -16,6 +16,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::setup::{self, Done, Outcome, SetupError, Step};
+use crate::services::ServiceError;
 use crate::services::http::Http;
 use crate::services::postgres::Postgres;
 use crate::services::redis::Redis;
@@ -384,6 +385,8 @@ pub async fn apply(
 /// How long something that was done may take until it shows: another run may be in the middle of the same thing.
 const SETTLES: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_millis(50);
+/// Times that a look which was refused is taken again.
+const LOOKS: u32 = 3;
 
 /// Mends one service. The error comes with the service and the kind of the step.
 async fn mend(
@@ -405,7 +408,16 @@ async fn mend(
             rest(line, &changes, last.is_some(), take);
             return Ok(());
         };
-        line.make(change, desired, place, consent, pace).await.map_err(|error| (change.service, change.kind, error))?;
+        if let Err(error) = line.make(change, desired, place, consent, pace).await {
+            // What another run has done meanwhile cannot be done once more, and need not.
+            let refused = matches!(error, SetupError::Service(ServiceError::Refused { .. }));
+            let again = if refused { settled(line, desired, place, consent.force, None).await.ok() } else { None };
+            if again.is_none_or(|again| again.iter().any(|now| now.is(change))) {
+                return Err((change.service, change.kind, error));
+            }
+            last = None;
+            continue;
+        }
         let outcome = if change.action == Action::Create { Outcome::Created } else { Outcome::Changed };
         let what = format!("{}{}", change.what, told_details(&change.details));
         let notes = change.destroys.clone().into_iter().collect();
@@ -423,8 +435,17 @@ async fn settled(
     last: Option<&Change>,
 ) -> Result<Vec<Change>, SetupError> {
     let deadline = Instant::now() + SETTLES;
+    let mut refused = 0;
     loop {
-        let changes = line.changes(desired, place, force).await?;
+        let changes = match line.changes(desired, place, force).await {
+            // Another run may have taken away what was about to be looked at.
+            Err(SetupError::Service(ServiceError::Refused { .. })) if refused < LOOKS => {
+                refused += 1;
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            changes => changes?,
+        };
         let Some(last) = last.filter(|last| changes.iter().any(|change| change.is(last))) else { return Ok(changes) };
         if Instant::now() >= deadline {
             return Err(SetupError::Shape {

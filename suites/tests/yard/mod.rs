@@ -65,9 +65,12 @@ impl<'a> Yard<'a> {
         let mut url = Url::parse(endpoints.postgres.url.expose_secret()).unwrap();
         let (redis, postgres) = runtime().block_on(async {
             let server = Postgres::connect_once(&endpoints.postgres).await.unwrap();
-            server.execute(&format!("create database {name}")).await.unwrap();
+            // Where nothing of it is described, the one that is there will do.
+            if described.contains("[desired.postgres]") {
+                server.execute(&format!("create database {name}")).await.unwrap();
+                url.set_path(name);
+            }
             server.close().await;
-            url.set_path(name);
             let own = PostgresEndpoint { url: url.to_string().into() };
             (Redis::connect(&endpoints.redis).await.unwrap(), Postgres::connect_once(&own).await.unwrap())
         });

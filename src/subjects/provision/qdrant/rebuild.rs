@@ -113,8 +113,13 @@ impl Rebuild {
             if unused && self.fits(http, &name).await? && count(http, &name).await? == 0 {
                 break name;
             }
-            // Points come only after the mark: if there is one now, it is the collection to go on with.
-            if !Sight::of(http).await?.aliases.contains_key(copying) {
+            // Points come only after the mark: if it is there now, that collection is the one to go on with.
+            let begun = Sight::of(http).await?.aliases.get(copying).cloned();
+            let go_on = match begun {
+                Some(begun) => self.fits(http, &begun).await?,
+                None => false,
+            };
+            if !go_on {
                 number += 1;
             }
         };
