@@ -265,15 +265,33 @@ fn killed_after_each(ship: &Ship, name: &str, described: &str, prepare: fn(&Yard
     unreachable!()
 }
 
+/// Each run is killed after its first write, and the next one goes on, until one has nothing left to write: so each step is
+/// once the last one before the end.
 fn killed(ship: &Ship) {
-    let writes = killed_after_each(ship, "killed", DESCRIBED, |_| {}, &[]);
-    assert!(writes >= 11, "there are as many steps, and not {writes}");
+    let clean = Yard::new(ship, "killed0", DESCRIBED);
+    clean.set_up(&[]);
+    let wanted = clean.state();
+    let yard = Yard::new(ship, "killed1", DESCRIBED);
+    let mut writes = 0;
+    loop {
+        let mut command = yard.command(&["setup"]);
+        let run = command.env("SHAKEDOWN_DEFECT", "setup-ends-after-1").output().unwrap();
+        if run.status.success() {
+            break;
+        }
+        assert_eq!(run.status.code(), Some(137), "after {writes} writes: {:?}", said(&run));
+        writes += 1;
+    }
+    assert_eq!(writes, 12, "the steps, and the layout of the queue");
+    assert_eq!(yard.state(), wanted);
+    assert_eq!(yard.plan(), (0, Vec::new()));
 }
 
 fn killed_while_replacing(ship: &Ship) {
     let prepare = |yard: &Yard| {
-        yard.describe(COLLECTION);
-        yard.set_up(&[]);
+        yard.qdrant("PUT", "/collections/NAME", json!({ "vectors": { "size": 4, "distance": "Cosine" } }));
+        let live = json!({ "create_alias": { "alias_name": "NAME-live", "collection_name": "NAME" } });
+        yard.qdrant("POST", "/collections/aliases", json!({ "actions": [live] }));
         yard.store(300);
         yard.describe(&COLLECTION.replace("size = 4", "size = 4\ndistance = \"Dot\""));
     };

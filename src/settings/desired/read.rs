@@ -137,7 +137,7 @@ impl Reader<'_> {
             extension_schema: postgres.extension_schema.and_then(|name| self.identifier(&name, "a schema")),
             roles,
             rls: postgres.rls.unwrap_or_default().into_iter().filter_map(|table| self.table(&table)).collect(),
-            grants: postgres.grants.unwrap_or_default().into_iter().filter_map(|grant| self.grant(grant)).collect(),
+            grants: postgres.grants.unwrap_or_default().into_iter().filter_map(|grant| self.grant(&grant)).collect(),
         }
     }
 
@@ -167,7 +167,7 @@ impl Reader<'_> {
         }
     }
 
-    fn grant(&mut self, grant: WrittenGrant) -> Option<DesiredGrant> {
+    fn grant(&mut self, grant: &WrittenGrant) -> Option<DesiredGrant> {
         let to = self.identifier(&grant.to, "a role");
         let on = self.table(&grant.on);
         let mut rights: Vec<String> = grant.rights.get_ref().iter().map(|right| right.to_lowercase()).collect();

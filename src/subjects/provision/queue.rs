@@ -52,7 +52,7 @@ pub(super) async fn changes(redis: &Redis, desired: &Desired, names: &Names) -> 
         }
     }
     if !fields.is_empty() {
-        let action = if !meta.contains_key("opts.maxLenEvents") { Action::Create } else { Action::Change };
+        let action = if meta.contains_key("opts.maxLenEvents") { Action::Change } else { Action::Create };
         changes.insert(0, Change::new(SERVICE, "queue", what.clone(), action, Task::Queue(fields)).details(details));
     }
     for (variable, wanted, found) in
@@ -77,8 +77,9 @@ pub(super) async fn make(
     let Some(queue) = &desired.queue else { return Ok(()) };
     let meta = keys(queue, names).meta();
     // First, for it is not looked at: a run that is killed after it finds the fields missing, and comes this way again.
-    redis.send(redis::cmd("HSETNX").arg(&meta).arg("version").arg(LAYOUT)).await?;
-    pace.step();
+    if redis.get(redis::cmd("HSETNX").arg(&meta).arg("version").arg(LAYOUT)).await? {
+        pace.step();
+    }
     let mut command = redis::cmd("HSET");
     command.arg(&meta);
     for (field, value) in fields {

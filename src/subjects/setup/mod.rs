@@ -38,7 +38,7 @@ pub enum SetupError {
     },
     /// Migrations could not be brought in.
     #[error(transparent)]
-    Migrations(#[from] MigrateError),
+    Migrations(Box<MigrateError>),
     /// It would destroy something, and nobody has agreed to that.
     #[error("{what} was not done, for nobody has agreed: {why}")]
     NotAgreed {
@@ -57,6 +57,12 @@ pub enum SetupError {
         /// What the system said.
         cause: std::io::Error,
     },
+}
+
+impl From<MigrateError> for SetupError {
+    fn from(error: MigrateError) -> Self {
+        Self::Migrations(Box::new(error))
+    }
 }
 
 /// The grant that is missing, as far as what the service said tells it.
@@ -85,7 +91,7 @@ impl SetupError {
         match self {
             Self::Shape { remedy, .. } | Self::NotAgreed { remedy, .. } => Some(remedy),
             Self::Service(ServiceError::Denied { service, .. }) => Some(grant(service)),
-            Self::Migrations(error) => match error {
+            Self::Migrations(error) => match error.as_ref() {
                 MigrateError::Statement { cause: SessionError::Refused { code, .. }, .. }
                 | MigrateError::Session(SessionError::Refused { code, .. })
                     if code == "42501" =>
@@ -105,22 +111,18 @@ impl SetupError {
 
     /// 1 for another shape, 2 for wrong credentials, 3 for a service that did not do its part.
     #[must_use]
-    pub const fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
             Self::Shape { .. } => Exit::NotConformant,
-            Self::Service(ServiceError::Unauthorised { .. })
-            | Self::NotAgreed { .. }
-            | Self::Migrations(
+            Self::Service(ServiceError::Unauthorised { .. }) | Self::NotAgreed { .. } => Exit::Usage,
+            Self::Service(_) | Self::File { .. } => Exit::Inconclusive,
+            Self::Migrations(error) => match error.as_ref() {
                 MigrateError::Directory { .. }
                 | MigrateError::Pooler
-                | MigrateError::Session(SessionError::Service(ServiceError::Unauthorised { .. })),
-            ) => Exit::Usage,
-            Self::Service(_)
-            | Self::File { .. }
-            | Self::Migrations(MigrateError::Locked(_) | MigrateError::Session(SessionError::Service(_))) => {
-                Exit::Inconclusive
-            }
-            Self::Migrations(_) => Exit::NotConformant,
+                | MigrateError::Session(SessionError::Service(ServiceError::Unauthorised { .. })) => Exit::Usage,
+                MigrateError::Locked(_) | MigrateError::Session(SessionError::Service(_)) => Exit::Inconclusive,
+                _ => Exit::NotConformant,
+            },
         }
     }
 }

@@ -155,7 +155,7 @@ fn beside_node(ship: &Ship, major: u8) {
     both.node("await queue.pause();");
     let (code, said) = both.ours(&["retry-failed", "--dry-run"]);
     assert!(code == 0 && said.contains("would let 2 jobs that failed wait again"), "{said}");
-    assert_eq!(both.agree("a rehearsal")["failed"], 2);
+    assert_eq!(both.status()["counts"]["failed"], 2);
     both.done(&["retry-failed"]);
     assert_eq!(both.agree("retry-failed")["failed"], 0);
     assert_eq!(both.node("await queue.resume();")["counts"]["waiting"], 10, "no job is lost when Node resumes");
@@ -173,14 +173,14 @@ fn beside_node(ship: &Ship, major: u8) {
         assert!(code == 2 && said.contains("--yes"), "{said}");
     }
     both.done(&["drain", "--delayed", "--dry-run"]);
-    assert_eq!(waiting(&both.agree("what was not done")), 11);
+    assert_eq!(waiting(&both.status()["counts"]), 11);
     both.done(&["drain", "--yes"]);
     let counts = both.agree("drain");
     assert_eq!((&counts["waiting"], &counts["prioritized"], &counts["delayed"]), (&json!(0), &json!(0), &json!(4)));
     both.done(&["clean", "--state", "completed", "--older-than", "1h", "--yes"]);
-    assert_eq!(both.agree("clean of what is older")["completed"], counts["completed"]);
+    assert_eq!(both.status()["counts"]["completed"], counts["completed"]);
     both.done(&["clean", "--state", "completed", "--limit", "1", "--yes"]);
-    assert_eq!(both.agree("clean of one")["completed"].as_u64(), counts["completed"].as_u64().map(|all| all - 1));
+    assert_eq!(both.status()["counts"]["completed"].as_u64(), counts["completed"].as_u64().map(|all| all - 1));
     both.done(&["clean", "--state", "delayed", "--yes"]);
     assert_eq!(both.agree("clean of delayed jobs")["delayed"], 0);
 }

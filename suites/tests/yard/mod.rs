@@ -139,7 +139,8 @@ impl<'a> Yard<'a> {
         runtime().block_on(self.redis.command(&words)).unwrap()
     }
 
-    pub fn qdrant(&self, method: &str, path: &str, body: Value) -> Value {
+    pub fn qdrant(&self, method: &str, path: &str, body: impl Into<Value>) -> Value {
+        let body: Value = body.into();
         let path = path.replace("NAME", &self.name);
         let body =
             (!body.is_null()).then(|| serde_json::from_str(&body.to_string().replace("NAME", &self.name)).unwrap());
