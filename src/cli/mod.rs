@@ -4,6 +4,7 @@ mod bundle;
 mod check;
 mod clean;
 mod compose;
+mod consent;
 mod db;
 mod deliver;
 mod env;
@@ -16,9 +17,11 @@ mod init;
 mod peer;
 mod plan;
 mod progress;
+mod provision;
 mod proxy;
 #[cfg(feature = "embedded-qdrant")]
 mod qdrant;
+mod queue;
 mod report;
 mod run;
 mod schema;
@@ -42,7 +45,7 @@ use failure::Failure;
 /// Does this worker lose a document when things break? Is this stack set up right?
 ///
 /// Exit codes: 0 conformant, or the verb did what it was asked; 1 not conformant; 2 bad usage or configuration;
-/// 3 inconclusive, or the harness could not judge; 130 interrupted.
+/// 3 inconclusive, or the harness could not judge; 4 changes are pending (`plan`); 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "shakedown", version, propagate_version = true, max_term_width = 110)]
 struct Cli {
@@ -79,8 +82,10 @@ enum Verb {
     Init(init::Args),
     Up(up::Args),
     Env(env::Args),
+    Plan(provision::Args),
     Setup(setup::Args),
     Db(db::Args),
+    Queue(queue::Args),
     Ingest(ingest::Args),
     Clean(clean::Args),
     Compose(compose::Args),
@@ -145,8 +150,10 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Init(args) => return init::run(&args),
         Verb::Up(args) => return up::run(args, common).await,
         Verb::Env(args) => env::run(&args, common.source())?,
-        Verb::Setup(args) => setup::run(args, common.source()).await?,
+        Verb::Plan(args) => return Box::pin(provision::run(args, common)).await,
+        Verb::Setup(args) => return Box::pin(setup::run(args, common)).await,
         Verb::Db(args) => return Box::pin(db::run(args, common)).await,
+        Verb::Queue(args) => return Box::pin(queue::run(args, common)).await,
         Verb::Ingest(args) => ingest::run(args, common.source()).await?,
         Verb::Clean(args) => clean::run(args).await?,
         Verb::Proxy(args) => return proxy::run(args).await,

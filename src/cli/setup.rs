@@ -1,17 +1,23 @@
-//! `shakedown setup`: queue, table and collection.
+//! `shakedown setup`: what `[desired]` describes, or queue, table and collection of a worker.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use serde_json::json;
 
+use super::Common;
 use super::failure::Failure;
-use super::shown::Format;
+use super::provision::{self, Agreed};
+use super::shown::{Format, print};
 use crate::outcome::Exit;
-use crate::settings::{Need, Settings, Source};
+use crate::settings::{Need, Settings};
 use crate::subjects::setup::{self, Outcome, Step, Wanted};
 
-/// Prepare queue, table and collection; a second time changes nothing
+/// Bring about what shakedown.toml describes under [desired], or prepare queue, table and collection of a worker; a second
+/// time changes nothing
+///
+/// With [desired] it does what `shakedown plan` says, in order of dependency, and asks before something is replaced.
+/// Exit codes: 0 all is there; 1 something has another shape, or a migration failed; 2 wrong credentials or settings, or
+/// nobody has agreed; 3 a service did not do its part. After any of them it can be run again, and goes on.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// How to write the steps
@@ -23,6 +29,11 @@ pub(super) struct Args {
     /// Name of the collection's vector, where it has one
     #[arg(long, value_name = "NAME")]
     vector: Option<String>,
+    /// Prepare what a worker needs, whatever [desired] says
+    #[arg(long)]
+    worker: bool,
+    #[command(flatten)]
+    agreed: Agreed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -34,11 +45,12 @@ enum Without {
 }
 
 /// Prepares the stack that the environment names, and says what each step did.
-///
-/// Exit code 0 when all is there, 1 when something has another shape, 2 for wrong credentials or settings, 3 when a
-/// service did not do its part.
-pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
-    let settings = Settings::load(source)?;
+pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
+    let settings = Settings::load(common.source())?;
+    let for_worker = args.worker || !args.without.is_empty() || args.vector.is_some();
+    if let Some(desired) = settings.desired().filter(|_| !for_worker) {
+        return provision::set_up(&settings, desired, args.agreed, args.format).await;
+    }
     let endpoints = settings.endpoints_for(Need::Setup)?;
     let wanted = Wanted {
         table: !args.without.contains(&Without::Table),
@@ -46,11 +58,15 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
         vector: args.vector,
     };
     let steps = setup::prepare(&endpoints, &wanted).await;
-    let text = match args.format {
-        Format::Text => text(&steps),
-        Format::Json => format!("{:#}\n", json!({ "steps": steps.iter().map(Step::json).collect::<Vec<_>>() })),
-    };
-    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::harness)?;
+    print(&match args.format {
+        Format::Text => steps.iter().map(text).collect(),
+        Format::Json => as_json(&steps),
+    });
+    ended(steps)
+}
+
+/// The exit code, or the error that the first failure is.
+pub(super) fn ended(steps: Vec<Step>) -> Result<Exit, Failure> {
     let failed = steps.into_iter().find_map(|step| match step.outcome {
         Outcome::Failed(error) => Some(error),
         _ => None,
@@ -64,18 +80,21 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
     }
 }
 
-fn text(steps: &[Step]) -> String {
-    let mut text = String::new();
-    for step in steps {
-        // The error itself follows on standard error.
-        if matches!(step.outcome, Outcome::Failed(_)) {
-            let _ = writeln!(text, "{:<9} {:<11} failed", step.service, step.name);
-        } else {
-            let _ = writeln!(text, "{step}");
-        }
-        for note in &step.notes {
-            let _ = writeln!(text, "{:<21} note: {note}", "");
-        }
+pub(super) fn as_json(steps: &[Step]) -> String {
+    format!("{:#}\n", json!({ "steps": steps.iter().map(Step::json).collect::<Vec<_>>() }))
+}
+
+/// A step, and what a person should know of it.
+pub(super) fn text(step: &Step) -> String {
+    // The error itself follows on standard error.
+    let mut text = if matches!(step.outcome, Outcome::Failed(_)) {
+        format!("{:<9} {:<11} failed\n", step.service, step.name)
+    } else {
+        format!("{step}\n")
+    };
+    for note in &step.notes {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{:<21} note: {note}", "");
     }
     text
 }

@@ -13,6 +13,8 @@ pub enum Exit {
     Usage,
     /// 3: inconclusive, or the harness could not judge.
     Inconclusive,
+    /// 4: what is there is not what is described, and `setup` would mend it.
+    Pending,
     /// 130: interrupted by SIGINT or SIGTERM; everything made was removed.
     Interrupted,
 }
@@ -26,6 +28,7 @@ impl Exit {
             Self::NotConformant => 1,
             Self::Usage => 2,
             Self::Inconclusive => 3,
+            Self::Pending => 4,
             Self::Interrupted => 130,
         }
     }

@@ -42,7 +42,7 @@ async fn ingest(context: &Context) -> Result<Observation, ProbeError> {
     let file = place.path().join("canary.txt");
     std::fs::write(&file, TEXT).map_err(unusable)?;
 
-    let set_up = shakedown(context, &["setup", "--format", "json"]).output().await.map_err(unusable)?;
+    let set_up = shakedown(context, &["setup", "--worker", "--format", "json"]).output().await.map_err(unusable)?;
     if !set_up.status.success() {
         return Ok(failed("setup", &set_up));
     }

@@ -14,7 +14,7 @@ pub(super) async fn observe(probe: &SetupProbe, context: &Context) -> Result<Obs
     let template = context.template();
     let mut last = None;
     for turn in 1..=probe.times {
-        let mut command = shakedown(context, &["setup", "--format", "json"]);
+        let mut command = shakedown(context, &["setup", "--worker", "--format", "json"]);
         if turn == probe.times {
             for (name, value) in &probe.env {
                 command.env(name, template.fill(value)?);

@@ -397,7 +397,7 @@ fn secrets(endpoints: &Endpoints) -> Vec<(String, SecretString)> {
 /// Prepares queue, table and collection with the same verb that a user would, but for what the worker makes itself.
 pub async fn set_up(endpoints: &Endpoints, contract: &Contract, shakedown: &Path) -> Result<(), ScenarioError> {
     let mut command = tokio::process::Command::new(shakedown);
-    command.args(["setup", "--format", "json"]).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(["setup", "--worker", "--format", "json"]).stdin(Stdio::null()).kill_on_drop(true);
     for made in &contract.worker.makes {
         command.args(["--without", made.word()]);
     }

@@ -48,6 +48,8 @@ pub struct Counts {
     pub completed: u64,
     /// `failed`.
     pub failed: u64,
+    /// `waiting-children`.
+    pub waiting_children: u64,
 }
 
 /// Connections of workers to a queue.
@@ -65,6 +67,27 @@ impl Attached {
     pub const fn all(self) -> usize {
         self.registered + self.unregistered
     }
+
+    /// Looks for them among the server's connections.
+    ///
+    /// # Errors
+    /// Redis does not answer, or does not allow `CLIENT LIST`.
+    pub async fn read(redis: &Redis, keys: &QueueKeys) -> Result<Self, ServiceError> {
+        let list: String = redis.get(&redis::cmd("CLIENT").arg("LIST").to_owned()).await?;
+        let named = keys.client_name("");
+        let plain = format!("{}:{}", keys.prefix(), keys.name());
+        let mut attached = Self::default();
+        for client in list.lines().filter_map(|line| line.split(' ').find_map(|field| field.strip_prefix("name="))) {
+            let is =
+                |name: &str| client == name || client.strip_prefix(name).is_some_and(|rest| rest.starts_with(":w:"));
+            if is(&named) {
+                attached.registered += 1;
+            } else if is(&plain) {
+                attached.unregistered += 1;
+            }
+        }
+        Ok(attached)
+    }
 }
 
 impl Counts {
@@ -72,6 +95,40 @@ impl Counts {
     #[must_use]
     pub const fn pending(&self) -> u64 {
         self.waiting + self.active + self.delayed + self.paused + self.prioritized
+    }
+
+    /// Each state in BullMQ's word, as its `getJobCounts` has them, with how many jobs are in it.
+    #[must_use]
+    pub const fn by_state(&self) -> [(&'static str, u64); 8] {
+        [
+            ("waiting", self.waiting),
+            ("paused", self.paused),
+            ("prioritized", self.prioritized),
+            ("delayed", self.delayed),
+            ("active", self.active),
+            ("waiting-children", self.waiting_children),
+            ("completed", self.completed),
+            ("failed", self.failed),
+        ]
+    }
+
+    /// Counts in one round trip; changes nothing, and needs no queue to be there.
+    ///
+    /// # Errors
+    /// Redis does not answer, or does not allow it.
+    pub async fn read(redis: &Redis, keys: &QueueKeys) -> Result<Self, ServiceError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("LLEN").arg(keys.wait());
+        pipeline.cmd("LLEN").arg(keys.active());
+        pipeline.cmd("ZCARD").arg(keys.delayed());
+        pipeline.cmd("LLEN").arg(keys.paused());
+        pipeline.cmd("ZCARD").arg(keys.prioritized());
+        pipeline.cmd("ZCARD").arg(keys.completed());
+        pipeline.cmd("ZCARD").arg(keys.failed());
+        pipeline.cmd("ZCARD").arg(keys.waiting_children());
+        let [waiting, active, delayed, paused, prioritized, completed, failed, waiting_children]: [u64; 8] =
+            redis.pipeline(&pipeline).await?;
+        Ok(Self { waiting, active, delayed, paused, prioritized, completed, failed, waiting_children })
     }
 }
 
@@ -138,6 +195,11 @@ impl std::fmt::Debug for QueueClient {
 /// An error of the queue library in our own four ways.
 #[must_use]
 pub fn failure(error: &bullmq::Error) -> ServiceError {
+    if let bullmq::Error::Redis(error) = error
+        && error.code() == Some("NOPERM")
+    {
+        return ServiceError::Denied { service: "redis", detail: error.to_string() };
+    }
     ServiceError::Refused { service: "bullmq", detail: error.to_string() }
 }
 
@@ -207,17 +269,7 @@ impl QueueClient {
 
     /// How many jobs are in each state.
     pub async fn counts(&self) -> Result<Counts, ServiceError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("LLEN").arg(self.keys.wait());
-        pipeline.cmd("LLEN").arg(self.keys.active());
-        pipeline.cmd("ZCARD").arg(self.keys.delayed());
-        pipeline.cmd("LLEN").arg(self.keys.paused());
-        pipeline.cmd("ZCARD").arg(self.keys.prioritized());
-        pipeline.cmd("ZCARD").arg(self.keys.completed());
-        pipeline.cmd("ZCARD").arg(self.keys.failed());
-        let [waiting, active, delayed, paused, prioritized, completed, failed]: [u64; 7] =
-            self.redis.pipeline(&pipeline).await?;
-        Ok(Counts { waiting, active, delayed, paused, prioritized, completed, failed })
+        Counts::read(&self.redis, &self.keys).await
     }
 
     /// Ids of the jobs that ended as `completed` and as `failed`.
@@ -274,20 +326,7 @@ impl QueueClient {
 
     /// How many connections carry this queue's worker name, as BullMQ's monitors count them.
     pub async fn workers(&self) -> Result<Attached, ServiceError> {
-        let list: String = self.redis.get(&redis::cmd("CLIENT").arg("LIST").to_owned()).await?;
-        let named = self.keys.client_name("");
-        let plain = format!("{}:{}", self.keys.prefix(), self.keys.name());
-        let mut attached = Attached::default();
-        for client in list.lines().filter_map(|line| line.split(' ').find_map(|field| field.strip_prefix("name="))) {
-            let is =
-                |name: &str| client == name || client.strip_prefix(name).is_some_and(|rest| rest.starts_with(":w:"));
-            if is(&named) {
-                attached.registered += 1;
-            } else if is(&plain) {
-                attached.unregistered += 1;
-            }
-        }
-        Ok(attached)
+        Attached::read(&self.redis, &self.keys).await
     }
 
     /// The Redis connection behind it.

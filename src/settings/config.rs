@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::{Spanned, Value};
 
 use super::contract::{self, Contract, QueueContract, WrittenContract, WrittenEvidence, WrittenQueue, WrittenWorker};
+use super::desired::{Desired, WrittenDesired};
 use super::error::{Place, Problem};
 use super::table::{self, Entry, Secrecy};
 use super::value;
@@ -28,6 +29,8 @@ pub struct Config {
     pub contract: Option<Contract>,
     /// `[[waive]]`, in the order of the file.
     pub waivers: Vec<Waiver>,
+    /// `[desired]` with what a profile says over it, by profile; empty when nothing is said.
+    pub desired: BTreeMap<&'static str, Desired>,
     pub(super) profiles: BTreeMap<&'static str, Vec<Given>>,
 }
 
@@ -60,6 +63,7 @@ struct Written {
     evidence: Option<Spanned<WrittenEvidence>>,
     #[serde(default)]
     waive: Vec<Spanned<WrittenWaiver>>,
+    desired: Option<WrittenDesired>,
 }
 
 #[derive(Default, Deserialize)]
@@ -75,6 +79,7 @@ struct WrittenProfiles {
 struct WrittenProfile {
     #[serde(default)]
     env: BTreeMap<Spanned<String>, Spanned<Value>>,
+    desired: Option<WrittenDesired>,
 }
 
 #[derive(Deserialize)]
@@ -127,8 +132,12 @@ impl Reader<'_> {
     }
 
     pub(super) fn wrong(&mut self, span: Range<usize>, problem: impl Into<String>, remedy: impl Into<String>) {
-        let place = self.place(span);
-        self.problems.push(Problem::At { place, problem: problem.into(), remedy: Some(remedy.into()) });
+        let (place, problem) = (self.place(span), problem.into());
+        // What is said for all profiles is read once for each of them.
+        let told = |other: &Problem| matches!(other, Problem::At { place: at, problem: what, .. } if *at == place && *what == problem);
+        if !self.problems.iter().any(told) {
+            self.problems.push(Problem::At { place, problem, remedy: Some(remedy.into()) });
+        }
     }
 
     pub(super) fn directory(&self) -> PathBuf {
@@ -137,11 +146,20 @@ impl Reader<'_> {
 
     fn resolve(&mut self, written: Written) -> Config {
         let WrittenProfiles { development, staging, production } = written.profile;
-        let profiles = PROFILES
-            .iter()
-            .zip([development, staging, production])
-            .filter_map(|(name, profile)| Some((*name, self.profile(profile?))))
-            .collect();
+        let (mut profiles, mut desired) = (BTreeMap::new(), BTreeMap::new());
+        for (name, profile) in PROFILES.iter().zip([development, staging, production]) {
+            let (given, own) = profile.map_or((None, None), |profile| (Some(profile.env), profile.desired));
+            if let Some(given) = given {
+                profiles.insert(*name, self.profile(given));
+            }
+            let whole = match own {
+                Some(own) => Some(own.over_all(written.desired.clone())),
+                None => written.desired.clone(),
+            };
+            if let Some(whole) = whole {
+                desired.insert(*name, self.desired(whole));
+            }
+        }
         let (queue, contract) = contract::read(
             self,
             WrittenContract { worker: written.worker, queue: written.queue, evidence: written.evidence },
@@ -151,13 +169,14 @@ impl Reader<'_> {
             queue,
             contract,
             waivers: written.waive.into_iter().filter_map(|waiver| self.waiver(waiver)).collect(),
+            desired,
             profiles,
         }
     }
 
-    fn profile(&mut self, profile: WrittenProfile) -> Vec<Given> {
+    fn profile(&mut self, env: BTreeMap<Spanned<String>, Spanned<Value>>) -> Vec<Given> {
         let mut given: Vec<Given> = Vec::new();
-        for (name, value) in profile.env {
+        for (name, value) in env {
             let span = name.span();
             let Some(one) = self.given(&name, &value) else { continue };
             if given.iter().any(|other| other.entry.name == one.entry.name) {

@@ -7,6 +7,7 @@
 
 mod config;
 mod contract;
+mod desired;
 mod dotenv;
 mod endpoint;
 mod error;
@@ -26,6 +27,10 @@ pub use config::{Config, PROFILES};
 pub use contract::{
     Backoff, BackoffKind, Contract, Data, Errand, EvidenceContract, JobContract, Makes, PostgresEvidence, Program,
     QdrantEvidence, QueueContract, Ready, WorkerContract,
+};
+pub use desired::{
+    Desired, DesiredCollection, DesiredFiles, DesiredGrant, DesiredJina, DesiredJob, DesiredPostgres, DesiredQueue,
+    DesiredRole, Distance, Keep, Quantization, RateLimit,
 };
 pub use endpoint::{
     Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint, Variable, public_url,

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::config::Config;
+use super::desired::Desired;
 use super::endpoint::{Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint};
 use super::error::{Missing, Problem, SettingsError};
 use super::load::{self, Loaded, Resolved, judge};
@@ -240,6 +241,30 @@ impl Settings {
     pub fn postgres(&self) -> Result<PostgresEndpoint, SettingsError> {
         self.require(&["DATABASE_URL"])?;
         Ok(PostgresEndpoint { url: self.raw("DATABASE_URL").unwrap_or_default().into() })
+    }
+
+    /// Qdrant alone: all that `plan` and `setup` need of it.
+    pub fn qdrant(&self) -> Result<QdrantEndpoint, SettingsError> {
+        self.require(&["QDRANT_URL"])?;
+        let base = |name: &str| self.raw(name).unwrap_or_default().trim_end_matches('/').to_owned();
+        Ok(QdrantEndpoint {
+            url: base("QDRANT_URL"),
+            grpc_url: base("QDRANT_GRPC_URL"),
+            api_key: self.secret("QDRANT_API_KEY"),
+            vector: self.vector(),
+        })
+    }
+
+    /// What the stack is to look like, as `shakedown.toml` says for the chosen profile.
+    #[must_use]
+    pub fn desired(&self) -> Option<&Desired> {
+        self.config.desired.get(self.profile)
+    }
+
+    /// A variable of somebody's own, from the environment or `.env`.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<SecretString> {
+        self.secret(name).or_else(|| self.environment.get(name).cloned())
     }
 
     /// The name of the collection's vector, where it has one.

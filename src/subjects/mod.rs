@@ -4,7 +4,9 @@
 pub mod database;
 pub mod ingest;
 pub mod peer;
+pub mod provision;
 #[cfg(feature = "embedded-qdrant")]
 pub mod qdrant;
+pub mod queue;
 pub mod setup;
 pub mod worker;

@@ -242,6 +242,7 @@ fn liar(answers: &[(&str, u16, &str)]) -> (liars::Liar, String) {
         body: (*body).to_owned(),
         holds: String::new(),
         key: String::new(),
+        headers: std::collections::BTreeMap::new(),
         delay_ms: 0,
     };
     let mut answers: Vec<_> = answers.iter().map(answer).collect();

@@ -4,9 +4,9 @@
 //! before the next begins. A step that fails stops the rest: they are skipped, and name it.
 //! What exists in another shape is an error; nothing is ever dropped or recreated.
 
-mod postgres;
-mod qdrant;
-mod queue;
+pub(super) mod postgres;
+pub(super) mod qdrant;
+pub(super) mod queue;
 
 use std::fmt;
 
@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 
 use crate::outcome::Exit;
 use crate::services::ServiceError;
+use crate::services::postgres_session::SessionError;
 use crate::settings::Endpoints;
+use crate::subjects::database::MigrateError;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,52 @@ pub enum SetupError {
         /// How to put it right.
         remedy: String,
     },
+    /// Migrations could not be brought in.
+    #[error(transparent)]
+    Migrations(Box<MigrateError>),
+    /// It would destroy something, and nobody has agreed to that.
+    #[error("{what} was not done, for nobody has agreed: {why}")]
+    NotAgreed {
+        /// What was to be done.
+        what: String,
+        /// What would be destroyed.
+        why: String,
+        /// How to agree.
+        remedy: String,
+    },
+    /// A file could not be written.
+    #[error("{} cannot be written: {cause}", path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+}
+
+impl From<MigrateError> for SetupError {
+    fn from(error: MigrateError) -> Self {
+        Self::Migrations(Box::new(error))
+    }
+}
+
+/// The grant that is missing, as far as what the service said tells it.
+fn grant(service: &str) -> &'static str {
+    match service {
+        "redis" => {
+            "the user of REDIS_URL may not do this: let an administrator run `ACL SETUSER USER +@all -@admin ~PREFIX:*` \
+             for the prefix of the queue, then run setup again: it goes on where it stopped"
+        }
+        "postgres" => {
+            "the role of DATABASE_URL may not do this: let its owner grant it (`grant create on database D to ROLE` for \
+             schemas and extensions, `grant create on schema S to ROLE` for tables, `alter role ROLE createrole` for roles; \
+             row level security and grants are for the owner of the table), then run setup again: it goes on where it stopped"
+        }
+        "qdrant" => {
+            "QDRANT_API_KEY may only read: give a key with manage access, then run setup again: it goes on where it stopped"
+        }
+        _ => "run setup with the credentials of a user who may create schemas, tables, collections and keys",
+    }
 }
 
 impl SetupError {
@@ -41,10 +89,18 @@ impl SetupError {
     #[must_use]
     pub fn remedy(&self) -> Option<&str> {
         match self {
-            Self::Shape { remedy, .. } => Some(remedy),
-            Self::Service(ServiceError::Denied { .. }) => {
-                Some("run setup with the credentials of a user who may create schemas, tables, collections and keys")
-            }
+            Self::Shape { remedy, .. } | Self::NotAgreed { remedy, .. } => Some(remedy),
+            Self::Service(ServiceError::Denied { service, .. }) => Some(grant(service)),
+            Self::Migrations(error) => match error.as_ref() {
+                MigrateError::Statement { cause: SessionError::Refused { code, .. }, .. }
+                | MigrateError::Session(SessionError::Refused { code, .. })
+                    if code == "42501" =>
+                {
+                    Some(grant("postgres"))
+                }
+                _ => None,
+            },
+            Self::File { .. } => Some("let this user write there, then run setup again: it goes on where it stopped"),
             Self::Service(ServiceError::Refused { .. } | ServiceError::TimedOut { .. }) => {
                 Some("put right what the service names, then run setup again: it goes on where it stopped")
             }
@@ -55,11 +111,18 @@ impl SetupError {
 
     /// 1 for another shape, 2 for wrong credentials, 3 for a service that did not do its part.
     #[must_use]
-    pub const fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
             Self::Shape { .. } => Exit::NotConformant,
-            Self::Service(ServiceError::Unauthorised { .. }) => Exit::Usage,
-            Self::Service(_) => Exit::Inconclusive,
+            Self::Service(ServiceError::Unauthorised { .. }) | Self::NotAgreed { .. } => Exit::Usage,
+            Self::Service(_) | Self::File { .. } => Exit::Inconclusive,
+            Self::Migrations(error) => match error.as_ref() {
+                MigrateError::Directory { .. }
+                | MigrateError::Pooler
+                | MigrateError::Session(SessionError::Service(ServiceError::Unauthorised { .. })) => Exit::Usage,
+                MigrateError::Locked(_) | MigrateError::Session(SessionError::Service(_)) => Exit::Inconclusive,
+                _ => Exit::NotConformant,
+            },
         }
     }
 }
@@ -157,10 +220,10 @@ pub fn exit(steps: &[Step]) -> Exit {
 }
 
 /// A step that succeeded: what it is about, what became of it, and what a person should know.
-struct Done {
-    what: String,
-    outcome: Outcome,
-    notes: Vec<String>,
+pub(super) struct Done {
+    pub(super) what: String,
+    pub(super) outcome: Outcome,
+    pub(super) notes: Vec<String>,
 }
 
 impl Done {

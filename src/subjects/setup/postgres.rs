@@ -10,7 +10,7 @@ use crate::services::postgres::Postgres;
 use crate::settings::{PostgresEndpoint, public_url};
 
 /// Taken while something is created: two set-ups at once would otherwise trip over each other.
-const LOCK: &str = "select pg_advisory_xact_lock(7305808869231650);";
+pub(in crate::subjects) const LOCK: &str = "select pg_advisory_xact_lock(7305808869231650);";
 
 /// The columns that the reference worker writes, with the types it writes.
 const COLUMNS: &[(&str, &str, &str)] = &[
@@ -29,7 +29,7 @@ const COLUMNS: &[(&str, &str, &str)] = &[
 const STRANGERS: &[&str] = &["anon", "authenticated"];
 
 /// Connects and checks that the server takes writes.
-pub(super) async fn connect(endpoint: &PostgresEndpoint) -> Result<(Postgres, Done), SetupError> {
+pub(in crate::subjects) async fn connect(endpoint: &PostgresEndpoint) -> Result<(Postgres, Done), SetupError> {
     let database = Postgres::connect(endpoint).await?;
     let server =
         one(&database, "select current_setting('server_version') as version, pg_is_in_recovery() as replica").await?;

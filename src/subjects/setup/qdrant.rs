@@ -20,7 +20,7 @@ const INDEXES: &[(&str, &str)] = &[
 ];
 
 /// Connects, and reads something that the key protects.
-pub(super) async fn connect(endpoint: &QdrantEndpoint) -> Result<(Http, Done), SetupError> {
+pub(in crate::subjects) async fn connect(endpoint: &QdrantEndpoint) -> Result<(Http, Done), SetupError> {
     let http = Http::qdrant(endpoint)?;
     let root = http.call("GET", "/", None).await?;
     http.call("GET", "/collections", None).await?;

@@ -9,13 +9,13 @@ use crate::settings::{Names, RedisEndpoint, public_url};
 /// The BullMQ release whose layout of keys this queue has, for readers of the queue's `meta` key.
 ///
 /// Node's BullMQ overwrites it with its own when it opens the queue.
-const LAYOUT: &str = "bullmq:5.81.3";
+pub(in crate::subjects) const LAYOUT: &str = "bullmq:5.81.3";
 
 /// The length at which BullMQ trims the stream of events, unless told otherwise.
 const EVENTS: u32 = 10_000;
 
 /// Connects, and looks at what would lose jobs.
-pub(super) async fn connect(endpoint: &RedisEndpoint) -> Result<(Redis, Done), SetupError> {
+pub(in crate::subjects) async fn connect(endpoint: &RedisEndpoint) -> Result<(Redis, Done), SetupError> {
     let redis = Redis::connect(endpoint).await?;
     redis.command(&["PING"]).await?;
     let address = public_url(&endpoint.url);

@@ -1,0 +1,178 @@
+//! `shakedown plan`, and `shakedown setup` where `shakedown.toml` describes the stack.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::Common;
+use super::consent::asked;
+use super::failure::Failure;
+use super::setup::{as_json, ended, text};
+use super::shown::{Format, print};
+use crate::outcome::Exit;
+use crate::settings::{self, Desired, Settings};
+use crate::subjects::provision::{self, Action, Change, Consent, Pace, Place, PlanError};
+use crate::subjects::setup::Step;
+
+/// Variables that workers read, and that may say something else than [desired].
+const COMPARED: [&str; 3] = ["JINA_MODEL", "EMBEDDING_DIMENSIONS", "EMBED_BATCH"];
+
+/// Compare the stack with what shakedown.toml describes under [desired], and say what `setup` would do; only reads
+///
+/// `create` what is not there; `change` what can be changed in place; `re-create` what cannot (a vector's size or
+/// distance): another one is made beside it; `drift` is not as described and will not be touched. Exit codes: 0 nothing to
+/// do; 4 changes are pending; 2 bad usage or settings; 3 a service did not do its part.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How to write the plan
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// As `setup --force` would do it: files are overwritten
+    #[arg(long)]
+    force: bool,
+}
+
+/// What somebody agrees to beforehand.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Agreed {
+    /// Replace what the plan re-creates without asking: for pipelines
+    #[arg(long)]
+    yes: bool,
+    /// Let points be lost that a re-created collection cannot take over
+    #[arg(long)]
+    discard: bool,
+    /// Overwrite files that say something else
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
+    let settings = Settings::load(common.source())?;
+    let Some(desired) = settings.desired() else {
+        return Err(Failure::usage(
+            "shakedown.toml describes no stack\n  remedy: write [desired.queue], [desired.postgres] or \
+             [desired.qdrant.collections.NAME]; without them `shakedown setup` prepares what a worker needs",
+        ));
+    };
+    let changes = provision::plan(desired, &place(&settings, desired)?, args.force).await.map_err(unplanned)?;
+    let pending = changes.iter().any(Change::is_pending);
+    print(&match args.format {
+        Format::Text => told(&changes),
+        Format::Json => {
+            let all: Vec<_> = changes.iter().map(Change::json).collect();
+            format!("{:#}\n", json!({ "profile": settings.profile(), "pending": pending, "changes": all }))
+        }
+    });
+    Ok(if pending { Exit::Pending } else { Exit::Ok })
+}
+
+/// Does what the plan says.
+pub(super) async fn set_up(
+    settings: &Settings,
+    desired: &Desired,
+    agreed: Agreed,
+    format: Format,
+) -> Result<Exit, Failure> {
+    let place = place(settings, desired)?;
+    let mut consent = Consent { replace: agreed.yes, discard: agreed.discard, force: agreed.force };
+    // What cannot be planned cannot be agreed to either; which step fails is told by doing it.
+    if let Ok(changes) = provision::plan(desired, &place, agreed.force).await
+        && changes.iter().any(|change| change.destroys.is_some())
+        && !agreed.yes
+    {
+        if format == Format::Text {
+            print(&told(&changes));
+        }
+        let why: Vec<&str> = changes.iter().filter_map(|change| change.destroys.as_deref()).collect();
+        if !asked(&format!("{}. Go on?", why.join(". ")), false, "`shakedown plan`")? {
+            print("nothing was done\n");
+            return Ok(Exit::Ok);
+        }
+        consent.replace = true;
+    }
+    let mut pace = Pace::ending_after(end_after(settings));
+    let tell = |step: &Step| {
+        if format == Format::Text {
+            print(&text(step));
+        }
+    };
+    let steps = provision::apply(desired, &place, consent, &mut pace, tell).await;
+    if format == Format::Json {
+        print(&as_json(&steps));
+    }
+    ended(steps)
+}
+
+/// After how many writes the process is to end, for tests alone.
+#[cfg(feature = "defects")]
+fn end_after(settings: &Settings) -> Option<u32> {
+    settings.get("SHAKEDOWN_DEFECT")?.strip_prefix("setup-ends-after-")?.parse().ok()
+}
+
+#[cfg(not(feature = "defects"))]
+const fn end_after(_: &Settings) -> Option<u32> {
+    None
+}
+
+/// The stack that the variables name; of a service of which nothing is desired no address is wanted.
+fn place(settings: &Settings, desired: &Desired) -> Result<Place, Failure> {
+    let roles = desired.postgres.iter().flat_map(|postgres| postgres.roles.values());
+    let passwords = roles
+        .filter_map(|role| {
+            let variable = role.password.as_ref()?;
+            Some((variable.clone(), settings.variable(variable)?))
+        })
+        .collect();
+    let compared = COMPARED.into_iter().filter_map(|name| Some((name, settings.get(name)?.to_owned())));
+    Ok(Place {
+        redis: desired.queue.as_ref().map(|_| settings.redis()).transpose()?,
+        postgres: desired.postgres.as_ref().map(|_| settings.postgres()).transpose()?,
+        qdrant: (!desired.collections.is_empty()).then(|| settings.qdrant()).transpose()?,
+        names: settings.names()?,
+        dimensions: settings.u32("EMBEDDING_DIMENSIONS")?,
+        passwords,
+        variables: compared.collect(),
+        dotenv: settings::dotenv(),
+    })
+}
+
+fn unplanned(failed: PlanError) -> Failure {
+    let PlanError { service, error } = failed;
+    let remedy = error.remedy().map_or_else(String::new, |remedy| format!("\n  remedy: {remedy}"));
+    Failure { exit: error.exit(), report: miette::miette!("{service} cannot be compared: {error}{remedy}") }
+}
+
+fn told(changes: &[Change]) -> String {
+    let mut text = String::new();
+    for change in changes {
+        let sign = match change.action {
+            Action::Create => "+",
+            Action::Change => "~",
+            Action::Recreate => "±",
+            Action::Drift => "!",
+        };
+        // Writing to a string cannot fail.
+        let _ =
+            writeln!(text, "{sign} {:<9} {:<9} {} {}", change.action.word(), change.service, change.kind, change.what);
+        for detail in &change.details {
+            let _ = writeln!(text, "      {detail}");
+        }
+        if let Some(fate) = &change.destroys {
+            let _ = writeln!(text, "      {fate}");
+        }
+    }
+    let count = |action: Action| changes.iter().filter(|change| change.action == action).count();
+    let _ = if changes.iter().any(Change::is_pending) {
+        writeln!(
+            text,
+            "{} to create, {} to change, {} to re-create; {} drifted, not touched",
+            count(Action::Create),
+            count(Action::Change),
+            count(Action::Recreate),
+            count(Action::Drift)
+        )
+    } else {
+        writeln!(text, "nothing to do; {} drifted, not touched", count(Action::Drift))
+    };
+    text
+}

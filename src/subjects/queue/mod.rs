@@ -1,0 +1,157 @@
+//! `shakedown queue`: look at a BullMQ queue that is in use, and pause, resume, empty or retry it.
+//!
+//! What is done is done by the queue authors' own scripts. Looking changes nothing: BullMQ's own handle writes a key as
+//! soon as it is opened, so a queue that is only looked at is read key by key.
+
+mod care;
+
+use bullmq::QueueKeys;
+use serde_json::{Value, json};
+
+use crate::services::ServiceError;
+use crate::services::queue::{Attached, Counts};
+use crate::services::redis::Redis;
+use crate::settings::RedisEndpoint;
+
+pub use care::{CareError, Done, State, Verb, care};
+
+/// Keys that are looked through for queues of other names.
+const KEYS: usize = 20_000;
+
+/// A queue as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    /// Its name.
+    pub name: String,
+    /// The prefix of its keys.
+    pub prefix: String,
+    /// Whether there is a trace of it: its `meta` key, or a job.
+    pub exists: bool,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// Jobs by their states.
+    pub counts: Counts,
+    /// The BullMQ that opened it last, as its `meta` key says: `bullmq:5.81.3`.
+    pub version: Option<String>,
+    /// How many jobs may be in work at once, over all workers.
+    pub concurrency: Option<u64>,
+    /// How many jobs may begin, in how many milliseconds.
+    pub rate_limit: Option<(u64, u64)>,
+    /// At which length its stream of events is trimmed.
+    pub events: Option<u64>,
+    /// Job schedulers.
+    pub schedulers: u64,
+    /// Workers; none when Redis does not let them be seen.
+    pub workers: Option<Attached>,
+}
+
+impl Sight {
+    /// Looks at the queue, and changes nothing.
+    ///
+    /// # Errors
+    /// Redis does not answer, or does not allow it.
+    pub async fn of(redis: &Redis, keys: &QueueKeys) -> Result<Self, ServiceError> {
+        const FIELDS: [&str; 6] = ["paused", "version", "concurrency", "max", "duration", "opts.maxLenEvents"];
+        let counts = Counts::read(redis, keys).await?;
+        let mut asked = redis::pipe();
+        asked.cmd("EXISTS").arg(keys.meta());
+        asked.cmd("ZCARD").arg(keys.repeat());
+        asked.cmd("HMGET").arg(keys.meta()).arg(&FIELDS);
+        let (meta, schedulers, fields): (bool, u64, Vec<Option<String>>) = redis.pipeline(&asked).await?;
+        let field = |place: usize| fields.get(place).cloned().flatten();
+        let number = |place: usize| field(place).and_then(|text| text.parse().ok());
+        let workers = match Attached::read(redis, keys).await {
+            Ok(attached) => Some(attached),
+            Err(ServiceError::Denied { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            name: keys.name().to_owned(),
+            prefix: keys.prefix().to_owned(),
+            exists: meta || counts != Counts::default(),
+            paused: field(0).is_some(),
+            counts,
+            version: field(1),
+            concurrency: number(2),
+            rate_limit: number(3).zip(number(4)),
+            events: number(5),
+            schedulers,
+            workers,
+        })
+    }
+
+    /// Whether BullMQ 5 or older keeps it: while it is paused, its jobs are in the list `paused` and not in `wait`, and
+    /// resuming renames the one to the other, over whatever is in it.
+    #[must_use]
+    pub fn renames(&self) -> bool {
+        let major = self.version.as_deref().and_then(|version| version.strip_prefix("bullmq:")?.split('.').next());
+        major.and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major < 6)
+    }
+
+    /// The queue as JSON, with the keys that programs may rely on.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let counts: serde_json::Map<_, _> =
+            self.counts.by_state().into_iter().map(|(state, count)| (state.to_owned(), json!(count))).collect();
+        json!({
+            "queue": self.name,
+            "prefix": self.prefix,
+            "exists": self.exists,
+            "paused": self.paused,
+            "counts": counts,
+            "version": self.version,
+            "concurrency": self.concurrency,
+            "rate_limit": self.rate_limit.map(|(max, duration)| json!({ "max": max, "duration_ms": duration })),
+            "max_events": self.events,
+            "schedulers": self.schedulers,
+            "workers": self.workers.map(Attached::all),
+        })
+    }
+}
+
+/// The queue of this name, and, when there is no trace of it, the names of those that there are.
+///
+/// # Errors
+/// Redis does not answer, or does not allow it.
+pub async fn look(endpoint: &RedisEndpoint, name: &str, prefix: &str) -> Result<(Sight, Vec<String>), ServiceError> {
+    let redis = Redis::connect(endpoint).await?;
+    let sight = Sight::of(&redis, &QueueKeys::new(name, Some(prefix))).await?;
+    let others = if sight.exists { Vec::new() } else { others(&redis).await };
+    Ok((sight, others))
+}
+
+/// Queues that this Redis has, as `prefix:name`; none where they cannot be looked for.
+async fn others(redis: &Redis) -> Vec<String> {
+    let found = redis.scan_some("*:meta", KEYS).await.map(|(keys, _)| keys).unwrap_or_default();
+    found.iter().filter_map(|key| Some(key.strip_suffix(":meta")?.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(Some("bullmq:5.81.3"), true)]
+    #[case(Some("bullmq:4.0.0"), true)]
+    #[case(Some("bullmq:6.7.0"), false)]
+    #[case(Some("bullmq-pro:7"), false)]
+    #[case(None, false)]
+    fn which_bullmq_keeps_a_queue_is_in_its_meta_key(#[case] version: Option<&str>, #[case] renames: bool) {
+        let sight = Sight {
+            name: String::new(),
+            prefix: String::new(),
+            exists: true,
+            paused: false,
+            counts: Counts::default(),
+            version: version.map(str::to_owned),
+            concurrency: None,
+            rate_limit: None,
+            events: None,
+            schedulers: 0,
+            workers: None,
+        };
+        assert_eq!(sight.renames(), renames);
+    }
+}
