@@ -133,6 +133,7 @@ async fn ingestion(ship: &Ship, rows: &mut Vec<[String; 4]>) {
         watch: Vec::new(),
         workers: None,
         grace: None,
+        producer_clock_s: 0,
         within_s: None,
         calm: None,
     };

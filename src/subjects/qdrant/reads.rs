@@ -26,7 +26,9 @@ fn bound(request: &mut QueryRequest, points: impl FnOnce() -> usize) {
     beyond.retain(|limit| **limit > ROOM);
     if !beyond.is_empty() {
         let most = points().max(1);
-        beyond.into_iter().for_each(|limit| *limit = most.min(*limit));
+        for limit in beyond {
+            *limit = most.min(*limit);
+        }
     }
 }
 
