@@ -209,3 +209,6 @@ impl History {
         (self.blocks.len(), self.incidents.len())
     }
 }
+
+#[cfg(test)]
+mod tests;
