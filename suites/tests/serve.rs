@@ -2,8 +2,10 @@
 //! outage and its end show, what is kept, and who may look.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+#[allow(dead_code, reason = "not every test target needs all of it")]
 mod desk;
 mod harness;
+#[allow(dead_code, reason = "connections are counted here, and not read")]
 mod recorder;
 
 use std::collections::BTreeSet;
