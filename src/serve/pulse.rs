@@ -184,6 +184,9 @@ async fn connected<'a>(line: &'a mut Option<Redis>, endpoints: &Endpoints) -> Re
     }
 }
 
+/// Jobs in each state, the id of the oldest that waits, and the server's clock.
+type Seen = (u64, u64, u64, u64, u64, u64, u64, Option<String>, (i64, i64));
+
 /// Counts and the oldest job, in two round trips; nothing is written, not even the queue's `meta`.
 async fn look_at_queue(redis: &Redis, names: &Names) -> Result<QueueSight, ServiceError> {
     let keys = QueueKeys::new(&names.queue, Some(&names.prefix));
@@ -198,7 +201,6 @@ async fn look_at_queue(redis: &Redis, names: &Names) -> Result<QueueSight, Servi
     // Jobs come in on the left and are taken from the right.
     pipeline.cmd("LINDEX").arg(keys.wait()).arg(-1);
     pipeline.cmd("TIME");
-    type Seen = (u64, u64, u64, u64, u64, u64, u64, Option<String>, (i64, i64));
     let (waiting, active, delayed, paused, prioritized, completed, failed, oldest, (seconds, micros)): Seen =
         redis.pipeline(&pipeline).await?;
     let added: Option<i64> = match oldest {
