@@ -5,6 +5,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`cli`] | arguments, verbs, terminal progress; the only room that prints |
+//! | [`serve`] | health, metrics and a status page of an environment, looked at on a schedule |
 //! | [`testing`] | the harness in other people's `cargo test` |
 //! | [`runner`] | plan and run cases: case × stack × worker → verdicts |
 //! | [`report`] | render the result: terminal, JSON, JUnit, Markdown |
@@ -24,6 +25,7 @@ pub mod probe;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod serve;
 pub mod services;
 pub mod settings;
 pub mod spec;

@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,12 +10,11 @@ use super::failure::Failure;
 use super::gate::{GateArgs, time};
 use super::signals::asked_to_end;
 use super::{Common, deliver, progress};
-use crate::outcome::{Comparison, Events, Exit, Report, Word, merge};
+use crate::outcome::{Comparison, Events, Exit, Report, Word};
 use crate::report::{Format, ReportTarget};
-use crate::runner::{self, Paid, RunOptions, Selection};
-use crate::settings::{Contract, Endpoints, Given, Settings};
+use crate::runner::{Checkup, Occasion, Selection};
+use crate::settings::Settings;
 use crate::spec::{Suites, Verb};
-use crate::stack::{Stack, ask_services, drop_names, names_for};
 
 /// Judge an environment through its environment variables; reads only
 ///
@@ -66,10 +64,6 @@ pub(super) struct Args {
     gate: GateArgs,
 }
 
-/// Cases at once: they share connections, so that more of them cost no more.
-const JOBS: usize = 256;
-/// How long the cases may take altogether, when nobody says.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -97,14 +91,9 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         return Err(Failure::usage(format!("the filters leave no case to judge; {remedy}")));
     }
     let baseline = args.gate.baseline(&suites, &selection, settings.profile())?;
-    let endpoints = settings.endpoints_to_check()?;
-    let directory = std::env::current_dir()
-        .map_err(|error| Failure::usage(format!("the working directory cannot be read: {error}")))?;
-    let given = Arc::new(Given::of(&settings, directory));
     let deadline = args.wait.map(|wait| Instant::now() + wait);
-    let paid = Paid::default();
-    let check =
-        Check { args: &args, settings: &settings, suites: &suites, selection: &selection, endpoints, given, paid };
+    let checkup = checkup(settings, suites, selection, args.canary)?;
+    let check = Check { args: &args, checkup };
     if let Some(seconds) = args.watch {
         return check.watch(Duration::from_secs(seconds)).await;
     }
@@ -117,7 +106,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         let late = deadline.is_none_or(|deadline| Instant::now() + PAUSE > deadline);
         if exit == Exit::Ok || late {
             deliver::note(&mut report, &args.report);
-            deliver::deliver(&report, &args.report, args.format, &settings)?;
+            deliver::deliver(&report, &args.report, args.format, &check.checkup.settings)?;
             return Ok(exit);
         }
         if !args.quiet {
@@ -128,6 +117,20 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
             () = &mut ended => return Ok(Exit::Interrupted),
         }
     }
+}
+
+/// An environment in use, as the settings name it, of the project in the working directory.
+pub(super) fn checkup(
+    settings: Settings,
+    suites: Suites,
+    selection: Selection,
+    canary: bool,
+) -> Result<Checkup, Failure> {
+    let directory = std::env::current_dir()
+        .map_err(|error| Failure::usage(format!("the working directory cannot be read: {error}")))?;
+    let shakedown = std::env::current_exe()
+        .map_err(|error| Failure::harness(format!("this program's own file cannot be found: {error}")))?;
+    Ok(Checkup { canary, ..Checkup::new(settings, suites, selection, &directory, shakedown)? })
 }
 
 /// Says what is not yet in order, unless that was said already.
@@ -158,20 +161,9 @@ fn changes(before: &Report, now: &Report) -> Vec<String> {
     changed.collect()
 }
 
-/// The name of a run's attempt: names that canaries make are told apart by it.
-fn attempt_of(run: &str, attempt: u32) -> String {
-    if attempt == 1 { run.to_owned() } else { format!("{run}-{attempt}") }
-}
-
 struct Check<'a> {
     args: &'a Args,
-    settings: &'a Settings,
-    suites: &'a Suites,
-    selection: &'a Selection,
-    endpoints: Endpoints,
-    given: Arc<Given>,
-    /// The embeddings API is paid once, however often everything is judged.
-    paid: Paid,
+    checkup: Checkup,
 }
 
 impl Check<'_> {
@@ -182,65 +174,28 @@ impl Check<'_> {
         let style =
             progress::Style::for_stderr(self.args.quiet || self.args.wait.is_some() || self.args.watch.is_some());
         let listener = tokio::spawn(progress::follow(heard, style));
-        let run = format!("{:08x}", rand::random::<u32>());
+        let gate = &self.args.gate;
+        let occasion = Occasion {
+            run: Occasion::new_run(),
+            repeat: gate.repeat,
+            fail_fast: gate.fail_fast,
+            timeout: gate.timeout.unwrap_or(Occasion::PATIENCE),
+            gate: gate.gate(),
+        };
         let judged = tokio::select! {
-            judged = self.judge(&run, &events) => Some(judged),
+            judged = self.checkup.judge(&occasion, &events) => Some(judged),
             () = asked_to_end()? => None,
         };
         drop(events);
         // Progress is told before the report, or not at all.
         let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
         if judged.is_none() && self.args.canary {
-            self.clear(&run).await;
-        }
-        judged.transpose()
-    }
-
-    async fn judge(&self, run: &str, events: &Events) -> Result<Report, Failure> {
-        let stack = Stack::found(self.endpoints.clone(), self.args.canary);
-        let shakedown = std::env::current_exe()
-            .map_err(|error| Failure::harness(format!("this program's own file cannot be found: {error}")))?;
-        let directory = std::env::temp_dir();
-        let mut options = RunOptions {
-            run: run.to_owned(),
-            jobs: JOBS,
-            seed: 0,
-            profile: self.settings.profile().to_owned(),
-            variables: std::collections::BTreeMap::new(),
-            contract: Arc::new(Contract::reference(&shakedown, &directory)),
-            shakedown,
-            directory,
-            waivers: runner::waived(self.settings),
-            keep_output: None,
-            fail_fast: self.args.gate.fail_fast,
-            timeout: Some(self.args.gate.timeout.unwrap_or(PATIENCE)),
-            gate: self.args.gate.gate(),
-            endpoints: Some(self.endpoints.clone()),
-            spare: None,
-            given: Some(Arc::clone(&self.given)),
-            paid: self.paid.clone(),
-        };
-        let mut attempts = Vec::new();
-        let mut services = Vec::new();
-        for attempt in 1..=self.args.gate.repeat {
-            if attempt > 1 {
-                options.run = attempt_of(run, attempt);
+            for error in self.checkup.clear(&occasion).await {
+                // Nobody to tell is no reason to stop.
+                let _ = writeln!(std::io::stderr(), "could not be removed: {error}");
             }
-            // What the services say of themselves is for the report alone, and keeps no case waiting.
-            let judged = runner::run(self.suites, self.selection, &stack, &options, events);
-            let silent = Events::silent();
-            let (report, records) = tokio::join!(judged, ask_services(&self.endpoints, &silent));
-            attempts.push(report);
-            services = records;
         }
-        let several = attempts.len() > 1;
-        let mut report = if several { merge(attempts) } else { attempts.pop() }
-            .ok_or_else(|| Failure::harness("no attempt was made"))?;
-        run.clone_into(&mut report.run);
-        report.services = services;
-        "none: an environment is judged, and no worker".clone_into(&mut report.worker);
-        report.environment = self.settings.resolved();
-        Ok(report)
+        Ok(judged)
     }
 
     /// Judges until asked to end: everything once, and then only what has changed. The last check counts.
@@ -254,7 +209,7 @@ impl Check<'_> {
             match &before {
                 None => {
                     deliver::note(&mut report, &self.args.report);
-                    deliver::deliver(&report, &self.args.report, self.args.format, self.settings)?;
+                    deliver::deliver(&report, &self.args.report, self.args.format, &self.checkup.settings)?;
                 }
                 Some(before) => {
                     for line in changes(before, &report) {
@@ -268,20 +223,6 @@ impl Check<'_> {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = &mut ended => return Ok(last),
-            }
-        }
-    }
-
-    /// Removes what canaries may have left when they were interrupted, and lists what cannot be removed.
-    async fn clear(&self, run: &str) {
-        let writing = self.suites.cases.iter().filter(|case| self.selection.chooses(case) && case.writes());
-        for case in writing {
-            for attempt in 1..=self.args.gate.repeat {
-                let names = names_for(&attempt_of(run, attempt), &case.id);
-                for error in drop_names(&self.endpoints, &names).await.err().unwrap_or_default() {
-                    // Nobody to tell is no reason to stop.
-                    let _ = writeln!(std::io::stderr(), "could not be removed: {error}");
-                }
             }
         }
     }

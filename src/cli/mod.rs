@@ -25,6 +25,7 @@ mod queue;
 mod report;
 mod run;
 mod schema;
+mod serve;
 mod setup;
 mod shown;
 mod signals;
@@ -77,6 +78,7 @@ impl Common {
 enum Verb {
     Check(check::Args),
     Run(run::Args),
+    Serve(serve::Args),
     Explain(explain::Args),
     Suites(suites::Args),
     Init(init::Args),
@@ -145,6 +147,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     Ok(match cli.verb {
         Verb::Check(args) => return Box::pin(check::run(args, common)).await,
         Verb::Run(args) => return Box::pin(run::run(args, common)).await,
+        Verb::Serve(args) => return Box::pin(serve::run(args, common)).await,
         Verb::Explain(args) => return explain::run(&args, common),
         Verb::Suites(args) => return suites::run(&args, common),
         Verb::Init(args) => return init::run(&args),

@@ -1,4 +1,4 @@
-//! `shakedown schema`: the JSON Schemas of suites and reports.
+//! `shakedown schema`: the JSON Schemas of suites and reports, and what other programs are given.
 
 use std::io::Write;
 
@@ -6,9 +6,10 @@ use clap::ValueEnum;
 use miette::IntoDiagnostic;
 
 use crate::outcome::Exit;
-use crate::spec::SuiteWritten;
+use crate::serve::monitoring;
+use crate::spec::{SuiteWritten, Suites};
 
-/// Print the JSON Schema of suite files or of the report
+/// Print the JSON Schema of suite files or of the report, or what Prometheus and Grafana make of `shakedown serve`
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Which schema
@@ -21,15 +22,21 @@ enum What {
     Suite,
     /// What --report json=PATH writes
     Report,
+    /// Alert rules for Prometheus, from the built-in cases
+    Alerts,
+    /// A dashboard for Grafana, from the built-in cases
+    Grafana,
 }
 
 /// Prints the schema.
 pub(super) fn run(args: &Args) -> miette::Result<Exit> {
-    let schema = match args.what {
-        What::Suite => schemars::schema_for!(SuiteWritten).to_value(),
-        What::Report => crate::report::json::schema(),
+    let schema = |schema: serde_json::Value| format!("{schema:#}\n");
+    let text = match args.what {
+        What::Suite => schema(schemars::schema_for!(SuiteWritten).to_value()),
+        What::Report => schema(crate::report::json::schema()),
+        What::Alerts => monitoring::alerts(&Suites::builtin().into_diagnostic()?),
+        What::Grafana => monitoring::dashboard(&Suites::builtin().into_diagnostic()?),
     };
-    let text = serde_json::to_string_pretty(&schema).into_diagnostic()?;
-    writeln!(std::io::stdout(), "{text}").into_diagnostic()?;
+    std::io::stdout().write_all(text.as_bytes()).into_diagnostic()?;
     Ok(Exit::Ok)
 }

@@ -1,21 +1,27 @@
 //! `shakedown worker`: the reference worker, as a process like any other.
 
+use tokio_util::task::AbortOnDropHandle;
+
 use super::Common;
 use super::failure::Failure;
 use crate::outcome::Exit;
 use crate::services::jina::Encoding;
 use crate::settings::{Need, Settings};
 use crate::subjects::worker::chunk::ChunkOptions;
-use crate::subjects::worker::{Policy, WorkerConfig};
+use crate::subjects::worker::{Policy, Standing, WorkerConfig};
 
 /// Run the reference worker on the stack that the environment names, until SIGTERM
 ///
 /// Every setting is a variable: see `shakedown env`. The log goes to standard error, one JSON object a line.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Also serve /health/live and /health/ready on this port of 127.0.0.1: ready while it takes jobs
+    #[arg(long, value_name = "PORT")]
+    health_port: Option<u16>,
+}
 
 /// Runs the worker; exit code 0 after SIGTERM or SIGINT.
-pub(super) async fn run(_args: Args, common: &Common) -> Result<Exit, Failure> {
+pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let settings = Settings::load(common.source())?;
     settings.validate(Need::Worker)?;
     let config = config(&settings)?;
@@ -30,10 +36,34 @@ pub(super) async fn run(_args: Args, common: &Common) -> Result<Exit, Failure> {
     }
     // A second subscriber is refused; the first stays.
     let _ = tracing::subscriber::set_global_default(log.finish());
+    let _health = match args.health_port {
+        Some(port) => Some(serve_health(port, config.standing.subscribe()).await?),
+        None => None,
+    };
     crate::subjects::worker::run(config)
         .await
         .map_err(|error| if error.is_configuration() { Failure::usage(error) } else { Failure::harness(error) })?;
     Ok(Exit::Ok)
+}
+
+/// Serves the worker's health until the handle is dropped.
+async fn serve_health(
+    port: u16,
+    standing: tokio::sync::watch::Receiver<Standing>,
+) -> Result<AbortOnDropHandle<()>, Failure> {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
+        Failure::usage(format!("--health-port {port} cannot be listened on: {error}; choose another port"))
+    })?;
+    let routes = crate::serve::worker_routes(move || match *standing.borrow() {
+        Standing::Starting => Err("it waits for its services".to_owned()),
+        Standing::Ready => Ok(()),
+        Standing::Ending => Err("it ends, and takes no more jobs".to_owned()),
+    });
+    Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::warn!(%error, "health is no longer served");
+        }
+    })))
 }
 
 fn config(settings: &Settings) -> Result<WorkerConfig, Failure> {
@@ -63,6 +93,7 @@ fn config(settings: &Settings) -> Result<WorkerConfig, Failure> {
         chunks: ChunkOptions { size: settings.usize("CHUNK_TOKENS")?, overlap: settings.usize("CHUNK_OVERLAP")? },
         tokenizer: settings.path("CHUNK_TOKENIZER"),
         defect: defect(settings)?,
+        standing: tokio::sync::watch::Sender::default(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! The runner: which cases run, in which order, how many at once, and what their verdicts become.
 
+mod checkup;
 mod run;
 mod select;
 mod spare;
@@ -18,6 +19,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 pub use crate::probe::Paid;
+pub use checkup::{Checkup, Occasion};
 pub use run::{RunOptions, Waived, run, waived};
 pub use select::{Selection, SelectionError, Shard};
 pub use spare::SpareOptions;

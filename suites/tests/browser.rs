@@ -287,3 +287,88 @@ fn the_page_of_a_difference_keeps_the_same_rules() {
         assert_eq!(browser.complaints().await, Vec::<String>::new());
     });
 }
+
+/// `shakedown serve` before a Qdrant that may come and go; no other service is there.
+struct Watched {
+    child: std::process::Child,
+    address: String,
+    _desk: TempDir,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Watched {
+    fn before(qdrant: std::net::SocketAddr) -> Self {
+        use std::io::BufRead as _;
+        let desk = tempfile::tempdir().unwrap();
+        let arguments =
+            "serve --listen 127.0.0.1:0 --pulse 300ms --every 1s --suite qdrant --suite redis --history none";
+        let mut child = Command::new(env!("CARGO_BIN_EXE_shakedown"))
+            .args(arguments.split(' '))
+            .args(["--bull-board", "http://127.0.0.1:3000"])
+            .current_dir(desk.path())
+            .env("QDRANT_URL", format!("http://{qdrant}"))
+            .env("REDIS_URL", "redis://127.0.0.1:1")
+            .env("JINA_BASE_URL", "http://127.0.0.1:1")
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+        let line = lines.find_map(|line| line.unwrap().split_once("http://").map(|(_, rest)| rest.to_owned())).unwrap();
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address: format!("http://{}/", line.split('/').next().unwrap()), _desk: desk }
+    }
+}
+
+/// Answers every request with an empty object, from now on until the test is over.
+fn answer_at(address: std::net::SocketAddr) {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let answer =
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn the_status_page_lives_and_keeps_the_same_rules() {
+    sail(async |browser: &Browser| {
+        let qdrant = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let watched = Watched::before(qdrant);
+        browser.open(&watched.address).await;
+        let now = |text: &str| {
+            format!(
+                "return (document.querySelector('[aria-labelledby=service-qdrant] .now') || {{ textContent: '' }})\
+                 .textContent.includes('{text}')"
+            )
+        };
+        browser.until(&now("does not answer")).await;
+        browser.ask("window.same = true").await;
+        answer_at(qdrant);
+        browser.until(&now("answers in")).await;
+        assert_eq!(browser.ask("return window.same").await, true, "the page was not loaded anew");
+        assert_eq!(browser.ask("return document.getElementById('connection').textContent").await, "Live.");
+        let incidents =
+            "return [...document.querySelectorAll('tbody th')].some((e) => e.textContent === 'qdrant did not answer')";
+        browser.until(incidents).await;
+        for (width, theme) in [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")] {
+            browser.resize(width).await;
+            browser.prefer(theme).await;
+            browser.open(&watched.address).await;
+            let overhang = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+            assert_eq!(browser.ask(overhang).await, 0, "at {width} pixels");
+            browser.assert_accessible(&format!("the status page, {width} pixels, {theme}")).await;
+            browser.picture(&format!("status-{width}-{theme}.png")).await;
+        }
+        assert_eq!(browser.complaints().await, Vec::<String>::new());
+    });
+}

@@ -14,11 +14,11 @@ pub(super) fn escaped(text: &str) -> String {
 
 /// A drawing that grows.
 #[derive(Debug, Default)]
-pub(super) struct Drawing(String);
+pub(crate) struct Drawing(String);
 
 impl Drawing {
     /// A rectangle.
-    pub(super) fn rect(&mut self, class: &str, [x, y, width, height]: [f64; 4], title: &str) {
+    pub(crate) fn rect(&mut self, class: &str, [x, y, width, height]: [f64; 4], title: &str) {
         self.shape(
             &format!("rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\""),
             class,
@@ -27,7 +27,7 @@ impl Drawing {
     }
 
     /// A line through points.
-    pub(super) fn path(&mut self, class: &str, points: &[(f64, f64)], title: &str) {
+    pub(crate) fn path(&mut self, class: &str, points: &[(f64, f64)], title: &str) {
         let mut d = String::new();
         for (number, (x, y)) in points.iter().enumerate() {
             // Writing to a string cannot fail.
@@ -68,7 +68,7 @@ impl Drawing {
     }
 
     /// The whole, of this size; `label` is what is read instead of it.
-    pub(super) fn framed(&self, class: &str, (width, height): (f64, f64), label: &str) -> String {
+    pub(crate) fn framed(&self, class: &str, (width, height): (f64, f64), label: &str) -> String {
         let (label, body) = (escaped(label), &self.0);
         format!(
             "<svg class=\"{class}\" role=\"img\" aria-label=\"{label}\" viewBox=\"0 0 {width:.0} {height:.0}\">{body}</svg>"

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 
 use crate::outcome::{CaseRecord, Evidence, Level, Report, RunVerdict, Totals, Word};
 
+pub(crate) use drawing::Drawing;
 pub use matrix::matrix;
-use page::{Anchors, link};
-pub(super) use page::{Page, page};
+use page::Anchors;
+pub(crate) use page::{Page, link, page};
 
 const TEMPLATE: &str = include_str!("../templates/report.html.j2");
 
@@ -58,7 +59,7 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "legend": timeline::legend(),
         "facts": facts(report),
     });
-    page(&Page { name: "report.html", template: TEMPLATE, context }, out)
+    page(&Page { name: "report.html", template: TEMPLATE, context, style: "", script: "", live: false }, out)
 }
 
 fn is_open(word: Word) -> bool {
@@ -204,7 +205,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 /// A time as people read it.
-pub(super) fn took(ms: u64) -> String {
+pub(crate) fn took(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms} ms"),
         1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),

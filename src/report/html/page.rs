@@ -19,17 +19,23 @@ const STYLE: &str = include_str!("../templates/page.css");
 const SCRIPT: &str = include_str!("../templates/page.js");
 
 /// A page to be written.
-pub(in crate::report) struct Page {
+pub(crate) struct Page {
     /// Its template's name.
-    pub(in crate::report) name: &'static str,
+    pub(crate) name: &'static str,
     /// A template that extends `page.html`.
-    pub(in crate::report) template: &'static str,
+    pub(crate) template: &'static str,
     /// What the template is told: an object.
-    pub(in crate::report) context: Value,
+    pub(crate) context: Value,
+    /// Style beyond that of every page.
+    pub(crate) style: &'static str,
+    /// Script beyond that of every page.
+    pub(crate) script: &'static str,
+    /// Whether its script may ask the server that it came from.
+    pub(crate) live: bool,
 }
 
 /// Writes a page.
-pub(in crate::report) fn page(page: &Page, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn page(page: &Page, out: &mut impl Write) -> io::Result<()> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(io::Error::other)?;
     environment.set_syntax(syntax);
@@ -38,11 +44,13 @@ pub(in crate::report) fn page(page: &Page, out: &mut impl Write) -> io::Result<(
     environment.add_template(page.name, page.template).map_err(io::Error::other)?;
     let symbols: Map<String, Value> =
         Word::ALL.iter().map(|word| (word.as_str().to_owned(), word.symbol().into())).collect();
+    let (style, script) = (format!("{STYLE}{}", page.style), format!("{SCRIPT}{}", page.script));
     let own = json!({
-        "style": STYLE,
-        "style_hash": digest(STYLE),
-        "script": SCRIPT,
-        "script_hash": digest(SCRIPT),
+        "style_hash": digest(&style),
+        "style": style,
+        "script_hash": digest(&script),
+        "script": script,
+        "live": page.live,
         "symbols": symbols,
     });
     let template = environment.get_template(page.name).map_err(io::Error::other)?;
@@ -68,7 +76,7 @@ fn harmless(value: &Value) -> Value {
 }
 
 /// The address of a source, where it is one that a browser may follow.
-pub(in crate::report) fn link(source: &str) -> Option<&str> {
+pub(crate) fn link(source: &str) -> Option<&str> {
     let is_address = source.starts_with("https://") || source.starts_with("http://");
     (is_address && !source.contains(char::is_whitespace)).then_some(source)
 }

@@ -78,6 +78,20 @@ pub struct WorkerConfig {
     pub tokenizer: Option<PathBuf>,
     /// A defect to plant; only with the feature `defects`.
     pub defect: Option<Defect>,
+    /// Is told what the worker does.
+    pub standing: tokio::sync::watch::Sender<Standing>,
+}
+
+/// What the worker does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It waits for its services.
+    #[default]
+    Starting,
+    /// It takes jobs.
+    Ready,
+    /// It ends what it has begun, and takes no more.
+    Ending,
 }
 
 /// Why the worker could not run.
@@ -143,6 +157,7 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    config.standing.send_replace(Standing::Ready);
     tracing::info!(
         queue = config.endpoints.names.queue,
         collection = config.endpoints.names.collection,
@@ -169,6 +184,7 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
             _ = interrupt.recv() => break,
         }
     }
+    config.standing.send_replace(Standing::Ending);
     shared.ending.cancel();
     if planted(Defect::DropsOnSigterm) {
         std::process::exit(0);

@@ -1,0 +1,156 @@
+//! Judging an environment that is in use: what `shakedown check` does once, and `shakedown serve` again and again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Paid, RunOptions, Selection, run, waived};
+use crate::outcome::{Events, Gate, Report, merge};
+use crate::settings::{Contract, Endpoints, Given, Settings, SettingsError};
+use crate::spec::Suites;
+use crate::stack::{Stack, ask_services, drop_names, names_for};
+
+/// Cases at once: they share connections, so that more of them cost no more.
+const JOBS: usize = 256;
+
+/// An environment, and by what it is judged.
+#[derive(Debug)]
+pub struct Checkup {
+    /// What names the environment.
+    pub settings: Settings,
+    /// The suites to judge by.
+    pub suites: Suites,
+    /// Their cases that are judged.
+    pub selection: Selection,
+    /// Where the services are.
+    pub endpoints: Endpoints,
+    /// What somebody set.
+    pub given: Arc<Given>,
+    /// The shakedown binary, which some probes start.
+    pub shakedown: PathBuf,
+    /// Whether cases may write, under names of their own.
+    pub canary: bool,
+    /// The embeddings API is paid once, however often everything is judged.
+    pub paid: Paid,
+}
+
+/// How everything is judged once.
+#[derive(Debug, Clone)]
+pub struct Occasion {
+    /// The run's id; names that canaries make carry it.
+    pub run: String,
+    /// How often every case is judged.
+    pub repeat: u32,
+    /// Whether the first failed case is the last that is begun.
+    pub fail_fast: bool,
+    /// How long the cases may take altogether.
+    pub timeout: Duration,
+    /// What the report says of the gate.
+    pub gate: Gate,
+}
+
+impl Occasion {
+    /// How long the cases may take altogether, when nobody says.
+    pub const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Everything once, under a run id of its own.
+    #[must_use]
+    pub fn once() -> Self {
+        Self {
+            run: Self::new_run(),
+            repeat: 1,
+            fail_fast: false,
+            timeout: Self::PATIENCE,
+            gate: Gate { attempts: 1, ..Gate::default() },
+        }
+    }
+
+    /// A run id that nothing else has.
+    #[must_use]
+    pub fn new_run() -> String {
+        format!("{:08x}", rand::random::<u32>())
+    }
+
+    /// The id of one attempt: names that canaries make are told apart by it.
+    fn attempt(&self, attempt: u32) -> String {
+        if attempt == 1 { self.run.clone() } else { format!("{}-{attempt}", self.run) }
+    }
+}
+
+impl Checkup {
+    /// What `settings` name, of a project in `directory`.
+    ///
+    /// # Errors
+    /// None of the services is set, or a name is not to be used.
+    pub fn new(
+        settings: Settings,
+        suites: Suites,
+        selection: Selection,
+        directory: &Path,
+        shakedown: PathBuf,
+    ) -> Result<Self, SettingsError> {
+        let endpoints = settings.endpoints_to_check()?;
+        let given = Arc::new(Given::of(&settings, directory.to_owned()));
+        Ok(Self { settings, suites, selection, endpoints, given, shakedown, canary: false, paid: Paid::default() })
+    }
+
+    /// Judges everything. `repeat` of zero counts as one.
+    pub async fn judge(&self, occasion: &Occasion, events: &Events) -> Report {
+        let stack = Stack::found(self.endpoints.clone(), self.canary);
+        let directory = std::env::temp_dir();
+        let mut options = RunOptions {
+            run: occasion.run.clone(),
+            jobs: JOBS,
+            seed: 0,
+            profile: self.settings.profile().to_owned(),
+            variables: BTreeMap::new(),
+            contract: Arc::new(Contract::reference(&self.shakedown, &directory)),
+            shakedown: self.shakedown.clone(),
+            directory,
+            waivers: waived(&self.settings),
+            keep_output: None,
+            fail_fast: occasion.fail_fast,
+            timeout: Some(occasion.timeout),
+            gate: occasion.gate.clone(),
+            endpoints: Some(self.endpoints.clone()),
+            spare: None,
+            given: Some(Arc::clone(&self.given)),
+            paid: self.paid.clone(),
+        };
+        let silent = Events::silent();
+        // What the services say of themselves is for the report alone, and keeps no case waiting.
+        let judged = run(&self.suites, &self.selection, &stack, &options, events);
+        let (mut report, mut services) = tokio::join!(judged, ask_services(&self.endpoints, &silent));
+        if occasion.repeat > 1 {
+            let mut attempts = vec![report.clone()];
+            for attempt in 2..=occasion.repeat {
+                options.run = occasion.attempt(attempt);
+                let judged = run(&self.suites, &self.selection, &stack, &options, events);
+                let (again, records) = tokio::join!(judged, ask_services(&self.endpoints, &silent));
+                attempts.push(again);
+                services = records;
+            }
+            report = merge(attempts).unwrap_or(report);
+        }
+        occasion.run.clone_into(&mut report.run);
+        report.services = services;
+        "none: an environment is judged, and no worker".clone_into(&mut report.worker);
+        report.environment = self.settings.resolved();
+        report
+    }
+
+    /// Removes what canaries may have left when they were interrupted; gives what cannot be removed.
+    pub async fn clear(&self, occasion: &Occasion) -> Vec<String> {
+        let mut left = Vec::new();
+        let writing = self.suites.cases.iter().filter(|case| self.selection.chooses(case) && case.writes());
+        for case in writing {
+            for attempt in 1..=occasion.repeat.max(1) {
+                let names = names_for(&occasion.attempt(attempt), &case.id);
+                let errors = drop_names(&self.endpoints, &names).await.err().unwrap_or_default();
+                left.extend(errors.iter().map(ToString::to_string));
+            }
+        }
+        left
+    }
+}

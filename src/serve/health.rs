@@ -1,0 +1,207 @@
+//! Health as `application/health+json`, in the shape of the IETF's draft `draft-inadarei-api-health-check`.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::board::{Board, Judged, Known};
+use super::pulse::states;
+use super::rfc3339;
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it must be.
+    Pass,
+    /// Usable, with something to look at.
+    Warn,
+    /// Not usable, or a MUST does not hold.
+    Fail,
+}
+
+impl Status {
+    /// The lower-case word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+
+    /// The HTTP status that goes with it.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Pass | Self::Warn => 200,
+            Self::Fail => 503,
+        }
+    }
+}
+
+/// A status and a body.
+pub(super) type Health = (u16, Value);
+
+fn frame(status: Status, description: &str) -> Map<String, Value> {
+    let mut body = Map::new();
+    body.insert("status".to_owned(), json!(status));
+    body.insert("version".to_owned(), json!("1"));
+    body.insert("releaseId".to_owned(), json!(env!("CARGO_PKG_VERSION")));
+    body.insert("description".to_owned(), json!(description));
+    body
+}
+
+fn finished(mut body: Map<String, Value>, status: Status, output: &[String]) -> Health {
+    if !output.is_empty() {
+        body.insert("output".to_owned(), json!(output.join("; ")));
+    }
+    (status.code(), Value::Object(body))
+}
+
+/// The process runs.
+pub(super) fn live(board: &Board) -> Health {
+    let mut body = frame(Status::Pass, "the process runs");
+    body.insert("notes".to_owned(), json!([format!("since {}", rfc3339(board.since_ms()))]));
+    finished(body, Status::Pass, &[])
+}
+
+/// Whether what is judged can be relied on now.
+pub(super) fn ready(board: &Board, now: i64) -> Health {
+    let known = board.read();
+    let mut output = known.hindrances();
+    output.extend(stale(board, &known, now));
+    let status = if output.is_empty() { Status::Pass } else { Status::Fail };
+    finished(frame(status, "no MUST fails, every service answers, and the last check is recent"), status, &output)
+}
+
+fn stale(board: &Board, known: &Known, now: i64) -> Option<String> {
+    (!board.is_fresh(known, now)).then(|| match known.last_check_ms {
+        Some(last) => format!("the last check ended at {}, which is too long ago", rfc3339(last)),
+        None => "no check has come to its end yet".to_owned(),
+    })
+}
+
+/// Everything.
+pub(super) fn whole(board: &Board, now: i64) -> Health {
+    let known = board.read();
+    let stale = stale(board, &known, now);
+    let status = if stale.is_some() { Status::Fail } else { known.overall().unwrap_or(Status::Fail) };
+    let mut body = frame(status, "everything that is judged");
+    let mut checks = Map::new();
+    for (service, _) in known.services() {
+        checks.append(&mut components(&known, service));
+    }
+    body.insert("checks".to_owned(), Value::Object(checks));
+    let skipped = known.cases.values().filter(|judged| known.status_of(judged).is_none()).count();
+    let mut notes: Vec<String> = known.notes.values().cloned().collect();
+    if skipped > 0 {
+        notes.push(format!("{skipped} cases were skipped: what they judge is not there"));
+    }
+    body.insert("notes".to_owned(), json!(notes));
+    let services: Map<String, Value> =
+        known.services().map(|(service, _)| (service.to_owned(), json!(format!("/health/{service}")))).collect();
+    let mut links = Map::from_iter([("report".to_owned(), json!("/report"))]);
+    links.extend(services);
+    body.insert("links".to_owned(), Value::Object(links));
+    let mut output = known.hindrances();
+    output.extend(stale);
+    finished(body, status, &output)
+}
+
+/// One service; 404 for one that is not judged.
+pub(super) fn service(board: &Board, name: &str, now: i64) -> Health {
+    let known = board.read();
+    let suite = if name == "queue" { "bullmq" } else { name };
+    let Some(status) = known.status(suite) else {
+        let there: Vec<&str> = known.services().map(|(service, _)| service).collect();
+        let why = match known.subject.services.iter().any(|service| service == suite) {
+            true if known.last_check_ms.is_none() => "nothing is known of it yet".to_owned(),
+            true => format!("`{suite}` is not configured, or all its cases are skipped"),
+            false => format!("`{}` is no service that is judged", name.escape_debug()),
+        };
+        let mut body = frame(Status::Fail, "there is no such service");
+        body.insert("output".to_owned(), json!(format!("{why}; there are {}", there.join(", "))));
+        return (404, Value::Object(body));
+    };
+    // What only cases judge is as old as the last check.
+    let stale = stale(board, &known, now).filter(|_| !known.pulses.contains_key(suite));
+    let status = if stale.is_some() { Status::Fail } else { status };
+    let mut body = frame(status, suite);
+    body.insert("serviceId".to_owned(), json!(suite));
+    body.insert("checks".to_owned(), Value::Object(components(&known, suite)));
+    body.insert("links".to_owned(), json!({ "report": format!("/report#suite-{suite}") }));
+    let beginning = format!("{suite}.");
+    let mut output: Vec<String> = known
+        .hindrances()
+        .into_iter()
+        .filter(|line| line.starts_with(&beginning) || line.starts_with(&format!("{suite}: ")))
+        .collect();
+    output.extend(stale);
+    finished(body, status, &output)
+}
+
+/// What is known of a service, by `component:measurement`.
+fn components(known: &Known, service: &str) -> Map<String, Value> {
+    let mut checks = Map::new();
+    let kind = match service {
+        "redis" | "bullmq" | "postgres" | "qdrant" => "datastore",
+        "env" | "docker" => "system",
+        _ => "component",
+    };
+    if let Some(pulse) = known.pulses.get(service) {
+        let status = if pulse.up { Status::Pass } else { Status::Fail };
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of an answer")]
+        let ms = pulse.latency_us as f64 / 1000.0;
+        let mut entry = json!({
+            "componentId": service, "componentType": kind, "observedValue": ms, "observedUnit": "ms",
+            "status": status, "time": rfc3339(pulse.at_ms), "links": { "about": format!("/health/{service}") },
+        });
+        if let Some(reason) = &pulse.reason {
+            entry["output"] = json!(reason);
+        }
+        checks.insert(format!("{service}:responseTime"), json!([entry]));
+        let mut amount = |measurement: &str, id: &str, value: Value, unit: &str| {
+            let entry = json!({
+                "componentId": id, "componentType": kind, "observedValue": value, "observedUnit": unit,
+                "status": Status::Pass, "time": rfc3339(pulse.at_ms), "links": { "about": format!("/health/{service}") },
+            });
+            checks.insert(format!("{service}:{measurement}"), json!([entry]));
+        };
+        if let (Some(queue), "bullmq") = (known.queue, service) {
+            for (state, count) in states(&queue.counts) {
+                amount(state, &known.subject.queue, json!(count), "jobs");
+            }
+            if let Some(oldest) = queue.oldest_s {
+                amount("oldestWaiting", &known.subject.queue, json!(oldest), "s");
+            }
+        }
+        if let (Some(points), "qdrant") = (known.points, service) {
+            amount("points", &known.subject.collection, json!(points), "points");
+        }
+    }
+    for judged in known.cases_of(service) {
+        let Some(entry) = case(known, judged, kind) else { continue };
+        let measurement = judged.record.id.split_once('.').map_or(judged.record.id.as_str(), |(_, rest)| rest);
+        checks.insert(format!("{service}:{measurement}"), json!([entry]));
+    }
+    checks
+}
+
+/// A case; none for a skipped one.
+fn case(known: &Known, judged: &Judged, kind: &str) -> Option<Value> {
+    let record = &judged.record;
+    let status = known.status_of(judged)?;
+    let mut links = json!({ "about": format!("/report#case-{}", record.id) });
+    if record.source.starts_with("https://") || record.source.starts_with("http://") {
+        links["source"] = json!(record.source);
+    }
+    let mut entry = json!({
+        "componentId": record.id, "componentType": kind, "observedValue": record.verdict.word(),
+        "observedUnit": "verdict", "status": status, "time": rfc3339(judged.at_ms), "links": links,
+    });
+    if let Some(reason) = record.verdict.reason().filter(|_| status != Status::Pass) {
+        entry["output"] = json!(reason);
+    }
+    Some(entry)
+}

@@ -1,0 +1,131 @@
+//! What is known, in the text format of Prometheus.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::Status;
+use super::board::{Board, Known};
+use super::pulse::states;
+use crate::outcome::Word;
+
+/// What scrapers are told the text is.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The names of all metrics, with what they mean. `monitoring` uses no others.
+pub(super) const VERDICT: &str = "shakedown_case_verdict";
+pub(super) const DURATION: &str = "shakedown_case_duration_seconds";
+pub(super) const UP: &str = "shakedown_service_up";
+pub(super) const LATENCY: &str = "shakedown_service_latency_seconds";
+pub(super) const STATUS: &str = "shakedown_service_status";
+pub(super) const JOBS: &str = "shakedown_queue_jobs";
+pub(super) const OLDEST: &str = "shakedown_queue_oldest_waiting_seconds";
+pub(super) const POINTS: &str = "shakedown_collection_points";
+pub(super) const LAST_CHECK: &str = "shakedown_last_check_timestamp_seconds";
+pub(super) const LAST_SUCCESS: &str = "shakedown_last_success_timestamp_seconds";
+pub(super) const CHECKS: &str = "shakedown_checks";
+
+/// The value of [`VERDICT`] for each word.
+pub(super) const fn number(word: Word) -> u8 {
+    match word {
+        Word::Pass => 0,
+        Word::Warn => 1,
+        Word::Fail => 2,
+        Word::Unknown => 3,
+        Word::Skip => 4,
+        Word::Waived => 5,
+    }
+}
+
+type Labels = Vec<(String, String)>;
+type Number = Gauge<f64, AtomicU64>;
+
+fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn family(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Number> {
+    let family = Family::<Labels, Number>::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn single(registry: &mut Registry, name: &str, help: &str, value: Option<f64>) {
+    if let Some(value) = value {
+        let gauge = Number::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
+    }
+}
+
+/// Everything, as text.
+///
+/// # Errors
+/// Never, as far as writing to a string cannot fail.
+pub(super) fn text(board: &Board) -> Result<String, std::fmt::Error> {
+    let registry = registry(&board.read());
+    let mut text = String::new();
+    prometheus_text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts and times that Prometheus keeps as such numbers")]
+fn registry(known: &Known) -> Registry {
+    let mut registry = Registry::default();
+    let registry_ = &mut registry;
+    let verdict = family(registry_, VERDICT, "Verdict of a case: 0 pass, 1 warn, 2 fail, 3 unknown, 4 skip, 5 waived");
+    let duration = family(registry_, DURATION, "How long a case took when it was judged last");
+    for judged in known.cases.values() {
+        let record = &judged.record;
+        let of = labels([("case", &record.id), ("suite", &record.suite), ("level", record.level.word())]);
+        verdict.get_or_create(&of).set(f64::from(number(record.verdict.word())));
+        duration.get_or_create(&of).set(record.duration_ms as f64 / 1000.0);
+    }
+    let status = family(registry_, STATUS, "Status of a service: 0 pass, 1 warn, 2 fail");
+    for (service, now) in known.services() {
+        let value = match now {
+            Status::Pass => 0.0,
+            Status::Warn => 1.0,
+            Status::Fail => 2.0,
+        };
+        status.get_or_create(&labels([("service", service)])).set(value);
+    }
+    let up = family(registry_, UP, "Whether a service answers");
+    let latency = family(registry_, LATENCY, "How long a service took to answer, when it did");
+    for (service, pulse) in &known.pulses {
+        let of = labels([("service", service)]);
+        up.get_or_create(&of).set(f64::from(u8::from(pulse.up)));
+        if pulse.up {
+            latency.get_or_create(&of).set(pulse.latency_us as f64 / 1_000_000.0);
+        }
+    }
+    let jobs = family(registry_, JOBS, "Jobs of the queue by state");
+    let oldest = family(registry_, OLDEST, "Age of the job that waits longest, 0 when none waits");
+    if let Some(queue) = &known.queue {
+        for (state, count) in states(&queue.counts) {
+            jobs.get_or_create(&labels([("queue", &known.subject.queue), ("state", state)])).set(count as f64);
+        }
+        let of = labels([("queue", &known.subject.queue)]);
+        oldest.get_or_create(&of).set(queue.oldest_s.unwrap_or_default());
+    }
+    let points = family(registry_, POINTS, "Points in the collection");
+    if let Some(count) = known.points {
+        points.get_or_create(&labels([("collection", &known.subject.collection)])).set(count as f64);
+    }
+    let seconds = |ms: Option<i64>| ms.map(|ms| ms as f64 / 1000.0);
+    single(registry_, LAST_CHECK, "When the last check ended", seconds(known.last_check_ms));
+    single(
+        registry_,
+        LAST_SUCCESS,
+        "When the last check ended that found no MUST failing",
+        seconds(known.last_success_ms),
+    );
+    let checks: Counter = Counter::default();
+    checks.inc_by(known.checks);
+    registry_.register(CHECKS, "Checks that came to their end", checks);
+    registry
+}

@@ -1,0 +1,57 @@
+//! The health of an environment, for machines and for people: `shakedown serve`, and the same routes for a service of
+//! one's own.
+//!
+//! Whatever is asked is answered from what the last checks and pulses found: no request ever touches a service. A
+//! *check* judges every chosen case; a *pulse* asks one service, every other second, whether it answers.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use shakedown::runner::{Checkup, Selection};
+//! use shakedown::serve::{self, Board, Rhythm, Watch};
+//! use shakedown::settings::{Settings, Source};
+//! use shakedown::spec::{Suites, Verb};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let settings = Settings::load(Source::process())?;
+//! let selection = Selection::default().for_verb(Verb::Check).only_reading(true);
+//! let checkup = Checkup::new(settings, Suites::builtin()?, selection, ".".as_ref(), "shakedown".into())?;
+//! let board = Board::new(&checkup, Rhythm::default());
+//! let watch = Watch::start(Arc::new(checkup), board.clone(), None);
+//!
+//! let own = axum::Router::new().route("/", axum::routing::get(|| async { "my service" }));
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! axum::serve(listener, own.merge(serve::health_routes(board))).await?;
+//! drop(watch); // ends checks and pulses
+//! # Ok(())
+//! # }
+//! ```
+
+mod board;
+mod health;
+mod history;
+mod metrics;
+pub mod monitoring;
+mod page;
+mod pulse;
+mod router;
+mod store;
+mod watch;
+
+pub use board::{Board, Rhythm};
+pub use health::Status;
+pub use history::{BLOCK_MS, Block, History, Incident};
+pub use pulse::Pulse;
+pub use router::{Access, health_routes, routes, worker_routes};
+pub use store::{Store, StoreError};
+pub use watch::Watch;
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// A time as RFC 3339, to the second.
+pub(crate) fn rfc3339(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms)
+        .map_or_else(|_| String::new(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}

@@ -1,0 +1,205 @@
+//! The routes. Each answers from the board, within milliseconds, whatever the services do.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use tokio_util::sync::CancellationToken;
+
+use super::board::Board;
+use super::health::{self, Health};
+use super::{metrics, now_ms, page};
+use crate::report::{Format, write};
+
+const HEALTH: &str = "application/health+json";
+/// Between two events of the stream: a page that looks need not see every pulse by itself.
+const CALM: Duration = Duration::from_millis(500);
+
+/// Who may look at what, and where else there is something to see.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// What a request must carry as bearer token, or as the password of HTTP's basic scheme, which browsers ask for;
+    /// `/health/live` needs none.
+    pub token: Option<SecretString>,
+    /// Where bull-board is, for the status page.
+    pub bull_board: Option<String>,
+    /// Ends the streams of events, which would otherwise last as long as whoever listens.
+    pub ending: CancellationToken,
+}
+
+#[derive(Clone)]
+struct Served {
+    board: Board,
+    access: Arc<Access>,
+}
+
+/// `/health/live`, `/health/ready`, `/health` and `/health/{service}`, for a router of one's own.
+pub fn health_routes<S: Clone + Send + Sync + 'static>(board: Board) -> Router<S> {
+    Router::new()
+        .route("/health/live", get(live))
+        .route("/health/ready", get(async |State(board): State<Board>| answer(health::ready(&board, now_ms()))))
+        .route("/health", get(async |State(board): State<Board>| answer(health::whole(&board, now_ms()))))
+        .route("/health/{service}", get(service))
+        .layer(from_fn(unkept))
+        .with_state(board)
+}
+
+/// Everything that `shakedown serve` serves.
+pub fn routes(board: Board, access: Access) -> Router {
+    let served = Served { board: board.clone(), access: Arc::new(access) };
+    Router::new()
+        .route("/", get(status_page))
+        .route("/events", get(events))
+        .route("/metrics", get(scrape))
+        .route("/report", get(async |State(served): State<Served>| report(&served, Format::Html)))
+        .route("/report.json", get(async |State(served): State<Served>| report(&served, Format::Json)))
+        .with_state(served.clone())
+        .merge(health_routes(board))
+        .fallback(async || {
+            let there =
+                "/, /health, /health/live, /health/ready, /health/{service}, /metrics, /report, /report.json, /events";
+            (StatusCode::NOT_FOUND, format!("there is nothing here; there are {there}\n"))
+        })
+        .layer(from_fn_with_state(served, guard))
+        .layer(from_fn(unkept))
+}
+
+/// `/health/live` and `/health/ready` of a worker; `standing` gives why it takes no jobs, if it takes none.
+pub fn worker_routes(standing: impl Fn() -> Result<(), String> + Clone + Send + Sync + 'static) -> Router {
+    let body = |standing: Result<(), String>| {
+        let (code, status) = if standing.is_ok() { (200, "pass") } else { (503, "fail") };
+        let mut body = json!({ "status": status, "version": "1", "releaseId": env!("CARGO_PKG_VERSION") });
+        if let Err(why) = standing {
+            body["output"] = json!(why);
+        }
+        answer((code, body))
+    };
+    Router::new()
+        .route("/health/live", get(async move || body(Ok(()))))
+        .route("/health/ready", get(async move || body(standing())))
+        .layer(from_fn(unkept))
+}
+
+/// A caching proxy would answer for a service that is gone.
+async fn unkept(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    response
+}
+
+async fn guard(State(served): State<Served>, request: Request, next: Next) -> Response {
+    let Some(token) = &served.access.token else { return next.run(request).await };
+    if request.uri().path() == "/health/live" || carries(request.headers(), token) {
+        return next.run(request).await;
+    }
+    let mut response = (StatusCode::UNAUTHORIZED, "a bearer token is needed\n").into_response();
+    let headers = response.headers_mut();
+    headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"shakedown\""));
+    headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"shakedown\""));
+    response
+}
+
+/// Whether a request carries the token. Digests are compared, so that the time tells neither its text nor its length.
+fn carries(headers: &HeaderMap, token: &SecretString) -> bool {
+    let Some((scheme, given)) = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+    else {
+        return false;
+    };
+    let given = match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => given.trim().as_bytes().to_vec(),
+        "basic" => {
+            let decoded = STANDARD.decode(given.trim()).unwrap_or_default();
+            let password = decoded.iter().position(|byte| *byte == b':').map(|place| decoded[place + 1..].to_vec());
+            password.unwrap_or_default()
+        }
+        _ => return false,
+    };
+    bool::from(Sha256::digest(&given).ct_eq(&Sha256::digest(token.expose_secret().as_bytes())))
+}
+
+fn answer((code, body): Health) -> Response {
+    let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (code, [(header::CONTENT_TYPE, HEALTH)], format!("{body:#}\n")).into_response()
+}
+
+async fn live(State(board): State<Board>) -> Response {
+    answer(health::live(&board))
+}
+
+async fn service(State(board): State<Board>, Path(name): Path<String>) -> Response {
+    answer(health::service(&board, &name, now_ms()))
+}
+
+async fn scrape(State(served): State<Served>) -> Response {
+    match metrics::text(&served.board) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => broken(&error),
+    }
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, format!("this could not be written: {error}\n")).into_response()
+}
+
+async fn status_page(State(served): State<Served>) -> Response {
+    match page::status(&served.board, served.access.bull_board.as_deref(), now_ms()) {
+        Ok(page) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response(),
+        Err(error) => broken(&error),
+    }
+}
+
+fn report(served: &Served, format: Format) -> Response {
+    let Some(report) = served.board.read().report.clone() else {
+        let text = "no check has come to its end yet; look again in a moment\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], text).into_response();
+    };
+    let kind = if format == Format::Html { "text/html; charset=utf-8" } else { "application/json" };
+    let mut bytes = Vec::new();
+    match write(&report, format, false, 110, &mut bytes) {
+        Ok(()) => ([(header::CONTENT_TYPE, kind)], Body::from(bytes)).into_response(),
+        Err(error) => broken(&error),
+    }
+}
+
+/// An event whenever something has changed; what, the page asks for itself.
+async fn events(State(served): State<Served>) -> Sse<impl futures::Stream<Item = Result<Event, Infallible>>> {
+    let ending = served.access.ending.clone();
+    let heard = served.board.listen();
+    let stream = futures::stream::unfold((heard, ending, true), async |(mut heard, ending, first)| {
+        if !first {
+            tokio::select! {
+                changed = heard.changed() => changed.ok()?,
+                () = ending.cancelled() => return None,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(CALM) => {}
+                () = ending.cancelled() => return None,
+            }
+        }
+        let number = *heard.borrow_and_update();
+        let event = Event::default().event("changed").id(number.to_string()).data(number.to_string());
+        Some((Ok(event.retry(Duration::from_secs(2))), (heard, ending, false)))
+    });
+    Sse::new(stream).keep_alive(KeepAlive::default())
+}

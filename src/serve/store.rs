@@ -1,0 +1,129 @@
+//! The history on the disk: a file of `redb` that one process uses at a time.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+
+use super::history::{Changes, History};
+
+const BLOCKS: TableDefinition<(&str, i64), &[u8]> = TableDefinition::new("blocks-1");
+const INCIDENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("incidents-1");
+
+/// Why a history cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it.
+    #[error("the history `{}` is in use by another process; end that `shakedown serve`, or choose another file with --history", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is no history, or is damaged.
+    #[error("the history `{}` cannot be read: {detail}; move the file away, or choose another with --history, or none", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// It cannot be written.
+    #[error("the history `{}` cannot be written: {detail}; free some room, or choose another file with --history", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+impl StoreError {
+    fn unreadable(path: &Path, detail: impl std::fmt::Display) -> Self {
+        Self::Unreadable { path: path.to_owned(), detail: detail.to_string() }
+    }
+}
+
+/// A history's file.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the file, or makes it with the directories that it needs, and reads what was kept.
+    ///
+    /// # Errors
+    /// It is in use, or damaged, or cannot be made.
+    pub fn open(path: &Path) -> Result<(Self, History), StoreError> {
+        let unwritable =
+            |error: std::io::Error| StoreError::Unwritable { path: path.to_owned(), detail: error.to_string() };
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            std::fs::create_dir_all(directory).map_err(unwritable)?;
+        }
+        // What is damaged in a way that the library does not expect makes it panic.
+        let opened = std::panic::catch_unwind(|| Database::create(path))
+            .map_err(|_| StoreError::unreadable(path, "it is damaged"))?;
+        let mut database = opened.map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
+            other => StoreError::unreadable(path, other),
+        })?;
+        // A file that cannot be made smaller is still a history.
+        let _ = database.compact();
+        let store = Self { database, path: path.to_owned() };
+        let history = store.read()?;
+        Ok((store, history))
+    }
+
+    fn read(&self) -> Result<History, StoreError> {
+        let unreadable = |error: redb::Error| StoreError::unreadable(&self.path, error);
+        // Both tables are there from now on, and can be read.
+        self.save(&Changes { oldest_ms: i64::MIN, ..Changes::default() })?;
+        let read = self.database.begin_read().map_err(|error| unreadable(error.into()))?;
+        let mut blocks = BTreeMap::new();
+        let table = read.open_table(BLOCKS).map_err(|error| unreadable(error.into()))?;
+        for entry in table.iter().map_err(|error| unreadable(error.into()))? {
+            let (key, value) = entry.map_err(|error| unreadable(error.into()))?;
+            let (service, start) = key.value();
+            let block =
+                serde_json::from_slice(value.value()).map_err(|error| StoreError::unreadable(&self.path, error))?;
+            blocks.insert((service.to_owned(), start), block);
+        }
+        let mut incidents = BTreeMap::new();
+        let table = read.open_table(INCIDENTS).map_err(|error| unreadable(error.into()))?;
+        for entry in table.iter().map_err(|error| unreadable(error.into()))? {
+            let (key, value) = entry.map_err(|error| unreadable(error.into()))?;
+            let incident =
+                serde_json::from_slice(value.value()).map_err(|error| StoreError::unreadable(&self.path, error))?;
+            incidents.insert(key.value(), incident);
+        }
+        Ok(History::of(blocks, incidents))
+    }
+
+    /// Keeps what has changed, and forgets what was pruned; all of it or nothing.
+    pub(super) fn save(&self, changes: &Changes) -> Result<(), StoreError> {
+        self.write(changes)
+            .map_err(|error| StoreError::Unwritable { path: self.path.clone(), detail: error.to_string() })
+    }
+
+    fn write(&self, changes: &Changes) -> Result<(), redb::Error> {
+        let json = |value: Result<Vec<u8>, serde_json::Error>| value.map_err(|error| redb::Error::Io(error.into()));
+        let write = self.database.begin_write()?;
+        {
+            let mut blocks = write.open_table(BLOCKS)?;
+            for ((service, start), block) in &changes.blocks {
+                blocks.insert((service.as_str(), *start), json(serde_json::to_vec(block))?.as_slice())?;
+            }
+            blocks.retain(|(_, start), _| start >= changes.oldest_ms)?;
+            let mut incidents = write.open_table(INCIDENTS)?;
+            for incident in &changes.incidents {
+                incidents.insert(incident.id, json(serde_json::to_vec(incident))?.as_slice())?;
+            }
+            for id in &changes.forgotten {
+                incidents.remove(id)?;
+            }
+        }
+        write.commit()?;
+        Ok(())
+    }
+}
