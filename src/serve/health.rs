@@ -4,7 +4,6 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::board::{Board, Judged, Known};
-use super::pulse::states;
 use super::rfc3339;
 
 /// How something is.
@@ -169,7 +168,7 @@ fn components(known: &Known, service: &str) -> Map<String, Value> {
             checks.insert(format!("{service}:{measurement}"), json!([entry]));
         };
         if let (Some(queue), "bullmq") = (known.queue, service) {
-            for (state, count) in states(&queue.counts) {
+            for (state, count) in queue.counts.by_state() {
                 amount(state, &known.subject.queue, json!(count), "jobs");
             }
             if let Some(oldest) = queue.oldest_s {

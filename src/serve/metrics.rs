@@ -10,7 +10,6 @@ use prometheus_client::registry::Registry;
 
 use super::Status;
 use super::board::{Board, Known};
-use super::pulse::states;
 use crate::outcome::Word;
 
 /// What scrapers are told the text is.
@@ -106,7 +105,7 @@ fn registry(known: &Known) -> Registry {
     let jobs = family(registry_, JOBS, "Jobs of the queue by state");
     let oldest = family(registry_, OLDEST, "Age of the job that waits longest, 0 when none waits");
     if let Some(queue) = &known.queue {
-        for (state, count) in states(&queue.counts) {
+        for (state, count) in queue.counts.by_state() {
             jobs.get_or_create(&labels([("queue", &known.subject.queue), ("state", state)])).set(count as f64);
         }
         let of = labels([("queue", &known.subject.queue)]);

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::board::{Board, Known};
 use super::history::{BLOCK_MS, BLOCKS, Block, Incident};
-use super::pulse::states;
 use super::{Status, rfc3339};
 use crate::outcome::{Coverage, Word};
 use crate::report::html::{Drawing, Page, link, page, took};
@@ -45,7 +44,7 @@ pub(super) fn status(board: &Board, bull_board: Option<&str>, now: i64) -> io::R
         "services": known.services().map(|(name, status)| service(&known, name, status, now)).collect::<Vec<_>>(),
         "queue": known.queue.map(|queue| json!({
             "name": known.subject.queue,
-            "states": states(&queue.counts).map(|(state, count)| json!({ "state": state, "count": count })),
+            "states": queue.counts.by_state().map(|(state, count)| json!({ "state": state, "count": count })),
             "oldest": queue.oldest_s.map(|seconds| took_s(seconds)),
         })),
         "points": known.points,

@@ -184,43 +184,20 @@ async fn connected<'a>(line: &'a mut Option<Redis>, endpoints: &Endpoints) -> Re
     }
 }
 
-/// Jobs in each state, the id of the oldest that waits, and the server's clock.
-type Seen = (u64, u64, u64, u64, u64, u64, u64, Option<String>, (i64, i64));
-
-/// Counts and the oldest job, in two round trips; nothing is written, not even the queue's `meta`.
+/// Counts and the oldest job, in three round trips; nothing is written, not even the queue's `meta`.
 async fn look_at_queue(redis: &Redis, names: &Names) -> Result<QueueSight, ServiceError> {
     let keys = QueueKeys::new(&names.queue, Some(&names.prefix));
+    let counts = Counts::read(redis, &keys).await?;
     let mut pipeline = redis::pipe();
-    pipeline.cmd("LLEN").arg(keys.wait());
-    pipeline.cmd("LLEN").arg(keys.active());
-    pipeline.cmd("ZCARD").arg(keys.delayed());
-    pipeline.cmd("LLEN").arg(keys.paused());
-    pipeline.cmd("ZCARD").arg(keys.prioritized());
-    pipeline.cmd("ZCARD").arg(keys.completed());
-    pipeline.cmd("ZCARD").arg(keys.failed());
     // Jobs come in on the left and are taken from the right.
     pipeline.cmd("LINDEX").arg(keys.wait()).arg(-1);
     pipeline.cmd("TIME");
-    let (waiting, active, delayed, paused, prioritized, completed, failed, oldest, (seconds, micros)): Seen =
-        redis.pipeline(&pipeline).await?;
+    let (oldest, (seconds, micros)): (Option<String>, (i64, i64)) = redis.pipeline(&pipeline).await?;
     let added: Option<i64> = match oldest {
         Some(id) => redis.get(redis::cmd("HGET").arg(keys.job_key(&id)).arg("timestamp")).await?,
         None => None,
     };
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since a job was added")]
     let oldest_s = added.map(|added| ((seconds * 1000 + micros / 1000 - added).max(0) as f64) / 1000.0);
-    Ok(QueueSight { counts: Counts { waiting, active, delayed, paused, prioritized, completed, failed }, oldest_s })
-}
-
-/// The jobs of a queue by state, in the words of BullMQ.
-pub(super) const fn states(counts: &Counts) -> [(&'static str, u64); 7] {
-    [
-        ("waiting", counts.waiting),
-        ("active", counts.active),
-        ("delayed", counts.delayed),
-        ("paused", counts.paused),
-        ("prioritized", counts.prioritized),
-        ("completed", counts.completed),
-        ("failed", counts.failed),
-    ]
+    Ok(QueueSight { counts, oldest_s })
 }
