@@ -185,7 +185,7 @@ impl Board {
     }
 
     /// A pulse was felt; true when a service began or ceased to answer.
-    pub(super) fn feel(&self, now: i64, service: &str, seen: Result<Sight, String>, took: Duration) -> bool {
+    pub(super) fn feel(&self, now: i64, service: &str, seen: &Result<Sight, String>, took: Duration) -> bool {
         let mut known = self.write();
         let before = known.pulses.get(service);
         let up = seen.is_ok();

@@ -23,7 +23,7 @@ fn names(suites: &Suites) -> Vec<String> {
     names
 }
 
-/// A text in double quotes, as YAML and PromQL both read it.
+/// A text in double quotes, as YAML and `PromQL` both read it.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }

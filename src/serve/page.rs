@@ -45,7 +45,7 @@ pub(super) fn status(board: &Board, bull_board: Option<&str>, now: i64) -> io::R
         "queue": known.queue.map(|queue| json!({
             "name": known.subject.queue,
             "states": queue.counts.by_state().map(|(state, count)| json!({ "state": state, "count": count })),
-            "oldest": queue.oldest_s.map(|seconds| took_s(seconds)),
+            "oldest": queue.oldest_s.map(took_s),
         })),
         "points": known.points,
         "collection": known.subject.collection,

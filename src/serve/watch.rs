@@ -62,7 +62,7 @@ async fn feel(mut finger: Finger, board: Board, urgent: Arc<Notify>) {
     loop {
         let begun = Instant::now();
         let (seen, took) = finger.feel().await;
-        if board.feel(now_ms(), finger.service, seen, took) {
+        if board.feel(now_ms(), finger.service, &seen, took) {
             urgent.notify_one();
         }
         tokio::time::sleep_until(begun + pause).await;

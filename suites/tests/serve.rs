@@ -226,7 +226,7 @@ fn strictly(text: &str) -> BTreeSet<String> {
     let mut family = String::new();
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
-            family = rest.split(' ').next().unwrap().to_owned();
+            rest.split(' ').next().unwrap().clone_into(&mut family);
             assert!(helped.insert(family.clone()) && rest.len() > family.len() + 1, "{line}");
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (of, kind) = rest.split_once(' ').unwrap();

@@ -31,7 +31,7 @@ fn board() -> Board {
 
 fn feel(board: &Board, at: i64, up: bool) -> bool {
     let seen = if up { Ok(Sight::default()) } else { Err("redis at nowhere is unreachable: gone".to_owned()) };
-    board.feel(at, "redis", seen, Duration::from_millis(2))
+    board.feel(at, "redis", &seen, Duration::from_millis(2))
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn the_committed_rules_and_dashboard_are_those_of_the_cases() {
 fn the_page_escapes_whatever_a_service_says() {
     let board = board();
     let hostile = "</script><script>window.struck = 1</script>";
-    board.feel(NOW, "redis", Err(hostile.to_owned()), Duration::ZERO);
+    board.feel(NOW, "redis", &Err(hostile.to_owned()), Duration::ZERO);
     board.judge(NOW, record("redis.answers", Verdict::Fail { reason: hostile.to_owned() }));
     board.note("history", Some(hostile.to_owned()));
     let page = String::from_utf8(page::status(&board, Some("javascript:alert(1)"), NOW).unwrap()).unwrap();
