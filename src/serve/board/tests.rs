@@ -90,7 +90,7 @@ fn labels_are_escaped_and_every_metric_of_the_rules_is_there() {
 #[test]
 fn the_committed_rules_and_dashboard_are_those_of_the_cases() {
     let suites = Suites::builtin().unwrap();
-    let remedy = "write it anew with `shakedown schema alerts|grafana`";
+    let remedy = "write it anew with scripts/check/schema --write";
     assert!(monitoring::alerts(&suites) == include_str!("../../../fixtures/monitoring/alerts.yml"), "alerts: {remedy}");
     assert!(
         monitoring::dashboard(&suites) == include_str!("../../../fixtures/monitoring/grafana.json"),
