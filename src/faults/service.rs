@@ -87,18 +87,18 @@ pub async fn strike(
 }
 
 impl Struck {
-    /// Puts the service back as it was; gives how many writes it refused, where it counts them.
+    /// How many writes the service has refused so far, where it counts them.
+    pub async fn refused(&self, endpoints: &Endpoints) -> Option<u64> {
+        let now = Deed { stack: None, endpoints, on: self.on, fault: self.fault }.refusals().await?;
+        Some(now.saturating_sub(self.refused?))
+    }
+
+    /// Puts the service back as it was.
     ///
     /// # Errors
     /// The service or the provider refuses.
-    pub async fn lift(self, stack: Option<&Stack>, endpoints: &Endpoints) -> Result<Option<u64>, ServiceFaultError> {
-        let deed = Deed { stack, endpoints, on: self.on, fault: self.fault };
-        let refused = match (deed.refusals().await, self.refused) {
-            (Some(now), Some(before)) => Some(now.saturating_sub(before)),
-            _ => None,
-        };
-        deed.undo(self.undo).await?;
-        Ok(refused)
+    pub async fn lift(self, stack: Option<&Stack>, endpoints: &Endpoints) -> Result<(), ServiceFaultError> {
+        Deed { stack, endpoints, on: self.on, fault: self.fault }.undo(self.undo).await
     }
 }
 

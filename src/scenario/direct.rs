@@ -27,6 +27,7 @@ pub(super) struct Direct {
     pub(super) endpoints: Endpoints,
     pub(super) queue: QueueClient,
     pub(super) postgres: Postgres,
+    pub(super) qdrant: Http,
     pub(super) mock: JinaMock,
     pub(super) contract: Arc<Contract>,
     pub(super) behaviours: Vec<Behaviour>,
@@ -108,14 +109,13 @@ impl Direct {
             Milestone::Active => self.active().await.map(|active| active.len() as u64),
             Milestone::Jobs => self.ended().await.map(|(completed, failed)| (completed.len() + failed.len()) as u64),
             Milestone::Points => {
-                let http = Http::qdrant(&self.endpoints.qdrant)?;
                 let path = format!("/collections/{}/points/count", self.endpoints.names.collection);
                 let body = json!({ "exact": true });
-                let answer = in_time("qdrant", http.send("POST", &path, &Key::Own, Some(&body))).await?;
+                let answer = in_time("qdrant", self.qdrant.send("POST", &path, &Key::Own, Some(&body))).await?;
                 if answer.status.as_u16() == 404 {
                     return Ok(0);
                 }
-                let answer = http.accept("POST", &path, &answer)?;
+                let answer = self.qdrant.accept("POST", &path, &answer)?;
                 Ok(answer["result"]["count"].as_u64().unwrap_or(0))
             }
             Milestone::Rows => {

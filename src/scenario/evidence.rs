@@ -60,6 +60,7 @@ impl Snapshot {
         endpoints: &Endpoints,
         evidence: &EvidenceContract,
         postgres: &Postgres,
+        qdrant: &Http,
     ) -> Result<Self, ServiceError> {
         let rows = async {
             match &evidence.postgres {
@@ -67,7 +68,7 @@ impl Snapshot {
                 None => Ok(Ok(BTreeMap::new())),
             }
         };
-        let (points, rows) = tokio::try_join!(points(endpoints, &evidence.qdrant), rows)?;
+        let (points, rows) = tokio::try_join!(points(endpoints, &evidence.qdrant, qdrant), rows)?;
         Ok(match rows {
             Ok(rows) => Self { points, rows, no_rows: None },
             Err(why) => Self { points, rows: BTreeMap::new(), no_rows: Some(why) },
@@ -81,8 +82,11 @@ impl Snapshot {
     }
 }
 
-async fn points(endpoints: &Endpoints, keys: &QdrantEvidence) -> Result<BTreeMap<String, Vec<Point>>, ServiceError> {
-    let http = Http::qdrant(&endpoints.qdrant)?;
+async fn points(
+    endpoints: &Endpoints,
+    keys: &QdrantEvidence,
+    http: &Http,
+) -> Result<BTreeMap<String, Vec<Point>>, ServiceError> {
     let path = format!("/collections/{}/points/scroll", endpoints.names.collection);
     let mut found: BTreeMap<String, Vec<Point>> = BTreeMap::new();
     let mut offset = Value::Null;

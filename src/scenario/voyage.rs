@@ -17,6 +17,7 @@ use super::handover::{Errand, Handover, job_id};
 use crate::faults::{Answered, ServiceFaultError, Writes};
 use crate::outcome::Events;
 use crate::services::ServiceError;
+use crate::services::http::Http;
 use crate::services::postgres::Postgres;
 use crate::services::queue::{Attached, Counts, JobHash, NewJob, QueueClient, QueueEvent};
 use crate::settings::{Contract, Endpoints, EvidenceContract, JinaEndpoint};
@@ -233,6 +234,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     let direct = Arc::new(Direct {
         queue: QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?,
         postgres: Postgres::connect(&endpoints.postgres).await?,
+        qdrant: Http::qdrant(&endpoints.qdrant)?,
         endpoints,
         mock,
         contract: Arc::clone(contract),
@@ -478,7 +480,9 @@ async fn take(
         let hash = kept.unwrap_or_else(|| direct.remembered(id));
         records.insert(document.clone(), (state, hash));
     }
-    let snapshot = patiently(|| Snapshot::take(&direct.endpoints, &direct.contract.evidence, &direct.postgres)).await?;
+    let snapshot =
+        patiently(|| Snapshot::take(&direct.endpoints, &direct.contract.evidence, &direct.postgres, &direct.qdrant))
+            .await?;
     Ok(StepRecord { documents, jobs: records, snapshot, settled, least_points, recovered })
 }
 

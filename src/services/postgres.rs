@@ -1,12 +1,15 @@
 //! A thin Postgres client: a small pool, queries in, JSON out.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 use secrecy::ExposeSecret;
 use serde_json::Value;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Either, PgConnection, Row};
 
@@ -22,6 +25,8 @@ const READ_MS: u32 = 8000;
 pub struct Postgres {
     pool: PgPool,
     endpoint: String,
+    /// Where one connection is kept for whoever reads next: to give it back to the pool costs a round trip.
+    kept: Option<Arc<Mutex<Option<PoolConnection<sqlx::Postgres>>>>>,
 }
 
 impl Postgres {
@@ -30,9 +35,10 @@ impl Postgres {
         Self::open(endpoint, None, 4).await
     }
 
-    /// The same with a single connection: who asks one thing after the other never waits for a second one to be made.
+    /// The same with one connection that [`Postgres::read_all`] keeps: who asks one thing after the other waits neither
+    /// for a second one to be made, nor for the first to be given back.
     pub async fn connect_once(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
-        Self::open(endpoint, None, 1).await
+        Ok(Self { kept: Some(Arc::default()), ..Self::open(endpoint, None, 2).await? })
     }
 
     /// Connects with a password that is not the right one: what a stranger gets.
@@ -59,7 +65,7 @@ impl Postgres {
             .connect_with(options)
             .await
             .map_err(|error| failure(&shown, &error))?;
-        Ok(Self { pool, endpoint: shown })
+        Ok(Self { pool, endpoint: shown, kept: None })
     }
 
     /// The rows of a SELECT as JSON objects.
@@ -96,7 +102,11 @@ impl Postgres {
 
     async fn read_at_once(&self, queries: &[String]) -> Result<Vec<Vec<Value>>, ServiceError> {
         let failed = |error| failure(&self.endpoint, &error);
-        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        let kept = self.kept.as_ref().and_then(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => self.pool.acquire().await.map_err(failed)?,
+        };
         let selects = queries
             .iter()
             .fold(String::new(), |all, query| format!("{all}; select row_to_json(answer) from ({query}) as answer"));
@@ -125,6 +135,9 @@ impl Postgres {
             }
             return Err(failed(error));
         }
+        if let Some(kept) = &self.kept {
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        }
         Ok(answers.into_iter().skip(2).take(queries.len()).collect())
     }
 
@@ -138,18 +151,14 @@ impl Postgres {
     }
 
     /// Whether a connection keeps its server from one transaction to the next. A pooler in transaction mode gives it
-    /// another one when others came in between.
+    /// whichever is free.
     ///
-    /// Several connections open a transaction each, so that there are as many servers, and end them and begin again at
-    /// once: that each gets the same server by chance happens once in as many times as there are orders, and twice in a
-    /// row never.
-    ///
-    /// A pooler that has fewer servers lets some wait for those that the others hold: then it is given up at once, so that
-    /// nobody else has to wait, and nothing is known.
+    /// Several connections ask at once, each time in a transaction of its own, which server they have. If two have the
+    /// same, or one another than before, a pooler is in between. Every other time one connection fewer asks: a pooler
+    /// that deals its servers out in turn could else deal the same to everybody again.
     pub async fn keeps_session(endpoint: &PostgresEndpoint) -> Result<bool, ServiceError> {
         tokio::time::timeout(SWAP, Self::swapped(endpoint)).await.unwrap_or_else(|_| {
-            let detail =
-                format!("{SESSIONS} transactions at once were not begun and ended within {} s", SWAP.as_secs());
+            let detail = format!("{SESSIONS} connections were not made and asked within {} s", SWAP.as_secs());
             Err(ServiceError::TimedOut { service: "postgres", detail })
         })
     }
@@ -163,15 +172,15 @@ impl Postgres {
             .application_name("shakedown");
         let connections = (0..SESSIONS).map(|_| PgConnection::connect_with(&options));
         let mut connections = try_join_all(connections).await.map_err(failed)?;
-        let mut servers =
-            try_join_all(connections.iter_mut().map(|one| server_of(one, BEGIN))).await.map_err(failed)?;
+        let mut servers = [None; SESSIONS];
         let mut kept = true;
-        for _ in 0..2 {
-            let commits = connections.iter_mut().map(|one| async { sqlx::raw_sql("commit").execute(one).await });
-            try_join_all(commits).await.map_err(failed)?;
-            let next = try_join_all(connections.iter_mut().map(|one| server_of(one, BEGIN))).await.map_err(failed)?;
-            kept &= next == servers;
-            servers = next;
+        for spared in [0, 1, 0] {
+            let asked = connections.iter_mut().skip(spared).map(server_of);
+            let now = try_join_all(asked).await.map_err(failed)?;
+            for (before, now) in servers.iter_mut().skip(spared).zip(now) {
+                kept &= before.replace(now).is_none_or(|before| before == now);
+            }
+            kept &= servers.iter().collect::<BTreeSet<_>>().len() == SESSIONS;
             if !kept {
                 break;
             }
@@ -183,6 +192,11 @@ impl Postgres {
 
     /// Closes every connection.
     pub async fn close(&self) {
+        let kept = self.kept.as_ref().and_then(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(connection) = kept {
+            // What cannot be closed is closed already.
+            let _ = connection.close().await;
+        }
         self.pool.close().await;
     }
 }
@@ -202,13 +216,12 @@ impl Postgres {
 
 /// Connections that are tried at once.
 const SESSIONS: usize = 5;
-/// How long that may take: ten round trips, on any network.
+/// How long that may take: seven round trips, on any network.
 const SWAP: Duration = Duration::from_secs(5);
-const BEGIN: &str = "begin read only; select pg_backend_pid()";
 
-/// The process that serves a connection, which begins a transaction.
-async fn server_of(connection: &mut PgConnection, begin: &'static str) -> Result<i32, sqlx::Error> {
-    let rows = sqlx::raw_sql(begin).fetch_all(connection).await?;
+/// The process that serves a connection at the moment.
+async fn server_of(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    let rows = sqlx::raw_sql("select pg_backend_pid()").fetch_all(connection).await?;
     rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
 }
 

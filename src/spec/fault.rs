@@ -243,6 +243,16 @@ impl ServiceFault {
         }
     }
 
+    /// The `SQLSTATE` with which Postgres refuses what the fault forbids (PostgreSQL, appendix A).
+    #[must_use]
+    pub const fn refusal(self) -> Option<&'static str> {
+        match self {
+            Self::ReadOnly => Some("25006"),
+            Self::TooManyConnections => Some("53300"),
+            _ => None,
+        }
+    }
+
     /// Whether everybody who uses the service feels it.
     #[must_use]
     pub const fn is_felt_by_all(self) -> bool {
@@ -384,7 +394,8 @@ pub struct Fault {
     /// In which step, counted from 1; the first when absent.
     #[serde(default)]
     pub step: Option<usize>,
-    /// How long it lasts; a cut without a duration happens once.
+    /// How long it lasts; a cut without a duration happens once. What has met nothing by then waits for something to
+    /// meet, for ten seconds at most and while there is work left, and then has its time.
     #[serde(default, rename = "for")]
     pub lasts: Option<Lasts>,
     /// What is broken.

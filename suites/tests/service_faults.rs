@@ -124,12 +124,33 @@ const IDLE: &[(&str, &str)] = &[
     ("answered", "{ at = \"20s\", for = \"1s\", breaks.jina = [{ answer = { status = { code = 500 } } }] }"),
     ("never", "{ at = \"10000 rows\", for = \"1s\", breaks.network = { on = [\"postgres\"], fault = \"cut\" } }"),
     ("after", "{ at = \"20s\", breaks.worker = \"kill\" }"),
+    // In force until all is done, and never felt.
+    (
+        "spared",
+        "{ at = \"0ms\", for = \"1ms\", breaks.network = { on = [\"redis\"], fault = { limit_data = { bytes = 1000000000 } } } }",
+    ),
+];
+
+/// Faults whose time is over before a worker that has just begun can have met them, so that they wait for it.
+const EARLY: &[(&str, &str)] = &[
+    ("answered", "{ at = \"0ms\", for = \"1ms\", breaks.jina = [{ answer = { status = { code = 500 } } }] }"),
+    ("refused", "{ at = \"0ms\", for = \"1ms\", breaks.network = { on = [\"qdrant\"], fault = \"refuse\" } }"),
 ];
 
 #[test]
 fn a_fault_that_strikes_nobody_decides_nothing() {
-    let mut text = "suite = \"idle\"\ntitle = \"Faults that strike nobody\"\n".to_owned();
-    for (id, fault) in IDLE {
+    sail(IDLE, Word::Unknown);
+}
+
+#[test]
+fn a_fault_that_has_met_nothing_yet_waits_for_something_to_meet() {
+    sail(EARLY, Word::Pass);
+}
+
+/// Runs a voyage with each of these faults; each ends with this verdict.
+fn sail(faults: &[(&str, &str)], verdict: Word) {
+    let mut text = "suite = \"idle\"\ntitle = \"Faults\"\n".to_owned();
+    for (id, fault) in faults {
         text.push_str(&format!(
             "[[case]]\nid = \"idle.{id}\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\n\
              voyage = {{ documents = {{ generated = 2 }}, faults = [{fault}] }}\nexpect = {{ ledger = \"clean\" }}\n"
@@ -140,9 +161,9 @@ fn a_fault_that_strikes_nobody_decides_nothing() {
     runtime().block_on(async {
         let ship = Ship::launch(ProviderKind::Native, "idle").await;
         let report = runner::run(&suites, &selection, &ship.stack, &ship.options("idle"), &Events::silent()).await;
-        assert_eq!(report.cases.len(), IDLE.len());
+        assert_eq!(report.cases.len(), faults.len());
         for case in &report.cases {
-            assert_eq!(case.verdict.word(), Word::Unknown, "{}: {:?}", case.id, case.verdict);
+            assert_eq!(case.verdict.word(), verdict, "{}: {:?}", case.id, case.verdict);
         }
         assert_eq!(ship.sink().await, Vec::<String>::new());
     });

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::sql::{Messages, SqlErrors};
 use super::tap::{Tap, Writes};
 use crate::faults::Direction;
 
@@ -107,42 +108,84 @@ pub(super) struct Log {
     entries: Mutex<Vec<Arc<Entry>>>,
     answered: Mutex<Vec<Answered>>,
     listener: Option<tokio::sync::mpsc::UnboundedSender<Said>>,
-    /// Changes of points, where they are looked for.
-    writes: Option<Mutex<Writes>>,
+    ear: Ear,
+}
+
+/// What is listened for in the bytes that pass.
+#[derive(Debug)]
+enum Ear {
+    None,
+    /// Changes of points.
+    Qdrant(Mutex<Writes>),
+    /// Errors; and whether a connection was encrypted, so that there may be some that nobody heard.
+    Postgres(Mutex<(SqlErrors, bool)>),
 }
 
 /// Reads one direction of a connection for the log.
-pub(super) struct Tapped<'a> {
-    tap: Tap,
-    writes: &'a Mutex<Writes>,
+pub(super) enum Tapped<'a> {
+    Qdrant(Tap, &'a Mutex<Writes>),
+    Postgres(Messages, &'a Mutex<(SqlErrors, bool)>),
 }
 
 impl Tapped<'_> {
     pub(super) fn read(&mut self, bytes: &[u8]) {
-        let seen = self.tap.read(bytes);
-        if seen != Writes::default() {
-            let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
-            *writes = writes.and(seen);
+        match self {
+            Self::Qdrant(tap, writes) => {
+                let seen = tap.read(bytes);
+                if seen != Writes::default() {
+                    let mut writes = writes.lock().unwrap_or_else(PoisonError::into_inner);
+                    *writes = writes.and(seen);
+                }
+            }
+            Self::Postgres(messages, errors) => {
+                let states = messages.read(bytes);
+                let closed = matches!(messages, Messages::Closed);
+                if closed || !states.is_empty() {
+                    let mut errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
+                    errors.1 |= closed;
+                    states.into_iter().for_each(|state| errors.0.add(state));
+                }
+            }
         }
     }
 }
 
 impl Log {
     pub(super) fn new(listener: Option<tokio::sync::mpsc::UnboundedSender<Said>>) -> Self {
-        Self { begun: Instant::now(), entries: Mutex::default(), answered: Mutex::default(), listener, writes: None }
+        Self { begun: Instant::now(), entries: Mutex::default(), answered: Mutex::default(), listener, ear: Ear::None }
     }
 
-    /// Looks for changes of points too.
-    pub(super) fn tapped(self) -> Self {
-        Self { writes: Some(Mutex::default()), ..self }
+    /// Listens for changes of points too.
+    pub(super) fn of_qdrant(self) -> Self {
+        Self { ear: Ear::Qdrant(Mutex::default()), ..self }
+    }
+
+    /// Listens for errors of SQL too.
+    pub(super) fn of_postgres(self) -> Self {
+        Self { ear: Ear::Postgres(Mutex::default()), ..self }
     }
 
     pub(super) fn tap(&self, way: Direction) -> Option<Tapped<'_>> {
-        self.writes.as_ref().map(|writes| Tapped { tap: Tap::new(way), writes })
+        match &self.ear {
+            Ear::Qdrant(writes) => Some(Tapped::Qdrant(Tap::new(way), writes)),
+            Ear::Postgres(errors) if way == Direction::Down => Some(Tapped::Postgres(Messages::default(), errors)),
+            Ear::Postgres(_) | Ear::None => None,
+        }
     }
 
     pub(super) fn writes(&self) -> Option<Writes> {
-        self.writes.as_ref().map(|writes| *writes.lock().unwrap_or_else(PoisonError::into_inner))
+        match &self.ear {
+            Ear::Qdrant(writes) => Some(*writes.lock().unwrap_or_else(PoisonError::into_inner)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn sql_errors(&self, state: &str) -> Option<u64> {
+        let Ear::Postgres(errors) = &self.ear else { return None };
+        let errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = errors.0.count(state);
+        // None that was heard is not none, where somebody whispered.
+        (count > 0 || !errors.1).then_some(count)
     }
 
     pub(super) const fn begun(&self) -> Instant {

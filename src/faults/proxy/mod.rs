@@ -5,7 +5,9 @@
 
 mod answer;
 mod log;
+mod pipe;
 mod pump;
+mod sql;
 mod tap;
 mod weather;
 
@@ -69,7 +71,15 @@ impl Proxy {
     /// # Errors
     /// The address cannot be listened on.
     pub async fn before_qdrant(listen: SocketAddr, upstream: impl Into<String>) -> std::io::Result<Self> {
-        Self::begin(listen, upstream.into(), Log::new(None).tapped()).await
+        Self::begin(listen, upstream.into(), Log::new(None).of_qdrant()).await
+    }
+
+    /// Like [`Proxy::start`], before a Postgres: it also counts the errors that pass, for [`Proxy::sql_errors`].
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub async fn before_postgres(listen: SocketAddr, upstream: impl Into<String>) -> std::io::Result<Self> {
+        Self::begin(listen, upstream.into(), Log::new(None).of_postgres()).await
     }
 
     async fn begin(listen: SocketAddr, upstream: String, log: Log) -> std::io::Result<Self> {
@@ -176,6 +186,13 @@ impl Proxy {
     #[must_use]
     pub fn writes(&self) -> Option<Writes> {
         self.log.writes()
+    }
+
+    /// How many errors with this `SQLSTATE` passed; none for a proxy that does not look, or that could not understand
+    /// what passed.
+    #[must_use]
+    pub fn sql_errors(&self, state: &str) -> Option<u64> {
+        self.log.sql_errors(state)
     }
 
     /// Whether a cut would meet a connection: one is open that no earlier cut has met; with `asked`, one whose client

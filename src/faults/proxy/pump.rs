@@ -12,11 +12,14 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 
 use super::log::{ClosedBy, Tapped};
+use super::pipe::Pipe;
 use super::weather::Weather;
 use crate::faults::Direction;
 
 /// Bytes read at once.
 const CHUNK: usize = 256 * 1024;
+/// One that reads this much at once has more to come: it is worth a pipe, through which bytes go without being copied.
+const BULK: usize = 64 * 1024;
 /// Chunks that may wait for their time; then the sender has to wait.
 const WAITING: usize = 64;
 /// A connection of limited bandwidth gets its bytes in turns of this length.
@@ -69,13 +72,15 @@ struct Pump<'a> {
 
 impl Pump<'_> {
     async fn run(mut self) -> End {
-        let closer = if self.line.way == Direction::Up { ClosedBy::Client } else { ClosedBy::Server };
         let mut buffer = vec![0; CHUNK];
         let mut queue: VecDeque<(Instant, Held)> = VecDeque::new();
         let mut over = false;
         let mut swallowed = false;
+        let mut pipe = None;
         // What a limit has let through, and the fault that it belongs to.
         let mut limited: Option<(u64, u64)> = None;
+        // The faults that held bytes back last.
+        let (mut delayed, mut slowed) = (None, None);
         // When the next byte of limited bandwidth may go.
         let mut free = Instant::now();
         loop {
@@ -113,11 +118,9 @@ impl Pump<'_> {
                     }
                 }
                 read = self.from.read(&mut buffer), if !over && queue.len() < WAITING => {
-                    let Ok(count) = read else { return End::Reset(closer) };
+                    let Ok(count) = read else { return End::Reset(self.sender()) };
                     let now = Instant::now();
-                    if self.line.way == Direction::Up {
-                        self.line.asked.store(true, Ordering::Relaxed);
-                    }
+                    self.came();
                     if count == 0 {
                         over = true;
                         if weather.swallowing(self.line.way).is_some() {
@@ -164,13 +167,13 @@ impl Pump<'_> {
                     let mut due = now;
                     if let Some((active, (delay, jitter))) = weather.latency(self.line.way) {
                         due += spread(delay, jitter);
-                        if queue.is_empty() {
+                        if delayed.replace(active.id) != Some(active.id) || queue.is_empty() {
                             active.effect.hit();
                         }
                         active.effect.touch(count);
                     }
                     let rate = weather.bandwidth(self.line.way).map(|(active, rate)| {
-                        if free <= now {
+                        if slowed.replace(active.id) != Some(active.id) || free <= now {
                             active.effect.hit();
                         }
                         active.effect.touch(count);
@@ -180,6 +183,14 @@ impl Pump<'_> {
                     if direct {
                         let bytes = bytes.len();
                         if let Some(end) = write(&mut self, &buffer[..bytes]).await {
+                            return end;
+                        }
+                        if count >= BULK
+                            && self.line.tap.is_none()
+                            && weather.is_calm(self.line.way)
+                            && let Some(pipe) = pipe.get_or_insert_with(|| Pipe::new(CHUNK).ok())
+                            && let Some(end) = splice(&mut self, pipe).await
+                        {
                             return end;
                         }
                     } else {
@@ -222,37 +233,108 @@ impl Pump<'_> {
     async fn write(&mut self, bytes: &[u8]) -> Option<End> {
         write(self, bytes).await
     }
+
+    /// Something was read.
+    fn came(&self) {
+        if self.line.way == Direction::Up {
+            self.line.asked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// So many bytes were written.
+    fn passed(&self, count: usize) {
+        self.line.passed.fetch_add(count as u64, Ordering::Relaxed);
+        if self.line.way == Direction::Down {
+            self.line.asked.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Who is to blame if nothing can be read.
+    const fn sender(&self) -> ClosedBy {
+        match self.line.way {
+            Direction::Up => ClosedBy::Client,
+            _ => ClosedBy::Server,
+        }
+    }
+
+    /// Who is to blame if nothing can be written.
+    const fn receiver(&self) -> ClosedBy {
+        match self.line.way {
+            Direction::Up => ClosedBy::Server,
+            _ => ClosedBy::Client,
+        }
+    }
+}
+
+/// Moves bytes on without looking at them, until the weather changes or the sender has no more: the loop of the pump
+/// sees to both.
+async fn splice(pump: &mut Pump<'_>, pipe: &Pipe) -> Option<End> {
+    loop {
+        let mut rest = tokio::select! {
+            biased;
+            Ok(()) = pump.line.weather.changed() => {
+                pump.line.weather.mark_changed();
+                return None;
+            }
+            filled = pipe.fill(pump.from) => match filled {
+                // Whoever reads next is told the same.
+                Ok(0) => return None,
+                Ok(count) => count,
+                Err(_) => return Some(End::Reset(pump.sender())),
+            },
+        };
+        pump.came();
+        while rest > 0 {
+            tokio::select! {
+                biased;
+                drained = pipe.drain(pump.to, rest) => match drained {
+                    Ok(0) | Err(_) => return Some(End::Reset(pump.receiver())),
+                    Ok(count) => {
+                        pump.passed(count);
+                        rest -= count;
+                    }
+                },
+                Ok(()) = pump.line.weather.changed() => {
+                    if let Some(end) = lost(pump, rest).await {
+                        return Some(end);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the weather, which has changed, makes of `rest` bytes that are on their way.
+async fn lost(pump: &mut Pump<'_>, rest: usize) -> Option<End> {
+    let weather = Arc::clone(&pump.line.weather.borrow_and_update());
+    if let Some(end) = pump.struck(&weather) {
+        return Some(end);
+    }
+    // Half a chunk has gone through: the rest goes nowhere, and the stream is of no use any more.
+    let active = weather.swallowing(pump.line.way)?;
+    active.effect.hit();
+    active.effect.touch(rest);
+    pump.line.weather.mark_changed();
+    Some(hole(pump).await)
 }
 
 /// Writes all of `bytes`, unless a fault strikes in the meantime.
 async fn write(pump: &mut Pump<'_>, bytes: &[u8]) -> Option<End> {
-    let receiver = if pump.line.way == Direction::Up { ClosedBy::Server } else { ClosedBy::Client };
     let mut rest = bytes;
     while !rest.is_empty() {
         tokio::select! {
             biased;
             written = pump.to.write(rest) => match written {
-                Ok(0) | Err(_) => return Some(End::Reset(receiver)),
+                Ok(0) | Err(_) => return Some(End::Reset(pump.receiver())),
                 Ok(count) => {
-                    pump.line.passed.fetch_add(count as u64, Ordering::Relaxed);
-                    if pump.line.way == Direction::Down {
-                        pump.line.asked.store(false, Ordering::Relaxed);
-                    }
+                    pump.passed(count);
                     rest = &rest[count..];
                 }
             },
             // The receiver takes nothing, so the weather is asked instead.
             Ok(()) = pump.line.weather.changed() => {
-                let weather = Arc::clone(&pump.line.weather.borrow_and_update());
-                if let Some(end) = pump.struck(&weather) {
+                if let Some(end) = lost(pump, rest.len()).await {
                     return Some(end);
-                }
-                if let Some(active) = weather.swallowing(pump.line.way) {
-                    // Half a chunk has gone through: the rest goes nowhere, and the stream is of no use any more.
-                    active.effect.hit();
-                    active.effect.touch(rest.len());
-                    pump.line.weather.mark_changed();
-                    return Some(hole(pump).await);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Every fault, over real sockets: it takes effect, records it, and is gone when lifted.
 
+use futures::FutureExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -262,6 +263,85 @@ async fn a_cut_ends_a_connection_whose_receiver_takes_nothing() {
     assert!(tokio::time::timeout(ms(300), fill).await.is_err());
     proxy.cut();
     assert_eq!(settled(&proxy, 0).await.closed_by, Some(ClosedBy::Fault("cut")));
+}
+
+/// Numbers one after the other: whatever is lost, doubled or out of its place shows.
+fn numbers(count: u32) -> Vec<u8> {
+    (0..count).flat_map(u32::to_le_bytes).collect()
+}
+
+#[tokio::test]
+async fn a_stream_stays_whole_through_faults_that_come_and_go() {
+    let proxy = proxy().await;
+    let mut stream = connect(&proxy).await;
+    // More than all queues on the way hold, so that every fault meets some of it.
+    let word = numbers(16 << 20);
+    let (mut from, mut to) = stream.split();
+    let passed = async |mark: u64| {
+        while proxy.connections().iter().all(|connection| connection.down < mark << 20) {
+            tokio::time::sleep(ms(1)).await;
+        }
+    };
+    let weather = async {
+        let faults = [
+            NetworkFault::Latency { ms: 3, jitter_ms: 2 },
+            NetworkFault::Bandwidth { rate: 50_000_000 },
+            NetworkFault::Latency { ms: 1, jitter_ms: 0 },
+        ];
+        // Each meets a stream that is under way, and leaves one: one that met nothing would be waited for in vain.
+        for (mark, fault) in (2..).step_by(8).zip(faults) {
+            passed(mark).await;
+            let applied = proxy.apply(fault, Direction::Both);
+            while !applied.effect.took_effect() {
+                tokio::time::sleep(ms(1)).await;
+            }
+            let _ = proxy.lift(applied);
+        }
+    };
+    let (sent, back, ()) = tokio::join!(
+        to.write_all(&word),
+        async {
+            let mut back = vec![0; word.len()];
+            from.read_exact(&mut back).await.map(|_| back)
+        },
+        tokio::time::timeout(Duration::from_secs(30), weather).map(|ended| ended.expect("the stream stood still"))
+    );
+    sent.unwrap();
+    assert!(back.unwrap() == word, "bytes were changed");
+}
+
+#[tokio::test]
+async fn a_fault_meets_a_stream_that_is_under_way() {
+    for (fault, by) in [
+        (NetworkFault::LimitData { bytes: 100_000 }, "limit_data"),
+        (NetworkFault::Blackhole, "blackhole"),
+        (NetworkFault::Refuse, "refuse"),
+    ] {
+        let proxy = proxy().await;
+        let mut stream = connect(&proxy).await;
+        let (mut from, mut to) = stream.split();
+        let (mut applied, mut struck) = (None, false);
+        let send = async { while to.write_all(&[5; 65_536]).await.is_ok() {} };
+        let receive = async {
+            let mut buffer = vec![0; 65_536];
+            let mut came = 0;
+            loop {
+                match tokio::time::timeout(ms(200), from.read(&mut buffer)).await {
+                    Ok(Ok(count @ 1..)) => came += count,
+                    Ok(_) => break,
+                    // Nothing comes out of a hole before it ends.
+                    Err(_) => drop(applied.take().map(|applied| proxy.lift(applied))),
+                }
+                if came > 4 << 20 && !struck {
+                    struck = true;
+                    applied = Some(proxy.apply(fault, Direction::Down));
+                }
+            }
+        };
+        let both = async { tokio::join!(send, receive) };
+        tokio::time::timeout(Duration::from_secs(20), both).await.unwrap_or_else(|_| panic!("{fault:?} met nothing"));
+        assert_eq!(settled(&proxy, 0).await.closed_by, Some(ClosedBy::Fault(by)), "{fault:?}");
+    }
 }
 
 #[tokio::test]

@@ -148,6 +148,11 @@ impl Weather {
         })
     }
 
+    /// Whether no fault says anything of what goes `way`.
+    pub(super) fn is_calm(&self, way: Direction) -> bool {
+        !self.active.iter().any(|active| active.covers(way))
+    }
+
     fn find<T>(&self, way: Direction, of: impl Fn(&NetworkFault) -> Option<T>) -> Option<(&Active, T)> {
         self.active.iter().filter(|active| active.covers(way)).find_map(|active| Some((active, of(&active.fault)?)))
     }

@@ -1,5 +1,6 @@
 //! The workers of a voyage, the proxies between them and the services, and the faults that strike at their time.
 
+mod effects;
 mod hands;
 mod proxies;
 
@@ -9,32 +10,17 @@ use std::time::{Duration, Instant};
 
 use super::direct::Direct;
 use super::voyage::{ScenarioError, patiently};
-use crate::faults::{Answered, Applied, ClosedBy, Effect, NetworkFault, Struck, Writes, strike};
+use crate::faults::{Answered, Applied, NetworkFault, Struck, Writes, strike};
 use crate::services::queue::Attached;
 use crate::settings::Ready;
 use crate::spec::{Breaks, Fault, Milestone, ServiceFault, Target, When, WorkerFault};
 use crate::worker::{Ended, Worker};
+pub use effects::FaultRecord;
+use effects::Met;
 pub(super) use hands::Berth;
 use hands::Hands;
 pub use hands::{Exit, Output};
 pub use proxies::{Contact, Proxies};
-
-/// What a fault did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FaultRecord {
-    /// What was broken, such as `cut of redis`.
-    pub what: String,
-    /// The services that were struck.
-    pub targets: Vec<Target>,
-    /// When it began and ended, since the voyage began; `None` when it never did.
-    pub began: Option<Duration>,
-    /// See [`FaultRecord::began`].
-    pub ended: Option<Duration>,
-    /// What it met, such as `3 connections, 120 bytes`.
-    pub met: String,
-    /// Whether it met anything: a fault that did not proves nothing.
-    pub took_effect: bool,
-}
 
 /// How long Redis may take to say who is there.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -63,25 +49,8 @@ enum State {
 
 /// How long connections of a process that has ended may take to be closed.
 const PARTING: Duration = Duration::from_secs(2);
-/// A connection that a service ends is seen to end within so much time.
-const NOTICED: Duration = Duration::from_secs(1);
 
-/// What a fault met, told in [`FaultRecord::met`].
-#[derive(Default)]
-struct Met {
-    effects: Vec<(Target, Arc<Effect>)>,
-    /// Whether a signal met a process that ran.
-    process: bool,
-    /// Bytes and connections to the service before; and during the fault.
-    traffic: (u64, usize),
-    during: Option<(u64, usize)>,
-    /// Writes that the service refused, where it counts them.
-    refused: Option<u64>,
-    /// Requests that the embeddings API had answered badly before; and during the fault.
-    disturbed: usize,
-    answered: Option<usize>,
-}
-
+/// A fault of this voyage.
 struct Planned {
     fault: Fault,
     state: State,
@@ -91,6 +60,8 @@ struct Planned {
     due: Option<Instant>,
     began: Option<Duration>,
     ended: Option<Duration>,
+    /// Since when its time is over without its having met anything.
+    in_vain: Option<Instant>,
     met: Met,
 }
 
@@ -131,6 +102,7 @@ impl Crew {
             due: None,
             began: None,
             ended: None,
+            in_vain: None,
             met: Met::default(),
         });
         let clock = Instant::now();
@@ -340,7 +312,10 @@ impl Crew {
                             self.planned[place].met.process = true;
                             self.planned[place].stay(Instant::now());
                         }
-                    } else if !number.is_some_and(|number| self.is_leaving(number)) && Instant::now() >= until {
+                    } else if !number.is_some_and(|number| self.is_leaving(number))
+                        && Instant::now() >= until
+                        && !self.lingers(place, share).await
+                    {
                         self.end(place).await?;
                     }
                 }
@@ -386,6 +361,7 @@ impl Crew {
             Breaks::Service { on, fault: what } => {
                 // What a fault that is over at once has met was there before; what lasts meets what comes after.
                 let before = self.proxies.traffic(*on);
+                self.planned[place].met.sql_errors = self.sql_errors(*on, *what);
                 let struck = strike(self.direct.stack(), &self.direct.endpoints, *on, *what).await?;
                 let at_once = matches!(what, ServiceFault::Restart | ServiceFault::DropConnections);
                 self.planned[place].met.traffic = if at_once { before } else { self.proxies.traffic(*on) };
@@ -433,6 +409,7 @@ impl Crew {
     }
 
     async fn end(&mut self, place: usize) -> Result<(), ScenarioError> {
+        self.measure(place).await;
         let State::Active { force, .. } = std::mem::replace(&mut self.planned[place].state, State::Over) else {
             return Ok(());
         };
@@ -442,20 +419,8 @@ impl Crew {
                     self.proxies.lift(target, applied);
                 }
             }
-            Force::Service(struck) => {
-                let met = &self.planned[place].fault.breaks;
-                let target = if let Breaks::Service { on, .. } = met { *on } else { Target::Redis };
-                let (bytes, count) = self.proxies.traffic(target);
-                let refused = struck.lift(self.direct.stack(), &self.direct.endpoints).await?;
-                let met = &mut self.planned[place].met;
-                met.refused = refused;
-                met.during = Some((bytes.saturating_sub(met.traffic.0), count.saturating_sub(met.traffic.1)));
-            }
-            Force::Jina => {
-                let met = &mut self.planned[place].met;
-                met.answered = Some(self.direct.disturbed().saturating_sub(met.disturbed));
-                self.direct.behave(&[]);
-            }
+            Force::Service(struck) => struck.lift(self.direct.stack(), &self.direct.endpoints).await?,
+            Force::Jina => self.direct.behave(&[]),
             Force::Worker(number) => {
                 let Breaks::Worker(what) = self.planned[place].fault.breaks else { return Ok(()) };
                 match (what, number) {
@@ -481,69 +446,6 @@ impl Crew {
         }
         self.planned[place].ended = Some(self.clock.elapsed());
         Ok(())
-    }
-
-    /// What each fault did.
-    pub(super) fn faults(&self) -> Vec<FaultRecord> {
-        let record = |planned: &Planned| {
-            let met = &planned.met;
-            let (said, took_effect) = match &planned.fault.breaks {
-                Breaks::Network { on, .. } => {
-                    let of = |target: Option<Target>| {
-                        met.effects.iter().filter(move |(of, _)| target.is_none_or(|target| target == *of))
-                    };
-                    let connections = |target| of(target).map(|(_, effect)| effect.connections()).sum::<u64>();
-                    let bytes: u64 = of(None).map(|(_, effect)| effect.bytes()).sum();
-                    let spared: Vec<&str> = on
-                        .iter()
-                        .filter(|target| connections(Some(**target)) == 0)
-                        .map(|target| target.word())
-                        .collect();
-                    let but =
-                        if spared.is_empty() { String::new() } else { format!(", none of {}", spared.join(", ")) };
-                    (format!("{} connections, {bytes} bytes{but}", connections(None)), spared.is_empty())
-                }
-                Breaks::Service { on, fault } => match (met.refused, met.during) {
-                    (Some(refused), _) => (format!("{refused} writes, refused"), refused > 0),
-                    // It is over before anybody could ask: what counts are the connections that it ended.
-                    (None, Some(_)) if matches!(fault, ServiceFault::Restart | ServiceFault::DropConnections) => {
-                        let ended = self.ended_by(*on, planned);
-                        (format!("{ended} connections, ended by the service"), ended > 0)
-                    }
-                    (None, Some((bytes, count))) => {
-                        (format!("{count} new connections, {bytes} bytes"), bytes > 0 || count > 0)
-                    }
-                    (None, None) => ("nothing".to_owned(), false),
-                },
-                Breaks::Jina(_) => match met.answered {
-                    Some(requests) => (format!("{requests} requests"), requests > 0),
-                    None => ("nothing".to_owned(), false),
-                },
-                Breaks::Worker(WorkerFault::Join) if met.process => ("a process that took jobs".to_owned(), true),
-                Breaks::Worker(_) if met.process => ("a process that ran".to_owned(), true),
-                Breaks::Worker(_) => ("no process that ran".to_owned(), false),
-            };
-            let targets = match &planned.fault.breaks {
-                Breaks::Network { on, .. } => on.clone(),
-                Breaks::Service { on, .. } => vec![*on],
-                Breaks::Jina(_) => vec![Target::Jina],
-                Breaks::Worker(_) => Vec::new(),
-            };
-            let (began, ended) = (planned.began, planned.ended);
-            FaultRecord { what: planned.fault.to_string(), targets, began, ended, met: said, took_effect }
-        };
-        self.planned.iter().map(record).collect()
-    }
-
-    /// Connections to `target` that the service ended in the course of a fault, or within a moment of it.
-    fn ended_by(&self, target: Target, planned: &Planned) -> usize {
-        let (Some(began), Some(ended)) = (planned.began, planned.ended) else { return 0 };
-        let contacts = self.contacts();
-        let of_fault = |contact: &&Contact| {
-            let by_service = matches!(contact.closed_by, Some(ClosedBy::Server | ClosedBy::Unreachable));
-            by_service && contact.closed.is_some_and(|closed| closed >= began && closed <= ended + NOTICED)
-        };
-        contacts.get(&target).map_or(0, |contacts| contacts.iter().filter(of_fault).count())
     }
 
     /// When the last fault was over, since the voyage began.

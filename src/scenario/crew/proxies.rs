@@ -106,6 +106,11 @@ impl Proxies {
         self.of(Target::Qdrant).iter().filter_map(Proxy::writes).reduce(Writes::and)
     }
 
+    /// Errors with this `SQLSTATE` that passed on their way from Postgres; none where that cannot be known.
+    pub(super) fn sql_errors(&self, state: &str) -> Option<u64> {
+        self.of(Target::Postgres).iter().map(|proxy| proxy.sql_errors(state)).sum()
+    }
+
     /// Every request that a proxy answered in the place of its service, in the order of time since `clock`.
     pub(super) fn answered(&self, clock: Instant) -> BTreeMap<Target, Vec<Answered>> {
         let of = |proxies: &Vec<Proxy>| {
@@ -153,7 +158,8 @@ async fn detour(url: &str, port: u16, target: Target, before: &mut Vec<Proxy>) -
     let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let proxy = match target {
         Target::Qdrant => Proxy::before_qdrant(local, upstream).await,
-        Target::Redis | Target::Postgres | Target::Jina => Proxy::start(local, upstream, None).await,
+        Target::Postgres => Proxy::before_postgres(local, upstream).await,
+        Target::Redis | Target::Jina => Proxy::start(local, upstream, None).await,
     };
     let proxy = proxy.map_err(|error| refuse(&error.to_string()))?;
     let moved = there.set_host(Some("127.0.0.1")).is_ok() && there.set_port(Some(proxy.address().port())).is_ok();
