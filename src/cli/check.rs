@@ -20,7 +20,6 @@ use crate::runner::{Checkup, Occasion};
 /// What is wrong, what will break later, and how to mend each. Nothing is written anywhere, and the embeddings API is
 /// called once, with one token.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Args {
     #[command(flatten)]
     chosen: ChosenArgs,

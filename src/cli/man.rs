@@ -19,22 +19,19 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
-    match &args.out {
-        Some(directory) => {
-            let count = write(directory).map_err(|error| {
-                Failure::usage(format!(
-                    "the manual cannot be written to `{}`: {error}; choose a directory that is writable",
-                    directory.display()
-                ))
-            })?;
-            print(&format!("{count} pages in {}\n", directory.display()));
-        }
-        None => {
-            let mut page = Vec::new();
-            Man::new(set(Cli::command())).render(&mut page).map_err(Failure::harness)?;
-            print(&String::from_utf8_lossy(&page));
-        }
-    }
+    let Some(directory) = &args.out else {
+        let mut page = Vec::new();
+        Man::new(set(Cli::command())).render(&mut page).map_err(Failure::harness)?;
+        print(&String::from_utf8_lossy(&page));
+        return Ok(Exit::Ok);
+    };
+    let count = write(directory).map_err(|error| {
+        Failure::usage(format!(
+            "the manual cannot be written to `{}`: {error}; choose a directory that is writable",
+            directory.display()
+        ))
+    })?;
+    print(&format!("{count} pages in {}\n", directory.display()));
     Ok(Exit::Ok)
 }
 

@@ -85,7 +85,9 @@ fn finished(record: &CaseRecord) -> String {
 fn say(bar: &ProgressBar, style: Style, text: &str) {
     let lines = lines(text, Screen::stderr().width);
     if style == Style::Bar {
-        lines.iter().for_each(|line| bar.println(line));
+        for line in lines {
+            bar.println(line);
+        }
     } else {
         // Nobody to tell is no reason to stop.
         let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));

@@ -274,7 +274,7 @@ pub enum ProbeError {
 pub async fn observe(probe: &Probe, context: &Context) -> Result<Observation, ProbeError> {
     match probe {
         Probe::Redis(probe) => redis::observe(probe, context).await,
-        Probe::Sql(probe) => sql::observe(probe, context).await,
+        Probe::Sql(probe) => Box::pin(sql::observe(probe, context)).await,
         Probe::Http(probe) => http::observe(probe, context).await,
         Probe::Env(probe) => env::observe(probe, context),
         Probe::Consistency(probe) => consistency::observe(probe, context).await,

@@ -82,7 +82,7 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
         }
     }
     for file in &report.files {
-        hanging(&format!("{} {} ({})", file.action, file.path, file.purpose), Paint::new(), style, out)?;
+        hanging(&format!("{} {} ({})", file.action, file.path, file.purpose), &Paint::new(), style, out)?;
     }
     let counts: Vec<String> = Word::ALL
         .iter()
@@ -106,7 +106,7 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
     }
     if let Some(comparison) = &report.gate.comparison {
         let colour = if comparison.holds() { Paint::new().green() } else { Paint::new().red().bold() };
-        hanging(&comparison.sentence(), colour, style, out)?;
+        hanging(&comparison.sentence(), &colour, style, out)?;
     }
     verdict(report, style, out)
 }
@@ -160,7 +160,7 @@ fn item(label: &str, text: &str, style: Style, out: &mut impl Write) -> io::Resu
 }
 
 /// A text of which every line but the first is indented.
-fn hanging(text: &str, paint: Paint, style: Style, out: &mut impl Write) -> io::Result<()> {
+fn hanging(text: &str, paint: &Paint, style: Style, out: &mut impl Write) -> io::Result<()> {
     for (number, line) in wrapped(text, style.room(2)).iter().enumerate() {
         writeln!(out, "{}{}", if number == 0 { "" } else { "  " }, style.paint(line, paint.clone()))?;
     }

@@ -240,12 +240,12 @@ impl Shared<'_> {
             (Some(reason), _) => (Verdict::skip(reason), Vec::new()),
             (None, _) if self.options.stands.contains_key(&case.id) => self.stands(case),
             (None, Some((deadline, timeout))) => {
-                tokio::time::timeout_at(deadline, self.judge(case)).await.unwrap_or_else(|_| {
+                tokio::time::timeout_at(deadline, Box::pin(self.judge(case))).await.unwrap_or_else(|_| {
                     let reason = format!("not judged within the {} s that --timeout gives", timeout.as_secs_f64());
                     (Verdict::unknown(reason), Vec::new())
                 })
             }
-            (None, None) => self.judge(case).await,
+            (None, None) => Box::pin(self.judge(case)).await,
         };
         if self.options.fail_fast && verdict.word() == Word::Fail {
             // Should two fail at once, one name is enough.

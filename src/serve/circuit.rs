@@ -87,7 +87,9 @@ mod tests {
     use CircuitState::{Closed, HalfOpen, Open};
 
     fn after(circuit: &mut Circuit, pulses: &[bool]) -> CircuitState {
-        pulses.iter().for_each(|answered| circuit.pulse(*answered));
+        for answered in pulses {
+            circuit.pulse(*answered);
+        }
         circuit.state()
     }
 

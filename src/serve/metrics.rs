@@ -18,7 +18,7 @@ use crate::outcome::Word;
 pub(super) enum Form {
     /// That of Prometheus, which every scraper reads.
     Prometheus,
-    /// OpenMetrics, for whoever asks for it.
+    /// `OpenMetrics`, for whoever asks for it.
     OpenMetrics,
 }
 

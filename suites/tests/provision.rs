@@ -3,7 +3,7 @@
 
 #[expect(dead_code, reason = "shared with targets that use other parts of it")]
 mod desk;
-#[expect(dead_code, reason = "shared with targets that use other parts of it")]
+#[allow(dead_code, reason = "shared with targets that use other parts of it")]
 mod harness;
 mod queue_care;
 mod yard;

@@ -1,6 +1,7 @@
 //! What stands between the worker and an outside service: retries with backoff, and a circuit breaker.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -133,7 +134,7 @@ impl Guard {
     /// Makes a call, if the breaker lets it through.
     async fn try_once<T, E: Classified>(
         &self,
-        call: impl Future<Output = Result<T, E>>,
+        call: Pin<Box<impl Future<Output = Result<T, E>>>>,
     ) -> Result<T, recloser::Error<E>> {
         // Only what speaks against the service counts for the breaker: a rejected text does not.
         let counts = |error: &E| matches!(error.class(), Class::Retry { .. });
@@ -198,8 +199,11 @@ impl Guard {
                 }
             }
             let unguarded = planted(Defect::NoBreaker) || planted(Defect::NoBackoff);
-            let called =
-                if unguarded { call().await.map_err(recloser::Error::Inner) } else { self.try_once(call()).await };
+            let called = if unguarded {
+                call().await.map_err(recloser::Error::Inner)
+            } else {
+                self.try_once(Box::pin(call())).await
+            };
             let error = match called {
                 Ok(value) => return Ok(value),
                 Err(recloser::Error::Inner(error)) => Guarded::Failed(error),

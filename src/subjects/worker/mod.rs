@@ -301,7 +301,7 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
         move |job: Job, cancelled: CancellationToken| {
             let shared = Arc::clone(&jobs);
             async move {
-                let outcome = process(&shared, &job, &cancelled).await;
+                let outcome = Box::pin(process(&shared, &job, &cancelled)).await;
                 if planted(Defect::Impatient)
                     && let Some(token) = job.token()
                     && tokio::time::timeout(LISTED * 8, job.extend_lock(token, millis(lock))).await.is_err()
