@@ -1,5 +1,5 @@
 //! `shakedown plan` and `shakedown setup` of a desired state, and `shakedown queue`, as somebody meets them.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[expect(dead_code, reason = "shared with targets that use other parts of it")]
 mod desk;
