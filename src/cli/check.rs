@@ -1,46 +1,31 @@
 //! `shakedown check`: judge an environment that is in use, by reading.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::chosen::ChosenArgs;
+use super::deliver::Output;
 use super::failure::Failure;
 use super::gate::{GateArgs, time};
 use super::signals::asked_to_end;
-use super::{Common, deliver, progress};
+use super::{Common, progress};
 use crate::outcome::{Comparison, Events, Exit, Report, Word};
-use crate::report::{Format, ReportTarget};
-use crate::runner::{Checkup, Occasion, Selection};
-use crate::settings::Settings;
-use crate::spec::{Suites, Verb};
+use crate::runner::{Checkup, Occasion};
 
 /// Judge an environment through its environment variables; reads only
 ///
 /// What is wrong, what will break later, and how to mend each. Nothing is written anywhere, and the embeddings API is
 /// called once, with one token.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Args {
-    /// Directory of suites to judge by instead of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    suites: Option<PathBuf>,
-    /// Suites to judge by; globs, and ! to leave out; may be given several times
-    #[arg(long, value_name = "GLOB")]
-    suite: Vec<String>,
-    /// Cases to judge; globs, and ! to leave out; may be given several times
-    #[arg(long, value_name = "GLOB")]
-    case: Vec<String>,
-    /// Leave out cases that are less binding: must, should or may
-    #[arg(long, value_name = "LEVEL", value_parser = super::run::level)]
-    level: Option<crate::outcome::Level>,
+    #[command(flatten)]
+    chosen: ChosenArgs,
     /// Also write, under names of its own that are removed again: a job, a row, points
     #[arg(long)]
     canary: bool,
-    /// Leave out what costs money: the one call of the embeddings API
-    #[arg(long)]
-    no_spend: bool,
     /// Try again until everything is in order, at most for this time, such as 60s: for pipelines that deploy
     #[arg(long, value_name = "TIME", value_parser = time)]
     wait: Option<Duration>,
@@ -48,18 +33,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", conflicts_with = "wait",
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     watch: Option<u64>,
-    /// Write a report: json, html, junit, markdown, terminal or short, then = and a path; may be given several times
-    #[arg(long, value_name = "FORMAT=PATH")]
-    report: Vec<ReportTarget>,
-    /// What to print at the end: terminal, short, json, junit, markdown or html
-    #[arg(long, value_name = "FORMAT", default_value = "terminal")]
-    format: Format,
+    #[command(flatten)]
+    output: Output,
     /// List the cases and judge none
     #[arg(long)]
     list: bool,
-    /// No progress on standard error
-    #[arg(long, short)]
-    quiet: bool,
     #[command(flatten)]
     gate: GateArgs,
 }
@@ -68,31 +46,14 @@ pub(super) struct Args {
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
-    let source = common.source().flag("SHAKEDOWN_SUITES", args.suites.as_ref().map(|path| path.display().to_string()));
-    let settings = Settings::load(source)?;
-    let suites = match settings.path("SHAKEDOWN_SUITES") {
-        Some(directory) => Suites::from_directory(&directory)?,
-        None => Suites::builtin()?,
-    };
-    let mut selection = Selection::new(&args.suite, &args.case, args.level)?
-        .with_slow(true)
-        .for_verb(Verb::Check)
-        .only_reading(!args.canary)
-        .without_spending(args.no_spend);
-    selection.check(&suites)?;
-    if let Some(shard) = args.gate.shard {
-        selection = selection.sharded(&suites, shard);
-    }
+    let chosen = args.chosen.load(common, args.canary, args.gate.shard)?;
     if args.list {
-        return Ok(super::run::list(&suites, &selection));
+        return Ok(super::run::list(&chosen.suites, &chosen.selection));
     }
-    if !suites.cases.iter().any(|case| selection.chooses(case)) {
-        let remedy = "`shakedown check --list` shows them all, and --canary adds those that write";
-        return Err(Failure::usage(format!("the filters leave no case to judge; {remedy}")));
-    }
-    let baseline = args.gate.baseline(&suites, &selection, settings.profile())?;
+    let chosen = chosen.some()?;
+    let baseline = args.gate.baseline(&chosen.suites, &chosen.selection, chosen.settings.profile())?;
     let deadline = args.wait.map(|wait| Instant::now() + wait);
-    let checkup = checkup(settings, suites, selection, args.canary)?;
+    let checkup = chosen.checkup()?;
     let check = Check { args: &args, checkup };
     if let Some(seconds) = args.watch {
         return check.watch(Duration::from_secs(seconds)).await;
@@ -105,11 +66,11 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         let exit = Exit::of(&report);
         let late = deadline.is_none_or(|deadline| Instant::now() + PAUSE > deadline);
         if exit == Exit::Ok || late {
-            deliver::note(&mut report, &args.report);
-            deliver::deliver(&report, &args.report, args.format, &check.checkup.settings)?;
+            args.output.note(&mut report);
+            args.output.deliver(&report, &check.checkup.settings)?;
             return Ok(exit);
         }
-        if !args.quiet {
+        if !args.output.quiet {
             told = waits_for(&report, &told);
         }
         tokio::select! {
@@ -117,20 +78,6 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
             () = &mut ended => return Ok(Exit::Interrupted),
         }
     }
-}
-
-/// An environment in use, as the settings name it, of the project in the working directory.
-pub(super) fn checkup(
-    settings: Settings,
-    suites: Suites,
-    selection: Selection,
-    canary: bool,
-) -> Result<Checkup, Failure> {
-    let directory = std::env::current_dir()
-        .map_err(|error| Failure::usage(format!("the working directory cannot be read: {error}")))?;
-    let shakedown = std::env::current_exe()
-        .map_err(|error| Failure::harness(format!("this program's own file cannot be found: {error}")))?;
-    Ok(Checkup { canary, ..Checkup::new(settings, suites, selection, &directory, shakedown)? })
 }
 
 /// Says what is not yet in order, unless that was said already.
@@ -171,8 +118,9 @@ impl Check<'_> {
     async fn once(&self) -> Result<Option<Report>, Failure> {
         let (events, heard) = Events::channel();
         // Whoever waits is told what for, and not every time all of it.
-        let style =
-            progress::Style::for_stderr(self.args.quiet || self.args.wait.is_some() || self.args.watch.is_some());
+        let style = progress::Style::for_stderr(
+            self.args.output.quiet || self.args.wait.is_some() || self.args.watch.is_some(),
+        );
         let listener = tokio::spawn(progress::follow(heard, style));
         let gate = &self.args.gate;
         let occasion = Occasion {
@@ -181,6 +129,7 @@ impl Check<'_> {
             fail_fast: gate.fail_fast,
             timeout: gate.timeout.unwrap_or(Occasion::PATIENCE),
             gate: gate.gate(),
+            stands: BTreeMap::new(),
         };
         let judged = tokio::select! {
             judged = self.checkup.judge(&occasion, &events) => Some(judged),
@@ -208,8 +157,8 @@ impl Check<'_> {
             let Some(mut report) = self.once().await? else { return Ok(last) };
             match &before {
                 None => {
-                    deliver::note(&mut report, &self.args.report);
-                    deliver::deliver(&report, &self.args.report, self.args.format, &self.checkup.settings)?;
+                    self.args.output.note(&mut report);
+                    self.args.output.deliver(&report, &self.checkup.settings)?;
                 }
                 Some(before) => {
                     for line in changes(before, &report) {

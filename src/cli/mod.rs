@@ -2,7 +2,9 @@
 
 mod bundle;
 mod check;
+mod chosen;
 mod clean;
+mod completions;
 mod compose;
 mod consent;
 mod db;
@@ -14,6 +16,7 @@ mod gate;
 mod github;
 mod ingest;
 mod init;
+mod man;
 mod peer;
 mod plan;
 mod progress;
@@ -25,6 +28,7 @@ mod queue;
 mod report;
 mod run;
 mod schema;
+mod screen;
 mod serve;
 mod setup;
 mod shown;
@@ -99,6 +103,8 @@ enum Verb {
     Qdrant(qdrant::Args),
     Schema(schema::Args),
     Report(report::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Parses the arguments, runs the verb, and gives its exit code.
@@ -167,5 +173,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Qdrant(args) => return qdrant::run(args).await,
         Verb::Schema(args) => schema::run(&args)?,
         Verb::Report(args) => return report::run(&args),
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => return man::run(&args),
     })
 }

@@ -1,12 +1,14 @@
-//! Progress on standard error while a run goes on: a bar on a terminal, plain lines elsewhere.
+//! Progress on standard error while a run goes on: a bar on a terminal, plain lines elsewhere and in the logs of CI servers.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::screen::Screen;
 use crate::outcome::{CaseRecord, Event, Word};
+use crate::report::terminal::wrapped;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub(super) enum Style {
 impl Style {
     /// The style that suits standard error.
     pub(super) fn for_stderr(quiet: bool) -> Self {
-        match (quiet, std::io::stderr().is_terminal()) {
+        match (quiet, Screen::stderr().redraws) {
             (true, _) => Self::Quiet,
             (false, true) => Self::Bar,
             (false, false) => Self::Plain,
@@ -81,10 +83,39 @@ fn finished(record: &CaseRecord) -> String {
 }
 
 fn say(bar: &ProgressBar, style: Style, text: &str) {
+    let lines = lines(text, Screen::stderr().width);
     if style == Style::Bar {
-        bar.println(text);
+        for line in lines {
+            bar.println(line);
+        }
     } else {
         // Nobody to tell is no reason to stop.
-        let _ = writeln!(std::io::stderr(), "{text}");
+        let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
+    }
+}
+
+/// The text as lines of a terminal, all but the first indented; one line where nobody knows how wide that is.
+fn lines(text: &str, width: Option<usize>) -> Vec<String> {
+    const INDENT: &str = "    ";
+    let room = width.map_or(usize::MAX, |width| width.saturating_sub(INDENT.len()).max(20));
+    let words = text.trim_start_matches(' ');
+    let first = &text[..text.len() - words.len()];
+    let indent = |number: usize| if number == 0 { first } else { INDENT };
+    wrapped(words, room).iter().enumerate().map(|(number, line)| format!("{}{line}", indent(number))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lines;
+
+    #[test]
+    fn what_is_too_long_for_the_terminal_goes_on_indented() {
+        let text = "fail redis.answers: redis at redis://127.0.0.1:1/0 is unreachable";
+        assert_eq!(lines(text, None), [text]);
+        assert_eq!(lines(text, Some(200)), [text]);
+        let wanted = ["fail redis.answers: redis at", "    redis://127.0.0.1:1/0 is", "    unreachable"];
+        assert_eq!(lines(text, Some(32)), wanted);
+        let ready = "  redis     8.0.1      ready after   239 ms";
+        assert_eq!(lines(ready, Some(80)), [ready]);
     }
 }

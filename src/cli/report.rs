@@ -8,8 +8,8 @@ use super::failure::Failure;
 use super::shown::print;
 use crate::outcome::{Exit, Report};
 use crate::report::diff::{self, Diff, DiffFormat};
+use crate::report::terminal::Extent;
 use crate::report::{self, Format, ReportTarget, json, merge};
-use crate::settings::process_variable;
 
 /// Write a JSON report in other formats, compare two, or make one of several
 #[derive(Debug, clap::Args)]
@@ -74,7 +74,7 @@ impl To {
         }
         let format = self.format.or_else(|| self.report.is_empty().then_some(Format::Terminal));
         if let Some(format) = format {
-            deliver::show(report, format, process_variable("NO_COLOR").is_none());
+            deliver::show(report, format, Extent::Usual, true);
         }
         Ok(())
     }

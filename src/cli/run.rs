@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bundle::{self, Bundle};
+use super::deliver::Output;
 use super::failure::Failure;
 use super::gate::GateArgs;
 use super::signals::asked_to_end;
 use super::stack::{self, StackArgs};
-use super::{Common, deliver, plan, progress};
+use super::{Common, plan, progress};
 use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, merge};
-use crate::report::{Format, ReportTarget};
 use crate::runner::{self, RunOptions, Selection, SpareOptions};
 use crate::settings::{Contract, Settings, Source};
 use crate::spec::{Suites, Verb};
@@ -38,15 +38,11 @@ pub(super) struct Args {
     /// Leave out cases that are less binding: must, should or may
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     level: Option<Level>,
-    /// Write a report: json, html, junit, markdown, terminal or short, then = and a path; may be given several times
-    #[arg(long, value_name = "FORMAT=PATH")]
-    report: Vec<ReportTarget>,
     /// A new directory for all that is known of the run: report, timelines, output of workers; without secrets
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
-    /// What to print at the end: terminal, short, json, junit, markdown or html
-    #[arg(long, value_name = "FORMAT", default_value = "terminal")]
-    format: Format,
+    #[command(flatten)]
+    output: Output,
     /// Cases at once
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -68,9 +64,6 @@ pub(super) struct Args {
     /// The seed of every random choice
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// No progress on standard error
-    #[arg(long, short)]
-    quiet: bool,
     #[command(flatten)]
     gate: GateArgs,
 }
@@ -147,7 +140,7 @@ async fn judge(
     bundle: Option<&Bundle>,
 ) -> Result<Exit, Failure> {
     let (events, heard) = Events::channel();
-    let style = progress::Style::for_stderr(args.quiet);
+    let style = progress::Style::for_stderr(args.output.quiet);
     let listener = tokio::spawn(progress::follow(heard, style));
     let seed = match settings.number("SHAKEDOWN_SEED")? {
         Some(seed) => seed,
@@ -170,12 +163,12 @@ async fn judge(
     let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
     let mut report = outcome?;
     report.gate.comparison = baseline.map(|baseline| Comparison::of(baseline, &report));
-    deliver::note(&mut report, &args.report);
+    args.output.note(&mut report);
     if let Some(bundle) = bundle {
         let contract = contract(described, Path::new("shakedown"), Path::new("."));
         bundle.fill(&mut report, &plan::plan(settings, &contract, suites, selection))?;
     }
-    deliver::deliver(&report, &args.report, args.format, settings)?;
+    args.output.deliver(&report, settings)?;
     Ok(Exit::of(&report))
 }
 
@@ -223,6 +216,7 @@ async fn voyage(
         spare,
         given: None,
         paid: runner::Paid::default(),
+        stands: std::collections::BTreeMap::new(),
     };
     if let (Some(build), Some(ledger)) = (&options.contract.worker.build, stack.ledger()) {
         events.note(format!("building the worker: {}", build.command.join(" ")));

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::Common;
+use super::chosen::ChosenArgs;
 use super::failure::Failure;
 use super::gate::time;
-use super::{Common, check};
-use crate::outcome::{Exit, Level};
-use crate::runner::{Checkup, Selection};
+use crate::outcome::Exit;
+use crate::runner::Checkup;
 use crate::serve::{Access, Board, History, Rhythm, Store, Watch, routes};
 use crate::settings::Settings;
-use crate::spec::{Suites, Verb};
 
 /// Look at an environment on a schedule, and serve its health, metrics and a status page
 ///
@@ -53,21 +53,8 @@ pub(super) struct Args {
     /// Where bull-board is, to be linked from the status page
     #[arg(long, value_name = "URL", value_parser = url)]
     bull_board: Option<String>,
-    /// Directory of suites to judge by instead of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    suites: Option<PathBuf>,
-    /// Suites to judge by; globs, and ! to leave out; may be given several times
-    #[arg(long, value_name = "GLOB")]
-    suite: Vec<String>,
-    /// Cases to judge; globs, and ! to leave out; may be given several times
-    #[arg(long, value_name = "GLOB")]
-    case: Vec<String>,
-    /// Leave out cases that are less binding: must, should or may
-    #[arg(long, value_name = "LEVEL", value_parser = super::run::level)]
-    level: Option<Level>,
-    /// Leave out what costs money: the one call of the embeddings API
-    #[arg(long)]
-    no_spend: bool,
+    #[command(flatten)]
+    chosen: ChosenArgs,
 }
 
 fn rhythm(text: &str) -> Result<Duration, String> {
@@ -172,22 +159,7 @@ fn say(text: &str) {
 
 /// The settings, and what is judged by them.
 fn load(args: &Args, common: &Common) -> Result<Checkup, Failure> {
-    let source = common.source().flag("SHAKEDOWN_SUITES", args.suites.as_ref().map(|path| path.display().to_string()));
-    let settings = Settings::load(source)?;
-    let suites = match settings.path("SHAKEDOWN_SUITES") {
-        Some(directory) => Suites::from_directory(&directory)?,
-        None => Suites::builtin()?,
-    };
-    let selection = Selection::new(&args.suite, &args.case, args.level)?
-        .with_slow(true)
-        .for_verb(Verb::Check)
-        .only_reading(true)
-        .without_spending(args.no_spend);
-    selection.check(&suites)?;
-    if !suites.cases.iter().any(|case| selection.chooses(case)) {
-        return Err(Failure::usage("the filters leave no case to judge; `shakedown check --list` shows them all"));
-    }
-    check::checkup(settings, suites, selection, false)
+    args.chosen.load(common, false, None)?.some()?.checkup()
 }
 
 fn token(checkup: &Checkup, name: &str) -> Result<secrecy::SecretString, Failure> {

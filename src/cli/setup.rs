@@ -57,7 +57,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         collection: !args.without.contains(&Without::Collection),
         vector: args.vector,
     };
-    let steps = setup::prepare(&endpoints, &wanted).await;
+    let steps = Box::pin(setup::prepare(&endpoints, &wanted)).await;
     print(&match args.format {
         Format::Text => steps.iter().map(text).collect(),
         Format::Json => as_json(&steps),

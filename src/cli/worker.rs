@@ -5,17 +5,18 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Common;
 use super::failure::Failure;
 use crate::outcome::Exit;
+use crate::serve::CircuitState;
 use crate::services::jina::Encoding;
 use crate::settings::{Need, Settings};
 use crate::subjects::worker::chunk::ChunkOptions;
-use crate::subjects::worker::{Policy, Standing, WorkerConfig};
+use crate::subjects::worker::{BreakerState, Breakers, Policy, Standing, WorkerConfig};
 
 /// Run the reference worker on the stack that the environment names, until SIGTERM
 ///
 /// Every setting is a variable: see `shakedown env`. The log goes to standard error, one JSON object a line.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Also serve /health/live and /health/ready on this port of 127.0.0.1: ready while it takes jobs
+    /// Also serve /health/live, /health/ready and /metrics on this port of 127.0.0.1: ready while it takes jobs
     #[arg(long, value_name = "PORT")]
     health_port: Option<u16>,
 }
@@ -37,7 +38,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     // A second subscriber is refused; the first stays.
     let _ = tracing::subscriber::set_global_default(log.finish());
     let _health = match args.health_port {
-        Some(port) => Some(serve_health(port, config.standing.subscribe()).await?),
+        Some(port) => Some(serve_health(port, config.standing.subscribe(), config.breakers.clone()).await?),
         None => None,
     };
     crate::subjects::worker::run(config)
@@ -50,20 +51,31 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
 async fn serve_health(
     port: u16,
     standing: tokio::sync::watch::Receiver<Standing>,
+    breakers: Breakers,
 ) -> Result<AbortOnDropHandle<()>, Failure> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
         Failure::usage(format!("--health-port {port} cannot be listened on: {error}; choose another port"))
     })?;
-    let routes = crate::serve::worker_routes(move || match *standing.borrow() {
+    let standing = move || match *standing.borrow() {
         Standing::Starting => Err("it waits for its services".to_owned()),
         Standing::Ready => Ok(()),
         Standing::Ending => Err("it ends, and takes no more jobs".to_owned()),
-    });
+    };
+    let circuits = move || breakers.all().into_iter().map(|(service, state)| (service, circuit(state))).collect();
+    let routes = crate::serve::worker_routes(standing, circuits);
     Ok(AbortOnDropHandle::new(tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             tracing::warn!(%error, "health is no longer served");
         }
     })))
+}
+
+const fn circuit(state: BreakerState) -> CircuitState {
+    match state {
+        BreakerState::Closed => CircuitState::Closed,
+        BreakerState::HalfOpen => CircuitState::HalfOpen,
+        BreakerState::Open => CircuitState::Open,
+    }
 }
 
 fn config(settings: &Settings) -> Result<WorkerConfig, Failure> {
@@ -94,6 +106,7 @@ fn config(settings: &Settings) -> Result<WorkerConfig, Failure> {
         tokenizer: settings.path("CHUNK_TOKENIZER"),
         defect: defect(settings)?,
         standing: tokio::sync::watch::Sender::default(),
+        breakers: Breakers::default(),
     })
 }
 

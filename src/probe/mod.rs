@@ -96,21 +96,65 @@ impl Context {
     /// What must not be shown, with what is shown instead: longest first, as one may be part of another.
     fn private(&self) -> Vec<(String, String)> {
         let Some(given) = &self.given else { return Vec::new() };
-        let mut secrets: Vec<(&str, &secrecy::SecretString)> = given.secrets().collect();
-        let named = given.environment.iter().filter(|(name, value)| is_secret(name, value.expose_secret()));
-        secrets.extend(named.map(|(name, value)| (name.as_str(), value)));
-        let mut private: Vec<(String, String)> = Vec::new();
-        for (name, value) in secrets {
-            let shown = format!("{{{{env.{name}}}}}");
-            let value = value.expose_secret();
-            let password = url::Url::parse(value).ok().and_then(|url| url.password().map(ToOwned::to_owned));
-            private.extend(password.into_iter().chain([value.to_owned()]).map(|value| (value, shown.clone())));
+        let mut private = Vec::new();
+        for (name, value) in given.secrets() {
+            let address = url::Url::parse(value.expose_secret()).ok().filter(url::Url::has_host);
+            hide(value, address.map_or_else(|| format!("${name}"), |_| public_url(value)), &mut private);
         }
-        // A short one, such as `true`, would be found in anything.
-        private.retain(|(value, _)| value.len() >= 6);
+        for (name, value) in &given.environment {
+            // Of an address of somebody's own nobody knows which part is a secret.
+            let known = given.variables.get(name.as_str()).is_some_and(|variable| variable.secret);
+            if !known && is_secret(name, value.expose_secret()) {
+                hide(value, format!("${name}"), &mut private);
+            }
+        }
         private.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
         private
     }
+
+    /// Why a text could not be filled: a variable that nobody set is no mistake of the suite's.
+    fn unfilled(&self, error: &TemplateError) -> ProbeError {
+        if let Some(name) = error.name.strip_prefix("env.") {
+            return ProbeError::Undecided(format!("{name} is not set"));
+        }
+        let Some(name) = variable_of(&error.name) else { return ProbeError::Undecided(error.to_string()) };
+        let problem = self.given.as_ref().and_then(|given| given.variables.get(name)?.problem.clone());
+        ProbeError::Missing(problem.unwrap_or_else(|| format!("{name} is not set")))
+    }
+}
+
+/// The variable without which there is nothing in a place, such as `redis.host`.
+fn variable_of(place: &str) -> Option<&'static str> {
+    match place.split_once('.')? {
+        ("qdrant", "grpc_port") => Some("QDRANT_GRPC_URL"),
+        ("qdrant", _) => Some("QDRANT_URL"),
+        ("redis", _) => Some("REDIS_URL"),
+        ("postgres", _) => Some("DATABASE_URL"),
+        ("supabase", _) => Some("SUPABASE_URL"),
+        _ => None,
+    }
+}
+
+/// Adds a secret to what is `private`, and the password in it; what may be seen of the one may be seen of the other.
+fn hide(value: &secrecy::SecretString, shown: String, private: &mut Vec<(String, String)>) {
+    const PASSWORD: &str = "********";
+    let text = value.expose_secret();
+    if let Ok(url) = url::Url::parse(text)
+        && let Some(password) = url.password()
+    {
+        let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy().into_owned();
+        for password in [password.to_owned(), decoded] {
+            // One that is also the user, as `postgres` often is, is told by every message that names the user.
+            if !public_url(value).contains(&password) && url.username() != password {
+                private.push((password, PASSWORD.to_owned()));
+            }
+        }
+    }
+    if text.trim_end_matches('/') != shown {
+        private.push((text.to_owned(), shown));
+    }
+    // A short one, such as `true`, would be found in anything.
+    private.retain(|(value, _)| value.len() >= 6);
 }
 
 /// A verb of this program, on the stack under the case's own names.
@@ -230,7 +274,7 @@ pub enum ProbeError {
 pub async fn observe(probe: &Probe, context: &Context) -> Result<Observation, ProbeError> {
     match probe {
         Probe::Redis(probe) => redis::observe(probe, context).await,
-        Probe::Sql(probe) => sql::observe(probe, context).await,
+        Probe::Sql(probe) => Box::pin(sql::observe(probe, context)).await,
         Probe::Http(probe) => http::observe(probe, context).await,
         Probe::Env(probe) => env::observe(probe, context),
         Probe::Consistency(probe) => consistency::observe(probe, context).await,
@@ -257,9 +301,12 @@ pub async fn judge(probe: &Probe, matchers: &[Matcher], level: Level, context: &
 async fn judged(probe: &Probe, matchers: &[Matcher], level: Level, context: &Context) -> (Verdict, Vec<Evidence>) {
     let matchers = match filled(matchers, &context.template()) {
         Ok(matchers) => matchers,
-        Err(error) => return (Verdict::unknown(unfilled(&error)), Vec::new()),
+        Err(error) => return nothing_seen(context.unfilled(&error), &[], level),
     };
-    match observe(probe, context).await {
+    let observed = observe(probe, context).await;
+    match observed
+        .map_err(|error| if let ProbeError::Template(error) = &error { context.unfilled(error) } else { error })
+    {
         Ok(observation) => {
             let unmet: Vec<&Matcher> = matchers.iter().filter(|matcher| !matcher.holds(&observation.value)).collect();
             let wanted = matchers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -277,34 +324,28 @@ async fn judged(probe: &Probe, matchers: &[Matcher], level: Level, context: &Con
             evidence.extend(observation.also);
             (verdict, evidence)
         }
-        Err(error) => {
-            let must_answer = matchers.iter().any(|matcher| matches!(matcher, Matcher::Answers));
-            let must_be_refused = matchers.iter().any(|matcher| matches!(matcher, Matcher::Refused));
-            let verdict = match &error {
-                ProbeError::Service(ServiceError::Unauthorised { .. } | ServiceError::Denied { .. })
-                    if must_be_refused =>
-                {
-                    Verdict::Pass
-                }
-                ProbeError::Service(ServiceError::Denied { .. })
-                    if matchers.iter().any(|matcher| matches!(matcher, Matcher::OrDenied)) =>
-                {
-                    Verdict::Pass
-                }
-                ProbeError::Service(ServiceError::Refused { .. }) => Verdict::unmet(level, error.to_string()),
-                ProbeError::Missing(what) => Verdict::skip(what.clone()),
-                ProbeError::Service(_) if must_answer => Verdict::unmet(level, error.to_string()),
-                ProbeError::Template(error) => Verdict::unknown(unfilled(error)),
-                ProbeError::Service(_) | ProbeError::Undecided(_) => Verdict::unknown(error.to_string()),
-            };
-            (verdict, vec![Evidence::seen("answer", error.to_string())])
-        }
+        Err(error) => nothing_seen(error, &matchers, level),
     }
 }
 
-/// Why a text could not be filled: a variable that nobody set is no mistake of the suite's.
-fn unfilled(error: &TemplateError) -> String {
-    error.name.strip_prefix("env.").map_or_else(|| error.to_string(), |name| format!("{name} is not set"))
+/// The verdict where nothing was observed.
+fn nothing_seen(error: ProbeError, matchers: &[Matcher], level: Level) -> (Verdict, Vec<Evidence>) {
+    let wants = |what: fn(&Matcher) -> bool| matchers.iter().any(what);
+    let must_answer = wants(|matcher| matches!(matcher, Matcher::Answers));
+    let must_be_refused = wants(|matcher| matches!(matcher, Matcher::Refused));
+    let may_be_denied = wants(|matcher| matches!(matcher, Matcher::OrDenied));
+    let said = error.to_string();
+    let verdict = match error {
+        ProbeError::Service(ServiceError::Unauthorised { .. } | ServiceError::Denied { .. }) if must_be_refused => {
+            Verdict::Pass
+        }
+        ProbeError::Service(ServiceError::Denied { .. }) if may_be_denied => Verdict::Pass,
+        ProbeError::Service(ServiceError::Refused { .. }) => Verdict::unmet(level, said.clone()),
+        ProbeError::Missing(what) => Verdict::skip(what),
+        ProbeError::Service(_) if must_answer => Verdict::unmet(level, said.clone()),
+        ProbeError::Template(_) | ProbeError::Service(_) | ProbeError::Undecided(_) => Verdict::unknown(said.clone()),
+    };
+    (verdict, vec![Evidence::seen("answer", said)])
 }
 
 /// The matchers with the placeholders in their texts replaced.
@@ -342,12 +383,42 @@ mod tests {
 
     #[test]
     fn what_is_secret_is_shown_by_its_name_alone() {
-        let private = vec![("hunter2".to_owned(), "{{env.TOKEN}}".to_owned())];
+        let private = vec![("hunter2".to_owned(), "$TOKEN".to_owned())];
         let evidence = vec![Evidence::against("GET /hunter2", json!({ "a": ["x hunter2"] }), "hunter2")];
         let (verdict, evidence) = masked((Verdict::unknown("no hunter2"), evidence), &private);
         let shown = format!("{verdict:?} {evidence:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
-        assert_eq!(evidence[0].seen, json!({ "a": ["x {{env.TOKEN}}"] }));
+        assert_eq!(evidence[0].seen, json!({ "a": ["x $TOKEN"] }));
+    }
+
+    #[rstest::rstest]
+    #[case::a_password("redis://:hunter2@h:1/0", "hunter2 of redis://h:1/0", "******** of redis://h:1/0")]
+    #[case::no_password("redis://h:1/0", "redis at redis://h:1/0", "redis at redis://h:1/0")]
+    #[case::the_whole("redis://:hunter2@h:1/0", "cannot reach redis://:hunter2@h:1/0", "cannot reach redis://h:1/0")]
+    #[case::an_encoded_password("redis://:a%40hunter@h:1/0", "a@hunter a%40hunter", "******** ********")]
+    #[case::the_password_is_the_user(
+        "postgres://postgres:postgres@h:1/x",
+        "postgres at postgres://h:1/x",
+        "postgres at postgres://h:1/x"
+    )]
+    #[case::a_key("jina_0123456789", "key jina_0123456789 refused", "key $NAME refused")]
+    fn an_address_is_shown_without_its_password(#[case] value: &str, #[case] text: &str, #[case] shown: &str) {
+        let value = secrecy::SecretString::from(value);
+        let address = url::Url::parse(value.expose_secret()).is_ok();
+        let mut private = Vec::new();
+        hide(&value, if address { public_url(&value) } else { "$NAME".to_owned() }, &mut private);
+        private.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+        let (verdict, _) = masked((Verdict::unknown(text), Vec::new()), &private);
+        assert_eq!(verdict.reason(), Some(shown));
+    }
+
+    #[test]
+    fn every_place_of_an_address_has_its_variable() {
+        for place in ADDRESSES {
+            assert!(variable_of(place).is_some(), "{place}");
+        }
+        assert_eq!(variable_of("qdrant.grpc_port"), Some("QDRANT_GRPC_URL"));
+        assert_eq!(variable_of("queue.nme"), None);
     }
 
     #[test]

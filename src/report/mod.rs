@@ -85,9 +85,10 @@ impl FromStr for ReportTarget {
 
 /// Writes `report` in `format`. Colours and width are for the terminal's formats.
 pub fn write(report: &Report, format: Format, colours: bool, width: usize, out: &mut impl Write) -> io::Result<()> {
+    let style = |extent| terminal::Style { colours, width, extent };
     match format {
-        Format::Terminal => terminal::render(report, terminal::Style { colours, width, short: false }, out),
-        Format::Short => terminal::render(report, terminal::Style { colours, width, short: true }, out),
+        Format::Terminal => terminal::render(report, style(terminal::Extent::Usual), out),
+        Format::Short => terminal::render(report, style(terminal::Extent::Short), out),
         Format::Json => json::render(report, out),
         Format::Junit => junit::render(report, out),
         Format::Markdown => markdown::render(report, out),

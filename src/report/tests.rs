@@ -102,6 +102,95 @@ fn every_renderer_shows_every_verdict_as_its_golden_says() {
     });
 }
 
+/// A report with long texts everywhere.
+fn wordy() -> Report {
+    use crate::outcome::{Diagnosis, Lane, Moment, Timeline};
+    let long = "the connection to Redis was lost for good when the blocked client was closed while it waited for jobs";
+    let mut failed = case("reconnection.redis-cut-mid-ingest", Level::Must, Verdict::unmet(Level::Must, long));
+    failed.title =
+        "A cut connection to Redis in the middle of the work loses no document and makes none twice".to_owned();
+    failed.why = format!("{long}; {long}.");
+    failed.evidence = vec![
+        Evidence::seen("jobs", serde_json::json!(vec!["generated-0001"; 12])),
+        Evidence::seen("CLIENT LIST \u{1b}[31m", "日本語の文書は二倍の幅 ".repeat(8)),
+        Evidence::seen(
+            "GET",
+            "https://example.com/a/very/long/address/that/is/there/to/be/copied/and/never/to/be/broken/in/two",
+        ),
+    ];
+    let mut passed = case("redis.answers", Level::Must, Verdict::Pass);
+    passed.title = "Redis answers PING with the credentials that were configured, and does so at once".to_owned();
+    let mut skipped = case("redis.version", Level::Should, Verdict::skip(format!("prerequisite: {long}")));
+    skipped.title.clone_from(&passed.title);
+    let mut report = report(vec![passed, skipped, failed]);
+    report.notes = vec![format!("stale waiver: {long}")];
+    report.files = vec![crate::outcome::FileNote {
+        path: "/tmp/reports/of/this/run/report.html".to_owned(),
+        action: "created".to_owned(),
+        purpose: "this report as html, for everybody who wants to look at it in a browser".to_owned(),
+    }];
+    report.gate.strict = true;
+    report.timelines = vec![Timeline {
+        scenario: "redis-cut".to_owned(),
+        title: long.to_owned(),
+        cases: vec!["reconnection.redis-cut-mid-ingest".to_owned()],
+        length_ms: 2500,
+        diagnoses: vec![Diagnosis {
+            seen: "8 jobs in `wait`".to_owned(),
+            means: long.to_owned(),
+            remedy: long.to_owned(),
+            source: "FAILURES bullmq.wedged-after-outage".to_owned(),
+        }],
+        documents: Vec::new(),
+        moments: vec![Moment {
+            at_ms: 924,
+            until_ms: Some(22_949),
+            lane: Lane::Output,
+            subject: "worker 1".to_owned(),
+            what: format!("\u{1b}[31m{long}"),
+        }],
+        left_out: Vec::new(),
+        pace: None,
+    }];
+    report
+}
+
+fn on_screen(report: &Report, width: usize, extent: terminal::Extent) -> String {
+    let mut out = Vec::new();
+    terminal::render(report, terminal::Style { colours: false, width, extent }, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[rstest::rstest]
+#[case(80)]
+#[case(200)]
+fn a_terminal_shows_every_extent_as_wide_as_it_is(#[case] width: usize) {
+    use terminal::Extent;
+    for extent in [Extent::Verdict, Extent::Short, Extent::Usual, Extent::Full] {
+        let name = format!("{extent:?}").to_lowercase();
+        insta::assert_snapshot!(format!("terminal.{width}.{name}"), on_screen(&wordy(), width, extent));
+    }
+}
+
+#[test]
+fn whatever_the_width_lines_fit_and_nothing_steers_the_terminal() {
+    // On a narrower terminal not even the longest id has room.
+    for width in 60..=220 {
+        for line in on_screen(&wordy(), width, terminal::Extent::Full).lines() {
+            assert!(console::measure_text_width(line) <= width || line.contains("://"), "{width}: {line}");
+            assert!(!line.contains('\u{1b}'), "{line}");
+        }
+    }
+}
+
+#[test]
+fn quiet_is_one_line_and_verbose_shows_why_a_case_passed() {
+    let quiet = on_screen(&every_verdict(), 110, terminal::Extent::Verdict);
+    assert_eq!(quiet, "not conformant: 2 of 4 MUST cases judged, partial: 1 skipped, 1 unknown\n");
+    let evidence = |extent| on_screen(&every_verdict(), 110, extent).matches("      evidence ").count();
+    assert_eq!(evidence(terminal::Extent::Full), evidence(terminal::Extent::Usual) + 1);
+}
+
 #[test]
 fn a_report_that_is_read_back_is_the_report_that_was_written() {
     let report = every_verdict();

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Paid, RunOptions, Selection, run, waived};
-use crate::outcome::{Events, Gate, Report, merge};
+use super::{Paid, RunOptions, Selection, run, unreachable_service, waived};
+use crate::outcome::{Events, Gate, Report, Verdict, merge};
 use crate::settings::{Contract, Endpoints, Given, Settings, SettingsError};
 use crate::spec::Suites;
 use crate::stack::{Stack, ask_services, drop_names, names_for};
@@ -48,6 +48,8 @@ pub struct Occasion {
     pub timeout: Duration,
     /// What the report says of the gate.
     pub gate: Gate,
+    /// Cases that are not judged anew: what was said of them stands.
+    pub stands: BTreeMap<String, Verdict>,
 }
 
 impl Occasion {
@@ -63,6 +65,7 @@ impl Occasion {
             fail_fast: false,
             timeout: Self::PATIENCE,
             gate: Gate { attempts: 1, ..Gate::default() },
+            stands: BTreeMap::new(),
         }
     }
 
@@ -117,17 +120,20 @@ impl Checkup {
             spare: None,
             given: Some(Arc::clone(&self.given)),
             paid: self.paid.clone(),
+            stands: occasion.stands.clone(),
         };
         let silent = Events::silent();
+        let dead = occasion.stands.values().filter_map(Verdict::reason).filter_map(unreachable_service);
+        let dead = dead.map(ToOwned::to_owned).collect();
         // What the services say of themselves is for the report alone, and keeps no case waiting.
         let judged = run(&self.suites, &self.selection, &stack, &options, events);
-        let (mut report, mut services) = tokio::join!(judged, ask_services(&self.endpoints, &silent));
+        let (mut report, mut services) = tokio::join!(judged, ask_services(&self.endpoints, &dead, &silent));
         if occasion.repeat > 1 {
             let mut attempts = vec![report.clone()];
             for attempt in 2..=occasion.repeat {
                 options.run = occasion.attempt(attempt);
                 let judged = run(&self.suites, &self.selection, &stack, &options, events);
-                let (again, records) = tokio::join!(judged, ask_services(&self.endpoints, &silent));
+                let (again, records) = tokio::join!(judged, ask_services(&self.endpoints, &dead, &silent));
                 attempts.push(again);
                 services = records;
             }

@@ -20,6 +20,6 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 pub use crate::probe::Paid;
 pub use checkup::{Checkup, Occasion};
-pub use run::{RunOptions, Waived, run, waived};
+pub use run::{RunOptions, Waived, run, unreachable_service, waived};
 pub use select::{Selection, SelectionError, Shard};
 pub use spare::SpareOptions;

@@ -83,6 +83,8 @@ pub struct RunOptions {
     pub given: Option<Arc<Given>>,
     /// What earlier runs paid for, and need not be paid for again.
     pub paid: Paid,
+    /// Cases that are not judged anew: what was said of them stands.
+    pub stands: BTreeMap<String, Verdict>,
     /// How to make a second stack, for scenarios that disturb a service itself; without one they are skipped.
     pub spare: Option<SpareOptions>,
 }
@@ -211,11 +213,12 @@ pub async fn run(
     report
 }
 
-/// `redis unreachable`, where that is why a case failed: those that need the service too are then skipped with it.
-fn unreachable_service(reason: &str) -> Option<String> {
+/// The service that did not answer, where that is why a case failed: those that need it too are then skipped with it.
+#[must_use]
+pub fn unreachable_service(reason: &str) -> Option<&str> {
     let (service, rest) = reason.split_once(" at ")?;
     let named = service.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-    (named && rest.contains(" is unreachable: ")).then(|| format!("{service} unreachable"))
+    (named && rest.contains(" is unreachable: ")).then_some(service)
 }
 
 impl Shared<'_> {
@@ -235,13 +238,14 @@ impl Shared<'_> {
         });
         let (verdict, evidence) = match (missing, self.deadline) {
             (Some(reason), _) => (Verdict::skip(reason), Vec::new()),
+            (None, _) if self.options.stands.contains_key(&case.id) => self.stands(case),
             (None, Some((deadline, timeout))) => {
-                tokio::time::timeout_at(deadline, self.judge(case)).await.unwrap_or_else(|_| {
+                tokio::time::timeout_at(deadline, Box::pin(self.judge(case))).await.unwrap_or_else(|_| {
                     let reason = format!("not judged within the {} s that --timeout gives", timeout.as_secs_f64());
                     (Verdict::unknown(reason), Vec::new())
                 })
             }
-            (None, None) => self.judge(case).await,
+            (None, None) => Box::pin(self.judge(case)).await,
         };
         if self.options.fail_fast && verdict.word() == Word::Fail {
             // Should two fail at once, one name is enough.
@@ -256,12 +260,20 @@ impl Shared<'_> {
             let reason = record.verdict.reason().unwrap_or_default();
             let skipped = match word {
                 Word::Skip => Some(reason.to_owned()),
-                _ => unreachable_service(reason),
+                _ => unreachable_service(reason).map(|service| format!("{service} unreachable")),
             };
             ended.send_replace(Some((word, skipped)));
         }
         self.events.say(Event::CaseFinished { record: Box::new(record.clone()) });
         record
+    }
+
+    /// What was said of a case before, and still is.
+    fn stands(&self, case: &Case) -> (Verdict, Vec<Evidence>) {
+        let verdict = self.options.stands.get(&case.id).cloned();
+        let evidence =
+            Evidence::seen("circuit", "open: the service was not asked again, and nothing has changed since");
+        (verdict.unwrap_or_else(|| Verdict::unknown("it was not judged")), vec![evidence])
     }
 
     /// Waits for the prerequisites that run, and names the first that did not pass.

@@ -1,16 +1,17 @@
 //! The board: what is known now. Everything that is asked of `serve` is read from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::circuit::{Circuit, CircuitState};
 use super::history::{Changes, History};
 use super::pulse::{Pulse, QueueSight, Sight};
 use super::{Status, now_ms};
-use crate::outcome::{CaseRecord, Level, Report, Word};
-use crate::runner::{Checkup, Occasion, Waived, waived};
+use crate::outcome::{CaseRecord, Level, Report, Verdict, Word};
+use crate::runner::{Checkup, Occasion, Waived, unreachable_service, waived};
 
 /// How often is looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,7 @@ pub(super) struct Known {
     pub(super) cases: BTreeMap<usize, Judged>,
     pub(super) report: Option<Arc<Report>>,
     pub(super) pulses: BTreeMap<String, Pulse>,
+    pub(super) circuits: BTreeMap<String, Circuit>,
     pub(super) queue: Option<QueueSight>,
     pub(super) points: Option<u64>,
     pub(super) last_check_ms: Option<i64>,
@@ -117,6 +119,7 @@ impl Board {
             cases: BTreeMap::new(),
             report: None,
             pulses: BTreeMap::new(),
+            circuits: BTreeMap::new(),
             queue: None,
             points: None,
             last_check_ms: None,
@@ -135,6 +138,7 @@ impl Board {
         known.subject = Subject::of(checkup);
         known.cases.clear();
         known.pulses.clear();
+        known.circuits.clear();
         (known.report, known.queue, known.points, known.last_check_ms) = (None, None, None, None);
         drop(known);
         self.tell();
@@ -193,6 +197,7 @@ impl Board {
         let since_ms = before.filter(|before| before.up == up).map_or(now, |before| before.since_ms);
         let latency_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let reason = seen.as_ref().err().cloned();
+        known.circuits.entry(service.to_owned()).or_default().pulse(up);
         known.history.judge(now, service, None, reason.as_deref());
         match seen {
             Ok(sight) => {
@@ -219,7 +224,7 @@ impl Board {
         let waiver = known.subject.waivers.iter().find(|waiver| waiver.case == record.id && !waiver.expired);
         if let (Some(waiver), Word::Fail | Word::Warn) = (waiver, record.verdict.word()) {
             let reason = format!("{} ({})", waiver.reason, record.verdict.reason().unwrap_or_default());
-            record.judge(crate::outcome::Verdict::Waived { reason, expires: waiver.expires.clone() });
+            record.judge(Verdict::Waived { reason, expires: waiver.expires.clone() });
         }
         let service = record.suite.clone();
         match record.verdict.word() {
@@ -237,12 +242,28 @@ impl Board {
         self.tell();
     }
 
+    /// A check begins; gives the cases that it is not to judge anew, because their service is known not to answer.
+    pub(super) fn check_begins(&self) -> BTreeMap<String, Verdict> {
+        let mut known = self.write();
+        known.circuits.values_mut().for_each(Circuit::check_begins);
+        let stands = known.cases.values().filter(|judged| {
+            let service = unreachable(&judged.record);
+            let circuit = service.and_then(|service| known.circuits.get(service));
+            circuit.is_some_and(|circuit| circuit.state() == CircuitState::Open)
+        });
+        stands.map(|judged| (judged.record.id.clone(), judged.record.verdict.clone())).collect()
+    }
+
     /// A check came to its end.
     pub(super) fn checked(&self, now: i64, report: Report) {
         for case in &report.cases {
             self.judge(now, case.clone());
         }
+        let gone: BTreeSet<String> = report.cases.iter().filter_map(unreachable).map(ToOwned::to_owned).collect();
         let mut known = self.write();
+        for (service, circuit) in &mut known.circuits {
+            circuit.check_ended(!gone.contains(service));
+        }
         known.report = Some(Arc::new(report));
         known.last_check_ms = Some(now);
         known.checks += 1;
@@ -274,12 +295,26 @@ impl Board {
 
 /// Whether a case failed for no other reason than that its service did not answer.
 fn says_unreachable(record: &CaseRecord) -> bool {
-    record.verdict.reason().is_some_and(|reason| reason.contains(" is unreachable: "))
+    let silent = |reason: &str| reason.contains(" is unreachable: ") || reason.contains(" did not answer in time: ");
+    record.verdict.reason().is_some_and(silent)
+}
+
+/// The service for want of whose answer a case failed.
+fn unreachable(record: &CaseRecord) -> Option<&str> {
+    match &record.verdict {
+        Verdict::Fail { reason } | Verdict::Warn { reason } => unreachable_service(reason),
+        _ => None,
+    }
 }
 
 impl Known {
     pub(super) fn is_felt(&self, service: &str) -> bool {
         self.subject.felt.iter().any(|felt| felt == service)
+    }
+
+    /// The circuit of a service whose pulse is felt.
+    pub(super) fn circuit(&self, service: &str) -> Option<CircuitState> {
+        self.circuits.get(service).map(|circuit| circuit.state())
     }
 
     /// The cases of a service.
@@ -295,7 +330,9 @@ impl Known {
             Word::Pass => Some(Status::Pass),
             Word::Fail => {
                 let pulse = self.pulses.get(&record.suite);
-                let is_back = pulse.is_some_and(|pulse| pulse.up && pulse.since_ms >= judged.at_ms);
+                // What began to be judged before the service came back may have ended after it.
+                let begun_ms = judged.at_ms - i64::try_from(record.duration_ms).unwrap_or(i64::MAX);
+                let is_back = pulse.is_some_and(|pulse| pulse.up && pulse.since_ms >= begun_ms);
                 Some(if is_back && says_unreachable(record) { Status::Warn } else { Status::Fail })
             }
             Word::Warn | Word::Unknown | Word::Waived => Some(Status::Warn),

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::board::{Board, Judged, Known};
+use super::circuit::CircuitState;
 use super::rfc3339;
 
 /// How something is.
@@ -160,6 +161,18 @@ fn components(known: &Known, service: &str) -> Map<String, Value> {
             entry["output"] = json!(reason);
         }
         checks.insert(format!("{service}:responseTime"), json!([entry]));
+        if let Some(circuit) = known.circuit(service) {
+            let status = match circuit {
+                CircuitState::Closed => Status::Pass,
+                CircuitState::HalfOpen => Status::Warn,
+                CircuitState::Open => Status::Fail,
+            };
+            let entry = json!({
+                "componentId": service, "componentType": kind, "observedValue": circuit.word(), "observedUnit": "state",
+                "status": status, "time": rfc3339(pulse.at_ms), "links": { "about": format!("/health/{service}") },
+            });
+            checks.insert(format!("{service}:circuit"), json!([entry]));
+        }
         let mut amount = |measurement: &str, id: &str, value: Value, unit: &str| {
             let entry = json!({
                 "componentId": id, "componentType": kind, "observedValue": value, "observedUnit": unit,

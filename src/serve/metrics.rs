@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::prometheus_text;
+use prometheus_client::encoding::{prometheus_text, text as openmetrics_text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,10 +10,42 @@ use prometheus_client::registry::Registry;
 
 use super::Status;
 use super::board::{Board, Known};
+use super::circuit::CircuitState;
 use crate::outcome::Word;
 
-/// What scrapers are told the text is.
-pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// In which of its two forms the text is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// That of Prometheus, which every scraper reads.
+    Prometheus,
+    /// `OpenMetrics`, for whoever asks for it.
+    OpenMetrics,
+}
+
+impl Form {
+    /// The form that the header `Accept` asks for.
+    pub(super) fn accepted(accept: Option<&str>) -> Self {
+        let asks = accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
+        if asks { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    /// What scrapers are told the text is.
+    pub(super) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    fn encode(self, registry: &Registry) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        match self {
+            Self::Prometheus => prometheus_text::encode(&mut text, registry)?,
+            Self::OpenMetrics => openmetrics_text::encode(&mut text, registry)?,
+        }
+        Ok(text)
+    }
+}
 
 /// The names of all metrics, with what they mean. `monitoring` uses no others.
 pub(super) const VERDICT: &str = "shakedown_case_verdict";
@@ -21,6 +53,7 @@ pub(super) const DURATION: &str = "shakedown_case_duration_seconds";
 pub(super) const UP: &str = "shakedown_service_up";
 pub(super) const LATENCY: &str = "shakedown_service_latency_seconds";
 pub(super) const STATUS: &str = "shakedown_service_status";
+pub(super) const CIRCUIT: &str = "shakedown_service_circuit";
 pub(super) const JOBS: &str = "shakedown_queue_jobs";
 pub(super) const OLDEST: &str = "shakedown_queue_oldest_waiting_seconds";
 pub(super) const POINTS: &str = "shakedown_collection_points";
@@ -65,11 +98,28 @@ fn single(registry: &mut Registry, name: &str, help: &str, value: Option<f64>) {
 ///
 /// # Errors
 /// Never, as far as writing to a string cannot fail.
-pub(super) fn text(board: &Board) -> Result<String, std::fmt::Error> {
+pub(super) fn text(board: &Board, form: Form) -> Result<String, std::fmt::Error> {
     let registry = registry(&board.read());
-    let mut text = String::new();
-    prometheus_text::encode(&mut text, &registry)?;
-    Ok(text)
+    form.encode(&registry)
+}
+
+/// What a worker says of itself, as text.
+///
+/// # Errors
+/// Never, as far as writing to a string cannot fail.
+pub(super) fn worker_text(
+    ready: bool,
+    circuits: &[(&'static str, CircuitState)],
+    form: Form,
+) -> Result<String, std::fmt::Error> {
+    let mut registry = Registry::default();
+    single(&mut registry, "shakedown_worker_ready", "Whether the worker takes jobs", Some(f64::from(u8::from(ready))));
+    let help = "The worker's circuit breaker before a service, as the last call met it: 0 closed, 1 half open, 2 open";
+    let circuit = family(&mut registry, "shakedown_worker_circuit", help);
+    for (service, state) in circuits {
+        circuit.get_or_create(&labels([("service", service)])).set(f64::from(state.number()));
+    }
+    form.encode(&registry)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts and times that Prometheus keeps as such numbers")]
@@ -101,6 +151,14 @@ fn registry(known: &Known) -> Registry {
         if pulse.up {
             latency.get_or_create(&of).set(pulse.latency_us as f64 / 1_000_000.0);
         }
+    }
+    let circuits = family(
+        registry_,
+        CIRCUIT,
+        "Whether checks ask a service: 0 closed, they do; 1 half open, the next one decides; 2 open, only pulses do",
+    );
+    for (service, circuit) in &known.circuits {
+        circuits.get_or_create(&labels([("service", service)])).set(f64::from(circuit.state().number()));
     }
     let jobs = family(registry_, JOBS, "Jobs of the queue by state");
     let oldest = family(registry_, OLDEST, "Age of the job that waits longest, 0 when none waits");

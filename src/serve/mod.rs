@@ -27,6 +27,7 @@
 //! ```
 
 mod board;
+mod circuit;
 mod health;
 mod history;
 mod metrics;
@@ -38,6 +39,7 @@ mod store;
 mod watch;
 
 pub use board::{Board, Rhythm};
+pub use circuit::CircuitState;
 pub use health::Status;
 pub use history::{BLOCK_MS, Block, History, Incident};
 pub use pulse::Pulse;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::CircuitState;
 use super::metrics;
 use crate::outcome::{Level, Word};
 use crate::runner::Selection;
@@ -162,6 +163,8 @@ pub fn dashboard(suites: &Suites) -> String {
     y += 4;
     add(&mut panels, timeline("Services", metrics::STATUS, "{{service}}", &STATUS_WORDS), [0, 24, 8], y);
     y += 8;
+    add(&mut panels, timeline("Circuits", metrics::CIRCUIT, "{{service}}", &CIRCUIT_WORDS), [0, 24, 8], y);
+    y += 8;
     add(&mut panels, series("Time to answer", metrics::LATENCY, "{{service}}", "s"), [0, 12, 8], y);
     add(&mut panels, series("Jobs by state", metrics::JOBS, "{{state}}", "short"), [12, 12, 8], y);
     y += 8;
@@ -203,6 +206,11 @@ fn failing(suite: Option<&str>) -> String {
 
 type Shown = (u8, &'static str, &'static str);
 const STATUS_WORDS: [Shown; 3] = [(0, "pass", "green"), (1, "warn", "yellow"), (2, "fail", "red")];
+const CIRCUIT_WORDS: [Shown; 3] = [
+    (CircuitState::Closed.number(), "closed", "green"),
+    (CircuitState::HalfOpen.number(), "half open", "yellow"),
+    (CircuitState::Open.number(), "open", "red"),
+];
 const VERDICT_WORDS: [Shown; 6] = [
     (metrics::number(Word::Pass), "pass", "green"),
     (metrics::number(Word::Warn), "warn", "yellow"),

@@ -103,6 +103,7 @@ fn service(known: &Known, name: &str, status: Status, now: i64) -> Value {
         "up": pulse.map(|pulse| pulse.up),
         "reason": pulse.and_then(|pulse| pulse.reason.as_deref()),
         "since": pulse.map(|pulse| rfc3339(pulse.since_ms)),
+        "circuit": known.circuit(name).map(|circuit| circuit.word().replace('_', " ")),
         "latency": pulse.filter(|pulse| pulse.up).map(|pulse| latency(f64_ms(pulse.latency_us))),
         "passed": passed,
         "judged": judged,

@@ -21,7 +21,9 @@ use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
+use super::circuit::CircuitState;
 use super::health::{self, Health};
+use super::metrics::Form;
 use super::{metrics, now_ms, page};
 use crate::report::{Format, write};
 
@@ -78,8 +80,13 @@ pub fn routes(board: Board, access: Access) -> Router {
         .layer(from_fn(unkept))
 }
 
-/// `/health/live` and `/health/ready` of a worker; `standing` gives why it takes no jobs, if it takes none.
-pub fn worker_routes(standing: impl Fn() -> Result<(), String> + Clone + Send + Sync + 'static) -> Router {
+/// `/health/live`, `/health/ready` and `/metrics` of a worker; `standing` gives why it takes no jobs, if it takes none, and
+/// `circuits` what the circuit breakers before its services do.
+pub fn worker_routes(
+    standing: impl Fn() -> Result<(), String> + Clone + Send + Sync + 'static,
+    circuits: impl Fn() -> Vec<(&'static str, CircuitState)> + Clone + Send + Sync + 'static,
+) -> Router {
+    let ready = standing.clone();
     let body = |standing: Result<(), String>| {
         let (code, status) = if standing.is_ok() { (200, "pass") } else { (503, "fail") };
         let mut body = json!({ "status": status, "version": "1", "releaseId": env!("CARGO_PKG_VERSION") });
@@ -91,6 +98,12 @@ pub fn worker_routes(standing: impl Fn() -> Result<(), String> + Clone + Send + 
     Router::new()
         .route("/health/live", get(async move || body(Ok(()))))
         .route("/health/ready", get(async move || body(standing())))
+        .route(
+            "/metrics",
+            get(async move |headers: HeaderMap| {
+                scraped(&headers, |form| metrics::worker_text(ready().is_ok(), &circuits(), form))
+            }),
+        )
         .layer(from_fn(unkept))
 }
 
@@ -151,9 +164,15 @@ async fn service(State(board): State<Board>, Path(name): Path<String>) -> Respon
     answer(health::service(&board, &name, now_ms()))
 }
 
-async fn scrape(State(served): State<Served>) -> Response {
-    match metrics::text(&served.board) {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+async fn scrape(State(served): State<Served>, headers: HeaderMap) -> Response {
+    scraped(&headers, |form| metrics::text(&served.board, form))
+}
+
+/// Metrics in the form that is asked for.
+fn scraped(headers: &HeaderMap, text: impl FnOnce(Form) -> Result<String, std::fmt::Error>) -> Response {
+    let form = Form::accepted(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
+    match text(form) {
+        Ok(text) => ([(header::CONTENT_TYPE, form.content_type())], text).into_response(),
         Err(error) => broken(&error),
     }
 }

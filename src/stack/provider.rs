@@ -236,7 +236,7 @@ impl Stack {
         let begun = Instant::now();
         let stack = if let Chosen::Remote(_) = chosen {
             let endpoints = options.endpoints.ok_or(StackError::NoEndpoints)?;
-            let services = remote::look(&endpoints, events).await;
+            let services = remote::look(&endpoints, &std::collections::BTreeSet::new(), events).await;
             Self {
                 provider,
                 why,

@@ -1,6 +1,6 @@
 //! The remote provider: services that are there already, asked and otherwise left alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 
@@ -9,8 +9,9 @@ use super::{Service, public_address};
 use crate::outcome::{Event, Events, ServiceRecord, ServiceStatus};
 use crate::settings::Endpoints;
 
-/// Asks every service once. One that does not answer is recorded as unreachable: the run goes on without it.
-pub async fn look(endpoints: &Endpoints, events: &Events) -> Vec<ServiceRecord> {
+/// Asks every service once, but those that are known to be `dead`. One that does not answer is recorded as unreachable:
+/// the run goes on without it.
+pub async fn look(endpoints: &Endpoints, dead: &BTreeSet<String>, events: &Events) -> Vec<ServiceRecord> {
     let qdrant = &endpoints.qdrant;
     let jina = &endpoints.jina;
     let services = [
@@ -28,10 +29,10 @@ pub async fn look(endpoints: &Endpoints, events: &Events) -> Vec<ServiceRecord> 
     ];
     // A service without an address is not asked; what that means is told elsewhere.
     let told = services.into_iter().filter(|(_, readiness)| readiness.has_address());
-    join_all(told.map(|(service, readiness)| record(service, readiness, events))).await
+    join_all(told.map(|(service, readiness)| record(service, readiness, dead, events))).await
 }
 
-async fn record(service: Service, readiness: Readiness, events: &Events) -> ServiceRecord {
+async fn record(service: Service, readiness: Readiness, dead: &BTreeSet<String>, events: &Events) -> ServiceRecord {
     let begun = std::time::Instant::now();
     let mut record = ServiceRecord {
         name: service.name().to_owned(),
@@ -42,6 +43,10 @@ async fn record(service: Service, readiness: Readiness, events: &Events) -> Serv
         ready_after_ms: None,
         parameters: BTreeMap::new(),
     };
+    if dead.contains(&record.name) {
+        record.parameters.insert("error".to_owned(), "it did not answer before, and was not asked again".to_owned());
+        return record;
+    }
     // Side by side: a service that is far away is asked for no longer than it must be.
     let (asked, facts) = tokio::join!(readiness.ask(), readiness.facts());
     match asked {

@@ -128,6 +128,7 @@ impl Judge {
             spare: Some(host.spare.clone()),
             given: None,
             paid: runner::Paid::default(),
+            stands: std::collections::BTreeMap::new(),
             keep_output: None,
             fail_fast: false,
             timeout: None,

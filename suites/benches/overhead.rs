@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
 
-#[expect(dead_code, reason = "shared with targets that use other parts of it")]
+#[allow(dead_code, reason = "shared with targets that use other parts of it")]
 #[path = "../tests/harness/mod.rs"]
 mod harness;
 

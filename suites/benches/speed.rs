@@ -37,7 +37,7 @@ fn main() {
         let ship = Ship::launch(shakedown::stack::ProviderKind::Native, "speed").await;
         let ready = begun.elapsed();
         rows.push(row("stack ready, native", seconds(ready), "≤ 1.5 s", ""));
-        ingestion(&ship, &mut rows).await;
+        Box::pin(ingestion(&ship, &mut rows)).await;
         encodings(&ship, &mut rows).await;
         run(&ship, &mut rows).await;
         assert_eq!(ship.sink().await, Vec::<String>::new());
@@ -137,7 +137,7 @@ async fn ingestion(ship: &Ship, rows: &mut Vec<[String; 4]>) {
         within_s: None,
         calm: None,
     };
-    let voyage = sail("speed", &scenario, &harness).await.unwrap();
+    let voyage = Box::pin(sail("speed", &scenario, &harness)).await.unwrap();
     let step = voyage.last().unwrap();
     let points: Vec<_> = step.snapshot.points.values().flatten().collect();
     let finished = step.jobs.values().filter_map(|(_, job)| job.finished_on).max().unwrap_or_default();

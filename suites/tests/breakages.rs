@@ -184,7 +184,7 @@ fn main() -> ExitCode {
                 if ship.is_none() {
                     *ship = Some(Ship::launch(ProviderKind::Native, "breakages").await);
                 }
-                prove(&breakage, number, ship.as_ref().expect("it was launched above")).await
+                Box::pin(prove(&breakage, number, ship.as_ref().expect("it was launched above"))).await
             })
         }));
     }

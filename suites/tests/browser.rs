@@ -6,10 +6,14 @@
 mod helm;
 mod packages;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use shakedown::outcome::{Evidence, Verdict};
+use shakedown::spec::Suites;
 use tempfile::TempDir;
 
 use helm::{Browser, sail};
@@ -288,6 +292,60 @@ fn the_page_of_a_difference_keeps_the_same_rules() {
     });
 }
 
+/// Every planted defect with the cases that notice it, and the reason that is expected, as `fixtures/defects` has them.
+fn planted() -> BTreeMap<String, BTreeMap<String, String>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/defects");
+    let mut found: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for file in fs::read_dir(directory).unwrap() {
+        let file: toml::Value = toml::from_str(&fs::read_to_string(file.unwrap().path()).unwrap()).unwrap();
+        for defect in file["defect"].as_array().unwrap() {
+            let text = |field: &str| defect.get(field).and_then(toml::Value::as_str).unwrap_or_default().to_owned();
+            let cases = defect["cases"].as_array().unwrap().iter().map(|case| case.as_str().unwrap().to_owned());
+            found.entry(text("name")).or_default().extend(cases.map(|case| (case, text("says"))));
+        }
+    }
+    found
+}
+
+/// The report of a run in which every case that can notice a planted defect has noticed one.
+fn defective() -> Value {
+    let suites = Suites::builtin().unwrap();
+    let mut reasons = BTreeMap::new();
+    for (defect, noticed) in planted() {
+        reasons.extend(noticed.into_iter().map(|(case, says)| (case, format!("{defect}: {says}"))));
+    }
+    let records = suites.cases.iter().filter_map(|case| {
+        let reason = reasons.get(&case.id)?;
+        let mut record = case.record();
+        record.evidence = vec![Evidence::seen("documents", json!({ "lost": ["generated-0001"], "duplicated": [] }))];
+        record.judge(Verdict::unmet(case.level, reason.clone()));
+        Some(serde_json::to_value(record).unwrap())
+    });
+    report(records.collect())
+}
+
+#[test]
+fn a_run_with_planted_defects_and_their_matrix_keep_the_same_rules() {
+    sail(async |browser: &Browser| {
+        let sheet = Sheet::of(&defective());
+        let found = planted();
+        assert!(found.len() > 50, "there are {} defects", found.len());
+        let mut matrix = Vec::new();
+        shakedown::report::html::matrix("Planted defects", &found, &mut matrix).unwrap();
+        fs::write(sheet.path("matrix.html"), matrix).unwrap();
+        let looks = [("report.html", 390, "dark"), ("matrix.html", 390, "dark"), ("matrix.html", 1280, "light")];
+        for (page, width, theme) in looks {
+            browser.resize(width).await;
+            browser.prefer(theme).await;
+            browser.open(&sheet.url(page)).await;
+            browser.assert_accessible(&format!("{page} of planted defects, {width} pixels, {theme}")).await;
+            let overhang = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+            assert_eq!(browser.ask(overhang).await, 0, "{page} at {width} pixels");
+        }
+        assert_eq!(browser.complaints().await, Vec::<String>::new());
+    });
+}
+
 /// `shakedown serve` before a Qdrant that may come and go; no other service is there.
 struct Watched {
     child: std::process::Child,
@@ -366,6 +424,11 @@ fn the_status_page_lives_and_keeps_the_same_rules() {
             browser.open(&watched.address).await;
             let overhang = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
             assert_eq!(browser.ask(overhang).await, 0, "at {width} pixels");
+            // On a phone an incident is a card, of which nothing is out of sight.
+            let row = "return getComputedStyle(document.querySelector('.cards tbody tr')).display";
+            assert_eq!(browser.ask(row).await, if width < 704 { "flex" } else { "table-row" });
+            let hidden = "const s = document.querySelector('.scroll'); return s.scrollWidth - s.clientWidth";
+            assert_eq!(browser.ask(hidden).await, 0, "at {width} pixels");
             browser.assert_accessible(&format!("the status page, {width} pixels, {theme}")).await;
             browser.picture(&format!("status-{width}-{theme}.png")).await;
         }

@@ -13,10 +13,9 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use secrecy::ExposeSecret;
@@ -26,15 +25,13 @@ use shakedown::services::postgres::Postgres;
 use shakedown::services::redis::Redis;
 use shakedown::settings::{Endpoints, docker_host};
 use shakedown::spec::Suites;
-use shakedown::stack::{ProviderKind, engine_answers, names_for};
+use shakedown::stack::{ProviderKind, engine_answers};
 use url::Url;
 
 use certificates::params;
 use desk::Desk;
-use harness::{SHAKEDOWN, Ship, runtime};
+use harness::{Ship, Test, on_one_ship, runtime};
 use recorder::Recorder;
-
-type Test = fn(&Ship);
 
 const TESTS: &[(&str, Test)] = &[
     ("a_stack_in_order_is_told_so", in_order),
@@ -50,53 +47,25 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
     let engine = runtime().block_on(engine_answers(&docker_host(), Duration::from_secs(5)));
-    let ship: Arc<Mutex<Option<Ship>>> = Arc::default();
-    let mut trials: Vec<Trial> = TESTS
-        .iter()
-        .map(|(name, test)| {
-            let ship = Arc::clone(&ship);
-            Trial::test(*name, move || {
-                let mut ship = ship.lock().unwrap_or_else(PoisonError::into_inner);
-                if ship.is_none() {
-                    *ship = Some(runtime().block_on(Ship::launch(ProviderKind::Native, "check")));
-                }
-                test(ship.as_ref().expect("it was launched above"));
-                Ok(())
-            })
-        })
-        .collect();
     let contained = || {
         let ship = runtime().block_on(Ship::launch(ProviderKind::Containers, "check-containers"));
         in_order(&ship);
         let left = runtime().block_on(ship.sink());
         if left.is_empty() { Ok(()) } else { Err(format!("could not be removed: {left:?}").into()) }
     };
-    trials.push(Trial::test("a_stack_of_containers_in_order_is_told_so", contained).with_ignored_flag(engine.is_err()));
-    trials.push(Trial::test("every_case_has_a_heading_of_its_own", || {
-        every_case_has_a_heading();
-        Ok(())
-    }));
-    trials.push(Trial::test("suites_that_cannot_be_read_are_told_file_by_file", || {
-        lint();
-        Ok(())
-    }));
-    // One stack for all, and one test at a time: some break it for a while.
-    arguments.test_threads = Some(1);
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    let left = ship.lock().unwrap_or_else(PoisonError::into_inner).take().map(|ship| runtime().block_on(ship.sink()));
-    assert_eq!(left.unwrap_or_default(), Vec::<String>::new(), "something could not be removed");
-    conclusion.exit_code()
-}
-
-/// The stack under names that are prepared, as a worker would find them.
-fn endpoints(ship: &Ship, run: &str) -> Endpoints {
-    let mut whole = ship.stack.endpoints().clone();
-    whole.names = names_for(run, "run");
-    let contract = ship.options(run).contract;
-    runtime().block_on(shakedown::scenario::set_up(&whole, &contract, Path::new(SHAKEDOWN))).unwrap();
-    whole
+    let others = vec![
+        Trial::test("a_stack_of_containers_in_order_is_told_so", contained).with_ignored_flag(engine.is_err()),
+        Trial::test("every_case_has_a_heading_of_its_own", || {
+            every_case_has_a_heading();
+            Ok(())
+        }),
+        Trial::test("suites_that_cannot_be_read_are_told_file_by_file", || {
+            lint();
+            Ok(())
+        }),
+    ];
+    on_one_ship("check", TESTS, others)
 }
 
 fn check(desk: &Desk, endpoints: &Endpoints, arguments: &[&str]) -> Command {
@@ -124,7 +93,7 @@ fn verdicts(report: &Value) -> BTreeMap<String, (String, String)> {
 
 fn in_order(ship: &Ship) {
     let desk = Desk::new();
-    let endpoints = endpoints(ship, "order");
+    let endpoints = ship.prepared("order");
     // An empty collection is a warning, and rightly so.
     runtime().block_on(async {
         let path = format!("/collections/{}/points?wait=true", endpoints.names.collection);
@@ -145,6 +114,11 @@ fn in_order(ship: &Ship) {
     assert_eq!((code, wrong), (0, Vec::new()));
     let unnamed: Vec<_> = verdicts.iter().filter(|(_, (word, reason))| word == "skip" && reason.is_empty()).collect();
     assert_eq!(unnamed, Vec::new());
+    // Where an address is missing that is needed for one case, the variable is named.
+    let mut without = check(&desk, &endpoints, &["--case", "qdrant.grpc-port"]);
+    let (_, report) = judged(without.env_remove("QDRANT_GRPC_URL"));
+    let wanted = ("skip".to_owned(), "QDRANT_GRPC_URL is not set".to_owned());
+    assert_eq!(self::verdicts(&report)["qdrant.grpc-port"], wanted);
     assert!(verdicts.len() >= 90, "only {} cases", verdicts.len());
     for suite in ["env", "redis", "bullmq", "postgres", "supabase", "qdrant", "jina"] {
         let count = verdicts.keys().filter(|id| id.split('.').next() == Some(suite)).count();
@@ -154,7 +128,7 @@ fn in_order(ship: &Ship) {
 
 fn pooled(ship: &Ship) {
     let desk = Desk::new();
-    let mut endpoints = endpoints(ship, "pooled");
+    let mut endpoints = ship.prepared("pooled");
     let pooler = runtime().block_on(pooler::Pooler::start(&endpoints.postgres.url, "transaction"));
     endpoints.postgres.url = format!("postgres://postgres:x@{}/postgres", pooler.address).into();
     let (_, report) = judged(&mut check(&desk, &endpoints, &["--suite", "postgres", "--suite", "env"]));
@@ -268,7 +242,7 @@ fn only_selects(statement: &str) -> bool {
 fn reads_only(ship: &Ship) {
     let desk = Desk::new();
     for (arguments, paid) in [(&[][..], 1), (&["--no-spend"][..], 0)] {
-        let mut endpoints = endpoints(ship, "reads");
+        let mut endpoints = ship.prepared("reads");
         let recorders = Recorders::before(&mut endpoints);
         let (code, report) = judged(&mut check(&desk, &endpoints, arguments));
         assert_eq!(code, 0, "{:?}", verdicts(&report));
@@ -336,7 +310,7 @@ fn wrote(recorders: &Recorders) -> (bool, bool) {
 
 fn canaries(ship: &Ship) {
     let desk = Desk::new();
-    let whole = endpoints(ship, "canary");
+    let whole = ship.prepared("canary");
     let before = contents(&whole);
     let mut recorded = whole.clone();
     let recorders = Recorders::before(&mut recorded);
@@ -352,7 +326,7 @@ fn canaries(ship: &Ship) {
 
 fn interrupted_canaries(ship: &Ship) {
     let desk = Desk::new();
-    let whole = endpoints(ship, "ctrl-c");
+    let whole = ship.prepared("ctrl-c");
     let before = contents(&whole);
     let mut recorded = whole.clone();
     let recorders = Recorders::before(&mut recorded);
@@ -373,7 +347,7 @@ fn end(child: &Child) {
 
 fn dead_redis(ship: &Ship) {
     let desk = Desk::new();
-    let mut endpoints = endpoints(ship, "dead");
+    let mut endpoints = ship.prepared("dead");
     // It takes connections, and never answers.
     let mute = runtime().block_on(Recorder::start("127.0.0.1:0", None));
     endpoints.redis.url = moved(endpoints.redis.url.expose_secret(), &mute).into();
@@ -400,7 +374,7 @@ fn dead_redis(ship: &Ship) {
 
 fn waits(ship: &Ship) {
     let desk = Desk::new();
-    let mut endpoints = endpoints(ship, "waits");
+    let mut endpoints = ship.prepared("waits");
     let upstream = Url::parse(endpoints.redis.url.expose_secret()).unwrap();
     let upstream = format!("{}:{}", upstream.host_str().unwrap(), upstream.port().unwrap());
     let kept = runtime().block_on(Recorder::start("127.0.0.1:0", None));
@@ -422,7 +396,7 @@ fn waits(ship: &Ship) {
 
 fn watches(ship: &Ship) {
     let desk = Desk::new();
-    let endpoints = endpoints(ship, "watch");
+    let endpoints = ship.prepared("watch");
     let meta = format!("{}:{}:meta", endpoints.names.prefix, endpoints.names.queue);
     let command = |words: &[&str]| {
         runtime().block_on(async { Redis::connect(&endpoints.redis).await.unwrap().command(words).await.unwrap() })
@@ -524,7 +498,7 @@ fn example(ship: &Ship) {
     fs::write(desk.path("work/synonyms.sh"), script).unwrap();
     for (status, wanted) in [("ok", 0), ("gone", 1)] {
         let (address, task) = runtime().block_on(search_api(status));
-        let mut command = check(&desk, &endpoints(ship, "search"), &["--suites", directory.to_str().unwrap()]);
+        let mut command = check(&desk, &ship.prepared("search"), &["--suites", directory.to_str().unwrap()]);
         command
             .env("SEARCH_HOST", &address)
             .env("SEARCH_NAME", "search.test")
@@ -552,7 +526,7 @@ fn example(ship: &Ship) {
     }
     // Without the variable nothing is judged, and it is named.
     let (_, report) =
-        judged(&mut check(&desk, &endpoints(ship, "search-none"), &["--suites", directory.to_str().unwrap()]));
+        judged(&mut check(&desk, &ship.prepared("search-none"), &["--suites", directory.to_str().unwrap()]));
     assert_eq!(verdicts(&report)["search.answers"], ("unknown".to_owned(), "SEARCH_HOST is not set".to_owned()));
 }
 
@@ -624,7 +598,7 @@ fn told_apart(ship: &Ship) {
     add("version", &servers[0].1, ", yields = \"version\"", "equals = \"1.3\"");
     fs::write(desk.path("suites/tls.toml"), &text).unwrap();
     let suites = desk.path("suites");
-    let endpoints = endpoints(ship, "tls");
+    let endpoints = ship.prepared("tls");
     let (_, report) = judged(&mut check(&desk, &endpoints, &["--suites", suites.to_str().unwrap()]));
     let verdicts = verdicts(&report);
     for (name, _, wanted, says) in servers {

@@ -260,7 +260,8 @@ source = "s"
 "#;
     fs::write(desk.path("suites/mine.toml"), suite).unwrap();
     let suites = desk.path("suites");
-    let arguments = ["run", "--provider", "native", "--quiet", "--suites", suites.to_str().unwrap()];
+    let arguments =
+        ["run", "--provider", "native", "--quiet", "--format", "terminal", "--suites", suites.to_str().unwrap()];
     let (code, said) = desk.run(&arguments);
     assert_eq!(code, 1, "{said}");
     let waivers = "[[waive]]\ncase = \"mine.impossible\"\nreason = \"single node for now\"\nexpires = \"2999-12-31\"\n\n[[waive]]\ncase = \"mine.fine\"\nreason = \"was broken\"\nexpires = \"2999-12-31\"\n";
@@ -317,5 +318,182 @@ fn a_proxy_alone_says_what_it_did_and_when_it_proved_nothing() {
     ] {
         let (code, text) = desk.run(arguments);
         assert!(code == 2 && text.contains(says), "{code} {text}");
+    }
+}
+
+/// The verbs of a help page, in their order.
+fn verbs(help: &str) -> Vec<String> {
+    let (_, list) = help.split_once("\nCommands:\n").unwrap_or_default();
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    // A description that is wrapped is indented further than the verbs are.
+    let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+/// A program that is installed here.
+fn installed(program: &str) -> bool {
+    shakedown::settings::find_program(program, Path::new(".")).is_some()
+}
+
+#[rstest]
+#[case::bash("bash", &["bash", "-n"])]
+#[case::zsh("zsh", &["zsh", "-n"])]
+#[case::fish("fish", &["fish", "--no-execute"])]
+#[case::powershell("powershell", &["pwsh", "-NoProfile", "-File"])]
+#[case::elvish("elvish", &["elvish", "-compileonly"])]
+fn completions_name_every_verb_and_the_shell_reads_them(#[case] shell: &str, #[case] reader: &[&str]) {
+    let desk = Desk::new();
+    let script = desk.command(&["completions", shell]).output().unwrap();
+    assert!(script.status.success());
+    let text = String::from_utf8(script.stdout).unwrap();
+    let all = verbs(&String::from_utf8(desk.command(&["--help"]).output().unwrap().stdout).unwrap());
+    assert!(all.len() > 20, "{all:?}");
+    let words: Vec<&str> = text.split(|letter: char| !letter.is_alphanumeric() && letter != '-').collect();
+    for verb in all.iter().map(String::as_str).chain(["retry-failed"]) {
+        assert!(words.contains(&verb), "{verb}");
+    }
+    assert!(text.contains("canary"), "flags are offered too");
+    assert!(!words.contains(&"peer"), "what is hidden is not offered");
+    if installed(reader[0]) {
+        let name = if shell == "powershell" { "completions.ps1" } else { "completions" };
+        fs::write(desk.path(name), &text).unwrap();
+        let read = std::process::Command::new(reader[0]).args(&reader[1..]).arg(desk.path(name)).output().unwrap();
+        assert!(read.status.success() && read.stderr.is_empty(), "{}", String::from_utf8_lossy(&read.stderr));
+    }
+}
+
+#[test]
+fn bash_completes_verbs_flags_and_values() {
+    let desk = Desk::new();
+    let script = desk.command(&["completions", "bash"]).output().unwrap().stdout;
+    fs::write(desk.path("completions"), script).unwrap();
+    for (typed, wanted) in [
+        (&["shakedown", "comple"][..], "completions"),
+        (&["shakedown", "queue", "retr"], "retry-failed"),
+        (&["shakedown", "check", "--cana"], "--canary"),
+        (&["shakedown", "completions", "powe"], "powershell"),
+    ] {
+        let (last, before) = (typed[typed.len() - 1], typed[typed.len() - 2]);
+        let line = format!(
+            "source '{}'; COMP_WORDS=({}); COMP_CWORD={}; _shakedown shakedown '{last}' '{before}'; \
+             echo \"${{COMPREPLY[*]}}\"",
+            desk.path("completions").display(),
+            typed.join(" "),
+            typed.len() - 1
+        );
+        let completed = std::process::Command::new("bash").args(["--norc", "-c", &line]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&completed.stdout).trim(), wanted, "{typed:?}: {completed:?}");
+    }
+}
+
+#[test]
+fn the_manual_has_a_page_for_every_verb_and_is_set_without_warnings() {
+    let desk = Desk::new();
+    let page = desk.command(&["man"]).output().unwrap();
+    assert!(page.status.success());
+    let page = String::from_utf8(page.stdout).unwrap();
+    let directory = desk.path("man");
+    let (code, said) = desk.run(&["man", "--out", directory.to_str().unwrap()]);
+    assert_eq!(code, 0, "{said}");
+    let read = |name: &str| fs::read_to_string(directory.join(format!("{name}.1"))).unwrap();
+    for verb in verbs(&String::from_utf8(desk.command(&["--help"]).output().unwrap().stdout).unwrap()) {
+        let escaped = verb.replace('-', "\\-");
+        assert!(page.contains(&format!("shakedown\\-{escaped}(1)")), "{verb}");
+        assert!(read(&format!("shakedown-{verb}")).contains(".SH NAME"), "{verb}");
+    }
+    assert!(read("shakedown-queue-retry-failed").contains("dry\\-run"));
+    assert!(!directory.join("shakedown-peer.1").exists(), "what is hidden has no page");
+    if installed("groff") {
+        for file in fs::read_dir(&directory).unwrap() {
+            let file = file.unwrap().path();
+            // `-k` reads what is no ASCII, and `-z` writes nothing but warnings.
+            let set =
+                std::process::Command::new("groff").args(["-k", "-man", "-ww", "-Tutf8", "-z"]).arg(&file).output();
+            let set = set.unwrap();
+            let said = String::from_utf8_lossy(&set.stderr);
+            assert!(set.status.success() && said.is_empty(), "{}: {said}", file.display());
+        }
+    }
+    let taken = desk.path("work/taken");
+    fs::write(&taken, "").unwrap();
+    let (code, said) = desk.run(&["man", "--out", taken.to_str().unwrap()]);
+    assert!(code == 2 && said.contains("taken") && said.contains("choose a directory"), "{said}");
+}
+
+/// What `shakedown check` of a Redis that is not there shows on a terminal of 80 columns.
+fn on_a_terminal(variables: &[(&str, &str)], arguments: &str) -> String {
+    let desk = Desk::new();
+    let line = format!("stty cols 80 rows 40; exec '{}' check --suite env --suite redis {arguments}", desk::SHAKEDOWN);
+    let mut command = std::process::Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).current_dir(desk.path("work")).stdin(Stdio::null());
+    for (name, value) in desk.command(&[]).get_envs().filter(|(name, _)| *name != "NO_COLOR") {
+        command.env(name, value.unwrap_or_default());
+    }
+    for name in ["CI", "GITHUB_ACTIONS", "COLUMNS", "CLICOLOR_FORCE", "FORCE_COLOR"] {
+        command.env_remove(name);
+    }
+    let output = command.env("REDIS_URL", "redis://127.0.0.1:1/0").envs(variables.iter().copied()).output().unwrap();
+    // The terminal ends every line in both ways.
+    String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n")
+}
+
+#[rstest]
+#[case::colours_and_a_bar(&[("TERM", "xterm")], true, true)]
+#[case::no_colours(&[("TERM", "xterm"), ("NO_COLOR", "1"), ("CI", "true")], false, false)]
+#[case::a_dumb_terminal(&[("TERM", "dumb")], false, false)]
+#[case::the_log_of_a_ci_server(&[("TERM", "xterm"), ("CI", "true")], true, false)]
+fn a_terminal_is_shown_what_it_can_show(
+    #[case] variables: &[(&str, &str)],
+    #[case] colours: bool,
+    #[case] redraws: bool,
+) {
+    if !installed("script") || !installed("stty") {
+        return;
+    }
+    let shown = on_a_terminal(variables, "");
+    assert!(shown.contains("fail redis.answers") && shown.contains("not conformant"), "{shown}");
+    assert_eq!(shown.contains("\u{1b}["), colours, "{shown}");
+    assert_eq!(shown.contains('\r'), redraws, "{shown}");
+    let (_, report) = shown.split_once("\nenv\n").unwrap_or_else(|| shown.split_once("env\u{1b}[0m\n").unwrap());
+    for line in report.lines() {
+        assert!(console::measure_text_width(line) <= 80 || line.contains("://"), "{line}");
+    }
+    assert_eq!(on_a_terminal(variables, "--quiet").lines().count(), 1);
+    let evidence = |arguments| on_a_terminal(variables, arguments).matches("REDIS_URL: ").count();
+    assert!(evidence("--verbose") > evidence(""), "what passed is explained too");
+}
+
+#[test]
+fn reasons_name_the_address_or_the_variable_and_never_a_placeholder_or_a_password() {
+    let desk = Desk::new();
+    for (name, value, case, says) in [
+        (
+            "REDIS_URL",
+            "redis://:hunter2-is-secret@127.0.0.1:1/0",
+            "redis.answers",
+            "redis at redis://127.0.0.1:1/0 is unreachable",
+        ),
+        ("REDIS_URL", "redis://127.0.0.1:1/0", "redis.answers", "redis at redis://127.0.0.1:1/0 is unreachable"),
+        (
+            "DATABASE_URL",
+            "postgres://postgres:postgres@127.0.0.1:1/postgres",
+            "postgres.answers",
+            "postgres at postgres://127.0.0.1:1/postgres is unreachable",
+        ),
+        ("QDRANT_URL", "http://127.0.0.1:1", "qdrant.answers", "qdrant at http://127.0.0.1:1 is unreachable"),
+    ] {
+        let suite = case.split('.').next().unwrap();
+        let arguments = ["check", "--format", "json", "--quiet", "--suite", "env", "--suite", suite];
+        let output = desk.command(&arguments).env(name, value).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let report = shakedown::report::json::read(&text).unwrap();
+        let reason =
+            |id: &str| report.cases.iter().find(|case| case.id == id).unwrap().verdict.reason().unwrap().to_owned();
+        assert!(reason(case).starts_with(says), "{}", reason(case));
+        assert!(!text.contains("{{") && !text.contains("hunter2") && !text.contains("unknown placeholder"), "{text}");
+        let others = report.cases.iter().filter(|other| other.suite == suite && other.id != case);
+        for other in others {
+            assert_eq!(other.verdict.reason(), Some(format!("{suite} unreachable").as_str()), "{}", other.id);
+        }
     }
 }

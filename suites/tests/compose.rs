@@ -2,7 +2,7 @@
 //! find nothing against it, and bull-board shows the queue. What needs a program that is not here is listed as ignored.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[expect(dead_code, reason = "shared with targets that use other parts of it")]
+#[allow(dead_code, reason = "shared with targets that use other parts of it")]
 mod harness;
 mod packages;
 

@@ -5,71 +5,41 @@
 #[allow(dead_code, reason = "not every test target needs all of it")]
 mod desk;
 mod harness;
+mod packages;
 #[allow(dead_code, reason = "connections are counted here, and not read")]
 mod recorder;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Arguments, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use shakedown::faults::{Direction, NetworkFault, Proxy};
 use shakedown::settings::Endpoints;
-use shakedown::stack::{ProviderKind, names_for};
 use url::Url;
 
 use desk::Desk;
-use harness::{SHAKEDOWN, Ship, runtime};
+use harness::{Ship, Test, on_one_ship, runtime};
 use recorder::Recorder;
-
-type Test = fn(&Ship);
 
 const TESTS: &[(&str, Test)] = &[
     ("every_route_answers_and_none_tells_a_secret", routes),
     ("requests_cost_the_services_nothing", storm),
     ("an_outage_and_its_end_are_seen_and_kept", outage),
+    ("what_is_cut_and_restored_is_told_within_five_seconds", cuts),
     ("a_token_is_asked_for", token),
     ("settings_are_read_again_and_wrong_ones_change_nothing", hang_up),
     ("a_worker_says_whether_it_takes_jobs", worker),
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    let ship: Arc<Mutex<Option<Ship>>> = Arc::default();
-    let trials = TESTS.iter().map(|(name, test)| {
-        let ship = Arc::clone(&ship);
-        Trial::test(*name, move || {
-            let mut ship = ship.lock().unwrap_or_else(PoisonError::into_inner);
-            if ship.is_none() {
-                *ship = Some(runtime().block_on(Ship::launch(ProviderKind::Native, "serve")));
-            }
-            test(ship.as_ref().expect("it was launched above"));
-            Ok(())
-        })
-    });
-    let trials = trials.collect();
-    arguments.test_threads = Some(1);
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    let left = ship.lock().unwrap_or_else(PoisonError::into_inner).take().map(|ship| runtime().block_on(ship.sink()));
-    assert_eq!(left.unwrap_or_default(), Vec::<String>::new(), "something could not be removed");
-    conclusion.exit_code()
-}
-
-/// The stack under names that are prepared.
-fn endpoints(ship: &Ship, run: &str) -> Endpoints {
-    let mut whole = ship.stack.endpoints().clone();
-    whole.names = names_for(run, "run");
-    let contract = ship.options(run).contract;
-    runtime().block_on(shakedown::scenario::set_up(&whole, &contract, Path::new(SHAKEDOWN))).unwrap();
-    whole
+    on_one_ship("serve", TESTS, Vec::new())
 }
 
 /// A process that is killed when the test is over.
@@ -176,7 +146,7 @@ const ROUTES: &[&str] = &[
 
 fn routes(ship: &Ship) {
     let desk = Desk::new();
-    let endpoints = endpoints(ship, "routes");
+    let endpoints = ship.prepared("routes");
     let secret = "a-management-token-that-nobody-may-see";
     let mut command = desk.command(&["serve", "--listen", "127.0.0.1:0", "--history", "none"]);
     command.env("SUPABASE_ACCESS_TOKEN", secret);
@@ -210,6 +180,7 @@ fn routes(ship: &Ship) {
     for name in ["shakedown_case_verdict", "shakedown_service_up", "shakedown_queue_jobs", "shakedown_checks_total"] {
         assert!(names.contains(name), "{name} is missing");
     }
+    assert_eq!(read_by_prometheus(&served), names);
     assert_eq!(served.end(), Some(0));
 }
 
@@ -246,6 +217,43 @@ fn strictly(text: &str) -> BTreeSet<String> {
     names
 }
 
+/// The names of all samples, as the client of Prometheus reads them, in both forms.
+#[expect(clippy::disallowed_methods, reason = "whether this is a machine of CI is no setting of the program")]
+fn read_by_prometheus(served: &Served) -> BTreeSet<String> {
+    use std::io::Write as _;
+    let python = packages::home("prometheus").join("python/bin/python");
+    let plain = served.get("/metrics").1;
+    if !python.is_file() {
+        assert!(std::env::var_os("CI").is_none(), "scripts/install clients installs the client of Prometheus");
+        return strictly(&plain);
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/clients/prometheus/read.py");
+    let read = |form: &str, text: &str| {
+        let mut child = Command::new(&python)
+            .args([script, form])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{form}: {}\n{text}", String::from_utf8_lossy(&output.stderr));
+        let families: BTreeMap<String, Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let samples = families.values().flat_map(|family| family["samples"].as_array().unwrap().clone());
+        samples.map(|sample| sample[0].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    let open = runtime().block_on(async {
+        let request = reqwest::Client::new().get(format!("{}/metrics", served.base));
+        let answer = request.header("accept", "application/openmetrics-text;version=1.0.0").send().await.unwrap();
+        assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+        answer.text().await.unwrap()
+    });
+    let names = read("prometheus", &plain);
+    assert_eq!(read("openmetrics", &open), names);
+    names
+}
+
 /// `url` with another address.
 fn moved(url: &str, address: std::net::SocketAddr) -> String {
     let mut url = Url::parse(url).unwrap();
@@ -261,7 +269,7 @@ fn upstream(url: &str) -> String {
 
 fn storm(ship: &Ship) {
     let desk = Desk::new();
-    let mut endpoints = endpoints(ship, "storm");
+    let mut endpoints = ship.prepared("storm");
     let before = |url: &str| runtime().block_on(Recorder::start("127.0.0.1:0", Some(upstream(url))));
     let recorders = [
         before(endpoints.redis.url.expose_secret()),
@@ -299,12 +307,12 @@ fn storm(ship: &Ship) {
 
 fn outage(ship: &Ship) {
     let desk = Desk::new();
-    let mut endpoints = endpoints(ship, "outage");
+    let mut endpoints = ship.prepared("outage");
     let listen = "127.0.0.1:0".parse().unwrap();
     let proxy = runtime().block_on(Proxy::start(listen, upstream(endpoints.redis.url.expose_secret()), None)).unwrap();
     endpoints.redis.url = SecretString::from(moved(endpoints.redis.url.expose_secret(), proxy.address()));
     let history = desk.path("history.redb").display().to_string();
-    let arguments = ["--every", "1h", "--pulse", "500ms", "--history", &history];
+    let arguments = ["--every", "1s", "--pulse", "500ms", "--history", &history];
     let served = Served::start(&desk, &endpoints, &arguments);
     served.until_judged();
     served.until("that it is ready", |served| served.get("/health/ready").0 == 200);
@@ -318,9 +326,22 @@ fn outage(ship: &Ship) {
     assert_eq!((code("/health/ready")(&served), code("/health")(&served)), (503, 503));
     assert_eq!(code("/health/qdrant")(&served), 200, "a dead service is none of the others' business");
     served.until("the incident", |served| served.get("/").1.contains("redis did not answer"));
+    // Known to be dead, it is asked by pulses alone.
+    let circuit = |state: u8| {
+        let line = format!("shakedown_service_circuit{{service=\"redis\"}} {state}.0\n");
+        move |served: &Served| served.get("/metrics").1.contains(&line)
+    };
+    served.until("an open circuit", circuit(2));
+    assert!(served.get("/health/redis").1.contains("redis:circuit") && served.get("/").1.contains("circuit open"));
+    served.until("a check that did not ask", |served| {
+        let report: Value = serde_json::from_str(&served.get("/report.json").1).unwrap();
+        let case = report["cases"].as_array().unwrap().iter().find(|case| case["id"] == "redis.answers").unwrap();
+        case["verdict"] == "fail" && case["evidence"][0]["what"] == "circuit"
+    });
     assert!(runtime().block_on(async { proxy.lift(applied) }).took_effect());
     served.until("that Redis is back", |served| code("/health/redis")(served) == 200);
     served.until("that all is well", |served| code("/health/ready")(served) == 200);
+    served.until("a closed circuit", circuit(0));
 
     // One process has the history at a time.
     let listen = ["serve", "--listen", "127.0.0.1:0", "--history", &history];
@@ -340,9 +361,78 @@ fn outage(ship: &Ship) {
     assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// How long may pass from a cut, or its end, until `/health/ready` says so.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+/// Every answer is read from what is known, whatever the services do.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+
+fn cuts(ship: &Ship) {
+    let desk = Desk::new();
+    let mut endpoints = ship.prepared("cuts");
+    let before = |url: &str| {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        runtime().block_on(Proxy::start(listen, upstream(url), None)).unwrap()
+    };
+    let proxies = [
+        before(endpoints.redis.url.expose_secret()),
+        before(endpoints.postgres.url.expose_secret()),
+        before(&endpoints.qdrant.url),
+        before(&endpoints.jina.base_url),
+    ];
+    endpoints.redis.url = moved(endpoints.redis.url.expose_secret(), proxies[0].address()).into();
+    endpoints.postgres.url = moved(endpoints.postgres.url.expose_secret(), proxies[1].address()).into();
+    endpoints.qdrant.url = moved(&endpoints.qdrant.url, proxies[2].address());
+    endpoints.jina.base_url = moved(&endpoints.jina.base_url, proxies[3].address());
+    let served = Served::start(&desk, &endpoints, &["--every", "1h", "--pulse", "500ms", "--history", "none"]);
+    served.until_judged();
+    served.until("that it is ready", |served| served.get("/health/ready").0 == 200);
+    let ready = || {
+        let begun = Instant::now();
+        let answer = served.get("/health/ready");
+        assert!(begun.elapsed() < ANSWERED_WITHIN, "an answer took {:?}", begun.elapsed());
+        answer
+    };
+    let told = |what: &str, is: &dyn Fn(u16, &str) -> bool| {
+        let since = Instant::now();
+        loop {
+            let (code, text) = ready();
+            assert!(since.elapsed() < TOLD_WITHIN, "not told within {TOLD_WITHIN:?}: {what}: {code} {text}");
+            if is(code, &text) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let checks = || {
+        let text = served.get("/metrics").1;
+        let line = text.lines().find_map(|line| line.strip_prefix("shakedown_checks_total ")).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    let before = checks();
+
+    // Nothing is refused, and nothing comes back: the slowest way to find out.
+    let applied: Vec<_> = runtime().block_on(async {
+        proxies.iter().map(|proxy| proxy.apply(NetworkFault::Blackhole, Direction::Both)).collect()
+    });
+    told("that all four are gone", &|code, text| {
+        code == 503 && ["redis: ", "postgres: ", "qdrant: ", "jina: "].iter().all(|service| text.contains(service))
+    });
+    for (proxy, applied) in proxies.iter().zip(applied) {
+        assert!(runtime().block_on(async { proxy.lift(applied) }).took_effect());
+    }
+    told("that all four are back", &|code, _| code == 200);
+    // The check that was begun without them ends after they are back, and says nothing of what is now.
+    until("checks that were begun before and after", || {
+        let (code, text) = ready();
+        assert_eq!(code, 200, "{text}");
+        checks() >= before + 2
+    });
+    assert_eq!(served.end(), Some(0));
+}
+
 fn token(ship: &Ship) {
     let desk = Desk::new();
-    let endpoints = endpoints(ship, "token");
+    let endpoints = ship.prepared("token");
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--history", "none", "--token-env", "STATUS_TOKEN"];
     let output = with(&mut desk.command(&arguments), &endpoints).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "a variable that is not set");
@@ -361,7 +451,7 @@ fn token(ship: &Ship) {
 
 fn hang_up(ship: &Ship) {
     let desk = Desk::new();
-    let endpoints = endpoints(ship, "again");
+    let endpoints = ship.prepared("again");
     let served = Served::start(&desk, &endpoints, &["--history", "none"]);
     let heard = |text: &'static str| move |served: &Served| served.heard.lock().unwrap().contains(text);
     let dotenv = desk.path("work").join(".env");
@@ -380,12 +470,19 @@ fn hang_up(ship: &Ship) {
 
 fn worker(ship: &Ship) {
     let desk = Desk::new();
-    let endpoints = endpoints(ship, "worker");
+    let endpoints = ship.prepared("worker");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = desk.command(&["worker", "--health-port", &port.to_string()]);
     let child = with(&mut command, &endpoints).stderr(Stdio::null()).spawn().unwrap();
     let served = Served { child, base: format!("http://127.0.0.1:{port}"), heard: Arc::default() };
     served.until("that it takes jobs", |served| served.get("/health/ready").0 == 200);
     assert_eq!(served.get("/health/live").0, 200);
+    let text = served.get("/metrics").1;
+    for service in ["jina", "postgres", "qdrant"] {
+        assert!(text.contains(&format!("shakedown_worker_circuit{{service=\"{service}\"}} 0.0\n")), "{text}");
+    }
+    let names = ["shakedown_worker_circuit", "shakedown_worker_ready"].map(str::to_owned);
+    assert_eq!(strictly(&text), BTreeSet::from(names.clone()));
+    assert_eq!(read_by_prometheus(&served), BTreeSet::from(names));
     assert_eq!(served.end(), Some(0));
 }

@@ -56,6 +56,53 @@ fn a_service_that_came_back_is_not_held_to_what_was_judged_while_it_was_gone() {
 }
 
 #[test]
+fn a_service_that_is_known_to_be_dead_is_not_judged_anew_until_it_answers() {
+    let board = board();
+    let answers = record("redis.answers", Verdict::Fail { reason: "redis at nowhere is unreachable: gone".to_owned() });
+    let state = |board: &Board| board.read().circuit("redis").unwrap();
+    for _ in 0..2 {
+        feel(&board, NOW, false);
+    }
+    board.judge(NOW, answers.clone());
+    board.judge(NOW, record("redis.eviction-policy", Verdict::Fail { reason: "it is allkeys-lru".to_owned() }));
+    assert_eq!((state(&board), board.check_begins().len()), (CircuitState::Closed, 0));
+    feel(&board, NOW, false);
+    assert_eq!(state(&board), CircuitState::Open);
+    let stands = board.check_begins();
+    assert_eq!(
+        stands.keys().collect::<Vec<_>>(),
+        ["redis.answers"],
+        "what was found of it while it was there does not"
+    );
+    assert_eq!(stands["redis.answers"], answers.verdict);
+    assert!(
+        metrics::text(&board, metrics::Form::Prometheus)
+            .unwrap()
+            .contains("shakedown_service_circuit{service=\"redis\"} 2.0")
+    );
+    let (_, body) = health::service(&board, "redis", NOW);
+    assert_eq!(body["checks"]["redis:circuit"][0]["observedValue"], "open");
+    let page = String::from_utf8(page::status(&board, None, NOW).unwrap()).unwrap();
+    assert!(page.contains("circuit open"), "{page}");
+    feel(&board, NOW + 1000, true);
+    assert_eq!((state(&board), board.check_begins().len()), (CircuitState::HalfOpen, 0));
+}
+
+#[test]
+fn what_began_to_be_judged_before_a_service_came_back_is_not_held_against_it() {
+    let board = board();
+    feel(&board, NOW, false);
+    feel(&board, NOW + 3000, true);
+    let mut late = record("redis.answers", Verdict::Fail { reason: "redis did not answer in time: 5 s".to_owned() });
+    late.duration_ms = 5000;
+    board.judge(NOW + 6000, late.clone());
+    assert_eq!(health::service(&board, "redis", NOW + 6000).0, 200);
+    late.duration_ms = 100;
+    board.judge(NOW + 6000, late);
+    assert_eq!(health::service(&board, "redis", NOW + 6000).0, 503);
+}
+
+#[test]
 fn health_says_what_is_amiss_and_where_to_read_on() {
     let board = board();
     feel(&board, NOW, true);
@@ -82,7 +129,7 @@ fn labels_are_escaped_and_every_metric_of_the_rules_is_there() {
     let board = board();
     board.write().queue = Some(QueueSight::default());
     board.judge(NOW, record("redis.answers", Verdict::Pass));
-    let text = metrics::text(&board).unwrap();
+    let text = metrics::text(&board, metrics::Form::Prometheus).unwrap();
     assert!(text.contains(r#"shakedown_queue_jobs{queue="in\"gest\\\n",state="waiting"} 0"#), "{text}");
     assert!(text.contains(r#"shakedown_case_verdict{case="redis.answers",suite="redis",level="must"} 0"#), "{text}");
 }

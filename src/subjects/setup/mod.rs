@@ -314,7 +314,7 @@ pub async fn prepare(endpoints: &Endpoints, wanted: &Wanted) -> Vec<Step> {
     let redis = redis.as_ref();
     walk.step_with("bullmq", "queue", redis, |redis| queue::prepare(&endpoints.redis, redis, names)).await;
 
-    let database = walk.step("postgres", "connection", postgres::connect(&endpoints.postgres)).await;
+    let database = Box::pin(walk.step("postgres", "connection", postgres::connect(&endpoints.postgres))).await;
     let database = database.as_ref();
     walk.step_with("postgres", "schema", database, |database| postgres::schema(database, &names.table)).await;
     if wanted.table {
@@ -407,7 +407,7 @@ mod tests {
                 table: "s.t".to_owned(),
             },
         };
-        let steps = prepare(&endpoints, &Wanted::default()).await;
+        let steps = Box::pin(prepare(&endpoints, &Wanted::default())).await;
         assert_eq!(steps[0].outcome.word(), "failed");
         assert!(steps[1..].iter().all(|step| step.outcome.word() == "skipped"));
         assert_eq!(exit(&steps), Exit::Inconclusive);

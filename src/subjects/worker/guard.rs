@@ -1,6 +1,9 @@
 //! What stands between the worker and an outside service: retries with backoff, and a circuit breaker.
 
+use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -43,6 +46,33 @@ pub struct Policy {
     pub open: Duration,
 }
 
+/// What a circuit breaker did with the last call that it met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    /// It let it through, and there was an answer.
+    Closed,
+    /// It let it through, to see whether the service is back.
+    HalfOpen,
+    /// It held it back.
+    Open,
+}
+
+/// The state of every breaker of a worker, by service, for whoever shows it; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Breakers(Arc<Mutex<BTreeMap<&'static str, BreakerState>>>);
+
+impl Breakers {
+    /// Every service with the state of its breaker.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<&'static str, BreakerState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, service: &'static str, state: BreakerState) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(service, state);
+    }
+}
+
 /// An error of a guarded call.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Guarded<E: std::fmt::Display> {
@@ -78,19 +108,64 @@ pub(super) struct Guard {
     policy: Policy,
     /// Whether the breaker was last seen open: only changes are logged.
     seen_open: AtomicBool,
+    breakers: Breakers,
 }
 
 impl Guard {
-    /// A guard for `service`.
+    /// A guard for `service`, whose breaker is one of `breakers`.
     #[must_use]
-    pub(super) fn new(service: &'static str, policy: Policy) -> Self {
+    pub(super) fn new(service: &'static str, policy: Policy, breakers: &Breakers) -> Self {
         let breaker = Recloser::custom()
             .error_rate(0.6)
             .closed_len(policy.window)
             .half_open_len(1)
             .open_wait(policy.open)
             .build();
-        Self { service, breaker: AsyncRecloser::from(breaker), policy, seen_open: AtomicBool::new(false) }
+        breakers.set(service, BreakerState::Closed);
+        Self {
+            service,
+            breaker: AsyncRecloser::from(breaker),
+            policy,
+            seen_open: AtomicBool::new(false),
+            breakers: breakers.clone(),
+        }
+    }
+
+    /// Makes a call, if the breaker lets it through.
+    async fn try_once<T, E: Classified>(
+        &self,
+        call: Pin<Box<impl Future<Output = Result<T, E>>>>,
+    ) -> Result<T, recloser::Error<E>> {
+        // Only what speaks against the service counts for the breaker: a rejected text does not.
+        let counts = |error: &E| matches!(error.class(), Class::Retry { .. });
+        let watched = async {
+            // Held back before, and now let through.
+            if self.seen_open.load(Ordering::Relaxed) {
+                self.breakers.set(self.service, BreakerState::HalfOpen);
+            }
+            call.await
+        };
+        let called = self.breaker.call_with(counts, watched).await;
+        match &called {
+            Ok(_) => {
+                if self.seen_open.swap(false, Ordering::Relaxed) {
+                    self.breakers.set(self.service, BreakerState::Closed);
+                    tracing::info!(service = self.service, "circuit breaker closed");
+                }
+            }
+            Err(recloser::Error::Rejected) => {
+                self.breakers.set(self.service, BreakerState::Open);
+                if !self.seen_open.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(service = self.service, "circuit breaker open: calls are held back");
+                }
+            }
+            Err(recloser::Error::Inner(_)) => {
+                if self.seen_open.load(Ordering::Relaxed) {
+                    self.breakers.set(self.service, BreakerState::Open);
+                }
+            }
+        }
+        called
     }
 
     /// Makes the call; what may be retried is, with full jitter, and never before the service's own wish.
@@ -116,8 +191,6 @@ impl Guard {
             .build();
         let mut held_back = 0;
         loop {
-            // Only what speaks against the service counts for the breaker: a rejected text does not.
-            let counts = |error: &E| matches!(error.class(), Class::Retry { .. });
             if planted(Defect::Impatient) {
                 match tokio::time::timeout(Duration::from_millis(400), call()).await {
                     Ok(Ok(value)) => return Ok(value),
@@ -129,22 +202,12 @@ impl Guard {
             let called = if unguarded {
                 call().await.map_err(recloser::Error::Inner)
             } else {
-                self.breaker.call_with(counts, call()).await
+                self.try_once(Box::pin(call())).await
             };
             let error = match called {
-                Ok(value) => {
-                    if self.seen_open.swap(false, Ordering::Relaxed) {
-                        tracing::info!(service = self.service, "circuit breaker closed");
-                    }
-                    return Ok(value);
-                }
+                Ok(value) => return Ok(value),
                 Err(recloser::Error::Inner(error)) => Guarded::Failed(error),
-                Err(recloser::Error::Rejected) => {
-                    if !self.seen_open.swap(true, Ordering::Relaxed) {
-                        tracing::warn!(service = self.service, "circuit breaker open: calls are held back");
-                    }
-                    Guarded::Open { service: self.service }
-                }
+                Err(recloser::Error::Rejected) => Guarded::Open { service: self.service },
             };
             let class = error.class();
             let again =
@@ -217,7 +280,7 @@ mod tests {
 
     async fn calls_until_given_up(class: Class, policy: Policy) -> u32 {
         let calls = AtomicU32::new(0);
-        let guard = Guard::new("test", policy);
+        let guard = Guard::new("test", policy, &Breakers::default());
         let result: Result<(), _> = guard
             .call(|| async {
                 calls.fetch_add(1, Ordering::SeqCst);
@@ -247,7 +310,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_open_breaker_keeps_calls_from_a_service_that_is_down() {
-        let guard = Guard::new("test", Policy { window: 2, attempts: 1, open: Duration::from_secs(60), ..policy() });
+        let breakers = Breakers::default();
+        let policy = Policy { window: 2, attempts: 1, open: Duration::from_secs(60), ..policy() };
+        let guard = Guard::new("test", policy, &breakers);
+        assert_eq!(breakers.all()["test"], BreakerState::Closed);
         let calls = AtomicU32::new(0);
         for _ in 0..20 {
             let call = guard.call(|| async {
@@ -257,14 +323,20 @@ mod tests {
             let _ = tokio::time::timeout(Duration::from_millis(5), call).await;
         }
         assert!(calls.load(Ordering::SeqCst) <= 3, "{calls:?} of 20 calls went through");
+        assert_eq!(breakers.all()["test"], BreakerState::Open);
     }
 
     #[tokio::test]
     async fn calls_that_were_held_back_go_through_once_the_service_is_back() {
         let policy = Policy { window: 2, attempts: 2, open: Duration::from_millis(10), ..policy() };
-        let guard = Guard::new("test", policy);
+        let breakers = Breakers::default();
+        let guard = Guard::new("test", policy, &breakers);
         let up = Instant::now() + Duration::from_millis(120);
-        let call = || async { if Instant::now() < up { Err(Planned(Class::Retry { after: None })) } else { Ok(()) } };
+        let tried = AtomicBool::new(false);
+        let call = || async {
+            tried.fetch_or(breakers.all()["test"] == BreakerState::HalfOpen, Ordering::Relaxed);
+            if Instant::now() < up { Err(Planned(Class::Retry { after: None })) } else { Ok(()) }
+        };
         let jobs = (0..8).map(|_| async {
             let mut tries = 0;
             while guard.call(call).await.is_err() {
@@ -274,12 +346,14 @@ mod tests {
         });
         let failed: Vec<u32> = futures::future::join_all(jobs).await;
         assert!(failed.iter().all(|failed| *failed < 20), "{failed:?}");
-        assert!(!guard.seen_open.load(Ordering::Relaxed), "the breaker closes again");
+        assert!(tried.load(Ordering::Relaxed), "some call was let through to see whether the service is back");
+        assert_eq!(breakers.all()["test"], BreakerState::Closed, "the breaker closes again");
     }
 
     #[tokio::test]
     async fn rejected_input_does_not_open_the_breaker() {
-        let guard = Guard::new("test", Policy { window: 2, attempts: 1, open: Duration::from_secs(60), ..policy() });
+        let policy = Policy { window: 2, attempts: 1, open: Duration::from_secs(60), ..policy() };
+        let guard = Guard::new("test", policy, &Breakers::default());
         for _ in 0..10 {
             let rejected: Result<(), _> = guard.call(|| async { Err(Planned(Class::Poison)) }).await;
             assert!(matches!(rejected, Err(Guarded::Failed(_))));

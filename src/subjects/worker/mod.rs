@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 pub use defect::Defect;
-pub use guard::Policy;
+pub use guard::{BreakerState, Breakers, Policy};
 
 use crate::services::ServiceError;
 use crate::services::jina::{Encoding, JinaClient, JinaError, JinaOptions};
@@ -80,6 +80,8 @@ pub struct WorkerConfig {
     pub defect: Option<Defect>,
     /// Is told what the worker does.
     pub standing: tokio::sync::watch::Sender<Standing>,
+    /// Is told what the circuit breakers do.
+    pub breakers: Breakers,
 }
 
 /// What the worker does.
@@ -230,11 +232,11 @@ fn share(config: &WorkerConfig) -> Result<Shared, WorkerError> {
     Ok(Shared {
         chunker: Arc::new(Chunker::new(chunks, tokens)?),
         jina: JinaClient::new(&config.endpoints.jina, options)?,
-        jina_guard: Guard::new("jina", config.policy),
+        jina_guard: Guard::new("jina", config.policy, &config.breakers),
         requests: Semaphore::new(config.embed_concurrency.max(1)),
         parallel: config.embed_concurrency.max(1),
         batch: if planted(Defect::BigBatches) { 101 } else { config.embed_batch.clamp(1, 100) },
-        store: Store::open(&config.endpoints, config.upsert_batch, config.policy)?,
+        store: Store::open(&config.endpoints, config.upsert_batch, config.policy, &config.breakers)?,
         spoiled: std::sync::OnceLock::new(),
         ending: tokio_util::sync::CancellationToken::new(),
     })
@@ -299,7 +301,7 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
         move |job: Job, cancelled: CancellationToken| {
             let shared = Arc::clone(&jobs);
             async move {
-                let outcome = process(&shared, &job, &cancelled).await;
+                let outcome = Box::pin(process(&shared, &job, &cancelled)).await;
                 if planted(Defect::Impatient)
                     && let Some(token) = job.token()
                     && tokio::time::timeout(LISTED * 8, job.extend_lock(token, millis(lock))).await.is_err()

@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, Connection};
 use uuid::Uuid;
 
 use super::defect::{Defect, planted};
-use super::guard::{Class, Classified, Guard, Guarded, Policy};
+use super::guard::{Breakers, Class, Classified, Guard, Guarded, Policy};
 use crate::settings::Endpoints;
 
 /// The namespace of point ids: UUIDv5 of the URL namespace and this project's word for a chunk.
@@ -173,7 +173,12 @@ type Done<T> = Result<T, Guarded<StoreError>>;
 
 impl Store {
     /// Opens both; neither is asked anything yet.
-    pub(super) fn open(endpoints: &Endpoints, batch: usize, policy: Policy) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        endpoints: &Endpoints,
+        batch: usize,
+        policy: Policy,
+        breakers: &Breakers,
+    ) -> Result<Self, StoreError> {
         let mut config = Qdrant::from_url(&endpoints.qdrant.grpc_url)
             .timeout(TIMEOUT)
             .connect_timeout(Duration::from_secs(5))
@@ -210,8 +215,8 @@ impl Store {
                 .collect(),
             batch: batch.max(1),
             pooled: options.get_port() == TRANSACTION_POOLER,
-            vectors_guard: Guard::new("qdrant", policy),
-            rows_guard: Guard::new("postgres", policy),
+            vectors_guard: Guard::new("qdrant", policy, breakers),
+            rows_guard: Guard::new("postgres", policy, breakers),
         })
     }
 

@@ -1,14 +1,16 @@
-//! What the test targets share: one stack in a place of its own.
+//! What the test targets share: one stack in a place of its own, and trials that are made on it one after the other.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use libtest_mimic::{Arguments, Trial};
 use shakedown::outcome::Events;
 use shakedown::runner::{RunOptions, SpareOptions};
-use shakedown::settings::Contract;
-use shakedown::stack::{ProviderKind, Stack, StackOptions};
+use shakedown::settings::{Contract, Endpoints};
+use shakedown::stack::{ProviderKind, Stack, StackOptions, names_for};
 use tempfile::TempDir;
 
 /// The program under test.
@@ -74,6 +76,7 @@ impl Ship {
             spare: Some(self.spare.clone()),
             given: None,
             paid: shakedown::runner::Paid::default(),
+            stands: BTreeMap::new(),
             keep_output: None,
             fail_fast: false,
             timeout: None,
@@ -81,8 +84,45 @@ impl Ship {
         }
     }
 
+    /// The stack under names that are prepared, as a worker would find them.
+    #[allow(dead_code, reason = "not every test target needs it")]
+    pub fn prepared(&self, run: &str) -> Endpoints {
+        let mut whole = self.stack.endpoints().clone();
+        whole.names = names_for(run, "run");
+        let contract = self.options(run).contract;
+        runtime().block_on(shakedown::scenario::set_up(&whole, &contract, Path::new(SHAKEDOWN))).unwrap();
+        whole
+    }
+
     /// Stops the stack; what could not be removed is given back.
     pub async fn sink(self) -> Vec<String> {
         self.stack.stop().await
     }
+}
+
+/// A test on a stack.
+#[allow(dead_code, reason = "not every test target needs it")]
+pub type Test = fn(&Ship);
+
+/// Makes `tests` on one native stack, one after the other, as some break it for a while; it is launched with the first of
+/// them. `others` need none, or bring their own.
+#[allow(dead_code, reason = "not every test target needs it")]
+pub fn on_one_ship(run: &'static str, tests: &[(&str, Test)], others: Vec<Trial>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let ship: Arc<Mutex<Option<Ship>>> = Arc::default();
+    let trial = |(name, test): &(&str, Test)| {
+        let (ship, test) = (Arc::clone(&ship), *test);
+        Trial::test(*name, move || {
+            let mut ship = ship.lock().unwrap_or_else(PoisonError::into_inner);
+            let ship = ship.get_or_insert_with(|| runtime().block_on(Ship::launch(ProviderKind::Native, run)));
+            test(ship);
+            Ok(())
+        })
+    };
+    let trials = tests.iter().map(trial).chain(others).collect();
+    arguments.test_threads = Some(1);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let left = ship.lock().unwrap_or_else(PoisonError::into_inner).take().map(|ship| runtime().block_on(ship.sink()));
+    assert_eq!(left.unwrap_or_default(), Vec::<String>::new(), "something could not be removed");
+    conclusion.exit_code()
 }

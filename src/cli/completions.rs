@@ -1,0 +1,32 @@
+//! `shakedown completions`: what a shell needs to complete this command line.
+
+use clap::{Command, CommandFactory as _};
+use clap_complete::Shell;
+
+use super::Cli;
+use super::shown::print;
+use crate::outcome::Exit;
+
+/// Print what a shell needs to complete verbs and flags
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The shell
+    shell: Shell,
+}
+
+pub(super) fn run(args: &Args) -> Exit {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut offered(), "shakedown", &mut script);
+    print(&String::from_utf8_lossy(&script));
+    Exit::Ok
+}
+
+/// The command line without verbs that are not for people: the generators would offer them too.
+fn offered() -> Command {
+    let whole = Cli::command();
+    Command::new("shakedown")
+        .version(env!("CARGO_PKG_VERSION"))
+        .propagate_version(true)
+        .args(whole.get_arguments().cloned())
+        .subcommands(whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned())
+}
