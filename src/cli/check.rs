@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::failure::Failure;
 use super::gate::{GateArgs, time};
 use super::signals::asked_to_end;
+use super::traced::Traced;
 use super::{Common, deliver, progress};
 use crate::outcome::{Comparison, Events, Exit, Report, Word};
 use crate::report::{Format, ReportTarget};
@@ -92,31 +93,12 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     }
     let baseline = args.gate.baseline(&suites, &selection, settings.profile())?;
     let deadline = args.wait.map(|wait| Instant::now() + wait);
+    let traced = Traced::start(&settings)?;
     let checkup = checkup(settings, suites, selection, args.canary)?;
-    let check = Check { args: &args, checkup };
-    if let Some(seconds) = args.watch {
-        return check.watch(Duration::from_secs(seconds)).await;
-    }
-    let mut told = Vec::new();
-    let mut ended = std::pin::pin!(asked_to_end()?);
-    loop {
-        let Some(mut report) = check.once().await? else { return Ok(Exit::Interrupted) };
-        report.gate.comparison = baseline.as_ref().map(|baseline| Comparison::of(baseline, &report));
-        let exit = Exit::of(&report);
-        let late = deadline.is_none_or(|deadline| Instant::now() + PAUSE > deadline);
-        if exit == Exit::Ok || late {
-            deliver::note(&mut report, &args.report);
-            deliver::deliver(&report, &args.report, args.format, &check.checkup.settings)?;
-            return Ok(exit);
-        }
-        if !args.quiet {
-            told = waits_for(&report, &told);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            () = &mut ended => return Ok(Exit::Interrupted),
-        }
-    }
+    let check = Check { args: &args, checkup: Checkup { trace: traced.trace().clone(), ..checkup } };
+    let outcome = check.run(baseline.as_ref(), deadline).await;
+    traced.end().await;
+    outcome
 }
 
 /// An environment in use, as the settings name it, of the project in the working directory.
@@ -167,6 +149,33 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// Judges as often as somebody wants to wait for, and tells the outcome.
+    async fn run(&self, baseline: Option<&Report>, deadline: Option<Instant>) -> Result<Exit, Failure> {
+        if let Some(seconds) = self.args.watch {
+            return self.watch(Duration::from_secs(seconds)).await;
+        }
+        let mut told = Vec::new();
+        let mut ended = std::pin::pin!(asked_to_end()?);
+        loop {
+            let Some(mut report) = self.once().await? else { return Ok(Exit::Interrupted) };
+            report.gate.comparison = baseline.map(|baseline| Comparison::of(baseline, &report));
+            let exit = Exit::of(&report);
+            let late = deadline.is_none_or(|deadline| Instant::now() + PAUSE > deadline);
+            if exit == Exit::Ok || late {
+                deliver::note(&mut report, &self.args.report);
+                deliver::deliver(&report, &self.args.report, self.args.format, &self.checkup.settings)?;
+                return Ok(exit);
+            }
+            if !self.args.quiet {
+                told = waits_for(&report, &told);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = &mut ended => return Ok(Exit::Interrupted),
+            }
+        }
+    }
+
     /// Judges everything once; nothing when it was interrupted.
     async fn once(&self) -> Result<Option<Report>, Failure> {
         let (events, heard) = Events::channel();

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::Failure;
 use super::gate::time;
+use super::traced::Traced;
 use super::{Common, check};
 use crate::outcome::{Exit, Level};
 use crate::runner::{Checkup, Selection};
@@ -97,7 +98,10 @@ const GRACE: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
-    let checkup = Arc::new(load(&args, common)?);
+    let mut checkup = load(&args, common)?;
+    let traced = Traced::telling(&checkup.settings, "shakedown", Box::new(|text| say(&format!("note: {text}"))))?;
+    checkup.trace = traced.trace().clone();
+    let checkup = Arc::new(checkup);
     let token = match &args.token_env {
         Some(name) => Some(token(&checkup, name)?),
         None => None,
@@ -138,7 +142,8 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
                     break;
                 }
                 match load(&args, common) {
-                    Ok(checkup) => {
+                    Ok(mut checkup) => {
+                        checkup.trace = traced.trace().clone();
                         let checkup = Arc::new(checkup);
                         watch.end().await;
                         board.refit(&checkup);
@@ -160,6 +165,9 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     // Whoever does not let go is left behind.
     let _ = tokio::time::timeout(GRACE, &mut served).await;
     served.abort();
+    if let Some(lost) = traced.end_within(GRACE).await {
+        say(&format!("note: {lost}"));
+    }
     say("ended");
     Ok(Exit::Ok)
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
+use super::{CaseRecord, Report, RunVerdict, Verdict};
+
 /// Spans that may wait to be exported; what comes on top of that is lost, and counted.
 const WAITING: usize = 8192;
 
@@ -293,6 +295,41 @@ impl Span {
     /// It failed, and why, without secrets.
     pub fn fail(&self, reason: impl fmt::Display) {
         self.change(|record| record.failed = Some(reason.to_string()));
+    }
+
+    /// What became of a case. A failure that is accepted for a while is none.
+    pub fn case(&self, record: &CaseRecord, accepted: bool) {
+        if self.open.is_none() {
+            return;
+        }
+        self.fact("shakedown.case", record.id.as_str());
+        self.fact("shakedown.suite", record.suite.as_str());
+        self.fact("shakedown.title", record.title.as_str());
+        self.fact("shakedown.level", record.level.to_string());
+        self.fact("shakedown.verdict", record.verdict.word().to_string());
+        if let Some(reason) = record.verdict.reason() {
+            self.fact("shakedown.reason", reason);
+        }
+        match &record.verdict {
+            Verdict::Fail { .. } if accepted => self.fact("shakedown.waived", true),
+            Verdict::Fail { reason } => self.fail(reason),
+            _ => {}
+        }
+    }
+
+    /// What became of a run.
+    pub fn report(&self, report: &Report) {
+        if self.open.is_none() {
+            return;
+        }
+        self.fact("shakedown.run", report.run.as_str());
+        self.fact("shakedown.profile", report.profile.as_str());
+        self.fact("shakedown.provider", report.provider.as_str());
+        self.fact("shakedown.verdict", report.verdict.to_string());
+        self.fact("shakedown.coverage", report.coverage.sentence());
+        if report.verdict == RunVerdict::NotConformant {
+            self.fail(format_args!("{}: {} of {} cases failed", report.verdict, report.totals.fail, report.totals.cases));
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut SpanRecord)) {

@@ -18,7 +18,8 @@ use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::SpanExporter as _;
 use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::outcome::{SpanRecord, Spans, Trace};
@@ -56,6 +57,7 @@ pub type Tell = Box<dyn Fn(&str) + Send>;
 #[derive(Debug)]
 pub struct Exporter {
     task: AbortOnDropHandle<()>,
+    ending: CancellationToken,
     lost: Arc<AtomicU64>,
 }
 
@@ -71,13 +73,15 @@ impl Exporter {
         let shown = public_url(&telemetry.endpoint);
         let collector = Collector { exporter, shown, variable: telemetry.variable, tell, deaf: false };
         let (trace, Spans { ended, lost }) = Trace::channel();
-        let task = AbortOnDropHandle::new(tokio::spawn(export(ended, collector)));
-        Ok((Self { task, lost }, trace.below(telemetry.parent.as_ref().and_then(|parent| parent.parse().ok()))))
+        let ending = CancellationToken::new();
+        let task = AbortOnDropHandle::new(tokio::spawn(export(ended, collector, ending.clone())));
+        Ok((Self { task, ending, lost }, trace.below(telemetry.parent.as_ref().and_then(|parent| parent.parse().ok()))))
     }
 
-    /// Sends what is left, for which every handle of its trace must be gone, and waits at most `patience` for that.
-    /// Gives what of it is lost, in one line.
+    /// Sends what is left, and waits at most `patience` for that; what ends from now on is not exported any more.
+    /// Gives what is lost, in one line.
     pub async fn end(self, patience: Duration) -> Option<String> {
+        self.ending.cancel();
         let late = timeout(patience, self.task).await.is_err();
         let lost = self.lost.load(Ordering::Relaxed);
         if late {
@@ -111,19 +115,34 @@ impl Collector {
     }
 }
 
-async fn export(mut ended: mpsc::Receiver<SpanRecord>, mut collector: Collector) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while ended.recv_many(&mut batch, BATCH).await > 0 {
-        let deadline = Instant::now() + GATHER;
-        while batch.len() < BATCH {
-            let room = BATCH - batch.len();
-            match timeout_at(deadline, ended.recv_many(&mut batch, room)).await {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
-            }
+async fn export(mut ended: mpsc::Receiver<SpanRecord>, mut collector: Collector, ending: CancellationToken) {
+    loop {
+        let batch = gather(&mut ended, &ending).await;
+        if batch.is_empty() {
+            return;
         }
-        collector.send(std::mem::take(&mut batch)).await;
+        collector.send(batch).await;
     }
+}
+
+/// The next spans that go together; none once everything is to end and is sent.
+async fn gather(ended: &mut mpsc::Receiver<SpanRecord>, ending: &CancellationToken) -> Vec<SpanRecord> {
+    let mut batch = Vec::new();
+    let mut until = None;
+    while batch.len() < BATCH {
+        let room = BATCH - batch.len();
+        tokio::select! {
+            () = ending.cancelled(), if !ended.is_closed() => ended.close(),
+            taken = ended.recv_many(&mut batch, room) => {
+                if taken == 0 {
+                    break;
+                }
+                until.get_or_insert_with(|| Instant::now() + GATHER);
+            }
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => break,
+        }
+    }
+    batch
 }
 
 fn exporter(telemetry: &Telemetry) -> Result<SpanExporter, TelemetryError> {
