@@ -328,7 +328,10 @@ impl Span {
         self.fact("shakedown.verdict", report.verdict.to_string());
         self.fact("shakedown.coverage", report.coverage.sentence());
         if report.verdict == RunVerdict::NotConformant {
-            self.fail(format_args!("{}: {} of {} cases failed", report.verdict, report.totals.fail, report.totals.cases));
+            self.fail(format_args!(
+                "{}: {} of {} cases failed",
+                report.verdict, report.totals.fail, report.totals.cases
+            ));
         }
     }
 

@@ -40,10 +40,9 @@ pub(super) const TRACES_ENDPOINT: Entry =
         .example("http://127.0.0.1:4318/v1/traces");
 pub(super) const PROTOCOL_ENTRY: Entry =
     of("OTEL_EXPORTER_OTLP_PROTOCOL", PROTOCOL, "how spans are written").default("http/protobuf");
-pub(super) const TRACES_PROTOCOL: Entry =
-    of("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", PROTOCOL, "how spans are written")
-        .otherwise(GENERAL)
-        .example("http/protobuf");
+pub(super) const TRACES_PROTOCOL: Entry = of("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", PROTOCOL, "how spans are written")
+    .otherwise(GENERAL)
+    .example("http/protobuf");
 pub(super) const HEADERS: Entry =
     of("OTEL_EXPORTER_OTLP_HEADERS", Kind::Headers, "headers that the collector wants, such as a key")
         .secret(Secrecy::Yes)
@@ -161,11 +160,7 @@ impl Settings {
     /// name of the service is that of the worker's own, and what its spans are below is said by each job.
     ///
     /// The secrets among them go to `variables`, where nobody shows them.
-    pub fn hand_down_telemetry(
-        &self,
-        contract: &mut Contract,
-        variables: &mut BTreeMap<String, SecretString>,
-    ) {
+    pub fn hand_down_telemetry(&self, contract: &mut Contract, variables: &mut BTreeMap<String, SecretString>) {
         for (name, value) in self.set_by_somebody("OTEL_") {
             if name == SERVICE.name {
                 continue;
@@ -199,7 +194,8 @@ fn pairs(text: &str) -> Vec<(String, String)> {
 
 /// What is wrong with `key=value,…`, without repeating it.
 pub(super) fn pairs_problem(text: &str) -> Option<String> {
-    let lacks = |pair: &str| !pair.trim().is_empty() && pair.split_once('=').is_none_or(|(name, _)| name.trim().is_empty());
+    let lacks =
+        |pair: &str| !pair.trim().is_empty() && pair.split_once('=').is_none_or(|(name, _)| name.trim().is_empty());
     text.split(',').any(lacks).then(|| "one of its parts is no `key=value`".to_owned())
 }
 
@@ -212,4 +208,103 @@ pub(super) fn headers_problem(text: &str) -> Option<String> {
         };
         pairs(text).iter().any(unfit).then(|| "one of its parts is no header that HTTP can carry".to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use rstest::rstest;
+
+    use super::*;
+    use crate::settings::{Program, Source, WorkerContract};
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        let environment = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Settings::load(Source { environment, ..Source::default() }).unwrap()
+    }
+
+    fn telemetry(pairs: &[(&str, &str)]) -> Option<Telemetry> {
+        settings(pairs).telemetry().unwrap()
+    }
+
+    #[rstest]
+    #[case("http://c:4318", "http://c:4318/v1/traces")]
+    #[case("http://c:4318/", "http://c:4318/v1/traces")]
+    #[case("https://u:p@c/otlp/", "https://u:p@c/otlp/v1/traces")]
+    #[case("https://c/otlp?tenant=a", "https://c/otlp/v1/traces?tenant=a")]
+    fn the_path_of_traces_is_added_to_the_general_address(#[case] given: &str, #[case] wanted: &str) {
+        let telemetry = telemetry(&[("OTEL_EXPORTER_OTLP_ENDPOINT", given)]).unwrap();
+        assert_eq!(telemetry.endpoint.expose_secret(), wanted);
+        assert_eq!((telemetry.protocol, telemetry.timeout), (TelemetryProtocol::Protobuf, USUAL_TIMEOUT));
+    }
+
+    #[test]
+    fn what_is_said_of_traces_alone_counts_more() {
+        let telemetry = telemetry(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://general"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://own"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"),
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "2"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ]);
+        let telemetry = telemetry.unwrap();
+        assert_eq!((telemetry.endpoint.expose_secret(), telemetry.gzip), ("http://own", true));
+        assert_eq!(telemetry.timeout, Duration::from_millis(2));
+        assert_eq!(telemetry.protocol, TelemetryProtocol::Json);
+    }
+
+    #[rstest]
+    #[case(&[])]
+    #[case(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")])]
+    #[case(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_SDK_DISABLED", "true")])]
+    #[case(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_TRACES_EXPORTER", "none")])]
+    #[case(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_SERVICE_NAME", "a")])]
+    fn without_a_collector_nothing_is_traced(#[case] pairs: &[(&str, &str)]) {
+        assert!(telemetry(pairs).is_none());
+    }
+
+    #[test]
+    fn headers_are_decoded_and_never_shown() {
+        let given = "authorization=Bearer%20a%3Db, x-tenant = harbour ,";
+        let settings = settings(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_EXPORTER_OTLP_HEADERS", given)]);
+        let telemetry = settings.telemetry().unwrap().unwrap();
+        let headers = telemetry.headers.iter().map(|(name, value)| (name.as_str(), value.expose_secret()));
+        assert_eq!(headers.collect::<Vec<_>>(), [("authorization", "Bearer a=b"), ("x-tenant", "harbour")]);
+        assert_eq!(value::shown(&HEADERS, given), value::MASK);
+        assert!(!format!("{telemetry:?}").contains("harbour"));
+        assert!(headers_problem("no pair").is_some() && headers_problem("a b=c").is_some());
+    }
+
+    #[test]
+    fn a_worker_is_handed_what_somebody_set_and_secrets_by_their_place() {
+        let mut contract = Contract::of(WorkerContract::new(Program::Command(vec!["w".to_owned()]), PathBuf::new()));
+        contract.worker.env.insert("OTEL_LOG_LEVEL".to_owned(), Template::literal("its own"));
+        let mut variables = BTreeMap::new();
+        let settings = settings(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:p@c"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=secret"),
+            ("OTEL_TRACES_SAMPLER", "always_on"),
+            ("OTEL_LOG_LEVEL", "debug"),
+            ("OTEL_SERVICE_NAME", "harness"),
+            ("OTEL_EMPTY", ""),
+            ("TRACEPARENT", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ]);
+        settings.hand_down_telemetry(&mut contract, &mut variables);
+        let place = |name: &str| Template::place(&format!("env.{name}"));
+        let wanted = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", Template::literal("http://c")),
+            ("OTEL_EXPORTER_OTLP_HEADERS", place("OTEL_EXPORTER_OTLP_HEADERS")),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", place("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")),
+            ("OTEL_LOG_LEVEL", Template::literal("its own")),
+            ("OTEL_TRACES_SAMPLER", Template::literal("always_on")),
+        ];
+        assert_eq!(contract.worker.env, wanted.map(|(name, template)| (name.to_owned(), template)).into());
+        assert_eq!(
+            variables.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
+        );
+    }
 }

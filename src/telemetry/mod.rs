@@ -10,9 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::{
-    Compression, ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
-};
+use opentelemetry_otlp::{Compression, ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::SpanExporter as _;
@@ -109,7 +107,9 @@ impl Collector {
             Err(error) => {
                 self.deaf = true;
                 let (shown, variable) = (&self.shown, self.variable);
-                (self.tell)(&format!("spans are lost: {shown} does not take them ({error}); check {variable}, or unset it"));
+                (self.tell)(&format!(
+                    "spans are lost: {shown} does not take them ({error}); check {variable}, or unset it"
+                ));
             }
         }
     }

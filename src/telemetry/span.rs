@@ -27,7 +27,9 @@ pub(super) fn data(record: SpanRecord) -> SpanData {
         events: SpanEvents::default(),
         links,
         status: record.failed.map_or(Status::Unset, Status::error),
-        instrumentation_scope: InstrumentationScope::builder("shakedown").with_version(env!("CARGO_PKG_VERSION")).build(),
+        instrumentation_scope: InstrumentationScope::builder("shakedown")
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .build(),
     }
 }
 

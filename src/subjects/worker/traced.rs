@@ -57,10 +57,7 @@ impl Traces {
 }
 
 /// Does `work` within `span`, which fails with it.
-pub(super) async fn within<T, E: fmt::Display>(
-    span: Span,
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
+pub(super) async fn within<T, E: fmt::Display>(span: Span, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let outcome = work.await;
     if let Err(error) = &outcome {
         span.fail(error);
