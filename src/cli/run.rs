@@ -162,8 +162,10 @@ async fn judge(
     bundle: Option<&Bundle>,
     span: &Span,
 ) -> Result<Exit, Failure> {
-    let (events, heard) = Events::channel();
-    let events = events.within(span);
+    let (untraced, heard) = Events::channel();
+    let events = untraced.within(span);
+    // The progress ends with the last of them.
+    drop(untraced);
     let style = progress::Style::for_stderr(args.quiet);
     let listener = tokio::spawn(progress::follow(heard, style));
     let seed = match settings.number("SHAKEDOWN_SEED")? {
@@ -213,7 +215,9 @@ async fn voyage(
     options.jina.seed = seed;
     let spare = (kind != ProviderKind::Remote).then(|| (kind, options.clone()));
     let (keep, shakedown) = (options.keep, options.shakedown.clone());
+    let phase = events.trace().begin("start stack");
     let stack = Stack::start(kind, options, events).await?;
+    drop(phase);
     // The second stack comes from where the first one came from, whatever `auto` would find by then.
     let spare = spare.map(|(kind, options)| SpareOptions {
         kind: match (kind, stack.provider().0) {
@@ -270,7 +274,9 @@ async fn voyage(
     report.run = run;
     events.say(Event::TearingDown);
     report.notes.extend(stack.farewell());
+    let phase = events.trace().begin("stop stack");
     let left = stack.stop().await;
+    drop(phase);
     report.notes.extend(left.iter().map(|left| format!("could not be removed: {left}")));
     events.say(Event::TornDown { left });
     if keep {

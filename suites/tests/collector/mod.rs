@@ -116,7 +116,6 @@ impl Collector {
     }
 
     /// The spans, once they are as they are to be.
-    #[allow(dead_code, reason = "not every test waits")]
     pub fn until(&self, what: &str, is: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -145,10 +144,4 @@ pub fn only<'a>(spans: &'a [Seen], name: &str) -> &'a Seen {
 pub fn below<'a>(spans: &'a [Seen], above: &Seen) -> Vec<&'a Seen> {
     let id = above.id();
     spans.iter().filter(|seen| seen.parent() == id).collect()
-}
-
-/// The span above another.
-pub fn above<'a>(spans: &'a [Seen], below: &Seen) -> &'a Seen {
-    let parent = below.parent();
-    spans.iter().find(|seen| seen.id() == parent).expect("the span above is exported too")
 }
