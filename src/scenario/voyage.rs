@@ -295,7 +295,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
             scenario.steps.len(),
             documents.len()
         ));
-        let record = take(number, documents, jobs, &direct, &mut crew, deadline, &span).await?;
+        let record = Box::pin(take(number, documents, jobs, &direct, &mut crew, deadline, &span)).await?;
         if *step != Step::Rest {
             steps.push(record);
         }

@@ -249,7 +249,7 @@ impl QueueClient {
         self.add_jitter(&jittered).await
     }
 
-    /// The same jobs, which carry where they come from, if that is traced: as BullMQ's libraries have it, in the option
+    /// The same jobs, which carry where they come from, if that is traced: as BullMQ for Node has it, in the option
     /// `tm`, short for `telemetry.metadata`.
     ///
     /// The queue library does not know that option (1.4), and workers read it when they take a job, so that it has to be

@@ -188,7 +188,14 @@ impl Entry {
     /// Whether a worker under test keeps the value of the shell that started the harness.
     #[must_use]
     pub fn passes_on(&self) -> bool {
-        self.group == REFERENCE || self.name == "NO_COLOR"
+        // What a worker is called, and what it is below, is its own.
+        let own = [telemetry::SERVICE.name, telemetry::PARENT.name].contains(&self.name);
+        self.group == REFERENCE || self.name == "NO_COLOR" || (self.is_of_telemetry() && !own)
+    }
+
+    /// Whether it is one of those that OpenTelemetry gives to everybody.
+    pub(super) fn is_of_telemetry(&self) -> bool {
+        self.group == telemetry::GROUP
     }
 
     /// Whether no part of the value, or only a part of it, may be shown.

@@ -16,7 +16,6 @@ use super::machine;
 use super::origin::Origin;
 use super::source::Source;
 use super::table::{Need, TABLE, entry};
-use super::telemetry;
 use super::template::ENV;
 use super::value::{self, shown};
 use crate::outcome::EnvironmentRow;
@@ -145,7 +144,7 @@ impl Settings {
             .iter()
             .filter(|entry| entry.needs.contains(&verb))
             // They are everybody's, and judged once a collector is named.
-            .filter(|entry| entry.group != telemetry::GROUP)
+            .filter(|entry| !entry.is_of_telemetry())
             .filter_map(|entry| self.judged(entry.name).err())
             .flat_map(SettingsError::into_problems)
             .collect();

@@ -170,7 +170,7 @@ fn exporter(telemetry: &Telemetry) -> Result<SpanExporter, TelemetryError> {
         problem: match error {
             // It would repeat the address, with the password in it.
             ExporterBuildError::InvalidConfiguration(_) => "it is not written as HTTP wants it".to_owned(),
-            other => other.to_string(),
+            ExporterBuildError::InternalFailure(problem) => problem,
         },
         example: "http://127.0.0.1:4318",
     })

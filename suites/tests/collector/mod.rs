@@ -1,5 +1,5 @@
 //! A stand-in for a collector of traces: it takes what OTLP over HTTP brings, and keeps it.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
