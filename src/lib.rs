@@ -8,6 +8,7 @@
 //! | [`serve`] | health, metrics and a status page of an environment, looked at on a schedule |
 //! | [`testing`] | the harness in other people's `cargo test` |
 //! | [`runner`] | plan and run cases: case × stack × worker → verdicts |
+//! | [`telemetry`] | spans of what is done go to a collector |
 //! | [`report`] | render the result: terminal, JSON, JUnit, Markdown |
 //! | [`probe`], [`scenario`] | observe a service; drive a worker and judge what it left behind |
 //! | [`faults`] | what is broken on purpose: the proxy, and what it records |
@@ -31,5 +32,6 @@ pub mod settings;
 pub mod spec;
 pub mod stack;
 pub mod subjects;
+pub mod telemetry;
 pub mod testing;
 pub mod worker;

@@ -11,6 +11,7 @@ use super::deliver::Output;
 use super::failure::Failure;
 use super::gate::{GateArgs, time};
 use super::signals::asked_to_end;
+use super::traced::Traced;
 use super::{Common, progress};
 use crate::outcome::{Comparison, Events, Exit, Report, Word};
 use crate::runner::{Checkup, Occasion};
@@ -53,31 +54,12 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let chosen = chosen.some()?;
     let baseline = args.gate.baseline(&chosen.suites, &chosen.selection, chosen.settings.profile())?;
     let deadline = args.wait.map(|wait| Instant::now() + wait);
-    let checkup = chosen.checkup()?;
+    let traced = Traced::start(&chosen.settings)?;
+    let checkup = Checkup { trace: traced.trace().clone(), ..chosen.checkup()? };
     let check = Check { args: &args, checkup };
-    if let Some(seconds) = args.watch {
-        return check.watch(Duration::from_secs(seconds)).await;
-    }
-    let mut told = Vec::new();
-    let mut ended = std::pin::pin!(asked_to_end()?);
-    loop {
-        let Some(mut report) = check.once().await? else { return Ok(Exit::Interrupted) };
-        report.gate.comparison = baseline.as_ref().map(|baseline| Comparison::of(baseline, &report));
-        let exit = Exit::of(&report);
-        let late = deadline.is_none_or(|deadline| Instant::now() + PAUSE > deadline);
-        if exit == Exit::Ok || late {
-            args.output.note(&mut report);
-            args.output.deliver(&report, &check.checkup.settings)?;
-            return Ok(exit);
-        }
-        if !args.output.quiet {
-            told = waits_for(&report, &told);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            () = &mut ended => return Ok(Exit::Interrupted),
-        }
-    }
+    let outcome = check.run(baseline.as_ref(), deadline).await;
+    traced.end().await;
+    outcome
 }
 
 /// Says what is not yet in order, unless that was said already.
@@ -114,6 +96,33 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// Judges as often as somebody wants to wait for, and tells the outcome.
+    async fn run(&self, baseline: Option<&Report>, deadline: Option<Instant>) -> Result<Exit, Failure> {
+        if let Some(seconds) = self.args.watch {
+            return self.watch(Duration::from_secs(seconds)).await;
+        }
+        let mut told = Vec::new();
+        let mut ended = std::pin::pin!(asked_to_end()?);
+        loop {
+            let Some(mut report) = self.once().await? else { return Ok(Exit::Interrupted) };
+            report.gate.comparison = baseline.map(|baseline| Comparison::of(baseline, &report));
+            let exit = Exit::of(&report);
+            let late = deadline.is_none_or(|deadline| Instant::now() + PAUSE > deadline);
+            if exit == Exit::Ok || late {
+                self.args.output.note(&mut report);
+                self.args.output.deliver(&report, &self.checkup.settings)?;
+                return Ok(exit);
+            }
+            if !self.args.output.quiet {
+                told = waits_for(&report, &told);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = &mut ended => return Ok(Exit::Interrupted),
+            }
+        }
+    }
+
     /// Judges everything once; nothing when it was interrupted.
     async fn once(&self) -> Result<Option<Report>, Failure> {
         let (events, heard) = Events::channel();

@@ -35,6 +35,7 @@ mod shown;
 mod signals;
 mod stack;
 mod suites;
+mod traced;
 mod up;
 mod worker;
 

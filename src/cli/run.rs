@@ -12,8 +12,9 @@ use super::failure::Failure;
 use super::gate::GateArgs;
 use super::signals::asked_to_end;
 use super::stack::{self, StackArgs};
+use super::traced::Traced;
 use super::{Common, plan, progress};
-use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, merge};
+use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, Span, merge};
 use crate::runner::{self, RunOptions, Selection, SpareOptions};
 use crate::settings::{Contract, Settings, Source};
 use crate::spec::{Suites, Verb};
@@ -108,6 +109,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     if args.dry_run {
         let contract = contract(described, Path::new("shakedown"), Path::new("."));
         described.variables_of_worker()?;
+        settings.telemetry()?;
         let text = plan::plan(&settings, &contract, &suites, &selection);
         // A reader that closed the pipe has seen enough.
         let _ = std::io::stdout().write_all(text.as_bytes());
@@ -116,7 +118,19 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let bundle = args.bundle.as_deref().map(Bundle::open).transpose()?;
     let baseline = args.gate.baseline(&suites, &selection, settings.profile())?;
     replay_on_panic();
-    Box::pin(judge(&args, &settings, described, &suites, &selection, baseline.as_ref(), bundle.as_ref())).await
+    let traced = Traced::start(&settings)?;
+    let span = traced.trace().begin("run");
+    let outcome =
+        Box::pin(judge(&args, &settings, described, &suites, &selection, baseline.as_ref(), bundle.as_ref(), &span))
+            .await;
+    match &outcome {
+        Ok(Exit::Interrupted) => span.fail("interrupted"),
+        Ok(_) => {}
+        Err(failure) => span.fail(&failure.report),
+    }
+    drop(span);
+    traced.end().await;
+    outcome
 }
 
 /// The settings with the file that `--worker` names, where it names one.
@@ -130,6 +144,7 @@ fn described(args: &Args, common: &Common) -> Result<Option<Settings>, Failure> 
     Ok(Some(settings))
 }
 
+#[expect(clippy::too_many_arguments, reason = "each is something of its own, and there is one caller")]
 async fn judge(
     args: &Args,
     settings: &Settings,
@@ -138,8 +153,12 @@ async fn judge(
     selection: &Selection,
     baseline: Option<&Report>,
     bundle: Option<&Bundle>,
+    span: &Span,
 ) -> Result<Exit, Failure> {
-    let (events, heard) = Events::channel();
+    let (untraced, heard) = Events::channel();
+    let events = untraced.within(span);
+    // The progress ends with the last of them.
+    drop(untraced);
     let style = progress::Style::for_stderr(args.output.quiet);
     let listener = tokio::spawn(progress::follow(heard, style));
     let seed = match settings.number("SHAKEDOWN_SEED")? {
@@ -162,6 +181,8 @@ async fn judge(
     // Progress is told before the report, or not at all.
     let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
     let mut report = outcome?;
+    report.notes.extend(span.trace().note());
+    span.report(&report);
     report.gate.comparison = baseline.map(|baseline| Comparison::of(baseline, &report));
     args.output.note(&mut report);
     if let Some(bundle) = bundle {
@@ -187,7 +208,9 @@ async fn voyage(
     options.jina.seed = seed;
     let spare = (kind != ProviderKind::Remote).then(|| (kind, options.clone()));
     let (keep, shakedown) = (options.keep, options.shakedown.clone());
+    let phase = events.trace().begin("start stack");
     let stack = Stack::start(kind, options, events).await?;
+    drop(phase);
     // The second stack comes from where the first one came from, whatever `auto` would find by then.
     let spare = spare.map(|(kind, options)| SpareOptions {
         kind: match (kind, stack.provider().0) {
@@ -198,14 +221,17 @@ async fn voyage(
         stack: options,
     });
     let directory = stack.directory().map_or_else(std::env::temp_dir, std::path::Path::to_owned);
+    let mut contract = contract(described, &shakedown, &directory);
+    let mut variables = described.variables_of_worker()?;
+    settings.hand_down_telemetry(Arc::make_mut(&mut contract), &mut variables);
     let mut options = RunOptions {
         run: run.clone(),
         jobs: settings.number("SHAKEDOWN_JOBS")?.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(8),
         seed,
         profile: settings.profile().to_owned(),
         shakedown: shakedown.clone(),
-        variables: described.variables_of_worker()?,
-        contract: contract(described, &shakedown, &directory),
+        variables,
+        contract,
         directory: directory.clone(),
         waivers: runner::waived(settings),
         keep_output: args.bundle.as_deref().map(bundle::output),
@@ -242,7 +268,9 @@ async fn voyage(
     report.run = run;
     events.say(Event::TearingDown);
     report.notes.extend(stack.farewell());
+    let phase = events.trace().begin("stop stack");
     let left = stack.stop().await;
+    drop(phase);
     report.notes.extend(left.iter().map(|left| format!("could not be removed: {left}")));
     events.say(Event::TornDown { left });
     if keep {

@@ -12,6 +12,7 @@ use super::Common;
 use super::chosen::ChosenArgs;
 use super::failure::Failure;
 use super::gate::time;
+use super::traced::Traced;
 use crate::outcome::Exit;
 use crate::runner::Checkup;
 use crate::serve::{Access, Board, History, Rhythm, Store, Watch, routes};
@@ -84,7 +85,10 @@ const GRACE: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
-    let checkup = Arc::new(load(&args, common)?);
+    let mut checkup = load(&args, common)?;
+    let traced = Traced::telling(&checkup.settings, "shakedown", Box::new(|text| say(&format!("note: {text}"))))?;
+    checkup.trace = traced.trace().clone();
+    let checkup = Arc::new(checkup);
     let token = match &args.token_env {
         Some(name) => Some(token(&checkup, name)?),
         None => None,
@@ -125,7 +129,8 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
                     break;
                 }
                 match load(&args, common) {
-                    Ok(checkup) => {
+                    Ok(mut checkup) => {
+                        checkup.trace = traced.trace().clone();
                         let checkup = Arc::new(checkup);
                         watch.end().await;
                         board.refit(&checkup);
@@ -147,6 +152,9 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     // Whoever does not let go is left behind.
     let _ = tokio::time::timeout(GRACE, &mut served).await;
     served.abort();
+    if let Some(lost) = traced.end_within(GRACE).await {
+        say(&format!("note: {lost}"));
+    }
     say("ended");
     Ok(Exit::Ok)
 }

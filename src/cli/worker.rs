@@ -1,10 +1,13 @@
 //! `shakedown worker`: the reference worker, as a process like any other.
 
+use std::time::Duration;
+
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Common;
 use super::failure::Failure;
-use crate::outcome::Exit;
+use super::traced::Traced;
+use crate::outcome::{Exit, Trace};
 use crate::serve::CircuitState;
 use crate::services::jina::Encoding;
 use crate::settings::{Need, Settings};
@@ -21,11 +24,16 @@ pub(super) struct Args {
     health_port: Option<u16>,
 }
 
+/// How long the collector of traces is waited for at the end, where the grace allows it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Runs the worker; exit code 0 after SIGTERM or SIGINT.
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let settings = Settings::load(common.source())?;
     settings.validate(Need::Worker)?;
-    let config = config(&settings)?;
+    let tell = |text: &str| tracing::warn!("{text}");
+    let traced = Traced::telling(&settings, "shakedown-worker", Box::new(tell))?;
+    let config = config(&settings, traced.trace().clone())?;
     let filter = settings.get("RUST_LOG").unwrap_or("info");
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
         Failure::usage(format!("RUST_LOG is `{filter}`: {error}; write for instance info or shakedown=debug"))
@@ -41,9 +49,13 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         Some(port) => Some(serve_health(port, config.standing.subscribe(), config.breakers.clone()).await?),
         None => None,
     };
-    crate::subjects::worker::run(config)
+    let left = crate::subjects::worker::run(config)
         .await
         .map_err(|error| if error.is_configuration() { Failure::usage(error) } else { Failure::harness(error) })?;
+    // Spans are not worth overstaying the grace.
+    if let Some(lost) = traced.end_within(left.min(PATIENCE)).await {
+        tracing::warn!("{lost}");
+    }
     Ok(Exit::Ok)
 }
 
@@ -78,7 +90,7 @@ const fn circuit(state: BreakerState) -> CircuitState {
     }
 }
 
-fn config(settings: &Settings) -> Result<WorkerConfig, Failure> {
+fn config(settings: &Settings, trace: Trace) -> Result<WorkerConfig, Failure> {
     let encoding = match settings.get("EMBED_ENCODING") {
         Some("float") => Encoding::Float,
         _ => Encoding::Base64,
@@ -107,6 +119,7 @@ fn config(settings: &Settings) -> Result<WorkerConfig, Failure> {
         defect: defect(settings)?,
         standing: tokio::sync::watch::Sender::default(),
         breakers: Breakers::default(),
+        trace,
     })
 }
 

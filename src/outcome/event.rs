@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::CaseRecord;
+use super::{CaseRecord, Span, Trace};
 
 /// One thing that happened during a run.
 #[derive(Debug, Clone)]
@@ -62,27 +62,42 @@ pub enum Event {
     },
 }
 
-/// Where events go. Cheap to clone; a closed or absent listener is not an error.
+/// Where events go, and where what is done is traced. Cheap to clone; a closed or absent listener is not an error.
 #[derive(Debug, Clone, Default)]
-pub struct Events(Option<tokio::sync::mpsc::UnboundedSender<Event>>);
+pub struct Events {
+    listener: Option<tokio::sync::mpsc::UnboundedSender<Event>>,
+    trace: Trace,
+}
 
 impl Events {
     /// Events that are sent to the receiver returned beside it.
     #[must_use]
     pub fn channel() -> (Self, tokio::sync::mpsc::UnboundedReceiver<Event>) {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-        (Self(Some(sender)), receiver)
+        (Self { listener: Some(sender), trace: Trace::off() }, receiver)
     }
 
     /// Events nobody listens to.
     #[must_use]
     pub const fn silent() -> Self {
-        Self(None)
+        Self { listener: None, trace: Trace::off() }
+    }
+
+    /// The same events, of work that is traced below `span`.
+    #[must_use]
+    pub fn within(&self, span: &Span) -> Self {
+        Self { listener: self.listener.clone(), trace: span.trace().clone() }
+    }
+
+    /// Where spans begin.
+    #[must_use]
+    pub const fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     /// Says `event` to the listener, if there is one.
     pub fn say(&self, event: Event) {
-        if let Some(sender) = &self.0 {
+        if let Some(sender) = &self.listener {
             // A listener that has gone away misses the event; the report still has it.
             let _ = sender.send(event);
         }

@@ -10,6 +10,7 @@ mod record;
 #[cfg(test)]
 pub(crate) mod testing;
 mod timeline;
+mod trace;
 mod verdict;
 
 pub use event::{Event, Events};
@@ -19,4 +20,5 @@ pub use record::{
     CaseRecord, Coverage, EnvironmentRow, FileNote, REPORT_VERSION, Report, ServiceRecord, ServiceStatus, Totals,
 };
 pub use timeline::{Concerned, Diagnosis, Lane, LeftOut, Moment, Pace, Timeline};
+pub use trace::{Fact, NoTraceParent, Role, Span, SpanRecord, Spans, Trace, TraceParent};
 pub use verdict::{Evidence, Level, RunVerdict, Verdict, Word};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Paid, RunOptions, Selection, run, unreachable_service, waived};
-use crate::outcome::{Events, Gate, Report, Verdict, merge};
+use crate::outcome::{Events, Gate, Report, Trace, Verdict, merge};
 use crate::settings::{Contract, Endpoints, Given, Settings, SettingsError};
 use crate::spec::Suites;
 use crate::stack::{Stack, ask_services, drop_names, names_for};
@@ -33,6 +33,8 @@ pub struct Checkup {
     pub canary: bool,
     /// The embeddings API is paid once, however often everything is judged.
     pub paid: Paid,
+    /// Where what is judged is traced.
+    pub trace: Trace,
 }
 
 /// How everything is judged once.
@@ -95,11 +97,14 @@ impl Checkup {
     ) -> Result<Self, SettingsError> {
         let endpoints = settings.endpoints_to_check()?;
         let given = Arc::new(Given::of(&settings, directory.to_owned()));
-        Ok(Self { settings, suites, selection, endpoints, given, shakedown, canary: false, paid: Paid::default() })
+        let (paid, trace) = (Paid::default(), Trace::off());
+        Ok(Self { settings, suites, selection, endpoints, given, shakedown, canary: false, paid, trace })
     }
 
     /// Judges everything. `repeat` of zero counts as one.
     pub async fn judge(&self, occasion: &Occasion, events: &Events) -> Report {
+        let span = self.trace.begin("check");
+        let events = &events.within(&span);
         let stack = Stack::found(self.endpoints.clone(), self.canary);
         let directory = std::env::temp_dir();
         let mut options = RunOptions {
@@ -143,6 +148,8 @@ impl Checkup {
         report.services = services;
         "none: an environment is judged, and no worker".clone_into(&mut report.worker);
         report.environment = self.settings.resolved();
+        report.notes.extend(span.trace().note());
+        span.report(&report);
         report
     }
 

@@ -13,8 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Selection;
 use super::spare::{FIXED_NAMES, SPARES, SpareOptions, Spares};
 use crate::outcome::{
-    CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, Gate, REPORT_VERSION, Report, RunVerdict, Timeline,
-    Totals, Verdict, Word,
+    CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, Gate, REPORT_VERSION, Report, RunVerdict, Span,
+    Timeline, Totals, TraceParent, Verdict, Word,
 };
 use crate::probe::{self, Context, Lines, Paid};
 use crate::scenario::{self, Harness, ScenarioError, Voyage};
@@ -128,6 +128,8 @@ struct Shared<'a> {
     /// Cases that may have left something under names of their own.
     dirty: Mutex<BTreeSet<String>>,
     voyages: BTreeMap<String, Cell>,
+    /// Where the scenarios are in the trace, where there is one: several cases rest on each.
+    traced: Mutex<BTreeMap<String, TraceParent>>,
     ended: BTreeMap<String, Ended>,
 }
 
@@ -174,6 +176,7 @@ pub async fn run(
         failed: OnceLock::new(),
         dirty: Mutex::default(),
         voyages: suites.scenarios.keys().map(|name| (name.clone(), Cell::default())).collect(),
+        traced: Mutex::default(),
         ended: chosen.iter().map(|case| (case.id.clone(), watch::channel(None))).collect(),
     };
     let mut cases = join_all(chosen.iter().map(|case| shared.case(case))).await;
@@ -231,6 +234,7 @@ impl Shared<'_> {
             None => Some(self.slots.acquire().await),
         };
         self.events.say(Event::CaseStarted { id: case.id.clone() });
+        let span = self.events.trace().begin(format_args!("case {}", case.id));
         let begun = Instant::now();
         let missing = missing.or_else(|| self.missing_capability(case)).or_else(|| {
             let first = self.failed.get()?;
@@ -240,12 +244,12 @@ impl Shared<'_> {
             (Some(reason), _) => (Verdict::skip(reason), Vec::new()),
             (None, _) if self.options.stands.contains_key(&case.id) => self.stands(case),
             (None, Some((deadline, timeout))) => {
-                tokio::time::timeout_at(deadline, Box::pin(self.judge(case))).await.unwrap_or_else(|_| {
+                tokio::time::timeout_at(deadline, Box::pin(self.judge(case, &span))).await.unwrap_or_else(|_| {
                     let reason = format!("not judged within the {} s that --timeout gives", timeout.as_secs_f64());
                     (Verdict::unknown(reason), Vec::new())
                 })
             }
-            (None, None) => Box::pin(self.judge(case)).await,
+            (None, None) => Box::pin(self.judge(case, &span)).await,
         };
         if self.options.fail_fast && verdict.word() == Word::Fail {
             // Should two fail at once, one name is enough.
@@ -264,6 +268,8 @@ impl Shared<'_> {
             };
             ended.send_replace(Some((word, skipped)));
         }
+        let mut waivers = self.options.waivers.iter();
+        span.case(&record, waivers.any(|waiver| waiver.case == case.id && !waiver.expired));
         self.events.say(Event::CaseFinished { record: Box::new(record.clone()) });
         record
     }
@@ -335,7 +341,7 @@ impl Shared<'_> {
         })
     }
 
-    async fn judge(&self, case: &Case) -> (Verdict, Vec<Evidence>) {
+    async fn judge(&self, case: &Case, span: &Span) -> (Verdict, Vec<Evidence>) {
         match &case.check {
             Check::Probe(probe, matchers) => {
                 let mut own = self.endpoints.clone();
@@ -353,7 +359,9 @@ impl Shared<'_> {
                 if leaves {
                     dirty().insert(case.id.clone());
                 }
+                let probing = span.trace().begin(format_args!("probe {}", probe.kind()));
                 let judged = probe::judge(probe, matchers, case.level, &context).await;
+                drop(probing);
                 if leaves {
                     let left = drop_names(&context.own, &context.own.names).await.err().unwrap_or_default();
                     dirty().remove(&case.id);
@@ -363,15 +371,21 @@ impl Shared<'_> {
                 }
                 judged
             }
-            Check::Scenario(name, invariants) => match self.voyage(name).await {
-                Ok(voyage) => scenario::judge(invariants, &voyage, case.among.as_ref(), case.level),
-                Err(Unsailed { reason, blames_worker }) => {
-                    let evidence = vec![Evidence::seen("the scenario", reason.clone())];
-                    let verdict =
-                        if blames_worker { Verdict::unmet(case.level, reason) } else { Verdict::unknown(reason) };
-                    (verdict, evidence)
+            Check::Scenario(name, invariants) => {
+                let sailed = self.voyage(name).await;
+                if let Some(place) = self.traced.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+                    span.link(*place);
                 }
-            },
+                match sailed {
+                    Ok(voyage) => scenario::judge(invariants, &voyage, case.among.as_ref(), case.level),
+                    Err(Unsailed { reason, blames_worker }) => {
+                        let evidence = vec![Evidence::seen("the scenario", reason.clone())];
+                        let verdict =
+                            if blames_worker { Verdict::unmet(case.level, reason) } else { Verdict::unknown(reason) };
+                        (verdict, evidence)
+                    }
+                }
+            }
         }
     }
 
@@ -424,6 +438,10 @@ impl Shared<'_> {
         let ledger = stack.ledger().ok_or("the provider keeps no ledger, so no worker may be started")?;
         let mut endpoints = alone.map_or(&self.endpoints, |stack| stack.endpoints()).clone();
         endpoints.names = self.names(name);
+        let span = self.events.trace().begin(format_args!("scenario {name}"));
+        if let Some(place) = span.place() {
+            self.traced.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), place);
+        }
         let harness = Harness {
             endpoints,
             shakedown: self.options.shakedown.clone(),
@@ -432,7 +450,7 @@ impl Shared<'_> {
             directory: self.options.directory.clone(),
             ledger: ledger.clone(),
             seed: self.options.seed,
-            events: self.events.clone(),
+            events: self.events.within(&span),
             stack: alone.cloned(),
         };
         // A task of its own: what one voyage computes must not hold up the faults of the others.
@@ -440,7 +458,7 @@ impl Shared<'_> {
         let (name, scenario) = (name.to_owned(), scenario.clone());
         let log_name = name.clone();
         let task = tokio::spawn(async move { Box::pin(scenario::sail(&name, &scenario, &harness)).await });
-        match AbortOnDropHandle::new(task).await {
+        let sailed = match AbortOnDropHandle::new(task).await {
             Ok(sailed) => sailed.map_err(|error| {
                 if let ScenarioError::NeverReady { output, .. } = &error {
                     self.keep(&log_name, &scenario::redact(output, &private), &mut |note| self.events.note(note));
@@ -454,7 +472,8 @@ impl Shared<'_> {
                 }
             }),
             Err(error) => Err(format!("the harness itself failed: {error}").into()),
-        }
+        };
+        sailed.inspect_err(|unsailed: &Unsailed| span.fail(&unsailed.reason))
     }
 
     /// What must be in no report.

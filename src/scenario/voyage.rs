@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use super::documents::{self, Document};
 use super::evidence::Snapshot;
 use super::handover::{Errand, Handover, job_id};
 use crate::faults::{Answered, ServiceFaultError, Writes};
-use crate::outcome::Events;
+use crate::outcome::{Events, Role, Span, Trace};
 use crate::services::ServiceError;
 use crate::services::http::Http;
 use crate::services::postgres::Postgres;
@@ -214,6 +214,8 @@ impl std::fmt::Debug for Voyage {
 
 /// Runs the scenario to its end. Whatever the worker did is evidence, not an error.
 pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<Voyage, ScenarioError> {
+    let trace = harness.events.trace();
+    let phase = trace.begin("set up");
     let documents = documents::choose(&scenario.documents, harness.seed).map_err(ScenarioError::Spec)?;
     let mut endpoints = harness.endpoints.clone();
     let mock = JinaMock::start(JinaConfig {
@@ -260,11 +262,16 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     };
     let handover = Handover::new(contract, &harness.directory, name, scenario.producer_clock_s).await?;
     let workers = scenario.workers.unwrap_or(contract.worker.replicas);
+    drop(phase);
+    let phase = trace.begin("start workers");
+    phase.fact("shakedown.workers", workers);
     let mut crew = Crew::sign_on(berth, workers, &scenario.faults, proxies, Arc::clone(&direct))?;
     let within = scenario.within_s.map_or(WITHIN, Duration::from_secs).mul_f64(patience);
     ready(&crew, contract.worker.ready_within, &private).await?;
     let attached = patiently(|| direct.queue.workers()).await?;
+    drop(phase);
     let mock_offset = crew.begin().saturating_duration_since(direct.mock.started());
+    let begun = SystemTime::now();
     // Entries of the event stream carry the server's time.
     let begun_ms = patiently(|| direct.queue.clock_ms()).await?;
 
@@ -281,6 +288,8 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
             _ if steps.is_empty() => Errand::Ingest,
             _ => Errand::Reingest,
         };
+        let span = trace.begin(format_args!("step {}: {}", number + 1, step.word()));
+        span.fact("shakedown.documents", documents.len());
         let jobs = handover.jobs(number, errand, &documents)?;
         harness.events.note(format!(
             "{name}: step {} of {}, {} documents",
@@ -288,12 +297,13 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
             scenario.steps.len(),
             documents.len()
         ));
-        let record = Box::pin(take(number, documents, jobs, &direct, &mut crew, deadline)).await?;
+        let record = Box::pin(take(number, documents, jobs, &direct, &mut crew, deadline, &span)).await?;
         if *step != Step::Rest {
             steps.push(record);
         }
     }
 
+    let phase = trace.begin("sign off");
     let counts = patiently(|| direct.queue.counts()).await?;
     let died = crew.died();
     let peak_memory_mib = crew.peak_memory_mib();
@@ -309,6 +319,8 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     let (faults, exits, contacts, writes) = (crew.faults(), crew.exits(), crew.contacts(), crew.writes());
     let answered = crew.answered();
     drop(crew);
+    drop(phase);
+    tell_faults(trace, begun, &faults);
     let requests = direct.mock.requests();
     direct.queue.close().await;
     direct.postgres.close().await;
@@ -342,6 +354,17 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
         patience,
         private,
     })
+}
+
+/// The faults of a voyage that began at `begun`.
+fn tell_faults(trace: &Trace, begun: SystemTime, faults: &[FaultRecord]) {
+    for fault in faults {
+        let Some(began) = fault.began else { continue };
+        let ended = fault.ended.unwrap_or(began);
+        let span = trace.past(format_args!("fault: {}", fault.what), begun + began, begun + ended);
+        span.fact("shakedown.fault.met", fault.met.as_str());
+        span.fact("shakedown.fault.took_effect", fault.took_effect);
+    }
 }
 
 /// Whether the embeddings API did what it was told to do to requests.
@@ -456,12 +479,17 @@ async fn take(
     direct: &Direct,
     crew: &mut Crew,
     deadline: Instant,
+    span: &Span,
 ) -> Result<StepRecord, ScenarioError> {
     let ids: BTreeMap<String, String> =
         documents.iter().map(|document| (document.id.clone(), job_id(number, &document.id))).collect();
     crew.set_sail().await?;
     if !jobs.is_empty() {
-        direct.queue.add(jobs).await?;
+        let adding = span.trace().begin_as(Role::Producer, "add jobs");
+        adding.fact("messaging.system", "bullmq");
+        adding.fact("messaging.destination.name", direct.endpoints.names.queue.as_str());
+        adding.fact("messaging.batch.message_count", jobs.len());
+        direct.queue.add_below(jobs, adding.place()).await?;
     }
     let (settled, recovered, least_points) = follow(&ids, direct, crew, number > 0, deadline).await?;
     let (completed, failed) = patiently(|| direct.ended()).await?;
@@ -483,6 +511,10 @@ async fn take(
     let snapshot =
         patiently(|| Snapshot::take(&direct.endpoints, &direct.contract.evidence, &direct.postgres, &direct.qdrant))
             .await?;
+    span.fact("shakedown.settled", settled);
+    if let Some(recovered) = recovered {
+        span.fact("shakedown.recovered_ms", recovered);
+    }
     Ok(StepRecord { documents, jobs: records, snapshot, settled, least_points, recovered })
 }
 

@@ -6,11 +6,15 @@ use bullmq::options::{JobOptions, QueueOptions, RedisConnectionOptions};
 use bullmq::types::BackoffStrategy;
 use bullmq::{BulkJob, Queue, QueueKeys};
 use secrecy::ExposeSecret;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ServiceError;
 use super::redis::Redis;
+use crate::outcome::TraceParent;
 use crate::settings::{Backoff, BackoffKind, JobContract, RedisEndpoint};
+
+/// The name under which W3C Trace Context carries a place in a trace.
+const TRACEPARENT: &str = "traceparent";
 
 /// One job as its hash says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -245,9 +249,47 @@ impl QueueClient {
         self.add_jitter(&jittered).await
     }
 
+    /// The same jobs, which carry where they come from, if that is traced: as BullMQ for Node has it, in the option
+    /// `tm`, short for `telemetry.metadata`.
+    ///
+    /// The queue library does not know that option (1.4), and workers read it when they take a job, so that it has to be
+    /// there before: the queue is paused until it is.
+    pub async fn add_below(&self, jobs: Vec<NewJob>, parent: Option<TraceParent>) -> Result<(), ServiceError> {
+        let Some(parent) = parent else { return self.add(jobs).await };
+        let ids: Vec<(String, ())> = jobs.iter().map(|job| (job.id.clone(), ())).collect();
+        let carried = json!({ TRACEPARENT: parent.to_string() }).to_string();
+        self.queue.pause().await.map_err(|error| failure(&error))?;
+        let added = async {
+            self.add(jobs).await?;
+            self.amend(&ids, |options, ()| options["tm"] = carried.clone().into()).await
+        };
+        let added = added.await;
+        self.queue.resume().await.map_err(|error| failure(&error))?;
+        added
+    }
+
+    /// What a job carries of where it comes from, if it does.
+    ///
+    /// # Errors
+    /// Redis does not answer.
+    pub async fn carried(redis: &Redis, keys: &QueueKeys, id: &str) -> Result<Option<TraceParent>, ServiceError> {
+        let command = redis::cmd("HGET").arg(keys.job_key(id)).arg("opts").to_owned();
+        let options: Option<String> = redis.get(&command).await?;
+        let options: Option<Value> = options.and_then(|text| serde_json::from_str(&text).ok());
+        // Whoever added the job may have said that it is not to be below anything: `telemetry.omitContext`.
+        let options = options.filter(|options| options["omc"] != true);
+        let carried = options.and_then(|options| serde_json::from_str::<Value>(options["tm"].as_str()?).ok());
+        Ok(carried.and_then(|carried| carried[TRACEPARENT].as_str()?.parse().ok()))
+    }
+
     /// The queue library cannot say `jitter` (1.4), and workers read it from the job's options when they retry it, so
     /// it is added right after the job.
     async fn add_jitter(&self, jobs: &[(String, Backoff)]) -> Result<(), ServiceError> {
+        self.amend(jobs, |options, backoff| options["backoff"]["jitter"] = backoff.jitter.into()).await
+    }
+
+    /// Changes options of jobs that are there.
+    async fn amend<T>(&self, jobs: &[(String, T)], change: impl Fn(&mut Value, &T)) -> Result<(), ServiceError> {
         if jobs.is_empty() {
             return Ok(());
         }
@@ -257,11 +299,11 @@ impl QueueClient {
         }
         let options: Vec<Option<String>> = self.redis.pipeline(&read).await?;
         let mut write = redis::pipe();
-        for ((id, backoff), options) in jobs.iter().zip(options) {
+        for ((id, what), options) in jobs.iter().zip(options) {
             let Some(mut options) = options.and_then(|text| serde_json::from_str::<Value>(&text).ok()) else {
                 continue;
             };
-            options["backoff"]["jitter"] = backoff.jitter.into();
+            change(&mut options, what);
             write.cmd("HSET").arg(self.keys.job_key(id)).arg("opts").arg(options.to_string()).ignore();
         }
         self.redis.pipeline::<()>(&write).await

@@ -124,8 +124,10 @@ pub fn find_program(word: &str, cwd: &Path) -> Option<PathBuf> {
 ///
 /// Tuning of a worker and of logs is the caller's, and is passed on.
 fn is_ours(name: &str) -> bool {
-    let bare = name.strip_suffix("_FILE").unwrap_or(name);
-    name.starts_with("SHAKEDOWN_") || table::entry(bare).is_some_and(|entry| !entry.passes_on())
+    let file = name.strip_suffix("_FILE");
+    // What a file of OpenTelemetry's holds is handed down itself, and both would be refused.
+    let ours = |entry: &table::Entry| !entry.passes_on() || (file.is_some() && entry.is_of_telemetry());
+    name.starts_with("SHAKEDOWN_") || table::entry(file.unwrap_or(name)).is_some_and(ours)
 }
 
 #[cfg(test)]
@@ -137,7 +139,12 @@ mod tests {
         for name in ["REDIS_URL", "JINA_API_KEY_FILE", "SUPABASE_SERVICE_ROLE_KEY", "QUEUE_NAME", "SHAKEDOWN_X"] {
             assert!(is_ours(name), "{name}");
         }
-        for name in ["PATH", "RUST_LOG", "NO_COLOR", "WORKER_CONCURRENCY", "CHUNK_TOKENS"] {
+        for name in ["OTEL_SERVICE_NAME", "TRACEPARENT", "OTEL_EXPORTER_OTLP_HEADERS_FILE"] {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in
+            ["PATH", "RUST_LOG", "NO_COLOR", "WORKER_CONCURRENCY", "CHUNK_TOKENS", "OTEL_EXPORTER_OTLP_ENDPOINT"]
+        {
             assert!(!is_ours(name), "{name}");
         }
     }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::telemetry;
 use Need::{Check, Ingest, Run, Setup, Up, Worker};
 
 /// A verb that reads a variable.
@@ -65,6 +66,10 @@ pub enum Kind {
     },
     /// A Postgres table as `schema.table`, letters, digits and underscores.
     Table,
+    /// Text as `key=value,key=value`, with percent signs for what stands between other things.
+    Pairs,
+    /// The same, of headers of HTTP.
+    Headers,
     /// A path; relative ones start at the working directory, or beside `shakedown.toml` when written there.
     Path,
     /// One of these words.
@@ -86,6 +91,8 @@ impl Kind {
             Self::Name { without: "" } => "text without blanks".to_owned(),
             Self::Name { without } => format!("text without blanks and `{without}`"),
             Self::Table => "`schema.table`".to_owned(),
+            Self::Pairs => "`key=value,…`, percent-encoded".to_owned(),
+            Self::Headers => "`header=value,…`, percent-encoded".to_owned(),
             Self::Path => "path".to_owned(),
             Self::Choice(words) => words.join(", "),
             Self::Switch => "`1` or `0`".to_owned(),
@@ -131,7 +138,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    const fn new(name: &'static str, kind: Kind, needs: &'static [Need], meaning: &'static str) -> Self {
+    pub(super) const fn new(name: &'static str, kind: Kind, needs: &'static [Need], meaning: &'static str) -> Self {
         Self {
             name,
             meaning,
@@ -146,28 +153,28 @@ impl Entry {
         }
     }
 
-    const fn default(mut self, value: &'static str) -> Self {
+    pub(super) const fn default(mut self, value: &'static str) -> Self {
         self.default = Some(value);
         self.example = value;
         self
     }
 
-    const fn otherwise(mut self, text: &'static str) -> Self {
+    pub(super) const fn otherwise(mut self, text: &'static str) -> Self {
         self.otherwise = Some(text);
         self
     }
 
-    const fn example(mut self, value: &'static str) -> Self {
+    pub(super) const fn example(mut self, value: &'static str) -> Self {
         self.example = value;
         self
     }
 
-    const fn secret(mut self, secrecy: Secrecy) -> Self {
+    pub(super) const fn secret(mut self, secrecy: Secrecy) -> Self {
         self.secrecy = secrecy;
         self
     }
 
-    const fn group(mut self, heading: &'static str) -> Self {
+    pub(super) const fn group(mut self, heading: &'static str) -> Self {
         self.group = heading;
         self
     }
@@ -181,7 +188,14 @@ impl Entry {
     /// Whether a worker under test keeps the value of the shell that started the harness.
     #[must_use]
     pub fn passes_on(&self) -> bool {
-        self.group == REFERENCE || self.name == "NO_COLOR"
+        // What a worker is called, and what it is below, is its own.
+        let own = [telemetry::SERVICE.name, telemetry::PARENT.name].contains(&self.name);
+        self.group == REFERENCE || self.name == "NO_COLOR" || (self.is_of_telemetry() && !own)
+    }
+
+    /// Whether it is one of those that OpenTelemetry gives to everybody.
+    pub(super) fn is_of_telemetry(&self) -> bool {
+        self.group == telemetry::GROUP
     }
 
     /// Whether no part of the value, or only a part of it, may be shown.
@@ -527,6 +541,21 @@ pub const TABLE: &[Entry] = &[
         .otherwise("colours where the terminal has them")
         .example("1")
         .group(HARNESS),
+    telemetry::ENDPOINT,
+    telemetry::TRACES_ENDPOINT,
+    telemetry::PROTOCOL_ENTRY,
+    telemetry::TRACES_PROTOCOL,
+    telemetry::HEADERS,
+    telemetry::TRACES_HEADERS,
+    telemetry::TIMEOUT_ENTRY,
+    telemetry::TRACES_TIMEOUT,
+    telemetry::COMPRESSION_ENTRY,
+    telemetry::TRACES_COMPRESSION,
+    telemetry::EXPORTER,
+    telemetry::DISABLED,
+    telemetry::SERVICE,
+    telemetry::RESOURCE,
+    telemetry::PARENT,
 ];
 
 /// The entry called `name`.

@@ -3,6 +3,7 @@
 use url::Url;
 
 use super::table::{Entry, Kind, Secrecy};
+use super::telemetry;
 
 /// What is shown instead of a secret.
 pub const MASK: &str = "****";
@@ -13,7 +14,7 @@ pub const MASK: &str = "****";
 pub(super) fn problem(entry: &Entry, text: &str) -> Option<(String, String)> {
     let found = kind_problem(entry.kind, text).or_else(|| {
         let blank = |c: char| c.is_whitespace() || c.is_control();
-        (entry.secrecy == Secrecy::Yes && text.contains(blank))
+        (entry.secrecy == Secrecy::Yes && entry.kind != Kind::Headers && text.contains(blank))
             .then(|| "it contains a blank or a control character, which no key has".to_owned())
     })?;
     let remedy =
@@ -31,6 +32,8 @@ fn kind_problem(kind: Kind, text: &str) -> Option<String> {
             Err(_) => Some("it is not a whole number".to_owned()),
         },
         Kind::Text | Kind::Path => text.contains(['\n', '\0']).then(|| "it has more than one line".to_owned()),
+        Kind::Pairs => telemetry::pairs_problem(text),
+        Kind::Headers => telemetry::headers_problem(text),
         Kind::Name { without } => {
             if text.contains(char::is_whitespace) {
                 Some("it contains a blank".to_owned())
@@ -82,6 +85,8 @@ pub(super) fn switch(text: &str) -> Option<bool> {
 #[must_use]
 pub fn shown(entry: &Entry, text: &str) -> String {
     match (entry.secrecy, entry.kind) {
+        // The end of a list of headers tells nothing apart, and may be most of a key.
+        (Secrecy::Yes, Kind::Headers) => MASK.to_owned(),
         (Secrecy::Yes, _) => masked(text),
         (Secrecy::Password, _) => masked_url(text).unwrap_or_else(|| MASK.to_owned()),
         (Secrecy::No, Kind::Url(_)) => masked_url(text).unwrap_or_else(|| text.to_owned()),

@@ -143,6 +143,8 @@ impl Settings {
         let problems = TABLE
             .iter()
             .filter(|entry| entry.needs.contains(&verb))
+            // They are everybody's, and judged once a collector is named.
+            .filter(|entry| !entry.is_of_telemetry())
             .filter_map(|entry| self.judged(entry.name).err())
             .flat_map(SettingsError::into_problems)
             .collect();
@@ -265,6 +267,18 @@ impl Settings {
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<SecretString> {
         self.secret(name).or_else(|| self.environment.get(name).cloned())
+    }
+
+    /// What somebody set under names that begin with `prefix`, known or not.
+    pub(super) fn set_by_somebody(&self, prefix: &str) -> BTreeMap<String, SecretString> {
+        let foreign = self.environment.iter().filter(|(name, value)| {
+            let bare = name.strip_suffix("_FILE").unwrap_or(name);
+            entry(bare).is_none() && !value.expose_secret().is_empty()
+        });
+        let foreign = foreign.map(|(name, value)| (name.clone(), value.clone()));
+        let known = self.values.iter().filter(|(_, resolved)| !matches!(resolved.origin, Origin::Default));
+        let known = known.map(|(name, resolved)| ((*name).to_owned(), resolved.value.clone()));
+        foreign.chain(known).filter(|(name, _)| name.starts_with(prefix)).collect()
     }
 
     /// The name of the collection's vector, where it has one.

@@ -48,6 +48,32 @@ pub enum Probe {
     Command(CommandProbe),
 }
 
+impl Probe {
+    /// Its kind, as suites write it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Redis(_) => "redis",
+            Self::Sql(_) => "sql",
+            Self::Http(_) => "http",
+            Self::Env(_) => "env",
+            Self::Consistency(_) => "consistency",
+            Self::Queue(_) => "queue",
+            Self::QueueState(_) => "queue-state",
+            Self::Search(_) => "search",
+            Self::Migrations(_) => "migrations",
+            Self::Jina(_) => "jina",
+            Self::Setup(_) => "setup",
+            Self::Ingestion(_) => "ingestion",
+            Self::Interop(_) => "interop",
+            Self::Tcp(_) => "tcp",
+            Self::Dns(_) => "dns",
+            Self::Tls(_) => "tls",
+            Self::Command(_) => "command",
+        }
+    }
+}
+
 /// A Redis command, and which part of its answer counts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -51,6 +51,19 @@ pub enum Step {
     Rest,
 }
 
+impl Step {
+    /// The word by which suites call it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Shorten => "shorten",
+            Self::Delete => "delete",
+            Self::Rest => "rest",
+        }
+    }
+}
+
 /// A scenario as a person wrote it; what is left out is the suite's `[usual]`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

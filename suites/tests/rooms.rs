@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("scenario", &["faults", "worker", "stack", "services", "settings", "outcome", "spec"]),
     ("runner", &["probe", "scenario", "faults", "worker", "stack", "services", "settings", "outcome", "spec"]),
     ("report", &["outcome"]),
+    ("telemetry", &["settings", "outcome"]),
     ("serve", &["runner", "report", "services", "settings", "outcome", "spec"]),
     (
         "testing",

@@ -11,6 +11,8 @@ use super::chunk::{Chunk, Chunker};
 use super::defect::{Defect, planted};
 use super::guard::{Class, Classified, Guard, Guarded};
 use super::store::{Identity, Status, Store, StoreError, Stored};
+use super::traced::{Traces, within};
+use crate::outcome::Trace;
 use crate::services::jina::{JinaClient, JinaError};
 
 /// Texts longer than this are chunked away from the threads that keep the connections alive.
@@ -27,6 +29,7 @@ pub(super) struct Shared {
     pub(super) parallel: usize,
     pub(super) batch: usize,
     pub(super) store: Store,
+    pub(super) traces: Traces,
     /// Whether the worker was told to end; used by one planted defect only.
     pub(super) ending: tokio_util::sync::CancellationToken,
     /// The reason of the first poison document; used by one planted defect only.
@@ -100,12 +103,13 @@ impl Order {
 
 impl Shared {
     /// Does the job and says what it did; the answer is the job's return value.
-    pub(super) async fn ingest(&self, order: Order, attempt: u32) -> Result<Value, JobError> {
+    pub(super) async fn ingest(&self, order: Order, attempt: u32, trace: &Trace) -> Result<Value, JobError> {
         self.misbehave(&order, attempt)?;
         let Order { identity, text } = order;
         if text.trim().is_empty() && !planted(Defect::EmbedsEmpty) {
-            self.store.remove_all(&identity).await?;
-            self.store.record(&identity, Status::Skipped, 0, 0, Some("empty")).await?;
+            within(trace.begin("remove"), self.store.remove_all(&identity)).await?;
+            let skipped = self.store.record(&identity, Status::Skipped, 0, 0, Some("empty"));
+            within(trace.begin("status"), skipped).await?;
             let mut value = outcome(&identity, 0, 0);
             value["skipped"] = "empty".into();
             return Ok(value);
@@ -113,11 +117,11 @@ impl Shared {
         if planted(Defect::LosesDocuments) && chosen(&identity.document, 3) {
             return Ok(Value::Null);
         }
-        self.store.begin(&identity).await?;
+        within(trace.begin("status"), self.store.begin(&identity)).await?;
         if planted(Defect::MarksDoneFirst) {
-            return self.mark_done_first(&identity, &text).await;
+            return self.mark_done_first(&identity, &text, trace).await;
         }
-        let mut chunks = self.chunk(&text).await?;
+        let mut chunks = self.chunk(&text, trace).await?;
         if planted(Defect::DropsLastChunk) && chunks.len() > 1 {
             chunks.pop();
         }
@@ -133,13 +137,13 @@ impl Shared {
         stream::iter((0..total).step_by(batch))
             .map(|first| {
                 let of_batch = &chunks[first..total.min(first + batch)];
-                self.embed_and_store(&identity, total, &text, first, of_batch)
+                self.embed_and_store(&identity, total, &text, first, of_batch, trace)
             })
             .buffer_unordered(self.parallel + 1)
             .try_collect::<()>()
             .await?;
-        self.store.settle(&identity, total).await?;
-        self.store.record(&identity, Status::Ready, total, tokens, None).await?;
+        within(trace.begin("verify"), self.store.settle(&identity, total)).await?;
+        within(trace.begin("status"), self.store.record(&identity, Status::Ready, total, tokens, None)).await?;
         Ok(outcome(&identity, total, tokens))
     }
 
@@ -150,9 +154,14 @@ impl Shared {
         text: &str,
         first: usize,
         chunks: &[Chunk],
+        trace: &Trace,
     ) -> Result<(), JobError> {
-        let stored = self.embed(text, first, chunks).await?;
-        match self.store.upsert(identity, total, &stored).await {
+        let span = trace.begin("embed");
+        span.fact("shakedown.texts", chunks.len());
+        let stored = within(span, self.embed(text, first, chunks)).await?;
+        let span = trace.begin("store");
+        span.fact("shakedown.points", stored.len());
+        match within(span, self.store.upsert(identity, total, &stored)).await {
             Err(error) if planted(Defect::SkipsFailedBatches) => {
                 tracing::warn!(%error, "planted defect");
                 Ok(())
@@ -162,20 +171,20 @@ impl Shared {
     }
 
     /// A planted defect: the row says `ready` before anything is stored, and for some documents nothing ever is.
-    async fn mark_done_first(&self, identity: &Identity, text: &Arc<str>) -> Result<Value, JobError> {
-        let chunks = self.chunk(text).await?;
+    async fn mark_done_first(&self, identity: &Identity, text: &Arc<str>, trace: &Trace) -> Result<Value, JobError> {
+        let chunks = self.chunk(text, trace).await?;
         let tokens = chunks.iter().map(|chunk| chunk.tokens).sum();
         self.store.record(identity, Status::Ready, chunks.len(), tokens, None).await?;
         if !chosen(&identity.document, 3) {
             for (number, batch) in chunks.chunks(self.batch).enumerate() {
-                self.embed_and_store(identity, chunks.len(), text, number * self.batch, batch).await?;
+                self.embed_and_store(identity, chunks.len(), text, number * self.batch, batch, trace).await?;
             }
         }
         Ok(outcome(identity, chunks.len(), tokens))
     }
 
     /// Marks a document that is given up, and takes away what was stored of it.
-    pub(super) async fn give_up(&self, identity: &Identity, reason: &str) {
+    pub(super) async fn give_up(&self, identity: &Identity, reason: &str, trace: &Trace) {
         if planted(Defect::PoisonSpreads) {
             let _ = self.spoiled.set(reason.to_owned());
         }
@@ -185,12 +194,18 @@ impl Shared {
             }
             self.store.give_up(identity, reason).await
         };
-        if let Err(error) = undone.await {
+        if let Err(error) = within(trace.begin("status"), undone).await {
             tracing::error!(document = identity.document, %error, "the failure could not be recorded");
         }
     }
 
-    async fn chunk(&self, text: &Arc<str>) -> Result<Vec<Chunk>, JobError> {
+    async fn chunk(&self, text: &Arc<str>, trace: &Trace) -> Result<Vec<Chunk>, JobError> {
+        let span = trace.begin("chunk");
+        span.fact("shakedown.bytes", text.len());
+        within(span, self.cut(text)).await
+    }
+
+    async fn cut(&self, text: &Arc<str>) -> Result<Vec<Chunk>, JobError> {
         if text.len() < BLOCKING {
             return Ok(self.chunker.chunks(text));
         }

@@ -7,6 +7,7 @@ mod guard;
 mod job;
 mod store;
 pub mod tokens;
+mod traced;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio::sync::Semaphore;
 pub use defect::Defect;
 pub use guard::{BreakerState, Breakers, Policy};
 
+use crate::outcome::{Span, Trace};
 use crate::services::ServiceError;
 use crate::services::jina::{Encoding, JinaClient, JinaError, JinaOptions};
 use crate::services::redis::Redis;
@@ -33,6 +35,7 @@ use guard::Guard;
 use job::{Order, Shared};
 use store::{Store, StoreError};
 use tokens::Tokens;
+use traced::{Traces, within};
 
 /// The name of the jobs that remove a document; all others bring one.
 const DELETE: &str = "delete-document";
@@ -82,6 +85,8 @@ pub struct WorkerConfig {
     pub standing: tokio::sync::watch::Sender<Standing>,
     /// Is told what the circuit breakers do.
     pub breakers: Breakers,
+    /// Where its spans begin.
+    pub trace: Trace,
 }
 
 /// What the worker does.
@@ -139,11 +144,11 @@ impl WorkerError {
     }
 }
 
-/// Runs until SIGTERM or SIGINT; a second signal ends the process at once with code 1.
+/// Runs until SIGTERM or SIGINT; a second signal ends the process at once with code 1. Gives what is left of its grace.
 ///
 /// # Errors
 /// Settings make no sense, or a service was not there within [`WorkerConfig::startup`].
-pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
+pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     #[cfg(feature = "defects")]
     if let Some(defect) = config.defect {
         defect::plant(defect);
@@ -156,8 +161,8 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     let shared = Arc::new(share(&config)?);
     let worker = tokio::select! {
         started = start(&config, &shared) => started?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(config.grace),
+        _ = interrupt.recv() => return Ok(config.grace),
     };
     config.standing.send_replace(Standing::Ready);
     tracing::info!(
@@ -186,6 +191,7 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
             _ = interrupt.recv() => break,
         }
     }
+    let told = Instant::now();
     config.standing.send_replace(Standing::Ending);
     shared.ending.cancel();
     if planted(Defect::DropsOnSigterm) {
@@ -207,7 +213,7 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     if planted(Defect::ExitsWithOne) {
         std::process::exit(1);
     }
-    Ok(())
+    Ok(config.grace.saturating_sub(told.elapsed()))
 }
 
 fn share(config: &WorkerConfig) -> Result<Shared, WorkerError> {
@@ -239,6 +245,7 @@ fn share(config: &WorkerConfig) -> Result<Shared, WorkerError> {
         store: Store::open(&config.endpoints, config.upsert_batch, config.policy, &config.breakers)?,
         spoiled: std::sync::OnceLock::new(),
         ending: tokio_util::sync::CancellationToken::new(),
+        traces: Traces::new(config.trace.clone(), &config.endpoints),
     })
 }
 
@@ -262,14 +269,14 @@ async fn start(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker, Wo
 /// One look at each service, of at most `limit` each.
 async fn start_now(config: &WorkerConfig, shared: &Arc<Shared>, limit: Duration) -> Result<Worker, WorkerError> {
     let endpoints = &config.endpoints;
-    within(limit, "qdrant", shared.store.check_collection(endpoints.jina.dimensions)).await?;
-    within(limit, "postgres", shared.store.check_table()).await?;
+    in_time(limit, "qdrant", shared.store.check_collection(endpoints.jina.dimensions)).await?;
+    in_time(limit, "postgres", shared.store.check_table()).await?;
     // The queue's own connection tries ten times before it says what is wrong.
-    drop(within(limit, "redis", Redis::connect(&endpoints.redis)).await?);
-    within(limit, "redis", take_jobs(config, shared)).await
+    drop(in_time(limit, "redis", Redis::connect(&endpoints.redis)).await?);
+    in_time(limit, "redis", take_jobs(config, shared)).await
 }
 
-async fn within<T, E, F>(limit: Duration, service: &'static str, work: F) -> Result<T, WorkerError>
+async fn in_time<T, E, F>(limit: Duration, service: &'static str, work: F) -> Result<T, WorkerError>
 where
     F: Future<Output = Result<T, E>>,
     WorkerError: From<E>,
@@ -301,7 +308,11 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
         move |job: Job, cancelled: CancellationToken| {
             let shared = Arc::clone(&jobs);
             async move {
-                let outcome = Box::pin(process(&shared, &job, &cancelled)).await;
+                let span = shared.traces.begin(&job).await;
+                let outcome = Box::pin(process(&shared, &job, &cancelled, &span)).await;
+                if let Err(error) = &outcome {
+                    span.fail(error);
+                }
                 if planted(Defect::Impatient)
                     && let Some(token) = job.token()
                     && tokio::time::timeout(LISTED * 8, job.extend_lock(token, millis(lock))).await.is_err()
@@ -361,13 +372,18 @@ fn is_old(job: &Job) -> bool {
     millis(now).abs_diff(job.timestamp()) > 120_000
 }
 
-async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> Result<Value, bullmq::Error> {
+async fn process(
+    shared: &Shared,
+    job: &Job,
+    cancelled: &CancellationToken,
+    span: &Span,
+) -> Result<Value, bullmq::Error> {
     let begun = Instant::now();
     if planted(Defect::DropsOldJobs) && is_old(job) {
         return Ok(Value::Null);
     }
     if job.name() == DELETE {
-        return remove(shared, job).await;
+        return remove(shared, job, span.trace()).await;
     }
     let order = match Order::read(job.data()) {
         Ok(order) => order,
@@ -377,13 +393,14 @@ async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> R
         }
     };
     let identity = order.identity.clone();
+    span.fact("shakedown.document", identity.document.as_str());
     let attempt = job.attempts_made();
     let outcome = tokio::select! {
         outcome = async {
             if planted(Defect::NeverEnds) {
                 std::future::pending::<()>().await;
             }
-            shared.ingest(order, attempt).await
+            shared.ingest(order, attempt, span.trace()).await
         } => outcome,
         () = shared.ending.cancelled(), if planted(Defect::AcksOnSigterm) => return Ok(Value::Null),
         () = cancelled.cancelled() => {
@@ -412,7 +429,7 @@ async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> R
             let last = job.opts().attempts.is_none_or(|attempts| attempt + 1 >= attempts);
             tracing::warn!(job = job.id(), document = identity.document, took_ms, last, %error, "job failed");
             if last {
-                shared.give_up(&identity, &error.to_string()).await;
+                shared.give_up(&identity, &error.to_string(), span.trace()).await;
             }
             if planted(Defect::GivesUp) || planted(Defect::Impatient) {
                 return Err(bullmq::Error::Unrecoverable(error.to_string()));
@@ -421,7 +438,7 @@ async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> R
         }
         Err(error) => {
             tracing::error!(job = job.id(), document = identity.document, took_ms, %error, "job given up");
-            shared.give_up(&identity, &error.to_string()).await;
+            shared.give_up(&identity, &error.to_string(), span.trace()).await;
             if planted(Defect::DoneOnRefusal) {
                 return Ok(Value::Null);
             }
@@ -434,14 +451,14 @@ async fn process(shared: &Shared, job: &Job, cancelled: &CancellationToken) -> R
 }
 
 /// Removes a document. What is not there any more is no error: the job may have been done before.
-async fn remove(shared: &Shared, job: &Job) -> Result<Value, bullmq::Error> {
+async fn remove(shared: &Shared, job: &Job, trace: &Trace) -> Result<Value, bullmq::Error> {
     let Some(document) = job.data()["documentId"].as_str().filter(|id| !id.is_empty()) else {
         return Err(bullmq::Error::Unrecoverable("malformed job: data has no text `documentId`".to_owned()));
     };
     if planted(Defect::ForgetsToDelete) {
         return Ok(Value::Null);
     }
-    match shared.store.forget(document).await {
+    match within(trace.begin("remove"), shared.store.forget(document)).await {
         Ok(()) => {
             tracing::info!(job = job.id(), document, "document removed");
             Ok(serde_json::json!({ "documentId": document, "deleted": true }))

@@ -1,0 +1,47 @@
+//! Our spans as OpenTelemetry has them.
+
+use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue, Value};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+
+use crate::outcome::{Fact, Role, SpanRecord, TraceParent};
+
+/// `record`, ready to be exported.
+pub(super) fn data(record: SpanRecord) -> SpanData {
+    let mut links = SpanLinks::default();
+    links.links = record.links.into_iter().map(|place| Link::with_context(context(place, false))).collect();
+    SpanData {
+        span_context: context(record.place, false),
+        parent_span_id: record.parent.map_or(SpanId::INVALID, |parent| SpanId::from(parent.span)),
+        parent_span_is_remote: record.remote,
+        span_kind: match record.role {
+            Role::Internal => SpanKind::Internal,
+            Role::Producer => SpanKind::Producer,
+            Role::Consumer => SpanKind::Consumer,
+        },
+        name: record.name.into(),
+        start_time: record.began,
+        end_time: record.ended,
+        attributes: record.facts.into_iter().map(|(name, fact)| KeyValue::new(name, value(fact))).collect(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links,
+        status: record.failed.map_or(Status::Unset, Status::error),
+        instrumentation_scope: InstrumentationScope::builder("shakedown")
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .build(),
+    }
+}
+
+fn context(place: TraceParent, remote: bool) -> SpanContext {
+    let flags = if place.sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
+    SpanContext::new(TraceId::from(place.trace), SpanId::from(place.span), flags, remote, TraceState::NONE)
+}
+
+fn value(fact: Fact) -> Value {
+    match fact {
+        Fact::Text(text) => text.into(),
+        Fact::Number(number) => number.into(),
+        Fact::Truth(truth) => truth.into(),
+    }
+}
