@@ -29,6 +29,8 @@ use crate::worker::{Ended, Surroundings, Worker, WorkerError, run_errand};
 const WITHIN: Duration = Duration::from_mins(1);
 const READY: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
+/// Between two looks at jobs that are in work, while no fault waits for a point that passes quickly.
+const FOLLOW: Duration = Duration::from_millis(50);
 /// How often is looked for a point of the pipeline, which passes quickly.
 const WATCH: Duration = Duration::from_millis(4);
 /// How long a service may fail the harness while no fault is in force.
@@ -561,6 +563,6 @@ async fn follow(
         if settled && over_at.is_none() {
             over_at = Some(crew.elapsed());
         }
-        tokio::time::sleep(if crew.is_watching() { WATCH } else { POLL }).await;
+        tokio::time::sleep(if crew.is_watching() { WATCH } else { FOLLOW }).await;
     }
 }

@@ -143,7 +143,9 @@ impl Tapped<'_> {
                 if closed || !states.is_empty() {
                     let mut errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
                     errors.1 |= closed;
-                    states.into_iter().for_each(|state| errors.0.add(state));
+                    for state in states {
+                        errors.0.add(state);
+                    }
                 }
             }
         }

@@ -321,7 +321,8 @@ async fn a_fault_meets_a_stream_that_is_under_way() {
         let mut stream = connect(&proxy).await;
         let (mut from, mut to) = stream.split();
         let (mut applied, mut struck) = (None, false);
-        let send = async { while to.write_all(&[5; 65_536]).await.is_ok() {} };
+        let filling = vec![5; 65_536];
+        let send = async { while to.write_all(&filling).await.is_ok() {} };
         let receive = async {
             let mut buffer = vec![0; 65_536];
             let mut came = 0;
