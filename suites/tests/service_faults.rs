@@ -1,6 +1,7 @@
 //! Every fault of a service, on a stack of its own: it takes effect, and is gone when lifted.
-mod harness;
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod harness;
 
 use std::time::Duration;
 
