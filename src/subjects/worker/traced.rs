@@ -12,7 +12,7 @@ use crate::services::redis::Redis;
 use crate::settings::{Endpoints, RedisEndpoint};
 
 /// How long a job may be kept waiting to learn what it is below.
-const PATIENCE: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the spans of jobs begin.
 #[derive(Debug)]

@@ -99,27 +99,36 @@ impl WebDriverCompatibleCommand for Order {
     }
 }
 
+/// How often a driver is started that finds no port.
+const DRIVERS: u32 = 5;
+
+/// Starts a driver; gives it and its port, or nothing when it ended instead.
+fn drive(driver: &Path, profile: &Path) -> Option<(Driver, String)> {
+    let mut driver = Command::new(driver)
+        .arg("--port=0")
+        .env("TMPDIR", profile)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let driver = Driver(driver);
+    let port = lines.find_map(|line| {
+        let line = line.unwrap();
+        line.split_once("started successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned())
+    })?;
+    // The driver goes on talking, and must not be stopped by a pipe that nobody reads.
+    std::thread::spawn(move || lines.for_each(drop));
+    Some((driver, port))
+}
+
 impl Browser {
     async fn start(tools: Tools) -> Self {
         let profile = tempfile::tempdir().unwrap();
-        let mut driver = Command::new(tools.driver)
-            .arg("--port=0")
-            .env("TMPDIR", profile.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let driver = Driver(driver);
-        let port = lines.find_map(|line| {
-            let line = line.unwrap();
-            line.split_once("started successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned())
-        });
-        // The driver goes on talking, and must not be stopped by a pipe that nobody reads.
-        std::thread::spawn(move || lines.for_each(drop));
-        let port = port.unwrap();
+        // The driver chooses a port and may find it taken a moment later; then it ends, and is started again.
+        let (driver, port) = (0..DRIVERS).find_map(|_| drive(&tools.driver, profile.path())).unwrap();
         // Root is refused a sandbox, and containers have little shared memory.
         let arguments =
             ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars"];
