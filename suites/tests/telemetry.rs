@@ -11,10 +11,9 @@ mod harness;
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use secrecy::ExposeSecret as _;
@@ -22,13 +21,11 @@ use serde_json::{Value, json};
 use shakedown::outcome::TraceParent;
 use shakedown::services::queue::{NewJob, QueueClient};
 use shakedown::settings::Endpoints;
-use shakedown::stack::{ProviderKind, names_for};
+use shakedown::stack::names_for;
 
 use collector::{Collector, Seen, below, only, text_of};
 use desk::{Desk, SHAKEDOWN};
-use harness::{Ship, runtime};
-
-type Test = fn(&Ship);
+use harness::{Ship, Test, on_one_ship, runtime};
 
 const TESTS: &[(&str, Test)] = &[
     ("a_check_is_exported_as_a_tree_below_that_of_the_pipeline", check_as_a_tree),
@@ -39,19 +36,6 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    let ship: Arc<Mutex<Option<Ship>>> = Arc::default();
-    let of_ship = TESTS.iter().map(|(name, test)| {
-        let ship = Arc::clone(&ship);
-        Trial::test(*name, move || {
-            let mut ship = ship.lock().unwrap_or_else(PoisonError::into_inner);
-            if ship.is_none() {
-                *ship = Some(runtime().block_on(Ship::launch(ProviderKind::Native, "telemetry")));
-            }
-            test(ship.as_ref().expect("it was launched above"));
-            Ok(())
-        })
-    });
     let own = [
         ("a_run_is_exported_down_to_the_stages_of_the_worker", run_down_to_the_stages as fn()),
         ("what_was_done_until_ctrl_c_is_exported", interrupted),
@@ -63,12 +47,7 @@ fn main() -> ExitCode {
             Ok(())
         })
     });
-    let trials = of_ship.chain(own).collect();
-    arguments.test_threads = Some(1);
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    let left = ship.lock().unwrap_or_else(PoisonError::into_inner).take().map(|ship| runtime().block_on(ship.sink()));
-    assert_eq!(left.unwrap_or_default(), Vec::<String>::new(), "something could not be removed");
-    conclusion.exit_code()
+    on_one_ship("telemetry", TESTS, own.into())
 }
 
 const KEY: &str = "a-key-of-the-collector-that-nobody-may-see";
