@@ -5,7 +5,7 @@
 # The oldest Rust that compiles this project: `rust-version` in Cargo.toml.
 rust_needed=1.95
 # Minutes that a build takes when nothing is compiled yet, on a machine with two cores.
-cold_build_minutes=9
+cold_build_minutes=7
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root" || exit 1
