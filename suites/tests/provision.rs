@@ -387,7 +387,7 @@ fn job_options(ship: &Ship) {
             vec![
                 "drift jobs bull:joboptions: 1 of 3 jobs that wait were added with another attempts: 2, where 7 is described, \
                  1 of 3 jobs that wait were added with another backoff: nothing, where \
-                 {\"delay\":1000,\"jitter\":0.5,\"type\":\"exponential\"} is described, \
+                 {\"type\":\"exponential\",\"delay\":1000,\"jitter\":0.5} is described, \
                  1 of 3 jobs that wait were added with another removeOnComplete: nothing, where {\"age\":3600} is described"
                     .to_owned()
             ]
