@@ -6,21 +6,21 @@ mod desk;
 #[allow(dead_code, reason = "shared with targets that use other parts of it")]
 mod harness;
 mod packages;
+mod prepared;
 mod queue_care;
+mod switch;
 mod yard;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader};
 use std::process::{ExitCode, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use shakedown::settings::docker_host;
-use shakedown::stack::{ProviderKind, engine_answers};
+use shakedown::stack::engine_answers;
 
 use harness::{Ship, Test, on_one_ship, runtime};
 use yard::{COLLECTION, DESCRIBED, Yard, said};
@@ -35,11 +35,14 @@ const TESTS: &[(&str, Test)] = &[
     ("a_run_that_is_killed_after_any_step_is_gone_on_with", killed),
     ("a_replacement_that_is_killed_after_any_step_is_gone_on_with", killed_while_replacing),
     ("two_runs_at_once_do_not_disturb_each_other", at_once),
-    ("points_that_are_overwritten_meanwhile_are_seen_before_the_switch", overwritten),
-    ("a_replacement_that_was_killed_before_the_switch_sees_what_was_overwritten_since", overwritten_after_a_kill),
+    ("points_that_are_overwritten_meanwhile_are_seen_before_the_switch", switch::overwritten),
+    (
+        "a_replacement_that_was_killed_before_the_switch_sees_what_was_overwritten_since",
+        switch::overwritten_after_a_kill,
+    ),
     ("jobs_have_the_options_that_are_described_and_others_are_drift", job_options),
     ("the_files_of_the_compose_tool_are_written_once", compose_files),
-    ("a_worker_finds_what_it_needs_in_the_same_steps_each_time", for_a_worker),
+    ("a_worker_finds_what_it_needs_in_the_same_steps_each_time", prepared::for_a_worker),
     ("a_missing_permission_is_named", denied),
 ];
 
@@ -62,7 +65,7 @@ fn main() -> ExitCode {
     let engine = runtime().block_on(engine_answers(&docker_host(), Duration::from_secs(5)));
     others.push(if engine.is_ok() {
         Trial::test(parity, || {
-            alike();
+            prepared::alike();
             Ok(())
         })
     } else {
@@ -245,117 +248,6 @@ fn replaced(ship: &Ship) {
     assert_eq!(point["result"]["payload"], json!({ "document_id": "d7" }));
 }
 
-/// A way to Qdrant on which something happens when the first points are about to be stored.
-struct Way {
-    address: String,
-}
-
-impl Way {
-    /// `once` is done before the first request that stores points goes on. Ends with the scope's process.
-    fn through<'scope>(
-        scope: &'scope std::thread::Scope<'scope, '_>,
-        to: &str,
-        ended: &'scope AtomicBool,
-        once: impl Fn() + Send + Sync + 'scope,
-    ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let to = to.to_owned();
-        scope.spawn(move || {
-            let first = AtomicBool::new(true);
-            std::thread::scope(|connections| {
-                for client in listener.incoming() {
-                    if ended.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    let (mut client, mut server) = (client.unwrap(), TcpStream::connect(&to).unwrap());
-                    let (mut back, mut answers) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                    connections.spawn(move || {
-                        let _ = std::io::copy(&mut answers, &mut back);
-                        let _ = back.shutdown(Shutdown::Write);
-                    });
-                    let (first, once) = (&first, &once);
-                    connections.spawn(move || {
-                        let mut buffer = vec![0; 65_536];
-                        while let Ok(read @ 1..) = client.read(&mut buffer) {
-                            let head = String::from_utf8_lossy(&buffer[..read.min(200)]).into_owned();
-                            let stores = head.starts_with("PUT ") && head.contains("/points?wait=true");
-                            if stores && first.swap(false, Ordering::SeqCst) {
-                                once();
-                            }
-                            if server.write_all(&buffer[..read]).is_err() {
-                                break;
-                            }
-                        }
-                        let _ = server.shutdown(Shutdown::Write);
-                    });
-                }
-            });
-        });
-        Self { address }
-    }
-
-    /// Lets the listener see that it is over.
-    fn end(&self, ended: &AtomicBool) {
-        ended.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(&self.address);
-    }
-}
-
-fn overwrite(yard: &Yard, id: u32, text: &str) {
-    let point = json!({ "id": id, "vector": [1.0, id, 0.0, 1.0], "payload": { "document_id": text } });
-    yard.qdrant("PUT", "/collections/NAME/points?wait=true", json!({ "points": [point] }));
-}
-
-fn text_of(yard: &Yard, id: u32) -> Value {
-    yard.qdrant("GET", &format!("/collections/NAME/points/{id}"), Value::Null)["result"]["payload"]["document_id"]
-        .clone()
-}
-
-fn overwritten(ship: &Ship) {
-    let yard = Yard::new(ship, "overwritten", COLLECTION);
-    yard.set_up(&[]);
-    yard.store(300);
-    yard.describe(&COLLECTION.replace("size = 4", "size = 4\ndistance = \"Dot\""));
-    let ended = AtomicBool::new(false);
-    let qdrant = url::Url::parse(&ship.stack.endpoints().qdrant.url).unwrap();
-    let to = format!("{}:{}", qdrant.host_str().unwrap(), qdrant.port().unwrap());
-    // The first points have been read, and are not stored yet: 7 is overwritten, and no point comes or goes.
-    let (code, text) = std::thread::scope(|scope| {
-        let way = Way::through(scope, &to, &ended, || overwrite(&yard, 7, "newer"));
-        let mut command = yard.command(&["setup", "--yes"]);
-        let output = command.env("QDRANT_URL", format!("http://{}", way.address)).output();
-        way.end(&ended);
-        said(&output.unwrap())
-    });
-    assert_eq!(code, 1, "{text}");
-    for part in ["other content", "in 1 points (7)", "shakedown queue pause", "was not touched"] {
-        assert!(text.contains(part), "{part} in {text}");
-    }
-    assert_eq!((yard.alias("NAME"), yard.points("NAME")), (None, 300), "nothing was switched");
-
-    yard.set_up(&["--yes"]);
-    assert_eq!(yard.plan(), (0, Vec::new()));
-    assert_eq!((yard.alias("NAME").as_deref(), yard.points("NAME")), (Some("overwritten-1"), 300));
-    assert_eq!(text_of(&yard, 7), "newer");
-}
-
-fn overwritten_after_a_kill(ship: &Ship) {
-    let yard = Yard::new(ship, "overwrittenlate", COLLECTION);
-    yard.set_up(&[]);
-    yard.store(3);
-    yard.describe(&COLLECTION.replace("size = 4", "size = 4\ndistance = \"Dot\""));
-    // The collection, its mark, an index, the points; and the mark that all are there.
-    let killed = yard.command(&["setup", "--yes"]).env("SHAKEDOWN_DEFECT", "setup-ends-after-5").output().unwrap();
-    assert_eq!(killed.status.code(), Some(137), "{:?}", said(&killed));
-    assert_eq!(yard.alias("NAME--copied").as_deref(), Some("overwrittenlate-1"));
-    overwrite(&yard, 2, "newer");
-    let (code, text) = yard.run(&["setup", "--yes"]);
-    assert!(code == 1 && text.contains("in 1 points (2)"), "{text}");
-    yard.set_up(&["--yes"]);
-    assert_eq!((yard.plan(), text_of(&yard, 2)), ((0, Vec::new()), json!("newer")));
-}
-
 fn job_options(ship: &Ship) {
     let yard = Yard::new(ship, "joboptions", "");
     let described = "[desired.queue]\nname = \"NAME\"\n[desired.queue.job]\nattempts = 7\n\
@@ -429,117 +321,6 @@ fn compose_files(ship: &Ship) {
     assert!(fs::read_to_string(place.join("services.yaml")).unwrap().contains("services:"));
     assert_eq!(fs::read_to_string(place.join(".gitignore")).unwrap(), "*.log\n");
     assert_eq!(fs::read_to_string(place.join(".env")).unwrap(), "REDIS_PASSWORD=mine\nPOSTGRES_PASSWORD=mine\n");
-}
-
-/// Each step of `setup --worker` as `service step action`.
-fn steps_for_a_worker(yard: &Yard, environment: &[(&str, &str)]) -> (Option<i32>, Vec<String>, Value) {
-    let mut command = yard.command(&["setup", "--worker", "--format", "json"]);
-    command.envs(environment.iter().copied());
-    let output = command.output().unwrap();
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let word = |step: &Value, key: &str| step[key].as_str().unwrap().to_owned();
-    let line = |step: &Value| format!("{} {} {}", word(step, "service"), word(step, "step"), word(step, "action"));
-    (output.status.code(), answer["steps"].as_array().unwrap().iter().map(line).collect(), answer)
-}
-
-fn for_a_worker(ship: &Ship) {
-    // Whatever is described; and in a database of its own.
-    let yard = Yard::new(ship, "forworker", DESCRIBED);
-    let own =
-        [("DOCUMENTS_TABLE", "forworker.documents"), ("QDRANT_COLLECTION", "forworker"), ("EMBEDDING_DIMENSIONS", "8")];
-    let made = |words: [&str; 9]| {
-        let stages = [
-            "redis connection",
-            "bullmq queue",
-            "postgres connection",
-            "postgres schema",
-            "postgres table",
-            "postgres access",
-            "qdrant connection",
-            "qdrant collection",
-            "qdrant indexes",
-        ];
-        stages.iter().zip(words).map(|(stage, word)| format!("{stage} {word}")).collect::<Vec<_>>()
-    };
-    const OLD: &str = "unchanged";
-    const NEW: &str = "created";
-    let (code, steps, _) = steps_for_a_worker(&yard, &own);
-    assert_eq!((code, steps), (Some(0), made([OLD, NEW, OLD, NEW, NEW, NEW, OLD, NEW, NEW])));
-    let (code, steps, _) = steps_for_a_worker(&yard, &own);
-    assert_eq!((code, steps), (Some(0), made([OLD; 9])));
-    let served = runtime().block_on(yard.postgres.rows(
-        "select relrowsecurity and has_table_privilege('service_role', oid, 'insert') and not \
-         has_table_privilege('anon', oid, 'select') as well from pg_class where oid = to_regclass('forworker.documents')",
-    ));
-    assert_eq!(served.unwrap()[0]["well"], true);
-
-    // What is amiss is mended where nobody is harmed by it, and told where somebody may have meant it.
-    yard.redis(&["HDEL", "bull:NAME:meta", "opts.maxLenEvents"]);
-    yard.redis(&["HSET", "bull:NAME:meta", "version", "bullmq:6.0.0"]);
-    yard.sql("grant select on forworker.documents to anon");
-    yard.qdrant("DELETE", "/collections/NAME/index/version?wait=true", Value::Null);
-    yard.qdrant("PATCH", "/collections/NAME", json!({ "hnsw_config": { "m": 8 } }));
-    let (code, steps, answer) = steps_for_a_worker(&yard, &own);
-    let changed = "changed";
-    assert_eq!((code, steps), (Some(0), made([OLD, changed, OLD, OLD, OLD, changed, OLD, OLD, changed])));
-    assert_eq!(answer["steps"][7]["notes"], json!(["hnsw m is 8, where 16 is usual; it was left as it is"]));
-    assert_eq!(yard.redis(&["HGET", "bull:NAME:meta", "version"]), "bullmq:6.0.0");
-    yard.sql("create policy all_see on forworker.documents using (true); grant select on forworker.documents to anon");
-    let (_, steps, answer) = steps_for_a_worker(&yard, &own);
-    assert_eq!(steps, made([OLD; 9]));
-    assert!(answer["steps"][5]["notes"][0].as_str().unwrap().contains("policies let anon"), "{answer:#}");
-
-    // Another shape is an error, and what comes after it is not tried.
-    let other = [own[0], own[1], ("EMBEDDING_DIMENSIONS", "64")];
-    let (code, steps, answer) = steps_for_a_worker(&yard, &other);
-    assert_eq!((code, steps), (Some(1), made([OLD, OLD, OLD, OLD, OLD, OLD, OLD, "failed", "skipped"])));
-    assert_eq!(
-        answer["steps"][7]["problem"],
-        "collection forworker has vectors of 8 dimensions with distance Cosine, but one unnamed vector of 64 dimensions \
-         with distance Cosine is wanted"
-    );
-    yard.sql("alter table forworker.documents alter column chunks type text");
-    let (code, steps, answer) = steps_for_a_worker(&yard, &own);
-    let skipped = "skipped";
-    assert_eq!((code, steps), (Some(1), made([OLD, OLD, OLD, OLD, "failed", skipped, skipped, skipped, skipped])));
-    let problem = answer["steps"][4]["problem"].as_str().unwrap();
-    assert!(problem.starts_with("table forworker.documents has chunks as text instead of integer, but"), "{problem}");
-    assert_eq!(answer["steps"][5]["prerequisite"], "postgres table");
-}
-
-/// The same description over processes and over containers.
-fn alike() {
-    let told = |kind: ProviderKind, run: &str| {
-        let ship = runtime().block_on(Ship::launch(kind, run));
-        let yard = Yard::new(&ship, "parity", DESCRIBED);
-        let plan = yard.plan();
-        let output = yard.command(&["setup", "--format", "json"]).output().unwrap();
-        let steps: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let word = |step: &Value, key: &str| step[key].as_str().unwrap().to_owned();
-        let line = |step: &Value| match word(step, "step").as_str() {
-            // Versions and addresses are their own.
-            "connection" => word(step, "service"),
-            name => format!("{} {name} {} {}", word(step, "service"), word(step, "action"), word(step, "what")),
-        };
-        let steps: Vec<String> = steps["steps"].as_array().unwrap().iter().map(line).collect();
-        let work = fs::canonicalize(yard.desk.path("work")).unwrap().display().to_string();
-        let lines = format!("{plan:#?}\n{steps:#?}").replace(&work, "WORK");
-        let (again, mut state) = (yard.plan(), yard.state());
-        // Of their own are the other settings of a collection that nobody describes, and who owns a table.
-        let vectors = state["collections"][0][1]["vectors"].take();
-        state["collections"][0][1] = vectors;
-        let rows = "select relname, relrowsecurity, has_table_privilege('parity', oid, 'insert') as may from pg_class \
-                    where oid = to_regclass('public.docs')";
-        state["tables"] = json!(runtime().block_on(yard.postgres.rows(rows)).unwrap());
-        assert_eq!(again, (0, Vec::new()));
-        drop(yard);
-        assert_eq!(runtime().block_on(ship.sink()), Vec::<String>::new());
-        (lines, state)
-    };
-    let processes = told(ProviderKind::Native, "parity-native");
-    let containers = told(ProviderKind::Containers, "parity-containers");
-    assert_eq!(containers.0, processes.0);
-    assert_eq!(containers.1, processes.1);
 }
 
 fn discarded(ship: &Ship) {

@@ -70,7 +70,8 @@ fn change(file: &File, force: bool) -> Result<Option<Change>, SetupError> {
 /// What a file lacks that is only written once.
 fn lacking(found: &[u8], file: &File, what: String) -> Option<Change> {
     let text = String::from_utf8_lossy(found);
-    let begins = |line: &&String| text.lines().any(|found| found.trim_start().starts_with(line.as_str()));
+    let begins =
+        |line: &&String| text.lines().any(|found| found.trim_start_matches([' ', '/']).starts_with(line.as_str()));
     let missing: Vec<&str> = file.lines.iter().filter(|line| !begins(line)).map(String::as_str).collect();
     (!missing.is_empty()).then(|| {
         let detail = format!("has no line that begins with {}: add it by hand", missing.join(", "));
