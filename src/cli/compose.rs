@@ -22,7 +22,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR", default_value = "compose")]
     out: PathBuf,
     /// Name of the compose project
-    #[arg(long, value_name = "NAME", default_value = "shakedown")]
+    #[arg(long, value_name = "NAME", default_value = PROJECT)]
     project: String,
     /// Overwrite what is there; .env, with its secrets, stays in any case
     #[arg(long)]
@@ -35,6 +35,9 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t, requires = "check")]
     format: Format,
 }
+
+/// What the project is called, unless it is said.
+pub(super) const PROJECT: &str = "shakedown";
 
 /// Where compose files usually are, in the order in which the compose tool looks.
 const USUAL: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
@@ -56,13 +59,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
         )));
     }
     let settings = Settings::load(common.source())?;
-    let image = |name| settings.get(name).map(str::to_owned);
-    let images = Images {
-        redis: image("SHAKEDOWN_REDIS_IMAGE"),
-        postgres: image("SHAKEDOWN_POSTGRES_IMAGE"),
-        qdrant: image("SHAKEDOWN_QDRANT_IMAGE"),
-    };
-    let written = write_compose(&args.out, &args.project, &images, args.force).map_err(Failure::usage)?;
+    let written = write_compose(&args.out, &args.project, &images(&settings), args.force).map_err(Failure::usage)?;
     let mut text = String::new();
     for path in written {
         // Writing to a string cannot fail.
@@ -71,6 +68,16 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
     let _ = writeln!(text, "next: cd {} && docker compose up -d --wait", args.out.display());
     print(&text);
     Ok(Exit::Ok)
+}
+
+/// The images that are asked for.
+pub(super) fn images(settings: &Settings) -> Images {
+    let image = |name| settings.get(name).map(str::to_owned);
+    Images {
+        redis: image("SHAKEDOWN_REDIS_IMAGE"),
+        postgres: image("SHAKEDOWN_POSTGRES_IMAGE"),
+        qdrant: image("SHAKEDOWN_QDRANT_IMAGE"),
+    }
 }
 
 fn check(path: &Path) -> Result<Exit, Failure> {

@@ -63,7 +63,11 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
     let contract = settings.config().queue.as_ref();
     let name = contract.and_then(|queue| queue.name.clone()).unwrap_or(names.queue);
     let prefix = contract.and_then(|queue| queue.prefix.clone()).unwrap_or(names.prefix);
-    let shape = JobShape::new(contract.map(|queue| queue.job.clone()));
+    let described = settings.desired().and_then(|desired| desired.queue.as_ref());
+    // What is described of another queue does not count for this one.
+    let same = |said: &Option<String>, used: &str| said.as_deref().is_none_or(|said| said == used);
+    let described = described.filter(|queue| same(&queue.name, &name) && same(&queue.prefix, &prefix));
+    let shape = JobShape::new(contract.map(|queue| queue.job.clone()), described.map(|queue| &queue.job));
 
     let Gathered { files, unreadable } = gather(&args.paths, &args.id_prefix);
     if files.is_empty() && unreadable.is_empty() {

@@ -5,14 +5,15 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::Common;
+use super::compose::{PROJECT, images};
 use super::consent::asked;
 use super::failure::Failure;
 use super::setup::{as_json, ended, text};
 use super::shown::{Format, print};
 use crate::outcome::Exit;
 use crate::settings::{self, Desired, Settings};
-use crate::subjects::provision::{self, Action, Change, Consent, Pace, Place, PlanError};
-use crate::subjects::setup::Step;
+use crate::stack::compose_files;
+use crate::subjects::provision::{self, Action, Change, Consent, File, Pace, Place, PlanError, Step};
 
 /// Variables that workers read, and that may say something else than [desired].
 const COMPARED: [&str; 3] = ["JINA_MODEL", "EMBEDDING_DIMENSIONS", "EMBED_BATCH"];
@@ -132,8 +133,22 @@ fn place(settings: &Settings, desired: &Desired) -> Result<Place, Failure> {
         dimensions: settings.u32("EMBEDDING_DIMENSIONS")?,
         passwords,
         variables: compared.collect(),
-        dotenv: settings::dotenv(),
+        files: files(settings, desired),
     })
+}
+
+/// The files that are described and not about what is described: the example of variables, and those of the compose tool.
+fn files(settings: &Settings, desired: &Desired) -> Vec<File> {
+    let dotenv = desired.files.dotenv.iter().map(|path| File {
+        path: path.clone(),
+        text: settings::dotenv(),
+        private: false,
+        lines: Vec::new(),
+    });
+    let compose = desired.files.compose.iter().flat_map(|path| compose_files(path, PROJECT, &images(settings)));
+    let compose =
+        compose.map(|file| File { path: file.path, text: file.text, private: file.private, lines: file.lines });
+    dotenv.chain(compose).collect()
 }
 
 fn unplanned(failed: PlanError) -> Failure {

@@ -10,7 +10,7 @@ use super::provision::{self, Agreed};
 use super::shown::{Format, print};
 use crate::outcome::Exit;
 use crate::settings::{Need, Settings};
-use crate::subjects::setup::{self, Outcome, Step, Wanted};
+use crate::subjects::provision::{Outcome, Step, Wanted, prepare};
 
 /// Bring about what shakedown.toml describes under [desired], or prepare queue, table and collection of a worker; a second
 /// time changes nothing
@@ -57,7 +57,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         collection: !args.without.contains(&Without::Collection),
         vector: args.vector,
     };
-    let steps = Box::pin(setup::prepare(&endpoints, &wanted)).await;
+    let steps = Box::pin(prepare(&endpoints, &wanted)).await;
     print(&match args.format {
         Format::Text => steps.iter().map(text).collect(),
         Format::Json => as_json(&steps),

@@ -179,7 +179,7 @@ impl NewJob {
     pub fn of(contract: &JobContract, id: String, lookup: &impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let JobContract { name, attempts, backoff, options, .. } = contract;
         let (name, data, options) = (name.clone(), contract.fill(lookup)?, options.clone());
-        Ok(Self { id, name, data, attempts: *attempts, backoff: *backoff, options })
+        Ok(Self { id, name, data, attempts: attempts.unwrap_or(1), backoff: *backoff, options })
     }
 }
 

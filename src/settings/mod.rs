@@ -30,8 +30,8 @@ pub use contract::{
     QdrantEvidence, QueueContract, Ready, WorkerContract,
 };
 pub use desired::{
-    Desired, DesiredCollection, DesiredFiles, DesiredGrant, DesiredJina, DesiredJob, DesiredPostgres, DesiredQueue,
-    DesiredRole, Distance, Keep, Quantization, RateLimit,
+    Desired, DesiredCollection, DesiredColumn, DesiredFiles, DesiredGrant, DesiredJina, DesiredJob, DesiredPostgres,
+    DesiredQueue, DesiredRole, DesiredTable, Distance, Keep, Quantization, RateLimit,
 };
 pub use endpoint::{
     Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint, Variable, public_url,

@@ -311,7 +311,7 @@ expires = 2027-01-31
     assert_eq!(filled, "redis://:hunter2@h:6379");
 
     let job = &contract.queue.job;
-    assert_eq!(job.attempts, 5);
+    assert_eq!(job.attempts, Some(5));
     assert_eq!(job.backoff.unwrap().kind, BackoffKind::Exponential);
     let data = job.data["deep"].fill(&|place| Some(format!("<{place}>"))).unwrap();
     assert_eq!(data, serde_json::json!({ "text": "<document.text>", "n": 1 }));

@@ -31,7 +31,7 @@ use ready::Readiness;
 
 pub use compose::{
     CheckError as ComposeCheckError, ComposeError, Finding as ComposeFinding, RULES as COMPOSE_RULES,
-    check as check_compose, write as write_compose,
+    check as check_compose, files as compose_files, write as write_compose,
 };
 pub use containers::{
     CleanedContainers, Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE, clean_containers, container_labels,

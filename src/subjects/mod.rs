@@ -8,5 +8,4 @@ pub mod provision;
 #[cfg(feature = "embedded-qdrant")]
 pub mod qdrant;
 pub mod queue;
-pub mod setup;
 pub mod worker;

@@ -5,17 +5,24 @@
 mod desk;
 #[allow(dead_code, reason = "shared with targets that use other parts of it")]
 mod harness;
+mod packages;
+mod prepared;
 mod queue_care;
+mod switch;
 mod yard;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
+use libtest_mimic::Trial;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use shakedown::settings::docker_host;
+use shakedown::stack::engine_answers;
 
-use harness::{Ship, Test, on_one_ship};
+use harness::{Ship, Test, on_one_ship, runtime};
 use yard::{COLLECTION, DESCRIBED, Yard, said};
 
 const TESTS: &[(&str, Test)] = &[
@@ -28,11 +35,47 @@ const TESTS: &[(&str, Test)] = &[
     ("a_run_that_is_killed_after_any_step_is_gone_on_with", killed),
     ("a_replacement_that_is_killed_after_any_step_is_gone_on_with", killed_while_replacing),
     ("two_runs_at_once_do_not_disturb_each_other", at_once),
+    ("points_that_are_overwritten_meanwhile_are_seen_before_the_switch", switch::overwritten),
+    (
+        "a_replacement_that_was_killed_before_the_switch_sees_what_was_overwritten_since",
+        switch::overwritten_after_a_kill,
+    ),
+    ("jobs_have_the_options_that_are_described_and_others_are_drift", job_options),
+    ("the_files_of_the_compose_tool_are_written_once", compose_files),
+    ("a_worker_finds_what_it_needs_in_the_same_steps_each_time", prepared::for_a_worker),
     ("a_missing_permission_is_named", denied),
 ];
 
+/// These need bull-board.
+const BOARD: &[(&str, Test)] = &[
+    ("bull_board_counts_a_queue_of_bullmq_5_as_we_do", queue_care::beside_board_5),
+    ("bull_board_counts_a_queue_of_bullmq_6_as_we_do", queue_care::beside_board_6),
+];
+
 fn main() -> ExitCode {
-    on_one_ship("provision", TESTS, Vec::new())
+    let mut tests = TESTS.to_vec();
+    let mut others = Vec::new();
+    if queue_care::board_home().is_some() {
+        tests.extend(BOARD);
+    } else {
+        let why = "bull-board is not installed here: scripts/install clients";
+        others.extend(BOARD.iter().map(|(name, _)| ignored(name, why)));
+    }
+    let parity = "containers_are_set_up_in_the_same_steps_as_processes";
+    let engine = runtime().block_on(engine_answers(&docker_host(), Duration::from_secs(5)));
+    others.push(if engine.is_ok() {
+        Trial::test(parity, || {
+            prepared::alike();
+            Ok(())
+        })
+    } else {
+        ignored(parity, "no Docker engine here")
+    });
+    on_one_ship("provision", &tests, others)
+}
+
+fn ignored(name: &str, why: &str) -> Trial {
+    Trial::test(format!("{name} ({why})"), || Ok(())).with_ignored_flag(true)
 }
 
 fn pending(changes: &[String]) -> Vec<&str> {
@@ -203,6 +246,81 @@ fn replaced(ship: &Ship) {
     assert_eq!(yard.points("NAME-1"), 300, "what an alias stood for stays");
     let point = yard.qdrant("GET", "/collections/NAME/points/7", Value::Null);
     assert_eq!(point["result"]["payload"], json!({ "document_id": "d7" }));
+}
+
+fn job_options(ship: &Ship) {
+    let yard = Yard::new(ship, "joboptions", "");
+    let described = "[desired.queue]\nname = \"NAME\"\n[desired.queue.job]\nattempts = 7\n\
+                     backoff = { type = \"exponential\", delay = 1000, jitter = 0.5 }\nkeep_completed = { age = \"1h\" }\n";
+    yard.describe(described);
+    yard.set_up(&[]);
+    yard.write("one.txt", "One.");
+    let (code, text) = yard.run(&["ingest", "one.txt"]);
+    assert_eq!(code, 0, "{text}");
+    let ids = yard.redis(&["LRANGE", "bull:NAME:wait", "0", "-1"]);
+    let options = yard.redis(&["HGET", &format!("bull:NAME:{}", ids[0].as_str().unwrap()), "opts"]);
+    let options: Value = serde_json::from_str(options.as_str().unwrap()).unwrap();
+    assert_eq!(options["attempts"], 7, "{options}");
+    assert_eq!(options["backoff"], json!({ "type": "exponential", "delay": 1000, "jitter": 0.5 }));
+    assert_eq!(options["removeOnComplete"], json!({ "age": 3600 }));
+    assert_eq!(yard.plan(), (0, Vec::new()), "what waits has what is described");
+
+    // What is said of this job counts before what is described of all; and others say other things.
+    yard.describe(&format!("{described}[queue]\njob = {{ name = \"ingest-document\", data = {{ documentId = \"{{{{document.id}}}}\" }}, attempts = 2 }}\n"));
+    yard.write("two.txt", "Two.");
+    assert_eq!(yard.run(&["ingest", "two.txt"]).0, 0);
+    yard.redis(&["HSET", "bull:NAME:delayed-one", "opts", "{\"attempts\":7,\"delay\":5}"]);
+    yard.redis(&["ZADD", "bull:NAME:delayed", "1", "delayed-one"]);
+    let (code, changes) = yard.plan();
+    assert_eq!(
+        (code, changes),
+        (
+            0,
+            vec![
+                "drift jobs bull:joboptions: 1 of 3 jobs that wait were added with another attempts: 2, where 7 is described, \
+                 1 of 3 jobs that wait were added with another backoff: nothing, where \
+                 {\"type\":\"exponential\",\"delay\":1000,\"jitter\":0.5} is described, \
+                 1 of 3 jobs that wait were added with another removeOnComplete: nothing, where {\"age\":3600} is described"
+                    .to_owned()
+            ]
+        )
+    );
+}
+
+fn compose_files(ship: &Ship) {
+    let yard = Yard::new(ship, "composefiles", "[desired.files]\ncompose = \"local/services.yaml\"\n");
+    let place = fs::canonicalize(yard.desk.path("work")).unwrap().join("local");
+    let (code, changes) = yard.plan();
+    assert_eq!((code, changes.len()), (4, 7), "{changes:#?}");
+    assert!(!place.exists(), "a plan only reads");
+    let text = yard.set_up(&[]);
+    for file in ["services.yaml", ".env", ".gitignore", "postgres/shape.sql", "bull-board/server.js"] {
+        assert!(text.contains(&format!("file created {}", place.join(file).display())), "{file} in {text}");
+    }
+    let secrets = fs::read_to_string(place.join(".env")).unwrap();
+    let secret = secrets.lines().last().unwrap().split_once('=').unwrap().1.to_owned();
+    assert!(secret.len() > 20 && !text.contains(&secret));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(place.join(".env")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(yard.plan(), (0, Vec::new()));
+    assert_eq!(yard.run(&["compose", "--check", "local/services.yaml"]).0, 0);
+
+    // Somebody's own: a compose file is left until it is told to be overwritten, secrets and what git ignores always are.
+    yard.write("local/services.yaml", "mine");
+    yard.write("local/.env", "REDIS_PASSWORD=mine\nPOSTGRES_PASSWORD=mine\n");
+    yard.write("local/.gitignore", "*.log\n");
+    let (code, changes) = yard.plan();
+    assert_eq!(code, 0);
+    for part in ["says something else; --force", "begins with QDRANT_API_KEY=", "begins with .env"] {
+        assert!(
+            changes.iter().any(|change| change.starts_with("drift file ") && change.contains(part)),
+            "{changes:#?}"
+        );
+    }
+    yard.set_up(&["--force"]);
+    assert!(fs::read_to_string(place.join("services.yaml")).unwrap().contains("services:"));
+    assert_eq!(fs::read_to_string(place.join(".gitignore")).unwrap(), "*.log\n");
+    assert_eq!(fs::read_to_string(place.join(".env")).unwrap(), "REDIS_PASSWORD=mine\nPOSTGRES_PASSWORD=mine\n");
 }
 
 fn discarded(ship: &Ship) {

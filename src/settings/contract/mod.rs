@@ -154,8 +154,8 @@ pub struct JobContract {
     pub name: String,
     /// Job data, over places of documents.
     pub data: BTreeMap<String, Data>,
-    /// Tries in all, the first included.
-    pub attempts: u32,
+    /// Tries in all, the first included; a single one if nobody says.
+    pub attempts: Option<u32>,
     /// Wait between tries.
     pub backoff: Option<Backoff>,
     /// Further options, by BullMQ's names: `removeOnComplete`, `priority`, `lifo` …
@@ -357,7 +357,7 @@ impl Default for JobContract {
             ]
             .map(|(name, data)| (name.to_owned(), data))
             .into(),
-            attempts: 5,
+            attempts: Some(5),
             backoff: Some(Backoff { kind: BackoffKind::Exponential, delay: 200, jitter: 0.0 }),
             options: serde_json::Map::new(),
         }

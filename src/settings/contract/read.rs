@@ -265,7 +265,7 @@ impl Reader<'_> {
             .filter_map(|(name, value)| Some((name, self.data(value.get_ref(), &value.span())?)))
             .collect();
         let options = job.options.into_iter().filter_map(|(name, value)| self.option(name, &value)).collect();
-        JobContract { name: job.name, data, attempts: job.attempts.unwrap_or(1).max(1), backoff, options }
+        JobContract { name: job.name, data, attempts: job.attempts.map(|attempts| attempts.max(1)), backoff, options }
     }
 
     /// An option of a job that BullMQ knows, with a value that it takes.

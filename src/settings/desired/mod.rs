@@ -8,13 +8,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
-use super::contract::Backoff;
+use super::contract::{Backoff, BackoffKind, JobContract};
 pub(super) use written::WrittenDesired;
 
 /// What a stack is to look like. What is not mentioned is nobody's business: it is neither made nor changed.
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
+    /// Whether what is there is left as it is: then another shape is an error, and what is there beside it is not told.
+    /// Never so for what is written in `shakedown.toml`.
+    pub keep: bool,
     /// The BullMQ queue.
     pub queue: Option<DesiredQueue>,
     /// Postgres.
@@ -27,8 +31,11 @@ pub struct Desired {
     pub files: DesiredFiles,
 }
 
+/// The length at which BullMQ trims the stream of events, unless told otherwise.
+const EVENTS: u32 = 10_000;
+
 /// The BullMQ queue.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct DesiredQueue {
     /// Its name; `QUEUE_NAME` if absent.
     pub name: Option<String>,
@@ -42,6 +49,19 @@ pub struct DesiredQueue {
     pub rate_limit: Option<RateLimit>,
     /// Options of jobs that do not say otherwise. BullMQ keeps none in Redis: producers read them from a file.
     pub job: DesiredJob,
+}
+
+impl Default for DesiredQueue {
+    fn default() -> Self {
+        Self {
+            name: None,
+            prefix: None,
+            events: EVENTS,
+            concurrency: None,
+            rate_limit: None,
+            job: DesiredJob::default(),
+        }
+    }
 }
 
 /// How many jobs may begin in a time.
@@ -66,6 +86,45 @@ pub struct DesiredJob {
     pub keep_failed: Option<Keep>,
 }
 
+impl DesiredJob {
+    /// What is said, by BullMQ's names.
+    #[must_use]
+    pub fn options(&self) -> Map<String, Value> {
+        let keep = |keep: Keep| {
+            let told = [("age", keep.age.map(|age| age.as_secs())), ("count", keep.count.map(u64::from))];
+            told.into_iter()
+                .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
+                .collect::<Map<_, _>>()
+                .into()
+        };
+        let backoff = |Backoff { kind, delay, jitter }| {
+            let kind = match kind {
+                BackoffKind::Fixed => "fixed",
+                BackoffKind::Exponential => "exponential",
+            };
+            json!({ "type": kind, "delay": delay, "jitter": jitter })
+        };
+        let told = [
+            ("attempts", self.attempts.map(Value::from)),
+            ("backoff", self.backoff.map(backoff)),
+            ("removeOnComplete", self.keep_completed.map(keep)),
+            ("removeOnFail", self.keep_failed.map(keep)),
+        ];
+        told.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
+    /// `job`, with these options where it does not say otherwise.
+    #[must_use]
+    pub fn below(&self, mut job: JobContract) -> JobContract {
+        job.attempts = job.attempts.or(self.attempts);
+        job.backoff = job.backoff.or(self.backoff);
+        for (name, value) in self.options().into_iter().filter(|(name, _)| name.starts_with("removeOn")) {
+            job.options.entry(name).or_insert(value);
+        }
+        job
+    }
+}
+
 /// How long jobs are kept: until they are older, or until there are more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Keep {
@@ -86,10 +145,40 @@ pub struct DesiredPostgres {
     pub extension_schema: Option<String>,
     /// Roles, by name.
     pub roles: BTreeMap<String, DesiredRole>,
+    /// Schemas. Not written in `shakedown.toml`, where migrations make them.
+    pub schemas: Vec<String>,
+    /// Tables. Not written in `shakedown.toml`, where migrations make them.
+    pub tables: Vec<DesiredTable>,
     /// Tables, as `schema.table`, with row level security.
     pub rls: Vec<String>,
     /// What roles may do with tables.
     pub grants: Vec<DesiredGrant>,
+}
+
+/// A table with row level security.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DesiredTable {
+    /// Its name, as `schema.table`.
+    pub name: String,
+    /// Its columns, in order.
+    pub columns: Vec<DesiredColumn>,
+    /// The column of which no value is there twice.
+    pub key: String,
+    /// Roles that read and write its rows, where they exist.
+    pub serves: Vec<String>,
+    /// Roles that have no rights on it, where they exist.
+    pub hidden_from: Vec<String>,
+}
+
+/// A column.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DesiredColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type, as Postgres tells it.
+    pub kind: String,
+    /// Constraints and default, as `create table` takes them; of a table that is there they are not compared.
+    pub rule: String,
 }
 
 /// A role.
@@ -143,6 +232,32 @@ pub struct DesiredCollection {
     pub quantization: Option<Quantization>,
     /// Other names of the collection.
     pub aliases: Vec<String>,
+}
+
+/// Qdrant's own graph settings, and the usual ones for embeddings of text.
+const M: u32 = 16;
+const EF_CONSTRUCT: u32 = 100;
+
+impl DesiredCollection {
+    /// A collection of which nothing else is said than what its vectors are.
+    #[must_use]
+    pub const fn of(size: u32, distance: Distance) -> Self {
+        Self {
+            size: Some(size),
+            distance,
+            vector: None,
+            on_disk: None,
+            on_disk_payload: None,
+            m: M,
+            ef_construct: EF_CONSTRUCT,
+            indexes: BTreeMap::new(),
+            replication_factor: None,
+            write_consistency_factor: None,
+            shards: None,
+            quantization: None,
+            aliases: Vec::new(),
+        }
+    }
 }
 
 /// How vectors are compared.
@@ -218,6 +333,8 @@ pub struct DesiredJina {
 /// Files that are written for others to read; joined to the directory of `shakedown.toml`.
 #[derive(Debug, Clone, Default)]
 pub struct DesiredFiles {
+    /// A Docker Compose file, with what lies beside it, as `shakedown compose` writes them.
+    pub compose: Option<PathBuf>,
     /// Every variable, with an example: `.env.example`.
     pub dotenv: Option<PathBuf>,
     /// What a producer and a worker need to know, as JSON: default options of jobs, limits, collections, embeddings.

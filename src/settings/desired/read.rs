@@ -13,17 +13,12 @@ use super::written::{
 };
 use super::{
     Desired, DesiredCollection, DesiredFiles, DesiredGrant, DesiredJina, DesiredJob, DesiredPostgres, DesiredQueue,
-    DesiredRole, Distance, Keep, RateLimit,
+    DesiredRole, Distance, EF_CONSTRUCT, EVENTS, Keep, M, RateLimit,
 };
 use crate::settings::config::Reader;
 use crate::settings::table::similar;
 use crate::spec::duration;
 
-/// The length at which BullMQ trims the stream of events, unless told otherwise.
-const EVENTS: u32 = 10_000;
-/// Qdrant's own graph settings, and the usual ones for embeddings of text.
-const M: u32 = 16;
-const EF_CONSTRUCT: u32 = 100;
 /// Texts that Shakedown lets a request carry: Jina's answers get slow and large beyond.
 const BATCH: u32 = 100;
 /// Vectors that Qdrant takes.
@@ -68,6 +63,7 @@ impl Reader<'_> {
         let mut taken = BTreeMap::new();
         let beside = |reader: &Self, path: &Path| reader.directory().join(path);
         Desired {
+            keep: false,
             queue: written.queue.map(|queue| self.desired_queue(queue)),
             postgres: written.postgres.map(|postgres| self.desired_postgres(postgres)),
             collections: collections
@@ -81,6 +77,7 @@ impl Reader<'_> {
                 .collect(),
             jina: written.jina.map(|jina| self.jina(jina)),
             files: DesiredFiles {
+                compose: written.files.compose.map(|path| beside(self, &path)),
                 dotenv: written.files.dotenv.map(|path| beside(self, &path)),
                 worker: written.files.worker.map(|path| beside(self, &path)),
             },
@@ -136,6 +133,8 @@ impl Reader<'_> {
                 .collect(),
             extension_schema: postgres.extension_schema.and_then(|name| self.identifier(&name, "a schema")),
             roles,
+            schemas: Vec::new(),
+            tables: Vec::new(),
             rls: postgres.rls.unwrap_or_default().into_iter().filter_map(|table| self.table(&table)).collect(),
             grants: postgres.grants.unwrap_or_default().into_iter().filter_map(|grant| self.grant(&grant)).collect(),
         }

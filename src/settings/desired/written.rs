@@ -124,6 +124,7 @@ tables! {
         tokens_per_minute: Spanned<u32>,
     }
     WrittenFiles {
+        compose: PathBuf,
         dotenv: PathBuf,
         worker: PathBuf,
     }

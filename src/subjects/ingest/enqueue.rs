@@ -6,7 +6,7 @@ use super::IngestError;
 use super::gather::{File, Unreadable, read};
 use crate::services::ServiceError;
 use crate::services::queue::{NewJob, QueueClient, failure};
-use crate::settings::JobContract;
+use crate::settings::{DesiredJob, JobContract};
 
 /// A text beyond this many bytes makes a job that Redis, replication and logs will feel.
 pub const LARGE: usize = 1024 * 1024;
@@ -22,10 +22,17 @@ pub struct JobShape {
 }
 
 impl JobShape {
-    /// The shape that `[queue] job` describes, or the reference worker's without it.
+    /// The shape that `[queue] job` describes, or the reference worker's without it. What is described of jobs under
+    /// `[desired.queue.job]` counts where `[queue] job` does not say otherwise.
     #[must_use]
-    pub fn new(contract: Option<JobContract>) -> Self {
-        Self { contract: contract.unwrap_or_else(JobContract::with_version) }
+    pub fn new(contract: Option<JobContract>, desired: Option<&DesiredJob>) -> Self {
+        let job = contract.unwrap_or_else(|| {
+            let usual = JobContract::with_version();
+            let attempts = usual.attempts.filter(|_| desired.is_none_or(|desired| desired.attempts.is_none()));
+            let backoff = usual.backoff.filter(|_| desired.is_none_or(|desired| desired.backoff.is_none()));
+            JobContract { attempts, backoff, ..usual }
+        });
+        Self { contract: desired.map_or_else(|| job.clone(), |desired| desired.below(job.clone())) }
     }
 
     fn job(&self, document: &Document) -> Result<NewJob, IngestError> {
@@ -206,6 +213,7 @@ async fn take_away(queue: &QueueClient, id: &str) -> Result<(), ServiceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Keep;
 
     fn document() -> Document {
         Document {
@@ -219,12 +227,30 @@ mod tests {
 
     #[test]
     fn the_reference_job_has_the_agreed_shape() {
-        let job = JobShape::new(None).job(&document()).unwrap();
+        let job = JobShape::new(None, None).job(&document()).unwrap();
         assert_eq!(job.name, "ingest-document");
         assert_eq!(job.attempts, 5);
         assert_eq!(job.data["documentId"], "a/b.md");
         assert_eq!(job.data["version"], "982d9e3eb996f559");
         assert_eq!(job.data["source"], "docs/a/b.md");
+    }
+
+    #[test]
+    fn what_is_described_of_jobs_counts_where_the_job_does_not_say_otherwise() {
+        let desired = DesiredJob {
+            attempts: Some(7),
+            keep_completed: Some(Keep { age: None, count: Some(10) }),
+            ..DesiredJob::default()
+        };
+        let job = JobShape::new(None, Some(&desired)).job(&document()).unwrap();
+        assert_eq!((job.attempts, job.backoff.map(|backoff| backoff.delay)), (7, Some(200)));
+        assert_eq!(job.options["removeOnComplete"], serde_json::json!({ "count": 10 }));
+        let said = JobContract { attempts: Some(2), ..JobContract::default() };
+        assert_eq!(JobShape::new(Some(said), Some(&desired)).job(&document()).unwrap().attempts, 2);
+        let silent = JobContract { attempts: None, backoff: None, ..JobContract::default() };
+        let job = JobShape::new(Some(silent.clone()), Some(&desired)).job(&document()).unwrap();
+        assert_eq!((job.attempts, job.backoff.is_none()), (7, true));
+        assert_eq!(JobShape::new(Some(silent), None).job(&document()).unwrap().attempts, 1);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{Action, Change, Place, Task};
-use crate::settings::{Backoff, BackoffKind, Desired, DesiredQueue, Keep};
-use crate::subjects::setup::SetupError;
+use super::change::{Action, Change, Task};
+use super::{File, Place, SetupError};
+use crate::settings::{Desired, DesiredQueue};
 
 const SERVICE: &str = "files";
 
@@ -32,46 +32,72 @@ pub(super) fn jina(desired: &Desired, place: &Place) -> Vec<Change> {
 }
 
 pub(super) fn changes(desired: &Desired, place: &Place, force: bool) -> Result<Vec<Change>, SetupError> {
-    let worker = desired.files.worker.as_ref().map(|path| (path, format!("{:#}\n", worker(desired, place))));
-    let dotenv = desired.files.dotenv.as_ref().map(|path| (path, place.dotenv.clone()));
+    let worker = desired.files.worker.as_ref().map(|path| File {
+        path: path.clone(),
+        text: format!("{:#}\n", worker(desired, place)),
+        private: false,
+        lines: Vec::new(),
+    });
     let mut changes = Vec::new();
-    for (path, text) in [dotenv, worker].into_iter().flatten() {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        let what = path.display().to_string();
-        let found = match std::fs::read(&path) {
-            Ok(found) => Some(found),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(cause) => return Err(SetupError::File { path, cause }),
-        };
-        let action = match found {
-            None => Action::Create,
-            Some(found) if found == text.as_bytes() => continue,
-            Some(_) if force => Action::Change,
-            Some(_) => {
-                let detail = "says something else; --force overwrites it";
-                changes.push(Change::drift(SERVICE, "file", what, detail));
-                continue;
-            }
-        };
-        let size = format!("{} bytes", text.len());
-        changes.push(Change::new(SERVICE, "file", what, action, Task::File { path, text }).detail(size));
+    for file in place.files.iter().chain(&worker) {
+        changes.extend(change(file, force)?);
     }
     Ok(changes)
 }
 
+/// What becomes of a file, if anything.
+fn change(file: &File, force: bool) -> Result<Option<Change>, SetupError> {
+    let path = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
+    let what = path.display().to_string();
+    let found = match std::fs::read(&path) {
+        Ok(found) => Some(found),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(cause) => return Err(SetupError::File { path, cause }),
+    };
+    let action = match found {
+        None => Action::Create,
+        Some(found) if !file.lines.is_empty() => return Ok(lacking(&found, file, what)),
+        Some(found) if found == file.text.as_bytes() => return Ok(None),
+        Some(_) if force => Action::Change,
+        Some(_) => {
+            return Ok(Some(Change::drift(SERVICE, "file", what, "says something else; --force overwrites it")));
+        }
+    };
+    let detail = if file.private { "with fresh secrets".to_owned() } else { format!("{} bytes", file.text.len()) };
+    Ok(Some(Change::new(SERVICE, "file", what, action, Task::File(File { path, ..file.clone() })).detail(detail)))
+}
+
+/// What a file lacks that is only written once.
+fn lacking(found: &[u8], file: &File, what: String) -> Option<Change> {
+    let text = String::from_utf8_lossy(found);
+    let begins =
+        |line: &&String| text.lines().any(|found| found.trim_start_matches([' ', '/']).starts_with(line.as_str()));
+    let missing: Vec<&str> = file.lines.iter().filter(|line| !begins(line)).map(String::as_str).collect();
+    (!missing.is_empty()).then(|| {
+        let detail = format!("has no line that begins with {}: add it by hand", missing.join(", "));
+        Change::drift(SERVICE, "file", what, detail)
+    })
+}
+
 /// Writes a file whole or not at all.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), SetupError> {
-    let wrong = |cause| SetupError::File { path: path.to_owned(), cause };
+pub(super) fn write(file: &File) -> Result<(), SetupError> {
+    let path = &file.path;
+    let wrong = |cause| SetupError::File { path: path.clone(), cause };
     let parent = path.parent().map_or_else(|| PathBuf::from("."), Path::to_owned);
     std::fs::create_dir_all(&parent).map_err(wrong)?;
-    let mut file = tempfile::Builder::new().prefix(".shakedown-").tempfile_in(&parent).map_err(wrong)?;
-    file.write_all(text.as_bytes()).map_err(wrong)?;
+    let mut written = tempfile::Builder::new().prefix(".shakedown-").tempfile_in(&parent).map_err(wrong)?;
+    written.write_all(file.text.as_bytes()).map_err(wrong)?;
     {
         use std::os::unix::fs::PermissionsExt as _;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(wrong)?;
+        let mode = if file.private { 0o600 } else { 0o644 };
+        written.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(wrong)?;
     }
-    file.persist(path).map_err(|error| wrong(error.error))?;
-    Ok(())
+    let put = if file.lines.is_empty() { written.persist(path) } else { written.persist_noclobber(path) };
+    match put {
+        // Another run was faster, and its secrets are as good.
+        Err(error) if !file.lines.is_empty() && error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        put => put.map(drop).map_err(|error| wrong(error.error)),
+    }
 }
 
 /// What a producer and a worker need to know and no service keeps, by the names that BullMQ and Jina use.
@@ -111,28 +137,12 @@ fn worker(desired: &Desired, place: &Place) -> Value {
 }
 
 fn queue_of(queue: &DesiredQueue, place: &Place) -> Value {
-    let keep = |keep: Keep| said([("age", json!(keep.age.map(|age| age.as_secs()))), ("count", json!(keep.count))]);
-    let job = &queue.job;
-    let options = said([
-        ("attempts", json!(job.attempts)),
-        ("backoff", job.backoff.map_or(Value::Null, backoff)),
-        ("removeOnComplete", job.keep_completed.map_or(Value::Null, keep)),
-        ("removeOnFail", job.keep_failed.map_or(Value::Null, keep)),
-    ]);
     json!({
         "name": queue.name.as_ref().unwrap_or(&place.names.queue),
         "prefix": queue.prefix.as_ref().unwrap_or(&place.names.prefix),
-        "defaultJobOptions": options,
+        "defaultJobOptions": queue.job.options(),
         "streams": { "events": { "maxLen": queue.events } },
     })
-}
-
-fn backoff(backoff: Backoff) -> Value {
-    let kind = match backoff.kind {
-        BackoffKind::Fixed => "fixed",
-        BackoffKind::Exponential => "exponential",
-    };
-    json!({ "type": kind, "delay": backoff.delay, "jitter": backoff.jitter })
 }
 
 /// The pairs of which something is said.

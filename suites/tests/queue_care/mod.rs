@@ -1,5 +1,5 @@
 //! `shakedown queue` beside BullMQ for Node, 5 and 6, on the same queue: they count alike after each verb, and no job is
-//! lost when each goes on where the other stopped.
+//! lost when each goes on where the other stopped. bull-board, which shows such queues to people, counts as both do.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,6 +10,7 @@ use shakedown::settings::cache_dir;
 
 use crate::desk::Desk;
 use crate::harness::Ship;
+use crate::packages;
 
 /// Makes jobs in every state: completed and failed ones by a worker of its own, the others by adding them.
 const SEED: &str = "
@@ -51,6 +52,13 @@ fn modules(major: u8) -> PathBuf {
     })
 }
 
+/// Begins one of the jobs that wait, and leaves it so, as a worker that was killed would.
+const HOLD: &str = "
+  const held = new Worker(name, null, { connection, prefix });
+  if (!await held.getNextJob('a token', { block: false })) throw new Error('there is no job to begin');
+  await held.close(true);
+";
+
 struct Both<'a> {
     desk: Desk,
     ship: &'a Ship,
@@ -65,8 +73,19 @@ impl Both<'_> {
 
     /// Lets Node do something with the queue; gives BullMQ's counts, and whether it is paused.
     fn node(&self, script: &str) -> Value {
+        self.node_in(&self.modules, "", "queue", script)
+    }
+
+    /// What bull-board's adapter of the queue counts, for its pages.
+    fn board(&self, home: &Path) -> Value {
+        let import = "import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';";
+        self.node_in(home, import, "new BullMQAdapter(queue)", "")["counts"].take()
+    }
+
+    /// The same with the packages of a directory; `counter` is what is asked for the counts.
+    fn node_in(&self, modules: &Path, import: &str, counter: &str, script: &str) -> Value {
         let text = format!(
-            "import {{ FlowProducer, Queue, Worker }} from 'bullmq';
+            "import {{ FlowProducer, Queue, Worker }} from 'bullmq'; {import}
              const url = new URL(process.env.REDIS_URL);
              const connection = {{ host: url.hostname, port: Number(url.port), username: decodeURIComponent(url.username) || undefined,
                password: decodeURIComponent(url.password) || undefined, db: Number(url.pathname.slice(1) || 0), maxRetriesPerRequest: null }};
@@ -74,12 +93,12 @@ impl Both<'_> {
              const queue = new Queue(name, {{ connection, prefix }});
              await queue.waitUntilReady();
              {script}
-             console.log(JSON.stringify({{ counts: await queue.getJobCounts(), paused: await queue.isPaused() }}));
+             console.log(JSON.stringify({{ counts: await ({counter}).getJobCounts(), paused: await queue.isPaused() }}));
              await queue.close();"
         );
         let output = Command::new("node")
             .args(["--input-type=module", "-e", &text])
-            .current_dir(&self.modules)
+            .current_dir(modules)
             .env("REDIS_URL", self.redis())
             .env("QUEUE_NAME", &self.name)
             .stdin(Stdio::null())
@@ -191,4 +210,36 @@ pub fn beside_node_5(ship: &Ship) {
 
 pub fn beside_node_6(ship: &Ship) {
     beside_node(ship, 6);
+}
+
+fn beside_board(ship: &Ship, major: u8) {
+    let home = board_home().unwrap();
+    let both = Both { desk: Desk::new(), ship, modules: modules(major), name: format!("board{major}") };
+    both.node(&format!("{SEED} {HOLD}"));
+    let counts = both.agree("seeding");
+    let wanted = json!({ "waiting": 6, "paused": 0, "prioritized": 3, "delayed": 4, "active": 1, "waiting-children": 1,
+        "completed": 3, "failed": 2 });
+    assert_eq!(counts, wanted);
+    assert_eq!(both.board(&home), wanted);
+
+    both.node("await queue.pause();");
+    let counts = both.agree("pause");
+    assert_eq!(waiting(&counts), 6);
+    // BullMQ 5 keeps the jobs of a paused queue in a list of their own, BullMQ 6 where they were.
+    assert_eq!(counts["paused"], if major == 5 { 6 } else { 0 });
+    assert_eq!(both.board(&home), counts);
+}
+
+/// Where `scripts/install clients` put bull-board.
+pub fn board_home() -> Option<PathBuf> {
+    let board = packages::home("board");
+    board.join("installed").exists().then_some(board)
+}
+
+pub fn beside_board_5(ship: &Ship) {
+    beside_board(ship, 5);
+}
+
+pub fn beside_board_6(ship: &Ship) {
+    beside_board(ship, 6);
 }

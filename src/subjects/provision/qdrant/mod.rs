@@ -1,5 +1,6 @@
 //! Collections, their payload indexes and their aliases.
 
+mod keep;
 mod rebuild;
 mod shape;
 
@@ -9,11 +10,12 @@ use std::time::{Duration, Instant};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::{Action, Change, Pace, Task as Any};
+use super::change::{Action, Change, Task as Any};
+use super::step::{Found, Stop};
+use super::{Pace, SetupError};
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
-use crate::settings::{Desired, DesiredCollection};
-use crate::subjects::setup::SetupError;
+use crate::settings::{Desired, DesiredCollection, QdrantEndpoint};
 use rebuild::Rebuild;
 use shape::{Judged, Shape};
 
@@ -93,7 +95,19 @@ async fn change_aliases(http: &Http, actions: &[Value]) -> Result<(), ServiceErr
     Ok(())
 }
 
-pub(super) async fn changes(http: &Http, desired: &Desired, dimensions: u32) -> Result<Vec<Change>, SetupError> {
+/// Connects, and reads something that the key protects.
+pub(super) async fn connect(endpoint: &QdrantEndpoint) -> Result<(Http, Found), SetupError> {
+    let http = Http::qdrant(endpoint)?;
+    let root = http.call("GET", "/", None).await?;
+    http.call("GET", "/collections", None).await?;
+    let version = root["version"].as_str().unwrap_or("?");
+    Ok((http, Found::new(format!("Qdrant {version} at {}", endpoint.url))))
+}
+
+pub(super) async fn changes(http: &Http, desired: &Desired, dimensions: u32) -> Result<Vec<Change>, Stop> {
+    if desired.collections.is_empty() {
+        return Ok(Vec::new());
+    }
     let sight = Sight::of(http).await?;
     let mut all = Vec::new();
     for (name, wanted) in &desired.collections {
@@ -101,6 +115,10 @@ pub(super) async fn changes(http: &Http, desired: &Desired, dimensions: u32) -> 
         match sight.reached(name) {
             Some(real) => {
                 let found = described(http, real).await?;
+                if desired.keep {
+                    all.extend(keep::there(name, wanted, &shape, &found)?);
+                    continue;
+                }
                 all.extend(there(http, &sight, name, real, wanted, &shape, &found).await?);
             }
             None => all.extend(missing(&sight, name, wanted, &shape)),

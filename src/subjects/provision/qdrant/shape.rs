@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::settings::{DesiredCollection, Quantization};
+use crate::settings::{DesiredCollection, Distance, Quantization};
 
 /// What a collection is to be.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub(super) struct Judged {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Carry {
     from: String,
-    to: String,
+    pub(super) to: String,
 }
 
 impl Carry {
@@ -54,6 +54,21 @@ impl Carry {
 impl Shape {
     pub(super) fn of(wanted: &DesiredCollection, dimensions: u32) -> Self {
         Self { wanted: wanted.clone(), size: wanted.size.unwrap_or(dimensions) }
+    }
+
+    /// The name of the vector, where it has one.
+    pub(super) fn vector(&self) -> Option<&str> {
+        self.wanted.vector.as_deref()
+    }
+
+    /// Whether its vector is stored with length 1.
+    pub(super) fn is_cosine(&self) -> bool {
+        self.wanted.distance == Distance::Cosine
+    }
+
+    /// Size and distance in words.
+    pub(super) fn measure(&self) -> String {
+        format!("{} dimensions with distance {}", self.size, self.wanted.distance.word())
     }
 
     /// What a person wants to know of it.
@@ -265,29 +280,13 @@ fn set(body: &mut Value, key: &str, value: Option<impl Into<Value>>) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use rstest::rstest;
 
     use super::*;
-    use crate::settings::Distance;
 
     fn shape(vector: Option<&str>) -> Shape {
-        let wanted = DesiredCollection {
-            size: Some(4),
-            distance: Distance::Cosine,
-            vector: vector.map(str::to_owned),
-            on_disk: None,
-            on_disk_payload: None,
-            m: 16,
-            ef_construct: 100,
-            indexes: BTreeMap::new(),
-            replication_factor: None,
-            write_consistency_factor: None,
-            shards: None,
-            quantization: None,
-            aliases: Vec::new(),
-        };
+        let wanted =
+            DesiredCollection { vector: vector.map(str::to_owned), ..DesiredCollection::of(4, Distance::Cosine) };
         Shape::of(&wanted, 1024)
     }
 

@@ -1,33 +1,69 @@
-//! Extensions, roles, migrations, row level security and grants.
+//! Extensions, roles, schemas, tables, migrations, row level security and grants.
+
+mod table;
 
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::{Action, Change, Task};
+use super::SetupError;
+use super::change::{Action, Change, Task};
+use super::step::{Found, Stop};
 use crate::services::ServiceError;
 use crate::services::migrations::Standing;
 use crate::services::postgres::Postgres;
-use crate::settings::{Desired, DesiredGrant, DesiredPostgres, DesiredRole, PostgresEndpoint};
+use crate::settings::{Desired, DesiredGrant, DesiredPostgres, DesiredRole, PostgresEndpoint, public_url};
 use crate::subjects::database::{self, Options};
-use crate::subjects::setup::SetupError;
-use crate::subjects::setup::postgres::LOCK;
 
 const SERVICE: &str = "postgres";
+/// Taken while something is created: two set-ups at once would otherwise trip over each other.
+const LOCK: &str = "select pg_advisory_xact_lock(7305808869231650);";
 /// Seconds that another runner of migrations is waited for.
 const WAIT_S: u64 = 30;
 /// Every right on a table, as Postgres calls it.
 const RIGHTS: [&str; 7] = ["select", "insert", "update", "delete", "truncate", "references", "trigger"];
 
+/// Connects and checks that the server takes writes.
+pub(super) async fn connect(endpoint: &PostgresEndpoint) -> Result<(Postgres, Found), SetupError> {
+    let database = Postgres::connect(endpoint).await?;
+    let server = database
+        .rows("select current_setting('server_version') as version, pg_is_in_recovery() as replica")
+        .await?
+        .pop()
+        .unwrap_or_default();
+    let address = public_url(&endpoint.url);
+    if server["replica"] == Value::Bool(true) {
+        return Err(SetupError::Shape {
+            what: format!("Postgres at {address}"),
+            found: "is a read replica".to_owned(),
+            wanted: "tables are made on the primary".to_owned(),
+            remedy: "let DATABASE_URL name the primary".to_owned(),
+        });
+    }
+    let version = server["version"].as_str().and_then(|text| text.split(' ').next()).unwrap_or("?");
+    Ok((database, Found::new(format!("Postgres {version} at {address}"))))
+}
+
 pub(super) async fn changes(
     database: &Postgres,
     endpoint: &PostgresEndpoint,
     desired: &Desired,
-) -> Result<Vec<Change>, SetupError> {
+) -> Result<Vec<Change>, Stop> {
     let Some(wanted) = &desired.postgres else { return Ok(Vec::new()) };
-    let mut changes = extensions(database, wanted).await?;
-    changes.extend(roles(database, wanted).await?);
+    let mut changes = Vec::new();
+    if !wanted.extensions.is_empty() {
+        changes.extend(extensions(database, wanted).await?);
+    }
+    if !wanted.roles.is_empty() {
+        changes.extend(roles(database, wanted).await?);
+    }
+    for schema in &wanted.schemas {
+        changes.extend(table::schema(database, schema).await?);
+    }
+    for table in &wanted.tables {
+        changes.extend(table::changes(database, table).await?);
+    }
     if let Some(directory) = &wanted.migrations {
         changes.extend(migrations(endpoint, directory).await?);
     }
@@ -167,9 +203,24 @@ async fn row_security(database: &Postgres, table: &str) -> Result<Option<Change>
     if rows.first().is_some_and(|row| row["secured"] == Value::Bool(true)) {
         return Ok(None);
     }
-    let task = Task::Sql(format!("{LOCK} alter table {table} enable row level security"));
+    let task = Task::Sql(format!("{LOCK} {}", secured(table)));
     let change = Change::new(SERVICE, "rls", table, Action::Change, task).detail("row level security: on");
     Ok(Some(if rows.is_empty() { change.detail(NOT_YET) } else { change }))
+}
+
+fn schema_of(table: &str) -> &str {
+    table.split_once('.').map_or("public", |(schema, _)| schema)
+}
+
+/// The statement that turns row level security on.
+fn secured(table: &str) -> String {
+    format!("alter table {table} enable row level security;")
+}
+
+/// The statements that give these rights, and reach the table with them.
+fn granted(table: &str, role: &str, rights: &[&str]) -> String {
+    let reach = format!("grant usage on schema {} to {role};", schema_of(table));
+    if rights.is_empty() { reach } else { format!("{reach} grant {} on {table} to {role};", rights.join(", ")) }
 }
 
 /// Said of a table that a migration is to make first.
@@ -177,7 +228,6 @@ const NOT_YET: &str = "the table is not there yet";
 
 async fn grants(database: &Postgres, grant: &DesiredGrant) -> Result<Vec<Change>, ServiceError> {
     let DesiredGrant { to, on, rights } = grant;
-    let schema = on.split_once('.').map_or("public", |(schema, _)| schema);
     let held: Vec<String> =
         RIGHTS.iter().map(|right| format!("has_table_privilege(r.oid, c.oid, '{right}') as \"{right}\"")).collect();
     let rows = database
@@ -194,14 +244,13 @@ async fn grants(database: &Postgres, grant: &DesiredGrant) -> Result<Vec<Change>
     let what = format!("{to} on {on}");
     let mut changes = Vec::new();
     if !missing.is_empty() || !holds("usage") {
-        let mut statements = format!("{LOCK} grant usage on schema {schema} to {to};");
+        let statements = format!("{LOCK} {}", granted(on, to, &missing));
         let mut details = Vec::new();
         if !missing.is_empty() {
-            statements = format!("{statements} grant {} on {on} to {to}", missing.join(", "));
             details.push(missing.join(", "));
         }
         if !holds("usage") {
-            details.push(format!("usage of schema {schema}"));
+            details.push(format!("usage of schema {}", schema_of(on)));
         }
         if there.is_none() {
             details.push("the role or the table is not there yet".to_owned());
