@@ -48,6 +48,16 @@ const PLACEHOLDERS: &[&str] = &[
     "foobared",
 ];
 
+/// Variables that name a host, each beside the URL that names it too.
+const HOSTS: [(&str, &str); 6] = [
+    ("REDIS_HOST", "REDIS_URL"),
+    ("PGHOST", "DATABASE_URL"),
+    ("POSTGRES_HOST", "DATABASE_URL"),
+    ("DATABASE_HOST", "DATABASE_URL"),
+    ("DB_HOST", "DATABASE_URL"),
+    ("QDRANT_HOST", "QDRANT_URL"),
+];
+
 /// Sizes of vectors that Jina's models give at most (FAILURES.md 0.4).
 const MODEL_DIMENSIONS: &[(&str, u64)] = &[
     ("jina-embeddings-v2", 768),
@@ -87,6 +97,7 @@ fn judge(rule: Rule, given: &Given) -> Result<Observation, ProbeError> {
         Rule::SupabaseKeysNew => ("Supabase keys of the old kind", keys_new(given)?),
         Rule::SessionMode => ("addresses of a pooler in transaction mode", session_mode(given)?),
         Rule::PoolerUser => ("users that the pooler cannot place", pooler_user(given)?),
+        Rule::OneAddress => ("variables that name another host than the URL", other_hosts(given)),
         Rule::CertificateChecked => ("servers whose certificate is not checked", certificate_checked(given)?),
     };
     let mut observation = Observation::new(what, wrong);
@@ -250,10 +261,29 @@ fn keys_encrypted(given: &Given) -> Vec<String> {
     wrong.collect()
 }
 
+/// Hosts that a variable beside the URL names, and the URL does not: some part of the worker may read the one, some the
+/// other.
+fn other_hosts(given: &Given) -> Vec<String> {
+    let bare = |host: &str| host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    let told = HOSTS.into_iter().filter_map(|(variable, address)| {
+        let named = given.environment.get(variable)?.expose_secret().trim();
+        let host = url(given, address)?.host_str().map(bare)?;
+        // A directory is that of a socket, and an address with a scheme is written by those who link containers.
+        let other = !named.is_empty() && !named.contains('/') && bare(named) != host;
+        other.then(|| format!("{variable} is {named}, {address} names {host}"))
+    });
+    told.collect()
+}
+
 fn placeholders(given: &Given) -> Vec<String> {
+    let unfilled = |secret: &str| secret.contains("${") || secret.contains("{{");
     let is_known = |secret: &str| {
         let secret = secret.to_ascii_lowercase();
-        PLACEHOLDERS.contains(&secret.as_str()) || secret.ends_with('…') || secret.starts_with('<')
+        let begins = |words: &[&str]| words.iter().any(|word| secret.starts_with(word));
+        PLACEHOLDERS.contains(&secret.as_str())
+            || secret.ends_with('…')
+            || begins(&["<", "your-", "your_", "changeme", "change-me", "change_me", "replace-me", "replace_me"])
+            || unfilled(&secret)
     };
     let mut wrong = Vec::new();
     for (name, secret) in given.secrets() {
@@ -261,7 +291,11 @@ fn placeholders(given: &Given) -> Vec<String> {
         let far = Url::parse(secret).ok().filter(|url| url.password().is_some());
         match far {
             // A password that is known here hurts nobody on a machine's own address.
-            Some(url) if !is_near(&url) && url.password().is_some_and(is_known) => {
+            Some(url) if !is_near(&url) && url.password().is_some_and(|password| is_known(&plain(password))) => {
+                wrong.push(format!("the password in {name}"));
+            }
+            // What was to be put in its place never was, wherever that is.
+            Some(url) if unfilled(&plain(url.password().unwrap_or_default())) => {
                 wrong.push(format!("the password in {name}"));
             }
             None if is_known(secret) => wrong.push(name.to_owned()),
@@ -283,6 +317,11 @@ fn blanks(given: &Given) -> Vec<String> {
     wrong.map(|(name, variable)| format!("{name} (from {})", variable.origin)).collect()
 }
 
+/// A part of a URL as it was before it was written there.
+fn plain(written: &str) -> String {
+    percent_encoding::percent_decode_str(written).decode_utf8_lossy().into_owned()
+}
+
 /// Shorter secrets would be found by chance.
 const LEAST_SECRET: usize = 12;
 
@@ -292,8 +331,7 @@ fn cores(secret: &SecretString) -> Vec<String> {
     let mut cores = match Url::parse(secret) {
         Ok(url) => {
             let written = url.password().unwrap_or_default().to_owned();
-            let plain = percent_encoding::percent_decode_str(&written).decode_utf8_lossy().into_owned();
-            vec![plain, written]
+            vec![plain(&written), written]
         }
         Err(_) => vec![secret.to_owned()],
     };

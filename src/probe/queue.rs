@@ -15,7 +15,7 @@ use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
 use crate::services::ServiceError;
 use crate::services::queue::{QueueClient, connection, failure};
-use crate::services::redis::field;
+use crate::services::redis::{Redis, field};
 use crate::spec::{QueueCanary, QueueProbe};
 
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -99,39 +99,92 @@ pub(super) async fn observe(probe: &QueueProbe, context: &Context) -> Result<Obs
     }
 }
 
-/// Asks `ACL DRYRUN` (Redis 7) for each command, all in one round trip; an older server cannot say.
+/// Which of the commands the user may not run: as `ACL DRYRUN` tells (Redis 7), or else a transaction that is given up.
 async fn commands(context: &Context) -> Result<Observation, ProbeError> {
+    let denied = match dry_run(context).await {
+        Err(ServiceError::Denied { .. } | ServiceError::Refused { .. }) => given_up(context).await?,
+        told => told?,
+    };
+    Ok(Observation::new(format!("commands that the user may not run, of {} that BullMQ needs", COMMANDS.len()), denied))
+}
+
+/// A command, its arguments named after a key.
+fn words<'a>(command: &'a str, key: &'a str) -> impl Iterator<Item = String> + 'a {
+    command.split(' ').map(move |word| word.replace("{k}", key))
+}
+
+/// Whether BullMQ needs a command, by its name in INFO commandstats. What is refused strangers too, as PING and INFO are,
+/// says nothing of a worker.
+pub(super) fn needs(name: &str) -> bool {
+    let mut needed = COMMANDS.iter().filter(|command| !matches!(**command, "PING" | "INFO" | "CLIENT SETNAME x"));
+    needed.any(|command| {
+        let mut words = command.split(' ');
+        let first = words.next().unwrap_or_default();
+        let known =
+            if first == "CLIENT" { format!("{first}|{}", words.next().unwrap_or_default()) } else { first.to_owned() };
+        known.eq_ignore_ascii_case(name)
+    })
+}
+
+/// A command as people name it.
+fn short(command: &str) -> String {
+    command.split(" {k}").next().unwrap_or(command).to_owned()
+}
+
+/// Asks `ACL DRYRUN` for each command, all in one round trip.
+async fn dry_run(context: &Context) -> Result<Vec<String>, ServiceError> {
     let redis = context.lines.redis().await?;
-    let user = redis.command(&["ACL", "WHOAMI"]).await.map_err(|error| undecided(&error))?;
+    let user = redis.command(&["ACL", "WHOAMI"]).await.map_err(hidden_commands)?;
     let user = user.as_str().unwrap_or("default").to_owned();
     let key = format!("{}:{}:wait", context.endpoints.names.prefix, context.endpoints.names.queue);
     let mut pipe = redis::pipe();
     for command in COMMANDS {
         let asked = pipe.cmd("ACL").arg("DRYRUN").arg(&user);
-        for word in command.split(' ') {
-            asked.arg(word.replace("{k}", &key));
-        }
+        words(command, &key).for_each(|word| {
+            asked.arg(word);
+        });
     }
     let mut denied = Vec::new();
-    for (command, reply) in COMMANDS.iter().zip(redis.all(&pipe).await.map_err(|error| undecided(&error))?) {
+    for (command, reply) in COMMANDS.iter().zip(redis.all(&pipe).await?) {
         match reply {
             redis::Value::Okay => {}
             redis::Value::ServerError(error) => {
-                let detail = error.to_string();
-                return Err(undecided(&ServiceError::Denied { service: "redis", detail }));
+                return Err(ServiceError::Denied { service: "redis", detail: error.to_string() });
             }
-            _ => denied.push(command.split(" {k}").next().unwrap_or(command).to_owned()),
+            _ => denied.push(short(command)),
         }
     }
-    Ok(Observation::new(
-        format!("commands that user `{user}` may not run, of {} that BullMQ needs", COMMANDS.len()),
-        denied,
-    ))
+    Ok(denied)
 }
 
-fn undecided(error: &ServiceError) -> ProbeError {
+/// Puts each command by in a transaction, where the server looks at permissions and runs nothing, and gives it up. The
+/// users of workers seldom may ask about themselves.
+async fn given_up(context: &Context) -> Result<Vec<String>, ProbeError> {
+    // A key that nobody has: should anything between here and the server run the commands, it is this one that they meet.
+    let key = format!("{}:{}:shakedown-{}", context.endpoints.names.prefix, context.endpoints.names.queue, now_ms());
+    let asked: Vec<&str> = COMMANDS.iter().copied().filter(|command| !matches!(*command, "MULTI" | "EXEC")).collect();
+    let mut pipe = redis::pipe();
+    for command in &asked {
+        let mut written = words(command, &key);
+        let begun = pipe.cmd(&written.next().unwrap_or_default());
+        written.for_each(|word| {
+            begun.arg(word);
+        });
+    }
+    let replies = Redis::put_by(&context.endpoints.redis, pipe).await.map_err(|error| undecided(&error.to_string()))?;
+    let replies = replies.ok_or_else(|| undecided("the server puts no commands by"))?;
+    let denied = |reply: &redis::Value| match reply {
+        redis::Value::ServerError(error) => {
+            error.code() == "NOPERM" || error.details().is_some_and(|text| text.contains("unknown command"))
+        }
+        _ => false,
+    };
+    Ok(asked.iter().zip(&replies).filter(|(_, reply)| denied(reply)).map(|(command, _)| short(command)).collect())
+}
+
+fn undecided(why: &str) -> ProbeError {
     ProbeError::Undecided(format!(
-        "whether BullMQ's commands are allowed cannot be asked: {error}; it takes Redis 7 and a user who may run \
+        "whether BullMQ's commands are allowed cannot be asked: {why}; it takes a user who may run MULTI and DISCARD, or \
          ACL WHOAMI and ACL DRYRUN"
     ))
 }
@@ -143,15 +196,30 @@ async fn other_prefixes(context: &Context) -> Result<Observation, ProbeError> {
     let redis = context.lines.redis().await?;
     let names = &context.endpoints.names;
     let own = format!("{}:{}:meta", names.prefix, names.queue);
-    let (mut keys, all) = redis.scan_some(&format!("*:{}:meta", names.queue), KEYS).await?;
+    let (mut keys, all) = redis.scan_some(&format!("*:{}:meta", whatever_case(&names.queue)), KEYS).await?;
     keys.retain(|key| *key != own);
     if keys.is_empty() && !all {
         return Err(ProbeError::Undecided(format!(
-            "among the first {KEYS} keys there is no queue named `{}` under another prefix, and there are more keys",
+            "among the first {KEYS} keys there is no other queue named `{}`, and there are more keys",
             names.queue
         )));
     }
-    Ok(Observation::new(format!("queues named `{}` under another prefix than `{}`", names.queue, names.prefix), keys))
+    let what = format!("queues named `{}` under another prefix than `{}`, or in other case", names.queue, names.prefix);
+    Ok(Observation::new(what, keys))
+}
+
+/// A pattern that finds a name in capitals and in small letters, and nothing else.
+fn whatever_case(name: &str) -> String {
+    name.chars().fold(String::new(), |mut pattern, letter| {
+        match letter {
+            letter if letter.is_ascii_alphabetic() => {
+                pattern.extend(['[', letter.to_ascii_lowercase(), letter.to_ascii_uppercase(), ']']);
+            }
+            '*' | '?' | '[' | ']' | '\\' | '^' => pattern.extend(['\\', letter]),
+            letter => pattern.push(letter),
+        }
+        pattern
+    })
 }
 
 /// A hash tag, `{…}` with something in it, lets all keys that have it hash to one slot.

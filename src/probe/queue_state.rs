@@ -20,6 +20,12 @@ const SAMPLE: isize = 50;
 const FAT: u64 = 64 * 1024;
 /// A delayed job is overdue when it should have begun so many milliseconds ago.
 const OVERDUE_MS: u64 = 60_000;
+/// A delayed job is far off when it is due in more milliseconds than this, a year.
+const FAR_MS: u64 = 365 * 24 * 3_600_000;
+/// A job that has been active for more milliseconds is at it too long.
+const LONG_MS: u64 = 3_600_000;
+/// So many jobs that failed for one reason have one cause.
+const ALIKE: usize = 10;
 /// The words with which BullMQ fails a job that stalled too often.
 const BURNT: &str = "job stalled more than allowable limit";
 
@@ -42,6 +48,9 @@ pub(super) async fn observe(probe: &QueueStateProbe, context: &Context) -> Resul
         QueueFact::OldestWaitingMinutes => ("minutes for which the oldest job has waited", "oldest_waiting_minutes"),
         QueueFact::OldestFinishedHours => ("hours since the oldest kept job ended", "oldest_finished_hours"),
         QueueFact::PausedWithJobs => ("jobs that wait in a paused queue", "paused_with_jobs"),
+        QueueFact::FailedAlike => ("reasons for which ten jobs or more failed alike", "failed_alike"),
+        QueueFact::FarOff => ("delayed jobs that are due in more than a year", "far_off"),
+        QueueFact::LongActive => ("jobs that have been active for more than an hour", "long_active"),
     };
     if let Some(denied) = sight["denied"][place].as_str() {
         return Err(ProbeError::Undecided(format!("{what} cannot be told: {denied}")));
@@ -92,7 +101,7 @@ async fn look(context: &Context) -> Result<Value, ServiceError> {
     pipe.cmd("ZREVRANGE").arg(key("failed")).arg(0).arg(last);
     pipe.cmd("ZRANGE").arg(key("completed")).arg(0).arg(0).arg("WITHSCORES");
     pipe.cmd("ZRANGE").arg(key("repeat")).arg(0).arg(last);
-    pipe.cmd("TYPE").arg(key("wait"));
+    pipe.cmd("ZCOUNT").arg(key("delayed")).arg((now_ms + FAR_MS).saturating_mul(4096)).arg("+inf");
     let replies: Vec<Reply> = redis.all(&pipe).await?;
 
     let mut sight = json!({ "denied": {}, "beside": {} });
@@ -111,6 +120,7 @@ async fn look(context: &Context) -> Result<Value, ServiceError> {
     );
     put(&mut sight, "paused_with_jobs", waiting.clone().and_then(|waiting| Ok(if paused? { waiting } else { 0 })));
     put(&mut sight, "overdue", number(4));
+    put(&mut sight, "far_off", number(15));
     put(&mut sight, "failed", number(5));
     put(&mut sight, "event_bytes", number(6));
     put(
@@ -136,6 +146,8 @@ async fn look(context: &Context) -> Result<Value, ServiceError> {
     let readable =
         |ids: Result<Vec<String>, String>, aspect: Aspect| ids.and_then(|ids| jobs.told(aspect).map(|()| ids));
     let locks = readable(readable(active, Aspect::Fields), Aspect::Lock);
+    let at_it = |job: &JobSight| job.locked && job.begun > 0 && now_ms.saturating_sub(job.begun) > LONG_MS;
+    put(&mut sight, "long_active", locks.clone().map(|ids| jobs.named(&ids, at_it)));
     put(&mut sight, "without_lock", locks.map(|ids| jobs.named(&ids, |job| job.exists && !job.locked)));
     let sizes = readable(all.clone(), Aspect::Size);
     put(&mut sight, "fat", sizes.map(|ids| jobs.named(&ids, |job| job.bytes > FAT)));
@@ -148,6 +160,7 @@ async fn look(context: &Context) -> Result<Value, ServiceError> {
         "without_jitter",
         all.map(|ids| jobs.named(&ids, |job| job.exists && job.retries() && job.jitter() == 0.0)),
     );
+    put(&mut sight, "failed_alike", failed.clone().map(|ids| jobs.alike(&ids)));
     put(
         &mut sight,
         "burnt",
@@ -196,6 +209,14 @@ fn oldest_hours(replies: &[Reply], now_ms: u64) -> Result<u64, String> {
     Ok(score.map_or(0, |ended| now_ms.saturating_sub(ended as u64) / 3_600_000))
 }
 
+/// A reason without what differs from job to job: numbers and ids, and all but its beginning.
+fn kind_of(reason: &str) -> String {
+    let line = reason.lines().next().unwrap_or_default();
+    let words =
+        line.split(' ').map(|word| if word.chars().any(|c| c.is_ascii_digit()) && word.len() > 4 { "…" } else { word });
+    words.collect::<Vec<_>>().join(" ").chars().take(100).collect()
+}
+
 /// What is known of a sampled job.
 #[derive(Debug, Default)]
 struct JobSight {
@@ -207,6 +228,8 @@ struct JobSight {
     reason: String,
     /// When it was added, in ms since 1970.
     since: u64,
+    /// When it was begun last, likewise; 0 where it never was.
+    begun: u64,
 }
 
 impl JobSight {
@@ -259,7 +282,7 @@ impl Jobs {
         let mut pipe = redis::pipe();
         for id in &ids {
             // Not the data itself, which may be large and is nobody's business.
-            pipe.cmd("HMGET").arg(key(id)).arg(&["opts", "atm", "failedReason", "timestamp", "name"]);
+            pipe.cmd("HMGET").arg(key(id)).arg(&["opts", "atm", "failedReason", "timestamp", "name", "processedOn"]);
             pipe.cmd("HSTRLEN").arg(key(id)).arg("data");
             pipe.cmd("EXISTS").arg(format!("{}:lock", key(id)));
         }
@@ -277,6 +300,7 @@ impl Jobs {
                 made: field(1).and_then(|text| text.parse().ok()).unwrap_or_default(),
                 reason: field(2).unwrap_or_default(),
                 since: field(3).and_then(|text| text.parse().ok()).unwrap_or_default(),
+                begun: field(5).and_then(|text| text.parse().ok()).unwrap_or_default(),
             };
             all.jobs.insert(id.clone(), job);
         }
@@ -300,6 +324,16 @@ impl Jobs {
         self.jobs.get(id)
     }
 
+    /// The reasons for which many of the jobs failed.
+    fn alike(&self, ids: &[String]) -> Vec<String> {
+        let mut counts = std::collections::BTreeMap::<String, usize>::new();
+        for job in ids.iter().filter_map(|id| self.of(id)).filter(|job| !job.reason.is_empty()) {
+            *counts.entry(kind_of(&job.reason)).or_default() += 1;
+        }
+        let many = counts.into_iter().filter(|(_, count)| *count >= ALIKE);
+        many.map(|(reason, count)| format!("{count} of {}: {reason}", ids.len())).collect()
+    }
+
     /// The jobs among `ids` of which something is true.
     fn named(&self, ids: &[String], is: impl Fn(&JobSight) -> bool) -> Vec<String> {
         ids.iter().filter(|id| self.of(id).is_some_and(&is)).cloned().collect()
@@ -318,6 +352,13 @@ mod tests {
                        id=3 name=bull:aW5nZXN0:qe cmd=xread\nid=4 name= cmd=client\nid=5 name=bull:ingest cmd=bzpopmin\n";
         assert_eq!(workers(clients, "bull", "ingest"), 3);
         assert_eq!(workers(clients, "other", "ingest"), 0);
+    }
+
+    #[rstest]
+    #[case("401 AUTH_INVALID_API_KEY", "401 AUTH_INVALID_API_KEY")]
+    #[case("document 5c56c793-69f3 is gone\nat line 5", "document … is gone")]
+    fn reasons_are_alike_whatever_the_job(#[case] reason: &str, #[case] kind: &str) {
+        assert_eq!(kind_of(reason), kind);
     }
 
     #[rstest]

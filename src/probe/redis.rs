@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
@@ -15,10 +16,11 @@ pub(super) async fn observe(probe: &RedisProbe, context: &Context) -> Result<Obs
     let words = probe.command.iter().map(|word| template.fill(word)).collect::<Result<Vec<_>, _>>()?;
     let mut what = words.join(" ");
     if let Some(yields) = probe.yields {
-        let redis = context.lines.redis().await?;
         return match yields {
-            RedisYield::ClockSkewMs => clock_skew(&redis).await,
-            RedisYield::LatencyMs => latency(&redis, &words).await,
+            RedisYield::ClockSkewMs => clock_skew(&context.lines.redis().await?).await,
+            RedisYield::LatencyMs => latency(&context.lines.redis().await?, &words).await,
+            RedisYield::Scheme => return scheme(context).await,
+            RedisYield::RefusedCommands => refused_commands(context).await,
         }
         .map_err(|error| hidden_commands(error).into());
     }
@@ -89,6 +91,85 @@ async fn latency(redis: &Redis, words: &[String]) -> Result<Observation, Service
     Ok(Observation::new(what, (millis * 10.0).round() / 10.0))
 }
 
+/// How long a port may take to say what it speaks.
+const SPEAK: Duration = Duration::from_secs(2);
+
+/// How Redis is reached, by what its port says to a plain greeting, and to one of TLS.
+async fn scheme(context: &Context) -> Result<Observation, ProbeError> {
+    let place = |what: &str| context.endpoints.place(&format!("redis.{what}")).unwrap_or_default();
+    let (scheme, host) = (place("scheme"), place("host"));
+    let address = format!("{host}:{}", place("port"));
+    let secure = || super::tls::speaks(&address, &host);
+    let spoken = match scheme.as_str() {
+        "rediss" if secure().await? => "rediss",
+        "rediss" => plain(&address).await?.unwrap_or("something else"),
+        "redis" => match plain(&address).await? {
+            Some(spoken) => spoken,
+            None if secure().await? => "rediss",
+            None => "something else",
+        },
+        other => return Err(ProbeError::Missing(format!("{other}:// is not reached over a port"))),
+    };
+    Ok(Observation::new(format!("what {address} speaks"), spoken))
+}
+
+/// What a port answers to a plain PING: `redis` or `http`; none where it is neither.
+async fn plain(address: &str) -> Result<Option<&'static str>, ProbeError> {
+    let connected = super::tcp::connect(address, "redis").await;
+    let mut stream = connected.map_err(|error| ProbeError::Missing(error.to_string()))?;
+    let mut first = [0; 1];
+    let asked = async {
+        stream.write_all(b"PING\r\n").await?;
+        stream.read_exact(&mut first).await
+    };
+    // A port that closes, or says nothing, speaks another protocol.
+    let answered = tokio::time::timeout(SPEAK, asked).await.is_ok_and(|asked| asked.is_ok());
+    Ok(match first {
+        [b'+' | b'-'] if answered => Some("redis"),
+        [b'H'] if answered => Some("http"),
+        _ => None,
+    })
+}
+
+/// What BullMQ needs and somebody was refused. What nobody needs for that, this program asks too, of users who may not.
+async fn refused_commands(context: &Context) -> Result<Observation, ServiceError> {
+    let section = |name: &str| ["INFO".to_owned(), name.to_owned()];
+    let (errors, commands) = (section("errorstats"), section("commandstats"));
+    let (errors, commands) = tokio::join!(context.lines.reply(&errors), context.lines.reply(&commands));
+    let (errors, commands) = (errors?, commands?);
+    let counted = field(&errors, "errorstat_NOPERM");
+    let mut observation =
+        Observation::new("commands of BullMQ's that the server refused", refusals(&counted, &commands));
+    if errors.as_str().is_none_or(|text| text.trim().is_empty()) {
+        observation.lacks = Some("the server's answer to INFO errorstats is empty".to_owned());
+    }
+    observation.also.push(Evidence::seen("errorstat_NOPERM", counted));
+    Ok(observation)
+}
+
+/// The commands, by `errorstat_NOPERM` and the text of INFO commandstats.
+fn refusals(counted: &Value, commands: &Value) -> Vec<String> {
+    let count = |text: &str, name: &str| {
+        let value = text.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+        value.and_then(|count| count.parse::<u64>().ok()).unwrap_or_default()
+    };
+    let Some(refused) = counted.as_str().map(|text| count(text, "count")) else { return Vec::new() };
+    let lines = commands.as_str().unwrap_or_default().lines();
+    let rejected: Vec<(&str, u64)> = lines
+        .filter_map(|line| line.strip_prefix("cmdstat_")?.trim().split_once(':'))
+        .map(|(name, stats)| (name, count(stats, "rejected_calls")))
+        .filter(|(_, times)| *times > 0)
+        .collect();
+    let needed = rejected.iter().filter(|(name, _)| super::queue::needs(name));
+    let mut told: Vec<String> = needed.map(|(name, times)| format!("{name} ({times} times)")).collect();
+    // Within scripts, and by servers that do not count refusals, no command is named.
+    let named: u64 = rejected.iter().map(|(_, times)| times).sum();
+    if told.is_empty() && refused > named {
+        told.push(format!("{} that the server does not name", refused - named));
+    }
+    told
+}
+
 /// Managed services hide commands such as CONFIG; that is a missing permission, not a fault of the server.
 pub(super) fn hidden_commands(error: ServiceError) -> ServiceError {
     match error {
@@ -96,5 +177,27 @@ pub(super) fn hidden_commands(error: ServiceError) -> ServiceError {
             ServiceError::Denied { service, detail }
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case::nothing(json!(null), "cmdstat_bzpopmin:calls=1,rejected_calls=4,failed_calls=0", &[])]
+    #[case::a_worker(json!("count=4"), "# Commandstats\r\ncmdstat_bzpopmin:calls=1,rejected_calls=4\r\n", &["bzpopmin (4 times)"])]
+    #[case::only_us(json!("count=2"), "cmdstat_config|get:calls=0,rejected_calls=1\ncmdstat_time:calls=0,rejected_calls=1", &[])]
+    #[case::in_a_script(json!("count=3"), "cmdstat_time:calls=0,rejected_calls=1", &["2 that the server does not name"])]
+    #[case::not_counted(json!("count=3"), "cmdstat_get:calls=7,usec=9", &["3 that the server does not name"])]
+    fn a_refusal_counts_where_bullmq_needs_the_command(
+        #[case] counted: Value,
+        #[case] commands: &str,
+        #[case] wanted: &[&str],
+    ) {
+        assert_eq!(refusals(&counted, &json!(commands)), wanted);
     }
 }

@@ -17,10 +17,16 @@ use crate::spec::{SearchFact, SearchProbe};
 const SAMPLE: usize = 16;
 /// Searches that are timed side by side.
 const AT_ONCE: usize = 4;
+/// Rows of documents whose points are counted.
+const READY: usize = 8;
 /// Nearest points that are compared.
 const NEAREST: usize = 10;
 
 pub(super) async fn observe(probe: &SearchProbe, context: &Context) -> Result<Observation, ProbeError> {
+    if probe.yields == SearchFact::Lost {
+        let lost = lost(context).await?;
+        return Ok(Observation::new("documents whose row says `ready`, without a point", lost));
+    }
     let measured = context.lines.fact("search", measured(context)).await?;
     let searches = measured["searches"].as_u64().unwrap_or_default();
     if searches == 0 {
@@ -33,11 +39,21 @@ pub(super) async fn observe(probe: &SearchProbe, context: &Context) -> Result<Ob
         SearchFact::Recall => ("share of the ten nearest points that the index finds", "recall"),
         SearchFact::P50Ms => ("median of a search, in ms", "p50_ms"),
         SearchFact::P99Ms => ("99th percentile of a search, in ms", "p99_ms"),
+        SearchFact::Empty => ("stored vectors of nothing but zeros", "empty"),
+        SearchFact::Alike => ("stored vectors that are the same as another's", "alike"),
+        SearchFact::Nameless => ("stored points that name no document", "nameless"),
+        SearchFact::OtherModels => ("other models than the one that is set, in stored points", "models"),
+        SearchFact::Lost | SearchFact::Orphaned => ("documents of stored points, without a row", "documents"),
     };
     if measured[place].is_null() {
-        return Err(ProbeError::Undecided("searches without the index find nothing to compare with".to_owned()));
+        let why = measured["refused"].as_str().unwrap_or("searches without the index find nothing to compare with");
+        return Err(ProbeError::Undecided(why.to_owned()));
     }
-    let mut observation = Observation::new(what, measured[place].clone());
+    let value = match probe.yields {
+        SearchFact::Orphaned => orphaned(&measured[place], context).await?,
+        _ => measured[place].clone(),
+    };
+    let mut observation = Observation::new(what, value);
     observation.also.push(Evidence::seen("stored vectors that were looked for", searches));
     Ok(observation)
 }
@@ -45,8 +61,8 @@ pub(super) async fn observe(probe: &SearchProbe, context: &Context) -> Result<Ob
 async fn measured(context: &Context) -> Result<Value, ServiceError> {
     let http = context.lines.qdrant().await?;
     let path = format!("/collections/{}/points/query", context.endpoints.names.collection);
-    let sample =
-        json!({ "query": { "sample": "random" }, "limit": SAMPLE, "with_vector": true, "with_payload": false });
+    let told = ["document_id", "model"];
+    let sample = json!({ "query": { "sample": "random" }, "limit": SAMPLE, "with_vector": true, "with_payload": told });
     let answer = ask(&http, &path, &sample).await?;
     let points = answer.pointer("/result/points").and_then(Value::as_array).cloned().unwrap_or_default();
     let name = context.endpoints.qdrant.vector.as_deref();
@@ -60,8 +76,14 @@ async fn measured(context: &Context) -> Result<Value, ServiceError> {
     };
     let approximate: Vec<(f64, BTreeSet<String>)> =
         stream::iter(&sought).map(timed).buffered(AT_ONCE).try_collect().await?;
-    let exact = try_join_all(sought.iter().map(|sought| sought.nearest(&http, &path, true))).await?;
-    let exact: Vec<BTreeSet<String>> = exact.into_iter().map(|(found, _)| found).collect();
+    let exact = match try_join_all(sought.iter().map(|sought| sought.nearest(&http, &path, true))).await {
+        Ok(exact) => Ok(exact.into_iter().map(|(found, _)| found).collect()),
+        // Strict mode may forbid searches without the index: the others were made all the same.
+        Err(ServiceError::Refused { detail, .. }) => Err(format!("searches without the index are refused: {detail}")),
+        Err(error) => return Err(error),
+    };
+    let refused = exact.as_ref().err().cloned();
+    let exact: Vec<BTreeSet<String>> = exact.unwrap_or_default();
     let wanted: usize = exact.iter().map(BTreeSet::len).sum();
     let found: usize =
         exact.iter().zip(&approximate).map(|(exact, (_, found))| exact.intersection(found).count()).sum();
@@ -76,6 +98,12 @@ async fn measured(context: &Context) -> Result<Value, ServiceError> {
     let recall = (wanted > 0).then(|| (found as f64 / wanted as f64 * 1000.0).round() / 1000.0);
     Ok(json!({
         "searches": took.len(),
+        "refused": refused,
+        "empty": sought.iter().filter(|sought| sought.is_zero()).count(),
+        "alike": alike(&sought),
+        "nameless": points.iter().filter(|point| document(point).is_none()).count(),
+        "documents": points.iter().filter_map(document).collect::<BTreeSet<_>>(),
+        "models": models(&points, &context.endpoints.jina.model),
         "recall": recall,
         "p50_ms": at(0.5),
         "p99_ms": at(0.99),
@@ -100,6 +128,10 @@ impl Sought {
         }
     }
 
+    fn is_zero(&self) -> bool {
+        self.vector.as_array().is_some_and(|numbers| numbers.iter().all(|number| number.as_f64() == Some(0.0)))
+    }
+
     /// The ids of the nearest points, by the index or compared with every point; and the seconds that it says it took.
     async fn nearest(
         &self,
@@ -115,6 +147,68 @@ impl Sought {
         let points = answer.pointer("/result/points").and_then(Value::as_array).cloned().unwrap_or_default();
         Ok((points.iter().map(|point| point["id"].to_string()).collect(), answer["time"].as_f64()))
     }
+}
+
+/// The document that a point names.
+fn document(point: &Value) -> Option<String> {
+    match point.pointer("/payload/document_id")? {
+        Value::String(name) => Some(name.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The models that points name, but for the one that is `set`.
+fn models<'a>(points: &'a [Value], set: &str) -> BTreeSet<&'a str> {
+    let named = points.iter().filter_map(|point| point.pointer("/payload/model")?.as_str());
+    named.filter(|model| *model != set).collect()
+}
+
+/// Of a few documents that are said to be ready, those that have no point.
+async fn lost(context: &Context) -> Result<Vec<String>, ProbeError> {
+    let table = &context.endpoints.names.table;
+    let query = format!("select id::text as id from {table} where status = 'ready' and chunks > 0 limit {READY}");
+    let rows = context.lines.rows(&query).await?;
+    if rows.is_empty() {
+        return Err(ProbeError::Missing(format!("no row of {table} says that a document with chunks is ready")));
+    }
+    let http = context.lines.qdrant().await?;
+    let path = format!("/collections/{}/points/count", context.endpoints.names.collection);
+    let stored = async |row: &Value| {
+        let id = row["id"].as_str().unwrap_or_default().to_owned();
+        // An id that is a number may be stored as one.
+        let mut any = vec![json!({ "key": "document_id", "match": { "value": id } })];
+        any.extend(id.parse::<i64>().ok().map(|id| json!({ "key": "document_id", "match": { "value": id } })));
+        let counted = ask(&http, &path, &json!({ "filter": { "should": any }, "exact": true })).await?;
+        let none = counted.pointer("/result/count").and_then(Value::as_u64) == Some(0);
+        Ok::<_, ServiceError>(none.then_some(id))
+    };
+    Ok(try_join_all(rows.iter().map(stored)).await?.into_iter().flatten().collect())
+}
+
+/// Of `documents`, those that have no row.
+async fn orphaned(documents: &Value, context: &Context) -> Result<Value, ProbeError> {
+    let documents: BTreeSet<&str> = documents.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if documents.is_empty() {
+        return Err(ProbeError::Missing("the points that were looked at name no document".to_owned()));
+    }
+    let quoted: Vec<String> = documents.iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
+    let table = &context.endpoints.names.table;
+    let query = format!("select id::text as id from {table} where id in ({})", quoted.join(", "));
+    let rows = context.lines.rows(&query).await.map_err(|error| match error {
+        // Names that the column's type does not take are of another table than this one.
+        ServiceError::Refused { detail, .. } => ProbeError::Undecided(format!("{table} cannot be asked: {detail}")),
+        error => error.into(),
+    })?;
+    let known: BTreeSet<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
+    Ok(documents.difference(&known).copied().collect())
+}
+
+/// How many vectors are the same as one before them, those of nothing but zeros left out.
+fn alike(sought: &[Sought]) -> usize {
+    let whole: Vec<String> =
+        sought.iter().filter(|sought| !sought.is_zero()).map(|sought| sought.vector.to_string()).collect();
+    whole.len() - whole.iter().collect::<BTreeSet<_>>().len()
 }
 
 async fn ask(http: &Http, path: &str, body: &Value) -> Result<Value, ServiceError> {

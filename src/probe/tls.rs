@@ -168,6 +168,20 @@ async fn ask_postgres(stream: &mut TcpStream) -> std::io::Result<()> {
     }
 }
 
+/// Whether a port speaks TLS, whatever certificate it shows; `name` is what it is asked for.
+pub(super) async fn speaks(address: &str, name: &str) -> Result<bool, ProbeError> {
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    match handshake(address, name, None, TlsBefore::Nothing).await {
+        Ok(_) => Ok(true),
+        Err(ProbeError::Service(error @ ServiceError::Unreachable { .. })) => {
+            Err(ProbeError::Missing(error.to_string()))
+        }
+        // A server that wants to see a certificate of its client's speaks TLS as well.
+        Err(ProbeError::Service(ServiceError::Refused { detail, .. })) => Ok(detail.contains("fatal alert")),
+        Err(error) => Err(error),
+    }
+}
+
 type Verdict = Option<(CertificateDer<'static>, Option<Error>)>;
 
 /// Lets every certificate pass, and remembers what a client that checks would have said.

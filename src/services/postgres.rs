@@ -16,6 +16,10 @@ use sqlx::{AssertSqlSafe, Connection, Either, PgConnection, Row};
 use super::ServiceError;
 use crate::settings::{PostgresEndpoint, public_url};
 
+/// What is said of a URL that cannot be read, whatever is wrong with it: the client's own words may repeat the password.
+const UNREADABLE: &str = "DATABASE_URL is no postgres:// URL, or its sslmode is none of disable, allow, prefer, require, \
+                          verify-ca and verify-full";
+
 const ACQUIRE: Duration = Duration::from_secs(8);
 /// Milliseconds that a query which only looks may take.
 const READ_MS: u32 = 8000;
@@ -48,7 +52,7 @@ impl Postgres {
 
     async fn open(endpoint: &PostgresEndpoint, password: Option<&str>, most: u32) -> Result<Self, ServiceError> {
         let shown = public_url(&endpoint.url);
-        let options = PgConnectOptions::from_str(endpoint.url.expose_secret())
+        let options = options(endpoint)
             .map_err(|error| failure(&shown, &error))?
             // Named prepared statements break on a transaction pooler (FAILURES c, txn-pooler-prepared).
             .statement_cache_capacity(0)
@@ -166,10 +170,7 @@ impl Postgres {
     async fn swapped(endpoint: &PostgresEndpoint) -> Result<bool, ServiceError> {
         let shown = public_url(&endpoint.url);
         let failed = |error: sqlx::Error| failure(&shown, &error);
-        let options = PgConnectOptions::from_str(endpoint.url.expose_secret())
-            .map_err(failed)?
-            .statement_cache_capacity(0)
-            .application_name("shakedown");
+        let options = options(endpoint).map_err(failed)?.statement_cache_capacity(0).application_name("shakedown");
         let connections = (0..SESSIONS).map(|_| PgConnection::connect_with(&options));
         let mut connections = try_join_all(connections).await.map_err(failed)?;
         let mut servers = [None; SESSIONS];
@@ -212,6 +213,18 @@ impl Postgres {
         let ours: Vec<String> = ours.pids.iter().map(i32::to_string).collect();
         self.execute(&format!("{END_OTHERS} and not pid = any(array[{}]::int[])", ours.join(","))).await
     }
+}
+
+/// What a URL says. The client would look an IPv6 address up as a name, with the brackets that it has in a URL; and
+/// `no-verify`, which node-postgres knows, is what the others call `require`.
+fn options(endpoint: &PostgresEndpoint) -> Result<PgConnectOptions, sqlx::Error> {
+    let url = endpoint.url.expose_secret().replace("sslmode=no-verify", "sslmode=require");
+    let options = PgConnectOptions::from_str(&url)?;
+    let address = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(ToOwned::to_owned);
+    Ok(match address {
+        Some(address) => options.host(&address),
+        None => options,
+    })
 }
 
 /// Connections that are tried at once.
@@ -320,8 +333,21 @@ pub(super) fn failure(endpoint: &str, error: &sqlx::Error) -> ServiceError {
         }
         // A configuration error may repeat the URL, and with it the password.
         sqlx::Error::Configuration(_) => {
-            ServiceError::Refused { service, detail: "DATABASE_URL is no postgres:// URL".to_owned() }
+            ServiceError::Refused { service, detail: UNREADABLE.to_owned() }
         }
         other => ServiceError::Refused { service, detail: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("postgres://u:p@[::1]:5433/d", "::1")]
+    #[case("postgres://u:p@db.example.com/d?sslmode=no-verify", "db.example.com")]
+    fn an_address_is_no_name(#[case] url: &str, #[case] host: &str) {
+        let endpoint = PostgresEndpoint { url: url.into() };
+        assert_eq!(options(&endpoint).unwrap().get_host(), host);
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, ErrorKind, RedisError, Value as Reply};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Value as Reply};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use url::Url;
 
 use super::ServiceError;
 use crate::settings::{RedisEndpoint, public_url};
@@ -32,14 +34,20 @@ impl Redis {
         Self::open(&endpoint.url).await
     }
 
-    /// Connects to the same server without credentials: what a stranger gets.
+    /// Connects to the same server without credentials: what a stranger gets. To its first database: a stranger who is
+    /// refused another one is told so in words that do not say why.
     pub async fn connect_anonymously(endpoint: &RedisEndpoint) -> Result<Self, ServiceError> {
-        Self::open(&SecretString::from(public_url(&endpoint.url))).await
+        let shown = public_url(&endpoint.url);
+        let stranger = Url::parse(&shown).map_or(shown, |mut url| {
+            url.set_path("");
+            url.to_string()
+        });
+        Self::open(&SecretString::from(stranger)).await
     }
 
     async fn open(url: &SecretString) -> Result<Self, ServiceError> {
         let endpoint = public_url(url);
-        let client = Client::open(url.expose_secret()).map_err(|error| failure(&endpoint, &error))?;
+        let client = client(url).map_err(|error| failure(&endpoint, &error))?;
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
             .set_connection_timeout(Some(CONNECT))
@@ -89,6 +97,36 @@ impl Redis {
         manager.send_packed_commands(pipeline, 0, count).await.map_err(|error| failure(&self.endpoint, &error))
     }
 
+    /// What the server answers where it is asked to put commands by and then to forget them: of each, whether its user
+    /// may run it. None is run. Nothing where the server does not put them by.
+    ///
+    /// On a connection of its own, which is never made anew: on another one the commands would be run at once.
+    pub async fn put_by(
+        endpoint: &RedisEndpoint,
+        commands: redis::Pipeline,
+    ) -> Result<Option<Vec<Reply>>, ServiceError> {
+        let shown = public_url(&endpoint.url);
+        let failed = |error: &RedisError| failure(&shown, error);
+        let client = client(&endpoint.url).map_err(|error| failed(&error))?;
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(ANSWER));
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| failed(&error))?;
+        let mut first = redis::pipe();
+        first.cmd("MULTI").cmd("PING");
+        let begun = connection.send_packed_commands(&first, 0, 2).await.map_err(|error| failed(&error))?;
+        let said = |reply: Option<&Reply>, word: &str| matches!(reply, Some(Reply::SimpleString(text)) if text == word);
+        if !matches!(begun.first(), Some(Reply::Okay)) || !said(begun.get(1), "QUEUED") {
+            return Ok(None);
+        }
+        let count = commands.cmd_iter().count();
+        let mut rest = commands;
+        rest.cmd("DISCARD");
+        let mut replies = connection.send_packed_commands(&rest, 0, count + 1).await.map_err(|error| failed(&error))?;
+        replies.truncate(count);
+        Ok(Some(replies))
+    }
+
     /// The keys that match `pattern` among about as many as `most`, by SCAN in steps of 1,000; and whether all were seen.
     pub async fn scan_some(&self, pattern: &str, most: usize) -> Result<(Vec<String>, bool), ServiceError> {
         const STEP: usize = 1000;
@@ -124,6 +162,29 @@ impl Redis {
             cursor = next;
         }
     }
+}
+
+/// A client that trusts whom this machine trusts, an authority of one's own among them (`SSL_CERT_FILE`); where the
+/// machine trusts nobody, whom browsers trust.
+fn client(url: &SecretString) -> redis::RedisResult<Client> {
+    let url = url.expose_secret();
+    let trusted = if url.starts_with("rediss:") { trusted() } else { String::new() };
+    if trusted.is_empty() {
+        return Client::open(url);
+    }
+    let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(trusted.into_bytes()) };
+    Client::build_with_tls(url, certificates)
+}
+
+/// The authorities that this machine trusts, in PEM. One that cannot be used is left out: with it none would be.
+fn trusted() -> String {
+    let mut usable = rustls::RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs().certs;
+    let found = found.into_iter().filter(|certificate| usable.add(certificate.clone()).is_ok());
+    found.fold(String::new(), |all, certificate| {
+        let text = base64::engine::general_purpose::STANDARD.encode(&certificate);
+        format!("{all}-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    })
 }
 
 fn failure(endpoint: &str, error: &RedisError) -> ServiceError {

@@ -106,6 +106,12 @@ pub enum RedisYield {
     ClockSkewMs,
     /// How many milliseconds an answer takes: the median of three.
     LatencyMs,
+    /// The scheme by which Redis is reached at its address: `redis`, or `rediss` where the port speaks TLS; of a port that
+    /// speaks neither, what it does. The case is skipped where nothing can be connected.
+    Scheme,
+    /// Of the commands that BullMQ needs, those that the server refused somebody while it refused for want of permissions
+    /// (`INFO commandstats`), each with how often.
+    RefusedCommands,
 }
 
 /// A query; one row of one column counts as its value, anything else as a list of rows.
@@ -290,6 +296,8 @@ pub enum Rule {
     PoolerUser,
     /// The server's certificate is checked, not only asked for.
     CertificateChecked,
+    /// No variable such as `REDIS_HOST` or `PGHOST` names another host than the URL does.
+    OneAddress,
 }
 
 /// What a canary does on its private queue.
@@ -350,6 +358,12 @@ pub enum QueueFact {
     OldestFinishedHours,
     /// Jobs that wait in a queue that is paused.
     PausedWithJobs,
+    /// Reasons for which at least ten of the sampled jobs failed, numbers in them left out, each with how many.
+    FailedAlike,
+    /// Delayed jobs that are due in more than a year.
+    FarOff,
+    /// Jobs that have been active for more than an hour, with a lock.
+    LongActive,
 }
 
 /// What a BullMQ queue that is in use looks like. Only reads; never `KEYS`, never more than a sample.
@@ -371,9 +385,21 @@ pub enum SearchFact {
     P50Ms,
     /// Milliseconds that 99 of 100 searches stay below.
     P99Ms,
+    /// Vectors, among those that are looked for, of nothing but zeros.
+    Empty,
+    /// Vectors, among those that are looked for, that are the same as another's.
+    Alike,
+    /// Points, among those that are looked for, whose payload names no document.
+    Nameless,
+    /// Models, other than the one that is set, that points among those that are looked for name in their payload.
+    OtherModels,
+    /// Documents, of a few whose row says `ready`, without a point.
+    Lost,
+    /// Documents that points among those that are looked for name, and that have no row.
+    Orphaned,
 }
 
-/// Searches of the collection for 16 of its own vectors. Only reads.
+/// Searches of the collection for 16 of its own vectors, and what their points tell beside. Only reads.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchProbe {

@@ -373,6 +373,7 @@ fn template(endpoints: &Endpoints, secured: String, pooled: String) -> Template 
         ("postgres.address", address(&postgres)),
         ("postgres.port", postgres.port().unwrap().to_string()),
         ("qdrant.url", endpoints.qdrant.url.clone()),
+        ("qdrant.address", endpoints.qdrant.url.trim_start_matches("http://").to_owned()),
         ("postgres.password", postgres.password().unwrap_or_default().to_owned()),
         ("queue.name", endpoints.names.queue.clone()),
         ("queue.keys", format!("{}:{}:", endpoints.names.prefix, endpoints.names.queue)),
