@@ -146,9 +146,8 @@ impl Direct {
             let answer = in_time("qdrant", self.qdrant.send("POST", &path, &Key::Own, Some(&body))).await?;
             let answer = self.qdrant.accept("POST", &path, &answer)?;
             let (stored, wanted) = (answer["result"]["count"].as_u64().unwrap_or(0), row.chunks.unwrap_or(1).max(1));
-            let missing = (stored < wanted).then(|| {
-                format!("its row said `{}` when {stored} of its {wanted} points were stored", row.status)
-            });
+            let missing = (stored < wanted)
+                .then(|| format!("its row said `{}` when {stored} of its {wanted} points were stored", row.status));
             seen.insert(document, missing);
         }
         Ok(())

@@ -73,9 +73,7 @@ impl Document {
 /// The documents of `workload`, in the order of their ids; the same for the same seed.
 pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
-    if workload.named.is_some()
-        || *workload == Documents::default()
-    {
+    if workload.named.is_some() || *workload == Documents::default() {
         let mut globs = GlobSetBuilder::new();
         for glob in workload.named.as_deref().unwrap_or(&[]) {
             globs.add(Glob::new(glob).map_err(|error| format!("`{glob}` is no glob over documents: {error}"))?);
@@ -127,7 +125,11 @@ pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, S
         while text.len() < HUGE {
             text.push_str(&prose(&mut rng));
         }
-        documents.push(Document { id: format!("poison-late-{number:04}"), text: format!("{text}{POISON}"), poison: true });
+        documents.push(Document {
+            id: format!("poison-late-{number:04}"),
+            text: format!("{text}{POISON}"),
+            poison: true,
+        });
     }
     for id in NAMESAKES.iter().take(workload.namesakes) {
         // The last two have the same text.
