@@ -30,7 +30,7 @@ impl Scope<'_> {
                 let size = point.vector.len();
                 finding.wrong(
                     document,
-                    format!("the vector of chunk {chunk} ({size} numbers) is not the one given for its text (cosine distance {distance:.3})"),
+                    format!("the vector of chunk {chunk} ({size} numbers) is not the one given for its text (cosine distance {distance:.6})"),
                 );
             }
         }
