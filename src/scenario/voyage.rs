@@ -511,8 +511,10 @@ async fn take(
     let (settled, recovered, mut seen) = follow(&ids, direct, crew, looks, deadline).await?;
     if looks.rows {
         // On a busy machine this may be the first look that is answered in time.
-        let deadline = Instant::now() + PATIENCE;
-        while direct.look_at_rows(&mut seen.done).await.is_err() && Instant::now() < deadline {}
+        let deadline = Instant::now() + AFTERWARDS;
+        while direct.look_at_rows(&mut seen.done).await.is_err() && Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+        }
     }
     let (completed, failed) = patiently(|| direct.ended()).await?;
     let mut records = BTreeMap::new();
