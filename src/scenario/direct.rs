@@ -1,6 +1,6 @@
 //! The harness's own way to the services of a voyage, past every proxy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -124,6 +124,33 @@ impl Direct {
                 Ok(rows.iter().flat_map(std::collections::BTreeMap::values).filter(|row| row.done).count() as u64)
             }
         }
+    }
+
+    /// Looks at rows that say for the first time that a document is stored, and whether its points are there. Rows are
+    /// read before points, so that what was stored in this order is found in it.
+    pub(super) async fn look_at_rows(&self, seen: &mut BTreeMap<String, Option<String>>) -> Result<(), ServiceError> {
+        let Some(contract) = &self.contract.evidence.postgres else { return Ok(()) };
+        let Ok(rows) = in_time("postgres", rows(contract, &self.endpoints, &self.postgres)).await? else {
+            return Ok(());
+        };
+        for (document, row) in rows.into_iter().filter(|(_, row)| row.done) {
+            if seen.contains_key(&document) {
+                continue;
+            }
+            let path = format!("/collections/{}/points/count", self.endpoints.names.collection);
+            let key = &self.contract.evidence.qdrant.document;
+            let body = json!({
+                "exact": true,
+                "filter": { "must": [{ "key": key, "match": { "value": document } }] },
+            });
+            let answer = in_time("qdrant", self.qdrant.send("POST", &path, &Key::Own, Some(&body))).await?;
+            let answer = self.qdrant.accept("POST", &path, &answer)?;
+            let (stored, wanted) = (answer["result"]["count"].as_u64().unwrap_or(0), row.chunks.unwrap_or(1).max(1));
+            let missing = (stored < wanted)
+                .then(|| format!("its row said `{}` when {stored} of its {wanted} points were stored", row.status));
+            seen.insert(document, missing);
+        }
+        Ok(())
     }
 
     /// Requests that the embeddings API did not answer as it should.

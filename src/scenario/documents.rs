@@ -19,6 +19,22 @@ const HUGE: usize = 330_000;
 /// Characters of a tiny document.
 const TINY: usize = 160;
 
+/// Ids that are told apart only by whoever looks at the whole of them, as it is: what is cut, folded, or taken for a
+/// pattern makes two of them one.
+const NAMESAKES: [&str; 11] = [
+    "namesakes/log",
+    "namesakes/log 1",
+    "namesakes/log 10",
+    "namesakes/log-1",
+    "namesakes/log.txt",
+    "namesakes/Log.txt",
+    "others/log.txt",
+    "namesakes/caf\u{e9}",
+    "namesakes/cafe\u{301}",
+    "namesakes/same-text-1",
+    "namesakes/same-text-2",
+];
+
 /// A document to ingest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
@@ -46,14 +62,18 @@ impl Document {
         }
         Self { text: self.text[..end].to_owned(), ..self.clone() }
     }
+
+    /// The same document, of which no text is left.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self { text: String::new(), ..self.clone() }
+    }
 }
 
 /// The documents of `workload`, in the order of their ids; the same for the same seed.
 pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
-    if workload.named.is_some()
-        || workload.generated + workload.poison + workload.huge + workload.tiny + workload.vast == 0
-    {
+    if workload.named.is_some() || *workload == Documents::default() {
         let mut globs = GlobSetBuilder::new();
         for glob in workload.named.as_deref().unwrap_or(&[]) {
             globs.add(Glob::new(glob).map_err(|error| format!("`{glob}` is no glob over documents: {error}"))?);
@@ -99,6 +119,25 @@ pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, S
     for number in 0..workload.poison {
         let text = format!("{POISON} {}", prose(&mut rng));
         documents.push(Document { id: format!("poison-{number:04}"), text, poison: true });
+    }
+    for number in 0..workload.poison_late {
+        let mut text = String::new();
+        while text.len() < HUGE {
+            text.push_str(&prose(&mut rng));
+        }
+        documents.push(Document {
+            id: format!("poison-late-{number:04}"),
+            text: format!("{text}{POISON}"),
+            poison: true,
+        });
+    }
+    for id in NAMESAKES.iter().take(workload.namesakes) {
+        // The last two have the same text.
+        let text = match documents.last() {
+            Some(last) if id.ends_with("same-text-2") => last.text.clone(),
+            _ => prose(&mut rng).chars().take(TINY).collect(),
+        };
+        documents.push(Document { id: (*id).to_owned(), text, poison: false });
     }
     // Poison comes first: what it does to the others shows in those that come after it.
     documents.sort_by(|left, right| (!left.poison, &left.id).cmp(&(!right.poison, &right.id)));

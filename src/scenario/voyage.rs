@@ -33,6 +33,10 @@ const POLL: Duration = Duration::from_millis(20);
 const FOLLOW: Duration = Duration::from_millis(50);
 /// How often is looked for a point of the pipeline, which passes quickly.
 const WATCH: Duration = Duration::from_millis(4);
+/// How long a row may need to say what the queue says already.
+const AFTERWARDS: Duration = Duration::from_secs(3);
+/// With more documents than this, rows are not looked at while a step lasts.
+const FEW: usize = 32;
 /// How long a service may fail the harness while no fault is in force.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -112,6 +116,9 @@ pub struct StepRecord {
     pub settled: bool,
     /// The fewest points that the collection held at any look, after a step before this one had stored some.
     pub least_points: Option<u64>,
+    /// Documents whose row was seen to say that they are stored, and what was missing of their points at that moment.
+    /// Looked for in the first step only, while documents are few and no service is disturbed.
+    pub seen_done: BTreeMap<String, Option<String>>,
     /// Time from the end of the last fault until it had; `None` without a fault, or when it never did.
     pub recovered: Option<Duration>,
 }
@@ -281,8 +288,11 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     let mut steps = Vec::new();
     for (number, step) in scenario.steps.iter().enumerate() {
         let documents: Vec<Document> = match step {
-            Step::Ingest | Step::Delete => documents.clone(),
+            Step::Ingest => documents.clone(),
+            // What nobody removes shows whether a removal takes too much.
+            Step::Delete => documents.iter().step_by(2).cloned().collect(),
             Step::Shorten => documents.iter().map(Document::shortened).collect(),
+            Step::Empty => documents.iter().map(Document::emptied).collect(),
             Step::Rest => Vec::new(),
         };
         let errand = match step {
@@ -493,7 +503,19 @@ async fn take(
         adding.fact("messaging.batch.message_count", jobs.len());
         direct.queue.add_below(jobs, adding.place()).await?;
     }
-    let (settled, recovered, least_points) = follow(&ids, direct, crew, number > 0, deadline).await?;
+    let looks = Looks {
+        points: number > 0,
+        // Where a service is disturbed the harness would wait for it, and come too late for the next fault.
+        rows: number == 0 && documents.len() <= FEW && direct.stack.is_none(),
+    };
+    let (settled, recovered, mut seen) = follow(&ids, direct, crew, looks, deadline).await?;
+    if looks.rows {
+        // On a busy machine this may be the first look that is answered in time.
+        let deadline = Instant::now() + AFTERWARDS;
+        while direct.look_at_rows(&mut seen.done).await.is_err() && Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+        }
+    }
     let (completed, failed) = patiently(|| direct.ended()).await?;
     let mut records = BTreeMap::new();
     for (document, id) in &ids {
@@ -510,34 +532,76 @@ async fn take(
         let hash = kept.unwrap_or_else(|| direct.remembered(id));
         records.insert(document.clone(), (state, hash));
     }
-    let snapshot =
-        patiently(|| Snapshot::take(&direct.endpoints, &direct.contract.evidence, &direct.postgres, &direct.qdrant))
-            .await?;
+    let failed = |(_, (state, _)): &(&String, &(JobState, JobHash))| *state == JobState::Failed;
+    let failed: Vec<&String> = records.iter().filter(failed).map(|(document, _)| document).collect();
+    let snapshot = look_back(direct, &failed).await?;
     span.fact("shakedown.settled", settled);
     if let Some(recovered) = recovered {
         span.fact("shakedown.recovered_ms", recovered);
     }
-    Ok(StepRecord { documents, jobs: records, snapshot, settled, least_points, recovered })
+    let Seen { least_points, done } = seen;
+    Ok(StepRecord { documents, jobs: records, snapshot, settled, least_points, seen_done: done, recovered })
+}
+
+/// What is there when the jobs have ended. Many a worker learns from the queue that a job has `failed`, and writes that
+/// into its row a moment later.
+async fn look_back(direct: &Direct, failed: &[&String]) -> Result<Snapshot, ScenarioError> {
+    let evidence = &direct.contract.evidence;
+    let word = evidence.postgres.as_ref().and_then(|rows| rows.failed.as_deref());
+    let deadline = Instant::now() + AFTERWARDS;
+    loop {
+        let snapshot =
+            patiently(|| Snapshot::take(&direct.endpoints, evidence, &direct.postgres, &direct.qdrant)).await?;
+        let is_told = |document: &&String| {
+            snapshot.rows.get(document.as_str()).is_some_and(|row| Some(row.status.as_str()) == word)
+        };
+        if word.is_none() || failed.iter().all(is_told) || Instant::now() >= deadline {
+            return Ok(snapshot);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// What is looked at while a step lasts.
+#[derive(Debug, Clone, Copy)]
+struct Looks {
+    /// How many points there are.
+    points: bool,
+    /// Rows that say that a document is stored.
+    rows: bool,
+}
+
+/// What was seen while a step lasted.
+#[derive(Debug, Default)]
+struct Seen {
+    least_points: Option<u64>,
+    done: BTreeMap<String, Option<String>>,
 }
 
 /// Lets the faults of a step strike, until every job has ended and all is calm again, or there is no more time.
-/// Gives whether every job has ended, how long after the last fault that was, and the fewest points that were seen.
+/// Gives whether every job has ended, how long after the last fault that was, and what was seen meanwhile.
 async fn follow(
     ids: &BTreeMap<String, String>,
     direct: &Direct,
     crew: &mut Crew,
-    counts_points: bool,
+    looks: Looks,
     deadline: Instant,
-) -> Result<(bool, Option<Duration>, Option<u64>), ScenarioError> {
+) -> Result<(bool, Option<Duration>, Seen), ScenarioError> {
     let wanted: BTreeSet<&String> = ids.values().collect();
     let mut over_at = None;
     let mut share = 0.0;
     let mut settled = wanted.is_empty();
     let mut answered = Instant::now();
-    let mut least_points = None;
+    let mut seen = Seen::default();
     loop {
-        if counts_points && let Ok(points) = direct.count(Milestone::Points).await {
-            least_points = Some(least_points.map_or(points, |least: u64| least.min(points)));
+        if looks.points
+            && let Ok(points) = direct.count(Milestone::Points).await
+        {
+            seen.least_points = Some(seen.least_points.map_or(points, |least| least.min(points)));
+        }
+        if looks.rows && !crew.is_watching() {
+            // What cannot be seen now is seen at the next look.
+            let _ = direct.look_at_rows(&mut seen.done).await;
         }
         match direct.ended().await {
             Ok((completed, failed)) => {
@@ -558,7 +622,7 @@ async fn follow(
             let recovered =
                 calm_since.filter(|_| settled).map(|calm| over_at.unwrap_or(crew.elapsed()).saturating_sub(calm));
             crew.calm().await?;
-            return Ok((settled, recovered, least_points));
+            return Ok((settled, recovered, seen));
         }
         if settled && over_at.is_none() {
             over_at = Some(crew.elapsed());

@@ -187,6 +187,16 @@ pub enum Invariant {
     MemoryMib(f64),
     /// Poison documents, and only they, ended as `failed` with a reason, and were not retried.
     PoisonIsolated,
+    /// Every document whose job failed for good has a row that says so, and why.
+    FailuresTold,
+    /// What a job returns has no more bytes than this, as JSON.
+    ReturnBytesAtMost(f64),
+    /// The worker's log repeats no text of a document.
+    LogHoldsNoText,
+    /// Failed reasons, return values of jobs and errors in rows hold no secret.
+    ReasonsHoldNoSecret,
+    /// No row ever said that a document is stored whose points were not there.
+    RowsLast,
     /// The ledger of documents is clean: every document is stored whole and once, as when nothing goes wrong, with its own
     /// vectors and row; or was rejected or skipped, and told so. Nothing else is stored.
     LedgerClean,
@@ -221,8 +231,10 @@ pub enum Invariant {
     NoJobAfterSigterm,
     /// A worker that was told to end leaves no job in `active`.
     NoneLeftActive,
-    /// After the last step, which removed the documents, nothing of them is stored and no row says so.
+    /// After the last step, which removed some documents, nothing of them is stored and no row says so.
     Deleted,
+    /// Points and rows of the documents that the last step was not about are what they were before it.
+    OthersUntouched,
 }
 
 fn text_of(value: &Value) -> String {

@@ -576,6 +576,10 @@ impl Reader<'_> {
             (expect.log_is_json, Invariant::LogIsJson),
             (expect.worker_registered, Invariant::WorkerRegistered),
             (expect.poison_isolated, Invariant::PoisonIsolated),
+            (expect.failures_told, Invariant::FailuresTold),
+            (expect.log_holds_no_text, Invariant::LogHoldsNoText),
+            (expect.reasons_hold_no_secret, Invariant::ReasonsHoldNoSecret),
+            (expect.rows_last, Invariant::RowsLast),
             (expect.all_or_nothing, Invariant::AllOrNothing),
             (expect.never_emptied, Invariant::NeverEmptied),
             (expect.nothing_done, Invariant::NothingDone),
@@ -586,6 +590,7 @@ impl Reader<'_> {
             (expect.no_job_after_sigterm, Invariant::NoJobAfterSigterm),
             (expect.none_left_active, Invariant::NoneLeftActive),
             (expect.deleted, Invariant::Deleted),
+            (expect.others_untouched, Invariant::OthersUntouched),
         ];
         // A lost document is said before what else is wrong.
         found.extend(expect.ledger.map(|_| Invariant::LedgerClean));
@@ -610,6 +615,7 @@ impl Reader<'_> {
         found.extend(expect.requests_in_flight.map(Invariant::RequestsInFlight));
         found.extend(expect.tokens_wasted.map(Invariant::TokensWasted));
         found.extend(expect.memory_mib.map(Invariant::MemoryMib));
+        found.extend(expect.return_bytes_at_most.map(Invariant::ReturnBytesAtMost));
         found.extend(expect.executions_at_most.map(Invariant::ExecutionsAtMost));
         found.extend(expect.stalls.map(Invariant::Stalls));
         found.extend(expect.calls_per_s.map(Invariant::CallsPerS));

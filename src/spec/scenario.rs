@@ -35,6 +35,15 @@ pub struct Documents {
     /// How many poison documents to add: their text holds the word `POISON`, which the scenario's mock rejects.
     #[serde(default)]
     pub poison: usize,
+    /// How many huge poison documents to add: the word stands at their end, so that they are rejected when the first
+    /// requests for them have been answered.
+    #[serde(default)]
+    pub poison_late: usize,
+    /// How many documents to add whose ids are nearly the same (up to eleven): in another case, beginning with each
+    /// other, with other punctuation, in another directory, alike for 130 characters, with an accent that is written
+    /// in one character or two; and two with the same text.
+    #[serde(default)]
+    pub namesakes: usize,
 }
 
 /// One step of a scenario; the next begins when the queue has settled.
@@ -45,7 +54,9 @@ pub enum Step {
     Ingest,
     /// Enqueue a version of each document that ends after its first third, and wait.
     Shorten,
-    /// Enqueue the removal of each document, and wait.
+    /// Enqueue a version of each document that has no text, and wait.
+    Empty,
+    /// Enqueue the removal of every other document, and wait.
     Delete,
     /// Enqueue nothing; it ends when its faults are over and, if one of them ended a worker, another is there.
     Rest,
@@ -58,6 +69,7 @@ impl Step {
         match self {
             Self::Ingest => "ingest",
             Self::Shorten => "shorten",
+            Self::Empty => "empty",
             Self::Delete => "delete",
             Self::Rest => "rest",
         }

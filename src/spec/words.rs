@@ -94,7 +94,8 @@ impl Step {
         match self {
             Self::Ingest => "hand over every document",
             Self::Shorten => "hand over a shorter version of each",
-            Self::Delete => "remove every document",
+            Self::Empty => "hand over a version of each that has no text",
+            Self::Delete => "remove every other document",
             Self::Rest => "hand over nothing",
         }
     }
@@ -122,6 +123,8 @@ impl Scenario {
             (of.tiny, "tiny".to_owned()),
             (of.vast, format!("of {} MB", of.vast_mb)),
             (of.poison, "that the embeddings API rejects".to_owned()),
+            (of.poison_late, "of 330 KB whose end the embeddings API rejects".to_owned()),
+            (of.namesakes, "whose ids are nearly the same".to_owned()),
         ];
         let mut documents: Vec<String> =
             counts.iter().filter(|(count, _)| *count > 0).map(|(count, kind)| format!("{count} {kind}")).collect();

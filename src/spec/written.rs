@@ -189,6 +189,16 @@ pub struct ExpectWritten {
     pub memory_mib: Option<f64>,
     /// Poison documents, and only they, failed, without retries.
     pub poison_isolated: Option<bool>,
+    /// Every document whose job failed for good has a row that says so, and why.
+    pub failures_told: Option<bool>,
+    /// Most bytes that a job returns, as JSON.
+    pub return_bytes_at_most: Option<f64>,
+    /// No text of a document in the worker's log.
+    pub log_holds_no_text: Option<bool>,
+    /// No secret in failed reasons and return values of jobs, or in errors of rows.
+    pub reasons_hold_no_secret: Option<bool>,
+    /// No row says at any moment that a document is stored whose points are not there.
+    pub rows_last: Option<bool>,
     /// `clean`: every document is stored whole and once, as when nothing goes wrong, and nothing else is.
     pub ledger: Option<Clean>,
     /// No job was begun more often.
@@ -224,6 +234,8 @@ pub struct ExpectWritten {
     pub none_left_active: Option<bool>,
     /// After the last step, which removed the documents, nothing of them is stored.
     pub deleted: Option<bool>,
+    /// Nothing has changed of the documents that the last step was not about.
+    pub others_untouched: Option<bool>,
 }
 
 /// The word `clean`.

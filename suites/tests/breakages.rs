@@ -196,7 +196,7 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// The cases that a planted defect proves, in `fixtures/defects/`.
+/// The cases that a planted defect proves: in the reference worker, or in the one for Node.
 fn planted() -> Vec<String> {
     #[derive(Deserialize)]
     struct Table {
@@ -206,11 +206,12 @@ fn planted() -> Vec<String> {
     struct Row {
         cases: Vec<String>,
     }
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/defects");
-    std::fs::read_dir(directory)
-        .unwrap()
-        .flat_map(|entry| {
-            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let reference = std::fs::read_dir(fixtures.join("defects")).unwrap().map(|entry| entry.unwrap().path());
+    reference
+        .chain([fixtures.join("workers/node/defects.toml")])
+        .flat_map(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
             toml::from_str::<Table>(&text).unwrap().defect
         })
         .flat_map(|row| row.cases)

@@ -184,7 +184,7 @@ fn evidence(text: &mut String, assumptions: &mut Vec<String>) {
         "\n# Where its results are. Leave out what it does not store: the cases that need it are then skipped, and say so.\n\
          [evidence]\n\
          qdrant = {{ document = \"document_id\", chunk = \"chunk_index\", text = \"text\" }}\n\
-         # postgres = {{ id = \"id\", status = \"status\", done = \"ready\", chunks = \"chunks\" }}\n"
+         # postgres = {{ id = \"id\", status = \"status\", done = \"ready\", failed = \"failed\", chunks = \"chunks\" }}\n"
     );
     assumptions.push(
         "the payload of a point has `document_id`, `chunk_index` and `text`, and no row in Postgres is looked at"

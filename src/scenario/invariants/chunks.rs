@@ -7,8 +7,9 @@ use serde_json::json;
 use super::{Finding, Scope, count, texts, tokens};
 use crate::spec::Range;
 
-/// Cosine distance up to which a stored vector is the mock's: Qdrant normalises and stores f32.
-pub(in crate::scenario) const VECTOR_TOLERANCE: f64 = 1e-4;
+/// Cosine distance up to which a stored vector is the mock's: Qdrant normalises, and stores f32 or f16, of which the
+/// latter costs 1e-7. Whoever rounds to three decimals has 5e-5.
+pub(in crate::scenario) const VECTOR_TOLERANCE: f64 = 5e-6;
 
 impl Scope<'_> {
     pub(super) fn vectors(&self) -> Finding {
@@ -29,7 +30,7 @@ impl Scope<'_> {
                 let size = point.vector.len();
                 finding.wrong(
                     document,
-                    format!("the vector of chunk {chunk} ({size} numbers) is not the one given for its text (cosine distance {distance:.3})"),
+                    format!("the vector of chunk {chunk} ({size} numbers) is not the one given for its text (cosine distance {distance:.6})"),
                 );
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use super::super::evidence::Point;
 use super::super::ledger::{self, Fate};
 use super::super::voyage::{JobState, StepRecord};
 use super::{Finding, Scope, count};
@@ -172,6 +173,55 @@ impl<'a> Scope<'a> {
         finding
     }
 
+    pub(super) fn failures_told(&self) -> Finding {
+        let mut finding = Finding::over("documents whose job failed for good");
+        let Some(contract) = &self.voyage.evidence.postgres else { return finding };
+        let failed = contract.failed.as_deref().unwrap_or_default();
+        for (step, document) in self.last().filter(|(step, document)| step.jobs[&document.id].0 == JobState::Failed) {
+            finding.look();
+            match step.snapshot.rows.get(&document.id) {
+                None => finding.wrong(&document.id, "its job failed for good, and no row says so"),
+                Some(row) if row.status != failed => finding.wrong(
+                    &document.id,
+                    format!("its job failed for good, and its row says `{}`, wanted `{failed}`", row.status),
+                ),
+                Some(row) if contract.error.is_some() && row.error.as_deref().unwrap_or_default().is_empty() => {
+                    finding.wrong(&document.id, format!("its row says `{failed}`, and not why"));
+                }
+                Some(_) => {}
+            }
+        }
+        finding
+    }
+
+    pub(super) fn rows_last(&self) -> Finding {
+        let mut finding = Finding::over("rows that were seen to say that a document is stored");
+        for step in &self.voyage.steps {
+            finding.looked_at += step.seen_done.len();
+            for (document, seen) in &step.seen_done {
+                if let Some(seen) = seen {
+                    finding.wrong(document, seen.clone());
+                }
+            }
+        }
+        finding
+    }
+
+    pub(super) fn return_bytes(&self, most: f64) -> Finding {
+        let mut finding = Finding::over("jobs");
+        let mut largest = 0;
+        for (document, (_, job)) in self.voyage.steps.iter().flat_map(|step| &step.jobs) {
+            finding.look();
+            let bytes = job.returnvalue.as_ref().map_or(0, String::len);
+            largest = largest.max(bytes);
+            if count(bytes as u64) > most {
+                finding.wrong(document, format!("its job returned {bytes} bytes, wanted at most {most}"));
+            }
+        }
+        finding.fact("most bytes that a job returned", largest);
+        finding
+    }
+
     pub(super) fn nothing_done(&self) -> Finding {
         let mut finding = Finding::over("documents with text");
         for (step, document) in self.last().filter(|(_, document)| document.has_text()) {
@@ -264,6 +314,8 @@ impl<'a> Scope<'a> {
 
     pub(super) fn rows_agree(&self) -> Finding {
         let mut finding = Finding::over("rows");
+        // Where the contract names no column with the version, rows say nothing of it.
+        let names_version = self.voyage.evidence.postgres.as_ref().is_some_and(|rows| rows.version.is_some());
         for (step, document) in self.good() {
             finding.look();
             let points = step.snapshot.points_of(&document.id);
@@ -276,7 +328,8 @@ impl<'a> Scope<'a> {
                             format!("the row says {:?} chunks, there are {} points", row.chunks, points.len()),
                         );
                     }
-                    if points.iter().any(|point| point.version.is_some() && point.version != row.version) {
+                    let differs = |point: &Point| point.version.is_some() && point.version != row.version;
+                    if names_version && points.iter().any(differs) {
                         finding.wrong(&document.id, "points are of another version than the row");
                     }
                 }
@@ -332,6 +385,28 @@ impl<'a> Scope<'a> {
             }
             if let Some(row) = step.snapshot.rows.get(&document.id).filter(|row| row.done) {
                 finding.wrong(&document.id, format!("its row still says `{}`", row.status));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn others_untouched(&self) -> Finding {
+        let mut finding = Finding::over("documents that the last step was not about");
+        let [.., before, after] = self.voyage.steps.as_slice() else { return finding };
+        let concerned: BTreeSet<&str> = after.documents.iter().map(|document| document.id.as_str()).collect();
+        let others = before.documents.iter().filter(|document| !concerned.contains(document.id.as_str()));
+        for document in others.filter(|document| self.chosen(document)) {
+            finding.look();
+            let (old, new) = (before.snapshot.points_of(&document.id), after.snapshot.points_of(&document.id));
+            if old != new {
+                finding.wrong(
+                    &document.id,
+                    format!("had {} points, and has {} since others were removed", old.len(), new.len()),
+                );
+            }
+            if before.snapshot.rows.get(&document.id) != after.snapshot.rows.get(&document.id) {
+                let said = after.snapshot.rows.get(&document.id).map_or("is gone", |_| "has changed");
+                finding.wrong(&document.id, format!("its row {said} since others were removed"));
             }
         }
         finding

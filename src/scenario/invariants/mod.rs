@@ -161,6 +161,12 @@ pub fn lacks(invariant: Invariant, evidence: &EvidenceContract) -> Option<String
         Invariant::NoStaleTail => text.filter(|_| evidence.qdrant.version.is_none()),
         Invariant::ChunksNumbered => chunk,
         Invariant::RowsAgree => rows,
+        Invariant::RowsLast if evidence.postgres.is_none() => rows,
+        Invariant::FailuresTold if evidence.postgres.as_ref().is_none_or(|rows| rows.failed.is_none()) => Some(
+            "the contract does not say which status a document has whose job failed: add `failed = \"WORD\"` to \
+             [evidence] postgres"
+                .to_owned(),
+        ),
         _ => None,
     }
 }
@@ -205,6 +211,11 @@ impl<'a> Scope<'a> {
             Invariant::MemoryMib(most) => self.memory(most),
             Invariant::PoisonIsolated => self.poison(),
             Invariant::LedgerClean => self.ledger_clean(),
+            Invariant::FailuresTold => self.failures_told(),
+            Invariant::ReturnBytesAtMost(most) => self.return_bytes(most),
+            Invariant::LogHoldsNoText => self.log_texts(),
+            Invariant::ReasonsHoldNoSecret => self.reason_secrets(),
+            Invariant::RowsLast => self.rows_last(),
             Invariant::ExecutionsAtMost(most) => self.executions(most),
             Invariant::Stalls(range) => self.stalls(range),
             Invariant::NeverEmptied => self.never_emptied(),
@@ -221,6 +232,7 @@ impl<'a> Scope<'a> {
             Invariant::NoJobAfterSigterm => self.taken_after_sigterm(),
             Invariant::NoneLeftActive => self.left_active(),
             Invariant::Deleted => self.deleted(),
+            Invariant::OthersUntouched => self.others_untouched(),
         }
     }
 

@@ -83,6 +83,41 @@ impl Scope<'_> {
         finding
     }
 
+    pub(super) fn log_texts(&self) -> Finding {
+        let mut finding = Finding::over("texts of documents");
+        let log = &self.voyage.log;
+        for document in self.voyage.steps.iter().take(1).flat_map(|step| &step.documents) {
+            let Some(excerpts) = excerpts(&document.text) else { continue };
+            finding.look();
+            if excerpts.iter().any(|excerpt| log.contains(excerpt)) {
+                finding.wrong("the worker's log", format!("repeats the text of {}", document.id));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn reason_secrets(&self) -> Finding {
+        use secrecy::ExposeSecret;
+        let mut finding = Finding::over("reasons, return values and errors");
+        for step in &self.voyage.steps {
+            let jobs = step.jobs.iter().flat_map(|(document, (_, job))| {
+                [("the failed reason of", &job.failed_reason), ("what is returned by", &job.returnvalue)]
+                    .map(|(what, said)| (what, document, said))
+            });
+            let rows = step.snapshot.rows.iter().map(|(document, row)| ("the row of", document, &row.error));
+            for (what, document, said) in jobs.chain(rows) {
+                let Some(said) = said else { continue };
+                finding.look();
+                for (variable, secret) in &self.voyage.secrets {
+                    if said.contains(secret.expose_secret()) {
+                        finding.wrong(format!("{what} {document}"), format!("holds the value of {variable}"));
+                    }
+                }
+            }
+        }
+        finding
+    }
+
     pub(super) fn log_json(&self) -> Finding {
         let mut finding = Finding::over("lines of log");
         for (number, line) in self.voyage.log.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -129,5 +164,38 @@ impl Scope<'_> {
             }
         }
         finding
+    }
+}
+
+/// Characters of a piece of text by which a document is known.
+const EXCERPT: usize = 60;
+
+/// Pieces of `text` from its beginning, middle and end, as they are and as JSON has them; none of a text that is too
+/// short to be told from anything else.
+fn excerpts(text: &str) -> Option<Vec<String>> {
+    let characters: Vec<char> = text.trim().chars().collect();
+    let last = characters.len().checked_sub(2 * EXCERPT)? + EXCERPT;
+    let mut found = Vec::new();
+    for at in [0, last / 2, last] {
+        let plain: String = characters[at..at + EXCERPT].iter().collect();
+        let escaped = serde_json::Value::from(plain.as_str()).to_string();
+        found.push(escaped[1..escaped.len() - 1].to_owned());
+        found.push(plain);
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_known_by_its_beginning_middle_and_end() {
+        let text = format!("{}\n\"{}", "abcdefghij".repeat(12), "ü".repeat(40));
+        let found = excerpts(&text).unwrap();
+        assert!(found.iter().any(|piece| piece.contains("j\\n\\\"ü")), "{found:?}");
+        assert!(found.iter().any(|piece| text.starts_with(piece.as_str())));
+        assert!(found.iter().any(|piece| text.ends_with(piece.as_str())));
+        assert_eq!(excerpts("too short"), None);
     }
 }

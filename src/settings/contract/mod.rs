@@ -299,6 +299,8 @@ pub struct PostgresEvidence {
     pub done: String,
     /// The status of a document that has no text.
     pub skipped: Option<String>,
+    /// The status of a document whose job failed for good.
+    pub failed: Option<String>,
     /// Column with the document's version.
     pub version: Option<String>,
     /// Column with the number of its chunks.
@@ -331,6 +333,7 @@ impl Default for PostgresEvidence {
             status: "status".to_owned(),
             done: "ready".to_owned(),
             skipped: column("skipped"),
+            failed: column("failed"),
             version: column("version"),
             chunks: column("chunks"),
             error: column("error"),
