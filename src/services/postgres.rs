@@ -332,9 +332,7 @@ pub(super) fn failure(endpoint: &str, error: &sqlx::Error) -> ServiceError {
             ServiceError::Unreachable { service, endpoint: endpoint.to_owned(), detail: error.to_string() }
         }
         // A configuration error may repeat the URL, and with it the password.
-        sqlx::Error::Configuration(_) => {
-            ServiceError::Refused { service, detail: UNREADABLE.to_owned() }
-        }
+        sqlx::Error::Configuration(_) => ServiceError::Refused { service, detail: UNREADABLE.to_owned() },
         other => ServiceError::Refused { service, detail: other.to_string() },
     }
 }
