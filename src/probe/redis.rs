@@ -119,7 +119,7 @@ async fn plain(address: &str) -> Result<Option<&'static str>, ProbeError> {
     let mut stream = connected.map_err(|error| ProbeError::Missing(error.to_string()))?;
     let mut first = [0; 1];
     let asked = async {
-        stream.write_all(b"PING\r\n").await?;
+        stream.write_all(b"*1\r\n$4\r\nPING\r\n").await?;
         stream.read_exact(&mut first).await
     };
     // A port that closes, or says nothing, speaks another protocol.

@@ -55,6 +55,39 @@ async fn page(http: &Http, collection: &str, offset: &mut Value) -> Result<Optio
 
 impl Rebuild {
     pub(super) async fn run(&self, http: &Http, discard: bool, pace: &mut Pace) -> Result<(), SetupError> {
+        let ended = self.replace(http, discard, pace).await;
+        let tidied = self.tidy(http, pace).await;
+        ended.and(tidied.map_err(SetupError::from))
+    }
+
+    /// Takes marks off the collection that has the name now: another run may have ended the work while this one was
+    /// about to mark how far it had come.
+    async fn tidy(&self, http: &Http, pace: &mut Pace) -> Result<(), ServiceError> {
+        let sight = Sight::of(http).await?;
+        let Some(now) = sight.aliases.get(&self.name).cloned() else { return Ok(()) };
+        let stale = |sight: &Sight| -> Vec<Value> {
+            let marked = |mark: &String| sight.aliases.get(mark) == Some(&now);
+            marks(&self.name).iter().filter(|mark| marked(mark)).filter_map(|mark| sight.forget(mark)).collect()
+        };
+        if stale(&sight).is_empty() || !self.fits(http, &now).await? {
+            return Ok(());
+        }
+        for _ in 0..TRIES {
+            let actions = stale(&Sight::of(http).await?);
+            if actions.is_empty() {
+                return Ok(());
+            }
+            match change_aliases(http, &actions).await {
+                Ok(()) => pace.step(),
+                // Another run was faster, or is at it: what is left then is looked at again.
+                Err(ServiceError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn replace(&self, http: &Http, discard: bool, pace: &mut Pace) -> Result<(), SetupError> {
         let sight = Sight::of(http).await?;
         // Another run may have ended it; what is left then shows when all is looked at again.
         let Some(source) = sight.reached(&self.name).map(str::to_owned) else { return Ok(()) };
