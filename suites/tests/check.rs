@@ -185,7 +185,7 @@ fn moved(url: &str, recorder: &Recorder) -> String {
 /// Commands that change nothing and cost little, whatever they are given.
 const READS: &[&str] = &[
     "AUTH", "EXISTS", "GET", "HELLO", "HEXISTS", "HGET", "HLEN", "HMGET", "HSTRLEN", "INFO", "LLEN", "PING", "PTTL",
-    "SELECT", "TIME", "TYPE", "XLEN", "ZCARD", "ZCOUNT", "ZSCORE",
+    "SELECT", "TIME", "TTL", "TYPE", "XLEN", "ZCARD", "ZCOUNT", "ZSCORE",
 ];
 const READS_OF_TWO_WORDS: &[&str] = &[
     "ACL DRYRUN",
