@@ -100,20 +100,22 @@ async fn scheme(context: &Context) -> Result<Observation, ProbeError> {
     let (scheme, host) = (place("scheme"), place("host"));
     let address = format!("{host}:{}", place("port"));
     let secure = || super::tls::speaks(&address, &host);
+    // A port that breaks off, or is mute, may be in trouble: that says nothing about the scheme.
+    let mute = || ProbeError::Missing(format!("{address} takes connections, and says nothing"));
     let spoken = match scheme.as_str() {
         "rediss" if secure().await? => "rediss",
-        "rediss" => plain(&address).await?.unwrap_or("something else"),
+        "rediss" => plain(&address).await?.ok_or_else(mute)?,
         "redis" => match plain(&address).await? {
             Some(spoken) => spoken,
             None if secure().await? => "rediss",
-            None => "something else",
+            None => return Err(mute()),
         },
         other => return Err(ProbeError::Missing(format!("{other}:// is not reached over a port"))),
     };
     Ok(Observation::new(format!("what {address} speaks"), spoken))
 }
 
-/// What a port answers to a plain PING: `redis` or `http`; none where it is neither.
+/// What a port answers to a plain PING: `redis`, `http` or something else; none where it does not answer.
 async fn plain(address: &str) -> Result<Option<&'static str>, ProbeError> {
     let connected = super::tcp::connect(address, "redis").await;
     let mut stream = connected.map_err(|error| ProbeError::Missing(error.to_string()))?;
@@ -122,13 +124,16 @@ async fn plain(address: &str) -> Result<Option<&'static str>, ProbeError> {
         stream.write_all(b"*1\r\n$4\r\nPING\r\n").await?;
         stream.read_exact(&mut first).await
     };
-    // A port that closes, or says nothing, speaks another protocol.
-    let answered = tokio::time::timeout(SPEAK, asked).await.is_ok_and(|asked| asked.is_ok());
-    Ok(match first {
-        [b'+' | b'-'] if answered => Some("redis"),
-        [b'H'] if answered => Some("http"),
-        _ => None,
-    })
+    if !tokio::time::timeout(SPEAK, asked).await.is_ok_and(|asked| asked.is_ok()) {
+        return Ok(None);
+    }
+    Ok(Some(match first {
+        [b'+' | b'-'] => "redis",
+        [b'H'] => "http",
+        // What TLS answers to a greeting that is none: an alert.
+        [0x15] => return Ok(None),
+        _ => "something else",
+    }))
 }
 
 /// What BullMQ needs and somebody was refused. What nobody needs for that, this program asks too, of users who may not.
