@@ -70,8 +70,11 @@ impl Sight {
         self.aliases.contains_key(alias).then(|| json!({ "delete_alias": { "alias_name": alias } }))
     }
 
-    /// What lets an alias stand for a collection, in one request with others.
+    /// What lets an alias stand for a collection, in one request with others; nothing where it does already.
     fn point(&self, alias: &str, collection: &str) -> Vec<Value> {
+        if self.aliases.get(alias).is_some_and(|now| now == collection) {
+            return Vec::new();
+        }
         let mut actions: Vec<Value> = self.forget(alias).into_iter().collect();
         actions.push(json!({ "create_alias": { "alias_name": alias, "collection_name": collection } }));
         actions
@@ -131,8 +134,8 @@ pub(super) async fn changes(http: &Http, desired: &Desired, dimensions: u32) -> 
 fn missing(sight: &Sight, name: &str, wanted: &DesiredCollection, shape: &Shape) -> Vec<Change> {
     let [_, copied] = rebuild::marks(name);
     if let Some(ready) = sight.aliases.get(&copied) {
-        let mut actions = vec![json!({ "delete_alias": { "alias_name": copied } })];
-        actions.extend(sight.point(name, ready));
+        let mut actions = sight.point(name, ready);
+        actions.extend(sight.forget(&copied));
         let task = Any::Qdrant(Box::new(Task::Aliases(actions)));
         let detail = format!("it stands for {ready}: that ends a re-creation that was interrupted");
         return vec![Change::new(SERVICE, "alias", name, Action::Create, task).detail(detail)];

@@ -72,19 +72,7 @@ impl Rebuild {
         if stale(&sight).is_empty() || !self.fits(http, &now).await? {
             return Ok(());
         }
-        for _ in 0..TRIES {
-            let actions = stale(&Sight::of(http).await?);
-            if actions.is_empty() {
-                return Ok(());
-            }
-            match change_aliases(http, &actions).await {
-                Ok(()) => pace.step(),
-                // Another run was faster, or is at it: what is left then is looked at again.
-                Err(ServiceError::Refused { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        rename(http, stale, pace).await
     }
 
     async fn replace(&self, http: &Http, discard: bool, pace: &mut Pace) -> Result<(), SetupError> {
@@ -123,7 +111,7 @@ impl Rebuild {
                     actions.extend(sight.forget(&copying));
                     actions
                 };
-                self.rename(http, &target, ready, pace).await?;
+                rename(http, ready, pace).await?;
                 target
             }
         };
@@ -135,7 +123,7 @@ impl Rebuild {
                 Some(forget) => [vec![forget], sight.point(&copying, &target)].concat(),
                 None => Vec::new(),
             };
-            self.rename(http, &target, again, pace).await?;
+            rename(http, again, pace).await?;
             return Err(error);
         }
         self.swap(http, &source, &target, pace).await
@@ -187,7 +175,7 @@ impl Rebuild {
                 number += 1;
             }
         };
-        self.rename(http, &target, |sight| sight.point(copying, &target), pace).await?;
+        rename(http, |sight| sight.point(copying, &target), pace).await?;
         Ok(Some(target))
     }
 
@@ -242,7 +230,7 @@ impl Rebuild {
         };
         let by_alias = source != self.name;
         if !by_alias {
-            self.rename(http, target, others, pace).await?;
+            rename(http, others, pace).await?;
             // The name of an alias is none of a collection: where another run was faster, what it made is kept.
             if Sight::of(http).await?.names.contains(&self.name) {
                 let path = format!("/collections/{}", self.name);
@@ -259,33 +247,27 @@ impl Rebuild {
             actions.extend(sight.point(&self.name, target));
             actions
         };
-        Ok(self.rename(http, target, own, pace).await?)
+        Ok(rename(http, own, pace).await?)
     }
+}
 
-    /// Changes aliases, all at once, as they are now. Another run may change them in between: then it is tried again, and
-    /// is no error once the new collection has the name.
-    async fn rename(
-        &self,
-        http: &Http,
-        target: &str,
-        actions: impl Fn(&Sight) -> Vec<Value>,
-        pace: &mut Pace,
-    ) -> Result<(), ServiceError> {
-        let mut failed = None;
-        for _ in 0..TRIES {
-            let sight = Sight::of(http).await?;
-            if failed.is_some() && sight.aliases.get(&self.name).is_some_and(|now| now == target) {
+/// Changes aliases, all at once, as they are now. Another run may change them in between: then it is tried again with
+/// what is left to be changed.
+async fn rename(http: &Http, actions: impl Fn(&Sight) -> Vec<Value>, pace: &mut Pace) -> Result<(), ServiceError> {
+    let mut failed = None;
+    for _ in 0..TRIES {
+        let actions = actions(&Sight::of(http).await?);
+        if actions.is_empty() {
+            return Ok(());
+        }
+        match change_aliases(http, &actions).await {
+            Ok(()) => {
+                pace.step();
                 return Ok(());
             }
-            match change_aliases(http, &actions(&sight)).await {
-                Ok(()) => {
-                    pace.step();
-                    return Ok(());
-                }
-                Err(error @ ServiceError::Refused { .. }) => failed = Some(error),
-                Err(error) => return Err(error),
-            }
+            Err(error @ ServiceError::Refused { .. }) => failed = Some(error),
+            Err(error) => return Err(error),
         }
-        failed.map_or(Ok(()), Err)
     }
+    failed.map_or(Ok(()), Err)
 }
