@@ -1,5 +1,6 @@
 //! A thin Redis client: one managed connection, commands in, JSON out.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -168,16 +169,17 @@ impl Redis {
 /// machine trusts nobody, whom browsers trust.
 fn client(url: &SecretString) -> redis::RedisResult<Client> {
     let url = url.expose_secret();
-    let trusted = if url.starts_with("rediss:") { trusted() } else { String::new() };
-    if trusted.is_empty() {
+    if !url.starts_with("rediss:") || TRUSTED.is_empty() {
         return Client::open(url);
     }
-    let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(trusted.into_bytes()) };
+    let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(TRUSTED.clone().into_bytes()) };
     Client::build_with_tls(url, certificates)
 }
 
 /// The authorities that this machine trusts, in PEM. One that cannot be used is left out: with it none would be.
-fn trusted() -> String {
+///
+/// Read once: there are hundreds, and every connection wants them.
+static TRUSTED: LazyLock<String> = LazyLock::new(|| {
     let mut usable = rustls::RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs().certs;
     let found = found.into_iter().filter(|certificate| usable.add(certificate.clone()).is_ok());
@@ -185,7 +187,7 @@ fn trusted() -> String {
         let text = base64::engine::general_purpose::STANDARD.encode(&certificate);
         format!("{all}-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
     })
-}
+});
 
 fn failure(endpoint: &str, error: &RedisError) -> ServiceError {
     let detail = error.to_string();

@@ -107,7 +107,7 @@ pub enum RedisYield {
     /// How many milliseconds an answer takes: the median of three.
     LatencyMs,
     /// The scheme by which Redis is reached at its address: `redis`, or `rediss` where the port speaks TLS; of a port that
-    /// speaks neither, what it does. The case is skipped where nothing can be connected.
+    /// speaks neither, what it does. The case is skipped where nothing can be connected, or nothing is answered.
     Scheme,
     /// Of the commands that BullMQ needs, those that the server refused somebody while it refused for want of permissions
     /// (`INFO commandstats`), each with how often.
