@@ -284,6 +284,7 @@ async fn splice(pump: &mut Pump<'_>, pipe: &Pipe) -> Option<End> {
             },
         };
         pump.came();
+        let mut turned = false;
         while rest > 0 {
             tokio::select! {
                 biased;
@@ -298,8 +299,13 @@ async fn splice(pump: &mut Pump<'_>, pipe: &Pipe) -> Option<End> {
                     if let Some(end) = lost(pump, rest).await {
                         return Some(end);
                     }
+                    turned = true;
                 }
             }
+        }
+        // The weather has been looked at for what was on its way only: what comes next must meet it too.
+        if turned {
+            return None;
         }
     }
 }

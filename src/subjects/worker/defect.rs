@@ -41,6 +41,8 @@ pub enum Defect {
     DuplicatesPoints,
     /// Rejected input is tried again and again.
     RetriesPoison,
+    /// The first failure of a job drops the writes that are under way.
+    LeavesWrites,
     /// A rejected document is marked as done.
     PoisonDone,
     /// SIGTERM is ignored.
@@ -155,6 +157,7 @@ impl Defect {
         ("wrong-count", Self::WrongCount),
         ("duplicates-points", Self::DuplicatesPoints),
         ("retries-poison", Self::RetriesPoison),
+        ("leaves-writes", Self::LeavesWrites),
         ("poison-done", Self::PoisonDone),
         ("ignores-signals", Self::IgnoresSignals),
         ("exits-with-one", Self::ExitsWithOne),

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::chunk::{Chunk, Chunker};
 use super::defect::{Defect, planted};
@@ -31,7 +32,7 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) traces: Traces,
     /// Whether the worker was told to end; used by one planted defect only.
-    pub(super) ending: tokio_util::sync::CancellationToken,
+    pub(super) ending: CancellationToken,
     /// The reason of the first poison document; used by one planted defect only.
     pub(super) spoiled: std::sync::OnceLock<String>,
 }
@@ -132,21 +133,41 @@ impl Shared {
             self.store.remove_all(&identity).await?;
         }
         let (total, tokens) = (chunks.len(), chunks.iter().map(|chunk| chunk.tokens).sum());
-        let batch = if planted(Defect::OneTextPerRequest) { 1 } else { self.batch };
-        // One batch more than requests at once: while one is stored, the others are embedded.
-        stream::iter((0..total).step_by(batch))
-            .map(|first| {
-                let of_batch = &chunks[first..total.min(first + batch)];
-                self.embed_and_store(&identity, total, &text, first, of_batch, trace)
-            })
-            .buffer_unordered(self.parallel + 1)
-            .try_collect::<()>()
-            .await?;
+        self.batches(&identity, &text, &chunks, trace).await?;
         within(trace.begin("verify"), self.store.settle(&identity, total)).await?;
         within(trace.begin("status"), self.store.record(&identity, Status::Ready, total, tokens, None)).await?;
         Ok(outcome(&identity, total, tokens))
     }
 
+    /// Embeds and stores all chunks; the answer is the first failure.
+    ///
+    /// One batch more than requests at once: while one is stored, the others are embedded. After a failure nothing new
+    /// begins, and what is being stored is waited for: a write that nobody waits for any more may come after the
+    /// removal of the document.
+    async fn batches(&self, identity: &Identity, text: &str, chunks: &[Chunk], trace: &Trace) -> Result<(), JobError> {
+        let batch = if planted(Defect::OneTextPerRequest) { 1 } else { self.batch };
+        let over = CancellationToken::new();
+        let mut under_way = stream::iter((0..chunks.len()).step_by(batch))
+            .map(|first| {
+                let of_batch = &chunks[first..chunks.len().min(first + batch)];
+                self.embed_and_store(identity, chunks.len(), text, first, of_batch, &over, trace)
+            })
+            .buffer_unordered(self.parallel + 1);
+        let mut outcome = Ok(());
+        while let Some(done) = under_way.next().await {
+            if done.is_err() && outcome.is_ok() {
+                over.cancel();
+                outcome = done;
+                if planted(Defect::LeavesWrites) {
+                    break;
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Does one batch; nothing of it is stored if the job is `over` by the time that it is embedded.
+    #[expect(clippy::too_many_arguments, reason = "all of them are of one job")]
     async fn embed_and_store(
         &self,
         identity: &Identity,
@@ -154,11 +175,16 @@ impl Shared {
         text: &str,
         first: usize,
         chunks: &[Chunk],
+        over: &CancellationToken,
         trace: &Trace,
     ) -> Result<(), JobError> {
+        if over.is_cancelled() {
+            return Ok(());
+        }
         let span = trace.begin("embed");
         span.fact("shakedown.texts", chunks.len());
-        let stored = within(span, self.embed(text, first, chunks)).await?;
+        let embedded = within(span, self.embed(text, first, chunks));
+        let Some(stored) = over.run_until_cancelled(embedded).await.transpose()? else { return Ok(()) };
         let span = trace.begin("store");
         span.fact("shakedown.points", stored.len());
         match within(span, self.store.upsert(identity, total, &stored)).await {
@@ -177,7 +203,8 @@ impl Shared {
         self.store.record(identity, Status::Ready, chunks.len(), tokens, None).await?;
         if !chosen(&identity.document, 3) {
             for (number, batch) in chunks.chunks(self.batch).enumerate() {
-                self.embed_and_store(identity, chunks.len(), text, number * self.batch, batch, trace).await?;
+                let (first, over) = (number * self.batch, CancellationToken::new());
+                self.embed_and_store(identity, chunks.len(), text, first, batch, &over, trace).await?;
             }
         }
         Ok(outcome(identity, chunks.len(), tokens))
