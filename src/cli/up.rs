@@ -58,6 +58,8 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let settings = Settings::load(source)?;
     let run = format!("up-{:08x}", rand::random::<u32>());
     let (kind, mut options) = stack::options(&settings, &run)?;
+    // It stays for as long as somebody wants it: memory is not for that.
+    options.data_dir.get_or_insert_with(std::env::temp_dir);
     if kind == ProviderKind::Remote {
         return Err(Failure::usage(
             "a remote stack is there already: `shakedown up` starts one, with native or containers",

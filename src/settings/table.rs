@@ -525,7 +525,7 @@ pub const TABLE: &[Entry] = &[
     .example("qdrant/qdrant:v1.18.3")
     .group(HARNESS),
     Entry::new("SHAKEDOWN_DATA_DIR", Kind::Path, PROVIDERS, "where throwaway directories are made")
-        .otherwise("the system's temporary directory")
+        .otherwise("`/dev/shm` where that has ample room, else the temporary directory")
         .example("/var/tmp")
         .group(HARNESS),
     Entry::new("SHAKEDOWN_STATE_DIR", Kind::Path, EVERY, "where the list of things to clean up is kept")

@@ -41,6 +41,7 @@ pub use error::{Package, StackError};
 pub use ledger::{Entry, Ledger, Resource, emergency, last_rites, replay_on_panic};
 pub use names::{are_ours, drop_any_names, drop_names, names_for};
 pub use native::Overrides;
+pub use place::usual_data_dir;
 pub use ports::Ports;
 pub use proc::{MARK, ProcessId, marked, working_in};
 pub use process::{Account, Launch, Process, in_words, tail};

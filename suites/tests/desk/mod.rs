@@ -17,7 +17,7 @@ pub struct Desk(TempDir);
 impl Desk {
     pub fn new() -> Self {
         use std::os::unix::fs::PermissionsExt;
-        let desk = tempfile::tempdir().unwrap();
+        let desk = tempfile::tempdir_in(shakedown::stack::usual_data_dir()).unwrap();
         fs::set_permissions(desk.path(), fs::Permissions::from_mode(0o755)).unwrap();
         for directory in ["data", "state", "work", "suites"] {
             fs::create_dir(desk.path().join(directory)).unwrap();

@@ -43,7 +43,7 @@ pub struct Ship {
 impl Ship {
     pub async fn launch(kind: ProviderKind, run: &str) -> Self {
         use std::os::unix::fs::PermissionsExt;
-        let place = tempfile::tempdir().unwrap();
+        let place = tempfile::tempdir_in(shakedown::stack::usual_data_dir()).unwrap();
         // Postgres' user must be able to pass through.
         std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let data = place.path().join("data");
