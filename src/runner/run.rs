@@ -130,6 +130,8 @@ struct Shared<'a> {
     voyages: BTreeMap<String, Cell>,
     /// Where the scenarios are in the trace, where there is one: several cases rest on each.
     traced: Mutex<BTreeMap<String, TraceParent>>,
+    /// How long scenarios waited for a stack of their own.
+    waits: Mutex<BTreeMap<String, Duration>>,
     ended: BTreeMap<String, Ended>,
 }
 
@@ -177,6 +179,7 @@ pub async fn run(
         dirty: Mutex::default(),
         voyages: suites.scenarios.keys().map(|name| (name.clone(), Cell::default())).collect(),
         traced: Mutex::default(),
+        waits: Mutex::default(),
         ended: chosen.iter().map(|case| (case.id.clone(), watch::channel(None))).collect(),
     };
     let mut cases = join_all(chosen.iter().map(|case| shared.case(case))).await;
@@ -200,7 +203,7 @@ pub async fn run(
         provider_reason: provider_reason.to_owned(),
         worker: options.contract.worker.program.to_string(),
         started_at,
-        duration_ms: millis(begun),
+        duration_ms: millis(begun.elapsed()),
         verdict: RunVerdict::Inconclusive,
         coverage: Coverage::default(),
         totals: Totals::default(),
@@ -257,7 +260,7 @@ impl Shared<'_> {
         }
         drop(slot);
         record.evidence = evidence;
-        record.duration_ms = millis(begun);
+        record.duration_ms = millis(begun.elapsed().saturating_sub(self.waited(case)));
         record.judge(verdict);
         if let Some((ended, _)) = self.ended.get(&case.id) {
             let word = record.verdict.word();
@@ -305,6 +308,13 @@ impl Shared<'_> {
     fn alone(&self, case: &Case) -> Option<&Scenario> {
         let Check::Scenario(name, _) = &case.check else { return None };
         self.suites.scenarios.get(name).filter(|scenario| self.needs_own_stack(scenario))
+    }
+
+    /// How long the case's scenario waited until others had given a stack back: no time that the case itself takes.
+    fn waited(&self, case: &Case) -> Duration {
+        let Check::Scenario(name, _) = &case.check else { return Duration::ZERO };
+        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.get(name).copied().unwrap_or_default()
     }
 
     /// Whether a scenario cannot share a stack: it disturbs a service, or the worker has names of its own.
@@ -405,8 +415,10 @@ impl Shared<'_> {
                 None => None,
             };
             let mut voyage = if self.needs_own_stack(scenario) {
+                let asked = Instant::now();
                 let lent = self.spares.lend().await.map_err(|error| format!("the second stack: {error}"))?;
                 let lent = lent.ok_or("there is no second stack whose services may be disturbed")?;
+                self.waits.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), asked.elapsed());
                 let sailed = self.sail(name, scenario, Some(&lent.stack)).await;
                 if self.options.contract.has_fixed_names() {
                     let endpoints = lent.stack.endpoints();
@@ -570,6 +582,6 @@ fn environment(endpoints: &Endpoints) -> Vec<EnvironmentRow> {
         .collect()
 }
 
-fn millis(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
