@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Contact, Crew, Force, Planned, State};
 use crate::faults::{ClosedBy, Effect};
-use crate::spec::{Breaks, ServiceFault, Target, WorkerFault};
+use crate::spec::{Breaks, Fault, ServiceFault, Target, When, WorkerFault};
 
 /// What a fault did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,20 @@ impl Crew {
             return late;
         }
         share < 1.0 && now.duration_since(*planned.in_vain.get_or_insert(now)) < LINGER
+    }
+
+    /// Whether a fault whose time was over at `until` stays because another is to begin within it and has not: on a busy
+    /// machine both moments may have passed before anybody looked.
+    pub(super) fn is_awaited(&self, place: usize, until: Instant, share: f64) -> bool {
+        let Some(lasts) = self.planned[place].fault.lasts else { return false };
+        let within = |fault: &Fault| {
+            let of_this_step = fault.step.unwrap_or(1) == self.step;
+            of_this_step && matches!(fault.at, When::Into(time, other) if other == place + 1 && time < lasts.0)
+        };
+        let mut others = self.planned.iter();
+        share < 1.0
+            && until.elapsed() < LINGER
+            && others.any(|other| matches!(other.state, State::Pending) && within(&other.fault))
     }
 
     /// The errors with which Postgres refuses what a fault of it forbids.

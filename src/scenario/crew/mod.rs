@@ -314,6 +314,7 @@ impl Crew {
                         }
                     } else if !number.is_some_and(|number| self.is_leaving(number))
                         && Instant::now() >= until
+                        && !self.is_awaited(place, until, share)
                         && !self.lingers(place, share).await
                     {
                         self.end(place).await?;
