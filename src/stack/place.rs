@@ -53,7 +53,8 @@ fn free_memory() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok()?;
     let available = machine.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let available = available.split_whitespace().next()?.parse::<u64>().ok()?.saturating_mul(1024);
-    let group = |file: &str| fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).ok()?.trim().parse::<u64>().ok();
+    let group =
+        |file: &str| fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).ok()?.trim().parse::<u64>().ok();
     // Without a limit the file says `max`, or is not there.
     Some(match group("memory.max") {
         Some(limit) => available.min(limit.saturating_sub(group("memory.current").unwrap_or(0))),
