@@ -23,7 +23,7 @@ const AMPLE: u64 = 4 << 30;
 /// where `TMPDIR` is set, the system's temporary directory.
 #[must_use]
 pub fn usual_data_dir() -> PathBuf {
-    let asked_for = std::env::var_os("TMPDIR").is_some();
+    let asked_for = crate::settings::process_variable("TMPDIR").is_some();
     let in_memory = Path::new(IN_MEMORY);
     if !asked_for && holds(in_memory, AMPLE) && free_memory().is_some_and(|free| free >= AMPLE) {
         return in_memory.to_owned();
