@@ -97,8 +97,8 @@ pub struct StackOptions {
     pub keep: bool,
     /// This very program, which is run as `shakedown qdrant` where there is no other Qdrant.
     pub shakedown: PathBuf,
-    /// The directory in which the throwaway directory is made; [`crate::stack::usual_data_dir`] by default, and the system's temporary
-    /// directory for one that is kept.
+    /// The directory in which the throwaway directory is made; [`crate::stack::usual_data_dir`] by default, and the
+    /// system's temporary directory for one that is kept.
     pub data_dir: Option<PathBuf>,
     /// Where clean-up ledgers are kept, [`crate::settings::state_dir`].
     pub state_dir: PathBuf,

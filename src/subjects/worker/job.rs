@@ -202,8 +202,9 @@ impl Shared {
         let tokens = chunks.iter().map(|chunk| chunk.tokens).sum();
         self.store.record(identity, Status::Ready, chunks.len(), tokens, None).await?;
         if !chosen(&identity.document, 3) {
+            let over = CancellationToken::new();
             for (number, batch) in chunks.chunks(self.batch).enumerate() {
-                let (first, over) = (number * self.batch, CancellationToken::new());
+                let first = number * self.batch;
                 self.embed_and_store(identity, chunks.len(), text, first, batch, &over, trace).await?;
             }
         }
