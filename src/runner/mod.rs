@@ -1,5 +1,6 @@
 //! The runner: which cases run, in which order, how many at once, and what their verdicts become.
 
+mod calm;
 mod checkup;
 mod run;
 mod select;

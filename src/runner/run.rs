@@ -11,6 +11,7 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Selection;
+use super::calm::Calms;
 use super::spare::{FIXED_NAMES, SPARES, SpareOptions, Spares};
 use crate::outcome::{
     CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, Gate, REPORT_VERSION, Report, RunVerdict, Span,
@@ -116,6 +117,7 @@ struct Shared<'a> {
     options: &'a RunOptions,
     events: &'a Events,
     spares: Spares,
+    calms: Calms,
     /// The stack under the run's own names, prepared by `shakedown setup`.
     endpoints: Endpoints,
     /// Connections to it.
@@ -162,6 +164,7 @@ pub async fn run(
             notes.push(format!("the names of this run could not be prepared: {error}"));
         }
     }
+    let calms = Calms::merge(calms(suites, &chosen));
     let shared = Shared {
         suites,
         stack,
@@ -177,7 +180,8 @@ pub async fn run(
         deadline: options.timeout.map(|timeout| (tokio::time::Instant::now() + timeout, timeout)),
         failed: OnceLock::new(),
         dirty: Mutex::default(),
-        voyages: suites.scenarios.keys().map(|name| (name.clone(), Cell::default())).collect(),
+        voyages: suites.scenarios.keys().chain(calms.names()).map(|name| (name.clone(), Cell::default())).collect(),
+        calms,
         traced: Mutex::default(),
         waits: Mutex::default(),
         ended: chosen.iter().map(|case| (case.id.clone(), watch::channel(None))).collect(),
@@ -403,41 +407,46 @@ impl Shared<'_> {
     async fn voyage(&self, name: &str) -> Result<Arc<Voyage>, Unsailed> {
         let Some(cell) = self.voyages.get(name) else { return Err(format!("there is no scenario `{name}`").into()) };
         let voyage = cell.get_or_init(|| async {
-            let scenario = self.suites.scenarios.get(name).ok_or_else(|| format!("there is no scenario `{name}`"))?;
+            let scenario = self.calms.get(name).or_else(|| self.suites.scenarios.get(name));
+            let scenario = scenario.ok_or_else(|| format!("there is no scenario `{name}`"))?;
             // What is stored when nothing goes wrong: sailed once for all scenarios over the same documents.
-            let calm = match &scenario.calm {
-                Some(calm) => {
-                    let sailed = Box::pin(self.voyage(calm)).await;
-                    let told =
-                        |wreck: Unsailed| Unsailed { reason: format!("the calm voyage: {}", wreck.reason), ..wreck };
-                    Some(sailed.map_err(told)?)
-                }
-                None => None,
+            let calm = async {
+                let Some(calm) = &scenario.calm else { return Ok(None) };
+                let told = |wreck: Unsailed| Unsailed { reason: format!("the calm voyage: {}", wreck.reason), ..wreck };
+                Box::pin(self.voyage(self.calms.of(calm))).await.map(Some).map_err(told)
             };
-            let mut voyage = if self.needs_own_stack(scenario) {
-                let asked = Instant::now();
-                let lent = self.spares.lend().await.map_err(|error| format!("the second stack: {error}"))?;
-                let lent = lent.ok_or("there is no second stack whose services may be disturbed")?;
-                self.waits.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), asked.elapsed());
-                let sailed = self.sail(name, scenario, Some(&lent.stack)).await;
-                if self.options.contract.has_fixed_names() {
-                    let endpoints = lent.stack.endpoints();
-                    let names = self.names(name);
-                    for error in drop_any_names(endpoints, &names).await.err().unwrap_or_default() {
-                        self.events.note(format!("could not be removed: {error}"));
-                    }
-                }
-                for left in lent.give_back(sailed.is_ok()).await {
-                    self.events.note(format!("could not be removed: {left}"));
-                }
-                sailed?
-            } else {
-                self.sail(name, scenario, None).await?
-            };
-            voyage.calm = calm;
+            let sailed = self.sail_somewhere(name, scenario);
+            // Side by side, unless one at a time is wanted.
+            let (calm, sailed) =
+                if self.options.jobs > 1 { tokio::join!(calm, sailed) } else { (calm.await, sailed.await) };
+            let mut voyage = sailed?;
+            voyage.calm = calm?;
             Ok(Arc::new(voyage))
         });
         voyage.await.clone()
+    }
+
+    /// Sails on the stack of the run, or on one that the scenario has for itself.
+    async fn sail_somewhere(&self, name: &str, scenario: &Scenario) -> Result<Voyage, Unsailed> {
+        if !self.needs_own_stack(scenario) {
+            return self.sail(name, scenario, None).await;
+        }
+        let asked = Instant::now();
+        let lent = self.spares.lend().await.map_err(|error| format!("the second stack: {error}"))?;
+        let lent = lent.ok_or("there is no second stack whose services may be disturbed")?;
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), asked.elapsed());
+        let sailed = self.sail(name, scenario, Some(&lent.stack)).await;
+        if self.options.contract.has_fixed_names() {
+            let endpoints = lent.stack.endpoints();
+            let names = self.names(name);
+            for error in drop_any_names(endpoints, &names).await.err().unwrap_or_default() {
+                self.events.note(format!("could not be removed: {error}"));
+            }
+        }
+        for left in lent.give_back(sailed.is_ok()).await {
+            self.events.note(format!("could not be removed: {left}"));
+        }
+        sailed
     }
 
     /// The names of a scenario.
@@ -548,6 +557,16 @@ impl Shared<'_> {
             }
         }
     }
+}
+
+/// The calm scenarios with which those of `cases` are compared, by name.
+fn calms<'a>(suites: &'a Suites, cases: &[Arc<Case>]) -> BTreeMap<&'a str, &'a Scenario> {
+    let of = |case: &Arc<Case>| {
+        let Check::Scenario(name, _) = &case.check else { return None };
+        let calm = suites.scenarios.get(name)?.calm.as_deref()?;
+        Some((calm, suites.scenarios.get(calm)?))
+    };
+    cases.iter().filter_map(of).collect()
 }
 
 fn waive(waiver: &Waived, cases: &mut [CaseRecord], notes: &mut Vec<String>) {

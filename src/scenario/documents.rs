@@ -21,7 +21,7 @@ const TINY: usize = 160;
 
 /// Ids that are told apart only by whoever looks at the whole of them, as it is: what is cut, folded, or taken for a
 /// pattern makes two of them one.
-const NAMESAKES: [&str; 11] = [
+const NAMESAKES: [&str; 16] = [
     "namesakes/log",
     "namesakes/log 1",
     "namesakes/log 10",
@@ -29,6 +29,11 @@ const NAMESAKES: [&str; 11] = [
     "namesakes/log.txt",
     "namesakes/Log.txt",
     "others/log.txt",
+    "namesakes/log.txt ",
+    "namesakes/log_1",
+    "namesakes/log%201",
+    "namesakes/the-log-of-the-harbour-master-for-the-third-quarter-with-all-appendices-tables-corrections-and-later-remarks-by-other-hands-1",
+    "namesakes/the-log-of-the-harbour-master-for-the-third-quarter-with-all-appendices-tables-corrections-and-later-remarks-by-other-hands-2",
     "namesakes/caf\u{e9}",
     "namesakes/cafe\u{301}",
     "namesakes/same-text-1",
@@ -93,44 +98,37 @@ pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, S
             return Err("no built-in document has such a name".to_owned());
         }
     }
-    let mut rng = StdRng::seed_from_u64(seed);
+    // Each kind has dice of its own: a document is the same whatever else is asked for, and in a larger workload.
+    let dice = |kind: u64| StdRng::seed_from_u64(seed.wrapping_add(kind));
+    let mut rng = dice(0);
     for number in 0..workload.generated {
         documents.push(Document { id: format!("generated-{number:04}"), text: prose(&mut rng), poison: false });
     }
+    let mut rng = dice(1);
     for number in 0..workload.huge {
-        let mut text = String::new();
-        while text.len() < HUGE {
-            text.push_str(&prose(&mut rng));
-        }
-        documents.push(Document { id: format!("huge-{number:04}"), text, poison: false });
+        documents.push(Document { id: format!("huge-{number:04}"), text: long(&mut rng, HUGE), poison: false });
     }
+    let mut rng = dice(2);
     for number in 0..workload.tiny {
         let text: String = prose(&mut rng).chars().take(TINY).collect();
         documents.push(Document { id: format!("tiny-{number:04}"), text, poison: false });
     }
+    let mut rng = dice(3);
     for number in 0..workload.vast {
-        let wanted = workload.vast_mb.saturating_mul(1_000_000);
-        let mut text = String::with_capacity(wanted + 8192);
-        while text.len() < wanted {
-            text.push_str(&prose(&mut rng));
-        }
+        let text = long(&mut rng, workload.vast_mb.saturating_mul(1_000_000));
         documents.push(Document { id: format!("vast-{number:04}"), text, poison: false });
     }
+    let mut rng = dice(4);
     for number in 0..workload.poison {
         let text = format!("{POISON} {}", prose(&mut rng));
         documents.push(Document { id: format!("poison-{number:04}"), text, poison: true });
     }
+    let mut rng = dice(5);
     for number in 0..workload.poison_late {
-        let mut text = String::new();
-        while text.len() < HUGE {
-            text.push_str(&prose(&mut rng));
-        }
-        documents.push(Document {
-            id: format!("poison-late-{number:04}"),
-            text: format!("{text}{POISON}"),
-            poison: true,
-        });
+        let text = format!("{}{POISON}", long(&mut rng, HUGE));
+        documents.push(Document { id: format!("poison-late-{number:04}"), text, poison: true });
     }
+    let mut rng = dice(6);
     for id in NAMESAKES.iter().take(workload.namesakes) {
         // The last two have the same text.
         let text = match documents.last() {
@@ -149,6 +147,15 @@ fn gather(directory: &'static Dir<'static>, files: &mut Vec<(String, &'static [u
     for inner in directory.dirs() {
         gather(inner, files);
     }
+}
+
+/// So many bytes of prose, and some more.
+fn long(rng: &mut StdRng, bytes: usize) -> String {
+    let mut text = String::with_capacity(bytes + 8192);
+    while text.len() < bytes {
+        text.push_str(&prose(rng));
+    }
+    text
 }
 
 /// A few paragraphs: enough for one to three chunks.
@@ -214,4 +221,18 @@ fn prose(rng: &mut StdRng) -> String {
         text.push_str("\n\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_the_same_in_a_larger_workload() {
+        let few = Documents { generated: 3, tiny: 1, poison_late: 1, namesakes: 16, ..Documents::default() };
+        let more = Documents { generated: 9, huge: 1, tiny: 4, poison: 2, poison_late: 1, ..few.clone() };
+        let (few, more) = (choose(&few, 7).unwrap(), choose(&more, 7).unwrap());
+        assert_eq!((few.len(), more.len()), (21, 33));
+        assert!(few.iter().all(|document| more.contains(document)));
+    }
 }

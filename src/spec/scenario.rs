@@ -39,11 +39,39 @@ pub struct Documents {
     /// requests for them have been answered.
     #[serde(default)]
     pub poison_late: usize,
-    /// How many documents to add whose ids are nearly the same (up to eleven): in another case, beginning with each
-    /// other, with other punctuation, in another directory, alike for 130 characters, with an accent that is written
-    /// in one character or two; and two with the same text.
+    /// How many documents to add whose ids are nearly the same (up to sixteen): in another case, beginning with each
+    /// other, with other punctuation, with a blank at the end, written as in a URL, like a pattern of SQL's, in another
+    /// directory, alike for 130 characters, with an accent that is written in one character or two; and two with the
+    /// same text.
     #[serde(default)]
     pub namesakes: usize,
+}
+
+impl Documents {
+    /// Workloads larger than this keep a machine busy for minutes.
+    const BULK: usize = 100;
+
+    /// The least workload that has all documents of both; none where that would not be known, or would keep whoever wants
+    /// a few waiting for many.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Option<Self> {
+        let is_plain = |one: &Self| {
+            one.named.is_none() && *one != Self::default() && one.vast == 0 && one.tiny.max(one.generated) <= Self::BULK
+        };
+        let (Self { named: _, generated, huge, tiny, vast, vast_mb, poison, poison_late, namesakes }, more) =
+            (self, other);
+        (is_plain(self) && is_plain(other)).then(|| Self {
+            named: None,
+            generated: more.generated.max(*generated),
+            huge: more.huge.max(*huge),
+            tiny: more.tiny.max(*tiny),
+            vast: more.vast.max(*vast),
+            vast_mb: more.vast_mb.max(*vast_mb),
+            poison: more.poison.max(*poison),
+            poison_late: more.poison_late.max(*poison_late),
+            namesakes: more.namesakes.max(*namesakes),
+        })
+    }
 }
 
 /// One step of a scenario; the next begins when the queue has settled.
