@@ -125,7 +125,7 @@ fn tell(fault: NetworkFault, effect: &Effect, begun: tokio::time::Instant) -> bo
 }
 
 fn connection(said: &Said) -> serde_json::Value {
-    let (word, Connection { id, opened, closed, closed_by, up, down }) = match said {
+    let (word, Connection { id, opened, closed, closed_by, up, down, .. }) = match said {
         Said::Opened(connection) => ("opened", connection),
         Said::Closed(connection) => ("closed", connection),
     };

@@ -80,7 +80,7 @@ impl FromStr for Scheduled {
             "answer" => {
                 let status = needed("503")?.parse().ok().filter(|status| (400..600).contains(status));
                 let status = status.ok_or_else(|| fail("an error of HTTP is a number from 400 to 599".to_owned()))?;
-                NetworkFault::Answer { status, retry_after_s: None }
+                NetworkFault::Answer { status, retry_after_s: None, only: None }
             }
             other => {
                 let meant = similar(other, KINDS.map(str::to_owned))
@@ -137,7 +137,7 @@ mod tests {
     #[case("bandwidth=64KiB:up", NetworkFault::Bandwidth { rate: 65_536 }, Direction::Up, 0, None)]
     #[case("limit_data=100", NetworkFault::LimitData { bytes: 100 }, Direction::Both, 0, None)]
     #[case("half_open", NetworkFault::HalfOpen, Direction::Down, 0, None)]
-    #[case("answer=503+3s", NetworkFault::Answer { status: 503, retry_after_s: None }, Direction::Both, 0, Some(3000))]
+    #[case("answer=503+3s", NetworkFault::Answer { status: 503, retry_after_s: None, only: None }, Direction::Both, 0, Some(3000))]
     #[case("flap=250ms+3s", NetworkFault::Flap { ms: 250 }, Direction::Both, 0, Some(3000))]
     fn words_become_faults(
         #[case] text: &str,

@@ -54,7 +54,7 @@ enum Undo {
     /// Redis settings as they were: name and value.
     RedisSettings(Vec<(&'static str, String)>),
     Promote,
-    Writable,
+    Writable(Postgres),
     Release(Connections),
     NoRateLimit,
 }
@@ -141,7 +141,7 @@ impl Deed<'_> {
     }
 
     async fn postgres(&self) -> Result<Postgres, ServiceFaultError> {
-        self.service(Postgres::connect(&self.endpoints.postgres).await)
+        self.service(Postgres::connect_alone(&self.endpoints.postgres).await)
     }
 
     /// Writes that Redis has refused for this reason since it was started.
@@ -186,8 +186,10 @@ impl Deed<'_> {
                 Undo::Nothing
             }
             (Target::Postgres, ServiceFault::ReadOnly) => {
-                self.read_only(true).await?;
-                Undo::Writable
+                // Kept: by the end a worker may have taken every connection there is.
+                let postgres = self.postgres().await?;
+                self.read_only(&postgres, true).await?;
+                Undo::Writable(postgres)
             }
             (_, ServiceFault::ReadOnly) => {
                 // Of a master that does not exist: what is stored stays, and may be read.
@@ -240,7 +242,11 @@ impl Deed<'_> {
                 let redis = self.redis().await?;
                 self.service(redis.command(&["REPLICAOF", "NO", "ONE"]).await).map(|_| ())
             }
-            Undo::Writable => self.read_only(false).await,
+            Undo::Writable(postgres) => {
+                let done = self.read_only(&postgres, false).await;
+                postgres.close().await;
+                done
+            }
             Undo::Release(connections) => {
                 connections.release().await;
                 Ok(())
@@ -288,8 +294,7 @@ impl Deed<'_> {
     }
 
     /// Whether transactions of everybody but this connection may write.
-    async fn read_only(&self, read_only: bool) -> Result<(), ServiceFaultError> {
-        let postgres = self.postgres().await?;
+    async fn read_only(&self, postgres: &Postgres, read_only: bool) -> Result<(), ServiceFaultError> {
         let word = if read_only { "on" } else { "off" };
         // ALTER SYSTEM runs in no transaction of several statements, and may itself be forbidden by what it sets.
         for statement in [
@@ -305,7 +310,6 @@ impl Deed<'_> {
         loop {
             let rows = self.service(postgres.rows(default).await)?;
             if rows.first().is_some_and(|row| row["reset_val"] == word) {
-                postgres.close().await;
                 return Ok(());
             }
             if tokio::time::Instant::now() >= deadline {

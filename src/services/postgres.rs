@@ -39,6 +39,12 @@ impl Postgres {
         Self::open(endpoint, None, 4).await
     }
 
+    /// The same with a single connection, which is waited for: where it is given back in its own time, a pool makes a
+    /// second one, and tries in vain on a server that has none left.
+    pub async fn connect_alone(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
+        Self::open(endpoint, None, 1).await
+    }
+
     /// The same with one connection that [`Postgres::read_all`] keeps: who asks one thing after the other waits neither
     /// for a second one to be made, nor for the first to be given back.
     pub async fn connect_once(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {

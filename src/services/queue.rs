@@ -33,6 +33,8 @@ pub struct JobHash {
     pub finished_on: Option<u64>,
     /// What it returned, as JSON text.
     pub returnvalue: Option<String>,
+    /// Bytes of its data, its progress and its log; `None` where the job is not kept.
+    pub notes: Option<u64>,
 }
 
 /// How many jobs are in each state.
@@ -349,11 +351,15 @@ impl QueueClient {
 
     /// The hash of one job.
     pub async fn job(&self, id: &str) -> Result<Option<JobHash>, ServiceError> {
-        let command = redis::cmd("HGETALL").arg(self.keys.job_key(id)).to_owned();
-        let hash: BTreeMap<String, String> = self.redis.get(&command).await?;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HGETALL").arg(self.keys.job_key(id));
+        pipeline.cmd("LRANGE").arg(format!("{}:logs", self.keys.job_key(id))).arg(0).arg(-1);
+        let (hash, log): (BTreeMap<String, String>, Vec<String>) = self.redis.pipeline(&pipeline).await?;
         if hash.is_empty() {
             return Ok(None);
         }
+        let kept = ["data", "progress"].into_iter().filter_map(|field| hash.get(field));
+        let notes = kept.chain(&log).map(|text| text.len() as u64).sum();
         let number = |field: &str| hash.get(field).and_then(|text| text.parse().ok());
         Ok(Some(JobHash {
             attempts: number("atm").unwrap_or(0),
@@ -363,6 +369,7 @@ impl QueueClient {
             processed_on: number("processedOn"),
             finished_on: number("finishedOn"),
             returnvalue: hash.get("returnvalue").cloned(),
+            notes: Some(notes),
         }))
     }
 

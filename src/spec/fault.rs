@@ -87,12 +87,37 @@ pub enum NetworkFault {
     /// Every request over HTTP is answered with an error, as a gateway before an overloaded service does; over HTTP/1
     /// and HTTP/2, so that gRPC clients meet it too. Connections that are open are reset first.
     Answer {
-        /// The HTTP status, such as 503.
+        /// The HTTP status, such as 503. With 200 the answer is a page.
         status: u16,
         /// Seconds of a `Retry-After` header.
         #[serde(default)]
         retry_after_s: Option<u64>,
+        /// Which requests are meant; all, when nothing is said. The others get through to the service.
+        #[serde(default)]
+        only: Option<Requests>,
     },
+}
+
+/// Requests of Qdrant's, over REST and gRPC alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Requests {
+    /// Those by which points are removed, and batches of changes that may hold such.
+    Removals,
+}
+
+impl Requests {
+    /// Whether a request to this path is one of them.
+    #[must_use]
+    pub fn has(self, path: &str) -> bool {
+        // REST: `/collections/a/points/delete`; gRPC: `/qdrant.Points/Delete`.
+        let path = path.trim_end_matches('/').to_ascii_lowercase();
+        match self {
+            Self::Removals => {
+                ["points/delete", "points/batch", "points/updatebatch"].iter().any(|end| path.ends_with(end))
+            }
+        }
+    }
 }
 
 impl NetworkFault {

@@ -123,6 +123,8 @@ pub enum RetryAfter {
     Seconds(u64),
     /// So many seconds from now, written as an HTTP date.
     HttpDate(u64),
+    /// Neither a number nor a date: it asks for nothing that could be known.
+    Unreadable,
 }
 
 /// Rate limits of the mock's key; absent means unlimited. Jina's own pages disagree about the real ones.

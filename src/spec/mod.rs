@@ -24,7 +24,8 @@ pub use builtin::builtin_suites;
 pub use error::{Place, SpecError};
 pub use expect::{Invariant, Matcher, Range};
 pub use fault::{
-    Breaks, Direction, Fault, Lasts, Milestone, NetworkFault, ServiceFault, Target, When, WorkerFault, duration,
+    Breaks, Direction, Fault, Lasts, Milestone, NetworkFault, Requests, ServiceFault, Target, When, WorkerFault,
+    duration,
 };
 pub use generic::{CommandProbe, CommandYield, DnsProbe, DnsYield, TcpProbe, TcpYield, TlsBefore, TlsProbe, TlsYield};
 pub use probe::{

@@ -1,4 +1,5 @@
-//! The server that answers in the place of a service: the same error to every request, over HTTP/1 and HTTP/2.
+//! The server that answers in the place of a service: the same error to every request, or to some of them, over HTTP/1
+//! and HTTP/2.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -6,22 +7,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use axum::response::{Html, IntoResponse as _, Response};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use tokio::task::AbortHandle;
 
 use super::log::Log;
 use super::weather::Effect;
+use crate::spec::Requests;
 
 /// The longest body that is read to tell requests apart; of a longer one nothing counts.
 const LONGEST: usize = 64 << 20;
 
-/// Answers on a port of its own until it is aborted; every answer is an effect, and is written down.
+/// Answers on a port of its own until it is aborted; every answer is an effect, and is written down. With `past` only
+/// some requests are answered, and the others go on to the service at that `host:port`.
 pub(super) fn start(
     status: u16,
     retry_after_s: Option<u64>,
+    past: Option<(Requests, String)>,
     effect: Arc<Effect>,
     log: Arc<Log>,
 ) -> std::io::Result<(SocketAddr, AbortHandle)> {
@@ -36,8 +43,12 @@ pub(super) fn start(
     }
     headers.insert(HeaderName::from_static("x-shakedown-fault"), HeaderValue::from_static("answer"));
     let wait = retry_after_s.map(Duration::from_secs);
+    let past = past.map(|(only, upstream)| (only, Arc::new(Past::to(upstream))));
     let service = Router::new().fallback(move |request: Request| {
-        effect.hit();
+        let past = past.as_ref().filter(|(only, _)| !only.has(request.uri().path())).map(|(_, past)| Arc::clone(past));
+        if past.is_none() {
+            effect.hit();
+        }
         let (headers, reason) = (headers.clone(), status.canonical_reason().unwrap_or("error"));
         let log = Arc::clone(&log);
         let speaks_grpc = request
@@ -45,8 +56,18 @@ pub(super) fn start(
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.starts_with("application/grpc")));
         async move {
+            if let Some(past) = past {
+                return past.pass(request).await;
+            }
             log.answer(same(request).await, wait);
-            if speaks_grpc { grpc(status, headers) } else { (status, headers, reason).into_response() }
+            if speaks_grpc {
+                grpc(status, headers)
+            } else if status.is_success() {
+                // Nothing that a service would say: the page of a gateway that thinks all is well.
+                (status, headers, Html("<html><body><h1>Back soon</h1></body></html>")).into_response()
+            } else {
+                (status, headers, reason).into_response()
+            }
         }
     });
     let server = tokio::spawn(async move {
@@ -54,6 +75,34 @@ pub(super) fn start(
         let _ = axum::serve(listener, service).await;
     });
     Ok((address, server.abort_handle()))
+}
+
+/// The way to the service for requests that are not meant.
+struct Past {
+    upstream: String,
+    http1: Client<HttpConnector, Body>,
+    http2: Client<HttpConnector, Body>,
+}
+
+impl Past {
+    fn to(upstream: String) -> Self {
+        let client = |http2| Client::builder(TokioExecutor::new()).http2_only(http2).build_http();
+        Self { upstream, http1: client(false), http2: client(true) }
+    }
+
+    /// The service's own answer; what a gateway says when there is none.
+    async fn pass(&self, mut request: Request) -> Response {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let Ok(uri) = format!("http://{}{path}", self.upstream).parse() else {
+            return StatusCode::BAD_REQUEST.into_response();
+        };
+        *request.uri_mut() = uri;
+        let client = if request.version() == Version::HTTP_2 { &self.http2 } else { &self.http1 };
+        match client.request(request).await {
+            Ok(answer) => answer.map(Body::new),
+            Err(_) => StatusCode::BAD_GATEWAY.into_response(),
+        }
+    }
 }
 
 /// What a gateway tells a client of gRPC: the status is in a header, and there is no message.

@@ -52,6 +52,9 @@ pub struct Connection {
     pub up: u64,
     /// Bytes that reached the client.
     pub down: u64,
+    /// The longest time for which a transaction was open and the client asked nothing; only before a Postgres, and only
+    /// of what is not encrypted.
+    pub idle_in_transaction: Option<Duration>,
 }
 
 /// A request that was answered in the place of the service.
@@ -85,11 +88,45 @@ pub(super) struct Entry {
     pub(super) down: AtomicU64,
     /// Whether the client spoke last: a request is under way, or the client waits for news.
     pub(super) asked: AtomicBool,
+    idle: Mutex<Idle>,
+}
+
+/// Within a transaction, and nothing is asked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Idle {
+    /// Since the proxy began.
+    since: Option<Duration>,
+    /// The longest that is over; `None` before the server was heard to be ready.
+    longest: Option<Duration>,
+}
+
+impl Idle {
+    fn until(self, now: Duration) -> Option<Duration> {
+        let lasts = self.since.map(|since| now.saturating_sub(since));
+        lasts.max(self.longest)
+    }
 }
 
 impl Entry {
-    fn record(&self) -> Connection {
+    /// The server is ready, within a transaction or not.
+    fn ready(&self, in_transaction: bool, now: Duration) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.longest = idle.longest.or(Some(Duration::ZERO));
+        // A client that asked the next thing before it heard of this was not idle.
+        idle.since = in_transaction.then_some(now);
+    }
+
+    /// The client asks something.
+    fn spoke(&self, now: Duration) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.since.is_some() {
+            *idle = Idle { since: None, longest: idle.until(now) };
+        }
+    }
+
+    fn record(&self, now: Duration) -> Connection {
         let end = *self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = *self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         Connection {
             id: self.id,
             opened: self.opened,
@@ -97,6 +134,7 @@ impl Entry {
             closed_by: end.map(|(_, by)| by),
             up: self.up.load(Ordering::Relaxed),
             down: self.down.load(Ordering::Relaxed),
+            idle_in_transaction: idle.until(end.map_or(now, |(at, _)| at)),
         }
     }
 }
@@ -124,7 +162,10 @@ enum Ear {
 /// Reads one direction of a connection for the log.
 pub(super) enum Tapped<'a> {
     Qdrant(Tap, &'a Mutex<Writes>),
-    Postgres(Messages, &'a Mutex<(SqlErrors, bool)>),
+    /// What the server says.
+    Postgres(Messages, &'a Mutex<(SqlErrors, bool)>, &'a Entry, Instant),
+    /// That the client says something.
+    Client(&'a Entry, Instant),
 }
 
 impl Tapped<'_> {
@@ -137,17 +178,21 @@ impl Tapped<'_> {
                     *writes = writes.and(seen);
                 }
             }
-            Self::Postgres(messages, errors) => {
-                let states = messages.read(bytes);
+            Self::Postgres(messages, errors, entry, begun) => {
+                let heard = messages.read(bytes);
+                if let Some(in_transaction) = heard.in_transaction {
+                    entry.ready(in_transaction, begun.elapsed());
+                }
                 let closed = matches!(messages, Messages::Closed);
-                if closed || !states.is_empty() {
+                if closed || !heard.errors.is_empty() {
                     let mut errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
                     errors.1 |= closed;
-                    for state in states {
+                    for state in heard.errors {
                         errors.0.add(state);
                     }
                 }
             }
+            Self::Client(entry, begun) => entry.spoke(begun.elapsed()),
         }
     }
 }
@@ -167,11 +212,14 @@ impl Log {
         Self { ear: Ear::Postgres(Mutex::default()), ..self }
     }
 
-    pub(super) fn tap(&self, way: Direction) -> Option<Tapped<'_>> {
+    pub(super) fn tap<'a>(&'a self, entry: &'a Entry, way: Direction) -> Option<Tapped<'a>> {
         match &self.ear {
             Ear::Qdrant(writes) => Some(Tapped::Qdrant(Tap::new(way), writes)),
-            Ear::Postgres(errors) if way == Direction::Down => Some(Tapped::Postgres(Messages::default(), errors)),
-            Ear::Postgres(_) | Ear::None => None,
+            Ear::Postgres(errors) if way == Direction::Down => {
+                Some(Tapped::Postgres(Messages::default(), errors, entry, self.begun))
+            }
+            Ear::Postgres(_) => Some(Tapped::Client(entry, self.begun)),
+            Ear::None => None,
         }
     }
 
@@ -204,10 +252,11 @@ impl Log {
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
             asked: AtomicBool::new(false),
+            idle: Mutex::default(),
         });
         entries.push(Arc::clone(&entry));
         drop(entries);
-        self.say(Said::Opened(entry.record()));
+        self.say(Said::Opened(entry.record(self.begun.elapsed())));
         entry
     }
 
@@ -219,7 +268,7 @@ impl Log {
         }
         *end = Some((self.begun.elapsed(), by));
         drop(end);
-        self.say(Said::Closed(entry.record()));
+        self.say(Said::Closed(entry.record(self.begun.elapsed())));
     }
 
     /// Whether a connection is open that no cut has met, of `cuts` so far; with `asked`, one whose client waits for an
@@ -233,7 +282,8 @@ impl Log {
 
     pub(super) fn connections(&self) -> Vec<Connection> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.iter().map(|entry| entry.record()).collect()
+        let now = self.begun.elapsed();
+        entries.iter().map(|entry| entry.record(now)).collect()
     }
 
     /// Writes down that a request was answered in the place of the service.

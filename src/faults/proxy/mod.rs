@@ -38,6 +38,7 @@ pub struct Proxy {
     address: SocketAddr,
     weather: watch::Sender<Arc<Weather>>,
     log: Arc<Log>,
+    upstream: String,
     next: AtomicU64,
     listening: AbortHandle,
     /// Flaps and answering servers, with the fault that each belongs to.
@@ -87,8 +88,8 @@ impl Proxy {
         let address = socket.local_addr()?;
         let (weather, forecast) = watch::channel(Arc::new(Weather::default()));
         let log = Arc::new(log);
-        let listening = tokio::spawn(accept(socket, upstream, forecast, Arc::clone(&log))).abort_handle();
-        Ok(Self { address, weather, log, next: AtomicU64::new(1), listening, tasks: Mutex::default() })
+        let listening = tokio::spawn(accept(socket, upstream.clone(), forecast, Arc::clone(&log))).abort_handle();
+        Ok(Self { address, weather, log, upstream, next: AtomicU64::new(1), listening, tasks: Mutex::default() })
     }
 
     /// Where it listens.
@@ -103,13 +104,13 @@ impl Proxy {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let effect = Arc::new(Effect::default());
         let detour = match fault {
-            NetworkFault::Answer { status, retry_after_s } => {
-                answer::start(status, retry_after_s, Arc::clone(&effect), Arc::clone(&self.log)).ok().map(
-                    |(address, server)| {
-                        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((id, server));
-                        address
-                    },
-                )
+            NetworkFault::Answer { status, retry_after_s, only } => {
+                let past = only.map(|only| (only, self.upstream.clone()));
+                let started = answer::start(status, retry_after_s, past, Arc::clone(&effect), Arc::clone(&self.log));
+                started.ok().map(|(address, server)| {
+                    self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((id, server));
+                    address
+                })
             }
             _ => None,
         };
@@ -286,7 +287,7 @@ async fn serve(client: TcpStream, upstream: String, mut weather: watch::Receiver
     let pump = |way| {
         let passed = if way == Direction::Up { &open.entry.up } else { &open.entry.down };
         let (cuts, asked) = (open.entry.cuts, &open.entry.asked);
-        let tap = open.log.tap(way);
+        let tap = open.log.tap(&open.entry, way);
         Line { way, weather: weather.clone(), cuts, answered, passed, asked, struck: &struck, tap }
     };
     let (up, down) = (pump(Direction::Up), pump(Direction::Down));

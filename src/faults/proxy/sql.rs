@@ -1,7 +1,9 @@
-//! What a Postgres refuses, read from what passes by on its way to the client: the `SQLSTATE` of each error.
+//! What a Postgres refuses, and whether it was left with a transaction open, read from what passes by on its way to the
+//! client: the `SQLSTATE` of each error, and the state in which it waits for the next question.
 //!
 //! Its messages are a letter, a length and a body; an error's body is a list of fields, each a letter and a text that
-//! ends with a zero (PostgreSQL's frontend/backend protocol, version 3). What is encrypted is not understood.
+//! ends with a zero; `Z` says that it is ready, and whether within a transaction (PostgreSQL's frontend/backend protocol,
+//! version 3). What is encrypted is not understood.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +19,15 @@ impl SqlErrors {
     pub(super) fn add(&mut self, state: String) {
         *self.0.entry(state).or_default() += 1;
     }
+}
+
+/// What was said.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// The `SQLSTATE` of each error.
+    pub(super) errors: Vec<String>,
+    /// Whether a transaction is open now, where the server has said that it is ready.
+    pub(super) in_transaction: Option<bool>,
 }
 
 /// A letter and a length.
@@ -37,18 +48,18 @@ pub(super) enum Messages {
 }
 
 impl Messages {
-    /// Reads what passes; gives the states of the errors that end in it.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Vec<String> {
+    /// Reads what passes; gives what is known with it.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Heard {
+        let mut heard = Heard::default();
         if matches!(self, Self::Silent) {
-            let Some(first) = bytes.first() else { return Vec::new() };
+            let Some(first) = bytes.first() else { return heard };
             *self = if matches!(first, b'S' | b'G') { Self::Closed } else { Self::Open(Vec::new(), 0) };
             if *first == b'N' {
                 // No encryption: whatever comes next is the first message.
                 bytes = &bytes[1..];
             }
         }
-        let mut states = Vec::new();
-        let Self::Open(held, leave) = self else { return states };
+        let Self::Open(held, leave) = self else { return heard };
         let left_out = bytes.len().min(*leave);
         *leave -= left_out;
         held.extend_from_slice(&bytes[left_out..]);
@@ -58,19 +69,19 @@ impl Messages {
             // The length counts itself, not the letter.
             let whole = (length as usize).saturating_add(1).max(HEADER);
             let here = held.len() - at;
-            if here < whole && letter == b'E' && whole <= KEPT {
+            if here < whole && matches!(letter, b'E' | b'Z') && whole <= KEPT {
                 break;
             }
-            if letter == b'E'
-                && let Some(body) = held.get(at + HEADER..at + whole)
-            {
-                states.extend(state(body));
+            match (letter, held.get(at + HEADER..at + whole)) {
+                (b'E', Some(body)) => heard.errors.extend(state(body)),
+                (b'Z', Some(body)) => heard.in_transaction = Some(body != b"I"),
+                _ => {}
             }
             *leave = whole.saturating_sub(here);
             at += whole.min(here);
         }
         held.drain(..at);
-        states
+        heard
     }
 }
 
@@ -96,6 +107,8 @@ mod tests {
             message(b'R', &[0, 0, 0, 0]),
             message(b'D', &vec![b'E'; 40_000]),
             message(b'E', refused),
+            message(b'Z', b"T"),
+            message(b'D', b"a row"),
             message(b'Z', b"I"),
             message(b'E', b"SFATAL\0C53300\0Msorry, too many clients already\0\0"),
         ]
@@ -107,16 +120,20 @@ mod tests {
         let talk = talk();
         for size in [1, 2, 3, 5, 7, 64, 4096, talk.len()] {
             let mut messages = Messages::default();
-            let states: Vec<String> = talk.chunks(size).flat_map(|part| messages.read(part)).collect();
+            let heard: Vec<Heard> = talk.chunks(size).map(|part| messages.read(part)).collect();
+            let states: Vec<&String> = heard.iter().flat_map(|heard| &heard.errors).collect();
             assert_eq!(states, ["25006", "53300"], "in pieces of {size}");
+            // Of two in one piece the later one holds.
+            let open: Vec<bool> = heard.iter().filter_map(|heard| heard.in_transaction).collect();
+            assert!(open == [true, false] || (size > 5 && open == [false]), "{open:?} in pieces of {size}");
         }
     }
 
     #[test]
     fn what_is_encrypted_is_not_understood() {
         let mut messages = Messages::default();
-        assert!(messages.read(b"S").is_empty());
-        assert!(messages.read(&talk()[1..]).is_empty());
+        assert_eq!(messages.read(b"S"), Heard::default());
+        assert_eq!(messages.read(&talk()[1..]), Heard::default());
         assert!(matches!(messages, Messages::Closed));
     }
 }

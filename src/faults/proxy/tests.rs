@@ -4,6 +4,7 @@ use futures::FutureExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::spec::Requests;
 
 /// A server that sends back what it is sent, and closes when the client does.
 async fn echo() -> SocketAddr {
@@ -361,7 +362,8 @@ async fn an_answer_stands_in_for_the_service_over_http_1_and_2() {
     let proxy = proxy().await;
     let mut before = connect(&proxy).await;
     assert_eq!(says(&mut before, b"hello").await.unwrap(), b"hello");
-    let applied = proxy.apply(NetworkFault::Answer { status: 503, retry_after_s: Some(7) }, Direction::Both);
+    let applied =
+        proxy.apply(NetworkFault::Answer { status: 503, retry_after_s: Some(7), only: None }, Direction::Both);
     assert_eq!(to_the_end(&mut before).await, (0, true), "what led to the service is reset");
     let url = format!("http://{}/any/path", proxy.address());
     let plain = reqwest::Client::builder().no_proxy();
@@ -376,4 +378,40 @@ async fn an_answer_stands_in_for_the_service_over_http_1_and_2() {
     assert_eq!((first.request, first.wait), (again.request, Some(Duration::from_secs(7))));
     let mut after = connect(&proxy).await;
     assert_eq!(says(&mut after, b"hello").await.unwrap(), b"hello");
+}
+
+#[tokio::test]
+async fn an_answer_to_some_requests_lets_the_others_through_over_http_1_and_2() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap().to_string();
+    let says = |request: axum::extract::Request| async move { format!("{} {}", request.method(), request.uri()) };
+    let serving = tokio::spawn(async move {
+        let _ = axum::serve(listener, axum::Router::new().fallback(says)).await;
+    });
+    let proxy = Proxy::start("127.0.0.1:0".parse().unwrap(), upstream, None).await.unwrap();
+    let fault = NetworkFault::Answer { status: 503, retry_after_s: None, only: Some(Requests::Removals) };
+    let applied = proxy.apply(fault, Direction::Both);
+    let base = format!("http://{}", proxy.address());
+    let clients = [
+        reqwest::Client::builder().no_proxy().build().unwrap(),
+        reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap(),
+    ];
+    for client in &clients {
+        for (path, status) in [
+            ("/collections/a/points/delete?wait=true", 503),
+            ("/qdrant.Points/Delete", 503),
+            ("/collections/a/points/batch", 503),
+            ("/collections/a/points/count", 200),
+            ("/collections/delete/points?wait=true", 200),
+        ] {
+            let answer = client.post(format!("{base}{path}")).body("{}").send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{path}");
+            let text = answer.text().await.unwrap();
+            assert!(status == 503 || text.ends_with(path), "{path}: {text}");
+        }
+    }
+    // What was let through met nothing.
+    assert_eq!(proxy.lift(applied).connections(), 6);
+    assert_eq!(proxy.answered().len(), 6);
+    serving.abort();
 }

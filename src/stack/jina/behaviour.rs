@@ -5,16 +5,17 @@ use std::time::Duration;
 use super::vector::Dice;
 use crate::spec::jina::{Answer, Behaviour, RetryAfter};
 
-/// The value of a `Retry-After` header at this moment, and the milliseconds that it asks for.
-pub(super) fn retry_after(wish: RetryAfter) -> Option<(String, u64)> {
+/// The value of a `Retry-After` header at this moment, and the milliseconds that it asks for, if that can be read.
+pub(super) fn retry_after(wish: RetryAfter) -> Option<(String, Option<u64>)> {
     match wish {
         RetryAfter::None => None,
-        RetryAfter::Seconds(seconds) => Some((seconds.to_string(), seconds.saturating_mul(1000))),
+        RetryAfter::Seconds(seconds) => Some((seconds.to_string(), Some(seconds.saturating_mul(1000)))),
+        RetryAfter::Unreadable => Some(("later".to_owned(), None)),
         RetryAfter::HttpDate(seconds) => {
             let then = chrono::Utc::now() + Duration::from_secs(seconds);
             // A date has whole seconds: what it asks for may be almost one less.
             let least = seconds.saturating_sub(1).saturating_mul(1000);
-            Some((then.format("%a, %d %b %Y %H:%M:%S GMT").to_string(), least))
+            Some((then.format("%a, %d %b %Y %H:%M:%S GMT").to_string(), Some(least)))
         }
     }
 }

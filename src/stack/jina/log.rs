@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 /// One request for embeddings, as the mock saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of the request that a case judges by itself")]
 pub struct JinaRequest {
     /// When it arrived, in milliseconds since the mock started.
     pub at_ms: u64,
@@ -25,6 +26,10 @@ pub struct JinaRequest {
     pub dimensions: Option<u32>,
     /// `embedding_type` of the request.
     pub embedding_type: Option<String>,
+    /// `late_chunking` of the request: all texts are embedded as one.
+    pub late_chunking: bool,
+    /// `truncate` of the request: what is too long for the model is cut without a word.
+    pub truncate: bool,
     /// How long the client was told to wait before it asks again (`Retry-After`), in milliseconds.
     pub wait_ms: Option<u64>,
     /// How long the answer took, in milliseconds.

@@ -218,6 +218,8 @@ impl Shared {
             task: asked.task.clone(),
             dimensions: asked.dimensions,
             embedding_type: asked.embedding_type.clone(),
+            late_chunking: asked.late_chunking,
+            truncate: asked.truncate,
             disturbed: verdict.instead.is_some() || !verdict.bends.is_empty(),
             wait_ms: None,
             took_ms: u64::try_from(verdict.delay.as_millis()).unwrap_or(u64::MAX),
@@ -235,7 +237,7 @@ impl Shared {
                 let (status, template) = answer::instead(instead, &id, || self.good_body(body.as_ref(), &asked));
                 log.status = status;
                 if let Answer::Status { retry_after: wish, .. } = instead {
-                    log.wait_ms = retry_after(*wish).map(|(_, wait)| wait);
+                    log.wait_ms = retry_after(*wish).and_then(|(_, wait)| wait);
                 }
                 template
             }

@@ -26,6 +26,8 @@ pub(super) struct Asked {
     pub(super) task: Option<String>,
     pub(super) dimensions: Option<u32>,
     pub(super) embedding_type: Option<String>,
+    pub(super) late_chunking: bool,
+    pub(super) truncate: bool,
 }
 
 /// What is asked for, after it was found good.
@@ -72,6 +74,8 @@ pub(super) fn read(body: &Value) -> Asked {
         task: text("task"),
         dimensions: body["dimensions"].as_u64().and_then(|size| u32::try_from(size).ok()),
         embedding_type: text("embedding_type"),
+        late_chunking: body["late_chunking"] == true,
+        truncate: body["truncate"] == true,
     }
 }
 
@@ -103,14 +107,13 @@ pub(super) fn check(body: &Value, asked: &Asked, custom: &str) -> Result<Order, 
         let detail = format!("Each input list can contain at most {} items.", model.most_texts);
         return Err(Refusal::new(400, "INPUT_LIST_TOO_LONG", detail));
     }
-    let late = body["late_chunking"].as_bool().unwrap_or(false);
+    let late = asked.late_chunking;
     if late && !model.late_chunking {
         return Err(Refusal::invalid("late_chunking", format!("{name} has no late chunking")));
     }
-    let truncate = body["truncate"].as_bool().unwrap_or(false);
     let mut tokens = 0;
     for text in &mut texts {
-        tokens += fit(text, model, truncate)?;
+        tokens += fit(text, model, asked.truncate)?;
     }
     // Late chunking embeds the whole list as one text.
     if late && tokens > model.context {
