@@ -244,7 +244,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
     let names = &endpoints.names;
     let direct = Arc::new(Direct {
         queue: QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?,
-        postgres: Postgres::connect(&endpoints.postgres).await?,
+        postgres: Postgres::connect_alone(&endpoints.postgres).await?,
         qdrant: Http::qdrant(&endpoints.qdrant)?,
         endpoints,
         mock,
@@ -495,6 +495,8 @@ async fn take(
 ) -> Result<StepRecord, ScenarioError> {
     let ids: BTreeMap<String, String> =
         documents.iter().map(|document| (document.id.clone(), job_id(number, &document.id))).collect();
+    let given: BTreeMap<String, u64> =
+        jobs.iter().map(|job| (job.id.clone(), job.data.to_string().len() as u64)).collect();
     crew.set_sail().await?;
     if !jobs.is_empty() {
         let adding = span.trace().begin_as(Role::Producer, "add jobs");
@@ -529,7 +531,9 @@ async fn take(
         } else {
             JobState::Missing
         };
-        let hash = kept.unwrap_or_else(|| direct.remembered(id));
+        let mut hash = kept.unwrap_or_else(|| direct.remembered(id));
+        // What the job was given is no note.
+        hash.notes = hash.notes.map(|bytes| bytes.saturating_sub(given.get(id).copied().unwrap_or_default()));
         records.insert(document.clone(), (state, hash));
     }
     let failed = |(_, (state, _)): &(&String, &(JobState, JobHash))| *state == JobState::Failed;

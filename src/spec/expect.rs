@@ -157,6 +157,10 @@ pub enum Invariant {
     RequestsInFlight(f64),
     /// Every request asks for the passage task, the configured model and dimensions.
     RequestsWellFormed,
+    /// No request lets the embeddings API cut what is too long for the model.
+    RequestsUntruncated,
+    /// Every request with late chunking carries texts of a single document.
+    LateChunkingApart,
     /// Every request was answered with 200.
     RequestsAccepted,
     /// No text was embedded more than once for the same document.
@@ -191,6 +195,8 @@ pub enum Invariant {
     FailuresTold,
     /// What a job returns has no more bytes than this, as JSON.
     ReturnBytesAtMost(f64),
+    /// What a worker notes on a job has no more bytes than this: its progress, its log, and what its data has grown by.
+    NotesBytesAtMost(f64),
     /// The worker's log repeats no text of a document.
     LogHoldsNoText,
     /// Failed reasons, return values of jobs and errors in rows hold no secret.
@@ -235,6 +241,11 @@ pub enum Invariant {
     Deleted,
     /// Points and rows of the documents that the last step was not about are what they were before it.
     OthersUntouched,
+    /// Of documents whose last version was refused, every point of the version before is what it was, and there is none
+    /// of the new one.
+    FormerKept,
+    /// No transaction was left open in Postgres for longer than so many milliseconds while nothing was asked.
+    IdleTransactionMs(f64),
 }
 
 fn text_of(value: &Value) -> String {

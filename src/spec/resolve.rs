@@ -563,6 +563,8 @@ impl Reader<'_> {
             (expect.reassembled, Invariant::Reassembled),
             (expect.chunks_numbered, Invariant::ChunksNumbered),
             (expect.requests_well_formed, Invariant::RequestsWellFormed),
+            (expect.requests_untruncated, Invariant::RequestsUntruncated),
+            (expect.late_chunking_apart, Invariant::LateChunkingApart),
             (expect.requests_accepted, Invariant::RequestsAccepted),
             (expect.empty_skipped, Invariant::EmptySkipped),
             (expect.writes_awaited, Invariant::WritesAwaited),
@@ -591,6 +593,7 @@ impl Reader<'_> {
             (expect.none_left_active, Invariant::NoneLeftActive),
             (expect.deleted, Invariant::Deleted),
             (expect.others_untouched, Invariant::OthersUntouched),
+            (expect.former_kept, Invariant::FormerKept),
         ];
         // A lost document is said before what else is wrong.
         found.extend(expect.ledger.map(|_| Invariant::LedgerClean));
@@ -616,6 +619,8 @@ impl Reader<'_> {
         found.extend(expect.tokens_wasted.map(Invariant::TokensWasted));
         found.extend(expect.memory_mib.map(Invariant::MemoryMib));
         found.extend(expect.return_bytes_at_most.map(Invariant::ReturnBytesAtMost));
+        found.extend(expect.notes_bytes_at_most.map(Invariant::NotesBytesAtMost));
+        found.extend(expect.idle_transaction_ms.map(Invariant::IdleTransactionMs));
         found.extend(expect.executions_at_most.map(Invariant::ExecutionsAtMost));
         found.extend(expect.stalls.map(Invariant::Stalls));
         found.extend(expect.calls_per_s.map(Invariant::CallsPerS));

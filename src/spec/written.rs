@@ -159,6 +159,10 @@ pub struct ExpectWritten {
     pub requests_in_flight: Option<f64>,
     /// Task, model and dimensions of each request.
     pub requests_well_formed: Option<bool>,
+    /// No request lets the embeddings API cut what is too long.
+    pub requests_untruncated: Option<bool>,
+    /// Requests with late chunking carry texts of a single document each.
+    pub late_chunking_apart: Option<bool>,
     /// Each request was answered with 200.
     pub requests_accepted: Option<bool>,
     /// Tokens embedded more than once for the same document.
@@ -193,6 +197,8 @@ pub struct ExpectWritten {
     pub failures_told: Option<bool>,
     /// Most bytes that a job returns, as JSON.
     pub return_bytes_at_most: Option<f64>,
+    /// Most bytes that a worker notes on a job: its progress, its log, and what its data has grown by.
+    pub notes_bytes_at_most: Option<f64>,
     /// No text of a document in the worker's log.
     pub log_holds_no_text: Option<bool>,
     /// No secret in failed reasons and return values of jobs, or in errors of rows.
@@ -236,6 +242,11 @@ pub struct ExpectWritten {
     pub deleted: Option<bool>,
     /// Nothing has changed of the documents that the last step was not about.
     pub others_untouched: Option<bool>,
+    /// Of a document whose last version was refused, what was stored before is still there, and nothing of the new one.
+    pub former_kept: Option<bool>,
+    /// Longest time, in milliseconds, for which a transaction is left open in Postgres while nothing is asked; a proxy
+    /// must stand before it (`watch`, or a fault).
+    pub idle_transaction_ms: Option<f64>,
 }
 
 /// The word `clean`.

@@ -196,7 +196,7 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// The cases that a planted defect proves: in the reference worker, or in the one for Node.
+/// The cases that a planted defect proves: in the reference worker, or in those for Node and Python.
 fn planted() -> Vec<String> {
     #[derive(Deserialize)]
     struct Table {
@@ -209,7 +209,7 @@ fn planted() -> Vec<String> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let reference = std::fs::read_dir(fixtures.join("defects")).unwrap().map(|entry| entry.unwrap().path());
     reference
-        .chain([fixtures.join("workers/node/defects.toml")])
+        .chain(["node", "python"].map(|worker| fixtures.join("workers").join(worker).join("defects.toml")))
         .flat_map(|path| {
             let text = std::fs::read_to_string(path).unwrap();
             toml::from_str::<Table>(&text).unwrap().defect

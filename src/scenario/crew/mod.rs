@@ -152,6 +152,16 @@ impl Crew {
             self.before.insert(milestone, count);
         }
         self.begun = Instant::now();
+        // A quick worker would be done with a job before the first look. A service that is down takes no jobs, and is
+        // left to that look.
+        for place in 0..self.planned.len() {
+            let planned = &self.planned[place];
+            let is_first = matches!(planned.state, State::Pending) && planned.fault.step.unwrap_or(1) == self.step;
+            let is_aside = matches!(planned.fault.breaks, Breaks::Network { .. } | Breaks::Jina(_));
+            if is_first && is_aside && planned.fault.at == When::After(Duration::ZERO) && self.has_prey(place) {
+                self.strike(place).await?;
+            }
+        }
         Ok(())
     }
 

@@ -24,6 +24,8 @@ pub struct Contact {
     pub up: u64,
     /// Bytes from the service.
     pub down: u64,
+    /// The longest time for which a transaction was open and the worker asked nothing, where that was heard.
+    pub idle_in_transaction: Option<Duration>,
 }
 
 /// Proxies by service; Qdrant has two.
@@ -138,6 +140,7 @@ impl Proxies {
                         closed_by: connection.closed_by,
                         up: connection.up,
                         down: connection.down,
+                        idle_in_transaction: connection.idle_in_transaction,
                     })
                 })
                 .collect();

@@ -222,6 +222,21 @@ impl<'a> Scope<'a> {
         finding
     }
 
+    pub(super) fn notes_bytes(&self, most: f64) -> Finding {
+        let mut finding = Finding::over("jobs");
+        let mut largest = 0;
+        for (document, (_, job)) in self.voyage.steps.iter().flat_map(|step| &step.jobs) {
+            let Some(bytes) = job.notes else { continue };
+            finding.look();
+            largest = largest.max(bytes);
+            if count(bytes) > most {
+                finding.wrong(document, format!("{bytes} bytes were noted on its job, wanted at most {most}"));
+            }
+        }
+        finding.fact("most bytes that were noted on a job", largest);
+        finding
+    }
+
     pub(super) fn nothing_done(&self) -> Finding {
         let mut finding = Finding::over("documents with text");
         for (step, document) in self.last().filter(|(_, document)| document.has_text()) {
@@ -407,6 +422,33 @@ impl<'a> Scope<'a> {
             if before.snapshot.rows.get(&document.id) != after.snapshot.rows.get(&document.id) {
                 let said = after.snapshot.rows.get(&document.id).map_or("is gone", |_| "has changed");
                 finding.wrong(&document.id, format!("its row {said} since others were removed"));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn former_kept(&self) -> Finding {
+        let mut finding = Finding::over("documents whose new version was refused");
+        let [.., before, after] = self.voyage.steps.as_slice() else {
+            finding.undecided = Some("the scenario has one step; there is no former version".to_owned());
+            return finding;
+        };
+        for (_, document) in self.last().filter(|(step, document)| step.jobs[&document.id].0 == JobState::Failed) {
+            finding.look();
+            let (old, new) = (before.snapshot.points_of(&document.id), after.snapshot.points_of(&document.id));
+            let lost = old.iter().filter(|point| !new.contains(point)).count();
+            let added = new.iter().filter(|point| !old.contains(point)).count();
+            if lost > 0 {
+                finding.wrong(
+                    &document.id,
+                    format!(
+                        "its new version was refused, and {lost} of {} points of the former one are gone",
+                        old.len()
+                    ),
+                );
+            } else if added > 0 {
+                finding
+                    .wrong(&document.id, format!("its new version was refused, and {added} points of it are stored"));
             }
         }
         finding

@@ -195,6 +195,8 @@ impl<'a> Scope<'a> {
             Invariant::BatchesFilled(size) => self.batches_filled(size),
             Invariant::RequestsInFlight(most) => self.in_flight(most),
             Invariant::RequestsWellFormed => self.well_formed(),
+            Invariant::RequestsUntruncated => self.untruncated(),
+            Invariant::LateChunkingApart => self.late_chunking_apart(),
             Invariant::RequestsAccepted => self.accepted(),
             Invariant::TokensWasted(most) => self.wasted(most),
             Invariant::EmptySkipped => self.empty_skipped(),
@@ -213,6 +215,7 @@ impl<'a> Scope<'a> {
             Invariant::LedgerClean => self.ledger_clean(),
             Invariant::FailuresTold => self.failures_told(),
             Invariant::ReturnBytesAtMost(most) => self.return_bytes(most),
+            Invariant::NotesBytesAtMost(most) => self.notes_bytes(most),
             Invariant::LogHoldsNoText => self.log_texts(),
             Invariant::ReasonsHoldNoSecret => self.reason_secrets(),
             Invariant::RowsLast => self.rows_last(),
@@ -233,6 +236,8 @@ impl<'a> Scope<'a> {
             Invariant::NoneLeftActive => self.left_active(),
             Invariant::Deleted => self.deleted(),
             Invariant::OthersUntouched => self.others_untouched(),
+            Invariant::FormerKept => self.former_kept(),
+            Invariant::IdleTransactionMs(most) => self.idle_transaction(most),
         }
     }
 

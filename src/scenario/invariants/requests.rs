@@ -91,6 +91,45 @@ impl Scope<'_> {
         finding
     }
 
+    pub(super) fn untruncated(&self) -> Finding {
+        let mut finding = Finding::over("requests");
+        for (number, request) in self.voyage.requests.iter().enumerate() {
+            finding.look();
+            if request.truncate {
+                finding.wrong(format!("request {}", number + 1), "asks for `truncate`: what is too long loses its end");
+            }
+        }
+        finding
+    }
+
+    pub(super) fn late_chunking_apart(&self) -> Finding {
+        let mut finding = Finding::over("requests");
+        let documents = || self.voyage.steps.iter().flat_map(|step| &step.documents);
+        let mut late = 0;
+        for (number, request) in self.voyage.requests.iter().enumerate() {
+            finding.look();
+            if !request.late_chunking {
+                continue;
+            }
+            late += 1;
+            // A text that no document has was altered on the way, which others judge.
+            let known: Vec<&String> = request
+                .texts
+                .iter()
+                .filter(|text| documents().any(|document| document.text.contains(text.as_str())))
+                .collect();
+            let has_all = |text: &str| known.iter().all(|part| text.contains(part.as_str()));
+            if !known.is_empty() && !documents().any(|document| has_all(&document.text)) {
+                finding.wrong(
+                    format!("request {}", number + 1),
+                    format!("has late chunking, and its {} texts are of more than one document", request.texts.len()),
+                );
+            }
+        }
+        finding.fact("requests with late chunking", late);
+        finding
+    }
+
     pub(super) fn accepted(&self) -> Finding {
         let mut finding = Finding::over("requests");
         for (number, request) in self.voyage.requests.iter().enumerate() {

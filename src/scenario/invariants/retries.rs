@@ -266,6 +266,27 @@ impl Scope<'_> {
         finding
     }
 
+    pub(super) fn idle_transaction(&self, most: f64) -> Finding {
+        let mut finding = Finding::over("connections to postgres on which nothing is encrypted");
+        let Some(contacts) = self.voyage.contacts.get(&Target::Postgres) else {
+            finding.undecided = Some("no proxy stood before postgres; name it in `watch`".to_owned());
+            return finding;
+        };
+        let mut longest = 0.0_f64;
+        for idle in contacts.iter().filter_map(|contact| contact.idle_in_transaction) {
+            finding.look();
+            longest = longest.max(idle.as_secs_f64() * 1000.0);
+        }
+        finding.fact("longest time that a transaction was open and nothing was asked, ms", longest.round());
+        if longest > most {
+            finding.wrong(
+                "postgres",
+                format!("a transaction was open for {longest:.0} ms while nothing was asked, wanted at most {most} ms"),
+            );
+        }
+        finding
+    }
+
     pub(super) fn connections_closed(&self) -> Finding {
         let mut finding = Finding::over("connections");
         if self.voyage.contacts.is_empty() {
