@@ -66,6 +66,11 @@ struct Planned {
 }
 
 impl Planned {
+    /// Whether it is to strike in this step, counted from 1.
+    fn is_of(&self, step: usize) -> bool {
+        self.fault.step.unwrap_or(1) == step
+    }
+
     /// Lets the fault that is in force last its whole time from `now` on.
     fn stay(&mut self, now: Instant) {
         if let State::Active { until, .. } = &mut self.state {
@@ -156,7 +161,7 @@ impl Crew {
         // left to that look.
         for place in 0..self.planned.len() {
             let planned = &self.planned[place];
-            let is_first = matches!(planned.state, State::Pending) && planned.fault.step.unwrap_or(1) == self.step;
+            let is_first = matches!(planned.state, State::Pending) && planned.is_of(self.step);
             let is_aside = matches!(planned.fault.breaks, Breaks::Network { .. } | Breaks::Jina(_));
             if is_first && is_aside && planned.fault.at == When::After(Duration::ZERO) && self.has_prey(place) {
                 self.strike(place).await?;
@@ -182,7 +187,7 @@ impl Crew {
     }
 
     fn of_step(&self) -> impl Iterator<Item = &Planned> {
-        self.planned.iter().filter(|planned| planned.fault.step.unwrap_or(1) == self.step)
+        self.planned.iter().filter(|planned| planned.is_of(self.step))
     }
 
     /// A worker that runs, unless a fault keeps all of them down.
@@ -284,7 +289,7 @@ impl Crew {
         for place in 0..self.planned.len() {
             let planned = &self.planned[place];
             match &planned.state {
-                State::Pending if planned.fault.step.unwrap_or(1) == self.step => {
+                State::Pending if planned.is_of(self.step) => {
                     let due = match planned.fault.at {
                         When::Share(wanted) => share >= wanted,
                         When::After(time) => self.begun.elapsed() >= time,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::super::crew::Contact;
 use super::{Finding, Scope, count};
 use crate::spec::Target;
 use crate::stack::jina::JinaRequest;
@@ -225,12 +226,18 @@ impl Scope<'_> {
         finding
     }
 
+    /// Connections to a service, as its proxy saw them; where none stood, nothing is decided.
+    fn contacts(&self, target: Target, finding: &mut Finding) -> Option<&[Contact]> {
+        let contacts = self.voyage.contacts.get(&target);
+        if contacts.is_none() {
+            finding.undecided = Some(format!("no proxy stood before {}; name it in `watch`", target.word()));
+        }
+        contacts.map(Vec::as_slice)
+    }
+
     pub(super) fn connections(&self, target: Target, most: f64) -> Finding {
         let mut finding = Finding::over("connections");
-        let Some(contacts) = self.voyage.contacts.get(&target) else {
-            finding.undecided = Some(format!("no proxy stood before {}; name it in `watch`", target.word()));
-            return finding;
-        };
+        let Some(contacts) = self.contacts(target, &mut finding) else { return finding };
         let mut peak = 0;
         for contact in contacts {
             finding.look();
@@ -252,10 +259,7 @@ impl Scope<'_> {
 
     pub(super) fn connections_made(&self, target: Target, most: f64) -> Finding {
         let mut finding = Finding::over("connections");
-        let Some(contacts) = self.voyage.contacts.get(&target) else {
-            finding.undecided = Some(format!("no proxy stood before {}; name it in `watch`", target.word()));
-            return finding;
-        };
+        let Some(contacts) = self.contacts(target, &mut finding) else { return finding };
         finding.looked_at = contacts.len();
         if count(contacts.len() as u64) > most {
             finding.wrong(
@@ -268,10 +272,7 @@ impl Scope<'_> {
 
     pub(super) fn idle_transaction(&self, most: f64) -> Finding {
         let mut finding = Finding::over("connections to postgres on which nothing is encrypted");
-        let Some(contacts) = self.voyage.contacts.get(&Target::Postgres) else {
-            finding.undecided = Some("no proxy stood before postgres; name it in `watch`".to_owned());
-            return finding;
-        };
+        let Some(contacts) = self.contacts(Target::Postgres, &mut finding) else { return finding };
         let mut longest = 0.0_f64;
         for idle in contacts.iter().filter_map(|contact| contact.idle_in_transaction) {
             finding.look();
