@@ -32,7 +32,7 @@ fn case(id: &str, level: Level, verdict: Verdict) -> CaseRecord {
     case
 }
 
-fn report(cases: Vec<CaseRecord>) -> Report {
+pub(crate) fn report(cases: Vec<CaseRecord>) -> Report {
     let mut report = Report {
         report_version: REPORT_VERSION,
         shakedown: "0.0.0".to_owned(),

@@ -71,6 +71,8 @@ impl Subject {
 pub(super) struct Judged {
     pub(super) record: CaseRecord,
     pub(super) at_ms: i64,
+    /// When the check began that judged it: what has changed since may not show in it.
+    begun_ms: i64,
 }
 
 /// All that is known.
@@ -83,6 +85,7 @@ pub(super) struct Known {
     pub(super) circuits: BTreeMap<String, Circuit>,
     pub(super) queue: Option<QueueSight>,
     pub(super) points: Option<u64>,
+    check_begun_ms: i64,
     pub(super) last_check_ms: Option<i64>,
     pub(super) last_success_ms: Option<i64>,
     pub(super) checks: u64,
@@ -122,6 +125,7 @@ impl Board {
             circuits: BTreeMap::new(),
             queue: None,
             points: None,
+            check_begun_ms: 0,
             last_check_ms: None,
             last_success_ms: None,
             checks: 0,
@@ -237,14 +241,16 @@ impl Board {
             // Nobody knows: what was amiss may still be.
             Word::Fail | Word::Skip | Word::Unknown => {}
         }
-        known.cases.insert(place, Judged { record, at_ms: now });
+        let begun_ms = known.check_begun_ms;
+        known.cases.insert(place, Judged { record, at_ms: now, begun_ms });
         drop(known);
         self.tell();
     }
 
     /// A check begins; gives the cases that it is not to judge anew, because their service is known not to answer.
-    pub(super) fn check_begins(&self) -> BTreeMap<String, Verdict> {
+    pub(super) fn check_begins(&self, now: i64) -> BTreeMap<String, Verdict> {
         let mut known = self.write();
+        known.check_begun_ms = now;
         known.circuits.values_mut().for_each(Circuit::check_begins);
         let stands = known.cases.values().filter(|judged| {
             let service = unreachable(&judged.record);
@@ -330,9 +336,8 @@ impl Known {
             Word::Pass => Some(Status::Pass),
             Word::Fail => {
                 let pulse = self.pulses.get(&record.suite);
-                // What began to be judged before the service came back may have ended after it.
-                let begun_ms = judged.at_ms - i64::try_from(record.duration_ms).unwrap_or(i64::MAX);
-                let is_back = pulse.is_some_and(|pulse| pulse.up && pulse.since_ms >= begun_ms);
+                // A check that began before the service came back may end after it; the return calls for another.
+                let is_back = pulse.is_some_and(|pulse| pulse.up && pulse.since_ms >= judged.begun_ms);
                 Some(if is_back && says_unreachable(record) { Status::Warn } else { Status::Fail })
             }
             Word::Warn | Word::Unknown | Word::Waived => Some(Status::Warn),

@@ -84,7 +84,7 @@ async fn check(checkup: Arc<Checkup>, board: Board, store: Option<Arc<Store>>, u
                 }
             }
         };
-        let occasion = Occasion { stands: board.check_begins(), ..Occasion::once() };
+        let occasion = Occasion { stands: board.check_begins(now_ms()), ..Occasion::once() };
         let judged = async {
             let report = checkup.judge(&occasion, &events).await;
             drop(events);

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::{health, metrics, monitoring, page};
 use super::*;
 use crate::outcome::Verdict;
+use crate::report::tests::report;
 use crate::spec::Suites;
 
 const NOW: i64 = 1_800_000_000_000;
@@ -51,6 +52,7 @@ fn a_service_that_came_back_is_not_held_to_what_was_judged_while_it_was_gone() {
     assert!(feel(&board, NOW + 3000, true));
     assert_eq!(health::service(&board, "redis", NOW + 3000).0, 200);
     // What is judged from now on counts again.
+    board.check_begins(NOW + 3400);
     board.judge(NOW + 3500, record("redis.answers", Verdict::Fail { reason: gone }));
     assert_eq!(health::service(&board, "redis", NOW + 3500).0, 503);
 }
@@ -65,10 +67,10 @@ fn a_service_that_is_known_to_be_dead_is_not_judged_anew_until_it_answers() {
     }
     board.judge(NOW, answers.clone());
     board.judge(NOW, record("redis.eviction-policy", Verdict::Fail { reason: "it is allkeys-lru".to_owned() }));
-    assert_eq!((state(&board), board.check_begins().len()), (CircuitState::Closed, 0));
+    assert_eq!((state(&board), board.check_begins(NOW).len()), (CircuitState::Closed, 0));
     feel(&board, NOW, false);
     assert_eq!(state(&board), CircuitState::Open);
-    let stands = board.check_begins();
+    let stands = board.check_begins(NOW);
     assert_eq!(
         stands.keys().collect::<Vec<_>>(),
         ["redis.answers"],
@@ -85,21 +87,23 @@ fn a_service_that_is_known_to_be_dead_is_not_judged_anew_until_it_answers() {
     let page = String::from_utf8(page::status(&board, None, NOW).unwrap()).unwrap();
     assert!(page.contains("circuit open"), "{page}");
     feel(&board, NOW + 1000, true);
-    assert_eq!((state(&board), board.check_begins().len()), (CircuitState::HalfOpen, 0));
+    assert_eq!((state(&board), board.check_begins(NOW).len()), (CircuitState::HalfOpen, 0));
 }
 
 #[test]
-fn what_began_to_be_judged_before_a_service_came_back_is_not_held_against_it() {
+fn a_check_that_began_before_a_service_came_back_is_not_held_against_it() {
     let board = board();
     feel(&board, NOW, false);
+    board.check_begins(NOW + 1000);
     feel(&board, NOW + 3000, true);
-    let mut late = record("redis.answers", Verdict::Fail { reason: "redis did not answer in time: 5 s".to_owned() });
-    late.duration_ms = 5000;
-    board.judge(NOW + 6000, late.clone());
+    let silent = record("redis.answers", Verdict::Fail { reason: "redis did not answer in time: 5 s".to_owned() });
+    board.judge(NOW + 6000, silent.clone());
     assert_eq!(health::service(&board, "redis", NOW + 6000).0, 200);
-    late.duration_ms = 100;
-    board.judge(NOW + 6000, late);
-    assert_eq!(health::service(&board, "redis", NOW + 6000).0, 503);
+    board.checked(NOW + 7000, report(vec![silent.clone()]));
+    assert_eq!(health::service(&board, "redis", NOW + 7000).0, 200, "told once more when the check ends");
+    board.check_begins(NOW + 7000);
+    board.judge(NOW + 7100, silent);
+    assert_eq!(health::service(&board, "redis", NOW + 7100).0, 503, "it is back, and does not answer the check");
 }
 
 #[test]
