@@ -68,6 +68,18 @@ impl Document {
         Self { text: self.text[..end].to_owned(), ..self.clone() }
     }
 
+    /// The same document, as long as it was, in which the last two neighbouring letters that differ have changed places.
+    #[must_use]
+    pub fn amended(&self) -> Self {
+        let mut bytes = self.text.clone().into_bytes();
+        let differ = |pair: &[u8]| pair[0] != pair[1] && pair.iter().all(u8::is_ascii_alphabetic);
+        if let Some(at) = bytes.windows(2).rposition(differ) {
+            bytes.swap(at, at + 1);
+        }
+        // Letters of ASCII are whole characters.
+        Self { text: String::from_utf8(bytes).unwrap_or_default(), ..self.clone() }
+    }
+
     /// The same document, of which no text is left.
     #[must_use]
     pub fn emptied(&self) -> Self {
@@ -226,6 +238,15 @@ fn prose(rng: &mut StdRng) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[rstest::rstest]
+    #[case("the log", "the lgo")]
+    #[case("caf\u{e9} aab\u{e9}bb.\n", "caf\u{e9} aba\u{e9}bb.\n")]
+    #[case("aaa 11 \u{e9}\u{e8}", "aaa 11 \u{e9}\u{e8}")]
+    fn an_amended_text_is_as_long_and_has_two_letters_in_other_places(#[case] text: &str, #[case] amended: &str) {
+        let document = Document { id: "a".to_owned(), text: text.to_owned(), poison: false };
+        assert_eq!(document.amended().text, amended);
+    }
 
     #[test]
     fn a_document_is_the_same_in_a_larger_workload() {

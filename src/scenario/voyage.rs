@@ -292,6 +292,7 @@ pub async fn sail(name: &str, scenario: &Scenario, harness: &Harness) -> Result<
             // What nobody removes shows whether a removal takes too much.
             Step::Delete => documents.iter().step_by(2).cloned().collect(),
             Step::Shorten => documents.iter().map(Document::shortened).collect(),
+            Step::Amend => documents.iter().map(Document::amended).collect(),
             Step::Empty => documents.iter().map(Document::emptied).collect(),
             Step::Rest => Vec::new(),
         };

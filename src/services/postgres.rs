@@ -21,6 +21,8 @@ const UNREADABLE: &str = "DATABASE_URL is no postgres:// URL, or its sslmode is 
                           verify-ca and verify-full";
 
 const ACQUIRE: Duration = Duration::from_secs(8);
+/// As long as the reason for that is asked for.
+const REASON: Duration = Duration::from_secs(2);
 /// Milliseconds that a query which only looks may take.
 const READ_MS: u32 = 8000;
 
@@ -31,6 +33,20 @@ pub struct Postgres {
     endpoint: String,
     /// Where one connection is kept for whoever reads next: to give it back to the pool costs a round trip.
     kept: Option<Arc<Mutex<Option<PoolConnection<sqlx::Postgres>>>>>,
+}
+
+/// Why a pool could not connect in its time. It tries again after some answers, such as that no connection is left, and
+/// at the end does not say which it was.
+async fn why(options: &PgConnectOptions) -> sqlx::Error {
+    match tokio::time::timeout(REASON, PgConnection::connect_with(options)).await {
+        Ok(Err(error)) => error,
+        Ok(Ok(connection)) => {
+            // What cannot be closed ends with the process.
+            let _ = connection.close().await;
+            sqlx::Error::PoolTimedOut
+        }
+        Err(_) => sqlx::Error::PoolTimedOut,
+    }
 }
 
 impl Postgres {
@@ -72,9 +88,12 @@ impl Postgres {
             .acquire_timeout(ACQUIRE)
             // One that died is noticed by what is asked next; the question whether it lives would cost a round trip.
             .test_before_acquire(false)
-            .connect_with(options)
-            .await
-            .map_err(|error| failure(&shown, &error))?;
+            .connect_with(options.clone())
+            .await;
+        let pool = match pool {
+            Err(sqlx::Error::PoolTimedOut) => return Err(failure(&shown, &why(&options).await)),
+            opened => opened.map_err(|error| failure(&shown, &error))?,
+        };
         Ok(Self { pool, endpoint: shown, kept: None })
     }
 

@@ -82,6 +82,9 @@ pub enum Step {
     Ingest,
     /// Enqueue a version of each document that ends after its first third, and wait.
     Shorten,
+    /// Enqueue a version of each document that is as long as it was, and in which two letters have changed places, and
+    /// wait.
+    Amend,
     /// Enqueue a version of each document that has no text, and wait.
     Empty,
     /// Enqueue the removal of every other document, and wait.
@@ -97,6 +100,7 @@ impl Step {
         match self {
             Self::Ingest => "ingest",
             Self::Shorten => "shorten",
+            Self::Amend => "amend",
             Self::Empty => "empty",
             Self::Delete => "delete",
             Self::Rest => "rest",

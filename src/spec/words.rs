@@ -94,6 +94,7 @@ impl Step {
         match self {
             Self::Ingest => "hand over every document",
             Self::Shorten => "hand over a shorter version of each",
+            Self::Amend => "hand over versions that are as long and say something else",
             Self::Empty => "hand over a version of each that has no text",
             Self::Delete => "remove every other document",
             Self::Rest => "hand over nothing",

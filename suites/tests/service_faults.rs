@@ -90,6 +90,21 @@ fn a_fault_of_a_service_takes_effect_and_is_gone_when_lifted(
     });
 }
 
+#[test]
+fn a_server_without_a_connection_left_is_not_called_unreachable() {
+    runtime().block_on(async {
+        let ship = Ship::launch(ProviderKind::Native, "full").await;
+        let endpoints = ship.stack.endpoints();
+        let fault = ServiceFault::TooManyConnections;
+        let struck = strike(Some(&ship.stack), endpoints, Target::Postgres, fault).await.unwrap();
+        let refused = Postgres::connect(&endpoints.postgres).await.unwrap_err();
+        assert!(matches!(refused, ServiceError::Refused { .. }), "{refused}");
+        assert!(refused.to_string().contains("connection"), "{refused}");
+        struck.lift(Some(&ship.stack), endpoints).await.unwrap();
+        assert_eq!(ship.sink().await, Vec::<String>::new());
+    });
+}
+
 #[rstest]
 #[case(Target::Redis)]
 #[case(Target::Postgres)]

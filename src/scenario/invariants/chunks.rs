@@ -90,9 +90,14 @@ impl Scope<'_> {
         let mut finding = Finding::over("documents");
         for (step, document) in self.good() {
             finding.look();
-            if let Err(problem) = reassemble(&document.text, &texts(step, document)) {
-                finding.wrong(&document.id, problem);
-            }
+            let chunks = texts(step, document);
+            let Err(problem) = reassemble(&document.text, &chunks) else { continue };
+            let earlier = self.voyage.steps.iter().take_while(|earlier| !std::ptr::eq(*earlier, step));
+            let is_former = earlier.flat_map(|step| &step.documents).any(|former| {
+                former.id == document.id && former.text != document.text && reassemble(&former.text, &chunks).is_ok()
+            });
+            let whose = if is_former { "what is stored is whole, and of a former version: " } else { "" };
+            finding.wrong(&document.id, format!("{whose}{problem}"));
         }
         finding
     }
