@@ -25,8 +25,10 @@ enum Sign {
     Stuck,
     /// A job completed, and its document has no point.
     DoneWithoutPoints,
-    /// Jobs of documents that could be stored failed for good.
+    /// Jobs of documents that could be stored failed for good, after several attempts.
     OutOfAttempts,
+    /// They failed for good at the first.
+    FailedAtOnce,
     /// Documents are stored more than once.
     Doubled,
     /// Documents are stored with what is not theirs.
@@ -141,10 +143,17 @@ fn seen(sign: Sign, voyage: &Voyage, unwell: &[Concerned]) -> Option<String> {
             };
             told(with(Fate::Lost).into_iter().filter(done).collect(), "without a point whose job completed")
         }
-        Sign::OutOfAttempts => {
+        Sign::OutOfAttempts | Sign::FailedAtOnce => {
             let step = voyage.last()?;
-            let failed = |name: &&str| step.jobs.get(*name).is_some_and(|(state, _)| *state == JobState::Failed);
-            told(with(Fate::Lost).into_iter().filter(failed).collect(), "lost whose job failed for good")
+            let again = sign == Sign::OutOfAttempts;
+            let failed = |name: &&str| {
+                step.jobs
+                    .get(*name)
+                    .is_some_and(|(state, job)| *state == JobState::Failed && (job.attempts > 1) == again)
+            };
+            let what =
+                if again { "lost whose job failed for good" } else { "lost whose job was not tried a second time" };
+            told(with(Fate::Lost).into_iter().filter(failed).collect(), what)
         }
         Sign::Doubled => told(with(Fate::Duplicated), "stored more than once"),
         Sign::Corrupted => told(with(Fate::Corrupted), "stored with what is not theirs"),

@@ -146,8 +146,8 @@ fn follow(voyage: &Voyage, step: &StepRecord, document: &Document) -> (Fate, Str
             return lost(format!("its job completed and its row says `{}`", row.status));
         }
         if rows.chunks.is_some() && row.chunks != Some(points.len() as u64) {
-            miscounted =
-                Some((Fate::Corrupted, format!("{} points, and the row says {:?} chunks", points.len(), row.chunks)));
+            let told = row.chunks.map_or_else(|| "no number of".to_owned(), |chunks| chunks.to_string());
+            miscounted = Some((Fate::Corrupted, format!("{} points, and the row says {told} chunks", points.len())));
         }
     }
     if let Some(calm) = &voyage.calm {
