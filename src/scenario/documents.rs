@@ -21,7 +21,7 @@ const TINY: usize = 160;
 
 /// Ids that are told apart only by whoever looks at the whole of them, as it is: what is cut, folded, or taken for a
 /// pattern makes two of them one.
-const NAMESAKES: [&str; 16] = [
+const NAMESAKES: [&str; 17] = [
     "namesakes/log",
     "namesakes/log 1",
     "namesakes/log 10",
@@ -38,6 +38,7 @@ const NAMESAKES: [&str; 16] = [
     "namesakes/cafe\u{301}",
     "namesakes/same-text-1",
     "namesakes/same-text-2",
+    "namesakes/log 11",
 ];
 
 /// A document to ingest.
@@ -142,9 +143,13 @@ pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, S
     }
     let mut rng = dice(6);
     for id in NAMESAKES.iter().take(workload.namesakes) {
-        // The last two have the same text.
+        // `log 1` has more than ten chunks: its eleventh and the first one of `log 11` are of one name where a
+        // name is made of document and place, and nothing is between the two.
         let text = match documents.last() {
             Some(last) if id.ends_with("same-text-2") => last.text.clone(),
+            // The last one that is ingested has the text of the first one, in capitals: by then that one is stored.
+            Some(last) if *id == "others/log.txt" => last.text.to_uppercase(),
+            _ if *id == "namesakes/log 1" => long(&mut rng, 36 << 10),
             _ => prose(&mut rng).chars().take(TINY).collect(),
         };
         documents.push(Document { id: (*id).to_owned(), text, poison: false });
@@ -250,10 +255,10 @@ mod tests {
 
     #[test]
     fn a_document_is_the_same_in_a_larger_workload() {
-        let few = Documents { generated: 3, tiny: 1, poison_late: 1, namesakes: 16, ..Documents::default() };
+        let few = Documents { generated: 3, tiny: 1, poison_late: 1, namesakes: 17, ..Documents::default() };
         let more = Documents { generated: 9, huge: 1, tiny: 4, poison: 2, poison_late: 1, ..few.clone() };
         let (few, more) = (choose(&few, 7).unwrap(), choose(&more, 7).unwrap());
-        assert_eq!((few.len(), more.len()), (21, 33));
+        assert_eq!((few.len(), more.len()), (22, 34));
         assert!(few.iter().all(|document| more.contains(document)));
     }
 }

@@ -39,10 +39,10 @@ pub struct Documents {
     /// requests for them have been answered.
     #[serde(default)]
     pub poison_late: usize,
-    /// How many documents to add whose ids are nearly the same (up to sixteen): in another case, beginning with each
+    /// How many documents to add whose ids are nearly the same (up to seventeen): in another case, beginning with each
     /// other, with other punctuation, with a blank at the end, written as in a URL, like a pattern of SQL's, in another
-    /// directory, alike for 130 characters, with an accent that is written in one character or two; and two with the
-    /// same text.
+    /// directory, alike for 130 characters, with an accent that is written in one character or two; two with the same
+    /// text, and two with texts that differ by their case. All are tiny but `log 1`, which has more than ten chunks.
     #[serde(default)]
     pub namesakes: usize,
 }

@@ -89,6 +89,8 @@ pub enum Defect {
     GivesUp,
     /// A job whose worker died is given up.
     NoStalledRecovery,
+    /// The row of a job that stalled too often goes on saying `processing`.
+    StalledOutUntold,
     /// On SIGTERM the worker ends at once, with its jobs in work.
     DropsOnSigterm,
     /// On SIGTERM, jobs in work are called done.
@@ -181,6 +183,7 @@ impl Defect {
         ("crashes-at-start", Self::CrashesAtStart),
         ("gives-up", Self::GivesUp),
         ("no-stalled-recovery", Self::NoStalledRecovery),
+        ("stalled-out-untold", Self::StalledOutUntold),
         ("drops-on-sigterm", Self::DropsOnSigterm),
         ("acks-on-sigterm", Self::AcksOnSigterm),
         ("impatient", Self::Impatient),

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use recloser::{AsyncRecloser, Recloser};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::defect::{Defect, planted};
 
@@ -109,12 +110,16 @@ pub(super) struct Guard {
     /// Whether the breaker was last seen open: only changes are logged.
     seen_open: AtomicBool,
     breakers: Breakers,
+    /// Calls at once; as many as there are without it.
+    slots: Option<Semaphore>,
+    /// Until when the service wants to be asked by nobody, as it told one of the calls.
+    quiet_until: Mutex<Option<Instant>>,
 }
 
 impl Guard {
-    /// A guard for `service`, whose breaker is one of `breakers`.
+    /// A guard for `service`, whose breaker is one of `breakers`, and which lets `slots` calls through at once.
     #[must_use]
-    pub(super) fn new(service: &'static str, policy: Policy, breakers: &Breakers) -> Self {
+    pub(super) fn new(service: &'static str, policy: Policy, breakers: &Breakers, slots: Option<usize>) -> Self {
         let breaker = Recloser::custom()
             .error_rate(0.6)
             .closed_len(policy.window)
@@ -128,7 +133,33 @@ impl Guard {
             policy,
             seen_open: AtomicBool::new(false),
             breakers: breakers.clone(),
+            slots: slots.map(Semaphore::new),
+            quiet_until: Mutex::new(None),
         }
+    }
+
+    /// Waits for a slot, and for the moment at which the service wants to be asked again. In this order: what waits for
+    /// a slot while another call is told to wait must hear of it.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let slot = match &self.slots {
+            Some(slots) => slots.acquire().await.ok(),
+            None => None,
+        };
+        loop {
+            let until = *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(left) = until.and_then(|until| until.checked_duration_since(Instant::now())) else { return slot };
+            // Not all at the same moment.
+            tokio::time::sleep(left + self.policy.base.mul_f64(rand::random::<f64>())).await;
+        }
+    }
+
+    /// No call is made until so much time has passed.
+    fn rest(&self, after: Duration) {
+        if after.is_zero() {
+            return;
+        }
+        let mut until = self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = (*until).max(Some(Instant::now() + after));
     }
 
     /// Makes a call, if the breaker lets it through.
@@ -191,6 +222,7 @@ impl Guard {
             .build();
         let mut held_back = 0;
         loop {
+            let slot = self.turn().await;
             if planted(Defect::Impatient) {
                 match tokio::time::timeout(Duration::from_millis(400), call()).await {
                     Ok(Ok(value)) => return Ok(value),
@@ -204,6 +236,12 @@ impl Guard {
             } else {
                 self.try_once(Box::pin(call())).await
             };
+            let least = match &called {
+                Err(recloser::Error::Inner(error)) => wish(error),
+                _ => Duration::ZERO,
+            };
+            self.rest(least);
+            drop(slot);
             let error = match called {
                 Ok(value) => return Ok(value),
                 Err(recloser::Error::Inner(error)) => Guarded::Failed(error),
@@ -235,10 +273,6 @@ impl Guard {
                 tokio::time::sleep(self.policy.base).await;
                 continue;
             }
-            let least = match class {
-                Class::Retry { after: Some(after) } if !planted(Defect::IgnoresRetryAfter) => after,
-                _ => Duration::ZERO,
-            };
             // After the wait that the service asked for: were it the least instead, all who were told to wait would come back
             // at the same moment.
             let delay = least + delay.mul_f64(rand::random::<f64>());
@@ -249,10 +283,18 @@ impl Guard {
     }
 }
 
+/// How long the service itself wants to be left alone.
+fn wish(error: &impl Classified) -> Duration {
+    let deaf = [Defect::IgnoresRetryAfter, Defect::NoBackoff, Defect::FixedBackoff].into_iter().any(planted);
+    match error.class() {
+        Class::Retry { after: Some(after) } if !deaf => after,
+        _ => Duration::ZERO,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU32;
-    use std::time::Instant;
 
     use rstest::rstest;
 
@@ -280,7 +322,7 @@ mod tests {
 
     async fn calls_until_given_up(class: Class, policy: Policy) -> u32 {
         let calls = AtomicU32::new(0);
-        let guard = Guard::new("test", policy, &Breakers::default());
+        let guard = Guard::new("test", policy, &Breakers::default(), None);
         let result: Result<(), _> = guard
             .call(|| async {
                 calls.fetch_add(1, Ordering::SeqCst);
@@ -309,10 +351,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_one_call_was_told_about_waiting_holds_for_those_that_wait_for_its_slot() {
+        let after = Duration::from_millis(60);
+        let guard = Guard::new("test", Policy { attempts: 1, ..policy() }, &Breakers::default(), Some(1));
+        let told = Mutex::new(None);
+        let first = guard.call(|| async {
+            told.lock().unwrap().replace(Instant::now());
+            Err::<(), _>(Planned(Class::Retry { after: Some(after) }))
+        });
+        let second = guard.call(|| async { Ok::<_, Planned>(Instant::now()) });
+        let (first, second) = tokio::join!(first, second);
+        assert!(first.is_err());
+        assert!(second.unwrap() >= told.into_inner().unwrap().unwrap() + after);
+    }
+
+    #[tokio::test]
     async fn an_open_breaker_keeps_calls_from_a_service_that_is_down() {
         let breakers = Breakers::default();
         let policy = Policy { window: 2, attempts: 1, open: Duration::from_secs(60), ..policy() };
-        let guard = Guard::new("test", policy, &breakers);
+        let guard = Guard::new("test", policy, &breakers, None);
         assert_eq!(breakers.all()["test"], BreakerState::Closed);
         let calls = AtomicU32::new(0);
         for _ in 0..20 {
@@ -330,7 +387,7 @@ mod tests {
     async fn calls_that_were_held_back_go_through_once_the_service_is_back() {
         let policy = Policy { window: 2, attempts: 2, open: Duration::from_millis(10), ..policy() };
         let breakers = Breakers::default();
-        let guard = Guard::new("test", policy, &breakers);
+        let guard = Guard::new("test", policy, &breakers, None);
         let up = Instant::now() + Duration::from_millis(120);
         let tried = AtomicBool::new(false);
         let call = || async {
@@ -353,7 +410,7 @@ mod tests {
     #[tokio::test]
     async fn rejected_input_does_not_open_the_breaker() {
         let policy = Policy { window: 2, attempts: 1, open: Duration::from_secs(60), ..policy() };
-        let guard = Guard::new("test", policy, &Breakers::default());
+        let guard = Guard::new("test", policy, &Breakers::default(), None);
         for _ in 0..10 {
             let rejected: Result<(), _> = guard.call(|| async { Err(Planned(Class::Poison)) }).await;
             assert!(matches!(rejected, Err(Guarded::Failed(_))));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::chunk::{Chunk, Chunker};
@@ -26,7 +25,6 @@ pub(super) struct Shared {
     pub(super) jina: JinaClient,
     pub(super) jina_guard: Guard,
     /// Requests at once, for the whole process.
-    pub(super) requests: Semaphore,
     pub(super) parallel: usize,
     pub(super) batch: usize,
     pub(super) store: Store,
@@ -248,7 +246,6 @@ impl Shared {
         let embedded = self
             .jina_guard
             .call(|| async {
-                let _slot = if planted(Defect::NoSemaphore) { None } else { self.requests.acquire().await.ok() };
                 if planted(Defect::EmbedsTwice) {
                     self.jina.embed(&texts).await?;
                 }

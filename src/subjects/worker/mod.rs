@@ -13,13 +13,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullmq::options::{RedisConnectionOptions, WorkerOptions};
+use bullmq::options::{QueueOptions, RedisConnectionOptions, WorkerOptions};
 use bullmq::worker::{CancellationToken, WorkerEvent};
-use bullmq::{Job, Worker};
+use bullmq::{Job, Queue, Worker};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 pub use defect::Defect;
 pub use guard::{BreakerState, Breakers, Policy};
@@ -47,6 +47,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const LEAST_START: Duration = Duration::from_secs(5);
 /// A job that was fetched is on the library's list after this time at the latest.
 const LISTED: Duration = Duration::from_millis(50);
+/// Why `BullMQ` fails a job by itself, in its own words (`moveStalledJobsToWait`).
+const STALLED_OUT: &str = "job stalled more than allowable limit";
 
 /// Everything the worker is told.
 #[derive(Debug, Clone)]
@@ -179,9 +181,11 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     if planted(Defect::StormsReconnecting) {
         shared.store.storm();
     }
+    let mut telling = Telling { config: &config, shared: &shared, tasks: JoinSet::new() };
     loop {
         tokio::select! {
             event = worker.next_event() => {
+                telling.hear(event.as_ref());
                 if planted(Defect::NeverReconnects) && matches!(event, Some(WorkerEvent::Error(_))) {
                     worker.pause();
                 }
@@ -202,7 +206,7 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     }
     tracing::info!(grace_ms = millis(config.grace), "ending: no new jobs are taken");
     tokio::select! {
-        () = end(&worker, &shared, config.grace) => {}
+        () = end(&worker, &mut telling) => {}
         _ = terminate.recv() => std::process::exit(1),
         _ = interrupt.recv() => std::process::exit(1),
     }
@@ -235,12 +239,13 @@ fn share(config: &WorkerConfig) -> Result<Shared, WorkerError> {
     if planted(Defect::NoTimeLimit) {
         options.timeout = Duration::from_hours(1);
     }
+    let parallel = config.embed_concurrency.max(1);
+    let slots = (!planted(Defect::NoSemaphore)).then_some(parallel);
     Ok(Shared {
         chunker: Arc::new(Chunker::new(chunks, tokens)?),
         jina: JinaClient::new(&config.endpoints.jina, options)?,
-        jina_guard: Guard::new("jina", config.policy, &config.breakers),
-        requests: Semaphore::new(config.embed_concurrency.max(1)),
-        parallel: config.embed_concurrency.max(1),
+        jina_guard: Guard::new("jina", config.policy, &config.breakers, slots),
+        parallel,
         batch: if planted(Defect::BigBatches) { 101 } else { config.embed_batch.clamp(1, 100) },
         store: Store::open(&config.endpoints, config.upsert_batch, config.policy, &config.breakers)?,
         spoiled: std::sync::OnceLock::new(),
@@ -471,7 +476,8 @@ async fn remove(shared: &Shared, job: &Job, trace: &Trace) -> Result<Value, bull
 }
 
 /// Lets jobs in flight finish within the grace, hands back the rest, closes every connection.
-async fn end(worker: &Worker, shared: &Shared, grace: Duration) {
+async fn end(worker: &Worker, telling: &mut Telling<'_>) {
+    let grace = telling.config.grace;
     // A tenth of the grace is kept for handing back; even with no grace at all, jobs are handed back.
     let patience = Instant::now() + grace.mul_f64(0.9);
     let deadline = Instant::now() + grace.max(LISTED * 10);
@@ -493,11 +499,66 @@ async fn end(worker: &Worker, shared: &Shared, grace: Duration) {
         }
         tokio::time::sleep(LISTED.min(deadline.saturating_duration_since(Instant::now()))).await;
     }
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, worker.next_event()).await {
+        telling.hear(Some(&event));
+    }
+    telling.finish(deadline).await;
     let left = deadline.saturating_duration_since(Instant::now()).min(LISTED);
     if let Err(error) = worker.close(millis(left)).await {
         tracing::warn!(%error, "the queue was not closed cleanly");
     }
-    shared.store.close().await;
+    telling.shared.store.close().await;
+}
+
+/// Tells the rows of jobs that `BullMQ` failed by itself: for one that stalled too often no processor is called, and its
+/// row would say `processing` for ever.
+struct Telling<'a> {
+    config: &'a WorkerConfig,
+    shared: &'a Arc<Shared>,
+    tasks: JoinSet<()>,
+}
+
+impl Telling<'_> {
+    fn hear(&mut self, event: Option<&WorkerEvent>) {
+        while self.tasks.try_join_next().is_some() {}
+        if let Some(WorkerEvent::Failed { job_id, error }) = event
+            && error == STALLED_OUT
+            && !planted(Defect::StalledOutUntold)
+        {
+            let (redis, names) = (&self.config.endpoints.redis, &self.config.endpoints.names);
+            let options = QueueOptions {
+                connection: RedisConnectionOptions::new().url(redis.url.expose_secret()),
+                prefix: names.prefix.clone(),
+                ..QueueOptions::default()
+            };
+            let (queue, id, shared) = (names.queue.clone(), job_id.clone(), Arc::clone(self.shared));
+            self.tasks.spawn(async move {
+                if let Err(error) = stalled_out(&queue, options, &id, &shared).await {
+                    tracing::error!(job = id, %error, "the failure could not be recorded");
+                }
+            });
+        }
+    }
+
+    async fn finish(&mut self, deadline: Instant) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout_at(deadline.into(), all).await;
+    }
+}
+
+/// The event has no more than the id of the job, so the queue is asked what it was about.
+async fn stalled_out(queue: &str, options: QueueOptions, id: &str, shared: &Shared) -> Result<(), bullmq::Error> {
+    let queue = Queue::with_options(queue, options).await?;
+    let job = queue.get_job(id).await;
+    queue.close().await;
+    let Some(job) = job?.filter(|job| job.name() != DELETE) else { return Ok(()) };
+    // A malformed one has no row that could say it.
+    let Ok(order) = Order::read(job.data()) else { return Ok(()) };
+    let document = &order.identity.document;
+    tracing::error!(job = id, document, error = STALLED_OUT, "job failed without an attempt");
+    let span = shared.traces.begin(&job).await;
+    shared.give_up(&order.identity, STALLED_OUT, span.trace()).await;
+    Ok(())
 }
 
 fn report(event: Option<WorkerEvent>) {

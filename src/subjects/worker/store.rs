@@ -215,8 +215,8 @@ impl Store {
                 .collect(),
             batch: batch.max(1),
             pooled: options.get_port() == TRANSACTION_POOLER,
-            vectors_guard: Guard::new("qdrant", policy, breakers),
-            rows_guard: Guard::new("postgres", policy, breakers),
+            vectors_guard: Guard::new("qdrant", policy, breakers, None),
+            rows_guard: Guard::new("postgres", policy, breakers, None),
         })
     }
 
