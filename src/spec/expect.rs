@@ -193,6 +193,8 @@ pub enum Invariant {
     PoisonIsolated,
     /// Every document whose job failed for good has a row that says so, and why.
     FailuresTold,
+    /// Every document whose job ended has a row that says how; it may have failed, or have been done after all.
+    OutcomesTold,
     /// What a job returns has no more bytes than this, as JSON.
     ReturnBytesAtMost(f64),
     /// What a worker notes on a job has no more bytes than this: its progress, its log, and what its data has grown by.

@@ -579,6 +579,7 @@ impl Reader<'_> {
             (expect.worker_registered, Invariant::WorkerRegistered),
             (expect.poison_isolated, Invariant::PoisonIsolated),
             (expect.failures_told, Invariant::FailuresTold),
+            (expect.outcomes_told, Invariant::OutcomesTold),
             (expect.log_holds_no_text, Invariant::LogHoldsNoText),
             (expect.reasons_hold_no_secret, Invariant::ReasonsHoldNoSecret),
             (expect.rows_last, Invariant::RowsLast),

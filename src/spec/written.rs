@@ -195,6 +195,8 @@ pub struct ExpectWritten {
     pub poison_isolated: Option<bool>,
     /// Every document whose job failed for good has a row that says so, and why.
     pub failures_told: Option<bool>,
+    /// Every document whose job ended has a row that says how; it may have failed, or have been done after all.
+    pub outcomes_told: Option<bool>,
     /// Most bytes that a job returns, as JSON.
     pub return_bytes_at_most: Option<f64>,
     /// Most bytes that a worker notes on a job: its progress, its log, and what its data has grown by.

@@ -173,22 +173,33 @@ impl<'a> Scope<'a> {
         finding
     }
 
-    pub(super) fn failures_told(&self) -> Finding {
-        let mut finding = Finding::over("documents whose job failed for good");
+    /// Where `failures` are asked for alone, a document whose job completed decides nothing.
+    pub(super) fn outcomes_told(&self, failures: bool) -> Finding {
+        let mut finding =
+            Finding::over(if failures { "documents whose job failed for good" } else { "documents whose job ended" });
         let Some(contract) = &self.voyage.evidence.postgres else { return finding };
         let failed = contract.failed.as_deref().unwrap_or_default();
-        for (step, document) in self.last().filter(|(step, document)| step.jobs[&document.id].0 == JobState::Failed) {
+        for (step, document) in self.last() {
+            let has_failed = match step.jobs[&document.id].0 {
+                JobState::Failed => true,
+                JobState::Completed if !failures && document.has_text() => false,
+                _ => continue,
+            };
             finding.look();
-            match step.snapshot.rows.get(&document.id) {
-                None => finding.wrong(&document.id, "its job failed for good, and no row says so"),
-                Some(row) if row.status != failed => finding.wrong(
+            let (what, wanted) =
+                if has_failed { ("failed for good", failed) } else { ("completed", contract.done.as_str()) };
+            let Some(row) = step.snapshot.rows.get(&document.id) else {
+                finding.wrong(&document.id, format!("its job {what}, and no row says so"));
+                continue;
+            };
+            let told = if has_failed { row.status == failed } else { row.done };
+            if !told {
+                finding.wrong(
                     &document.id,
-                    format!("its job failed for good, and its row says `{}`, wanted `{failed}`", row.status),
-                ),
-                Some(row) if contract.error.is_some() && row.error.as_deref().unwrap_or_default().is_empty() => {
-                    finding.wrong(&document.id, format!("its row says `{failed}`, and not why"));
-                }
-                Some(_) => {}
+                    format!("its job {what}, and its row says `{}`, wanted `{wanted}`", row.status),
+                );
+            } else if has_failed && contract.error.is_some() && row.error.as_deref().unwrap_or_default().is_empty() {
+                finding.wrong(&document.id, format!("its row says `{failed}`, and not why"));
             }
         }
         finding

@@ -162,11 +162,15 @@ pub fn lacks(invariant: Invariant, evidence: &EvidenceContract) -> Option<String
         Invariant::ChunksNumbered => chunk,
         Invariant::RowsAgree => rows,
         Invariant::RowsLast if evidence.postgres.is_none() => rows,
-        Invariant::FailuresTold if evidence.postgres.as_ref().is_none_or(|rows| rows.failed.is_none()) => Some(
-            "the contract does not say which status a document has whose job failed: add `failed = \"WORD\"` to \
+        Invariant::FailuresTold | Invariant::OutcomesTold
+            if evidence.postgres.as_ref().is_none_or(|rows| rows.failed.is_none()) =>
+        {
+            Some(
+                "the contract does not say which status a document has whose job failed: add `failed = \"WORD\"` to \
              [evidence] postgres"
-                .to_owned(),
-        ),
+                    .to_owned(),
+            )
+        }
         _ => None,
     }
 }
@@ -213,7 +217,8 @@ impl<'a> Scope<'a> {
             Invariant::MemoryMib(most) => self.memory(most),
             Invariant::PoisonIsolated => self.poison(),
             Invariant::LedgerClean => self.ledger_clean(),
-            Invariant::FailuresTold => self.failures_told(),
+            Invariant::FailuresTold => self.outcomes_told(true),
+            Invariant::OutcomesTold => self.outcomes_told(false),
             Invariant::ReturnBytesAtMost(most) => self.return_bytes(most),
             Invariant::NotesBytesAtMost(most) => self.notes_bytes(most),
             Invariant::LogHoldsNoText => self.log_texts(),

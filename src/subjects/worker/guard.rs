@@ -101,6 +101,9 @@ impl<E: Classified> Guarded<E> {
 /// How often one call may be held back before the job gives way to others.
 const MOST_HELD_BACK: u32 = 600;
 
+/// Whatever a service says, it is asked again after this time.
+const LONGEST_WISH: Duration = Duration::from_hours(24);
+
 /// The guard of one service, shared by all jobs.
 #[derive(Debug)]
 pub(super) struct Guard {
@@ -287,7 +290,7 @@ impl Guard {
 fn wish(error: &impl Classified) -> Duration {
     let deaf = [Defect::IgnoresRetryAfter, Defect::NoBackoff, Defect::FixedBackoff].into_iter().any(planted);
     match error.class() {
-        Class::Retry { after: Some(after) } if !deaf => after,
+        Class::Retry { after: Some(after) } if !deaf => after.min(LONGEST_WISH),
         _ => Duration::ZERO,
     }
 }
