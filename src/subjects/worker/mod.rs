@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullmq::options::{QueueOptions, RedisConnectionOptions, WorkerOptions};
+use bullmq::options::WorkerOptions;
 use bullmq::worker::{CancellationToken, WorkerEvent};
-use bullmq::{Job, Queue, Worker};
+use bullmq::{Job, Worker};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,6 +27,7 @@ pub use guard::{BreakerState, Breakers, Policy};
 use crate::outcome::{Span, Trace};
 use crate::services::ServiceError;
 use crate::services::jina::{Encoding, JinaClient, JinaError, JinaOptions};
+use crate::services::queue::{QueueClient, connection, failure};
 use crate::services::redis::Redis;
 use crate::settings::Endpoints;
 use chunk::{ChunkError, ChunkOptions, Chunker};
@@ -299,7 +300,7 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
         queue.push_str("-elsewhere");
     }
     let options = WorkerOptions::new()
-        .connection(RedisConnectionOptions::new().url(config.endpoints.redis.url.expose_secret()))
+        .connection(connection(&config.endpoints.redis))
         .prefix(&names.prefix)
         .concurrency(config.concurrency.max(1))
         .lock_duration(config.lock)
@@ -525,15 +526,9 @@ impl Telling<'_> {
             && error == STALLED_OUT
             && !planted(Defect::StalledOutUntold)
         {
-            let (redis, names) = (&self.config.endpoints.redis, &self.config.endpoints.names);
-            let options = QueueOptions {
-                connection: RedisConnectionOptions::new().url(redis.url.expose_secret()),
-                prefix: names.prefix.clone(),
-                ..QueueOptions::default()
-            };
-            let (queue, id, shared) = (names.queue.clone(), job_id.clone(), Arc::clone(self.shared));
+            let (endpoints, id, shared) = (self.config.endpoints.clone(), job_id.clone(), Arc::clone(self.shared));
             self.tasks.spawn(async move {
-                if let Err(error) = stalled_out(&queue, options, &id, &shared).await {
+                if let Err(error) = stalled_out(&endpoints, &id, &shared).await {
                     tracing::error!(job = id, %error, "the failure could not be recorded");
                 }
             });
@@ -547,11 +542,12 @@ impl Telling<'_> {
 }
 
 /// The event has no more than the id of the job, so the queue is asked what it was about.
-async fn stalled_out(queue: &str, options: QueueOptions, id: &str, shared: &Shared) -> Result<(), bullmq::Error> {
-    let queue = Queue::with_options(queue, options).await?;
-    let job = queue.get_job(id).await;
-    queue.close().await;
-    let Some(job) = job?.filter(|job| job.name() != DELETE) else { return Ok(()) };
+async fn stalled_out(endpoints: &Endpoints, id: &str, shared: &Shared) -> Result<(), ServiceError> {
+    let names = &endpoints.names;
+    let client = QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?;
+    let job = client.queue().get_job(id).await;
+    client.close().await;
+    let Some(job) = job.map_err(|error| failure(&error))?.filter(|job| job.name() != DELETE) else { return Ok(()) };
     // A malformed one has no row that could say it.
     let Ok(order) = Order::read(job.data()) else { return Ok(()) };
     let document = &order.identity.document;
