@@ -18,7 +18,7 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
-    /// Makes the directory; one that holds something already is refused, for nothing in it may be lost or mixed up.
+    /// Creates the directory; one that holds something already is refused, for nothing in it may be lost or mixed up.
     pub(super) fn open(directory: &Path) -> Result<Self, Failure> {
         let refuse = |what: String| Failure::usage(format!("--bundle {}: {what}", directory.display()));
         let output = output(directory);
@@ -55,15 +55,15 @@ impl Bundle {
                     diagnosis.seen, diagnosis.means, diagnosis.remedy, diagnosis.source
                 );
             }
-            for concerned in &timeline.documents {
-                let _ = writeln!(text, "{}: {}, {}", concerned.document, concerned.fate, concerned.why);
+            for document in &timeline.documents {
+                let _ = writeln!(text, "{}: {}, {}", document.document, document.outcome, document.why);
             }
             text.push('\n');
             for line in timeline.lines() {
                 let _ = writeln!(text, "{line}");
             }
             for left in &timeline.left_out {
-                let _ = writeln!(text, "{} more of {}", left.count, left.lane.word());
+                let _ = writeln!(text, "{} more of {}", left.count, left.track.word());
             }
             write(&format!("{}.timeline.txt", timeline.scenario), &text)?;
         }

@@ -14,7 +14,7 @@ use super::signals::asked_to_end;
 use super::traced::Traced;
 use super::{Common, progress};
 use crate::outcome::{Comparison, Events, Exit, Report, Word};
-use crate::runner::{Checkup, Occasion};
+use crate::runner::{CheckOptions, EnvironmentCheck};
 
 /// Judge an environment through its environment variables; reads only
 ///
@@ -55,7 +55,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let baseline = args.gate.baseline(&chosen.suites, &chosen.selection, chosen.settings.profile())?;
     let deadline = args.wait.map(|wait| Instant::now() + wait);
     let traced = Traced::start(&chosen.settings)?;
-    let checkup = Checkup { trace: traced.trace().clone(), ..chosen.checkup()? };
+    let checkup = EnvironmentCheck { trace: traced.trace().clone(), ..chosen.checkup()? };
     let check = Check { args: &args, checkup };
     let outcome = check.run(baseline.as_ref(), deadline).await;
     traced.end().await;
@@ -92,7 +92,7 @@ fn changes(before: &Report, now: &Report) -> Vec<String> {
 
 struct Check<'a> {
     args: &'a Args,
-    checkup: Checkup,
+    checkup: EnvironmentCheck,
 }
 
 impl Check<'_> {
@@ -132,11 +132,11 @@ impl Check<'_> {
         );
         let listener = tokio::spawn(progress::follow(heard, style));
         let gate = &self.args.gate;
-        let occasion = Occasion {
-            run: Occasion::new_run(),
+        let occasion = CheckOptions {
+            run: CheckOptions::new_run(),
             repeat: gate.repeat,
             fail_fast: gate.fail_fast,
-            timeout: gate.timeout.unwrap_or(Occasion::PATIENCE),
+            timeout: gate.timeout.unwrap_or(CheckOptions::PATIENCE),
             gate: gate.gate(),
             stands: BTreeMap::new(),
         };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::Common;
 use super::failure::Failure;
 use crate::outcome::Level;
-use crate::runner::{Checkup, Selection, Shard};
+use crate::runner::{EnvironmentCheck, Selection, Shard};
 use crate::settings::Settings;
 use crate::spec::{Suites, Verb};
 
@@ -72,12 +72,12 @@ impl Chosen {
     }
 
     /// An environment in use, as the settings name it, of the project in the working directory.
-    pub(super) fn checkup(self) -> Result<Checkup, Failure> {
+    pub(super) fn checkup(self) -> Result<EnvironmentCheck, Failure> {
         let directory = std::env::current_dir()
             .map_err(|error| Failure::usage(format!("the working directory cannot be read: {error}")))?;
         let shakedown = std::env::current_exe()
             .map_err(|error| Failure::harness(format!("this program's own file cannot be found: {error}")))?;
         let Self { settings, suites, selection, canary } = self;
-        Ok(Checkup { canary, ..Checkup::new(settings, suites, selection, &directory, shakedown)? })
+        Ok(EnvironmentCheck { canary, ..EnvironmentCheck::new(settings, suites, selection, &directory, shakedown)? })
     }
 }

@@ -110,9 +110,9 @@ fn done(case: &Case, suites: &Suites) -> Vec<(&'static str, String)> {
                     lines.push(("scenario", format!("{name}: {}", scenario.title)));
                 }
                 lines.extend(scenario.words());
-                if scenario.calm.is_some() {
-                    let calm = "with a voyage over the same documents on which nothing goes wrong";
-                    lines.push(("compared", calm.to_owned()));
+                if scenario.baseline.is_some() {
+                    let baseline = "with a observations over the same documents on which nothing goes wrong";
+                    lines.push(("compared", baseline.to_owned()));
                 }
             }
             lines.extend(demands.iter().map(|demand| ("wants", demand.to_string())));

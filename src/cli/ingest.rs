@@ -55,7 +55,7 @@ struct Ingested {
     notes: Vec<String>,
 }
 
-/// Hands the files over, follows them if asked to, and tells what became of each.
+/// WorkerPool the files over, follows them if asked to, and tells what became of each.
 pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
     let settings = Settings::load(source)?;
     let endpoint = settings.redis()?;

@@ -35,7 +35,7 @@ pub(super) fn plan(settings: &Settings, contract: &Contract, suites: &Suites, se
     line(format!(
         "shutdown    within {} s of SIGTERM; patience × {}; {} at once",
         contract.worker.shutdown_grace.as_secs_f64(),
-        contract.worker.patience,
+        contract.worker.timeout_factor,
         contract.worker.replicas
     ));
     if contract.has_fixed_names() {

@@ -13,7 +13,7 @@ use super::shown::{Format, print};
 use crate::outcome::Exit;
 use crate::settings::{self, Desired, Settings};
 use crate::stack::compose_files;
-use crate::subjects::provision::{self, Action, Change, Consent, File, Pace, Place, PlanError, Step};
+use crate::subjects::provision::{self, Action, Change, Consent, File, Place, PlanError, Progress, Step};
 
 /// Variables that workers read, and that may say something else than [desired].
 const COMPARED: [&str; 3] = ["JINA_MODEL", "EMBEDDING_DIMENSIONS", "EMBED_BATCH"];
@@ -91,7 +91,7 @@ pub(super) async fn set_up(
         }
         consent.replace = true;
     }
-    let mut pace = Pace::ending_after(end_after(settings));
+    let mut pace = Progress::ending_after(end_after(settings));
     let tell = |step: &Step| {
         if format == Format::Text {
             print(&text(step));

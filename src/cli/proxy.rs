@@ -49,17 +49,17 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
     say(&json!({ "listening": proxy.address().to_string(), "upstream": args.upstream }));
     let begun = tokio::time::Instant::now();
     let mut happened = Vec::new();
-    let weather = async {
+    let active_faults = async {
         let faults = args.fault.iter().map(|scheduled| happen(&proxy, *scheduled, begun));
         futures::future::join_all(faults).await
     };
-    let mut weather = std::pin::pin!(weather);
+    let mut active_faults = std::pin::pin!(active_faults);
     let mut ended = std::pin::pin!(ended);
     let mut passed = args.fault.is_empty();
     loop {
         tokio::select! {
             () = &mut ended => break,
-            effects = &mut weather, if !passed => {
+            effects = &mut active_faults, if !passed => {
                 passed = true;
                 happened = effects;
             }
@@ -75,7 +75,7 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
     // Faults that stay are asked at the very end what they did.
     let told = happened.into_iter().map(|happened| match happened {
         Happened::Over { took_effect } => took_effect,
-        Happened::Stays(fault, effect) => tell(fault, &effect, begun),
+        Happened::Retention(fault, effect) => tell(fault, &effect, begun),
     });
     let idle = told.filter(|took_effect| !took_effect).count();
     Ok(if idle == 0 { Exit::Ok } else { Exit::Inconclusive })
@@ -86,7 +86,7 @@ enum Happened {
     /// It is over.
     Over { took_effect: bool },
     /// It has no duration, and may yet do something.
-    Stays(NetworkFault, Arc<Effect>),
+    Retention(NetworkFault, Arc<Effect>),
 }
 
 /// Lets a fault begin and end at its time. One without a duration stays.
@@ -107,7 +107,7 @@ async fn happen(proxy: &Proxy, scheduled: Scheduled, begun: tokio::time::Instant
             proxy.lift(applied)
         }
         // Its handle is what ends it, and is given to nobody.
-        (_, None) => return Happened::Stays(fault, Arc::clone(&proxy.apply(fault, direction).effect)),
+        (_, None) => return Happened::Retention(fault, Arc::clone(&proxy.apply(fault, direction).effect)),
     };
     Happened::Over { took_effect: tell(fault, &effect, begun) }
 }

@@ -15,11 +15,11 @@ use super::stack::{self, StackArgs};
 use super::traced::Traced;
 use super::{Common, plan, progress};
 use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, Span, merge};
-use crate::runner::{self, RunOptions, Selection, SpareOptions};
+use crate::runner::{self, RunOptions, Selection, StackPoolOptions};
 use crate::settings::{Contract, Settings, Source};
 use crate::spec::{Suites, Verb};
 use crate::stack::{ProviderKind, Stack, emergency, replay_on_panic};
-use crate::worker::{have_image, run_errand};
+use crate::worker::{have_image, run_hook};
 
 /// Start a stack, run the cases against it and the worker, and report
 #[derive(Debug, clap::Args)]
@@ -166,7 +166,7 @@ async fn judge(
         None => rand::random::<u32>().into(),
     };
     let outcome = tokio::select! {
-        outcome = voyage(args, settings, described, suites, selection, seed, &events) => Some(outcome),
+        outcome = observations(args, settings, described, suites, selection, seed, &events) => Some(outcome),
         () = asked_to_end()? => None,
     };
     let Some(outcome) = outcome else {
@@ -194,7 +194,7 @@ async fn judge(
 }
 
 /// Starts the stack, runs the cases, stops the stack.
-async fn voyage(
+async fn observations(
     args: &Args,
     settings: &Settings,
     described: &Settings,
@@ -212,7 +212,7 @@ async fn voyage(
     let stack = Stack::start(kind, options, events).await?;
     drop(phase);
     // The second stack comes from where the first one came from, whatever `auto` would find by then.
-    let spare = spare.map(|(kind, options)| SpareOptions {
+    let spare = spare.map(|(kind, options)| StackPoolOptions {
         kind: match (kind, stack.provider().0) {
             (ProviderKind::Auto, "containers") => ProviderKind::Containers,
             (ProviderKind::Auto, _) => ProviderKind::Native,
@@ -241,12 +241,12 @@ async fn voyage(
         endpoints: None,
         spare,
         given: None,
-        paid: runner::Paid::default(),
+        billed: runner::BilledCache::default(),
         stands: std::collections::BTreeMap::new(),
     };
     if let (Some(build), Some(ledger)) = (&options.contract.worker.build, stack.ledger()) {
         events.note(format!("building the worker: {}", build.command.join(" ")));
-        run_errand("build", build, Vec::new(), &directory, "build", ledger).await.map_err(Failure::usage)?;
+        run_hook("build", build, Vec::new(), &directory, "build", ledger).await.map_err(Failure::usage)?;
     }
     if let Some(ledger) = stack.ledger() {
         have_image(&options.contract.worker.program, &directory, ledger).await.map_err(Failure::usage)?;
@@ -267,7 +267,7 @@ async fn voyage(
         .ok_or_else(|| Failure::harness("no attempt was made"))?;
     report.run = run;
     events.say(Event::TearingDown);
-    report.notes.extend(stack.farewell());
+    report.notes.extend(stack.retention_notice());
     let phase = events.trace().begin("stop stack");
     let left = stack.stop().await;
     drop(phase);

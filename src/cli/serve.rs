@@ -14,8 +14,8 @@ use super::failure::Failure;
 use super::gate::time;
 use super::traced::Traced;
 use crate::outcome::Exit;
-use crate::runner::Checkup;
-use crate::serve::{Access, Board, History, Rhythm, Store, Watch, routes};
+use crate::runner::EnvironmentCheck;
+use crate::serve::{Access, History, Intervals, StatusStore, Store, Watch, routes};
 use crate::settings::Settings;
 
 /// Look at an environment on a schedule, and serve its health, metrics and a status page
@@ -39,7 +39,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
     /// Between two checks, at least 1s
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = rhythm)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = intervals)]
     every: Duration,
     /// Between two questions whether a service answers, at least 200ms
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = pulse)]
@@ -58,7 +58,7 @@ pub(super) struct Args {
     chosen: ChosenArgs,
 }
 
-fn rhythm(text: &str) -> Result<Duration, String> {
+fn intervals(text: &str) -> Result<Duration, String> {
     at_least(text, Duration::from_secs(1), "1s")
 }
 
@@ -101,14 +101,14 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         ))
     })?;
     let address = listener.local_addr().map_err(Failure::harness)?;
-    let rhythm = Rhythm { check: args.every, pulse: args.pulse };
-    let board = Board::with_history(&checkup, rhythm, history);
+    let intervals = Intervals { check: args.every, pulse: args.pulse };
+    let status_store = StatusStore::with_history(&checkup, intervals, history);
     let access = Access { token, bull_board: args.bull_board.clone(), ..Access::default() };
     let ending = access.ending.clone();
-    let served =
-        axum::serve(listener, routes(board.clone(), access)).with_graceful_shutdown(ending.clone().cancelled_owned());
+    let served = axum::serve(listener, routes(status_store.clone(), access))
+        .with_graceful_shutdown(ending.clone().cancelled_owned());
     let mut served = tokio::spawn(served.into_future());
-    let mut watch = Watch::start(checkup, board.clone(), store.clone());
+    let mut watch = Watch::start(checkup, status_store.clone(), store.clone());
     say(&format!("serving http://{address}/ ; Ctrl-C ends it"));
     if !address.ip().is_loopback() && args.token_env.is_none() {
         say("everybody who can reach this address can read it: --token-env NAME asks for a token");
@@ -133,15 +133,15 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
                         checkup.trace = traced.trace().clone();
                         let checkup = Arc::new(checkup);
                         watch.end().await;
-                        board.refit(&checkup);
-                        board.note("settings", None);
-                        watch = Watch::start(checkup, board.clone(), store.clone());
+                        status_store.refit(&checkup);
+                        status_store.note("settings", None);
+                        watch = Watch::start(checkup, status_store.clone(), store.clone());
                         say("the settings were read again");
                     }
                     Err(failure) => {
                         let text = format!("the settings could not be read again, and the old ones stay: {}", failure.report);
                         say(&text);
-                        board.note("settings", Some(text));
+                        status_store.note("settings", Some(text));
                     }
                 }
             }
@@ -166,11 +166,11 @@ fn say(text: &str) {
 }
 
 /// The settings, and what is judged by them.
-fn load(args: &Args, common: &Common) -> Result<Checkup, Failure> {
+fn load(args: &Args, common: &Common) -> Result<EnvironmentCheck, Failure> {
     args.chosen.load(common, false, None)?.some()?.checkup()
 }
 
-fn token(checkup: &Checkup, name: &str) -> Result<secrecy::SecretString, Failure> {
+fn token(checkup: &EnvironmentCheck, name: &str) -> Result<secrecy::SecretString, Failure> {
     use secrecy::ExposeSecret as _;
     let token = checkup.given.environment.get(name).filter(|token| !token.expose_secret().trim().is_empty());
     token.cloned().ok_or_else(|| {

@@ -100,13 +100,13 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     asked_to_end.await;
     events.say(Event::TearingDown);
     let directory = stack.directory().map(std::path::Path::to_owned);
-    let farewell = stack.farewell();
+    let retention_notice = stack.retention_notice();
     let left = stack.stop().await;
     events.say(Event::TornDown { left });
     drop(events);
     listener.await.map_err(|error| Failure::harness(format!("listening to events: {error}")))?;
-    if let Some(farewell) = farewell {
-        say(&farewell);
+    if let Some(retention_notice) = retention_notice {
+        say(&retention_notice);
     }
     if let Some(directory) = directory.filter(|_| keep) {
         say(&format!("kept {}", directory.display()));

@@ -10,4 +10,4 @@ mod service;
 pub use crate::spec::{Direction, NetworkFault};
 pub use proxy::{Answered, Applied, ClosedBy, Connection, Effect, Proxy, Said, Writes};
 pub use schedule::{FaultError, Scheduled};
-pub use service::{ServiceFaultError, Struck, strike};
+pub use service::{Injected, ServiceFaultError, strike};

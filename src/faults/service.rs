@@ -62,7 +62,7 @@ enum Undo {
 /// A fault of a service that is in force.
 #[derive(Debug)]
 #[must_use = "a fault that is never lifted stays in force"]
-pub struct Struck {
+pub struct Injected {
     on: Target,
     fault: ServiceFault,
     undo: Undo,
@@ -79,17 +79,17 @@ pub async fn strike(
     endpoints: &Endpoints,
     on: Target,
     fault: ServiceFault,
-) -> Result<Struck, ServiceFaultError> {
-    let deed = Deed { stack, endpoints, on, fault };
+) -> Result<Injected, ServiceFaultError> {
+    let deed = InjectContext { stack, endpoints, on, fault };
     let refused = deed.refusals().await;
     let undo = deed.strike().await?;
-    Ok(Struck { on, fault, undo, refused })
+    Ok(Injected { on, fault, undo, refused })
 }
 
-impl Struck {
+impl Injected {
     /// How many writes the service has refused so far, where it counts them.
     pub async fn refused(&self, endpoints: &Endpoints) -> Option<u64> {
-        let now = Deed { stack: None, endpoints, on: self.on, fault: self.fault }.refusals().await?;
+        let now = InjectContext { stack: None, endpoints, on: self.on, fault: self.fault }.refusals().await?;
         Some(now.saturating_sub(self.refused?))
     }
 
@@ -98,18 +98,18 @@ impl Struck {
     /// # Errors
     /// The service or the provider refuses.
     pub async fn lift(self, stack: Option<&Stack>, endpoints: &Endpoints) -> Result<(), ServiceFaultError> {
-        Deed { stack, endpoints, on: self.on, fault: self.fault }.undo(self.undo).await
+        InjectContext { stack, endpoints, on: self.on, fault: self.fault }.undo(self.undo).await
     }
 }
 
-struct Deed<'a> {
+struct InjectContext<'a> {
     stack: Option<&'a Stack>,
     endpoints: &'a Endpoints,
     on: Target,
     fault: ServiceFault,
 }
 
-impl Deed<'_> {
+impl InjectContext<'_> {
     fn what(&self) -> String {
         format!("{} of {}", self.fault.word(), self.on.word())
     }

@@ -19,6 +19,6 @@ pub use gate::{Comparison, Gate, incomparable, merge};
 pub use record::{
     CaseRecord, Coverage, EnvironmentRow, FileNote, REPORT_VERSION, Report, ServiceRecord, ServiceStatus, Totals,
 };
-pub use timeline::{Concerned, Diagnosis, Lane, LeftOut, Moment, Pace, Timeline};
+pub use timeline::{AffectedDocument, Diagnosis, LeftOut, Progress, Timeline, TimelineEvent, Track};
 pub use trace::{Fact, NoTraceParent, Role, Span, SpanRecord, Spans, Trace, TraceParent};
 pub use verdict::{Evidence, Level, RunVerdict, Verdict, Word};

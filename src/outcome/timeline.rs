@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a moment is about; in this order they stand beside each other.
+/// What a event is about; in this order they stand beside each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Lane {
+pub enum Track {
     /// Something was broken on purpose.
     Fault,
     /// A worker was started, told to end, or ended.
@@ -23,8 +23,8 @@ pub enum Lane {
     Output,
 }
 
-impl Lane {
-    /// Every lane, in order.
+impl Track {
+    /// Every track, in order.
     pub const ALL: [Self; 6] = [Self::Fault, Self::Process, Self::Connection, Self::Request, Self::Job, Self::Output];
 
     /// Its word in reports.
@@ -43,14 +43,14 @@ impl Lane {
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Moment {
+pub struct TimelineEvent {
     /// When it began, in milliseconds since the scenario's workers took jobs; before that it is negative.
     pub at_ms: i64,
     /// When it ended, where it lasted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<i64>,
     /// What it is about.
-    pub lane: Lane,
+    pub track: Track,
     /// Whose it is: a service, a worker, a document.
     pub subject: String,
     /// What happened.
@@ -59,11 +59,11 @@ pub struct Moment {
 
 /// A document that a verdict speaks of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Concerned {
+pub struct AffectedDocument {
     /// Its id.
     pub document: String,
     /// What became of it, in the ledger's words.
-    pub fate: String,
+    pub outcome: String,
     /// What speaks for that.
     pub why: String,
 }
@@ -81,19 +81,19 @@ pub struct Diagnosis {
     pub source: String,
 }
 
-/// Moments of one lane that were left out, for there were too many.
+/// Moments of one track that were left out, for there were too many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOut {
-    /// The lane.
-    pub lane: Lane,
+    /// The track.
+    pub track: Track,
     /// How many.
     pub count: usize,
 }
 
-/// How much was done, and how often in vain, in equal steps of time. Unlike the moments it leaves nothing out.
+/// How much was done, and how often in vain, in equal steps of time. Unlike the events it leaves nothing out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Pace {
-    /// Where the first step begins, on the clock of the moments.
+pub struct Progress {
+    /// Where the first step begins, on the clock of the events.
     pub from_ms: i64,
     /// How long a step is, in milliseconds; at least 1.
     pub step_ms: u64,
@@ -103,10 +103,10 @@ pub struct Pace {
     pub refused: Vec<u32>,
 }
 
-/// Steps of a pace at most.
+/// Steps of a progress at most.
 const STEPS: i64 = 120;
 
-impl Pace {
+impl Progress {
     /// Counts what happened at these times; nothing when nothing did.
     #[must_use]
     pub fn of(completed: &[i64], refused: &[i64]) -> Option<Self> {
@@ -147,15 +147,15 @@ pub struct Timeline {
     pub diagnoses: Vec<Diagnosis>,
     /// The documents that are not where they belong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub documents: Vec<Concerned>,
+    pub documents: Vec<AffectedDocument>,
     /// What happened, in the order of time.
-    pub moments: Vec<Moment>,
+    pub events: Vec<TimelineEvent>,
     /// What was left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
     /// How much was done, and when; of reports of earlier versions it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pace: Option<Pace>,
+    pub progress: Option<Progress>,
 }
 
 /// Moments that a reader of text is shown.
@@ -164,46 +164,46 @@ const SHOWN: usize = 30;
 const STATES: usize = 3;
 
 impl Timeline {
-    /// The moments that tell most, in the order of time, and how many are left out.
+    /// The events that tell most, in the order of time, and how many are left out.
     #[must_use]
     pub fn shown(&self) -> (Self, usize) {
-        let rank = |moment: &Moment| match moment.lane {
-            Lane::Fault | Lane::Process => 0,
-            Lane::Job => 1,
-            Lane::Request if !moment.what.contains("answered 200") => 2,
-            Lane::Output => 3,
-            Lane::Connection => 4,
-            Lane::Request => 5,
+        let rank = |event: &TimelineEvent| match event.track {
+            Track::Fault | Track::Process => 0,
+            Track::Job => 1,
+            Track::Request if !event.what.contains("answered 200") => 2,
+            Track::Output => 3,
+            Track::Connection => 4,
+            Track::Request => 5,
         };
         // Of one job its last states tell most.
         let mut later: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut moments: Vec<&Moment> = self
-            .moments
+        let mut events: Vec<&TimelineEvent> = self
+            .events
             .iter()
             .rev()
-            .filter(|moment| {
-                let count = later.entry(&moment.subject).or_default();
-                *count += usize::from(moment.lane == Lane::Job);
-                moment.lane != Lane::Job || *count <= STATES
+            .filter(|event| {
+                let count = later.entry(&event.subject).or_default();
+                *count += usize::from(event.track == Track::Job);
+                event.track != Track::Job || *count <= STATES
             })
             .collect();
-        moments.reverse();
-        moments.sort_by_key(|moment| rank(moment));
-        moments.truncate(SHOWN);
-        moments.sort_by_key(|moment| (moment.at_ms, moment.lane));
+        events.reverse();
+        events.sort_by_key(|event| rank(event));
+        events.truncate(SHOWN);
+        events.sort_by_key(|event| (event.at_ms, event.track));
         let left_out: usize = self.left_out.iter().map(|left| left.count).sum();
-        let left_out = left_out + self.moments.len() - moments.len();
-        (Self { moments: moments.into_iter().cloned().collect(), ..self.clone() }, left_out)
+        let left_out = left_out + self.events.len() - events.len();
+        (Self { events: events.into_iter().cloned().collect(), ..self.clone() }, left_out)
     }
 
-    /// Its moments as lines of text, the time in seconds in front.
+    /// Its events as lines of text, the time in seconds in front.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         #[expect(clippy::cast_precision_loss, reason = "a time of a few minutes in milliseconds")]
         let seconds = |ms: i64| ms as f64 / 1000.0;
-        self.moments.iter().map(move |moment| {
-            let Moment { at_ms, until_ms, lane, subject, what } = moment;
+        self.events.iter().map(move |event| {
+            let TimelineEvent { at_ms, until_ms, track, subject, what } = event;
             let until = until_ms.map_or(String::new(), |until| format!(", until {:.3} s", seconds(until)));
-            format!("{:>9.3} s  {:<10} {subject}: {what}{until}", seconds(*at_ms), lane.word())
+            format!("{:>9.3} s  {:<10} {subject}: {what}{until}", seconds(*at_ms), track.word())
         })
     }
 }
@@ -215,15 +215,15 @@ mod tests {
     #[test]
     fn a_pace_counts_everything_once_in_at_most_a_hundred_and_twenty_steps() {
         let completed: Vec<i64> = (0..1000).map(|number| number * 37).collect();
-        let pace = Pace::of(&completed, &[-40, 36_963]).unwrap();
-        assert_eq!(pace.from_ms, -40);
-        assert!(pace.completed.len() <= 120 && pace.completed.len() == pace.refused.len());
-        assert_eq!((pace.completed.iter().sum::<u32>(), pace.refused.iter().sum::<u32>()), (1000, 2));
-        assert_eq!(Pace::of(&[], &[]), None);
-        let one = Pace::of(&[0], &[]).unwrap();
+        let progress = Progress::of(&completed, &[-40, 36_963]).unwrap();
+        assert_eq!(progress.from_ms, -40);
+        assert!(progress.completed.len() <= 120 && progress.completed.len() == progress.refused.len());
+        assert_eq!((progress.completed.iter().sum::<u32>(), progress.refused.iter().sum::<u32>()), (1000, 2));
+        assert_eq!(Progress::of(&[], &[]), None);
+        let one = Progress::of(&[0], &[]).unwrap();
         assert_eq!((one.step_ms, one.completed, one.refused), (1, vec![1], vec![0]));
         // A report may have been written by anybody.
-        let all = Pace::of(&[i64::MIN, i64::MAX], &[0]).unwrap();
+        let all = Progress::of(&[i64::MIN, i64::MAX], &[0]).unwrap();
         assert_eq!(all.completed.iter().sum::<u32>(), 2);
     }
 }

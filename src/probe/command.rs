@@ -22,7 +22,7 @@ pub(super) async fn observe(probe: &CommandProbe, context: &Context) -> Result<O
     }
     // Several cases may look at what one program prints: it is run once.
     let asked = format!("command {words:?} {variables:?}");
-    let ran = context.lines.fact(&asked, run(&words, &variables, probe.within_s, context)).await?;
+    let ran = context.clients.fact(&asked, run(&words, &variables, probe.within_s, context)).await?;
     let shown = words.iter().flat_map(|word| word.split_whitespace()).collect::<Vec<_>>().join(" ");
     let what = |part: &str| format!("{part} of `{}`", shown.chars().take(100).collect::<String>());
     if let Some(missing) = ran["missing"].as_str() {

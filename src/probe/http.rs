@@ -22,7 +22,7 @@ pub(super) async fn observe(probe: &HttpProbe, context: &Context) -> Result<Obse
     let name = template.fill(&probe.service)?;
     let http = if name.starts_with("http://") || name.starts_with("https://") {
         let bearer = probe.bearer.as_ref().map(|key| template.fill(key)).transpose()?;
-        context.lines.http("http", &name, bearer.map(Into::into), KeyHeader::Bearer).await?
+        context.clients.http("http", &name, bearer.map(Into::into), KeyHeader::Bearer).await?
     } else {
         service(&name, context).await?
     };
@@ -46,8 +46,8 @@ async fn service(name: &str, context: &Context) -> Result<Http, ProbeError> {
         value.ok_or_else(|| ProbeError::Missing(format!("{variable} is not set")))
     };
     let (base, key, header, name) = match name {
-        "qdrant" => return Ok(context.lines.qdrant().await?),
-        "jina" => return Ok(context.lines.jina().await?),
+        "qdrant" => return Ok(context.clients.qdrant().await?),
+        "jina" => return Ok(context.clients.jina().await?),
         "supabase" => ("SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY", KeyHeader::Apikey, "supabase"),
         "supabase-public" => ("SUPABASE_URL", "SUPABASE_ANON_KEY", KeyHeader::Apikey, "supabase-public"),
         "supabase-management" => {
@@ -60,7 +60,7 @@ async fn service(name: &str, context: &Context) -> Result<Http, ProbeError> {
             )));
         }
     };
-    Ok(context.lines.http(name, given(base)?.expose_secret(), Some(given(key)?), header).await?)
+    Ok(context.clients.http(name, given(base)?.expose_secret(), Some(given(key)?), header).await?)
 }
 
 async fn steps(http: &Http, template: &Template, steps: &[HttpStep]) -> Result<Option<Observation>, ProbeError> {
@@ -83,7 +83,7 @@ async fn counted(
     let body = probe.body.as_ref().map(|body| template.fill_json(body)).transpose()?.map(numbers);
     let looks = method == "GET" && body.is_none() && probe.auth == Auth::Key && !context.writes;
     let answer = if looks {
-        context.lines.get(http, &path).await?
+        context.clients.get(http, &path).await?
     } else {
         http.send(method, &path, &key(probe.auth), body.as_ref()).await?
     };

@@ -16,10 +16,10 @@ const TEXTS: [&str; 3] = [
 ];
 
 pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Observation, ProbeError> {
-    let http = context.lines.jina().await?;
+    let http = context.clients.jina().await?;
     let texts = match (&probe.texts, probe.words) {
         (Some(texts), None) => texts.clone(),
-        (None, Some(words)) => vec!["sail ".repeat(words)],
+        (None, Some(words)) => vec!["run_scenario ".repeat(words)],
         (None, None) => TEXTS.map(ToOwned::to_owned).to_vec(),
         (Some(_), Some(_)) => return Err(ProbeError::Undecided("`texts` and `words` exclude each other".to_owned())),
     };
@@ -38,7 +38,7 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
     let what = format!("POST /embeddings with {} text(s)", texts.len());
     let answer = if probe.auth == Auth::Key {
         // Every call is paid for: the same one is made once, whatever number of cases looks at its answer.
-        context.lines.post(&http, "/embeddings", &request).await?
+        context.clients.post(&http, "/embeddings", &request).await?
     } else {
         http.send("POST", "/embeddings", &super::http::key(probe.auth), Some(&request)).await?
     };

@@ -67,8 +67,8 @@ pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Resul
 
 /// `None` where no migration was ever recorded.
 async fn applied(context: &Context) -> Result<Option<BTreeMap<String, Applied>>, ProbeError> {
-    if context.lines.rows(HISTORY_EXISTS).await?.first().is_none_or(|row| row["there"] != Value::Bool(true)) {
+    if context.clients.rows(HISTORY_EXISTS).await?.first().is_none_or(|row| row["there"] != Value::Bool(true)) {
         return Ok(None);
     }
-    Ok(Some(migrations::applied(&context.lines.rows(HISTORY).await?)))
+    Ok(Some(migrations::applied(&context.clients.rows(HISTORY).await?)))
 }

@@ -3,6 +3,7 @@
 //! A probe takes endpoints and gives evidence; it shares nothing with other probes, and what must
 //! have held before is declared in the suite, not in the order of calls.
 
+mod clients;
 mod command;
 mod consistency;
 mod dns;
@@ -11,7 +12,6 @@ mod http;
 mod ingestion;
 mod interop;
 mod jina;
-mod lines;
 mod migrations;
 mod queue;
 mod queue_state;
@@ -32,7 +32,7 @@ use crate::outcome::{Evidence, Level, Verdict};
 use crate::services::ServiceError;
 use crate::settings::{Endpoints, Given, public_url};
 use crate::spec::{Matcher, Probe, Template, TemplateError};
-pub use lines::{Lines, Paid};
+pub use clients::{BilledCache, SharedClients};
 
 /// What a probe may use.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ pub struct Context {
     /// What somebody set, where the stack is somebody's.
     pub given: Option<Arc<Given>>,
     /// Connections to `endpoints` that all cases share.
-    pub lines: Lines,
+    pub clients: SharedClients,
     /// Whether the case changes something: what others heard before may then be no longer so.
     pub writes: bool,
 }
@@ -270,7 +270,7 @@ pub enum ProbeError {
     Undecided(String),
 }
 
-/// Makes the observation.
+/// Creates the observation.
 pub async fn observe(probe: &Probe, context: &Context) -> Result<Observation, ProbeError> {
     match probe {
         Probe::Redis(probe) => redis::observe(probe, context).await,

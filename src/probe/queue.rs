@@ -133,7 +133,7 @@ fn short(command: &str) -> String {
 
 /// Asks `ACL DRYRUN` for each command, all in one round trip.
 async fn dry_run(context: &Context) -> Result<Vec<String>, ServiceError> {
-    let redis = context.lines.redis().await?;
+    let redis = context.clients.redis().await?;
     let user = redis.command(&["ACL", "WHOAMI"]).await.map_err(hidden_commands)?;
     let user = user.as_str().unwrap_or("default").to_owned();
     let key = format!("{}:{}:wait", context.endpoints.names.prefix, context.endpoints.names.queue);
@@ -193,7 +193,7 @@ fn undecided(why: &str) -> ProbeError {
 const KEYS: usize = 20_000;
 
 async fn other_prefixes(context: &Context) -> Result<Observation, ProbeError> {
-    let redis = context.lines.redis().await?;
+    let redis = context.clients.redis().await?;
     let names = &context.endpoints.names;
     let own = format!("{}:{}:meta", names.prefix, names.queue);
     let (mut keys, all) = redis.scan_some(&format!("*:{}:meta", whatever_case(&names.queue)), KEYS).await?;
@@ -228,7 +228,7 @@ fn has_hash_tag(text: &str) -> bool {
 }
 
 async fn one_slot(context: &Context) -> Result<Observation, ProbeError> {
-    let info = context.lines.reply(&["INFO".to_owned(), "cluster".to_owned()]).await.map_err(hidden_commands)?;
+    let info = context.clients.reply(&["INFO".to_owned(), "cluster".to_owned()]).await.map_err(hidden_commands)?;
     let cluster = field(&info, "cluster_enabled");
     let names = &context.endpoints.names;
     let spread = match cluster.as_str() {

@@ -30,7 +30,7 @@ const ALIKE: usize = 10;
 const BURNT: &str = "job stalled more than allowable limit";
 
 pub(super) async fn observe(probe: &QueueStateProbe, context: &Context) -> Result<Observation, ProbeError> {
-    let sight = context.lines.fact("queue", look(context)).await?;
+    let sight = context.clients.fact("queue", look(context)).await?;
     let (what, place) = match probe.yields {
         QueueFact::Waiting => ("jobs that wait", "waiting"),
         QueueFact::Workers => ("workers attached to the queue", "workers"),
@@ -77,7 +77,7 @@ fn reply<T: redis::FromRedisValue>(replies: &[Reply], place: usize) -> Result<T,
 
 /// Everything, in two round trips: the lists, then the jobs in them.
 async fn look(context: &Context) -> Result<Value, ServiceError> {
-    let redis = context.lines.redis().await?;
+    let redis = context.clients.redis().await?;
     let names = &context.endpoints.names;
     let key = |rest: &str| format!("{}:{}:{rest}", names.prefix, names.queue);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -17,8 +17,8 @@ pub(super) async fn observe(probe: &RedisProbe, context: &Context) -> Result<Obs
     let mut what = words.join(" ");
     if let Some(yields) = probe.yields {
         return match yields {
-            RedisYield::ClockSkewMs => clock_skew(&context.lines.redis().await?).await,
-            RedisYield::LatencyMs => latency(&context.lines.redis().await?, &words).await,
+            RedisYield::ClockSkewMs => clock_skew(&context.clients.redis().await?).await,
+            RedisYield::LatencyMs => latency(&context.clients.redis().await?, &words).await,
             RedisYield::Scheme => return scheme(context).await,
             RedisYield::RefusedCommands => refused_commands(context).await,
         }
@@ -28,9 +28,9 @@ pub(super) async fn observe(probe: &RedisProbe, context: &Context) -> Result<Obs
         what.push_str(" without credentials");
         Redis::connect_anonymously(&context.endpoints.redis).await?.command(&words).await
     } else if context.writes {
-        context.lines.redis().await?.command(&words).await
+        context.clients.redis().await?.command(&words).await
     } else {
-        context.lines.reply(&words).await
+        context.clients.reply(&words).await
     }
     .map_err(hidden_commands)?;
     Ok(match (&probe.field, &probe.percent_of) {
@@ -140,7 +140,7 @@ async fn plain(address: &str) -> Result<Option<&'static str>, ProbeError> {
 async fn refused_commands(context: &Context) -> Result<Observation, ServiceError> {
     let section = |name: &str| ["INFO".to_owned(), name.to_owned()];
     let (errors, commands) = (section("errorstats"), section("commandstats"));
-    let (errors, commands) = tokio::join!(context.lines.reply(&errors), context.lines.reply(&commands));
+    let (errors, commands) = tokio::join!(context.clients.reply(&errors), context.clients.reply(&commands));
     let (errors, commands) = (errors?, commands?);
     let counted = field(&errors, "errorstat_NOPERM");
     let mut observation =

@@ -27,7 +27,7 @@ pub(super) async fn observe(probe: &SearchProbe, context: &Context) -> Result<Ob
         let lost = lost(context).await?;
         return Ok(Observation::new("documents whose row says `ready`, without a point", lost));
     }
-    let measured = context.lines.fact("search", measured(context)).await?;
+    let measured = context.clients.fact("search", measured(context)).await?;
     let searches = measured["searches"].as_u64().unwrap_or_default();
     if searches == 0 {
         return Err(ProbeError::Missing(format!(
@@ -59,7 +59,7 @@ pub(super) async fn observe(probe: &SearchProbe, context: &Context) -> Result<Ob
 }
 
 async fn measured(context: &Context) -> Result<Value, ServiceError> {
-    let http = context.lines.qdrant().await?;
+    let http = context.clients.qdrant().await?;
     let path = format!("/collections/{}/points/query", context.endpoints.names.collection);
     let told = ["document_id", "model"];
     let sample = json!({ "query": { "sample": "random" }, "limit": SAMPLE, "with_vector": true, "with_payload": told });
@@ -168,11 +168,11 @@ fn models<'a>(points: &'a [Value], set: &str) -> BTreeSet<&'a str> {
 async fn lost(context: &Context) -> Result<Vec<String>, ProbeError> {
     let table = &context.endpoints.names.table;
     let query = format!("select id::text as id from {table} where status = 'ready' and chunks > 0 limit {READY}");
-    let rows = context.lines.rows(&query).await?;
+    let rows = context.clients.rows(&query).await?;
     if rows.is_empty() {
         return Err(ProbeError::Missing(format!("no row of {table} says that a document with chunks is ready")));
     }
-    let http = context.lines.qdrant().await?;
+    let http = context.clients.qdrant().await?;
     let path = format!("/collections/{}/points/count", context.endpoints.names.collection);
     let stored = async |row: &Value| {
         let id = row["id"].as_str().unwrap_or_default().to_owned();
@@ -195,7 +195,7 @@ async fn orphaned(documents: &Value, context: &Context) -> Result<Value, ProbeEr
     let quoted: Vec<String> = documents.iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
     let table = &context.endpoints.names.table;
     let query = format!("select id::text as id from {table} where id in ({})", quoted.join(", "));
-    let rows = context.lines.rows(&query).await.map_err(|error| match error {
+    let rows = context.clients.rows(&query).await.map_err(|error| match error {
         // Names that the column's type does not take are of another table than this one.
         ServiceError::Refused { detail, .. } => ProbeError::Undecided(format!("{table} cannot be asked: {detail}")),
         error => error.into(),

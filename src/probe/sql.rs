@@ -28,7 +28,7 @@ pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Obser
                 None => Ok(()),
             }
         };
-        let (permitted, rows) = tokio::join!(permitted, context.lines.rows(&query));
+        let (permitted, rows) = tokio::join!(permitted, context.clients.rows(&query));
         permitted?;
         rows
     };
@@ -80,7 +80,7 @@ async fn written(
 async fn has_role(role: &str, context: &Context) -> Result<(), ProbeError> {
     let name = role.replace('\'', "''");
     let query = format!("select current_user::text as name, pg_has_role(current_user, '{name}', 'usage') as has");
-    let rows = context.lines.rows(&query).await?;
+    let rows = context.clients.rows(&query).await?;
     let row = rows.first().unwrap_or(&Value::Null);
     if row["has"] == true {
         return Ok(());

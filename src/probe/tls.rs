@@ -120,7 +120,7 @@ async fn handshake(
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()
         .map_err(|error| unusable(error.to_string()))?;
-    let witness = Arc::new(Witness { inner, seen: Mutex::default() });
+    let witness = Arc::new(CertificateVerifier { inner, seen: Mutex::default() });
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(error.to_string()))?
@@ -186,12 +186,12 @@ type Verdict = Option<(CertificateDer<'static>, Option<Error>)>;
 
 /// Lets every certificate pass, and remembers what a client that checks would have said.
 #[derive(Debug)]
-struct Witness {
+struct CertificateVerifier {
     inner: Arc<WebPkiServerVerifier>,
     seen: Mutex<Verdict>,
 }
 
-impl ServerCertVerifier for Witness {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,

@@ -26,7 +26,7 @@ pub enum MergeError {
     },
 }
 
-/// Makes one report of several: of all cases, each with the graver verdict where two runs judged it, and that is noted.
+/// Creates one report of several: of all cases, each with the graver verdict where two runs judged it, and that is noted.
 ///
 /// What holds for a run alone is told of all of them: ids and seeds side by side, the earliest beginning, times added
 /// up. A part that is missing makes a whole that would be conformant inconclusive.
@@ -220,7 +220,7 @@ fn notes(reports: &[Report], twice: Vec<String>, missing: Option<&str>) -> Vec<S
 mod tests {
     use super::*;
     use crate::outcome::testing::report;
-    use crate::outcome::{Lane, Moment, Timeline};
+    use crate::outcome::{Timeline, TimelineEvent, Track};
 
     fn shard(name: &str, words: &[(&str, Word)], filtered_out: usize) -> Report {
         let mut report = report(words);
@@ -238,15 +238,15 @@ mod tests {
             length_ms: 1,
             diagnoses: Vec::new(),
             documents: Vec::new(),
-            moments: vec![Moment {
+            events: vec![TimelineEvent {
                 at_ms: 0,
                 until_ms: None,
-                lane: Lane::Job,
+                track: Track::Job,
                 subject: case.to_owned(),
                 what: "failed".to_owned(),
             }],
             left_out: Vec::new(),
-            pace: None,
+            progress: None,
         }
     }
 

@@ -186,7 +186,7 @@ fn happened(timeline: &Timeline, style: Style, out: &mut impl Write) -> io::Resu
         writeln!(out, "  {}", cut(&line, style.room(2)))?;
     }
     if left_out > 0 {
-        let more = format!("{left_out} more moments: `--report json=PATH` and `--bundle DIR` have them");
+        let more = format!("{left_out} more events: `--report json=PATH` and `--bundle DIR` have them");
         for line in wrapped(&more, style.room(2)) {
             writeln!(out, "  {}", style.paint(&line, Paint::new().dim()))?;
         }

@@ -104,7 +104,7 @@ fn every_renderer_shows_every_verdict_as_its_golden_says() {
 
 /// A report with long texts everywhere.
 fn wordy() -> Report {
-    use crate::outcome::{Diagnosis, Lane, Moment, Timeline};
+    use crate::outcome::{Diagnosis, Timeline, TimelineEvent, Track};
     let long = "the connection to Redis was lost for good when the blocked client was closed while it waited for jobs";
     let mut failed = case("reconnection.redis-cut-mid-ingest", Level::Must, Verdict::unmet(Level::Must, long));
     failed.title =
@@ -142,15 +142,15 @@ fn wordy() -> Report {
             source: "FAILURES bullmq.wedged-after-outage".to_owned(),
         }],
         documents: Vec::new(),
-        moments: vec![Moment {
+        events: vec![TimelineEvent {
             at_ms: 924,
             until_ms: Some(22_949),
-            lane: Lane::Output,
+            track: Track::Output,
             subject: "worker 1".to_owned(),
             what: format!("\u{1b}[31m{long}"),
         }],
         left_out: Vec::new(),
-        pace: None,
+        progress: None,
     }];
     report
 }

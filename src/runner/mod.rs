@@ -1,10 +1,10 @@
 //! The runner: which cases run, in which order, how many at once, and what their verdicts become.
 
-mod calm;
-mod checkup;
+mod baseline;
+mod environment_check;
 mod run;
 mod select;
-mod spare;
+mod stack_pool;
 
 /// Threads of the runtime of a run, at least. What computes (vectors of the mock, verdicts) must not hold up what
 /// watches: with more threads than cores the system shares the time among them, and faults strike when they are due.
@@ -19,8 +19,8 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(cores.max(THREADS)).enable_all().build()
 }
 
-pub use crate::probe::Paid;
-pub use checkup::{Checkup, Occasion};
+pub use crate::probe::BilledCache;
+pub use environment_check::{CheckOptions, EnvironmentCheck};
 pub use run::{RunOptions, Waived, run, unreachable_service, waived};
 pub use select::{Selection, SelectionError, Shard};
-pub use spare::SpareOptions;
+pub use stack_pool::StackPoolOptions;

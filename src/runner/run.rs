@@ -11,14 +11,14 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Selection;
-use super::calm::Calms;
-use super::spare::{FIXED_NAMES, SPARES, SpareOptions, Spares};
+use super::baseline::Baselines;
+use super::stack_pool::{FIXED_NAMES, POOL_SIZE, StackPool, StackPoolOptions};
 use crate::outcome::{
     CaseRecord, Coverage, EnvironmentRow, Event, Events, Evidence, Gate, REPORT_VERSION, Report, RunVerdict, Span,
     Timeline, Totals, TraceParent, Verdict, Word,
 };
-use crate::probe::{self, Context, Lines, Paid};
-use crate::scenario::{self, Harness, ScenarioError, Voyage};
+use crate::probe::{self, BilledCache, Context, SharedClients};
+use crate::scenario::{self, Harness, Observations, ScenarioError};
 use crate::settings::{Contract, Endpoints, Given, Names, Settings, Waiver};
 use crate::spec::{Case, Check, Need, Scenario, Step, Suites};
 use crate::stack::{Capability, Stack, drop_any_names, drop_names, names_for};
@@ -83,28 +83,28 @@ pub struct RunOptions {
     /// What somebody set, where the stack is somebody's.
     pub given: Option<Arc<Given>>,
     /// What earlier runs paid for, and need not be paid for again.
-    pub paid: Paid,
+    pub billed: BilledCache,
     /// Cases that are not judged anew: what was said of them stands.
     pub stands: BTreeMap<String, Verdict>,
     /// How to make a second stack, for scenarios that disturb a service itself; without one they are skipped.
-    pub spare: Option<SpareOptions>,
+    pub spare: Option<StackPoolOptions>,
 }
 
 /// The verdict of a case, once there is one, and why those that come after it are skipped, where it says so.
 type Ended = (watch::Sender<Option<Judged>>, watch::Receiver<Option<Judged>>);
 type Judged = (Word, Option<String>);
 
-type Cell = Arc<OnceCell<Result<Arc<Voyage>, Unsailed>>>;
+type Cell = Arc<OnceCell<Result<Arc<Observations>, ScenarioFailure>>>;
 
-/// A voyage that did not come to its end.
+/// A scenario run that did not come to its end.
 #[derive(Debug, Clone)]
-struct Unsailed {
+struct ScenarioFailure {
     reason: String,
     /// Whether the worker, or the way to start it, is to blame; otherwise nothing is known of it.
     blames_worker: bool,
 }
 
-impl<T: Into<String>> From<T> for Unsailed {
+impl<T: Into<String>> From<T> for ScenarioFailure {
     fn from(reason: T) -> Self {
         Self { reason: reason.into(), blames_worker: false }
     }
@@ -116,12 +116,12 @@ struct Shared<'a> {
     stack: &'a Stack,
     options: &'a RunOptions,
     events: &'a Events,
-    spares: Spares,
-    calms: Calms,
+    stack_pool: StackPool,
+    baselines: Baselines,
     /// The stack under the run's own names, prepared by `shakedown setup`.
     endpoints: Endpoints,
     /// Connections to it.
-    lines: Lines,
+    clients: SharedClients,
     slots: Semaphore,
     /// When everything must have ended, and how long that was from the beginning.
     deadline: Option<(tokio::time::Instant, Duration)>,
@@ -129,7 +129,7 @@ struct Shared<'a> {
     failed: OnceLock<String>,
     /// Cases that may have left something under names of their own.
     dirty: Mutex<BTreeSet<String>>,
-    voyages: BTreeMap<String, Cell>,
+    scenario_runs: BTreeMap<String, Cell>,
     /// Where the scenarios are in the trace, where there is one: several cases rest on each.
     traced: Mutex<BTreeMap<String, TraceParent>>,
     /// How long scenarios waited for a stack of their own.
@@ -164,32 +164,37 @@ pub async fn run(
             notes.push(format!("the names of this run could not be prepared: {error}"));
         }
     }
-    let calms = Calms::merge(calms(suites, &chosen));
+    let baselines = Baselines::merge(baselines(suites, &chosen));
     let shared = Shared {
         suites,
         stack,
         options,
         events,
-        spares: Spares::new(
+        stack_pool: StackPool::new(
             options.spare.clone(),
-            if options.contract.has_fixed_names() { FIXED_NAMES } else { SPARES },
+            if options.contract.has_fixed_names() { FIXED_NAMES } else { POOL_SIZE },
         ),
-        lines: Lines::new(endpoints.clone(), options.paid.clone()),
+        clients: SharedClients::new(endpoints.clone(), options.billed.clone()),
         endpoints,
         slots: Semaphore::new(options.jobs.max(1)),
         deadline: options.timeout.map(|timeout| (tokio::time::Instant::now() + timeout, timeout)),
         failed: OnceLock::new(),
         dirty: Mutex::default(),
-        voyages: suites.scenarios.keys().chain(calms.names()).map(|name| (name.clone(), Cell::default())).collect(),
-        calms,
+        scenario_runs: suites
+            .scenarios
+            .keys()
+            .chain(baselines.names())
+            .map(|name| (name.clone(), Cell::default()))
+            .collect(),
+        baselines,
         traced: Mutex::default(),
         waits: Mutex::default(),
         ended: chosen.iter().map(|case| (case.id.clone(), watch::channel(None))).collect(),
     };
     let mut cases = join_all(chosen.iter().map(|case| shared.case(case))).await;
     shared.clear().await;
-    shared.lines.close().await;
-    notes.extend(shared.spares.stop().await.into_iter().map(|left| format!("could not be removed: {left}")));
+    shared.clients.close().await;
+    notes.extend(shared.stack_pool.stop().await.into_iter().map(|left| format!("could not be removed: {left}")));
 
     for waiver in &options.waivers {
         waive(waiver, &mut cases, &mut notes);
@@ -365,7 +370,7 @@ impl Shared<'_> {
                     own,
                     shakedown: self.options.shakedown.clone(),
                     given: self.options.given.clone(),
-                    lines: self.lines.clone(),
+                    clients: self.clients.clone(),
                     writes: case.writes(),
                 };
                 let leaves = case.needs.contains(&Need::Write) && !self.is_throwaway();
@@ -385,14 +390,16 @@ impl Shared<'_> {
                 }
                 judged
             }
-            Check::Scenario(name, invariants) => {
-                let sailed = self.voyage(name).await;
+            Check::Scenario(name, expectations) => {
+                let result = self.observations(name).await;
                 if let Some(place) = self.traced.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
                     span.link(*place);
                 }
-                match sailed {
-                    Ok(voyage) => scenario::judge(invariants, &voyage, case.among.as_ref(), case.level),
-                    Err(Unsailed { reason, blames_worker }) => {
+                match result {
+                    Ok(observations) => {
+                        scenario::judge(expectations, &observations, case.documents_matching.as_ref(), case.level)
+                    }
+                    Err(ScenarioFailure { reason, blames_worker }) => {
                         let evidence = vec![Evidence::seen("the scenario", reason.clone())];
                         let verdict =
                             if blames_worker { Verdict::unmet(case.level, reason) } else { Verdict::unknown(reason) };
@@ -403,50 +410,55 @@ impl Shared<'_> {
         }
     }
 
-    /// The voyage of this name, sailed once for all cases that judge it.
-    async fn voyage(&self, name: &str) -> Result<Arc<Voyage>, Unsailed> {
-        let Some(cell) = self.voyages.get(name) else { return Err(format!("there is no scenario `{name}`").into()) };
-        let voyage = cell.get_or_init(|| async {
-            let scenario = self.calms.get(name).or_else(|| self.suites.scenarios.get(name));
+    /// The scenario run of this name, run once for all cases that judge it.
+    async fn observations(&self, name: &str) -> Result<Arc<Observations>, ScenarioFailure> {
+        let Some(cell) = self.scenario_runs.get(name) else {
+            return Err(format!("there is no scenario `{name}`").into());
+        };
+        let observations = cell.get_or_init(|| async {
+            let scenario = self.baselines.get(name).or_else(|| self.suites.scenarios.get(name));
             let scenario = scenario.ok_or_else(|| format!("there is no scenario `{name}`"))?;
-            // What is stored when nothing goes wrong: sailed once for all scenarios over the same documents.
-            let calm = async {
-                let Some(calm) = &scenario.calm else { return Ok(None) };
-                let told = |wreck: Unsailed| Unsailed { reason: format!("the calm voyage: {}", wreck.reason), ..wreck };
-                Box::pin(self.voyage(self.calms.of(calm))).await.map(Some).map_err(told)
+            // What is stored when nothing goes wrong: run once for all scenarios over the same documents.
+            let baseline = async {
+                let Some(baseline) = &scenario.baseline else { return Ok(None) };
+                let told = |failure: ScenarioFailure| ScenarioFailure {
+                    reason: format!("the baseline observations: {}", failure.reason),
+                    ..failure
+                };
+                Box::pin(self.observations(self.baselines.of(baseline))).await.map(Some).map_err(told)
             };
-            let sailed = self.sail_somewhere(name, scenario);
+            let result = self.run_on_stack(name, scenario);
             // Side by side, unless one at a time is wanted.
-            let (calm, sailed) =
-                if self.options.jobs > 1 { tokio::join!(calm, sailed) } else { (calm.await, sailed.await) };
-            let mut voyage = sailed?;
-            voyage.calm = calm?;
-            Ok(Arc::new(voyage))
+            let (baseline, result) =
+                if self.options.jobs > 1 { tokio::join!(baseline, result) } else { (baseline.await, result.await) };
+            let mut observations = result?;
+            observations.baseline = baseline?;
+            Ok(Arc::new(observations))
         });
-        voyage.await.clone()
+        observations.await.clone()
     }
 
-    /// Sails on the stack of the run, or on one that the scenario has for itself.
-    async fn sail_somewhere(&self, name: &str, scenario: &Scenario) -> Result<Voyage, Unsailed> {
+    /// Runs on the stack of the run, or on one that the scenario has for itself.
+    async fn run_on_stack(&self, name: &str, scenario: &Scenario) -> Result<Observations, ScenarioFailure> {
         if !self.needs_own_stack(scenario) {
-            return self.sail(name, scenario, None).await;
+            return self.run_scenario(name, scenario, None).await;
         }
         let asked = Instant::now();
-        let lent = self.spares.lend().await.map_err(|error| format!("the second stack: {error}"))?;
-        let lent = lent.ok_or("there is no second stack whose services may be disturbed")?;
+        let lease = self.stack_pool.acquire().await.map_err(|error| format!("the second stack: {error}"))?;
+        let lease = lease.ok_or("there is no second stack whose services may be disturbed")?;
         self.waits.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), asked.elapsed());
-        let sailed = self.sail(name, scenario, Some(&lent.stack)).await;
+        let result = self.run_scenario(name, scenario, Some(&lease.stack)).await;
         if self.options.contract.has_fixed_names() {
-            let endpoints = lent.stack.endpoints();
+            let endpoints = lease.stack.endpoints();
             let names = self.names(name);
             for error in drop_any_names(endpoints, &names).await.err().unwrap_or_default() {
                 self.events.note(format!("could not be removed: {error}"));
             }
         }
-        for left in lent.give_back(sailed.is_ok()).await {
+        for left in lease.release(result.is_ok()).await {
             self.events.note(format!("could not be removed: {left}"));
         }
-        sailed
+        result
     }
 
     /// The names of a scenario.
@@ -454,7 +466,12 @@ impl Shared<'_> {
         self.options.contract.names(names_for(&self.options.run, scenario))
     }
 
-    async fn sail(&self, name: &str, scenario: &Scenario, alone: Option<&Arc<Stack>>) -> Result<Voyage, Unsailed> {
+    async fn run_scenario(
+        &self,
+        name: &str,
+        scenario: &Scenario,
+        alone: Option<&Arc<Stack>>,
+    ) -> Result<Observations, ScenarioFailure> {
         let stack = alone.map_or(self.stack, Arc::as_ref);
         let ledger = stack.ledger().ok_or("the provider keeps no ledger, so no worker may be started")?;
         let mut endpoints = alone.map_or(&self.endpoints, |stack| stack.endpoints()).clone();
@@ -474,17 +491,17 @@ impl Shared<'_> {
             events: self.events.within(&span),
             stack: alone.cloned(),
         };
-        // A task of its own: what one voyage computes must not hold up the faults of the others.
+        // A task of its own: what one scenario run computes must not hold up the faults of the others.
         let private = self.private(&harness.endpoints);
         let (name, scenario) = (name.to_owned(), scenario.clone());
         let log_name = name.clone();
-        let task = tokio::spawn(async move { Box::pin(scenario::sail(&name, &scenario, &harness)).await });
-        let sailed = match AbortOnDropHandle::new(task).await {
-            Ok(sailed) => sailed.map_err(|error| {
+        let task = tokio::spawn(async move { Box::pin(scenario::run_scenario(&name, &scenario, &harness)).await });
+        let result = match AbortOnDropHandle::new(task).await {
+            Ok(result) => result.map_err(|error| {
                 if let ScenarioError::NeverReady { output, .. } = &error {
                     self.keep(&log_name, &scenario::redact(output, &private), &mut |note| self.events.note(note));
                 }
-                Unsailed {
+                ScenarioFailure {
                     reason: scenario::redact(&error.to_string(), &private),
                     blames_worker: matches!(
                         error,
@@ -494,7 +511,7 @@ impl Shared<'_> {
             }),
             Err(error) => Err(format!("the harness itself failed: {error}").into()),
         };
-        sailed.inspect_err(|unsailed: &Unsailed| span.fail(&unsailed.reason))
+        result.inspect_err(|failure: &ScenarioFailure| span.fail(&failure.reason))
     }
 
     /// What must be in no report.
@@ -514,9 +531,9 @@ impl Shared<'_> {
         }
         let mut timelines = Vec::new();
         for (name, cases) in wanted {
-            let Some(Ok(voyage)) = self.voyages.get(name).and_then(|cell| cell.get()) else { continue };
-            timelines.push(scenario::timeline(name, cases, voyage));
-            self.keep(name, &voyage.redact(&voyage.log), &mut |note| notes.push(note));
+            let Some(Ok(observations)) = self.scenario_runs.get(name).and_then(|cell| cell.get()) else { continue };
+            timelines.push(scenario::timeline(name, cases, observations));
+            self.keep(name, &observations.redact(&observations.log), &mut |note| notes.push(note));
         }
         timelines
     }
@@ -543,10 +560,10 @@ impl Shared<'_> {
         // Endpoints that somebody gave are somebody's, with their names.
         let mut all: Vec<Endpoints> =
             self.options.endpoints.is_none().then(|| self.endpoints.clone()).into_iter().collect();
-        let sailed = self.voyages.iter().filter(|(_, cell)| cell.initialized()).map(|(name, _)| name.clone());
+        let result = self.scenario_runs.iter().filter(|(_, cell)| cell.initialized()).map(|(name, _)| name.clone());
         // What a case left that ran out of time.
         let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
-        for name in sailed.chain(dirty) {
+        for name in result.chain(dirty) {
             let mut endpoints = self.endpoints.clone();
             endpoints.names = names_for(&self.options.run, &name);
             all.push(endpoints);
@@ -559,12 +576,12 @@ impl Shared<'_> {
     }
 }
 
-/// The calm scenarios with which those of `cases` are compared, by name.
-fn calms<'a>(suites: &'a Suites, cases: &[Arc<Case>]) -> BTreeMap<&'a str, &'a Scenario> {
+/// The baseline scenario with which those of `cases` are compared, by name.
+fn baselines<'a>(suites: &'a Suites, cases: &[Arc<Case>]) -> BTreeMap<&'a str, &'a Scenario> {
     let of = |case: &Arc<Case>| {
         let Check::Scenario(name, _) = &case.check else { return None };
-        let calm = suites.scenarios.get(name)?.calm.as_deref()?;
-        Some((calm, suites.scenarios.get(calm)?))
+        let baseline = suites.scenarios.get(name)?.baseline.as_deref()?;
+        Some((baseline, suites.scenarios.get(baseline)?))
     };
     cases.iter().filter_map(of).collect()
 }

@@ -158,7 +158,7 @@ impl Selection {
     }
 
     /// The same selection, of which only `shard` is run. Cases that judge one scenario stay together, for it is
-    /// sailed once for all of them; the parts are as even as that allows.
+    /// run once for all of them; the parts are as even as that allows.
     #[must_use]
     pub fn sharded(mut self, suites: &Suites, shard: Shard) -> Self {
         // What a scenario costs, in probes; measured on the built-in suites, and only the order of magnitude matters.

@@ -1,13 +1,13 @@
-//! What a voyage that went wrong usually means: `suites/diagnosis/known.toml`, applied to what was seen.
+//! What a scenario run that went wrong usually means: `suites/diagnosis/known.toml`, applied to what was seen.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::Deserialize;
 
-use super::ledger::Fate;
-use super::voyage::{JobState, Voyage};
-use crate::outcome::{Concerned, Diagnosis};
+use super::assessment::DocumentOutcome;
+use super::run::{JobState, Observations};
+use crate::outcome::{AffectedDocument, Diagnosis};
 use crate::spec::Target;
 
 /// How many are told.
@@ -69,19 +69,19 @@ static KNOWN: LazyLock<Vec<(Known, Option<Regex>)>> = LazyLock::new(|| {
 });
 
 /// What is known of what was seen, the most telling first.
-pub(super) fn of(voyage: &Voyage, unwell: &[Concerned]) -> Vec<Diagnosis> {
+pub(super) fn diagnose(observations: &Observations, unwell: &[AffectedDocument]) -> Vec<Diagnosis> {
     let mut told: Vec<Diagnosis> = Vec::new();
     for (known, regex) in KNOWN.iter() {
-        let struck = |target: Target| voyage.faults.iter().any(|fault| fault.targets.contains(&target));
+        let struck = |target: Target| observations.faults.iter().any(|fault| fault.targets.contains(&target));
         if known.fault_on.is_some_and(|target| !struck(target)) {
             continue;
         }
-        let sign = match known.sign.map(|sign| seen(sign, voyage, unwell)) {
+        let sign = match known.sign.map(|sign| seen(sign, observations, unwell)) {
             Some(None) => continue,
             Some(Some(seen)) => Some(seen),
             None => None,
         };
-        let line = match regex.as_ref().map(|regex| said(regex, voyage)) {
+        let line = match regex.as_ref().map(|regex| said(regex, observations)) {
             Some(None) => continue,
             Some(Some(line)) => Some(line),
             None => None,
@@ -105,18 +105,18 @@ pub(super) fn of(voyage: &Voyage, unwell: &[Concerned]) -> Vec<Diagnosis> {
 }
 
 /// The first line, or reason of a job, that matches.
-fn said(regex: &Regex, voyage: &Voyage) -> Option<String> {
-    let reasons = voyage.job_events.iter().filter_map(|(_, event)| event.detail.as_deref());
-    let line = voyage.log.lines().chain(reasons).find(|line| regex.is_match(line))?;
-    Some(voyage.redact(&line.chars().take(240).collect::<String>()))
+fn said(regex: &Regex, observations: &Observations) -> Option<String> {
+    let reasons = observations.job_events.iter().filter_map(|(_, event)| event.detail.as_deref());
+    let line = observations.log.lines().chain(reasons).find(|line| regex.is_match(line))?;
+    Some(observations.redact(&line.chars().take(240).collect::<String>()))
 }
 
 /// The sign in words, if it was seen.
-fn seen(sign: Sign, voyage: &Voyage, unwell: &[Concerned]) -> Option<String> {
-    let with = |fate: Fate| {
+fn seen(sign: Sign, observations: &Observations, unwell: &[AffectedDocument]) -> Option<String> {
+    let with = |outcome: DocumentOutcome| {
         let names: Vec<&str> = unwell
             .iter()
-            .filter(|concerned| concerned.fate == fate.word())
+            .filter(|concerned| concerned.outcome == outcome.word())
             .map(|concerned| concerned.document.as_str())
             .collect();
         names
@@ -126,25 +126,25 @@ fn seen(sign: Sign, voyage: &Voyage, unwell: &[Concerned]) -> Option<String> {
         let noun = if names.len() == 1 { "document" } else { "documents" };
         Some(format!("{} {noun} {what}, such as {first}", names.len()))
     };
-    let counts = voyage.counts;
+    let counts = observations.counts;
     match sign {
-        Sign::Died => voyage.died.as_ref().map(|how| format!("the worker {how}")),
+        Sign::Died => observations.died.as_ref().map(|how| format!("the worker {how}")),
         Sign::Idle => {
             let waiting = counts.waiting + counts.prioritized;
-            (waiting > 0 && counts.active == 0 && voyage.died.is_none())
+            (waiting > 0 && counts.active == 0 && observations.died.is_none())
                 .then(|| format!("{waiting} jobs in `wait`, none in `active`, and a worker that runs"))
         }
         Sign::Stuck => (counts.active > 0).then(|| format!("{} jobs still in `active`", counts.active)),
         Sign::DoneWithoutPoints => {
-            let step = voyage.last()?;
+            let step = observations.last()?;
             let done = |name: &&str| {
                 step.jobs.get(*name).is_some_and(|(state, _)| *state == JobState::Completed)
                     && step.snapshot.points_of(name).is_empty()
             };
-            told(with(Fate::Lost).into_iter().filter(done).collect(), "without a point whose job completed")
+            told(with(DocumentOutcome::Lost).into_iter().filter(done).collect(), "without a point whose job completed")
         }
         Sign::OutOfAttempts | Sign::FailedAtOnce => {
-            let step = voyage.last()?;
+            let step = observations.last()?;
             let again = sign == Sign::OutOfAttempts;
             let failed = |name: &&str| {
                 step.jobs
@@ -153,10 +153,10 @@ fn seen(sign: Sign, voyage: &Voyage, unwell: &[Concerned]) -> Option<String> {
             };
             let what =
                 if again { "lost whose job failed for good" } else { "lost whose job was not tried a second time" };
-            told(with(Fate::Lost).into_iter().filter(failed).collect(), what)
+            told(with(DocumentOutcome::Lost).into_iter().filter(failed).collect(), what)
         }
-        Sign::Doubled => told(with(Fate::Duplicated), "stored more than once"),
-        Sign::Corrupted => told(with(Fate::Corrupted), "stored with what is not theirs"),
+        Sign::Doubled => told(with(DocumentOutcome::Duplicated), "stored more than once"),
+        Sign::Corrupted => told(with(DocumentOutcome::Corrupted), "stored with what is not theirs"),
     }
 }
 

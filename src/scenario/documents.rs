@@ -21,24 +21,24 @@ const TINY: usize = 160;
 
 /// Ids that are told apart only by whoever looks at the whole of them, as it is: what is cut, folded, or taken for a
 /// pattern makes two of them one.
-const NAMESAKES: [&str; 17] = [
-    "namesakes/log",
-    "namesakes/log 1",
-    "namesakes/log 10",
-    "namesakes/log-1",
-    "namesakes/log.txt",
-    "namesakes/Log.txt",
+const SIMILAR_IDS: [&str; 17] = [
+    "similar_ids/log",
+    "similar_ids/log 1",
+    "similar_ids/log 10",
+    "similar_ids/log-1",
+    "similar_ids/log.txt",
+    "similar_ids/Log.txt",
     "others/log.txt",
-    "namesakes/log.txt ",
-    "namesakes/log_1",
-    "namesakes/log%201",
-    "namesakes/the-log-of-the-harbour-master-for-the-third-quarter-with-all-appendices-tables-corrections-and-later-remarks-by-other-hands-1",
-    "namesakes/the-log-of-the-harbour-master-for-the-third-quarter-with-all-appendices-tables-corrections-and-later-remarks-by-other-hands-2",
-    "namesakes/caf\u{e9}",
-    "namesakes/cafe\u{301}",
-    "namesakes/same-text-1",
-    "namesakes/same-text-2",
-    "namesakes/log 11",
+    "similar_ids/log.txt ",
+    "similar_ids/log_1",
+    "similar_ids/log%201",
+    "similar_ids/the-log-of-the-harbour-master-for-the-third-quarter-with-all-appendices-tables-corrections-and-later-remarks-by-other-pool-1",
+    "similar_ids/the-log-of-the-harbour-master-for-the-third-quarter-with-all-appendices-tables-corrections-and-later-remarks-by-other-pool-2",
+    "similar_ids/caf\u{e9}",
+    "similar_ids/cafe\u{301}",
+    "similar_ids/same-text-1",
+    "similar_ids/same-text-2",
+    "similar_ids/log 11",
 ];
 
 /// A document to ingest.
@@ -49,7 +49,7 @@ pub struct Document {
     /// Its text.
     pub text: String,
     /// Whether the embeddings API is going to reject it.
-    pub poison: bool,
+    pub rejected: bool,
 }
 
 impl Document {
@@ -105,7 +105,7 @@ pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, S
             }
             let text =
                 std::str::from_utf8(contents).map_err(|error| format!("document `{path}` is not UTF-8: {error}"))?;
-            documents.push(Document { id: path, text: text.to_owned(), poison: false });
+            documents.push(Document { id: path, text: text.to_owned(), rejected: false });
         }
         if documents.is_empty() {
             return Err("no built-in document has such a name".to_owned());
@@ -115,47 +115,47 @@ pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, S
     let dice = |kind: u64| StdRng::seed_from_u64(seed.wrapping_add(kind));
     let mut rng = dice(0);
     for number in 0..workload.generated {
-        documents.push(Document { id: format!("generated-{number:04}"), text: prose(&mut rng), poison: false });
+        documents.push(Document { id: format!("generated-{number:04}"), text: prose(&mut rng), rejected: false });
     }
     let mut rng = dice(1);
     for number in 0..workload.huge {
-        documents.push(Document { id: format!("huge-{number:04}"), text: long(&mut rng, HUGE), poison: false });
+        documents.push(Document { id: format!("huge-{number:04}"), text: long(&mut rng, HUGE), rejected: false });
     }
     let mut rng = dice(2);
     for number in 0..workload.tiny {
         let text: String = prose(&mut rng).chars().take(TINY).collect();
-        documents.push(Document { id: format!("tiny-{number:04}"), text, poison: false });
+        documents.push(Document { id: format!("tiny-{number:04}"), text, rejected: false });
     }
     let mut rng = dice(3);
-    for number in 0..workload.vast {
-        let text = long(&mut rng, workload.vast_mb.saturating_mul(1_000_000));
-        documents.push(Document { id: format!("vast-{number:04}"), text, poison: false });
+    for number in 0..workload.sized {
+        let text = long(&mut rng, workload.sized_mb.saturating_mul(1_000_000));
+        documents.push(Document { id: format!("sized-{number:04}"), text, rejected: false });
     }
     let mut rng = dice(4);
-    for number in 0..workload.poison {
+    for number in 0..workload.rejected {
         let text = format!("{POISON} {}", prose(&mut rng));
-        documents.push(Document { id: format!("poison-{number:04}"), text, poison: true });
+        documents.push(Document { id: format!("poison-{number:04}"), text, rejected: true });
     }
     let mut rng = dice(5);
-    for number in 0..workload.poison_late {
+    for number in 0..workload.rejected_late {
         let text = format!("{}{POISON}", long(&mut rng, HUGE));
-        documents.push(Document { id: format!("poison-late-{number:04}"), text, poison: true });
+        documents.push(Document { id: format!("poison-late-{number:04}"), text, rejected: true });
     }
     let mut rng = dice(6);
-    for id in NAMESAKES.iter().take(workload.namesakes) {
+    for id in SIMILAR_IDS.iter().take(workload.similar_ids) {
         // `log 1` has more than ten chunks: its eleventh and the first one of `log 11` are of one name where a
         // name is made of document and place, and nothing is between the two.
         let text = match documents.last() {
             Some(last) if id.ends_with("same-text-2") => last.text.clone(),
             // The last one that is ingested has the text of the first one, in capitals: by then that one is stored.
             Some(last) if *id == "others/log.txt" => last.text.to_uppercase(),
-            _ if *id == "namesakes/log 1" => long(&mut rng, 36 << 10),
+            _ if *id == "similar_ids/log 1" => long(&mut rng, 36 << 10),
             _ => prose(&mut rng).chars().take(TINY).collect(),
         };
-        documents.push(Document { id: (*id).to_owned(), text, poison: false });
+        documents.push(Document { id: (*id).to_owned(), text, rejected: false });
     }
     // Poison comes first: what it does to the others shows in those that come after it.
-    documents.sort_by(|left, right| (!left.poison, &left.id).cmp(&(!right.poison, &right.id)));
+    documents.sort_by(|left, right| (!left.rejected, &left.id).cmp(&(!right.rejected, &right.id)));
     Ok(documents)
 }
 
@@ -182,7 +182,7 @@ fn prose(rng: &mut StdRng) -> String {
         "ballast",
         "beacon",
         "bell",
-        "berth",
+        "launch",
         "bridge",
         "buoy",
         "cable",
@@ -190,7 +190,7 @@ fn prose(rng: &mut StdRng) -> String {
         "chart",
         "compass",
         "course",
-        "crew",
+        "scheduler",
         "current",
         "deck",
         "depth",
@@ -202,7 +202,7 @@ fn prose(rng: &mut StdRng) -> String {
         "harbour",
         "hatch",
         "hold",
-        "hull",
+        "backend",
         "keel",
         "knot",
         "ledger",
@@ -215,7 +215,7 @@ fn prose(rng: &mut StdRng) -> String {
         "quay",
         "rigging",
         "rudder",
-        "sail",
+        "run_scenario",
         "sextant",
         "signal",
         "sounding",
@@ -231,7 +231,7 @@ fn prose(rng: &mut StdRng) -> String {
     for _ in 0..rng.random_range(2..8) {
         for _ in 0..rng.random_range(3..9) {
             let words: Vec<&str> =
-                (0..rng.random_range(6..16)).map(|_| *WORDS.choose(rng).unwrap_or(&"sail")).collect();
+                (0..rng.random_range(6..16)).map(|_| *WORDS.choose(rng).unwrap_or(&"run_scenario")).collect();
             text.push_str(&words.join(" "));
             text.push_str(". ");
         }
@@ -249,14 +249,14 @@ mod tests {
     #[case("caf\u{e9} aab\u{e9}bb.\n", "caf\u{e9} aba\u{e9}bb.\n")]
     #[case("aaa 11 \u{e9}\u{e8}", "aaa 11 \u{e9}\u{e8}")]
     fn an_amended_text_is_as_long_and_has_two_letters_in_other_places(#[case] text: &str, #[case] amended: &str) {
-        let document = Document { id: "a".to_owned(), text: text.to_owned(), poison: false };
+        let document = Document { id: "a".to_owned(), text: text.to_owned(), rejected: false };
         assert_eq!(document.amended().text, amended);
     }
 
     #[test]
     fn a_document_is_the_same_in_a_larger_workload() {
-        let few = Documents { generated: 3, tiny: 1, poison_late: 1, namesakes: 17, ..Documents::default() };
-        let more = Documents { generated: 9, huge: 1, tiny: 4, poison: 2, poison_late: 1, ..few.clone() };
+        let few = Documents { generated: 3, tiny: 1, rejected_late: 1, similar_ids: 17, ..Documents::default() };
+        let more = Documents { generated: 9, huge: 1, tiny: 4, rejected: 2, rejected_late: 1, ..few.clone() };
         let (few, more) = (choose(&few, 7).unwrap(), choose(&more, 7).unwrap());
         assert_eq!((few.len(), more.len()), (22, 34));
         assert!(few.iter().all(|document| more.contains(document)));

@@ -43,7 +43,7 @@ pub struct Row {
     pub error: Option<String>,
 }
 
-/// Points and rows at one moment.
+/// Points and rows at one event.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// Points by document, each in the order of chunk index and id; those that name no document under "".

@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::board::{Board, Judged, Known};
 use super::circuit::CircuitState;
 use super::rfc3339;
+use super::status_store::{Judged, Known, StatusStore};
 
 /// How something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -60,32 +60,32 @@ fn finished(mut body: Map<String, Value>, status: Status, output: &[String]) -> 
 }
 
 /// The process runs.
-pub(super) fn live(board: &Board) -> Health {
+pub(super) fn live(status_store: &StatusStore) -> Health {
     let mut body = frame(Status::Pass, "the process runs");
-    body.insert("notes".to_owned(), json!([format!("since {}", rfc3339(board.since_ms()))]));
+    body.insert("notes".to_owned(), json!([format!("since {}", rfc3339(status_store.since_ms()))]));
     finished(body, Status::Pass, &[])
 }
 
 /// Whether what is judged can be relied on now.
-pub(super) fn ready(board: &Board, now: i64) -> Health {
-    let known = board.read();
+pub(super) fn ready(status_store: &StatusStore, now: i64) -> Health {
+    let known = status_store.read();
     let mut output = known.hindrances();
-    output.extend(stale(board, &known, now));
+    output.extend(stale(status_store, &known, now));
     let status = if output.is_empty() { Status::Pass } else { Status::Fail };
     finished(frame(status, "no MUST fails, every service answers, and the last check is recent"), status, &output)
 }
 
-fn stale(board: &Board, known: &Known, now: i64) -> Option<String> {
-    (!board.is_fresh(known, now)).then(|| match known.last_check_ms {
+fn stale(status_store: &StatusStore, known: &Known, now: i64) -> Option<String> {
+    (!status_store.is_fresh(known, now)).then(|| match known.last_check_ms {
         Some(last) => format!("the last check ended at {}, which is too long ago", rfc3339(last)),
         None => "no check has come to its end yet".to_owned(),
     })
 }
 
 /// Everything.
-pub(super) fn whole(board: &Board, now: i64) -> Health {
-    let known = board.read();
-    let stale = stale(board, &known, now);
+pub(super) fn whole(status_store: &StatusStore, now: i64) -> Health {
+    let known = status_store.read();
+    let stale = stale(status_store, &known, now);
     let status = if stale.is_some() { Status::Fail } else { known.overall().unwrap_or(Status::Fail) };
     let mut body = frame(status, "everything that is judged");
     let mut checks = Map::new();
@@ -110,8 +110,8 @@ pub(super) fn whole(board: &Board, now: i64) -> Health {
 }
 
 /// One service; 404 for one that is not judged.
-pub(super) fn service(board: &Board, name: &str, now: i64) -> Health {
-    let known = board.read();
+pub(super) fn service(status_store: &StatusStore, name: &str, now: i64) -> Health {
+    let known = status_store.read();
     let suite = if name == "queue" { "bullmq" } else { name };
     let Some(status) = known.status(suite) else {
         let there: Vec<&str> = known.services().map(|(service, _)| service).collect();
@@ -125,7 +125,7 @@ pub(super) fn service(board: &Board, name: &str, now: i64) -> Health {
         return (404, Value::Object(body));
     };
     // What only cases judge is as old as the last check.
-    let stale = stale(board, &known, now).filter(|_| !known.pulses.contains_key(suite));
+    let stale = stale(status_store, &known, now).filter(|_| !known.pulses.contains_key(suite));
     let status = if stale.is_some() { Status::Fail } else { status };
     let mut body = frame(status, suite);
     body.insert("serviceId".to_owned(), json!(suite));

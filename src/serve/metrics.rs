@@ -9,8 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::Status;
-use super::board::{Board, Known};
 use super::circuit::CircuitState;
+use super::status_store::{Known, StatusStore};
 use crate::outcome::Word;
 
 /// In which of its two forms the text is written.
@@ -98,8 +98,8 @@ fn single(registry: &mut Registry, name: &str, help: &str, value: Option<f64>) {
 ///
 /// # Errors
 /// Never, as far as writing to a string cannot fail.
-pub(super) fn text(board: &Board, form: Form) -> Result<String, std::fmt::Error> {
-    let registry = registry(&board.read());
+pub(super) fn text(status_store: &StatusStore, form: Form) -> Result<String, std::fmt::Error> {
+    let registry = registry(&status_store.read());
     form.encode(&registry)
 }
 

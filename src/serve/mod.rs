@@ -6,44 +6,44 @@
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use shakedown::runner::{Checkup, Selection};
-//! use shakedown::serve::{self, Board, Rhythm, Watch};
+//! use shakedown::runner::{EnvironmentCheck, Selection};
+//! use shakedown::serve::{self, StatusStore, Intervals, Watch};
 //! use shakedown::settings::{Settings, Source};
 //! use shakedown::spec::{Suites, Verb};
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let settings = Settings::load(Source::process())?;
 //! let selection = Selection::default().for_verb(Verb::Check).only_reading(true);
-//! let checkup = Checkup::new(settings, Suites::builtin()?, selection, ".".as_ref(), "shakedown".into())?;
-//! let board = Board::new(&checkup, Rhythm::default());
-//! let watch = Watch::start(Arc::new(checkup), board.clone(), None);
+//! let checkup = EnvironmentCheck::new(settings, Suites::builtin()?, selection, ".".as_ref(), "shakedown".into())?;
+//! let status_store = StatusStore::new(&checkup, Intervals::default());
+//! let watch = Watch::start(Arc::new(checkup), status_store.clone(), None);
 //!
 //! let own = axum::Router::new().route("/", axum::routing::get(|| async { "my service" }));
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-//! axum::serve(listener, own.merge(serve::health_routes(board))).await?;
+//! axum::serve(listener, own.merge(serve::health_routes(status_store))).await?;
 //! drop(watch); // ends checks and pulses
 //! # Ok(())
 //! # }
 //! ```
 
-mod board;
 mod circuit;
 mod health;
+mod heartbeat;
 mod history;
 mod metrics;
 pub mod monitoring;
 mod page;
-mod pulse;
 mod router;
+mod status_store;
 mod store;
 mod watch;
 
-pub use board::{Board, Rhythm};
 pub use circuit::CircuitState;
 pub use health::Status;
+pub use heartbeat::Heartbeat;
 pub use history::{BLOCK_MS, Block, History, Incident};
-pub use pulse::Pulse;
 pub use router::{Access, health_routes, routes, worker_routes};
+pub use status_store::{Intervals, StatusStore};
 pub use store::{Store, StoreError};
 pub use watch::Watch;
 

@@ -4,8 +4,8 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use super::board::{Board, Known};
 use super::history::{BLOCK_MS, BLOCKS, Block, Incident};
+use super::status_store::{Known, StatusStore};
 use super::{Status, rfc3339};
 use crate::outcome::{Coverage, Word};
 use crate::report::html::{Drawing, Page, link, page, took};
@@ -19,9 +19,9 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const INCIDENTS: usize = 50;
 
 /// The whole page.
-pub(super) fn status(board: &Board, bull_board: Option<&str>, now: i64) -> io::Result<Vec<u8>> {
-    let known = board.read();
-    let fresh = board.is_fresh(&known, now);
+pub(super) fn status(status_store: &StatusStore, bull_board: Option<&str>, now: i64) -> io::Result<Vec<u8>> {
+    let known = status_store.read();
+    let fresh = status_store.is_fresh(&known, now);
     let overall = if fresh { known.overall() } else { known.last_check_ms.map(|_| Status::Fail) };
     let (class, symbol, verdict) = match overall {
         Some(Status::Pass) => ("holds", "✓", "in order"),
@@ -38,7 +38,7 @@ pub(super) fn status(board: &Board, bull_board: Option<&str>, now: i64) -> io::R
         "coverage": Coverage::of(&records, 0).sentence(),
         "profile": known.subject.profile,
         "checked": known.last_check_ms.map(|at| json!({ "at": rfc3339(at), "ago": ago(now - at) })),
-        "every": took(millis(board.rhythm().check)),
+        "every": took(millis(status_store.intervals().check)),
         "stale": known.last_check_ms.is_some() && !fresh,
         "notes": known.notes.values().collect::<Vec<_>>(),
         "services": known.services().map(|(name, status)| service(&known, name, status, now)).collect::<Vec<_>>(),

@@ -1,4 +1,4 @@
-//! The routes. Each answers from the board, within milliseconds, whatever the services do.
+//! The routes. Each answers from the status_store, within milliseconds, whatever the services do.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
 
-use super::board::Board;
 use super::circuit::CircuitState;
 use super::health::{self, Health};
 use super::metrics::Form;
+use super::status_store::StatusStore;
 use super::{metrics, now_ms, page};
 use crate::report::{Format, write};
 
 const HEALTH: &str = "application/health+json";
 /// Between two events of the stream: a page that looks need not see every pulse by itself.
-const CALM: Duration = Duration::from_millis(500);
+const DEBOUNCE: Duration = Duration::from_millis(500);
 
 /// Who may look at what, and where else there is something to see.
 #[derive(Debug, Clone, Default)]
@@ -45,24 +45,30 @@ pub struct Access {
 
 #[derive(Clone)]
 struct Served {
-    board: Board,
+    status_store: StatusStore,
     access: Arc<Access>,
 }
 
 /// `/health/live`, `/health/ready`, `/health` and `/health/{service}`, for a router of one's own.
-pub fn health_routes<S: Clone + Send + Sync + 'static>(board: Board) -> Router<S> {
+pub fn health_routes<S: Clone + Send + Sync + 'static>(status_store: StatusStore) -> Router<S> {
     Router::new()
         .route("/health/live", get(live))
-        .route("/health/ready", get(async |State(board): State<Board>| answer(health::ready(&board, now_ms()))))
-        .route("/health", get(async |State(board): State<Board>| answer(health::whole(&board, now_ms()))))
+        .route(
+            "/health/ready",
+            get(async |State(status_store): State<StatusStore>| answer(health::ready(&status_store, now_ms()))),
+        )
+        .route(
+            "/health",
+            get(async |State(status_store): State<StatusStore>| answer(health::whole(&status_store, now_ms()))),
+        )
         .route("/health/{service}", get(service))
         .layer(from_fn(unkept))
-        .with_state(board)
+        .with_state(status_store)
 }
 
 /// Everything that `shakedown serve` serves.
-pub fn routes(board: Board, access: Access) -> Router {
-    let served = Served { board: board.clone(), access: Arc::new(access) };
+pub fn routes(status_store: StatusStore, access: Access) -> Router {
+    let served = Served { status_store: status_store.clone(), access: Arc::new(access) };
     Router::new()
         .route("/", get(status_page))
         .route("/events", get(events))
@@ -70,7 +76,7 @@ pub fn routes(board: Board, access: Access) -> Router {
         .route("/report", get(async |State(served): State<Served>| report(&served, Format::Html)))
         .route("/report.json", get(async |State(served): State<Served>| report(&served, Format::Json)))
         .with_state(served.clone())
-        .merge(health_routes(board))
+        .merge(health_routes(status_store))
         .fallback(async || {
             let there =
                 "/, /health, /health/live, /health/ready, /health/{service}, /metrics, /report, /report.json, /events";
@@ -156,16 +162,16 @@ fn answer((code, body): Health) -> Response {
     (code, [(header::CONTENT_TYPE, HEALTH)], format!("{body:#}\n")).into_response()
 }
 
-async fn live(State(board): State<Board>) -> Response {
-    answer(health::live(&board))
+async fn live(State(status_store): State<StatusStore>) -> Response {
+    answer(health::live(&status_store))
 }
 
-async fn service(State(board): State<Board>, Path(name): Path<String>) -> Response {
-    answer(health::service(&board, &name, now_ms()))
+async fn service(State(status_store): State<StatusStore>, Path(name): Path<String>) -> Response {
+    answer(health::service(&status_store, &name, now_ms()))
 }
 
 async fn scrape(State(served): State<Served>, headers: HeaderMap) -> Response {
-    scraped(&headers, |form| metrics::text(&served.board, form))
+    scraped(&headers, |form| metrics::text(&served.status_store, form))
 }
 
 /// Metrics in the form that is asked for.
@@ -182,14 +188,14 @@ fn broken(error: &dyn std::fmt::Display) -> Response {
 }
 
 async fn status_page(State(served): State<Served>) -> Response {
-    match page::status(&served.board, served.access.bull_board.as_deref(), now_ms()) {
+    match page::status(&served.status_store, served.access.bull_board.as_deref(), now_ms()) {
         Ok(page) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response(),
         Err(error) => broken(&error),
     }
 }
 
 fn report(served: &Served, format: Format) -> Response {
-    let Some(report) = served.board.read().report.clone() else {
+    let Some(report) = served.status_store.read().report.clone() else {
         let text = "no check has come to its end yet; look again in a moment\n";
         return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], text).into_response();
     };
@@ -204,7 +210,7 @@ fn report(served: &Served, format: Format) -> Response {
 /// An event whenever something has changed; what, the page asks for itself.
 async fn events(State(served): State<Served>) -> Sse<impl futures::Stream<Item = Result<Event, Infallible>>> {
     let ending = served.access.ending.clone();
-    let heard = served.board.listen();
+    let heard = served.status_store.listen();
     let stream = futures::stream::unfold((heard, ending, true), async |(mut heard, ending, first)| {
         if !first {
             tokio::select! {
@@ -212,7 +218,7 @@ async fn events(State(served): State<Served>) -> Sse<impl futures::Stream<Item =
                 () = ending.cancelled() => return None,
             }
             tokio::select! {
-                () = tokio::time::sleep(CALM) => {}
+                () = tokio::time::sleep(DEBOUNCE) => {}
                 () = ending.cancelled() => return None,
             }
         }

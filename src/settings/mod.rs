@@ -26,7 +26,7 @@ mod waiver;
 
 pub use config::{Config, PROFILES};
 pub use contract::{
-    Backoff, BackoffKind, Contract, Data, Errand, EvidenceContract, JobContract, Makes, PostgresEvidence, Program,
+    Backoff, BackoffKind, Contract, Creates, Data, EvidenceContract, Hook, JobContract, PostgresEvidence, Program,
     QdrantEvidence, QueueContract, Ready, WorkerContract,
 };
 pub use desired::{

@@ -156,7 +156,7 @@ impl Settings {
         }
     }
 
-    /// Hands the worker of `contract` what somebody set for OpenTelemetry, but for what `[worker] env` sets itself: the
+    /// WorkerPool the worker of `contract` what somebody set for OpenTelemetry, but for what `[worker] env` sets itself: the
     /// name of the service is that of the worker's own, and what its spans are below is said by each job.
     ///
     /// The secrets among them go to `variables`, where nobody shows them.

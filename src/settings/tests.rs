@@ -256,10 +256,10 @@ CHUNK_TOKENIZER = "tokenizer.json"
     "places are: redis.url, redis.host, redis.port"
 )]
 #[case("[worker]\ncwd = \"app\"", "the worker has neither `command` nor `image`")]
-#[case("[worker]\ncommand = [\"x\"]\npatience = 0.0", "shakedown.toml:3:12: `patience` is 0")]
+#[case("[worker]\ncommand = [\"x\"]\ntimeout_factor = 0.0", "shakedown.toml:3:18: `timeout_factor` is 0")]
 #[case("[worker]\ncommand = [\"x\"]\nreplicas = 0", "shakedown.toml:3:12: `replicas` is 0")]
 #[case("[worker]\ncommand = [\"x\"]\nbuild = { command = [] }", "the command is empty")]
-#[case("[worker]\ncommand = [\"x\"]\nmakes = [\"tables\"]", "did you mean `table`?")]
+#[case("[worker]\ncommand = [\"x\"]\ncreates = [\"tables\"]", "did you mean `table`?")]
 #[case(
     "[[waive]]\ncase = \"a.b\"\nreason = \"\"\nexpires = \"2027-01-31\"",
     "shakedown.toml:3:10: the waiver of `a.b` gives no reason"

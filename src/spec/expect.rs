@@ -1,4 +1,4 @@
-//! What a case expects: matchers over one observed value, invariants over a whole scenario.
+//! What a case expects: matchers over one observed value, expectations over a whole scenario.
 
 use std::fmt;
 
@@ -126,19 +126,19 @@ impl fmt::Display for Matcher {
 ///
 /// Where a demand names a number of tokens, they are `cl100k_base` tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Invariant {
+pub enum Expectation {
     /// Every document that has text is delivered: job completed, row `ready`, points stored, as many as the row says.
     Delivered,
     /// Every job ended as `completed`.
     JobsCompleted,
     /// No more than so many seconds after the last fault is over, every job has ended.
-    RecoveredWithinS(f64),
+    MaxRecoveryS(f64),
     /// The queue holds nothing that waits, is active, delayed or paused.
     QueueDrained,
     /// Every job needed one attempt.
-    AttemptsAtMost(f64),
+    MaxAttempts(f64),
     /// At most so many points share document, version and chunk index, or are of another version than the row's.
-    DuplicatesAtMost(f64),
+    MaxDuplicates(f64),
     /// Every stored vector is the one that the mock gave for exactly that text.
     VectorsMatchTexts,
     /// Every chunk has a number of tokens within bounds.
@@ -150,11 +150,11 @@ pub enum Invariant {
     /// Chunk indices of a document are 0, 1, 2 … without a gap.
     ChunksNumbered,
     /// No request carries more texts than this.
-    TextsPerRequest(f64),
+    MaxTextsPerRequest(f64),
     /// Batches are filled: a document of n chunks takes no more requests than ceil(n / size).
     BatchesFilled(f64),
     /// Never more requests than this at once.
-    RequestsInFlight(f64),
+    MaxRequestsInFlight(f64),
     /// Every request asks for the passage task, the configured model and dimensions.
     RequestsWellFormed,
     /// No request lets the embeddings API cut what is too long for the model.
@@ -164,7 +164,7 @@ pub enum Invariant {
     /// Every request was answered with 200.
     RequestsAccepted,
     /// No text was embedded more than once for the same document.
-    TokensWasted(f64),
+    MaxTokensWasted(f64),
     /// Documents without text are an explicit skip: row `skipped`, no point, no request.
     EmptySkipped,
     /// Every change of points is answered only when it is applied (`wait=true`).
@@ -176,7 +176,7 @@ pub enum Invariant {
     /// The last step changed nothing: the same point ids, the same number of points, the same rows.
     Unchanged,
     /// After the last step no point of an older version is left.
-    NoStaleTail,
+    NoStaleChunks,
     /// No piece of text was altered: no U+FFFD that the document does not have, and reassembly is exact.
     UnicodeIntact,
     /// The worker ended on SIGTERM with exit code 0 within its grace.
@@ -188,36 +188,36 @@ pub enum Invariant {
     /// The worker registered itself on the queue under BullMQ's connection name.
     WorkerRegistered,
     /// The worker's peak resident memory, in MiB.
-    MemoryMib(f64),
+    MaxMemoryMib(f64),
     /// Poison documents, and only they, ended as `failed` with a reason, and were not retried.
-    PoisonIsolated,
+    OnlyRejectedFail,
     /// Every document whose job failed for good has a row that says so, and why.
-    FailuresTold,
+    FailedRowsMarked,
     /// Every document whose job ended has a row that says how; it may have failed, or have been done after all.
-    OutcomesTold,
+    RowStatusMatchesJob,
     /// What a job returns has no more bytes than this, as JSON.
-    ReturnBytesAtMost(f64),
+    MaxReturnBytes(f64),
     /// What a worker notes on a job has no more bytes than this: its progress, its log, and what its data has grown by.
-    NotesBytesAtMost(f64),
+    MaxNotesBytes(f64),
     /// The worker's log repeats no text of a document.
     LogHoldsNoText,
     /// Failed reasons, return values of jobs and errors in rows hold no secret.
     ReasonsHoldNoSecret,
     /// No row ever said that a document is stored whose points were not there.
-    RowsLast,
+    RowAfterPoints,
     /// The ledger of documents is clean: every document is stored whole and once, as when nothing goes wrong, with its own
     /// vectors and row; or was rejected or skipped, and told so. Nothing else is stored.
-    LedgerClean,
+    DocumentsIntact,
     /// No job was begun more often than this.
-    ExecutionsAtMost(f64),
+    MaxExecutions(f64),
     /// Jobs stalled so often, all together.
     Stalls(Range),
     /// Every document is stored whole, or its job failed, its row says so and nothing of it is stored.
     AllOrNothing,
     /// While the same documents are ingested again, the collection never holds fewer points than before.
-    NeverEmptied,
+    PointsNeverDrop,
     /// Nothing is called done: no job completed, no row says `ready`, no point is stored.
-    NothingDone,
+    NothingCompleted,
     /// The wait before a retry of a request to the embeddings API grows from one to the next.
     BackoffGrows,
     /// Waits before retries differ from request to request.
@@ -226,13 +226,13 @@ pub enum Invariant {
     RetryAfterHonoured,
     /// No service that is struck gets more calls than this within any second of its outage and of the two after it:
     /// requests to the embeddings API, connections to the others.
-    CallsPerS(f64),
+    MaxCallsPerS(f64),
     /// In the second half of its outage a service gets no more calls a second than this, on average.
-    ProbesPerS(f64),
+    MaxProbesPerS(f64),
     /// Never more connections to a service at once.
-    ConnectionsAtOnce(Target, f64),
+    MaxConnections(Target, f64),
     /// No more connections to a service were made in all.
-    ConnectionsMade(Target, f64),
+    MaxConnectionsMade(Target, f64),
     /// When the workers have ended, no connection of theirs to a service is open any more.
     ConnectionsClosed,
     /// A worker that was told to end takes no job any more.
@@ -242,12 +242,12 @@ pub enum Invariant {
     /// After the last step, which removed some documents, nothing of them is stored and no row says so.
     Deleted,
     /// Points and rows of the documents that the last step was not about are what they were before it.
-    OthersUntouched,
+    OtherDocumentsUnchanged,
     /// Of documents whose last version was refused, every point of the version before is what it was, and there is none
     /// of the new one.
-    FormerKept,
+    PreviousVersionKept,
     /// No transaction was left open in Postgres for longer than so many milliseconds while nothing was asked.
-    IdleTransactionMs(f64),
+    MaxIdleTransactionMs(f64),
 }
 
 fn text_of(value: &Value) -> String {

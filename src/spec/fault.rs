@@ -383,63 +383,128 @@ impl TryFrom<String> for Lasts {
     }
 }
 
-/// What is broken.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Breaks {
+/// What a fault breaks.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FaultKind {
     /// The connections between the worker and some services.
     Network {
         /// Which services; all of them at once.
         on: Vec<Target>,
         /// What happens to them.
         fault: NetworkFault,
-        /// Which way; both, when nothing is said, and down for half a connection.
-        #[serde(default)]
+        /// Which way; both when absent, and down for `half_open`.
         direction: Option<Direction>,
     },
     /// A service itself.
     Service {
-        /// Which one.
+        /// Which service.
         on: Target,
         /// What happens to it.
         fault: ServiceFault,
     },
-    /// The answers of the embeddings API, beside what the scenario says of them; requests are counted anew.
+    /// The answers of the embeddings API, beside those of the scenario; requests are counted anew.
     Jina(Vec<Behaviour>),
     /// The process of the worker.
     Worker(WorkerFault),
 }
 
-/// One thing that is broken on purpose during a scenario, and put back.
+/// One fault of a scenario as written: when it begins, how long it lasts, and one of `network`, `service`, `jina` and
+/// `worker`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+struct FaultWritten {
+    /// When it begins.
+    at: When,
+    /// In which step, counted from 1; the first when absent.
+    #[serde(default)]
+    step: Option<usize>,
+    /// How long it lasts; a cut without a duration happens once. What has met nothing by then waits for something to
+    /// meet, for ten seconds at most and while there is work left, and then has its time.
+    #[serde(default, rename = "for")]
+    lasts: Option<Lasts>,
+    /// A fault of the connections between the worker and some services.
+    #[serde(default)]
+    network: Option<NetworkWritten>,
+    /// A fault of a service itself.
+    #[serde(default)]
+    service: Option<ServiceWritten>,
+    /// Answers of the embeddings API, beside those of the scenario; requests are counted anew.
+    #[serde(default)]
+    jina: Option<Vec<Behaviour>>,
+    /// A fault of the worker's process.
+    #[serde(default)]
+    worker: Option<WorkerFault>,
+}
+
+/// A fault of the connections between the worker and some services.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NetworkWritten {
+    /// Which services; all of them at once.
+    on: Vec<Target>,
+    /// What happens to them.
+    fault: NetworkFault,
+    /// Which way; both when absent, and down for `half_open`.
+    #[serde(default)]
+    direction: Option<Direction>,
+}
+
+/// A fault of a service itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ServiceWritten {
+    /// Which service.
+    on: Target,
+    /// What happens to it.
+    fault: ServiceFault,
+}
+
+/// One fault that a scenario injects and reverts.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(try_from = "FaultWritten")]
+#[schemars(with = "FaultWritten")]
 pub struct Fault {
     /// When it begins.
     pub at: When,
     /// In which step, counted from 1; the first when absent.
-    #[serde(default)]
     pub step: Option<usize>,
-    /// How long it lasts; a cut without a duration happens once. What has met nothing by then waits for something to
-    /// meet, for ten seconds at most and while there is work left, and then has its time.
-    #[serde(default, rename = "for")]
+    /// How long it lasts; `None` for a cut that happens once.
     pub lasts: Option<Lasts>,
     /// What is broken.
-    pub breaks: Breaks,
+    pub kind: FaultKind,
+}
+
+impl TryFrom<FaultWritten> for Fault {
+    type Error = &'static str;
+
+    fn try_from(written: FaultWritten) -> Result<Self, Self::Error> {
+        let FaultWritten { at, step, lasts, network, service, jina, worker } = written;
+        let kind = match (network, service, jina, worker) {
+            (Some(NetworkWritten { on, fault, direction }), None, None, None) => {
+                FaultKind::Network { on, fault, direction }
+            }
+            (None, Some(ServiceWritten { on, fault }), None, None) => FaultKind::Service { on, fault },
+            (None, None, Some(behaviours), None) => FaultKind::Jina(behaviours),
+            (None, None, None, Some(fault)) => FaultKind::Worker(fault),
+            _ => return Err("a fault needs exactly one of `network`, `service`, `jina` and `worker`"),
+        };
+        Ok(Self { at, step, lasts, kind })
+    }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.breaks {
-            Breaks::Network { on, fault, .. } => {
+        match &self.kind {
+            FaultKind::Network { on, fault, .. } => {
                 let on: Vec<&str> = on.iter().map(|target| target.word()).collect();
                 write!(f, "{fault} of {}", on.join(", "))
             }
-            Breaks::Service { on, fault } => write!(f, "{} of {}", fault.word(), on.word()),
-            Breaks::Jina(behaviours) => match behaviours.first().map(|behaviour| &behaviour.answer) {
+            FaultKind::Service { on, fault } => write!(f, "{} of {}", fault.word(), on.word()),
+            FaultKind::Jina(behaviours) => match behaviours.first().map(|behaviour| &behaviour.answer) {
                 Some(Answer::Status { code, .. }) => write!(f, "answers {code} of jina"),
                 _ => f.write_str("bent answers of jina"),
             },
-            Breaks::Worker(fault) => write!(f, "{} of the worker", fault.word()),
+            FaultKind::Worker(fault) => write!(f, "{} of the worker", fault.word()),
         }
     }
 }
@@ -475,18 +540,17 @@ mod tests {
         let read = fault(
             r#"at = "25%"
             for = "2s"
-            breaks.network = { on = ["redis"], fault = "refuse" }"#,
+            network = { on = ["redis"], fault = "refuse" }"#,
         )
         .unwrap();
         assert_eq!((read.at, read.lasts), (When::Share(0.25), Some(Lasts(Duration::from_secs(2)))));
         assert_eq!(read.to_string(), "refuse of redis");
         let late = fault(
             r#"at = "500ms"
-            breaks.network = { on = ["qdrant", "jina"], fault = { latency = { ms = 200, jitter_ms = 50 } }, direction = "down" }"#,
+            network = { on = ["qdrant", "jina"], fault = { latency = { ms = 200, jitter_ms = 50 } }, direction = "down" }"#,
         );
         assert_eq!(late.unwrap().to_string(), "latency of qdrant, jina");
-        let points =
-            fault("at = \"12 points\"\nstep = 2\nbreaks.service = { on = \"redis\", fault = \"restart\" }").unwrap();
+        let points = fault("at = \"12 points\"\nstep = 2\nservice = { on = \"redis\", fault = \"restart\" }").unwrap();
         assert_eq!(
             (points.at, points.to_string()),
             (When::Count(12, Milestone::Points, Duration::ZERO), "restart of redis".to_owned())
@@ -498,20 +562,20 @@ mod tests {
         assert_eq!(When::try_from("1 row".to_owned()), row(0));
         assert_eq!(When::try_from("150ms after 1 row".to_owned()), row(150));
         assert!(When::try_from("soon after 1 row".to_owned()).is_err());
-        assert_eq!(fault("at = \"50%\"\nbreaks.worker = \"kill\"").unwrap().to_string(), "kill of the worker");
+        assert_eq!(fault("at = \"50%\"\nworker = \"kill\"").unwrap().to_string(), "kill of the worker");
     }
 
     #[test]
     fn what_makes_no_sense_is_told() {
         for (text, says) in [
-            ("at = \"later\"\nbreaks.worker = \"kill\"", "no moment"),
-            ("at = \"3 sheep\"\nbreaks.worker = \"kill\"", "no moment"),
-            ("at = \"120%\"\nbreaks.worker = \"kill\"", "no moment"),
-            ("at = \"1s\"\nfor = \"long\"\nbreaks.worker = \"kill\"", "no time"),
-            ("at = \"1s\"\nbreaks.worker = \"tickle\"", "unknown variant"),
-            ("at = \"1s\"\nbreaks.network = { on = [\"kafka\"], fault = \"cut\" }", "unknown variant"),
+            ("at = \"later\"\nworker = \"kill\"", "no moment"),
+            ("at = \"3 sheep\"\nworker = \"kill\"", "no moment"),
+            ("at = \"120%\"\nworker = \"kill\"", "no moment"),
+            ("at = \"1s\"\nfor = \"long\"\nworker = \"kill\"", "no time"),
+            ("at = \"1s\"\nworker = \"tickle\"", "unknown variant"),
+            ("at = \"1s\"\nnetwork = { on = [\"kafka\"], fault = \"cut\" }", "unknown variant"),
             (
-                "at = \"1s\"\nbreaks.network = { on = [\"redis\"], fault = { latency = { s = 1 } } }",
+                "at = \"1s\"\nnetwork = { on = [\"redis\"], fault = { latency = { s = 1 } } }",
                 "unexpected keys in table: s",
             ),
         ] {

@@ -22,9 +22,9 @@ mod written;
 
 pub use builtin::builtin_suites;
 pub use error::{Place, SpecError};
-pub use expect::{Invariant, Matcher, Range};
+pub use expect::{Expectation, Matcher, Range};
 pub use fault::{
-    Breaks, Direction, Fault, Lasts, Milestone, NetworkFault, Requests, ServiceFault, Target, When, WorkerFault,
+    Direction, Fault, FaultKind, Lasts, Milestone, NetworkFault, Requests, ServiceFault, Target, When, WorkerFault,
     duration,
 };
 pub use generic::{CommandProbe, CommandYield, DnsProbe, DnsYield, TcpProbe, TcpYield, TlsBefore, TlsProbe, TlsYield};

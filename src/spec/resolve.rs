@@ -8,8 +8,8 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
-use super::written::{CaseWritten, ExpectWritten};
-use super::{Invariant, Matcher, Place, Probe, Range, Scenario, SpecError, SuiteWritten};
+use super::written::{CaseWritten, ExpectWritten, ScenarioSource};
+use super::{Expectation, Matcher, Place, Probe, Range, Scenario, SpecError, SuiteWritten};
 use crate::outcome::{CaseRecord, Level, Verdict};
 
 /// Something a case cannot do without.
@@ -61,7 +61,7 @@ pub enum Check {
     /// Observe, and match the value.
     Probe(Box<Probe>, Vec<Matcher>),
     /// Judge a scenario, by the name under which [`Suites::scenarios`] has it.
-    Scenario(String, Vec<Invariant>),
+    Scenario(String, Vec<Expectation>),
 }
 
 /// One requirement, ready to run.
@@ -92,7 +92,7 @@ pub struct Case {
     /// Free words for choosing it.
     pub tags: Vec<String>,
     /// Judge documents with these names only; absent means all.
-    pub among: Option<GlobSet>,
+    pub documents_matching: Option<GlobSet>,
     /// What to do.
     pub check: Check,
 }
@@ -267,7 +267,7 @@ impl Suites {
                 return Err(reader.error(&written.suite, format!("there is already a suite `{name}`; rename one")));
             }
             for (scenario_name, scenario) in &written.scenario {
-                let scenario = Scenario::resolve(scenario, &written.usual, scenario_name)
+                let scenario = Scenario::resolve(scenario, &written.defaults, scenario_name)
                     .map_err(|what| reader.error(&written.suite, format!("scenario `{scenario_name}`: {what}")))?;
                 if all.add_scenario(scenario_name, scenario) {
                     return Err(reader
@@ -276,9 +276,11 @@ impl Suites {
             }
             let mut suite = Suite { name: name.clone(), title: written.title.clone(), cases: Vec::new() };
             for case in &written.case {
-                if let Some(voyage) = &case.voyage {
-                    let scenario = Scenario::resolve(voyage.get_ref(), &written.usual, &case.title)
-                        .map_err(|what| reader.error(voyage, what))?;
+                if let Some(source) = &case.scenario
+                    && let ScenarioSource::Own(own) = source.get_ref()
+                {
+                    let scenario = Scenario::resolve(own, &written.defaults, &case.title)
+                        .map_err(|what| reader.error(source, what))?;
                     // A case's id has a dot, so no other scenario has this name; a double id is told below.
                     all.add_scenario(case.id.get_ref(), scenario);
                 }
@@ -336,11 +338,11 @@ impl Suites {
         Ok(self)
     }
 
-    /// Adds a scenario, and the calm one that it is compared with; whether there was one of this name.
+    /// Adds a scenario, and the baseline one that it is compared with; whether there was one of this name.
     fn add_scenario(&mut self, name: &str, mut scenario: Scenario) -> bool {
-        if let Some((calm, calmed)) = scenario.calmed() {
-            scenario.calm = Some(calm.clone());
-            self.scenarios.insert(calm, calmed);
+        if let Some((baseline, without_faults)) = scenario.without_faults() {
+            scenario.baseline = Some(baseline.clone());
+            self.scenarios.insert(baseline, without_faults);
         }
         self.scenarios.insert(name.to_owned(), scenario).is_some()
     }
@@ -437,31 +439,31 @@ impl Reader<'_> {
         if written.writes {
             needs.push(Need::Write);
         }
-        let among = written.among.as_deref().map(|globs| self.globs(&written.id, globs)).transpose()?;
-        let check = match (&written.probe, &written.scenario, &written.voyage) {
-            (Some(probe), None, None) => {
-                if among.is_some() {
+        let documents_matching =
+            written.documents_matching.as_deref().map(|globs| self.globs(&written.id, globs)).transpose()?;
+        let check = match (&written.probe, &written.scenario) {
+            (Some(probe), None) => {
+                if documents_matching.is_some() {
                     return Err(self.error(
                         &written.id,
-                        format!("`among` of `{id}` chooses documents, and a probe has none; remove it"),
+                        format!("`documents_matching` of `{id}` chooses documents, and a probe has none; remove it"),
                     ));
                 }
                 Check::Probe(Box::new(probe.get_ref().clone()), self.matchers(&written.expect)?)
             }
-            (None, None, Some(_)) => {
+            (None, Some(scenario)) => {
+                let name = match scenario.get_ref() {
+                    ScenarioSource::Own(_) => id.clone(),
+                    ScenarioSource::Named(name) => {
+                        judged.push((self.place(scenario), name.clone()));
+                        name.clone()
+                    }
+                };
                 needs.extend([Need::Write, Need::Mock, Need::Worker]);
-                Check::Scenario(id.clone(), self.invariants(&written.expect)?)
-            }
-            (None, Some(scenario), None) => {
-                judged.push((self.place(scenario), scenario.get_ref().clone()));
-                needs.extend([Need::Write, Need::Mock, Need::Worker]);
-                Check::Scenario(scenario.get_ref().clone(), self.invariants(&written.expect)?)
+                Check::Scenario(name, self.expectations(&written.expect)?)
             }
             _ => {
-                return Err(self.error(
-                    &written.id,
-                    format!("`{id}` needs one of `probe`, `scenario` and `voyage`, and only one"),
-                ));
+                return Err(self.error(&written.id, format!("`{id}` needs either `probe` or `scenario`")));
             }
         };
         needs.sort_unstable();
@@ -484,7 +486,7 @@ impl Reader<'_> {
             verbs,
             spends: written.spends,
             tags: written.tags.clone(),
-            among,
+            documents_matching,
             check,
         })
     }
@@ -504,7 +506,7 @@ impl Reader<'_> {
 
     fn matchers(&self, at: &Spanned<ExpectWritten>) -> Result<Vec<Matcher>, SpecError> {
         let expect = at.get_ref();
-        if !self.invariants_of(at)?.is_empty() {
+        if !self.scenario_expectations(at)?.is_empty() {
             return Err(self.error(at, "a probe yields one value, and this expectation is for a scenario"));
         }
         let mut matchers = Vec::new();
@@ -545,91 +547,91 @@ impl Reader<'_> {
         Ok(matchers)
     }
 
-    fn invariants(&self, at: &Spanned<ExpectWritten>) -> Result<Vec<Invariant>, SpecError> {
-        let invariants = self.invariants_of(at)?;
-        if invariants.is_empty() {
+    fn expectations(&self, at: &Spanned<ExpectWritten>) -> Result<Vec<Expectation>, SpecError> {
+        let expectations = self.scenario_expectations(at)?;
+        if expectations.is_empty() {
             return Err(self.error(at, "nothing is expected of the scenario; give for instance `delivered = \"all\"`"));
         }
-        Ok(invariants)
+        Ok(expectations)
     }
 
-    /// The invariants among the expectations. `false` would mean "must not hold", which no case wants.
-    fn invariants_of(&self, at: &Spanned<ExpectWritten>) -> Result<Vec<Invariant>, SpecError> {
+    /// The expectations among the expectations. `false` would mean "must not hold", which no case wants.
+    fn scenario_expectations(&self, at: &Spanned<ExpectWritten>) -> Result<Vec<Expectation>, SpecError> {
         let expect = at.get_ref();
         let mut found = Vec::new();
         let flags = [
-            (expect.queue_drained, Invariant::QueueDrained),
-            (expect.vectors_match_texts, Invariant::VectorsMatchTexts),
-            (expect.reassembled, Invariant::Reassembled),
-            (expect.chunks_numbered, Invariant::ChunksNumbered),
-            (expect.requests_well_formed, Invariant::RequestsWellFormed),
-            (expect.requests_untruncated, Invariant::RequestsUntruncated),
-            (expect.late_chunking_apart, Invariant::LateChunkingApart),
-            (expect.requests_accepted, Invariant::RequestsAccepted),
-            (expect.empty_skipped, Invariant::EmptySkipped),
-            (expect.writes_awaited, Invariant::WritesAwaited),
-            (expect.rows_agree, Invariant::RowsAgree),
-            (expect.payload_complete, Invariant::PayloadComplete),
-            (expect.unchanged, Invariant::Unchanged),
-            (expect.no_stale_tail, Invariant::NoStaleTail),
-            (expect.unicode_intact, Invariant::UnicodeIntact),
-            (expect.exits_cleanly, Invariant::ExitsCleanly),
-            (expect.log_holds_no_secret, Invariant::LogHoldsNoSecret),
-            (expect.log_is_json, Invariant::LogIsJson),
-            (expect.worker_registered, Invariant::WorkerRegistered),
-            (expect.poison_isolated, Invariant::PoisonIsolated),
-            (expect.failures_told, Invariant::FailuresTold),
-            (expect.outcomes_told, Invariant::OutcomesTold),
-            (expect.log_holds_no_text, Invariant::LogHoldsNoText),
-            (expect.reasons_hold_no_secret, Invariant::ReasonsHoldNoSecret),
-            (expect.rows_last, Invariant::RowsLast),
-            (expect.all_or_nothing, Invariant::AllOrNothing),
-            (expect.never_emptied, Invariant::NeverEmptied),
-            (expect.nothing_done, Invariant::NothingDone),
-            (expect.backoff_grows, Invariant::BackoffGrows),
-            (expect.backoff_jitters, Invariant::BackoffJitters),
-            (expect.retry_after_honoured, Invariant::RetryAfterHonoured),
-            (expect.connections_closed, Invariant::ConnectionsClosed),
-            (expect.no_job_after_sigterm, Invariant::NoJobAfterSigterm),
-            (expect.none_left_active, Invariant::NoneLeftActive),
-            (expect.deleted, Invariant::Deleted),
-            (expect.others_untouched, Invariant::OthersUntouched),
-            (expect.former_kept, Invariant::FormerKept),
+            (expect.queue_drained, Expectation::QueueDrained),
+            (expect.vectors_match_texts, Expectation::VectorsMatchTexts),
+            (expect.reassembled, Expectation::Reassembled),
+            (expect.chunks_numbered, Expectation::ChunksNumbered),
+            (expect.requests_well_formed, Expectation::RequestsWellFormed),
+            (expect.requests_untruncated, Expectation::RequestsUntruncated),
+            (expect.late_chunking_apart, Expectation::LateChunkingApart),
+            (expect.requests_accepted, Expectation::RequestsAccepted),
+            (expect.empty_skipped, Expectation::EmptySkipped),
+            (expect.writes_awaited, Expectation::WritesAwaited),
+            (expect.rows_agree, Expectation::RowsAgree),
+            (expect.payload_complete, Expectation::PayloadComplete),
+            (expect.unchanged, Expectation::Unchanged),
+            (expect.no_stale_chunks, Expectation::NoStaleChunks),
+            (expect.unicode_intact, Expectation::UnicodeIntact),
+            (expect.exits_cleanly, Expectation::ExitsCleanly),
+            (expect.log_holds_no_secret, Expectation::LogHoldsNoSecret),
+            (expect.log_is_json, Expectation::LogIsJson),
+            (expect.worker_registered, Expectation::WorkerRegistered),
+            (expect.only_rejected_fail, Expectation::OnlyRejectedFail),
+            (expect.failed_rows_marked, Expectation::FailedRowsMarked),
+            (expect.row_status_matches_job, Expectation::RowStatusMatchesJob),
+            (expect.log_holds_no_text, Expectation::LogHoldsNoText),
+            (expect.reasons_hold_no_secret, Expectation::ReasonsHoldNoSecret),
+            (expect.row_after_points, Expectation::RowAfterPoints),
+            (expect.all_or_nothing, Expectation::AllOrNothing),
+            (expect.points_never_drop, Expectation::PointsNeverDrop),
+            (expect.nothing_completed, Expectation::NothingCompleted),
+            (expect.backoff_grows, Expectation::BackoffGrows),
+            (expect.backoff_jitters, Expectation::BackoffJitters),
+            (expect.retry_after_honoured, Expectation::RetryAfterHonoured),
+            (expect.connections_closed, Expectation::ConnectionsClosed),
+            (expect.no_job_after_sigterm, Expectation::NoJobAfterSigterm),
+            (expect.none_left_active, Expectation::NoneLeftActive),
+            (expect.deleted, Expectation::Deleted),
+            (expect.other_documents_unchanged, Expectation::OtherDocumentsUnchanged),
+            (expect.previous_version_kept, Expectation::PreviousVersionKept),
         ];
         // A lost document is said before what else is wrong.
-        found.extend(expect.ledger.map(|_| Invariant::LedgerClean));
-        found.extend(expect.delivered.map(|_| Invariant::Delivered));
-        found.extend(expect.jobs_completed.map(|_| Invariant::JobsCompleted));
-        for (flag, invariant) in flags {
+        found.extend(expect.documents.map(|_| Expectation::DocumentsIntact));
+        found.extend(expect.delivered.map(|_| Expectation::Delivered));
+        found.extend(expect.jobs_completed.map(|_| Expectation::JobsCompleted));
+        for (flag, expectation) in flags {
             match flag {
-                Some(true) => found.push(invariant),
+                Some(true) => found.push(expectation),
                 Some(false) => {
                     return Err(self.error(at, "only `true` can be expected here; remove what need not hold"));
                 }
                 None => {}
             }
         }
-        found.extend(expect.recovered_within_s.map(Invariant::RecoveredWithinS));
-        found.extend(expect.attempts_at_most.map(Invariant::AttemptsAtMost));
-        found.extend(expect.duplicates.map(Invariant::DuplicatesAtMost));
-        found.extend(expect.chunk_tokens.map(Invariant::ChunkTokens));
-        found.extend(expect.overlap_tokens.map(Invariant::OverlapTokens));
-        found.extend(expect.texts_per_request.map(Invariant::TextsPerRequest));
-        found.extend(expect.batches_filled.map(Invariant::BatchesFilled));
-        found.extend(expect.requests_in_flight.map(Invariant::RequestsInFlight));
-        found.extend(expect.tokens_wasted.map(Invariant::TokensWasted));
-        found.extend(expect.memory_mib.map(Invariant::MemoryMib));
-        found.extend(expect.return_bytes_at_most.map(Invariant::ReturnBytesAtMost));
-        found.extend(expect.notes_bytes_at_most.map(Invariant::NotesBytesAtMost));
-        found.extend(expect.idle_transaction_ms.map(Invariant::IdleTransactionMs));
-        found.extend(expect.executions_at_most.map(Invariant::ExecutionsAtMost));
-        found.extend(expect.stalls.map(Invariant::Stalls));
-        found.extend(expect.calls_per_s.map(Invariant::CallsPerS));
-        found.extend(expect.probes_per_s.map(Invariant::ProbesPerS));
-        let at_once = expect.connections_at_once.iter().flatten();
-        found.extend(at_once.map(|(target, most)| Invariant::ConnectionsAtOnce(*target, *most)));
-        let made = expect.connections_made.iter().flatten();
-        found.extend(made.map(|(target, most)| Invariant::ConnectionsMade(*target, *most)));
+        found.extend(expect.max_recovery_s.map(Expectation::MaxRecoveryS));
+        found.extend(expect.max_attempts.map(Expectation::MaxAttempts));
+        found.extend(expect.max_duplicates.map(Expectation::MaxDuplicates));
+        found.extend(expect.chunk_tokens.map(Expectation::ChunkTokens));
+        found.extend(expect.overlap_tokens.map(Expectation::OverlapTokens));
+        found.extend(expect.max_texts_per_request.map(Expectation::MaxTextsPerRequest));
+        found.extend(expect.batches_filled.map(Expectation::BatchesFilled));
+        found.extend(expect.max_requests_in_flight.map(Expectation::MaxRequestsInFlight));
+        found.extend(expect.max_tokens_wasted.map(Expectation::MaxTokensWasted));
+        found.extend(expect.max_memory_mib.map(Expectation::MaxMemoryMib));
+        found.extend(expect.max_return_bytes.map(Expectation::MaxReturnBytes));
+        found.extend(expect.max_notes_bytes.map(Expectation::MaxNotesBytes));
+        found.extend(expect.max_idle_transaction_ms.map(Expectation::MaxIdleTransactionMs));
+        found.extend(expect.max_executions.map(Expectation::MaxExecutions));
+        found.extend(expect.stalls.map(Expectation::Stalls));
+        found.extend(expect.max_calls_per_s.map(Expectation::MaxCallsPerS));
+        found.extend(expect.max_probes_per_s.map(Expectation::MaxProbesPerS));
+        let at_once = expect.max_connections.iter().flatten();
+        found.extend(at_once.map(|(target, most)| Expectation::MaxConnections(*target, *most)));
+        let made = expect.max_connections_made.iter().flatten();
+        found.extend(made.map(|(target, most)| Expectation::MaxConnectionsMade(*target, *most)));
         Ok(found)
     }
 }

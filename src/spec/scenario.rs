@@ -8,7 +8,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::jina::{Behaviour, Limits};
-use super::{Breaks, Direction, Fault, NetworkFault, Target, When};
+use super::{Direction, Fault, FaultKind, NetworkFault, Target, When};
 
 /// Which documents a scenario ingests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -26,25 +26,25 @@ pub struct Documents {
     /// How many tiny documents to add, each of a sentence or two.
     #[serde(default)]
     pub tiny: usize,
-    /// How many documents to add that are as long as `vast_mb` says.
+    /// How many documents to add that are as long as `sized_mb` says.
     #[serde(default)]
-    pub vast: usize,
-    /// Megabytes of a vast document.
+    pub sized: usize,
+    /// Megabytes of a sized document.
     #[serde(default)]
-    pub vast_mb: usize,
-    /// How many poison documents to add: their text holds the word `POISON`, which the scenario's mock rejects.
+    pub sized_mb: usize,
+    /// How many rejected documents to add: their text holds the word `POISON`, which the scenario's mock rejects.
     #[serde(default)]
-    pub poison: usize,
-    /// How many huge poison documents to add: the word stands at their end, so that they are rejected when the first
+    pub rejected: usize,
+    /// How many huge rejected documents to add: the word stands at their end, so that they are rejected when the first
     /// requests for them have been answered.
     #[serde(default)]
-    pub poison_late: usize,
+    pub rejected_late: usize,
     /// How many documents to add whose ids are nearly the same (up to seventeen): in another case, beginning with each
     /// other, with other punctuation, with a blank at the end, written as in a URL, like a pattern of SQL's, in another
     /// directory, alike for 130 characters, with an accent that is written in one character or two; two with the same
     /// text, and two with texts that differ by their case. All are tiny but `log 1`, which has more than ten chunks.
     #[serde(default)]
-    pub namesakes: usize,
+    pub similar_ids: usize,
 }
 
 impl Documents {
@@ -56,20 +56,23 @@ impl Documents {
     #[must_use]
     pub fn with(&self, other: &Self) -> Option<Self> {
         let is_plain = |one: &Self| {
-            one.named.is_none() && *one != Self::default() && one.vast == 0 && one.tiny.max(one.generated) <= Self::BULK
+            one.named.is_none()
+                && *one != Self::default()
+                && one.sized == 0
+                && one.tiny.max(one.generated) <= Self::BULK
         };
-        let (Self { named: _, generated, huge, tiny, vast, vast_mb, poison, poison_late, namesakes }, more) =
+        let (Self { named: _, generated, huge, tiny, sized, sized_mb, rejected, rejected_late, similar_ids }, more) =
             (self, other);
         (is_plain(self) && is_plain(other)).then(|| Self {
             named: None,
             generated: more.generated.max(*generated),
             huge: more.huge.max(*huge),
             tiny: more.tiny.max(*tiny),
-            vast: more.vast.max(*vast),
-            vast_mb: more.vast_mb.max(*vast_mb),
-            poison: more.poison.max(*poison),
-            poison_late: more.poison_late.max(*poison_late),
-            namesakes: more.namesakes.max(*namesakes),
+            sized: more.sized.max(*sized),
+            sized_mb: more.sized_mb.max(*sized_mb),
+            rejected: more.rejected.max(*rejected),
+            rejected_late: more.rejected_late.max(*rejected_late),
+            similar_ids: more.similar_ids.max(*similar_ids),
         })
     }
 }
@@ -81,16 +84,16 @@ pub enum Step {
     /// Enqueue every document and wait until each job has ended.
     Ingest,
     /// Enqueue a version of each document that ends after its first third, and wait.
-    Shorten,
+    Truncate,
     /// Enqueue a version of each document that is as long as it was, and in which two letters have changed places, and
     /// wait.
-    Amend,
+    Edit,
     /// Enqueue a version of each document that has no text, and wait.
     Empty,
     /// Enqueue the removal of every other document, and wait.
     Delete,
     /// Enqueue nothing; it ends when its faults are over and, if one of them ended a worker, another is there.
-    Rest,
+    Idle,
 }
 
 impl Step {
@@ -99,16 +102,16 @@ impl Step {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
-            Self::Shorten => "shorten",
-            Self::Amend => "amend",
+            Self::Truncate => "truncate",
+            Self::Edit => "edit",
             Self::Empty => "empty",
             Self::Delete => "delete",
-            Self::Rest => "rest",
+            Self::Idle => "idle",
         }
     }
 }
 
-/// A scenario as a person wrote it; what is left out is the suite's `[usual]`.
+/// A scenario as a person wrote it; what is left out is the suite's `[defaults]`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScenarioWritten {
@@ -118,13 +121,13 @@ pub struct ScenarioWritten {
     pub documents: Option<Documents>,
     /// What to do with them; `["ingest"]` when nothing is said.
     pub steps: Option<Vec<Step>>,
-    /// Variables for the worker beside the contract's; added to the usual ones.
+    /// Variables for the worker beside the contract's; added to the defaults ones.
     pub env: BTreeMap<String, String>,
     /// Behaviours of the Jina mock.
     pub jina: Option<Vec<Behaviour>>,
     /// Rate limits of the Jina mock's key.
     pub limits: Option<Limits>,
-    /// What is broken on purpose, and put back. A voyage on which one of them never took effect proves nothing.
+    /// What is broken on purpose, and put back. A scenario run on which one of them never took effect proves nothing.
     pub faults: Vec<Fault>,
     /// Services whose connections are watched by a proxy, beside those that a fault strikes.
     pub watch: Option<Vec<Target>>,
@@ -166,28 +169,28 @@ pub struct Scenario {
     /// See [`ScenarioWritten::within_s`].
     pub within_s: Option<u64>,
     /// The scenario over the same documents in which nothing goes wrong: what is stored then must be stored now.
-    pub calm: Option<String>,
+    pub baseline: Option<String>,
 }
 
 impl Scenario {
-    /// `written` over `usual`; or what is wrong with it.
-    pub(super) fn resolve(written: &ScenarioWritten, usual: &ScenarioWritten, title: &str) -> Result<Self, String> {
-        let mut env = usual.env.clone();
+    /// `written` over `defaults`; or what is wrong with it.
+    pub(super) fn resolve(written: &ScenarioWritten, defaults: &ScenarioWritten, title: &str) -> Result<Self, String> {
+        let mut env = defaults.env.clone();
         env.extend(written.env.clone());
-        let steps = written.steps.clone().or_else(|| usual.steps.clone()).unwrap_or_else(|| vec![Step::Ingest]);
+        let steps = written.steps.clone().or_else(|| defaults.steps.clone()).unwrap_or_else(|| vec![Step::Ingest]);
         let scenario = Self {
             title: written.title.clone().unwrap_or_else(|| title.to_owned()),
-            documents: written.documents.clone().or_else(|| usual.documents.clone()).unwrap_or_default(),
+            documents: written.documents.clone().or_else(|| defaults.documents.clone()).unwrap_or_default(),
             env,
-            jina: written.jina.clone().or_else(|| usual.jina.clone()).unwrap_or_default(),
-            limits: written.limits.clone().or_else(|| usual.limits.clone()).unwrap_or_default(),
-            faults: usual.faults.iter().chain(&written.faults).cloned().collect(),
-            watch: written.watch.clone().or_else(|| usual.watch.clone()).unwrap_or_default(),
-            workers: written.workers.or(usual.workers),
-            grace: written.grace_s.or(usual.grace_s).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-            producer_clock_s: written.producer_clock_s.or(usual.producer_clock_s).unwrap_or_default(),
-            within_s: written.within_s.or(usual.within_s),
-            calm: None,
+            jina: written.jina.clone().or_else(|| defaults.jina.clone()).unwrap_or_default(),
+            limits: written.limits.clone().or_else(|| defaults.limits.clone()).unwrap_or_default(),
+            faults: defaults.faults.iter().chain(&written.faults).cloned().collect(),
+            watch: written.watch.clone().or_else(|| defaults.watch.clone()).unwrap_or_default(),
+            workers: written.workers.or(defaults.workers),
+            grace: written.grace_s.or(defaults.grace_s).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            producer_clock_s: written.producer_clock_s.or(defaults.producer_clock_s).unwrap_or_default(),
+            within_s: written.within_s.or(defaults.within_s),
+            baseline: None,
             steps,
         };
         if scenario.steps.is_empty() {
@@ -197,13 +200,13 @@ impl Scenario {
             return Err("`workers` is 0, and somebody has to do the work".to_owned());
         }
         for (place, fault) in scenario.faults.iter().enumerate() {
-            if let Breaks::Service { on, fault } = &fault.breaks
+            if let FaultKind::Service { on, fault } = &fault.kind
                 && !fault.suits(*on)
             {
                 return Err(format!("`{}` cannot happen to {}", fault.word(), on.word()));
             }
-            if let Breaks::Network { fault: NetworkFault::HalfOpen, direction: Some(Direction::Both), .. } =
-                &fault.breaks
+            if let FaultKind::Network { fault: NetworkFault::HalfOpen, direction: Some(Direction::Both), .. } =
+                &fault.kind
             {
                 return Err(
                     "`half_open` breaks one direction; write `up` or `down`, or the fault `blackhole`".to_owned()
@@ -225,21 +228,21 @@ impl Scenario {
     /// Whether a fault is felt by everybody who uses a service, so that the stack must be its own.
     #[must_use]
     pub fn is_alone(&self) -> bool {
-        let alone = |fault: &Fault| matches!(&fault.breaks, Breaks::Service { fault, .. } if fault.is_felt_by_all());
+        let alone = |fault: &Fault| matches!(&fault.kind, FaultKind::Service { fault, .. } if fault.is_felt_by_all());
         self.faults.iter().any(alone)
     }
 
     /// The scenario over the same documents in which nothing goes wrong, under a name of its own; `None` for one in
     /// which nothing does.
-    pub(super) fn calmed(&self) -> Option<(String, Self)> {
-        let is_calm = self.faults.is_empty() && self.jina.is_empty() && self.limits == Limits::default();
-        if is_calm {
+    pub(super) fn without_faults(&self) -> Option<(String, Self)> {
+        let is_fault_free = self.faults.is_empty() && self.jina.is_empty() && self.limits == Limits::default();
+        if is_fault_free {
             return None;
         }
-        // Rests change nothing, and the same thing done twice is as good as once.
-        let mut steps: Vec<Step> = self.steps.iter().copied().filter(|step| *step != Step::Rest).collect();
+        // Idles change nothing, and the same thing done twice is as good as once.
+        let mut steps: Vec<Step> = self.steps.iter().copied().filter(|step| *step != Step::Idle).collect();
         steps.dedup();
-        let calm = Self {
+        let baseline = Self {
             title: "The same documents, and nothing goes wrong".to_owned(),
             documents: self.documents.clone(),
             steps,
@@ -252,13 +255,13 @@ impl Scenario {
             grace: None,
             producer_clock_s: 0,
             within_s: None,
-            calm: None,
+            baseline: None,
         };
-        let name: String = Sha256::digest(format!("{:?}{:?}", calm.documents, calm.steps).as_bytes())
+        let name: String = Sha256::digest(format!("{:?}{:?}", baseline.documents, baseline.steps).as_bytes())
             .iter()
             .take(4)
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        Some((format!("calm-{name}"), calm))
+        Some((format!("baseline-{name}"), baseline))
     }
 }

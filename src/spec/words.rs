@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Fault, Invariant, Probe, Scenario, Step, When};
+use super::{Expectation, Fault, Probe, Scenario, Step, When};
 
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,7 +19,7 @@ impl fmt::Display for When {
     }
 }
 
-impl fmt::Display for Invariant {
+impl fmt::Display for Expectation {
     /// The name with its spaces, and what it is given: `recovered within s 30`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!("{self:?}");
@@ -32,7 +32,7 @@ impl fmt::Display for Invariant {
         }
         match (self, given) {
             (Self::ChunkTokens(range) | Self::OverlapTokens(range) | Self::Stalls(range), _) => write!(f, " {range}"),
-            (Self::ConnectionsAtOnce(target, most) | Self::ConnectionsMade(target, most), _) => {
+            (Self::MaxConnections(target, most) | Self::MaxConnectionsMade(target, most), _) => {
                 write!(f, " to {}: at most {most}", target.word())
             }
             (_, Some(given)) => write!(f, " {}", given.trim_end_matches(')').trim_end_matches(".0")),
@@ -93,11 +93,11 @@ impl Step {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Ingest => "hand over every document",
-            Self::Shorten => "hand over a shorter version of each",
-            Self::Amend => "hand over versions that are as long and say something else",
+            Self::Truncate => "hand over a shorter version of each",
+            Self::Edit => "hand over versions that are as long and say something else",
             Self::Empty => "hand over a version of each that has no text",
             Self::Delete => "remove every other document",
-            Self::Rest => "hand over nothing",
+            Self::Idle => "hand over nothing",
         }
     }
 }
@@ -122,10 +122,10 @@ impl Scenario {
             (of.generated, "generated".to_owned()),
             (of.huge, "of 330 KB".to_owned()),
             (of.tiny, "tiny".to_owned()),
-            (of.vast, format!("of {} MB", of.vast_mb)),
-            (of.poison, "that the embeddings API rejects".to_owned()),
-            (of.poison_late, "of 330 KB whose end the embeddings API rejects".to_owned()),
-            (of.namesakes, "whose ids are nearly the same".to_owned()),
+            (of.sized, format!("of {} MB", of.sized_mb)),
+            (of.rejected, "that the embeddings API rejects".to_owned()),
+            (of.rejected_late, "of 330 KB whose end the embeddings API rejects".to_owned()),
+            (of.similar_ids, "whose ids are nearly the same".to_owned()),
         ];
         let mut documents: Vec<String> =
             counts.iter().filter(|(count, _)| *count > 0).map(|(count, kind)| format!("{count} {kind}")).collect();
@@ -155,10 +155,10 @@ mod tests {
     fn demands_are_told_with_what_they_are_given() {
         let range = Range { at_least: Some(1.0), at_most: Some(512.0) };
         for (demand, words) in [
-            (Invariant::LedgerClean, "ledger clean"),
-            (Invariant::RecoveredWithinS(30.0), "recovered within s 30"),
-            (Invariant::ChunkTokens(range), "chunk tokens 1 to 512"),
-            (Invariant::ConnectionsAtOnce(Target::Redis, 20.0), "connections at once to redis: at most 20"),
+            (Expectation::DocumentsIntact, "documents intact"),
+            (Expectation::MaxRecoveryS(30.0), "max recovery s 30"),
+            (Expectation::ChunkTokens(range), "chunk tokens 1 to 512"),
+            (Expectation::MaxConnections(Target::Redis, 20.0), "max connections to redis: at most 20"),
         ] {
             assert_eq!(demand.to_string(), words);
         }

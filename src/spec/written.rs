@@ -1,9 +1,12 @@
 //! A suite file as a person wrote it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use toml::Spanned;
 
@@ -29,7 +32,7 @@ pub struct SuiteWritten {
     pub verbs: Option<Vec<Spanned<String>>>,
     /// What every scenario of this suite has, unless it says otherwise.
     #[serde(default)]
-    pub usual: ScenarioWritten,
+    pub defaults: ScenarioWritten,
     /// Scenarios that several cases of this suite judge.
     #[serde(default)]
     pub scenario: BTreeMap<String, ScenarioWritten>,
@@ -76,21 +79,18 @@ pub struct CaseWritten {
     /// Free words for choosing cases.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// What to observe. Either this, `scenario` or `voyage`.
+    /// What to observe. Either this or `scenario`.
     #[serde(default)]
     #[schemars(with = "Option<Probe>")]
     pub probe: Option<Spanned<Probe>>,
-    /// The scenario to judge, by its name. Either this, `voyage` or `probe`.
+    /// The scenario to judge: the name of one of the suite's scenarios, or a table with a scenario of this case's own.
+    /// Either this or `probe`.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
-    pub scenario: Option<Spanned<String>>,
-    /// A scenario of this case's own. Either this, `scenario` or `probe`.
-    #[serde(default)]
-    #[schemars(with = "Option<ScenarioWritten>")]
-    pub voyage: Option<Spanned<ScenarioWritten>>,
+    #[schemars(with = "Option<ScenarioSource>")]
+    pub scenario: Option<Spanned<ScenarioSource>>,
     /// Globs over document names: judge these only.
     #[serde(default)]
-    pub among: Option<Vec<String>>,
+    pub documents_matching: Option<Vec<String>>,
     /// What must hold.
     #[schemars(with = "ExpectWritten")]
     pub expect: Spanned<ExpectWritten>,
@@ -134,13 +134,13 @@ pub struct ExpectWritten {
     /// `all`: every job ended as completed.
     pub jobs_completed: Option<All>,
     /// No more than so many seconds after the last fault is over, every job has ended.
-    pub recovered_within_s: Option<f64>,
+    pub max_recovery_s: Option<f64>,
     /// The queue holds nothing that still has to be done.
     pub queue_drained: Option<bool>,
     /// No job needed more attempts.
-    pub attempts_at_most: Option<f64>,
+    pub max_attempts: Option<f64>,
     /// No more points than this are doubles.
-    pub duplicates: Option<f64>,
+    pub max_duplicates: Option<f64>,
     /// Every vector is the mock's for its text.
     pub vectors_match_texts: Option<bool>,
     /// Tokens of each chunk.
@@ -152,11 +152,11 @@ pub struct ExpectWritten {
     /// Chunk indices have no gap.
     pub chunks_numbered: Option<bool>,
     /// Most texts in a request.
-    pub texts_per_request: Option<f64>,
+    pub max_texts_per_request: Option<f64>,
     /// Batches of this size are filled across a document.
     pub batches_filled: Option<f64>,
     /// Most requests at once.
-    pub requests_in_flight: Option<f64>,
+    pub max_requests_in_flight: Option<f64>,
     /// Task, model and dimensions of each request.
     pub requests_well_formed: Option<bool>,
     /// No request lets the embeddings API cut what is too long.
@@ -166,7 +166,7 @@ pub struct ExpectWritten {
     /// Each request was answered with 200.
     pub requests_accepted: Option<bool>,
     /// Tokens embedded more than once for the same document.
-    pub tokens_wasted: Option<f64>,
+    pub max_tokens_wasted: Option<f64>,
     /// Documents without text are an explicit skip.
     pub empty_skipped: Option<bool>,
     /// Every change of points is answered only when it is applied.
@@ -178,7 +178,7 @@ pub struct ExpectWritten {
     /// The last step changed nothing.
     pub unchanged: Option<bool>,
     /// No point of an older version is left.
-    pub no_stale_tail: Option<bool>,
+    pub no_stale_chunks: Option<bool>,
     /// No character was altered.
     pub unicode_intact: Option<bool>,
     /// Exit code 0 on SIGTERM, within the grace.
@@ -190,35 +190,35 @@ pub struct ExpectWritten {
     /// The worker registered under BullMQ's connection name.
     pub worker_registered: Option<bool>,
     /// Peak resident memory in MiB.
-    pub memory_mib: Option<f64>,
+    pub max_memory_mib: Option<f64>,
     /// Poison documents, and only they, failed, without retries.
-    pub poison_isolated: Option<bool>,
+    pub only_rejected_fail: Option<bool>,
     /// Every document whose job failed for good has a row that says so, and why.
-    pub failures_told: Option<bool>,
+    pub failed_rows_marked: Option<bool>,
     /// Every document whose job ended has a row that says how; it may have failed, or have been done after all.
-    pub outcomes_told: Option<bool>,
+    pub row_status_matches_job: Option<bool>,
     /// Most bytes that a job returns, as JSON.
-    pub return_bytes_at_most: Option<f64>,
+    pub max_return_bytes: Option<f64>,
     /// Most bytes that a worker notes on a job: its progress, its log, and what its data has grown by.
-    pub notes_bytes_at_most: Option<f64>,
+    pub max_notes_bytes: Option<f64>,
     /// No text of a document in the worker's log.
     pub log_holds_no_text: Option<bool>,
     /// No secret in failed reasons and return values of jobs, or in errors of rows.
     pub reasons_hold_no_secret: Option<bool>,
     /// No row says at any moment that a document is stored whose points are not there.
-    pub rows_last: Option<bool>,
-    /// `clean`: every document is stored whole and once, as when nothing goes wrong, and nothing else is.
-    pub ledger: Option<Clean>,
+    pub row_after_points: Option<bool>,
+    /// `intact`: every document is stored whole and once, as in the baseline, and nothing else is stored.
+    pub documents: Option<Intact>,
     /// No job was begun more often.
-    pub executions_at_most: Option<f64>,
+    pub max_executions: Option<f64>,
     /// How often jobs stalled, all together.
     pub stalls: Option<Range>,
     /// Every document is stored whole, or failed with nothing of it stored.
     pub all_or_nothing: Option<bool>,
     /// While the same documents are ingested again, no point is missing at any moment.
-    pub never_emptied: Option<bool>,
+    pub points_never_drop: Option<bool>,
     /// No job completed, no row says `ready`, no point is stored.
-    pub nothing_done: Option<bool>,
+    pub nothing_completed: Option<bool>,
     /// Waits before retries of requests to the embeddings API grow.
     pub backoff_grows: Option<bool>,
     /// Waits before retries differ.
@@ -226,13 +226,13 @@ pub struct ExpectWritten {
     /// No request comes again before its `Retry-After` has passed.
     pub retry_after_honoured: Option<bool>,
     /// Most calls of a struck service within a second, during its outage and two seconds after.
-    pub calls_per_s: Option<f64>,
+    pub max_calls_per_s: Option<f64>,
     /// Most calls of a struck service a second, on average over the second half of its outage.
-    pub probes_per_s: Option<f64>,
+    pub max_probes_per_s: Option<f64>,
     /// Most connections at once, by service; a proxy must stand before it (`watch`, or a fault).
-    pub connections_at_once: Option<BTreeMap<Target, f64>>,
+    pub max_connections: Option<BTreeMap<Target, f64>>,
     /// Most connections in all, by service; a proxy must stand before it (`watch`, or a fault).
-    pub connections_made: Option<BTreeMap<Target, f64>>,
+    pub max_connections_made: Option<BTreeMap<Target, f64>>,
     /// When the workers have ended, no connection of theirs is open any more; proxies must stand before the services
     /// (`watch`, or a fault).
     pub connections_closed: Option<bool>,
@@ -243,20 +243,54 @@ pub struct ExpectWritten {
     /// After the last step, which removed the documents, nothing of them is stored.
     pub deleted: Option<bool>,
     /// Nothing has changed of the documents that the last step was not about.
-    pub others_untouched: Option<bool>,
+    pub other_documents_unchanged: Option<bool>,
     /// Of a document whose last version was refused, what was stored before is still there, and nothing of the new one.
-    pub former_kept: Option<bool>,
+    pub previous_version_kept: Option<bool>,
     /// Longest time, in milliseconds, for which a transaction is left open in Postgres while nothing is asked; a proxy
     /// must stand before it (`watch`, or a fault).
-    pub idle_transaction_ms: Option<f64>,
+    pub max_idle_transaction_ms: Option<f64>,
 }
 
-/// The word `clean`.
+/// The scenario that a case judges.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub enum ScenarioSource {
+    /// A scenario of a suite, by its name.
+    Named(String),
+    /// A scenario that only this case judges.
+    Own(Box<ScenarioWritten>),
+}
+
+impl<'de> Deserialize<'de> for ScenarioSource {
+    // Not `untagged`: its errors do not say which key of the table is wrong.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Source;
+        impl<'de> Visitor<'de> for Source {
+            type Value = ScenarioSource;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a scenario, or a table that describes one")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<ScenarioSource, E> {
+                Ok(ScenarioSource::Named(name.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ScenarioSource, A::Error> {
+                ScenarioWritten::deserialize(MapAccessDeserializer::new(map))
+                    .map(|own| ScenarioSource::Own(Box::new(own)))
+            }
+        }
+        deserializer.deserialize_any(Source)
+    }
+}
+
+/// The word `intact`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Clean {
+pub enum Intact {
     /// Every document is where it belongs.
-    Clean,
+    Intact,
 }
 
 /// The word `all`.

@@ -256,7 +256,7 @@ pub fn emergency() -> Vec<String> {
 
 /// The same at the very end of the process: of a ledger from which nothing is left the file goes too.
 #[must_use]
-pub fn last_rites() -> Vec<String> {
+pub fn exit_cleanup() -> Vec<String> {
     let left = emergency();
     if left.is_empty()
         && let Ok(open) = OPEN.try_lock()
@@ -269,7 +269,7 @@ pub fn last_rites() -> Vec<String> {
     left
 }
 
-/// Makes a panic of the calling thread, which is to be the main one, replay every ledger before the process
+/// Creates a panic of the calling thread, which is to be the main one, replay every ledger before the process
 /// unwinds or aborts.
 ///
 /// Panics of other threads belong to a task whose owner sees them as an error and goes on; its stack must stay.

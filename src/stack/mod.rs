@@ -38,7 +38,7 @@ pub use containers::{
     engine_answers,
 };
 pub use error::{Package, StackError};
-pub use ledger::{Entry, Ledger, Resource, emergency, last_rites, replay_on_panic};
+pub use ledger::{Entry, Ledger, Resource, emergency, exit_cleanup, replay_on_panic};
 pub use names::{are_ours, drop_any_names, drop_names, names_for};
 pub use native::Overrides;
 pub use place::usual_data_dir;

@@ -62,7 +62,7 @@ fn free_memory() -> Option<u64> {
     })
 }
 
-/// Makes the directory in which everything lies; its name carries the run's id.
+/// Creates the directory in which everything lies; its name carries the run's id.
 ///
 /// Other users may pass through it if `passable`, for services that run as one; they see nothing inside.
 pub(super) fn throwaway(options: &StackOptions, passable: bool, ledger: &Ledger) -> Result<PathBuf, StackError> {

@@ -161,7 +161,7 @@ impl StackOptions {
 
 /// What runs the services.
 #[derive(Debug)]
-enum Hull {
+enum Backend {
     Native(Box<Native>),
     Containers(Box<Containers>),
     /// Somebody else.
@@ -183,7 +183,7 @@ pub struct Stack {
     services: Vec<ServiceRecord>,
     capabilities: Capabilities,
     jina: Option<JinaMock>,
-    hull: Hull,
+    backend: Backend,
     directory: Option<PathBuf>,
     ledger: Option<Ledger>,
 }
@@ -245,7 +245,7 @@ impl Stack {
                 services,
                 capabilities: Capabilities::default(),
                 jina: None,
-                hull: Hull::Remote,
+                backend: Backend::Remote,
                 directory: None,
                 ledger: None,
             }
@@ -266,7 +266,7 @@ impl Stack {
             services: Vec::new(),
             capabilities: Capabilities(writable.then_some(Capability::Write).into_iter().collect()),
             jina: None,
-            hull: Hull::Remote,
+            backend: Backend::Remote,
             directory: None,
             ledger: None,
         }
@@ -280,7 +280,7 @@ impl Stack {
         let listener = listen(Service::Jina.name(), options.ports.jina)?;
         let jina = JinaMock::start_on(listener, options.jina.clone()).await;
         let after = begun.elapsed();
-        let (hull, addresses, mut services, directory, capabilities) = match chosen {
+        let (backend, addresses, mut services, directory, capabilities) = match chosen {
             Chosen::Containers(engine, _) => {
                 let directory = throwaway(&options, false, &ledger)?;
                 let started = Box::pin(Containers::start(engine, &options, &ledger, events)).await;
@@ -288,12 +288,18 @@ impl Stack {
                     // What cannot be removed stays in the ledger.
                     let _ = ledger.replay();
                 })?;
-                (Hull::Containers(Box::new(containers)), addresses, services, directory, Capabilities::of_containers())
+                (
+                    Backend::Containers(Box::new(containers)),
+                    addresses,
+                    services,
+                    directory,
+                    Capabilities::of_containers(),
+                )
             }
             Chosen::Native(_) | Chosen::Remote(_) => {
                 let (native, addresses, services) = Native::start(&options, &ledger, events).await?;
                 let directory = native.directory().to_owned();
-                (Hull::Native(Box::new(native)), addresses, services, directory, Capabilities::of_processes())
+                (Backend::Native(Box::new(native)), addresses, services, directory, Capabilities::of_processes())
             }
         };
         let record = ServiceRecord {
@@ -330,11 +336,11 @@ impl Stack {
             services,
             capabilities,
             jina: Some(jina),
-            hull,
+            backend,
             directory: Some(directory),
             ledger: Some(ledger),
         };
-        if let (Some(path), Some(_)) = (stack.environment_file(), stack.farewell()) {
+        if let (Some(path), Some(_)) = (stack.environment_file(), stack.retention_notice()) {
             write_environment(&path, &stack.endpoints)?;
         }
         Ok(stack)
@@ -386,18 +392,18 @@ impl Stack {
     /// for somebody to look at.
     #[must_use]
     pub fn is_throwaway(&self) -> bool {
-        match &self.hull {
-            Hull::Native(_) => true,
-            Hull::Containers(containers) => containers.is_throwaway(),
-            Hull::Remote => false,
+        match &self.backend {
+            Backend::Native(_) => true,
+            Backend::Containers(containers) => containers.is_throwaway(),
+            Backend::Remote => false,
         }
     }
 
     /// How to reach, and to remove, what stays after the stack is stopped; `None` when nothing does.
     #[must_use]
-    pub fn farewell(&self) -> Option<String> {
-        let Hull::Containers(containers) = &self.hull else { return None };
-        let removal = containers.farewell()?;
+    pub fn retention_notice(&self) -> Option<String> {
+        let Backend::Containers(containers) = &self.backend else { return None };
+        let removal = containers.retention_notice()?;
         let environment = self.environment_file().filter(|_| containers.is_throwaway());
         let reach = environment.map(|path| format!("`set -a; . {}` to reach them; ", path.display()));
         Some(format!("containers stay: {}{removal}", reach.unwrap_or_default()))
@@ -498,10 +504,10 @@ impl Stack {
 
     fn running(&self, service: Service, action: &'static str) -> Result<Running<'_>, StackError> {
         let unsupported = |reason| StackError::Unsupported { service, action, reason };
-        let found = match &self.hull {
-            Hull::Native(native) => native.service(service).map(Running::Process),
-            Hull::Containers(containers) => containers.service(service).map(Running::Container),
-            Hull::Remote => return Err(unsupported("a remote stack is never disturbed")),
+        let found = match &self.backend {
+            Backend::Native(native) => native.service(service).map(Running::Process),
+            Backend::Containers(containers) => containers.service(service).map(Running::Container),
+            Backend::Remote => return Err(unsupported("a remote stack is never disturbed")),
         };
         found.ok_or(unsupported("the mock is no process: give it behaviours, or cut it at a proxy"))
     }
@@ -509,13 +515,13 @@ impl Stack {
     /// Removes everything that was made; says what could not be removed, one line each.
     pub async fn stop(mut self) -> Vec<String> {
         self.jina = None;
-        let mut left = match std::mem::replace(&mut self.hull, Hull::Remote) {
-            Hull::Native(native) => {
+        let mut left = match std::mem::replace(&mut self.backend, Backend::Remote) {
+            Backend::Native(native) => {
                 native.stop().await;
                 Vec::new()
             }
-            Hull::Containers(containers) => containers.stop().await,
-            Hull::Remote => Vec::new(),
+            Backend::Containers(containers) => containers.stop().await,
+            Backend::Remote => Vec::new(),
         };
         left.extend(match self.ledger.take() {
             // Removing a directory tree blocks for some tens of milliseconds.

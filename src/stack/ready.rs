@@ -28,18 +28,18 @@ pub(super) enum Readiness {
 /// Which start of a service has answered: a server that is started, stopped and started again while its data is
 /// prepared, as in every image of Postgres, is ready only once the last one answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Incarnation(String);
+pub(super) struct StartId(String);
 
 /// Answers in a row from one incarnation; three of them count as ready.
 #[derive(Debug, Default)]
-pub(super) struct Streak(Option<(Incarnation, u32)>);
+pub(super) struct ConsecutiveCount(Option<(StartId, u32)>);
 
-impl Streak {
+impl ConsecutiveCount {
     /// How many answers in a row count as ready.
     const ENOUGH: u32 = 3;
 
     /// Takes note of an answer; tells whether the service is ready.
-    pub(super) fn answered(&mut self, by: &Incarnation) -> bool {
+    pub(super) fn answered(&mut self, by: &StartId) -> bool {
         let count = match &self.0 {
             Some((before, count)) if before == by => count + 1,
             _ => 1,
@@ -73,18 +73,18 @@ impl Readiness {
     }
 
     /// Asks once who answers; the error says what was seen instead, without a secret.
-    pub(super) async fn ask(&self) -> Result<Incarnation, String> {
+    pub(super) async fn ask(&self) -> Result<StartId, String> {
         let question = async {
             match self {
-                Self::Redis { url } => redis(url).await.map(|_| Incarnation::default()),
+                Self::Redis { url } => redis(url).await.map(|_| StartId::default()),
                 Self::Postgres { url } => postgres(url).await.map(|(_, incarnation)| incarnation),
                 Self::Qdrant { url, grpc_url, key } => {
-                    qdrant(url, grpc_url, key.as_ref()).await.map(|()| Incarnation::default())
+                    qdrant(url, grpc_url, key.as_ref()).await.map(|()| StartId::default())
                 }
                 Self::Jina { url, key } => {
                     get(&client()?, &format!("{url}/models"), "authorization", bearer(key.as_ref()).as_ref())
                         .await
-                        .map(|_| Incarnation::default())
+                        .map(|_| StartId::default())
                 }
             }
         };
@@ -136,14 +136,14 @@ async fn redis_facts(url: &SecretString) -> Result<Facts, String> {
     Ok(Facts { version, parameters })
 }
 
-async fn postgres(url: &SecretString) -> Result<(PgConnection, Incarnation), String> {
+async fn postgres(url: &SecretString) -> Result<(PgConnection, StartId), String> {
     let options: PgConnectOptions = url.expose_secret().parse().map_err(|error: sqlx::Error| error.to_string())?;
     let mut connection = options.disable_statement_logging().connect().await.map_err(|error| error.to_string())?;
     let started: String = sqlx::query_scalar("select pg_postmaster_start_time()::text")
         .fetch_one(&mut connection)
         .await
         .map_err(|error| error.to_string())?;
-    Ok((connection, Incarnation(started)))
+    Ok((connection, StartId(started)))
 }
 
 async fn postgres_facts(url: &SecretString) -> Result<Facts, String> {
@@ -220,11 +220,13 @@ mod tests {
 
     #[test]
     fn a_server_that_was_started_again_has_to_answer_as_often_as_a_new_one() {
-        let (first, second) = (|| Incarnation("10:00".to_owned()), || Incarnation("10:01".to_owned()));
-        let mut streak = Streak::default();
-        assert!(!streak.answered(&first()) && !streak.answered(&first()));
-        assert!(!streak.answered(&second()) && !streak.answered(&second()));
-        streak.broken();
-        assert!(!streak.answered(&second()) && !streak.answered(&second()) && streak.answered(&second()));
+        let (first, second) = (|| StartId("10:00".to_owned()), || StartId("10:01".to_owned()));
+        let mut consecutive = ConsecutiveCount::default();
+        assert!(!consecutive.answered(&first()) && !consecutive.answered(&first()));
+        assert!(!consecutive.answered(&second()) && !consecutive.answered(&second()));
+        consecutive.broken();
+        assert!(
+            !consecutive.answered(&second()) && !consecutive.answered(&second()) && consecutive.answered(&second())
+        );
     }
 }

@@ -10,9 +10,9 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::TestError;
 use crate::outcome::Events;
-use crate::runner::{self, SpareOptions};
+use crate::runner::{self, StackPoolOptions};
 use crate::settings::{find_program, process_variable, state_dir};
-use crate::stack::{ProviderKind, Stack, StackOptions, clean, last_rites};
+use crate::stack::{ProviderKind, Stack, StackOptions, clean, exit_cleanup};
 
 /// Where the arguments of a child are, one a line.
 pub(super) const ARGUMENTS: &str = "_SHAKEDOWN_CHILD";
@@ -22,7 +22,7 @@ pub(super) struct Host {
     pub(super) stack: Stack,
     /// Starts `shakedown`.
     pub(super) shakedown: PathBuf,
-    pub(super) spare: SpareOptions,
+    pub(super) spare: StackPoolOptions,
     pub(super) run: String,
     runtime: Runtime,
     next: AtomicU32,
@@ -58,7 +58,7 @@ impl Host {
         let shakedown = shakedown()?;
         let mut options = StackOptions::new(&run, &shakedown);
         options.jina.seed = 1;
-        let spare = SpareOptions { kind, stack: options.clone() };
+        let spare = StackPoolOptions { kind, stack: options.clone() };
         at_exit();
         runtime.spawn(end_on_signal());
         let stack = runtime.block_on(Stack::start(kind, options, &Events::silent())).map_err(|error| failed(&error))?;
@@ -117,7 +117,7 @@ fn shakedown() -> Result<PathBuf, TestError> {
 #[expect(unsafe_code, reason = "atexit is unsafe to call; the handler takes no argument, and does not unwind")]
 fn at_exit() {
     extern "C" fn remove() {
-        let _ = std::panic::catch_unwind(last_rites);
+        let _ = std::panic::catch_unwind(exit_cleanup);
     }
     // SAFETY: the handler is a plain function that lives as long as the program.
     let refused = unsafe { nix::libc::atexit(remove) };

@@ -10,7 +10,7 @@ use crate::report::{self, Format};
 use crate::runner::{self, RunOptions, Selection};
 use crate::settings::{Program, Settings, Source};
 use crate::spec::{Suites, Verb};
-use crate::worker::{have_image, run_errand};
+use crate::worker::{have_image, run_hook};
 
 /// Judges the worker that this `shakedown.toml` describes.
 pub fn judge(contract: impl Into<PathBuf>) -> Judge {
@@ -109,7 +109,7 @@ impl Judge {
             .map_err(|error| TestError::Stack(format!("{} cannot be made: {error}", directory.display())))?;
         if let Some(ledger) = host.stack.ledger() {
             if let Some(build) = &contract.worker.build {
-                let built = run_errand("build", build, Vec::new(), &directory, "build", ledger).await;
+                let built = run_hook("build", build, Vec::new(), &directory, "build", ledger).await;
                 built.map_err(|error| usage(&error))?;
             }
             have_image(&contract.worker.program, &directory, ledger).await.map_err(|error| usage(&error))?;
@@ -127,7 +127,7 @@ impl Judge {
             endpoints: None,
             spare: Some(host.spare.clone()),
             given: None,
-            paid: runner::Paid::default(),
+            billed: runner::BilledCache::default(),
             stands: std::collections::BTreeMap::new(),
             keep_output: None,
             fail_fast: false,

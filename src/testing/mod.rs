@@ -40,7 +40,7 @@ pub enum TestError {
     Usage(String),
 }
 
-/// Makes the test by which this test program can be started as `shakedown`. Write it once, at the top of a file in
+/// Creates the test by which this test program can be started as `shakedown`. Write it once, at the top of a file in
 /// `tests/`, or of the crate for unit tests.
 ///
 /// Cargo builds no programs of a dependency, and some services are programs of ours: the embedded Qdrant, `shakedown

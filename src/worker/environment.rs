@@ -8,7 +8,7 @@ use crate::settings::{Contract, Endpoints, Template, entry};
 
 /// The surroundings of one worker, from which the places of its contract are filled.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct WorkerEnv {
     /// The services, by way of the proxies.
     pub endpoints: Endpoints,
     /// What the scenario sets.
@@ -17,7 +17,7 @@ pub struct Surroundings {
     pub variables: BTreeMap<String, SecretString>,
 }
 
-impl Surroundings {
+impl WorkerEnv {
     /// What stands in a place; `port` is the worker's own.
     fn place(&self, place: &str, port: u16) -> Option<String> {
         if place == "worker.port" {

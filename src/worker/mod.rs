@@ -10,9 +10,9 @@ use nix::sys::signal::Signal;
 use regex::Regex;
 
 use container::Container;
-pub use environment::Surroundings;
+pub use environment::WorkerEnv;
 
-use crate::settings::{Contract, Errand, Program, Ready};
+use crate::settings::{Contract, Hook, Program, Ready};
 use crate::stack::{Launch, Ledger, Process, ProcessId, StackError, in_words, tail};
 
 /// How much of an output is kept in memory, of its beginning and of its end; the file has all of it.
@@ -46,7 +46,7 @@ pub enum WorkerError {
     NoDocker,
     /// A command of the contract failed.
     #[error("[worker.{what}] command `{command}` {how}; its output ends with:\n{log}")]
-    Errand {
+    Hook {
         /// `build`, `prepare` or `image`.
         what: &'static str,
         /// The command.
@@ -95,7 +95,7 @@ impl Worker {
     /// The program cannot be found or run, a place of its environment has no value, or the log cannot be written.
     pub fn start(
         contract: &Contract,
-        surroundings: &Surroundings,
+        surroundings: &WorkerEnv,
         grace: Duration,
         directory: &Path,
         name: &str,
@@ -255,22 +255,22 @@ fn launch(
 ///
 /// # Errors
 /// It cannot be run, fails, or takes longer than it may; with its last lines.
-pub async fn run_errand(
+pub async fn run_hook(
     what: &'static str,
-    errand: &Errand,
+    hook: &Hook,
     environment: Vec<(String, secrecy::SecretString)>,
     directory: &Path,
     name: &str,
     ledger: &Ledger,
 ) -> Result<(), WorkerError> {
     let log = directory.join(format!("{name}.log"));
-    let process = Process::start(&launch(&errand.command, &errand.cwd, environment, name, log.clone()), ledger)?;
-    let how = match process.wait(errand.within).await {
+    let process = Process::start(&launch(&hook.command, &hook.cwd, environment, name, log.clone()), ledger)?;
+    let how = match process.wait(hook.within).await {
         Some(status) if status.success() => return Ok(()),
         Some(status) => in_words(status),
-        None => format!("was not done within {} s", errand.within.as_secs_f64()),
+        None => format!("was not done within {} s", hook.within.as_secs_f64()),
     };
-    Err(WorkerError::Errand { what, command: errand.command.join(" "), how, log: tail(&log) })
+    Err(WorkerError::Hook { what, command: hook.command.join(" "), how, log: tail(&log) })
 }
 
 /// The file's text; of one that is very long, its beginning and its end.
@@ -299,22 +299,22 @@ fn free_port() -> Result<u16, StackError> {
     listener.local_addr().map(|address| address.port()).map_err(StackError::NoPort)
 }
 
-/// Makes sure that the image is there which the contract names, if it names one.
+/// Creates sure that the image is there which the contract names, if it names one.
 ///
 /// # Errors
 /// There is no Docker, or the image can neither be found nor be pulled.
 pub async fn have_image(program: &Program, directory: &Path, ledger: &Ledger) -> Result<(), WorkerError> {
     let Program::Image { image, .. } = program else { return Ok(()) };
     let docker = container::docker()?.display().to_string();
-    let errand = |arguments: &[&str], within: Duration| Errand {
+    let hook = |arguments: &[&str], within: Duration| Hook {
         command: [docker.as_str()].iter().chain(arguments).chain([&image.as_str()]).map(ToString::to_string).collect(),
         cwd: PathBuf::from("/"),
         within,
     };
-    let look = errand(&["image", "inspect", "--format", "{{.Id}}"], LOOK);
-    if run_errand("image", &look, Vec::new(), directory, "image", ledger).await.is_ok() {
+    let look = hook(&["image", "inspect", "--format", "{{.Id}}"], LOOK);
+    if run_hook("image", &look, Vec::new(), directory, "image", ledger).await.is_ok() {
         return Ok(());
     }
-    let pull = errand(&["pull", "--quiet"], PULL);
-    run_errand("image", &pull, Vec::new(), directory, "pull", ledger).await
+    let pull = hook(&["pull", "--quiet"], PULL);
+    run_hook("image", &pull, Vec::new(), directory, "pull", ledger).await
 }

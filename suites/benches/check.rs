@@ -17,7 +17,7 @@ use shakedown::spec::{Direction, NetworkFault};
 use shakedown::stack::{ProviderKind, names_for};
 use url::Url;
 
-use harness::{SHAKEDOWN, Ship, runtime};
+use harness::{SHAKEDOWN, TestStack, runtime};
 
 const ROUNDS: usize = 9;
 /// Milliseconds by which each answer comes later.
@@ -25,10 +25,10 @@ const AWAY: u64 = 100;
 
 fn main() {
     runtime().block_on(async {
-        let ship = Ship::launch(ProviderKind::Native, "bench-check").await;
-        let mut near = ship.stack.endpoints().clone();
+        let stack = TestStack::launch(ProviderKind::Native, "bench-check").await;
+        let mut near = stack.stack.endpoints().clone();
         near.names = names_for("bench-check", "run");
-        let contract = ship.options("bench-check").contract;
+        let contract = stack.options("bench-check").contract;
         shakedown::scenario::set_up(&near, &contract, Path::new(SHAKEDOWN)).await.unwrap();
         let mut far = near.clone();
         let mut proxies = Vec::new();
@@ -54,7 +54,7 @@ fn main() {
         let trips = away.saturating_sub(beside).as_secs_f64() * 1000.0 / 100.0;
         println!("round trips in sequence   {trips:>8.1} (aim ≤ 12)");
         drop(proxies);
-        assert_eq!(ship.sink().await, Vec::<String>::new());
+        assert_eq!(stack.stop().await, Vec::<String>::new());
     });
 }
 

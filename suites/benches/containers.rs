@@ -18,7 +18,7 @@ use testcontainers::core::IntoContainerPort;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 
-use harness::Ship;
+use harness::TestStack;
 
 /// Times each figure is measured; the median is printed.
 const ROUNDS: usize = 5;
@@ -35,8 +35,8 @@ fn main() {
             figures[0].push(alone(REDIS_IMAGE, 6379, &[], &["redis-server", "--protected-mode", "no"]).await);
             figures[1].push(alone(POSTGRES_IMAGE, 5432, &[("POSTGRES_PASSWORD", "alone")], &[]).await);
             figures[2].push(alone(QDRANT_IMAGE, 6333, &[], &[]).await);
-            let (native, _) = voyage(ProviderKind::Native).await;
-            let (containers, ready) = voyage(ProviderKind::Containers).await;
+            let (native, _) = observations(ProviderKind::Native).await;
+            let (containers, ready) = observations(ProviderKind::Containers).await;
             figures[3].push(ready);
             figures[4].push(native);
             figures[5].push(containers);
@@ -106,19 +106,19 @@ async fn answer(inside: u16, outside: u16) -> bool {
 }
 
 /// A whole run, stack and clean-up included, and how long its stack took to be ready.
-async fn voyage(kind: ProviderKind) -> (Duration, Duration) {
+async fn observations(kind: ProviderKind) -> (Duration, Duration) {
     let begun = Instant::now();
-    let ship = Ship::launch(kind, "bench").await;
+    let stack = TestStack::launch(kind, "bench").await;
     let ready = begun.elapsed();
     let report = runner::run(
         &Suites::builtin().unwrap(),
         &Selection::default(),
-        &ship.stack,
-        &ship.options("bench"),
+        &stack.stack,
+        &stack.options("bench"),
         &Events::silent(),
     )
     .await;
     assert_eq!(report.totals.pass, report.totals.cases);
-    assert_eq!(ship.sink().await, Vec::<String>::new());
+    assert_eq!(stack.stop().await, Vec::<String>::new());
     (begun.elapsed(), ready)
 }

@@ -16,15 +16,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use shakedown::outcome::Events;
-use shakedown::scenario::{Document, Harness, sail, set_up};
+use shakedown::scenario::{Document, Harness, run_scenario, set_up};
 use shakedown::services::queue::{NewJob, QueueClient, QueueEvent};
 use shakedown::settings::{Contract, Settings, Source};
 use shakedown::spec::Suites;
 use shakedown::stack::jina::{JinaConfig, JinaMock};
 use shakedown::stack::{ProviderKind, names_for};
-use shakedown::worker::{Surroundings, Worker};
+use shakedown::worker::{Worker, WorkerEnv};
 
-use harness::{SHAKEDOWN, Ship};
+use harness::{SHAKEDOWN, TestStack};
 
 /// Documents of one measurement, and measurements of each kind; the medians are compared.
 const DOCUMENTS: usize = 1200;
@@ -32,9 +32,9 @@ const ROUNDS: usize = 5;
 
 const SUITE: &str = r#"
 suite = "overhead"
-title = "A voyage on which nothing goes wrong"
+title = "A observations on which nothing goes wrong"
 
-[scenario.calm-and-long]
+[scenario.long-baseline]
 title = "Many documents"
 documents = { generated = 1200 }
 env = { WORKER_CONCURRENCY = "8" }
@@ -43,7 +43,7 @@ env = { WORKER_CONCURRENCY = "8" }
 id = "overhead.delivered"
 title = "All are stored"
 level = "must"
-scenario = "calm-and-long"
+scenario = "long-baseline"
 expect = { delivered = "all" }
 why = "It is measured how long that takes."
 remedy = "None."
@@ -60,18 +60,18 @@ fn main() {
     let settings = Settings::load(Source { config: Some(config), ..Source::default() }).unwrap();
     let contract = Arc::new(settings.config().contract.clone().unwrap());
     harness::runtime().block_on(async {
-        let ship = Ship::launch(ProviderKind::Native, "overhead").await;
+        let stack = TestStack::launch(ProviderKind::Native, "overhead").await;
         let (mut watched, mut by_hand) = (Vec::new(), Vec::new());
         // Interleaved, so that whatever else the machine does slows both alike.
         for round in 0..ROUNDS {
-            let (documents, rate) = under_the_harness(&ship, &contract, round).await;
+            let (documents, rate) = under_the_harness(&stack, &contract, round).await;
             watched.push(rate);
-            by_hand.push(alone(&ship, &contract, &documents, round).await);
+            by_hand.push(alone(&stack, &contract, &documents, round).await);
         }
         let (watched, by_hand) = (median(watched), median(by_hand));
         println!("by hand            {by_hand:.0} documents a second");
         println!("under the harness  {watched:.0} = {:.2} of that (aim ≥ 0.9)", watched / by_hand);
-        assert_eq!(ship.sink().await, Vec::<String>::new());
+        assert_eq!(stack.stop().await, Vec::<String>::new());
     });
 }
 
@@ -91,29 +91,29 @@ fn rate(events: &[QueueEvent]) -> f64 {
     rate
 }
 
-async fn under_the_harness(ship: &Ship, contract: &Arc<Contract>, round: usize) -> (Vec<Document>, f64) {
+async fn under_the_harness(stack: &TestStack, contract: &Arc<Contract>, round: usize) -> (Vec<Document>, f64) {
     let suites = Suites::from_texts(&[(PathBuf::from("overhead.toml"), SUITE.to_owned())]).unwrap();
-    let mut endpoints = ship.stack.endpoints().clone();
+    let mut endpoints = stack.stack.endpoints().clone();
     endpoints.names = names_for("overhead", &format!("watched{round}"));
     let harness = Harness {
         endpoints,
         shakedown: PathBuf::from(SHAKEDOWN),
         contract: Arc::clone(contract),
         variables: BTreeMap::new(),
-        directory: ship.directory(),
-        ledger: ship.stack.ledger().unwrap().clone(),
+        directory: stack.directory(),
+        ledger: stack.stack.ledger().unwrap().clone(),
         seed: 1,
         events: Events::silent(),
         stack: None,
     };
-    let scenario = &suites.scenarios["calm-and-long"];
-    let voyage = Box::pin(sail(&format!("watched{round}"), scenario, &harness)).await.unwrap();
-    let events: Vec<QueueEvent> = voyage.job_events.iter().map(|(_, event)| event.clone()).collect();
-    (voyage.steps[0].documents.clone(), rate(&events))
+    let scenario = &suites.scenarios["long-baseline"];
+    let observations = Box::pin(run_scenario(&format!("watched{round}"), scenario, &harness)).await.unwrap();
+    let events: Vec<QueueEvent> = observations.job_events.iter().map(|(_, event)| event.clone()).collect();
+    (observations.steps[0].documents.clone(), rate(&events))
 }
 
-async fn alone(ship: &Ship, contract: &Arc<Contract>, documents: &[Document], round: usize) -> f64 {
-    let mut endpoints = ship.stack.endpoints().clone();
+async fn alone(stack: &TestStack, contract: &Arc<Contract>, documents: &[Document], round: usize) -> f64 {
+    let mut endpoints = stack.stack.endpoints().clone();
     endpoints.names = names_for("overhead", &format!("alone{round}"));
     let mock = JinaMock::start(JinaConfig {
         model: endpoints.jina.model.clone(),
@@ -128,8 +128,8 @@ async fn alone(ship: &Ship, contract: &Arc<Contract>, documents: &[Document], ro
     let names = endpoints.names.clone();
     let queue = QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await.unwrap();
     let scenario = [("WORKER_CONCURRENCY".to_owned(), "8".to_owned())].into();
-    let surroundings = Surroundings { endpoints, scenario, variables: BTreeMap::new() };
-    let (grace, directory, ledger) = (Duration::from_secs(5), ship.directory(), ship.stack.ledger().unwrap());
+    let surroundings = WorkerEnv { endpoints, scenario, variables: BTreeMap::new() };
+    let (grace, directory, ledger) = (Duration::from_secs(5), stack.directory(), stack.stack.ledger().unwrap());
     let worker = Worker::start(contract, &surroundings, grace, &directory, &format!("alone{round}"), ledger).unwrap();
     let deadline = Instant::now() + Duration::from_mins(2);
     let waits = |until: Instant| assert!(Instant::now() < until, "the worker took too long: {}", worker.tail());

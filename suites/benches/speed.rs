@@ -16,14 +16,14 @@ use qdrant_client::qdrant::{CreateCollectionBuilder, Distance, PointStruct, Upse
 use secrecy::ExposeSecret;
 use shakedown::outcome::Events;
 use shakedown::runner::{self, Selection};
-use shakedown::scenario::{Harness, sail};
+use shakedown::scenario::{Harness, run_scenario};
 use shakedown::services::jina::{Encoding, JinaClient, JinaOptions};
 use shakedown::spec::{Documents, Scenario, Step, Suites};
 use shakedown::stack::names_for;
 use shakedown::subjects::worker::chunk::{ChunkOptions, Chunker};
 use shakedown::subjects::worker::tokens::Tokens;
 
-use harness::{SHAKEDOWN, Ship};
+use harness::{SHAKEDOWN, TestStack};
 
 /// Debian's packages install their documentation here; any machine has some.
 const DOCUMENTATION: &str = "/usr/share/doc";
@@ -34,13 +34,13 @@ fn main() {
     chunking(&mut rows);
     harness::runtime().block_on(async {
         let begun = Instant::now();
-        let ship = Ship::launch(shakedown::stack::ProviderKind::Native, "speed").await;
+        let stack = TestStack::launch(shakedown::stack::ProviderKind::Native, "speed").await;
         let ready = begun.elapsed();
         rows.push(row("stack ready, native", seconds(ready), "≤ 1.5 s", ""));
-        Box::pin(ingestion(&ship, &mut rows)).await;
-        encodings(&ship, &mut rows).await;
-        run(&ship, &mut rows).await;
-        assert_eq!(ship.sink().await, Vec::<String>::new());
+        Box::pin(ingestion(&stack, &mut rows)).await;
+        encodings(&stack, &mut rows).await;
+        run(&stack, &mut rows).await;
+        assert_eq!(stack.stop().await, Vec::<String>::new());
     });
     rows.insert(0, row("what", "measured".to_owned(), "aim", "beside it"));
     for [what, measured, aim, beside] in rows {
@@ -107,17 +107,17 @@ fn chunking(rows: &mut Vec<[String; 4]>) {
 }
 
 /// The reference worker's points per second against raw upserts of the same payloads into the same server.
-async fn ingestion(ship: &Ship, rows: &mut Vec<[String; 4]>) {
-    let mut endpoints = ship.stack.endpoints().clone();
+async fn ingestion(stack: &TestStack, rows: &mut Vec<[String; 4]>) {
+    let mut endpoints = stack.stack.endpoints().clone();
     endpoints.names = names_for("speed", "ingestion");
-    let options = ship.options("speed");
+    let options = stack.options("speed");
     let harness = Harness {
         endpoints: endpoints.clone(),
         shakedown: SHAKEDOWN.into(),
         contract: options.contract,
         variables: options.variables,
-        directory: ship.directory(),
-        ledger: ship.stack.ledger().unwrap().clone(),
+        directory: stack.directory(),
+        ledger: stack.stack.ledger().unwrap().clone(),
         seed: 1,
         events: Events::silent(),
         stack: None,
@@ -135,10 +135,10 @@ async fn ingestion(ship: &Ship, rows: &mut Vec<[String; 4]>) {
         grace: None,
         producer_clock_s: 0,
         within_s: None,
-        calm: None,
+        baseline: None,
     };
-    let voyage = Box::pin(sail("speed", &scenario, &harness)).await.unwrap();
-    let step = voyage.last().unwrap();
+    let observations = Box::pin(run_scenario("speed", &scenario, &harness)).await.unwrap();
+    let step = observations.last().unwrap();
     let points: Vec<_> = step.snapshot.points.values().flatten().collect();
     let finished = step.jobs.values().filter_map(|(_, job)| job.finished_on).max().unwrap_or_default();
     let started = step.jobs.values().filter_map(|(_, job)| job.processed_on).min().unwrap_or_default();
@@ -172,13 +172,13 @@ async fn ingestion(ship: &Ship, rows: &mut Vec<[String; 4]>) {
     let raw = all.len() as f64 / begun.elapsed().as_secs_f64();
     let beside = format!("{worker:.0} of {raw:.0} points/s, {} points", all.len());
     rows.push(row("ingestion against raw upsert", format!("{:.2}", worker / raw), "≥ 0.6", &beside));
-    let memory = voyage.peak_memory_mib.unwrap_or_default();
+    let memory = observations.peak_memory_mib.unwrap_or_default();
     rows.push(row("reference worker, peak memory", format!("{memory:.0} MiB"), "", ""));
 }
 
 /// Embeddings as base64 against float, from the mock to decoded vectors.
-async fn encodings(ship: &Ship, rows: &mut Vec<[String; 4]>) {
-    let endpoint = ship.stack.endpoints().jina.clone();
+async fn encodings(stack: &TestStack, rows: &mut Vec<[String; 4]>) {
+    let endpoint = stack.stack.endpoints().jina.clone();
     let texts: Vec<String> = (0..100).map(|number| format!("bearing {number} by compass")).collect();
     let mut best = [Duration::MAX; 2];
     for _ in 0..5 {
@@ -203,11 +203,11 @@ async fn encodings(ship: &Ship, rows: &mut Vec<[String; 4]>) {
 }
 
 /// Every built-in case, and what the harness itself needs meanwhile.
-async fn run(ship: &Ship, rows: &mut Vec<[String; 4]>) {
+async fn run(stack: &TestStack, rows: &mut Vec<[String; 4]>) {
     let suites = Suites::builtin().unwrap();
     let begun = Instant::now();
-    let options = ship.options("whole");
-    let report = runner::run(&suites, &Selection::default(), &ship.stack, &options, &Events::silent()).await;
+    let options = stack.options("whole");
+    let report = runner::run(&suites, &Selection::default(), &stack.stack, &options, &Events::silent()).await;
     let took = begun.elapsed();
     let longest = report.cases.iter().map(|case| case.duration_ms).max().unwrap_or(1);
     let beside = format!("{} cases, {}; the longest case takes {longest} ms", report.cases.len(), report.verdict);

@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod certificates;
+mod fake_servers;
 mod harness;
-mod liars;
-mod pooler;
+mod pgbouncer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ use shakedown::stack::{ProviderKind, names_for};
 use tempfile::TempDir;
 use url::Url;
 
-use harness::{SHAKEDOWN, Ship, runtime};
+use harness::{SHAKEDOWN, TestStack, runtime};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,10 +101,10 @@ struct Breakage {
 #[serde(deny_unknown_fields, default)]
 struct Answers {
     redis: Option<BTreeMap<String, String>>,
-    qdrant: Option<Vec<liars::Answer>>,
-    jina: Option<Vec<liars::Answer>>,
+    qdrant: Option<Vec<fake_servers::Answer>>,
+    jina: Option<Vec<fake_servers::Answer>>,
     /// Supabase's API, and its management API.
-    supabase: Option<Vec<liars::Answer>>,
+    supabase: Option<Vec<fake_servers::Answer>>,
 }
 
 /// A certificate that is signed by itself.
@@ -174,24 +174,25 @@ fn main() -> ExitCode {
             Err(format!("cases without a breakage: {missing:?}; breakages without a case: {unknown:?}").into())
         }
     })];
-    let ship: Arc<Mutex<Option<Ship>>> = Arc::default();
+    let stack: Arc<Mutex<Option<TestStack>>> = Arc::default();
     for (number, breakage) in breakages.into_iter().enumerate() {
-        let ship = Arc::clone(&ship);
+        let stack = Arc::clone(&stack);
         trials.push(Trial::test(breakage.title(), move || {
             // One stack for all, and one breakage at a time: most disturb a whole service.
-            let mut ship = ship.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut stack = stack.lock().unwrap_or_else(PoisonError::into_inner);
             runtime().block_on(async {
-                if ship.is_none() {
-                    *ship = Some(Ship::launch(ProviderKind::Native, "breakages").await);
+                if stack.is_none() {
+                    *stack = Some(TestStack::launch(ProviderKind::Native, "breakages").await);
                 }
-                Box::pin(prove(&breakage, number, ship.as_ref().expect("it was launched above"))).await
+                Box::pin(prove(&breakage, number, stack.as_ref().expect("it was launched above"))).await
             })
         }));
     }
     // The stack is shared under a lock; more threads would only wait for it.
     arguments.test_threads = Some(1);
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let left = ship.lock().unwrap_or_else(PoisonError::into_inner).take().map(|ship| runtime().block_on(ship.sink()));
+    let left =
+        stack.lock().unwrap_or_else(PoisonError::into_inner).take().map(|stack| runtime().block_on(stack.stop()));
     assert_eq!(left.unwrap_or_default(), Vec::<String>::new(), "something could not be removed");
     conclusion.exit_code()
 }
@@ -231,12 +232,12 @@ fn read() -> Vec<Breakage> {
         .collect()
 }
 
-/// Breaks, judges, mends; the verdict must be the case's own failure, for the reason that the table names.
-async fn prove(breakage: &Breakage, number: usize, ship: &Ship) -> Result<(), Failed> {
+/// FaultKind, judges, mends; the verdict must be the case's own failure, for the reason that the table names.
+async fn prove(breakage: &Breakage, number: usize, stack: &TestStack) -> Result<(), Failed> {
     let run = format!("b{number}");
-    let mut whole = ship.stack.endpoints().clone();
+    let mut whole = stack.stack.endpoints().clone();
     whole.names = names_for(&run, "run");
-    shakedown::scenario::set_up(&whole, &ship.options(&run).contract, Path::new(SHAKEDOWN))
+    shakedown::scenario::set_up(&whole, &stack.options(&run).contract, Path::new(SHAKEDOWN))
         .await
         .map_err(|error| error.to_string())?;
     let secured = match &breakage.tls {
@@ -248,33 +249,33 @@ async fn prove(breakage: &Breakage, number: usize, ship: &Ship) -> Result<(), Fa
         None => String::new(),
     };
     let pooler = match &breakage.pooler {
-        Some(mode) => Some(pooler::Pooler::start(&whole.postgres.url, mode).await),
+        Some(mode) => Some(pgbouncer::PgBouncer::start(&whole.postgres.url, mode).await),
         None => None,
     };
     let pooled = pooler.as_ref().map(|pooler| pooler.address.clone()).unwrap_or_default();
     let template = template(&whole, secured, pooled);
     let suites = Suites::builtin().unwrap();
-    let mut options = ship.options(&run);
+    let mut options = stack.options(&run);
     // What an earlier breakage was refused is no sign of this one.
     Redis::connect(&whole.redis).await?.command(&["CONFIG", "RESETSTAT"]).await?;
     let mut broken = whole.clone();
     let redirected = redirect(breakage, &template, &mut broken).await?;
-    disturb(breakage, &template, &whole, ship).await?;
+    disturb(breakage, &template, &whole, stack).await?;
     if let Some(script) = &breakage.setup {
-        options.shakedown = impostor(&ship.directory(), number, script);
+        options.shakedown = impostor(&stack.directory(), number, script);
     }
     let (project, _supabase) = project(breakage, &template, &broken).await?;
     options.given = project.as_ref().map(|(_, given)| Arc::new(given.clone()));
     options.endpoints = Some(broken);
     let selection = Selection::new(&[], std::slice::from_ref(&breakage.case), None).unwrap();
-    let report = runner::run(&suites, &selection, &ship.stack, &options, &Events::silent()).await;
+    let report = runner::run(&suites, &selection, &stack.stack, &options, &Events::silent()).await;
     let others = if breakage.is_one_thing() {
-        red(&breakage.case, breakage, &template, &options, ship).await
+        red(&breakage.case, breakage, &template, &options, stack).await
     } else {
         Ok(BTreeSet::new())
     };
     drop(redirected);
-    mend(breakage, &template, &whole, ship).await?;
+    mend(breakage, &template, &whole, stack).await?;
     let others = others?;
 
     let case = report.cases.first().ok_or("there is no such case")?;
@@ -305,7 +306,7 @@ async fn red(
     breakage: &Breakage,
     template: &Template,
     options: &RunOptions,
-    ship: &Ship,
+    stack: &TestStack,
 ) -> Result<BTreeSet<String>, Failed> {
     let suites = Suites::builtin().unwrap();
     let selection = Selection::new(&[], &[], None).unwrap().for_verb(Verb::Check).only_reading(true);
@@ -315,7 +316,7 @@ async fn red(
     let (project, _supabase) = project(&breakage, template, &endpoints).await?;
     options.given = project.as_ref().map(|(_, given)| Arc::new(given.clone()));
     options.jobs = 256;
-    let report = runner::run(&suites, &selection, &ship.stack, &options, &Events::silent()).await;
+    let report = runner::run(&suites, &selection, &stack.stack, &options, &Events::silent()).await;
     let red = report.cases.into_iter().filter(|judged| matches!(judged.verdict.word(), Word::Fail | Word::Warn));
     let known = |id: &str| id == case || ALWAYS.contains(&id) || TIMED.contains(&id);
     Ok(red.map(|judged| judged.id).filter(|id| !known(id)).collect())
@@ -326,7 +327,7 @@ async fn project(
     breakage: &Breakage,
     template: &Template,
     endpoints: &Endpoints,
-) -> Result<(Option<(TempDir, Given)>, Option<liars::Liar>), Failed> {
+) -> Result<(Option<(TempDir, Given)>, Option<fake_servers::FakeServer>), Failed> {
     let Some(given) = &breakage.given else { return Ok((None, None)) };
     let mut environment: BTreeMap<String, String> = endpoints
         .environment()
@@ -335,7 +336,7 @@ async fn project(
         .collect();
     let liar = match &breakage.answers.supabase {
         Some(answers) => {
-            let liar = liars::http(answers.clone()).await;
+            let liar = fake_servers::http(answers.clone()).await;
             for name in ["SUPABASE_URL", "SUPABASE_MANAGEMENT_URL"] {
                 environment.insert(name.to_owned(), format!("http://{}", liar.address()));
             }
@@ -390,7 +391,7 @@ async fn redirect(
     breakage: &Breakage,
     template: &Template,
     endpoints: &mut Endpoints,
-) -> Result<Vec<liars::Liar>, Failed> {
+) -> Result<Vec<fake_servers::FakeServer>, Failed> {
     for (service, value) in &breakage.endpoint {
         let value = template.fill(value)?;
         match service.as_str() {
@@ -406,7 +407,7 @@ async fn redirect(
     }
     let mut alive = Vec::new();
     if let Some(answers) = &breakage.answers.redis {
-        let liar = liars::redis(answers.clone()).await;
+        let liar = fake_servers::redis(answers.clone()).await;
         endpoints.redis.url = format!("redis://{}/0", liar.address()).into();
         alive.push(liar);
     }
@@ -416,16 +417,16 @@ async fn redirect(
         let Some(answers) = answers else { continue };
         let filled = answers
             .iter()
-            .map(|answer| Ok(liars::Answer { path: template.fill(&answer.path)?, ..answer.clone() }))
+            .map(|answer| Ok(fake_servers::Answer { path: template.fill(&answer.path)?, ..answer.clone() }))
             .collect::<Result<Vec<_>, Failed>>()?;
-        let liar = liars::http(filled).await;
+        let liar = fake_servers::http(filled).await;
         *base = format!("http://{}", liar.address());
         alive.push(liar);
     }
     Ok(alive)
 }
 
-async fn disturb(breakage: &Breakage, template: &Template, whole: &Endpoints, ship: &Ship) -> Result<(), Failed> {
+async fn disturb(breakage: &Breakage, template: &Template, whole: &Endpoints, stack: &TestStack) -> Result<(), Failed> {
     commands(&breakage.redis, template, whole).await?;
     if let Some(statements) = &breakage.sql {
         let postgres = Postgres::connect(&whole.postgres).await?;
@@ -440,7 +441,7 @@ async fn disturb(breakage: &Breakage, template: &Template, whole: &Endpoints, sh
         let body = request.body.as_ref().map(|body| template.fill_json(body)).transpose()?;
         http.call(&request.method, &template.fill(&request.path)?, body.as_ref()).await?;
     }
-    if let Some(mock) = ship.stack.jina() {
+    if let Some(mock) = stack.stack.jina() {
         let behaviours = breakage.jina.iter().map(|value| serde_json::from_value(value.clone()));
         mock.behave(behaviours.collect::<Result<_, _>>()?);
     }
@@ -466,8 +467,8 @@ async fn settles(query: &str, whole: &Endpoints) -> Result<(), Failed> {
     }
 }
 
-async fn mend(breakage: &Breakage, template: &Template, whole: &Endpoints, ship: &Ship) -> Result<(), Failed> {
-    if let Some(mock) = ship.stack.jina() {
+async fn mend(breakage: &Breakage, template: &Template, whole: &Endpoints, stack: &TestStack) -> Result<(), Failed> {
+    if let Some(mock) = stack.stack.jina() {
         mock.behave(Vec::new());
     }
     if !breakage.mend.redis.is_empty() {

@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::disallowed_methods, reason = "where the browser is is no setting of the program")]
 
-mod helm;
-mod packages;
+mod browser_driver;
+mod client_packages;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use shakedown::outcome::{Evidence, Verdict};
 use shakedown::spec::Suites;
 use tempfile::TempDir;
 
-use helm::{Browser, sail};
+use browser_driver::{Browser, run_scenario};
 
 const HOSTILE: &str = "</script><script>window.struck = 1</script>\"'><img src=x onerror='window.struck = 2'>";
 
@@ -37,13 +37,13 @@ fn report(mut cases: Vec<Value>) -> Value {
     let moments: Vec<Value> = (0..40)
         .map(|number| {
             let answer = if number % 3 == 0 { "answered 503" } else { "answered 200" };
-            json!({ "at_ms": number * 50, "until_ms": number * 50 + 40, "lane": "request", "subject": "jina", "what": answer })
+            json!({ "at_ms": number * 50, "until_ms": number * 50 + 40, "track": "request", "subject": "jina", "what": answer })
         })
         .chain([
-            json!({ "at_ms": -300, "lane": "process", "subject": "worker 1", "what": "started" }),
-            json!({ "at_ms": 500, "until_ms": 900, "lane": "fault", "subject": "redis", "what": "cut of redis, met 3" }),
-            json!({ "at_ms": 950, "lane": "job", "subject": "generated-0001", "what": "failed: connection reset" }),
-            json!({ "at_ms": 0, "until_ms": 500, "lane": "connection", "subject": "redis", "what": "connection" }),
+            json!({ "at_ms": -300, "track": "process", "subject": "worker 1", "what": "started" }),
+            json!({ "at_ms": 500, "until_ms": 900, "track": "fault", "subject": "redis", "what": "cut of redis, met 3" }),
+            json!({ "at_ms": 950, "track": "job", "subject": "generated-0001", "what": "failed: connection reset" }),
+            json!({ "at_ms": 0, "until_ms": 500, "track": "connection", "subject": "redis", "what": "connection" }),
         ])
         .collect();
     json!({
@@ -64,10 +64,10 @@ fn report(mut cases: Vec<Value>) -> Value {
             "scenario": "storm", "title": "Redis is cut", "cases": ["redis.policy"], "length_ms": 2500,
             "diagnoses": [{ "seen": "ECONNRESET", "means": "The connection was cut.", "remedy": "Reconnect.",
                             "source": "https://docs.bullmq.io/guide/retrying" }],
-            "documents": (0..6).map(|number| json!({ "document": format!("d{number}"), "fate": "lost", "why": "its job failed" }))
+            "documents": (0..6).map(|number| json!({ "document": format!("d{number}"), "outcome": "lost", "why": "its job failed" }))
                 .collect::<Vec<_>>(),
-            "moments": moments, "left_out": [{ "lane": "request", "count": 7 }],
-            "pace": { "from_ms": 0, "step_ms": 100, "completed": [0, 2, 1, 0, 4], "refused": [1, 0, 0, 3, 0] },
+            "events": moments, "left_out": [{ "track": "request", "count": 7 }],
+            "progress": { "from_ms": 0, "step_ms": 100, "completed": [0, 2, 1, 0, 4], "refused": [1, 0, 0, 3, 0] },
         }],
     })
 }
@@ -96,7 +96,7 @@ fn hostile() -> Value {
     }
     let line = &mut report["timelines"][0];
     line["title"] = HOSTILE.into();
-    for moment in line["moments"].as_array_mut().unwrap() {
+    for moment in line["events"].as_array_mut().unwrap() {
         moment["subject"] = HOSTILE.into();
         moment["what"] = format!("{HOSTILE}{}", "y".repeat(300)).into();
     }
@@ -149,7 +149,7 @@ const UNFOLD: &str = "for (const d of document.querySelectorAll('details')) d.op
 
 #[test]
 fn text_and_verdicts_filter_the_cases_by_keyboard_and_the_address_keeps_what_was_chosen() {
-    sail(async |browser: &Browser| {
+    run_scenario(async |browser: &Browser| {
         let sheet = Sheet::of(&usual());
         browser.open(&sheet.url("report.html")).await;
         assert_eq!(browser.ask(SEEN).await.as_array().unwrap().len(), 6);
@@ -187,7 +187,7 @@ fn text_and_verdicts_filter_the_cases_by_keyboard_and_the_address_keeps_what_was
 
 #[test]
 fn details_unfold_by_keyboard_and_by_their_address() {
-    sail(async |browser: &Browser| {
+    run_scenario(async |browser: &Browser| {
         let sheet = Sheet::of(&usual());
         browser.open(&sheet.url("report.html")).await;
         // The first key of a keyboard's user leads past the top.
@@ -215,7 +215,7 @@ fn details_unfold_by_keyboard_and_by_their_address() {
 
 #[test]
 fn nothing_that_was_said_is_obeyed_and_a_phone_needs_no_sideways_scrolling() {
-    sail(async |browser: &Browser| {
+    run_scenario(async |browser: &Browser| {
         let sheet = Sheet::of(&hostile());
         for width in [390, 1280] {
             browser.resize(width).await;
@@ -232,7 +232,7 @@ fn nothing_that_was_said_is_obeyed_and_a_phone_needs_no_sideways_scrolling() {
 
 #[test]
 fn both_themes_and_both_widths_keep_the_rules_of_accessibility() {
-    sail(async |browser: &Browser| {
+    run_scenario(async |browser: &Browser| {
         let sheet = Sheet::of(&usual());
         for (width, theme) in [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")] {
             browser.resize(width).await;
@@ -255,7 +255,7 @@ fn both_themes_and_both_widths_keep_the_rules_of_accessibility() {
 
 #[test]
 fn five_hundred_cases_are_filtered_too() {
-    sail(async |browser: &Browser| {
+    run_scenario(async |browser: &Browser| {
         let sheet = Sheet::of(&crowd());
         browser.open(&sheet.url("report.html")).await;
         browser.focus("#text").await;
@@ -270,7 +270,7 @@ fn five_hundred_cases_are_filtered_too() {
 
 #[test]
 fn the_page_of_a_difference_keeps_the_same_rules() {
-    sail(async |browser: &Browser| {
+    run_scenario(async |browser: &Browser| {
         let sheet = Sheet::of(&usual());
         let mut later = usual();
         later["cases"][0]["verdict"] = "pass".into();
@@ -326,7 +326,7 @@ fn defective() -> Value {
 
 #[test]
 fn a_run_with_planted_defects_and_their_matrix_keep_the_same_rules() {
-    sail(async |browser: &Browser| {
+    run_scenario(async |browser: &Browser| {
         let sheet = Sheet::of(&defective());
         let found = planted();
         assert!(found.len() > 50, "there are {} defects", found.len());
@@ -399,7 +399,7 @@ fn answer_at(address: std::net::SocketAddr) {
 
 #[test]
 fn the_status_page_lives_and_keeps_the_same_rules() {
-    sail(async |browser: &Browser| {
+    run_scenario(async |browser: &Browser| {
         let qdrant = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let watched = Watched::before(qdrant);
         browser.open(&watched.address).await;

@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod certificates;
-mod desk;
+mod cli_sandbox;
 mod harness;
-mod pooler;
+mod pgbouncer;
 mod recorder;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,8 +29,8 @@ use shakedown::stack::{ProviderKind, engine_answers};
 use url::Url;
 
 use certificates::params;
-use desk::Desk;
-use harness::{Ship, Test, on_one_ship, runtime};
+use cli_sandbox::CliSandbox;
+use harness::{Test, TestStack, on_one_stack, runtime};
 use recorder::Recorder;
 
 const TESTS: &[(&str, Test)] = &[
@@ -49,9 +49,9 @@ const TESTS: &[(&str, Test)] = &[
 fn main() -> ExitCode {
     let engine = runtime().block_on(engine_answers(&docker_host(), Duration::from_secs(5)));
     let contained = || {
-        let ship = runtime().block_on(Ship::launch(ProviderKind::Containers, "check-containers"));
-        in_order(&ship);
-        let left = runtime().block_on(ship.sink());
+        let stack = runtime().block_on(TestStack::launch(ProviderKind::Containers, "check-containers"));
+        in_order(&stack);
+        let left = runtime().block_on(stack.stop());
         if left.is_empty() { Ok(()) } else { Err(format!("could not be removed: {left:?}").into()) }
     };
     let others = vec![
@@ -65,10 +65,10 @@ fn main() -> ExitCode {
             Ok(())
         }),
     ];
-    on_one_ship("check", TESTS, others)
+    on_one_stack("check", TESTS, others)
 }
 
-fn check(desk: &Desk, endpoints: &Endpoints, arguments: &[&str]) -> Command {
+fn check(desk: &CliSandbox, endpoints: &Endpoints, arguments: &[&str]) -> Command {
     let mut command = desk.command(&[&["check"], arguments].concat());
     for variable in endpoints.environment() {
         command.env(variable.name, variable.value.expose_secret());
@@ -91,9 +91,9 @@ fn verdicts(report: &Value) -> BTreeMap<String, (String, String)> {
     cases.iter().map(|case| (text(case, "id"), (text(case, "verdict"), text(case, "reason")))).collect()
 }
 
-fn in_order(ship: &Ship) {
-    let desk = Desk::new();
-    let endpoints = ship.prepared("order");
+fn in_order(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let endpoints = stack.prepared("order");
     // An empty collection is a warning, and rightly so.
     runtime().block_on(async {
         let path = format!("/collections/{}/points?wait=true", endpoints.names.collection);
@@ -132,10 +132,10 @@ fn in_order(ship: &Ship) {
     }
 }
 
-fn pooled(ship: &Ship) {
-    let desk = Desk::new();
-    let mut endpoints = ship.prepared("pooled");
-    let pooler = runtime().block_on(pooler::Pooler::start(&endpoints.postgres.url, "transaction"));
+fn pooled(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let mut endpoints = stack.prepared("pooled");
+    let pooler = runtime().block_on(pgbouncer::PgBouncer::start(&endpoints.postgres.url, "transaction"));
     endpoints.postgres.url = format!("postgres://postgres:x@{}/postgres", pooler.address).into();
     let (_, report) = judged(&mut check(&desk, &endpoints, &["--suite", "postgres", "--suite", "env"]));
     let verdicts = verdicts(&report);
@@ -245,10 +245,10 @@ fn only_selects(statement: &str) -> bool {
     harmless && changing.iter().all(|word| !words.contains(word))
 }
 
-fn reads_only(ship: &Ship) {
-    let desk = Desk::new();
+fn reads_only(stack: &TestStack) {
+    let desk = CliSandbox::new();
     for (arguments, paid) in [(&[][..], 1), (&["--no-spend"][..], 0)] {
-        let mut endpoints = ship.prepared("reads");
+        let mut endpoints = stack.prepared("reads");
         let recorders = Recorders::before(&mut endpoints);
         let (code, report) = judged(&mut check(&desk, &endpoints, arguments));
         assert_eq!(code, 0, "{:?}", verdicts(&report));
@@ -314,9 +314,9 @@ fn wrote(recorders: &Recorders) -> (bool, bool) {
     (redis, recorders.qdrant.requests().iter().any(|(method, _, _)| method == "PUT"))
 }
 
-fn canaries(ship: &Ship) {
-    let desk = Desk::new();
-    let whole = ship.prepared("canary");
+fn canaries(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let whole = stack.prepared("canary");
     let before = contents(&whole);
     let mut recorded = whole.clone();
     let recorders = Recorders::before(&mut recorded);
@@ -330,9 +330,9 @@ fn canaries(ship: &Ship) {
     assert_eq!(contents(&whole), before);
 }
 
-fn interrupted_canaries(ship: &Ship) {
-    let desk = Desk::new();
-    let whole = ship.prepared("ctrl-c");
+fn interrupted_canaries(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let whole = stack.prepared("ctrl-c");
     let before = contents(&whole);
     let mut recorded = whole.clone();
     let recorders = Recorders::before(&mut recorded);
@@ -351,9 +351,9 @@ fn end(child: &Child) {
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
 }
 
-fn dead_redis(ship: &Ship) {
-    let desk = Desk::new();
-    let mut endpoints = ship.prepared("dead");
+fn dead_redis(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let mut endpoints = stack.prepared("dead");
     // It takes connections, and never answers.
     let mute = runtime().block_on(Recorder::start("127.0.0.1:0", None));
     endpoints.redis.url = moved(endpoints.redis.url.expose_secret(), &mute).into();
@@ -379,9 +379,9 @@ fn dead_redis(ship: &Ship) {
     assert!(took < Duration::from_secs(40), "{took:?}");
 }
 
-fn waits(ship: &Ship) {
-    let desk = Desk::new();
-    let mut endpoints = ship.prepared("waits");
+fn waits(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let mut endpoints = stack.prepared("waits");
     let upstream = Url::parse(endpoints.redis.url.expose_secret()).unwrap();
     let upstream = format!("{}:{}", upstream.host_str().unwrap(), upstream.port().unwrap());
     let kept = runtime().block_on(Recorder::start("127.0.0.1:0", None));
@@ -401,9 +401,9 @@ fn waits(ship: &Ship) {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-fn watches(ship: &Ship) {
-    let desk = Desk::new();
-    let endpoints = ship.prepared("watch");
+fn watches(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let endpoints = stack.prepared("watch");
     let meta = format!("{}:{}:meta", endpoints.names.prefix, endpoints.names.queue);
     let command = |words: &[&str]| {
         runtime().block_on(async { Redis::connect(&endpoints.redis).await.unwrap().command(words).await.unwrap() })
@@ -427,7 +427,7 @@ fn watches(ship: &Ship) {
 }
 
 fn every_case_has_a_heading() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let output = desk.command(&["explain", "--all", "--format", "markdown"]).output().unwrap();
     assert!(output.status.success());
     let page = String::from_utf8(output.stdout).unwrap();
@@ -443,7 +443,7 @@ fn every_case_has_a_heading() {
 }
 
 fn lint() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let suites = desk.path("suites");
     let case = |id: &str, more: &str| {
         format!(
@@ -493,8 +493,8 @@ async fn search_api(status: &'static str) -> (String, tokio::task::JoinHandle<()
     (address, task)
 }
 
-fn example(ship: &Ship) {
-    let desk = Desk::new();
+fn example(stack: &TestStack) {
+    let desk = CliSandbox::new();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/suites/example");
     let (code, said) = desk.run(&["suites", "lint", directory.to_str().unwrap()]);
     assert!(code == 0 && said.contains("1 suite with 8 cases"), "{said}");
@@ -505,7 +505,7 @@ fn example(ship: &Ship) {
     fs::write(desk.path("work/synonyms.sh"), script).unwrap();
     for (status, wanted) in [("ok", 0), ("gone", 1)] {
         let (address, task) = runtime().block_on(search_api(status));
-        let mut command = check(&desk, &ship.prepared("search"), &["--suites", directory.to_str().unwrap()]);
+        let mut command = check(&desk, &stack.prepared("search"), &["--suites", directory.to_str().unwrap()]);
         command
             .env("SEARCH_HOST", &address)
             .env("SEARCH_NAME", "search.test")
@@ -533,7 +533,7 @@ fn example(ship: &Ship) {
     }
     // Without the variable nothing is judged, and it is named.
     let (_, report) =
-        judged(&mut check(&desk, &ship.prepared("search-none"), &["--suites", directory.to_str().unwrap()]));
+        judged(&mut check(&desk, &stack.prepared("search-none"), &["--suites", directory.to_str().unwrap()]));
     assert_eq!(verdicts(&report)["search.answers"], ("unknown".to_owned(), "SEARCH_HOST is not set".to_owned()));
 }
 
@@ -567,8 +567,8 @@ fn serve(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> String {
     runtime().block_on(certificates::serve(certificate, key, false))
 }
 
-fn told_apart(ship: &Ship) {
-    let desk = Desk::new();
+fn told_apart(stack: &TestStack) {
+    let desk = CliSandbox::new();
     let (authority, stranger) = (Authority::new(), Authority::new());
     fs::write(desk.path("work/ca.pem"), authority.pem()).unwrap();
     let own_key = rcgen::KeyPair::generate().unwrap();
@@ -605,7 +605,7 @@ fn told_apart(ship: &Ship) {
     add("version", &servers[0].1, ", yields = \"version\"", "equals = \"1.3\"");
     fs::write(desk.path("suites/tls.toml"), &text).unwrap();
     let suites = desk.path("suites");
-    let endpoints = ship.prepared("tls");
+    let endpoints = stack.prepared("tls");
     let (_, report) = judged(&mut check(&desk, &endpoints, &["--suites", suites.to_str().unwrap()]));
     let verdicts = verdicts(&report);
     for (name, _, wanted, says) in servers {

@@ -1,7 +1,7 @@
 //! What a user meets at the command line when something is wrong: a clear error, the right exit code, nothing left.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod desk;
+mod cli_sandbox;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
 
-use desk::Desk;
+use cli_sandbox::CliSandbox;
 
 #[rstest]
 #[case::an_unknown_key("suite = \"x\"\ntitle = \"x\"\ncolour = 1", "3:1")]
@@ -36,7 +36,7 @@ use desk::Desk;
     "4:6"
 )]
 fn a_malformed_suite_is_pointed_at(#[case] text: &str, #[case] says: &str) {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     fs::write(desk.path("suites/bad.toml"), text).unwrap();
     let suites = desk.path("suites");
     let (code, said) = desk.run(&["run", "--provider", "native", "--suites", suites.to_str().unwrap()]);
@@ -46,7 +46,7 @@ fn a_malformed_suite_is_pointed_at(#[case] text: &str, #[case] says: &str) {
 }
 
 #[rstest]
-#[case::an_unknown_verb(&["sail"], "sail")]
+#[case::an_unknown_verb(&["run_scenario"], "run_scenario")]
 #[case::an_unknown_provider(&["run", "--provider", "cloud"], "SHAKEDOWN_PROVIDER")]
 #[case::an_unknown_suite(&["run", "--suite", "rediss"], "did you mean `redis`")]
 #[case::an_unknown_case(&["run", "--case", "redis.evict"], "matches no case")]
@@ -58,7 +58,7 @@ fn a_malformed_suite_is_pointed_at(#[case] text: &str, #[case] says: &str) {
 #[case::an_unknown_profile(&["run", "--profile", "prod"], "SHAKEDOWN_PROFILE")]
 #[case::filters_that_leave_nothing(&["run", "--suite", "redis", "--case", "jina.*"], "leave no case")]
 fn bad_usage_has_exit_code_2_and_a_remedy(#[case] arguments: &[&str], #[case] says: &str) {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let (code, said) = desk.run(arguments);
     assert_eq!(code, 2, "{said}");
     assert!(said.contains(says), "{said}");
@@ -67,7 +67,7 @@ fn bad_usage_has_exit_code_2_and_a_remedy(#[case] arguments: &[&str], #[case] sa
 
 #[test]
 fn an_unknown_variable_of_ours_is_an_error_with_a_suggestion() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let output = desk.command(&["env", "--resolved"]).env("SHAKEDOWN_PROVIDR", "native").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -76,7 +76,7 @@ fn an_unknown_variable_of_ours_is_an_error_with_a_suggestion() {
 
 #[test]
 fn a_program_that_is_not_there_is_named() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let output = desk
         .command(&["run", "--provider", "native", "--quiet"])
         .env("SHAKEDOWN_REDIS_SERVER", "/nowhere/redis-server")
@@ -90,7 +90,7 @@ fn a_program_that_is_not_there_is_named() {
 
 #[test]
 fn a_port_in_use_is_named() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let data = desk.path("data");
@@ -102,7 +102,7 @@ fn a_port_in_use_is_named() {
 
 #[test]
 fn unreachable_and_misspelt_services_are_named_without_their_secrets() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let output = desk
         .command(&["setup"])
         .env("REDIS_URL", "redis://:the-secret@127.0.0.1:1/0")
@@ -119,7 +119,7 @@ fn unreachable_and_misspelt_services_are_named_without_their_secrets() {
 
 #[test]
 fn a_worker_whose_embeddings_url_is_no_url_says_so() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let output = desk
         .command(&["worker"])
         .env("REDIS_URL", "redis://127.0.0.1:1/0")
@@ -138,7 +138,7 @@ fn a_worker_whose_embeddings_url_is_no_url_says_so() {
 #[case::ctrl_c(Signal::SIGINT)]
 #[case::a_polite_end(Signal::SIGTERM)]
 fn an_interrupted_run_leaves_nothing_and_says_130(#[case] signal: Signal) {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let mut run = desk
         .command(&["run", "--provider", "native", "--suite", "ingestion"])
         .stdout(Stdio::null())
@@ -146,7 +146,7 @@ fn an_interrupted_run_leaves_nothing_and_says_130(#[case] signal: Signal) {
         .spawn()
         .unwrap();
     let stderr = BufReader::new(run.stderr.take().unwrap());
-    // In the middle of the voyages: the stack is up, and workers are about to be.
+    // In the middle of the scenario runs: the stack is up, and workers are about to be.
     for line in stderr.lines() {
         if line.unwrap().contains("stack ready") {
             break;
@@ -161,7 +161,7 @@ fn an_interrupted_run_leaves_nothing_and_says_130(#[case] signal: Signal) {
 
 #[test]
 fn what_a_killed_run_left_is_removed_by_clean() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let mut run = desk
         .command(&["run", "--provider", "native", "--suite", "ingestion", "--quiet"])
         .stdout(Stdio::null())
@@ -207,7 +207,7 @@ fn wait_for_a_worker(data: &Path) {
 
 #[test]
 fn a_report_goes_to_every_file_it_is_asked_for() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let (code, said) = desk.run(&[
         "run",
         "--provider",
@@ -242,7 +242,7 @@ fn a_report_goes_to_every_file_it_is_asked_for() {
 
 #[test]
 fn a_waiver_turns_a_failure_into_waived_and_a_stale_one_is_told() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let suite = r#"
 suite = "mine"
 title = "Mine"
@@ -283,7 +283,7 @@ source = "s"
 #[test]
 fn a_proxy_alone_says_what_it_did_and_when_it_proved_nothing() {
     use std::io::{Read, Write};
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let upstream = server.local_addr().unwrap().to_string();
     let start = |faults: &[&str]| {
@@ -351,7 +351,7 @@ fn installed(program: &str) -> bool {
 #[case::powershell("powershell", &["pwsh", "-NoProfile", "-File"])]
 #[case::elvish("elvish", &["elvish", "-compileonly"])]
 fn completions_name_every_verb_and_the_shell_reads_them(#[case] shell: &str, #[case] reader: &[&str]) {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let script = desk.command(&["completions", shell]).output().unwrap();
     assert!(script.status.success());
     let text = String::from_utf8(script.stdout).unwrap();
@@ -373,7 +373,7 @@ fn completions_name_every_verb_and_the_shell_reads_them(#[case] shell: &str, #[c
 
 #[test]
 fn bash_completes_verbs_flags_and_values() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let script = desk.command(&["completions", "bash"]).output().unwrap().stdout;
     fs::write(desk.path("completions"), script).unwrap();
     for (typed, wanted) in [
@@ -397,7 +397,7 @@ fn bash_completes_verbs_flags_and_values() {
 
 #[test]
 fn the_manual_has_a_page_for_every_verb_and_is_set_without_warnings() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let page = desk.command(&["man"]).output().unwrap();
     assert!(page.status.success());
     let page = String::from_utf8(page.stdout).unwrap();
@@ -431,8 +431,9 @@ fn the_manual_has_a_page_for_every_verb_and_is_set_without_warnings() {
 
 /// What `shakedown check` of a Redis that is not there shows on a terminal of 80 columns.
 fn on_a_terminal(variables: &[(&str, &str)], arguments: &str) -> String {
-    let desk = Desk::new();
-    let line = format!("stty cols 80 rows 40; exec '{}' check --suite env --suite redis {arguments}", desk::SHAKEDOWN);
+    let desk = CliSandbox::new();
+    let line =
+        format!("stty cols 80 rows 40; exec '{}' check --suite env --suite redis {arguments}", cli_sandbox::SHAKEDOWN);
     let mut command = std::process::Command::new("script");
     command.args(["-qec", &line, "/dev/null"]).current_dir(desk.path("work")).stdin(Stdio::null());
     for (name, value) in desk.command(&[]).get_envs().filter(|(name, _)| *name != "NO_COLOR") {
@@ -474,7 +475,7 @@ fn a_terminal_is_shown_what_it_can_show(
 
 #[test]
 fn reasons_name_the_address_or_the_variable_and_never_a_placeholder_or_a_password() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     for (name, value, case, says) in [
         (
             "REDIS_URL",

@@ -2,9 +2,9 @@
 //! find nothing against it, and bull-board shows the queue. What needs a program that is not here is listed as ignored.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod client_packages;
 #[allow(dead_code, reason = "shared with targets that use other parts of it")]
 mod harness;
-mod packages;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -20,7 +20,7 @@ use shakedown::settings::docker_host;
 use shakedown::stack::{ProviderKind, engine_answers};
 use tempfile::TempDir;
 
-use harness::{SHAKEDOWN, Ship, runtime};
+use harness::{SHAKEDOWN, TestStack, runtime};
 
 type Outcome = Result<(), Failed>;
 
@@ -228,7 +228,7 @@ fn wait_until_healthy(project: &str) -> Outcome {
 
 /// Where `scripts/install clients` put the packages of the board.
 fn board_home() -> Option<PathBuf> {
-    let board = packages::home("board");
+    let board = client_packages::home("board");
     board.join("installed").exists().then_some(board)
 }
 
@@ -247,8 +247,8 @@ fn board() -> Outcome {
     let server = home.join("server.js");
     fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/compose/bull-board/server.js"), &server)?;
     runtime().block_on(async {
-        let ship = Ship::launch(ProviderKind::Native, "board").await;
-        let endpoints = ship.stack.endpoints().clone();
+        let stack = TestStack::launch(ProviderKind::Native, "board").await;
+        let endpoints = stack.stack.endpoints().clone();
         let queued = shakedown(Path::new(env!("CARGO_MANIFEST_DIR")), &["ingest", "fixtures/documents/one-letter.txt"])
             .envs(endpoints.environment().iter().map(|row| (row.name, row.value.expose_secret().to_owned())))
             .output()?;
@@ -280,7 +280,7 @@ fn board() -> Outcome {
         )?;
         let ended = tokio::task::spawn_blocking(move || board.0.wait()).await??;
         assert_eq!(ended.code(), Some(0));
-        assert_eq!(ship.sink().await, Vec::<String>::new());
+        assert_eq!(stack.stop().await, Vec::<String>::new());
         Ok(())
     })
 }

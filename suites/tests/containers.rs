@@ -2,10 +2,10 @@
 //! Where no Docker engine answers, everything that needs one is listed as ignored.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[expect(dead_code, reason = "shared with targets that use other parts of it")]
+mod fake_servers;
 #[allow(dead_code, reason = "shared with targets that use other parts of it")]
 mod harness;
-#[expect(dead_code, reason = "shared with targets that use other parts of it")]
-mod liars;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -235,8 +235,8 @@ fn daemon_down() -> Outcome {
 }
 
 /// An engine that makes things up.
-fn liar(answers: &[(&str, u16, &str)]) -> (liars::Liar, String) {
-    let answer = |(path, status, body): &(&str, u16, &str)| liars::Answer {
+fn liar(answers: &[(&str, u16, &str)]) -> (fake_servers::FakeServer, String) {
+    let answer = |(path, status, body): &(&str, u16, &str)| fake_servers::Answer {
         path: (*path).to_owned(),
         status: *status,
         body: (*body).to_owned(),
@@ -248,7 +248,7 @@ fn liar(answers: &[(&str, u16, &str)]) -> (liars::Liar, String) {
     let mut answers: Vec<_> = answers.iter().map(answer).collect();
     answers.push(answer(&("/containers/json", 200, "[]")));
     answers.push(answer(&("/_ping", 200, "OK")));
-    let liar = runtime().block_on(liars::http(answers));
+    let liar = runtime().block_on(fake_servers::http(answers));
     let host = format!("tcp://{}", liar.address());
     (liar, host)
 }

@@ -2,23 +2,23 @@
 //! own last words, and nothing of it stays.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod desk;
+mod cli_sandbox;
 
 use std::fs;
 
 use rstest::rstest;
 use shakedown::stack::working_in;
 
-use desk::{Desk, SHAKEDOWN};
+use cli_sandbox::{CliSandbox, SHAKEDOWN};
 
 /// A desk on which `shakedown.toml` says this.
-fn desk(contract: &str) -> Desk {
-    let desk = Desk::new();
+fn desk(contract: &str) -> CliSandbox {
+    let desk = CliSandbox::new();
     fs::write(desk.path("work").join("shakedown.toml"), contract).unwrap();
     desk
 }
 
-fn judge(desk: &Desk) -> (i32, String) {
+fn judge(desk: &CliSandbox) -> (i32, String) {
     desk.run(&["run", "--provider", "native", "--case", "ingestion.removed-gone", "--format", "short"])
 }
 
@@ -163,9 +163,13 @@ fn a_case_is_explained_without_a_run() {
     let desk = desk("");
     let (code, text) = desk.run(&["explain", "crash.killed", "redis.eviction-policy"]);
     assert_eq!(code, 0, "{text}");
-    for words in
-        ["crash.killed (must, suite crash)", "kill of the worker", "wants ledger clean", "wants noeviction", "remedy"]
-    {
+    for words in [
+        "crash.killed (must, suite crash)",
+        "kill of the worker",
+        "wants documents intact",
+        "wants noeviction",
+        "remedy",
+    ] {
         assert!(text.contains(words), "wanted: {words}\ngot: {text}");
     }
     let (code, text) = desk.run(&["explain", "crash.kiled"]);
@@ -247,7 +251,7 @@ fn a_bundle_tells_what_happened_and_no_secret() {
     let report: shakedown::outcome::Report = serde_json::from_str(&read("report.json")).unwrap();
     let timeline = &report.timelines[0];
     assert_eq!(timeline.cases, ["ingestion.delivered"]);
-    assert!(timeline.moments.iter().any(|moment| moment.what.starts_with("url ********")), "{:?}", timeline.moments);
+    assert!(timeline.events.iter().any(|event| event.what.starts_with("url ********")), "{:?}", timeline.events);
     assert!(!timeline.documents.is_empty());
     let output = read(&format!("output/{}.log", timeline.scenario));
     assert_eq!(output.trim(), "ready\nurl ******** key ********");
@@ -291,7 +295,7 @@ fn a_bundle_of_a_worker_that_never_was_ready_has_its_output_and_no_secret() {
 
 #[test]
 fn the_quick_cases_are_fifteen() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let output = desk.command(&["run", "--quick", "--list"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let cases = text.lines().filter(|line| line.starts_with("  ")).count();
@@ -300,7 +304,7 @@ fn the_quick_cases_are_fifteen() {
 
 #[test]
 fn init_writes_a_contract_that_can_be_run_and_replaces_none() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let work = desk.path("work");
     fs::write(work.join("package.json"), r#"{"dependencies":{"bullmq":"^5"},"scripts":{"start":"node worker.js"}}"#)
         .unwrap();
@@ -339,7 +343,7 @@ fn a_worker_is_judged_by_the_other_words_of_its_contract() {
 command = ["sh", "-c", "{SHAKEDOWN} worker & worker=$!; trap 'kill $worker; wait $worker; exit 0' TERM; python3 -m http.server --bind 127.0.0.1 $READY_PORT >/dev/null 2>&1 & wait $worker"]
 env = {{ READY_PORT = "{{{{worker.port}}}}" }}
 ready = {{ http = "http://127.0.0.1:{{{{worker.port}}}}/" }}
-patience = 2.0
+timeout_factor = 2.0
 [queue]
 job = {{ name = "ingest-document", data = {{ documentId = "{{{{document.id}}}}", text = "{{{{document.text}}}}", source = "{{{{document.source}}}}", version = "{{{{document.version}}}}" }}, attempts = 5, backoff = {{ type = "exponential", delay = 200, jitter = 0.5 }} }}
 reingest = {{ name = "ingest-document", data = {{ documentId = "{{{{document.id}}}}", text = "{{{{document.text}}}}", source = "again", version = "{{{{document.version}}}}" }} }}

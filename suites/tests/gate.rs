@@ -32,7 +32,7 @@ fn changes_its_mind(id: &str) -> String {
     case(id, "must", &format!("{{ command = [\"INCR\", \"{id}\"] }}"), "equals = 1")
 }
 
-struct Desk(TempDir);
+struct CliSandbox(TempDir);
 
 struct Said {
     code: i32,
@@ -40,7 +40,7 @@ struct Said {
     err: String,
 }
 
-impl Desk {
+impl CliSandbox {
     fn new(cases: &[String]) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let desk = tempfile::tempdir().unwrap();
@@ -103,7 +103,7 @@ impl Desk {
 
 #[test]
 fn a_warning_fails_a_strict_run_and_no_other() {
-    let desk = Desk::new(&[passes("good"), fails("odd", "should")]);
+    let desk = CliSandbox::new(&[passes("good"), fails("odd", "should")]);
     let usual = desk.run(&[]);
     assert_eq!((usual.code, desk.verdicts()), (0, vec!["pass".to_owned(), "warn".to_owned()]), "{}", usual.out);
     assert!(!fs::read_to_string(desk.path("report.xml")).unwrap().contains("<failure"));
@@ -115,7 +115,7 @@ fn a_warning_fails_a_strict_run_and_no_other() {
 
 #[test]
 fn beside_a_baseline_only_what_got_worse_fails() {
-    let desk = Desk::new(&[passes("good"), fails("known", "must"), fails("mended", "must")]);
+    let desk = CliSandbox::new(&[passes("good"), fails("known", "must"), fails("mended", "must")]);
     assert_eq!(desk.run(&[]).code, 1);
     let mut baseline = desk.report();
     fs::copy(desk.path("report.json"), desk.path("same.json")).unwrap();
@@ -135,7 +135,7 @@ fn beside_a_baseline_only_what_got_worse_fails() {
 
 #[test]
 fn a_baseline_of_something_else_is_refused_before_anything_is_started() {
-    let desk = Desk::new(&[passes("good"), passes("better")]);
+    let desk = CliSandbox::new(&[passes("good"), passes("better")]);
     desk.run(&[]);
     fs::copy(desk.path("report.json"), desk.path("base.json")).unwrap();
     let fewer = desk.run(&["--baseline", "base.json", "--case", "t.good"]);
@@ -154,7 +154,7 @@ fn a_baseline_of_something_else_is_refused_before_anything_is_started() {
 
 #[test]
 fn after_a_failure_nothing_more_is_begun_if_so_asked() {
-    let desk = Desk::new(&[passes("first"), fails("second", "must"), passes("third")]);
+    let desk = CliSandbox::new(&[passes("first"), fails("second", "must"), passes("third")]);
     let said = desk.run(&["--fail-fast"]);
     assert_eq!((said.code, desk.verdicts()), (1, ["pass", "fail", "skip"].map(str::to_owned).to_vec()));
     assert!(said.out.contains("--fail-fast: t.second failed"), "{}", said.out);
@@ -164,7 +164,7 @@ fn after_a_failure_nothing_more_is_begun_if_so_asked() {
 
 #[test]
 fn a_case_that_changes_its_verdict_is_flaky() {
-    let desk = Desk::new(&[passes("steady"), changes_its_mind("fickle")]);
+    let desk = CliSandbox::new(&[passes("steady"), changes_its_mind("fickle")]);
     assert_eq!(desk.run(&[]).code, 0);
     let said = desk.run(&["--repeat", "3"]);
     assert_eq!(said.code, 0, "{}", said.out);
@@ -183,7 +183,7 @@ fn a_case_that_changes_its_verdict_is_flaky() {
 #[test]
 fn what_is_not_judged_in_time_is_unknown() {
     let waits = case("waits", "must", "{ command = [\"BLPOP\", \"nothing\", \"60\"] }", "equals = \"never\"");
-    let desk = Desk::new(&[passes("quick"), waits, passes("late")]);
+    let desk = CliSandbox::new(&[passes("quick"), waits, passes("late")]);
     let said = desk.run(&["--timeout", "4s"]);
     assert_eq!(
         (said.code, desk.verdicts()),
@@ -196,7 +196,7 @@ fn what_is_not_judged_in_time_is_unknown() {
 
 #[test]
 fn the_shards_of_a_selection_are_the_whole_of_it() {
-    let desk = Desk::new(&[passes("a"), passes("b"), passes("c")]);
+    let desk = CliSandbox::new(&[passes("a"), passes("b"), passes("c")]);
     let mut seen = Vec::new();
     for shard in ["1/2", "2/2"] {
         assert_eq!(desk.run(&["--shard", shard]).code, 0);
@@ -212,7 +212,7 @@ fn the_shards_of_a_selection_are_the_whole_of_it() {
 
 #[test]
 fn a_runner_of_github_actions_is_told_and_nobody_else() {
-    let desk = Desk::new(&[passes("good"), fails("bad", "must"), fails("odd", "should")]);
+    let desk = CliSandbox::new(&[passes("good"), fails("bad", "must"), fails("odd", "should")]);
     let summary = desk.path("summary.md");
     fs::write(&summary, "what the step before wrote\n").unwrap();
     let path = summary.display().to_string();

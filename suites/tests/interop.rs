@@ -4,12 +4,12 @@
 #![expect(clippy::print_stderr, reason = "what was left out is part of the test's report")]
 
 #[expect(dead_code, reason = "shared with targets that use other parts of it")]
-mod desk;
+mod cli_sandbox;
 
 use std::collections::BTreeMap;
 use std::fs;
 
-use desk::Desk;
+use cli_sandbox::CliSandbox;
 use rstest::rstest;
 use shakedown::outcome::{Report, Word};
 use shakedown::settings::process_variable;
@@ -33,7 +33,7 @@ const SAYS: &[(&str, &str)] = &[
 ];
 
 /// Runs the suite with the library of `spoilt` spoilt; none when something is not installed here.
-fn run(desk: &Desk, spoilt: &str) -> Option<BTreeMap<String, (Word, String)>> {
+fn run(desk: &CliSandbox, spoilt: &str) -> Option<BTreeMap<String, (Word, String)>> {
     let report = desk.path("work").join("report.json");
     let report_at = format!("json={}", report.display());
     let arguments = ["run", "--provider", "native", "--suite", "bullmq-interop", "--jobs", "4", "--report", &report_at];
@@ -58,7 +58,7 @@ fn run(desk: &Desk, spoilt: &str) -> Option<BTreeMap<String, (Word, String)>> {
 
 #[test]
 fn the_libraries_agree() {
-    let Some(cases) = run(&Desk::new(), "nobody") else { return };
+    let Some(cases) = run(&CliSandbox::new(), "nobody") else { return };
     assert_eq!(cases.len(), SAYS.len(), "every case of the suite has what it says of a broken library");
     let wrong: Vec<_> = cases.iter().filter(|(_, (word, _))| *word != Word::Pass).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -69,7 +69,7 @@ fn the_libraries_agree() {
 #[case::node("node", &["rust", "python"])]
 #[case::python("python", &["rust", "node-5", "node-6"])]
 fn a_library_that_loses_something_is_noticed(#[case] spoilt: &str, #[case] others: &[&str]) {
-    let Some(cases) = run(&Desk::new(), spoilt) else { return };
+    let Some(cases) = run(&CliSandbox::new(), spoilt) else { return };
     let mut wrong = Vec::new();
     for (case, says) in SAYS {
         let (word, seen) = &cases[&format!("bullmq-interop.{case}")];

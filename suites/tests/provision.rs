@@ -2,14 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[expect(dead_code, reason = "shared with targets that use other parts of it")]
-mod desk;
+mod cli_sandbox;
+mod client_packages;
+mod collection_swap;
 #[allow(dead_code, reason = "shared with targets that use other parts of it")]
 mod harness;
-mod packages;
-mod prepared;
+mod provision_sandbox;
 mod queue_care;
-mod switch;
-mod yard;
+mod setup_steps;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 use shakedown::settings::docker_host;
 use shakedown::stack::engine_answers;
 
-use harness::{Ship, Test, on_one_ship, runtime};
-use yard::{COLLECTION, DESCRIBED, Yard, said};
+use harness::{Test, TestStack, on_one_stack, runtime};
+use provision_sandbox::{COLLECTION, DESCRIBED, ProvisionSandbox, said};
 
 const TESTS: &[(&str, Test)] = &[
     ("a_queue_is_counted_and_tended_as_bullmq_5_does", queue_care::beside_node_5),
@@ -35,14 +35,14 @@ const TESTS: &[(&str, Test)] = &[
     ("a_run_that_is_killed_after_any_step_is_gone_on_with", killed),
     ("a_replacement_that_is_killed_after_any_step_is_gone_on_with", killed_while_replacing),
     ("two_runs_at_once_do_not_disturb_each_other", at_once),
-    ("points_that_are_overwritten_meanwhile_are_seen_before_the_switch", switch::overwritten),
+    ("points_that_are_overwritten_meanwhile_are_seen_before_the_switch", collection_swap::overwritten),
     (
         "a_replacement_that_was_killed_before_the_switch_sees_what_was_overwritten_since",
-        switch::overwritten_after_a_kill,
+        collection_swap::overwritten_after_a_kill,
     ),
     ("jobs_have_the_options_that_are_described_and_others_are_drift", job_options),
     ("the_files_of_the_compose_tool_are_written_once", compose_files),
-    ("a_worker_finds_what_it_needs_in_the_same_steps_each_time", prepared::for_a_worker),
+    ("a_worker_finds_what_it_needs_in_the_same_steps_each_time", setup_steps::for_a_worker),
     ("a_missing_permission_is_named", denied),
 ];
 
@@ -65,13 +65,13 @@ fn main() -> ExitCode {
     let engine = runtime().block_on(engine_answers(&docker_host(), Duration::from_secs(5)));
     others.push(if engine.is_ok() {
         Trial::test(parity, || {
-            prepared::alike();
+            setup_steps::alike();
             Ok(())
         })
     } else {
         ignored(parity, "no Docker engine here")
     });
-    on_one_ship("provision", &tests, others)
+    on_one_stack("provision", &tests, others)
 }
 
 fn ignored(name: &str, why: &str) -> Trial {
@@ -82,8 +82,8 @@ fn pending(changes: &[String]) -> Vec<&str> {
     changes.iter().filter(|change| !change.starts_with("drift ")).map(String::as_str).collect()
 }
 
-fn twice(ship: &Ship) {
-    let yard = Yard::new(ship, "twice", DESCRIBED);
+fn twice(stack: &TestStack) {
+    let yard = ProvisionSandbox::new(stack, "twice", DESCRIBED);
     let (code, changes) = yard.plan();
     assert_eq!((code, pending(&changes).len()), (4, 11), "{changes:#?}");
     assert_eq!(yard.redis(&["EXISTS", "bull:NAME:meta"]), 0, "a plan only reads");
@@ -101,7 +101,7 @@ fn twice(ship: &Ship) {
 }
 
 /// What is broken, and what the plan says of it.
-type Drift = (fn(&Yard), &'static str);
+type Drift = (fn(&ProvisionSandbox), &'static str);
 
 /// Drifts that do not get in each other's way, in the order of the plan; those in the last row but one are not mended.
 const DRIFTS: &[Drift] = &[
@@ -182,8 +182,8 @@ const DRIFTS: &[Drift] = &[
     (|yard| fs::remove_file(yard.desk.path("work/worker.json")).unwrap(), "create file WORK/worker.json: "),
 ];
 
-fn drifts(ship: &Ship) {
-    let yard = Yard::new(ship, "drifts", DESCRIBED);
+fn drifts(stack: &TestStack) {
+    let yard = ProvisionSandbox::new(stack, "drifts", DESCRIBED);
     yard.set_up(&[]);
     let size = fs::metadata(yard.desk.path("work/worker.json")).unwrap().len();
     for (break_it, _) in DRIFTS {
@@ -219,8 +219,8 @@ fn drifts(ship: &Ship) {
     assert!(code == 2 && text.contains("describes no stack"), "{text}");
 }
 
-fn replaced(ship: &Ship) {
-    let yard = Yard::new(ship, "replaced", COLLECTION);
+fn replaced(stack: &TestStack) {
+    let yard = ProvisionSandbox::new(stack, "replaced", COLLECTION);
     yard.set_up(&[]);
     yard.store(300);
     yard.describe(&COLLECTION.replace("size = 4", "size = 4\ndistance = \"Dot\""));
@@ -248,8 +248,8 @@ fn replaced(ship: &Ship) {
     assert_eq!(point["result"]["payload"], json!({ "document_id": "d7" }));
 }
 
-fn job_options(ship: &Ship) {
-    let yard = Yard::new(ship, "joboptions", "");
+fn job_options(stack: &TestStack) {
+    let yard = ProvisionSandbox::new(stack, "joboptions", "");
     let described = "[desired.queue]\nname = \"NAME\"\n[desired.queue.job]\nattempts = 7\n\
                      backoff = { type = \"exponential\", delay = 1000, jitter = 0.5 }\nkeep_completed = { age = \"1h\" }\n";
     yard.describe(described);
@@ -287,8 +287,8 @@ fn job_options(ship: &Ship) {
     );
 }
 
-fn compose_files(ship: &Ship) {
-    let yard = Yard::new(ship, "composefiles", "[desired.files]\ncompose = \"local/services.yaml\"\n");
+fn compose_files(stack: &TestStack) {
+    let yard = ProvisionSandbox::new(stack, "composefiles", "[desired.files]\ncompose = \"local/services.yaml\"\n");
     let place = fs::canonicalize(yard.desk.path("work")).unwrap().join("local");
     let (code, changes) = yard.plan();
     assert_eq!((code, changes.len()), (4, 7), "{changes:#?}");
@@ -323,8 +323,8 @@ fn compose_files(ship: &Ship) {
     assert_eq!(fs::read_to_string(place.join(".env")).unwrap(), "REDIS_PASSWORD=mine\nPOSTGRES_PASSWORD=mine\n");
 }
 
-fn discarded(ship: &Ship) {
-    let yard = Yard::new(ship, "discarded", COLLECTION);
+fn discarded(stack: &TestStack) {
+    let yard = ProvisionSandbox::new(stack, "discarded", COLLECTION);
     yard.set_up(&[]);
     yard.store(3);
     let before = yard.state();
@@ -338,13 +338,19 @@ fn discarded(ship: &Ship) {
 
 /// Kills `setup` after one write, after two, and so on, until it is done before that; goes on after each, and compares
 /// with what a run that was not killed has left.
-fn killed_after_each(ship: &Ship, name: &str, described: &str, prepare: fn(&Yard), arguments: &[&str]) -> u32 {
-    let clean = Yard::new(ship, &format!("{name}0"), described);
+fn killed_after_each(
+    stack: &TestStack,
+    name: &str,
+    described: &str,
+    prepare: fn(&ProvisionSandbox),
+    arguments: &[&str],
+) -> u32 {
+    let clean = ProvisionSandbox::new(stack, &format!("{name}0"), described);
     prepare(&clean);
     clean.set_up(arguments);
     let wanted = clean.state();
     for writes in 1.. {
-        let yard = Yard::new(ship, &format!("{name}{writes}"), described);
+        let yard = ProvisionSandbox::new(stack, &format!("{name}{writes}"), described);
         prepare(&yard);
         let mut command = yard.command(&[&["setup"], arguments].concat());
         let killed = command.env("SHAKEDOWN_DEFECT", format!("setup-ends-after-{writes}")).output().unwrap();
@@ -361,11 +367,11 @@ fn killed_after_each(ship: &Ship, name: &str, described: &str, prepare: fn(&Yard
 
 /// Each run is killed after its first write, and the next one goes on, until one has nothing left to write: so each step is
 /// once the last one before the end.
-fn killed(ship: &Ship) {
-    let clean = Yard::new(ship, "killed0", DESCRIBED);
+fn killed(stack: &TestStack) {
+    let clean = ProvisionSandbox::new(stack, "killed0", DESCRIBED);
     clean.set_up(&[]);
     let wanted = clean.state();
-    let yard = Yard::new(ship, "killed1", DESCRIBED);
+    let yard = ProvisionSandbox::new(stack, "killed1", DESCRIBED);
     let mut writes = 0;
     loop {
         let mut command = yard.command(&["setup"]);
@@ -381,20 +387,20 @@ fn killed(ship: &Ship) {
     assert_eq!(yard.plan(), (0, Vec::new()));
 }
 
-fn killed_while_replacing(ship: &Ship) {
-    let prepare = |yard: &Yard| {
+fn killed_while_replacing(stack: &TestStack) {
+    let prepare = |yard: &ProvisionSandbox| {
         yard.qdrant("PUT", "/collections/NAME", json!({ "vectors": { "size": 4, "distance": "Cosine" } }));
         let live = json!({ "create_alias": { "alias_name": "NAME-live", "collection_name": "NAME" } });
         yard.qdrant("POST", "/collections/aliases", json!({ "actions": [live] }));
         yard.store(300);
         yard.describe(&COLLECTION.replace("size = 4", "size = 4\ndistance = \"Dot\""));
     };
-    let writes = killed_after_each(ship, "replacing", COLLECTION, prepare, &["--yes"]);
+    let writes = killed_after_each(stack, "replacing", COLLECTION, prepare, &["--yes"]);
     assert!(writes >= 8, "there are as many steps, and not {writes}");
 }
 
-fn at_once(ship: &Ship) {
-    let yard = Yard::new(ship, "atonce", DESCRIBED);
+fn at_once(stack: &TestStack) {
+    let yard = ProvisionSandbox::new(stack, "atonce", DESCRIBED);
     let both = |arguments: &[&str]| {
         let runs = [yard.begin(arguments), yard.begin(arguments)];
         for run in runs {
@@ -410,9 +416,9 @@ fn at_once(ship: &Ship) {
     assert_eq!(yard.points("NAME"), 300);
 }
 
-fn denied(ship: &Ship) {
+fn denied(stack: &TestStack) {
     // Redis: a user who may look.
-    let yard = Yard::new(ship, "denied", DESCRIBED);
+    let yard = ProvisionSandbox::new(stack, "denied", DESCRIBED);
     yard.redis(&[
         "ACL",
         "SETUSER",
@@ -426,7 +432,7 @@ fn denied(ship: &Ship) {
         "+client",
         "+hello",
     ]);
-    let mut url = url::Url::parse(ship.stack.endpoints().redis.url.expose_secret()).unwrap();
+    let mut url = url::Url::parse(stack.stack.endpoints().redis.url.expose_secret()).unwrap();
     url.set_username("looker").unwrap();
     url.set_password(Some("the-secret")).unwrap();
     let (code, text) = said(&yard.command(&["setup"]).env("REDIS_URL", url.as_str()).output().unwrap());
@@ -438,7 +444,7 @@ fn denied(ship: &Ship) {
 
     // Postgres: a role that may connect.
     yard.sql("create role denied_looker login password 'the-secret'");
-    let mut url = url::Url::parse(ship.stack.endpoints().postgres.url.expose_secret()).unwrap();
+    let mut url = url::Url::parse(stack.stack.endpoints().postgres.url.expose_secret()).unwrap();
     url.set_path("denied");
     url.set_username("denied_looker").unwrap();
     url.set_password(Some("the-secret")).unwrap();

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[allow(dead_code, reason = "nothing is started here")]
-mod desk;
+mod cli_sandbox;
 
 use std::fs;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use std::process::Stdio;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use desk::Desk;
+use cli_sandbox::CliSandbox;
 
 /// A report of MUST cases with these verdicts.
 fn report(run: &str, cases: &[(&str, &str)]) -> Value {
@@ -39,8 +39,8 @@ fn report(run: &str, cases: &[(&str, &str)]) -> Value {
     })
 }
 
-fn desk(reports: &[(&str, Value)]) -> Desk {
-    let desk = Desk::new();
+fn desk(reports: &[(&str, Value)]) -> CliSandbox {
+    let desk = CliSandbox::new();
     for (name, report) in reports {
         fs::write(desk.path(&format!("work/{name}")), report.to_string()).unwrap();
     }
@@ -81,7 +81,7 @@ fn a_report_is_written_in_every_other_format_to_files_or_to_the_terminal() {
 
 #[test]
 fn a_report_is_read_from_standard_input_too() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let mut child = desk
         .command(&["report", "convert", "-", "--format", "short"])
         .stdin(Stdio::piped())

@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 #[allow(dead_code, reason = "not every test target needs all of it")]
-mod desk;
+mod cli_sandbox;
+mod client_packages;
 mod harness;
-mod packages;
 #[allow(dead_code, reason = "connections are counted here, and not read")]
 mod recorder;
 
@@ -24,8 +24,8 @@ use shakedown::faults::{Direction, NetworkFault, Proxy};
 use shakedown::settings::Endpoints;
 use url::Url;
 
-use desk::Desk;
-use harness::{Ship, Test, on_one_ship, runtime};
+use cli_sandbox::CliSandbox;
+use harness::{Test, TestStack, on_one_stack, runtime};
 use recorder::Recorder;
 
 const TESTS: &[(&str, Test)] = &[
@@ -39,7 +39,7 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 fn main() -> ExitCode {
-    on_one_ship("serve", TESTS, Vec::new())
+    on_one_stack("serve", TESTS, Vec::new())
 }
 
 /// A process that is killed when the test is over.
@@ -57,7 +57,7 @@ impl Drop for Served {
 }
 
 impl Served {
-    fn start(desk: &Desk, endpoints: &Endpoints, arguments: &[&str]) -> Self {
+    fn start(desk: &CliSandbox, endpoints: &Endpoints, arguments: &[&str]) -> Self {
         let arguments = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
         Self::spawn(with(&mut desk.command(&arguments), endpoints))
     }
@@ -144,9 +144,9 @@ const ROUTES: &[&str] = &[
     "/report.json",
 ];
 
-fn routes(ship: &Ship) {
-    let desk = Desk::new();
-    let endpoints = ship.prepared("routes");
+fn routes(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let endpoints = stack.prepared("routes");
     let secret = "a-management-token-that-nobody-may-see";
     let mut command = desk.command(&["serve", "--listen", "127.0.0.1:0", "--history", "none"]);
     command.env("SUPABASE_ACCESS_TOKEN", secret);
@@ -221,7 +221,7 @@ fn strictly(text: &str) -> BTreeSet<String> {
 #[expect(clippy::disallowed_methods, reason = "whether this is a machine of CI is no setting of the program")]
 fn read_by_prometheus(served: &Served) -> BTreeSet<String> {
     use std::io::Write as _;
-    let python = packages::home("prometheus").join("python/bin/python");
+    let python = client_packages::home("prometheus").join("python/bin/python");
     let plain = served.get("/metrics").1;
     if !python.is_file() {
         assert!(std::env::var_os("CI").is_none(), "scripts/install clients installs the client of Prometheus");
@@ -267,9 +267,9 @@ fn upstream(url: &str) -> String {
     format!("{}:{}", url.host_str().unwrap(), url.port().unwrap())
 }
 
-fn storm(ship: &Ship) {
-    let desk = Desk::new();
-    let mut endpoints = ship.prepared("storm");
+fn storm(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let mut endpoints = stack.prepared("storm");
     let before = |url: &str| runtime().block_on(Recorder::start("127.0.0.1:0", Some(upstream(url))));
     let recorders = [
         before(endpoints.redis.url.expose_secret()),
@@ -289,13 +289,13 @@ fn storm(ship: &Ship) {
         let all: Vec<Vec<u8>> = recorders.iter().flat_map(Recorder::said).collect();
         (all.len(), all.iter().map(Vec::len).sum())
     };
-    let calm = Mutex::new((said(), Instant::now()));
+    let stable = Mutex::new((said(), Instant::now()));
     until("silence", || {
-        let mut calm = calm.lock().unwrap();
-        if calm.0 != said() {
-            *calm = (said(), Instant::now());
+        let mut stable = stable.lock().unwrap();
+        if stable.0 != said() {
+            *stable = (said(), Instant::now());
         }
-        calm.1.elapsed() > Duration::from_millis(500)
+        stable.1.elapsed() > Duration::from_millis(500)
     });
     let before = said();
     assert!(before.0 > 4, "the services were asked through the recorders");
@@ -305,9 +305,9 @@ fn storm(ship: &Ship) {
     assert_eq!(said(), before, "connections and bytes");
 }
 
-fn outage(ship: &Ship) {
-    let desk = Desk::new();
-    let mut endpoints = ship.prepared("outage");
+fn outage(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let mut endpoints = stack.prepared("outage");
     let listen = "127.0.0.1:0".parse().unwrap();
     let proxy = runtime().block_on(Proxy::start(listen, upstream(endpoints.redis.url.expose_secret()), None)).unwrap();
     endpoints.redis.url = SecretString::from(moved(endpoints.redis.url.expose_secret(), proxy.address()));
@@ -366,9 +366,9 @@ const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// Every answer is read from what is known, whatever the services do.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
-fn cuts(ship: &Ship) {
-    let desk = Desk::new();
-    let mut endpoints = ship.prepared("cuts");
+fn cuts(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let mut endpoints = stack.prepared("cuts");
     let before = |url: &str| {
         let listen = "127.0.0.1:0".parse().unwrap();
         runtime().block_on(Proxy::start(listen, upstream(url), None)).unwrap()
@@ -430,9 +430,9 @@ fn cuts(ship: &Ship) {
     assert_eq!(served.end(), Some(0));
 }
 
-fn token(ship: &Ship) {
-    let desk = Desk::new();
-    let endpoints = ship.prepared("token");
+fn token(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let endpoints = stack.prepared("token");
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--history", "none", "--token-env", "STATUS_TOKEN"];
     let output = with(&mut desk.command(&arguments), &endpoints).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "a variable that is not set");
@@ -449,9 +449,9 @@ fn token(ship: &Ship) {
     }
 }
 
-fn hang_up(ship: &Ship) {
-    let desk = Desk::new();
-    let endpoints = ship.prepared("again");
+fn hang_up(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let endpoints = stack.prepared("again");
     let served = Served::start(&desk, &endpoints, &["--history", "none"]);
     let heard = |text: &'static str| move |served: &Served| served.heard.lock().unwrap().contains(text);
     let dotenv = desk.path("work").join(".env");
@@ -468,9 +468,9 @@ fn hang_up(ship: &Ship) {
     assert_eq!(served.end(), Some(0));
 }
 
-fn worker(ship: &Ship) {
-    let desk = Desk::new();
-    let endpoints = ship.prepared("worker");
+fn worker(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let endpoints = stack.prepared("worker");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = desk.command(&["worker", "--health-port", &port.to_string()]);
     let child = with(&mut command, &endpoints).stderr(Stdio::null()).spawn().unwrap();

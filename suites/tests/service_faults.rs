@@ -17,11 +17,11 @@ use shakedown::services::redis::Redis;
 use shakedown::spec::{ServiceFault, Suites, Target};
 use shakedown::stack::{ProviderKind, names_for};
 
-use harness::{SHAKEDOWN, Ship, runtime};
+use harness::{SHAKEDOWN, TestStack, runtime};
 
 /// What a client that writes gets, in words; `Ok` when the write is taken.
-async fn write(ship: &Ship, target: Target) -> Result<(), String> {
-    let mut endpoints = ship.stack.endpoints().clone();
+async fn write(stack: &TestStack, target: Target) -> Result<(), String> {
+    let mut endpoints = stack.stack.endpoints().clone();
     endpoints.names = names_for("faults", "run");
     let written = async {
         match target {
@@ -72,38 +72,38 @@ fn a_fault_of_a_service_takes_effect_and_is_gone_when_lifted(
     #[case] says: &str,
 ) {
     runtime().block_on(async {
-        let ship = Ship::launch(ProviderKind::Native, "faults").await;
-        let mut endpoints = ship.stack.endpoints().clone();
+        let stack = TestStack::launch(ProviderKind::Native, "faults").await;
+        let mut endpoints = stack.stack.endpoints().clone();
         endpoints.names = names_for("faults", "run");
-        shakedown::scenario::set_up(&endpoints, &ship.options("faults").contract, SHAKEDOWN.as_ref()).await.unwrap();
-        assert_eq!(write(&ship, target).await, Ok(()), "before");
-        let struck = strike(Some(&ship.stack), &endpoints, target, fault).await.unwrap();
+        shakedown::scenario::set_up(&endpoints, &stack.options("faults").contract, SHAKEDOWN.as_ref()).await.unwrap();
+        assert_eq!(write(&stack, target).await, Ok(()), "before");
+        let struck = strike(Some(&stack.stack), &endpoints, target, fault).await.unwrap();
         // A limit of one permits the first.
         if matches!(fault, ServiceFault::RateLimit { .. }) {
-            let _ = write(&ship, target).await;
+            let _ = write(&stack, target).await;
         }
-        let refused = write(&ship, target).await.unwrap_err();
+        let refused = write(&stack, target).await.unwrap_err();
         assert!(refused.contains(says), "{refused}");
-        struck.lift(Some(&ship.stack), &endpoints).await.unwrap();
-        assert_eq!(write(&ship, target).await, Ok(()), "after");
-        assert_eq!(ship.sink().await, Vec::<String>::new());
+        struck.lift(Some(&stack.stack), &endpoints).await.unwrap();
+        assert_eq!(write(&stack, target).await, Ok(()), "after");
+        assert_eq!(stack.stop().await, Vec::<String>::new());
     });
 }
 
 #[test]
 fn a_server_without_a_connection_left_is_not_called_unreachable() {
     runtime().block_on(async {
-        let ship = Ship::launch(ProviderKind::Native, "full").await;
-        let endpoints = ship.stack.endpoints();
+        let stack = TestStack::launch(ProviderKind::Native, "full").await;
+        let endpoints = stack.stack.endpoints();
         let fault = ServiceFault::TooManyConnections;
-        let struck = strike(Some(&ship.stack), endpoints, Target::Postgres, fault).await.unwrap();
+        let struck = strike(Some(&stack.stack), endpoints, Target::Postgres, fault).await.unwrap();
         let refused = Postgres::connect(&endpoints.postgres).await.unwrap_err();
         assert!(matches!(refused, ServiceError::Refused { .. }), "{refused}");
         // Whoever may use the reserved ones is told the first.
         let said = ["too many clients", "connection slots"];
         assert!(said.iter().any(|said| refused.to_string().contains(said)), "{refused}");
-        struck.lift(Some(&ship.stack), endpoints).await.unwrap();
-        assert_eq!(ship.sink().await, Vec::<String>::new());
+        struck.lift(Some(&stack.stack), endpoints).await.unwrap();
+        assert_eq!(stack.stop().await, Vec::<String>::new());
     });
 }
 
@@ -112,8 +112,8 @@ fn a_server_without_a_connection_left_is_not_called_unreachable() {
 #[case(Target::Postgres)]
 fn connections_that_a_service_drops_are_made_anew(#[case] target: Target) {
     runtime().block_on(async {
-        let ship = Ship::launch(ProviderKind::Native, "drops").await;
-        let endpoints = ship.stack.endpoints();
+        let stack = TestStack::launch(ProviderKind::Native, "drops").await;
+        let endpoints = stack.stack.endpoints();
         let (redis, postgres) =
             (Redis::connect(&endpoints.redis).await.unwrap(), Postgres::connect(&endpoints.postgres).await.unwrap());
         let id = async || match target {
@@ -131,59 +131,59 @@ fn connections_that_a_service_drops_are_made_anew(#[case] target: Target) {
             }
         };
         assert_ne!(before, after);
-        assert_eq!(ship.sink().await, Vec::<String>::new());
+        assert_eq!(stack.stop().await, Vec::<String>::new());
     });
 }
 
 /// Faults that are planned and strike nobody. Whether the worker bears them is not known by them.
 const IDLE: &[(&str, &str)] = &[
     // The network in front of Redis, at a time when every document is stored long since.
-    ("late", "{ at = \"20s\", for = \"1s\", breaks.network = { on = [\"redis\"], fault = \"refuse\" } }"),
+    ("late", "{ at = \"20s\", for = \"1s\", network = { on = [\"redis\"], fault = \"refuse\" } }"),
     // A worker that reads and writes nothing any more has no request to be answered for.
-    ("answered", "{ at = \"20s\", for = \"1s\", breaks.jina = [{ answer = { status = { code = 500 } } }] }"),
-    ("never", "{ at = \"10000 rows\", for = \"1s\", breaks.network = { on = [\"postgres\"], fault = \"cut\" } }"),
-    ("after", "{ at = \"20s\", breaks.worker = \"kill\" }"),
+    ("answered", "{ at = \"20s\", for = \"1s\", jina = [{ answer = { status = { code = 500 } } }] }"),
+    ("never", "{ at = \"10000 rows\", for = \"1s\", network = { on = [\"postgres\"], fault = \"cut\" } }"),
+    ("after", "{ at = \"20s\", worker = \"kill\" }"),
     // In force until all is done, and never felt.
     (
         "spared",
-        "{ at = \"0ms\", for = \"1ms\", breaks.network = { on = [\"redis\"], fault = { limit_data = { bytes = 1000000000 } } } }",
+        "{ at = \"0ms\", for = \"1ms\", network = { on = [\"redis\"], fault = { limit_data = { bytes = 1000000000 } } } }",
     ),
 ];
 
 /// Faults whose time is over before a worker that has just begun can have met them, so that they wait for it.
 const EARLY: &[(&str, &str)] = &[
-    ("answered", "{ at = \"0ms\", for = \"1ms\", breaks.jina = [{ answer = { status = { code = 500 } } }] }"),
-    ("refused", "{ at = \"0ms\", for = \"1ms\", breaks.network = { on = [\"qdrant\"], fault = \"refuse\" } }"),
+    ("answered", "{ at = \"0ms\", for = \"1ms\", jina = [{ answer = { status = { code = 500 } } }] }"),
+    ("refused", "{ at = \"0ms\", for = \"1ms\", network = { on = [\"qdrant\"], fault = \"refuse\" } }"),
 ];
 
 #[test]
 fn a_fault_that_strikes_nobody_decides_nothing() {
-    sail(IDLE, Word::Unknown);
+    run_scenario(IDLE, Word::Unknown);
 }
 
 #[test]
 fn a_fault_that_has_met_nothing_yet_waits_for_something_to_meet() {
-    sail(EARLY, Word::Pass);
+    run_scenario(EARLY, Word::Pass);
 }
 
-/// Runs a voyage with each of these faults; each ends with this verdict.
-fn sail(faults: &[(&str, &str)], verdict: Word) {
+/// Runs a scenario run with each of these faults; each ends with this verdict.
+fn run_scenario(faults: &[(&str, &str)], verdict: Word) {
     let mut text = "suite = \"idle\"\ntitle = \"Faults\"\n".to_owned();
     for (id, fault) in faults {
         text.push_str(&format!(
             "[[case]]\nid = \"idle.{id}\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\n\
-             voyage = {{ documents = {{ generated = 2 }}, faults = [{fault}] }}\nexpect = {{ ledger = \"clean\" }}\n"
+             observations = {{ documents = {{ generated = 2 }}, faults = [{fault}] }}\nexpect = {{ documents = \"intact\" }}\n"
         ));
     }
     let suites = Suites::from_texts(&[("idle.toml".into(), text)]).unwrap();
     let selection = Selection::new(&[], &[], None).unwrap();
     runtime().block_on(async {
-        let ship = Ship::launch(ProviderKind::Native, "idle").await;
-        let report = runner::run(&suites, &selection, &ship.stack, &ship.options("idle"), &Events::silent()).await;
+        let stack = TestStack::launch(ProviderKind::Native, "idle").await;
+        let report = runner::run(&suites, &selection, &stack.stack, &stack.options("idle"), &Events::silent()).await;
         assert_eq!(report.cases.len(), faults.len());
         for case in &report.cases {
             assert_eq!(case.verdict.word(), verdict, "{}: {:?}", case.id, case.verdict);
         }
-        assert_eq!(ship.sink().await, Vec::<String>::new());
+        assert_eq!(stack.stop().await, Vec::<String>::new());
     });
 }

@@ -15,9 +15,9 @@ use shakedown::settings::docker_host;
 use shakedown::spec::{Suites, Verb};
 use shakedown::stack::{ProviderKind, engine_answers};
 
-use harness::{Ship, runtime};
+use harness::{TestStack, runtime};
 
-type Voyage = Arc<OnceLock<Report>>;
+type Observations = Arc<OnceLock<Report>>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -26,8 +26,8 @@ fn main() -> ExitCode {
     let usual = usual();
     let mut trials = Vec::new();
     let providers = [(ProviderKind::Native, "native"), (ProviderKind::Containers, "containers")];
-    let voyages = providers.map(|(kind, name)| (kind, name, Voyage::default()));
-    for (kind, name, voyage) in &voyages {
+    let scenario_runs = providers.map(|(kind, name)| (kind, name, Observations::default()));
+    for (kind, name, observations) in &scenario_runs {
         let (kind, ignored) = (*kind, *kind == ProviderKind::Containers && engine.is_err());
         let title = |test: &str| {
             let why = if ignored { " (no Docker engine here)" } else { "" };
@@ -35,23 +35,24 @@ fn main() -> ExitCode {
         };
         // Those that take minutes are run by hand: `shakedown run --slow`.
         for case in suites.cases.iter().filter(|case| usual.chooses(case)) {
-            let (id, voyage) = (case.id.clone(), Arc::clone(voyage));
-            let trial = Trial::test(title(&case.id), move || passes(&id, voyage.get_or_init(|| sail(kind))));
+            let (id, observations) = (case.id.clone(), Arc::clone(observations));
+            let trial =
+                Trial::test(title(&case.id), move || passes(&id, observations.get_or_init(|| run_scenario(kind))));
             trials.push(trial.with_ignored_flag(ignored));
         }
         // One snapshot for both: what one provider judges, the other judges alike.
-        let voyage = Arc::clone(voyage);
+        let observations = Arc::clone(observations);
         let snapshot = move || {
-            let report = voyage.get_or_init(|| sail(kind));
+            let report = observations.get_or_init(|| run_scenario(kind));
             insta::assert_json_snapshot!("report", shakedown::report::normalise(report));
             Ok(())
         };
         trials.push(Trial::test(title("the_report_is_what_the_snapshot_says"), snapshot).with_ignored_flag(ignored));
     }
-    let [(_, _, native), (_, _, containers)] = voyages;
+    let [(_, _, native), (_, _, containers)] = scenario_runs;
     let alike = move || {
-        let (native, containers) = (native.get_or_init(|| sail(ProviderKind::Native)), containers);
-        let containers = containers.get_or_init(|| sail(ProviderKind::Containers));
+        let (native, containers) = (native.get_or_init(|| run_scenario(ProviderKind::Native)), containers);
+        let containers = containers.get_or_init(|| run_scenario(ProviderKind::Containers));
         differences(native, containers)
     };
     trials.push(Trial::test("both_providers_reach_the_same_verdicts", alike).with_ignored_flag(engine.is_err()));
@@ -59,14 +60,14 @@ fn main() -> ExitCode {
 }
 
 /// One run of everything, on first use: `--list` starts nothing.
-fn sail(kind: ProviderKind) -> Report {
+fn run_scenario(kind: ProviderKind) -> Report {
     runtime().block_on(async {
         let suites = Suites::builtin().unwrap();
-        let ship = Ship::launch(kind, "suites").await;
-        let options = ship.options("suites");
+        let stack = TestStack::launch(kind, "suites").await;
+        let options = stack.options("suites");
         let events = shakedown::outcome::Events::silent();
-        let report = runner::run(&suites, &usual(), &ship.stack, &options, &events).await;
-        assert_eq!(ship.sink().await, Vec::<String>::new(), "something could not be removed");
+        let report = runner::run(&suites, &usual(), &stack.stack, &options, &events).await;
+        assert_eq!(stack.stop().await, Vec::<String>::new(), "something could not be removed");
         report
     })
 }

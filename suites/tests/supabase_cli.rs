@@ -4,10 +4,10 @@
 #![expect(clippy::disallowed_methods, reason = "where the CLI is is no setting of the program")]
 
 #[allow(dead_code, reason = "no verb is run for its text alone")]
-mod desk;
+mod cli_sandbox;
+mod client_packages;
 #[allow(dead_code, reason = "no suite is run in this process")]
 mod harness;
-mod packages;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,8 +19,8 @@ use serde_json::Value;
 use shakedown::services::postgres::Postgres;
 use shakedown::stack::ProviderKind;
 
-use desk::Desk;
-use harness::{Ship, runtime};
+use cli_sandbox::CliSandbox;
+use harness::{TestStack, runtime};
 
 /// Migrations as people write them: quotes and comments with semicolons in them, blocks, several scripts, both kinds of
 /// line ends, and what cannot stand in a transaction.
@@ -33,7 +33,7 @@ const CORPUS: &[(&str, &str)] = &[
          create function public.tide() returns text language plpgsql set search_path = '' as $body$\n\
          begin\n  return 'high; and low';\nend;\n$body$;\n\
          do $$ begin perform 1; end $$;\n\
-         create type public.wind as enum ('calm', 'storm');\n\
+         create type public.level as enum ('low', 'high');\n\
          alter table public.harbour enable row level security;\n\
          create policy \"all; may read\" on public.harbour for select to anon using (true);\n",
     ),
@@ -55,19 +55,19 @@ const CORPUS: &[(&str, &str)] = &[
 
 /// Where `scripts/install clients` has put the CLI.
 fn cli() -> Option<PathBuf> {
-    Some(packages::home("supabase").join("node_modules/.bin/supabase")).filter(|cli| cli.is_file())
+    Some(client_packages::home("supabase").join("node_modules/.bin/supabase")).filter(|cli| cli.is_file())
 }
 
 struct Project {
-    desk: Desk,
+    desk: CliSandbox,
     cli: PathBuf,
-    ship: Ship,
+    stack: TestStack,
 }
 
 impl Project {
     /// The database's URL, of another database than the usual one if one is named.
     fn url(&self, database: &str) -> String {
-        let mut url = url::Url::parse(self.ship.stack.endpoints().postgres.url.expose_secret()).unwrap();
+        let mut url = url::Url::parse(self.stack.stack.endpoints().postgres.url.expose_secret()).unwrap();
         url.set_path(database);
         url.to_string()
     }
@@ -99,7 +99,7 @@ impl Project {
         for case in cases {
             command.args(["--case", case]);
         }
-        for variable in self.ship.stack.endpoints().environment() {
+        for variable in self.stack.stack.endpoints().environment() {
             command.env(variable.name, variable.value.expose_secret());
         }
         let output = command.output().unwrap();
@@ -146,7 +146,7 @@ impl Project {
 
     fn sql(&self, statements: &str) {
         runtime().block_on(async {
-            let postgres = Postgres::connect(&self.ship.stack.endpoints().postgres).await.unwrap();
+            let postgres = Postgres::connect(&self.stack.stack.endpoints().postgres).await.unwrap();
             postgres.execute(statements).await.unwrap();
             postgres.close().await;
         });
@@ -169,17 +169,17 @@ fn migrations_and_exposed_tables_are_judged_as_the_supabase_cli_judges_them() {
         println!("left out: the Supabase CLI is not installed here; scripts/install clients installs it");
         return;
     };
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     fs::create_dir_all(desk.path("work/supabase/migrations")).unwrap();
-    let ship = runtime().block_on(Ship::launch(ProviderKind::Native, "supabase-cli"));
-    let project = Project { desk, cli, ship };
+    let stack = runtime().block_on(TestStack::launch(ProviderKind::Native, "supabase-cli"));
+    let project = Project { desk, cli, stack };
     migrations(&project);
     alike(&project);
     failing(&project);
     side_by_side(&project);
     reading(&project);
     advisors(&project);
-    assert_eq!(runtime().block_on(project.ship.sink()), Vec::<String>::new());
+    assert_eq!(runtime().block_on(project.stack.stop()), Vec::<String>::new());
 }
 
 fn migrations(project: &Project) {

@@ -2,9 +2,9 @@
 //! dead, slow, or no collector at all is in nobody's way.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
-mod collector;
 #[allow(dead_code, reason = "not every test target needs all of it")]
-mod desk;
+mod cli_sandbox;
+mod collector;
 #[allow(dead_code, reason = "not every test target needs all of it")]
 mod harness;
 
@@ -23,9 +23,9 @@ use shakedown::services::queue::{NewJob, QueueClient};
 use shakedown::settings::Endpoints;
 use shakedown::stack::names_for;
 
+use cli_sandbox::{CliSandbox, SHAKEDOWN};
 use collector::{Collector, Seen, below, only, text_of};
-use desk::{Desk, SHAKEDOWN};
-use harness::{Ship, Test, on_one_ship, runtime};
+use harness::{Test, TestStack, on_one_stack, runtime};
 
 const TESTS: &[(&str, Test)] = &[
     ("a_check_is_exported_as_a_tree_below_that_of_the_pipeline", check_as_a_tree),
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
             Ok(())
         })
     });
-    on_one_ship("telemetry", TESTS, own.into())
+    on_one_stack("telemetry", TESTS, own.into())
 }
 
 const KEY: &str = "a-key-of-the-collector-that-nobody-may-see";
@@ -80,7 +80,7 @@ const SCENARIO: &str = r#"
 title = "Some documents, and a cut"
 documents = { generated = 8 }
 steps = ["ingest"]
-faults = [{ at = "25%", breaks.network = { on = ["redis"], fault = "cut" } }]
+faults = [{ at = "25%", network = { on = ["redis"], fault = "cut" } }]
 [[case]]
 id = "t.delivered"
 title = "They are delivered"
@@ -92,20 +92,20 @@ remedy = "remedy"
 source = "source"
 "#;
 
-fn desk(suite: &str) -> Desk {
-    let desk = Desk::new();
+fn desk(suite: &str) -> CliSandbox {
+    let desk = CliSandbox::new();
     fs::write(desk.path("suites").join("t.toml"), suite).unwrap();
     desk
 }
 
-fn endpoints(ship: &Ship, run: &str) -> Endpoints {
-    let mut whole = ship.stack.endpoints().clone();
+fn endpoints(stack: &TestStack, run: &str) -> Endpoints {
+    let mut whole = stack.stack.endpoints().clone();
     whole.names = names_for(run, "run");
     whole
 }
 
 /// `shakedown check` of two cases, one of which fails; what is traced, and where to, is yet to be said.
-fn check(desk: &Desk, endpoints: &Endpoints) -> Command {
+fn check(desk: &CliSandbox, endpoints: &Endpoints) -> Command {
     let suites = desk.path("suites");
     let mut command = desk.command(&["check", "--suites", suites.to_str().unwrap(), "--quiet", "--format", "json"]);
     for variable in endpoints.environment() {
@@ -147,8 +147,8 @@ fn names(spans: &[&Seen]) -> BTreeSet<String> {
     spans.iter().map(|seen| seen.span.name.clone()).collect()
 }
 
-fn check_as_a_tree(ship: &Ship) {
-    let (desk, endpoints) = (desk(SUITE), endpoints(ship, "tree"));
+fn check_as_a_tree(stack: &TestStack) {
+    let (desk, endpoints) = (desk(SUITE), endpoints(stack, "tree"));
     let collector = runtime().block_on(Collector::start());
     let mut command = check(&desk, &endpoints);
     command
@@ -164,7 +164,7 @@ fn check_as_a_tree(ship: &Ship) {
     let root = only(&spans, "check");
     assert_eq!(root.parent(), "00f067aa0ba902b7");
     assert!(spans.iter().all(|seen| seen.trace() == "4bf92f3577b34da6a3ce929d0e0e4736" && seen.service == "shakedown"));
-    assert_eq!(text_of(&root.resource, "deployment.environment.name").as_deref(), Some("a ship"));
+    assert_eq!(text_of(&root.resource, "deployment.environment.name").as_deref(), Some("a stack"));
     assert_eq!(root.fact("shakedown.verdict"), Some("not conformant".to_owned()));
     assert!(root.failed().is_some());
     assert_eq!(names(&below(&spans, root)), BTreeSet::from(["case t.met".to_owned(), "case t.unmet".to_owned()]));
@@ -192,8 +192,8 @@ fn check_as_a_tree(ship: &Ship) {
     assert!(!report.to_string().contains(KEY));
 }
 
-fn as_it_is_wanted(ship: &Ship) {
-    let (desk, endpoints) = (desk(SUITE), endpoints(ship, "wanted"));
+fn as_it_is_wanted(stack: &TestStack) {
+    let (desk, endpoints) = (desk(SUITE), endpoints(stack, "wanted"));
     let collector = runtime().block_on(Collector::start());
     let mut command = check(&desk, &endpoints);
     // What is said of traces alone counts more than what is said of everything.
@@ -231,8 +231,8 @@ fn as_it_is_wanted(ship: &Ship) {
     }
 }
 
-fn dead_or_silent(ship: &Ship) {
-    let (desk, endpoints) = (desk(SUITE), endpoints(ship, "dead"));
+fn dead_or_silent(stack: &TestStack) {
+    let (desk, endpoints) = (desk(SUITE), endpoints(stack, "dead"));
     let verdicts = |report: &Value| -> Vec<Value> {
         report["cases"]
             .as_array()
@@ -261,8 +261,8 @@ fn dead_or_silent(ship: &Ship) {
     }
 }
 
-fn carried(ship: &Ship) {
-    let endpoints = endpoints(ship, "carried");
+fn carried(stack: &TestStack) {
+    let endpoints = endpoints(stack, "carried");
     let names = &endpoints.names;
     let place: TraceParent = ABOVE.parse().unwrap();
     let job = |id: &str| NewJob {
@@ -296,8 +296,8 @@ fn carried(ship: &Ship) {
     });
 }
 
-fn served(ship: &Ship) {
-    let (desk, endpoints) = (desk(SUITE), endpoints(ship, "served"));
+fn served(stack: &TestStack) {
+    let (desk, endpoints) = (desk(SUITE), endpoints(stack, "served"));
     let collector = runtime().block_on(Collector::start());
     let suites = desk.path("suites");
     let suites = suites.to_str().unwrap();
@@ -321,7 +321,7 @@ fn served(ship: &Ship) {
 }
 
 /// `shakedown run` of a scenario, with a worker that writes down what it was given.
-fn run(desk: &Desk, collector: &Collector) -> Command {
+fn run(desk: &CliSandbox, collector: &Collector) -> Command {
     let given = desk.path("work").join("given");
     let contract =
         format!("[worker]\ncommand = [\"sh\", \"-c\", \"env > {}; exec {SHAKEDOWN} worker\"]\n", given.display());
@@ -372,7 +372,7 @@ fn run_down_to_the_stages() {
     assert_eq!((root.parent().as_str(), root.service.as_str()), ("00f067aa0ba902b7", "shakedown-of-a-pipeline"));
     let mut seen = names(&below(&spans, root));
     // What is stored when nothing goes wrong is found out by a scenario of its own.
-    seen.retain(|name| !name.starts_with("scenario calm-"));
+    seen.retain(|name| !name.starts_with("scenario baseline-"));
     let wanted = ["start stack", "stop stack", "case t.met", "case t.unmet", "case t.delivered", "scenario small"];
     assert_eq!(seen, BTreeSet::from(wanted.map(str::to_owned)));
     // Several cases may rest on a scenario, which is below none of them.
@@ -423,7 +423,7 @@ fn run_down_to_the_stages() {
 }
 
 fn refused() {
-    let desk = Desk::new();
+    let desk = CliSandbox::new();
     let verbs: [&[&str]; 2] = [&["check"], &["run", "--dry-run"]];
     for (name, value) in [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),

@@ -4,8 +4,8 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stdout, reason = "what was left out is part of the test's report")]
 
+mod defect_matrix;
 mod harness;
-mod proof;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -16,8 +16,8 @@ use shakedown::outcome::Word;
 use shakedown::runner::{Waived, waived};
 use shakedown::settings::{Contract, Settings, Source, process_variable};
 
-use harness::Ship;
-use proof::{Aboard, Instead, Matrix};
+use defect_matrix::{Instead, Matrix, SharedStack};
+use harness::TestStack;
 
 /// A worker under `fixtures/workers` with one release of the queue's library.
 struct Fixture {
@@ -65,7 +65,7 @@ const FIXTURES: &[Fixture] = &[
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    let ship = Arc::new(Aboard::new("workers", PLACES));
+    let stack = Arc::new(SharedStack::new("workers", PLACES));
     let matrix: Matrix = Arc::default();
     let mut trials = Vec::new();
     for fixture in FIXTURES {
@@ -87,52 +87,54 @@ fn main() -> ExitCode {
         let contract = settings.config().contract.clone().expect("it describes a worker");
         let name = format!("{}{}", fixture.worker, fixture.release.replace('.', ""));
         if fixture.defects {
-            for (number, defect) in proof::read(&directory(fixture).join("defects.toml")).into_iter().enumerate() {
-                let (ship, matrix) = (Arc::clone(&ship), Arc::clone(&matrix));
-                let contract = proof::planted(&contract, "WORKER_DEFECT", &defect.name);
+            for (number, defect) in
+                defect_matrix::read(&directory(fixture).join("defects.toml")).into_iter().enumerate()
+            {
+                let (stack, matrix) = (Arc::clone(&stack), Arc::clone(&matrix));
+                let contract = defect_matrix::planted(&contract, "WORKER_DEFECT", &defect.name);
                 let name = format!("{name}d{number}");
                 trials.push(Trial::test(format!("{title} {}", defect.title()), move || {
-                    ship.with(defect.places(PLACES), async |ship: &Ship| {
+                    stack.with(defect.places(PLACES), async |stack: &TestStack| {
                         let instead = Instead {
                             within_s: defect.within_s,
                             documents: defect.documents.as_ref(),
                             ..Instead::default()
                         };
-                        let report = proof::run(ship, &name, contract, &defect.cases, &instead).await;
-                        proof::judge(&defect, &report, &matrix)
+                        let report = defect_matrix::run(stack, &name, contract, &defect.cases, &instead).await;
+                        defect_matrix::judge(&defect, &report, &matrix)
                     })
                 }));
             }
         }
-        let (aboard, outage, told) = (Arc::clone(&ship), contract.clone(), format!("{name}outage"));
+        let (aboard, outage, told) = (Arc::clone(&stack), contract.clone(), format!("{name}outage"));
         let title_of_outage = match fixture.outage {
             Outage::Survives => format!("{title} takes jobs again after a long outage of Redis"),
             Outage::Hangs => format!("{title} hangs after a long outage of Redis, and is told so"),
         };
         trials.push(Trial::test(title_of_outage, move || {
-            aboard.with(1, async |ship: &Ship| survives(ship, &told, outage, fixture.outage).await)
+            aboard.with(1, async |stack: &TestStack| survives(stack, &told, outage, fixture.outage).await)
         }));
         let waived: Vec<Waived> = waived(&settings);
         if !fixture.suites.is_empty() {
-            let (ship, name, suites) = (Arc::clone(&ship), format!("{name}whole"), fixture.suites);
+            let (stack, name, suites) = (Arc::clone(&stack), format!("{name}whole"), fixture.suites);
             trials.push(Trial::test(format!("{title} is conformant"), move || {
-                ship.with(PLACES, async |ship: &Ship| conformant(ship, &name, contract, suites, &waived).await)
+                stack.with(PLACES, async |stack: &TestStack| conformant(stack, &name, contract, suites, &waived).await)
             }));
         }
     }
     arguments.test_threads = Some(PLACES as usize);
     let conclusion = libtest_mimic::run(&arguments, trials);
-    assert_eq!(ship.sink(), Vec::<String>::new(), "something could not be removed");
-    if !proof::is_filtered(&arguments) {
-        proof::publish("Mistakes planted in workers in TypeScript and Python", "workers.md", &matrix);
+    assert_eq!(stack.stop(), Vec::<String>::new(), "something could not be removed");
+    if !defect_matrix::is_filtered(&arguments) {
+        defect_matrix::publish("Mistakes planted in workers in TypeScript and Python", "workers.md", &matrix);
     }
     conclusion.exit_code()
 }
 
 /// The same worker, unchanged, with one release or another: the outage is survived, or what is wrong is named.
-async fn survives(ship: &Ship, name: &str, contract: Contract, wanted: Outage) -> Result<(), Failed> {
+async fn survives(stack: &TestStack, name: &str, contract: Contract, wanted: Outage) -> Result<(), Failed> {
     let instead = Instead { within_s: Some(OUTAGE_WITHIN_S), ..Instead::default() };
-    let report = proof::run(ship, name, contract, &[OUTAGE.to_owned()], &instead).await;
+    let report = defect_matrix::run(stack, name, contract, &[OUTAGE.to_owned()], &instead).await;
     let [case] = report.cases.as_slice() else {
         return Err(format!("{} cases were judged", report.cases.len()).into());
     };
@@ -148,14 +150,14 @@ async fn survives(ship: &Ship, name: &str, contract: Contract, wanted: Outage) -
 
 /// Every case of the suites passes, but for those that the worker's own file waives, which fail.
 async fn conformant(
-    ship: &Ship,
+    stack: &TestStack,
     name: &str,
     contract: Contract,
     suites: &[&str],
     waived: &[Waived],
 ) -> Result<(), Failed> {
     let cases: Vec<String> = suites.iter().map(|suite| format!("{suite}.*")).collect();
-    let report = proof::run(ship, name, contract, &cases, &Instead { jobs: JOBS, ..Instead::default() }).await;
+    let report = defect_matrix::run(stack, name, contract, &cases, &Instead { jobs: JOBS, ..Instead::default() }).await;
     let is_waived = |id: &str| waived.iter().any(|waiver| waiver.case == id);
     let wrong: Vec<String> = report
         .cases

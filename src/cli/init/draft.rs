@@ -106,7 +106,7 @@ pub(super) fn of(found: &Found) -> Draft {
     );
     line("shutdown_grace = \"10s\"    # how long it may take to end after SIGTERM");
     line(
-        "# patience = 2.0          # stretches every deadline, for a worker that is slow or cannot be told its lock duration",
+        "# timeout_factor = 2.0          # stretches every deadline, for a worker that is slow or cannot be told its lock duration",
     );
 
     let (known, unknown): (Vec<_>, Vec<_>) = found.variables.iter().partition(|name| place(KNOWN, name).is_some());

@@ -16,8 +16,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::task::AbortHandle;
 
+use super::active::Effect;
 use super::log::Log;
-use super::weather::Effect;
 use crate::spec::Requests;
 
 /// The longest body that is read to tell requests apart; of a longer one nothing counts.

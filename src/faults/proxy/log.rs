@@ -146,12 +146,12 @@ pub(super) struct Log {
     entries: Mutex<Vec<Arc<Entry>>>,
     answered: Mutex<Vec<Answered>>,
     listener: Option<tokio::sync::mpsc::UnboundedSender<Said>>,
-    ear: Ear,
+    sniffer: Sniffer,
 }
 
 /// What is listened for in the bytes that pass.
 #[derive(Debug)]
-enum Ear {
+enum Sniffer {
     None,
     /// Changes of points.
     Qdrant(Mutex<Writes>),
@@ -199,39 +199,45 @@ impl Tapped<'_> {
 
 impl Log {
     pub(super) fn new(listener: Option<tokio::sync::mpsc::UnboundedSender<Said>>) -> Self {
-        Self { begun: Instant::now(), entries: Mutex::default(), answered: Mutex::default(), listener, ear: Ear::None }
+        Self {
+            begun: Instant::now(),
+            entries: Mutex::default(),
+            answered: Mutex::default(),
+            listener,
+            sniffer: Sniffer::None,
+        }
     }
 
     /// Listens for changes of points too.
     pub(super) fn of_qdrant(self) -> Self {
-        Self { ear: Ear::Qdrant(Mutex::default()), ..self }
+        Self { sniffer: Sniffer::Qdrant(Mutex::default()), ..self }
     }
 
     /// Listens for errors of SQL too.
     pub(super) fn of_postgres(self) -> Self {
-        Self { ear: Ear::Postgres(Mutex::default()), ..self }
+        Self { sniffer: Sniffer::Postgres(Mutex::default()), ..self }
     }
 
     pub(super) fn tap<'a>(&'a self, entry: &'a Entry, way: Direction) -> Option<Tapped<'a>> {
-        match &self.ear {
-            Ear::Qdrant(writes) => Some(Tapped::Qdrant(Tap::new(way), writes)),
-            Ear::Postgres(errors) if way == Direction::Down => {
+        match &self.sniffer {
+            Sniffer::Qdrant(writes) => Some(Tapped::Qdrant(Tap::new(way), writes)),
+            Sniffer::Postgres(errors) if way == Direction::Down => {
                 Some(Tapped::Postgres(Messages::default(), errors, entry, self.begun))
             }
-            Ear::Postgres(_) => Some(Tapped::Client(entry, self.begun)),
-            Ear::None => None,
+            Sniffer::Postgres(_) => Some(Tapped::Client(entry, self.begun)),
+            Sniffer::None => None,
         }
     }
 
     pub(super) fn writes(&self) -> Option<Writes> {
-        match &self.ear {
-            Ear::Qdrant(writes) => Some(*writes.lock().unwrap_or_else(PoisonError::into_inner)),
+        match &self.sniffer {
+            Sniffer::Qdrant(writes) => Some(*writes.lock().unwrap_or_else(PoisonError::into_inner)),
             _ => None,
         }
     }
 
     pub(super) fn sql_errors(&self, state: &str) -> Option<u64> {
-        let Ear::Postgres(errors) = &self.ear else { return None };
+        let Sniffer::Postgres(errors) = &self.sniffer else { return None };
         let errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
         let count = errors.0.count(state);
         // None that was heard is not none, where somebody whispered.

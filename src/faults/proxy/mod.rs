@@ -1,15 +1,15 @@
 //! A TCP proxy that does to connections what [`NetworkFault`] says, and writes down what it saw.
 //!
 //! Faults are in force from the first byte on: a connection that is accepted while one is, meets it. All bytes of a
-//! direction pass one place, so that order is kept whatever the weather.
+//! direction pass one place, so that order is kept whatever the active faults.
 
+mod active;
 mod answer;
 mod log;
 mod pipe;
 mod pump;
 mod sql;
 mod tap;
-mod weather;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -22,12 +22,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::{Direction, NetworkFault};
+pub use active::Effect;
+use active::{Active, ActiveFaults};
 pub use log::{Answered, ClosedBy, Connection, Said};
 use log::{Entry, Log};
-use pump::{End, Line};
+use pump::{End, Link};
 pub use tap::Writes;
-pub use weather::Effect;
-use weather::{Active, Weather};
 
 /// How long a server may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    weather: watch::Sender<Arc<Weather>>,
+    active_faults: watch::Sender<Arc<ActiveFaults>>,
     log: Arc<Log>,
     upstream: String,
     next: AtomicU64,
@@ -86,10 +86,10 @@ impl Proxy {
     async fn begin(listen: SocketAddr, upstream: String, log: Log) -> std::io::Result<Self> {
         let socket = TcpListener::bind(listen).await?;
         let address = socket.local_addr()?;
-        let (weather, forecast) = watch::channel(Arc::new(Weather::default()));
+        let (active_faults, forecast) = watch::channel(Arc::new(ActiveFaults::default()));
         let log = Arc::new(log);
         let listening = tokio::spawn(accept(socket, upstream.clone(), forecast, Arc::clone(&log))).abort_handle();
-        Ok(Self { address, weather, log, upstream, next: AtomicU64::new(1), listening, tasks: Mutex::default() })
+        Ok(Self { address, active_faults, log, upstream, next: AtomicU64::new(1), listening, tasks: Mutex::default() })
     }
 
     /// Where it listens.
@@ -115,16 +115,16 @@ impl Proxy {
             _ => None,
         };
         let active = Active { id, fault, direction, down: true, detour, effect: Arc::clone(&effect) };
-        self.change(|weather| weather.active.push(active));
+        self.change(|active_faults| active_faults.active.push(active));
         if let NetworkFault::Flap { ms } = fault {
             let period = Duration::from_millis(ms.max(1));
-            let weather = self.weather.clone();
+            let active_faults = self.active_faults.clone();
             let turns = tokio::spawn(async move {
                 let mut turn = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
                 loop {
                     turn.tick().await;
-                    weather.send_modify(|weather| {
-                        let flapping = Arc::make_mut(weather).active.iter_mut().find(|active| active.id == id);
+                    active_faults.send_modify(|active_faults| {
+                        let flapping = Arc::make_mut(active_faults).active.iter_mut().find(|active| active.id == id);
                         if let Some(active) = flapping {
                             active.down = !active.down;
                         }
@@ -140,8 +140,8 @@ impl Proxy {
     pub fn cut(&self) -> Arc<Effect> {
         let effect = Arc::new(Effect::default());
         let done = Arc::clone(&effect);
-        self.change(|weather| {
-            weather.cuts.push(done);
+        self.change(|active_faults| {
+            active_faults.cuts.push(done);
         });
         effect
     }
@@ -155,8 +155,8 @@ impl Proxy {
     /// Whether `applied` is in force here.
     #[must_use]
     pub fn has(&self, applied: &Applied) -> bool {
-        let weather = Arc::clone(&self.weather.borrow());
-        weather.active.iter().any(|active| Arc::ptr_eq(&active.effect, &applied.effect))
+        let active_faults = Arc::clone(&self.active_faults.borrow());
+        active_faults.active.iter().any(|active| Arc::ptr_eq(&active.effect, &applied.effect))
     }
 
     /// Ends a fault; what it has done stays known.
@@ -167,7 +167,7 @@ impl Proxy {
             }
             *id != applied.id
         });
-        self.change(|weather| weather.active.retain(|active| active.id != applied.id));
+        self.change(|active_faults| active_faults.active.retain(|active| active.id != applied.id));
         applied.effect
     }
 
@@ -199,8 +199,8 @@ impl Proxy {
     /// Whether a cut would meet a connection: one is open that no earlier cut has met; with `asked`, one whose client
     /// waits for an answer.
     #[must_use]
-    pub fn has_prey(&self, asked: bool) -> bool {
-        let cuts = self.weather.borrow().cuts.len();
+    pub fn has_target(&self, asked: bool) -> bool {
+        let cuts = self.active_faults.borrow().cuts.len();
         self.log.has_whole(cuts, asked)
     }
 
@@ -210,8 +210,8 @@ impl Proxy {
         self.log.connections().iter().filter(|connection| connection.closed.is_none()).count()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Weather)) {
-        self.weather.send_modify(|weather| change(Arc::make_mut(weather)));
+    fn change(&self, change: impl FnOnce(&mut ActiveFaults)) {
+        self.active_faults.send_modify(|active_faults| change(Arc::make_mut(active_faults)));
     }
 }
 
@@ -225,15 +225,20 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(socket: TcpListener, upstream: String, weather: watch::Receiver<Arc<Weather>>, log: Arc<Log>) {
+async fn accept(
+    socket: TcpListener,
+    upstream: String,
+    active_faults: watch::Receiver<Arc<ActiveFaults>>,
+    log: Arc<Log>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = socket.accept() => match accepted {
                 Ok((client, _)) => {
-                    let cuts = weather.borrow().cuts.len();
+                    let cuts = active_faults.borrow().cuts.len();
                     let open = Open { entry: log.open(cuts), log: Arc::clone(&log) };
-                    connections.spawn(serve(client, upstream.clone(), weather.clone(), open));
+                    connections.spawn(serve(client, upstream.clone(), active_faults.clone(), open));
                 }
                 // No file descriptor left, or the client has gone already: others may have more luck.
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -255,10 +260,10 @@ impl Drop for Open {
     }
 }
 
-async fn serve(client: TcpStream, upstream: String, mut weather: watch::Receiver<Arc<Weather>>, open: Open) {
+async fn serve(client: TcpStream, upstream: String, mut active_faults: watch::Receiver<Arc<ActiveFaults>>, open: Open) {
     let _ = client.set_nodelay(true);
     let close = |by| open.log.close(&open.entry, by);
-    let now = Arc::clone(&weather.borrow_and_update());
+    let now = Arc::clone(&active_faults.borrow_and_update());
     if let Some(active) = now.refusing() {
         active.effect.hit();
         close(ClosedBy::Fault(active.fault.word()));
@@ -268,7 +273,7 @@ async fn serve(client: TcpStream, upstream: String, mut weather: watch::Receiver
     if let Some(active) = now.swallowing_all() {
         // Nothing that is said gets anywhere: the server need not know of it.
         active.effect.hit();
-        let by = swallow(&client, weather, open.entry.cuts).await;
+        let by = swallow(&client, active_faults, open.entry.cuts).await;
         close(by);
         reset(&client);
         return;
@@ -283,12 +288,12 @@ async fn serve(client: TcpStream, upstream: String, mut weather: watch::Receiver
     let _ = server.set_nodelay(true);
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let struck = AtomicBool::new(false);
+    let injected = AtomicBool::new(false);
     let pump = |way| {
         let passed = if way == Direction::Up { &open.entry.up } else { &open.entry.down };
         let (cuts, asked) = (open.entry.cuts, &open.entry.asked);
         let tap = open.log.tap(&open.entry, way);
-        Line { way, weather: weather.clone(), cuts, answered, passed, asked, struck: &struck, tap }
+        Link { way, active_faults: active_faults.clone(), cuts, answered, passed, asked, injected: &injected, tap }
     };
     let (up, down) = (pump(Direction::Up), pump(Direction::Down));
     let (by, orderly) =
@@ -328,10 +333,10 @@ async fn both(up: impl Future<Output = End>, down: impl Future<Output = End>) ->
 }
 
 /// Takes everything and gives nothing, until the blackhole ends or something worse begins.
-async fn swallow(client: &TcpStream, mut weather: watch::Receiver<Arc<Weather>>, cuts: usize) -> ClosedBy {
+async fn swallow(client: &TcpStream, mut active_faults: watch::Receiver<Arc<ActiveFaults>>, cuts: usize) -> ClosedBy {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let now = Arc::clone(&weather.borrow_and_update());
+        let now = Arc::clone(&active_faults.borrow_and_update());
         if let Some(active) = now.refusing() {
             active.effect.hit();
             return ClosedBy::Fault(active.fault.word());
@@ -342,7 +347,7 @@ async fn swallow(client: &TcpStream, mut weather: watch::Receiver<Arc<Weather>>,
         }
         let Some(active) = now.swallowing_all() else { return ClosedBy::Fault("blackhole") };
         tokio::select! {
-            changed = weather.changed() => {
+            changed = active_faults.changed() => {
                 if changed.is_err() {
                     return ClosedBy::Stopped;
                 }

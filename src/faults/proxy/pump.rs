@@ -1,4 +1,4 @@
-//! One direction of one connection: bytes are read, held for as long as the weather says, and written.
+//! One direction of one connection: bytes are read, held for as long as the active faults says, and written.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 
+use super::active::ActiveFaults;
 use super::log::{ClosedBy, Tapped};
 use super::pipe::Pipe;
-use super::weather::Weather;
 use crate::faults::Direction;
 
 /// Bytes read at once.
@@ -43,9 +43,9 @@ enum Held {
 }
 
 /// One direction, before it has its sockets.
-pub(super) struct Line<'a> {
+pub(super) struct Link<'a> {
     pub(super) way: Direction,
-    pub(super) weather: watch::Receiver<Arc<Weather>>,
+    pub(super) active_faults: watch::Receiver<Arc<ActiveFaults>>,
     /// Cuts before this connection was opened.
     pub(super) cuts: usize,
     /// The fault that answers this connection, if the service does not.
@@ -55,12 +55,12 @@ pub(super) struct Line<'a> {
     /// Whether the client spoke last.
     pub(super) asked: &'a AtomicBool,
     /// Whether a fault has reset the connection: both directions notice, and it counts once.
-    pub(super) struck: &'a AtomicBool,
+    pub(super) injected: &'a AtomicBool,
     /// What is read of the bytes that pass, where somebody wants to know.
     pub(super) tap: Option<Tapped<'a>>,
 }
 
-impl Line<'_> {
+impl Link<'_> {
     /// Passes bytes on until one side closes, fails, or a fault resets the connection.
     pub(super) async fn pump(self, from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) -> End {
         Pump { line: self, from, to }.run().await
@@ -68,7 +68,7 @@ impl Line<'_> {
 }
 
 struct Pump<'a> {
-    line: Line<'a>,
+    line: Link<'a>,
     from: &'a mut OwnedReadHalf,
     to: &'a mut OwnedWriteHalf,
 }
@@ -87,11 +87,11 @@ impl Pump<'_> {
         // When the next byte of limited bandwidth may go.
         let mut free = Instant::now();
         loop {
-            let weather = Arc::clone(&self.line.weather.borrow_and_update());
-            if let Some(end) = self.struck(&weather) {
+            let active_faults = Arc::clone(&self.line.active_faults.borrow_and_update());
+            if let Some(end) = self.injected(&active_faults) {
                 return end;
             }
-            if swallowed && weather.swallowing(self.line.way).is_none() {
+            if swallowed && active_faults.swallowing(self.line.way).is_none() {
                 return End::Reset(ClosedBy::Fault("blackhole"));
             }
             let due = queue.front().map(|(due, _)| *due);
@@ -103,8 +103,8 @@ impl Pump<'_> {
             };
             tokio::select! {
                 biased;
-                // A proxy that is gone has no weather any more: the connection goes on until it is dropped.
-                Ok(()) = self.line.weather.changed() => {}
+                // A proxy that is gone has no active faults any more: the connection goes on until it is dropped.
+                Ok(()) = self.line.active_faults.changed() => {}
                 () = wait => {
                     let Some((_, held)) = queue.pop_front() else { continue };
                     match held {
@@ -126,12 +126,12 @@ impl Pump<'_> {
                     self.came();
                     if count == 0 {
                         over = true;
-                        if weather.swallowing(self.line.way).is_some() {
+                        if active_faults.swallowing(self.line.way).is_some() {
                             // A close that goes nowhere either.
                             swallowed = true;
                             continue;
                         }
-                        let delay = weather.slow_close(self.line.way).map_or(Duration::ZERO, |(active, delay)| {
+                        let delay = active_faults.slow_close(self.line.way).map_or(Duration::ZERO, |(active, delay)| {
                             active.effect.hit();
                             delay
                         });
@@ -143,7 +143,7 @@ impl Pump<'_> {
                         queue.push_back((last.max(now + delay), Held::Close));
                         continue;
                     }
-                    if let Some(active) = weather.swallowing(self.line.way) {
+                    if let Some(active) = active_faults.swallowing(self.line.way) {
                         if !swallowed {
                             active.effect.hit();
                         }
@@ -153,7 +153,7 @@ impl Pump<'_> {
                     }
                     let mut bytes = &buffer[..count];
                     let mut cut_after = None;
-                    if let Some((active, limit)) = weather.limit(self.line.way) {
+                    if let Some((active, limit)) = active_faults.limit(self.line.way) {
                         let seen = match limited {
                             Some((id, seen)) if id == active.id => seen,
                             _ => 0,
@@ -168,14 +168,14 @@ impl Pump<'_> {
                         limited = Some((active.id, seen + count as u64));
                     }
                     let mut due = now;
-                    if let Some((active, (delay, jitter))) = weather.latency(self.line.way) {
+                    if let Some((active, (delay, jitter))) = active_faults.latency(self.line.way) {
                         due += spread(delay, jitter);
                         if delayed.replace(active.id) != Some(active.id) || queue.is_empty() {
                             active.effect.hit();
                         }
                         active.effect.touch(count);
                     }
-                    let rate = weather.bandwidth(self.line.way).map(|(active, rate)| {
+                    let rate = active_faults.bandwidth(self.line.way).map(|(active, rate)| {
                         if slowed.replace(active.id) != Some(active.id) || free <= now {
                             active.effect.hit();
                         }
@@ -190,7 +190,7 @@ impl Pump<'_> {
                         }
                         if count >= BULK
                             && self.line.tap.is_none()
-                            && weather.is_calm(self.line.way)
+                            && active_faults.is_empty_for(self.line.way)
                             && let Some(pipe) = pipe.get_or_insert_with(|| Pipe::new(PIPE).ok())
                             && let Some(end) = splice(&mut self, pipe).await
                         {
@@ -216,18 +216,18 @@ impl Pump<'_> {
         }
     }
 
-    /// Whether the weather resets this connection.
-    fn struck(&self, weather: &Weather) -> Option<End> {
-        let (effect, word) = if let Some(effect) = weather.cut(self.line.cuts) {
+    /// Whether the active faults resets this connection.
+    fn injected(&self, active_faults: &ActiveFaults) -> Option<End> {
+        let (effect, word) = if let Some(effect) = active_faults.cut(self.line.cuts) {
             (effect, "cut")
-        } else if weather.answering().map(|(active, _)| active.id) != self.line.answered {
+        } else if active_faults.answering().map(|(active, _)| active.id) != self.line.answered {
             // It leads to the service while a fault is to answer, or to a fault that is over.
             return Some(End::Reset(ClosedBy::Fault("answer")));
         } else {
-            let active = weather.refusing()?;
+            let active = active_faults.refusing()?;
             (&active.effect, active.fault.word())
         };
-        if !self.line.struck.swap(true, Ordering::Relaxed) {
+        if !self.line.injected.swap(true, Ordering::Relaxed) {
             effect.hit();
         }
         Some(End::Reset(ClosedBy::Fault(word)))
@@ -269,14 +269,14 @@ impl Pump<'_> {
     }
 }
 
-/// Moves bytes on without looking at them, until the weather changes or the sender has no more: the loop of the pump
+/// Moves bytes on without looking at them, until the active faults changes or the sender has no more: the loop of the pump
 /// sees to both.
 async fn splice(pump: &mut Pump<'_>, pipe: &Pipe) -> Option<End> {
     loop {
         let mut rest = tokio::select! {
             biased;
-            Ok(()) = pump.line.weather.changed() => {
-                pump.line.weather.mark_changed();
+            Ok(()) = pump.line.active_faults.changed() => {
+                pump.line.active_faults.mark_changed();
                 return None;
             }
             filled = pipe.fill(pump.from) => match filled {
@@ -298,7 +298,7 @@ async fn splice(pump: &mut Pump<'_>, pipe: &Pipe) -> Option<End> {
                         rest -= count;
                     }
                 },
-                Ok(()) = pump.line.weather.changed() => {
+                Ok(()) = pump.line.active_faults.changed() => {
                     if let Some(end) = lost(pump, rest).await {
                         return Some(end);
                     }
@@ -306,24 +306,24 @@ async fn splice(pump: &mut Pump<'_>, pipe: &Pipe) -> Option<End> {
                 }
             }
         }
-        // The weather has been looked at for what was on its way only: what comes next must meet it too.
+        // The active faults has been looked at for what was on its way only: what comes next must meet it too.
         if turned {
             return None;
         }
     }
 }
 
-/// What the weather, which has changed, makes of `rest` bytes that are on their way.
+/// What the active faults, which has changed, makes of `rest` bytes that are on their way.
 async fn lost(pump: &mut Pump<'_>, rest: usize) -> Option<End> {
-    let weather = Arc::clone(&pump.line.weather.borrow_and_update());
-    if let Some(end) = pump.struck(&weather) {
+    let active_faults = Arc::clone(&pump.line.active_faults.borrow_and_update());
+    if let Some(end) = pump.injected(&active_faults) {
         return Some(end);
     }
     // Half a chunk has gone through: the rest goes nowhere, and the stream is of no use any more.
-    let active = weather.swallowing(pump.line.way)?;
+    let active = active_faults.swallowing(pump.line.way)?;
     active.effect.hit();
     active.effect.touch(rest);
-    pump.line.weather.mark_changed();
+    pump.line.active_faults.mark_changed();
     Some(hole(pump).await)
 }
 
@@ -340,8 +340,8 @@ async fn write(pump: &mut Pump<'_>, bytes: &[u8]) -> Option<End> {
                     rest = &rest[count..];
                 }
             },
-            // The receiver takes nothing, so the weather is asked instead.
-            Ok(()) = pump.line.weather.changed() => {
+            // The receiver takes nothing, so the active faults is asked instead.
+            Ok(()) = pump.line.active_faults.changed() => {
                 if let Some(end) = lost(pump, rest.len()).await {
                     return Some(end);
                 }
@@ -358,18 +358,20 @@ async fn write(pump: &mut Pump<'_>, bytes: &[u8]) -> Option<End> {
 async fn hole(pump: &mut Pump<'_>) -> End {
     let mut buffer = vec![0; CHUNK];
     loop {
-        let weather = Arc::clone(&pump.line.weather.borrow_and_update());
-        if let Some(end) = pump.struck(&weather) {
+        let active_faults = Arc::clone(&pump.line.active_faults.borrow_and_update());
+        if let Some(end) = pump.injected(&active_faults) {
             return end;
         }
-        let Some(active) = weather.swallowing(pump.line.way) else { return End::Reset(ClosedBy::Fault("blackhole")) };
+        let Some(active) = active_faults.swallowing(pump.line.way) else {
+            return End::Reset(ClosedBy::Fault("blackhole"));
+        };
         tokio::select! {
-            Ok(()) = pump.line.weather.changed() => {}
+            Ok(()) = pump.line.active_faults.changed() => {}
             read = pump.from.read(&mut buffer) => match read {
                 Ok(count) if count > 0 => active.effect.touch(count),
                 _ => {
                     // The sender has gone; the receiver must not know before the hole ends.
-                    if pump.line.weather.changed().await.is_err() {
+                    if pump.line.active_faults.changed().await.is_err() {
                         return End::Closed;
                     }
                 }

@@ -283,7 +283,7 @@ async fn a_stream_stays_whole_through_faults_that_come_and_go() {
             tokio::time::sleep(ms(1)).await;
         }
     };
-    let weather = async {
+    let active_faults = async {
         let faults = [
             NetworkFault::Latency { ms: 3, jitter_ms: 2 },
             NetworkFault::Bandwidth { rate: 50_000_000 },
@@ -305,7 +305,8 @@ async fn a_stream_stays_whole_through_faults_that_come_and_go() {
             let mut back = vec![0; word.len()];
             from.read_exact(&mut back).await.map(|_| back)
         },
-        tokio::time::timeout(Duration::from_secs(30), weather).map(|ended| ended.expect("the stream stood still"))
+        tokio::time::timeout(Duration::from_secs(30), active_faults)
+            .map(|ended| ended.expect("the stream stood still"))
     );
     sent.unwrap();
     assert!(back.unwrap() == word, "bytes were changed");
@@ -321,7 +322,7 @@ async fn a_fault_meets_a_stream_that_is_under_way() {
         let proxy = proxy().await;
         let mut stream = connect(&proxy).await;
         let (mut from, mut to) = stream.split();
-        let (mut applied, mut struck) = (None, false);
+        let (mut applied, mut injected) = (None, false);
         let filling = vec![5; 65_536];
         let send = async { while to.write_all(&filling).await.is_ok() {} };
         let receive = async {
@@ -334,8 +335,8 @@ async fn a_fault_meets_a_stream_that_is_under_way() {
                     // Nothing comes out of a hole before it ends.
                     Err(_) => drop(applied.take().map(|applied| proxy.lift(applied))),
                 }
-                if came > 4 << 20 && !struck {
-                    struck = true;
+                if came > 4 << 20 && !injected {
+                    injected = true;
                     applied = Some(proxy.apply(fault, Direction::Down));
                 }
             }

@@ -6,7 +6,9 @@ use scraper::{ElementRef, Html, Selector};
 
 use super::*;
 use crate::outcome::testing::report;
-use crate::outcome::{Concerned, Diagnosis, Evidence, Lane, LeftOut, Moment, Pace, Timeline, Verdict};
+use crate::outcome::{
+    AffectedDocument, Diagnosis, Evidence, LeftOut, Progress, Timeline, TimelineEvent, Track, Verdict,
+};
 
 const HOSTILE: &str = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ report }} & &lt; \u{0}\u{1b}[31m \
                        \u{202e}dlrow\u{202c} مرحبا\r\nsecond line";
@@ -31,11 +33,11 @@ fn text(element: ElementRef<'_>) -> String {
     element.text().collect()
 }
 
-fn moment(at_ms: i64, until_ms: Option<i64>, lane: Lane, subject: &str, what: &str) -> Moment {
-    Moment { at_ms, until_ms, lane, subject: subject.to_owned(), what: what.to_owned() }
+fn event(at_ms: i64, until_ms: Option<i64>, track: Track, subject: &str, what: &str) -> TimelineEvent {
+    TimelineEvent { at_ms, until_ms, track, subject: subject.to_owned(), what: what.to_owned() }
 }
 
-fn timeline(moments: Vec<Moment>) -> Timeline {
+fn timeline(events: Vec<TimelineEvent>) -> Timeline {
     Timeline {
         scenario: "reconnection.redis-cut".to_owned(),
         title: "A cut connection".to_owned(),
@@ -43,25 +45,25 @@ fn timeline(moments: Vec<Moment>) -> Timeline {
         length_ms: 9000,
         diagnoses: Vec::new(),
         documents: Vec::new(),
-        moments,
+        events,
         left_out: Vec::new(),
-        pace: None,
+        progress: None,
     }
 }
 
-/// A voyage with a little of everything.
+/// A scenario run with a little of everything.
 fn eventful() -> Timeline {
     timeline(vec![
-        moment(-331, None, Lane::Process, "worker 1", "started"),
-        moment(0, Some(4000), Lane::Connection, "redis", "connection, 10 bytes there, 20 back, closed by fault"),
-        moment(100, Some(300), Lane::Request, "jina", "4 texts, 1 at once, answered 200"),
-        moment(120, Some(200), Lane::Request, "jina", "4 texts, 2 at once, answered 503"),
-        moment(400, None, Lane::Job, "generated-0000", "completed"),
-        moment(500, Some(2500), Lane::Fault, "redis", "cut of redis, met 3"),
-        moment(900, None, Lane::Job, "generated-0001", "failed: connection reset"),
-        moment(1500, Some(2000), Lane::Fault, "worker", "SIGKILL, met 1"),
-        moment(3000, None, Lane::Output, "worker 1", "panicked"),
-        moment(9000, None, Lane::Process, "worker 1", "exited with code 0"),
+        event(-331, None, Track::Process, "worker 1", "started"),
+        event(0, Some(4000), Track::Connection, "redis", "connection, 10 bytes there, 20 back, closed by fault"),
+        event(100, Some(300), Track::Request, "jina", "4 texts, 1 at once, answered 200"),
+        event(120, Some(200), Track::Request, "jina", "4 texts, 2 at once, answered 503"),
+        event(400, None, Track::Job, "generated-0000", "completed"),
+        event(500, Some(2500), Track::Fault, "redis", "cut of redis, met 3"),
+        event(900, None, Track::Job, "generated-0001", "failed: connection reset"),
+        event(1500, Some(2000), Track::Fault, "worker", "SIGKILL, met 1"),
+        event(3000, None, Track::Output, "worker 1", "panicked"),
+        event(9000, None, Track::Process, "worker 1", "exited with code 0"),
     ])
 }
 
@@ -89,9 +91,9 @@ fn hostile() -> Report {
     // The same id twice is no report of ours, and must not make two elements of one id.
     report.cases[1].id = report.cases[0].id.clone();
     let mut line = eventful();
-    for moment in &mut line.moments {
-        HOSTILE.clone_into(&mut moment.subject);
-        HOSTILE.clone_into(&mut moment.what);
+    for event in &mut line.events {
+        HOSTILE.clone_into(&mut event.subject);
+        HOSTILE.clone_into(&mut event.what);
     }
     for field in [&mut line.scenario, &mut line.title] {
         HOSTILE.clone_into(field);
@@ -99,7 +101,7 @@ fn hostile() -> Report {
     line.cases = vec![report.cases[0].id.clone(), HOSTILE.to_owned()];
     let said = || HOSTILE.to_owned();
     line.diagnoses = vec![Diagnosis { seen: said(), means: said(), remedy: said(), source: said() }];
-    line.documents = vec![Concerned { document: said(), fate: said(), why: said() }];
+    line.documents = vec![AffectedDocument { document: said(), outcome: said(), why: said() }];
     report.timelines = vec![line.clone(), line];
     for field in [&mut report.run, &mut report.worker, &mut report.provider, &mut report.started_at] {
         HOSTILE.clone_into(field);
@@ -208,8 +210,8 @@ fn a_timeline_shows_faults_as_bands_and_each_worker_service_and_document_in_a_ro
     let mut report = report(&[("a", Word::Fail)]);
     report.cases[0].scenario = Some("reconnection.redis-cut".to_owned());
     let mut line = eventful();
-    line.pace = Pace::of(&[400, 5000, 6000], &[120]);
-    line.left_out = vec![LeftOut { lane: Lane::Request, count: 7 }];
+    line.progress = Progress::of(&[400, 5000, 6000], &[120]);
+    line.left_out = vec![LeftOut { track: Track::Request, count: 7 }];
     report.timelines = vec![line];
     let html = parsed(&report);
     assert_eq!(all(&html, "svg.time .band").len(), 2);
@@ -237,18 +239,18 @@ fn curves_that_were_not_counted_are_those_of_the_moments_and_that_is_said() {
     let words: Vec<String> = all(&html, "svg.time text").into_iter().map(text).collect();
     assert!(words.contains(&"1 job completed".to_owned()), "{words:?}");
     assert!(words.contains(&"1 request refused".to_owned()), "{words:?}");
-    assert!(all(&html, "p.dim").into_iter().map(text).any(|said| said.contains("count the moments")));
+    assert!(all(&html, "p.dim").into_iter().map(text).any(|said| said.contains("count the events")));
 }
 
 #[rstest::rstest]
 #[case::nothing(Vec::new())]
-#[case::one_moment(vec![moment(0, None, Lane::Job, "a", "added")])]
-#[case::all_of_time(vec![moment(i64::MIN, Some(i64::MAX), Lane::Fault, "redis", "down")])]
-#[case::an_end_before_its_beginning(vec![moment(50, Some(-50), Lane::Request, "jina", "answered 200")])]
-#[case::a_crowd((0..3000).map(|n| moment(n, Some(n + 900), Lane::Connection, &format!("s{}", n % 40), "x")).collect())]
-fn a_timeline_of_any_shape_is_drawn_within_its_frame(#[case] moments: Vec<Moment>) {
+#[case::one_moment(vec![event(0, None, Track::Job, "a", "added")])]
+#[case::all_of_time(vec![event(i64::MIN, Some(i64::MAX), Track::Fault, "redis", "down")])]
+#[case::an_end_before_its_beginning(vec![event(50, Some(-50), Track::Request, "jina", "answered 200")])]
+#[case::a_crowd((0..3000).map(|n| event(n, Some(n + 900), Track::Connection, &format!("s{}", n % 40), "x")).collect())]
+fn a_timeline_of_any_shape_is_drawn_within_its_frame(#[case] events: Vec<TimelineEvent>) {
     let mut report = report(&[("a", Word::Fail)]);
-    report.timelines = vec![timeline(moments)];
+    report.timelines = vec![timeline(events)];
     let html = parsed(&report);
     let drawing = all(&html, "svg.time")[0];
     let frame: Vec<f64> =

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::drawing::Drawing;
 use super::page::link;
 use super::{cut, took};
-use crate::outcome::{Lane, Moment, Pace, Timeline};
+use crate::outcome::{Progress, Timeline, TimelineEvent, Track};
 
 /// The drawing's width, and where its time begins and ends.
 const WIDTH: f64 = 860.0;
@@ -16,7 +16,7 @@ const RIGHT: f64 = 845.0;
 const ROW: f64 = 20.0;
 const BAR: f64 = 6.0;
 const CURVE: f64 = 56.0;
-/// Rows of one lane, bars above each other in a row, and lines of names of faults, at most.
+/// Rows of one track, bars above each other in a row, and lines of names of faults, at most.
 const ROWS: usize = 8;
 const BARS: usize = 6;
 const NAMES: usize = 5;
@@ -31,9 +31,9 @@ pub(super) fn context<'a>(
     open: bool,
     case: impl Fn(&str) -> Option<&'a str>,
 ) -> Value {
-    let pace = timeline.pace.clone().or_else(|| from_moments(timeline));
+    let progress = timeline.progress.clone().or_else(|| from_events(timeline));
     let left_out: Vec<String> =
-        timeline.left_out.iter().map(|left| format!("{} more of {}", left.count, left.lane.word())).collect();
+        timeline.left_out.iter().map(|left| format!("{} more of {}", left.count, left.track.word())).collect();
     json!({
         "open": open,
         "scenario": timeline.scenario,
@@ -48,16 +48,16 @@ pub(super) fn context<'a>(
             "href": link(&diagnosis.source),
         })).collect::<Vec<_>>(),
         "documents": timeline.documents,
-        "partial": timeline.pace.is_none() && pace.is_some(),
+        "partial": timeline.progress.is_none() && progress.is_some(),
         "left_out": left_out.join(", "),
-        "moments": timeline.moments.iter().map(|moment| json!({
-            "at": seconds(moment.at_ms),
-            "until": moment.until_ms.map_or_else(String::new, seconds),
-            "lane": moment.lane.word(),
-            "subject": moment.subject,
-            "what": moment.what,
+        "events": timeline.events.iter().map(|event| json!({
+            "at": seconds(event.at_ms),
+            "until": event.until_ms.map_or_else(String::new, seconds),
+            "track": event.track.word(),
+            "subject": event.subject,
+            "what": event.what,
         })).collect::<Vec<_>>(),
-        "svg": draw(timeline, pace.as_ref()),
+        "svg": draw(timeline, progress.as_ref()),
     })
 }
 
@@ -82,24 +82,24 @@ pub(super) fn legend() -> Vec<Value> {
     ]
 }
 
-/// The curves of a report that did not count them: of the moments that it has.
-fn from_moments(timeline: &Timeline) -> Option<Pace> {
-    let times = |wanted: &dyn Fn(&Moment) -> bool| -> Vec<i64> {
-        timeline.moments.iter().filter(|moment| wanted(moment)).map(|moment| moment.at_ms).collect()
+/// The curves of a report that did not count them: of the events that it has.
+fn from_events(timeline: &Timeline) -> Option<Progress> {
+    let times = |wanted: &dyn Fn(&TimelineEvent) -> bool| -> Vec<i64> {
+        timeline.events.iter().filter(|event| wanted(event)).map(|event| event.at_ms).collect()
     };
-    let completed = times(&|moment| moment.lane == Lane::Job && moment.what == "completed");
-    Pace::of(&completed, &times(&|moment| moment.lane == Lane::Request && is_bad(moment)))
+    let completed = times(&|event| event.track == Track::Job && event.what == "completed");
+    Progress::of(&completed, &times(&|event| event.track == Track::Request && is_bad(event)))
 }
 
-/// Whether a moment is of something that went wrong.
-fn is_bad(moment: &Moment) -> bool {
-    let what = moment.what.as_str();
-    match moment.lane {
-        Lane::Request => !what.contains("answered 2"),
-        Lane::Connection => what.contains("could not be made"),
-        Lane::Job => ["failed", "stalled", "retries-exhausted"].iter().any(|word| what.starts_with(word)),
-        Lane::Process => what.contains("signal") || (what.contains("exited") && !what.contains("code 0")),
-        Lane::Fault | Lane::Output => false,
+/// Whether a event is of something that went wrong.
+fn is_bad(event: &TimelineEvent) -> bool {
+    let what = event.what.as_str();
+    match event.track {
+        Track::Request => !what.contains("answered 2"),
+        Track::Connection => what.contains("could not be made"),
+        Track::Job => ["failed", "stalled", "retries-exhausted"].iter().any(|word| what.starts_with(word)),
+        Track::Process => what.contains("signal") || (what.contains("exited") && !what.contains("code 0")),
+        Track::Fault | Track::Output => false,
     }
 }
 
@@ -112,10 +112,10 @@ fn seconds(ms: i64) -> String {
     format!("{:.3} s", float(ms) / 1000.0)
 }
 
-/// What a reader is told who points at a moment.
-fn told(moment: &Moment) -> String {
-    let until = moment.until_ms.map_or_else(String::new, |until| format!(" to {}", seconds(until)));
-    format!("{}{until}, {}: {}", seconds(moment.at_ms), moment.subject, moment.what)
+/// What a reader is told who points at a event.
+fn told(event: &TimelineEvent) -> String {
+    let until = event.until_ms.map_or_else(String::new, |until| format!(" to {}", seconds(until)));
+    format!("{}{until}, {}: {}", seconds(event.at_ms), event.subject, event.what)
 }
 
 /// Where times are on the drawing.
@@ -126,10 +126,10 @@ struct Clock {
 }
 
 impl Clock {
-    fn of(timeline: &Timeline, pace: Option<&Pace>) -> Self {
-        let moments = timeline.moments.iter();
-        let ends = moments.flat_map(|moment| [Some(moment.at_ms), moment.until_ms]).flatten().map(float);
-        let ends = ends.chain([0.0]).chain(pace.map(|pace| float(pace.from_ms)));
+    fn of(timeline: &Timeline, progress: Option<&Progress>) -> Self {
+        let events = timeline.events.iter();
+        let ends = events.flat_map(|event| [Some(event.at_ms), event.until_ms]).flatten().map(float);
+        let ends = ends.chain([0.0]).chain(progress.map(|progress| float(progress.from_ms)));
         let (from, until) = ends.fold((0.0_f64, 0.0_f64), |(from, until), at| (from.min(at), until.max(at)));
         Self { from, until: until.max(from + 1.0) }
     }
@@ -152,47 +152,47 @@ impl Clock {
 /// One line of the drawing: what befell one worker, service or document.
 struct Row<'a> {
     name: String,
-    moments: Vec<&'a Moment>,
+    events: Vec<&'a TimelineEvent>,
     /// Whether these are several, that had no room of their own.
     crowd: bool,
 }
 
-/// The rows of a lane, those that are too many in one.
-fn rows(timeline: &Timeline, lane: Lane) -> Vec<Row<'_>> {
+/// The rows of a track, those that are too many in one.
+fn rows(timeline: &Timeline, track: Track) -> Vec<Row<'_>> {
     let mut rows: Vec<Row<'_>> = Vec::new();
-    for moment in timeline.moments.iter().filter(|moment| moment.lane == lane) {
-        match rows.iter_mut().find(|row| row.name == moment.subject) {
-            Some(row) => row.moments.push(moment),
-            None => rows.push(Row { name: moment.subject.clone(), moments: vec![moment], crowd: false }),
+    for event in timeline.events.iter().filter(|event| event.track == track) {
+        match rows.iter_mut().find(|row| row.name == event.subject) {
+            Some(row) => row.events.push(event),
+            None => rows.push(Row { name: event.subject.clone(), events: vec![event], crowd: false }),
         }
     }
     if rows.len() > ROWS {
         let rest = rows.split_off(ROWS - 1);
         let name = format!("{} others", rest.len());
-        rows.push(Row { name, moments: rest.into_iter().flat_map(|row| row.moments).collect(), crowd: true });
+        rows.push(Row { name, events: rest.into_iter().flat_map(|row| row.events).collect(), crowd: true });
     }
     rows
 }
 
-fn draw(timeline: &Timeline, pace: Option<&Pace>) -> String {
-    let clock = Clock::of(timeline, pace);
-    let faults: Vec<&Moment> = timeline.moments.iter().filter(|moment| moment.lane == Lane::Fault).collect();
+fn draw(timeline: &Timeline, progress: Option<&Progress>) -> String {
+    let clock = Clock::of(timeline, progress);
+    let faults: Vec<&TimelineEvent> = timeline.events.iter().filter(|event| event.track == Track::Fault).collect();
     let (names, depth) = named(&faults, clock);
     let top = 10.0 + row_at(depth);
     let mut front = Drawing::default();
     let mut y = top;
-    for lane in [Lane::Process, Lane::Connection, Lane::Request, Lane::Job, Lane::Output] {
-        let rows = rows(timeline, lane);
+    for track in [Track::Process, Track::Connection, Track::Request, Track::Job, Track::Output] {
+        let rows = rows(timeline, track);
         if !rows.is_empty() {
             y += ROW;
-            front.text("lane", (6.0, y - 6.0), plural(lane));
+            front.text("track", (6.0, y - 6.0), plural(track));
         }
         for row in rows {
-            y += line(&row, lane, clock, y, &mut front);
+            y += line(&row, track, clock, y, &mut front);
         }
     }
-    if let Some(pace) = pace {
-        y = curves(pace, clock, y, &mut front);
+    if let Some(progress) = progress {
+        y = curves(progress, clock, y, &mut front);
     }
     let mut back = Drawing::default();
     for fault in &faults {
@@ -207,7 +207,7 @@ fn draw(timeline: &Timeline, pace: Option<&Pace>) -> String {
         back.text("band-name", (x, 16.0 + row_at(row)), &name);
     }
     back.append(&front);
-    back.framed("time", (WIDTH, y + 26.0), &summary(timeline, pace, clock))
+    back.framed("time", (WIDTH, y + 26.0), &summary(timeline, progress, clock))
 }
 
 /// About how wide words are whose letters are so wide.
@@ -221,14 +221,14 @@ fn row_at(row: usize) -> f64 {
     row as f64 * ROW
 }
 
-const fn plural(lane: Lane) -> &'static str {
-    match lane {
-        Lane::Fault => "faults",
-        Lane::Process => "processes",
-        Lane::Connection => "connections",
-        Lane::Request => "requests",
-        Lane::Job => "jobs",
-        Lane::Output => "output",
+const fn plural(track: Track) -> &'static str {
+    match track {
+        Track::Fault => "faults",
+        Track::Process => "processes",
+        Track::Connection => "connections",
+        Track::Request => "requests",
+        Track::Job => "jobs",
+        Track::Output => "output",
     }
 }
 
@@ -238,7 +238,7 @@ fn spoken(ms: f64) -> String {
 }
 
 /// The names of faults and where they stand, one below the other where they would touch, and how many lines that is.
-fn named(faults: &[&Moment], clock: Clock) -> (Vec<(f64, usize, String)>, usize) {
+fn named(faults: &[&TimelineEvent], clock: Clock) -> (Vec<(f64, usize, String)>, usize) {
     let mut ends: Vec<f64> = Vec::new();
     let mut names = Vec::new();
     for fault in faults {
@@ -258,7 +258,7 @@ fn named(faults: &[&Moment], clock: Clock) -> (Vec<(f64, usize, String)>, usize)
     (names, ends.len())
 }
 
-fn band(fault: &Moment, clock: Clock, bottom: f64, drawing: &mut Drawing) {
+fn band(fault: &TimelineEvent, clock: Clock, bottom: f64, drawing: &mut Drawing) {
     let (from, until) = (clock.x(float(fault.at_ms)), clock.x(fault.until_ms.map_or(clock.from, float)));
     if until > from {
         drawing.rect("band", [from, 4.0, until - from, bottom], &told(fault));
@@ -269,38 +269,39 @@ fn band(fault: &Moment, clock: Clock, bottom: f64, drawing: &mut Drawing) {
 }
 
 /// Draws a row at `y`, and gives how high it is.
-fn line(row: &Row<'_>, lane: Lane, clock: Clock, y: f64, drawing: &mut Drawing) -> f64 {
-    let (bars, points): (Vec<&Moment>, Vec<&Moment>) = row.moments.iter().partition(|moment| moment.until_ms.is_some());
+fn line(row: &Row<'_>, track: Track, clock: Clock, y: f64, drawing: &mut Drawing) -> f64 {
+    let (bars, points): (Vec<&TimelineEvent>, Vec<&TimelineEvent>) =
+        row.events.iter().partition(|event| event.until_ms.is_some());
     let mut ends: Vec<f64> = Vec::new();
-    for moment in bars {
-        let from = clock.x(float(moment.at_ms));
-        let until = clock.x(moment.until_ms.map_or(clock.from, float)).max(from + 2.0);
+    for event in bars {
+        let from = clock.x(float(event.at_ms));
+        let until = clock.x(event.until_ms.map_or(clock.from, float)).max(from + 2.0);
         let level = ends.iter().position(|end| *end < from).unwrap_or(ends.len()).min(BARS - 1);
         if level == ends.len() {
             ends.push(0.0);
         }
         ends[level] = until + 1.0;
         let top = y + 7.0 + row_at(level) * (BAR + 3.0) / ROW;
-        let bad = is_bad(moment);
-        drawing.rect(if bad { "bad" } else { "good" }, [from, top, until - from, BAR], &told(moment));
+        let bad = is_bad(event);
+        drawing.rect(if bad { "bad" } else { "good" }, [from, top, until - from, BAR], &told(event));
         if bad {
-            drawing.cross((f64::midpoint(from, until), top + BAR / 2.0), &told(moment));
+            drawing.cross((f64::midpoint(from, until), top + BAR / 2.0), &told(event));
         }
     }
     let height = ROW.max(8.0 + row_at(ends.len()) * (BAR + 3.0) / ROW);
     let middle = y + 10.0;
-    let xs = points.iter().map(|moment| clock.x(float(moment.at_ms)));
+    let xs = points.iter().map(|event| clock.x(float(event.at_ms)));
     let (first, last) = xs.fold((f64::MAX, f64::MIN), |(first, last), x| (first.min(x), last.max(x)));
-    let follows = matches!(lane, Lane::Process | Lane::Job) && !row.crowd;
+    let follows = matches!(track, Track::Process | Track::Job) && !row.crowd;
     if last > first && follows {
         drawing.path("thread", &[(first, middle), (last, middle)], "");
     }
     // Words stand behind what they are of, or before it, where there is room for them.
     let mut free = LEFT;
-    for (number, moment) in points.iter().enumerate() {
-        let place = (clock.x(float(moment.at_ms)), middle);
+    for (number, event) in points.iter().enumerate() {
+        let place = (clock.x(float(event.at_ms)), middle);
         let next = points.get(number + 1).map_or(RIGHT + 10.0, |next| clock.x(float(next.at_ms)) - 6.0);
-        let word = cut(&moment.what, 40);
+        let word = cut(&event.what, 40);
         let (before, behind, room) = (place.0 - 6.0, place.0 + 6.0, width(&word, TINY));
         if follows && behind + room < next {
             drawing.text("tiny", (behind, middle - 3.0), &word);
@@ -312,27 +313,27 @@ fn line(row: &Row<'_>, lane: Lane, clock: Clock, y: f64, drawing: &mut Drawing) 
             free = behind;
         }
         // An open connection goes on to the end.
-        if lane == Lane::Connection && !is_bad(moment) {
-            drawing.path("good-line", &[place, (RIGHT, middle)], &told(moment));
+        if track == Track::Connection && !is_bad(event) {
+            drawing.path("good-line", &[place, (RIGHT, middle)], &told(event));
         }
-        if is_bad(moment) { drawing.cross(place, &told(moment)) } else { drawing.dot("point", place, &told(moment)) }
+        if is_bad(event) { drawing.cross(place, &told(event)) } else { drawing.dot("point", place, &told(event)) }
     }
     drawing.text("faint", (14.0, y + 14.0), &cut(&row.name, 20));
     height
 }
 
 /// How many jobs were completed by then, and how many requests were refused at that time; gives where they end.
-fn curves(pace: &Pace, clock: Clock, mut y: f64, drawing: &mut Drawing) -> f64 {
+fn curves(progress: &Progress, clock: Clock, mut y: f64, drawing: &mut Drawing) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a place in a drawing")]
-    let at = |step: usize| clock.x(float(pace.from_ms) + step as f64 * pace.step_ms as f64);
-    let done: u64 = pace.completed.iter().map(|count| u64::from(*count)).sum();
+    let at = |step: usize| clock.x(float(progress.from_ms) + step as f64 * progress.step_ms as f64);
+    let done: u64 = progress.completed.iter().map(|count| u64::from(*count)).sum();
     y += ROW;
-    drawing.text("lane", (6.0, y - 6.0), "done in the end");
+    drawing.text("track", (6.0, y - 6.0), "done in the end");
     drawing.text("faint", (14.0, y + 14.0), &counted(done, "job", "completed"));
     let bottom = y + CURVE;
     let mut points = vec![(at(0), bottom)];
     let mut so_far = 0_u64;
-    for (step, count) in pace.completed.iter().enumerate() {
+    for (step, count) in progress.completed.iter().enumerate() {
         so_far += u64::from(*count);
         points.push((at(step), points.last().map_or(bottom, |(_, y)| *y)));
         points.push((at(step + 1), bottom - share(so_far, done) * (CURVE - 8.0)));
@@ -341,19 +342,19 @@ fn curves(pace: &Pace, clock: Clock, mut y: f64, drawing: &mut Drawing) -> f64 {
     drawing.path("grid", &[(LEFT, bottom), (RIGHT, bottom)], "");
     drawing.path("done-line", &points, &counted(done, "job", "completed"));
     y = bottom;
-    let refused: u64 = pace.refused.iter().map(|count| u64::from(*count)).sum();
+    let refused: u64 = progress.refused.iter().map(|count| u64::from(*count)).sum();
     if refused > 0 {
-        let most = pace.refused.iter().copied().max().unwrap_or(1);
+        let most = progress.refused.iter().copied().max().unwrap_or(1);
         y += ROW + 4.0;
-        drawing.text("lane", (6.0, y - 6.0), "asked in vain");
+        drawing.text("track", (6.0, y - 6.0), "asked in vain");
         drawing.text("faint", (14.0, y + 14.0), &counted(refused, "request", "refused"));
-        drawing.text("faint", (14.0, y + 30.0), &format!("most {most} in {}", took(pace.step_ms)));
+        drawing.text("faint", (14.0, y + 30.0), &format!("most {most} in {}", took(progress.step_ms)));
         let bottom = y + CURVE;
         drawing.path("grid", &[(LEFT, bottom), (RIGHT, bottom)], "");
-        for (step, count) in pace.refused.iter().enumerate().filter(|(_, count)| **count > 0) {
+        for (step, count) in progress.refused.iter().enumerate().filter(|(_, count)| **count > 0) {
             let height = share(u64::from(*count), u64::from(most)) * (CURVE - 8.0);
             let width = (at(step + 1) - at(step) - 1.0).max(2.0);
-            let title = format!("{} in {}", counted(u64::from(*count), "request", "refused"), took(pace.step_ms));
+            let title = format!("{} in {}", counted(u64::from(*count), "request", "refused"), took(progress.step_ms));
             drawing.rect("refused", [at(step), bottom - height, width, height], &title);
         }
         y = bottom;
@@ -371,22 +372,22 @@ fn counted(count: u64, what: &str, done: &str) -> String {
 }
 
 /// The drawing in words.
-fn summary(timeline: &Timeline, pace: Option<&Pace>, clock: Clock) -> String {
+fn summary(timeline: &Timeline, progress: Option<&Progress>, clock: Clock) -> String {
     let mut parts: Vec<String> = Vec::new();
-    for lane in Lane::ALL {
-        let moments = timeline.moments.iter().filter(|moment| moment.lane == lane);
-        let (all, bad) = moments.fold((0, 0), |(all, bad), moment| (all + 1, bad + usize::from(is_bad(moment))));
+    for track in Track::ALL {
+        let events = timeline.events.iter().filter(|event| event.track == track);
+        let (all, bad) = events.fold((0, 0), |(all, bad), event| (all + 1, bad + usize::from(is_bad(event))));
         match (all, bad) {
             (0, _) => {}
-            (all, 0) => parts.push(format!("{all} of {}", lane.word())),
-            (all, bad) => parts.push(format!("{all} of {}, {bad} of them failed", lane.word())),
+            (all, 0) => parts.push(format!("{all} of {}", track.word())),
+            (all, bad) => parts.push(format!("{all} of {}, {bad} of them failed", track.word())),
         }
     }
     let sum = |counts: &[u32]| counts.iter().map(|count| u64::from(*count)).sum();
-    if let Some(pace) = pace {
-        parts.push(counted(sum(&pace.completed), "job", "completed"));
-        parts.push(counted(sum(&pace.refused), "request", "refused"));
+    if let Some(progress) = progress {
+        parts.push(counted(sum(&progress.completed), "job", "completed"));
+        parts.push(counted(sum(&progress.refused), "request", "refused"));
     }
     let times = format!("{} to {}", spoken(clock.from), spoken(clock.until));
-    format!("What happened from {times}: {}. The table below has every moment.", parts.join("; "))
+    format!("What happened from {times}: {}. The table below has every event.", parts.join("; "))
 }

@@ -21,7 +21,7 @@
   theme.addEventListener("change", () => { paint(theme.value); store(theme.value); });
   theme.parentElement.hidden = false;
 
-  // On paper nothing can be unfolded. Tables of moments would be most of it, and stay as they are.
+  // On paper nothing can be unfolded. Tables of events would be most of it, and stay as they are.
   const opened = [];
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details:is(.case, .happened, .more):not([open], [hidden])")) {

@@ -52,15 +52,15 @@ pub struct WorkerContract {
     /// How long it may take to end after SIGTERM.
     pub shutdown_grace: Duration,
     /// By how much scenarios wait longer than usual.
-    pub patience: f64,
+    pub timeout_factor: f64,
     /// How many of them there are usually.
     pub replicas: usize,
     /// What the worker makes itself, so that `shakedown setup` leaves it alone.
-    pub makes: Vec<Makes>,
+    pub creates: Vec<Creates>,
     /// Run once, before anything else.
-    pub build: Option<Errand>,
+    pub build: Option<Hook>,
     /// Run before each scenario, with the worker's environment.
-    pub prepare: Option<Errand>,
+    pub prepare: Option<Hook>,
 }
 
 /// What is started as the worker.
@@ -91,7 +91,7 @@ impl std::fmt::Display for Program {
 
 /// A command that is run to its end for the worker's sake.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Errand {
+pub struct Hook {
     /// Program and arguments; never empty.
     pub command: Vec<String>,
     /// Directory it runs in.
@@ -103,14 +103,14 @@ pub struct Errand {
 /// What a worker may make itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Makes {
+pub enum Creates {
     /// The table of documents; its schema is there.
     Table,
     /// The collection of chunks.
     Collection,
 }
 
-impl Makes {
+impl Creates {
     /// Its word in `shakedown.toml` and on the command line.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -389,9 +389,9 @@ impl WorkerContract {
             ready: Ready::Queue,
             ready_within: READY_WITHIN,
             shutdown_grace: GRACE,
-            patience: 1.0,
+            timeout_factor: 1.0,
             replicas: 1,
-            makes: Vec::new(),
+            creates: Vec::new(),
             build: None,
             prepare: None,
         }

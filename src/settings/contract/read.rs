@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::{Spanned, Value};
 
 use super::{
-    BUILD_WITHIN, Backoff, Contract, Data, Errand, EvidenceContract, GRACE, JOB_OPTIONS, JobContract, Makes,
+    BUILD_WITHIN, Backoff, Contract, Creates, Data, EvidenceContract, GRACE, Hook, JOB_OPTIONS, JobContract,
     PREPARE_WITHIN, PostgresEvidence, Program, QdrantEvidence, QueueContract, READY_WITHIN, Ready, WorkerContract,
 };
 use crate::settings::config::Reader;
@@ -38,17 +38,17 @@ pub(in crate::settings) struct WrittenWorker {
     ready: WrittenReady,
     ready_within: Option<Spanned<String>>,
     shutdown_grace: Option<Spanned<String>>,
-    patience: Option<Spanned<f64>>,
+    timeout_factor: Option<Spanned<f64>>,
     replicas: Option<Spanned<usize>>,
     #[serde(default)]
-    makes: Vec<Makes>,
-    build: Option<WrittenErrand>,
-    prepare: Option<WrittenErrand>,
+    creates: Vec<Creates>,
+    build: Option<WrittenHook>,
+    prepare: Option<WrittenHook>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenErrand {
+struct WrittenHook {
     command: Spanned<Vec<String>>,
     cwd: Option<PathBuf>,
     within: Option<Spanned<String>>,
@@ -128,11 +128,16 @@ impl Reader<'_> {
         contract.ready = self.ready(worker.ready);
         contract.ready_within = self.duration(worker.ready_within, READY_WITHIN);
         contract.shutdown_grace = self.duration(worker.shutdown_grace, GRACE);
-        if let Some(patience) = worker.patience {
-            contract.patience = *patience.get_ref();
-            if !(0.1..=100.0).contains(&contract.patience) {
-                let problem = format!("`patience` is {}, and it stretches every deadline", contract.patience);
-                self.wrong(patience.span(), problem, "write a factor between 0.1 and 100, such as patience = 2.0");
+        if let Some(timeout_factor) = worker.timeout_factor {
+            contract.timeout_factor = *timeout_factor.get_ref();
+            if !(0.1..=100.0).contains(&contract.timeout_factor) {
+                let problem =
+                    format!("`timeout_factor` is {}, and it stretches every deadline", contract.timeout_factor);
+                self.wrong(
+                    timeout_factor.span(),
+                    problem,
+                    "write a factor between 0.1 and 100, such as timeout_factor = 2.0",
+                );
             }
         }
         if let Some(replicas) = worker.replicas {
@@ -142,10 +147,10 @@ impl Reader<'_> {
                 self.wrong(replicas.span(), problem, "write a number from 1 to 64");
             }
         }
-        contract.makes = worker.makes;
-        contract.build = worker.build.map(|build| self.errand(build, &contract.cwd, BUILD_WITHIN, "[\"npm\", \"ci\"]"));
+        contract.creates = worker.creates;
+        contract.build = worker.build.map(|build| self.hook(build, &contract.cwd, BUILD_WITHIN, "[\"npm\", \"ci\"]"));
         contract.prepare = worker.prepare.map(|prepare| {
-            self.errand(prepare, &contract.cwd, PREPARE_WITHIN, "[\"npx\", \"prisma\", \"migrate\", \"deploy\"]")
+            self.hook(prepare, &contract.cwd, PREPARE_WITHIN, "[\"npx\", \"prisma\", \"migrate\", \"deploy\"]")
         });
         for (name, text) in worker.env {
             if let Some(template) = self.template(text.get_ref(), text.span(), ENDPOINT_PLACES, true) {
@@ -203,9 +208,9 @@ impl Reader<'_> {
         }
     }
 
-    fn errand(&mut self, written: WrittenErrand, cwd: &Path, within: Duration, such_as: &str) -> Errand {
+    fn hook(&mut self, written: WrittenHook, cwd: &Path, within: Duration, such_as: &str) -> Hook {
         self.not_empty(&written.command, "the command is empty", &format!("write command = {such_as}"));
-        Errand {
+        Hook {
             command: written.command.into_inner(),
             cwd: written.cwd.map_or_else(|| cwd.to_owned(), |cwd| self.beside(&cwd)),
             within: self.duration(written.within, within),

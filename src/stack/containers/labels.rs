@@ -20,7 +20,7 @@ const STAYS: &str = "shakedown.stays";
 
 /// Why containers outlive their run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::stack) enum Stays {
+pub(in crate::stack) enum Retention {
     /// They do not.
     No,
     /// `--keep`: left for somebody to look at.
@@ -29,7 +29,7 @@ pub(in crate::stack) enum Stays {
     Warm,
 }
 
-impl Stays {
+impl Retention {
     const fn word(self) -> &'static str {
         match self {
             Self::No => "no",
@@ -56,11 +56,11 @@ fn system() -> String {
 /// The labels of a worker's container: it goes when its harness does.
 #[must_use]
 pub fn container_labels(run: &str, mark: &str) -> BTreeMap<String, String> {
-    of(run, mark, Stays::No)
+    of(run, mark, Retention::No)
 }
 
 /// The labels of everything that `mark`'s run makes.
-pub(super) fn of(run: &str, mark: &str, stays: Stays) -> BTreeMap<String, String> {
+pub(super) fn of(run: &str, mark: &str, stays: Retention) -> BTreeMap<String, String> {
     let harness = Harness { process: ProcessId::own(), system: system() };
     // A struct of strings and numbers is always JSON.
     let harness = serde_json::to_string(&harness).unwrap_or_default();
@@ -86,13 +86,13 @@ pub(super) enum State {
     /// It runs, or ran, on another machine or in another container: that cannot be seen from here.
     Elsewhere,
     /// The container is meant to outlive it.
-    Stays,
+    Retention,
 }
 
 /// Reads them.
 pub(super) fn state(labels: &HashMap<String, String>) -> State {
-    if labels.get(STAYS).is_some_and(|word| word != Stays::No.word()) {
-        return State::Stays;
+    if labels.get(STAYS).is_some_and(|word| word != Retention::No.word()) {
+        return State::Retention;
     }
     let harness: Option<Harness> = labels.get(HARNESS).and_then(|text| serde_json::from_str(text).ok());
     match harness {
@@ -111,13 +111,13 @@ pub(super) fn state(labels: &HashMap<String, String>) -> State {
 mod tests {
     use super::*;
 
-    fn labels(stays: Stays) -> HashMap<String, String> {
+    fn labels(stays: Retention) -> HashMap<String, String> {
         of("r1", "r1-abc", stays).into_iter().collect()
     }
 
     #[test]
     fn the_labels_tell_a_live_harness_from_a_dead_one_and_from_a_stranger() {
-        let mut labels = labels(Stays::No);
+        let mut labels = labels(Retention::No);
         assert_eq!(state(&labels), State::Alive);
         let dead = Harness { process: ProcessId { pid: 1, started: "never".to_owned() }, system: system() };
         labels.insert(HARNESS.to_owned(), serde_json::to_string(&dead).unwrap());
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_is_meant_to_stay_is_never_called_dead() {
-        assert_eq!(state(&labels(Stays::Kept)), State::Stays);
-        assert_eq!(state(&labels(Stays::Warm)), State::Stays);
+        assert_eq!(state(&labels(Retention::Kept)), State::Retention);
+        assert_eq!(state(&labels(Retention::Warm)), State::Retention);
     }
 }

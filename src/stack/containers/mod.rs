@@ -28,10 +28,10 @@ use crate::outcome::{Event, Events, ServiceRecord};
 pub(super) use engine::Engine;
 use images::ImageRef;
 pub use images::{Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE};
-use labels::Stays;
+use labels::Retention;
 pub use labels::container_labels;
 pub(super) use service::ContainerService;
-use service::Crew;
+use service::LaunchContext;
 pub(super) use sweep::remove_marked;
 use sweep::{Fate, Labelled, Sweep, sweep};
 
@@ -45,13 +45,13 @@ pub(super) struct Containers {
     postgres: ContainerService,
     qdrant: ContainerService,
     run: String,
-    stays: Stays,
+    stays: Retention,
     /// What the ledger knows them by, until they are removed.
     entry: Option<(Ledger, Entry)>,
 }
 
 /// The images of the three, once each is there.
-struct Fleet {
+struct ImageSet {
     redis: ImageRef,
     postgres: ImageRef,
     qdrant: ImageRef,
@@ -75,14 +75,14 @@ impl Containers {
         events: &Events,
     ) -> Result<(Self, Addresses, Vec<ServiceRecord>), StackError> {
         sweep_old(&engine, events).await;
-        let fleet = Fleet::muster(&engine, options, events).await?;
+        let images = ImageSet::resolve_images(&engine, options, events).await?;
         if options.reuse {
-            return Box::pin(warm::start(&engine, options, &fleet, ledger, events)).await;
+            return Box::pin(warm::start(&engine, options, &images, ledger, events)).await;
         }
-        let stays = if options.keep { Stays::Kept } else { Stays::No };
+        let stays = if options.keep { Retention::Kept } else { Retention::No };
         let entry = ledger.add(Resource::Containers { engine: engine.host.clone(), keep: options.keep })?;
         let secrets = Secrets::new();
-        let launch = Self::launch(&engine, options, &fleet, &secrets, ledger.mark(), stays, events);
+        let launch = Self::launch(&engine, options, &images, &secrets, ledger.mark(), stays, events);
         match Box::pin(launch).await {
             Ok((mut containers, addresses, records)) => {
                 containers.entry = Some((ledger.clone(), entry));
@@ -99,13 +99,13 @@ impl Containers {
     async fn launch(
         engine: &Engine,
         options: &StackOptions,
-        fleet: &Fleet,
+        images: &ImageSet,
         secrets: &Secrets,
         mark: &str,
-        stays: Stays,
+        stays: Retention,
         events: &Events,
     ) -> Result<(Self, Addresses, Vec<ServiceRecord>), StackError> {
-        let crew = Crew {
+        let context = LaunchContext {
             engine: engine.clone(),
             run: options.run.clone(),
             labels: labels::of(&options.run, mark, stays),
@@ -120,11 +120,11 @@ impl Containers {
         let begun = Instant::now();
         // Postgres prepares its data for longer than everything else takes together: its container is first in the
         // engine's queue, and the other two are made while it does so.
-        let postgres = ContainerService::launch(&crew, events, vec![postgres_port], |ports| {
-            let command = fleet.postgres_command.clone();
+        let postgres = ContainerService::launch(&context, events, vec![postgres_port], |ports| {
+            let command = images.postgres_command.clone();
             plan::postgres(
                 engine,
-                fleet.postgres.clone(),
+                images.postgres.clone(),
                 command,
                 &secrets.postgres,
                 options.postgres_connections,
@@ -132,8 +132,8 @@ impl Containers {
             )
         })
         .await?;
-        let redis = ContainerService::start(&crew, events, begun, vec![redis_port], |ports| {
-            plan::redis(engine, fleet.redis.clone(), &secrets.redis, ports[0])
+        let redis = ContainerService::start(&context, events, begun, vec![redis_port], |ports| {
+            plan::redis(engine, images.redis.clone(), &secrets.redis, ports[0])
         });
         let postgres = async {
             let service = postgres.ready(events, begun).await?;
@@ -142,8 +142,8 @@ impl Containers {
             }
             Ok(service)
         };
-        let qdrant = ContainerService::start(&crew, events, begun, vec![http_port, grpc_port], |ports| {
-            plan::qdrant(engine, fleet.qdrant.clone(), &secrets.qdrant, ports[0], ports[1])
+        let qdrant = ContainerService::start(&context, events, begun, vec![http_port, grpc_port], |ports| {
+            plan::qdrant(engine, images.qdrant.clone(), &secrets.qdrant, ports[0], ports[1])
         });
         let (redis, postgres, qdrant) = tokio::try_join!(redis, postgres, qdrant)?;
         Ok(Self::of(&options.run, stays, redis, postgres, qdrant))
@@ -151,7 +151,7 @@ impl Containers {
 
     fn of(
         run: &str,
-        stays: Stays,
+        stays: Retention,
         redis: (ContainerService, ServiceRecord),
         postgres: (ContainerService, ServiceRecord),
         qdrant: (ContainerService, ServiceRecord),
@@ -174,25 +174,25 @@ impl Containers {
 
     /// Whether the next run gets others.
     pub(super) fn is_throwaway(&self) -> bool {
-        self.stays != Stays::Warm
+        self.stays != Retention::Warm
     }
 
     /// How to look at, and remove, what stays; `None` when nothing does.
-    pub(super) fn farewell(&self) -> Option<String> {
+    pub(super) fn retention_notice(&self) -> Option<String> {
         let label = format!("{}={}", labels::RUN, self.run);
         match self.stays {
-            Stays::No => None,
-            Stays::Kept => Some(format!(
+            Retention::No => None,
+            Retention::Kept => Some(format!(
                 "`docker ps --filter label={label}` shows them; `docker rm -fv $(docker ps -aq --filter label={label})` \
                  or `shakedown clean --kept` removes them"
             )),
-            Stays::Warm => Some("warm for the next --reuse; `shakedown clean --kept` removes them".to_owned()),
+            Retention::Warm => Some("warm for the next --reuse; `shakedown clean --kept` removes them".to_owned()),
         }
     }
 
     /// Removes all three, unless they are to stay. Says what could not be removed.
     pub(super) async fn stop(&self) -> Vec<String> {
-        if self.stays != Stays::No {
+        if self.stays != Retention::No {
             return Vec::new();
         }
         let (redis, postgres, qdrant) = tokio::join!(self.redis.remove(), self.postgres.remove(), self.qdrant.remove());
@@ -204,9 +204,9 @@ impl Containers {
     }
 }
 
-impl Fleet {
-    /// Makes sure that all images are there: pulls, all at once, those that are not.
-    async fn muster(engine: &Engine, options: &StackOptions, events: &Events) -> Result<Self, StackError> {
+impl ImageSet {
+    /// Creates sure that all images are there: pulls, all at once, those that are not.
+    async fn resolve_images(engine: &Engine, options: &StackOptions, events: &Events) -> Result<Self, StackError> {
         let images = &options.images;
         let redis = ImageRef::new(images.redis.as_deref(), REDIS_IMAGE);
         let postgres = ImageRef::new(images.postgres.as_deref(), POSTGRES_IMAGE);
@@ -227,7 +227,7 @@ impl Secrets {
     }
 }
 
-/// Makes sure that `image` is there; gives the command that it runs.
+/// Creates sure that `image` is there; gives the command that it runs.
 async fn there(
     engine: &Engine,
     service: Service,

@@ -24,7 +24,7 @@ use super::plan::Plan;
 use super::sweep::remove_one;
 use crate::outcome::{Event, Events, ServiceRecord, ServiceStatus};
 use crate::stack::ports::Held;
-use crate::stack::ready::{Readiness, Streak};
+use crate::stack::ready::{ConsecutiveCount, Readiness};
 use crate::stack::{Service, StackError, public_address, random_word};
 
 /// How long a container may take to become ready: Supabase's image runs its migrations first.
@@ -40,7 +40,7 @@ const TAIL: &str = "20";
 
 /// What all containers of a run share.
 #[derive(Debug, Clone)]
-pub(super) struct Crew {
+pub(super) struct LaunchContext {
     pub(super) engine: Engine,
     pub(super) run: String,
     pub(super) labels: BTreeMap<String, String>,
@@ -53,7 +53,7 @@ pub(super) struct Crew {
 pub(in crate::stack) struct ContainerService {
     plan: Plan,
     id: String,
-    crew: Crew,
+    context: LaunchContext,
     /// The networks from which it was cut off.
     cut_off: Mutex<Vec<String>>,
 }
@@ -61,18 +61,18 @@ pub(in crate::stack) struct ContainerService {
 impl ContainerService {
     /// Starts what `plan` says for the given ports and waits until it is ready.
     pub(super) async fn start(
-        crew: &Crew,
+        context: &LaunchContext,
         events: &Events,
         begun: Instant,
         held: Vec<Held>,
         plan: impl Fn(&[u16]) -> Plan,
     ) -> Result<(Self, ServiceRecord), StackError> {
-        Self::launch(crew, events, held, plan).await?.ready(events, begun).await
+        Self::launch(context, events, held, plan).await?.ready(events, begun).await
     }
 
-    /// Makes and starts what `plan` says for the given ports.
+    /// Creates and starts what `plan` says for the given ports.
     pub(super) async fn launch(
-        crew: &Crew,
+        context: &LaunchContext,
         events: &Events,
         mut held: Vec<Held>,
         plan: impl Fn(&[u16]) -> Plan,
@@ -83,8 +83,8 @@ impl ContainerService {
             let ports: Vec<u16> = held.drain(..).map(Held::release).collect();
             let plan = plan(&ports);
             let name = plan.service.name();
-            match launch(crew, &plan).await {
-                Ok(id) => return Ok(Self { plan, id, crew: crew.clone(), cut_off: Mutex::default() }),
+            match launch(context, &plan).await {
+                Ok(id) => return Ok(Self { plan, id, context: context.clone(), cut_off: Mutex::default() }),
                 Err(Refused::Port(_)) if !wanted && attempt < ATTEMPTS => {
                     attempt += 1;
                     events.note(format!("{name}: the engine could not have a port; trying another"));
@@ -109,9 +109,9 @@ impl ContainerService {
     }
 
     /// One that an earlier run left running; `None` when it is not, or does not answer.
-    pub(super) async fn adopt(crew: &Crew, id: String, plan: Plan) -> Option<(Self, ServiceRecord)> {
+    pub(super) async fn adopt(context: &LaunchContext, id: String, plan: Plan) -> Option<(Self, ServiceRecord)> {
         let begun = Instant::now();
-        let service = Self { plan, id, crew: crew.clone(), cut_off: Mutex::default() };
+        let service = Self { plan, id, context: context.clone(), cut_off: Mutex::default() };
         if service.state().await.ok()?.running != Some(true) {
             return None;
         }
@@ -139,7 +139,7 @@ impl ContainerService {
         // It has just answered three times: should it not answer now, the record lacks its version.
         let facts = self.plan.readiness.facts().await.unwrap_or_default();
         let mut parameters = facts.parameters;
-        parameters.insert("memory_limit_mb".to_owned(), self.crew.memory_mb.to_string());
+        parameters.insert("memory_limit_mb".to_owned(), self.context.memory_mb.to_string());
         ServiceRecord {
             name: self.plan.service.name().to_owned(),
             status: ServiceStatus::Ready,
@@ -176,12 +176,12 @@ impl ContainerService {
 
     /// Freezes it: connections stay open and nothing answers.
     pub(in crate::stack) async fn pause(&self) -> Result<(), StackError> {
-        self.crew.engine.docker.pause_container(&self.id).await.map_err(|error| self.refusal("pause it", &error))
+        self.context.engine.docker.pause_container(&self.id).await.map_err(|error| self.refusal("pause it", &error))
     }
 
     /// Lets it go on; waits until it answers again.
     pub(in crate::stack) async fn resume(&self) -> Result<(), StackError> {
-        let resumed = self.crew.engine.docker.unpause_container(&self.id).await;
+        let resumed = self.context.engine.docker.unpause_container(&self.id).await;
         resumed.map_err(|error| self.refusal("let it go on", &error))?;
         self.until_ready().await
     }
@@ -191,7 +191,7 @@ impl ContainerService {
         let mut cut_off = self.cut_off.lock().await;
         for network in self.networks().await? {
             let request = NetworkDisconnectRequest { container: self.id.clone(), force: Some(true) };
-            let cut = self.crew.engine.docker.disconnect_network(&network, request).await;
+            let cut = self.context.engine.docker.disconnect_network(&network, request).await;
             cut.map_err(|error| self.refusal("take it off its network", &error))?;
             cut_off.push(network);
         }
@@ -203,7 +203,7 @@ impl ContainerService {
         let mut cut_off = self.cut_off.lock().await;
         while let Some(network) = cut_off.last() {
             let request = NetworkConnectRequest { container: self.id.clone(), endpoint_config: None };
-            let connected = self.crew.engine.docker.connect_network(network, request).await;
+            let connected = self.context.engine.docker.connect_network(network, request).await;
             connected.map_err(|error| self.refusal("put it back on its network", &error))?;
             cut_off.pop();
         }
@@ -213,24 +213,24 @@ impl ContainerService {
     /// The pid of its main process, where the engine's processes are this machine's.
     pub(in crate::stack) async fn pid(&self) -> Option<i32> {
         let pid = self.state().await.ok()?.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0)?;
-        self.crew.engine.host.starts_with("unix://").then_some(pid)
+        self.context.engine.host.starts_with("unix://").then_some(pid)
     }
 
     /// Removes it with its volumes; the error says what could not be removed.
     pub(super) async fn remove(&self) -> Result<(), String> {
-        let removed = remove_one(&self.crew.engine.docker, &self.id).await;
+        let removed = remove_one(&self.context.engine.docker, &self.id).await;
         removed.map_err(|reason| format!("container of {}: {reason}", self.plan.service))
     }
 
     async fn run(&self) -> Result<(), StackError> {
-        let started = self.crew.engine.docker.start_container(&self.id, None::<StartContainerOptions>).await;
+        let started = self.context.engine.docker.start_container(&self.id, None::<StartContainerOptions>).await;
         started.map_err(|error| self.refusal("start it again", &error))?;
         self.until_ready().await
     }
 
     async fn signal(&self, signal: &str) -> Result<(), StackError> {
         let options = KillContainerOptionsBuilder::new().signal(signal).build();
-        match self.crew.engine.docker.kill_container(&self.id, Some(options)).await {
+        match self.context.engine.docker.kill_container(&self.id, Some(options)).await {
             Ok(()) => Ok(()),
             // It ended by itself in the meantime.
             Err(DockerError::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
@@ -253,14 +253,14 @@ impl ContainerService {
     /// Asks until the service has answered three times in a row; fails at once when its container ends.
     async fn until_ready(&self) -> Result<(), StackError> {
         let deadline = Instant::now() + PATIENCE;
-        let mut streak = Streak::default();
+        let mut consecutive = ConsecutiveCount::default();
         loop {
             let reason = match self.plan.readiness.ask().await {
-                Ok(incarnation) if streak.answered(&incarnation) => return Ok(()),
+                Ok(incarnation) if consecutive.answered(&incarnation) => return Ok(()),
                 Ok(_) => continue,
                 Err(reason) => reason,
             };
-            streak.broken();
+            consecutive.broken();
             let state = self.state().await?;
             if state.running != Some(true) {
                 return Err(self.died(&state).await);
@@ -277,7 +277,7 @@ impl ContainerService {
     async fn died(&self, state: &ContainerState) -> StackError {
         let code = state.exit_code.unwrap_or_default();
         let (how, hint) = if state.oom_killed == Some(true) {
-            let how = format!("was killed for lack of memory (its container may use {} MiB)", self.crew.memory_mb);
+            let how = format!("was killed for lack of memory (its container may use {} MiB)", self.context.memory_mb);
             (how, "; give it more with SHAKEDOWN_CONTAINER_MEMORY_MB")
         } else {
             (format!("exited with code {code}"), "; its image must behave like the pinned one")
@@ -293,7 +293,7 @@ impl ContainerService {
     async fn state(&self) -> Result<ContainerState, StackError> {
         let deadline = Instant::now() + GRACE;
         loop {
-            match self.crew.engine.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await {
+            match self.context.engine.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await {
                 Ok(found) => return Ok(found.state.unwrap_or_default()),
                 // While it cleans up after a container, Podman calls it `stopped`, a word that Docker does not have.
                 Err(DockerError::JsonDataError { .. } | DockerError::JsonSerdeError { .. })
@@ -307,7 +307,7 @@ impl ContainerService {
     }
 
     async fn networks(&self) -> Result<Vec<String>, StackError> {
-        let found = self.crew.engine.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await;
+        let found = self.context.engine.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await;
         let found = found.map_err(|error| self.refusal("look at it", &error))?;
         let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
         Ok(networks.into_keys().collect())
@@ -316,7 +316,7 @@ impl ContainerService {
     async fn log_tail(&self) -> String {
         let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(TAIL).build();
         let lines: Vec<String> = self
-            .crew
+            .context
             .engine
             .docker
             .logs(&self.id, Some(options))
@@ -339,10 +339,10 @@ enum Refused {
     Otherwise(StackError),
 }
 
-/// Makes a container and starts it; gives its id. One that was made and did not start is removed again.
-async fn launch(crew: &Crew, plan: &Plan) -> Result<String, Refused> {
+/// Creates a container and starts it; gives its id. One that was made and did not start is removed again.
+async fn launch(context: &LaunchContext, plan: &Plan) -> Result<String, Refused> {
     let service = plan.service.name();
-    let name = format!("shakedown-{}-{service}-{}", crew.run, random_word(6).to_lowercase());
+    let name = format!("shakedown-{}-{service}-{}", context.run, random_word(6).to_lowercase());
     let (repository, tag) = plan.image.parts();
     let image = plan
         .ports
@@ -352,17 +352,17 @@ async fn launch(crew: &Crew, plan: &Plan) -> Result<String, Refused> {
         .ports
         .iter()
         .map(|(inside, outside)| {
-            let address = Some(crew.engine.publish.to_owned());
+            let address = Some(context.engine.publish.to_owned());
             (
                 format!("{inside}/tcp"),
                 Some(vec![PortBinding { host_ip: address, host_port: Some(outside.to_string()) }]),
             )
         })
         .collect();
-    let memory = i64::try_from(crew.memory_mb * 1024 * 1024).unwrap_or(i64::MAX);
+    let memory = i64::try_from(context.memory_mb * 1024 * 1024).unwrap_or(i64::MAX);
     let mut request = image
         .with_container_name(&name)
-        .with_labels(&crew.labels)
+        .with_labels(&context.labels)
         .with_label(labels::SERVICE, service)
         .with_startup_timeout(PATIENCE)
         .with_cmd(plan.command.clone())
@@ -390,7 +390,7 @@ async fn launch(crew: &Crew, plan: &Plan) -> Result<String, Refused> {
         }
         Err(error) => {
             // It may have been made and not started. Should it stay, the ledger finds it by its labels.
-            let _ = remove_one(&crew.engine.docker, &name).await;
+            let _ = remove_one(&context.engine.docker, &name).await;
             Err(refused(plan.service, plan, error))
         }
     }

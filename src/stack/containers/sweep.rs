@@ -80,10 +80,10 @@ pub(super) async fn sweep(engine: &Engine, sweep: Sweep) -> Result<Vec<Labelled>
         let state = containers.iter().filter_map(|container| container.labels.as_ref()).map(labels::state).next();
         let fate = match state {
             Some(State::Dead(age)) if age >= sweep.older_than => None,
-            Some(State::Stays) if sweep.kept_too => None,
+            Some(State::Retention) if sweep.kept_too => None,
             Some(State::Dead(_)) => Some("its harness is dead, but not for long"),
             Some(State::Alive) => Some("still going on"),
-            Some(State::Stays) => Some("kept on purpose; `shakedown clean --kept` removes it"),
+            Some(State::Retention) => Some("kept on purpose; `shakedown clean --kept` removes it"),
             Some(State::Elsewhere) | None => Some("started on another machine or in another container"),
         };
         let names = containers.iter().map(name).collect();

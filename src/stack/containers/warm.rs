@@ -12,9 +12,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::labels::{self, Stays};
-use super::service::{ContainerService, Crew};
-use super::{Addresses, Containers, Engine, Fleet, Secrets, StackError, StackOptions, plan};
+use super::labels::{self, Retention};
+use super::service::{ContainerService, LaunchContext};
+use super::{Addresses, Containers, Engine, ImageSet, Secrets, StackError, StackOptions, plan};
 use crate::outcome::{Event, Events, ServiceRecord};
 use crate::stack::ledger::{Ledger, Resource};
 
@@ -33,11 +33,11 @@ type Started = (Containers, Addresses, Vec<ServiceRecord>);
 pub(super) async fn start(
     engine: &Engine,
     options: &StackOptions,
-    fleet: &Fleet,
+    images: &ImageSet,
     ledger: &Ledger,
     events: &Events,
 ) -> Result<Started, StackError> {
-    let path = place(engine, options, fleet);
+    let path = place(engine, options, images);
     let failed = |cause| StackError::Directory { action: "write", path: path.clone(), cause };
     let opened = {
         let path = path.clone();
@@ -48,7 +48,7 @@ pub(super) async fn start(
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed)?;
     if let Ok(remembered) = serde_json::from_str(&text) {
-        match Box::pin(take_over(engine, options, fleet, remembered)).await {
+        match Box::pin(take_over(engine, options, images, remembered)).await {
             Some(started) => {
                 events.say(Event::Remark { text: "the warm containers of an earlier run are used".to_owned() });
                 return Ok(started);
@@ -59,7 +59,7 @@ pub(super) async fn start(
     // Until all is written down they belong to this run, and go with it.
     let entry = ledger.add(Resource::Containers { engine: engine.host.clone(), keep: false })?;
     let secrets = Secrets::new();
-    let launch = Containers::launch(engine, options, fleet, &secrets, ledger.mark(), Stays::Warm, events);
+    let launch = Containers::launch(engine, options, images, &secrets, ledger.mark(), Retention::Warm, events);
     let launched = Box::pin(launch).await;
     let written = match &launched {
         Ok(started) => remember(started, &secrets, &mut file).map_err(failed),
@@ -87,35 +87,40 @@ fn open(path: &PathBuf) -> std::io::Result<File> {
     Ok(file)
 }
 
-fn place(engine: &Engine, options: &StackOptions, fleet: &Fleet) -> PathBuf {
+fn place(engine: &Engine, options: &StackOptions, images: &ImageSet) -> PathBuf {
     let memory = options.container_memory_mb.to_string();
-    let parts =
-        [engine.host.as_str(), fleet.redis.as_str(), fleet.postgres.as_str(), fleet.qdrant.as_str(), memory.as_str()];
+    let parts = [
+        engine.host.as_str(),
+        images.redis.as_str(),
+        images.postgres.as_str(),
+        images.qdrant.as_str(),
+        memory.as_str(),
+    ];
     let digest = Sha256::digest(parts.join("\n"));
     let name: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     options.state_dir.join("warm").join(format!("{name}.json"))
 }
 
-async fn take_over(engine: &Engine, options: &StackOptions, fleet: &Fleet, was: Remembered) -> Option<Started> {
-    let crew = Crew {
+async fn take_over(engine: &Engine, options: &StackOptions, images: &ImageSet, was: Remembered) -> Option<Started> {
+    let context = LaunchContext {
         engine: engine.clone(),
         run: was.run.clone(),
-        labels: labels::of(&was.run, &was.run, Stays::Warm),
+        labels: labels::of(&was.run, &was.run, Retention::Warm),
         memory_mb: options.container_memory_mb,
     };
     let [redis, postgres, qdrant] = was.secrets.map(SecretString::from);
     let [redis_id, postgres_id, qdrant_id] = was.ids;
-    let redis = plan::redis(engine, fleet.redis.clone(), &redis, was.ports[0]);
-    let command = fleet.postgres_command.clone();
+    let redis = plan::redis(engine, images.redis.clone(), &redis, was.ports[0]);
+    let command = images.postgres_command.clone();
     let postgres =
-        plan::postgres(engine, fleet.postgres.clone(), command, &postgres, options.postgres_connections, was.ports[1]);
-    let qdrant = plan::qdrant(engine, fleet.qdrant.clone(), &qdrant, was.ports[2], was.ports[3]);
+        plan::postgres(engine, images.postgres.clone(), command, &postgres, options.postgres_connections, was.ports[1]);
+    let qdrant = plan::qdrant(engine, images.qdrant.clone(), &qdrant, was.ports[2], was.ports[3]);
     let (redis, postgres, qdrant) = tokio::join!(
-        ContainerService::adopt(&crew, redis_id, redis),
-        ContainerService::adopt(&crew, postgres_id, postgres),
-        ContainerService::adopt(&crew, qdrant_id, qdrant),
+        ContainerService::adopt(&context, redis_id, redis),
+        ContainerService::adopt(&context, postgres_id, postgres),
+        ContainerService::adopt(&context, qdrant_id, qdrant),
     );
-    Some(Containers::of(&was.run, Stays::Warm, redis?, postgres?, qdrant?))
+    Some(Containers::of(&was.run, Retention::Warm, redis?, postgres?, qdrant?))
 }
 
 fn remember(started: &Started, secrets: &Secrets, file: &mut File) -> std::io::Result<()> {

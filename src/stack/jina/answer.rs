@@ -8,7 +8,7 @@ use wiremock::ResponseTemplate;
 
 use super::behaviour::{Verdict, retry_after};
 use super::request::{Encoding, Order, Refusal};
-use super::vector::{Dice, unit};
+use super::vector::{Rng, unit};
 use crate::spec::jina::{Answer, Body, RetryAfter};
 
 const JSON: &str = "application/json";
@@ -44,7 +44,7 @@ enum Embedding {
 }
 
 /// The answer to a good request, bent as `verdict` says.
-pub(super) fn good(order: &Order, verdict: &Verdict<'_>, dice: &mut Dice) -> ResponseTemplate {
+pub(super) fn good(order: &Order, verdict: &Verdict<'_>, dice: &mut Rng) -> ResponseTemplate {
     let mut vectors = vectors(order, verdict);
     let victim = usize::try_from(dice.below(vectors.len() as u64)).unwrap_or_default();
     if let Some(vector) = vectors.get_mut(victim) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::vector::Dice;
+use super::vector::Rng;
 use crate::spec::jina::{Answer, Behaviour, RetryAfter};
 
 /// The value of a `Retry-After` header at this moment, and the milliseconds that it asks for, if that can be read.
@@ -33,7 +33,7 @@ pub(super) struct Verdict<'a> {
 
 impl<'a> Verdict<'a> {
     /// Adds up the `behaviours` that apply to the request that arrived as number `nth`.
-    pub(super) fn of(behaviours: &'a [Behaviour], nth: u64, texts: &[String], dice: &mut Dice) -> Self {
+    pub(super) fn of(behaviours: &'a [Behaviour], nth: u64, texts: &[String], dice: &mut Rng) -> Self {
         let mut verdict = Self::default();
         for behaviour in behaviours.iter().filter(|behaviour| behaviour.when.applies(nth, texts)) {
             match &behaviour.answer {

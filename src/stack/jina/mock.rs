@@ -13,7 +13,7 @@ use super::behaviour::{Verdict, retry_after};
 use super::limits::Window;
 use super::log::JinaRequest;
 use super::request::{self, Asked, Refusal};
-use super::vector::{Dice, unit};
+use super::vector::{Rng, unit};
 use super::{answer, model};
 use crate::settings::JinaEndpoint;
 use crate::spec::jina::{Answer, Behaviour, Limits};
@@ -76,7 +76,7 @@ struct State {
     /// When the answers under way will have been sent.
     under_way: Vec<Instant>,
     window: Window,
-    dice: Dice,
+    dice: Rng,
     log: Vec<JinaRequest>,
 }
 
@@ -106,7 +106,7 @@ impl JinaMock {
             arrived: 0,
             under_way: Vec::new(),
             window: Window::default(),
-            dice: Dice::new(config.seed),
+            dice: Rng::new(config.seed),
             log: Vec::new(),
         };
         let shared = Arc::new(Shared { config, started: Instant::now(), state: Mutex::new(state) });

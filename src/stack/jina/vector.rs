@@ -4,10 +4,10 @@ use sha2::{Digest, Sha256};
 
 /// A small generator of even 64-bit numbers (SplitMix64): the same on every machine and version.
 #[derive(Debug, Clone)]
-pub(super) struct Dice(u64);
+pub(super) struct Rng(u64);
 
-impl Dice {
-    /// Dice that always fall the same way for the same seed.
+impl Rng {
+    /// Rng that always fall the same way for the same seed.
     pub(super) const fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -49,7 +49,7 @@ pub(super) fn unit(model: &str, task: &str, dimensions: u32, text: &str) -> Vec<
         hash.update(part.as_bytes());
     }
     let digest = hash.finalize();
-    let mut dice = Dice::new(digest.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)));
+    let mut dice = Rng::new(digest.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte)));
     let mut vector: Vec<f32> = (0..dimensions)
         .map(|_| {
             // The sum of four even numbers is close enough to normally distributed.
@@ -109,7 +109,7 @@ mod tests {
     fn dice_with_the_same_seed_fall_the_same_way() {
         let order = |seed| {
             let mut items: Vec<u32> = (0..20).collect();
-            Dice::new(seed).shuffle(&mut items);
+            Rng::new(seed).shuffle(&mut items);
             items
         };
         assert_eq!(order(7), order(7));

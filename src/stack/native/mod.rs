@@ -141,7 +141,7 @@ impl Native {
     }
 }
 
-/// Makes a directory that only its owner can look into; one that is there already is fine.
+/// Creates a directory that only its owner can look into; one that is there already is fine.
 fn private_directory(path: &Path, owner: Option<Account>) -> Result<(), StackError> {
     let fail = |cause| StackError::Directory { action: "create", path: path.to_owned(), cause };
     match fs::DirBuilder::new().mode(0o700).create(path) {

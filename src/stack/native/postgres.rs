@@ -32,7 +32,7 @@ pub(super) fn account() -> Result<Option<Account>, StackError> {
         .ok_or(StackError::NoUnprivilegedUser)
 }
 
-/// Makes the data directory, with `password` for the user `postgres`.
+/// Creates the data directory, with `password` for the user `postgres`.
 pub(super) async fn initialise(
     initdb: &Path,
     directory: &Path,

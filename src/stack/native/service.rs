@@ -11,7 +11,7 @@ use crate::outcome::{Event, Events, ServiceRecord, ServiceStatus};
 use crate::stack::ledger::Ledger;
 use crate::stack::ports::{Held, says_port_taken};
 use crate::stack::process::Process;
-use crate::stack::ready::{Readiness, Streak};
+use crate::stack::ready::{ConsecutiveCount, Readiness};
 use crate::stack::{Service, StackError, public_address};
 
 /// How long a service may take to become ready. On an idle machine it takes a fraction of a second.
@@ -170,16 +170,16 @@ impl NativeService {
 /// Asks until the service has answered three times in a row; fails at once when its process ends.
 async fn until_ready(plan: &Plan, process: &Process) -> Result<(), StackError> {
     let deadline = Instant::now() + PATIENCE;
-    let mut streak = Streak::default();
+    let mut consecutive = ConsecutiveCount::default();
     loop {
         if let Some(status) = process.exit_status() {
             return Err(process.died(status));
         }
         match plan.readiness.ask().await {
-            Ok(incarnation) if streak.answered(&incarnation) => return Ok(()),
+            Ok(incarnation) if consecutive.answered(&incarnation) => return Ok(()),
             Ok(_) => {}
             Err(reason) => {
-                streak.broken();
+                consecutive.broken();
                 if Instant::now() > deadline {
                     return Err(StackError::NotReady {
                         service: plan.service.name(),

@@ -342,7 +342,7 @@ fn array(texts: &[&str]) -> String {
     format!("array[{}]::text[]", items.join(", "))
 }
 
-/// Makes an empty migration in `directory`, with the time as its version; gives its path.
+/// Creates an empty migration in `directory`, with the time as its version; gives its path.
 ///
 /// # Errors
 /// The name has nothing that may stand in a file's name, or the file cannot be made.

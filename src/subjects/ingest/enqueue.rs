@@ -119,7 +119,7 @@ pub struct Enqueued {
     pub queued: Queued,
 }
 
-/// Hands `files` over, in batches; `told` hears of each batch that was acknowledged.
+/// WorkerPool `files` over, in batches; `told` hears of each batch that was acknowledged.
 ///
 /// The first list has what the queue acknowledged, the second what could not be read. An error ends
 /// the work; what `told` has heard of until then is in the queue.

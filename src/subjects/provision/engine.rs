@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::change::{Change, Task};
 use super::step::{Found, STATE, Stop};
-use super::{Consent, Pace, Place, SetupError, files, postgres, qdrant, queue};
+use super::{Consent, Place, Progress, SetupError, files, postgres, qdrant, queue};
 use crate::services::ServiceError;
 use crate::services::http::Http;
 use crate::services::postgres::Postgres;
@@ -110,7 +110,7 @@ impl Line {
         desired: &Desired,
         place: &Place,
         consent: Consent,
-        pace: &mut Pace,
+        pace: &mut Progress,
     ) -> Result<(), SetupError> {
         if let Some(why) = change.destroys.as_ref().filter(|_| !consent.replace) {
             return Err(SetupError::NotAgreed {
@@ -165,7 +165,7 @@ pub(super) async fn carry_out(
     desired: &Desired,
     place: &Place,
     consent: Consent,
-    pace: &mut Pace,
+    pace: &mut Progress,
     report: &mut impl Report,
 ) {
     let mut failed: Option<String> = None;
@@ -205,7 +205,7 @@ async fn mend(
     desired: &Desired,
     place: &Place,
     consent: Consent,
-    pace: &mut Pace,
+    pace: &mut Progress,
     report: &mut impl Report,
 ) -> Result<Vec<Change>, Stop> {
     let mut made: Vec<Change> = Vec::new();

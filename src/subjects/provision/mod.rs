@@ -74,12 +74,12 @@ pub struct Consent {
 
 /// Counts what is done, so that tests can end the process after any of it.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub struct Progress {
     done: u32,
     end_after: Option<u32>,
 }
 
-impl Pace {
+impl Progress {
     /// Ends the process after so many writes, or never.
     #[must_use]
     pub const fn ending_after(end_after: Option<u32>) -> Self {
@@ -128,7 +128,7 @@ pub async fn apply(
     desired: &Desired,
     place: &Place,
     consent: Consent,
-    pace: &mut Pace,
+    pace: &mut Progress,
     told: impl FnMut(&Step),
 ) -> Vec<Step> {
     let mut telling = Telling { told, steps: Vec::new(), made: false };

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::change::{Action, Change, Field, Task};
 use super::step::Found;
-use super::{Pace, SetupError};
+use super::{Progress, SetupError};
 use crate::services::ServiceError;
 use crate::services::redis::{Redis, field};
 use crate::settings::{Desired, DesiredQueue, Names, RedisEndpoint, public_url};
@@ -178,7 +178,7 @@ pub(super) async fn make(
     desired: &Desired,
     names: &Names,
     fields: &[Field],
-    pace: &mut Pace,
+    pace: &mut Progress,
 ) -> Result<(), SetupError> {
     let Some(queue) = &desired.queue else { return Ok(()) };
     let meta = keys(queue, names).meta();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::change::{Action, Change};
 use super::engine::{Part, Report, carry_out};
 use super::step::{Found, Outcome, STATE, Step, Stop};
-use super::{Consent, Pace, Place};
+use super::{Consent, Place, Progress};
 use crate::settings::{
     Desired, DesiredCollection, DesiredColumn, DesiredPostgres, DesiredQueue, DesiredTable, Distance, Endpoints,
 };
@@ -62,7 +62,7 @@ impl Default for Wanted {
 pub async fn prepare(endpoints: &Endpoints, wanted: &Wanted) -> Vec<Step> {
     let mut course = Course { endpoints, wanted, steps: Vec::new(), made: Vec::new() };
     let (desired, place) = (desired(endpoints, wanted), place(endpoints));
-    carry_out(&desired, &place, Consent::default(), &mut Pace::default(), &mut course).await;
+    carry_out(&desired, &place, Consent::default(), &mut Progress::default(), &mut course).await;
     course.steps
 }
 

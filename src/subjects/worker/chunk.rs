@@ -107,7 +107,7 @@ impl Chunker {
     #[must_use]
     pub fn chunks(&self, text: &str) -> Vec<Chunk> {
         let mut chunks = Vec::new();
-        let mut cutter = Cutter {
+        let mut cutter = Splitter {
             options: self.options,
             tokens: &self.tokens,
             stream: Stream::new(&self.tokens, text),
@@ -146,7 +146,7 @@ struct Cut {
 }
 
 /// One document on its way through the chunker.
-struct Cutter<'a> {
+struct Splitter<'a> {
     options: ChunkOptions,
     tokens: &'a Tokens,
     stream: Stream<'a>,
@@ -155,7 +155,7 @@ struct Cutter<'a> {
     own: Vec<Mark>,
 }
 
-impl Cutter<'_> {
+impl Splitter<'_> {
     /// The end of the chunk that begins at `start` and must reach beyond `done`.
     fn cut(&mut self, start: usize, done: usize) -> Cut {
         let size = self.options.size;

@@ -165,7 +165,7 @@ impl Guard {
         *until = (*until).max(Some(Instant::now() + after));
     }
 
-    /// Makes a call, if the breaker lets it through.
+    /// Creates a call, if the breaker lets it through.
     async fn try_once<T, E: Classified>(
         &self,
         call: Pin<Box<impl Future<Output = Result<T, E>>>>,
@@ -202,7 +202,7 @@ impl Guard {
         called
     }
 
-    /// Makes the call; what may be retried is, with full jitter, and never before the service's own wish.
+    /// Creates the call; what may be retried is, with full jitter, and never before the service's own wish.
     ///
     /// A call that the open breaker holds back waits and does not count as a try: an outage longer than all tries
     /// together would otherwise fail every job that was in work.

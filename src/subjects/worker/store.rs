@@ -320,7 +320,7 @@ impl Store {
         }
     }
 
-    /// Makes the points of this version the only ones of the document. To be called once all of them are stored.
+    /// Creates the points of this version the only ones of the document. To be called once all of them are stored.
     ///
     /// The old version is removed only when the new one is known to be whole: a document that can be found now can
     /// be found at every moment. The last count catches another worker that settled another version of the same

@@ -197,7 +197,7 @@ impl Change {
         }
     }
 
-    /// Makes the change in the model.
+    /// Creates the change in the model.
     pub fn apply(&self, points: &mut Points) {
         let chosen = |points: &mut Points, which: &Which, change: &dyn Fn(&mut Point)| {
             for (id, point) in points.iter_mut() {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libtest_mimic::{Arguments, Trial};
 use shakedown::outcome::Events;
-use shakedown::runner::{RunOptions, SpareOptions};
+use shakedown::runner::{RunOptions, StackPoolOptions};
 use shakedown::settings::{Contract, Endpoints};
 use shakedown::stack::{ProviderKind, Stack, StackOptions, names_for};
 use tempfile::TempDir;
@@ -34,13 +34,13 @@ pub fn runtime() -> &'static tokio::runtime::Runtime {
 }
 
 /// A stack with its data and its ledgers in a temporary directory.
-pub struct Ship {
+pub struct TestStack {
     pub stack: Stack,
-    spare: SpareOptions,
+    spare: StackPoolOptions,
     place: TempDir,
 }
 
-impl Ship {
+impl TestStack {
     pub async fn launch(kind: ProviderKind, run: &str) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let place = tempfile::tempdir_in(shakedown::stack::usual_data_dir()).unwrap();
@@ -52,7 +52,7 @@ impl Ship {
         options.data_dir = Some(data);
         options.state_dir = place.path().join("state");
         options.jina.seed = 1;
-        let spare = SpareOptions { kind, stack: options.clone() };
+        let spare = StackPoolOptions { kind, stack: options.clone() };
         let stack = Stack::start(kind, options, &Events::silent()).await.unwrap();
         Self { stack, spare, place }
     }
@@ -75,7 +75,7 @@ impl Ship {
             endpoints: None,
             spare: Some(self.spare.clone()),
             given: None,
-            paid: shakedown::runner::Paid::default(),
+            billed: shakedown::runner::BilledCache::default(),
             stands: BTreeMap::new(),
             keep_output: None,
             fail_fast: false,
@@ -95,34 +95,35 @@ impl Ship {
     }
 
     /// Stops the stack; what could not be removed is given back.
-    pub async fn sink(self) -> Vec<String> {
+    pub async fn stop(self) -> Vec<String> {
         self.stack.stop().await
     }
 }
 
 /// A test on a stack.
 #[allow(dead_code, reason = "not every test target needs it")]
-pub type Test = fn(&Ship);
+pub type Test = fn(&TestStack);
 
-/// Makes `tests` on one native stack, one after the other, as some break it for a while; it is launched with the first of
+/// Creates `tests` on one native stack, one after the other, as some break it for a while; it is launched with the first of
 /// them. `others` need none, or bring their own.
 #[allow(dead_code, reason = "not every test target needs it")]
-pub fn on_one_ship(run: &'static str, tests: &[(&str, Test)], others: Vec<Trial>) -> ExitCode {
+pub fn on_one_stack(run: &'static str, tests: &[(&str, Test)], others: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    let ship: Arc<Mutex<Option<Ship>>> = Arc::default();
+    let stack: Arc<Mutex<Option<TestStack>>> = Arc::default();
     let trial = |(name, test): &(&str, Test)| {
-        let (ship, test) = (Arc::clone(&ship), *test);
+        let (stack, test) = (Arc::clone(&stack), *test);
         Trial::test(*name, move || {
-            let mut ship = ship.lock().unwrap_or_else(PoisonError::into_inner);
-            let ship = ship.get_or_insert_with(|| runtime().block_on(Ship::launch(ProviderKind::Native, run)));
-            test(ship);
+            let mut stack = stack.lock().unwrap_or_else(PoisonError::into_inner);
+            let stack = stack.get_or_insert_with(|| runtime().block_on(TestStack::launch(ProviderKind::Native, run)));
+            test(stack);
             Ok(())
         })
     };
     let trials = tests.iter().map(trial).chain(others).collect();
     arguments.test_threads = Some(1);
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let left = ship.lock().unwrap_or_else(PoisonError::into_inner).take().map(|ship| runtime().block_on(ship.sink()));
+    let left =
+        stack.lock().unwrap_or_else(PoisonError::into_inner).take().map(|stack| runtime().block_on(stack.stop()));
     assert_eq!(left.unwrap_or_default(), Vec::<String>::new(), "something could not be removed");
     conclusion.exit_code()
 }

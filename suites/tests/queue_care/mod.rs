@@ -8,11 +8,11 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use shakedown::settings::cache_dir;
 
-use crate::desk::Desk;
-use crate::harness::Ship;
-use crate::packages;
+use crate::cli_sandbox::CliSandbox;
+use crate::client_packages;
+use crate::harness::TestStack;
 
-/// Makes jobs in every state: completed and failed ones by a worker of its own, the others by adding them.
+/// Creates jobs in every state: completed and failed ones by a worker of its own, the others by adding them.
 const SEED: &str = "
   const worker = new Worker(name, async job => { if (job.name === 'bad') throw new Error('on purpose'); }, { connection, prefix });
   let ended = 0;
@@ -60,15 +60,15 @@ const HOLD: &str = "
 ";
 
 struct Both<'a> {
-    desk: Desk,
-    ship: &'a Ship,
+    desk: CliSandbox,
+    stack: &'a TestStack,
     modules: PathBuf,
     name: String,
 }
 
 impl Both<'_> {
     fn redis(&self) -> String {
-        self.ship.stack.endpoints().redis.url.expose_secret().to_owned()
+        self.stack.stack.endpoints().redis.url.expose_secret().to_owned()
     }
 
     /// Lets Node do something with the queue; gives BullMQ's counts, and whether it is paused.
@@ -151,8 +151,8 @@ fn waiting(counts: &Value) -> u64 {
     ["waiting", "paused"].iter().map(|state| counts[*state].as_u64().unwrap()).sum()
 }
 
-fn beside_node(ship: &Ship, major: u8) {
-    let both = Both { desk: Desk::new(), ship, modules: modules(major), name: format!("care{major}") };
+fn beside_node(stack: &TestStack, major: u8) {
+    let both = Both { desk: CliSandbox::new(), stack, modules: modules(major), name: format!("care{major}") };
     let (code, said) = both.ours(&["status"]);
     assert!(code == 2 && said.contains(&format!("has no queue care{major} under the prefix care")), "{said}");
     assert_eq!(both.status()["exists"], false, "looking makes nothing");
@@ -204,17 +204,17 @@ fn beside_node(ship: &Ship, major: u8) {
     assert_eq!(both.agree("clean of delayed jobs")["delayed"], 0);
 }
 
-pub fn beside_node_5(ship: &Ship) {
-    beside_node(ship, 5);
+pub fn beside_node_5(stack: &TestStack) {
+    beside_node(stack, 5);
 }
 
-pub fn beside_node_6(ship: &Ship) {
-    beside_node(ship, 6);
+pub fn beside_node_6(stack: &TestStack) {
+    beside_node(stack, 6);
 }
 
-fn beside_board(ship: &Ship, major: u8) {
+fn beside_board(stack: &TestStack, major: u8) {
     let home = board_home().unwrap();
-    let both = Both { desk: Desk::new(), ship, modules: modules(major), name: format!("board{major}") };
+    let both = Both { desk: CliSandbox::new(), stack, modules: modules(major), name: format!("board{major}") };
     both.node(&format!("{SEED} {HOLD}"));
     let counts = both.agree("seeding");
     let wanted = json!({ "waiting": 6, "paused": 0, "prioritized": 3, "delayed": 4, "active": 1, "waiting-children": 1,
@@ -232,14 +232,14 @@ fn beside_board(ship: &Ship, major: u8) {
 
 /// Where `scripts/install clients` put bull-board.
 pub fn board_home() -> Option<PathBuf> {
-    let board = packages::home("board");
+    let board = client_packages::home("board");
     board.join("installed").exists().then_some(board)
 }
 
-pub fn beside_board_5(ship: &Ship) {
-    beside_board(ship, 5);
+pub fn beside_board_5(stack: &TestStack) {
+    beside_board(stack, 5);
 }
 
-pub fn beside_board_6(ship: &Ship) {
-    beside_board(ship, 6);
+pub fn beside_board_6(stack: &TestStack) {
+    beside_board(stack, 6);
 }

@@ -137,7 +137,7 @@ async fn roles(database: &Postgres, wanted: &DesiredPostgres) -> Result<Vec<Chan
     Ok(changes)
 }
 
-/// Makes or changes a role; its password is given to it when it is made.
+/// Creates or changes a role; its password is given to it when it is made.
 pub(super) async fn role(
     database: &Postgres,
     name: &str,

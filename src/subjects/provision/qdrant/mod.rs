@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::change::{Action, Change, Task as Any};
 use super::step::{Found, Stop};
-use super::{Pace, SetupError};
+use super::{Progress, SetupError};
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::settings::{Desired, DesiredCollection, QdrantEndpoint};
@@ -270,8 +270,8 @@ async fn another(
     Ok(change)
 }
 
-/// Makes a change.
-pub(super) async fn make(http: &Http, task: &Task, discard: bool, pace: &mut Pace) -> Result<(), SetupError> {
+/// Creates a change.
+pub(super) async fn make(http: &Http, task: &Task, discard: bool, pace: &mut Progress) -> Result<(), SetupError> {
     match task {
         Task::Create { name, body } => {
             create(http, name, body).await?;
@@ -300,7 +300,7 @@ async fn make_index(http: &Http, collection: &str, field: &str, kind: &Value) ->
     Ok(())
 }
 
-/// Makes a collection. That another set-up was faster is no error: what it makes is waited for.
+/// Creates a collection. That another set-up was faster is no error: what it makes is waited for.
 async fn create(http: &Http, name: &str, body: &Value) -> Result<(), ServiceError> {
     let path = format!("/collections/{name}");
     let answer = http.send("PUT", &path, &Key::Own, Some(body)).await?;

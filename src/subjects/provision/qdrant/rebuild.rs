@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Shape, Sight, change_aliases, count, create, described, make_index};
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
-use crate::subjects::provision::{Pace, SetupError};
+use crate::subjects::provision::{Progress, SetupError};
 
 /// Points that are copied in one request.
 const BATCH: usize = 256;
@@ -54,7 +54,7 @@ async fn page(http: &Http, collection: &str, offset: &mut Value) -> Result<Optio
 }
 
 impl Rebuild {
-    pub(super) async fn run(&self, http: &Http, discard: bool, pace: &mut Pace) -> Result<(), SetupError> {
+    pub(super) async fn run(&self, http: &Http, discard: bool, pace: &mut Progress) -> Result<(), SetupError> {
         let ended = self.replace(http, discard, pace).await;
         let tidied = self.tidy(http, pace).await;
         ended.and(tidied.map_err(SetupError::from))
@@ -62,7 +62,7 @@ impl Rebuild {
 
     /// Takes marks off the collection that has the name now: another run may have ended the work while this one was
     /// about to mark how far it had come.
-    async fn tidy(&self, http: &Http, pace: &mut Pace) -> Result<(), ServiceError> {
+    async fn tidy(&self, http: &Http, pace: &mut Progress) -> Result<(), ServiceError> {
         let sight = Sight::of(http).await?;
         let Some(now) = sight.aliases.get(&self.name).cloned() else { return Ok(()) };
         let stale = |sight: &Sight| -> Vec<Value> {
@@ -75,7 +75,7 @@ impl Rebuild {
         rename(http, stale, pace).await
     }
 
-    async fn replace(&self, http: &Http, discard: bool, pace: &mut Pace) -> Result<(), SetupError> {
+    async fn replace(&self, http: &Http, discard: bool, pace: &mut Progress) -> Result<(), SetupError> {
         let sight = Sight::of(http).await?;
         // Another run may have ended it; what is left then shows when all is looked at again.
         let Some(source) = sight.reached(&self.name).map(str::to_owned) else { return Ok(()) };
@@ -140,7 +140,7 @@ impl Rebuild {
         http: &Http,
         found: &Value,
         copying: &str,
-        pace: &mut Pace,
+        pace: &mut Progress,
     ) -> Result<Option<String>, ServiceError> {
         let mut number = 1;
         let target = loop {
@@ -180,7 +180,7 @@ impl Rebuild {
     }
 
     /// The indexes that are described, and those that the old one has beside them.
-    async fn index(&self, http: &Http, target: &str, found: &Value, pace: &mut Pace) -> Result<(), ServiceError> {
+    async fn index(&self, http: &Http, target: &str, found: &Value, pace: &mut Progress) -> Result<(), ServiceError> {
         let old = found["payload_schema"].as_object().cloned().unwrap_or_default();
         let beside = old.iter().filter(|(field, _)| !self.indexes.contains_key(*field));
         let beside = beside.map(|(field, index)| (field, index["data_type"].clone()));
@@ -199,7 +199,7 @@ impl Rebuild {
         source: &str,
         target: &str,
         found: &Value,
-        pace: &mut Pace,
+        pace: &mut Progress,
     ) -> Result<(), ServiceError> {
         let Some(carry) = self.shape.carry(found) else { return Ok(()) };
         let mut offset = Value::Null;
@@ -222,7 +222,7 @@ impl Rebuild {
 
     /// Gives the new collection the old one's names: in one request, where its own name is an alias; else with the other
     /// aliases first, so that their readers never miss it.
-    async fn swap(&self, http: &Http, source: &str, target: &str, pace: &mut Pace) -> Result<(), SetupError> {
+    async fn swap(&self, http: &Http, source: &str, target: &str, pace: &mut Progress) -> Result<(), SetupError> {
         let [_, copied] = marks(&self.name);
         let others = |sight: &Sight| -> Vec<Value> {
             let free = self.aliases.iter().filter(|alias| !sight.names.contains(*alias));
@@ -253,7 +253,7 @@ impl Rebuild {
 
 /// Changes aliases, all at once, as they are now. Another run may change them in between: then it is tried again with
 /// what is left to be changed.
-async fn rename(http: &Http, actions: impl Fn(&Sight) -> Vec<Value>, pace: &mut Pace) -> Result<(), ServiceError> {
+async fn rename(http: &Http, actions: impl Fn(&Sight) -> Vec<Value>, pace: &mut Progress) -> Result<(), ServiceError> {
     let mut failed = None;
     for _ in 0..TRIES {
         let actions = actions(&Sight::of(http).await?);

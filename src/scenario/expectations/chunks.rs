@@ -1,0 +1,279 @@
+//! What the chunks are: their size, their overlap, their text and their vectors.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::{Finding, Scope, count, texts, tokens};
+use crate::spec::Range;
+
+/// Cosine distance up to which a stored vector is the mock's: Qdrant normalises, and stores f32 or f16, of which the
+/// latter costs 1e-7. Whoever rounds to three decimals has 5e-5.
+pub(in crate::scenario) const VECTOR_TOLERANCE: f64 = 5e-6;
+
+impl Scope<'_> {
+    pub(super) fn vectors(&self) -> Finding {
+        let mut finding = Finding::over("vectors");
+        let mut worst = 0.0_f64;
+        for (document, point) in self.points() {
+            finding.look();
+            let Some(text) = &point.text else {
+                finding.undecided =
+                    Some("points carry no text, so no vector can be compared; set `text` in [evidence]".to_owned());
+                continue;
+            };
+            let wanted = self.observations.mock().vector_for(Some("retrieval.passage"), text);
+            let distance = cosine_distance(&wanted, &point.vector);
+            worst = worst.max(distance);
+            if distance.is_nan() || distance > VECTOR_TOLERANCE {
+                let chunk = point.chunk.map_or_else(|| "?".to_owned(), |chunk| chunk.to_string());
+                let size = point.vector.len();
+                finding.wrong(
+                    document,
+                    format!("the vector of chunk {chunk} ({size} numbers) is not the one given for its text (cosine distance {distance:.6})"),
+                );
+            }
+        }
+        finding.fact("largest cosine distance", format!("{worst:.6}"));
+        finding
+    }
+
+    pub(super) fn chunk_tokens(&self, range: Range) -> Finding {
+        let mut finding = Finding::over("chunks");
+        let (mut least, mut most) = (usize::MAX, 0);
+        for (document, point) in self.points() {
+            finding.look();
+            let Some(text) = &point.text else { continue };
+            let tokens = tokens(text);
+            least = least.min(tokens);
+            most = most.max(tokens);
+            if !range.holds(count(tokens as u64)) {
+                let chunk = point.chunk.map_or_else(|| "?".to_owned(), |chunk| chunk.to_string());
+                finding.wrong(document, format!("chunk {chunk} has {tokens} tokens, wanted {range}"));
+            }
+        }
+        if finding.looked_at > 0 {
+            finding.fact("tokens per chunk, least and most", json!([least, most]));
+        }
+        finding
+    }
+
+    pub(super) fn overlap_tokens(&self, range: Range) -> Finding {
+        let mut finding = Finding::over("neighbouring chunks");
+        let (mut least, mut most) = (usize::MAX, 0);
+        for (step, document) in self.good() {
+            let texts = texts(step, document);
+            let places = places(&document.text, &texts);
+            for (at, pair) in places.windows(2).enumerate() {
+                let ([left, right], next) = (pair, at + 1) else { continue };
+                if leaves_no_room(&document.text, right.start) {
+                    continue;
+                }
+                finding.look();
+                let shared = if right.start < left.end { &document.text[right.start..left.end] } else { "" };
+                let tokens = tokens(shared);
+                least = least.min(tokens);
+                most = most.max(tokens);
+                if !range.holds(count(tokens as u64)) {
+                    finding
+                        .wrong(&document.id, format!("chunks {at} and {next} share {tokens} tokens, wanted {range}"));
+                }
+            }
+        }
+        if finding.looked_at > 0 {
+            finding.fact("shared tokens, least and most", json!([least, most]));
+        }
+        finding
+    }
+
+    pub(super) fn reassembled(&self) -> Finding {
+        let mut finding = Finding::over("documents");
+        for (step, document) in self.good() {
+            finding.look();
+            let chunks = texts(step, document);
+            let Err(problem) = reassemble(&document.text, &chunks) else { continue };
+            let earlier = self.observations.steps.iter().take_while(|earlier| !std::ptr::eq(*earlier, step));
+            let is_former = earlier.flat_map(|step| &step.documents).any(|former| {
+                former.id == document.id && former.text != document.text && reassemble(&former.text, &chunks).is_ok()
+            });
+            let whose = if is_former { "what is stored is whole, and of a former version: " } else { "" };
+            finding.wrong(&document.id, format!("{whose}{problem}"));
+        }
+        finding
+    }
+
+    pub(super) fn numbered(&self) -> Finding {
+        let mut finding = Finding::over("documents");
+        for (step, document) in self.good() {
+            finding.look();
+            let numbers: BTreeSet<Option<u64>> =
+                step.snapshot.points_of(&document.id).iter().map(|point| point.chunk).collect();
+            let wanted: BTreeSet<Option<u64>> = (0..numbers.len() as u64).map(Some).collect();
+            if numbers.is_empty() || numbers != wanted {
+                let missing: Vec<_> = wanted.difference(&numbers).flatten().collect();
+                finding.wrong(&document.id, format!("{} chunk indices, missing {missing:?}", numbers.len()));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn unicode(&self) -> Finding {
+        let mut finding = Finding::over("documents");
+        for (step, document) in self.good() {
+            finding.look();
+            let stored = step.snapshot.points_of(&document.id).iter().filter_map(|point| point.text.as_deref());
+            let known: BTreeSet<char> = document.text.chars().collect();
+            let mut there: BTreeSet<char> = BTreeSet::new();
+            for text in stored {
+                there.extend(text.chars());
+            }
+            if let Some(foreign) = there.difference(&known).next() {
+                finding.wrong(
+                    &document.id,
+                    format!("holds U+{:04X}, which the document does not have", u32::from(*foreign)),
+                );
+            } else if let Some(lost) = known.difference(&there).next() {
+                finding.wrong(&document.id, format!("has lost every U+{:04X}", u32::from(*lost)));
+            }
+        }
+        finding
+    }
+}
+
+/// Where each chunk stands in the document, up to the first that fits nowhere.
+///
+/// A chunk begins after its predecessor's start and no later than its end. Repeated text may fit in several
+/// places; the one whose overlap is nearest to [`USUAL_OVERLAP`] tokens is tried first, and others when a later
+/// chunk then fits nowhere.
+fn places(document: &str, chunks: &[&str]) -> Vec<std::ops::Range<usize>> {
+    let mut budget = SEARCH_BUDGET;
+    let mut path: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut best: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut open: Vec<Vec<usize>> = chunks.first().map(|first| candidates(document, first, None)).into_iter().collect();
+    while let Some(options) = open.last_mut() {
+        let Some(start) = options.pop().filter(|_| budget > 0) else {
+            open.pop();
+            path.pop();
+            continue;
+        };
+        budget -= 1;
+        path.push(start..start + chunks[path.len()].len());
+        let reach = |path: &[std::ops::Range<usize>]| (path.len(), path.last().map_or(0, |place| place.end));
+        if reach(&path) > reach(&best) {
+            best.clone_from(&path);
+        }
+        match chunks.get(path.len()) {
+            Some(next) => open.push(candidates(document, next, path.last())),
+            None if path.last().is_some_and(|place| place.end == document.len()) => break,
+            // It fits, and leaves the end of the document out: there may be a better way.
+            None => drop(path.pop()),
+        }
+    }
+    best
+}
+
+/// The overlap, in tokens, that a chunk most likely has with its predecessor: the contract's default.
+const USUAL_OVERLAP: usize = 50;
+
+/// How many placements are tried before the search for a fit is given up.
+const SEARCH_BUDGET: usize = 20_000;
+
+/// The starts at which `chunk` may stand after `previous`, the likeliest last.
+fn candidates(document: &str, chunk: &str, previous: Option<&std::ops::Range<usize>>) -> Vec<usize> {
+    let Some(previous) = previous else {
+        return document.find(chunk).into_iter().collect();
+    };
+    let mut found = Vec::new();
+    let mut at = next_char(document, previous.start);
+    while at <= previous.end {
+        let Some(offset) = document.get(at..).and_then(|rest| rest.find(chunk)) else { break };
+        let place = at + offset;
+        if place > previous.end {
+            break;
+        }
+        found.push(place);
+        at = next_char(document, place);
+    }
+    if found.len() > 1 {
+        let before = &document[previous.clone()];
+        let encoding = bpe_openai::cl100k_base();
+        let ids = encoding.encode(before);
+        let tail = &ids[ids.len().saturating_sub(USUAL_OVERLAP)..];
+        let overlap: usize = tail.iter().map(|id| encoding.bpe.token_bytes(*id).len()).sum();
+        let likely = previous.end.saturating_sub(overlap);
+        found.sort_by_key(|place| std::cmp::Reverse(place.abs_diff(likely)));
+    }
+    found
+}
+
+/// Whether the grapheme at `at` leaves no room for an overlap: a letter under hundreds of combining marks, which
+/// fills a chunk alone, or is cut into pieces because it fits into none.
+fn leaves_no_room(text: &str, at: usize) -> bool {
+    use unicode_segmentation::GraphemeCursor;
+    let boundary = GraphemeCursor::new(at, text.len(), true).is_boundary(text, 0).unwrap_or(true);
+    let end = GraphemeCursor::new(at, text.len(), true).next_boundary(text, 0).ok().flatten().unwrap_or(text.len());
+    !boundary || tokens(&text[at..end]) > MOST_OF_A_CHUNK
+}
+
+/// A grapheme of more tokens than this does not fit into one chunk with the overlap.
+const MOST_OF_A_CHUNK: usize = 400;
+
+fn next_char(text: &str, at: usize) -> usize {
+    text[at..].chars().next().map_or(text.len() + 1, |character| at + character.len_utf8())
+}
+
+/// Whether the chunks, laid over each other, give the document back without a gap.
+fn reassemble(document: &str, chunks: &[&str]) -> Result<(), String> {
+    if chunks.is_empty() {
+        return Err("has no chunk".to_owned());
+    }
+    let places = places(document, chunks);
+    let mut covered = 0;
+    for (number, place) in places.iter().enumerate() {
+        if place.start > covered {
+            return Err(format!("{} bytes are missing before chunk {number}", place.start - covered));
+        }
+        covered = covered.max(place.end);
+    }
+    if let Some(chunk) = chunks.get(places.len()) {
+        let start: String = chunk.chars().take(40).collect();
+        let number = places.len();
+        return Err(format!("chunk {number} of {} is not where the document goes on: {start:?}", chunks.len()));
+    }
+    if covered < document.len() {
+        return Err(format!("its last {} of {} bytes are in no chunk", document.len() - covered, document.len()));
+    }
+    Ok(())
+}
+
+pub(in crate::scenario) fn cosine_distance(left: &[f32], right: &[f32]) -> f64 {
+    if left.len() != right.len() {
+        return f64::NAN;
+    }
+    let dot = |left: &[f32], right: &[f32]| -> f64 {
+        left.iter().zip(right).map(|(left, right)| f64::from(*left) * f64::from(*right)).sum()
+    };
+    1.0 - dot(left, right) / (dot(left, left).sqrt() * dot(right, right).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_that_overlap_give_the_document_back() {
+        assert_eq!(reassemble("abcdefghij", &["abcde", "defgh", "ghij"]), Ok(()));
+        assert_eq!(reassemble("aaaaaaaaaa", &["aaaaa", "aaaaa", "aaa"]), Ok(()), "repeated text is no gap");
+    }
+
+    #[test]
+    fn a_gap_a_lost_tail_and_foreign_text_are_told_apart() {
+        assert!(reassemble("abcdefghij", &["abc", "efghij"]).unwrap_err().contains("not where the document goes on"));
+        assert!(reassemble("abcdefghij", &["abcde", "defgh"]).unwrap_err().contains("last 2 of 10 bytes"));
+        assert!(
+            reassemble("abcdefghij", &["bcde", "efghij"]).unwrap_err().contains("1 bytes are missing before chunk 0")
+        );
+        assert!(reassemble("abcdefghij", &["abcde", "dXfghij"]).unwrap_err().contains("chunk 1"));
+        assert!(reassemble("abc", &[]).unwrap_err().contains("no chunk"));
+    }
+}

@@ -1,0 +1,172 @@
+//! What the embeddings API was asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Finding, Scope, count, texts, tokens};
+
+impl Scope<'_> {
+    pub(super) fn max_texts_per_request(&self, most: f64) -> Finding {
+        let mut finding = Finding::over("requests");
+        let mut largest = 0;
+        for (number, request) in self.observations.requests.iter().enumerate() {
+            finding.look();
+            largest = largest.max(request.texts.len());
+            if count(request.texts.len() as u64) > most {
+                finding.wrong(
+                    format!("request {}", number + 1),
+                    format!("{} texts, wanted at most {most}", request.texts.len()),
+                );
+            }
+        }
+        finding.fact("most texts in one request", largest);
+        finding
+    }
+
+    pub(super) fn batches_filled(&self, size: f64) -> Finding {
+        let mut finding = Finding::over("documents");
+        for (step, document) in self.good() {
+            let texts: BTreeSet<&str> = texts(step, document).into_iter().collect();
+            if texts.is_empty() {
+                continue;
+            }
+            finding.look();
+            // A request belongs to the document whose chunks it carries; shared texts count for either.
+            let requests = self
+                .observations
+                .requests
+                .iter()
+                .filter(|request| request.status == 200)
+                .filter(|request| request.texts.iter().all(|text| texts.contains(text.as_str())))
+                .count();
+            let chunks = step.snapshot.points_of(&document.id).len();
+            let enough = (count(chunks as u64) / size).ceil();
+            let own: usize = self
+                .observations
+                .steps
+                .iter()
+                .map(|step| {
+                    step.jobs.get(&document.id).map_or(0, |(_, job)| usize::try_from(job.attempts).unwrap_or(1).max(1))
+                })
+                .sum();
+            if count(requests as u64) > enough * count(own as u64) && document.text.len() > 20_000 {
+                finding.wrong(&document.id, format!("{requests} requests for {chunks} chunks, {enough} would do"));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn in_flight(&self, most: f64) -> Finding {
+        let mut finding = Finding::over("requests");
+        let mut peak = 0;
+        for request in &self.observations.requests {
+            finding.look();
+            peak = peak.max(request.in_flight);
+        }
+        finding.fact("most requests at once", peak);
+        if f64::from(peak) > most {
+            finding.wrong("the embeddings API", format!("{peak} requests at once, wanted at most {most}"));
+        }
+        finding
+    }
+
+    pub(super) fn well_formed(&self) -> Finding {
+        let mut finding = Finding::over("requests");
+        let wanted = &self.observations.jina;
+        for (number, request) in self.observations.requests.iter().enumerate() {
+            finding.look();
+            let at = format!("request {}", number + 1);
+            if request.task.as_deref() != Some("retrieval.passage") {
+                finding.wrong(at.clone(), format!("task is {:?}, wanted retrieval.passage", request.task));
+            }
+            if request.dimensions != Some(wanted.dimensions) {
+                finding.wrong(
+                    at.clone(),
+                    format!("dimensions are {:?}, wanted {}", request.dimensions, wanted.dimensions),
+                );
+            }
+            if !request.authorised {
+                finding.wrong(at, "carries no valid key");
+            }
+        }
+        finding
+    }
+
+    pub(super) fn untruncated(&self) -> Finding {
+        let mut finding = Finding::over("requests");
+        for (number, request) in self.observations.requests.iter().enumerate() {
+            finding.look();
+            if request.truncate {
+                finding.wrong(format!("request {}", number + 1), "asks for `truncate`: what is too long loses its end");
+            }
+        }
+        finding
+    }
+
+    pub(super) fn late_chunking_apart(&self) -> Finding {
+        let mut finding = Finding::over("requests");
+        let documents = || self.observations.steps.iter().flat_map(|step| &step.documents);
+        let mut late = 0;
+        for (number, request) in self.observations.requests.iter().enumerate() {
+            finding.look();
+            if !request.late_chunking {
+                continue;
+            }
+            late += 1;
+            // A text that no document has was altered on the way, which others judge.
+            let known: Vec<&String> = request
+                .texts
+                .iter()
+                .filter(|text| documents().any(|document| document.text.contains(text.as_str())))
+                .collect();
+            let has_all = |text: &str| known.iter().all(|part| text.contains(part.as_str()));
+            if !known.is_empty() && !documents().any(|document| has_all(&document.text)) {
+                finding.wrong(
+                    format!("request {}", number + 1),
+                    format!("has late chunking, and its {} texts are of more than one document", request.texts.len()),
+                );
+            }
+        }
+        finding.fact("requests with late chunking", late);
+        finding
+    }
+
+    pub(super) fn accepted(&self) -> Finding {
+        let mut finding = Finding::over("requests");
+        for (number, request) in self.observations.requests.iter().enumerate() {
+            finding.look();
+            if request.status != 200 {
+                finding.wrong(format!("request {}", number + 1), format!("was answered with {}", request.status));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn wasted(&self, most: f64) -> Finding {
+        let mut finding = Finding::over("texts sent");
+        let mut owed: BTreeMap<&str, usize> = BTreeMap::new();
+        for step in &self.observations.steps {
+            for point in step.snapshot.points.values().flatten() {
+                *owed.entry(point.text.as_deref().unwrap_or_default()).or_default() += 1;
+            }
+        }
+        let mut wasted = 0;
+        for text in self
+            .observations
+            .requests
+            .iter()
+            .filter(|request| request.status == 200)
+            .flat_map(|request| request.texts.iter())
+        {
+            finding.look();
+            match owed.get_mut(text.as_str()) {
+                Some(left) if *left > 0 => *left -= 1,
+                _ => wasted += tokens(text),
+            }
+        }
+        finding.fact("tokens embedded without need", wasted);
+        if count(wasted as u64) > most {
+            finding.wrong("the embeddings API", format!("{wasted} tokens were embedded that no stored chunk needed"));
+        }
+        finding
+    }
+}

@@ -1,0 +1,230 @@
+//! How documents are handed to the worker: the jobs of its contract, with texts inline, in files or behind URLs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use sha2::{Digest, Sha256};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::documents::Document;
+use super::run::ScenarioError;
+use crate::services::queue::NewJob;
+use crate::settings::{Contract, JobContract};
+
+/// What is done with a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum JobKind {
+    /// It is handed over for the first time.
+    Ingest,
+    /// It was handed over before.
+    Reingest,
+    /// It is to be removed.
+    Delete,
+}
+
+/// Texts by the name of their file.
+type DocumentServer = Arc<Mutex<BTreeMap<String, String>>>;
+
+/// Creates jobs of documents.
+pub(super) struct JobBuilder {
+    contract: Arc<Contract>,
+    /// Where files are written, for workers that are given a path.
+    directory: PathBuf,
+    /// Seconds by which the jobs say that they were added later, or earlier, than they were.
+    clock_s: i64,
+    /// What the server serves, and where it is, for workers that are given a URL.
+    served: Option<Served>,
+}
+
+/// Documents behind URLs, for as long as this lives.
+struct Served {
+    shelf: DocumentServer,
+    url: String,
+    _server: AbortOnDropHandle<()>,
+}
+
+impl JobBuilder {
+    /// Whatever the contract's jobs ask for is set up: a directory below `directory`, a server on 127.0.0.1.
+    /// The clock by which jobs say when they were added is `clock_s` seconds ahead.
+    pub(super) async fn new(
+        contract: &Arc<Contract>,
+        directory: &Path,
+        name: &str,
+        clock_s: i64,
+    ) -> Result<Self, ScenarioError> {
+        let mut builder = Self {
+            contract: Arc::clone(contract),
+            directory: directory.join(format!("documents-{name}")),
+            clock_s,
+            served: None,
+        };
+        let cannot =
+            |what: &str, error: std::io::Error| ScenarioError::Spec(format!("documents cannot be {what}: {error}"));
+        if contract.mentions("document.path") {
+            std::fs::create_dir_all(&builder.directory).map_err(|error| cannot("written", error))?;
+        }
+        if contract.mentions("document.url") {
+            let shelf = DocumentServer::default();
+            let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))
+                .await
+                .map_err(|error| cannot("served", error))?;
+            let address = listener.local_addr().map_err(|error| cannot("served", error))?;
+            let router =
+                Router::new().route("/documents/{name}", axum::routing::get(serve)).with_state(Arc::clone(&shelf));
+            let serving = tokio::spawn(async move {
+                // It serves until the scenario run is over and drops it.
+                let _ = axum::serve(listener, router).await;
+            });
+            let url = format!("http://{address}/documents");
+            builder.served = Some(Served { shelf, url, _server: AbortOnDropHandle::new(serving) });
+        }
+        Ok(builder)
+    }
+
+    /// The jobs for `documents`, by their ids in step `number`.
+    pub(super) fn jobs(
+        &self,
+        number: usize,
+        kind: JobKind,
+        documents: &[Document],
+    ) -> Result<Vec<NewJob>, ScenarioError> {
+        let queue = &self.contract.queue;
+        let job = match kind {
+            JobKind::Ingest => &queue.job,
+            JobKind::Reingest => queue.reingest.as_ref().unwrap_or(&queue.job),
+            JobKind::Delete => match &queue.delete {
+                Some(job) => job,
+                None => return Err(ScenarioError::Spec("[queue] names no `delete` job".to_owned())),
+            },
+        };
+        documents.iter().map(|document| self.job(number, job, document)).collect()
+    }
+
+    fn job(&self, number: usize, job: &JobContract, document: &Document) -> Result<NewJob, ScenarioError> {
+        let file = format!("{}.txt", digest(&document.id));
+        if job.mentions("document.path") {
+            std::fs::write(self.directory.join(&file), &document.text)
+                .map_err(|error| ScenarioError::Spec(format!("document {} cannot be written: {error}", document.id)))?;
+        }
+        if let Some(served) = &self.served {
+            served.shelf.lock().unwrap_or_else(PoisonError::into_inner).insert(file.clone(), document.text.clone());
+        }
+        let lookup = |place: &str| {
+            Some(match place {
+                "document.id" | "document.source" => document.id.clone(),
+                "document.text" => document.text.clone(),
+                "document.version" => digest(&document.text),
+                "document.path" => self.directory.join(&file).display().to_string(),
+                "document.url" => format!("{}/{file}", self.served.as_ref()?.url),
+                _ => return None,
+            })
+        };
+        let mut job = NewJob::of(job, job_id(number, &document.id), &lookup)
+            .map_err(|place| ScenarioError::Spec(format!("`{{{{{place}}}}}` of [queue] has no value")))?;
+        if self.clock_s != 0 {
+            let added = chrono::Utc::now().timestamp_millis().saturating_add(self.clock_s.saturating_mul(1000));
+            job.options.insert("timestamp".to_owned(), added.into());
+        }
+        Ok(job)
+    }
+}
+
+async fn serve(State(shelf): State<DocumentServer>, UrlPath(name): UrlPath<String>) -> impl IntoResponse {
+    let text = shelf.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+    let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    match text {
+        Some(text) => (StatusCode::OK, plain, text),
+        None => (StatusCode::NOT_FOUND, plain, "no such document".to_owned()),
+    }
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A job id that is new in each step: BullMQ swallows an id that it has seen (FAILURES b, jobid-swallowed).
+pub(super) fn job_id(step: usize, document: &str) -> String {
+    let digest = Sha256::digest(document.as_bytes());
+    let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
+    format!("s{step}-{hex}")
+}
+
+/// The document that a job is about, of those given.
+pub(super) fn document_of<'a>(job: &str, documents: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let step = job.strip_prefix('s')?.split('-').next()?.parse().ok()?;
+    documents.into_iter().find(|document| job_id(step, document) == job)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Data, Program, Template, WorkerContract};
+
+    fn contract(data: &[(&str, &str)]) -> Arc<Contract> {
+        let mut contract = Contract::of(WorkerContract::new(Program::Command(vec!["w".to_owned()]), PathBuf::new()));
+        let places = crate::settings::DOCUMENT_PLACES;
+        let field = |(name, text): &(&str, &str)| {
+            ((*name).to_owned(), Data::Text(Template::parse(text, places, false).unwrap()))
+        };
+        contract.queue.job.data = data.iter().map(field).collect();
+        Arc::new(contract)
+    }
+
+    fn document() -> Document {
+        Document { id: "a/b ü.md".to_owned(), text: "Grüße\n".to_owned(), rejected: false }
+    }
+
+    #[tokio::test]
+    async fn a_text_is_handed_over_inline_in_a_file_and_behind_a_url() {
+        let directory = tempfile::tempdir().unwrap();
+        let contract = contract(&[
+            ("id", "{{document.id}}"),
+            ("text", "{{document.text}}"),
+            ("path", "{{document.path}}"),
+            ("url", "{{document.url}}"),
+            ("version", "v-{{document.version}}"),
+        ]);
+        let builder = JobBuilder::new(&contract, directory.path(), "case", 0).await.unwrap();
+        let jobs = builder.jobs(0, JobKind::Ingest, &[document()]).unwrap();
+        let data = |field: &str| jobs[0].data[field].as_str().unwrap().to_owned();
+        assert_eq!((data("id"), data("text")), (document().id, document().text));
+        assert_eq!(std::fs::read_to_string(data("path")).unwrap(), document().text);
+        assert_eq!(reqwest::get(data("url")).await.unwrap().text().await.unwrap(), document().text);
+        // A shorter version has a path and a URL that lead to it.
+        let shorter = document().shortened();
+        builder.jobs(1, JobKind::Reingest, std::slice::from_ref(&shorter)).unwrap();
+        assert_eq!(std::fs::read_to_string(data("path")).unwrap(), shorter.text);
+        assert_eq!(reqwest::get(data("url")).await.unwrap().text().await.unwrap(), shorter.text);
+        let nowhere = format!("{}x", data("url"));
+        assert_eq!(reqwest::get(nowhere).await.unwrap().status().as_u16(), 404);
+    }
+
+    #[tokio::test]
+    async fn jobs_say_when_they_were_added_by_the_clock_of_who_adds_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let contract = contract(&[("id", "{{document.id}}")]);
+        let now = chrono::Utc::now().timestamp_millis();
+        for (ahead, wanted) in [(0, None), (600, Some(now + 600_000)), (-600, Some(now - 600_000))] {
+            let builder = JobBuilder::new(&contract, directory.path(), "case", ahead).await.unwrap();
+            let jobs = builder.jobs(0, JobKind::Ingest, &[document()]).unwrap();
+            let added = jobs[0].options.get("timestamp").and_then(serde_json::Value::as_i64);
+            assert_eq!(added.is_some(), wanted.is_some());
+            assert!(added.zip(wanted).is_none_or(|(added, wanted)| (added - wanted).abs() < 60_000), "{added:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_no_job_asks_for_is_not_set_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let builder =
+            JobBuilder::new(&contract(&[("id", "{{document.id}}")]), directory.path(), "case", 0).await.unwrap();
+        assert!(builder.served.is_none());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert_ne!(job_id(0, "a"), job_id(1, "a"));
+    }
+}
