@@ -3,8 +3,9 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
 
-#[path = "../tests/harness/mod.rs"]
-mod harness;
+#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "a benchmark uses a part of it")]
+mod support;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,7 +18,7 @@ use shakedown::spec::{Direction, NetworkFault};
 use shakedown::stack::{ProviderKind, names_for};
 use url::Url;
 
-use harness::{SHAKEDOWN, TestStack, runtime};
+use support::harness::{SHAKEDOWN, TestStack, runtime};
 
 const ROUNDS: usize = 9;
 /// Milliseconds by which each answer comes later.

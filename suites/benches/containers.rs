@@ -3,8 +3,9 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
 
-#[path = "../tests/harness/mod.rs"]
-mod harness;
+#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "a benchmark uses a part of it")]
+mod support;
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +19,13 @@ use testcontainers::core::IntoContainerPort;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 
-use harness::TestStack;
+use support::harness::TestStack;
 
 /// Times each figure is measured; the median is printed.
 const ROUNDS: usize = 5;
 
 fn main() {
-    harness::runtime().block_on(async {
+    support::harness::runtime().block_on(async {
         if let Err(error) = engine_answers(&docker_host(), Duration::from_secs(5)).await {
             println!("nothing to measure: {error}");
             return;

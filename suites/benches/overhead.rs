@@ -5,8 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
 
 #[allow(dead_code, reason = "shared with targets that use other parts of it")]
-#[path = "../tests/harness/mod.rs"]
-mod harness;
+#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "a benchmark uses a part of it")]
+mod support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use shakedown::stack::jina::{JinaConfig, JinaMock};
 use shakedown::stack::{ProviderKind, names_for};
 use shakedown::worker::{Worker, WorkerEnv};
 
-use harness::{SHAKEDOWN, TestStack};
+use support::harness::{SHAKEDOWN, TestStack};
 
 /// Documents of one measurement, and measurements of each kind; the medians are compared.
 const DOCUMENTS: usize = 1200;
@@ -59,7 +60,7 @@ fn main() {
     let config = PathBuf::from(built.lines().last().unwrap()).join("shakedown.toml");
     let settings = Settings::load(Source { config: Some(config), ..Source::default() }).unwrap();
     let contract = Arc::new(settings.config().contract.clone().unwrap());
-    harness::runtime().block_on(async {
+    support::harness::runtime().block_on(async {
         let stack = TestStack::launch(ProviderKind::Native, "overhead").await;
         let (mut watched, mut by_hand) = (Vec::new(), Vec::new());
         // Interleaved, so that whatever else the machine does slows both alike.

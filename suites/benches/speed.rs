@@ -4,8 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
-#[path = "../tests/harness/mod.rs"]
-mod harness;
+#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "a benchmark uses a part of it")]
+mod support;
 
 use std::hint::black_box;
 use std::path::Path;
@@ -23,7 +24,7 @@ use shakedown::stack::names_for;
 use shakedown::subjects::worker::chunk::{ChunkOptions, Chunker};
 use shakedown::subjects::worker::tokens::Tokens;
 
-use harness::{SHAKEDOWN, TestStack};
+use support::harness::{SHAKEDOWN, TestStack};
 
 /// Debian's packages install their documentation here; any machine has some.
 const DOCUMENTATION: &str = "/usr/share/doc";
@@ -32,7 +33,7 @@ const CORPUS: usize = 4 << 20;
 fn main() {
     let mut rows: Vec<[String; 4]> = Vec::new();
     chunking(&mut rows);
-    harness::runtime().block_on(async {
+    support::harness::runtime().block_on(async {
         let begun = Instant::now();
         let stack = TestStack::launch(shakedown::stack::ProviderKind::Native, "speed").await;
         let ready = begun.elapsed();

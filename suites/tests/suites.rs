@@ -2,7 +2,9 @@
 //! of the normalised report for both. `cargo test --test suites -- redis` runs what matches, like any test.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
-mod harness;
+#[path = "support/mod.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod support;
 
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -15,7 +17,7 @@ use shakedown::settings::docker_host;
 use shakedown::spec::{Suites, Verb};
 use shakedown::stack::{ProviderKind, engine_answers};
 
-use harness::{TestStack, runtime};
+use support::harness::{TestStack, runtime};
 
 type Observations = Arc<OnceLock<Report>>;
 

@@ -1,0 +1,392 @@
+//! A worker that somebody else wrote, by its contract: what goes wrong before it takes its first job is told with its
+//! own last words, and nothing of it stays.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs;
+
+use rstest::rstest;
+use shakedown::stack::working_in;
+
+use crate::support::cli_sandbox::{CliSandbox, SHAKEDOWN};
+
+/// A desk on which `shakedown.toml` says this.
+fn desk(contract: &str) -> CliSandbox {
+    let desk = CliSandbox::new();
+    fs::write(desk.path("work").join("shakedown.toml"), contract).unwrap();
+    desk
+}
+
+fn judge(desk: &CliSandbox) -> (i32, String) {
+    desk.run(&["run", "--provider", "native", "--case", "ingestion.removed-gone", "--format", "short"])
+}
+
+#[rstest]
+#[case::crashes_at_start(
+    "[worker]\ncommand = [\"sh\", \"-c\", \"echo no database here; exit 7\"]",
+    &["exited with code 7", "no database here"]
+)]
+#[case::never_registers(
+    "[worker]\ncommand = [\"sh\", \"-c\", \"echo waiting for godot; sleep 600\"]\nready_within = \"1s\"",
+    &["was not ready within 1 s", "is not registered on the queue", "waiting for godot"]
+)]
+#[case::never_says_so(
+    "[worker]\ncommand = [\"sleep\", \"600\"]\nready = { log = \"^listening\" }\nready_within = \"1s\"",
+    &["was not ready within 1 s", "no line of its output matches `ready`"]
+)]
+#[case::never_answers(
+    "[worker]\ncommand = [\"sleep\", \"600\"]\nready = { http = \"http://127.0.0.1:{{worker.port}}/ready\" }\nready_within = \"1s\"",
+    &["was not ready within 1 s", "the URL of `ready` in [worker] does not answer"]
+)]
+#[case::cannot_be_found(
+    "[worker]\ncommand = [\"./no-such-worker\"]",
+    &["cannot run", "no-such-worker"]
+)]
+#[case::prints_megabytes(
+    "[worker]\ncommand = [\"sh\", \"-c\", \"yes words | head -c 40000000; echo the end; exit 3\"]",
+    &["exited with code 3", "the end"]
+)]
+#[case::is_not_prepared(
+    "[worker]\ncommand = [\"sleep\", \"600\"]\n[worker.prepare]\ncommand = [\"sh\", \"-c\", \"echo cannot migrate $QUEUE_NAME; exit 4\"]",
+    &["[worker.prepare] command", "exited with code 4", "cannot migrate sd-"]
+)]
+fn a_worker_that_takes_no_job_is_told_by_its_last_words(#[case] contract: &str, #[case] wanted: &[&str]) {
+    let desk = desk(contract);
+    let (code, text) = judge(&desk);
+    assert_eq!(code, 1, "{text}");
+    for words in wanted {
+        assert!(text.contains(words), "wanted: {words}\ngot: {text}");
+    }
+    desk.assert_clean();
+}
+
+#[test]
+fn a_build_that_fails_ends_the_run_before_the_worker_is_started() {
+    let desk =
+        desk("[worker]\ncommand = [\"true\"]\nbuild = { command = [\"sh\", \"-c\", \"echo no compiler; exit 9\"] }");
+    let (code, text) = judge(&desk);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("[worker.build] command") && text.contains("exited with code 9"), "{text}");
+    assert!(text.contains("no compiler"), "{text}");
+    desk.assert_clean();
+}
+
+#[test]
+fn all_that_a_worker_starts_ends_with_it() {
+    let marker = tempfile::tempdir().unwrap();
+    let directory = marker.path().display();
+    let desk = desk(&format!(
+        "[worker]\ncommand = [\"sh\", \"-c\", \"cd {directory} && (sleep 600 & setsid sleep 600 & exec sleep 600)\"]\n\
+         ready_within = \"1s\""
+    ));
+    assert_eq!(judge(&desk).0, 1);
+    assert!(working_in(marker.path()).is_empty(), "{:?}", working_in(marker.path()));
+    desk.assert_clean();
+}
+
+/// The reference worker, with names of its own, another shape of job data is not needed: what it is told by its
+/// environment is what the contract says.
+#[test]
+fn a_worker_with_names_of_its_own_is_judged_on_stacks_of_its_own() {
+    let desk = desk(&format!(
+        r#"
+[worker]
+command = ["{SHAKEDOWN}", "worker"]
+env = {{ QUEUE_NAME = "letters", QUEUE_PREFIX = "bull", QDRANT_COLLECTION = "chunks", DOCUMENTS_TABLE = "public.letters" }}
+[queue]
+name = "letters"
+job = {{ name = "letter", data = {{ documentId = "{{{{document.id}}}}", text = "{{{{document.text}}}}" }}, attempts = 3, backoff = {{ type = "fixed", delay = 100, jitter = 0.5 }} }}
+[evidence]
+qdrant = {{ collection = "chunks", document = "document_id", chunk = "chunk_index" }}
+postgres = {{ table = "letters", id = "id", status = "status", done = "ready" }}
+"#
+    ));
+    let (code, text) = desk.run(&[
+        "run",
+        "--provider",
+        "native",
+        "--format",
+        "terminal",
+        "--suite",
+        "ingestion",
+        "--case",
+        "ingestion.{delivered,chunk-size,removed-gone,reingest-idempotent,rows-agree}",
+    ]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("2 pass, 3 skip"), "{text}");
+    for words in ["add `text = \"FIELD\"`", "add `chunks = \"COLUMN\"`", "add `delete = {"] {
+        assert!(text.contains(words), "wanted: {words}\ngot: {text}");
+    }
+    desk.assert_clean();
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_starts_nothing() {
+    let desk = desk(
+        "[worker]\ncommand = [\"node\", \"worker.js\"]\nenv = { PASSWORD = \"{{postgres.password}}\", FIXED = \"hunter2\" }\n\
+         [evidence]\nqdrant = { document = \"id\" }",
+    );
+    let (code, text) =
+        desk.run(&["run", "--dry-run", "--provider", "native", "--case", "{crash.killed,ingestion.chunk-size}"]);
+    assert_eq!(code, 0, "{text}");
+    for words in [
+        "worker node worker.js",
+        "variable PASSWORD = {{postgres.password}}",
+        "run crash.killed",
+        ": kill of the worker",
+        "skip ingestion.chunk-size: the contract does not say where a point has its text",
+        "1 cases would run, 1 would be skipped; nothing was started",
+    ] {
+        assert!(text.contains(words), "wanted: {words}\ngot: {text}");
+    }
+    assert!(!text.contains("hunter2"), "{text}");
+    desk.assert_clean();
+}
+
+#[test]
+fn a_contract_of_another_file_is_read_and_one_without_a_worker_refused() {
+    let desk = desk("");
+    let other = desk.path("work").join("other.toml");
+    fs::write(&other, "[worker]\ncommand = [\"other-worker\"]").unwrap();
+    let (code, text) = desk.run(&["run", "--dry-run", "--worker", "other.toml", "--case", "crash.killed"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("worker other-worker"), "{text}");
+    let (code, text) = desk.run(&["run", "--worker", "shakedown.toml", "--case", "crash.killed"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("shakedown.toml describes no worker"), "{text}");
+    desk.assert_clean();
+}
+
+#[test]
+fn a_case_is_explained_without_a_run() {
+    let desk = desk("");
+    let (code, text) = desk.run(&["explain", "crash.killed", "redis.eviction-policy"]);
+    assert_eq!(code, 0, "{text}");
+    for words in [
+        "crash.killed (must, suite crash)",
+        "kill of the worker",
+        "wants documents intact",
+        "wants noeviction",
+        "remedy",
+    ] {
+        assert!(text.contains(words), "wanted: {words}\ngot: {text}");
+    }
+    let (code, text) = desk.run(&["explain", "crash.kiled"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("did you mean `crash.killed`?"), "{text}");
+}
+
+#[test]
+fn jobs_that_are_not_kept_are_known_from_the_event_stream() {
+    let desk = desk(&format!(
+        r#"
+[worker]
+command = ["{SHAKEDOWN}", "worker"]
+[queue]
+job = {{ name = "ingest-document", data = {{ documentId = "{{{{document.id}}}}", text = "{{{{document.text}}}}", source = "{{{{document.source}}}}", version = "{{{{document.version}}}}" }}, attempts = 5, backoff = {{ type = "exponential", delay = 200, jitter = 0.5 }}, options = {{ removeOnComplete = true, removeOnFail = true }} }}
+"#
+    ));
+    let cases = "{ingestion.delivered,ingestion.poison-isolated,crash.killed-before-the-ack,load.delivered}";
+    let (code, text) = desk.run(&["run", "--provider", "native", "--format", "short", "--case", cases]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("4 pass"), "{text}");
+    desk.assert_clean();
+}
+
+#[test]
+fn an_option_that_no_job_has_is_refused() {
+    let job = "job = { name = \"x\", data = { id = \"{{document.id}}\" }, options = { removeOnCompletion = true } }";
+    let desk = desk(&format!("[worker]\ncommand = [\"sh\"]\n[queue]\n{job}\n"));
+    let (code, text) = desk.run(&["run", "--dry-run"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("`removeOnCompletion` is no option of a job") && text.contains("removeOnComplete"), "{text}");
+}
+
+#[test]
+fn several_workers_that_take_their_time_are_waited_for() {
+    let marks = tempfile::tempdir().unwrap();
+    let mark = marks.path().display();
+    let desk = desk(&format!(
+        "[worker]\ncommand = [\"sh\", \"-c\", \"touch {mark}/$QUEUE_NAME.$$; sleep 1; exec {SHAKEDOWN} worker\"]\nreplicas = 2\n"
+    ));
+    let report = desk.path("work").join("report.json");
+    let (code, text) = desk.run(&[
+        "run",
+        "--provider",
+        "native",
+        "--case",
+        "crash.killed-before-the-ack",
+        "--case",
+        "ingestion.delivered",
+        "--report",
+        &format!("json={}", report.display()),
+    ]);
+    assert_eq!(code, 0, "{text}");
+    let report: shakedown::outcome::Report = serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap();
+    assert_eq!(report.cases.iter().filter(|case| case.scenario.is_some()).count(), 2, "{report:#?}");
+    // Two workers for each queue; a third where one was killed.
+    let mut started = std::collections::BTreeMap::<String, usize>::new();
+    for entry in fs::read_dir(marks.path()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        *started.entry(name.rsplit_once('.').unwrap().0.to_owned()).or_default() += 1;
+    }
+    assert!(!started.is_empty() && started.values().all(|count| *count >= 2), "{started:?}");
+    desk.assert_clean();
+}
+
+#[test]
+fn a_bundle_tells_what_happened_and_no_secret() {
+    let desk = desk(
+        "[worker]\ncommand = [\"sh\", \"-c\", \"echo ready; echo url $REDIS_URL key $JINA_API_KEY; sleep 0.5; exit 3\"]\nready = { log = \"^ready\" }\n",
+    );
+    let bundle = desk.path("work").join("bundle");
+    let arguments = ["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"];
+    let (code, text) = desk.run(&arguments);
+    assert_eq!(code, 1, "{text}");
+    for words in ["what happened in", "exited with code 3, and nobody had told it to", "The worker ended although"] {
+        assert!(text.contains(words), "wanted: {words}\ngot: {text}");
+    }
+    let read = |name: &str| fs::read_to_string(bundle.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let report: shakedown::outcome::Report = serde_json::from_str(&read("report.json")).unwrap();
+    let timeline = &report.timelines[0];
+    assert_eq!(timeline.cases, ["ingestion.delivered"]);
+    assert!(timeline.events.iter().any(|event| event.what.starts_with("url ********")), "{:?}", timeline.events);
+    assert!(!timeline.documents.is_empty());
+    let output = read(&format!("output/{}.log", timeline.scenario));
+    assert_eq!(output.trim(), "ready\nurl ******** key ********");
+    let happened = read(&format!("{}.timeline.txt", timeline.scenario));
+    assert!(happened.contains("takes jobs") && happened.contains("remedy:"), "{happened}");
+    assert!(read("plan.txt").contains("command") || read("plan.txt").contains("worker"), "{}", read("plan.txt"));
+    assert!(read("machine.txt").contains("cores"));
+    assert!(read("report.md").contains("## What happened"));
+
+    // What is there already is not mixed with another run's.
+    let (code, text) = desk.run(&arguments);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("the directory is not empty"), "{text}");
+    desk.assert_clean();
+}
+
+#[test]
+fn a_bundle_of_a_worker_that_never_was_ready_has_its_output_and_no_secret() {
+    let desk = desk(
+        "[worker]\ncommand = [\"sh\", \"-c\", \"echo first words; echo url $REDIS_URL key $JINA_API_KEY db $DATABASE_URL; seq 100; exit 7\"]\n",
+    );
+    let bundle = desk.path("work").join("bundle");
+    let (code, text) =
+        desk.run(&["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"]);
+    assert_eq!(code, 1, "{text}");
+    let outputs: Vec<String> = fs::read_dir(bundle.join("output"))
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    assert!(outputs.iter().any(|output| output.starts_with("first words\nurl ******** key ******** db ********\n1\n")));
+    assert!(outputs.iter().all(|output| output.ends_with("100\n")), "{outputs:?}");
+    let everything: Vec<String> = ["report.json", "report.md", "report.html", "plan.txt"]
+        .iter()
+        .map(|name| fs::read_to_string(bundle.join(name)).unwrap())
+        .collect();
+    for text in everything.iter().chain([&text]) {
+        assert!(!text.contains("redis://:") && !text.contains("jina_"), "{text}");
+    }
+    desk.assert_clean();
+}
+
+#[test]
+fn the_quick_cases_are_fifteen() {
+    let desk = CliSandbox::new();
+    let output = desk.command(&["run", "--quick", "--list"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let cases = text.lines().filter(|line| line.starts_with("  ")).count();
+    assert_eq!(cases, 15, "{text}");
+}
+
+#[test]
+fn init_writes_a_contract_that_can_be_run_and_replaces_none() {
+    let desk = CliSandbox::new();
+    let work = desk.path("work");
+    fs::write(work.join("package.json"), r#"{"dependencies":{"bullmq":"^5"},"scripts":{"start":"node worker.js"}}"#)
+        .unwrap();
+    fs::write(work.join("worker.js"), "new Worker(process.env.QUEUE_NAME, async (job) => job.data.docId)").unwrap();
+    let (code, text) = desk.run(&["init"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("assumed:") && text.contains("a Node worker"), "{text}");
+    let (code, text) = desk.run(&["run", "--dry-run", "--case", "ingestion.delivered"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("node worker.js") && text.contains("docId"), "{text}");
+    let (code, text) = desk.run(&["init"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("--force"), "{text}");
+    assert_eq!(desk.run(&["init", "--force"]).0, 0);
+    assert_eq!(desk.run(&["init", "no-such-directory"]).0, 2);
+}
+
+#[test]
+fn a_worker_that_prints_megabytes_and_is_in_order_is_conformant() {
+    let desk = desk(&format!(
+        "[worker]\ncommand = [\"sh\", \"-c\", \"yes words | head -c 40000000; exec {SHAKEDOWN} worker\"]\n"
+    ));
+    let (code, text) = desk.run(&["run", "--provider", "native", "--case", "ingestion.{delivered,removed-gone}"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("2 pass"), "{text}");
+    desk.assert_clean();
+}
+
+/// What a contract may say otherwise, at once: readiness over HTTP, rows by a query, and another job for what is
+/// ingested again.
+#[test]
+fn a_worker_is_judged_by_the_other_words_of_its_contract() {
+    let desk = desk(&format!(
+        r#"
+[worker]
+command = ["sh", "-c", "{SHAKEDOWN} worker & worker=$!; trap 'kill $worker; wait $worker; exit 0' TERM; python3 -m http.server --bind 127.0.0.1 $READY_PORT >/dev/null 2>&1 & wait $worker"]
+env = {{ READY_PORT = "{{{{worker.port}}}}" }}
+ready = {{ http = "http://127.0.0.1:{{{{worker.port}}}}/" }}
+timeout_factor = 2.0
+[queue]
+job = {{ name = "ingest-document", data = {{ documentId = "{{{{document.id}}}}", text = "{{{{document.text}}}}", source = "{{{{document.source}}}}", version = "{{{{document.version}}}}" }}, attempts = 5, backoff = {{ type = "exponential", delay = 200, jitter = 0.5 }} }}
+reingest = {{ name = "ingest-document", data = {{ documentId = "{{{{document.id}}}}", text = "{{{{document.text}}}}", source = "again", version = "{{{{document.version}}}}" }} }}
+[evidence]
+qdrant = {{ document = "document_id", chunk = "chunk_index", text = "text", version = "version" }}
+postgres = {{ query = 'select id, status, chunks, version, error from {{{{postgres.table}}}}', id = "id", status = "status", done = "ready", chunks = "chunks", version = "version" }}
+"#
+    ));
+    let cases = "ingestion.{delivered,rows-agree,reingest-idempotent,stale-tail-gone}";
+    let (code, text) = desk.run(&["run", "--provider", "native", "--case", cases]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("4 pass"), "{text}");
+    desk.assert_clean();
+}
+
+#[rstest]
+#[case::named("dense", "", "4 pass")]
+// What the worker makes itself is not made before it, and not only not missed.
+#[case::made_by_the_worker("dense", "makes = [\"table\", \"collection\"]", "4 pass")]
+fn vectors_with_a_name_and_what_a_worker_makes_itself(#[case] vector: &str, #[case] makes: &str, #[case] says: &str) {
+    let desk = desk(&format!(
+        r#"
+[worker]
+command = ["sh", "-c", "{SHAKEDOWN} setup >/dev/null && exec {SHAKEDOWN} worker"]
+env = {{ QDRANT_VECTOR = "{vector}" }}
+{makes}
+[evidence]
+qdrant = {{ document = "document_id", chunk = "chunk_index", text = "text", version = "version", vector = "{vector}" }}
+"#
+    ));
+    let cases = "ingestion.{delivered,vectors-match-texts,stale-tail-gone,no-duplicates}";
+    let (code, text) = desk.run(&["run", "--provider", "native", "--case", cases]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(says), "{text}");
+    desk.assert_clean();
+}
+
+#[test]
+fn rows_that_the_contract_looks_for_in_the_wrong_place_are_told_as_such() {
+    let desk = desk(&format!(
+        "[worker]\ncommand = [\"{SHAKEDOWN}\", \"worker\"]\n[evidence]\nqdrant = {{ document = \"document_id\", text = \"text\" }}\n\
+         postgres = {{ query = \"select * from no_such_table\", id = \"id\", status = \"status\", done = \"ready\" }}\n"
+    ));
+    let (code, text) = desk.run(&["run", "--provider", "native", "--case", "ingestion.delivered"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("relation \"no_such_table\" does not exist"), "{text}");
+    desk.assert_clean();
+}

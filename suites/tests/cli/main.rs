@@ -1,0 +1,16 @@
+//! What a user meets at the command line: errors, gates, reports, contracts, and what rests on files alone.
+#![allow(dead_code, reason = "each test program uses a part of `support`")]
+
+mod browser;
+mod browser_driver;
+mod contract;
+mod errors;
+mod fixtures;
+mod gate;
+#[cfg(feature = "defects")]
+mod interop;
+mod report;
+mod rooms;
+mod supabase_cli;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,29 @@
+//! Every case notices what it is there for: breakages of the stack, defects planted in the reference worker, and
+//! mistakes planted in workers in TypeScript and Python.
+#![allow(dead_code, reason = "each test program uses a part of `support`")]
+
+mod breakages;
+mod defect_matrix;
+mod defects;
+#[path = "../support/mod.rs"]
+mod support;
+mod workers;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use defect_matrix::{PLACES, SharedStack};
+use libtest_mimic::Arguments;
+use support::groups::{Group, run};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let is_filtered = defect_matrix::is_filtered(&arguments);
+    let stack = Arc::new(SharedStack::new("detection", PLACES));
+    // Trials begin in this order. Breakages share a stack of their own under a lock, one at a time.
+    let mut groups = vec![breakages::group(), defects::group(&stack, is_filtered), workers::group(&stack, is_filtered)];
+    groups.push(Group::with_end("stack", Vec::new(), move |_| {
+        assert_eq!(stack.stop(), Vec::<String>::new(), "something could not be removed");
+    }));
+    run(arguments, Some(PLACES as usize), groups)
+}

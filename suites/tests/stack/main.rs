@@ -1,0 +1,11 @@
+//! Stacks of local processes: how they start, break and end, their service faults, and the embedded Qdrant.
+#![allow(dead_code, reason = "each test program uses a part of `support`")]
+
+mod native;
+#[cfg(feature = "embedded-qdrant")]
+mod qdrant_clients;
+#[cfg(feature = "embedded-qdrant")]
+mod qdrant_durability;
+mod service_faults;
+#[path = "../support/mod.rs"]
+mod support;

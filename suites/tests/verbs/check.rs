@@ -1,0 +1,617 @@
+//! `shakedown check` as somebody meets it: on a stack that is in order, and on one that is not; what it sends, what it
+//! leaves, and how long it waits. And suites of somebody's own, for services that shakedown does not know.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use shakedown::services::http::Http;
+use shakedown::services::postgres::Postgres;
+use shakedown::services::redis::Redis;
+use shakedown::settings::{Endpoints, docker_host};
+use shakedown::spec::Suites;
+use shakedown::stack::{ProviderKind, engine_answers};
+use url::Url;
+
+use crate::support::certificates::params;
+use crate::support::cli_sandbox::CliSandbox;
+use crate::support::groups::Group;
+use crate::support::harness::{Test, TestStack, on_one_stack, runtime};
+use crate::support::recorder::Recorder;
+
+const TESTS: &[(&str, Test)] = &[
+    ("a_stack_in_order_is_told_so", in_order),
+    ("behind_a_pooler_in_transaction_mode_only_the_session_is_amiss", pooled),
+    ("nothing_is_written_and_one_token_is_paid_for", reads_only),
+    ("what_canaries_write_is_gone_afterwards", canaries),
+    ("what_canaries_write_is_gone_after_ctrl_c", interrupted_canaries),
+    ("a_dead_service_is_asked_once_and_named_to_all_that_need_it", dead_redis),
+    ("who_waits_says_what_for_and_ends_when_it_is_there", waits),
+    ("who_watches_is_told_what_changes", watches),
+    ("suites_of_ones_own_judge_a_service_of_ones_own", example),
+    ("certificates_are_told_apart", told_apart),
+];
+
+/// `shakedown check`.
+pub fn group() -> Group {
+    let engine = runtime().block_on(engine_answers(&docker_host(), Duration::from_secs(5)));
+    let contained = || {
+        let stack = runtime().block_on(TestStack::launch(ProviderKind::Containers, "check-containers"));
+        in_order(&stack);
+        let left = runtime().block_on(stack.stop());
+        if left.is_empty() { Ok(()) } else { Err(format!("could not be removed: {left:?}").into()) }
+    };
+    let others = vec![
+        Trial::test("check::a_stack_of_containers_in_order_is_told_so", contained).with_ignored_flag(engine.is_err()),
+        Trial::test("check::every_case_has_a_heading_of_its_own", || {
+            every_case_has_a_heading();
+            Ok(())
+        }),
+        Trial::test("check::suites_that_cannot_be_read_are_told_file_by_file", || {
+            lint();
+            Ok(())
+        }),
+    ];
+    on_one_stack("check", TESTS, others)
+}
+
+fn check(desk: &CliSandbox, endpoints: &Endpoints, arguments: &[&str]) -> Command {
+    let mut command = desk.command(&[&["check"], arguments].concat());
+    for variable in endpoints.environment() {
+        command.env(variable.name, variable.value.expose_secret());
+    }
+    command
+}
+
+/// Exit code and report.
+fn judged(command: &mut Command) -> (i32, Value) {
+    let output = command.args(["--quiet", "--format", "json"]).output().unwrap();
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code().unwrap(), report)
+}
+
+/// Verdict and reason of each case.
+fn verdicts(report: &Value) -> BTreeMap<String, (String, String)> {
+    let text = |case: &Value, field: &str| case[field].as_str().unwrap_or_default().to_owned();
+    let cases = report["cases"].as_array().unwrap();
+    cases.iter().map(|case| (text(case, "id"), (text(case, "verdict"), text(case, "reason")))).collect()
+}
+
+fn in_order(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let endpoints = stack.prepared("order");
+    // An empty collection is a warning, and rightly so.
+    runtime().block_on(async {
+        let path = format!("/collections/{}/points?wait=true", endpoints.names.collection);
+        let vector = vec![0.1_f32; usize::try_from(endpoints.jina.dimensions).unwrap()];
+        let point =
+            serde_json::json!({ "points": [{ "id": 1, "vector": vector, "payload": { "document_id": "in-order" } }] });
+        Http::qdrant(&endpoints.qdrant).unwrap().call("PUT", &path, Some(&point)).await.unwrap();
+        let postgres = Postgres::connect(&endpoints.postgres).await.unwrap();
+        let table = &endpoints.names.table;
+        let row = format!("insert into {table} (id, version, status) values ('in-order', '1', 'ready')");
+        postgres.execute(&row).await.unwrap();
+        postgres.close().await;
+    });
+    let (code, report) = judged(&mut check(&desk, &endpoints, &[]));
+    let verdicts = verdicts(&report);
+    let wrong: Vec<_> = verdicts
+        .iter()
+        .filter(|(_, (word, _))| word != "pass" && word != "skip")
+        // On a busy machine that is what it is.
+        .filter(|(id, _)| !["redis.latency", "qdrant.search-median", "qdrant.search-p99"].contains(&id.as_str()))
+        // The Redis that Debian ships is what it is.
+        .filter(|(id, (_, reason))| *id != "redis.version-current" || !reason.contains("redis_version is 7.0."))
+        .collect();
+    assert_eq!((code, wrong), (0, Vec::new()));
+    let unnamed: Vec<_> = verdicts.iter().filter(|(_, (word, reason))| word == "skip" && reason.is_empty()).collect();
+    assert_eq!(unnamed, Vec::new());
+    // Where an address is missing that is needed for one case, the variable is named.
+    let mut without = check(&desk, &endpoints, &["--case", "qdrant.grpc-port"]);
+    let (_, report) = judged(without.env_remove("QDRANT_GRPC_URL"));
+    let wanted = ("skip".to_owned(), "QDRANT_GRPC_URL is not set".to_owned());
+    assert_eq!(self::verdicts(&report)["qdrant.grpc-port"], wanted);
+    assert!(verdicts.len() >= 90, "only {} cases", verdicts.len());
+    for suite in ["env", "redis", "bullmq", "postgres", "supabase", "qdrant", "jina"] {
+        let count = verdicts.keys().filter(|id| id.split('.').next() == Some(suite)).count();
+        assert!(count >= 5, "{suite} has {count} cases");
+    }
+}
+
+fn pooled(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let mut endpoints = stack.prepared("pooled");
+    let pooler =
+        runtime().block_on(crate::support::pgbouncer::PgBouncer::start(&endpoints.postgres.url, "transaction"));
+    endpoints.postgres.url = format!("postgres://postgres:x@{}/postgres", pooler.address).into();
+    let (_, report) = judged(&mut check(&desk, &endpoints, &["--suite", "postgres", "--suite", "env"]));
+    let verdicts = verdicts(&report);
+    let wrong: Vec<&str> =
+        verdicts.iter().filter(|(_, (word, _))| word != "pass" && word != "skip").map(|(id, _)| id.as_str()).collect();
+    assert_eq!(wrong, ["postgres.session-kept"], "{verdicts:?}");
+}
+
+/// Recorders before every service.
+struct Recorders {
+    redis: Recorder,
+    postgres: Recorder,
+    qdrant: Recorder,
+    jina: Recorder,
+}
+
+impl Recorders {
+    fn before(endpoints: &mut Endpoints) -> Self {
+        let start = |url: &str| {
+            let url = Url::parse(url).unwrap();
+            let upstream = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
+            runtime().block_on(Recorder::start("127.0.0.1:0", Some(upstream)))
+        };
+        let recorders = Self {
+            redis: start(endpoints.redis.url.expose_secret()),
+            postgres: start(endpoints.postgres.url.expose_secret()),
+            qdrant: start(&endpoints.qdrant.url),
+            jina: start(&endpoints.jina.base_url),
+        };
+        endpoints.redis.url = moved(endpoints.redis.url.expose_secret(), &recorders.redis).into();
+        endpoints.postgres.url = moved(endpoints.postgres.url.expose_secret(), &recorders.postgres).into();
+        let qdrant = moved(&endpoints.qdrant.url, &recorders.qdrant);
+        qdrant.trim_end_matches('/').clone_into(&mut endpoints.qdrant.url);
+        endpoints.jina.base_url = moved(&endpoints.jina.base_url, &recorders.jina);
+        recorders
+    }
+}
+
+/// `url`, with the recorder's address in it.
+fn moved(url: &str, recorder: &Recorder) -> String {
+    let mut url = Url::parse(url).unwrap();
+    url.set_ip_host(recorder.address.ip()).unwrap();
+    url.set_port(Some(recorder.address.port())).unwrap();
+    url.to_string()
+}
+
+/// Commands that change nothing and cost little, whatever they are given.
+const READS: &[&str] = &[
+    "AUTH", "EXISTS", "GET", "HELLO", "HEXISTS", "HGET", "HLEN", "HMGET", "HSTRLEN", "INFO", "LLEN", "PING", "PTTL",
+    "SELECT", "TIME", "TTL", "TYPE", "XLEN", "ZCARD", "ZCOUNT", "ZSCORE",
+];
+const READS_OF_TWO_WORDS: &[&str] = &[
+    "ACL DRYRUN",
+    "ACL WHOAMI",
+    "CLIENT LIST",
+    "CLIENT SETINFO",
+    "CLIENT SETNAME",
+    "CLUSTER INFO",
+    "CLUSTER KEYSLOT",
+    "CONFIG GET",
+    "MEMORY USAGE",
+];
+
+fn only_reads(words: &[String]) -> bool {
+    let name = words[0].to_uppercase();
+    let two = format!("{name} {}", words.get(1).map(|word| word.to_uppercase()).unwrap_or_default());
+    let number = |place: usize| words.get(place).and_then(|word| word.parse::<i64>().ok());
+    READS.contains(&name.as_str())
+        || READS_OF_TWO_WORDS.contains(&two.as_str())
+        // Ranges have two ends, and not many between them.
+        || (["LRANGE", "ZRANGE", "ZREVRANGE"].contains(&name.as_str())
+            && matches!((number(2), number(3)), (Some(from), Some(to)) if (from >= 0) == (to >= 0) && to - from < 50))
+        || (name == "SCAN" && words.iter().any(|word| word.eq_ignore_ascii_case("COUNT")))
+}
+
+/// The statements of a text, without what stands between quotation marks.
+fn bare(text: &str) -> Vec<String> {
+    let bare: String = text.split('\'').step_by(2).collect::<Vec<_>>().join("''");
+    bare.split(';').map(|part| part.trim().to_lowercase()).filter(|part| !part.is_empty()).collect()
+}
+
+fn only_selects(statement: &str) -> bool {
+    let harmless = ["begin read only", "commit", "rollback"].contains(&statement)
+        || statement.starts_with("select ")
+        || statement.starts_with("show ")
+        || statement.starts_with("set local statement_timeout");
+    let words: BTreeSet<&str> = statement.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let changing = [
+        "insert",
+        "update",
+        "delete",
+        "truncate",
+        "create",
+        "alter",
+        "drop",
+        "grant",
+        "revoke",
+        "copy",
+        "nextval",
+        "setval",
+        "pg_terminate_backend",
+        "pg_cancel_backend",
+        "pg_advisory_lock",
+        "lo_create",
+        "into",
+    ];
+    harmless && changing.iter().all(|word| !words.contains(word))
+}
+
+fn reads_only(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    for (arguments, paid) in [(&[][..], 1), (&["--no-spend"][..], 0)] {
+        let mut endpoints = stack.prepared("reads");
+        let recorders = Recorders::before(&mut endpoints);
+        let (code, report) = judged(&mut check(&desk, &endpoints, arguments));
+        assert_eq!(code, 0, "{:?}", verdicts(&report));
+
+        let commands = recorders.redis.redis();
+        assert!(commands.len() > 20, "the recorder heard too little: {commands:?}");
+        let writes: Vec<_> = commands.iter().filter(|words| !only_reads(words)).collect();
+        assert_eq!(writes, Vec::<&Vec<String>>::new());
+        assert!(commands.iter().filter(|words| words[0].eq_ignore_ascii_case("SCAN")).count() <= 20);
+
+        let statements: Vec<String> = recorders.postgres.statements().iter().flat_map(|text| bare(text)).collect();
+        assert!(statements.len() > 20, "the recorder heard too little: {statements:?}");
+        let writes: Vec<_> = statements.iter().filter(|statement| !only_selects(statement)).collect();
+        assert_eq!(writes, Vec::<&String>::new());
+
+        let requests = recorders.qdrant.requests();
+        assert!(requests.len() > 3, "the recorder heard too little: {requests:?}");
+        let reading =
+            |path: &str| ["/points/query", "/points/count", "/points/scroll"].iter().any(|end| path.ends_with(end));
+        let writes: Vec<_> = requests
+            .iter()
+            .filter(|(method, path, _)| match method.as_str() {
+                "GET" | "HEAD" => false,
+                "POST" => !reading(path),
+                _ => true,
+            })
+            .collect();
+        assert_eq!(writes, Vec::<&(String, String, String)>::new());
+
+        let requests = recorders.jina.requests();
+        let (free, costly): (Vec<_>, Vec<_>) = requests.iter().partition(|(method, _, _)| method == "GET");
+        assert!(!free.is_empty(), "the embeddings API was not asked whether it is there");
+        assert_eq!(costly.len(), paid, "{costly:?}");
+        for (method, path, body) in costly {
+            assert!(method == "POST" && path.ends_with("/embeddings"), "{method} {path}");
+            let body: Value = serde_json::from_str(body).unwrap();
+            assert_eq!(body["input"], serde_json::json!(["ahoy"]));
+        }
+    }
+}
+
+/// Everything there is, of every service.
+fn contents(endpoints: &Endpoints) -> Vec<String> {
+    runtime().block_on(async {
+        let mut all = Redis::connect(&endpoints.redis).await.unwrap().scan("*").await.unwrap();
+        let postgres = Postgres::connect(&endpoints.postgres).await.unwrap();
+        let query = "select nspname || '.' || coalesce(relname, '') as name from pg_namespace n left join pg_class c on \
+                     c.relnamespace = n.oid where nspname !~ '^(pg_|information_schema)' order by 1";
+        all.extend(postgres.rows(query).await.unwrap().iter().map(|row| row["name"].to_string()));
+        postgres.close().await;
+        let http = Http::qdrant(&endpoints.qdrant).unwrap();
+        let collections = http.call("GET", "/collections", None).await.unwrap();
+        all.extend(collections["result"]["collections"].as_array().unwrap().iter().map(|one| one["name"].to_string()));
+        all.sort();
+        all
+    })
+}
+
+/// Whether something was written to each of the services.
+fn wrote(recorders: &Recorders) -> (bool, bool) {
+    let redis =
+        recorders.redis.redis().iter().any(|words| ["EVALSHA", "EVAL"].contains(&words[0].to_uppercase().as_str()));
+    (redis, recorders.qdrant.requests().iter().any(|(method, _, _)| method == "PUT"))
+}
+
+fn canaries(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let whole = stack.prepared("canary");
+    let before = contents(&whole);
+    let mut recorded = whole.clone();
+    let recorders = Recorders::before(&mut recorded);
+    let (code, report) = judged(&mut check(&desk, &recorded, &["--canary"]));
+    assert_eq!(code, 0, "{:?}", verdicts(&report));
+    assert_eq!(wrote(&recorders), (true, true), "no canary wrote anything");
+    for (method, path, _) in recorders.qdrant.requests() {
+        let reads = method == "GET" || path.ends_with("/points/query");
+        assert!(reads || path.starts_with("/collections/sd-"), "a write outside of its own names: {method} {path}");
+    }
+    assert_eq!(contents(&whole), before);
+}
+
+fn interrupted_canaries(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let whole = stack.prepared("ctrl-c");
+    let before = contents(&whole);
+    let mut recorded = whole.clone();
+    let recorders = Recorders::before(&mut recorded);
+    let mut child = check(&desk, &recorded, &["--canary", "--quiet"]).stdout(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while wrote(&recorders) != (true, true) {
+        assert!(Instant::now() < deadline, "no canary wrote anything");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    end(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(contents(&whole), before);
+}
+
+fn end(child: &Child) {
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+}
+
+fn dead_redis(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let mut endpoints = stack.prepared("dead");
+    // It takes connections, and never answers.
+    let mute = runtime().block_on(Recorder::start("127.0.0.1:0", None));
+    endpoints.redis.url = moved(endpoints.redis.url.expose_secret(), &mute).into();
+    let begun = Instant::now();
+    let (code, report) = judged(&mut check(&desk, &endpoints, &[]));
+    let took = begun.elapsed();
+    assert_eq!(code, 1);
+    let verdicts = verdicts(&report);
+    let (word, reason) = &verdicts["redis.answers"];
+    assert!(word == "fail" && reason.contains("is unreachable"), "{word}: {reason}");
+    let needing: Vec<_> = verdicts
+        .iter()
+        .filter(|(id, _)| *id != "redis.answers" && (id.starts_with("redis.") || id.starts_with("bullmq.")))
+        .collect();
+    assert!(needing.len() >= 40, "{}", needing.len());
+    for (id, (word, reason)) in needing {
+        assert_eq!((word.as_str(), reason.as_str()), ("skip", "redis unreachable"), "{id}");
+    }
+    assert_eq!(verdicts["postgres.answers"].0, "pass");
+    // Twice for the cases, however many there are, twice for what the report says of the service, and once each in the
+    // clear and by TLS for what its port speaks.
+    assert!(mute.said().len() <= 6, "{} connections", mute.said().len());
+    assert!(took < Duration::from_secs(40), "{took:?}");
+}
+
+fn waits(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let mut endpoints = stack.prepared("waits");
+    let upstream = Url::parse(endpoints.redis.url.expose_secret()).unwrap();
+    let upstream = format!("{}:{}", upstream.host_str().unwrap(), upstream.port().unwrap());
+    let kept = runtime().block_on(Recorder::start("127.0.0.1:0", None));
+    endpoints.redis.url = moved(endpoints.redis.url.expose_secret(), &kept).into();
+    let address = kept.address.to_string();
+    drop(kept);
+    let mut child = check(&desk, &endpoints, &["--wait", "60s", "--format", "short"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let waiting = lines.find(|line| line.as_ref().unwrap().contains("waiting for redis.answers")).unwrap().unwrap();
+    assert!(waiting.contains("unreachable"), "{waiting}");
+    assert_eq!(child.try_wait().unwrap(), None, "it did not wait");
+    let _there = runtime().block_on(Recorder::start(&address, Some(upstream)));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+fn watches(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let endpoints = stack.prepared("watch");
+    let meta = format!("{}:{}:meta", endpoints.names.prefix, endpoints.names.queue);
+    let command = |words: &[&str]| {
+        runtime().block_on(async { Redis::connect(&endpoints.redis).await.unwrap().command(words).await.unwrap() })
+    };
+    let mut child = check(&desk, &endpoints, &["--watch", "1", "--suite", "bullmq", "--format", "markdown"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains("bullmq.not-paused")).expect("the first check is told whole");
+    command(&["HSET", &meta, "paused", "1"]);
+    let told = lines.find(|line| line.contains('→')).unwrap();
+    assert!(told.contains("bullmq.not-paused pass → fail: "), "{told}");
+    let (hour, _) = told.split_once(':').unwrap();
+    assert!(hour.len() == 2 && hour.parse::<u8>().is_ok(), "{told}");
+    end(&child);
+    let more: Vec<String> = lines.collect();
+    assert_eq!((child.wait().unwrap().code(), more), (Some(1), Vec::new()));
+    command(&["HDEL", &meta, "paused"]);
+}
+
+fn every_case_has_a_heading() {
+    let desk = CliSandbox::new();
+    let output = desk.command(&["explain", "--all", "--format", "markdown"]).output().unwrap();
+    assert!(output.status.success());
+    let page = String::from_utf8(output.stdout).unwrap();
+    let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let suites = Suites::builtin().unwrap();
+    let wanted: Vec<&str> = suites.cases.iter().map(|case| case.id.as_str()).collect();
+    assert_eq!(headings, wanted);
+    let terminal = desk.command(&["explain", "--all"]).output().unwrap();
+    let terminal = String::from_utf8(terminal.stdout).unwrap();
+    for case in &suites.cases {
+        assert!(page.contains(&case.remedy) && terminal.contains(&case.remedy), "{}", case.id);
+    }
+}
+
+fn lint() {
+    let desk = CliSandbox::new();
+    let suites = desk.path("suites");
+    let case = |id: &str, more: &str| {
+        format!(
+            "[[case]]\nid = \"{id}\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\n\
+             probe.tcp = {{ address = \"127.0.0.1:1\" }}\nexpect = {{ equals = true }}\n{more}"
+        )
+    };
+    let suite = |name: &str, case: &str| format!("suite = \"{name}\"\ntitle = \"t\"\n{case}");
+    fs::write(suites.join("a.toml"), suite("a", "colour = 1")).unwrap();
+    fs::write(suites.join("b.toml"), suite("b", &case("c.x", ""))).unwrap();
+    fs::write(suites.join("c.toml"), suite("c", &case("c.y", ""))).unwrap();
+    let directory = suites.to_str().unwrap();
+    let (code, said) = desk.run(&["suites", "lint", directory]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("a.toml:3:1") && said.contains("b.toml:4:6"), "every error is told: {said}");
+    assert!(!said.contains("c.toml"), "{said}");
+
+    fs::remove_file(suites.join("a.toml")).unwrap();
+    fs::write(suites.join("b.toml"), suite("b", &case("b.x", "requires = [\"c.z\"]"))).unwrap();
+    let (code, said) = desk.run(&["suites", "lint", directory]);
+    assert!(code == 2 && said.contains("b.toml:12:13") && said.contains("c.z"), "{said}");
+
+    fs::write(suites.join("b.toml"), suite("b", &case("b.x", "requires = [\"c.y\"]"))).unwrap();
+    let (code, said) = desk.run(&["suites", "lint", directory]);
+    assert!(code == 0 && said.contains("2 suites with 2 cases"), "{said}");
+}
+
+const TOKEN: &str = "the-token-of-the-search-api";
+
+/// A search API of somebody's own: `/health` wants the token, `/version` does too.
+async fn search_api(status: &'static str) -> (String, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let router = axum::Router::new().fallback(move |request: axum::extract::Request| async move {
+        let key = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+        if key != Some(format!("Bearer {TOKEN}")) {
+            return (axum::http::StatusCode::UNAUTHORIZED, "who are you?".to_owned());
+        }
+        match request.uri().path() {
+            "/health" => (axum::http::StatusCode::OK, format!("{{\"status\":\"{status}\",\"key\":\"{TOKEN}\"}}")),
+            _ => (axum::http::StatusCode::OK, "search version 2.10.1".to_owned()),
+        }
+    });
+    let task = tokio::spawn(async move {
+        let _ = axum::serve(listener, router).await;
+    });
+    (address, task)
+}
+
+fn example(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/suites/example");
+    let (code, said) = desk.run(&["suites", "lint", directory.to_str().unwrap()]);
+    assert!(code == 0 && said.contains("1 suite with 8 cases"), "{said}");
+    let authority = Authority::new();
+    let tls = authority.serve(&["search.test"], (2020, 4000));
+    fs::write(desk.path("work/ca.pem"), authority.pem()).unwrap();
+    let script = "echo '{\"verdict\":\"pass\",\"evidence\":{\"synonyms\":812}}'";
+    fs::write(desk.path("work/synonyms.sh"), script).unwrap();
+    for (status, wanted) in [("ok", 0), ("gone", 1)] {
+        let (address, task) = runtime().block_on(search_api(status));
+        let mut command = check(&desk, &stack.prepared("search"), &["--suites", directory.to_str().unwrap()]);
+        command
+            .env("SEARCH_HOST", &address)
+            .env("SEARCH_NAME", "search.test")
+            .env("SEARCH_TLS", &tls)
+            .env("SEARCH_CA", "ca.pem")
+            .env("SEARCH_TOKEN", TOKEN);
+        // No resolver knows that name: an address is one too.
+        let text = fs::read_to_string(directory.join("search.toml")).unwrap();
+        assert!(text.contains("{{env.SEARCH_NAME}}"));
+        let (code, report) = judged(&mut command);
+        task.abort();
+        let verdicts = verdicts(&report);
+        let text = report.to_string();
+        assert!(!text.contains(TOKEN), "the token is shown: {text}");
+        assert_eq!(verdicts["search.version"].0, "pass", "{verdicts:?}");
+        assert_eq!(verdicts["search.synonyms"].0, "pass", "{verdicts:?}");
+        assert_eq!(verdicts["search.trusted"].0, "pass", "{verdicts:?}");
+        assert_eq!(verdicts["search.certificate"].0, "pass", "{verdicts:?}");
+        assert!(text.contains("812"), "what the program says is shown: {text}");
+        // A name that nobody has is not decided, and never passed.
+        assert_eq!(verdicts["search.resolves"].0, "unknown", "{verdicts:?}");
+        let healthy = if wanted == 0 { "pass" } else { "fail" };
+        assert_eq!(verdicts["search.healthy"].0, healthy, "{verdicts:?}");
+        assert_ne!(code, 0);
+    }
+    // Without the variable nothing is judged, and it is named.
+    let (_, report) =
+        judged(&mut check(&desk, &stack.prepared("search-none"), &["--suites", directory.to_str().unwrap()]));
+    assert_eq!(verdicts(&report)["search.answers"], ("unknown".to_owned(), "SEARCH_HOST is not set".to_owned()));
+}
+
+/// An authority of certificates, and servers that show what it signed.
+struct Authority {
+    issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "an authority for tests");
+        let issuer = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
+        Self { issuer }
+    }
+
+    fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// The address of a server with a certificate for `names`, good in these years.
+    fn serve(&self, names: &[&str], (from, until): (i32, i32)) -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params(names, from, until).signed_by(&key, &self.issuer).unwrap();
+        serve(&certificate, &key)
+    }
+}
+
+fn serve(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> String {
+    runtime().block_on(crate::support::certificates::serve(certificate, key, false))
+}
+
+fn told_apart(stack: &TestStack) {
+    let desk = CliSandbox::new();
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    fs::write(desk.path("work/ca.pem"), authority.pem()).unwrap();
+    let own_key = rcgen::KeyPair::generate().unwrap();
+    let own = params(&["good.test"], 2020, 4000).self_signed(&own_key).unwrap();
+    let servers = [
+        ("good", authority.serve(&["good.test"], (2020, 4000)), "pass", ""),
+        ("expired", authority.serve(&["good.test"], (2001, 2002)), "fail", "expired "),
+        ("wrong-host", authority.serve(&["other.test"], (2020, 4000)), "fail", "not for the name good.test"),
+        ("unknown-issuer", stranger.serve(&["good.test"], (2020, 4000)), "fail", "an authority that is not trusted"),
+        ("self-signed", serve(&own, &own_key), "fail", "signed by itself"),
+    ];
+    let facts = |name: &str| match name {
+        "expired" => (false, true, false),
+        "wrong-host" => (true, false, false),
+        "self-signed" => (true, true, true),
+        _ => (true, true, false),
+    };
+    let mut text = "suite = \"tls\"\ntitle = \"t\"\n".to_owned();
+    let mut add = |id: &str, address: &str, more: &str, expect: &str| {
+        text.push_str(&format!(
+            "[[case]]\nid = \"tls.{id}\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\n\
+             probe.tls = {{ address = \"{address}\", name = \"good.test\", authorities = \"ca.pem\"{more} }}\n\
+             expect = {{ {expect} }}\n"
+        ));
+    };
+    for (name, address, _, _) in &servers {
+        add(name, address, "", "exists = false");
+        let (lasts, fits, alone) = facts(name);
+        let days = if lasts { "at_least = 600000" } else { "at_most = -7000" };
+        add(&format!("{name}-days"), address, ", yields = \"days-left\"", days);
+        add(&format!("{name}-host"), address, ", yields = \"host-matches\"", &format!("equals = {fits}"));
+        add(&format!("{name}-alone"), address, ", yields = \"self-signed\"", &format!("equals = {alone}"));
+    }
+    add("version", &servers[0].1, ", yields = \"version\"", "equals = \"1.3\"");
+    fs::write(desk.path("suites/tls.toml"), &text).unwrap();
+    let suites = desk.path("suites");
+    let endpoints = stack.prepared("tls");
+    let (_, report) = judged(&mut check(&desk, &endpoints, &["--suites", suites.to_str().unwrap()]));
+    let verdicts = verdicts(&report);
+    for (name, _, wanted, says) in servers {
+        let (word, reason) = &verdicts[&format!("tls.{name}")];
+        assert!(word == wanted && reason.contains(says), "{name}: {word}: {reason}");
+        for fact in ["days", "host", "alone"] {
+            let id = format!("tls.{name}-{fact}");
+            assert_eq!(verdicts[&id].0, "pass", "{id}: {}", verdicts[&id].1);
+        }
+    }
+    assert_eq!(verdicts["tls.version"].0, "pass");
+}

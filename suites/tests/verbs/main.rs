@@ -1,0 +1,24 @@
+//! The verbs that look at, set up and serve a stack, as a user calls them.
+#![allow(dead_code, reason = "each test program uses a part of `support`")]
+
+mod check;
+mod collection_swap;
+mod collector;
+mod provision;
+mod provision_sandbox;
+mod queue_care;
+mod serve;
+mod setup_steps;
+#[path = "../support/mod.rs"]
+mod support;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let groups = vec![check::group(), provision::group(), serve::group(), telemetry::group()];
+    // One at a time: some break their stack for a while.
+    support::groups::run(Arguments::from_args(), Some(1), groups)
+}
