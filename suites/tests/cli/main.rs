@@ -4,6 +4,7 @@
 mod browser;
 mod browser_driver;
 mod contract;
+mod docs;
 mod errors;
 mod fixtures;
 mod gate;
