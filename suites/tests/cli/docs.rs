@@ -273,7 +273,7 @@ fn expected(suite: &Value, of_scenarios: bool) -> Vec<(String, String)> {
 
 #[test]
 fn generated_tables_are_what_the_code_says() {
-    let write = std::env::var_os("SHAKEDOWN_WRITE_DOCS").is_some();
+    let write = std::env::var_os("WRITE_DOCS").is_some();
     let block = Regex::new(r"(?s)<!-- generated: ([a-z-]+) -->\n.*?<!-- end -->").unwrap();
     let mut stale = Vec::new();
     let mut names = BTreeSet::new();
