@@ -135,7 +135,7 @@ async fn obey(shared: &Arc<Shared>, order: &Order) -> Result<Value, Error> {
             }
         },
         "events" => events(shared, order).await?,
-        other => return Err(Error::ProcessingError(format!("no such order: {other}"))),
+        other => return Err(Error::ProcessingError(format!("unknown command: {other}"))),
     })
 }
 

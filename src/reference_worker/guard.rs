@@ -81,7 +81,7 @@ pub(super) enum Guarded<E: std::fmt::Display> {
     #[error("{0}")]
     Failed(E),
     /// The breaker is open: the service failed too often just now.
-    #[error("{service} is given a rest: its circuit breaker is open")]
+    #[error("circuit breaker for {service} is open")]
     Open {
         /// The service.
         service: &'static str,
@@ -190,7 +190,7 @@ impl Guard {
             Err(recloser::Error::Rejected) => {
                 self.breakers.set(self.service, BreakerState::Open);
                 if !self.seen_open.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(service = self.service, "circuit breaker open: calls are held back");
+                    tracing::warn!(service = self.service, "circuit breaker open: calls wait");
                 }
             }
             Err(recloser::Error::Inner(_)) => {
@@ -280,7 +280,7 @@ impl Guard {
             // at the same moment.
             let delay = least + delay.mul_f64(rand::random::<f64>());
             let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-            tracing::warn!(service = self.service, delay_ms, error = %error, "call failed, trying again");
+            tracing::warn!(service = self.service, delay_ms, error = %error, "call failed, retrying");
             tokio::time::sleep(delay).await;
         }
     }

@@ -221,7 +221,7 @@ impl Shared {
             self.store.give_up(identity, reason).await
         };
         if let Err(error) = within(trace.begin("status"), undone).await {
-            tracing::error!(document = identity.document, %error, "the failure could not be recorded");
+            tracing::error!(document = identity.document, %error, "cannot record the failure");
         }
     }
 

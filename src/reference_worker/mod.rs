@@ -129,7 +129,7 @@ pub enum WorkerError {
         service: &'static str,
     },
     /// Signals cannot be received.
-    #[error("signals cannot be received: {0}")]
+    #[error("cannot install signal handlers: {0}")]
     Signals(#[from] std::io::Error),
 }
 
@@ -205,13 +205,13 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     if planted(Defect::TakesJobsAfterSigterm) {
         tokio::time::sleep(config.grace.mul_f64(0.6)).await;
     }
-    tracing::info!(grace_ms = millis(config.grace), "ending: no new jobs are taken");
+    tracing::info!(grace_ms = millis(config.grace), "shutting down: no new jobs are taken");
     tokio::select! {
         () = end(&worker, &mut telling) => {}
         _ = terminate.recv() => std::process::exit(1),
         _ = interrupt.recv() => std::process::exit(1),
     }
-    tracing::info!("ended");
+    tracing::info!("stopped");
     if planted(Defect::LeavesConnections) {
         shared.store.leave_connections();
     }
@@ -263,7 +263,7 @@ async fn start(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker, Wo
         let left = deadline.saturating_duration_since(Instant::now());
         match start_now(config, shared, left.max(LEAST_START)).await {
             Err(error) if !error.is_configuration() && Instant::now() + pause < deadline => {
-                tracing::warn!(%error, "a service is not there yet");
+                tracing::warn!(%error, "a service is not available yet");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -328,7 +328,7 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
                 if matches!(outcome, Err(bullmq::Error::Delayed)) || still_ours(&job, lock, &cancelled).await {
                     return outcome;
                 }
-                tracing::warn!(job = job.id(), "the job's lock was lost: it will be done again");
+                tracing::warn!(job = job.id(), "the job's lock was lost: the job will run again");
                 Err(bullmq::Error::Delayed)
             }
         },
@@ -350,7 +350,7 @@ async fn still_ours(job: &Job, lock: Duration, cancelled: &CancellationToken) ->
             Err(bullmq::Error::JobLocked(_)) => return false,
             Err(_) if planted(Defect::GivesUp) => std::process::exit(1),
             Err(bullmq::Error::Redis(error)) if is_passing(&error) => {
-                tracing::warn!(job = job.id(), %error, "redis does not answer; the outcome of the job is held");
+                tracing::warn!(job = job.id(), %error, "redis does not answer; the outcome of the job is kept until it does");
             }
             // Redis is there and refuses; it will refuse the outcome too, and the library reports that.
             Err(_) => return true,
@@ -394,7 +394,7 @@ async fn process(
     let order = match Order::read(job.data()) {
         Ok(order) => order,
         Err(error) => {
-            tracing::error!(job = job.id(), %error, "job given up");
+            tracing::error!(job = job.id(), %error, "job failed permanently");
             return Err(bullmq::Error::Unrecoverable(error.to_string()));
         }
     };
@@ -412,9 +412,9 @@ async fn process(
         () = cancelled.cancelled() => {
             // The grace is over: the job goes back to the queue, and another worker takes it at once.
             match job.move_to_wait(None).await {
-                Ok(_) => tracing::warn!(job = job.id(), document = identity.document, "job handed back"),
+                Ok(_) => tracing::warn!(job = job.id(), document = identity.document, "job returned to the queue"),
                 // Its lock will run out, and the search for stalled jobs will find it. No attempt is counted.
-                Err(error) => tracing::warn!(job = job.id(), document = identity.document, %error, "job left behind"),
+                Err(error) => tracing::warn!(job = job.id(), document = identity.document, %error, "job left to the search for stalled jobs"),
             }
             return Err(bullmq::Error::Delayed);
         }
@@ -427,7 +427,7 @@ async fn process(
                 document = identity.document,
                 took_ms,
                 chunks = value["chunks"].as_u64(),
-                "job done"
+                "job completed"
             );
             Ok(value)
         }
@@ -443,7 +443,7 @@ async fn process(
             Err(bullmq::Error::ProcessingError(error.to_string()))
         }
         Err(error) => {
-            tracing::error!(job = job.id(), document = identity.document, took_ms, %error, "job given up");
+            tracing::error!(job = job.id(), document = identity.document, took_ms, %error, "job failed permanently");
             shared.give_up(&identity, &error.to_string(), span.trace()).await;
             if planted(Defect::DoneOnRefusal) {
                 return Ok(Value::Null);
@@ -529,7 +529,7 @@ impl Telling<'_> {
             let (endpoints, id, shared) = (self.config.endpoints.clone(), job_id.clone(), Arc::clone(self.shared));
             self.tasks.spawn(async move {
                 if let Err(error) = stalled_out(&endpoints, &id, &shared).await {
-                    tracing::error!(job = id, %error, "the failure could not be recorded");
+                    tracing::error!(job = id, %error, "cannot record the failure");
                 }
             });
         }
@@ -566,7 +566,7 @@ fn report(event: Option<WorkerEvent>) {
         Some(WorkerEvent::Error(error)) => {
             tracing::warn!(error, "queue error");
         }
-        Some(WorkerEvent::Stalled { job_id }) => tracing::warn!(job = job_id, "a stalled job goes back to the queue"),
+        Some(WorkerEvent::Stalled { job_id }) => tracing::warn!(job = job_id, "a stalled job returns to the queue"),
         _ => {}
     }
 }

@@ -80,10 +80,10 @@ pub enum StoreError {
     #[error("qdrant: {}", plain(.0))]
     Qdrant(Box<QdrantError>),
     /// Qdrant took a write and did not finish it.
-    #[error("qdrant took the write and did not complete it: status {0}")]
+    #[error("qdrant accepted the write but did not complete it: status {0}")]
     NotCompleted(i32),
     /// Qdrant holds another number of points than were written.
-    #[error("{stored} points are stored, {written} were written")]
+    #[error("{stored} points are stored, but {written} were written")]
     WrongCount {
         /// Points counted.
         stored: u64,
@@ -190,7 +190,7 @@ impl Store {
         let qdrant = config.build()?;
         // A parse error of the URL could repeat the password.
         let options = PgConnectOptions::from_str(endpoints.postgres.url.expose_secret())
-            .map_err(|_| StoreError::Setting("DATABASE_URL is no postgres:// URL".to_owned()))?
+            .map_err(|_| StoreError::Setting("DATABASE_URL is not a postgres:// URL".to_owned()))?
             .statement_cache_capacity(0)
             .application_name("shakedown-worker");
         let postgres = PgPoolOptions::new()
@@ -244,7 +244,10 @@ impl Store {
             (_, Some(name)) => return Err(wrong(format!("has no vector named `{name}` (QDRANT_VECTOR)"))),
         };
         if params.size != u64::from(dimensions) {
-            return Err(wrong(format!("has vectors of {} numbers, EMBEDDING_DIMENSIONS is {dimensions}", params.size)));
+            return Err(wrong(format!(
+                "has vectors of {} dimensions, but EMBEDDING_DIMENSIONS is {dimensions}",
+                params.size
+            )));
         }
         if params.distance != Distance::Cosine as i32 {
             return Err(wrong("does not compare vectors by cosine".to_owned()));

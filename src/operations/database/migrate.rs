@@ -25,7 +25,7 @@ const PREPARE: &str = "create schema if not exists supabase_migrations; \
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// The directory cannot be read or written.
-    #[error("{}: {cause}; MIGRATIONS_DIR or --dir names the directory of migrations", path.display())]
+    #[error("{}: {cause}; set MIGRATIONS_DIR or --dir to the directory of migrations", path.display())]
     Directory {
         /// Which file or directory.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum MigrateError {
     },
     /// The database has what the directory does not.
     #[error(
-        "the database has migrations that the directory does not have: {}; fetch them (`supabase migration fetch`), or \
+        "the database has applied migrations that the directory lacks: {}; fetch them (`supabase migration fetch`), or \
          mark them as reverted (`supabase migration repair --status reverted VERSION`)", versions.join(", ")
     )]
     Missing {
@@ -43,15 +43,15 @@ pub enum MigrateError {
     },
     /// Files are older than what is applied.
     #[error(
-        "these are older than the newest migration that is applied: {}; give them a new version (`shakedown db new`), or \
-         bring them in all the same with --include-all", files.join(", ")
+        "these migrations are older than the newest applied one: {}; give them a new version (`shakedown db new`), or \
+         apply them with --include-all", files.join(", ")
     )]
     OutOfOrder {
         /// Their files.
         files: Vec<String>,
     },
     /// A statement failed; nothing of its file is left, unless it had to run outside of a transaction.
-    #[error("{file}:{line}: {cause}{}", if *partly { "; the statements before it stay, for the file cannot run in a transaction" } else { "; nothing of this file was applied" })]
+    #[error("{file}:{line}: {cause}{}", if *partly { "; the statements before it remain applied, because the file cannot run in a transaction" } else { "; nothing of this file was applied" })]
     Statement {
         /// The file.
         file: String,
@@ -63,12 +63,12 @@ pub enum MigrateError {
         partly: bool,
     },
     /// Another runner is at work.
-    #[error("another runner is bringing migrations in, and has not finished within {0} s; try again when it has")]
+    #[error("another process is applying migrations and did not finish within {0} s; try again when it has finished")]
     Locked(u64),
     /// A lock would not last from one file to the next.
     #[error(
-        "DATABASE_URL leads to a pooler in transaction mode, where nothing keeps two runners apart; use the session pooler \
-         (port 5432), or the database's own address"
+        "DATABASE_URL points to a pooler in transaction mode, which cannot hold the lock that separates two runs; use the \
+         session pooler (port 5432) or the database's own address"
     )]
     Pooler,
     /// Postgres cannot be reached, or refuses something beside the migrations.
@@ -354,7 +354,7 @@ pub fn new_file(directory: &Path, name: &str, now: jiff::Timestamp) -> Result<Pa
         .collect();
     let refuse = |path: &Path, cause| MigrateError::Directory { path: path.to_owned(), cause };
     if words.is_empty() {
-        let cause = std::io::Error::new(std::io::ErrorKind::InvalidInput, "the name has no letter or digit in it");
+        let cause = std::io::Error::new(std::io::ErrorKind::InvalidInput, "the name has no letter or digit");
         return Err(refuse(Path::new(name), cause));
     }
     std::fs::create_dir_all(directory).map_err(|cause| refuse(directory, cause))?;

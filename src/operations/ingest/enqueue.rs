@@ -206,7 +206,7 @@ async fn take_away(queue: &QueueClient, id: &str) -> Result<(), ServiceError> {
     }
     Err(ServiceError::Refused {
         service: "bullmq",
-        detail: format!("job {id} has ended and is locked nevertheless; look at it before ingesting again"),
+        detail: format!("job {id} has ended but is still locked; inspect it before you ingest again"),
     })
 }
 

@@ -31,7 +31,7 @@ impl Unreadable {
     fn io(path: &Path, error: &std::io::Error) -> Self {
         let remedy = match error.kind() {
             std::io::ErrorKind::NotFound => "correct the path",
-            std::io::ErrorKind::PermissionDenied => "let this user read it, or leave it out",
+            std::io::ErrorKind::PermissionDenied => "grant this user read access, or leave it out",
             _ => "make it readable, or leave it out",
         };
         Self::new(path, format!("cannot be read: {error}"), remedy)
@@ -87,7 +87,7 @@ impl Walk<'_> {
             Err(error) => return self.unreadable.push(Unreadable::io(path, &error)),
         };
         if above.contains(&real) {
-            let problem = format!("is a link back to {}, which is being read already", real.display());
+            let problem = format!("is a link back to {}, a directory above it", real.display());
             return self.unreadable.push(Unreadable::new(path, problem, "remove the link, or name the files you mean"));
         }
         let mut names = Vec::new();
@@ -107,7 +107,7 @@ impl Walk<'_> {
 
     fn entry(&mut self, path: &Path, name: Option<&str>, below: &str, above: &mut Vec<PathBuf>) {
         let Some(name) = name else {
-            let problem = "has a name that is not UTF-8, which cannot be a document's id";
+            let problem = "has a name that is not UTF-8 and cannot be a document id";
             return self.unreadable.push(Unreadable::new(path, problem, "rename it"));
         };
         let id = format!("{below}{name}");
@@ -147,7 +147,7 @@ pub(super) fn read(file: &File) -> Result<String, Unreadable> {
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "is UTF-16, not UTF-8".to_owned(),
             _ => format!("is not UTF-8: byte 0x{:02x} at offset {at}, line {line}", bytes[at]),
         };
-        Unreadable::new(&file.path, problem, "convert it, for instance with `iconv -t UTF-8`, or leave it out")
+        Unreadable::new(&file.path, problem, "convert it, e.g. with `iconv -t UTF-8`, or leave it out")
     })
 }
 
@@ -155,16 +155,16 @@ pub(super) fn read(file: &File) -> Result<String, Unreadable> {
 mod tests {
     use super::*;
 
-    fn house() -> tempfile::TempDir {
-        let house = tempfile::tempdir().unwrap();
+    fn sample() -> tempfile::TempDir {
+        let sample = tempfile::tempdir().unwrap();
         for (path, text) in
             [("b.md", "b"), ("a/x.txt", "x"), ("a/b/y.log", "y"), (".hidden", "h"), (".git/config", "g")]
         {
-            let path = house.path().join(path);
+            let path = sample.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        house
+        sample
     }
 
     fn ids(gathered: &Gathered) -> Vec<&str> {
@@ -173,21 +173,21 @@ mod tests {
 
     #[test]
     fn directories_are_read_below_their_root_sorted_and_without_hidden_files() {
-        let house = house();
-        let gathered = gather(&[house.path().to_owned()], "");
+        let sample = sample();
+        let gathered = gather(&[sample.path().to_owned()], "");
         assert_eq!(ids(&gathered), ["a/b/y.log", "a/x.txt", "b.md"]);
         assert!(gathered.unreadable.is_empty());
-        assert_eq!(ids(&gather(&[house.path().join("a")], "docs/")), ["docs/b/y.log", "docs/x.txt"]);
-        assert_eq!(ids(&gather(&[house.path().join(".hidden"), house.path().join("b.md")], "")), [".hidden", "b.md"]);
+        assert_eq!(ids(&gather(&[sample.path().join("a")], "docs/")), ["docs/b/y.log", "docs/x.txt"]);
+        assert_eq!(ids(&gather(&[sample.path().join(".hidden"), sample.path().join("b.md")], "")), [".hidden", "b.md"]);
     }
 
     #[test]
-    fn the_same_file_twice_is_one_document_and_two_files_with_one_id_are_a_problem() {
-        let house = house();
-        let again = house.path().join("c");
+    fn the_same_file_twice_is_one_document_and_two_files_with_one_id_are_an_error() {
+        let sample = sample();
+        let again = sample.path().join("c");
         std::fs::create_dir(&again).unwrap();
         std::fs::write(again.join("b.md"), "other").unwrap();
-        let root = house.path().join("b.md");
+        let root = sample.path().join("b.md");
         assert_eq!(ids(&gather(&[root.clone(), root.clone()], "")), ["b.md"]);
         let gathered = gather(&[root, again.join("b.md")], "");
         assert_eq!(ids(&gathered), ["b.md"]);
@@ -195,11 +195,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_and_the_rest_goes_on() {
-        let house = house();
-        std::os::unix::fs::symlink(house.path(), house.path().join("a/loop")).unwrap();
-        std::os::unix::fs::symlink("/nowhere", house.path().join("dangling")).unwrap();
-        let gathered = gather(&[house.path().to_owned(), house.path().join("missing")], "");
+    fn an_unreadable_path_is_reported_and_the_rest_is_read() {
+        let sample = sample();
+        std::os::unix::fs::symlink(sample.path(), sample.path().join("a/loop")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", sample.path().join("dangling")).unwrap();
+        let gathered = gather(&[sample.path().to_owned(), sample.path().join("missing")], "");
         assert_eq!(ids(&gathered), ["a/b/y.log", "a/x.txt", "b.md"]);
         let problems: Vec<&str> = gathered.unreadable.iter().map(|one| one.problem.as_str()).collect();
         assert!(problems[0].contains("link back"), "{problems:?}");
@@ -209,9 +209,9 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_utf8_is_refused_at_its_first_wrong_byte() {
-        let house = tempfile::tempdir().unwrap();
+        let sample = tempfile::tempdir().unwrap();
         let refused = |bytes: &[u8]| {
-            let path = house.path().join("f");
+            let path = sample.path().join("f");
             std::fs::write(&path, bytes).unwrap();
             read(&File { id: "f".to_owned(), path }).unwrap_err().problem
         };

@@ -22,7 +22,7 @@ pub enum IngestError {
     #[error(transparent)]
     Service(#[from] ServiceError),
     /// The job of `[queue] job` cannot be filled in.
-    #[error("`{{{{{place}}}}}` in [queue] job has no value for documents of `shakedown ingest`")]
+    #[error("placeholder `{{{{{place}}}}}` in [queue] job has no value in `shakedown ingest`")]
     Place {
         /// The place without a value.
         place: String,

@@ -116,7 +116,7 @@ impl Line {
             return Err(SetupError::NotAgreed {
                 what: change.what.clone(),
                 why: why.clone(),
-                remedy: "look at `shakedown plan`, and add --yes if that is meant".to_owned(),
+                remedy: "check `shakedown plan`, then run setup again with --yes".to_owned(),
             });
         }
         match (self, &change.task) {
@@ -264,9 +264,9 @@ async fn settled(
         if Instant::now() >= deadline {
             let error = SetupError::Shape {
                 what: still.what.clone(),
-                found: "is still as it was".to_owned(),
-                wanted: format!("it was told to {}: {}", still.action.word(), still.details.join(", ")),
-                remedy: "look for another program that changes it back, then run setup again".to_owned(),
+                found: "is unchanged".to_owned(),
+                wanted: format!("setup applied \"{}\": {}", still.action.word(), still.details.join(", ")),
+                remedy: "look for another program that reverts the change, then run setup again".to_owned(),
             };
             return Err(Stop { kind: still.kind, error });
         }

@@ -24,7 +24,7 @@ pub(super) fn jina(desired: &Desired, place: &Place) -> Vec<Change> {
         let (wanted, found) = (wanted?, place.variables.get(variable)?);
         (wanted != *found).then(|| {
             let detail =
-                format!("is {found}, where [desired.jina] says {wanted}: workers that read it go by the variable");
+                format!("is {found} instead of {wanted} ([desired.jina]): workers that read the variable use {found}");
             Change::drift("jina", "variable", variable, detail)
         })
     };
@@ -60,10 +60,10 @@ fn change(file: &File, force: bool) -> Result<Option<Change>, SetupError> {
         Some(found) if found == file.text.as_bytes() => return Ok(None),
         Some(_) if force => Action::Change,
         Some(_) => {
-            return Ok(Some(Change::drift(SERVICE, "file", what, "says something else; --force overwrites it")));
+            return Ok(Some(Change::drift(SERVICE, "file", what, "has different content; --force overwrites it")));
         }
     };
-    let detail = if file.private { "with fresh secrets".to_owned() } else { format!("{} bytes", file.text.len()) };
+    let detail = if file.private { "with new secrets".to_owned() } else { format!("{} bytes", file.text.len()) };
     Ok(Some(Change::new(SERVICE, "file", what, action, Task::File(File { path, ..file.clone() })).detail(detail)))
 }
 
@@ -74,7 +74,7 @@ fn lacking(found: &[u8], file: &File, what: String) -> Option<Change> {
         |line: &&String| text.lines().any(|found| found.trim_start_matches([' ', '/']).starts_with(line.as_str()));
     let missing: Vec<&str> = file.lines.iter().filter(|line| !begins(line)).map(String::as_str).collect();
     (!missing.is_empty()).then(|| {
-        let detail = format!("has no line that begins with {}: add it by hand", missing.join(", "));
+        let detail = format!("has no line that begins with {}: add it manually", missing.join(", "));
         Change::drift(SERVICE, "file", what, detail)
     })
 }

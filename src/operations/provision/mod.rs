@@ -171,7 +171,7 @@ impl<F: FnMut(&Step)> Report for Telling<F> {
 
     fn ended(&mut self, part: Part, left: &[Change]) {
         for change in left {
-            let notes = change.details.iter().map(|detail| format!("{detail}; it was not touched")).collect();
+            let notes = change.details.iter().map(|detail| format!("{detail}; left unchanged")).collect();
             self.take(change.service, change.kind, change.what.clone(), Outcome::Unchanged, notes);
         }
         if !std::mem::take(&mut self.made) && left.is_empty() {

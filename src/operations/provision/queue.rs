@@ -30,7 +30,7 @@ pub(super) async fn connect(endpoint: &RedisEndpoint) -> Result<(Redis, Found), 
             let found = Found::new(format!("Redis at {address}"));
             return Ok((
                 redis,
-                found.note("INFO is not permitted, so the eviction policy is not known; it must be noeviction"),
+                found.note("INFO is not permitted, so the eviction policy is unknown; it must be noeviction"),
             ));
         }
         (Err(error), _) | (_, Err(error)) => return Err(error.into()),
@@ -40,7 +40,7 @@ pub(super) async fn connect(endpoint: &RedisEndpoint) -> Result<(Redis, Found), 
     if let Some(policy) = field(&memory, "maxmemory_policy").as_str().filter(|policy| *policy != "noeviction") {
         found = found.note(format!(
             "maxmemory-policy is {policy}: under memory pressure Redis deletes jobs; \
-             CONFIG SET maxmemory-policy noeviction, and persist it"
+             run CONFIG SET maxmemory-policy noeviction, and persist it"
         ));
     }
     Ok((redis, found))
@@ -73,10 +73,10 @@ fn settings(queue: &DesiredQueue, keep: bool) -> [Setting; 5] {
     let setting = |field, called, wanted, yields| Setting { field, called, wanted, yields };
     [
         setting(VERSION, "layout", Some(LAYOUT.to_owned()), true),
-        setting(EVENTS, "events kept", Some(queue.events.to_string()), keep),
-        setting("concurrency", "jobs in work at once", queue.concurrency.map(|limit| limit.to_string()), keep),
-        setting("max", "jobs begun in that time", limit.map(|limit| limit.max.to_string()), keep),
-        setting("duration", "time of the rate limit in ms", limit.map(|limit| limit.per.as_millis().to_string()), keep),
+        setting(EVENTS, "max events", Some(queue.events.to_string()), keep),
+        setting("concurrency", "concurrency", queue.concurrency.map(|limit| limit.to_string()), keep),
+        setting("max", "rate limit max", limit.map(|limit| limit.max.to_string()), keep),
+        setting("duration", "rate limit duration in ms", limit.map(|limit| limit.per.as_millis().to_string()), keep),
     ]
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn changes(redis: &Redis, desired: &Desired, names: &Names) -> 
                 fields.push(Field { name, value, yields });
             }
             (Some(found), None) => {
-                let detail = format!("{called}: {found}, of which shakedown.toml says nothing");
+                let detail = format!("{called}: {found}, not described in shakedown.toml");
                 changes.push(Change::drift(SERVICE, "queue", what.clone(), detail));
             }
             _ => {}
@@ -152,9 +152,7 @@ async fn jobs(redis: &Redis, keys: &QueueKeys, wanted: &Map<String, Value>) -> R
         let (count, all) = (other.len(), jobs.len());
         let found =
             other.first().map(|found| if found.is_null() { "nothing".to_owned() } else { found.to_string() })?;
-        Some(format!(
-            "{count} of {all} jobs that wait were added with another {name}: {found}, where {wanted} is described"
-        ))
+        Some(format!("{count} of {all} waiting jobs were added with another {name}: {found} instead of {wanted}"))
     };
     let details: Vec<String> = wanted.iter().filter_map(differ).collect();
     Ok((!details.is_empty())

@@ -31,7 +31,7 @@ pub enum SetupError {
     #[error(transparent)]
     Migrations(Box<MigrateError>),
     /// It would destroy something, and nobody has agreed to that.
-    #[error("{what} was not done, for nobody has agreed: {why}")]
+    #[error("{what}: refused without consent: {why}")]
     NotAgreed {
         /// What was to be done.
         what: String,
@@ -60,16 +60,16 @@ impl From<MigrateError> for SetupError {
 fn grant(service: &str) -> &'static str {
     match service {
         "redis" => {
-            "the user of REDIS_URL may not do this: let an administrator run `ACL SETUSER USER +@all -@admin ~PREFIX:*` \
-             for the prefix of the queue, then run setup again: it goes on where it stopped"
+            "the user in REDIS_URL lacks permission: ask an administrator to run `ACL SETUSER USER +@all -@admin ~PREFIX:*` \
+             with the prefix of the queue, then run setup again: it resumes where it stopped"
         }
         "postgres" => {
-            "the role of DATABASE_URL may not do this: let its owner grant it (`grant create on database D to ROLE` for \
+            "the role in DATABASE_URL lacks permission: ask the owner to grant it (`grant create on database D to ROLE` for \
              schemas and extensions, `grant create on schema S to ROLE` for tables, `alter role ROLE createrole` for roles; \
-             row level security and grants are for the owner of the table), then run setup again: it goes on where it stopped"
+             row level security and grants need the owner of the table), then run setup again: it resumes where it stopped"
         }
         "qdrant" => {
-            "QDRANT_API_KEY may only read: give a key with manage access, then run setup again: it goes on where it stopped"
+            "QDRANT_API_KEY is read-only: use a key with manage access, then run setup again: it resumes where it stopped"
         }
         _ => "run setup with the credentials of a user who may create schemas, tables, collections and keys",
     }
@@ -91,9 +91,11 @@ impl SetupError {
                 }
                 _ => None,
             },
-            Self::File { .. } => Some("let this user write there, then run setup again: it goes on where it stopped"),
+            Self::File { .. } => {
+                Some("grant this user write access there, then run setup again: it resumes where it stopped")
+            }
             Self::Service(ServiceError::Refused { .. } | ServiceError::TimedOut { .. }) => {
-                Some("put right what the service names, then run setup again: it goes on where it stopped")
+                Some("fix what the service reports, then run setup again: it resumes where it stopped")
             }
             // These two say it in their own text.
             Self::Service(ServiceError::Unreachable { .. } | ServiceError::Unauthorised { .. }) => None,

@@ -148,7 +148,7 @@ impl Course<'_> {
             Part::Postgres => {
                 let mut stages = vec![stage("schema", "schema", None, format!("schema {}", schema(&names.table)))];
                 if self.wanted.table {
-                    let access = format!("row level security, rights for {SERVICE_ROLE} where there is one");
+                    let access = format!("row level security, grants to {SERVICE_ROLE} if it exists");
                     stages.push(stage("table", "table", None, format!("table {}", names.table)));
                     stages.push(stage("access", "access", Some("table"), access));
                 }

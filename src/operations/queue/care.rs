@@ -82,8 +82,8 @@ impl Verb {
 pub enum CareError {
     /// There is no such queue.
     #[error(
-        "this Redis has no queue {name} under the prefix {prefix}{}; QUEUE_NAME, QUEUE_PREFIX and the database's number in \
-         REDIS_URL say which one is meant",
+        "Redis has no queue {name} with the prefix {prefix}{}; check QUEUE_NAME, QUEUE_PREFIX and the database number in \
+         REDIS_URL",
         if others.is_empty() { String::new() } else { format!(" (it has {})", others.join(", ")) }
     )]
     NoQueue {

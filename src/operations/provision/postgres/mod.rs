@@ -37,8 +37,8 @@ pub(super) async fn connect(endpoint: &PostgresEndpoint) -> Result<(Postgres, Fo
         return Err(SetupError::Shape {
             what: format!("Postgres at {address}"),
             found: "is a read replica".to_owned(),
-            wanted: "tables are made on the primary".to_owned(),
-            remedy: "let DATABASE_URL name the primary".to_owned(),
+            wanted: "setup creates tables on the primary".to_owned(),
+            remedy: "set DATABASE_URL to the primary".to_owned(),
         });
     }
     let version = server["version"].as_str().and_then(|text| text.split(' ').next()).unwrap_or("?");
@@ -149,8 +149,8 @@ pub(super) async fn role(
         Some((variable, None)) => {
             return Err(SetupError::Shape {
                 what: format!("role {name}"),
-                found: "has no password yet".to_owned(),
-                wanted: format!("{variable} is to hold it, and is not set"),
+                found: "has no password".to_owned(),
+                wanted: format!("{variable}, which must hold it, is not set"),
                 remedy: format!("set {variable} in the environment or in .env, then run setup again"),
             });
         }
@@ -224,7 +224,7 @@ fn granted(table: &str, role: &str, rights: &[&str]) -> String {
 }
 
 /// Said of a table that a migration is to make first.
-const NOT_YET: &str = "the table is not there yet";
+const NOT_YET: &str = "the table does not exist yet";
 
 async fn grants(database: &Postgres, grant: &DesiredGrant) -> Result<Vec<Change>, ServiceError> {
     let DesiredGrant { to, on, rights } = grant;
@@ -253,7 +253,7 @@ async fn grants(database: &Postgres, grant: &DesiredGrant) -> Result<Vec<Change>
             details.push(format!("usage of schema {}", schema_of(on)));
         }
         if there.is_none() {
-            details.push("the role or the table is not there yet".to_owned());
+            details.push("the role or the table does not exist yet".to_owned());
         }
         changes
             .push(Change::new(SERVICE, "grant", what.clone(), Action::Change, Task::Sql(statements)).details(details));
@@ -261,7 +261,7 @@ async fn grants(database: &Postgres, grant: &DesiredGrant) -> Result<Vec<Change>
     let more: Vec<&str> =
         RIGHTS.into_iter().filter(|right| holds(right) && !rights.iter().any(|own| own == right)).collect();
     if !more.is_empty() && !holds("everything") {
-        let detail = format!("may also {}, of which shakedown.toml says nothing", more.join(", "));
+        let detail = format!("also has {}, not described in shakedown.toml", more.join(", "));
         changes.push(Change::drift(SERVICE, "grant", what, detail));
     }
     Ok(changes)

@@ -106,8 +106,7 @@ impl<'a> Sight<'a> {
 
     fn clash(&self, found: impl Into<String>, wanted: &str) -> Stop {
         let name = &self.wanted.name;
-        let remedy =
-            format!("let DOCUMENTS_TABLE name a table that does not exist yet, or alter {name} in a migration");
+        let remedy = format!("set DOCUMENTS_TABLE to a table that does not exist yet, or alter {name} in a migration");
         let error =
             SetupError::Shape { what: format!("table {name}"), found: found.into(), wanted: wanted.to_owned(), remedy };
         Stop { kind: KIND, error }
@@ -116,7 +115,7 @@ impl<'a> Sight<'a> {
     /// Whether the worker can write its rows; a table of the same name may be somebody else's.
     fn judge(&self) -> Result<(), Stop> {
         if !matches!(self.found["kind"].as_str(), Some("r" | "p")) {
-            return Err(self.clash("is a view or another thing that is not a table", "a table is wanted"));
+            return Err(self.clash("is not a table but, e.g., a view", "a table is required"));
         }
         let found = self.found["columns"].as_array().map_or(&[][..], Vec::as_slice);
         let mut wrong = Vec::new();
@@ -125,22 +124,22 @@ impl<'a> Sight<'a> {
             match found.iter().find(|column| column["name"] == name).and_then(|column| column["type"].as_str()) {
                 None => wrong.push(format!("has no column {name}")),
                 Some(found) if found == kind || (kind == "text" && found == "character varying") => {}
-                Some(found) => wrong.push(format!("has {name} as {found} instead of {kind}")),
+                Some(found) => wrong.push(format!("has column {name} of type {found} instead of {kind}")),
             }
         }
         let foreign = found.iter().filter(|column| column["demanded"] == Value::Bool(true));
         for name in foreign.filter_map(|column| column["name"].as_str()) {
             if !self.wanted.columns.iter().any(|known| known.name == name) {
-                wrong.push(format!("demands a value for {name}, which the worker does not know"));
+                wrong.push(format!("requires a value for {name}, which the worker does not write"));
             }
         }
         if !wrong.is_empty() {
-            return Err(self.clash(wrong.join(", "), "the worker writes rows of another shape"));
+            return Err(self.clash(wrong.join(", "), "the worker writes other columns"));
         }
         if self.found["single"] != Value::Bool(true) {
             let key = &self.wanted.key;
             let wanted = format!("the worker needs a primary or unique key on {key} alone");
-            return Err(self.clash(format!("may hold the same {key} twice"), &wanted));
+            return Err(self.clash(format!("allows duplicate values of {key}"), &wanted));
         }
         Ok(())
     }
@@ -159,18 +158,18 @@ impl<'a> Sight<'a> {
         let needed = ["select", "insert", "update", "delete", "usage"];
         for role in self.served().filter(|role| !needed.iter().all(|right| self.holds(role, right))) {
             statements.push(self.grant(role));
-            details.push(format!("rights for {role}"));
+            details.push(format!("grants to {role}"));
         }
         let strangers = self.strangers();
         // TRUNCATE is not bound by row level security, so it counts as much as SELECT.
         if strangers.iter().any(|role| RIGHTS.iter().any(|right| self.holds(role, right))) {
             let names = strangers.join(" and ");
             if self.found["policies"] == Value::Bool(true) {
-                let note = format!("policies let {names} reach {table}; they were left as they are");
+                let note = format!("policies give {names} access to {table}; left unchanged");
                 changes.push(Change::drift(SERVICE, ACCESS, table, note));
             } else {
                 statements.push(self.revoke(&strangers));
-                details.push(format!("none for {names}"));
+                details.push(format!("revoked from {names}"));
             }
         }
         if !statements.is_empty() {

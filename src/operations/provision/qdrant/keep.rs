@@ -23,7 +23,7 @@ pub(super) fn there(name: &str, wanted: &DesiredCollection, shape: &Shape, found
                 let error = SetupError::Shape {
                     what: format!("the index on {field} of collection {name}"),
                     found: format!("is of type {found}"),
-                    wanted: format!("{kind} is wanted"),
+                    wanted: format!("{kind} is required"),
                     remedy: format!("DELETE /collections/{name}/index/{field}, then run setup again"),
                 };
                 return Err(Stop { kind: "index", error });
@@ -33,7 +33,7 @@ pub(super) fn there(name: &str, wanted: &DesiredCollection, shape: &Shape, found
     for (key, wanted) in [("m", wanted.m), ("ef_construct", wanted.ef_construct)] {
         let is = found["config"]["hnsw_config"][key].as_u64();
         if let Some(is) = is.filter(|is| *is != u64::from(wanted)) {
-            let note = format!("hnsw {key} is {is}, where {wanted} is usual; it was left as it is");
+            let note = format!("hnsw {key} is {is} (default {wanted}); left unchanged");
             changes.push(Change::drift(SERVICE, "collection", name, note));
         }
     }
@@ -59,10 +59,10 @@ fn clash(name: &str, shape: &Shape, found: &Value) -> SetupError {
     SetupError::Shape {
         what: format!("collection {name}"),
         found: described,
-        wanted: format!("{which} of {} is wanted", shape.measure()),
+        wanted: format!("{which} of {} is required", shape.measure()),
         remedy: format!(
-            "let QDRANT_COLLECTION name a new collection and ingest again, or let EMBEDDING_DIMENSIONS fit; \
-             {name} was not touched"
+            "set QDRANT_COLLECTION to a new collection and ingest again, or correct EMBEDDING_DIMENSIONS; \
+             {name} was not changed"
         ),
     }
 }
@@ -98,8 +98,8 @@ mod tests {
     fn a_collection_of_another_shape_is_refused_naming_both_and_the_remedy(#[case] vectors: Value, #[case] says: &str) {
         let error = look(&with(&vectors, &json!({}))).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains(says) && text.contains("8 dimensions with distance Cosine is wanted"), "{text}");
-        assert!(error.remedy().unwrap().contains("was not touched"));
+        assert!(text.contains(says) && text.contains("8 dimensions with distance Cosine is required"), "{text}");
+        assert!(error.remedy().unwrap().contains("was not changed"));
     }
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
         let vectors = json!({ "size": 8, "distance": "Cosine" });
         let schema = json!({ "document_id": { "data_type": "keyword" }, "version": { "data_type": "text" } });
         let text = look(&with(&vectors, &schema)).unwrap_err().to_string();
-        assert!(text.contains("is of type text, but keyword is wanted"), "{text}");
+        assert!(text.contains("is of type text, but keyword is required"), "{text}");
         let schema = json!({ "document_id": { "data_type": "keyword" } });
         let changes = look(&with(&vectors, &schema)).unwrap();
         assert_eq!(changes.iter().map(|change| change.what.as_str()).collect::<Vec<_>>(), ["version of c"]);

@@ -137,7 +137,7 @@ fn missing(sight: &Sight, name: &str, wanted: &DesiredCollection, shape: &Shape)
         let mut actions = sight.point(name, ready);
         actions.extend(sight.forget(&copied));
         let task = Any::Qdrant(Box::new(Task::Aliases(actions)));
-        let detail = format!("it stands for {ready}: that ends a re-creation that was interrupted");
+        let detail = format!("points to {ready}: completes an interrupted re-creation");
         return vec![Change::new(SERVICE, "alias", name, Action::Create, task).detail(detail)];
     }
     let task = Any::Qdrant(Box::new(Task::Create { name: name.to_owned(), body: shape.body() }));
@@ -157,7 +157,7 @@ fn index(collection: &str, field: &str, kind: &str, found: Option<&str>) -> Chan
         replaces: found.is_some(),
     };
     let (action, detail) = match found {
-        Some(found) => (Action::Change, format!("type: {found} → {kind}; the index is built anew")),
+        Some(found) => (Action::Change, format!("type: {found} → {kind}; the index is rebuilt")),
         None => (Action::Create, kind.to_owned()),
     };
     Change::new(SERVICE, "index", format!("{field} of {collection}"), action, Any::Qdrant(Box::new(task)))
@@ -167,7 +167,7 @@ fn index(collection: &str, field: &str, kind: &str, found: Option<&str>) -> Chan
 /// An alias that stands for nothing, or for something else.
 fn alias(sight: &Sight, alias: &str, collection: &str) -> Change {
     if sight.names.contains(alias) {
-        let detail = format!("is a collection, and so cannot stand for {collection}");
+        let detail = format!("is a collection and cannot be an alias of {collection}");
         return Change::drift(SERVICE, "alias", alias, detail);
     }
     let task = Any::Qdrant(Box::new(Task::Aliases(sight.point(alias, collection))));
@@ -175,7 +175,7 @@ fn alias(sight: &Sight, alias: &str, collection: &str) -> Change {
         Some(other) => {
             Change::new(SERVICE, "alias", alias, Action::Change, task).detail(format!("{other} → {collection}"))
         }
-        None => Change::new(SERVICE, "alias", alias, Action::Create, task).detail(format!("stands for {collection}")),
+        None => Change::new(SERVICE, "alias", alias, Action::Create, task).detail(format!("points to {collection}")),
     }
 }
 
@@ -210,11 +210,11 @@ async fn there(
     all.extend(aliases.map(|other| alias(sight, other, real)));
     all.extend(drift.into_iter().map(|detail| Change::drift(SERVICE, "collection", name, detail)));
     for field in indexed.keys().filter(|field| !wanted.indexes.contains_key(*field)) {
-        let detail = format!("{}, of which shakedown.toml says nothing", kind_of(field).unwrap_or("an index"));
+        let detail = format!("{}, not described in shakedown.toml", kind_of(field).unwrap_or("an index"));
         all.push(Change::drift(SERVICE, "index", format!("{field} of {real}"), detail));
     }
     for left in rebuild::marks(name).iter().filter_map(|mark| sight.aliases.get(mark)) {
-        let detail = "is left from a re-creation that was not ended; delete it if nothing needs it";
+        let detail = "is left over from an unfinished re-creation; delete it if nothing needs it";
         all.push(Change::drift(SERVICE, "collection", left.clone(), detail));
     }
     Ok(all)
@@ -235,28 +235,28 @@ async fn another(
     let carried = shape.carry(found).is_some();
     let fate = match (by_alias, carried || points == 0) {
         (true, true) => {
-            format!("the alias {name} is switched to a new collection; {real} stays, with its {points} points")
+            format!("the alias {name} switches to a new collection; {real} stays, with its {points} points")
         }
         (true, false) => format!(
-            "the alias {name} is switched to a new collection that is empty, for the {points} points of {real} have vectors \
-             of another kind: ingest again; {real} stays"
+            "the alias {name} switches to a new, empty collection, because the vectors of the {points} points of {real} are \
+             incompatible: ingest again; {real} stays"
         ),
         (false, true) => format!(
-            "{name} is a collection and no alias: once all of its {points} points are in the new one it is deleted, and its \
-             name given to the new one as an alias; in between nothing has that name"
+            "{name} is a collection, not an alias: once all of its {points} points are copied, it is deleted and its name \
+             becomes an alias of the new collection; in between the name does not exist"
         ),
         (false, false) => format!(
-            "{name} is a collection and no alias, and the vectors of its {points} points are of another kind: they would be \
-             lost, so --discard must agree to that; or give the new collection another name, ingest again, and switch to it"
+            "{name} is a collection, not an alias, and the vectors of its {points} points are incompatible: the points would \
+             be lost, which needs --discard; or give the new collection another name, ingest again, and switch to it"
         ),
     };
     details.push(if carried && points > 0 {
         // Qdrant keeps no other ones.
         let as_stored = found["config"]["params"]["vectors"].to_string().contains("\"Cosine\"");
-        let how = if as_stored { ", with their vectors as Cosine has stored them: of length 1" } else { "" };
+        let how = if as_stored { ", with their vectors normalised to length 1, as Cosine stores them" } else { "" };
         format!("{points} points are copied to the new collection{how}")
     } else {
-        format!("none of its {points} points is copied")
+        format!("its {points} points are not copied")
     });
     let task = Task::Rebuild(Rebuild {
         name: name.to_owned(),

@@ -267,7 +267,7 @@ impl Shape {
         if let (Some(wanted), Some(is)) = (self.wanted.shards, params["shard_number"].as_u64())
             && is != u64::from(wanted)
         {
-            judged.drift.push(format!("{is} shards, where {wanted} are described; they are fixed when it is made"));
+            judged.drift.push(format!("{is} shards instead of {wanted}; the number is fixed at creation"));
         }
     }
 }

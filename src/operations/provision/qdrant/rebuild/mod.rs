@@ -89,11 +89,10 @@ impl Rebuild {
         if carry.is_none() && points > 0 && !by_alias && !discard {
             return Err(SetupError::NotAgreed {
                 what: format!("collection {}", self.name),
-                why: format!("its {points} points have vectors of another kind, and would be lost with it"),
-                remedy:
-                    "give the new collection another name, ingest again and switch to it; or add --discard, and ingest \
-                         again afterwards"
-                        .to_owned(),
+                why: format!("the vectors of its {points} points are incompatible, and the points would be lost"),
+                remedy: "give the new collection another name, ingest again and switch to it; or run setup again with \
+                         --discard, and ingest again afterwards"
+                    .to_owned(),
             });
         }
         let [copying, copied] = marks(&self.name);

@@ -50,18 +50,18 @@ pub(super) async fn compare(
     }
     let more = if different > named.len() as u64 { " …" } else { "" };
     let (found, wanted) = if different > 0 {
-        let found = format!("has other content than {source} in {different} points ({}{more})", named.join(", "));
-        (found, "each must be as it is there: they came, or were overwritten, after they were copied".to_owned())
+        let found = format!("differs from {source} in {different} points ({}{more})", named.join(", "));
+        (found, "all must be equal: they were added or overwritten after they were copied".to_owned())
     } else {
-        (format!("has {here} points"), format!("{source} has {there}: points went meanwhile"))
+        (format!("has {here} points"), format!("{source} has {there}: points were deleted meanwhile"))
     };
     Err(SetupError::Shape {
         what: format!("the copy of {source} in {target}"),
         found,
         wanted,
         remedy: format!(
-            "let nobody write (`shakedown queue pause`), delete {target} if it has more points than {source}, and run \
-             setup again: it copies once more; {source} was not touched"
+            "stop all writers (`shakedown queue pause`), delete {target} if it has more points than {source}, and run \
+             setup again: it copies again; {source} was not changed"
         ),
     })
 }
