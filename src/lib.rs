@@ -17,12 +17,19 @@
 //! | [`services`] | thin typed clients |
 //! | [`settings`] | the only reader of the environment and of `shakedown.toml` |
 //! | [`spec`], [`outcome`] | suites as typed cases; verdicts and evidence (leaves) |
-//! | [`subjects`] | what is judged, reached only as a process: the embedded Qdrant, the reference worker |
+//! | [`operations`] | what a user does to a stack: set it up, migrate its database, inspect its queue, ingest documents |
+//! | [`reference_worker`] | the ingestion worker that the suites run; it is started as a process |
+//! | [`interop_peer`] | the Rust peer of the BullMQ interop suite; it is started as a process |
+//!
+//! The embedded Qdrant is the crate `shakedown-qdrant` in `src/qdrant`; only [`cli`] uses it.
 
 pub mod cli;
 pub mod faults;
+pub mod interop_peer;
+pub mod operations;
 pub mod outcome;
 pub mod probe;
+pub mod reference_worker;
 pub mod report;
 pub mod runner;
 pub mod scenario;
@@ -31,7 +38,6 @@ pub mod services;
 pub mod settings;
 pub mod spec;
 pub mod stack;
-pub mod subjects;
 pub mod telemetry;
 pub mod testing;
 pub mod worker;

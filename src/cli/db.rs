@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::Common;
 use super::failure::Failure;
 use super::shown::{Format, print};
+use crate::operations::database::{self, Done, History, MigrateError, Options};
 use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::services::migrations::Standing;
 use crate::services::postgres_session::{Answer, SessionError};
 use crate::settings::{PostgresEndpoint, Settings};
-use crate::subjects::database::{self, Done, History, MigrateError, Options};
 
 /// Look at the database of `DATABASE_URL`, and bring its migrations in
 ///

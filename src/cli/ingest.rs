@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::shown::Format;
+use crate::operations::ingest::{
+    End, Enqueued, Followed, Gathered, IngestError, JobShape, LARGE, Queued, Unreadable, enqueue, follow, gather,
+};
 use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::services::queue::QueueClient;
 use crate::settings::{Settings, Source};
 use crate::spec::duration;
-use crate::subjects::ingest::{
-    End, Enqueued, Followed, Gathered, IngestError, JobShape, LARGE, Queued, Unreadable, enqueue, follow, gather,
-};
 
 /// Put files on the queue; with --wait, follow them until each is stored or given up
 ///

@@ -1,9 +1,9 @@
 //! `shakedown peer`: BullMQ's Rust library as a peer of the interop suite. Not for people.
 
 use super::failure::Failure;
+use crate::interop_peer;
 use crate::outcome::Exit;
 use crate::settings::process_variable;
-use crate::subjects::peer;
 
 /// Do with BullMQ what lines of JSON on standard input say, on the Redis of `REDIS_URL`
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,6 @@ pub(super) async fn run(_args: Args) -> Result<Exit, Failure> {
         Failure::usage("REDIS_URL is not set; the interop suite sets it, and nobody else needs this verb")
     })?;
     let planted = cfg!(feature = "defects") && process_variable("PEER_DEFECTS").as_deref() == Some("rust");
-    peer::run(redis_url, planted).await.map_err(Failure::harness)?;
+    interop_peer::run(redis_url, planted).await.map_err(Failure::harness)?;
     Ok(Exit::Ok)
 }

@@ -10,10 +10,10 @@ use super::consent::asked;
 use super::failure::Failure;
 use super::setup::{as_json, ended, text};
 use super::shown::{Format, print};
+use crate::operations::provision::{self, Action, Change, Consent, File, Place, PlanError, Progress, Step};
 use crate::outcome::Exit;
 use crate::settings::{self, Desired, Settings};
 use crate::stack::compose_files;
-use crate::subjects::provision::{self, Action, Change, Consent, File, Place, PlanError, Progress, Step};
 
 /// Variables that workers read, and that may say something else than [desired].
 const COMPARED: [&str; 3] = ["JINA_MODEL", "EMBEDDING_DIMENSIONS", "EMBED_BATCH"];

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::failure::Failure;
 use super::signals::asked_to_end;
 use crate::outcome::Exit;
-use crate::subjects::qdrant::{Bound, Options, Tls, serve};
+use shakedown_qdrant::{Bound, Options, Tls, serve};
 
 /// Serve Qdrant's REST and gRPC protocols over the engine inside this program.
 ///

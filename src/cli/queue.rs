@@ -9,11 +9,11 @@ use super::Common;
 use super::consent::asked;
 use super::failure::Failure;
 use super::shown::{Format, print};
+use crate::operations::queue::{self, CareError, Done, Sight, State, Verb};
 use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::settings::{Names, RedisEndpoint, Settings};
 use crate::spec::duration;
-use crate::subjects::queue::{self, CareError, Done, Sight, State, Verb};
 
 /// Look at the BullMQ queue of `QUEUE_NAME`, pause it, resume it, empty it, retry what failed
 ///

@@ -8,9 +8,9 @@ use super::Common;
 use super::failure::Failure;
 use super::provision::{self, Agreed};
 use super::shown::{Format, print};
+use crate::operations::provision::{Outcome, Step, Wanted, prepare};
 use crate::outcome::Exit;
 use crate::settings::{Need, Settings};
-use crate::subjects::provision::{Outcome, Step, Wanted, prepare};
 
 /// Bring about what shakedown.toml describes under [desired], or prepare queue, table and collection of a worker; a second
 /// time changes nothing

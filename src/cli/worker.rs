@@ -8,11 +8,11 @@ use super::Common;
 use super::failure::Failure;
 use super::traced::Traced;
 use crate::outcome::{Exit, Trace};
+use crate::reference_worker::chunk::ChunkOptions;
+use crate::reference_worker::{BreakerState, Breakers, Policy, Standing, WorkerConfig};
 use crate::serve::CircuitState;
 use crate::services::jina::Encoding;
 use crate::settings::{Need, Settings};
-use crate::subjects::worker::chunk::ChunkOptions;
-use crate::subjects::worker::{BreakerState, Breakers, Policy, Standing, WorkerConfig};
 
 /// Run the reference worker on the stack that the environment names, until SIGTERM
 ///
@@ -40,7 +40,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     })?;
     let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr);
     #[cfg(feature = "defects")]
-    if config.defect == Some(crate::subjects::worker::Defect::LogsPlainText) {
+    if config.defect == Some(crate::reference_worker::Defect::LogsPlainText) {
         tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     }
     // A second subscriber is refused; the first stays.
@@ -49,7 +49,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         Some(port) => Some(serve_health(port, config.standing.subscribe(), config.breakers.clone()).await?),
         None => None,
     };
-    let left = crate::subjects::worker::run(config)
+    let left = crate::reference_worker::run(config)
         .await
         .map_err(|error| if error.is_configuration() { Failure::usage(error) } else { Failure::harness(error) })?;
     // Spans are not worth overstaying the grace.
@@ -124,9 +124,9 @@ fn config(settings: &Settings, trace: Trace) -> Result<WorkerConfig, Failure> {
 }
 
 #[cfg(feature = "defects")]
-fn defect(settings: &Settings) -> Result<Option<crate::subjects::worker::Defect>, Failure> {
+fn defect(settings: &Settings) -> Result<Option<crate::reference_worker::Defect>, Failure> {
     settings.get("SHAKEDOWN_DEFECT").map_or(Ok(None), |name| {
-        let defect = crate::subjects::worker::Defect::named(name);
+        let defect = crate::reference_worker::Defect::named(name);
         defect
             .map(Some)
             .ok_or_else(|| Failure::usage(format!("SHAKEDOWN_DEFECT is `{name}`, and there is no such defect")))
@@ -135,6 +135,6 @@ fn defect(settings: &Settings) -> Result<Option<crate::subjects::worker::Defect>
 
 #[cfg(not(feature = "defects"))]
 #[expect(clippy::unnecessary_wraps, reason = "the other form of this function can fail")]
-const fn defect(_settings: &Settings) -> Result<Option<crate::subjects::worker::Defect>, Failure> {
+const fn defect(_settings: &Settings) -> Result<Option<crate::reference_worker::Defect>, Failure> {
     Ok(None)
 }

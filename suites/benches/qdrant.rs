@@ -19,13 +19,13 @@ use qdrant_client::qdrant::{
     PointStruct, QueryPointsBuilder, SearchParamsBuilder, UpsertPointsBuilder, VectorParamsBuilder,
     point_id::PointIdOptions,
 };
-use qdrant_edge::{
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use shakedown_qdrant::engine::{
     EdgeConfig, EdgeConfigBuilder, EdgeOptimizersConfig, EdgeShard, EdgeVectorParamsBuilder, NamedQuery, Payload,
     PointInsertOperations, PointOperations, PointStructPersisted, QueryEnum, QueryRequest, ScoringQuery,
     UpdateOperation, VectorInternal, VectorStructPersisted,
 };
-use rand::rngs::StdRng;
-use rand::{Rng, RngExt, SeedableRng};
 
 /// Points of the upload, as an ingestion of documents stores them.
 const POINTS: u64 = 30_720;
@@ -177,7 +177,7 @@ fn median(mut durations: Vec<Duration>) -> Duration {
 /// The engine without an optimiser of its own: both sides search the same way.
 fn engine() -> EdgeConfig {
     EdgeConfigBuilder::new()
-        .vector("", EdgeVectorParamsBuilder::new(SIZE, qdrant_edge::Distance::Cosine).build())
+        .vector("", EdgeVectorParamsBuilder::new(SIZE, shakedown_qdrant::engine::Distance::Cosine).build())
         .optimizers(EdgeOptimizersConfig { indexing_threshold: Some(0), ..EdgeOptimizersConfig::default() })
         .build()
 }

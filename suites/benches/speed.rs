@@ -16,13 +16,13 @@ use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{CreateCollectionBuilder, Distance, PointStruct, UpsertPointsBuilder, VectorParamsBuilder};
 use secrecy::ExposeSecret;
 use shakedown::outcome::Events;
+use shakedown::reference_worker::chunk::{ChunkOptions, Chunker};
+use shakedown::reference_worker::tokens::Tokens;
 use shakedown::runner::{self, Selection};
 use shakedown::scenario::{Harness, run_scenario};
 use shakedown::services::jina::{Encoding, JinaClient, JinaOptions};
 use shakedown::spec::{Documents, Scenario, Step, Suites};
 use shakedown::stack::names_for;
-use shakedown::subjects::worker::chunk::{ChunkOptions, Chunker};
-use shakedown::subjects::worker::tokens::Tokens;
 
 use support::harness::{SHAKEDOWN, TestStack};
 

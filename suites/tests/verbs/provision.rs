@@ -101,7 +101,7 @@ const DRIFTS: &[Drift] = &[
         |yard| {
             yard.redis(&["HSET", "bull:NAME:meta", "concurrency", "9"]);
         },
-        "change queue bull:NAME: jobs in work at once: 9 → 4, jobs begun in that time: 10",
+        "change queue bull:NAME: concurrency: 9 → 4, rate limit max: 10",
     ),
     (
         |yard| {
@@ -122,7 +122,7 @@ const DRIFTS: &[Drift] = &[
     (|yard| yard.sql("revoke insert on public.docs from NAME"), "change grant NAME on public.docs: insert"),
     (
         |yard| yard.sql("grant delete on public.docs to NAME"),
-        "drift grant NAME on public.docs: may also delete, of which shakedown.toml says nothing",
+        "drift grant NAME on public.docs: also has delete, not described in shakedown.toml",
     ),
     (
         |yard| {
@@ -139,7 +139,7 @@ const DRIFTS: &[Drift] = &[
                 json!({ "field_name": "chunk_index", "field_schema": "keyword" }),
             );
         },
-        "change index chunk_index of NAME: type: keyword → integer; the index is built anew",
+        "change index chunk_index of NAME: type: keyword → integer; the index is rebuilt",
     ),
     (
         |yard| {
@@ -169,7 +169,7 @@ const DRIFTS: &[Drift] = &[
                 json!({ "field_name": "more", "field_schema": "float" }),
             );
         },
-        "drift index more of NAME: float, of which shakedown.toml says nothing",
+        "drift index more of NAME: float, not described in shakedown.toml",
     ),
     (|yard| fs::remove_file(yard.desk.path("work/worker.json")).unwrap(), "create file WORK/worker.json: "),
 ];
@@ -223,7 +223,7 @@ fn replaced(stack: &TestStack) {
     );
     let before = yard.state();
     let (code, text) = yard.run(&["setup"]);
-    assert!(code == 2 && text.contains("--yes") && text.contains("is a collection and no alias"), "{text}");
+    assert!(code == 2 && text.contains("--yes") && text.contains("is a collection, not an alias"), "{text}");
     assert_eq!(yard.state(), before, "nothing was done unasked");
 
     // The name of a collection becomes an alias; from then on it is switched.
@@ -269,10 +269,10 @@ fn job_options(stack: &TestStack) {
         (
             0,
             vec![
-                "drift jobs bull:joboptions: 1 of 3 jobs that wait were added with another attempts: 2, where 7 is described, \
-                 1 of 3 jobs that wait were added with another backoff: nothing, where \
-                 {\"type\":\"exponential\",\"delay\":1000,\"jitter\":0.5} is described, \
-                 1 of 3 jobs that wait were added with another removeOnComplete: nothing, where {\"age\":3600} is described"
+                "drift jobs bull:joboptions: 1 of 3 waiting jobs were added with another attempts: 2 instead of 7, \
+                 1 of 3 waiting jobs were added with another backoff: nothing instead of \
+                 {\"type\":\"exponential\",\"delay\":1000,\"jitter\":0.5}, \
+                 1 of 3 waiting jobs were added with another removeOnComplete: nothing instead of {\"age\":3600}"
                     .to_owned()
             ]
         )
@@ -303,7 +303,7 @@ fn compose_files(stack: &TestStack) {
     yard.write("local/.gitignore", "*.log\n");
     let (code, changes) = yard.plan();
     assert_eq!(code, 0);
-    for part in ["says something else; --force", "begins with QDRANT_API_KEY=", "begins with .env"] {
+    for part in ["has different content; --force", "begins with QDRANT_API_KEY=", "begins with .env"] {
         assert!(
             changes.iter().any(|change| change.starts_with("drift file ") && change.contains(part)),
             "{changes:#?}"
@@ -470,7 +470,7 @@ fn denied(stack: &TestStack) {
     server.kill().unwrap();
     server.wait().unwrap();
     assert_eq!(code, 3, "{line} {text}");
-    for part in ["qdrant collection failed", "403", "QDRANT_API_KEY may only read"] {
+    for part in ["qdrant collection failed", "403", "QDRANT_API_KEY is read-only"] {
         assert!(text.contains(part) && !text.contains("the-secret"), "{part} in {text}");
     }
 }

@@ -153,7 +153,7 @@ fn waiting(counts: &Value) -> u64 {
 fn beside_node(stack: &TestStack, major: u8) {
     let both = Both { desk: CliSandbox::new(), stack, modules: modules(major), name: format!("care{major}") };
     let (code, said) = both.ours(&["status"]);
-    assert!(code == 2 && said.contains(&format!("has no queue care{major} under the prefix care")), "{said}");
+    assert!(code == 2 && said.contains(&format!("has no queue care{major} with the prefix care")), "{said}");
     assert_eq!(both.status()["exists"], false, "looking makes nothing");
 
     both.node(SEED);

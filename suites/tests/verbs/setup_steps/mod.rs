@@ -60,12 +60,12 @@ pub fn for_a_worker(stack: &TestStack) {
     let (code, steps, answer) = steps_for_a_worker(&yard, &own);
     let changed = "changed";
     assert_eq!((code, steps), (Some(0), made([OLD, changed, OLD, OLD, OLD, changed, OLD, OLD, changed])));
-    assert_eq!(answer["steps"][7]["notes"], json!(["hnsw m is 8, where 16 is usual; it was left as it is"]));
+    assert_eq!(answer["steps"][7]["notes"], json!(["hnsw m is 8 (default 16); left unchanged"]));
     assert_eq!(yard.redis(&["HGET", "bull:NAME:meta", "version"]), "bullmq:6.0.0");
     yard.sql("create policy all_see on forworker.documents using (true); grant select on forworker.documents to anon");
     let (_, steps, answer) = steps_for_a_worker(&yard, &own);
     assert_eq!(steps, made([OLD; 9]));
-    assert!(answer["steps"][5]["notes"][0].as_str().unwrap().contains("policies let anon"), "{answer:#}");
+    assert!(answer["steps"][5]["notes"][0].as_str().unwrap().contains("policies give anon"), "{answer:#}");
 
     // Another shape is an error, and what comes after it is not tried.
     let other = [own[0], own[1], ("EMBEDDING_DIMENSIONS", "64")];
@@ -74,14 +74,17 @@ pub fn for_a_worker(stack: &TestStack) {
     assert_eq!(
         answer["steps"][7]["problem"],
         "collection forworker has vectors of 8 dimensions with distance Cosine, but one unnamed vector of 64 dimensions \
-         with distance Cosine is wanted"
+         with distance Cosine is required"
     );
     yard.sql("alter table forworker.documents alter column chunks type text");
     let (code, steps, answer) = steps_for_a_worker(&yard, &own);
     let skipped = "skipped";
     assert_eq!((code, steps), (Some(1), made([OLD, OLD, OLD, OLD, "failed", skipped, skipped, skipped, skipped])));
     let problem = answer["steps"][4]["problem"].as_str().unwrap();
-    assert!(problem.starts_with("table forworker.documents has chunks as text instead of integer, but"), "{problem}");
+    assert!(
+        problem.starts_with("table forworker.documents has column chunks of type text instead of integer, but"),
+        "{problem}"
+    );
     assert_eq!(answer["steps"][5]["prerequisite"], "postgres table");
 }
 

@@ -1,0 +1,410 @@
+//! Brings the migrations of a directory into a database: each file whole or not at all, and one runner at a time.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::services::ServiceError;
+use crate::services::migrations::{self, Applied, HISTORY, HISTORY_EXISTS, Local, Standing, Statement};
+use crate::services::postgres::Postgres;
+use crate::services::postgres_session::{Session, SessionError};
+use crate::settings::PostgresEndpoint;
+
+/// The advisory lock that keeps two runners apart: `shakedow` in eight letters.
+const LOCK: i64 = 0x7368_616b_6564_6f77;
+/// Between two tries to have the lock.
+const AGAIN: Duration = Duration::from_millis(200);
+/// As the Supabase CLI makes it; two of the columns came later.
+const PREPARE: &str = "create schema if not exists supabase_migrations; \
+    create table if not exists supabase_migrations.schema_migrations (version text not null primary key); \
+    alter table supabase_migrations.schema_migrations add column if not exists statements text[]; \
+    alter table supabase_migrations.schema_migrations add column if not exists name text";
+
+/// Why migrations were not brought in.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// The directory cannot be read or written.
+    #[error("{}: {cause}; set MIGRATIONS_DIR or --dir to the directory of migrations", path.display())]
+    Directory {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The database has what the directory does not.
+    #[error(
+        "the database has applied migrations that the directory lacks: {}; fetch them (`supabase migration fetch`), or \
+         mark them as reverted (`supabase migration repair --status reverted VERSION`)", versions.join(", ")
+    )]
+    Missing {
+        /// Their versions.
+        versions: Vec<String>,
+    },
+    /// Files are older than what is applied.
+    #[error(
+        "these migrations are older than the newest applied one: {}; give them a new version (`shakedown db new`), or \
+         apply them with --include-all", files.join(", ")
+    )]
+    OutOfOrder {
+        /// Their files.
+        files: Vec<String>,
+    },
+    /// A statement failed; nothing of its file is left, unless it had to run outside of a transaction.
+    #[error("{file}:{line}: {cause}{}", if *partly { "; the statements before it remain applied, because the file cannot run in a transaction" } else { "; nothing of this file was applied" })]
+    Statement {
+        /// The file.
+        file: String,
+        /// The line of it, from 1.
+        line: usize,
+        /// What Postgres said.
+        cause: SessionError,
+        /// Whether earlier statements of the file stay.
+        partly: bool,
+    },
+    /// Another runner is at work.
+    #[error("another process is applying migrations and did not finish within {0} s; try again when it has finished")]
+    Locked(u64),
+    /// A lock would not last from one file to the next.
+    #[error(
+        "DATABASE_URL points to a pooler in transaction mode, which cannot hold the lock that separates two runs; use the \
+         session pooler (port 5432) or the database's own address"
+    )]
+    Pooler,
+    /// Postgres cannot be reached, or refuses something beside the migrations.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+impl From<ServiceError> for MigrateError {
+    fn from(error: ServiceError) -> Self {
+        Self::Session(error.into())
+    }
+}
+
+/// Both sides, and how each migration stands.
+#[derive(Debug)]
+pub struct History {
+    /// The files, by version.
+    pub local: BTreeMap<String, Local>,
+    /// What the database says, by version.
+    pub applied: BTreeMap<String, Applied>,
+    /// How each stands, in the order of versions.
+    pub standings: Vec<(String, Standing)>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Bring in what is older than the newest one too.
+    pub include_all: bool,
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+    /// Seconds that another runner is waited for.
+    pub lock_wait_s: u64,
+}
+
+/// One migration that was brought in, or would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Its file.
+    pub file: String,
+    /// How many statements it has.
+    pub statements: usize,
+    /// Whether all of them ran in one transaction.
+    pub whole: bool,
+}
+
+/// Compares a directory with a database.
+///
+/// # Errors
+/// The directory cannot be read, or Postgres cannot be reached.
+pub async fn history(endpoint: &PostgresEndpoint, directory: &Path) -> Result<History, MigrateError> {
+    let mut session = Session::open(endpoint).await?;
+    let found = compared(&mut session, directory).await;
+    session.close().await;
+    found
+}
+
+async fn compared(session: &mut Session, directory: &Path) -> Result<History, MigrateError> {
+    let local =
+        migrations::read(directory).map_err(|cause| MigrateError::Directory { path: directory.to_owned(), cause })?;
+    let exists = session.run(HISTORY_EXISTS).await?;
+    let mut applied = BTreeMap::new();
+    if exists.rows.first().is_some_and(|row| row[0].as_deref() == Some("t")) {
+        let rows = session.run(HISTORY).await?.rows;
+        let rows: Vec<serde_json::Value> = rows
+            .iter()
+            .filter_map(|row| serde_json::from_str(row.first()?.as_deref()?).ok())
+            .map(|migration: serde_json::Value| serde_json::json!({ "migration": migration }))
+            .collect();
+        applied = migrations::applied(&rows);
+    }
+    let standings = migrations::compare(&local, &applied);
+    Ok(History { local, applied, standings })
+}
+
+/// Brings in what is pending, in the order of versions; `told` hears of each file before it is begun.
+///
+/// # Errors
+/// The two sides do not go together, a statement fails, or Postgres cannot be reached. What was brought in before stays.
+pub async fn migrate(
+    endpoint: &PostgresEndpoint,
+    directory: &Path,
+    options: Options,
+    mut told: impl FnMut(&Done),
+) -> Result<Vec<Done>, MigrateError> {
+    if !options.dry_run && !Postgres::keeps_session(endpoint).await? {
+        return Err(MigrateError::Pooler);
+    }
+    let mut session = Session::open(endpoint).await?;
+    let done = locked(&mut session, directory, options, &mut told).await;
+    // The lock ends with the session, however this ended.
+    session.close().await;
+    done
+}
+
+async fn locked(
+    session: &mut Session,
+    directory: &Path,
+    options: Options,
+    told: &mut impl FnMut(&Done),
+) -> Result<Vec<Done>, MigrateError> {
+    if !options.dry_run {
+        lock(session, options.lock_wait_s).await?;
+    }
+    let history = compared(session, directory).await?;
+    let pending = pending(&history, options.include_all)?;
+    if !options.dry_run && !pending.is_empty() {
+        session.run(PREPARE).await?;
+    }
+    let mut all = Vec::new();
+    for (version, local) in pending {
+        let statements = migrations::split(&local.text);
+        let whole = statements.iter().all(|statement| runs_in_a_transaction(&statement.text));
+        let done = Done { file: local.file.clone(), statements: statements.len(), whole };
+        told(&done);
+        if !options.dry_run {
+            apply(session, version, local, &statements, whole).await?;
+        }
+        all.push(done);
+    }
+    Ok(all)
+}
+
+/// Asks again and again instead of waiting in the database: who waits there has a transaction open, for which
+/// `CREATE INDEX CONCURRENTLY` of the other runner would wait in turn.
+async fn lock(session: &mut Session, wait_s: u64) -> Result<(), MigrateError> {
+    let deadline = Instant::now() + Duration::from_secs(wait_s);
+    loop {
+        let answer = session.run(&format!("select pg_try_advisory_lock({LOCK})")).await?;
+        if answer.rows.first().is_some_and(|row| row[0].as_deref() == Some("t")) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(MigrateError::Locked(wait_s));
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// What is to be brought in, if the two sides go together.
+fn pending(history: &History, include_all: bool) -> Result<Vec<(&String, &Local)>, MigrateError> {
+    let of = |wanted: Standing| {
+        history.standings.iter().filter(move |(_, standing)| *standing == wanted).map(|(version, _)| version)
+    };
+    let versions: Vec<String> = of(Standing::Missing).cloned().collect();
+    if !versions.is_empty() {
+        return Err(MigrateError::Missing { versions });
+    }
+    let file = |version: &String| history.local.get(version).map(|local| local.file.clone());
+    let files: Vec<String> = of(Standing::OutOfOrder).filter_map(file).collect();
+    if !files.is_empty() && !include_all {
+        return Err(MigrateError::OutOfOrder { files });
+    }
+    let wanted = |standing: Standing| matches!(standing, Standing::Pending | Standing::OutOfOrder);
+    let pending = history.standings.iter().filter(|(_, standing)| wanted(*standing));
+    Ok(pending.filter_map(|(version, _)| history.local.get_key_value(version)).collect())
+}
+
+async fn apply(
+    session: &mut Session,
+    version: &str,
+    local: &Local,
+    statements: &[Statement],
+    whole: bool,
+) -> Result<(), MigrateError> {
+    if whole {
+        session.run("begin").await?;
+    }
+    for (place, statement) in statements.iter().enumerate() {
+        if let Err(cause) = session.run(&statement.text).await {
+            if whole {
+                // A session that is gone has rolled back.
+                let _ = session.run("rollback").await;
+            }
+            let line = statement.line + lines_before(&statement.text, &cause);
+            let partly = !whole && place > 0;
+            return Err(MigrateError::Statement { file: local.file.clone(), line, cause, partly });
+        }
+    }
+    let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
+    let record = format!(
+        "insert into supabase_migrations.schema_migrations (version, name, statements) values ({}, {}, {})",
+        quoted(version),
+        quoted(&local.name),
+        array(&texts)
+    );
+    let recorded = session.run(&record).await;
+    if whole {
+        let end = if recorded.is_ok() { "commit" } else { "rollback" };
+        session.run(end).await?;
+    }
+    recorded?;
+    Ok(())
+}
+
+/// Lines of the statement before the place where Postgres saw the error.
+fn lines_before(text: &str, error: &SessionError) -> usize {
+    let SessionError::Refused { position: Some(position), .. } = error else {
+        // Comments before a statement are not what failed.
+        return text.lines().take_while(|line| line.trim().is_empty() || line.trim_start().starts_with("--")).count();
+    };
+    text.chars().take(position.saturating_sub(1)).filter(|letter| *letter == '\n').count()
+}
+
+/// Whether a statement may stand in a transaction that is not its own.
+fn runs_in_a_transaction(statement: &str) -> bool {
+    let words: Vec<String> = bare(statement)
+        .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .filter(|word| !word.is_empty())
+        .take(6)
+        .map(str::to_lowercase)
+        .collect();
+    !ALONE.iter().any(|alone| {
+        let begins = alone.split(' ').zip(&words).all(|(wanted, word)| wanted == "*" || wanted == word);
+        begins && words.len() >= alone.split(' ').count()
+    })
+}
+
+/// How statements begin that cannot stand in a transaction, or that begin or end one; `*` is any word (PostgreSQL
+/// documentation, the notes on each command).
+const ALONE: &[&str] = &[
+    "abort",
+    "alter system",
+    "begin",
+    "commit",
+    "create database",
+    "create index concurrently",
+    "create subscription",
+    "create tablespace",
+    "create unique index concurrently",
+    "drop database",
+    "drop index concurrently",
+    "drop subscription",
+    "drop tablespace",
+    "end",
+    "reindex * concurrently",
+    "reindex database",
+    "reindex system",
+    "rollback",
+    "savepoint",
+    "start transaction",
+    "vacuum",
+];
+
+/// A statement without the comments before it.
+fn bare(statement: &str) -> &str {
+    let mut rest = statement.trim_start();
+    loop {
+        let next = if rest.starts_with("--") {
+            rest.find('\n').map_or("", |end| &rest[end..])
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or("", |end| &rest[end + 2..])
+        } else {
+            return rest;
+        };
+        rest = next.trim_start();
+    }
+}
+
+/// A text as a literal of SQL.
+fn quoted(text: &str) -> String {
+    // With backslashes only the escape form means the same under every setting.
+    if text.contains('\\') {
+        return format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"));
+    }
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn array(texts: &[&str]) -> String {
+    let items: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+    format!("array[{}]::text[]", items.join(", "))
+}
+
+/// Creates an empty migration in `directory`, with the time as its version; gives its path.
+///
+/// # Errors
+/// The name has nothing that may stand in a file's name, or the file cannot be made.
+pub fn new_file(directory: &Path, name: &str, now: jiff::Timestamp) -> Result<PathBuf, MigrateError> {
+    let words: Vec<String> = name
+        .split(|letter: char| !letter.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    let refuse = |path: &Path, cause| MigrateError::Directory { path: path.to_owned(), cause };
+    if words.is_empty() {
+        let cause = std::io::Error::new(std::io::ErrorKind::InvalidInput, "the name has no letter or digit");
+        return Err(refuse(Path::new(name), cause));
+    }
+    std::fs::create_dir_all(directory).map_err(|cause| refuse(directory, cause))?;
+    let path = directory.join(format!("{}_{}.sql", now.strftime("%Y%m%d%H%M%S"), words.join("_")));
+    let mut file = std::fs::File::create_new(&path).map_err(|cause| refuse(&path, cause))?;
+    file.write_all(format!("-- {}\n", words.join(" ")).as_bytes()).map_err(|cause| refuse(&path, cause))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("create index concurrently a on b (c)", false)]
+    #[case("-- now\ncreate unique index concurrently a on b (c)", false)]
+    #[case("/* now */ drop index concurrently a", false)]
+    #[case("reindex table concurrently a", false)]
+    #[case("vacuum", false)]
+    #[case("begin", false)]
+    #[case("create index a on concurrently (c)", true)]
+    #[case("create table vacuum (a int)", true)]
+    #[case("do $$ begin perform 1; end $$", true)]
+    fn what_cannot_stand_in_a_transaction_is_known(#[case] statement: &str, #[case] runs: bool) {
+        assert_eq!(runs_in_a_transaction(statement), runs);
+    }
+
+    #[rstest]
+    #[case("it's", "'it''s'")]
+    #[case(r"a\b'", r"E'a\\b'''")]
+    fn texts_are_quoted(#[case] text: &str, #[case] wanted: &str) {
+        assert_eq!(quoted(text), wanted);
+    }
+
+    #[test]
+    fn an_error_is_found_in_its_line() {
+        let at = |position| SessionError::Refused { code: String::new(), message: String::new(), hint: None, position };
+        assert_eq!(lines_before("-- é\nselect\n  wrong", &at(Some(15))), 2);
+        assert_eq!(lines_before("-- one\n\nselect 1", &at(None)), 2);
+    }
+
+    #[test]
+    fn a_new_migration_has_a_name_that_can_be_read_and_overwrites_none() {
+        let place = tempfile::tempdir().unwrap();
+        let now = "2026-01-02T03:04:05Z".parse().unwrap();
+        let path = new_file(&place.path().join("deep"), "Add harbour/names!", now).unwrap();
+        assert_eq!(path.file_name().unwrap(), "20260102030405_add_harbour_names.sql");
+        assert!(new_file(&place.path().join("deep"), "add harbour names", now).is_err());
+        assert!(new_file(place.path(), "…", now).unwrap_err().to_string().contains("no letter"));
+    }
+}

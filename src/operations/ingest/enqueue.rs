@@ -1,0 +1,265 @@
+//! From files to jobs, a batch at a time: only one batch of texts is in memory.
+
+use sha2::{Digest, Sha256};
+
+use super::IngestError;
+use super::gather::{File, Unreadable, read};
+use crate::services::ServiceError;
+use crate::services::queue::{NewJob, QueueClient, failure};
+use crate::settings::{DesiredJob, JobContract};
+
+/// A text beyond this many bytes makes a job that Redis, replication and logs will feel.
+pub const LARGE: usize = 1024 * 1024;
+
+/// A batch is handed over when it has this many jobs or bytes of text.
+const BATCH_JOBS: usize = 200;
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// What a job looks like.
+#[derive(Debug, Clone)]
+pub struct JobShape {
+    contract: JobContract,
+}
+
+impl JobShape {
+    /// The shape that `[queue] job` describes, or the reference worker's without it. What is described of jobs under
+    /// `[desired.queue.job]` counts where `[queue] job` does not say otherwise.
+    #[must_use]
+    pub fn new(contract: Option<JobContract>, desired: Option<&DesiredJob>) -> Self {
+        let job = contract.unwrap_or_else(|| {
+            let usual = JobContract::with_version();
+            let attempts = usual.attempts.filter(|_| desired.is_none_or(|desired| desired.attempts.is_none()));
+            let backoff = usual.backoff.filter(|_| desired.is_none_or(|desired| desired.backoff.is_none()));
+            JobContract { attempts, backoff, ..usual }
+        });
+        Self { contract: desired.map_or_else(|| job.clone(), |desired| desired.below(job.clone())) }
+    }
+
+    fn job(&self, document: &Document) -> Result<NewJob, IngestError> {
+        let lookup = |place: &str| match place {
+            "document.id" => Some(document.id.clone()),
+            "document.text" => Some(document.text.clone()),
+            "document.path" => Some(document.path.clone()),
+            "document.source" => Some(document.source.clone()),
+            "document.version" => Some(document.version.clone()),
+            _ => None,
+        };
+        NewJob::of(&self.contract, document.job_id(), &lookup).map_err(|place| IngestError::Place { place })
+    }
+}
+
+struct Document {
+    id: String,
+    version: String,
+    source: String,
+    /// Where the file is, from the root.
+    path: String,
+    text: String,
+}
+
+impl Document {
+    fn read(file: &File) -> Result<Self, Unreadable> {
+        let text = read(file)?;
+        Ok(Self {
+            id: file.id.clone(),
+            version: fingerprint(&text),
+            source: file.path.to_string_lossy().into_owned(),
+            path: std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone()).to_string_lossy().into_owned(),
+            text,
+        })
+    }
+
+    /// Two fingerprints with a dash: never an integer and without `:`, both of which BullMQ refuses.
+    fn job_id(&self) -> String {
+        format!("{}-{}", fingerprint(&self.id), self.version)
+    }
+}
+
+/// The first 16 hex digits of the SHA-256 of `text`.
+fn fingerprint(text: &str) -> String {
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    digest.first_chunk::<8>().map_or_else(String::new, |first| format!("{:016x}", u64::from_be_bytes(*first)))
+}
+
+/// How a document came to be in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queued {
+    /// As a new job.
+    New,
+    /// As a new job, after one of the same content that had ended was taken away.
+    Again,
+    /// A job of the same content was there and has not ended yet.
+    Already,
+}
+
+impl Queued {
+    /// One word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::New => "queued",
+            Self::Again => "again",
+            Self::Already => "already",
+        }
+    }
+}
+
+/// A document whose job the queue has acknowledged.
+#[derive(Debug, Clone)]
+pub struct Enqueued {
+    /// The document's id.
+    pub document: String,
+    /// Its version.
+    pub version: String,
+    /// The job's id.
+    pub job: String,
+    /// Bytes of text.
+    pub bytes: usize,
+    /// How it came to be in the queue.
+    pub queued: Queued,
+}
+
+/// WorkerPool `files` over, in batches; `told` hears of each batch that was acknowledged.
+///
+/// The first list has what the queue acknowledged, the second what could not be read. An error ends
+/// the work; what `told` has heard of until then is in the queue.
+pub async fn enqueue(
+    queue: &QueueClient,
+    shape: &JobShape,
+    files: &[File],
+    mut told: impl FnMut(&[Enqueued]),
+) -> Result<(Vec<Enqueued>, Vec<Unreadable>), IngestError> {
+    let mut enqueued = Vec::with_capacity(files.len());
+    let mut unreadable = Vec::new();
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    for file in files {
+        match Document::read(file) {
+            Ok(document) => {
+                bytes += document.text.len();
+                batch.push(document);
+            }
+            Err(problem) => unreadable.push(problem),
+        }
+        if batch.len() >= BATCH_JOBS || bytes >= BATCH_BYTES {
+            let done = hand_over(queue, shape, std::mem::take(&mut batch)).await?;
+            told(&done);
+            enqueued.extend(done);
+            bytes = 0;
+        }
+    }
+    if !batch.is_empty() {
+        let done = hand_over(queue, shape, batch).await?;
+        told(&done);
+        enqueued.extend(done);
+    }
+    Ok((enqueued, unreadable))
+}
+
+async fn hand_over(
+    queue: &QueueClient,
+    shape: &JobShape,
+    documents: Vec<Document>,
+) -> Result<Vec<Enqueued>, IngestError> {
+    let keys = queue.keys();
+    let mut questions = redis::pipe();
+    for document in &documents {
+        let id = document.job_id();
+        questions.cmd("EXISTS").arg(keys.job_key(&id));
+        questions.cmd("ZSCORE").arg(keys.completed()).arg(&id);
+        questions.cmd("ZSCORE").arg(keys.failed()).arg(&id);
+    }
+    let answers: Vec<Option<f64>> = queue.redis().pipeline(&questions).await?;
+    let mut enqueued = Vec::with_capacity(documents.len());
+    let mut jobs = Vec::with_capacity(documents.len());
+    for (document, answers) in documents.iter().zip(answers.chunks_exact(3)) {
+        let job = shape.job(document)?;
+        let exists = answers[0] == Some(1.0);
+        let ended = answers[1].is_some() || answers[2].is_some();
+        let queued = if ended {
+            take_away(queue, &job.id).await?;
+            Queued::Again
+        } else if exists {
+            Queued::Already
+        } else {
+            Queued::New
+        };
+        enqueued.push(Enqueued {
+            document: document.id.clone(),
+            version: document.version.clone(),
+            job: job.id.clone(),
+            bytes: document.text.len(),
+            queued,
+        });
+        if queued != Queued::Already {
+            jobs.push(job);
+        }
+    }
+    queue.add(jobs).await?;
+    Ok(enqueued)
+}
+
+/// Removes a job that has ended, so that its id is free.
+async fn take_away(queue: &QueueClient, id: &str) -> Result<(), ServiceError> {
+    if queue.queue().remove(id).await.map_err(|error| failure(&error))? {
+        return Ok(());
+    }
+    Err(ServiceError::Refused {
+        service: "bullmq",
+        detail: format!("job {id} has ended but is still locked; inspect it before you ingest again"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Keep;
+
+    fn document() -> Document {
+        Document {
+            id: "a/b.md".to_owned(),
+            version: fingerprint("text"),
+            source: "docs/a/b.md".to_owned(),
+            path: "/home/docs/a/b.md".to_owned(),
+            text: "text".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_reference_job_has_the_agreed_shape() {
+        let job = JobShape::new(None, None).job(&document()).unwrap();
+        assert_eq!(job.name, "ingest-document");
+        assert_eq!(job.attempts, 5);
+        assert_eq!(job.data["documentId"], "a/b.md");
+        assert_eq!(job.data["version"], "982d9e3eb996f559");
+        assert_eq!(job.data["source"], "docs/a/b.md");
+    }
+
+    #[test]
+    fn what_is_described_of_jobs_counts_where_the_job_does_not_say_otherwise() {
+        let desired = DesiredJob {
+            attempts: Some(7),
+            keep_completed: Some(Keep { age: None, count: Some(10) }),
+            ..DesiredJob::default()
+        };
+        let job = JobShape::new(None, Some(&desired)).job(&document()).unwrap();
+        assert_eq!((job.attempts, job.backoff.map(|backoff| backoff.delay)), (7, Some(200)));
+        assert_eq!(job.options["removeOnComplete"], serde_json::json!({ "count": 10 }));
+        let said = JobContract { attempts: Some(2), ..JobContract::default() };
+        assert_eq!(JobShape::new(Some(said), Some(&desired)).job(&document()).unwrap().attempts, 2);
+        let silent = JobContract { attempts: None, backoff: None, ..JobContract::default() };
+        let job = JobShape::new(Some(silent.clone()), Some(&desired)).job(&document()).unwrap();
+        assert_eq!((job.attempts, job.backoff.is_none()), (7, true));
+        assert_eq!(JobShape::new(Some(silent), None).job(&document()).unwrap().attempts, 1);
+    }
+
+    #[test]
+    fn a_job_id_is_no_integer_and_changes_with_document_and_content() {
+        let one = document();
+        let other = Document { id: "a/c.md".to_owned(), ..document() };
+        let newer = Document { version: fingerprint("newer"), ..document() };
+        assert_ne!(one.job_id(), other.job_id());
+        assert_ne!(one.job_id(), newer.job_id());
+        assert!(!one.job_id().contains(':') && one.job_id().parse::<u64>().is_err());
+    }
+}

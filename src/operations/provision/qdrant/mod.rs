@@ -1,0 +1,324 @@
+//! Collections, their payload indexes and their aliases.
+
+mod keep;
+mod rebuild;
+mod shape;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use super::change::{Action, Change, Task as Any};
+use super::step::{Found, Stop};
+use super::{Progress, SetupError};
+use crate::services::ServiceError;
+use crate::services::http::{Http, Key};
+use crate::settings::{Desired, DesiredCollection, QdrantEndpoint};
+use rebuild::Rebuild;
+use shape::{Judged, Shape};
+
+const SERVICE: &str = "qdrant";
+/// How long a collection that somebody else makes may take until it is there.
+const APPEARS: Duration = Duration::from_secs(15);
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// How a change is made.
+#[derive(Debug, Clone)]
+pub(super) enum Task {
+    /// A collection that is not there.
+    Create { name: String, body: Value },
+    /// What can be changed in place.
+    Patch { name: String, body: Value },
+    /// A payload index; one of another type goes first.
+    Index { collection: String, field: String, kind: String, replaces: bool },
+    /// Aliases, all at once.
+    Aliases(Vec<Value>),
+    /// Another collection that takes this one's place.
+    Rebuild(Rebuild),
+}
+
+/// The names there are.
+pub(super) struct Sight {
+    names: BTreeSet<String>,
+    aliases: BTreeMap<String, String>,
+}
+
+impl Sight {
+    async fn of(http: &Http) -> Result<Self, ServiceError> {
+        let collections = http.call("GET", "/collections", None).await?;
+        let aliases = http.call("GET", "/aliases", None).await?;
+        let rows = |answer: &Value, key: &str| answer["result"][key].as_array().cloned().unwrap_or_default();
+        let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        Ok(Self {
+            names: rows(&collections, "collections").iter().map(|row| text(row, "name")).collect(),
+            aliases: rows(&aliases, "aliases")
+                .iter()
+                .map(|row| (text(row, "alias_name"), text(row, "collection_name")))
+                .collect(),
+        })
+    }
+
+    /// The collection that is reached by this name.
+    fn reached(&self, name: &str) -> Option<&str> {
+        self.names.get(name).or_else(|| self.aliases.get(name)).map(String::as_str)
+    }
+
+    /// What removes an alias, where there is one.
+    fn forget(&self, alias: &str) -> Option<Value> {
+        self.aliases.contains_key(alias).then(|| json!({ "delete_alias": { "alias_name": alias } }))
+    }
+
+    /// What lets an alias stand for a collection, in one request with others; nothing where it does already.
+    fn point(&self, alias: &str, collection: &str) -> Vec<Value> {
+        if self.aliases.get(alias).is_some_and(|now| now == collection) {
+            return Vec::new();
+        }
+        let mut actions: Vec<Value> = self.forget(alias).into_iter().collect();
+        actions.push(json!({ "create_alias": { "alias_name": alias, "collection_name": collection } }));
+        actions
+    }
+}
+
+async fn described(http: &Http, name: &str) -> Result<Value, ServiceError> {
+    Ok(http.call("GET", &format!("/collections/{name}"), None).await?["result"].take())
+}
+
+async fn count(http: &Http, name: &str) -> Result<u64, ServiceError> {
+    let answer =
+        http.call("POST", &format!("/collections/{name}/points/count"), Some(&json!({ "exact": true }))).await?;
+    Ok(answer["result"]["count"].as_u64().unwrap_or_default())
+}
+
+async fn change_aliases(http: &Http, actions: &[Value]) -> Result<(), ServiceError> {
+    if !actions.is_empty() {
+        http.call("POST", "/collections/aliases", Some(&json!({ "actions": actions }))).await?;
+    }
+    Ok(())
+}
+
+/// Connects, and reads something that the key protects.
+pub(super) async fn connect(endpoint: &QdrantEndpoint) -> Result<(Http, Found), SetupError> {
+    let http = Http::qdrant(endpoint)?;
+    let root = http.call("GET", "/", None).await?;
+    http.call("GET", "/collections", None).await?;
+    let version = root["version"].as_str().unwrap_or("?");
+    Ok((http, Found::new(format!("Qdrant {version} at {}", endpoint.url))))
+}
+
+pub(super) async fn changes(http: &Http, desired: &Desired, dimensions: u32) -> Result<Vec<Change>, Stop> {
+    if desired.collections.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sight = Sight::of(http).await?;
+    let mut all = Vec::new();
+    for (name, wanted) in &desired.collections {
+        let shape = Shape::of(wanted, dimensions);
+        match sight.reached(name) {
+            Some(real) => {
+                let found = described(http, real).await?;
+                if desired.keep {
+                    all.extend(keep::there(name, wanted, &shape, &found)?);
+                    continue;
+                }
+                all.extend(there(http, &sight, name, real, wanted, &shape, &found).await?);
+            }
+            None => all.extend(missing(&sight, name, wanted, &shape)),
+        }
+    }
+    Ok(all)
+}
+
+/// A collection that is not there: it is made, or a re-creation that was interrupted is ended.
+fn missing(sight: &Sight, name: &str, wanted: &DesiredCollection, shape: &Shape) -> Vec<Change> {
+    let [_, copied] = rebuild::marks(name);
+    if let Some(ready) = sight.aliases.get(&copied) {
+        let mut actions = sight.point(name, ready);
+        actions.extend(sight.forget(&copied));
+        let task = Any::Qdrant(Box::new(Task::Aliases(actions)));
+        let detail = format!("points to {ready}: completes an interrupted re-creation");
+        return vec![Change::new(SERVICE, "alias", name, Action::Create, task).detail(detail)];
+    }
+    let task = Any::Qdrant(Box::new(Task::Create { name: name.to_owned(), body: shape.body() }));
+    let mut all = vec![Change::new(SERVICE, "collection", name, Action::Create, task).details(shape.told())];
+    for (field, kind) in &wanted.indexes {
+        all.push(index(name, field, kind, None));
+    }
+    all.extend(wanted.aliases.iter().map(|other| alias(sight, other, name)));
+    all
+}
+
+fn index(collection: &str, field: &str, kind: &str, found: Option<&str>) -> Change {
+    let task = Task::Index {
+        collection: collection.to_owned(),
+        field: field.to_owned(),
+        kind: kind.to_owned(),
+        replaces: found.is_some(),
+    };
+    let (action, detail) = match found {
+        Some(found) => (Action::Change, format!("type: {found} → {kind}; the index is rebuilt")),
+        None => (Action::Create, kind.to_owned()),
+    };
+    Change::new(SERVICE, "index", format!("{field} of {collection}"), action, Any::Qdrant(Box::new(task)))
+        .detail(detail)
+}
+
+/// An alias that stands for nothing, or for something else.
+fn alias(sight: &Sight, alias: &str, collection: &str) -> Change {
+    if sight.names.contains(alias) {
+        let detail = format!("is a collection and cannot be an alias of {collection}");
+        return Change::drift(SERVICE, "alias", alias, detail);
+    }
+    let task = Any::Qdrant(Box::new(Task::Aliases(sight.point(alias, collection))));
+    match sight.aliases.get(alias) {
+        Some(other) => {
+            Change::new(SERVICE, "alias", alias, Action::Change, task).detail(format!("{other} → {collection}"))
+        }
+        None => Change::new(SERVICE, "alias", alias, Action::Create, task).detail(format!("points to {collection}")),
+    }
+}
+
+/// A collection that is there.
+async fn there(
+    http: &Http,
+    sight: &Sight,
+    name: &str,
+    real: &str,
+    wanted: &DesiredCollection,
+    shape: &Shape,
+    found: &Value,
+) -> Result<Vec<Change>, SetupError> {
+    let Judged { rebuild, changed, patch, drift } = shape.judge(found);
+    if !rebuild.is_empty() {
+        return Ok(vec![another(http, name, real, wanted, shape, found, rebuild).await?]);
+    }
+    let mut all = Vec::new();
+    if !changed.is_empty() {
+        let task = Any::Qdrant(Box::new(Task::Patch { name: real.to_owned(), body: patch }));
+        all.push(Change::new(SERVICE, "collection", name, Action::Change, task).details(changed));
+    }
+    let indexed = found["payload_schema"].as_object().cloned().unwrap_or_default();
+    let kind_of = |field: &str| indexed.get(field).and_then(|index| index["data_type"].as_str());
+    for (field, kind) in &wanted.indexes {
+        let found = kind_of(field);
+        if found != Some(kind) {
+            all.push(index(real, field, kind, found));
+        }
+    }
+    let aliases = wanted.aliases.iter().filter(|alias| sight.aliases.get(*alias).map(String::as_str) != Some(real));
+    all.extend(aliases.map(|other| alias(sight, other, real)));
+    all.extend(drift.into_iter().map(|detail| Change::drift(SERVICE, "collection", name, detail)));
+    for field in indexed.keys().filter(|field| !wanted.indexes.contains_key(*field)) {
+        let detail = format!("{}, not described in shakedown.toml", kind_of(field).unwrap_or("an index"));
+        all.push(Change::drift(SERVICE, "index", format!("{field} of {real}"), detail));
+    }
+    for left in rebuild::marks(name).iter().filter_map(|mark| sight.aliases.get(mark)) {
+        let detail = "is left over from an unfinished re-creation; delete it if nothing needs it";
+        all.push(Change::drift(SERVICE, "collection", left.clone(), detail));
+    }
+    Ok(all)
+}
+
+/// Another collection in the place of one that cannot be changed.
+async fn another(
+    http: &Http,
+    name: &str,
+    real: &str,
+    wanted: &DesiredCollection,
+    shape: &Shape,
+    found: &Value,
+    mut details: Vec<String>,
+) -> Result<Change, SetupError> {
+    let by_alias = name != real;
+    let points = count(http, real).await?;
+    let carried = shape.carry(found).is_some();
+    let fate = match (by_alias, carried || points == 0) {
+        (true, true) => {
+            format!("the alias {name} switches to a new collection; {real} stays, with its {points} points")
+        }
+        (true, false) => format!(
+            "the alias {name} switches to a new, empty collection, because the vectors of the {points} points of {real} are \
+             incompatible: ingest again; {real} stays"
+        ),
+        (false, true) => format!(
+            "{name} is a collection, not an alias: once all of its {points} points are copied, it is deleted and its name \
+             becomes an alias of the new collection; in between the name does not exist"
+        ),
+        (false, false) => format!(
+            "{name} is a collection, not an alias, and the vectors of its {points} points are incompatible: the points would \
+             be lost, which needs --discard; or give the new collection another name, ingest again, and switch to it"
+        ),
+    };
+    details.push(if carried && points > 0 {
+        // Qdrant keeps no other ones.
+        let as_stored = found["config"]["params"]["vectors"].to_string().contains("\"Cosine\"");
+        let how = if as_stored { ", with their vectors normalised to length 1, as Cosine stores them" } else { "" };
+        format!("{points} points are copied to the new collection{how}")
+    } else {
+        format!("its {points} points are not copied")
+    });
+    let task = Task::Rebuild(Rebuild {
+        name: name.to_owned(),
+        shape: shape.clone(),
+        indexes: wanted.indexes.clone(),
+        aliases: wanted.aliases.clone(),
+    });
+    let mut change =
+        Change::new(SERVICE, "collection", name, Action::Recreate, Any::Qdrant(Box::new(task))).details(details);
+    change.destroys = Some(fate);
+    Ok(change)
+}
+
+/// Creates a change.
+pub(super) async fn make(http: &Http, task: &Task, discard: bool, pace: &mut Progress) -> Result<(), SetupError> {
+    match task {
+        Task::Create { name, body } => {
+            create(http, name, body).await?;
+        }
+        Task::Patch { name, body } => {
+            http.call("PATCH", &format!("/collections/{name}"), Some(body)).await?;
+        }
+        Task::Index { collection, field, kind, replaces } => {
+            if *replaces {
+                let path = utf8_percent_encode(field, NON_ALPHANUMERIC);
+                http.call("DELETE", &format!("/collections/{collection}/index/{path}?wait=true"), None).await?;
+                pace.step();
+            }
+            make_index(http, collection, field, &json!(kind)).await?;
+        }
+        Task::Aliases(actions) => change_aliases(http, actions).await?,
+        Task::Rebuild(rebuild) => return rebuild.run(http, discard, pace).await,
+    }
+    pace.step();
+    Ok(())
+}
+
+async fn make_index(http: &Http, collection: &str, field: &str, kind: &Value) -> Result<(), ServiceError> {
+    let body = json!({ "field_name": field, "field_schema": kind });
+    http.call("PUT", &format!("/collections/{collection}/index?wait=true"), Some(&body)).await?;
+    Ok(())
+}
+
+/// Creates a collection. That another set-up was faster is no error: what it makes is waited for.
+async fn create(http: &Http, name: &str, body: &Value) -> Result<(), ServiceError> {
+    let path = format!("/collections/{name}");
+    let answer = http.send("PUT", &path, &Key::Own, Some(body)).await?;
+    // Before there was 409, Qdrant said 400 in these words.
+    let exists = answer.status.as_u16() == 409 || answer.text.contains("already exists");
+    if !exists {
+        http.accept("PUT", &path, &answer)?;
+        return Ok(());
+    }
+    let deadline = Instant::now() + APPEARS;
+    loop {
+        let there = http.send("GET", &path, &Key::Own, None).await?;
+        if there.status.is_success() {
+            return Ok(());
+        }
+        if there.status.as_u16() != 404 || Instant::now() >= deadline {
+            return http.accept("GET", &path, &there).map(drop);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}

@@ -1,0 +1,154 @@
+//! Whether the points of a collection are those of another one, right before its name is given to that.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::super::shape::Carry;
+use super::{count, page};
+use crate::operations::provision::SetupError;
+use crate::services::ServiceError;
+use crate::services::http::Http;
+
+/// Ids that are named, of those that differ.
+const NAMED: usize = 10;
+/// By what share numbers may differ that are the same: Cosine stores vectors of length 1, and rounds.
+const ROUNDED: f64 = 1e-5;
+
+/// Compares every point: its payload, and its vectors as they are carried over.
+///
+/// # Errors
+/// A point came, went, or was overwritten after it was copied; or Qdrant did not do its part.
+pub(super) async fn compare(
+    http: &Http,
+    source: &str,
+    target: &str,
+    carry: &Carry,
+    cosine: bool,
+) -> Result<(), SetupError> {
+    let mut offset = Value::Null;
+    let (mut different, mut named) = (0_u64, Vec::new());
+    while let Some(points) = page(http, source, &mut offset).await? {
+        let copies = these(http, target, &points).await?;
+        for mut point in points {
+            let id = point["id"].to_string();
+            let vector = carry.vector(point["vector"].take());
+            let same = copies.get(&id).is_some_and(|copy| {
+                payloads(&point["payload"], &copy["payload"]) && vectors(&vector, &copy["vector"], carry, cosine)
+            });
+            if !same {
+                different += 1;
+                if named.len() < NAMED {
+                    named.push(id);
+                }
+            }
+        }
+    }
+    let (there, here) = (count(http, source).await?, count(http, target).await?);
+    if different == 0 && there == here {
+        return Ok(());
+    }
+    let more = if different > named.len() as u64 { " …" } else { "" };
+    let (found, wanted) = if different > 0 {
+        let found = format!("differs from {source} in {different} points ({}{more})", named.join(", "));
+        (found, "all must be equal: they were added or overwritten after they were copied".to_owned())
+    } else {
+        (format!("has {here} points"), format!("{source} has {there}: points were deleted meanwhile"))
+    };
+    Err(SetupError::Shape {
+        what: format!("the copy of {source} in {target}"),
+        found,
+        wanted,
+        remedy: format!(
+            "stop all writers (`shakedown queue pause`), delete {target} if it has more points than {source}, and run \
+             setup again: it copies again; {source} was not changed"
+        ),
+    })
+}
+
+/// The points of the same ids, by id.
+async fn these(http: &Http, collection: &str, points: &[Value]) -> Result<BTreeMap<String, Value>, ServiceError> {
+    let ids: Vec<&Value> = points.iter().map(|point| &point["id"]).collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let asked = json!({ "ids": ids, "with_payload": true, "with_vector": true });
+    let mut answer = http.call("POST", &format!("/collections/{collection}/points"), Some(&asked)).await?;
+    let points = answer["result"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    Ok(points.into_iter().map(|point| (point["id"].to_string(), point)).collect())
+}
+
+/// An empty payload is as good as none.
+fn payloads(one: &Value, other: &Value) -> bool {
+    let empty = |payload: &Value| payload.as_object().is_none_or(Map::is_empty);
+    one == other || (empty(one) && empty(other))
+}
+
+/// `cosine` says whether the vector that is carried over is stored with length 1.
+fn vectors(one: &Value, other: &Value, carry: &Carry, cosine: bool) -> bool {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(name, vector)| {
+                    let unit = cosine && *name == carry.to;
+                    other.get(name).is_some_and(|other| alike(vector, other, unit))
+                })
+        }
+        _ => alike(one, other, cosine),
+    }
+}
+
+/// Whether two vectors are the same but for rounding: lists of numbers, lists of such lists, or sparse ones.
+fn alike(one: &Value, other: &Value, unit: bool) -> bool {
+    match (one, other) {
+        (Value::Array(one), Value::Array(other)) => {
+            let (first, second) = (scale(one, unit), scale(other, unit));
+            one.len() == other.len()
+                && one.iter().zip(other).all(|(one, other)| match (one.as_f64(), other.as_f64()) {
+                    (Some(one), Some(other)) => close(one / first, other / second),
+                    _ => alike(one, other, unit),
+                })
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(key, one)| other.get(key).is_some_and(|other| alike(one, other, false)))
+        }
+        _ => one == other,
+    }
+}
+
+fn close(one: f64, other: f64) -> bool {
+    (one - other).abs() <= ROUNDED * one.abs().max(other.abs())
+}
+
+/// The length of a vector that is stored with length 1; else 1, and 1 for one that has none.
+fn scale(vector: &[Value], unit: bool) -> f64 {
+    let length = vector.iter().filter_map(Value::as_f64).map(|number| number * number).sum::<f64>().sqrt();
+    if unit && length > 0.0 { length } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(json!([3.0, 4.0]), json!([0.6, 0.8]), true, true)]
+    #[case(json!([3.0, 4.0]), json!([0.6, 0.8]), false, false)]
+    #[case(json!([3.0, 4.0]), json!([3.0, 4.000_001]), false, true)]
+    #[case(json!([3.0, 4.0]), json!([3.0, 4.001]), false, false)]
+    #[case(json!([3.0, 4.0]), json!([0.8, 0.6]), true, false)]
+    #[case(json!([0.0, 0.0]), json!([0.0, 0.0]), true, true)]
+    #[case(json!([[3.0, 4.0], [1.0, 0.0]]), json!([[0.6, 0.8], [1.0, 0.0]]), true, true)]
+    #[case(json!({ "indices": [1, 7], "values": [0.5, 2.0] }), json!({ "indices": [1, 7], "values": [0.5, 2.0] }), false, true)]
+    #[case(json!({ "indices": [1, 7], "values": [0.5, 2.0] }), json!({ "indices": [1, 8], "values": [0.5, 2.0] }), false, false)]
+    fn vectors_are_the_same_but_for_rounding_and_length(
+        #[case] one: Value,
+        #[case] other: Value,
+        #[case] unit: bool,
+        #[case] same: bool,
+    ) {
+        assert_eq!(alike(&one, &other, unit), same);
+    }
+}

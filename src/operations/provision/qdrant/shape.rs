@@ -1,0 +1,338 @@
+//! What a collection is to be, and in what one that is there differs from it.
+
+use serde_json::{Map, Value, json};
+
+use crate::settings::{DesiredCollection, Distance, Quantization};
+
+/// What a collection is to be.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    wanted: DesiredCollection,
+    size: u32,
+}
+
+/// In what a collection differs.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// What only another collection can have.
+    pub(super) rebuild: Vec<String>,
+    /// What can be changed.
+    pub(super) changed: Vec<String>,
+    /// The body of `PATCH` that does it.
+    pub(super) patch: Value,
+    /// What is left as it is.
+    pub(super) drift: Vec<String>,
+}
+
+/// The name under which a vector was stored, and the one under which it is to be: empty for the unnamed one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Carry {
+    from: String,
+    pub(super) to: String,
+}
+
+impl Carry {
+    /// A point's vectors, as they are to be stored.
+    pub(super) fn vector(&self, stored: Value) -> Value {
+        let mut vectors = match stored {
+            Value::Object(vectors) => vectors,
+            unnamed => Map::from_iter([(String::new(), unnamed)]),
+        };
+        if let Some(vector) = vectors.remove(&self.from) {
+            vectors.insert(self.to.clone(), vector);
+        }
+        // One that has no name is written alone.
+        if vectors.len() == 1
+            && let Some(vector) = vectors.remove("")
+        {
+            return vector;
+        }
+        vectors.into()
+    }
+}
+
+impl Shape {
+    pub(super) fn of(wanted: &DesiredCollection, dimensions: u32) -> Self {
+        Self { wanted: wanted.clone(), size: wanted.size.unwrap_or(dimensions) }
+    }
+
+    /// The name of the vector, where it has one.
+    pub(super) fn vector(&self) -> Option<&str> {
+        self.wanted.vector.as_deref()
+    }
+
+    /// Whether its vector is stored with length 1.
+    pub(super) fn is_cosine(&self) -> bool {
+        self.wanted.distance == Distance::Cosine
+    }
+
+    /// Size and distance in words.
+    pub(super) fn measure(&self) -> String {
+        format!("{} dimensions with distance {}", self.size, self.wanted.distance.word())
+    }
+
+    /// What a person wants to know of it.
+    pub(super) fn told(&self) -> Vec<String> {
+        let Self { wanted, size } = self;
+        let mut told = vec![format!("{size} dimensions"), wanted.distance.word().to_owned()];
+        told.push(format!("hnsw m {}, ef_construct {}", wanted.m, wanted.ef_construct));
+        told.extend(wanted.vector.as_ref().map(|vector| format!("vector {vector}")));
+        if let Some(quantization) = wanted.quantization.filter(|kind| *kind != Quantization::None) {
+            told.push(format!("{} quantization", quantization.word()));
+        }
+        told
+    }
+
+    fn quantization(&self) -> Option<Value> {
+        Some(match self.wanted.quantization? {
+            Quantization::None => Value::Null,
+            Quantization::Scalar => json!({ "scalar": { "type": "int8", "always_ram": true } }),
+            Quantization::Binary => json!({ "binary": { "always_ram": true } }),
+            Quantization::Product => json!({ "product": { "compression": "x16", "always_ram": true } }),
+        })
+    }
+
+    /// The body that makes it.
+    pub(super) fn body(&self) -> Value {
+        let Self { wanted, size } = self;
+        let mut vector = json!({ "size": size, "distance": wanted.distance.word() });
+        set(&mut vector, "on_disk", wanted.on_disk);
+        let mut body = json!({
+            "vectors": wanted.vector.as_ref().map_or_else(|| vector.clone(), |name| json!({ name: vector })),
+            "hnsw_config": { "m": wanted.m, "ef_construct": wanted.ef_construct },
+        });
+        set(&mut body, "on_disk_payload", wanted.on_disk_payload);
+        set(&mut body, "replication_factor", wanted.replication_factor);
+        set(&mut body, "write_consistency_factor", wanted.write_consistency_factor);
+        set(&mut body, "shard_number", wanted.shards);
+        set(&mut body, "quantization_config", self.quantization().filter(|config| !config.is_null()));
+        body
+    }
+
+    /// The body that makes one beside `found`, with what that has beside our vector.
+    pub(super) fn body_beside(&self, found: &Value) -> Value {
+        let mut body = self.body();
+        let params = &found["config"]["params"];
+        let own = self.wanted.vector.as_deref();
+        let from = self.carry(found).map(|carry| carry.from);
+        if let (Some(_), Some(others)) =
+            (own, params["vectors"].as_object().filter(|_| params["vectors"]["size"].is_null()))
+        {
+            for (name, other) in others {
+                if own != Some(name) && from.as_ref() != Some(name) {
+                    body["vectors"][name] = other.clone();
+                }
+            }
+        }
+        if let Some(sparse) = params["sparse_vectors"].as_object() {
+            body["sparse_vectors"] = sparse.clone().into();
+        }
+        if self.wanted.shards.is_none() {
+            set(&mut body, "shard_number", params["shard_number"].as_u64());
+        }
+        for (key, wanted) in [
+            ("replication_factor", self.wanted.replication_factor.is_some()),
+            ("write_consistency_factor", self.wanted.write_consistency_factor.is_some()),
+            ("on_disk_payload", self.wanted.on_disk_payload.is_some()),
+        ] {
+            if !wanted && !params[key].is_null() {
+                body[key] = params[key].clone();
+            }
+        }
+        let config = &found["config"];
+        for (key, from) in [("optimizers_config", "optimizer_config"), ("strict_mode_config", "strict_mode_config")] {
+            if !config[from].is_null() {
+                body[key] = config[from].clone();
+            }
+        }
+        if self.wanted.quantization.is_none() && !config["quantization_config"].is_null() {
+            body["quantization_config"] = config["quantization_config"].clone();
+        }
+        body
+    }
+
+    /// The vector of `found` that is ours: the one of that name, or the unnamed one.
+    fn own<'a>(&self, found: &'a Value) -> Option<&'a Value> {
+        let vectors = &found["config"]["params"]["vectors"];
+        let own = match &self.wanted.vector {
+            Some(name) if vectors["size"].is_null() => vectors.get(name)?,
+            Some(_) => return None,
+            None => vectors,
+        };
+        own["size"].is_u64().then_some(own)
+    }
+
+    /// How the points of `found` become points of this shape; none when their vectors are of another size, or it is not
+    /// clear which vector is meant.
+    pub(super) fn carry(&self, found: &Value) -> Option<Carry> {
+        let to = self.wanted.vector.clone().unwrap_or_default();
+        let vectors = found["config"]["params"]["vectors"].as_object()?;
+        let fits = |vector: &Value| vector["size"].as_u64() == Some(u64::from(self.size));
+        if vectors.get("size").is_some_and(Value::is_u64) {
+            return fits(&Value::Object(vectors.clone())).then(|| Carry { from: String::new(), to });
+        }
+        if let Some(own) = vectors.get(&to) {
+            return fits(own).then(|| Carry { from: to.clone(), to });
+        }
+        let mut all = vectors.iter();
+        match (all.next(), all.next()) {
+            (Some((only, vector)), None) if fits(vector) => Some(Carry { from: only.clone(), to }),
+            _ => None,
+        }
+    }
+
+    /// In what `found` differs.
+    pub(super) fn judge(&self, found: &Value) -> Judged {
+        let mut judged = Judged { patch: json!({}), ..Judged::default() };
+        let Some(own) = self.own(found) else {
+            let name = |name: Option<&str>| name.map_or("unnamed".to_owned(), |name| format!("`{name}`"));
+            let vectors = &found["config"]["params"]["vectors"];
+            let there = match vectors.as_object() {
+                Some(vectors) if vectors.contains_key("size") => name(None),
+                Some(vectors) if !vectors.is_empty() => {
+                    vectors.keys().map(|key| name(Some(key))).collect::<Vec<_>>().join(", ")
+                }
+                _ => "none".to_owned(),
+            };
+            judged.rebuild.push(format!("vector: {there} → {}", name(self.wanted.vector.as_deref())));
+            return judged;
+        };
+        let (size, distance) = (own["size"].as_u64().unwrap_or_default(), own["distance"].as_str().unwrap_or_default());
+        if size != u64::from(self.size) {
+            judged.rebuild.push(format!("vector size: {size} → {}", self.size));
+        }
+        if distance != self.wanted.distance.word() {
+            judged.rebuild.push(format!("distance: {distance} → {}", self.wanted.distance.word()));
+        }
+        self.judge_graph(&mut judged, found, own);
+        self.judge_storage(&mut judged, found, own);
+        judged
+    }
+
+    fn judge_graph(&self, judged: &mut Judged, found: &Value, own: &Value) {
+        let whole = &found["config"]["hnsw_config"];
+        let name = self.wanted.vector.clone().unwrap_or_default();
+        for (key, wanted) in [("m", self.wanted.m), ("ef_construct", self.wanted.ef_construct)] {
+            // What a vector has of its own counts before what the collection says.
+            let special = own["hnsw_config"][key].as_u64();
+            let Some(is) = special.or_else(|| whole[key].as_u64()).filter(|is| *is != u64::from(wanted)) else {
+                continue;
+            };
+            judged.changed.push(format!("hnsw {key}: {is} → {wanted}"));
+            if special.is_some() {
+                judged.patch["vectors"][&name]["hnsw_config"][key] = wanted.into();
+            } else {
+                judged.patch["hnsw_config"][key] = wanted.into();
+            }
+        }
+        if let Some(wanted) = self.wanted.quantization {
+            let special = &own["quantization_config"];
+            let config = if special.is_null() { &found["config"]["quantization_config"] } else { special };
+            let is = config.as_object().and_then(|config| config.keys().next()).map_or("none", String::as_str);
+            if is != wanted.word() {
+                judged.changed.push(format!("quantization: {is} → {}", wanted.word()));
+                let config =
+                    self.quantization().filter(|config| !config.is_null()).unwrap_or_else(|| "Disabled".into());
+                if special.is_null() {
+                    judged.patch["quantization_config"] = config;
+                } else {
+                    judged.patch["vectors"][&name]["quantization_config"] = config;
+                }
+            }
+        }
+    }
+
+    fn judge_storage(&self, judged: &mut Judged, found: &Value, own: &Value) {
+        let params = &found["config"]["params"];
+        if let Some(wanted) = self.wanted.on_disk
+            && own["on_disk"].as_bool().unwrap_or(false) != wanted
+        {
+            judged.changed.push(format!("vectors on disk: {} → {wanted}", !wanted));
+            let name = self.wanted.vector.clone().unwrap_or_default();
+            judged.patch["vectors"][&name]["on_disk"] = wanted.into();
+        }
+        let numbers = [
+            ("replication_factor", self.wanted.replication_factor),
+            ("write_consistency_factor", self.wanted.write_consistency_factor),
+        ];
+        let wanted = numbers.map(|(key, wanted)| (key, wanted.map(Value::from)));
+        for (key, wanted) in
+            wanted.into_iter().chain([("on_disk_payload", self.wanted.on_disk_payload.map(Value::from))])
+        {
+            if let Some(wanted) = wanted.filter(|wanted| params[key] != *wanted) {
+                judged.changed.push(format!("{key}: {} → {wanted}", params[key]));
+                judged.patch["params"][key] = wanted;
+            }
+        }
+        if let (Some(wanted), Some(is)) = (self.wanted.shards, params["shard_number"].as_u64())
+            && is != u64::from(wanted)
+        {
+            judged.drift.push(format!("{is} shards instead of {wanted}; the number is fixed at creation"));
+        }
+    }
+}
+
+fn set(body: &mut Value, key: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        body[key] = value.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn shape(vector: Option<&str>) -> Shape {
+        let wanted =
+            DesiredCollection { vector: vector.map(str::to_owned), ..DesiredCollection::of(4, Distance::Cosine) };
+        Shape::of(&wanted, 1024)
+    }
+
+    fn found(vectors: &Value) -> Value {
+        json!({ "config": { "params": { "vectors": vectors }, "hnsw_config": { "m": 16, "ef_construct": 100 } } })
+    }
+
+    #[rstest]
+    #[case(None, json!({ "size": 4, "distance": "Cosine" }), &[])]
+    #[case(None, json!({ "size": 8, "distance": "Cosine" }), &["vector size: 8 → 4"])]
+    #[case(None, json!({ "size": 4, "distance": "Dot" }), &["distance: Dot → Cosine"])]
+    #[case(None, json!({ "dense": { "size": 4, "distance": "Cosine" } }), &["vector: `dense` → unnamed"])]
+    #[case(Some("dense"), json!({ "size": 4, "distance": "Cosine" }), &["vector: unnamed → `dense`"])]
+    #[case(Some("dense"), json!({ "dense": { "size": 4, "distance": "Cosine" } }), &[])]
+    #[case(None, json!({}), &["vector: none → unnamed"])]
+    fn only_another_collection_has_another_vector(
+        #[case] vector: Option<&str>,
+        #[case] vectors: Value,
+        #[case] wanted: &[&str],
+    ) {
+        assert_eq!(shape(vector).judge(&found(&vectors)).rebuild, wanted);
+    }
+
+    #[rstest]
+    #[case(None, json!({ "size": 4, "distance": "Dot" }), json!([1, 2]), Some(json!([1, 2])))]
+    #[case(Some("v"), json!({ "size": 4 }), json!([1, 2]), Some(json!({ "v": [1, 2] })))]
+    #[case(Some("v"), json!({ "v": { "size": 4 }, "w": { "size": 4 } }), json!({ "v": [1], "w": [2] }), Some(json!({ "v": [1], "w": [2] })))]
+    #[case(None, json!({ "only": { "size": 4 } }), json!({ "only": [1] }), Some(json!([1])))]
+    #[case(None, json!({ "only": { "size": 4 } }), json!({ "only": [1], "sparse": { "indices": [3] } }), Some(json!({ "": [1], "sparse": { "indices": [3] } })))]
+    #[case(None, json!({ "a": { "size": 4 }, "b": { "size": 4 } }), json!({}), None)]
+    #[case(None, json!({ "size": 8 }), json!([]), None)]
+    fn points_are_carried_over_where_their_vectors_fit(
+        #[case] vector: Option<&str>,
+        #[case] vectors: Value,
+        #[case] stored: Value,
+        #[case] wanted: Option<Value>,
+    ) {
+        let carry = shape(vector).carry(&found(&vectors));
+        assert_eq!(carry.map(|carry| carry.vector(stored)), wanted);
+    }
+
+    #[test]
+    fn what_a_vector_has_of_its_own_is_changed_there() {
+        let own = json!({ "size": 4, "distance": "Cosine", "hnsw_config": { "m": 8 } });
+        let judged = shape(None).judge(&found(&own));
+        assert_eq!(judged.changed, ["hnsw m: 8 → 16"]);
+        assert_eq!(judged.patch, json!({ "vectors": { "": { "hnsw_config": { "m": 16 } } } }));
+    }
+}

@@ -1,0 +1,152 @@
+//! The embedded Qdrant: the real engine (`qdrant-edge`) behind Qdrant's REST and gRPC protocols.
+//!
+//! It runs as a process of its own (`shakedown qdrant`), so that killing and restarting it are real.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | `storage` | the directory: lock, collections by name, aliases |
+//! | `collection`, `reads`, `changes`, `resolve`, `writer`, `journal`, `shard`, `disk` | one collection: reads, changes, its writing thread, what survives a kill, the engine, room on the disk |
+//! | `snapshots` | copies of collections as files, and back |
+//! | `telemetry` | what the server knows about its requests and its process |
+//! | `config`, `strict`, `validate`, `input`, `rate`, `deadline` | what requests say, and whether it may be done |
+//! | `query`, `filters`, `recommend`, `groups`, `matrix`, `mmr` | what is built from the engine's searches |
+//! | `rest`, `grpc` | the protocols, one file per area |
+//! | `listen`, `auth`, `error` | connections, plain or TLS; the keys; one error with one table of codes |
+
+mod auth;
+mod changes;
+mod collection;
+mod config;
+mod deadline;
+mod disk;
+mod error;
+mod filters;
+mod groups;
+mod grpc;
+mod input;
+mod journal;
+mod listen;
+mod matrix;
+mod mmr;
+mod query;
+mod rate;
+mod reads;
+mod recommend;
+mod resolve;
+mod rest;
+mod shard;
+mod snapshots;
+mod storage;
+mod strict;
+mod telemetry;
+mod validate;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+pub use error::ServeError;
+use listen::Incoming;
+pub use listen::Tls;
+/// The engine, for benchmarks that compare it with the server.
+#[doc(hidden)]
+pub use qdrant_edge as engine;
+use storage::Storage;
+
+/// What `GET /` and gRPC's health check call the server.
+pub(crate) const TITLE: &str = "qdrant - vector search engine";
+/// The version of Qdrant whose API is offered; clients compare it with their own.
+pub(crate) const VERSION: &str = "1.19.0";
+/// How long connections may take to end once the server is told to stop.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long flushing may take on the way out; what is not flushed by then is in the journals.
+const FLUSH_GRACE: Duration = Duration::from_millis(1200);
+
+/// How to run the server.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// REST port; 0 for a free one.
+    pub http_port: u16,
+    /// gRPC port; 0 for a free one.
+    pub grpc_port: u16,
+    /// Directory that holds everything; made if there is none.
+    pub storage: PathBuf,
+    /// Key that requests must carry; none or empty for no key.
+    pub api_key: Option<SecretString>,
+    /// Key that allows reading only; none or empty for no such key.
+    pub read_only_api_key: Option<SecretString>,
+    /// Certificate and key, for TLS on both ports; without them connections are plain.
+    pub tls: Option<Tls>,
+}
+
+/// Where the server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// REST.
+    pub http: SocketAddr,
+    /// gRPC.
+    pub grpc: SocketAddr,
+}
+
+/// Opens the storage, listens, calls `ready` with the addresses, and serves until `stop` is cancelled; then
+/// flushes and returns within two seconds.
+///
+/// # Errors
+/// The storage cannot be opened, a port cannot be bound, or a listener fails.
+pub async fn serve(
+    options: Options,
+    stop: CancellationToken,
+    ready: impl FnOnce(Bound) + Send,
+) -> Result<(), ServeError> {
+    let root = options.storage.clone();
+    let opened = tokio::task::spawn_blocking(move || Storage::open(&root)).await;
+    let storage = Arc::new(opened.map_err(|error| ServeError::Storage {
+        path: options.storage.display().to_string(),
+        reason: error.to_string(),
+        remedy: "start with an empty directory",
+    })??);
+    let auth = auth::Auth::new(options.api_key.as_ref(), options.read_only_api_key.as_ref());
+    if !auth.is_required() {
+        tracing::warn!("no API key: anyone who reaches the port can read and change everything");
+    }
+    let tls = |alpn| options.tls.as_ref().map(|tls| tls.acceptor(alpn)).transpose();
+    let http = Incoming::bind(options.host, options.http_port, tls(b"http/1.1")?).await?;
+    let grpc = Incoming::bind(options.host, options.grpc_port, tls(b"h2")?).await?;
+    let bound = Bound { http: http.local(), grpc: grpc.local() };
+
+    let telemetry = Arc::new(telemetry::Telemetry::new());
+    let rest = rest::router(Arc::clone(&storage), auth, Arc::clone(&telemetry));
+    let stopping = stop.clone();
+    let rest_server = async move {
+        let served = axum::serve(http, rest).with_graceful_shutdown(stopping.cancelled_owned());
+        served.await.map_err(|error| ServeError::Serve { protocol: "REST", reason: error.to_string() })
+    };
+    let grpc_server = grpc::serve(grpc, Arc::clone(&storage), auth, telemetry, stop.clone());
+    ready(bound);
+    let both = async { tokio::try_join!(rest_server, grpc_server).map(|_| ()) };
+    tokio::pin!(both);
+    let served = tokio::select! {
+        served = &mut both => served,
+        () = stop.cancelled() => tokio::time::timeout(GRACE, &mut both).await.unwrap_or(Ok(())),
+    };
+    // A thread of its own: the runtime would wait for a blocking task however long it takes.
+    let (done, closed) = tokio::sync::oneshot::channel();
+    let closing = std::thread::Builder::new().name("closing".to_owned()).spawn(move || {
+        storage.close();
+        let _ = done.send(());
+    });
+    if closing.is_err() || tokio::time::timeout(FLUSH_GRACE, closed).await.is_err() {
+        tracing::warn!("not everything is flushed; the journals will be read at the next start");
+    }
+    served
+}

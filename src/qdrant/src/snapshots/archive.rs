@@ -1,0 +1,250 @@
+//! What is in a snapshot: a tar file with a collection's settings, the files of its shard, and last a list of
+//! those files with their digests. An archive without the list, or that differs from it, is damaged.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::collection::{META_FILE, Meta, SHARD_DIRECTORY, clear};
+use crate::disk::check_room;
+use crate::error::Error;
+
+/// The last file of an archive.
+const LIST: &str = "files.json";
+/// The format that is written, and the only one that is read.
+const FORMAT: u32 = 1;
+/// Bytes read at once.
+const CHUNK: usize = 64 * 1024;
+/// Largest settings or list that are read into memory.
+const TEXT_LIMIT: u64 = 64 * 1024 * 1024;
+
+/// The files of an archive.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct List {
+    format: u32,
+    /// SHA-256 by path.
+    files: BTreeMap<String, String>,
+}
+
+/// Writes the shard in `directory` with the settings `meta` to `target`. Blocking; nothing may change meanwhile.
+///
+/// # Errors
+/// The disk is full or broken.
+pub(super) fn pack(directory: &Path, meta: &Meta, target: &Path) -> Result<(), Error> {
+    let failed = |error: io::Error| Error::Internal(format!("writing {}: {error}", target.display()));
+    let mut tar = tar::Builder::new(BufWriter::new(File::create(target).map_err(failed)?));
+    let mut list = List { format: FORMAT, ..List::default() };
+    let text = serde_json::to_vec_pretty(meta).map_err(|error| Error::Internal(error.to_string()))?;
+    append_text(&mut tar, META_FILE, &text).map_err(failed)?;
+    list.files.insert(META_FILE.to_owned(), hex(&Sha256::digest(&text)));
+    append_directory(&mut tar, &directory.join(SHARD_DIRECTORY), SHARD_DIRECTORY, &mut list).map_err(failed)?;
+    let text = serde_json::to_vec_pretty(&list).map_err(|error| Error::Internal(error.to_string()))?;
+    append_text(&mut tar, LIST, &text).map_err(failed)?;
+    tar.into_inner().and_then(|mut file| file.flush()).map_err(failed)
+}
+
+fn append_text<W: Write>(tar: &mut tar::Builder<W>, name: &str, text: &[u8]) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, name, text)
+}
+
+fn append_directory<W: Write>(
+    tar: &mut tar::Builder<W>,
+    directory: &Path,
+    name: &str,
+    list: &mut List,
+) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let file_name = entry.file_name();
+        let file_name = file_name.to_string_lossy();
+        let name = format!("{name}/{file_name}");
+        if entry.file_type()?.is_dir() {
+            // Half-built and half-removed segments are not part of the shard.
+            if file_name == "temp_segments" || file_name.ends_with(".deleted") {
+                continue;
+            }
+            tar.append_dir(&name, entry.path())?;
+            append_directory(tar, &entry.path(), &name, list)?;
+        } else {
+            let mut file = File::open(entry.path())?;
+            let digest = digest(&mut file)?;
+            file.seek(SeekFrom::Start(0))?;
+            // Keeps the holes, of which the engine's files have many.
+            tar.append_file(&name, &mut file)?;
+            list.files.insert(name, digest);
+        }
+    }
+    Ok(())
+}
+
+/// Unpacks `archive` into `target`, which must not exist, except for the settings, which are returned. Blocking.
+///
+/// # Errors
+/// The archive is damaged or no archive of ours, or the disk is full; `target` is then removed.
+pub(super) fn unpack(archive: &Path, target: &Path) -> Result<Meta, Error> {
+    let unpacked = try_unpack(archive, target);
+    if unpacked.is_err() {
+        let _ = clear(target);
+    }
+    unpacked
+}
+
+fn try_unpack(archive: &Path, target: &Path) -> Result<Meta, Error> {
+    let failed = |error: io::Error| Error::Internal(format!("unpacking to {}: {error}", target.display()));
+    let file = File::open(archive).map_err(failed)?;
+    fs::create_dir_all(target).map_err(failed)?;
+    check_room(target, file.metadata().map_err(failed)?.len())?;
+    let mut tar = tar::Archive::new(BufReader::new(file));
+    let mut found = BTreeMap::new();
+    let (mut meta, mut list) = (None, None);
+    for entry in tar.entries().map_err(|error| damaged(&error))? {
+        let mut entry = entry.map_err(|error| damaged(&error))?;
+        let path = entry.path().map_err(|error| damaged(&error))?.into_owned();
+        let name = safe_name(&path)?;
+        let kind = entry.header().entry_type();
+        if kind.is_dir() {
+            fs::create_dir_all(target.join(&name)).map_err(failed)?;
+        } else if !kind.is_file() && !kind.is_gnu_sparse() {
+            return Err(damaged(&format!("{name} is neither file nor directory")));
+        } else if name == META_FILE || name == LIST {
+            let mut text = Vec::new();
+            (&mut entry).take(TEXT_LIMIT).read_to_end(&mut text).map_err(|error| damaged(&error))?;
+            if name == LIST {
+                list = Some(serde_json::from_slice::<List>(&text).map_err(|error| damaged(&error))?);
+            } else {
+                meta = Some(serde_json::from_slice(&text).map_err(|error| damaged(&error))?);
+                found.insert(name, hex(&Sha256::digest(&text)));
+            }
+        } else {
+            let path = target.join(&name);
+            fs::create_dir_all(path.parent().unwrap_or(target)).map_err(failed)?;
+            let digest = write_file(&mut entry, &path)?;
+            found.insert(name, digest);
+        }
+    }
+    let list: List = list.ok_or_else(|| damaged(&"it was not made by this server, or its end is missing"))?;
+    if list.format != FORMAT {
+        return Err(damaged(&format!("it has format {}, and this program reads format {FORMAT}", list.format)));
+    }
+    if let Some((name, _)) = list.files.iter().find(|(name, digest)| found.get(*name) != Some(*digest)) {
+        return Err(damaged(&format!("{name} is missing or differs from what was written")));
+    }
+    if let Some(name) = found.keys().find(|name| !list.files.contains_key(*name)) {
+        return Err(damaged(&format!("{name} does not belong to it")));
+    }
+    meta.ok_or_else(|| damaged(&format!("{META_FILE} is missing")))
+}
+
+/// The path of an entry, if it can only lead below the target: the settings, the list, or a file of the shard.
+fn safe_name(path: &Path) -> Result<String, Error> {
+    let parts: Option<Vec<&str>> = path
+        .components()
+        .map(|part| match part {
+            Component::Normal(part) => part.to_str(),
+            _ => None,
+        })
+        .collect();
+    match parts {
+        Some(parts) if parts == [META_FILE] || parts == [LIST] || parts.first() == Some(&SHARD_DIRECTORY) => {
+            Ok(parts.join("/"))
+        }
+        _ => Err(damaged(&format!("{} is not a name that a snapshot holds", path.display()))),
+    }
+}
+
+fn damaged(reason: &dyn std::fmt::Display) -> Error {
+    Error::BadRequest(format!("Snapshot is damaged, or is no snapshot of this server: {reason}"))
+}
+
+/// Writes what `source` holds to `path`, with holes where it is zero, and returns its digest.
+fn write_file(source: &mut impl Read, path: &PathBuf) -> Result<String, Error> {
+    let failed = |error: io::Error| Error::Internal(format!("writing {}: {error}", path.display()));
+    let mut file = File::create(path).map_err(failed)?;
+    let mut digest = Sha256::new();
+    let mut chunk = vec![0; CHUNK];
+    let mut length = 0;
+    loop {
+        let read = source.read(&mut chunk).map_err(|error| damaged(&error))?;
+        if read == 0 {
+            break;
+        }
+        let bytes = &chunk[..read];
+        digest.update(bytes);
+        length += read as u64;
+        if bytes.iter().all(|byte| *byte == 0) {
+            file.seek(SeekFrom::Start(length)).map_err(failed)?;
+        } else {
+            file.write_all(bytes).map_err(failed)?;
+        }
+    }
+    file.set_len(length).map_err(failed)?;
+    Ok(hex(&digest.finalize()))
+}
+
+/// SHA-256 of what `source` holds from here on, in hexadecimal. Blocking.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn digest(source: &mut impl Read) -> io::Result<String> {
+    let mut digest = Sha256::new();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match source.read(&mut chunk)? {
+            0 => return Ok(hex(&digest.finalize())),
+            read => digest.update(&chunk[..read]),
+        }
+    }
+}
+
+/// `bytes` in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for name in ["../x", "/etc/passwd", "shard/../../x", "other/x", "", "./collection.json"] {
+            assert!(safe_name(Path::new(name)).is_err(), "{name}");
+        }
+        assert_eq!(safe_name(Path::new("shard/wal/open-1")), Ok("shard/wal/open-1".to_owned()));
+        assert_eq!(safe_name(Path::new("collection.json")), Ok("collection.json".to_owned()));
+    }
+
+    #[test]
+    fn a_link_in_an_archive_is_refused_and_nothing_stays() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let archive = directory.path().join("archive");
+        let mut tar = tar::Builder::new(File::create(&archive).expect("made"));
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        tar.append_link(&mut header, "shard/link", "/etc/passwd").expect("appended");
+        tar.into_inner().expect("finished");
+        let target = directory.path().join("target");
+        let error = unpack(&archive, &target).unwrap_err();
+        assert!(error.to_string().contains("neither file nor directory"), "{error}");
+        assert!(!target.exists());
+    }
+
+    #[test]
+    fn holes_stay_holes_and_the_digest_counts_them() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        let mut bytes = vec![0; 3 * CHUNK];
+        bytes[CHUNK] = 7;
+        let written = write_file(&mut bytes.as_slice(), &path).expect("written");
+        assert_eq!(fs::read(&path).expect("readable"), bytes);
+        assert_eq!(written, hex(&Sha256::digest(&bytes)));
+    }
+}

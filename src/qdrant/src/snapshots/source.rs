@@ -1,0 +1,176 @@
+//! Where a snapshot comes from: a file of this server, or another server.
+
+use std::fs::{self, File};
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::NamedTempFile;
+use url::Url;
+
+use super::{SNAPSHOTS, archive};
+use crate::collection::blocking;
+use crate::disk::check_room;
+use crate::error::Error;
+use crate::storage::Storage;
+
+/// A SHA-256 that a snapshot must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Checksum(String);
+
+impl Checksum {
+    /// The checksum written as `text`.
+    ///
+    /// # Errors
+    /// It is not 64 hexadecimal digits.
+    pub(crate) fn new(text: &str) -> Result<Self, Error> {
+        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(Self(text.to_ascii_lowercase()));
+        }
+        Err(Error::Invalid(format!(
+            "Validation error in JSON body: [checksum: value \"{text}\" invalid, must be 64 hexadecimal digits]"
+        )))
+    }
+
+    /// Compares it with that of the file at `path`. Blocking.
+    ///
+    /// # Errors
+    /// `refusal` of the expected and the found one, if they differ; or the file cannot be read.
+    pub(super) fn verify(&self, path: &Path, refusal: impl FnOnce(&str, &str) -> Error) -> Result<(), Error> {
+        let found = File::open(path).and_then(|file| archive::digest(&mut BufReader::new(file)));
+        let found = found.map_err(|error| Error::Internal(format!("{}: {error}", path.display())))?;
+        if found == self.0 { Ok(()) } else { Err(refusal(&self.0, &found)) }
+    }
+}
+
+/// Where a snapshot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// A file.
+    File(PathBuf),
+    /// Another server, or this one.
+    Web(Url),
+}
+
+impl Location {
+    /// The location that `url` names.
+    ///
+    /// # Errors
+    /// It is neither a local file nor HTTP.
+    pub(crate) fn new(url: Url) -> Result<Self, Error> {
+        match url.scheme() {
+            "file" => url.to_file_path().map(Self::File).map_err(|()| {
+                Error::BadRequest("Invalid snapshot URI, file path must be absolute or on localhost".to_owned())
+            }),
+            "http" | "https" => Ok(Self::Web(url)),
+            scheme => Err(Error::BadRequest(format!("URL {url} with scheme {scheme} is not supported"))),
+        }
+    }
+}
+
+/// A snapshot that is at hand.
+pub(super) enum Fetched {
+    /// It was here.
+    Kept(PathBuf),
+    /// It was fetched, and goes when this is dropped.
+    Downloaded(NamedTempFile),
+}
+
+impl Fetched {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Downloaded(file) => file.path(),
+        }
+    }
+}
+
+impl Storage {
+    /// Gets the snapshot at `location`; `key` is for the other server.
+    ///
+    /// # Errors
+    /// It does not exist, is a file that is no snapshot of this server, cannot be fetched, or the disk is full.
+    pub(super) async fn fetch(self: &Arc<Self>, location: Location, key: Option<&str>) -> Result<Fetched, Error> {
+        match location {
+            Location::File(path) => {
+                let storage = Arc::clone(self);
+                blocking(move || storage.own_file(&path).map(Fetched::Kept)).await
+            }
+            Location::Web(url) => self.download(url, key).await.map(Fetched::Downloaded),
+        }
+    }
+
+    /// The real path of a file below the snapshots' directory: a client may not make the server read others.
+    fn own_file(&self, path: &Path) -> Result<PathBuf, Error> {
+        if !path.exists() {
+            return Err(Error::BadRequest(format!("Snapshot file {} does not exist", path.display())));
+        }
+        let unresolved = |error| Error::BadRequest(format!("Failed to resolve {}: {error}", path.display()));
+        let path = fs::canonicalize(path).map_err(unresolved)?;
+        let allowed = self.root().join(SNAPSHOTS);
+        let allowed = fs::canonicalize(&allowed).unwrap_or(allowed);
+        if path.starts_with(&allowed) && path.is_file() {
+            return Ok(path);
+        }
+        Err(Error::Forbidden(format!(
+            "Snapshot file path must be inside the snapshots directory {}",
+            allowed.display()
+        )))
+    }
+
+    async fn download(&self, url: Url, key: Option<&str>) -> Result<NamedTempFile, Error> {
+        let shown = url.clone();
+        let failed = |reason: &dyn std::fmt::Display| {
+            Error::BadRequest(format!("Failed to download snapshot from {shown}: {reason}"))
+        };
+        let mut request = reqwest::Client::new().get(url);
+        if let Some(key) = key {
+            request = request.header("api-key", key);
+        }
+        let mut response = request.send().await.map_err(|error| failed(&chain(error)))?;
+        if !response.status().is_success() {
+            return Err(failed(&format!("status - {}", response.status())));
+        }
+        let mut file = self.unfinished()?;
+        check_room(file.path(), response.content_length().unwrap_or_default())?;
+        while let Some(chunk) = response.chunk().await.map_err(|error| failed(&chain(error)))? {
+            // Small writes to the page cache; a thread for each would cost more.
+            file.write_all(&chunk).map_err(|error| Error::Internal(format!("writing a snapshot: {error}")))?;
+        }
+        Ok(file)
+    }
+}
+
+/// What went wrong, with its causes: the first is only that the request failed.
+fn chain(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_and_http_are_sources() {
+        let of = |text: &str| Location::new(Url::parse(text).expect("a URL"));
+        assert_eq!(of("file:///a/b"), Ok(Location::File("/a/b".into())));
+        assert!(matches!(of("https://host/x"), Ok(Location::Web(_))));
+        assert!(matches!(of("s3://bucket/x"), Err(Error::BadRequest(_))));
+        assert!(matches!(of("file://elsewhere/x"), Err(Error::BadRequest(_))));
+    }
+
+    #[test]
+    fn a_checksum_is_64_hexadecimal_digits() {
+        assert!(Checksum::new(&"aB".repeat(32)).is_ok());
+        assert!(matches!(Checksum::new("ab"), Err(Error::Invalid(_))));
+        assert!(matches!(Checksum::new(&"x".repeat(64)), Err(Error::Invalid(_))));
+    }
+}

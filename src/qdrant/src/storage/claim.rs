@@ -1,0 +1,128 @@
+//! Whose the storage directory is, and in which format.
+
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::COLLECTIONS;
+use crate::error::ServeError;
+
+/// Marks a directory as ours, and says which format it has. It is also the file that is locked.
+const MARKER: &str = "shakedown-qdrant.json";
+/// Format 1 had journals without checks, and did not tell a damaged collection from an unfinished one.
+const FORMAT: u32 = 2;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Marker {
+    format: u32,
+}
+
+fn problem(root: &Path, reason: String, remedy: &'static str) -> ServeError {
+    ServeError::Storage { path: root.display().to_string(), reason, remedy }
+}
+
+/// Notes that `root`, which has format `format`, has the newest from now on.
+///
+/// # Errors
+/// The directory cannot be written.
+pub(super) fn upgrade(root: &Path, format: u32) -> Result<(), ServeError> {
+    if format == FORMAT {
+        return Ok(());
+    }
+    // Written in place: the file is locked by its identity, so it must not be replaced.
+    let marker = serde_json::to_string(&Marker { format: FORMAT }).unwrap_or_default();
+    fs::write(root.join(MARKER), marker)
+        .map_err(|error| problem(root, error.to_string(), "choose a directory that this user may write"))
+}
+
+/// Makes sure that `root` is ours alone, lays it out, and says which format it has.
+///
+/// # Errors
+/// It is not ours, in use, of a newer format, or cannot be written.
+pub(super) fn claim(root: &Path) -> Result<(File, u32), ServeError> {
+    let problem = |reason: String, remedy| problem(root, reason, remedy);
+    let unwritable = |error: std::io::Error| problem(error.to_string(), "choose a directory that this user may write");
+    fs::create_dir_all(root).map_err(unwritable)?;
+    let path = root.join(MARKER);
+    if !path.exists() {
+        let mut entries = fs::read_dir(root).map_err(unwritable)?;
+        if let Some(entry) = entries.next() {
+            let name = entry.map_err(unwritable)?.file_name();
+            let reason = format!("it holds `{}` and was not made by `shakedown qdrant`", name.to_string_lossy());
+            return Err(problem(reason, "choose an empty directory"));
+        }
+    }
+    let lock = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(unwritable)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(problem(
+                "another process is using it".to_owned(),
+                "stop that process, or choose another directory",
+            ));
+        }
+        Err(TryLockError::Error(error)) => return Err(unwritable(error)),
+    }
+    let text = fs::read_to_string(&path).map_err(unwritable)?;
+    let format = if text.is_empty() {
+        upgrade(root, 0)?;
+        FORMAT
+    } else {
+        match serde_json::from_str::<Marker>(&text) {
+            Ok(Marker { format }) if (1..=FORMAT).contains(&format) => format,
+            Ok(Marker { format }) => {
+                let reason = format!("it has format {format}, and this program writes format {FORMAT}");
+                return Err(problem(reason, "use the program that made it, or an empty directory"));
+            }
+            Err(error) => {
+                return Err(problem(format!("{MARKER}: {error}"), "choose an empty directory"));
+            }
+        }
+    };
+    fs::create_dir_all(root.join(COLLECTIONS)).map_err(unwritable)?;
+    Ok((lock, format))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Storage;
+    use super::*;
+
+    fn reason(root: &Path) -> String {
+        Storage::open(root).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn a_directory_in_use_is_refused_with_its_name() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let _open = Storage::open(directory.path()).expect("opened");
+        let text = reason(directory.path());
+        assert!(text.contains("another process is using it"), "{text}");
+        assert!(text.contains(&directory.path().display().to_string()), "{text}");
+    }
+
+    #[test]
+    fn a_foreign_directory_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("raft_state.json"), "{}").expect("written");
+        assert!(reason(directory.path()).contains("`raft_state.json`"));
+    }
+
+    #[test]
+    fn a_newer_format_and_a_broken_marker_are_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join(MARKER), r#"{"format":3}"#).expect("written");
+        assert!(reason(directory.path()).contains("format 3"));
+        fs::write(directory.path().join(MARKER), "{").expect("written");
+        assert!(reason(directory.path()).contains(MARKER));
+    }
+
+    #[test]
+    fn a_file_where_the_directory_should_be_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("file");
+        fs::write(&file, "").expect("written");
+        assert!(reason(&file).contains("choose a directory"));
+    }
+}

@@ -1,0 +1,342 @@
+//! One job: chunk, embed, store, verify, record. Only then is it done.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::chunk::{Chunk, Chunker};
+use super::defect::{Defect, planted};
+use super::guard::{Class, Classified, Guard, Guarded};
+use super::store::{Identity, Status, Store, StoreError, Stored};
+use super::traced::{Traces, within};
+use crate::outcome::Trace;
+use crate::services::jina::{JinaClient, JinaError};
+
+/// Texts longer than this are chunked away from the threads that keep the connections alive.
+const BLOCKING: usize = 32 * 1024;
+
+/// What all jobs share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) chunker: Arc<Chunker>,
+    pub(super) jina: JinaClient,
+    pub(super) jina_guard: Guard,
+    /// Requests at once, for the whole process.
+    pub(super) parallel: usize,
+    pub(super) batch: usize,
+    pub(super) store: Store,
+    pub(super) traces: Traces,
+    /// Whether the worker was told to end; used by one planted defect only.
+    pub(super) ending: CancellationToken,
+    /// The reason of the first poison document; used by one planted defect only.
+    pub(super) spoiled: std::sync::OnceLock<String>,
+}
+
+/// Why a job could not be done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JobError {
+    /// The job itself is not one of ours.
+    #[error("malformed job: {0}")]
+    Malformed(String),
+    #[error("embeddings: {0}")]
+    Jina(#[from] Guarded<JinaError>),
+    #[error(transparent)]
+    Store(#[from] Guarded<StoreError>),
+    /// A task of ours ended early.
+    #[error("chunking failed: {0}")]
+    Chunking(String),
+    /// A planted defect.
+    #[error("planted defect")]
+    Planted,
+}
+
+impl JobError {
+    /// Whether another attempt may help.
+    pub(super) fn may_be_retried(&self) -> bool {
+        match self {
+            Self::Malformed(_) => false,
+            Self::Jina(error) => matches!(error.class(), Class::Retry { .. }),
+            Self::Store(error) => matches!(error.class(), Class::Retry { .. }),
+            Self::Chunking(_) | Self::Planted => true,
+        }
+    }
+}
+
+impl Classified for JinaError {
+    fn class(&self) -> Class {
+        use crate::services::jina::Class as Said;
+        match self.class() {
+            Said::Retry { after } => Class::Retry { after },
+            Said::Poison => Class::Poison,
+            Said::Fatal => Class::Fatal,
+        }
+    }
+}
+
+/// A document as a job brings it.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) identity: Identity,
+    text: Arc<str>,
+}
+
+impl Order {
+    /// Reads the data of a job.
+    pub(super) fn read(data: &Value) -> Result<Self, JobError> {
+        let text = |key: &str| data.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let missing = |key: &str| JobError::Malformed(format!("data has no text `{key}`"));
+        let document = text("documentId").ok_or_else(|| missing("documentId"))?.to_owned();
+        // A document may be empty, but it must be a text.
+        let content = data.get("text").and_then(Value::as_str).ok_or_else(|| missing("text"))?;
+        let version = text("version").map_or_else(
+            || Sha256::digest(content.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+            ToOwned::to_owned,
+        );
+        let source = text("source").unwrap_or(&document).to_owned();
+        Ok(Self { identity: Identity { document, version, source }, text: content.into() })
+    }
+}
+
+impl Shared {
+    /// Does the job and says what it did; the answer is the job's return value.
+    pub(super) async fn ingest(&self, order: Order, attempt: u32, trace: &Trace) -> Result<Value, JobError> {
+        self.misbehave(&order, attempt)?;
+        let Order { identity, text } = order;
+        if text.trim().is_empty() && !planted(Defect::EmbedsEmpty) {
+            within(trace.begin("remove"), self.store.remove_all(&identity)).await?;
+            let skipped = self.store.record(&identity, Status::Skipped, 0, 0, Some("empty"));
+            within(trace.begin("status"), skipped).await?;
+            let mut value = outcome(&identity, 0, 0);
+            value["skipped"] = "empty".into();
+            return Ok(value);
+        }
+        if planted(Defect::LosesDocuments) && chosen(&identity.document, 3) {
+            return Ok(Value::Null);
+        }
+        within(trace.begin("status"), self.store.begin(&identity)).await?;
+        if planted(Defect::MarksDoneFirst) {
+            return self.mark_done_first(&identity, &text, trace).await;
+        }
+        let mut chunks = self.chunk(&text, trace).await?;
+        if planted(Defect::DropsLastChunk) && chunks.len() > 1 {
+            chunks.pop();
+        }
+        if planted(Defect::EmbedsEmpty) && chunks.is_empty() {
+            chunks.push(Chunk { start: 0, end: 0, tokens: 0 });
+        }
+        if planted(Defect::DeletesFirst) {
+            self.store.remove_all(&identity).await?;
+        }
+        let (total, tokens) = (chunks.len(), chunks.iter().map(|chunk| chunk.tokens).sum());
+        self.batches(&identity, &text, &chunks, trace).await?;
+        within(trace.begin("verify"), self.store.settle(&identity, total)).await?;
+        within(trace.begin("status"), self.store.record(&identity, Status::Ready, total, tokens, None)).await?;
+        Ok(outcome(&identity, total, tokens))
+    }
+
+    /// Embeds and stores all chunks; the answer is the first failure.
+    ///
+    /// One batch more than requests at once: while one is stored, the others are embedded. After a failure nothing new
+    /// begins, and what is being stored is waited for: a write that nobody waits for any more may come after the
+    /// removal of the document.
+    async fn batches(&self, identity: &Identity, text: &str, chunks: &[Chunk], trace: &Trace) -> Result<(), JobError> {
+        let batch = if planted(Defect::OneTextPerRequest) { 1 } else { self.batch };
+        let over = CancellationToken::new();
+        let mut under_way = stream::iter((0..chunks.len()).step_by(batch))
+            .map(|first| {
+                let of_batch = &chunks[first..chunks.len().min(first + batch)];
+                self.embed_and_store(identity, chunks.len(), text, first, of_batch, &over, trace)
+            })
+            .buffer_unordered(self.parallel + 1);
+        let mut outcome = Ok(());
+        while let Some(done) = under_way.next().await {
+            if done.is_err() && outcome.is_ok() {
+                over.cancel();
+                outcome = done;
+                if planted(Defect::LeavesWrites) {
+                    break;
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Does one batch; nothing of it is stored if the job is `over` by the time that it is embedded.
+    #[expect(clippy::too_many_arguments, reason = "all of them are of one job")]
+    async fn embed_and_store(
+        &self,
+        identity: &Identity,
+        total: usize,
+        text: &str,
+        first: usize,
+        chunks: &[Chunk],
+        over: &CancellationToken,
+        trace: &Trace,
+    ) -> Result<(), JobError> {
+        if over.is_cancelled() {
+            return Ok(());
+        }
+        let span = trace.begin("embed");
+        span.fact("shakedown.texts", chunks.len());
+        let embedded = within(span, self.embed(text, first, chunks));
+        let Some(stored) = over.run_until_cancelled(embedded).await.transpose()? else { return Ok(()) };
+        let span = trace.begin("store");
+        span.fact("shakedown.points", stored.len());
+        match within(span, self.store.upsert(identity, total, &stored)).await {
+            Err(error) if planted(Defect::SkipsFailedBatches) => {
+                tracing::warn!(%error, "planted defect");
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// A planted defect: the row says `ready` before anything is stored, and for some documents nothing ever is.
+    async fn mark_done_first(&self, identity: &Identity, text: &Arc<str>, trace: &Trace) -> Result<Value, JobError> {
+        let chunks = self.chunk(text, trace).await?;
+        let tokens = chunks.iter().map(|chunk| chunk.tokens).sum();
+        self.store.record(identity, Status::Ready, chunks.len(), tokens, None).await?;
+        if !chosen(&identity.document, 3) {
+            let over = CancellationToken::new();
+            for (number, batch) in chunks.chunks(self.batch).enumerate() {
+                let first = number * self.batch;
+                self.embed_and_store(identity, chunks.len(), text, first, batch, &over, trace).await?;
+            }
+        }
+        Ok(outcome(identity, chunks.len(), tokens))
+    }
+
+    /// Marks a document that is given up, and takes away what was stored of it.
+    pub(super) async fn give_up(&self, identity: &Identity, reason: &str, trace: &Trace) {
+        if planted(Defect::PoisonSpreads) {
+            let _ = self.spoiled.set(reason.to_owned());
+        }
+        let undone = async {
+            if planted(Defect::PoisonDone) {
+                return self.store.record(identity, Status::Ready, 0, 0, Some(reason)).await;
+            }
+            self.store.give_up(identity, reason).await
+        };
+        if let Err(error) = within(trace.begin("status"), undone).await {
+            tracing::error!(document = identity.document, %error, "cannot record the failure");
+        }
+    }
+
+    async fn chunk(&self, text: &Arc<str>, trace: &Trace) -> Result<Vec<Chunk>, JobError> {
+        let span = trace.begin("chunk");
+        span.fact("shakedown.bytes", text.len());
+        within(span, self.cut(text)).await
+    }
+
+    async fn cut(&self, text: &Arc<str>) -> Result<Vec<Chunk>, JobError> {
+        if text.len() < BLOCKING {
+            return Ok(self.chunker.chunks(text));
+        }
+        let (chunker, text) = (Arc::clone(&self.chunker), Arc::clone(text));
+        tokio::task::spawn_blocking(move || chunker.chunks(&text))
+            .await
+            .map_err(|error| JobError::Chunking(error.to_string()))
+    }
+
+    async fn embed(&self, text: &str, first: usize, chunks: &[Chunk]) -> Result<Vec<Stored>, JobError> {
+        let texts: Vec<String> = chunks.iter().map(|chunk| text_of(text, chunk)).collect();
+        let embedded = self
+            .jina_guard
+            .call(|| async {
+                if planted(Defect::EmbedsTwice) {
+                    self.jina.embed(&texts).await?;
+                }
+                self.jina.embed(&texts).await
+            })
+            .await;
+        let mut vectors = match embedded {
+            Err(_) if planted(Defect::SwallowsErrors) => vec![vec![1.0; self.jina.dimensions() as usize]; texts.len()],
+            other => other?.vectors,
+        };
+        if planted(Defect::IgnoresIndex) {
+            vectors.reverse();
+        }
+        Ok(chunks
+            .iter()
+            .zip(texts)
+            .zip(vectors)
+            .enumerate()
+            .map(|(at, ((chunk, text), vector))| Stored {
+                index: (first + at) as u64,
+                text,
+                tokens: chunk.tokens,
+                vector,
+            })
+            .collect())
+    }
+
+    /// Planted defects that have no better place.
+    fn misbehave(&self, order: &Order, attempt: u32) -> Result<(), JobError> {
+        if planted(Defect::FailsJobs) || (planted(Defect::FirstAttemptFails) && attempt == 0) {
+            return Err(JobError::Planted);
+        }
+        if planted(Defect::PoisonSpreads) && self.spoiled.get().is_some() && !order.text.contains("POISON") {
+            return Err(JobError::Malformed("planted defect".to_owned()));
+        }
+        if planted(Defect::ConnectsForEachJob) {
+            self.store.connect_anew(&order.identity);
+        }
+        if planted(Defect::HoldsMemory) {
+            std::mem::forget(vec![1_u8; 1 << 26]);
+        }
+        Ok(())
+    }
+}
+
+/// The return value of a job: small, because BullMQ repeats it in the queue's event stream.
+fn outcome(identity: &Identity, chunks: usize, tokens: usize) -> Value {
+    json!({ "documentId": identity.document, "version": identity.version, "chunks": chunks, "tokens": tokens })
+}
+
+/// Whether a planted defect strikes this document: about one of `every`, and always the same ones.
+fn chosen(document: &str, every: u32) -> bool {
+    document.bytes().map(u32::from).sum::<u32>().is_multiple_of(every)
+}
+
+fn text_of(text: &str, chunk: &Chunk) -> String {
+    if planted(Defect::SplitsCodePoints) {
+        let end = (chunk.end + 1).min(text.len());
+        return String::from_utf8_lossy(&text.as_bytes()[chunk.start..end]).into_owned();
+    }
+    let text = &text[chunk.start..chunk.end];
+    if planted(Defect::LosesNul) {
+        return text.replace('\0', "");
+    }
+    if planted(Defect::TrimsChunks) {
+        return text.trim().to_owned();
+    }
+    if planted(Defect::StripsUnicode) {
+        return text.chars().map(|character| if character.is_ascii() { character } else { '\u{FFFD}' }).collect();
+    }
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_made_from_the_text_when_the_job_names_none() {
+        let order = |data: Value| Order::read(&data).unwrap().identity.version;
+        let same = json!({ "documentId": "a", "text": "x" });
+        assert_eq!(order(same.clone()), order(json!({ "documentId": "b", "text": "x" })));
+        assert_ne!(order(same.clone()), order(json!({ "documentId": "a", "text": "y" })));
+        assert_eq!(order(same).len(), 16);
+        assert_eq!(order(json!({ "documentId": "a", "text": "x", "version": "7" })), "7");
+    }
+
+    #[test]
+    fn a_job_without_id_or_text_is_not_worth_a_retry() {
+        for data in [json!({}), json!({ "documentId": "", "text": "x" }), json!({ "documentId": "a", "text": 7 })] {
+            assert!(!Order::read(&data).unwrap_err().may_be_retried(), "{data}");
+        }
+    }
+}
