@@ -139,7 +139,7 @@ fn wordy() -> Report {
             seen: "8 jobs in `wait`".to_owned(),
             means: long.to_owned(),
             remedy: long.to_owned(),
-            source: "FAILURES bullmq.wedged-after-outage".to_owned(),
+            source: "bullmq.wedged-after-outage".to_owned(),
         }],
         documents: Vec::new(),
         events: vec![TimelineEvent {

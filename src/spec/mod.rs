@@ -6,6 +6,7 @@
 //! prerequisites.
 
 mod builtin;
+pub mod catalogue;
 mod error;
 mod expect;
 mod fault;
