@@ -145,7 +145,7 @@ const UNFOLD: &str = "for (const d of document.querySelectorAll('details')) d.op
                       document.styleSheets[0].insertRule('.laid { content-visibility: visible !important }')";
 
 #[test]
-fn text_and_verdicts_filter_the_cases_by_keyboard_and_the_address_keeps_what_was_chosen() {
+fn cases_are_filtered_by_keyboard_and_the_address_keeps_the_filter() {
     run_scenario(async |browser: &Browser| {
         let sheet = Sheet::of(&usual());
         browser.open(&sheet.url("report.html")).await;
@@ -211,7 +211,7 @@ fn details_unfold_by_keyboard_and_by_their_address() {
 }
 
 #[test]
-fn nothing_that_was_said_is_obeyed_and_a_phone_needs_no_sideways_scrolling() {
+fn output_of_workers_is_escaped_and_a_phone_needs_no_horizontal_scrolling() {
     run_scenario(async |browser: &Browser| {
         let sheet = Sheet::of(&hostile());
         for width in [390, 1280] {

@@ -49,7 +49,7 @@ fn judge(desk: &CliSandbox) -> (i32, String) {
     "[worker]\ncommand = [\"sleep\", \"600\"]\n[worker.prepare]\ncommand = [\"sh\", \"-c\", \"echo cannot migrate $QUEUE_NAME; exit 4\"]",
     &["[worker.prepare] command", "exited with code 4", "cannot migrate sd-"]
 )]
-fn a_worker_that_takes_no_job_is_told_by_its_last_words(#[case] contract: &str, #[case] wanted: &[&str]) {
+fn a_worker_that_takes_no_job_is_reported_with_its_last_output(#[case] contract: &str, #[case] wanted: &[&str]) {
     let desk = desk(contract);
     let (code, text) = judge(&desk);
     assert_eq!(code, 1, "{text}");
@@ -120,7 +120,7 @@ postgres = {{ table = "letters", id = "id", status = "status", done = "ready" }}
 }
 
 #[test]
-fn a_dry_run_says_what_would_be_done_and_starts_nothing() {
+fn a_dry_run_prints_the_plan_and_starts_nothing() {
     let desk = desk(
         "[worker]\ncommand = [\"node\", \"worker.js\"]\nenv = { PASSWORD = \"{{postgres.password}}\", FIXED = \"hunter2\" }\n\
          [evidence]\nqdrant = { document = \"id\" }",
@@ -234,7 +234,7 @@ fn several_workers_that_take_their_time_are_waited_for() {
 }
 
 #[test]
-fn a_bundle_tells_what_happened_and_no_secret() {
+fn a_bundle_has_the_timeline_and_no_secret() {
     let desk = desk(
         "[worker]\ncommand = [\"sh\", \"-c\", \"echo ready; echo url $REDIS_URL key $JINA_API_KEY; sleep 0.5; exit 3\"]\nready = { log = \"^ready\" }\n",
     );
@@ -361,7 +361,7 @@ postgres = {{ query = 'select id, status, chunks, version, error from {{{{postgr
 #[case::named("dense", "", "4 pass")]
 // What the worker makes itself is not made before it, and not only not missed.
 #[case::made_by_the_worker("dense", "makes = [\"table\", \"collection\"]", "4 pass")]
-fn vectors_with_a_name_and_what_a_worker_makes_itself(#[case] vector: &str, #[case] makes: &str, #[case] says: &str) {
+fn named_vectors_and_objects_that_the_worker_creates_itself(#[case] vector: &str, #[case] makes: &str, #[case] says: &str) {
     let desk = desk(&format!(
         r#"
 [worker]
@@ -380,7 +380,7 @@ qdrant = {{ document = "document_id", chunk = "chunk_index", text = "text", vers
 }
 
 #[test]
-fn rows_that_the_contract_looks_for_in_the_wrong_place_are_told_as_such() {
+fn rows_in_another_table_than_the_contract_names_are_reported() {
     let desk = desk(&format!(
         "[worker]\ncommand = [\"{SHAKEDOWN}\", \"worker\"]\n[evidence]\nqdrant = {{ document = \"document_id\", text = \"text\" }}\n\
          postgres = {{ query = \"select * from no_such_table\", id = \"id\", status = \"status\", done = \"ready\" }}\n"

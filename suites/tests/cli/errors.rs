@@ -116,7 +116,7 @@ fn unreachable_and_misspelt_services_are_named_without_their_secrets() {
 }
 
 #[test]
-fn a_worker_whose_embeddings_url_is_no_url_says_so() {
+fn a_worker_with_an_invalid_embeddings_url_reports_it() {
     let desk = CliSandbox::new();
     let output = desk
         .command(&["worker"])
@@ -158,7 +158,7 @@ fn an_interrupted_run_leaves_nothing_and_says_130(#[case] signal: Signal) {
 }
 
 #[test]
-fn what_a_killed_run_left_is_removed_by_clean() {
+fn clean_removes_the_leftovers_of_a_killed_run() {
     let desk = CliSandbox::new();
     let mut run = desk
         .command(&["run", "--provider", "native", "--suite", "ingestion", "--quiet"])
@@ -204,7 +204,7 @@ fn wait_for_a_worker(data: &Path) {
 }
 
 #[test]
-fn a_report_goes_to_every_file_it_is_asked_for() {
+fn a_report_is_written_to_every_requested_file() {
     let desk = CliSandbox::new();
     let (code, said) = desk.run(&[
         "run",
@@ -239,7 +239,7 @@ fn a_report_goes_to_every_file_it_is_asked_for() {
 }
 
 #[test]
-fn a_waiver_turns_a_failure_into_waived_and_a_stale_one_is_told() {
+fn a_waiver_turns_a_failure_into_waived_and_a_stale_waiver_is_reported() {
     let desk = CliSandbox::new();
     let suite = r#"
 suite = "mine"
@@ -279,7 +279,7 @@ source = "s"
 }
 
 #[test]
-fn a_proxy_alone_says_what_it_did_and_when_it_proved_nothing() {
+fn the_proxy_verb_reports_each_fault_and_the_ones_that_affected_nothing() {
     use std::io::{Read, Write};
     let desk = CliSandbox::new();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -452,7 +452,7 @@ fn on_a_terminal(variables: &[(&str, &str)], arguments: &str) -> String {
 #[case::no_colours(&[("TERM", "xterm"), ("NO_COLOR", "1"), ("CI", "true")], false, false)]
 #[case::a_dumb_terminal(&[("TERM", "dumb")], false, false)]
 #[case::the_log_of_a_ci_server(&[("TERM", "xterm"), ("CI", "true")], true, false)]
-fn a_terminal_is_shown_what_it_can_show(
+fn terminal_output_uses_the_features_of_the_terminal(
     #[case] variables: &[(&str, &str)],
     #[case] colours: bool,
     #[case] redraws: bool,

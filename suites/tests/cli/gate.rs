@@ -114,7 +114,7 @@ fn a_warning_fails_a_strict_run_and_no_other() {
 }
 
 #[test]
-fn beside_a_baseline_only_what_got_worse_fails() {
+fn with_a_baseline_only_cases_that_got_worse_fail() {
     let desk = CliSandbox::new(&[passes("good"), fails("known", "must"), fails("mended", "must")]);
     assert_eq!(desk.run(&[]).code, 1);
     let mut baseline = desk.report();
@@ -153,7 +153,7 @@ fn a_baseline_of_something_else_is_refused_before_anything_is_started() {
 }
 
 #[test]
-fn after_a_failure_nothing_more_is_begun_if_so_asked() {
+fn fail_fast_starts_nothing_after_a_failure() {
     let desk = CliSandbox::new(&[passes("first"), fails("second", "must"), passes("third")]);
     let said = desk.run(&["--fail-fast"]);
     assert_eq!((said.code, desk.verdicts()), (1, ["pass", "fail", "skip"].map(str::to_owned).to_vec()));
@@ -181,7 +181,7 @@ fn a_case_that_changes_its_verdict_is_flaky() {
 }
 
 #[test]
-fn what_is_not_judged_in_time_is_unknown() {
+fn a_case_that_exceeds_the_timeout_is_unknown() {
     let waits = case("waits", "must", "{ command = [\"BLPOP\", \"nothing\", \"60\"] }", "equals = \"never\"");
     let desk = CliSandbox::new(&[passes("quick"), waits, passes("late")]);
     let said = desk.run(&["--timeout", "4s"]);
@@ -211,7 +211,7 @@ fn the_shards_of_a_selection_are_the_whole_of_it() {
 }
 
 #[test]
-fn a_runner_of_github_actions_is_told_and_nobody_else() {
+fn annotations_are_written_on_github_actions_only() {
     let desk = CliSandbox::new(&[passes("good"), fails("bad", "must"), fails("odd", "should")]);
     let summary = desk.path("summary.md");
     fs::write(&summary, "what the step before wrote\n").unwrap();

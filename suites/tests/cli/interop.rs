@@ -65,7 +65,7 @@ fn the_libraries_agree() {
 #[case::rust("rust", &["node-5", "node-6", "python"])]
 #[case::node("node", &["rust", "python"])]
 #[case::python("python", &["rust", "node-5", "node-6"])]
-fn a_library_that_loses_something_is_noticed(#[case] spoilt: &str, #[case] others: &[&str]) {
+fn a_library_that_loses_a_field_is_noticed(#[case] spoilt: &str, #[case] others: &[&str]) {
     let Some(cases) = run(&CliSandbox::new(), spoilt) else { return };
     let mut wrong = Vec::new();
     for (case, says) in SAYS {

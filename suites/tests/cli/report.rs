@@ -92,7 +92,7 @@ fn a_report_is_read_from_standard_input_too() {
 }
 
 #[test]
-fn only_what_got_worse_makes_a_difference_fail() {
+fn a_diff_fails_only_if_a_case_got_worse() {
     let before = report("r1", &[("t.a", "pass"), ("t.b", "fail"), ("t.c", "fail"), ("t.old", "pass")]);
     let mut after = report("r2", &[("t.a", "pass"), ("t.b", "pass"), ("t.c", "fail")]);
     after["cases"][0]["duration_ms"] = 5000.into();

@@ -28,7 +28,7 @@ pub fn group() -> Group {
             files();
             Ok(())
         }),
-        Trial::test("compose::a_file_with_flaws_is_told_them_all", || {
+        Trial::test("compose::every_flaw_of_a_compose_file_is_reported", || {
             flaws();
             Ok(())
         }),
@@ -41,7 +41,7 @@ pub fn group() -> Group {
     };
     trials.push(trial("compose::the_compose_tool_brings_it_up_and_the_suites_pass", why, brings_up));
     let why = board_home().is_none().then_some("bull-board is not installed here: scripts/install clients");
-    trials.push(trial("compose::bull_board_shows_the_queue_and_ends_when_told", why, board));
+    trials.push(trial("compose::bull_board_shows_the_queue_and_ends_on_sigterm", why, board));
     Group::new("compose", trials)
 }
 

@@ -45,26 +45,26 @@ pub fn group() -> Group {
         Trial::test(groups::name(NAME, "a_daemon_that_is_down_is_a_clear_error"), daemon_down),
         Trial::test(groups::name(NAME, "a_registry_that_limits_pulls_is_a_clear_error"), rate_limited),
         Trial::test(groups::name(NAME, "an_engine_without_ports_is_a_clear_error"), no_ports),
-        Trial::test(groups::name(NAME, "auto_goes_on_without_an_engine_and_says_why"), auto_without_an_engine),
+        Trial::test(groups::name(NAME, "auto_falls_back_to_native_with_the_reason"), auto_without_an_engine),
     ];
     let with_engine: [(&str, Test); 17] = [
         ("an_image_that_cannot_be_had_is_a_clear_error", image_missing),
-        ("a_container_that_dies_shows_its_last_words", dies),
+        ("a_container_that_dies_is_reported_with_its_last_output", dies),
         ("a_container_out_of_memory_says_so", out_of_memory),
-        ("a_stack_answers_its_own_refuses_strangers_and_leaves_nothing", answers),
-        ("data_outlives_a_restart_and_a_kill", restart_and_kill),
+        ("a_stack_answers_its_own_clients_refuses_others_and_leaves_nothing", answers),
+        ("data_survives_a_restart_and_a_kill", restart_and_kill),
         ("a_paused_or_disconnected_service_does_not_answer_until_it_is_back", pause_and_disconnect),
         ("signals_leave_nothing", signals),
         ("a_panic_leaves_nothing", panics),
         ("clean_removes_what_a_killed_harness_left", killed),
-        ("the_next_run_removes_what_died_long_ago", old_leftovers),
+        ("the_next_run_removes_old_leftovers", old_leftovers),
         ("a_kept_stack_can_be_reached_and_removed", kept),
         ("warm_containers_are_used_again", reused),
         ("auto_picks_an_engine_that_answers", auto_with_an_engine),
         ("two_harnesses_do_not_disturb_each_other", two_at_once),
         ("a_worker_that_is_an_image_is_judged", worker_image),
-        ("an_image_that_is_no_worker_is_told_by_its_last_words", worker_image_ends),
-        ("a_worker_that_is_an_image_goes_with_its_harness", worker_image_interrupted),
+        ("an_image_that_ends_at_once_is_reported_with_its_last_output", worker_image_ends),
+        ("a_worker_image_ends_with_its_harness", worker_image_interrupted),
     ];
     let engine = runtime().block_on(engine_answers(&docker_host(), Duration::from_secs(5)));
     for (name, test) in with_engine {

@@ -106,7 +106,7 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn a_stack_answers_its_own_refuses_strangers_and_leaves_nothing() {
+async fn a_stack_answers_its_own_clients_refuses_others_and_leaves_nothing() {
     let place = Place::new();
     let stack = place.stack("answers").await;
     let endpoints = stack.endpoints().clone();
@@ -139,7 +139,7 @@ async fn a_stack_answers_its_own_refuses_strangers_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn no_secret_is_visible_in_the_list_of_processes() {
+async fn no_secret_is_visible_in_the_process_list() {
     let place = Place::new();
     let stack = place.stack("argv").await;
     let lines: String = working_in(&place.data())
@@ -188,7 +188,7 @@ async fn postgres_has_the_shape_of_supabase() {
 }
 
 #[tokio::test]
-async fn data_outlives_a_restart_and_a_kill() {
+async fn data_survives_a_restart_and_a_kill() {
     let place = Place::new();
     let stack = place.stack("restart").await;
     let endpoints = stack.endpoints().clone();
@@ -219,7 +219,7 @@ async fn data_outlives_a_restart_and_a_kill() {
 }
 
 #[tokio::test]
-async fn a_paused_service_does_not_answer_until_it_goes_on() {
+async fn a_paused_service_answers_only_after_it_is_resumed() {
     let place = Place::new();
     let stack = place.stack("pause").await;
     let endpoints = stack.endpoints().clone();
@@ -241,7 +241,7 @@ async fn a_paused_service_does_not_answer_until_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_kept_directory_stays_and_its_processes_do_not() {
+async fn keep_leaves_the_directory_and_ends_the_processes() {
     let place = Place::new();
     let mut options = place.options("kept");
     options.keep = true;
@@ -286,7 +286,7 @@ async fn dropping_the_names_of_a_case_leaves_those_of_others() {
 }
 
 #[tokio::test]
-async fn what_prevents_a_stack_is_a_clear_error_and_nothing_is_left() {
+async fn a_stack_that_cannot_start_is_a_clear_error_and_leaves_nothing() {
     let place = Place::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -319,7 +319,7 @@ async fn what_prevents_a_stack_is_a_clear_error_and_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn a_remote_stack_is_looked_at_and_never_disturbed() {
+async fn a_remote_stack_is_only_read() {
     let place = Place::new();
     let native = place.stack("far").await;
     let mut options = place.options("near");
@@ -372,7 +372,7 @@ fn up_prints_exports_alone_and_ends_with_zero_on_an_interrupt() {
 }
 
 #[test]
-fn clean_removes_what_a_killed_harness_left_and_nothing_of_one_that_lives() {
+fn clean_removes_the_leftovers_of_a_killed_harness_and_nothing_of_a_live_one() {
     let place = Place::new();
     let (mut child, _) = up(&place);
     let state = place.state().join("shakedown");
@@ -397,7 +397,7 @@ fn clean_removes_what_a_killed_harness_left_and_nothing_of_one_that_lives() {
 }
 
 #[test]
-fn children_follow_a_killed_harness_by_themselves() {
+fn child_processes_end_with_a_killed_harness() {
     let place = Place::new();
     let (mut child, _) = up(&place);
     assert!(!working_in(&place.data()).is_empty());

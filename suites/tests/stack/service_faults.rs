@@ -155,7 +155,7 @@ const EARLY: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn a_fault_that_strikes_nobody_decides_nothing() {
+fn a_fault_that_affects_nothing_leaves_the_case_unknown() {
     run_scenario(IDLE, Word::Unknown);
 }
 

@@ -29,16 +29,16 @@ use crate::support::harness::{Test, TestStack, on_one_stack, runtime};
 use crate::support::recorder::Recorder;
 
 const TESTS: &[(&str, Test)] = &[
-    ("a_stack_in_order_is_told_so", in_order),
-    ("behind_a_pooler_in_transaction_mode_only_the_session_is_amiss", pooled),
+    ("a_correct_stack_passes", in_order),
+    ("behind_a_pooler_in_transaction_mode_only_the_session_case_fails", pooled),
     ("nothing_is_written_and_one_token_is_paid_for", reads_only),
-    ("what_canaries_write_is_gone_afterwards", canaries),
-    ("what_canaries_write_is_gone_after_ctrl_c", interrupted_canaries),
+    ("canary_writes_are_removed_afterwards", canaries),
+    ("canary_writes_are_removed_after_ctrl_c", interrupted_canaries),
     ("a_dead_service_is_asked_once_and_named_to_all_that_need_it", dead_redis),
-    ("who_waits_says_what_for_and_ends_when_it_is_there", waits),
-    ("who_watches_is_told_what_changes", watches),
+    ("wait_names_the_missing_service_and_ends_when_it_answers", waits),
+    ("watch_prints_changes", watches),
     ("suites_of_ones_own_judge_a_service_of_ones_own", example),
-    ("certificates_are_told_apart", told_apart),
+    ("certificates_are_distinguished", told_apart),
 ];
 
 /// `shakedown check`.
@@ -51,12 +51,12 @@ pub fn group() -> Group {
         if left.is_empty() { Ok(()) } else { Err(format!("could not be removed: {left:?}").into()) }
     };
     let others = vec![
-        Trial::test("check::a_stack_of_containers_in_order_is_told_so", contained).with_ignored_flag(engine.is_err()),
+        Trial::test("check::a_correct_stack_of_containers_passes", contained).with_ignored_flag(engine.is_err()),
         Trial::test("check::every_case_has_a_heading_of_its_own", || {
             every_case_has_a_heading();
             Ok(())
         }),
-        Trial::test("check::suites_that_cannot_be_read_are_told_file_by_file", || {
+        Trial::test("check::unreadable_suites_are_reported_file_by_file", || {
             lint();
             Ok(())
         }),

@@ -33,7 +33,7 @@ const TESTS: &[(&str, Test)] = &[
     ),
     ("jobs_have_the_options_that_are_described_and_others_are_drift", job_options),
     ("the_files_of_the_compose_tool_are_written_once", compose_files),
-    ("a_worker_finds_what_it_needs_in_the_same_steps_each_time", crate::setup_steps::for_a_worker),
+    ("setup_for_a_worker_takes_the_same_steps_each_time", crate::setup_steps::for_a_worker),
     ("a_missing_permission_is_named", denied),
 ];
 

@@ -26,7 +26,7 @@ const TESTS: &[(&str, Test)] = &[
     ("every_route_answers_and_none_tells_a_secret", routes),
     ("requests_cost_the_services_nothing", storm),
     ("an_outage_and_its_end_are_seen_and_kept", outage),
-    ("what_is_cut_and_restored_is_told_within_five_seconds", cuts),
+    ("an_outage_and_its_end_are_reported_within_five_seconds", cuts),
     ("a_token_is_asked_for", token),
     ("settings_are_read_again_and_wrong_ones_change_nothing", hang_up),
     ("a_worker_says_whether_it_takes_jobs", worker),

@@ -34,8 +34,8 @@ const TESTS: &[(&str, Test)] = &[
 pub fn group() -> Group {
     let own = [
         ("a_run_is_exported_down_to_the_stages_of_the_worker", run_down_to_the_stages as fn()),
-        ("what_was_done_until_ctrl_c_is_exported", interrupted),
-        ("what_cannot_be_used_is_named_and_ends_with_two", refused),
+        ("spans_that_ended_before_ctrl_c_are_exported", interrupted),
+        ("unusable_settings_are_named_with_exit_code_two", refused),
     ];
     let own = own.map(|(name, test)| {
         Trial::test(groups::name("telemetry", name), move || {
