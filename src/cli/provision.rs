@@ -10,7 +10,9 @@ use super::consent::asked;
 use super::failure::Failure;
 use super::setup::{as_json, ended, text};
 use super::shown::{Format, print};
-use crate::operations::provision::{self, Action, Change, Consent, File, Place, PlanError, Progress, Step};
+use crate::operations::provision::{
+    self, Action, Change, Consent, File, PlanError, SetupTarget as Place, Step, WriteCounter as Progress,
+};
 use crate::outcome::Exit;
 use crate::settings::{self, Desired, Settings};
 use crate::stack::compose_files;

@@ -9,7 +9,10 @@ use super::Common;
 use super::consent::asked;
 use super::failure::Failure;
 use super::shown::{Format, print};
-use crate::operations::queue::{self, CareError, Done, Sight, State, Verb};
+use crate::operations::queue::{
+    self, JobState as State, Operation as Verb, OperationError as CareError, OperationResult as Done,
+    QueueState as Sight,
+};
 use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::settings::{Names, RedisEndpoint, Settings};
@@ -125,8 +128,8 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
             (Verb::Clean { state: state.into(), older_than, limit }, flags.flags, flags.yes)
         }
     };
-    let care = |rehearsal| queue::care(&redis, &names.queue, &names.prefix, verb, rehearsal);
-    if verb.destroys() && !flags.dry_run && !yes {
+    let care = |rehearsal| queue::operate(&redis, &names.queue, &names.prefix, verb, rehearsal);
+    if verb.is_destructive() && !flags.dry_run && !yes {
         let planned = care(true).await.map_err(failed)?;
         let question = format!("{}: {}?", title(&planned.before), planned_words(verb, &planned));
         if planned.needed && !asked(&question, yes, "--dry-run")? {
@@ -144,7 +147,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
 
 async fn status(redis: &RedisEndpoint, names: &Names, format: Format) -> Result<Exit, Failure> {
     let (sight, others) =
-        queue::look(redis, &names.queue, &names.prefix).await.map_err(|error| failed(error.into()))?;
+        queue::inspect(redis, &names.queue, &names.prefix).await.map_err(|error| failed(error.into()))?;
     if !sight.exists && format == Format::Text {
         let (name, prefix) = (names.queue.clone(), names.prefix.clone());
         return Err(failed(CareError::NoQueue { name, prefix, others }));

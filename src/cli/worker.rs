@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::traced::Traced;
 use crate::outcome::{Exit, Trace};
 use crate::reference_worker::chunk::ChunkOptions;
-use crate::reference_worker::{BreakerState, Breakers, Policy, Standing, WorkerConfig};
+use crate::reference_worker::{BreakerState, Breakers, Policy, WorkerConfig, WorkerPhase as Standing};
 use crate::serve::CircuitState;
 use crate::services::jina::Encoding;
 use crate::settings::{Need, Settings};
@@ -46,7 +46,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     // A second subscriber is refused; the first stays.
     let _ = tracing::subscriber::set_global_default(log.finish());
     let _health = match args.health_port {
-        Some(port) => Some(serve_health(port, config.standing.subscribe(), config.breakers.clone()).await?),
+        Some(port) => Some(serve_health(port, config.phase.subscribe(), config.breakers.clone()).await?),
         None => None,
     };
     let left = crate::reference_worker::run(config)
@@ -117,7 +117,7 @@ fn config(settings: &Settings, trace: Trace) -> Result<WorkerConfig, Failure> {
         chunks: ChunkOptions { size: settings.usize("CHUNK_TOKENS")?, overlap: settings.usize("CHUNK_OVERLAP")? },
         tokenizer: settings.path("CHUNK_TOKENIZER"),
         defect: defect(settings)?,
-        standing: tokio::sync::watch::Sender::default(),
+        phase: tokio::sync::watch::Sender::default(),
         breakers: Breakers::default(),
         trace,
     })

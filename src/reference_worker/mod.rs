@@ -5,9 +5,9 @@ pub mod chunk;
 mod defect;
 mod guard;
 mod job;
+mod spans;
 mod store;
 pub mod tokens;
-mod traced;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,25 +33,25 @@ use crate::settings::Endpoints;
 use chunk::{ChunkError, ChunkOptions, Chunker};
 use defect::planted;
 use guard::Guard;
-use job::{Order, Shared};
+use job::{IngestJob, Shared};
+use spans::{Traces, within};
 use store::{Store, StoreError};
 use tokens::Tokens;
-use traced::{Traces, within};
 
 /// The name of the jobs that remove a document; all others bring one.
 const DELETE: &str = "delete-document";
 /// Between two tries to reach Redis.
-const FETCH_AGAIN: Duration = Duration::from_millis(250);
+const REDIS_RETRY_DELAY: Duration = Duration::from_millis(250);
 /// Longest pause between two looks at services that are not there yet.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const MAX_STARTUP_PAUSE: Duration = Duration::from_secs(2);
 /// Even with no time to wait, services that are there get this long to say so.
-const LEAST_START: Duration = Duration::from_secs(5);
+const MIN_STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// A job that was fetched is on the library's list after this time at the latest.
-const LISTED: Duration = Duration::from_millis(50);
+const LISTING_DELAY: Duration = Duration::from_millis(50);
 /// Why `BullMQ` fails a job by itself, in its own words (`moveStalledJobsToWait`).
-const STALLED_OUT: &str = "job stalled more than allowable limit";
+const STALLED_TOO_OFTEN: &str = "job stalled more than allowable limit";
 
-/// Everything the worker is told.
+/// Everything the worker is asked_to_stop.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
     /// The stack.
@@ -84,9 +84,9 @@ pub struct WorkerConfig {
     pub tokenizer: Option<PathBuf>,
     /// A defect to plant; only with the feature `defects`.
     pub defect: Option<Defect>,
-    /// Is told what the worker does.
-    pub standing: tokio::sync::watch::Sender<Standing>,
-    /// Is told what the circuit breakers do.
+    /// Is asked_to_stop what the worker does.
+    pub phase: tokio::sync::watch::Sender<WorkerPhase>,
+    /// Is asked_to_stop what the circuit breakers do.
     pub breakers: Breakers,
     /// Where its spans begin.
     pub trace: Trace,
@@ -94,7 +94,7 @@ pub struct WorkerConfig {
 
 /// What the worker does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum WorkerPhase {
     /// It waits for its services.
     #[default]
     Starting,
@@ -124,7 +124,7 @@ pub enum WorkerError {
     Redis(#[from] ServiceError),
     /// A service neither answered nor refused in time.
     #[error("{service} does not answer; check its address, or raise STARTUP_TIMEOUT_MS")]
-    Silent {
+    NoAnswer {
         /// The service.
         service: &'static str,
     },
@@ -142,7 +142,7 @@ impl WorkerError {
             Self::Store(error) => !matches!(error.class(), Class::Retry { .. }),
             Self::Redis(error) => matches!(error, ServiceError::Unauthorised { .. } | ServiceError::Denied { .. }),
             Self::Chunk(_) | Self::Jina(_) => true,
-            Self::Queue(_) | Self::Silent { .. } | Self::Signals(_) => false,
+            Self::Queue(_) | Self::NoAnswer { .. } | Self::Signals(_) => false,
         }
     }
 }
@@ -161,13 +161,13 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let shared = Arc::new(share(&config)?);
+    let shared = Arc::new(build_shared(&config)?);
     let worker = tokio::select! {
         started = start(&config, &shared) => started?,
         _ = terminate.recv() => return Ok(config.grace),
         _ = interrupt.recv() => return Ok(config.grace),
     };
-    config.standing.send_replace(Standing::Ready);
+    config.phase.send_replace(WorkerPhase::Ready);
     tracing::info!(
         queue = config.endpoints.names.queue,
         collection = config.endpoints.names.collection,
@@ -182,22 +182,22 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     if planted(Defect::StormsReconnecting) {
         shared.store.storm();
     }
-    let mut telling = Telling { config: &config, shared: &shared, tasks: JoinSet::new() };
+    let mut recorder = StalledJobRecorder { config: &config, shared: &shared, tasks: JoinSet::new() };
     loop {
         tokio::select! {
             event = worker.next_event() => {
-                telling.hear(event.as_ref());
+                recorder.observe(event.as_ref());
                 if planted(Defect::NeverReconnects) && matches!(event, Some(WorkerEvent::Error(_))) {
                     worker.pause();
                 }
-                report(event);
+                log_event(event);
             }
             _ = terminate.recv() => if !planted(Defect::IgnoresSignals) { break },
             _ = interrupt.recv() => break,
         }
     }
-    let told = Instant::now();
-    config.standing.send_replace(Standing::Ending);
+    let asked_to_stop = Instant::now();
+    config.phase.send_replace(WorkerPhase::Ending);
     shared.ending.cancel();
     if planted(Defect::DropsOnSigterm) {
         std::process::exit(0);
@@ -207,7 +207,7 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     }
     tracing::info!(grace_ms = millis(config.grace), "shutting down: no new jobs are taken");
     tokio::select! {
-        () = end(&worker, &mut telling) => {}
+        () = shut_down(&worker, &mut recorder) => {}
         _ = terminate.recv() => std::process::exit(1),
         _ = interrupt.recv() => std::process::exit(1),
     }
@@ -218,10 +218,10 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     if planted(Defect::ExitsWithOne) {
         std::process::exit(1);
     }
-    Ok(config.grace.saturating_sub(told.elapsed()))
+    Ok(config.grace.saturating_sub(asked_to_stop.elapsed()))
 }
 
-fn share(config: &WorkerConfig) -> Result<Shared, WorkerError> {
+fn build_shared(config: &WorkerConfig) -> Result<Shared, WorkerError> {
     let tokens = match &config.tokenizer {
         Some(path) => Tokens::from_file(path)?,
         None => Tokens::Cl100k,
@@ -249,7 +249,7 @@ fn share(config: &WorkerConfig) -> Result<Shared, WorkerError> {
         parallel,
         batch: if planted(Defect::BigBatches) { 101 } else { config.embed_batch.clamp(1, 100) },
         store: Store::open(&config.endpoints, config.upsert_batch, config.policy, &config.breakers)?,
-        spoiled: std::sync::OnceLock::new(),
+        first_rejection: std::sync::OnceLock::new(),
         ending: tokio_util::sync::CancellationToken::new(),
         traces: Traces::new(config.trace.clone(), &config.endpoints),
     })
@@ -261,11 +261,11 @@ async fn start(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker, Wo
     let mut pause = config.policy.base;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        match start_now(config, shared, left.max(LEAST_START)).await {
+        match try_start(config, shared, left.max(MIN_STARTUP_TIMEOUT)).await {
             Err(error) if !error.is_configuration() && Instant::now() + pause < deadline => {
                 tracing::warn!(%error, "a service is not available yet");
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = (pause * 2).min(MAX_STARTUP_PAUSE);
             }
             other => return other,
         }
@@ -273,23 +273,23 @@ async fn start(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker, Wo
 }
 
 /// One look at each service, of at most `limit` each.
-async fn start_now(config: &WorkerConfig, shared: &Arc<Shared>, limit: Duration) -> Result<Worker, WorkerError> {
+async fn try_start(config: &WorkerConfig, shared: &Arc<Shared>, limit: Duration) -> Result<Worker, WorkerError> {
     let endpoints = &config.endpoints;
-    in_time(limit, "qdrant", shared.store.check_collection(endpoints.jina.dimensions)).await?;
-    in_time(limit, "postgres", shared.store.check_table()).await?;
+    with_timeout(limit, "qdrant", shared.store.check_collection(endpoints.jina.dimensions)).await?;
+    with_timeout(limit, "postgres", shared.store.check_table()).await?;
     // The queue's own connection tries ten times before it says what is wrong.
-    drop(in_time(limit, "redis", Redis::connect(&endpoints.redis)).await?);
-    in_time(limit, "redis", take_jobs(config, shared)).await
+    drop(with_timeout(limit, "redis", Redis::connect(&endpoints.redis)).await?);
+    with_timeout(limit, "redis", take_jobs(config, shared)).await
 }
 
-async fn in_time<T, E, F>(limit: Duration, service: &'static str, work: F) -> Result<T, WorkerError>
+async fn with_timeout<T, E, F>(limit: Duration, service: &'static str, work: F) -> Result<T, WorkerError>
 where
     F: Future<Output = Result<T, E>>,
     WorkerError: From<E>,
 {
     match tokio::time::timeout(limit, work).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(WorkerError::Silent { service }),
+        Err(_) => Err(WorkerError::NoAnswer { service }),
     }
 }
 
@@ -307,7 +307,7 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
         .stalled_interval(config.stalled)
         .max_stalled_count(if planted(Defect::NoStalledRecovery) { 0 } else { config.max_stalled })
         // After a failed fetch; the library's own 15 s would outlast many an outage.
-        .run_retry_delay(FETCH_AGAIN);
+        .run_retry_delay(REDIS_RETRY_DELAY);
     let (jobs, lock) = (Arc::clone(shared), config.lock);
     let worker = Worker::with_options(
         &queue,
@@ -321,11 +321,11 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
                 }
                 if planted(Defect::Impatient)
                     && let Some(token) = job.token()
-                    && tokio::time::timeout(LISTED * 8, job.extend_lock(token, millis(lock))).await.is_err()
+                    && tokio::time::timeout(LISTING_DELAY * 8, job.extend_lock(token, millis(lock))).await.is_err()
                 {
                     return Err(bullmq::Error::Unrecoverable("planted defect".to_owned()));
                 }
-                if matches!(outcome, Err(bullmq::Error::Delayed)) || still_ours(&job, lock, &cancelled).await {
+                if matches!(outcome, Err(bullmq::Error::Delayed)) || keep_lock(&job, lock, &cancelled).await {
                     return outcome;
                 }
                 tracing::warn!(job = job.id(), "the job's lock was lost: the job will run again");
@@ -338,42 +338,42 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
     Ok(worker)
 }
 
-/// Waits until Redis answers, so that the outcome of a job can be told to it; false if the lock is lost.
+/// Waits until Redis answers, so that the outcome of a job can be asked_to_stop to it; false if the lock is lost.
 ///
 /// The library tells it once: were the connection cut at that moment, the job would lie in `active` until its lock
 /// has run out, and be done, and paid for, a second time.
-async fn still_ours(job: &Job, lock: Duration, cancelled: &CancellationToken) -> bool {
+async fn keep_lock(job: &Job, lock: Duration, cancelled: &CancellationToken) -> bool {
     let Some(token) = job.token() else { return true };
     loop {
         match job.extend_lock(token, millis(lock)).await {
             Ok(()) => return true,
             Err(bullmq::Error::JobLocked(_)) => return false,
             Err(_) if planted(Defect::GivesUp) => std::process::exit(1),
-            Err(bullmq::Error::Redis(error)) if is_passing(&error) => {
+            Err(bullmq::Error::Redis(error)) if is_transient(&error) => {
                 tracing::warn!(job = job.id(), %error, "redis does not answer; the outcome of the job is kept until it does");
             }
             // Redis is there and refuses; it will refuse the outcome too, and the library reports that.
             Err(_) => return true,
         }
         tokio::select! {
-            () = tokio::time::sleep(FETCH_AGAIN) => {}
+            () = tokio::time::sleep(REDIS_RETRY_DELAY) => {}
             () = cancelled.cancelled() => return true,
         }
     }
 }
 
 /// Whether Redis may yet answer: it is gone, or loading, or was just made a replica.
-fn is_passing(error: &redis::RedisError) -> bool {
+fn is_transient(error: &redis::RedisError) -> bool {
     use redis::{ErrorKind, ServerErrorKind};
-    let passing = [ServerErrorKind::BusyLoading, ServerErrorKind::MasterDown, ServerErrorKind::ReadOnly];
+    let transient = [ServerErrorKind::BusyLoading, ServerErrorKind::MasterDown, ServerErrorKind::ReadOnly];
     error.is_io_error()
         || error.is_connection_dropped()
-        || matches!(error.kind(), ErrorKind::Server(kind) if passing.contains(&kind))
+        || matches!(error.kind(), ErrorKind::Server(kind) if transient.contains(&kind))
 }
 
 /// One attempt at one job.
 /// A planted defect: whether more than two minutes lie between the job's time and the worker's, before or after.
-fn is_old(job: &Job) -> bool {
+fn is_two_minutes_off(job: &Job) -> bool {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     millis(now).abs_diff(job.timestamp()) > 120_000
 }
@@ -385,20 +385,20 @@ async fn process(
     span: &Span,
 ) -> Result<Value, bullmq::Error> {
     let begun = Instant::now();
-    if planted(Defect::DropsOldJobs) && is_old(job) {
+    if planted(Defect::DropsOldJobs) && is_two_minutes_off(job) {
         return Ok(Value::Null);
     }
     if job.name() == DELETE {
         return remove(shared, job, span.trace()).await;
     }
-    let order = match Order::read(job.data()) {
-        Ok(order) => order,
+    let ingest = match IngestJob::read(job.data()) {
+        Ok(ingest) => ingest,
         Err(error) => {
             tracing::error!(job = job.id(), %error, "job failed permanently");
             return Err(bullmq::Error::Unrecoverable(error.to_string()));
         }
     };
-    let identity = order.identity.clone();
+    let identity = ingest.identity.clone();
     span.fact("shakedown.document", identity.document.as_str());
     let attempt = job.attempts_made();
     let outcome = tokio::select! {
@@ -406,7 +406,7 @@ async fn process(
             if planted(Defect::NeverEnds) {
                 std::future::pending::<()>().await;
             }
-            shared.ingest(order, attempt, span.trace()).await
+            shared.ingest(ingest, attempt, span.trace()).await
         } => outcome,
         () = shared.ending.cancelled(), if planted(Defect::AcksOnSigterm) => return Ok(Value::Null),
         () = cancelled.cancelled() => {
@@ -464,7 +464,7 @@ async fn remove(shared: &Shared, job: &Job, trace: &Trace) -> Result<Value, bull
     if planted(Defect::ForgetsToDelete) {
         return Ok(Value::Null);
     }
-    match within(trace.begin("remove"), shared.store.forget(document)).await {
+    match within(trace.begin("remove"), shared.store.delete_document(document)).await {
         Ok(()) => {
             tracing::info!(job = job.id(), document, "document removed");
             Ok(serde_json::json!({ "documentId": document, "deleted": true }))
@@ -477,15 +477,15 @@ async fn remove(shared: &Shared, job: &Job, trace: &Trace) -> Result<Value, bull
 }
 
 /// Lets jobs in flight finish within the grace, hands back the rest, closes every connection.
-async fn end(worker: &Worker, telling: &mut Telling<'_>) {
-    let grace = telling.config.grace;
+async fn shut_down(worker: &Worker, recorder: &mut StalledJobRecorder<'_>) {
+    let grace = recorder.config.grace;
     // A tenth of the grace is kept for handing back; even with no grace at all, jobs are handed back.
-    let patience = Instant::now() + grace.mul_f64(0.9);
-    let deadline = Instant::now() + grace.max(LISTED * 10);
-    let (patience, deadline) = if planted(Defect::OverstaysGrace) {
-        (patience + Duration::from_hours(1), deadline + Duration::from_hours(1))
+    let hand_back_at = Instant::now() + grace.mul_f64(0.9);
+    let deadline = Instant::now() + grace.max(LISTING_DELAY * 10);
+    let (hand_back_at, deadline) = if planted(Defect::OverstaysGrace) {
+        (hand_back_at + Duration::from_hours(1), deadline + Duration::from_hours(1))
     } else {
-        (patience, deadline)
+        (hand_back_at, deadline)
     };
     // Not `close` yet: it would wait for the library's blocking read, up to five seconds, with nothing to do.
     worker.pause();
@@ -494,41 +494,41 @@ async fn end(worker: &Worker, telling: &mut Telling<'_>) {
     let mut nothing = 0;
     while nothing < 2 && Instant::now() < deadline {
         nothing = if worker.active_count().await == 0 { nothing + 1 } else { 0 };
-        if !handed_back && Instant::now() >= patience {
+        if !handed_back && Instant::now() >= hand_back_at {
             worker.cancel_all_jobs().await;
             handed_back = true;
         }
-        tokio::time::sleep(LISTED.min(deadline.saturating_duration_since(Instant::now()))).await;
+        tokio::time::sleep(LISTING_DELAY.min(deadline.saturating_duration_since(Instant::now()))).await;
     }
     while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, worker.next_event()).await {
-        telling.hear(Some(&event));
+        recorder.observe(Some(&event));
     }
-    telling.finish(deadline).await;
-    let left = deadline.saturating_duration_since(Instant::now()).min(LISTED);
+    recorder.finish(deadline).await;
+    let left = deadline.saturating_duration_since(Instant::now()).min(LISTING_DELAY);
     if let Err(error) = worker.close(millis(left)).await {
         tracing::warn!(%error, "the queue was not closed cleanly");
     }
-    telling.shared.store.close().await;
+    recorder.shared.store.close().await;
 }
 
 /// Tells the rows of jobs that `BullMQ` failed by itself: for one that stalled too often no processor is called, and its
 /// row would say `processing` for ever.
-struct Telling<'a> {
+struct StalledJobRecorder<'a> {
     config: &'a WorkerConfig,
     shared: &'a Arc<Shared>,
     tasks: JoinSet<()>,
 }
 
-impl Telling<'_> {
-    fn hear(&mut self, event: Option<&WorkerEvent>) {
+impl StalledJobRecorder<'_> {
+    fn observe(&mut self, event: Option<&WorkerEvent>) {
         while self.tasks.try_join_next().is_some() {}
         if let Some(WorkerEvent::Failed { job_id, error }) = event
-            && error == STALLED_OUT
+            && error == STALLED_TOO_OFTEN
             && !planted(Defect::StalledOutUntold)
         {
             let (endpoints, id, shared) = (self.config.endpoints.clone(), job_id.clone(), Arc::clone(self.shared));
             self.tasks.spawn(async move {
-                if let Err(error) = stalled_out(&endpoints, &id, &shared).await {
+                if let Err(error) = record_stalled_failure(&endpoints, &id, &shared).await {
                     tracing::error!(job = id, %error, "cannot record the failure");
                 }
             });
@@ -542,22 +542,22 @@ impl Telling<'_> {
 }
 
 /// The event has no more than the id of the job, so the queue is asked what it was about.
-async fn stalled_out(endpoints: &Endpoints, id: &str, shared: &Shared) -> Result<(), ServiceError> {
+async fn record_stalled_failure(endpoints: &Endpoints, id: &str, shared: &Shared) -> Result<(), ServiceError> {
     let names = &endpoints.names;
     let client = QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?;
     let job = client.queue().get_job(id).await;
     client.close().await;
     let Some(job) = job.map_err(|error| failure(&error))?.filter(|job| job.name() != DELETE) else { return Ok(()) };
     // A malformed one has no row that could say it.
-    let Ok(order) = Order::read(job.data()) else { return Ok(()) };
-    let document = &order.identity.document;
-    tracing::error!(job = id, document, error = STALLED_OUT, "job failed without an attempt");
+    let Ok(ingest) = IngestJob::read(job.data()) else { return Ok(()) };
+    let document = &ingest.identity.document;
+    tracing::error!(job = id, document, error = STALLED_TOO_OFTEN, "job failed without an attempt");
     let span = shared.traces.begin(&job).await;
-    shared.give_up(&order.identity, STALLED_OUT, span.trace()).await;
+    shared.give_up(&ingest.identity, STALLED_TOO_OFTEN, span.trace()).await;
     Ok(())
 }
 
-fn report(event: Option<WorkerEvent>) {
+fn log_event(event: Option<WorkerEvent>) {
     match event {
         Some(WorkerEvent::Error(_)) if planted(Defect::GivesUp) => std::process::exit(1),
         Some(WorkerEvent::Error(error)) if error.contains("OOM") => {

@@ -20,14 +20,14 @@ use super::guard::{Breakers, Class, Classified, Guard, Guarded, Policy};
 use crate::settings::Endpoints;
 
 /// The namespace of point ids: UUIDv5 of the URL namespace and this project's word for a chunk.
-const CHUNKS: Uuid = Uuid::from_u128(0x6f1d_3c1e_52a4_5d0f_9a51_7f0e_3d2b_8c44);
+const CHUNK_NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_3c1e_52a4_5d0f_9a51_7f0e_3d2b_8c44);
 /// The port on which Supabase's pooler hands out a server per transaction.
 const TRANSACTION_POOLER: u16 = 6543;
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A chunk with its vector, ready to be stored.
 #[derive(Debug, Clone)]
-pub(super) struct Stored {
+pub(super) struct EmbeddedChunk {
     /// Its place in the document, from 0.
     pub index: u64,
     /// Its text.
@@ -77,7 +77,7 @@ pub(super) struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Qdrant failed.
-    #[error("qdrant: {}", plain(.0))]
+    #[error("qdrant: {}", without_headers(.0))]
     Qdrant(Box<QdrantError>),
     /// Qdrant took a write and did not finish it.
     #[error("qdrant accepted the write but did not complete it: status {0}")]
@@ -152,7 +152,7 @@ pub(super) struct Store {
     model: String,
     batch: usize,
     /// Where the others are, `host:port`; used by planted defects only.
-    anew: Vec<String>,
+    other_addresses: Vec<String>,
     /// Whether `DATABASE_URL` leads to a pooler that hands out a server per transaction.
     pooled: bool,
     vectors_guard: Guard,
@@ -169,7 +169,7 @@ impl std::fmt::Debug for Store {
 }
 
 type Statement<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
-type Done<T> = Result<T, Guarded<StoreError>>;
+type StoreResult<T> = Result<T, Guarded<StoreError>>;
 
 impl Store {
     /// Opens both; neither is asked anything yet.
@@ -208,11 +208,15 @@ impl Store {
             vector: endpoints.qdrant.vector.clone(),
             table: table.join("."),
             model: endpoints.jina.model.clone(),
-            anew: [&endpoints.qdrant.grpc_url, &endpoints.jina.base_url, endpoints.redis.url.expose_secret()]
-                .into_iter()
-                .filter_map(|url| url::Url::parse(url).ok())
-                .filter_map(|url| Some(format!("{}:{}", url.host_str()?, url.port()?)))
-                .collect(),
+            other_addresses: [
+                &endpoints.qdrant.grpc_url,
+                &endpoints.jina.base_url,
+                endpoints.redis.url.expose_secret(),
+            ]
+            .into_iter()
+            .filter_map(|url| url::Url::parse(url).ok())
+            .filter_map(|url| Some(format!("{}:{}", url.host_str()?, url.port()?)))
+            .collect(),
             batch: batch.max(1),
             pooled: options.get_port() == TRANSACTION_POOLER,
             vectors_guard: Guard::new("qdrant", policy, breakers, None),
@@ -276,13 +280,13 @@ impl Store {
     }
 
     /// Stores points and waits until they are.
-    pub(super) async fn upsert(&self, identity: &Identity, total: usize, chunks: &[Stored]) -> Done<()> {
+    pub(super) async fn upsert(&self, identity: &Identity, total: usize, chunks: &[EmbeddedChunk]) -> StoreResult<()> {
         for batch in chunks.chunks(self.batch) {
             self.vectors_guard
                 .call(|| async {
                     let mut points: Vec<PointStruct> = batch
                         .iter()
-                        .map(|chunk| self.point(identity, total, chunk, id(identity, chunk.index)))
+                        .map(|chunk| self.point(identity, total, chunk, chunk_id(identity, chunk.index)))
                         .collect();
                     if planted(Defect::DuplicatesPoints) {
                         points.extend(batch.iter().map(|chunk| self.point(identity, total, chunk, Uuid::new_v4())));
@@ -299,7 +303,7 @@ impl Store {
         Ok(())
     }
 
-    fn point(&self, identity: &Identity, total: usize, chunk: &Stored, id: Uuid) -> PointStruct {
+    fn point(&self, identity: &Identity, total: usize, chunk: &EmbeddedChunk, id: Uuid) -> PointStruct {
         let integer = |number: u64| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
         let mut payload: HashMap<String, Value> = HashMap::from([
             ("document_id".to_owned(), identity.document.clone().into()),
@@ -328,8 +332,8 @@ impl Store {
     /// The old version is removed only when the new one is known to be whole: a document that can be found now can
     /// be found at every moment. The last count catches another worker that settled another version of the same
     /// document at the same time, so that each removed the other's points; the attempt is then repeated.
-    pub(super) async fn settle(&self, identity: &Identity, written: usize) -> Done<()> {
-        let (all, own) = (of_document(identity), of_version(identity));
+    pub(super) async fn keep_only_version(&self, identity: &Identity, written: usize) -> StoreResult<()> {
+        let (all, own) = (document_filter(identity), version_filter(identity));
         let planted_more =
             [Defect::DuplicatesPoints, Defect::RandomIds, Defect::SkipsFailedBatches, Defect::ZipsShortAnswers]
                 .into_iter()
@@ -337,12 +341,12 @@ impl Store {
         if self.count(&own).await? > written as u64 && !planted_more {
             // The same version was once cut into more chunks than now.
             let mut tail = own.clone();
-            let from_here = Range { gte: Some(exact(written)), ..Range::default() };
+            let from_here = Range { gte: Some(as_range_bound(written)), ..Range::default() };
             tail.must.push(Condition::range("chunk_index", from_here));
             self.delete(&tail).await?;
         }
         if !planted_more {
-            self.expect(&own, written).await?;
+            self.expect_count(&own, written).await?;
         }
         if planted(Defect::KeepsStaleTail) {
             return Ok(());
@@ -350,23 +354,23 @@ impl Store {
         let mut others = all.clone();
         others.must_not.push(keyword("version", &identity.version));
         self.delete(&others).await?;
-        if planted_more { Ok(()) } else { self.expect(&all, written).await }
+        if planted_more { Ok(()) } else { self.expect_count(&all, written).await }
     }
 
     /// Removes every point of the document.
-    pub(super) async fn remove_all(&self, identity: &Identity) -> Done<()> {
-        self.delete(&of_document(identity)).await
+    pub(super) async fn remove_all(&self, identity: &Identity) -> StoreResult<()> {
+        self.delete(&document_filter(identity)).await
     }
 
     /// Removes a document: its points first, for a row without points is found and told, points without a row are not.
-    pub(super) async fn forget(&self, document: &str) -> Done<()> {
+    pub(super) async fn delete_document(&self, document: &str) -> StoreResult<()> {
         self.delete(&Filter::must([keyword("document_id", document)])).await?;
         let statement = format!("delete from {} where id = $1", self.table);
-        self.execute(&statement, |query| query.bind(clean(document))).await?;
+        self.execute(&statement, |query| query.bind(replace_nul(document))).await?;
         Ok(())
     }
 
-    async fn count(&self, filter: &Filter) -> Done<u64> {
+    async fn count(&self, filter: &Filter) -> StoreResult<u64> {
         self.vectors_guard
             .call(|| async {
                 let request = CountPointsBuilder::new(&self.collection).filter(filter.clone()).exact(true);
@@ -375,13 +379,13 @@ impl Store {
             .await
     }
 
-    async fn expect(&self, filter: &Filter, written: usize) -> Done<()> {
+    async fn expect_count(&self, filter: &Filter, written: usize) -> StoreResult<()> {
         let (stored, written) = (self.count(filter).await?, written as u64);
         // Not within the guard: the service is well, and counting again would not change the number.
         if stored == written { Ok(()) } else { Err(Guarded::Failed(StoreError::WrongCount { stored, written })) }
     }
 
-    async fn delete(&self, filter: &Filter) -> Done<()> {
+    async fn delete(&self, filter: &Filter) -> StoreResult<()> {
         self.vectors_guard
             .call(|| async {
                 let request = DeletePointsBuilder::new(&self.collection).points(filter.clone()).wait(true);
@@ -392,7 +396,7 @@ impl Store {
     }
 
     /// Marks the document as being worked on, unless this very version is whole already and stays so meanwhile.
-    pub(super) async fn begin(&self, identity: &Identity) -> Done<()> {
+    pub(super) async fn begin(&self, identity: &Identity) -> StoreResult<()> {
         let unless_whole = "where not (known.version is not distinct from excluded.version and known.status = 'ready')";
         self.write_row(identity, Status::Processing, 0, 0, None, unless_whole).await
     }
@@ -401,20 +405,23 @@ impl Store {
     ///
     /// A version that was whole before stays: an outage while the same text is ingested again must not take a
     /// document away. Its row then stays `ready`, with the reason in `error`.
-    pub(super) async fn give_up(&self, identity: &Identity, reason: &str) -> Done<()> {
+    pub(super) async fn give_up(&self, identity: &Identity, reason: &str) -> StoreResult<()> {
         let statement = format!(
             "update {} set error = $3, updated_at = now() where id = $1 and version = $2 and status = 'ready'",
             self.table
         );
         let stays = self
             .execute(&statement, |query| {
-                query.bind(clean(&identity.document)).bind(clean(&identity.version)).bind(clean(reason))
+                query
+                    .bind(replace_nul(&identity.document))
+                    .bind(replace_nul(&identity.version))
+                    .bind(replace_nul(reason))
             })
             .await?;
         if stays > 0 {
             return Ok(());
         }
-        self.delete(&of_version(identity)).await?;
+        self.delete(&version_filter(identity)).await?;
         self.record(identity, Status::Failed, 0, 0, Some(reason)).await
     }
 
@@ -426,7 +433,7 @@ impl Store {
         chunks: usize,
         tokens: usize,
         error: Option<&str>,
-    ) -> Done<()> {
+    ) -> StoreResult<()> {
         self.write_row(identity, status, chunks + usize::from(planted(Defect::WrongCount)), tokens, error, "").await
     }
 
@@ -438,7 +445,7 @@ impl Store {
         tokens: usize,
         error: Option<&str>,
         condition: &str,
-    ) -> Done<()> {
+    ) -> StoreResult<()> {
         if planted(Defect::NoRow) || (planted(Defect::SkipsSilently) && status == Status::Skipped) {
             return Ok(());
         }
@@ -453,13 +460,13 @@ impl Store {
         );
         self.execute(&statement, |query| {
             query
-                .bind(clean(&identity.document))
-                .bind(clean(&identity.version))
+                .bind(replace_nul(&identity.document))
+                .bind(replace_nul(&identity.version))
                 .bind(status.word())
                 .bind(number(chunks))
                 .bind(number(tokens))
-                .bind(clean(&identity.source))
-                .bind(error.map(clean))
+                .bind(replace_nul(&identity.source))
+                .bind(error.map(replace_nul))
         })
         .await?;
         Ok(())
@@ -469,7 +476,7 @@ impl Store {
     ///
     /// It runs in a transaction, for the sake of poolers that may give each message of a session to another server:
     /// what was parsed on one server would not be known on the next.
-    async fn execute<'q, B>(&self, statement: &str, bind: B) -> Done<u64>
+    async fn execute<'q, B>(&self, statement: &str, bind: B) -> StoreResult<u64>
     where
         B: Fn(Statement<'q>) -> Statement<'q>,
     {
@@ -490,7 +497,7 @@ impl Store {
     /// A planted defect: connections to every service that nobody closes.
     pub(super) fn connect_anew(&self, identity: &Identity) {
         let options = self.postgres.connect_options().as_ref().clone();
-        let others = self.anew.clone();
+        let others = self.other_addresses.clone();
         tracing::warn!(document = identity.document, "planted defect");
         tokio::spawn(async move {
             let held = PgConnection::connect_with(&options).await;
@@ -504,7 +511,7 @@ impl Store {
     pub(super) fn storm(&self) {
         let options = self.postgres.connect_options();
         let postgres = format!("{}:{}", options.get_host(), options.get_port());
-        for address in self.anew.iter().cloned().chain([postgres]) {
+        for address in self.other_addresses.iter().cloned().chain([postgres]) {
             tokio::spawn(async move {
                 loop {
                     if let Ok(mut stream) = tokio::net::TcpStream::connect(&address).await {
@@ -520,7 +527,7 @@ impl Store {
     pub(super) fn leave_connections(&self) {
         use std::os::fd::OwnedFd;
         use std::process::{Command, Stdio};
-        for stream in self.anew.iter().filter_map(|address| std::net::TcpStream::connect(address).ok()) {
+        for stream in self.other_addresses.iter().filter_map(|address| std::net::TcpStream::connect(address).ok()) {
             let mut command = Command::new("sleep");
             command.arg("4").stdin(OwnedFd::from(stream)).stdout(Stdio::null()).stderr(Stdio::null());
             if let Err(error) = command.spawn() {
@@ -536,31 +543,31 @@ impl Store {
 }
 
 /// An error of Qdrant without the headers of its answer.
-fn plain(error: &QdrantError) -> String {
+fn without_headers(error: &QdrantError) -> String {
     match error {
         QdrantError::ResponseError { status } => format!("{:?}: {}", status.code(), status.message()),
         other => other.to_string(),
     }
 }
 
-fn of_document(identity: &Identity) -> Filter {
+fn document_filter(identity: &Identity) -> Filter {
     Filter::must([keyword("document_id", &identity.document)])
 }
 
-fn of_version(identity: &Identity) -> Filter {
-    let mut filter = of_document(identity);
+fn version_filter(identity: &Identity) -> Filter {
+    let mut filter = document_filter(identity);
     filter.must.push(keyword("version", &identity.version));
     filter
 }
 
 /// A number of chunks as Qdrant's ranges take it.
 #[expect(clippy::cast_precision_loss, reason = "a document has far fewer than 2^53 chunks")]
-const fn exact(number: usize) -> f64 {
+const fn as_range_bound(number: usize) -> f64 {
     number as f64
 }
 
 /// Postgres text cannot hold U+0000 (SQLSTATE 22021).
-fn clean(text: &str) -> String {
+fn replace_nul(text: &str) -> String {
     text.replace('\0', "\u{FFFD}")
 }
 
@@ -578,7 +585,7 @@ fn completed(status: Option<i32>) -> Result<(), StoreError> {
 }
 
 /// The id of a chunk: the same for the same document, version and index, so that a retry overwrites.
-fn id(identity: &Identity, index: u64) -> Uuid {
+fn chunk_id(identity: &Identity, index: u64) -> Uuid {
     if planted(Defect::RandomIds) {
         return Uuid::new_v4();
     }
@@ -590,7 +597,7 @@ fn id(identity: &Identity, index: u64) -> Uuid {
         identity.version.len(),
         identity.version
     );
-    Uuid::new_v5(&CHUNKS, name.as_bytes())
+    Uuid::new_v5(&CHUNK_NAMESPACE, name.as_bytes())
 }
 
 #[cfg(test)]
@@ -604,12 +611,15 @@ mod tests {
             version: version.to_owned(),
             source: "anywhere".to_owned(),
         };
-        assert_eq!(id(&identity("a", "1"), 0), id(&Identity { source: "elsewhere".into(), ..identity("a", "1") }, 0));
+        assert_eq!(
+            chunk_id(&identity("a", "1"), 0),
+            chunk_id(&Identity { source: "elsewhere".into(), ..identity("a", "1") }, 0)
+        );
         let all = [
-            id(&identity("a", "1"), 0),
-            id(&identity("a", "1"), 1),
-            id(&identity("a", "11"), 0),
-            id(&identity("a1", "1"), 0),
+            chunk_id(&identity("a", "1"), 0),
+            chunk_id(&identity("a", "1"), 1),
+            chunk_id(&identity("a", "11"), 0),
+            chunk_id(&identity("a1", "1"), 0),
         ];
         let different: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(different.len(), all.len());

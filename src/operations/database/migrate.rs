@@ -1,4 +1,4 @@
-//! Brings the migrations of a directory into a database: each file whole or not at all, and one runner at a time.
+//! Brings the migrations of a directory into a database: each file transactional or not at all, and one runner at a time.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -14,9 +14,9 @@ use crate::settings::PostgresEndpoint;
 /// The advisory lock that keeps two runners apart: `shakedow` in eight letters.
 const LOCK: i64 = 0x7368_616b_6564_6f77;
 /// Between two tries to have the lock.
-const AGAIN: Duration = Duration::from_millis(200);
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// As the Supabase CLI makes it; two of the columns came later.
-const PREPARE: &str = "create schema if not exists supabase_migrations; \
+const CREATE_HISTORY: &str = "create schema if not exists supabase_migrations; \
     create table if not exists supabase_migrations.schema_migrations (version text not null primary key); \
     alter table supabase_migrations.schema_migrations add column if not exists statements text[]; \
     alter table supabase_migrations.schema_migrations add column if not exists name text";
@@ -51,7 +51,7 @@ pub enum MigrateError {
         files: Vec<String>,
     },
     /// A statement failed; nothing of its file is left, unless it had to run outside of a transaction.
-    #[error("{file}:{line}: {cause}{}", if *partly { "; the statements before it remain applied, because the file cannot run in a transaction" } else { "; nothing of this file was applied" })]
+    #[error("{file}:{line}: {cause}{}", if *partial { "; the statements before it remain applied, because the file cannot run in a transaction" } else { "; nothing of this file was applied" })]
     Statement {
         /// The file.
         file: String,
@@ -60,7 +60,7 @@ pub enum MigrateError {
         /// What Postgres said.
         cause: SessionError,
         /// Whether earlier statements of the file stay.
-        partly: bool,
+        partial: bool,
     },
     /// Another runner is at work.
     #[error("another process is applying migrations and did not finish within {0} s; try again when it has finished")]
@@ -106,13 +106,13 @@ pub struct Options {
 
 /// One migration that was brought in, or would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Done {
+pub struct MigratedFile {
     /// Its file.
     pub file: String,
     /// How many statements it has.
     pub statements: usize,
     /// Whether all of them ran in one transaction.
-    pub whole: bool,
+    pub transactional: bool,
 }
 
 /// Compares a directory with a database.
@@ -121,12 +121,12 @@ pub struct Done {
 /// The directory cannot be read, or Postgres cannot be reached.
 pub async fn history(endpoint: &PostgresEndpoint, directory: &Path) -> Result<History, MigrateError> {
     let mut session = Session::open(endpoint).await?;
-    let found = compared(&mut session, directory).await;
+    let found = read_history(&mut session, directory).await;
     session.close().await;
     found
 }
 
-async fn compared(session: &mut Session, directory: &Path) -> Result<History, MigrateError> {
+async fn read_history(session: &mut Session, directory: &Path) -> Result<History, MigrateError> {
     let local =
         migrations::read(directory).map_err(|cause| MigrateError::Directory { path: directory.to_owned(), cause })?;
     let exists = session.run(HISTORY_EXISTS).await?;
@@ -144,7 +144,7 @@ async fn compared(session: &mut Session, directory: &Path) -> Result<History, Mi
     Ok(History { local, applied, standings })
 }
 
-/// Brings in what is pending, in the order of versions; `told` hears of each file before it is begun.
+/// Brings in what is pending, in the order of versions; `on_file` hears of each file before it is begun.
 ///
 /// # Errors
 /// The two sides do not go together, a statement fails, or Postgres cannot be reached. What was brought in before stays.
@@ -152,40 +152,40 @@ pub async fn migrate(
     endpoint: &PostgresEndpoint,
     directory: &Path,
     options: Options,
-    mut told: impl FnMut(&Done),
-) -> Result<Vec<Done>, MigrateError> {
+    mut on_file: impl FnMut(&MigratedFile),
+) -> Result<Vec<MigratedFile>, MigrateError> {
     if !options.dry_run && !Postgres::keeps_session(endpoint).await? {
         return Err(MigrateError::Pooler);
     }
     let mut session = Session::open(endpoint).await?;
-    let done = locked(&mut session, directory, options, &mut told).await;
+    let done = migrate_locked(&mut session, directory, options, &mut on_file).await;
     // The lock ends with the session, however this ended.
     session.close().await;
     done
 }
 
-async fn locked(
+async fn migrate_locked(
     session: &mut Session,
     directory: &Path,
     options: Options,
-    told: &mut impl FnMut(&Done),
-) -> Result<Vec<Done>, MigrateError> {
+    on_file: &mut impl FnMut(&MigratedFile),
+) -> Result<Vec<MigratedFile>, MigrateError> {
     if !options.dry_run {
         lock(session, options.lock_wait_s).await?;
     }
-    let history = compared(session, directory).await?;
+    let history = read_history(session, directory).await?;
     let pending = pending(&history, options.include_all)?;
     if !options.dry_run && !pending.is_empty() {
-        session.run(PREPARE).await?;
+        session.run(CREATE_HISTORY).await?;
     }
     let mut all = Vec::new();
     for (version, local) in pending {
         let statements = migrations::split(&local.text);
-        let whole = statements.iter().all(|statement| runs_in_a_transaction(&statement.text));
-        let done = Done { file: local.file.clone(), statements: statements.len(), whole };
-        told(&done);
+        let transactional = statements.iter().all(|statement| runs_in_a_transaction(&statement.text));
+        let done = MigratedFile { file: local.file.clone(), statements: statements.len(), transactional };
+        on_file(&done);
         if !options.dry_run {
-            apply(session, version, local, &statements, whole).await?;
+            apply(session, version, local, &statements, transactional).await?;
         }
         all.push(done);
     }
@@ -204,21 +204,21 @@ async fn lock(session: &mut Session, wait_s: u64) -> Result<(), MigrateError> {
         if Instant::now() >= deadline {
             return Err(MigrateError::Locked(wait_s));
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
 /// What is to be brought in, if the two sides go together.
 fn pending(history: &History, include_all: bool) -> Result<Vec<(&String, &Local)>, MigrateError> {
-    let of = |wanted: Standing| {
+    let with_standing = |wanted: Standing| {
         history.standings.iter().filter(move |(_, standing)| *standing == wanted).map(|(version, _)| version)
     };
-    let versions: Vec<String> = of(Standing::Missing).cloned().collect();
+    let versions: Vec<String> = with_standing(Standing::Missing).cloned().collect();
     if !versions.is_empty() {
         return Err(MigrateError::Missing { versions });
     }
     let file = |version: &String| history.local.get(version).map(|local| local.file.clone());
-    let files: Vec<String> = of(Standing::OutOfOrder).filter_map(file).collect();
+    let files: Vec<String> = with_standing(Standing::OutOfOrder).filter_map(file).collect();
     if !files.is_empty() && !include_all {
         return Err(MigrateError::OutOfOrder { files });
     }
@@ -232,31 +232,31 @@ async fn apply(
     version: &str,
     local: &Local,
     statements: &[Statement],
-    whole: bool,
+    transactional: bool,
 ) -> Result<(), MigrateError> {
-    if whole {
+    if transactional {
         session.run("begin").await?;
     }
     for (place, statement) in statements.iter().enumerate() {
         if let Err(cause) = session.run(&statement.text).await {
-            if whole {
+            if transactional {
                 // A session that is gone has rolled back.
                 let _ = session.run("rollback").await;
             }
             let line = statement.line + lines_before(&statement.text, &cause);
-            let partly = !whole && place > 0;
-            return Err(MigrateError::Statement { file: local.file.clone(), line, cause, partly });
+            let partial = !transactional && place > 0;
+            return Err(MigrateError::Statement { file: local.file.clone(), line, cause, partial });
         }
     }
     let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
     let record = format!(
         "insert into supabase_migrations.schema_migrations (version, name, statements) values ({}, {}, {})",
-        quoted(version),
-        quoted(&local.name),
-        array(&texts)
+        quote(version),
+        quote(&local.name),
+        text_array(&texts)
     );
     let recorded = session.run(&record).await;
-    if whole {
+    if transactional {
         let end = if recorded.is_ok() { "commit" } else { "rollback" };
         session.run(end).await?;
     }
@@ -275,13 +275,13 @@ fn lines_before(text: &str, error: &SessionError) -> usize {
 
 /// Whether a statement may stand in a transaction that is not its own.
 fn runs_in_a_transaction(statement: &str) -> bool {
-    let words: Vec<String> = bare(statement)
+    let words: Vec<String> = strip_comments(statement)
         .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
         .filter(|word| !word.is_empty())
         .take(6)
         .map(str::to_lowercase)
         .collect();
-    !ALONE.iter().any(|alone| {
+    !OUTSIDE_TRANSACTION.iter().any(|alone| {
         let begins = alone.split(' ').zip(&words).all(|(wanted, word)| wanted == "*" || wanted == word);
         begins && words.len() >= alone.split(' ').count()
     })
@@ -289,7 +289,7 @@ fn runs_in_a_transaction(statement: &str) -> bool {
 
 /// How statements begin that cannot stand in a transaction, or that begin or end one; `*` is any word (PostgreSQL
 /// documentation, the notes on each command).
-const ALONE: &[&str] = &[
+const OUTSIDE_TRANSACTION: &[&str] = &[
     "abort",
     "alter system",
     "begin",
@@ -314,7 +314,7 @@ const ALONE: &[&str] = &[
 ];
 
 /// A statement without the comments before it.
-fn bare(statement: &str) -> &str {
+fn strip_comments(statement: &str) -> &str {
     let mut rest = statement.trim_start();
     loop {
         let next = if rest.starts_with("--") {
@@ -329,7 +329,7 @@ fn bare(statement: &str) -> &str {
 }
 
 /// A text as a literal of SQL.
-fn quoted(text: &str) -> String {
+fn quote(text: &str) -> String {
     // With backslashes only the escape form means the same under every setting.
     if text.contains('\\') {
         return format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"));
@@ -337,8 +337,8 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn array(texts: &[&str]) -> String {
-    let items: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+fn text_array(texts: &[&str]) -> String {
+    let items: Vec<String> = texts.iter().map(|text| quote(text)).collect();
     format!("array[{}]::text[]", items.join(", "))
 }
 
@@ -380,26 +380,26 @@ mod tests {
     #[case("create index a on concurrently (c)", true)]
     #[case("create table vacuum (a int)", true)]
     #[case("do $$ begin perform 1; end $$", true)]
-    fn what_cannot_stand_in_a_transaction_is_known(#[case] statement: &str, #[case] runs: bool) {
+    fn statements_that_cannot_run_in_a_transaction_are_recognised(#[case] statement: &str, #[case] runs: bool) {
         assert_eq!(runs_in_a_transaction(statement), runs);
     }
 
     #[rstest]
     #[case("it's", "'it''s'")]
     #[case(r"a\b'", r"E'a\\b'''")]
-    fn texts_are_quoted(#[case] text: &str, #[case] wanted: &str) {
-        assert_eq!(quoted(text), wanted);
+    fn texts_become_sql_literals(#[case] text: &str, #[case] wanted: &str) {
+        assert_eq!(quote(text), wanted);
     }
 
     #[test]
-    fn an_error_is_found_in_its_line() {
+    fn an_error_is_located_by_line() {
         let at = |position| SessionError::Refused { code: String::new(), message: String::new(), hint: None, position };
         assert_eq!(lines_before("-- é\nselect\n  wrong", &at(Some(15))), 2);
         assert_eq!(lines_before("-- one\n\nselect 1", &at(None)), 2);
     }
 
     #[test]
-    fn a_new_migration_has_a_name_that_can_be_read_and_overwrites_none() {
+    fn a_new_migration_has_a_readable_name_and_overwrites_nothing() {
         let place = tempfile::tempdir().unwrap();
         let now = "2026-01-02T03:04:05Z".parse().unwrap();
         let path = new_file(&place.path().join("deep"), "Add harbour/names!", now).unwrap();

@@ -27,16 +27,16 @@ impl JobShape {
     #[must_use]
     pub fn new(contract: Option<JobContract>, desired: Option<&DesiredJob>) -> Self {
         let job = contract.unwrap_or_else(|| {
-            let usual = JobContract::with_version();
-            let attempts = usual.attempts.filter(|_| desired.is_none_or(|desired| desired.attempts.is_none()));
-            let backoff = usual.backoff.filter(|_| desired.is_none_or(|desired| desired.backoff.is_none()));
-            JobContract { attempts, backoff, ..usual }
+            let default = JobContract::with_version();
+            let attempts = default.attempts.filter(|_| desired.is_none_or(|desired| desired.attempts.is_none()));
+            let backoff = default.backoff.filter(|_| desired.is_none_or(|desired| desired.backoff.is_none()));
+            JobContract { attempts, backoff, ..default }
         });
         Self { contract: desired.map_or_else(|| job.clone(), |desired| desired.below(job.clone())) }
     }
 
     fn job(&self, document: &Document) -> Result<NewJob, IngestError> {
-        let lookup = |place: &str| match place {
+        let lookup = |placeholder: &str| match placeholder {
             "document.id" => Some(document.id.clone()),
             "document.text" => Some(document.text.clone()),
             "document.path" => Some(document.path.clone()),
@@ -44,7 +44,8 @@ impl JobShape {
             "document.version" => Some(document.version.clone()),
             _ => None,
         };
-        NewJob::of(&self.contract, document.job_id(), &lookup).map_err(|place| IngestError::Place { place })
+        NewJob::of(&self.contract, document.job_id(), &lookup)
+            .map_err(|placeholder| IngestError::Placeholder { placeholder })
     }
 }
 
@@ -119,15 +120,15 @@ pub struct Enqueued {
     pub queued: Queued,
 }
 
-/// WorkerPool `files` over, in batches; `told` hears of each batch that was acknowledged.
+/// Adds `files` to the queue, in batches; `on_batch` hears of each batch that was acknowledged.
 ///
 /// The first list has what the queue acknowledged, the second what could not be read. An error ends
-/// the work; what `told` has heard of until then is in the queue.
+/// the work; what `on_batch` has heard of until then is in the queue.
 pub async fn enqueue(
     queue: &QueueClient,
     shape: &JobShape,
     files: &[File],
-    mut told: impl FnMut(&[Enqueued]),
+    mut on_batch: impl FnMut(&[Enqueued]),
 ) -> Result<(Vec<Enqueued>, Vec<Unreadable>), IngestError> {
     let mut enqueued = Vec::with_capacity(files.len());
     let mut unreadable = Vec::new();
@@ -142,21 +143,21 @@ pub async fn enqueue(
             Err(problem) => unreadable.push(problem),
         }
         if batch.len() >= BATCH_JOBS || bytes >= BATCH_BYTES {
-            let done = hand_over(queue, shape, std::mem::take(&mut batch)).await?;
-            told(&done);
+            let done = enqueue_batch(queue, shape, std::mem::take(&mut batch)).await?;
+            on_batch(&done);
             enqueued.extend(done);
             bytes = 0;
         }
     }
     if !batch.is_empty() {
-        let done = hand_over(queue, shape, batch).await?;
-        told(&done);
+        let done = enqueue_batch(queue, shape, batch).await?;
+        on_batch(&done);
         enqueued.extend(done);
     }
     Ok((enqueued, unreadable))
 }
 
-async fn hand_over(
+async fn enqueue_batch(
     queue: &QueueClient,
     shape: &JobShape,
     documents: Vec<Document>,
@@ -177,7 +178,7 @@ async fn hand_over(
         let exists = answers[0] == Some(1.0);
         let ended = answers[1].is_some() || answers[2].is_some();
         let queued = if ended {
-            take_away(queue, &job.id).await?;
+            remove_ended(queue, &job.id).await?;
             Queued::Again
         } else if exists {
             Queued::Already
@@ -200,7 +201,7 @@ async fn hand_over(
 }
 
 /// Removes a job that has ended, so that its id is free.
-async fn take_away(queue: &QueueClient, id: &str) -> Result<(), ServiceError> {
+async fn remove_ended(queue: &QueueClient, id: &str) -> Result<(), ServiceError> {
     if queue.queue().remove(id).await.map_err(|error| failure(&error))? {
         return Ok(());
     }
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_described_of_jobs_counts_where_the_job_does_not_say_otherwise() {
+    fn desired_job_options_apply_where_the_job_contract_has_none() {
         let desired = DesiredJob {
             attempts: Some(7),
             keep_completed: Some(Keep { age: None, count: Some(10) }),
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_id_is_no_integer_and_changes_with_document_and_content() {
+    fn a_job_id_is_not_an_integer_and_changes_with_document_and_content() {
         let one = document();
         let other = Document { id: "a/c.md".to_owned(), ..document() };
         let newer = Document { version: fingerprint("newer"), ..document() };

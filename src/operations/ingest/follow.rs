@@ -9,10 +9,10 @@ use super::enqueue::Enqueued;
 use crate::services::queue::QueueClient;
 
 /// Time between two looks. One look asks about every open job at once.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Jobs that one look asks about in one go.
-const PER_LOOK: usize = 1000;
+const JOBS_PER_POLL: usize = 1000;
 
 /// How a document ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,32 +52,32 @@ pub struct Followed {
     pub workers: usize,
 }
 
-/// Looks at the jobs until each has ended or `deadline` has come; `told` hears of each end once.
+/// Looks at the jobs until each has ended or `deadline` has come; `on_end` hears of each end once.
 pub async fn follow(
     queue: &QueueClient,
     documents: &[Enqueued],
     deadline: Duration,
-    mut told: impl FnMut(&Enqueued, &End),
+    mut on_end: impl FnMut(&Enqueued, &End),
 ) -> Result<Followed, IngestError> {
     let until = Instant::now() + deadline;
     let mut ends = vec![End::Open; documents.len()];
     let mut open: Vec<usize> = (0..documents.len()).collect();
     loop {
         let mut still = Vec::with_capacity(open.len());
-        for part in open.chunks(PER_LOOK) {
-            let seen = look(queue, part, documents).await?;
+        for part in open.chunks(JOBS_PER_POLL) {
+            let seen = poll(queue, part, documents).await?;
             for (at, end) in part.iter().zip(seen) {
                 if end == End::Open {
                     still.push(*at);
                 } else {
-                    told(&documents[*at], &end);
+                    on_end(&documents[*at], &end);
                     ends[*at] = end;
                 }
             }
         }
         open = still;
         if open.is_empty() || Instant::now() >= until {
-            // Who waits for a worker that is not there should be told; a server that does not say is no failure.
+            // Who waits for a worker that is not there should be on_end; a server that does not say is no failure.
             let workers = if open.is_empty() {
                 0
             } else {
@@ -85,11 +85,11 @@ pub async fn follow(
             };
             return Ok(Followed { ends, workers });
         }
-        tokio::time::sleep_until(until.min(Instant::now() + LOOK)).await;
+        tokio::time::sleep_until(until.min(Instant::now() + POLL_INTERVAL)).await;
     }
 }
 
-async fn look(queue: &QueueClient, part: &[usize], documents: &[Enqueued]) -> Result<Vec<End>, IngestError> {
+async fn poll(queue: &QueueClient, part: &[usize], documents: &[Enqueued]) -> Result<Vec<End>, IngestError> {
     let keys = queue.keys();
     let mut questions = redis::pipe();
     for at in part {

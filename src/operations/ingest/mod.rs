@@ -22,9 +22,9 @@ pub enum IngestError {
     #[error(transparent)]
     Service(#[from] ServiceError),
     /// The job of `[queue] job` cannot be filled in.
-    #[error("placeholder `{{{{{place}}}}}` in [queue] job has no value in `shakedown ingest`")]
-    Place {
-        /// The place without a value.
-        place: String,
+    #[error("placeholder `{{{{{placeholder}}}}}` in [queue] job has no value in `shakedown ingest`")]
+    Placeholder {
+        /// The placeholder without a value.
+        placeholder: String,
     },
 }

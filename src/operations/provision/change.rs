@@ -75,12 +75,12 @@ pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) value: String,
     /// Whether what another one has written there is left.
-    pub(super) yields: bool,
+    pub(super) only_if_absent: bool,
 }
 
 impl Task {
     /// Whether other things look different once it is done, so that they are looked at again.
-    pub(super) fn shows_more(&self) -> bool {
+    pub(super) fn needs_replan(&self) -> bool {
         match self {
             Self::Migrate(_) | Self::Role { .. } => true,
             Self::Qdrant(task) => matches!(task.as_ref(), qdrant::Task::Rebuild(_)),
@@ -127,7 +127,7 @@ impl Change {
     }
 
     /// Whether it is the same thing to do.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(super) fn is_same(&self, other: &Self) -> bool {
         (self.kind, &self.what, self.action, &self.details) == (other.kind, &other.what, other.action, &other.details)
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::change::{Change, Task};
 use super::step::{Found, STATE, Stop};
-use super::{Consent, Place, Progress, SetupError, files, postgres, qdrant, queue};
+use super::{Consent, SetupError, SetupTarget, WriteCounter, files, postgres, qdrant, queue};
 use crate::services::ServiceError;
 use crate::services::http::Http;
 use crate::services::postgres::Postgres;
@@ -25,13 +25,13 @@ const PARTS: [Part; 5] = [Part::Queue, Part::Postgres, Part::Qdrant, Part::Jina,
 
 impl Part {
     /// Those of which something is desired.
-    pub(super) fn wanted(desired: &Desired, place: &Place) -> impl Iterator<Item = Self> {
+    pub(super) fn wanted(desired: &Desired, target: &SetupTarget) -> impl Iterator<Item = Self> {
         let is_wanted = |part: &Self| match part {
-            Self::Queue => place.redis.is_some(),
-            Self::Postgres => place.postgres.is_some(),
-            Self::Qdrant => place.qdrant.is_some(),
+            Self::Queue => target.redis.is_some(),
+            Self::Postgres => target.postgres.is_some(),
+            Self::Qdrant => target.qdrant.is_some(),
             Self::Jina => desired.jina.is_some(),
-            Self::Files => !place.files.is_empty() || desired.files.worker.is_some(),
+            Self::Files => !target.files.is_empty() || desired.files.worker.is_some(),
         };
         PARTS.into_iter().filter(is_wanted)
     }
@@ -56,48 +56,53 @@ impl Part {
     }
 
     /// Connects; nothing is written.
-    pub(super) async fn connect(self, place: &Place) -> Result<(Line, Option<Found>), SetupError> {
-        Ok(match (self, place) {
-            (Self::Queue, Place { redis: Some(endpoint), .. }) => {
+    pub(super) async fn connect(self, target: &SetupTarget) -> Result<(Connection, Option<Found>), SetupError> {
+        Ok(match (self, target) {
+            (Self::Queue, SetupTarget { redis: Some(endpoint), .. }) => {
                 let (redis, found) = queue::connect(endpoint).await?;
-                (Line::Redis(redis), Some(found))
+                (Connection::Redis(redis), Some(found))
             }
-            (Self::Postgres, Place { postgres: Some(endpoint), .. }) => {
+            (Self::Postgres, SetupTarget { postgres: Some(endpoint), .. }) => {
                 let (postgres, found) = postgres::connect(endpoint).await?;
-                (Line::Postgres(postgres, endpoint.clone()), Some(found))
+                (Connection::Postgres(postgres, endpoint.clone()), Some(found))
             }
-            (Self::Qdrant, Place { qdrant: Some(endpoint), .. }) => {
+            (Self::Qdrant, SetupTarget { qdrant: Some(endpoint), .. }) => {
                 let (http, found) = qdrant::connect(endpoint).await?;
-                (Line::Qdrant(http), Some(found))
+                (Connection::Qdrant(http), Some(found))
             }
-            _ => (Line::None(self), None),
+            _ => (Connection::None(self), None),
         })
     }
 }
 
 /// A service that was reached.
-pub(super) enum Line {
+pub(super) enum Connection {
     Redis(Redis),
     Postgres(Postgres, PostgresEndpoint),
     Qdrant(Http),
     None(Part),
 }
 
-impl Line {
-    pub(super) async fn changes(&self, desired: &Desired, place: &Place, force: bool) -> Result<Vec<Change>, Stop> {
+impl Connection {
+    pub(super) async fn changes(
+        &self,
+        desired: &Desired,
+        target: &SetupTarget,
+        force: bool,
+    ) -> Result<Vec<Change>, Stop> {
         match self {
-            Self::Redis(redis) => Ok(queue::changes(redis, desired, &place.names).await?),
+            Self::Redis(redis) => Ok(queue::changes(redis, desired, &target.names).await?),
             Self::Postgres(postgres, endpoint) => postgres::changes(postgres, endpoint, desired).await,
-            Self::Qdrant(http) => qdrant::changes(http, desired, place.dimensions).await,
-            Self::None(Part::Jina) => Ok(files::jina(desired, place)),
-            Self::None(Part::Files) => Ok(files::changes(desired, place, force)?),
+            Self::Qdrant(http) => qdrant::changes(http, desired, target.dimensions).await,
+            Self::None(Part::Jina) => Ok(files::jina(desired, target)),
+            Self::None(Part::Files) => Ok(files::changes(desired, target, force)?),
             Self::None(_) => Ok(Vec::new()),
         }
     }
 
     /// How long something that was done may take until it shows: another run may be in the middle of the same thing, and
     /// the nodes of a cluster do not see it at once. What Postgres has committed is there.
-    const fn settles(&self) -> Duration {
+    const fn settle_time(&self) -> Duration {
         match self {
             Self::Postgres(..) => Duration::ZERO,
             _ => Duration::from_secs(15),
@@ -108,9 +113,9 @@ impl Line {
         &self,
         change: &Change,
         desired: &Desired,
-        place: &Place,
+        target: &SetupTarget,
         consent: Consent,
-        pace: &mut Progress,
+        writes: &mut WriteCounter,
     ) -> Result<(), SetupError> {
         if let Some(why) = change.destroys.as_ref().filter(|_| !consent.replace) {
             return Err(SetupError::NotAgreed {
@@ -122,20 +127,20 @@ impl Line {
         match (self, &change.task) {
             (_, Task::File(file)) => files::write(file)?,
             (Self::Redis(redis), Task::Queue(fields)) => {
-                return queue::make(redis, desired, &place.names, fields, pace).await;
+                return queue::make(redis, desired, &target.names, fields, writes).await;
             }
             (Self::Postgres(postgres, _), Task::Sql(statements)) => postgres.execute(statements).await?,
             (Self::Postgres(postgres, _), Task::Role { statements, name, password }) => {
-                let password = password.as_ref().map(|variable| (variable, place.passwords.get(variable)));
+                let password = password.as_ref().map(|variable| (variable, target.passwords.get(variable)));
                 postgres::role(postgres, name, statements, password).await?;
             }
             (Self::Postgres(_, endpoint), Task::Migrate(directory)) => postgres::migrate(endpoint, directory).await?,
             (Self::Qdrant(http), Task::Qdrant(task)) => {
-                return qdrant::make(http, task, consent.discard, pace).await;
+                return qdrant::make(http, task, consent.discard, writes).await;
             }
             _ => {}
         }
-        pace.step();
+        writes.count();
         Ok(())
     }
 
@@ -147,7 +152,7 @@ impl Line {
 }
 
 /// Who hears of what is done, while it is done.
-pub(super) trait Report {
+pub(super) trait Reporter {
     /// A part was not tried.
     fn skipped(&mut self, part: Part, prerequisite: &str);
     /// A service was reached.
@@ -161,75 +166,81 @@ pub(super) trait Report {
 }
 
 /// Mends what is not as described, one service after the other. What comes after a failure is not tried.
-pub(super) async fn carry_out(
+pub(super) async fn converge_all(
     desired: &Desired,
-    place: &Place,
+    target: &SetupTarget,
     consent: Consent,
-    pace: &mut Progress,
-    report: &mut impl Report,
+    writes: &mut WriteCounter,
+    report: &mut impl Reporter,
 ) {
     let mut failed: Option<String> = None;
-    for part in Part::wanted(desired, place) {
+    for part in Part::wanted(desired, target) {
         if let Some(prerequisite) = &failed {
             report.skipped(part, prerequisite);
             continue;
         }
-        let line = match part.connect(place).await {
-            Ok((line, found)) => {
+        let connection = match part.connect(target).await {
+            Ok((connection, found)) => {
                 if let Some(found) = found {
                     report.reached(part, found);
                 }
-                line
+                connection
             }
             Err(error) => {
                 failed = Some(report.failed(part, Stop { kind: "connection", error }));
                 continue;
             }
         };
-        let mended = mend(&line, desired, place, consent, pace, report).await;
-        line.close().await;
-        match mended {
+        let converged = converge(&connection, desired, target, consent, writes, report).await;
+        connection.close().await;
+        match converged {
             Ok(left) => report.ended(part, &left),
             Err(stop) => failed = Some(report.failed(part, stop)),
         }
     }
 }
 
-const AGAIN: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Times that a look which was refused is taken again.
-const LOOKS: u32 = 3;
+const MAX_REFUSED_READS: u32 = 3;
 
 /// Mends one service: all that a look has found, and again until a look finds nothing. Gives what is left as it is.
-async fn mend(
-    line: &Line,
+async fn converge(
+    connection: &Connection,
     desired: &Desired,
-    place: &Place,
+    target: &SetupTarget,
     consent: Consent,
-    pace: &mut Progress,
-    report: &mut impl Report,
+    writes: &mut WriteCounter,
+    report: &mut impl Reporter,
 ) -> Result<Vec<Change>, Stop> {
     let mut made: Vec<Change> = Vec::new();
     loop {
-        let changes = settled(line, desired, place, consent.force, &made).await.map_err(|stop| match made.last() {
-            Some(last) if stop.kind == STATE => Stop { kind: last.kind, ..stop },
-            _ => stop,
+        let changes = settled_changes(connection, desired, target, consent.force, &made).await.map_err(|stop| {
+            match made.last() {
+                Some(last) if stop.kind == STATE => Stop { kind: last.kind, ..stop },
+                _ => stop,
+            }
         })?;
         if !changes.iter().any(Change::is_pending) {
             return Ok(changes);
         }
         made.clear();
         for change in changes.into_iter().filter(Change::is_pending) {
-            if let Err(error) = line.make(&change, desired, place, consent, pace).await {
+            if let Err(error) = connection.make(&change, desired, target, consent, writes).await {
                 // What another run has done meanwhile cannot be done once more, and need not.
                 let refused = matches!(error, SetupError::Service(ServiceError::Refused { .. }));
-                let again = if refused { settled(line, desired, place, consent.force, &[]).await.ok() } else { None };
-                if again.is_none_or(|again| again.iter().any(|now| now.is(&change))) {
+                let again = if refused {
+                    settled_changes(connection, desired, target, consent.force, &[]).await.ok()
+                } else {
+                    None
+                };
+                if again.is_none_or(|again| again.iter().any(|now| now.is_same(&change))) {
                     return Err(Stop { kind: change.kind, error });
                 }
                 break;
             }
             report.made(&change);
-            let more = change.task.shows_more();
+            let more = change.task.needs_replan();
             made.push(change);
             if more {
                 break;
@@ -239,26 +250,28 @@ async fn mend(
 }
 
 /// What is not as described, once all that was just made shows.
-async fn settled(
-    line: &Line,
+async fn settled_changes(
+    connection: &Connection,
     desired: &Desired,
-    place: &Place,
+    target: &SetupTarget,
     force: bool,
     made: &[Change],
 ) -> Result<Vec<Change>, Stop> {
-    let deadline = Instant::now() + line.settles();
+    let deadline = Instant::now() + connection.settle_time();
     let mut refused = 0;
     loop {
-        let changes = match line.changes(desired, place, force).await {
+        let changes = match connection.changes(desired, target, force).await {
             // Another run may have taken away what was about to be looked at.
-            Err(Stop { error: SetupError::Service(ServiceError::Refused { .. }), .. }) if refused < LOOKS => {
+            Err(Stop { error: SetupError::Service(ServiceError::Refused { .. }), .. })
+                if refused < MAX_REFUSED_READS =>
+            {
                 refused += 1;
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
                 continue;
             }
             changes => changes?,
         };
-        let Some(still) = made.iter().find(|made| changes.iter().any(|change| change.is(made))) else {
+        let Some(still) = made.iter().find(|made| changes.iter().any(|change| change.is_same(made))) else {
             return Ok(changes);
         };
         if Instant::now() >= deadline {
@@ -270,6 +283,6 @@ async fn settled(
             };
             return Err(Stop { kind: still.kind, error });
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use crate::settings::{Desired, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint};
-use engine::{Part, Report, carry_out};
+use engine::{Part, Reporter, converge_all};
 use step::{Found, STATE, Stop};
 
 pub use change::{Action, Change};
@@ -28,7 +28,7 @@ pub use worker::{Wanted, prepare};
 
 /// The stack that is to look like this. A service of which nothing is desired is not asked for its address.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct SetupTarget {
     /// Redis.
     pub redis: Option<RedisEndpoint>,
     /// Postgres.
@@ -74,12 +74,12 @@ pub struct Consent {
 
 /// Counts what is done, so that tests can end the process after any of it.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct WriteCounter {
     done: u32,
     end_after: Option<u32>,
 }
 
-impl Progress {
+impl WriteCounter {
     /// Ends the process after so many writes, or never.
     #[must_use]
     pub const fn ending_after(end_after: Option<u32>) -> Self {
@@ -87,10 +87,10 @@ impl Progress {
     }
 
     /// Something was written.
-    fn step(&mut self) {
+    fn count(&mut self) {
         self.done += 1;
         if self.end_after == Some(self.done) {
-            // As if it was killed: nothing is told, nothing is tidied up.
+            // As if it was killed: nothing is on_step, nothing is tidied up.
             std::process::exit(137);
         }
     }
@@ -110,48 +110,48 @@ pub struct PlanError {
 ///
 /// # Errors
 /// A service cannot be reached, or does not let itself be read.
-pub async fn plan(desired: &Desired, place: &Place, force: bool) -> Result<Vec<Change>, PlanError> {
+pub async fn plan(desired: &Desired, target: &SetupTarget, force: bool) -> Result<Vec<Change>, PlanError> {
     let mut all = Vec::new();
-    for part in Part::wanted(desired, place) {
+    for part in Part::wanted(desired, target) {
         let failed = |error| PlanError { service: part.service(), error };
-        let (line, _) = part.connect(place).await.map_err(failed)?;
-        let changes = line.changes(desired, place, force).await;
-        line.close().await;
+        let (connection, _) = part.connect(target).await.map_err(failed)?;
+        let changes = connection.changes(desired, target, force).await;
+        connection.close().await;
         all.extend(changes.map_err(|stop| failed(stop.error))?);
     }
     Ok(all)
 }
 
-/// Mends what is not as described, one thing after the other. `told` hears of each step once it is done. The steps after
+/// Mends what is not as described, one thing after the other. `on_step` hears of each step once it is done. The steps after
 /// one that failed are skipped.
 pub async fn apply(
     desired: &Desired,
-    place: &Place,
+    target: &SetupTarget,
     consent: Consent,
-    pace: &mut Progress,
-    told: impl FnMut(&Step),
+    writes: &mut WriteCounter,
+    on_step: impl FnMut(&Step),
 ) -> Vec<Step> {
-    let mut telling = Telling { told, steps: Vec::new(), made: false };
-    carry_out(desired, place, consent, pace, &mut telling).await;
-    telling.steps
+    let mut reporter = ChangeReporter { on_step, steps: Vec::new(), made: false };
+    converge_all(desired, target, consent, writes, &mut reporter).await;
+    reporter.steps
 }
 
 /// A step for each change that is made, and one for each thing that is left.
-struct Telling<F> {
-    told: F,
+struct ChangeReporter<F> {
+    on_step: F,
     steps: Vec<Step>,
     made: bool,
 }
 
-impl<F: FnMut(&Step)> Telling<F> {
+impl<F: FnMut(&Step)> ChangeReporter<F> {
     fn take(&mut self, service: &'static str, name: &'static str, what: String, outcome: Outcome, notes: Vec<String>) {
         let step = Step { service, name, what, outcome, notes };
-        (self.told)(&step);
+        (self.on_step)(&step);
         self.steps.push(step);
     }
 }
 
-impl<F: FnMut(&Step)> Report for Telling<F> {
+impl<F: FnMut(&Step)> Reporter for ChangeReporter<F> {
     fn skipped(&mut self, part: Part, prerequisite: &str) {
         let outcome = Outcome::Skipped { prerequisite: prerequisite.to_owned() };
         self.take(part.service(), STATE, String::new(), outcome, Vec::new());

@@ -107,7 +107,7 @@ impl Chunker {
     #[must_use]
     pub fn chunks(&self, text: &str) -> Vec<Chunk> {
         let mut chunks = Vec::new();
-        let mut cutter = Splitter {
+        let mut splitter = Splitter {
             options: self.options,
             tokens: &self.tokens,
             stream: Stream::new(&self.tokens, text),
@@ -116,20 +116,20 @@ impl Chunker {
         };
         let (mut start, mut done) = (0, 0);
         while done < text.len() {
-            let mut cut = cutter.cut(start, done);
+            let mut cut = splitter.cut(start, done);
             let too_long = cut.tokens > self.options.size;
             if (cut.inside_cluster || too_long) && start < done {
                 // Without the overlap the cluster may fit.
-                let alone = cutter.cut(done, done);
+                let alone = splitter.cut(done, done);
                 if alone.inside_cluster && !too_long {
                     // The marks have to be those of the chunk.
-                    cut = cutter.cut(start, done);
+                    cut = splitter.cut(start, done);
                 } else {
                     (start, cut) = (done, alone);
                 }
             }
             chunks.push(Chunk { start, end: cut.end, tokens: cut.tokens });
-            start = cutter.next_start(start, cut);
+            start = splitter.next_start(start, cut);
             done = cut.end;
         }
         chunks

@@ -13,7 +13,7 @@ pub(super) struct Shape {
 
 /// In what a collection differs.
 #[derive(Debug, Default)]
-pub(super) struct Judged {
+pub(super) struct ShapeDiff {
     /// What only another collection can have.
     pub(super) rebuild: Vec<String>,
     /// What can be changed.
@@ -52,7 +52,7 @@ impl Carry {
 }
 
 impl Shape {
-    pub(super) fn of(wanted: &DesiredCollection, dimensions: u32) -> Self {
+    pub(super) fn new(wanted: &DesiredCollection, dimensions: u32) -> Self {
         Self { wanted: wanted.clone(), size: wanted.size.unwrap_or(dimensions) }
     }
 
@@ -67,20 +67,20 @@ impl Shape {
     }
 
     /// Size and distance in words.
-    pub(super) fn measure(&self) -> String {
+    pub(super) fn size_and_distance(&self) -> String {
         format!("{} dimensions with distance {}", self.size, self.wanted.distance.word())
     }
 
     /// What a person wants to know of it.
-    pub(super) fn told(&self) -> Vec<String> {
+    pub(super) fn summary(&self) -> Vec<String> {
         let Self { wanted, size } = self;
-        let mut told = vec![format!("{size} dimensions"), wanted.distance.word().to_owned()];
-        told.push(format!("hnsw m {}, ef_construct {}", wanted.m, wanted.ef_construct));
-        told.extend(wanted.vector.as_ref().map(|vector| format!("vector {vector}")));
+        let mut summary = vec![format!("{size} dimensions"), wanted.distance.word().to_owned()];
+        summary.push(format!("hnsw m {}, ef_construct {}", wanted.m, wanted.ef_construct));
+        summary.extend(wanted.vector.as_ref().map(|vector| format!("vector {vector}")));
         if let Some(quantization) = wanted.quantization.filter(|kind| *kind != Quantization::None) {
-            told.push(format!("{} quantization", quantization.word()));
+            summary.push(format!("{} quantization", quantization.word()));
         }
-        told
+        summary
     }
 
     fn quantization(&self) -> Option<Value> {
@@ -182,8 +182,8 @@ impl Shape {
     }
 
     /// In what `found` differs.
-    pub(super) fn judge(&self, found: &Value) -> Judged {
-        let mut judged = Judged { patch: json!({}), ..Judged::default() };
+    pub(super) fn compare(&self, found: &Value) -> ShapeDiff {
+        let mut diff = ShapeDiff { patch: json!({}), ..ShapeDiff::default() };
         let Some(own) = self.own(found) else {
             let name = |name: Option<&str>| name.map_or("unnamed".to_owned(), |name| format!("`{name}`"));
             let vectors = &found["config"]["params"]["vectors"];
@@ -194,22 +194,22 @@ impl Shape {
                 }
                 _ => "none".to_owned(),
             };
-            judged.rebuild.push(format!("vector: {there} → {}", name(self.wanted.vector.as_deref())));
-            return judged;
+            diff.rebuild.push(format!("vector: {there} → {}", name(self.wanted.vector.as_deref())));
+            return diff;
         };
         let (size, distance) = (own["size"].as_u64().unwrap_or_default(), own["distance"].as_str().unwrap_or_default());
         if size != u64::from(self.size) {
-            judged.rebuild.push(format!("vector size: {size} → {}", self.size));
+            diff.rebuild.push(format!("vector size: {size} → {}", self.size));
         }
         if distance != self.wanted.distance.word() {
-            judged.rebuild.push(format!("distance: {distance} → {}", self.wanted.distance.word()));
+            diff.rebuild.push(format!("distance: {distance} → {}", self.wanted.distance.word()));
         }
-        self.judge_graph(&mut judged, found, own);
-        self.judge_storage(&mut judged, found, own);
-        judged
+        self.compare_graph(&mut diff, found, own);
+        self.compare_storage(&mut diff, found, own);
+        diff
     }
 
-    fn judge_graph(&self, judged: &mut Judged, found: &Value, own: &Value) {
+    fn compare_graph(&self, diff: &mut ShapeDiff, found: &Value, own: &Value) {
         let whole = &found["config"]["hnsw_config"];
         let name = self.wanted.vector.clone().unwrap_or_default();
         for (key, wanted) in [("m", self.wanted.m), ("ef_construct", self.wanted.ef_construct)] {
@@ -218,11 +218,11 @@ impl Shape {
             let Some(is) = special.or_else(|| whole[key].as_u64()).filter(|is| *is != u64::from(wanted)) else {
                 continue;
             };
-            judged.changed.push(format!("hnsw {key}: {is} → {wanted}"));
+            diff.changed.push(format!("hnsw {key}: {is} → {wanted}"));
             if special.is_some() {
-                judged.patch["vectors"][&name]["hnsw_config"][key] = wanted.into();
+                diff.patch["vectors"][&name]["hnsw_config"][key] = wanted.into();
             } else {
-                judged.patch["hnsw_config"][key] = wanted.into();
+                diff.patch["hnsw_config"][key] = wanted.into();
             }
         }
         if let Some(wanted) = self.wanted.quantization {
@@ -230,26 +230,26 @@ impl Shape {
             let config = if special.is_null() { &found["config"]["quantization_config"] } else { special };
             let is = config.as_object().and_then(|config| config.keys().next()).map_or("none", String::as_str);
             if is != wanted.word() {
-                judged.changed.push(format!("quantization: {is} → {}", wanted.word()));
+                diff.changed.push(format!("quantization: {is} → {}", wanted.word()));
                 let config =
                     self.quantization().filter(|config| !config.is_null()).unwrap_or_else(|| "Disabled".into());
                 if special.is_null() {
-                    judged.patch["quantization_config"] = config;
+                    diff.patch["quantization_config"] = config;
                 } else {
-                    judged.patch["vectors"][&name]["quantization_config"] = config;
+                    diff.patch["vectors"][&name]["quantization_config"] = config;
                 }
             }
         }
     }
 
-    fn judge_storage(&self, judged: &mut Judged, found: &Value, own: &Value) {
+    fn compare_storage(&self, diff: &mut ShapeDiff, found: &Value, own: &Value) {
         let params = &found["config"]["params"];
         if let Some(wanted) = self.wanted.on_disk
             && own["on_disk"].as_bool().unwrap_or(false) != wanted
         {
-            judged.changed.push(format!("vectors on disk: {} → {wanted}", !wanted));
+            diff.changed.push(format!("vectors on disk: {} → {wanted}", !wanted));
             let name = self.wanted.vector.clone().unwrap_or_default();
-            judged.patch["vectors"][&name]["on_disk"] = wanted.into();
+            diff.patch["vectors"][&name]["on_disk"] = wanted.into();
         }
         let numbers = [
             ("replication_factor", self.wanted.replication_factor),
@@ -260,14 +260,14 @@ impl Shape {
             wanted.into_iter().chain([("on_disk_payload", self.wanted.on_disk_payload.map(Value::from))])
         {
             if let Some(wanted) = wanted.filter(|wanted| params[key] != *wanted) {
-                judged.changed.push(format!("{key}: {} → {wanted}", params[key]));
-                judged.patch["params"][key] = wanted;
+                diff.changed.push(format!("{key}: {} → {wanted}", params[key]));
+                diff.patch["params"][key] = wanted;
             }
         }
         if let (Some(wanted), Some(is)) = (self.wanted.shards, params["shard_number"].as_u64())
             && is != u64::from(wanted)
         {
-            judged.drift.push(format!("{is} shards instead of {wanted}; the number is fixed at creation"));
+            diff.drift.push(format!("{is} shards instead of {wanted}; the number is fixed at creation"));
         }
     }
 }
@@ -287,7 +287,7 @@ mod tests {
     fn shape(vector: Option<&str>) -> Shape {
         let wanted =
             DesiredCollection { vector: vector.map(str::to_owned), ..DesiredCollection::of(4, Distance::Cosine) };
-        Shape::of(&wanted, 1024)
+        Shape::new(&wanted, 1024)
     }
 
     fn found(vectors: &Value) -> Value {
@@ -307,7 +307,7 @@ mod tests {
         #[case] vectors: Value,
         #[case] wanted: &[&str],
     ) {
-        assert_eq!(shape(vector).judge(&found(&vectors)).rebuild, wanted);
+        assert_eq!(shape(vector).compare(&found(&vectors)).rebuild, wanted);
     }
 
     #[rstest]
@@ -331,8 +331,8 @@ mod tests {
     #[test]
     fn what_a_vector_has_of_its_own_is_changed_there() {
         let own = json!({ "size": 4, "distance": "Cosine", "hnsw_config": { "m": 8 } });
-        let judged = shape(None).judge(&found(&own));
-        assert_eq!(judged.changed, ["hnsw m: 8 → 16"]);
-        assert_eq!(judged.patch, json!({ "vectors": { "": { "hnsw_config": { "m": 16 } } } }));
+        let diff = shape(None).compare(&found(&own));
+        assert_eq!(diff.changed, ["hnsw m: 8 → 16"]);
+        assert_eq!(diff.patch, json!({ "vectors": { "": { "hnsw_config": { "m": 16 } } } }));
     }
 }

@@ -4,20 +4,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bullmq::QueueKeys;
 
-use super::{Sight, others};
+use super::{QueueState, other_queues};
 use crate::services::ServiceError;
 use crate::services::queue::{QueueClient, failure};
 use crate::services::redis::Redis;
 use crate::settings::RedisEndpoint;
 
 /// Jobs that are moved in one round trip.
-const STEP: u64 = 1000;
+const MOVES_PER_ROUND_TRIP: u64 = 1000;
 /// Failed jobs that one script call of BullMQ takes back.
-const RETRIED_AT_ONCE: u32 = 1000;
+const RETRIES_PER_CALL: u32 = 1000;
 
 /// The jobs that `clean` removes. Those in work are not among them: their workers would write to what is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum JobState {
     /// Completed ones.
     Completed,
     /// Failed ones.
@@ -30,7 +30,7 @@ pub enum State {
     Prioritized,
 }
 
-impl State {
+impl JobState {
     /// BullMQ's word for it.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -46,12 +46,12 @@ impl State {
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
+pub enum Operation {
     /// Workers begin no job any more; those in work are finished.
     Pause,
     /// Workers begin jobs again.
     Resume,
-    /// Removes what waits, and the delayed jobs too if asked to.
+    /// Removes what waits, and the delayed jobs too if commands to.
     Drain {
         /// Whether delayed jobs go too.
         delayed: bool,
@@ -61,7 +61,7 @@ pub enum Verb {
     /// Removes jobs in one state.
     Clean {
         /// Which state.
-        state: State,
+        state: JobState,
         /// Only those that have been in it, or in the queue, for longer.
         older_than: Duration,
         /// Not more than so many.
@@ -69,17 +69,17 @@ pub enum Verb {
     },
 }
 
-impl Verb {
+impl Operation {
     /// Whether it removes jobs for good.
     #[must_use]
-    pub const fn destroys(self) -> bool {
+    pub const fn is_destructive(self) -> bool {
         matches!(self, Self::Drain { .. } | Self::Clean { .. })
     }
 }
 
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
-pub enum CareError {
+pub enum OperationError {
     /// There is no such queue.
     #[error(
         "Redis has no queue {name} with the prefix {prefix}{}; check QUEUE_NAME, QUEUE_PREFIX and the database number in \
@@ -101,75 +101,80 @@ pub enum CareError {
 
 /// What was done, or would be.
 #[derive(Debug, Clone)]
-pub struct Done {
+pub struct OperationResult {
     /// How many jobs it is about.
     pub jobs: u64,
     /// Whether there is anything to do.
     pub needed: bool,
     /// The queue before.
-    pub before: Sight,
-    /// The queue after; none for a rehearsal.
-    pub after: Option<Sight>,
+    pub before: QueueState,
+    /// The queue after; none for a dry_run.
+    pub after: Option<QueueState>,
 }
 
-/// Does it; a `rehearsal` only says what would be done, and writes nothing.
+/// Does it; a `dry_run` only says what would be done, and writes nothing.
 ///
 /// # Errors
 /// There is no such queue, or Redis does not do its part. BullMQ's scripts work in portions: what was done before an
 /// error stays, and doing it again does the rest.
-pub async fn care(
+pub async fn operate(
     endpoint: &RedisEndpoint,
     name: &str,
     prefix: &str,
-    verb: Verb,
-    rehearsal: bool,
-) -> Result<Done, CareError> {
+    operation: Operation,
+    dry_run: bool,
+) -> Result<OperationResult, OperationError> {
     let redis = Redis::connect(endpoint).await?;
     let keys = QueueKeys::new(name, Some(prefix));
-    let before = Sight::of(&redis, &keys).await?;
+    let before = QueueState::read(&redis, &keys).await?;
     if !before.exists {
         let (name, prefix) = (name.to_owned(), prefix.to_owned());
-        return Err(CareError::NoQueue { name, prefix, others: others(&redis).await });
+        return Err(OperationError::NoQueue { name, prefix, others: other_queues(&redis).await });
     }
-    let jobs = concerned(&redis, &keys, &before, verb).await?;
-    let needed = match verb {
+    let jobs = count_affected(&redis, &keys, &before, operation).await?;
+    let needed = match operation {
         // A list `paused` in a queue that is not is what a resume by somebody else left over.
-        Verb::Pause => !before.paused,
-        Verb::Resume => before.paused || before.counts.paused > 0,
-        Verb::Drain { .. } | Verb::RetryFailed | Verb::Clean { .. } => jobs > 0,
+        Operation::Pause => !before.paused,
+        Operation::Resume => before.paused || before.counts.paused > 0,
+        Operation::Drain { .. } | Operation::RetryFailed | Operation::Clean { .. } => jobs > 0,
     };
-    if rehearsal || !needed {
-        let after = (!rehearsal).then(|| before.clone());
-        return Ok(Done { jobs, needed, before, after });
+    if dry_run || !needed {
+        let after = (!dry_run).then(|| before.clone());
+        return Ok(OperationResult { jobs, needed, before, after });
     }
     let queue = QueueClient::open(endpoint, name, prefix).await?;
-    let done = perform(&queue, &before, verb).await;
+    let done = run(&queue, &before, operation).await;
     queue.close().await;
     let removed = done?;
-    let after = Sight::of(&redis, &keys).await?;
-    Ok(Done { jobs: removed.unwrap_or(jobs), needed, before, after: Some(after) })
+    let after = QueueState::read(&redis, &keys).await?;
+    Ok(OperationResult { jobs: removed.unwrap_or(jobs), needed, before, after: Some(after) })
 }
 
 /// How many jobs it would be about.
-async fn concerned(redis: &Redis, keys: &QueueKeys, sight: &Sight, verb: Verb) -> Result<u64, ServiceError> {
-    let counts = &sight.counts;
+async fn count_affected(
+    redis: &Redis,
+    keys: &QueueKeys,
+    state: &QueueState,
+    operation: Operation,
+) -> Result<u64, ServiceError> {
+    let counts = &state.counts;
     let waiting = counts.waiting + counts.paused;
-    Ok(match verb {
-        Verb::Pause | Verb::Resume => waiting + counts.prioritized,
-        Verb::Drain { delayed } => waiting + counts.prioritized + if delayed { counts.delayed } else { 0 },
-        Verb::RetryFailed => counts.failed,
-        Verb::Clean { state, older_than, limit } => {
+    Ok(match operation {
+        Operation::Pause | Operation::Resume => waiting + counts.prioritized,
+        Operation::Drain { delayed } => waiting + counts.prioritized + if delayed { counts.delayed } else { 0 },
+        Operation::RetryFailed => counts.failed,
+        Operation::Clean { state, older_than, limit } => {
             let finished = |key: String| async move {
                 let until = now_ms().saturating_sub(u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX));
                 redis.get::<u64>(redis::cmd("ZCOUNT").arg(key).arg("-inf").arg(until)).await
             };
             let all = match state {
-                State::Completed => finished(keys.completed()).await?,
-                State::Failed => finished(keys.failed()).await?,
+                JobState::Completed => finished(keys.completed()).await?,
+                JobState::Failed => finished(keys.failed()).await?,
                 // Their age is in the jobs themselves: so many at most.
-                State::Waiting => waiting,
-                State::Delayed => counts.delayed,
-                State::Prioritized => counts.prioritized,
+                JobState::Waiting => waiting,
+                JobState::Delayed => counts.delayed,
+                JobState::Prioritized => counts.prioritized,
             };
             all.min(limit.map_or(u64::MAX, u64::from))
         }
@@ -182,15 +187,15 @@ fn now_ms() -> u64 {
 }
 
 /// Gives how many jobs were removed, where that is known.
-async fn perform(queue: &QueueClient, before: &Sight, verb: Verb) -> Result<Option<u64>, ServiceError> {
+async fn run(queue: &QueueClient, before: &QueueState, operation: Operation) -> Result<Option<u64>, ServiceError> {
     let handle = queue.queue();
     let failed = |error: bullmq::Error| failure(&error);
-    match verb {
-        Verb::Pause => {
+    match operation {
+        Operation::Pause => {
             handle.pause().await.map_err(failed)?;
-            settle(queue, before).await?;
+            move_waiting_to_paused(queue, before).await?;
         }
-        Verb::Resume => {
+        Operation::Resume => {
             // One call brings back at most 7,000 jobs, where others have come to wait meanwhile.
             let mut left = u64::MAX;
             loop {
@@ -202,16 +207,16 @@ async fn perform(queue: &QueueClient, before: &Sight, verb: Verb) -> Result<Opti
                 left = still;
             }
         }
-        Verb::Drain { delayed } => handle.drain(delayed).await.map_err(failed)?,
-        Verb::RetryFailed => {
-            handle.retry_jobs("failed", RETRIED_AT_ONCE, None).await.map_err(failed)?;
+        Operation::Drain { delayed } => handle.drain(delayed).await.map_err(failed)?,
+        Operation::RetryFailed => {
+            handle.retry_jobs("failed", RETRIES_PER_CALL, None).await.map_err(failed)?;
             if before.paused {
-                settle(queue, before).await?;
+                move_waiting_to_paused(queue, before).await?;
             }
         }
-        Verb::Clean { state, older_than, limit } => {
+        Operation::Clean { state, older_than, limit } => {
             let grace = u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX);
-            let lists: &[&str] = if state == State::Waiting { &["wait", "paused"] } else { &[state.word()] };
+            let lists: &[&str] = if state == JobState::Waiting { &["wait", "paused"] } else { &[state.word()] };
             let mut removed = 0;
             for list in lists {
                 let left = limit.map(|limit| limit.saturating_sub(u32::try_from(removed).unwrap_or(u32::MAX)));
@@ -226,10 +231,10 @@ async fn perform(queue: &QueueClient, before: &Sight, verb: Verb) -> Result<Opti
     Ok(None)
 }
 
-/// Puts what waits in a paused queue where BullMQ 5 expects it: its own resume renames `paused` to `wait`, and what the
+/// Puts what waits in a paused queue where BullMQ 5 expects it: its own resume keeps_paused_list `paused` to `wait`, and what the
 /// newer scripts have left in `wait` would be lost.
-async fn settle(queue: &QueueClient, before: &Sight) -> Result<(), ServiceError> {
-    if !before.renames() {
+async fn move_waiting_to_paused(queue: &QueueClient, before: &QueueState) -> Result<(), ServiceError> {
+    if !before.keeps_paused_list() {
         return Ok(());
     }
     let (wait, paused) = (queue.keys().wait(), queue.keys().paused());
@@ -240,7 +245,7 @@ async fn settle(queue: &QueueClient, before: &Sight) -> Result<(), ServiceError>
         }
         let mut moves = redis::pipe();
         moves.atomic();
-        for _ in 0..left.min(STEP) {
+        for _ in 0..left.min(MOVES_PER_ROUND_TRIP) {
             // The oldest first: it stays the one that is taken first.
             moves.cmd("RPOPLPUSH").arg(&wait).arg(&paused).ignore();
         }

@@ -12,7 +12,7 @@ use crate::services::redis::Redis;
 use crate::settings::{Endpoints, RedisEndpoint};
 
 /// How long a job may be kept waiting to learn what it is below.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PARENT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where the spans of jobs begin.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Traces {
             QueueClient::carried(redis, &self.keys, job.id()).await
         };
         // A Redis that does not answer is no reason not to do the job.
-        let parent = tokio::time::timeout(PATIENCE, carried).await.ok().and_then(Result::ok).flatten();
+        let parent = tokio::time::timeout(PARENT_TIMEOUT, carried).await.ok().and_then(Result::ok).flatten();
         let span = self.trace.below(parent).begin_as(Role::Consumer, format_args!("job {}", job.name()));
         span.fact("messaging.system", "bullmq");
         span.fact("messaging.operation.type", "process");

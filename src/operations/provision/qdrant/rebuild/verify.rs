@@ -11,9 +11,9 @@ use crate::services::ServiceError;
 use crate::services::http::Http;
 
 /// Ids that are named, of those that differ.
-const NAMED: usize = 10;
+const MAX_LISTED_IDS: usize = 10;
 /// By what share numbers may differ that are the same: Cosine stores vectors of length 1, and rounds.
-const ROUNDED: f64 = 1e-5;
+const TOLERANCE: f64 = 1e-5;
 
 /// Compares every point: its payload, and its vectors as they are carried over.
 ///
@@ -29,16 +29,17 @@ pub(super) async fn compare(
     let mut offset = Value::Null;
     let (mut different, mut named) = (0_u64, Vec::new());
     while let Some(points) = page(http, source, &mut offset).await? {
-        let copies = these(http, target, &points).await?;
+        let copies = fetch_same_ids(http, target, &points).await?;
         for mut point in points {
             let id = point["id"].to_string();
             let vector = carry.vector(point["vector"].take());
             let same = copies.get(&id).is_some_and(|copy| {
-                payloads(&point["payload"], &copy["payload"]) && vectors(&vector, &copy["vector"], carry, cosine)
+                same_payload(&point["payload"], &copy["payload"])
+                    && same_vectors(&vector, &copy["vector"], carry, cosine)
             });
             if !same {
                 different += 1;
-                if named.len() < NAMED {
+                if named.len() < MAX_LISTED_IDS {
                     named.push(id);
                 }
             }
@@ -67,7 +68,11 @@ pub(super) async fn compare(
 }
 
 /// The points of the same ids, by id.
-async fn these(http: &Http, collection: &str, points: &[Value]) -> Result<BTreeMap<String, Value>, ServiceError> {
+async fn fetch_same_ids(
+    http: &Http,
+    collection: &str,
+    points: &[Value],
+) -> Result<BTreeMap<String, Value>, ServiceError> {
     let ids: Vec<&Value> = points.iter().map(|point| &point["id"]).collect();
     if ids.is_empty() {
         return Ok(BTreeMap::new());
@@ -79,46 +84,46 @@ async fn these(http: &Http, collection: &str, points: &[Value]) -> Result<BTreeM
 }
 
 /// An empty payload is as good as none.
-fn payloads(one: &Value, other: &Value) -> bool {
+fn same_payload(one: &Value, other: &Value) -> bool {
     let empty = |payload: &Value| payload.as_object().is_none_or(Map::is_empty);
     one == other || (empty(one) && empty(other))
 }
 
 /// `cosine` says whether the vector that is carried over is stored with length 1.
-fn vectors(one: &Value, other: &Value, carry: &Carry, cosine: bool) -> bool {
+fn same_vectors(one: &Value, other: &Value, carry: &Carry, cosine: bool) -> bool {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
             one.len() == other.len()
                 && one.iter().all(|(name, vector)| {
                     let unit = cosine && *name == carry.to;
-                    other.get(name).is_some_and(|other| alike(vector, other, unit))
+                    other.get(name).is_some_and(|other| is_same_vector(vector, other, unit))
                 })
         }
-        _ => alike(one, other, cosine),
+        _ => is_same_vector(one, other, cosine),
     }
 }
 
 /// Whether two vectors are the same but for rounding: lists of numbers, lists of such lists, or sparse ones.
-fn alike(one: &Value, other: &Value, unit: bool) -> bool {
+fn is_same_vector(one: &Value, other: &Value, unit: bool) -> bool {
     match (one, other) {
         (Value::Array(one), Value::Array(other)) => {
             let (first, second) = (scale(one, unit), scale(other, unit));
             one.len() == other.len()
                 && one.iter().zip(other).all(|(one, other)| match (one.as_f64(), other.as_f64()) {
-                    (Some(one), Some(other)) => close(one / first, other / second),
-                    _ => alike(one, other, unit),
+                    (Some(one), Some(other)) => is_close(one / first, other / second),
+                    _ => is_same_vector(one, other, unit),
                 })
         }
         (Value::Object(one), Value::Object(other)) => {
             one.len() == other.len()
-                && one.iter().all(|(key, one)| other.get(key).is_some_and(|other| alike(one, other, false)))
+                && one.iter().all(|(key, one)| other.get(key).is_some_and(|other| is_same_vector(one, other, false)))
         }
         _ => one == other,
     }
 }
 
-fn close(one: f64, other: f64) -> bool {
-    (one - other).abs() <= ROUNDED * one.abs().max(other.abs())
+fn is_close(one: f64, other: f64) -> bool {
+    (one - other).abs() <= TOLERANCE * one.abs().max(other.abs())
 }
 
 /// The length of a vector that is stored with length 1; else 1, and 1 for one that has none.
@@ -149,6 +154,6 @@ mod tests {
         #[case] unit: bool,
         #[case] same: bool,
     ) {
-        assert_eq!(alike(&one, &other, unit), same);
+        assert_eq!(is_same_vector(&one, &other, unit), same);
     }
 }
