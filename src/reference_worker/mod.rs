@@ -5,6 +5,8 @@ pub mod chunk;
 mod defect;
 mod guard;
 mod job;
+mod process;
+mod shutdown;
 mod spans;
 mod store;
 pub mod tokens;
@@ -17,24 +19,25 @@ use bullmq::options::WorkerOptions;
 use bullmq::worker::{CancellationToken, WorkerEvent};
 use bullmq::{Job, Worker};
 use secrecy::ExposeSecret;
-use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub use defect::Defect;
 pub use guard::{BreakerState, Breakers, Policy};
 
-use crate::outcome::{Span, Trace};
+use crate::outcome::Trace;
 use crate::services::ServiceError;
 use crate::services::jina::{Encoding, JinaClient, JinaError, JinaOptions};
-use crate::services::queue::{QueueClient, connection, failure};
+use crate::services::queue::connection;
 use crate::services::redis::Redis;
 use crate::settings::Endpoints;
 use chunk::{ChunkError, ChunkOptions, Chunker};
 use defect::planted;
 use guard::Guard;
-use job::{IngestJob, Shared};
-use spans::{Traces, within};
+use job::Shared;
+use process::{keep_lock, process};
+use shutdown::{StalledJobRecorder, shut_down};
+use spans::Traces;
 use store::{Store, StoreError};
 use tokens::Tokens;
 
@@ -336,225 +339,6 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
     )
     .await?;
     Ok(worker)
-}
-
-/// Waits until Redis answers, so that the outcome of a job can be asked_to_stop to it; false if the lock is lost.
-///
-/// The library tells it once: were the connection cut at that moment, the job would lie in `active` until its lock
-/// has run out, and be done, and paid for, a second time.
-async fn keep_lock(job: &Job, lock: Duration, cancelled: &CancellationToken) -> bool {
-    let Some(token) = job.token() else { return true };
-    loop {
-        match job.extend_lock(token, millis(lock)).await {
-            Ok(()) => return true,
-            Err(bullmq::Error::JobLocked(_)) => return false,
-            Err(_) if planted(Defect::GivesUp) => std::process::exit(1),
-            Err(bullmq::Error::Redis(error)) if is_transient(&error) => {
-                tracing::warn!(job = job.id(), %error, "redis does not answer; the outcome of the job is kept until it does");
-            }
-            // Redis is there and refuses; it will refuse the outcome too, and the library reports that.
-            Err(_) => return true,
-        }
-        tokio::select! {
-            () = tokio::time::sleep(REDIS_RETRY_DELAY) => {}
-            () = cancelled.cancelled() => return true,
-        }
-    }
-}
-
-/// Whether Redis may yet answer: it is gone, or loading, or was just made a replica.
-fn is_transient(error: &redis::RedisError) -> bool {
-    use redis::{ErrorKind, ServerErrorKind};
-    let transient = [ServerErrorKind::BusyLoading, ServerErrorKind::MasterDown, ServerErrorKind::ReadOnly];
-    error.is_io_error()
-        || error.is_connection_dropped()
-        || matches!(error.kind(), ErrorKind::Server(kind) if transient.contains(&kind))
-}
-
-/// One attempt at one job.
-/// A planted defect: whether more than two minutes lie between the job's time and the worker's, before or after.
-fn is_two_minutes_off(job: &Job) -> bool {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    millis(now).abs_diff(job.timestamp()) > 120_000
-}
-
-async fn process(
-    shared: &Shared,
-    job: &Job,
-    cancelled: &CancellationToken,
-    span: &Span,
-) -> Result<Value, bullmq::Error> {
-    let begun = Instant::now();
-    if planted(Defect::DropsOldJobs) && is_two_minutes_off(job) {
-        return Ok(Value::Null);
-    }
-    if job.name() == DELETE {
-        return remove(shared, job, span.trace()).await;
-    }
-    let ingest = match IngestJob::read(job.data()) {
-        Ok(ingest) => ingest,
-        Err(error) => {
-            tracing::error!(job = job.id(), %error, "job failed permanently");
-            return Err(bullmq::Error::Unrecoverable(error.to_string()));
-        }
-    };
-    let identity = ingest.identity.clone();
-    span.fact("shakedown.document", identity.document.as_str());
-    let attempt = job.attempts_made();
-    let outcome = tokio::select! {
-        outcome = async {
-            if planted(Defect::NeverEnds) {
-                std::future::pending::<()>().await;
-            }
-            shared.ingest(ingest, attempt, span.trace()).await
-        } => outcome,
-        () = shared.ending.cancelled(), if planted(Defect::AcksOnSigterm) => return Ok(Value::Null),
-        () = cancelled.cancelled() => {
-            // The grace is over: the job goes back to the queue, and another worker takes it at once.
-            match job.move_to_wait(None).await {
-                Ok(_) => tracing::warn!(job = job.id(), document = identity.document, "job returned to the queue"),
-                // Its lock will run out, and the search for stalled jobs will find it. No attempt is counted.
-                Err(error) => tracing::warn!(job = job.id(), document = identity.document, %error, "job left to the search for stalled jobs"),
-            }
-            return Err(bullmq::Error::Delayed);
-        }
-    };
-    let took_ms = millis(begun.elapsed());
-    match outcome {
-        Ok(value) => {
-            tracing::info!(
-                job = job.id(),
-                document = identity.document,
-                took_ms,
-                chunks = value["chunks"].as_u64(),
-                "job completed"
-            );
-            Ok(value)
-        }
-        Err(error) if error.may_be_retried() => {
-            let last = job.opts().attempts.is_none_or(|attempts| attempt + 1 >= attempts);
-            tracing::warn!(job = job.id(), document = identity.document, took_ms, last, %error, "job failed");
-            if last {
-                shared.give_up(&identity, &error.to_string(), span.trace()).await;
-            }
-            if planted(Defect::GivesUp) || planted(Defect::Impatient) {
-                return Err(bullmq::Error::Unrecoverable(error.to_string()));
-            }
-            Err(bullmq::Error::ProcessingError(error.to_string()))
-        }
-        Err(error) => {
-            tracing::error!(job = job.id(), document = identity.document, took_ms, %error, "job failed permanently");
-            shared.give_up(&identity, &error.to_string(), span.trace()).await;
-            if planted(Defect::DoneOnRefusal) {
-                return Ok(Value::Null);
-            }
-            if planted(Defect::RetriesPoison) || planted(Defect::RetriesRefusals) {
-                return Err(bullmq::Error::ProcessingError(error.to_string()));
-            }
-            Err(bullmq::Error::Unrecoverable(error.to_string()))
-        }
-    }
-}
-
-/// Removes a document. What is not there any more is no error: the job may have been done before.
-async fn remove(shared: &Shared, job: &Job, trace: &Trace) -> Result<Value, bullmq::Error> {
-    let Some(document) = job.data()["documentId"].as_str().filter(|id| !id.is_empty()) else {
-        return Err(bullmq::Error::Unrecoverable("malformed job: data has no text `documentId`".to_owned()));
-    };
-    if planted(Defect::ForgetsToDelete) {
-        return Ok(Value::Null);
-    }
-    match within(trace.begin("remove"), shared.store.delete_document(document)).await {
-        Ok(()) => {
-            tracing::info!(job = job.id(), document, "document removed");
-            Ok(serde_json::json!({ "documentId": document, "deleted": true }))
-        }
-        Err(error) => {
-            tracing::warn!(job = job.id(), document, %error, "document not removed");
-            Err(bullmq::Error::ProcessingError(error.to_string()))
-        }
-    }
-}
-
-/// Lets jobs in flight finish within the grace, hands back the rest, closes every connection.
-async fn shut_down(worker: &Worker, recorder: &mut StalledJobRecorder<'_>) {
-    let grace = recorder.config.grace;
-    // A tenth of the grace is kept for handing back; even with no grace at all, jobs are handed back.
-    let hand_back_at = Instant::now() + grace.mul_f64(0.9);
-    let deadline = Instant::now() + grace.max(LISTING_DELAY * 10);
-    let (hand_back_at, deadline) = if planted(Defect::OverstaysGrace) {
-        (hand_back_at + Duration::from_hours(1), deadline + Duration::from_hours(1))
-    } else {
-        (hand_back_at, deadline)
-    };
-    // Not `close` yet: it would wait for the library's blocking read, up to five seconds, with nothing to do.
-    worker.pause();
-    let mut handed_back = false;
-    // Twice nothing: a job may just have been fetched and not be listed yet.
-    let mut nothing = 0;
-    while nothing < 2 && Instant::now() < deadline {
-        nothing = if worker.active_count().await == 0 { nothing + 1 } else { 0 };
-        if !handed_back && Instant::now() >= hand_back_at {
-            worker.cancel_all_jobs().await;
-            handed_back = true;
-        }
-        tokio::time::sleep(LISTING_DELAY.min(deadline.saturating_duration_since(Instant::now()))).await;
-    }
-    while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, worker.next_event()).await {
-        recorder.observe(Some(&event));
-    }
-    recorder.finish(deadline).await;
-    let left = deadline.saturating_duration_since(Instant::now()).min(LISTING_DELAY);
-    if let Err(error) = worker.close(millis(left)).await {
-        tracing::warn!(%error, "the queue was not closed cleanly");
-    }
-    recorder.shared.store.close().await;
-}
-
-/// Tells the rows of jobs that `BullMQ` failed by itself: for one that stalled too often no processor is called, and its
-/// row would say `processing` for ever.
-struct StalledJobRecorder<'a> {
-    config: &'a WorkerConfig,
-    shared: &'a Arc<Shared>,
-    tasks: JoinSet<()>,
-}
-
-impl StalledJobRecorder<'_> {
-    fn observe(&mut self, event: Option<&WorkerEvent>) {
-        while self.tasks.try_join_next().is_some() {}
-        if let Some(WorkerEvent::Failed { job_id, error }) = event
-            && error == STALLED_TOO_OFTEN
-            && !planted(Defect::StalledOutUntold)
-        {
-            let (endpoints, id, shared) = (self.config.endpoints.clone(), job_id.clone(), Arc::clone(self.shared));
-            self.tasks.spawn(async move {
-                if let Err(error) = record_stalled_failure(&endpoints, &id, &shared).await {
-                    tracing::error!(job = id, %error, "cannot record the failure");
-                }
-            });
-        }
-    }
-
-    async fn finish(&mut self, deadline: Instant) {
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout_at(deadline.into(), all).await;
-    }
-}
-
-/// The event has no more than the id of the job, so the queue is asked what it was about.
-async fn record_stalled_failure(endpoints: &Endpoints, id: &str, shared: &Shared) -> Result<(), ServiceError> {
-    let names = &endpoints.names;
-    let client = QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?;
-    let job = client.queue().get_job(id).await;
-    client.close().await;
-    let Some(job) = job.map_err(|error| failure(&error))?.filter(|job| job.name() != DELETE) else { return Ok(()) };
-    // A malformed one has no row that could say it.
-    let Ok(ingest) = IngestJob::read(job.data()) else { return Ok(()) };
-    let document = &ingest.identity.document;
-    tracing::error!(job = id, document, error = STALLED_TOO_OFTEN, "job failed without an attempt");
-    let span = shared.traces.begin(&job).await;
-    shared.give_up(&ingest.identity, STALLED_TOO_OFTEN, span.trace()).await;
-    Ok(())
 }
 
 fn log_event(event: Option<WorkerEvent>) {
