@@ -1,5 +1,5 @@
-//! A peer of the interop suite in Rust: the queue authors' own port, entry_json what to do by lines of JSON on standard input.
-//! `fixtures/peers/README.md` has the protocol, which the peers in Node and Python speak as well.
+//! The Rust peer of the interop suite: BullMQ's official Rust port, controlled by lines of JSON on standard input.
+//! `fixtures/peers/README.md` describes the protocol, which the Node and Python peers speak too.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-/// One line of standard input.
+/// A command: one line of standard input.
 #[derive(Debug, Clone, Deserialize)]
 struct Command {
     number: u64,
@@ -45,11 +45,11 @@ struct Shared {
     workers: Mutex<HashMap<String, Arc<Worker>>>,
     taken: Mutex<HashMap<String, Vec<Value>>>,
     redis_url: String,
-    /// Whether every option that the suite looks at is to get lost: the proof that the suite notices.
+    /// Planted defect: loses every option that the suite checks, to prove that the suite notices.
     planted: bool,
 }
 
-/// Does what standard input says, until it ends.
+/// Executes commands from standard input until it ends.
 ///
 /// # Errors
 /// Standard input or output fails.
@@ -140,7 +140,7 @@ async fn execute(shared: &Arc<Shared>, command: &Command) -> Result<Value, Error
 }
 
 impl NewJob {
-    /// Of every option that the suite looks at, something gets lost.
+    /// The job with a part of every checked option lost.
     fn corrupted(&self) -> Self {
         let mut job = self.clone();
         let text = job.data.to_string().replace(|letter: char| !letter.is_ascii(), "?");
@@ -204,7 +204,7 @@ async fn work(shared: &Arc<Shared>, command: &Command) -> Result<(), Error> {
     Ok(())
 }
 
-/// What a job does is in its name.
+/// Does what the job's name asks for.
 async fn perform(shared: &Shared, queue: &str, mut job: Job) -> Result<Value, Error> {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let seen = json!({
@@ -232,7 +232,7 @@ async fn perform(shared: &Shared, queue: &str, mut job: Job) -> Result<Value, Er
     Ok(if shared.planted { Value::Null } else { json!({ "echo": job.data() }) })
 }
 
-/// What the event stream says from its beginning, as this library reads it.
+/// The event stream from its beginning, as this library reads it.
 async fn events(shared: &Shared, command: &Command) -> Result<Value, Error> {
     let options = QueueEventsOptions {
         connection: shared.connection(),

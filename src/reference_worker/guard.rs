@@ -1,4 +1,4 @@
-//! What stands between the worker and an outside service: retries with backoff, and a circuit breaker.
+//! Guards calls to an external service: retries with backoff, and a circuit breaker.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -15,50 +15,50 @@ use super::defect::{Defect, planted};
 /// What an error means for a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Try again, no sooner than `after`.
+    /// Retry, no sooner than `after`.
     Retry {
-        /// The service's own wish, from `Retry-After`.
+        /// The service's `Retry-After`.
         after: Option<Duration>,
     },
-    /// This input is rejected, and will be at each retry.
+    /// The input is rejected, now and at each retry.
     Poison,
-    /// Nothing will work until a person acts.
+    /// Fails until a person acts.
     Fatal,
 }
 
-/// An error that knows what it means for a retry.
+/// An error that knows whether a retry may help.
 pub(super) trait Classified: std::fmt::Display {
-    /// What it means.
+    /// The class of the error.
     fn class(&self) -> Class;
 }
 
-/// How often and how slowly to retry.
+/// Limits of retries and of the circuit breaker.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// First delay; doubles each time.
+    /// First delay; it doubles with each retry.
     pub base: Duration,
     /// Longest delay.
     pub longest: Duration,
-    /// Tries in all.
+    /// Maximum number of tries.
     pub attempts: usize,
-    /// How many calls the breaker looks back on.
+    /// Number of recent calls that the breaker considers.
     pub window: usize,
     /// How long an open breaker rejects calls before it lets a probe through.
     pub open: Duration,
 }
 
-/// What a circuit breaker did with the last call that it met.
+/// The state of a circuit breaker at its last call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
-    /// It let it through, and there was an answer.
+    /// The call passed and was answered.
     Closed,
-    /// It let it through, to see whether the service is back.
+    /// The call passed as a probe, to see whether the service is back.
     HalfOpen,
-    /// It held it back.
+    /// The call was rejected.
     Open,
 }
 
-/// The state of every breaker of a worker, by service, for whoever shows it; clones are the same.
+/// The state of every breaker of a worker, by service. Clones share the state.
 #[derive(Debug, Clone, Default)]
 pub struct Breakers(Arc<Mutex<BTreeMap<&'static str, BreakerState>>>);
 
@@ -80,7 +80,7 @@ pub(super) enum Guarded<E: std::fmt::Display> {
     /// The call itself failed.
     #[error("{0}")]
     Failed(E),
-    /// The breaker is open: the service failed too often just now.
+    /// The breaker is open: the service failed too often recently.
     #[error("circuit breaker for {service} is open")]
     Open {
         /// The service.
@@ -89,7 +89,7 @@ pub(super) enum Guarded<E: std::fmt::Display> {
 }
 
 impl<E: Classified> Guarded<E> {
-    /// What it means for the job.
+    /// The class of the error for the job.
     pub(super) fn class(&self) -> Class {
         match self {
             Self::Failed(error) => error.class(),
@@ -98,29 +98,29 @@ impl<E: Classified> Guarded<E> {
     }
 }
 
-/// How often one call may be held back before the job gives way to others.
+/// How often the open breaker may reject one call before the job gives up.
 const MAX_REJECTIONS: u32 = 600;
 
-/// Whatever a service says, it is asked again after this time.
+/// Upper bound of a `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
-/// The guard of one service, shared by all jobs.
+/// The guard of a service, shared by all jobs.
 #[derive(Debug)]
 pub(super) struct Guard {
     service: &'static str,
     breaker: AsyncRecloser,
     policy: Policy,
-    /// Whether the breaker was last seen open: only changes are logged.
+    /// Whether the breaker was open at the last call: only changes are logged.
     seen_open: AtomicBool,
     breakers: Breakers,
-    /// Calls at once; as many as there are without it.
+    /// Maximum of concurrent calls; unlimited without it.
     slots: Option<Semaphore>,
-    /// Until when the service wants to be asked by nobody, as it called_at one of the calls.
+    /// Until when no call may be made, from the `Retry-After` of an earlier call.
     paused_until: Mutex<Option<Instant>>,
 }
 
 impl Guard {
-    /// A guard for `service`, whose breaker is one of `breakers`, and which lets `slots` calls through at once.
+    /// A guard for `service` that reports to `breakers` and allows `slots` concurrent calls.
     #[must_use]
     pub(super) fn new(service: &'static str, policy: Policy, breakers: &Breakers, slots: Option<usize>) -> Self {
         let breaker = Recloser::custom()
@@ -141,8 +141,8 @@ impl Guard {
         }
     }
 
-    /// Waits for a slot, and for the moment at which the service wants to be asked again. In this order: what waits for
-    /// a slot while another call is called_at to wait must hear of it.
+    /// Waits for a slot, then for the end of a `Retry-After`. In this order, a call that waits for a slot also respects
+    /// a `Retry-After` that another call receives meanwhile.
     async fn acquire_slot(&self) -> Option<SemaphorePermit<'_>> {
         let slot = match &self.slots {
             Some(slots) => slots.acquire().await.ok(),
@@ -151,12 +151,12 @@ impl Guard {
         loop {
             let until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(left) = until.and_then(|until| until.checked_duration_since(Instant::now())) else { return slot };
-            // Not all at the same moment.
+            // Jitter, so that calls do not resume at the same moment.
             tokio::time::sleep(left + self.policy.base.mul_f64(rand::random::<f64>())).await;
         }
     }
 
-    /// No call is made until so much time has passed.
+    /// Allows no call until `after` has passed.
     fn pause_for(&self, after: Duration) {
         if after.is_zero() {
             return;
@@ -165,15 +165,15 @@ impl Guard {
         *until = (*until).max(Some(Instant::now() + after));
     }
 
-    /// Creates a call, if the breaker lets it through.
+    /// Makes a call if the breaker allows it.
     async fn try_once<T, E: Classified>(
         &self,
         call: Pin<Box<impl Future<Output = Result<T, E>>>>,
     ) -> Result<T, recloser::Error<E>> {
-        // Only what speaks against the service counts for the breaker: a rejected text does not.
+        // Only errors of the service count for the breaker: a rejected text does not.
         let counts = |error: &E| matches!(error.class(), Class::Retry { .. });
         let watched = async {
-            // Held back before, and now let through.
+            // Rejected before, and now allowed as a probe.
             if self.seen_open.load(Ordering::Relaxed) {
                 self.breakers.set(self.service, BreakerState::HalfOpen);
             }
@@ -202,10 +202,10 @@ impl Guard {
         called
     }
 
-    /// Creates the call; what may be retried is, with full jitter, and never before the service's own wish.
+    /// Makes the call; retries transient errors with full jitter, and never before the service's `Retry-After`.
     ///
-    /// A call that the open breaker holds back waits and does not count as a try: an outage longer than all tries
-    /// together would otherwise fail every job that was in work.
+    /// A call that the open breaker rejects waits and does not count as a try: otherwise an outage longer than all
+    /// tries would fail every active job.
     pub(super) async fn call<T, E, F, Fut>(&self, mut call: F) -> Result<T, Guarded<E>>
     where
         E: Classified + std::fmt::Debug,
@@ -261,7 +261,7 @@ impl Guard {
                 if rejections > MAX_REJECTIONS {
                     return Err(error);
                 }
-                // Between one and two rests, so that the callers do not all come back at once.
+                // Between one and two open periods, so that the callers do not return at the same moment.
                 tokio::time::sleep(self.policy.open.mul_f64(1.0 + rand::random::<f64>())).await;
                 continue;
             }
@@ -276,8 +276,7 @@ impl Guard {
                 tokio::time::sleep(self.policy.base).await;
                 continue;
             }
-            // After the wait that the service asked for: were it the least instead, all who were called_at to wait would come back
-            // at the same moment.
+            // Added to the `Retry-After`: as a mere lower bound, all callers would return at the same moment.
             let delay = least + delay.mul_f64(rand::random::<f64>());
             let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(service = self.service, delay_ms, error = %error, "call failed, retrying");
@@ -286,7 +285,7 @@ impl Guard {
     }
 }
 
-/// How long the service itself wants to be left alone.
+/// The delay that the service requests.
 fn requested_delay(error: &impl Classified) -> Duration {
     let ignores_retry_after =
         [Defect::IgnoresRetryAfter, Defect::NoBackoff, Defect::FixedBackoff].into_iter().any(planted);

@@ -1,4 +1,4 @@
-//! One job: chunk, embed, store, verify, record. Only then is it done.
+//! One job: chunk, embed, store, verify, record. Only then is it complete.
 
 use std::sync::Arc;
 
@@ -15,37 +15,37 @@ use super::store::{EmbeddedChunk, Identity, Status, Store, StoreError};
 use crate::outcome::Trace;
 use crate::services::jina::{JinaClient, JinaError};
 
-/// Texts longer than this are chunked away from the threads that keep the connections alive.
+/// Longer texts are chunked on a blocking thread, away from the threads that keep the connections alive.
 const BLOCKING_BYTES: usize = 32 * 1024;
 
-/// What all jobs share.
+/// State shared by all jobs.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) chunker: Arc<Chunker>,
     pub(super) jina: JinaClient,
     pub(super) jina_guard: Guard,
-    /// Requests at once, for the whole process.
+    /// Maximum of concurrent requests of the process.
     pub(super) parallel: usize,
     pub(super) batch: usize,
     pub(super) store: Store,
     pub(super) traces: Traces,
-    /// Whether the worker was told to end; used by one planted defect only.
+    /// Whether the worker is shutting down; used by one planted defect only.
     pub(super) ending: CancellationToken,
-    /// The reason of the first poison document; used by one planted defect only.
+    /// The reason of the first rejected document; used by one planted defect only.
     pub(super) first_rejection: std::sync::OnceLock<String>,
 }
 
-/// Why a job could not be done.
+/// Why a job failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum JobError {
-    /// The job itself is not one of ours.
+    /// The job's data are malformed.
     #[error("malformed job: {0}")]
     Malformed(String),
     #[error("embeddings: {0}")]
     Jina(#[from] Guarded<JinaError>),
     #[error(transparent)]
     Store(#[from] Guarded<StoreError>),
-    /// A task of ours ended early.
+    /// A blocking task ended early.
     #[error("chunking failed: {0}")]
     Chunking(String),
     /// A planted defect.
@@ -76,7 +76,7 @@ impl Classified for JinaError {
     }
 }
 
-/// A document as a job brings it.
+/// A document as its job carries it.
 #[derive(Debug)]
 pub(super) struct IngestJob {
     pub(super) identity: Identity,
@@ -89,7 +89,7 @@ impl IngestJob {
         let text = |key: &str| data.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let missing = |key: &str| JobError::Malformed(format!("data has no text `{key}`"));
         let document = text("documentId").ok_or_else(|| missing("documentId"))?.to_owned();
-        // A document may be empty, but it must be a text.
+        // A document may be empty, but it must be a string.
         let content = data.get("text").and_then(Value::as_str).ok_or_else(|| missing("text"))?;
         let version = text("version").map_or_else(
             || Sha256::digest(content.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
@@ -101,7 +101,7 @@ impl IngestJob {
 }
 
 impl Shared {
-    /// Does the job and says what it did; the answer is the job's return value.
+    /// Runs the job; returns the job's return value.
     pub(super) async fn ingest(&self, ingest: IngestJob, attempt: u32, trace: &Trace) -> Result<Value, JobError> {
         self.apply_planted_defects(&ingest, attempt)?;
         let IngestJob { identity, text } = ingest;
@@ -137,11 +137,11 @@ impl Shared {
         Ok(return_value(&identity, total, tokens))
     }
 
-    /// Embeds and stores all chunks; the answer is the first failure.
+    /// Embeds and stores all chunks; returns the first failure.
     ///
-    /// One batch more than requests at once: while one is stored, the others are embedded. After a failure nothing new
-    /// begins, and what is being stored is waited for: a write that nobody waits for any more may come after the
-    /// removal of the document.
+    /// Runs one batch more than concurrent requests: while one is stored, the others are embedded. After a failure no
+    /// new batch starts, and batches being stored are awaited: a write that nobody awaits may arrive after the removal
+    /// of the document.
     async fn store_batches(
         &self,
         identity: &Identity,
@@ -170,7 +170,7 @@ impl Shared {
         outcome
     }
 
-    /// Does one batch; nothing of it is stored if the job is `over` by the time that it is embedded.
+    /// Embeds and stores one batch; stores nothing if the job is `over` once it is embedded.
     #[expect(clippy::too_many_arguments, reason = "all of them are of one job")]
     async fn embed_and_store(
         &self,
@@ -200,7 +200,7 @@ impl Shared {
         }
     }
 
-    /// A planted defect: the row says `ready` before anything is stored, and for some documents nothing ever is.
+    /// A planted defect: the row says `ready` before anything is stored, and some documents are never stored.
     async fn mark_done_first(&self, identity: &Identity, text: &Arc<str>, trace: &Trace) -> Result<Value, JobError> {
         let chunks = self.chunk(text, trace).await?;
         let tokens = chunks.iter().map(|chunk| chunk.tokens).sum();
@@ -215,7 +215,7 @@ impl Shared {
         Ok(return_value(identity, chunks.len(), tokens))
     }
 
-    /// Marks a document that is given up, and takes away what was stored of it.
+    /// Records a permanent failure, and removes what was stored of the document.
     pub(super) async fn give_up(&self, identity: &Identity, reason: &str, trace: &Trace) {
         if planted(Defect::PoisonSpreads) {
             let _ = self.first_rejection.set(reason.to_owned());
@@ -302,7 +302,7 @@ fn return_value(identity: &Identity, chunks: usize, tokens: usize) -> Value {
     json!({ "documentId": identity.document, "version": identity.version, "chunks": chunks, "tokens": tokens })
 }
 
-/// Whether a planted defect strikes this document: about one of `every`, and always the same ones.
+/// Whether a planted defect affects this document: about one of `every`, and always the same ones.
 fn is_affected(document: &str, every: u32) -> bool {
     document.bytes().map(u32::from).sum::<u32>().is_multiple_of(every)
 }

@@ -1,5 +1,5 @@
-//! The reference worker: takes jobs from the queue, chunks, embeds, stores, and completes a job only
-//! when its document is stored, counted and recorded. Reached only as a process, like any other worker.
+//! The reference worker: takes jobs from the queue, chunks, embeds, stores, and completes a job only after its document
+//! is stored, counted and recorded. It runs as a process, like any other worker.
 
 pub mod chunk;
 mod defect;
@@ -41,45 +41,45 @@ use spans::Traces;
 use store::{Store, StoreError};
 use tokens::Tokens;
 
-/// The name of the jobs that remove a document; all others bring one.
+/// The name of jobs that remove a document; all other jobs ingest one.
 const DELETE: &str = "delete-document";
-/// Between two tries to reach Redis.
+/// Pause between two attempts to reach Redis.
 const REDIS_RETRY_DELAY: Duration = Duration::from_millis(250);
-/// Longest pause between two looks at services that are not there yet.
+/// Longest pause between two checks of services that are not available yet.
 const MAX_STARTUP_PAUSE: Duration = Duration::from_secs(2);
-/// Even with no time to wait, services that are there get this long to say so.
+/// Minimum time for a service to answer at start, even without a startup timeout.
 const MIN_STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// A job that was fetched is on the library's list after this time at the latest.
+/// A fetched job is on the library's list of active jobs after this time at the latest.
 const LISTING_DELAY: Duration = Duration::from_millis(50);
-/// Why `BullMQ` fails a job by itself, in its own words (`moveStalledJobsToWait`).
+/// `BullMQ`'s reason when it fails a stalled job by itself (`moveStalledJobsToWait`).
 const STALLED_TOO_OFTEN: &str = "job stalled more than allowable limit";
 
-/// Everything the worker is asked_to_stop.
+/// The configuration of the worker.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// The stack.
+    /// Endpoints of the stack.
     pub endpoints: Endpoints,
-    /// Jobs at once.
+    /// Maximum of active jobs.
     pub concurrency: usize,
-    /// How long a job's lock lasts without renewal.
+    /// Lifetime of a job's lock without renewal.
     pub lock: Duration,
-    /// How often stalled jobs are looked for.
+    /// Interval of the search for stalled jobs.
     pub stalled: Duration,
-    /// How often a job may stall before it fails.
+    /// Number of times a job may stall before it fails.
     pub max_stalled: u32,
-    /// How long jobs in flight may take after SIGTERM.
+    /// Time for active jobs after SIGTERM.
     pub grace: Duration,
-    /// How long to wait for the services at the start.
+    /// Time to wait for the services at start.
     pub startup: Duration,
-    /// Texts in a request.
+    /// Texts per request.
     pub embed_batch: usize,
-    /// Requests at once.
+    /// Maximum of concurrent requests.
     pub embed_concurrency: usize,
-    /// How vectors travel.
+    /// Encoding of vectors in responses.
     pub encoding: Encoding,
     /// Retries and circuit breakers.
     pub policy: Policy,
-    /// Points in an upsert.
+    /// Points per upsert.
     pub upsert_batch: usize,
     /// Size and overlap of chunks.
     pub chunks: ChunkOptions,
@@ -87,23 +87,23 @@ pub struct WorkerConfig {
     pub tokenizer: Option<PathBuf>,
     /// A defect to plant; only with the feature `defects`.
     pub defect: Option<Defect>,
-    /// Is asked_to_stop what the worker does.
+    /// Receives the worker's phase.
     pub phase: tokio::sync::watch::Sender<WorkerPhase>,
-    /// Is asked_to_stop what the circuit breakers do.
+    /// Receives the states of the circuit breakers.
     pub breakers: Breakers,
-    /// Where its spans begin.
+    /// Parent of the worker's spans.
     pub trace: Trace,
 }
 
-/// What the worker does.
+/// The phase of the worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WorkerPhase {
-    /// It waits for its services.
+    /// Waiting for its services.
     #[default]
     Starting,
-    /// It takes jobs.
+    /// Taking jobs.
     Ready,
-    /// It ends what it has begun, and takes no more.
+    /// Finishing its jobs, without taking new ones.
     Ending,
 }
 
@@ -113,10 +113,10 @@ pub enum WorkerError {
     /// Chunk settings or the tokenizer file are unusable.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
-    /// The embeddings client could not be made.
+    /// The embeddings client could not be created.
     #[error("embeddings: {0}")]
     Jina(#[from] JinaError),
-    /// Collection or table are unusable or unreachable.
+    /// Collection or table is unusable or unreachable.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Redis is unusable or unreachable.
@@ -125,19 +125,19 @@ pub enum WorkerError {
     /// Redis refused the connection or could not be reached.
     #[error(transparent)]
     Redis(#[from] ServiceError),
-    /// A service neither answered nor refused in time.
+    /// A service did not answer in time.
     #[error("{service} does not answer; check its address, or raise STARTUP_TIMEOUT_MS")]
     NoAnswer {
         /// The service.
         service: &'static str,
     },
-    /// Signals cannot be received.
+    /// Signal handlers cannot be installed.
     #[error("cannot install signal handlers: {0}")]
     Signals(#[from] std::io::Error),
 }
 
 impl WorkerError {
-    /// Whether a setting is wrong, or what a setting names is not there: waiting would not help.
+    /// Whether a setting is wrong or names something that does not exist, so that waiting would not help.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         use guard::{Class, Classified};
@@ -150,10 +150,10 @@ impl WorkerError {
     }
 }
 
-/// Runs until SIGTERM or SIGINT; a second signal ends the process at once with code 1. Gives what is left of its grace.
+/// Runs until SIGTERM or SIGINT; a second signal ends the process at once with code 1. Returns the rest of its grace.
 ///
 /// # Errors
-/// Settings make no sense, or a service was not there within [`WorkerConfig::startup`].
+/// Settings are invalid, or a service was not available within [`WorkerConfig::startup`].
 pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     #[cfg(feature = "defects")]
     if let Some(defect) = config.defect {
@@ -258,7 +258,7 @@ fn build_shared(config: &WorkerConfig) -> Result<Shared, WorkerError> {
     })
 }
 
-/// Waits for the services, then takes the first job.
+/// Waits for the services, then starts to take jobs.
 async fn start(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker, WorkerError> {
     let deadline = Instant::now() + config.startup;
     let mut pause = config.policy.base;
@@ -275,12 +275,12 @@ async fn start(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker, Wo
     }
 }
 
-/// One look at each service, of at most `limit` each.
+/// Checks each service once, for at most `limit` each.
 async fn try_start(config: &WorkerConfig, shared: &Arc<Shared>, limit: Duration) -> Result<Worker, WorkerError> {
     let endpoints = &config.endpoints;
     with_timeout(limit, "qdrant", shared.store.check_collection(endpoints.jina.dimensions)).await?;
     with_timeout(limit, "postgres", shared.store.check_table()).await?;
-    // The queue's own connection tries ten times before it says what is wrong.
+    // The queue's own connection tries ten times before it reports the cause.
     drop(with_timeout(limit, "redis", Redis::connect(&endpoints.redis)).await?);
     with_timeout(limit, "redis", take_jobs(config, shared)).await
 }
@@ -309,7 +309,7 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
         .lock_duration(config.lock)
         .stalled_interval(config.stalled)
         .max_stalled_count(if planted(Defect::NoStalledRecovery) { 0 } else { config.max_stalled })
-        // After a failed fetch; the library's own 15 s would outlast many an outage.
+        // After a failed fetch; the library's default of 15 s would outlast many outages.
         .run_retry_delay(REDIS_RETRY_DELAY);
     let (jobs, lock) = (Arc::clone(shared), config.lock);
     let worker = Worker::with_options(

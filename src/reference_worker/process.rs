@@ -12,10 +12,10 @@ use super::spans::within;
 use super::{DELETE, REDIS_RETRY_DELAY, millis};
 use crate::outcome::{Span, Trace};
 
-/// Waits until Redis answers, so that the outcome of a job can be asked_to_stop to it; false if the lock is lost.
+/// Waits until Redis answers, so that the queue can receive the job's outcome; false if the lock is lost.
 ///
-/// The library tells it once: were the connection cut at that moment, the job would lie in `active` until its lock
-/// has run out, and be done, and paid for, a second time.
+/// The library reports the outcome once. If the connection were cut at that moment, the job would stay in `active`
+/// until its lock expires, and would run, and cost, a second time.
 pub(super) async fn keep_lock(job: &Job, lock: Duration, cancelled: &CancellationToken) -> bool {
     let Some(token) = job.token() else { return true };
     loop {
@@ -26,7 +26,7 @@ pub(super) async fn keep_lock(job: &Job, lock: Duration, cancelled: &Cancellatio
             Err(bullmq::Error::Redis(error)) if is_transient(&error) => {
                 tracing::warn!(job = job.id(), %error, "redis does not answer; the outcome of the job is kept until it does");
             }
-            // Redis is there and refuses; it will refuse the outcome too, and the library reports that.
+            // Redis answers but refuses; it will refuse the outcome too, and the library reports that.
             Err(_) => return true,
         }
         tokio::select! {
@@ -36,7 +36,7 @@ pub(super) async fn keep_lock(job: &Job, lock: Duration, cancelled: &Cancellatio
     }
 }
 
-/// Whether Redis may yet answer: it is gone, or loading, or was just made a replica.
+/// Whether Redis may recover: it is gone, loading, or was just made a replica.
 fn is_transient(error: &redis::RedisError) -> bool {
     use redis::{ErrorKind, ServerErrorKind};
     let transient = [ServerErrorKind::BusyLoading, ServerErrorKind::MasterDown, ServerErrorKind::ReadOnly];
@@ -84,10 +84,10 @@ pub(super) async fn process(
         } => outcome,
         () = shared.ending.cancelled(), if planted(Defect::AcksOnSigterm) => return Ok(Value::Null),
         () = cancelled.cancelled() => {
-            // The grace is over: the job goes back to the queue, and another worker takes it at once.
+            // The grace is over: the job returns to the queue, and another worker takes it at once.
             match job.move_to_wait(None).await {
                 Ok(_) => tracing::warn!(job = job.id(), document = identity.document, "job returned to the queue"),
-                // Its lock will run out, and the search for stalled jobs will find it. No attempt is counted.
+                // Its lock expires, and the search for stalled jobs finds it. No attempt is counted.
                 Err(error) => tracing::warn!(job = job.id(), document = identity.document, %error, "job left to the search for stalled jobs"),
             }
             return Err(bullmq::Error::Delayed);
@@ -130,7 +130,7 @@ pub(super) async fn process(
     }
 }
 
-/// Removes a document. What is not there any more is no error: the job may have been done before.
+/// Removes a document. A missing document is not an error: the job may have run before.
 async fn remove(shared: &Shared, job: &Job, trace: &Trace) -> Result<Value, bullmq::Error> {
     let Some(document) = job.data()["documentId"].as_str().filter(|id| !id.is_empty()) else {
         return Err(bullmq::Error::Unrecoverable("malformed job: data has no text `documentId`".to_owned()));

@@ -1,4 +1,4 @@
-//! The end of the worker, and the rows of jobs that the queue failed by itself.
+//! Shutdown of the worker, and the rows of jobs that the queue failed by itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::services::ServiceError;
 use crate::services::queue::{QueueClient, failure};
 use crate::settings::Endpoints;
 
-/// Lets jobs in flight finish within the grace, hands back the rest, closes every connection.
+/// Lets active jobs finish within the grace, returns the rest to the queue, closes every connection.
 pub(super) async fn shut_down(worker: &Worker, recorder: &mut StalledJobRecorder<'_>) {
     let grace = recorder.config.grace;
-    // A tenth of the grace is kept for handing back; even with no grace at all, jobs are handed back.
+    // A tenth of the grace is reserved for returning jobs; even without grace, jobs are returned.
     let hand_back_at = Instant::now() + grace.mul_f64(0.9);
     let deadline = Instant::now() + grace.max(LISTING_DELAY * 10);
     let (hand_back_at, deadline) = if planted(Defect::OverstaysGrace) {
@@ -28,7 +28,7 @@ pub(super) async fn shut_down(worker: &Worker, recorder: &mut StalledJobRecorder
     // Not `close` yet: it would wait for the library's blocking read, up to five seconds, with nothing to do.
     worker.pause();
     let mut handed_back = false;
-    // Twice nothing: a job may just have been fetched and not be listed yet.
+    // Empty twice: a job may just have been fetched and not be listed yet.
     let mut nothing = 0;
     while nothing < 2 && Instant::now() < deadline {
         nothing = if worker.active_count().await == 0 { nothing + 1 } else { 0 };
@@ -49,8 +49,8 @@ pub(super) async fn shut_down(worker: &Worker, recorder: &mut StalledJobRecorder
     recorder.shared.store.close().await;
 }
 
-/// Tells the rows of jobs that `BullMQ` failed by itself: for one that stalled too often no processor is called, and its
-/// row would say `processing` for ever.
+/// Records the failure of jobs that `BullMQ` failed by itself: no processor runs for a job that stalled too often, and
+/// its row would stay `processing` forever.
 pub(super) struct StalledJobRecorder<'a> {
     pub(super) config: &'a WorkerConfig,
     pub(super) shared: &'a Arc<Shared>,
@@ -79,14 +79,14 @@ impl StalledJobRecorder<'_> {
     }
 }
 
-/// The event has no more than the id of the job, so the queue is asked what it was about.
+/// The event has only the job's id, so the queue is asked for its document.
 async fn record_stalled_failure(endpoints: &Endpoints, id: &str, shared: &Shared) -> Result<(), ServiceError> {
     let names = &endpoints.names;
     let client = QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?;
     let job = client.queue().get_job(id).await;
     client.close().await;
     let Some(job) = job.map_err(|error| failure(&error))?.filter(|job| job.name() != DELETE) else { return Ok(()) };
-    // A malformed one has no row that could say it.
+    // A malformed job has no row.
     let Ok(ingest) = IngestJob::read(job.data()) else { return Ok(()) };
     let document = &ingest.identity.document;
     tracing::error!(job = id, document, error = STALLED_TOO_OFTEN, "job failed without an attempt");

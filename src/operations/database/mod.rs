@@ -1,6 +1,6 @@
-//! `shakedown db`: inspect at a Supabase database, and bring its migrations in.
+//! `shakedown db`: inspect a Supabase database, and apply migrations.
 //!
-//! Migrations are recorded as the Supabase CLI records them, so that either may go on where the other stopped.
+//! Migrations are recorded as the Supabase CLI records them, so that either tool can continue where the other stopped.
 
 mod inspect;
 mod migrate;

@@ -1,4 +1,4 @@
-//! From files to jobs, a batch at a time: only one batch of texts is in memory.
+//! Turns files into jobs in batches, so that only one batch of texts is in memory.
 
 use sha2::{Digest, Sha256};
 
@@ -8,22 +8,22 @@ use crate::services::ServiceError;
 use crate::services::queue::{NewJob, QueueClient, failure};
 use crate::settings::{DesiredJob, JobContract};
 
-/// A text beyond this many bytes makes a job that Redis, replication and logs will feel.
+/// A text above this many bytes makes a job that burdens Redis, replication and logs.
 pub const LARGE: usize = 1024 * 1024;
 
-/// A batch is handed over when it has this many jobs or bytes of text.
+/// A batch is enqueued at this many jobs or bytes of text.
 const BATCH_JOBS: usize = 200;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// What a job looks like.
+/// The shape of a job.
 #[derive(Debug, Clone)]
 pub struct JobShape {
     contract: JobContract,
 }
 
 impl JobShape {
-    /// The shape that `[queue] job` describes, or the reference worker's without it. What is described of jobs under
-    /// `[desired.queue.job]` counts where `[queue] job` does not say otherwise.
+    /// The shape that `[queue] job` describes, or the reference worker's without it. Options of `[desired.queue.job]`
+    /// apply where `[queue] job` does not set them.
     #[must_use]
     pub fn new(contract: Option<JobContract>, desired: Option<&DesiredJob>) -> Self {
         let job = contract.unwrap_or_else(|| {
@@ -53,7 +53,7 @@ struct Document {
     id: String,
     version: String,
     source: String,
-    /// Where the file is, from the root.
+    /// Absolute path of the file.
     path: String,
     text: String,
 }
@@ -70,7 +70,7 @@ impl Document {
         })
     }
 
-    /// Two fingerprints with a dash: never an integer and without `:`, both of which BullMQ refuses.
+    /// Two fingerprints joined by a dash: not an integer and without `:`, both of which BullMQ rejects.
     fn job_id(&self) -> String {
         format!("{}-{}", fingerprint(&self.id), self.version)
     }
@@ -82,19 +82,19 @@ fn fingerprint(text: &str) -> String {
     digest.first_chunk::<8>().map_or_else(String::new, |first| format!("{:016x}", u64::from_be_bytes(*first)))
 }
 
-/// How a document came to be in the queue.
+/// How a document was enqueued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Queued {
     /// As a new job.
     New,
-    /// As a new job, after one of the same content that had ended was taken away.
+    /// As a new job, after an ended job with the same content was removed.
     Again,
-    /// A job of the same content was there and has not ended yet.
+    /// Not at all: an open job with the same content exists.
     Already,
 }
 
 impl Queued {
-    /// One word.
+    /// Its name.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -116,14 +116,14 @@ pub struct Enqueued {
     pub job: String,
     /// Bytes of text.
     pub bytes: usize,
-    /// How it came to be in the queue.
+    /// How it was enqueued.
     pub queued: Queued,
 }
 
-/// Adds `files` to the queue, in batches; `on_batch` hears of each batch that was acknowledged.
+/// Adds `files` to the queue in batches; calls `on_batch` for each acknowledged batch.
 ///
-/// The first list has what the queue acknowledged, the second what could not be read. An error ends
-/// the work; what `on_batch` has heard of until then is in the queue.
+/// Returns the documents that the queue acknowledged and the files that could not be read. An error ends the work;
+/// batches passed to `on_batch` before it are in the queue.
 pub async fn enqueue(
     queue: &QueueClient,
     shape: &JobShape,
@@ -200,7 +200,7 @@ async fn enqueue_batch(
     Ok(enqueued)
 }
 
-/// Removes a job that has ended, so that its id is free.
+/// Removes an ended job to free its id.
 async fn remove_ended(queue: &QueueClient, id: &str) -> Result<(), ServiceError> {
     if queue.queue().remove(id).await.map_err(|error| failure(&error))? {
         return Ok(());

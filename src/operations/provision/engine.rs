@@ -1,4 +1,4 @@
-//! The one way in which a stack becomes as described: connect, look, do what is to be done, look again.
+//! The only way a stack reaches its desired state: connect, read, change, read again.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::services::postgres::Postgres;
 use crate::services::redis::Redis;
 use crate::settings::{Desired, PostgresEndpoint};
 
-/// The services in the order in which they depend on each other.
+/// The services in the order of their dependencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Queue,
@@ -24,7 +24,7 @@ pub(super) enum Part {
 const PARTS: [Part; 5] = [Part::Queue, Part::Postgres, Part::Qdrant, Part::Jina, Part::Files];
 
 impl Part {
-    /// Those of which something is desired.
+    /// The parts of which something is desired.
     pub(super) fn wanted(desired: &Desired, target: &SetupTarget) -> impl Iterator<Item = Self> {
         let is_wanted = |part: &Self| match part {
             Self::Queue => target.redis.is_some(),
@@ -36,7 +36,7 @@ impl Part {
         PARTS.into_iter().filter(is_wanted)
     }
 
-    /// The service that is reached.
+    /// The service to connect to.
     pub(super) const fn service(self) -> &'static str {
         match self {
             Self::Queue => "redis",
@@ -47,7 +47,7 @@ impl Part {
         }
     }
 
-    /// The service whose things these are.
+    /// The service that owns the things of this part.
     pub(super) const fn owner(self) -> &'static str {
         match self {
             Self::Queue => queue::SERVICE,
@@ -55,7 +55,7 @@ impl Part {
         }
     }
 
-    /// Connects; nothing is written.
+    /// Connects without writing.
     pub(super) async fn connect(self, target: &SetupTarget) -> Result<(Connection, Option<Found>), SetupError> {
         Ok(match (self, target) {
             (Self::Queue, SetupTarget { redis: Some(endpoint), .. }) => {
@@ -75,7 +75,7 @@ impl Part {
     }
 }
 
-/// A service that was reached.
+/// A connected service.
 pub(super) enum Connection {
     Redis(Redis),
     Postgres(Postgres, PostgresEndpoint),
@@ -100,8 +100,8 @@ impl Connection {
         }
     }
 
-    /// How long something that was done may take until it shows: another run may be in the middle of the same thing, and
-    /// the nodes of a cluster do not see it at once. What Postgres has committed is there.
+    /// How long a change may take to become visible: another run may be making the same change, and the nodes of a
+    /// cluster do not see it at once. Postgres shows a commit at once.
     const fn settle_time(&self) -> Duration {
         match self {
             Self::Postgres(..) => Duration::ZERO,
@@ -151,21 +151,21 @@ impl Connection {
     }
 }
 
-/// Who hears of what is done, while it is done.
+/// Receives what setup does, while it does it.
 pub(super) trait Reporter {
-    /// A part was not tried.
+    /// A part was skipped.
     fn skipped(&mut self, part: Part, prerequisite: &str);
     /// A service was reached.
     fn reached(&mut self, part: Part, found: Found);
     /// A change was made.
     fn made(&mut self, change: &Change);
-    /// All is done; this was left as it is.
+    /// The part is complete; the changes in `left` were not made.
     fn ended(&mut self, part: Part, left: &[Change]);
-    /// It does not go on. Gives the name of the step that what follows has to wait for.
+    /// The part failed. Returns the name of the step that skipped parts name as their prerequisite.
     fn failed(&mut self, part: Part, stop: Stop) -> String;
 }
 
-/// Mends what is not as described, one service after the other. What comes after a failure is not tried.
+/// Applies the desired state, one service after the other. Parts after a failure are skipped.
 pub(super) async fn converge_all(
     desired: &Desired,
     target: &SetupTarget,
@@ -201,10 +201,10 @@ pub(super) async fn converge_all(
 }
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Times that a look which was refused is taken again.
+/// Number of refused reads that are repeated.
 const MAX_REFUSED_READS: u32 = 3;
 
-/// Mends one service: all that a look has found, and again until a look finds nothing. Gives what is left as it is.
+/// Applies all changes of one service, and repeats until nothing is left to change. Returns the drift that stays.
 async fn converge(
     connection: &Connection,
     desired: &Desired,
@@ -227,7 +227,7 @@ async fn converge(
         made.clear();
         for change in changes.into_iter().filter(Change::is_pending) {
             if let Err(error) = connection.make(&change, desired, target, consent, writes).await {
-                // What another run has done meanwhile cannot be done once more, and need not.
+                // A change that another run has made meanwhile cannot, and need not, be repeated.
                 let refused = matches!(error, SetupError::Service(ServiceError::Refused { .. }));
                 let again = if refused {
                     settled_changes(connection, desired, target, consent.force, &[]).await.ok()
@@ -249,7 +249,7 @@ async fn converge(
     }
 }
 
-/// What is not as described, once all that was just made shows.
+/// The differences, once all changes just made are visible.
 async fn settled_changes(
     connection: &Connection,
     desired: &Desired,
@@ -261,7 +261,7 @@ async fn settled_changes(
     let mut refused = 0;
     loop {
         let changes = match connection.changes(desired, target, force).await {
-            // Another run may have taken away what was about to be looked at.
+            // Another run may have removed what was about to be read.
             Err(Stop { error: SetupError::Service(ServiceError::Refused { .. }), .. })
                 if refused < MAX_REFUSED_READS =>
             {

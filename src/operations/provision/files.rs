@@ -1,4 +1,4 @@
-//! Files for others to read, and what the variables of workers say.
+//! Files to write, and variables that workers read.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::settings::{Desired, DesiredQueue};
 
 const SERVICE: &str = "files";
 
-/// Variables that do not say what is desired: workers that read them ask for something else.
+/// Variables that differ from the desired state: workers that read them use other values.
 pub(super) fn jina(desired: &Desired, target: &SetupTarget) -> Vec<Change> {
     let Some(jina) = &desired.jina else { return Vec::new() };
     let number = |number: Option<u32>| number.map(|number| number.to_string());
@@ -45,7 +45,7 @@ pub(super) fn changes(desired: &Desired, target: &SetupTarget, force: bool) -> R
     Ok(changes)
 }
 
-/// What becomes of a file, if anything.
+/// The change of a file, if any.
 fn change(file: &File, force: bool) -> Result<Option<Change>, SetupError> {
     let path = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
     let what = path.display().to_string();
@@ -67,7 +67,7 @@ fn change(file: &File, force: bool) -> Result<Option<Change>, SetupError> {
     Ok(Some(Change::new(SERVICE, "file", what, action, Task::File(File { path, ..file.clone() })).detail(detail)))
 }
 
-/// What a file lacks that is only written once.
+/// Lines that are missing from a file that is written only once.
 fn missing_lines(found: &[u8], file: &File, what: String) -> Option<Change> {
     let text = String::from_utf8_lossy(found);
     let begins =
@@ -79,7 +79,7 @@ fn missing_lines(found: &[u8], file: &File, what: String) -> Option<Change> {
     })
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file atomically.
 pub(super) fn write(file: &File) -> Result<(), SetupError> {
     let path = &file.path;
     let wrong = |cause| SetupError::File { path: path.clone(), cause };
@@ -94,13 +94,13 @@ pub(super) fn write(file: &File) -> Result<(), SetupError> {
     }
     let put = if file.lines.is_empty() { written.persist(path) } else { written.persist_noclobber(path) };
     match put {
-        // Another run was faster, and its secrets are as good.
+        // Another run was faster, and its secrets are equally valid.
         Err(error) if !file.lines.is_empty() && error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         put => put.map(drop).map_err(|error| wrong(error.error)),
     }
 }
 
-/// What a producer and a worker need to know and no service keeps, by the names that BullMQ and Jina use.
+/// What producers and workers must know and no service stores, by the names that BullMQ and Jina use.
 fn worker(desired: &Desired, target: &SetupTarget) -> Value {
     let mut whole = Map::new();
     if let Some(queue) = &desired.queue {
@@ -145,7 +145,7 @@ fn queue_json(queue: &DesiredQueue, target: &SetupTarget) -> Value {
     })
 }
 
-/// The pairs of which something is said.
+/// The pairs without null values.
 fn without_nulls<const N: usize>(pairs: [(&str, Value); N]) -> Value {
     let present = pairs.into_iter().filter(|(_, value)| !value.is_null());
     present.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()

@@ -1,4 +1,4 @@
-//! Redis, and the queue's `meta` key, which is all that BullMQ keeps of a queue's settings in it.
+//! Redis, and the queue's `meta` key, the only place where BullMQ stores settings of a queue.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ use crate::settings::{Desired, DesiredQueue, Names, RedisEndpoint, public_url};
 
 pub(super) const SERVICE: &str = "bullmq";
 
-/// The BullMQ release whose layout of keys this queue has, for readers of the queue's `meta` key.
+/// The BullMQ release whose key layout the queue has, for readers of its `meta` key.
 ///
 /// Node's BullMQ overwrites it with its own when it opens the queue.
 const LAYOUT: &str = "bullmq:5.81.3";
 
-/// Connects, and looks at what would lose jobs.
+/// Connects, and checks settings that would lose jobs.
 pub(super) async fn connect(endpoint: &RedisEndpoint) -> Result<(Redis, Found), SetupError> {
     let redis = Redis::connect(endpoint).await?;
     redis.command(&["PING"]).await?;
@@ -55,19 +55,19 @@ fn keys(queue: &DesiredQueue, names: &Names) -> QueueKeys {
 struct Setting {
     /// The field of the `meta` key.
     field: &'static str,
-    /// What a person calls it.
+    /// Its name in messages.
     label: &'static str,
-    /// What it is to be.
+    /// Its desired value.
     wanted: Option<String>,
-    /// Whether what another one has written there is left.
+    /// Whether a value that another program has written is kept.
     only_if_absent: bool,
 }
 
-/// The fields by which a queue is known to be there.
+/// The fields that show that a queue exists.
 const VERSION: &str = "version";
 const EVENTS: &str = "opts.maxLenEvents";
 
-/// The layout comes first, and another BullMQ may have written its own.
+/// The layout comes first; another BullMQ may have written its own.
 fn settings(queue: &DesiredQueue, keep: bool) -> [Setting; 5] {
     let limit = queue.rate_limit;
     let setting = |field, label, wanted, only_if_absent| Setting { field, label, wanted, only_if_absent };
@@ -121,10 +121,10 @@ pub(super) async fn changes(redis: &Redis, desired: &Desired, names: &Names) -> 
     Ok(changes)
 }
 
-/// Jobs of a state that are looked at.
+/// Jobs sampled per state.
 const SAMPLED_JOBS: usize = 100;
 
-/// Jobs that wait and were added with other options than those that are described: their producer says otherwise.
+/// Waiting jobs whose options differ from the desired ones: their producer sets others.
 async fn jobs(redis: &Redis, keys: &QueueKeys, wanted: &Map<String, Value>) -> Result<Option<Change>, SetupError> {
     if wanted.is_empty() {
         return Ok(None);
@@ -138,7 +138,7 @@ async fn jobs(redis: &Redis, keys: &QueueKeys, wanted: &Map<String, Value>) -> R
     }
     let ids: Vec<Vec<String>> = redis.pipeline(&commands).await?;
     let mut commands = redis::pipe();
-    // BullMQ marks an empty queue by an id that is none.
+    // BullMQ marks an empty queue by a pseudo id.
     for id in ids.iter().flatten().filter(|id| !id.starts_with("0:")) {
         commands.cmd("HGET").arg(keys.job_key(id)).arg("opts");
     }
@@ -160,7 +160,7 @@ async fn jobs(redis: &Redis, keys: &QueueKeys, wanted: &Map<String, Value>) -> R
         .then(|| Change::new(SERVICE, "jobs", keys.base(), Action::Drift, Task::Nothing).details(details)))
 }
 
-/// Whether an option says the same: a number is one however it is written, and what is zero may be left out.
+/// Whether two options are equal: numbers compare by value, and a missing field equals zero.
 fn is_same_option(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
         (Value::Object(found), Value::Object(wanted)) => found.keys().chain(wanted.keys()).all(|key| {
@@ -171,7 +171,7 @@ fn is_same_option(found: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// Writes the fields: those that yield only where nothing is, the others in one go.
+/// Writes the fields: those with `only_if_absent` only if absent, the others in one command.
 pub(super) async fn make(
     redis: &Redis,
     desired: &Desired,

@@ -1,4 +1,4 @@
-//! What a worker needs: a desired state made of names, in which what is there is left as it is.
+//! What a worker needs: a desired state built from names, in which existing things stay unchanged.
 
 use std::collections::BTreeMap;
 
@@ -23,12 +23,12 @@ const COLUMNS: [(&str, &str, &str); 9] = [
     ("updated_at", "timestamp with time zone", "not null default now()"),
 ];
 
-/// The role of Supabase that workers have.
+/// Supabase's role for workers.
 const SERVICE_ROLE: &str = "service_role";
-/// Roles of Supabase that reach tables through the Data API, on behalf of anybody.
+/// Supabase's roles that reach tables through the Data API on behalf of anyone.
 const PUBLIC_ROLES: [&str; 2] = ["anon", "authenticated"];
 
-/// The payload fields that are filtered by, with their types.
+/// The payload fields used in filters, with their types.
 const INDEXES: [(&str, &str); 6] = [
     ("document_id", "keyword"),
     ("version", "keyword"),
@@ -38,10 +38,10 @@ const INDEXES: [(&str, &str); 6] = [
     ("chunk_count", "integer"),
 ];
 
-/// What is to be prepared, beside the queue and the schema.
+/// What to prepare besides the queue and the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// The table of documents, and who may see it.
+    /// The table of documents, and its access rules.
     pub table: bool,
     /// The collection of chunks and its indexes.
     pub collection: bool,
@@ -57,8 +57,7 @@ impl Default for Wanted {
 
 /// Prepares what a worker needs on this stack.
 ///
-/// Every step is in the answer, whatever became of it. What is there in another shape is an error; nothing is ever dropped
-/// or recreated.
+/// Returns every step, done or not. An existing thing of another shape is an error; nothing is dropped or recreated.
 pub async fn prepare(endpoints: &Endpoints, wanted: &Wanted) -> Vec<Step> {
     let mut reporter = StageReporter { endpoints, wanted, steps: Vec::new(), made: Vec::new() };
     let (desired, target) = (desired(endpoints, wanted), target(endpoints));
@@ -79,7 +78,7 @@ fn target(endpoints: &Endpoints) -> SetupTarget {
     }
 }
 
-/// What a worker needs, described as `[desired]` describes a stack.
+/// What a worker needs, as a desired state.
 fn desired(endpoints: &Endpoints, wanted: &Wanted) -> Desired {
     let names = &endpoints.names;
     let collection = DesiredCollection {
@@ -119,23 +118,23 @@ fn documents(table: &str) -> DesiredTable {
     }
 }
 
-/// One of the steps that are always told.
+/// One of the steps that are always reported.
 struct Stage {
     service: &'static str,
     name: &'static str,
     what: String,
-    /// The kind of the changes that belong to it.
+    /// The kind of its changes.
     kind: &'static str,
-    /// The kind of the thing that it belongs to: where that is new, so is this.
+    /// The kind of the thing it belongs to: if that is new, so is this.
     part_of: Option<&'static str>,
 }
 
-/// The same steps each time, done or not.
+/// Reports the same steps each time, done or not.
 struct StageReporter<'a> {
     endpoints: &'a Endpoints,
     wanted: &'a Wanted,
     steps: Vec<Step>,
-    /// What was made in the part that is at work, by kind.
+    /// Changes made in the current part, by kind.
     made: Vec<(&'static str, Action)>,
 }
 
@@ -167,7 +166,7 @@ impl StageReporter<'_> {
         }
     }
 
-    /// What became of a stage that was gone through.
+    /// The outcome of a completed stage.
     fn outcome(&self, stage: &Stage) -> Outcome {
         let is_new = |kind| self.made.contains(&(kind, Action::Create));
         if stage.part_of.map_or_else(|| is_new(stage.kind), is_new) {
@@ -222,7 +221,7 @@ impl Reporter for StageReporter<'_> {
 
     fn failed(&mut self, part: Part, Stop { kind, error }: Stop) -> String {
         let mut stages = self.stages(part).into_iter();
-        // Where a look failed as a whole, that is the first stage.
+        // If a read failed as a whole, the first stage failed.
         let done = match kind {
             "connection" => None,
             STATE => Some(0),

@@ -1,4 +1,4 @@
-//! What can be done to a queue that is in use.
+//! Operations on a live queue.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,28 +10,28 @@ use crate::services::queue::{QueueClient, failure};
 use crate::services::redis::Redis;
 use crate::settings::RedisEndpoint;
 
-/// Jobs that are moved in one round trip.
+/// Jobs moved per round trip.
 const MOVES_PER_ROUND_TRIP: u64 = 1000;
-/// Failed jobs that one script call of BullMQ takes back.
+/// Failed jobs retried per script call of BullMQ.
 const RETRIES_PER_CALL: u32 = 1000;
 
-/// The jobs that `clean` removes. Those in work are not among them: their workers would write to what is gone.
+/// The jobs that `clean` removes. Active jobs are excluded: their workers would write to removed keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobState {
-    /// Completed ones.
+    /// Completed jobs.
     Completed,
-    /// Failed ones.
+    /// Failed jobs.
     Failed,
-    /// Those that wait, in a paused queue too.
+    /// Waiting jobs, also those of a paused queue.
     Waiting,
-    /// Delayed ones.
+    /// Delayed jobs.
     Delayed,
-    /// Those that wait with a priority.
+    /// Prioritised jobs.
     Prioritized,
 }
 
 impl JobState {
-    /// BullMQ's word for it.
+    /// BullMQ's name of the state.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -44,43 +44,43 @@ impl JobState {
     }
 }
 
-/// What to do.
+/// An operation on a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Workers begin no job any more; those in work are finished.
+    /// Workers start no more jobs; active jobs finish.
     Pause,
-    /// Workers begin jobs again.
+    /// Workers start jobs again.
     Resume,
-    /// Removes what waits, and the delayed jobs too if commands to.
+    /// Removes waiting jobs, and delayed jobs on request.
     Drain {
-        /// Whether delayed jobs go too.
+        /// Whether delayed jobs are removed too.
         delayed: bool,
     },
-    /// Failed jobs wait again, with all of their attempts.
+    /// Moves failed jobs back to waiting, with all of their attempts.
     RetryFailed,
     /// Removes jobs in one state.
     Clean {
-        /// Which state.
+        /// The state.
         state: JobState,
-        /// Only those that have been in it, or in the queue, for longer.
+        /// Only jobs that have been in the state, or in the queue, for longer.
         older_than: Duration,
-        /// Not more than so many.
+        /// Maximum number of jobs.
         limit: Option<u32>,
     },
 }
 
 impl Operation {
-    /// Whether it removes jobs for good.
+    /// Whether it removes jobs permanently.
     #[must_use]
     pub const fn is_destructive(self) -> bool {
         matches!(self, Self::Drain { .. } | Self::Clean { .. })
     }
 }
 
-/// Why it was not done.
+/// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OperationError {
-    /// There is no such queue.
+    /// The queue does not exist.
     #[error(
         "Redis has no queue {name} with the prefix {prefix}{}; check QUEUE_NAME, QUEUE_PREFIX and the database number in \
          REDIS_URL",
@@ -91,32 +91,32 @@ pub enum OperationError {
         name: String,
         /// Its prefix.
         prefix: String,
-        /// Queues that there are, as `prefix:name`.
+        /// Existing queues, as `prefix:name`.
         others: Vec<String>,
     },
-    /// Redis did not do its part.
+    /// Redis failed.
     #[error(transparent)]
     Service(#[from] ServiceError),
 }
 
-/// What was done, or would be.
+/// The result of an operation, or of its dry run.
 #[derive(Debug, Clone)]
 pub struct OperationResult {
-    /// How many jobs it is about.
+    /// Number of affected jobs.
     pub jobs: u64,
     /// Whether there is anything to do.
     pub needed: bool,
     /// The queue before.
     pub before: QueueState,
-    /// The queue after; none for a dry_run.
+    /// The queue after; `None` for a dry run.
     pub after: Option<QueueState>,
 }
 
-/// Does it; a `dry_run` only says what would be done, and writes nothing.
+/// Runs the operation; with `dry_run` it only reports what it would do and writes nothing.
 ///
 /// # Errors
-/// There is no such queue, or Redis does not do its part. BullMQ's scripts work in portions: what was done before an
-/// error stays, and doing it again does the rest.
+/// The queue does not exist, or Redis fails. BullMQ's scripts work in batches: what was done before an error remains,
+/// and a repetition does the rest.
 pub async fn operate(
     endpoint: &RedisEndpoint,
     name: &str,
@@ -133,7 +133,7 @@ pub async fn operate(
     }
     let jobs = count_affected(&redis, &keys, &before, operation).await?;
     let needed = match operation {
-        // A list `paused` in a queue that is not is what a resume by somebody else left over.
+        // A list `paused` in a running queue is a leftover of another program's resume.
         Operation::Pause => !before.paused,
         Operation::Resume => before.paused || before.counts.paused > 0,
         Operation::Drain { .. } | Operation::RetryFailed | Operation::Clean { .. } => jobs > 0,
@@ -150,7 +150,7 @@ pub async fn operate(
     Ok(OperationResult { jobs: removed.unwrap_or(jobs), needed, before, after: Some(after) })
 }
 
-/// How many jobs it would be about.
+/// Number of jobs the operation would affect.
 async fn count_affected(
     redis: &Redis,
     keys: &QueueKeys,
@@ -171,7 +171,7 @@ async fn count_affected(
             let all = match state {
                 JobState::Completed => finished(keys.completed()).await?,
                 JobState::Failed => finished(keys.failed()).await?,
-                // Their age is in the jobs themselves: so many at most.
+                // The jobs themselves hold their age, so this is an upper bound.
                 JobState::Waiting => waiting,
                 JobState::Delayed => counts.delayed,
                 JobState::Prioritized => counts.prioritized,
@@ -186,7 +186,7 @@ fn now_ms() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Gives how many jobs were removed, where that is known.
+/// Returns the number of removed jobs, if known.
 async fn run(queue: &QueueClient, before: &QueueState, operation: Operation) -> Result<Option<u64>, ServiceError> {
     let handle = queue.queue();
     let failed = |error: bullmq::Error| failure(&error);
@@ -196,7 +196,7 @@ async fn run(queue: &QueueClient, before: &QueueState, operation: Operation) -> 
             move_waiting_to_paused(queue, before).await?;
         }
         Operation::Resume => {
-            // One call brings back at most 7,000 jobs, where others have come to wait meanwhile.
+            // One call moves at most 7,000 jobs if other jobs arrive meanwhile.
             let mut left = u64::MAX;
             loop {
                 handle.resume().await.map_err(failed)?;
@@ -231,8 +231,8 @@ async fn run(queue: &QueueClient, before: &QueueState, operation: Operation) -> 
     Ok(None)
 }
 
-/// Puts what waits in a paused queue where BullMQ 5 expects it: its own resume keeps_paused_list `paused` to `wait`, and what the
-/// newer scripts have left in `wait` would be lost.
+/// Moves the waiting jobs of a paused queue where BullMQ 5 expects them. Its resume renames `paused` to `wait`, and
+/// jobs that newer scripts have left in `wait` would be lost.
 async fn move_waiting_to_paused(queue: &QueueClient, before: &QueueState) -> Result<(), ServiceError> {
     if !before.keeps_paused_list() {
         return Ok(());
@@ -246,7 +246,7 @@ async fn move_waiting_to_paused(queue: &QueueClient, before: &QueueState) -> Res
         let mut moves = redis::pipe();
         moves.atomic();
         for _ in 0..left.min(MOVES_PER_ROUND_TRIP) {
-            // The oldest first: it stays the one that is taken first.
+            // Oldest first, to keep the order.
             moves.cmd("RPOPLPUSH").arg(&wait).arg(&paused).ignore();
         }
         queue.redis().pipeline::<()>(&moves).await?;

@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 use super::{Identity, Store};
 
 impl Store {
-    /// A planted defect: connections to every service that nobody closes.
+    /// A planted defect: connections to every service that are never closed.
     pub(in crate::reference_worker) fn connect_anew(&self, identity: &Identity) {
         let options = self.postgres.connect_options().as_ref().clone();
         let others = self.other_addresses.clone();
@@ -21,7 +21,7 @@ impl Store {
         });
     }
 
-    /// A planted defect: a connection to every service, made again at once whenever it ends or is refused.
+    /// A planted defect: a connection to every service, reopened at once whenever it ends or is refused.
     pub(in crate::reference_worker) fn storm(&self) {
         let options = self.postgres.connect_options();
         let postgres = format!("{}:{}", options.get_host(), options.get_port());

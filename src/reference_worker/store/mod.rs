@@ -1,4 +1,4 @@
-//! Where a document ends up: points in Qdrant over gRPC, a row in Postgres.
+//! Stores documents: points in Qdrant over gRPC, a row in Postgres.
 
 mod defects;
 mod points;
@@ -17,33 +17,33 @@ use crate::reference_worker::defect::{Defect, planted};
 use crate::reference_worker::guard::{Breakers, Class, Classified, Guard, Guarded, Policy};
 use crate::settings::Endpoints;
 
-/// The port on which Supabase's pooler hands out a server per transaction.
+/// The port of Supabase's pooler in transaction mode.
 const TRANSACTION_POOLER: u16 = 6543;
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A chunk with its vector, ready to be stored.
+/// A chunk with its vector.
 #[derive(Debug, Clone)]
 pub(super) struct EmbeddedChunk {
-    /// Its place in the document, from 0.
+    /// Its index in the document, from 0.
     pub index: u64,
     /// Its text.
     pub text: String,
-    /// Its tokens.
+    /// Its number of tokens.
     pub tokens: usize,
     /// Its vector.
     pub vector: Vec<f32>,
 }
 
-/// What the row of a document says.
+/// The status in the row of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
-    /// It is being worked on.
+    /// In progress.
     Processing,
     /// Its points are stored and counted.
     Ready,
     /// It has no text.
     Skipped,
-    /// It was given up.
+    /// It failed permanently.
     Failed,
 }
 
@@ -58,24 +58,24 @@ impl Status {
     }
 }
 
-/// What was asked of one document.
+/// The document and version of a job.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
     /// Its id.
     pub document: String,
     /// Its version.
     pub version: String,
-    /// Where it came from.
+    /// Its source.
     pub source: String,
 }
 
-/// An error of either store.
+/// An error of Qdrant or Postgres.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Qdrant failed.
     #[error("qdrant: {}", without_headers(.0))]
     Qdrant(Box<QdrantError>),
-    /// Qdrant took a write and did not finish it.
+    /// Qdrant accepted a write and did not complete it.
     #[error("qdrant accepted the write but did not complete it: status {0}")]
     NotCompleted(i32),
     /// Qdrant holds another number of points than were written.
@@ -89,10 +89,10 @@ pub enum StoreError {
     /// Postgres failed.
     #[error("postgres: {0}")]
     Postgres(#[from] sqlx::Error),
-    /// The collection or the table is not as the worker needs it.
+    /// The collection or the table does not fit the worker.
     #[error("{0}; run `shakedown setup`")]
     Shape(String),
-    /// A setting makes no sense.
+    /// A setting is invalid.
     #[error("{0}")]
     Setting(String),
 }
@@ -123,7 +123,7 @@ impl Classified for StoreError {
             },
             Self::NotCompleted(_) | Self::WrongCount { .. } => Class::Retry { after: None },
             Self::Postgres(sqlx::Error::Database(answer)) => {
-                // Classes 22 (data) and 23 (constraints) say that this row will never fit; 08, 53, 57 pass.
+                // Classes 22 (data) and 23 (constraints) mean that this row will never fit; 08, 53, 57 are transient.
                 match answer.code().as_deref().and_then(|code| code.get(..2)) {
                     Some("22" | "23") => Class::Poison,
                     Some("28" | "3D" | "3F" | "42") => Class::Fatal,
@@ -147,9 +147,9 @@ pub(super) struct Store {
     table: String,
     model: String,
     batch: usize,
-    /// Where the others are, `host:port`; used by planted defects only.
+    /// Addresses of the other services, `host:port`; used by planted defects only.
     other_addresses: Vec<String>,
-    /// Whether `DATABASE_URL` leads to a pooler that hands out a server per transaction.
+    /// Whether `DATABASE_URL` points to a pooler in transaction mode.
     pooled: bool,
     vectors_guard: Guard,
     rows_guard: Guard,
@@ -167,7 +167,7 @@ impl std::fmt::Debug for Store {
 type StoreResult<T> = Result<T, Guarded<StoreError>>;
 
 impl Store {
-    /// Opens both; neither is asked anything yet.
+    /// Opens both without a request to either.
     pub(super) fn open(
         endpoints: &Endpoints,
         batch: usize,
@@ -183,13 +183,13 @@ impl Store {
             config = config.api_key(key.expose_secret());
         }
         let qdrant = config.build()?;
-        // A parse error of the URL could repeat the password.
+        // A parse error of the URL could contain the password.
         let options = PgConnectOptions::from_str(endpoints.postgres.url.expose_secret())
             .map_err(|_| StoreError::Setting("DATABASE_URL is not a postgres:// URL".to_owned()))?
             .statement_cache_capacity(0)
             .application_name("shakedown-worker");
         let postgres = PgPoolOptions::new()
-            // A dead connection is noticed before it is used, unless a defect is planted.
+            // Dead connections are detected before use, unless a defect is planted.
             .test_before_acquire(!planted(Defect::GivesUp))
             .max_connections(4)
             .acquire_timeout(TIMEOUT)
@@ -219,7 +219,7 @@ impl Store {
         })
     }
 
-    /// Whether the collection is there and takes vectors of `dimensions` numbers, compared by cosine.
+    /// Checks that the collection exists and has vectors of `dimensions` dimensions with cosine distance.
     pub(super) async fn check_collection(&self, dimensions: u32) -> Result<(), StoreError> {
         let wrong = |problem: String| StoreError::Shape(format!("collection `{}` {problem}", self.collection));
         let info = match self.qdrant.collection_info(&self.collection).await {
@@ -254,9 +254,9 @@ impl Store {
         Ok(())
     }
 
-    /// Whether Postgres lets us in and the table is there.
+    /// Checks that Postgres accepts the credentials and the table exists.
     pub(super) async fn check_table(&self) -> Result<(), StoreError> {
-        // On a connection of its own: the pool keeps trying, and says no more than that it had no success.
+        // On a separate connection: the pool keeps retrying, and reports only a timeout.
         let mut connection = PgConnection::connect_with(self.postgres.connect_options().as_ref()).await?;
         let query = format!(
             "select id, version, status, chunks, tokens, source, error, updated_at from {} limit 0",
@@ -280,7 +280,7 @@ impl Store {
     }
 }
 
-/// An error of Qdrant without the headers of its answer.
+/// An error of Qdrant without the headers of its response.
 fn without_headers(error: &QdrantError) -> String {
     match error {
         QdrantError::ResponseError { status } => format!("{:?}: {}", status.code(), status.message()),

@@ -14,11 +14,11 @@ use super::{EmbeddedChunk, Identity, Store, StoreError, StoreResult};
 use crate::reference_worker::defect::{Defect, planted};
 use crate::reference_worker::guard::Guarded;
 
-/// The namespace of point ids: UUIDv5 of the URL namespace and this project's word for a chunk.
+/// The namespace of point ids: UUIDv5 of the URL namespace and this project's name for a chunk.
 const CHUNK_NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_3c1e_52a4_5d0f_9a51_7f0e_3d2b_8c44);
 
 impl Store {
-    /// Stores points and waits until they are.
+    /// Stores points and waits until they are applied.
     pub(in crate::reference_worker) async fn upsert(
         &self,
         identity: &Identity,
@@ -71,11 +71,11 @@ impl Store {
         }
     }
 
-    /// Creates the points of this version the only ones of the document. To be called once all of them are stored.
+    /// Makes the points of this version the only ones of the document. Call it once all of them are stored.
     ///
-    /// The old version is removed only when the new one is known to be whole: a document that can be found now can
-    /// be found at every moment. The last count catches another worker that settled another version of the same
-    /// document at the same time, so that each removed the other's points; the attempt is then repeated.
+    /// Removes the old version only when the new one is complete, so that a document that can be found stays findable.
+    /// The last count detects another worker that processed another version of the document at the same time, so that
+    /// each removed the other's points; the attempt then fails and is repeated.
     pub(in crate::reference_worker) async fn keep_only_version(
         &self,
         identity: &Identity,
@@ -87,7 +87,7 @@ impl Store {
                 .into_iter()
                 .any(planted);
         if self.count(&own).await? > written as u64 && !planted_more {
-            // The same version was once cut into more chunks than now.
+            // The same version was split into more chunks earlier.
             let mut tail = own.clone();
             let from_here = Range { gte: Some(as_range_bound(written)), ..Range::default() };
             tail.must.push(Condition::range("chunk_index", from_here));
@@ -110,7 +110,8 @@ impl Store {
         self.delete(&document_filter(identity)).await
     }
 
-    /// Removes a document: its points first, for a row without points is found and told, points without a row are not.
+    /// Removes a document. Its points go first: a row without points is found and reported, points without a row are
+    /// not.
     pub(in crate::reference_worker) async fn delete_document(&self, document: &str) -> StoreResult<()> {
         self.delete(&Filter::must([keyword("document_id", document)])).await?;
         let statement = format!("delete from {} where id = $1", self.table);
@@ -129,7 +130,7 @@ impl Store {
 
     async fn expect_count(&self, filter: &Filter, written: usize) -> StoreResult<()> {
         let (stored, written) = (self.count(filter).await?, written as u64);
-        // Not within the guard: the service is well, and counting again would not change the number.
+        // Outside of the guard: the service is healthy, and another count would not change the number.
         if stored == written { Ok(()) } else { Err(Guarded::Failed(StoreError::WrongCount { stored, written })) }
     }
 
@@ -154,14 +155,14 @@ pub(super) fn version_filter(identity: &Identity) -> Filter {
     filter
 }
 
-/// A number of chunks as Qdrant's ranges take it.
+/// A number of chunks as a bound of Qdrant's ranges.
 #[expect(clippy::cast_precision_loss, reason = "a document has far fewer than 2^53 chunks")]
 const fn as_range_bound(number: usize) -> f64 {
     number as f64
 }
 
-/// The value as a whole. The client's own `Condition::matches` makes a full-text search of a value with a blank in
-/// it, which finds other documents too.
+/// Matches the whole value. The client's own `Condition::matches` runs a full-text search for a value with a space,
+/// which finds other documents too.
 fn keyword(field: &str, value: &str) -> Condition {
     Condition::matches(field, MatchValue::Keyword(value.to_owned()))
 }
@@ -173,12 +174,12 @@ fn completed(status: Option<i32>) -> Result<(), StoreError> {
     }
 }
 
-/// The id of a chunk: the same for the same document, version and index, so that a retry overwrites.
+/// The id of a chunk: deterministic in document, version and index, so that a retry overwrites.
 fn chunk_id(identity: &Identity, index: u64) -> Uuid {
     if planted(Defect::RandomIds) {
         return Uuid::new_v4();
     }
-    // Lengths come first, so that no two triples read the same.
+    // Lengths come first, so that no two triples produce the same name.
     let name = format!(
         "{}:{}{}:{}{index}",
         identity.document.len(),

@@ -9,16 +9,16 @@ use crate::reference_worker::defect::{Defect, planted};
 type Statement<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
 impl Store {
-    /// Marks the document as being worked on, unless this very version is whole already and stays so meanwhile.
+    /// Marks the document as in progress, unless this version is already complete.
     pub(in crate::reference_worker) async fn begin(&self, identity: &Identity) -> StoreResult<()> {
         let unless_whole = "where not (known.version is not distinct from excluded.version and known.status = 'ready')";
         self.write_row(identity, Status::Processing, 0, 0, None, unless_whole).await
     }
 
-    /// Takes away what was stored of a version that is given up, and says why in its row.
+    /// Removes what was stored of a failed version, and records the reason in its row.
     ///
-    /// A version that was whole before stays: an outage while the same text is ingested again must not take a
-    /// document away. Its row then stays `ready`, with the reason in `error`.
+    /// A version that was complete before stays: an outage while the same text is ingested again must not remove the
+    /// document. Its row then stays `ready`, with the reason in `error`.
     pub(in crate::reference_worker) async fn give_up(&self, identity: &Identity, reason: &str) -> StoreResult<()> {
         let statement = format!(
             "update {} set error = $3, updated_at = now() where id = $1 and version = $2 and status = 'ready'",
@@ -39,7 +39,7 @@ impl Store {
         self.record(identity, Status::Failed, 0, 0, Some(reason)).await
     }
 
-    /// Writes what became of a document.
+    /// Records the outcome of a document.
     pub(in crate::reference_worker) async fn record(
         &self,
         identity: &Identity,
@@ -86,10 +86,10 @@ impl Store {
         Ok(())
     }
 
-    /// Runs one statement and says how many rows it touched.
+    /// Runs one statement; returns the number of affected rows.
     ///
-    /// It runs in a transaction, for the sake of poolers that may give each message of a session to another server:
-    /// what was parsed on one server would not be known on the next.
+    /// Behind a pooler in transaction mode it runs in a transaction: each message of a session may reach another
+    /// server, which does not know what was parsed before.
     pub(super) async fn execute<'q, B>(&self, statement: &str, bind: B) -> StoreResult<u64>
     where
         B: Fn(Statement<'q>) -> Statement<'q>,

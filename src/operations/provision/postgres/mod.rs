@@ -17,14 +17,14 @@ use crate::services::postgres::Postgres;
 use crate::settings::{Desired, DesiredGrant, DesiredPostgres, DesiredRole, PostgresEndpoint, public_url};
 
 const SERVICE: &str = "postgres";
-/// Taken while something is created: two set-ups at once would otherwise trip over each other.
+/// Held while something is created: two concurrent setups would conflict otherwise.
 const LOCK: &str = "select pg_advisory_xact_lock(7305808869231650);";
-/// Seconds that another runner of migrations is waited for.
+/// Seconds to wait for another run of migrations.
 const LOCK_WAIT_S: u64 = 30;
-/// Every right on a table, as Postgres calls it.
+/// Every privilege on a table, by Postgres' names.
 const RIGHTS: [&str; 7] = ["select", "insert", "update", "delete", "truncate", "references", "trigger"];
 
-/// Connects and checks that the server takes writes.
+/// Connects and checks that the server accepts writes.
 pub(super) async fn connect(endpoint: &PostgresEndpoint) -> Result<(Postgres, Found), SetupError> {
     let database = Postgres::connect(endpoint).await?;
     let server = database
@@ -108,7 +108,7 @@ async fn roles(database: &Postgres, wanted: &DesiredPostgres) -> Result<Vec<Chan
         for (wanted, field, on, off) in
             [(*login, "login", "login", "nologin"), (*bypass_rls, "bypass", "bypassrls", "nobypassrls")]
         {
-            // A role that is made has neither.
+            // A new role has neither.
             if existing.map_or(Some(false), |row| row[field].as_bool()) != Some(wanted) {
                 let word = if wanted { on } else { off };
                 statements = format!("{statements} alter role {name} {word};");
@@ -125,7 +125,7 @@ async fn roles(database: &Postgres, wanted: &DesiredPostgres) -> Result<Vec<Chan
             if let Some(variable) = password {
                 details.push(format!("password from {variable}"));
             }
-            // CREATE ROLE knows no IF NOT EXISTS.
+            // CREATE ROLE has no IF NOT EXISTS.
             let made = format!(
                 "do $$ begin if not exists (select from pg_roles where rolname = '{name}') then create role {name}; \
                  end if; end $$;{statements}"
@@ -137,7 +137,7 @@ async fn roles(database: &Postgres, wanted: &DesiredPostgres) -> Result<Vec<Chan
     Ok(changes)
 }
 
-/// Creates or changes a role; its password is given to it when it is made.
+/// Creates or changes a role; a new role gets its password.
 pub(super) async fn role(
     database: &Postgres,
     name: &str,
@@ -190,7 +190,7 @@ async fn migrations(endpoint: &PostgresEndpoint, directory: &Path) -> Result<Vec
     Ok(changes)
 }
 
-/// Brings in what is pending.
+/// Applies pending migrations.
 pub(super) async fn migrate(endpoint: &PostgresEndpoint, directory: &Path) -> Result<(), SetupError> {
     let options = Options { lock_wait_s: LOCK_WAIT_S, ..Options::default() };
     database::migrate(endpoint, directory, options, |_| {}).await?;
@@ -213,18 +213,18 @@ fn schema_of(table: &str) -> &str {
     table.split_once('.').map_or("public", |(schema, _)| schema)
 }
 
-/// The statement that turns row level security on.
+/// The statement that enables row level security.
 fn enable_rls(table: &str) -> String {
     format!("alter table {table} enable row level security;")
 }
 
-/// The statements that give these rights, and reach the table with them.
+/// The statements that grant these privileges, and usage of the schema.
 fn grant_statements(table: &str, role: &str, rights: &[&str]) -> String {
     let reach = format!("grant usage on schema {} to {role};", schema_of(table));
     if rights.is_empty() { reach } else { format!("{reach} grant {} on {table} to {role};", rights.join(", ")) }
 }
 
-/// Said of a table that a migration is to make first.
+/// Detail of a table that a migration must create first.
 const MISSING_TABLE: &str = "the table does not exist yet";
 
 async fn grants(database: &Postgres, grant: &DesiredGrant) -> Result<Vec<Change>, ServiceError> {

@@ -1,4 +1,4 @@
-//! A table that workers write, and its schema: made where nothing is; what is there must be as they write it.
+//! A table that workers write, and its schema: created if missing, checked if it exists.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::settings::DesiredTable;
 const KIND: &str = "table";
 const ACCESS: &str = "access";
 
-/// The schema, where it is not there.
+/// The schema, if missing.
 pub(super) async fn schema(database: &Postgres, schema: &str) -> Result<Option<Change>, Stop> {
     let kind = "schema";
     let asked = format!("select exists (select from pg_namespace where nspname = lower('{schema}')) as there");
@@ -24,7 +24,7 @@ pub(super) async fn schema(database: &Postgres, schema: &str) -> Result<Option<C
     Ok(Some(Change::new(SERVICE, kind, schema, Action::Create, task)))
 }
 
-/// The table as it stands, seen in one round trip.
+/// The state of a table, read in one round trip.
 struct TableState<'a> {
     wanted: &'a DesiredTable,
     found: Value,
@@ -66,12 +66,12 @@ impl<'a> TableState<'a> {
         self.found["roles"][role][right] == Value::Bool(true)
     }
 
-    /// The roles that are to work with it and are there.
+    /// The existing roles that need access.
     fn served_roles(&self) -> impl Iterator<Item = &'a str> {
         self.wanted.serves.iter().map(String::as_str).filter(|role| self.role_exists(role))
     }
 
-    /// The roles that are to have nothing to do with it and are there.
+    /// The existing roles that must not have access.
     fn public_roles(&self) -> Vec<&'a str> {
         self.wanted.hidden_from.iter().map(String::as_str).filter(|role| self.role_exists(role)).collect()
     }
@@ -84,7 +84,7 @@ impl<'a> TableState<'a> {
         format!("revoke all on {} from public, {};", self.wanted.name, public_roles.join(", "))
     }
 
-    /// What makes it. Who may see it is said in the same breath: at no moment may the Data API read the table.
+    /// Creates the table and its access rules in one step: the Data API must not read it at any moment.
     fn create(&self) -> Change {
         let DesiredTable { name, columns, .. } = self.wanted;
         let columns: Vec<String> = columns
@@ -112,7 +112,7 @@ impl<'a> TableState<'a> {
         Stop { kind: KIND, error }
     }
 
-    /// Whether the worker can write its rows; a table of the same name may be somebody else's.
+    /// Whether the worker can write its rows; a table of the same name may belong to another program.
     fn check(&self) -> Result<(), Stop> {
         if !matches!(self.found["kind"].as_str(), Some("r" | "p")) {
             return Err(self.mismatch("is not a table but, e.g., a view", "a table is required"));
@@ -144,10 +144,11 @@ impl<'a> TableState<'a> {
         Ok(())
     }
 
-    /// Row level security, and rights for those that it serves and nobody else, where these roles exist.
+    /// Enables row level security, grants privileges to the roles served and revokes them from public roles, if these
+    /// exist.
     ///
-    /// In a table that was there before, rights of public_roles are taken away only when no policy uses them: with one,
-    /// somebody gave them on purpose.
+    /// In an existing table, the privileges of public roles are revoked only if there is no policy: with a policy, they
+    /// were granted on purpose.
     fn access(&self) -> Vec<Change> {
         let table = &self.wanted.name;
         let (mut statements, mut details, mut changes) = (Vec::new(), Vec::new(), Vec::new());
@@ -161,7 +162,7 @@ impl<'a> TableState<'a> {
             details.push(format!("grants to {role}"));
         }
         let public_roles = self.public_roles();
-        // TRUNCATE is not bound by row level security, so it counts as much as SELECT.
+        // TRUNCATE ignores row level security, so it counts as much as SELECT.
         if public_roles.iter().any(|role| RIGHTS.iter().any(|right| self.holds(role, right))) {
             let names = public_roles.join(" and ");
             if self.found["policies"] == Value::Bool(true) {

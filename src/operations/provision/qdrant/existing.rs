@@ -1,4 +1,4 @@
-//! A collection that is there and is left as it is: it must have the vectors and indexes that a worker counts on.
+//! An existing collection that is left unchanged: checks the vectors and indexes that a worker needs.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::operations::provision::change::Change;
 use crate::operations::provision::step::Stop;
 use crate::settings::DesiredCollection;
 
-/// The indexes that are missing, and what a person should know. Another shape is an error.
+/// Missing indexes and notes. Another shape is an error.
 pub(super) fn check(name: &str, wanted: &DesiredCollection, shape: &Shape, found: &Value) -> Result<Vec<Change>, Stop> {
     if !shape.compare(found).rebuild.is_empty() {
         return Err(Stop { kind: "collection", error: mismatch(name, shape, found) });
@@ -40,7 +40,7 @@ pub(super) fn check(name: &str, wanted: &DesiredCollection, shape: &Shape, found
     Ok(changes)
 }
 
-/// Vectors that are not those that a worker will send.
+/// The error for vectors that do not fit the worker's.
 fn mismatch(name: &str, shape: &Shape, found: &Value) -> SetupError {
     let vectors = &found["config"]["params"]["vectors"];
     let vector = shape.vector();

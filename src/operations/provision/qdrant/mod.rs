@@ -20,26 +20,26 @@ use rebuild::Rebuild;
 use shape::{Shape, ShapeDiff};
 
 const SERVICE: &str = "qdrant";
-/// How long a collection that somebody else makes may take until it is there.
+/// How long to wait for a collection that another program creates.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How a change is made.
 #[derive(Debug, Clone)]
 pub(super) enum Task {
-    /// A collection that is not there.
+    /// A missing collection.
     Create { name: String, body: Value },
-    /// What can be changed in place.
+    /// Settings that can change in place.
     Patch { name: String, body: Value },
-    /// A payload index; one of another type goes first.
+    /// A payload index; one of another type is deleted first.
     Index { collection: String, field: String, kind: String, replaces: bool },
-    /// Aliases, all at once.
+    /// Alias changes, in one request.
     Aliases(Vec<Value>),
-    /// Another collection that takes this one's place.
+    /// A new collection that replaces this one.
     Rebuild(Rebuild),
 }
 
-/// The names there are.
+/// Existing collections and aliases.
 pub(super) struct CollectionNames {
     collections: BTreeSet<String>,
     aliases: BTreeMap<String, String>,
@@ -60,17 +60,17 @@ impl CollectionNames {
         })
     }
 
-    /// The collection that is reached by this name.
+    /// The collection that this name refers to.
     fn resolve(&self, name: &str) -> Option<&str> {
         self.collections.get(name).or_else(|| self.aliases.get(name)).map(String::as_str)
     }
 
-    /// What removes an alias, where there is one.
+    /// The action that deletes an alias, if it exists.
     fn delete_alias(&self, alias: &str) -> Option<Value> {
         self.aliases.contains_key(alias).then(|| json!({ "delete_alias": { "alias_name": alias } }))
     }
 
-    /// What lets an alias stand for a collection, in one request with others; nothing where it does already.
+    /// The actions that point an alias to a collection; none if it already does.
     fn point_alias(&self, alias: &str, collection: &str) -> Vec<Value> {
         if self.aliases.get(alias).is_some_and(|now| now == collection) {
             return Vec::new();
@@ -98,7 +98,7 @@ async fn change_aliases(http: &Http, actions: &[Value]) -> Result<(), ServiceErr
     Ok(())
 }
 
-/// Connects, and reads something that the key protects.
+/// Connects, and reads something that needs the key.
 pub(super) async fn connect(endpoint: &QdrantEndpoint) -> Result<(Http, Found), SetupError> {
     let http = Http::qdrant(endpoint)?;
     let root = http.call("GET", "/", None).await?;
@@ -130,7 +130,7 @@ pub(super) async fn changes(http: &Http, desired: &Desired, dimensions: u32) -> 
     Ok(all)
 }
 
-/// A collection that is not there: it is made, or a re-creation that was interrupted is ended.
+/// A missing collection: creates it, or completes an interrupted re-creation.
 fn missing(names: &CollectionNames, name: &str, wanted: &DesiredCollection, shape: &Shape) -> Vec<Change> {
     let [_, copied] = rebuild::marks(name);
     if let Some(ready) = names.aliases.get(&copied) {
@@ -164,7 +164,7 @@ fn index(collection: &str, field: &str, kind: &str, found: Option<&str>) -> Chan
         .detail(detail)
 }
 
-/// An alias that stands for nothing, or for something else.
+/// An alias that is missing or points elsewhere.
 fn alias(names: &CollectionNames, alias: &str, collection: &str) -> Change {
     if names.collections.contains(alias) {
         let detail = format!("is a collection and cannot be an alias of {collection}");
@@ -179,7 +179,7 @@ fn alias(names: &CollectionNames, alias: &str, collection: &str) -> Change {
     }
 }
 
-/// A collection that is there.
+/// Changes to an existing collection.
 async fn existing_changes(
     http: &Http,
     names: &CollectionNames,
@@ -220,7 +220,7 @@ async fn existing_changes(
     Ok(all)
 }
 
-/// Another collection in the place of one that cannot be changed.
+/// A new collection to replace one that cannot be changed.
 async fn rebuild_change(
     http: &Http,
     name: &str,
@@ -251,7 +251,7 @@ async fn rebuild_change(
         ),
     };
     details.push(if carried && points > 0 {
-        // Qdrant keeps no other ones.
+        // Qdrant stores only the normalised vectors.
         let as_stored = found["config"]["params"]["vectors"].to_string().contains("\"Cosine\"");
         let how = if as_stored { ", with their vectors normalised to length 1, as Cosine stores them" } else { "" };
         format!("{points} points are copied to the new collection{how}")
@@ -270,7 +270,7 @@ async fn rebuild_change(
     Ok(change)
 }
 
-/// Creates a change.
+/// Makes a change.
 pub(super) async fn make(http: &Http, task: &Task, discard: bool, writes: &mut WriteCounter) -> Result<(), SetupError> {
     match task {
         Task::Create { name, body } => {
@@ -300,11 +300,11 @@ async fn make_index(http: &Http, collection: &str, field: &str, kind: &Value) ->
     Ok(())
 }
 
-/// Creates a collection. That another set-up was faster is no error: what it makes is waited for.
+/// Creates a collection. If another setup was faster, waits for its collection.
 async fn create(http: &Http, name: &str, body: &Value) -> Result<(), ServiceError> {
     let path = format!("/collections/{name}");
     let answer = http.send("PUT", &path, &Key::Own, Some(body)).await?;
-    // Before there was 409, Qdrant said 400 in these words.
+    // Before 409, Qdrant answered 400 with this text.
     let exists = answer.status.as_u16() == 409 || answer.text.contains("already exists");
     if !exists {
         http.accept("PUT", &path, &answer)?;

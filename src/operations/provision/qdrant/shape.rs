@@ -1,30 +1,30 @@
-//! What a collection is to be, and in what one that is there differs from it.
+//! The desired shape of a collection, and how an existing one differs from it.
 
 use serde_json::{Map, Value, json};
 
 use crate::settings::{DesiredCollection, Distance, Quantization};
 
-/// What a collection is to be.
+/// The desired shape of a collection.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
     wanted: DesiredCollection,
     size: u32,
 }
 
-/// In what a collection differs.
+/// How a collection differs.
 #[derive(Debug, Default)]
 pub(super) struct ShapeDiff {
-    /// What only another collection can have.
+    /// Differences that need a new collection.
     pub(super) rebuild: Vec<String>,
-    /// What can be changed.
+    /// Differences that can change in place.
     pub(super) changed: Vec<String>,
-    /// The body of `PATCH` that does it.
+    /// The body of the `PATCH` request.
     pub(super) patch: Value,
-    /// What is left as it is.
+    /// Differences that stay.
     pub(super) drift: Vec<String>,
 }
 
-/// The name under which a vector was stored, and the one under which it is to be: empty for the unnamed one.
+/// The name of a vector in the old and in the new collection; empty for the unnamed one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Carry {
     from: String,
@@ -32,7 +32,7 @@ pub(super) struct Carry {
 }
 
 impl Carry {
-    /// A point's vectors, as they are to be stored.
+    /// A point's vectors as the new collection stores them.
     pub(super) fn vector(&self, stored: Value) -> Value {
         let mut vectors = match stored {
             Value::Object(vectors) => vectors,
@@ -41,7 +41,7 @@ impl Carry {
         if let Some(vector) = vectors.remove(&self.from) {
             vectors.insert(self.to.clone(), vector);
         }
-        // One that has no name is written alone.
+        // A single unnamed vector is written without a map.
         if vectors.len() == 1
             && let Some(vector) = vectors.remove("")
         {
@@ -56,7 +56,7 @@ impl Shape {
         Self { wanted: wanted.clone(), size: wanted.size.unwrap_or(dimensions) }
     }
 
-    /// The name of the vector, where it has one.
+    /// The name of the vector, if it has one.
     pub(super) fn vector(&self) -> Option<&str> {
         self.wanted.vector.as_deref()
     }
@@ -66,12 +66,12 @@ impl Shape {
         self.wanted.distance == Distance::Cosine
     }
 
-    /// Size and distance in words.
+    /// Size and distance as text.
     pub(super) fn size_and_distance(&self) -> String {
         format!("{} dimensions with distance {}", self.size, self.wanted.distance.word())
     }
 
-    /// What a person wants to know of it.
+    /// A summary for the plan.
     pub(super) fn summary(&self) -> Vec<String> {
         let Self { wanted, size } = self;
         let mut summary = vec![format!("{size} dimensions"), wanted.distance.word().to_owned()];
@@ -92,7 +92,7 @@ impl Shape {
         })
     }
 
-    /// The body that makes it.
+    /// The body that creates it.
     pub(super) fn body(&self) -> Value {
         let Self { wanted, size } = self;
         let mut vector = json!({ "size": size, "distance": wanted.distance.word() });
@@ -109,7 +109,7 @@ impl Shape {
         body
     }
 
-    /// The body that makes one beside `found`, with what that has beside our vector.
+    /// The body that creates it as a replacement of `found`, including settings and vectors that are not described.
     pub(super) fn body_beside(&self, found: &Value) -> Value {
         let mut body = self.body();
         let params = &found["config"]["params"];
@@ -151,7 +151,7 @@ impl Shape {
         body
     }
 
-    /// The vector of `found` that is ours: the one of that name, or the unnamed one.
+    /// The described vector in `found`: the one of that name, or the unnamed one.
     fn own<'a>(&self, found: &'a Value) -> Option<&'a Value> {
         let vectors = &found["config"]["params"]["vectors"];
         let own = match &self.wanted.vector {
@@ -162,8 +162,8 @@ impl Shape {
         own["size"].is_u64().then_some(own)
     }
 
-    /// How the points of `found` become points of this shape; none when their vectors are of another size, or it is not
-    /// clear which vector is meant.
+    /// How points of `found` become points of this shape; `None` if their vectors have another size or the vector is
+    /// ambiguous.
     pub(super) fn carry(&self, found: &Value) -> Option<Carry> {
         let to = self.wanted.vector.clone().unwrap_or_default();
         let vectors = found["config"]["params"]["vectors"].as_object()?;
@@ -181,7 +181,7 @@ impl Shape {
         }
     }
 
-    /// In what `found` differs.
+    /// How `found` differs.
     pub(super) fn compare(&self, found: &Value) -> ShapeDiff {
         let mut diff = ShapeDiff { patch: json!({}), ..ShapeDiff::default() };
         let Some(own) = self.own(found) else {
@@ -213,7 +213,7 @@ impl Shape {
         let whole = &found["config"]["hnsw_config"];
         let name = self.wanted.vector.clone().unwrap_or_default();
         for (key, wanted) in [("m", self.wanted.m), ("ef_construct", self.wanted.ef_construct)] {
-            // What a vector has of its own counts before what the collection says.
+            // A vector's own setting overrides the collection's.
             let special = own["hnsw_config"][key].as_u64();
             let Some(is) = special.or_else(|| whole[key].as_u64()).filter(|is| *is != u64::from(wanted)) else {
                 continue;

@@ -1,8 +1,8 @@
-//! A collection in the place of one that cannot be changed: made beside it, filled from it, and then given its name.
+//! Replaces a collection that cannot be changed: creates a new one beside it, copies the points, and moves the name.
 //!
-//! How far it has come is kept in Qdrant itself, as aliases of the new collection: `NAME--copying` while points are
-//! copied, `NAME--copied` once all of them are there. Each step may be the last one before the process is killed, and may
-//! be done again by the next run, or by another one at the same time.
+//! Qdrant itself holds the progress, as aliases of the new collection: `NAME--copying` while points are copied,
+//! `NAME--copied` once all are copied. The process may be killed after each step, and each step can be repeated by the
+//! next run or by a concurrent one.
 
 mod verify;
 
@@ -15,14 +15,14 @@ use crate::operations::provision::{SetupError, WriteCounter};
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 
-/// Points that are copied in one request.
+/// Points copied per request.
 const BATCH: usize = 256;
-/// No id of a point: an offset that is no place.
+/// Marks the end in `offset`; not a valid point id.
 const END: bool = true;
-/// Tries to change aliases that another run changes at the same time.
+/// Attempts to change aliases that another run changes at the same time.
 const TRIES: usize = 3;
 
-/// What is to be made.
+/// The collection to create.
 #[derive(Debug, Clone)]
 pub(in crate::operations::provision) struct Rebuild {
     pub(super) name: String,
@@ -31,12 +31,12 @@ pub(in crate::operations::provision) struct Rebuild {
     pub(super) aliases: Vec<String>,
 }
 
-/// The aliases that say how far it has come: copying, copied.
+/// The aliases that mark the progress: copying, copied.
 pub(super) fn marks(name: &str) -> [String; 2] {
     [format!("{name}--copying"), format!("{name}--copied")]
 }
 
-/// The next points, with all they have; none after the last ones, when `offset` says that it is the end.
+/// The next page of points with payload and vectors; `None` after the last one, when `offset` is the end.
 async fn page(http: &Http, collection: &str, offset: &mut Value) -> Result<Option<Vec<Value>>, ServiceError> {
     if *offset == END {
         return Ok(None);
@@ -60,8 +60,8 @@ impl Rebuild {
         ended.and(tidied.map_err(SetupError::from))
     }
 
-    /// Takes marks off the collection that has the name now: another run may have ended the work while this one was
-    /// about to mark how far it had come.
+    /// Removes the progress marks from the collection that has the name now: another run may have completed the work
+    /// while this one was about to set its mark.
     async fn tidy(&self, http: &Http, writes: &mut WriteCounter) -> Result<(), ServiceError> {
         let names = CollectionNames::read(http).await?;
         let Some(now) = names.aliases.get(&self.name).cloned() else { return Ok(()) };
@@ -77,7 +77,7 @@ impl Rebuild {
 
     async fn replace(&self, http: &Http, discard: bool, writes: &mut WriteCounter) -> Result<(), SetupError> {
         let names = CollectionNames::read(http).await?;
-        // Another run may have ended it; what is left then shows when all is looked at again.
+        // Another run may have completed it; remaining differences show at the next read.
         let Some(source) = names.resolve(&self.name).map(str::to_owned) else { return Ok(()) };
         let found = collection_info(http, &source).await?;
         if self.shape.compare(&found).rebuild.is_empty() {
@@ -99,7 +99,7 @@ impl Rebuild {
         let target = match names.aliases.get(&copied) {
             Some(ready) if self.fits(http, ready).await? => ready.clone(),
             _ => {
-                // None: another run has ended it meanwhile.
+                // `None`: another run has completed it meanwhile.
                 let Some(target) = self.target(http, &found, &copying, writes).await? else { return Ok(()) };
                 self.index(http, &target, &found, writes).await?;
                 if carry.is_some() {
@@ -117,7 +117,7 @@ impl Rebuild {
         if let Some(carry) = &carry
             && let Err(error) = verify::compare(http, &source, &target, carry, self.shape.is_cosine()).await
         {
-            // What differs is copied once more by the next run.
+            // The next run copies what differs again.
             let again = |names: &CollectionNames| match names.delete_alias(&copied) {
                 Some(delete_alias) => [vec![delete_alias], names.point_alias(&copying, &target)].concat(),
                 None => Vec::new(),
@@ -133,7 +133,7 @@ impl Rebuild {
         Ok(diff.rebuild.is_empty())
     }
 
-    /// The new collection: the one that a run before, or another one at this time, has begun, or the first free name.
+    /// The new collection: one that an earlier or concurrent run has begun, or the first free name.
     async fn target(
         &self,
         http: &Http,
@@ -159,12 +159,12 @@ impl Rebuild {
                 writes.count();
                 break name;
             }
-            // One that a run has made before it was killed, or that another one makes now.
+            // One that an earlier run created before it was killed, or that a concurrent run creates now.
             let unused = names.collections.contains(&name) && !names.aliases.values().any(|target| *target == name);
             if unused && self.fits(http, &name).await? && count(http, &name).await? == 0 {
                 break name;
             }
-            // Points come only after the mark: if it is there now, that collection is the one to go on with.
+            // Points are added only after the mark is set: if there is a mark now, continue with its collection.
             let begun = CollectionNames::read(http).await?.aliases.get(copying).cloned();
             let go_on = match begun {
                 Some(begun) => self.fits(http, &begun).await?,
@@ -178,7 +178,7 @@ impl Rebuild {
         Ok(Some(target))
     }
 
-    /// The indexes that are collection_info, and those that the old one has beside them.
+    /// Creates the described indexes, and the other indexes of the old collection.
     async fn index(
         &self,
         http: &Http,
@@ -197,7 +197,7 @@ impl Rebuild {
         Ok(())
     }
 
-    /// Copies all points; again and again, the same ones: they have the same ids.
+    /// Copies all points. A repetition overwrites points with the same ids.
     async fn copy(
         &self,
         http: &Http,
@@ -225,7 +225,7 @@ impl Rebuild {
         Ok(())
     }
 
-    /// Gives the new collection the old one's names: in one request, where its own name is an alias; else with the other
+    /// Moves the old collection's names to the new one: in one request if its own name is an alias; otherwise the other
     /// aliases first, so that their readers never miss it.
     async fn swap(&self, http: &Http, source: &str, target: &str, writes: &mut WriteCounter) -> Result<(), SetupError> {
         let [_, copied] = marks(&self.name);
@@ -236,7 +236,7 @@ impl Rebuild {
         let by_alias = source != self.name;
         if !by_alias {
             rename(http, others, writes).await?;
-            // The name of an alias is none of a collection: where another run was faster, what it made is kept.
+            // An alias cannot have the name of a collection: if another run was faster, its result is kept.
             if CollectionNames::read(http).await?.collections.contains(&self.name) {
                 let path = format!("/collections/{}", self.name);
                 let answer = http.send("DELETE", &path, &Key::Own, None).await?;
@@ -256,8 +256,8 @@ impl Rebuild {
     }
 }
 
-/// Changes aliases, all at once, as they are now. Another run may change them in between: then it is tried again with
-/// what is left to be changed.
+/// Applies alias changes in one request, computed from the current aliases. If another run changes them in between, it
+/// retries with the remaining changes.
 async fn rename(
     http: &Http,
     actions: impl Fn(&CollectionNames) -> Vec<Value>,

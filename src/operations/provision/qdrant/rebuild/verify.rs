@@ -1,4 +1,4 @@
-//! Whether the points of a collection are those of another one, right before its name is given to that.
+//! Compares the points of two collections right before the new one takes over the name.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use crate::operations::provision::SetupError;
 use crate::services::ServiceError;
 use crate::services::http::Http;
 
-/// Ids that are named, of those that differ.
+/// Maximum number of differing ids in the message.
 const MAX_LISTED_IDS: usize = 10;
-/// By what share numbers may differ that are the same: Cosine stores vectors of length 1, and rounds.
+/// Relative tolerance of numbers: Cosine stores vectors of length 1, rounded.
 const TOLERANCE: f64 = 1e-5;
 
-/// Compares every point: its payload, and its vectors as they are carried over.
+/// Compares every point: its payload, and its vectors after the conversion.
 ///
 /// # Errors
-/// A point came, went, or was overwritten after it was copied; or Qdrant did not do its part.
+/// A point was added, removed or overwritten after it was copied, or Qdrant failed.
 pub(super) async fn compare(
     http: &Http,
     source: &str,
@@ -67,7 +67,7 @@ pub(super) async fn compare(
     })
 }
 
-/// The points of the same ids, by id.
+/// The points with the same ids, by id.
 async fn fetch_same_ids(
     http: &Http,
     collection: &str,
@@ -83,13 +83,13 @@ async fn fetch_same_ids(
     Ok(points.into_iter().map(|point| (point["id"].to_string(), point)).collect())
 }
 
-/// An empty payload is as good as none.
+/// An empty payload equals a missing one.
 fn same_payload(one: &Value, other: &Value) -> bool {
     let empty = |payload: &Value| payload.as_object().is_none_or(Map::is_empty);
     one == other || (empty(one) && empty(other))
 }
 
-/// `cosine` says whether the vector that is carried over is stored with length 1.
+/// `cosine` says whether the converted vector is stored with length 1.
 fn same_vectors(one: &Value, other: &Value, carry: &Carry, cosine: bool) -> bool {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
@@ -103,7 +103,7 @@ fn same_vectors(one: &Value, other: &Value, carry: &Carry, cosine: bool) -> bool
     }
 }
 
-/// Whether two vectors are the same but for rounding: lists of numbers, lists of such lists, or sparse ones.
+/// Whether two vectors are equal up to rounding: dense, multi or sparse ones.
 fn is_same_vector(one: &Value, other: &Value, unit: bool) -> bool {
     match (one, other) {
         (Value::Array(one), Value::Array(other)) => {
@@ -126,7 +126,7 @@ fn is_close(one: f64, other: f64) -> bool {
     (one - other).abs() <= TOLERANCE * one.abs().max(other.abs())
 }
 
-/// The length of a vector that is stored with length 1; else 1, and 1 for one that has none.
+/// The length of a vector that is stored with length 1; 1 for other vectors and for the zero vector.
 fn scale(vector: &[Value], unit: bool) -> f64 {
     let length = vector.iter().filter_map(Value::as_f64).map(|number| number * number).sum::<f64>().sqrt();
     if unit && length > 0.0 { length } else { 1.0 }
