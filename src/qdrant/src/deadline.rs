@@ -1,15 +1,15 @@
-//! How long a read may take.
+//! Timeouts of reads.
 
 use std::future::Future;
 use std::time::Duration;
 
 use super::error::Error;
 
-/// How long a read may take when its request does not say; the real server's default.
+/// The default timeout of a read, as in the real server.
 const DEFAULT: Duration = Duration::from_secs(60);
 
-/// Awaits a read for as long as its request allows, in seconds. The engine goes on with a read that was
-/// given up, so its thread is freed later.
+/// Awaits a read for at most the seconds that its request allows. The engine continues an abandoned read, so its thread
+/// is freed later.
 ///
 /// # Errors
 /// Those of `read`, or [`Error::Timeout`].

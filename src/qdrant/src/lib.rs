@@ -1,6 +1,6 @@
 //! The embedded Qdrant: the real engine (`qdrant-edge`) behind Qdrant's REST and gRPC protocols.
 //!
-//! It runs as a process of its own (`shakedown qdrant`), so that killing and restarting it are real.
+//! It runs as a separate process (`shakedown qdrant`), so that killing and restarting it are real.
 //!
 //! | part | what it does |
 //! |---|---|
@@ -61,13 +61,13 @@ pub use listen::Tls;
 pub use qdrant_edge as engine;
 use storage::Storage;
 
-/// What `GET /` and gRPC's health check call the server.
+/// The title that `GET /` and gRPC's health check return.
 pub(crate) const TITLE: &str = "qdrant - vector search engine";
-/// The version of Qdrant whose API is offered; clients compare it with their own.
+/// The version of the implemented API; clients compare it with their own.
 pub(crate) const VERSION: &str = "1.19.0";
-/// How long connections may take to end once the server is told to stop.
+/// Time for connections to end after the server was asked to stop.
 const GRACE: Duration = Duration::from_millis(500);
-/// How long flushing may take on the way out; what is not flushed by then is in the journals.
+/// Time for the last flush; what is not flushed by then is in the journals.
 const FLUSH_GRACE: Duration = Duration::from_millis(1200);
 
 /// How to run the server.
@@ -79,17 +79,17 @@ pub struct Options {
     pub http_port: u16,
     /// gRPC port; 0 for a free one.
     pub grpc_port: u16,
-    /// Directory that holds everything; made if there is none.
+    /// Directory of all data; created if missing.
     pub storage: PathBuf,
-    /// Key that requests must carry; none or empty for no key.
+    /// API key with full access; `None` or empty for no key.
     pub api_key: Option<SecretString>,
-    /// Key that allows reading only; none or empty for no such key.
+    /// Read-only API key; `None` or empty for no such key.
     pub read_only_api_key: Option<SecretString>,
     /// Certificate and key, for TLS on both ports; without them connections are plain.
     pub tls: Option<Tls>,
 }
 
-/// Where the server listens.
+/// The addresses of a running server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {
     /// REST.
@@ -139,7 +139,7 @@ pub async fn serve(
         served = &mut both => served,
         () = stop.cancelled() => tokio::time::timeout(GRACE, &mut both).await.unwrap_or(Ok(())),
     };
-    // A thread of its own: the runtime would wait for a blocking task however long it takes.
+    // On a separate thread: the runtime would wait for a blocking task without limit.
     let (done, closed) = tokio::sync::oneshot::channel();
     let closing = std::thread::Builder::new().name("closing".to_owned()).spawn(move || {
         storage.close();

@@ -1,4 +1,4 @@
-//! How connections come in: plain or over TLS, the same for REST and gRPC.
+//! Incoming connections, plain or over TLS, the same for REST and gRPC.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,29 +21,29 @@ use tokio_rustls::server::TlsStream;
 
 use super::error::ServeError;
 
-/// How long a client may take for the TLS handshake.
+/// Timeout of the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Connections that are ready but not taken yet, at most.
+/// Maximum of connections that are ready but not accepted yet.
 const READY: usize = 64;
-/// Pause after the system refused to accept, as when it has no file descriptors left.
+/// Pause after a failed accept, e.g. without free file descriptors.
 const REFUSED: Duration = Duration::from_millis(100);
 
-/// Files for TLS, in PEM.
+/// TLS files, in PEM.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// The server's certificate, and those between it and its authority.
+    /// The server's certificate and its intermediates.
     pub certificate: PathBuf,
     /// The key of the certificate.
     pub key: PathBuf,
-    /// Authority that clients' certificates must come from; without it clients need none.
+    /// CA for client certificates; without it clients need none.
     pub authority: Option<PathBuf>,
 }
 
 impl Tls {
-    /// Reads the files, for a protocol that calls itself `alpn`.
+    /// Reads the files, for the ALPN protocol `alpn`.
     ///
     /// # Errors
-    /// A file cannot be read or holds something else, or the key does not fit the certificate.
+    /// A file is unreadable or invalid, or the key does not fit the certificate.
     pub(super) fn acceptor(&self, alpn: &[u8]) -> Result<TlsAcceptor, ServeError> {
         let wrong = |path: &Path, reason: &dyn std::fmt::Display, remedy| ServeError::Tls {
             path: path.display().to_string(),
@@ -90,13 +90,13 @@ fn certificates(path: &Path, remedy: &'static str) -> Result<Vec<CertificateDer<
 /// A connection that is ready for requests.
 #[derive(Debug)]
 pub(super) enum Connection {
-    /// As it came.
+    /// Plain.
     Plain(TcpStream),
-    /// Encrypted.
+    /// TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Connections as they become ready. Dropping this stops listening.
+/// A stream of connections that are ready. Dropping it stops listening.
 #[derive(Debug)]
 pub(super) struct Incoming {
     ready: mpsc::Receiver<(Connection, SocketAddr)>,
@@ -104,7 +104,7 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// Listens on `host` and `port`; 0 takes a free one.
+    /// Listens on `host` and `port`; 0 takes a free port.
     ///
     /// # Errors
     /// The port cannot be bound.
@@ -118,14 +118,14 @@ impl Incoming {
         Ok(Self { ready, local })
     }
 
-    /// Where it listens.
+    /// The local address.
     #[must_use]
     pub(super) fn local(&self) -> SocketAddr {
         self.local
     }
 }
 
-/// Accepts until nobody takes connections any more. A slow handshake holds up no other connection.
+/// Accepts connections until the receiver is dropped. A slow handshake does not block other connections.
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, ready: mpsc::Sender<(Connection, SocketAddr)>) {
     loop {
         let accepted = tokio::select! {
@@ -140,7 +140,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, ready: mpsc::Se
                 continue;
             }
         };
-        // Answers are written whole; waiting for more to send would only delay them.
+        // Responses are written at once; Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
         let Some(tls) = tls.clone() else {
             if ready.send((Connection::Plain(stream), peer)).await.is_err() {
@@ -151,7 +151,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, ready: mpsc::Se
         let ready = ready.clone();
         tokio::spawn(async move {
             match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                // A server that stopped meanwhile takes no more connections.
+                // A server that is stopping accepts no connections.
                 Ok(Ok(stream)) => drop(ready.send((Connection::Tls(Box::new(stream)), peer)).await),
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                 Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
@@ -167,7 +167,7 @@ impl axum::serve::Listener for Incoming {
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         match self.ready.recv().await {
             Some(ready) => ready,
-            // The accepting task ends after us, never before; there is nothing to hand out then.
+            // The accepting task ends after this one, never before, so there is nothing to accept.
             None => std::future::pending().await,
         }
     }

@@ -1,4 +1,4 @@
-//! Several examples as one vector, for recommendations.
+//! Combines examples into one vector, for recommendations.
 //!
 //! Source of the rule: Qdrant's `average_vector` strategy, `mean(positive) + (mean(positive) - mean(negative))`.
 
@@ -6,10 +6,10 @@ use qdrant_edge::{SparseVector, VectorInternal};
 
 use super::error::Error;
 
-/// Twice the mean of the good examples less the mean of the bad ones.
+/// Twice the mean of the positive examples minus the mean of the negative ones.
 ///
 /// # Errors
-/// There is no good example, or the examples are of different kinds.
+/// There is no positive example, or the examples are of different kinds.
 pub(super) fn average(positive: Vec<VectorInternal>, negative: Vec<VectorInternal>) -> Result<VectorInternal, Error> {
     let positive = mean(positive)?;
     if negative.is_empty() {
@@ -51,7 +51,7 @@ fn mean(vectors: Vec<VectorInternal>) -> Result<VectorInternal, Error> {
         (VectorInternal::Sparse(sum), VectorInternal::Sparse(next)) => {
             Ok(VectorInternal::Sparse(sum.combine_aggregate(&next, |left, right| left + right)))
         }
-        // Of several multivectors all the parts count.
+        // All parts of all multivectors count.
         (VectorInternal::MultiDense(mut sum), VectorInternal::MultiDense(next)) => {
             sum.flattened_vectors.extend_from_slice(&next.flattened_vectors);
             Ok(VectorInternal::MultiDense(sum))
