@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_read_only_key_alone_closes_the_server_to_others_and_to_writes() {
+    fn a_read_only_key_alone_rejects_other_keys_and_writes() {
         let auth = Auth::new(None, Some(&SecretString::from("r")));
         assert_eq!(auth.check(with("api-key", "r")), Ok(Access::Read));
         assert_eq!(auth.check(|_| None), Err(NO_KEY));
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_are_told_from_writes_as_the_real_server_does() {
+    fn reads_and_writes_are_classified_as_by_the_real_server() {
         for path in [
             "/collections/c/points",
             "/collections/c/points/query/batch",

@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_read_that_takes_too_long_is_given_up() {
+    async fn a_read_that_takes_too_long_times_out() {
         let given_up = within(Some(0), std::future::pending::<Result<(), Error>>()).await;
         assert_eq!(given_up.unwrap_err().codes().0, axum::http::StatusCode::REQUEST_TIMEOUT);
         assert_eq!(within(Some(1), std::future::ready(Ok(1))).await, Ok(1));

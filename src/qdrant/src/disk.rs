@@ -60,14 +60,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_than_any_disk_has_is_refused() {
+    fn more_space_than_any_disk_has_is_rejected() {
         let directory = tempfile::tempdir().expect("a directory");
         let error = check_room(directory.path(), u64::MAX).unwrap_err();
         assert!(error.to_string().contains("No space left on device"), "{error}");
     }
 
     #[test]
-    fn holes_take_no_room() {
+    fn holes_take_no_space() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = std::fs::File::create(directory.path().join("sparse")).expect("made");
         file.set_len(1024 * 1024 * 1024).expect("grown");

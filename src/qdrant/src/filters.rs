@@ -136,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_choice_that_wants_something_matches_nothing() {
+    fn an_empty_min_should_with_a_minimum_matches_nothing() {
         let filter = translated(json!({ "min_should": { "conditions": [], "min_count": 2 } }));
         assert_eq!(filter, json!({ "min_should": { "conditions": [{ "has_id": [] }], "min_count": 1 } }));
     }
 
     #[test]
-    fn a_condition_that_is_wanted_and_unwanted_is_set_apart() {
+    fn a_condition_under_must_and_must_not_is_separated() {
         let (a, b) = (json!({ "key": "a", "match": { "value": 1 } }), json!({ "key": "b", "match": { "value": 1 } }));
         for place in ["must", "should"] {
             let filter = translated(json!({ place: [a], "must_not": [a, b] }));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn inner_filters_are_translated_too() {
+    fn nested_filters_are_rewritten_too() {
         let inner = json!({ "key": "a", "values_count": { "lt": 1 } });
         let filter = json!({ "must": [
             { "nested": { "key": "b", "filter": { "should": [inner] } } }, { "must": [inner] }

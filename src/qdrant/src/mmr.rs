@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn nearness_alone_keeps_the_order_and_variety_alone_takes_what_is_unlike() {
+    fn pure_relevance_keeps_the_order_and_pure_diversity_picks_dissimilar_points() {
         assert_eq!(order(1.0), ["1", "2"]);
         assert_eq!(order(0.0), ["1", "3"]);
     }

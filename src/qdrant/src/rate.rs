@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minutes_worth_is_allowed_and_more_is_told_how_long_to_wait() {
+    fn a_minutes_worth_is_allowed_and_more_gets_a_retry_time() {
         let start = Instant::now();
         let mut bucket = Bucket { per_minute: 60, tokens: 60.0, filled: start };
         assert_eq!(bucket.spend(60, start), Ok(()));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_minute_can_pay_for_is_refused_for_good() {
+    fn an_operation_above_a_minutes_worth_is_rejected_permanently() {
         let rate = Rate::new("Write");
         assert_eq!(rate.spend(|| usize::MAX), Ok(()));
         rate.set(Some(10));

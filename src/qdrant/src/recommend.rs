@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn good_examples_pull_and_bad_ones_push() {
+    fn positive_examples_attract_and_negative_ones_repel() {
         let only_good = average(vec![dense(&[1.0, 0.0]), dense(&[3.0, 2.0])], Vec::new());
         assert_eq!(only_good, Ok(dense(&[2.0, 1.0])));
         let both = average(vec![dense(&[1.0, 0.0]), dense(&[3.0, 2.0])], vec![dense(&[1.0, 1.0])]);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn no_good_example_or_mixed_kinds_are_refused() {
+    fn missing_positive_examples_and_mixed_kinds_are_rejected() {
         assert!(average(Vec::new(), vec![dense(&[1.0])]).is_err());
         let sparse = VectorInternal::Sparse(SparseVector { indices: vec![1], values: vec![1.0] });
         assert!(average(vec![dense(&[1.0]), sparse], Vec::new()).is_err());

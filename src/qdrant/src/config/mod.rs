@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn one_unnamed_vector_and_named_vectors_are_told_apart() {
+    fn one_unnamed_vector_and_named_vectors_are_distinguished() {
         let single = request(serde_json::json!({"vectors": {"size": 4, "distance": "Cosine"}}));
         assert_eq!(single.vectors.get("").map(|params| params.size), Some(4));
         let named = request(serde_json::json!({"vectors": {"a": {"size": 3, "distance": "Dot"}}}));
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_of_no_size_is_refused() {
+    fn a_vector_of_size_zero_is_rejected() {
         let error = Config::new(request(serde_json::json!({"vectors": {"size": 0, "distance": "Dot"}}))).unwrap_err();
         assert!(matches!(error, Error::Invalid(_)), "{error}");
     }

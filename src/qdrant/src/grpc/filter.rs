@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_engine_lacks_is_refused_by_name() {
+    fn conditions_that_the_engine_lacks_are_rejected_by_name() {
         let condition = Match { match_value: Some(MatchValue::Prefix("a".to_owned())) };
         assert!(matches!(match_json(condition), Err(Error::Unimplemented(_))));
     }

@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_key_is_refused_by_name() {
+    fn a_shard_key_is_rejected_by_name() {
         let error = serde_json::from_str::<Delete>(r#"{"points":[1],"shard_key":"a"}"#).unwrap_err();
         assert_eq!(Error::unreadable(&error), Error::Unimplemented("shard_key".to_owned()));
         assert!(serde_json::from_str::<Delete>(r#"{"points":[1],"shard_key":null}"#).is_ok());
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_instead_of_a_vector_is_refused() {
+    fn a_text_instead_of_a_vector_is_rejected() {
         let text = points(r#"{"points":[{"id":1,"vector":{"text":"a","model":"m"}}]}"#).unwrap_err();
         assert!(text.contains(UNIMPLEMENTED), "{text}");
         let named = points(r#"{"points":[{"id":1,"vector":{"a":{"text":"a","model":"m"}}}]}"#).unwrap_err();

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_back_in_order() {
+    fn records_are_read_back_in_order() {
         let (_directory, path) = place();
         let all = [upsert(&[1, 2]), deletion(), named(), sparse()];
         let (mut journal, found) = Journal::open(&path).expect("a new journal");
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_cut_short_anywhere_keeps_its_whole_records_and_goes_on() {
+    fn a_file_truncated_anywhere_keeps_its_complete_records_and_accepts_more() {
         let (_directory, path) = place();
         let whole = file(&[record(&upsert(&[1])), record(&deletion())]);
         let first = MAGIC.len() + record(&upsert(&[1])).len();
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_change_is_not_made_again() {
+    fn a_rejected_change_is_not_replayed() {
         let (_directory, path) = place();
         let (mut journal, _) = Journal::open(&path).expect("a new journal");
         let both = [record(&upsert(&[1])), record(&deletion())].concat();

@@ -108,7 +108,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn expressions_variables_and_conditions_are_told_apart() {
+    fn expressions_variables_and_conditions_are_distinguished() {
         let read = read_expression(json!({ "sum": [
             "$score",
             { "mult": [0.5, { "key": "kind", "match": { "value": "a" } }] },
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expression_is_refused() {
+    fn an_invalid_expression_is_rejected() {
         assert!(read_expression(json!({ "cube": 1 })).is_err());
         assert!(read_expression(json!(null)).is_err());
     }

@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_query_is_refused_with_the_servers_words() {
+    fn an_invalid_query_is_rejected_with_the_servers_text() {
         let error = read_kind(json!({ "near": [1.0] })).unwrap_err();
         assert!(error.to_string().contains("Expected some form of vector, id, or a type of query"), "{error}");
         assert!(matches!(read_kind(json!({ "text": "a", "model": "m" })), Err(Error::Unimplemented(_))));

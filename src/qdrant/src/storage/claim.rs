@@ -1,4 +1,4 @@
-//! Whose the storage directory is, and in which format.
+//! The ownership and the format of the storage directory.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::COLLECTIONS;
 use crate::error::ServeError;
 
-/// Marks a directory as ours, and says which format it has. It is also the file that is locked.
+/// Marks a directory as storage of this server, with its format. It is also the lock file.
 const MARKER: &str = "shakedown-qdrant.json";
-/// Format 1 had journals without checks, and did not tell a damaged collection from an unfinished one.
+/// Format 1 had journals without checksums, and did not distinguish damaged from unfinished collections.
 const FORMAT: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ fn problem(root: &Path, reason: String, remedy: &'static str) -> ServeError {
     ServeError::Storage { path: root.display().to_string(), reason, remedy }
 }
 
-/// Notes that `root`, which has format `format`, has the newest from now on.
+/// Records that `root`, which has format `format`, now has the newest one.
 ///
 /// # Errors
 /// The directory cannot be written.
@@ -30,16 +30,16 @@ pub(super) fn upgrade(root: &Path, format: u32) -> Result<(), ServeError> {
     if format == FORMAT {
         return Ok(());
     }
-    // Written in place: the file is locked by its identity, so it must not be replaced.
+    // In place: the lock belongs to the inode, so the file must not be replaced.
     let marker = serde_json::to_string(&Marker { format: FORMAT }).unwrap_or_default();
     fs::write(root.join(MARKER), marker)
         .map_err(|error| problem(root, error.to_string(), "choose a directory that this user may write"))
 }
 
-/// Makes sure that `root` is ours alone, lays it out, and says which format it has.
+/// Locks `root`, creates its layout, and returns its format.
 ///
 /// # Errors
-/// It is not ours, in use, of a newer format, or cannot be written.
+/// It belongs to another program, is in use, has a newer format, or cannot be written.
 pub(super) fn claim(root: &Path) -> Result<(File, u32), ServeError> {
     let problem = |reason: String, remedy| problem(root, reason, remedy);
     let unwritable = |error: std::io::Error| problem(error.to_string(), "choose a directory that this user may write");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_in_use_is_refused_with_its_name() {
+    fn a_directory_in_use_is_rejected_by_name() {
         let directory = tempfile::tempdir().expect("a directory");
         let _open = Storage::open(directory.path()).expect("opened");
         let text = reason(directory.path());

@@ -28,7 +28,7 @@ async fn refusal(options: Options) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_protocols_work_over_tls_and_not_without() {
+async fn both_protocols_work_over_tls_and_reject_plain_connections() {
     let directory = tempfile::tempdir().expect("a directory");
     let (certificate, key, made) = files(directory.path(), "server");
     let server = Server::start_with(options(directory.path(), Tls { certificate, key, authority: None })).await;
@@ -55,7 +55,7 @@ async fn both_protocols_work_over_tls_and_not_without() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_an_authority_clients_need_a_certificate() {
+async fn with_a_ca_clients_need_a_certificate() {
     let directory = tempfile::tempdir().expect("a directory");
     let (certificate, key, made) = files(directory.path(), "server");
     let own = KeyPair::generate().expect("a key");
@@ -75,7 +75,7 @@ async fn with_an_authority_clients_need_a_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_do_not_do_are_named_with_the_remedy() {
+async fn unusable_files_are_named_with_a_remedy() {
     let directory = tempfile::tempdir().expect("a directory");
     let (certificate, key, _) = files(directory.path(), "server");
     let (_, other, _) = files(directory.path(), "other");
