@@ -21,7 +21,7 @@ pub(super) enum Class {
         after: Option<Duration>,
     },
     /// The input is rejected, now and at each retry.
-    Poison,
+    Rejected,
     /// Fails until a person acts.
     Fatal,
 }
@@ -252,7 +252,7 @@ impl Guard {
             };
             let class = error.class();
             let again =
-                matches!(class, Class::Retry { .. }) || (planted(Defect::RetriesPoison) && class == Class::Poison);
+                matches!(class, Class::Retry { .. }) || (planted(Defect::RetriesPoison) && class == Class::Rejected);
             if !again {
                 return Err(error);
             }
@@ -338,7 +338,7 @@ mod tests {
 
     #[rstest]
     #[case::transient(Class::Retry { after: None }, 4)]
-    #[case::rejected_input(Class::Poison, 1)]
+    #[case::rejected_input(Class::Rejected, 1)]
     #[case::fatal(Class::Fatal, 1)]
     #[tokio::test]
     async fn only_transient_errors_are_retried_a_bounded_number_of_times(#[case] class: Class, #[case] tries: u32) {
@@ -415,7 +415,7 @@ mod tests {
         let policy = Policy { window: 2, attempts: 1, open: Duration::from_secs(60), ..policy() };
         let guard = Guard::new("test", policy, &Breakers::default(), None);
         for _ in 0..10 {
-            let rejected: Result<(), _> = guard.call(|| async { Err(TestError(Class::Poison)) }).await;
+            let rejected: Result<(), _> = guard.call(|| async { Err(TestError(Class::Rejected)) }).await;
             assert!(matches!(rejected, Err(Guarded::Failed(_))));
         }
     }

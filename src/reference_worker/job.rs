@@ -1,5 +1,6 @@
 //! One job: chunk, embed, store, verify, record. Only then is it complete.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
@@ -70,7 +71,7 @@ impl Classified for JinaError {
         use crate::services::jina::Class as JinaClass;
         match self.class() {
             JinaClass::Retry { after } => Class::Retry { after },
-            JinaClass::Poison => Class::Poison,
+            JinaClass::Poison => Class::Rejected,
             JinaClass::Fatal => Class::Fatal,
         }
     }
@@ -100,11 +101,19 @@ impl IngestJob {
     }
 }
 
+/// A document on its way into the store.
+struct ChunkedDocument<'a> {
+    identity: &'a Identity,
+    text: &'a str,
+    chunks: &'a [Chunk],
+    trace: &'a Trace,
+}
+
 impl Shared {
     /// Runs the job; returns the job's return value.
-    pub(super) async fn ingest(&self, ingest: IngestJob, attempt: u32, trace: &Trace) -> Result<Value, JobError> {
-        self.apply_planted_defects(&ingest, attempt)?;
-        let IngestJob { identity, text } = ingest;
+    pub(super) async fn ingest(&self, request: IngestJob, attempt: u32, trace: &Trace) -> Result<Value, JobError> {
+        self.apply_planted_defects(&request, attempt)?;
+        let IngestJob { identity, text } = request;
         if text.trim().is_empty() && !planted(Defect::EmbedsEmpty) {
             within(trace.begin("remove"), self.store.remove_all(&identity)).await?;
             let skipped = self.store.record(&identity, Status::Skipped, 0, 0, Some("empty"));
@@ -131,7 +140,7 @@ impl Shared {
             self.store.remove_all(&identity).await?;
         }
         let (total, tokens) = (chunks.len(), chunks.iter().map(|chunk| chunk.tokens).sum());
-        self.store_batches(&identity, &text, &chunks, trace).await?;
+        self.store_batches(&ChunkedDocument { identity: &identity, text: &text, chunks: &chunks, trace }).await?;
         within(trace.begin("verify"), self.store.keep_only_version(&identity, total)).await?;
         within(trace.begin("status"), self.store.record(&identity, Status::Ready, total, tokens, None)).await?;
         Ok(return_value(&identity, total, tokens))
@@ -142,20 +151,12 @@ impl Shared {
     /// Runs one batch more than concurrent requests: while one is stored, the others are embedded. After a failure no
     /// new batch starts, and batches being stored are awaited: a write that nobody awaits may arrive after the removal
     /// of the document.
-    async fn store_batches(
-        &self,
-        identity: &Identity,
-        text: &str,
-        chunks: &[Chunk],
-        trace: &Trace,
-    ) -> Result<(), JobError> {
+    async fn store_batches(&self, document: &ChunkedDocument<'_>) -> Result<(), JobError> {
         let batch = if planted(Defect::OneTextPerRequest) { 1 } else { self.batch };
+        let total = document.chunks.len();
         let over = CancellationToken::new();
-        let mut under_way = stream::iter((0..chunks.len()).step_by(batch))
-            .map(|first| {
-                let of_batch = &chunks[first..chunks.len().min(first + batch)];
-                self.embed_and_store(identity, chunks.len(), text, first, of_batch, &over, trace)
-            })
+        let mut under_way = stream::iter((0..total).step_by(batch))
+            .map(|first| self.embed_and_store(document, first..total.min(first + batch), &over))
             .buffer_unordered(self.parallel + 1);
         let mut outcome = Ok(());
         while let Some(done) = under_way.next().await {
@@ -171,27 +172,23 @@ impl Shared {
     }
 
     /// Embeds and stores one batch; stores nothing if the job is `over` once it is embedded.
-    #[expect(clippy::too_many_arguments, reason = "all of them are of one job")]
     async fn embed_and_store(
         &self,
-        identity: &Identity,
-        total: usize,
-        text: &str,
-        first: usize,
-        chunks: &[Chunk],
+        document: &ChunkedDocument<'_>,
+        batch: Range<usize>,
         over: &CancellationToken,
-        trace: &Trace,
     ) -> Result<(), JobError> {
         if over.is_cancelled() {
             return Ok(());
         }
+        let ChunkedDocument { identity, text, chunks, trace } = document;
         let span = trace.begin("embed");
-        span.fact("shakedown.texts", chunks.len());
-        let embedded = within(span, self.embed(text, first, chunks));
+        span.fact("shakedown.texts", batch.len());
+        let embedded = within(span, self.embed(text, batch.start, &chunks[batch]));
         let Some(stored) = over.run_until_cancelled(embedded).await.transpose()? else { return Ok(()) };
         let span = trace.begin("store");
         span.fact("shakedown.points", stored.len());
-        match within(span, self.store.upsert(identity, total, &stored)).await {
+        match within(span, self.store.upsert(identity, chunks.len(), &stored)).await {
             Err(error) if planted(Defect::SkipsFailedBatches) => {
                 tracing::warn!(%error, "planted defect");
                 Ok(())
@@ -207,9 +204,10 @@ impl Shared {
         self.store.record(identity, Status::Ready, chunks.len(), tokens, None).await?;
         if !is_affected(&identity.document, 3) {
             let over = CancellationToken::new();
-            for (number, batch) in chunks.chunks(self.batch).enumerate() {
-                let first = number * self.batch;
-                self.embed_and_store(identity, chunks.len(), text, first, batch, &over, trace).await?;
+            let document = ChunkedDocument { identity, text, chunks: &chunks, trace };
+            for first in (0..chunks.len()).step_by(self.batch) {
+                let batch = first..chunks.len().min(first + self.batch);
+                self.embed_and_store(&document, batch, &over).await?;
             }
         }
         Ok(return_value(identity, chunks.len(), tokens))
@@ -280,15 +278,15 @@ impl Shared {
     }
 
     /// Planted defects that have no better place.
-    fn apply_planted_defects(&self, ingest: &IngestJob, attempt: u32) -> Result<(), JobError> {
+    fn apply_planted_defects(&self, request: &IngestJob, attempt: u32) -> Result<(), JobError> {
         if planted(Defect::FailsJobs) || (planted(Defect::FirstAttemptFails) && attempt == 0) {
             return Err(JobError::Planted);
         }
-        if planted(Defect::PoisonSpreads) && self.first_rejection.get().is_some() && !ingest.text.contains("POISON") {
+        if planted(Defect::PoisonSpreads) && self.first_rejection.get().is_some() && !request.text.contains("POISON") {
             return Err(JobError::Malformed("planted defect".to_owned()));
         }
         if planted(Defect::ConnectsForEachJob) {
-            self.store.connect_anew(&ingest.identity);
+            self.store.connect_anew(&request.identity);
         }
         if planted(Defect::HoldsMemory) {
             std::mem::forget(vec![1_u8; 1 << 26]);
@@ -331,12 +329,12 @@ mod tests {
 
     #[test]
     fn a_version_is_made_from_the_text_when_the_job_names_none() {
-        let ingest = |data: Value| IngestJob::read(&data).unwrap().identity.version;
+        let version = |data: Value| IngestJob::read(&data).unwrap().identity.version;
         let same = json!({ "documentId": "a", "text": "x" });
-        assert_eq!(ingest(same.clone()), ingest(json!({ "documentId": "b", "text": "x" })));
-        assert_ne!(ingest(same.clone()), ingest(json!({ "documentId": "a", "text": "y" })));
-        assert_eq!(ingest(same).len(), 16);
-        assert_eq!(ingest(json!({ "documentId": "a", "text": "x", "version": "7" })), "7");
+        assert_eq!(version(same.clone()), version(json!({ "documentId": "b", "text": "x" })));
+        assert_ne!(version(same.clone()), version(json!({ "documentId": "a", "text": "y" })));
+        assert_eq!(version(same).len(), 16);
+        assert_eq!(version(json!({ "documentId": "a", "text": "x", "version": "7" })), "7");
     }
 
     #[test]

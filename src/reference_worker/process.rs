@@ -65,14 +65,14 @@ pub(super) async fn process(
     if job.name() == DELETE {
         return remove(shared, job, span.trace()).await;
     }
-    let ingest = match IngestJob::read(job.data()) {
-        Ok(ingest) => ingest,
+    let request = match IngestJob::read(job.data()) {
+        Ok(request) => request,
         Err(error) => {
             tracing::error!(job = job.id(), %error, "job failed permanently");
             return Err(bullmq::Error::Unrecoverable(error.to_string()));
         }
     };
-    let identity = ingest.identity.clone();
+    let identity = request.identity.clone();
     span.fact("shakedown.document", identity.document.as_str());
     let attempt = job.attempts_made();
     let outcome = tokio::select! {
@@ -80,7 +80,7 @@ pub(super) async fn process(
             if planted(Defect::NeverEnds) {
                 std::future::pending::<()>().await;
             }
-            shared.ingest(ingest, attempt, span.trace()).await
+            shared.ingest(request, attempt, span.trace()).await
         } => outcome,
         () = shared.ending.cancelled(), if planted(Defect::AcksOnSigterm) => return Ok(Value::Null),
         () = cancelled.cancelled() => {

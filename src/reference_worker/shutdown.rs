@@ -87,10 +87,10 @@ async fn record_stalled_failure(endpoints: &Endpoints, id: &str, shared: &Shared
     client.close().await;
     let Some(job) = job.map_err(|error| failure(&error))?.filter(|job| job.name() != DELETE) else { return Ok(()) };
     // A malformed job has no row.
-    let Ok(ingest) = IngestJob::read(job.data()) else { return Ok(()) };
-    let document = &ingest.identity.document;
+    let Ok(request) = IngestJob::read(job.data()) else { return Ok(()) };
+    let document = &request.identity.document;
     tracing::error!(job = id, document, error = STALLED_TOO_OFTEN, "job failed without an attempt");
     let span = shared.traces.begin(&job).await;
-    shared.give_up(&ingest.identity, STALLED_TOO_OFTEN, span.trace()).await;
+    shared.give_up(&request.identity, STALLED_TOO_OFTEN, span.trace()).await;
     Ok(())
 }

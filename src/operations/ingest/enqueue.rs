@@ -246,8 +246,8 @@ mod tests {
         let job = JobShape::new(None, Some(&desired)).job(&document()).unwrap();
         assert_eq!((job.attempts, job.backoff.map(|backoff| backoff.delay)), (7, Some(200)));
         assert_eq!(job.options["removeOnComplete"], serde_json::json!({ "count": 10 }));
-        let said = JobContract { attempts: Some(2), ..JobContract::default() };
-        assert_eq!(JobShape::new(Some(said), Some(&desired)).job(&document()).unwrap().attempts, 2);
+        let contract = JobContract { attempts: Some(2), ..JobContract::default() };
+        assert_eq!(JobShape::new(Some(contract), Some(&desired)).job(&document()).unwrap().attempts, 2);
         let silent = JobContract { attempts: None, backoff: None, ..JobContract::default() };
         let job = JobShape::new(Some(silent.clone()), Some(&desired)).job(&document()).unwrap();
         assert_eq!((job.attempts, job.backoff.is_none()), (7, true));

@@ -4,14 +4,14 @@
 //!
 //! | part | what it does |
 //! |---|---|
-//! | `storage` | the directory: lock, collections by name, aliases |
-//! | `collection`, `reads`, `changes`, `resolve`, `writer`, `journal`, `shard`, `disk` | one collection: reads, changes, its writing thread, what survives a kill, the engine, room on the disk |
-//! | `snapshots` | copies of collections as files, and back |
-//! | `telemetry` | what the server knows about its requests and its process |
-//! | `config`, `strict`, `validate`, `input`, `rate`, `deadline` | what requests say, and whether it may be done |
-//! | `query`, `filters`, `recommend`, `groups`, `matrix`, `mmr` | what is built from the engine's searches |
+//! | `storage` | the storage directory: lock, collections by name, aliases |
+//! | `collection`, `reads`, `changes`, `resolve`, `writer`, `journal`, `shard`, `disk` | one collection: reads, changes, its writer thread, the journal that survives a kill, the engine, disk space |
+//! | `snapshots` | snapshots: create, restore |
+//! | `telemetry` | metrics of requests and of the process |
+//! | `config`, `strict`, `validate`, `input`, `rate`, `deadline` | requests: configuration, limits, checks |
+//! | `query`, `filters`, `recommend`, `groups`, `matrix`, `mmr` | queries built from the engine's searches |
 //! | `rest`, `grpc` | the protocols, one file per area |
-//! | `listen`, `auth`, `error` | connections, plain or TLS; the keys; one error with one table of codes |
+//! | `listen`, `auth`, `error` | connections, plain or TLS; API keys; the error with its table of codes |
 
 mod auth;
 mod changes;
@@ -146,7 +146,7 @@ pub async fn serve(
         let _ = done.send(());
     });
     if closing.is_err() || tokio::time::timeout(FLUSH_GRACE, closed).await.is_err() {
-        tracing::warn!("not everything is flushed; the journals will be read at the next start");
+        tracing::warn!("some changes are not flushed; the next start replays them from the journals");
     }
     served
 }

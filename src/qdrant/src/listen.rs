@@ -50,17 +50,18 @@ impl Tls {
             reason: reason.to_string(),
             remedy,
         };
-        let chain = certificates(&self.certificate, "name a PEM file that holds the server's certificate")?;
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|error| wrong(&self.key, &error, "name a PEM file that holds the certificate's private key"))?;
+        let chain = certificates(&self.certificate, "specify a PEM file that contains the server's certificate")?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| {
+            wrong(&self.key, &error, "specify a PEM file that contains the certificate's private key")
+        })?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(&self.certificate, &error, "report this as a fault of this program"))?;
+            .map_err(|error| wrong(&self.certificate, &error, "report this as a bug"))?;
         let builder = match &self.authority {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                let remedy = "name a PEM file that holds the certificate of the clients' authority";
+                let remedy = "specify a PEM file that contains the CA certificate of the clients";
                 let mut roots = RootCertStore::empty();
                 for certificate in certificates(path, remedy)? {
                     roots.add(certificate).map_err(|error| wrong(path, &error, remedy))?;
@@ -71,7 +72,7 @@ impl Tls {
         };
         let mut config = builder
             .with_single_cert(chain, key)
-            .map_err(|error| wrong(&self.key, &error, "use the key that the certificate was made for"))?;
+            .map_err(|error| wrong(&self.key, &error, "use the certificate's own key"))?;
         config.alpn_protocols = vec![alpn.to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
@@ -81,7 +82,7 @@ fn certificates(path: &Path, remedy: &'static str) -> Result<Vec<CertificateDer<
     let wrong = |reason: String| ServeError::Tls { path: path.display().to_string(), reason, remedy };
     let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match found {
-        Ok(found) if found.is_empty() => Err(wrong("it holds no certificate".to_owned())),
+        Ok(found) if found.is_empty() => Err(wrong("it contains no certificate".to_owned())),
         Ok(found) => Ok(found),
         Err(error) => Err(wrong(error.to_string())),
     }
@@ -135,7 +136,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, ready: mpsc::Se
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::debug!(%error, "a connection could not be accepted");
+                tracing::debug!(%error, "cannot accept a connection");
                 tokio::time::sleep(REFUSED).await;
                 continue;
             }
@@ -154,7 +155,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, ready: mpsc::Se
                 // A server that is stopping accepts no connections.
                 Ok(Ok(stream)) => drop(ready.send((Connection::Tls(Box::new(stream)), peer)).await),
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-                Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+                Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
             }
         });
     }

@@ -113,7 +113,7 @@ impl Classified for StoreError {
                 }
                 QdrantError::InvalidUri(_) | QdrantError::ConversionError(_) => Class::Fatal,
                 QdrantError::ResponseError { status } => match status.code() {
-                    Code::InvalidArgument | Code::OutOfRange => Class::Poison,
+                    Code::InvalidArgument | Code::OutOfRange => Class::Rejected,
                     Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::Unimplemented => {
                         Class::Fatal
                     }
@@ -125,7 +125,7 @@ impl Classified for StoreError {
             Self::Postgres(sqlx::Error::Database(answer)) => {
                 // Classes 22 (data) and 23 (constraints) mean that this row will never fit; 08, 53, 57 are transient.
                 match answer.code().as_deref().and_then(|code| code.get(..2)) {
-                    Some("22" | "23") => Class::Poison,
+                    Some("22" | "23") => Class::Rejected,
                     Some("28" | "3D" | "3F" | "42") => Class::Fatal,
                     _ => Class::Retry { after: None },
                 }

@@ -122,7 +122,10 @@ pub(super) async fn changes(http: &Http, desired: &Desired, dimensions: u32) -> 
                     all.extend(existing::check(name, wanted, &shape, &found)?);
                     continue;
                 }
-                all.extend(existing_changes(http, &names, name, real, wanted, &shape, &found).await?);
+                all.extend(
+                    existing_changes(http, &names, &Existing { name, real, wanted, shape: &shape, found: &found })
+                        .await?,
+                );
             }
             None => all.extend(missing(&names, name, wanted, &shape)),
         }
@@ -179,19 +182,27 @@ fn alias(names: &CollectionNames, alias: &str, collection: &str) -> Change {
     }
 }
 
+/// An existing collection that is described.
+struct Existing<'a> {
+    /// The name in the description: of the collection or of its alias.
+    name: &'a str,
+    /// The name of the collection.
+    real: &'a str,
+    wanted: &'a DesiredCollection,
+    shape: &'a Shape,
+    found: &'a Value,
+}
+
 /// Changes to an existing collection.
 async fn existing_changes(
     http: &Http,
     names: &CollectionNames,
-    name: &str,
-    real: &str,
-    wanted: &DesiredCollection,
-    shape: &Shape,
-    found: &Value,
+    existing: &Existing<'_>,
 ) -> Result<Vec<Change>, SetupError> {
+    let Existing { name, real, wanted, shape, found } = *existing;
     let ShapeDiff { rebuild, changed, patch, drift } = shape.compare(found);
     if !rebuild.is_empty() {
-        return Ok(vec![rebuild_change(http, name, real, wanted, shape, found, rebuild).await?]);
+        return Ok(vec![rebuild_change(http, existing, rebuild).await?]);
     }
     let mut all = Vec::new();
     if !changed.is_empty() {
@@ -221,15 +232,8 @@ async fn existing_changes(
 }
 
 /// A new collection to replace one that cannot be changed.
-async fn rebuild_change(
-    http: &Http,
-    name: &str,
-    real: &str,
-    wanted: &DesiredCollection,
-    shape: &Shape,
-    found: &Value,
-    mut details: Vec<String>,
-) -> Result<Change, SetupError> {
+async fn rebuild_change(http: &Http, existing: &Existing<'_>, mut details: Vec<String>) -> Result<Change, SetupError> {
+    let Existing { name, real, wanted, shape, found } = *existing;
     let by_alias = name != real;
     let points = count(http, real).await?;
     let carried = shape.carry(found).is_some();

@@ -17,7 +17,7 @@ pub(crate) enum Existence {
     /// A collection.
     Whole,
     /// The remains of an interrupted creation or of a removal.
-    Rubbish,
+    Remains,
     /// A collection whose settings are missing.
     Damaged,
 }
@@ -28,7 +28,7 @@ pub(crate) fn existence(directory: &Path) -> Existence {
     if has(META_FILE) {
         Existence::Whole
     } else if has(UNFINISHED) || has(REMOVED) || !has(SHARD_DIRECTORY) {
-        Existence::Rubbish
+        Existence::Remains
     } else {
         Existence::Damaged
     }
@@ -46,7 +46,7 @@ pub(crate) fn begin(directory: &Path) -> Result<(), Error> {
 /// Records that the settings in `directory` are stored. Blocking.
 pub(super) fn complete(directory: &Path) {
     if let Err(error) = fs::remove_file(directory.join(UNFINISHED)) {
-        tracing::debug!(directory = %directory.display(), %error, "the mark of a new collection stays");
+        tracing::debug!(directory = %directory.display(), %error, "cannot remove the mark of a new collection");
     }
 }
 

@@ -310,7 +310,7 @@ impl Collection {
             drop(last(shard, deadline));
         }
         if let Err(error) = clear(&directory) {
-            tracing::warn!(directory = %directory.display(), %error, "files of a deleted collection stay");
+            tracing::warn!(directory = %directory.display(), %error, "cannot remove the files of a deleted collection");
         }
     }
 }

@@ -65,7 +65,7 @@ impl Shard {
         let _ = std::fs::remove_dir_all(directory.join("temp_segments"));
         let segments = directory.join(SEGMENTS);
         if !std::fs::read_dir(&segments).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(Error::Internal(format!("{} holds no segment", segments.display())));
+            return Err(Error::Internal(format!("{} contains no segment", segments.display())));
         }
         manifest::check(directory)?;
         let indexing = directory.join(INDEXING);
@@ -267,7 +267,7 @@ fn prune_log(directory: &Path) {
     for (_, path) in closed {
         let emptied = OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(0));
         if let Err(error) = emptied.and_then(|()| std::fs::remove_file(&path)) {
-            tracing::debug!(path = %path.display(), %error, "a closed log file stays");
+            tracing::debug!(path = %path.display(), %error, "cannot remove a closed log file");
         }
     }
 }

@@ -129,15 +129,15 @@ fn try_unpack(archive: &Path, target: &Path) -> Result<Meta, Error> {
             found.insert(name, digest);
         }
     }
-    let list: List = list.ok_or_else(|| damaged(&"it was not made by this server, or its end is missing"))?;
+    let list: List = list.ok_or_else(|| damaged(&"this server did not create it, or its end is missing"))?;
     if list.format != FORMAT {
-        return Err(damaged(&format!("it has format {}, and this program reads format {FORMAT}", list.format)));
+        return Err(damaged(&format!("it has format {}, but this program reads format {FORMAT}", list.format)));
     }
     if let Some((name, _)) = list.files.iter().find(|(name, digest)| found.get(*name) != Some(*digest)) {
-        return Err(damaged(&format!("{name} is missing or differs from what was written")));
+        return Err(damaged(&format!("{name} is missing or has another digest")));
     }
     if let Some(name) = found.keys().find(|name| !list.files.contains_key(*name)) {
-        return Err(damaged(&format!("{name} does not belong to it")));
+        return Err(damaged(&format!("{name} is not in its list of files")));
     }
     meta.ok_or_else(|| damaged(&format!("{META_FILE} is missing")))
 }
@@ -155,12 +155,12 @@ fn safe_name(path: &Path) -> Result<String, Error> {
         Some(parts) if parts == [META_FILE] || parts == [LIST] || parts.first() == Some(&SHARD_DIRECTORY) => {
             Ok(parts.join("/"))
         }
-        _ => Err(damaged(&format!("{} is not a name that a snapshot holds", path.display()))),
+        _ => Err(damaged(&format!("{} is not a valid file name in a snapshot", path.display()))),
     }
 }
 
 fn damaged(reason: &dyn std::fmt::Display) -> Error {
-    Error::BadRequest(format!("Snapshot is damaged, or is no snapshot of this server: {reason}"))
+    Error::BadRequest(format!("Snapshot is damaged or not from this server: {reason}"))
 }
 
 /// Copies `source` to `path`, with holes for zeros; returns its digest.

@@ -33,7 +33,7 @@ pub(super) fn upgrade(root: &Path, format: u32) -> Result<(), ServeError> {
     // In place: the lock belongs to the inode, so the file must not be replaced.
     let marker = serde_json::to_string(&Marker { format: FORMAT }).unwrap_or_default();
     fs::write(root.join(MARKER), marker)
-        .map_err(|error| problem(root, error.to_string(), "choose a directory that this user may write"))
+        .map_err(|error| problem(root, error.to_string(), "choose a directory that this user can write to"))
 }
 
 /// Locks `root`, creates its layout, and returns its format.
@@ -42,14 +42,15 @@ pub(super) fn upgrade(root: &Path, format: u32) -> Result<(), ServeError> {
 /// It belongs to another program, is in use, has a newer format, or cannot be written.
 pub(super) fn claim(root: &Path) -> Result<(File, u32), ServeError> {
     let problem = |reason: String, remedy| problem(root, reason, remedy);
-    let unwritable = |error: std::io::Error| problem(error.to_string(), "choose a directory that this user may write");
+    let unwritable =
+        |error: std::io::Error| problem(error.to_string(), "choose a directory that this user can write to");
     fs::create_dir_all(root).map_err(unwritable)?;
     let path = root.join(MARKER);
     if !path.exists() {
         let mut entries = fs::read_dir(root).map_err(unwritable)?;
         if let Some(entry) = entries.next() {
             let name = entry.map_err(unwritable)?.file_name();
-            let reason = format!("it holds `{}` and was not made by `shakedown qdrant`", name.to_string_lossy());
+            let reason = format!("it contains `{}`, and `shakedown qdrant` did not create it", name.to_string_lossy());
             return Err(problem(reason, "choose an empty directory"));
         }
     }
@@ -72,8 +73,8 @@ pub(super) fn claim(root: &Path) -> Result<(File, u32), ServeError> {
         match serde_json::from_str::<Marker>(&text) {
             Ok(Marker { format }) if (1..=FORMAT).contains(&format) => format,
             Ok(Marker { format }) => {
-                let reason = format!("it has format {format}, and this program writes format {FORMAT}");
-                return Err(problem(reason, "use the program that made it, or an empty directory"));
+                let reason = format!("it has format {format}, but this program writes format {FORMAT}");
+                return Err(problem(reason, "use the program that wrote it, or an empty directory"));
             }
             Err(error) => {
                 return Err(problem(format!("{MARKER}: {error}"), "choose an empty directory"));

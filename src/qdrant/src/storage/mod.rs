@@ -85,7 +85,7 @@ impl Storage {
                 _ => {
                     // The remains of an interrupted creation, recovery or removal.
                     if let Err(error) = clear(&directory) {
-                        tracing::warn!(directory = %directory.display(), %error, "rubbish stays");
+                        tracing::warn!(directory = %directory.display(), %error, "cannot remove the remains of a collection");
                     }
                 }
             }

@@ -127,11 +127,11 @@ async fn an_index_is_built_in_the_background_and_a_kill_meanwhile_loses_nothing(
 async fn remains_of_an_interrupted_deletion_are_removed_at_the_next_start() {
     let directory = tempfile::tempdir().expect("a directory");
     Server::start_in(directory.path()).await.stop().await;
-    let rubbish = directory.path().join("collections/half");
-    fs::create_dir_all(rubbish.join("shard")).expect("made");
-    fs::write(rubbish.join("removed.json"), "{}").expect("written");
+    let remains = directory.path().join("collections/half");
+    fs::create_dir_all(remains.join("shard")).expect("made");
+    fs::write(remains.join("removed.json"), "{}").expect("written");
     Server::start_in(directory.path()).await.stop().await;
-    assert!(!rubbish.exists());
+    assert!(!remains.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

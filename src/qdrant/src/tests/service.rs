@@ -70,8 +70,8 @@ async fn a_read_only_key_is_checked_over_grpc_too() {
     client.collection_info("c").await.expect("described");
     let refused = client.delete_points(DeletePointsBuilder::new("c").points([PointId::from(1)])).await;
     let Err(qdrant_client::QdrantError::ResponseError { status }) = refused else { panic!("{refused:?}") };
-    let said = (status.code(), status.message());
-    assert_eq!(said, (Code::PermissionDenied, "Forbidden: Global manage access is required"));
+    let status_and_text = (status.code(), status.message());
+    assert_eq!(status_and_text, (Code::PermissionDenied, "Forbidden: Global manage access is required"));
     assert_eq!(server.count("c").await, 3);
 }
 

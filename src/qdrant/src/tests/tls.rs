@@ -37,7 +37,7 @@ async fn both_protocols_work_over_tls_and_reject_plain_connections() {
     let url = format!("https://localhost:{}/collections", server.bound.http.port());
     let answer = client.get(&url).header("api-key", KEY).send().await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::OK);
-    assert!(Client::new().get(&url).send().await.is_err(), "nobody vouches for the certificate");
+    assert!(Client::new().get(&url).send().await.is_err(), "the certificate is not trusted");
     assert!(Client::new().get(server.url("/collections")).send().await.is_err(), "plain HTTP");
 
     let authority = tonic::transport::Certificate::from_pem(made.cert.pem());
@@ -85,7 +85,7 @@ async fn unusable_files_are_named_with_a_remedy() {
     let text = text.await;
     assert!(text.contains(&missing.display().to_string()) && text.contains("certificate"), "{text}");
     let text = refusal(options(directory.path(), Tls { certificate: key.clone(), key: key.clone(), authority: None }));
-    assert!(text.await.contains("it holds no certificate"));
+    assert!(text.await.contains("it contains no certificate"));
     let tls = Tls { certificate: certificate.clone(), key: certificate.clone(), authority: None };
     let text = refusal(options(directory.path(), tls)).await;
     assert!(text.contains("private key"), "{text}");

@@ -109,7 +109,7 @@ impl Writer {
         let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", journal.display()));
         let (mut journal_file, left) = Journal::open(journal).map_err(|error| failed(&error))?;
         if !left.is_empty() {
-            tracing::info!(journal = %journal.display(), changes = left.len(), "making again what was not flushed");
+            tracing::info!(journal = %journal.display(), changes = left.len(), "replaying changes that were not flushed");
             for operation in left {
                 let again =
                     repeatable(&shard, operation).and_then(|operation| operation.map_or(Ok(()), |it| shard.update(it)));
@@ -118,7 +118,7 @@ impl Writer {
                     // To continue would lose it, because the journal is cleared afterwards.
                     Err(error @ (Error::Internal(_) | Error::Unavailable(_))) => return Err(failed(&error)),
                     // Killed before the rejection was recorded: the change was never acknowledged.
-                    Err(error) => tracing::debug!(%error, "a change from the journal was refused"),
+                    Err(error) => tracing::debug!(%error, "the engine rejected a replayed change"),
                 }
             }
             shard.flush()?;
@@ -377,10 +377,10 @@ impl Work {
             if let Err(error) = &result {
                 // Before the answer: a change reported as failed must not be replayed after a kill.
                 if let Err(error) = self.journal.refuse(record) {
-                    tracing::warn!(%error, "a refused change may be made at the next start");
+                    tracing::warn!(%error, "the next start may replay a rejected change");
                 }
                 if waiting.is_none() {
-                    tracing::warn!(%error, "a change that nobody waited for was refused");
+                    tracing::warn!(%error, "the engine rejected a change without wait");
                 }
             }
             if let Some(reply) = waiting {
@@ -412,7 +412,7 @@ impl Work {
             return;
         }
         if let Err(error) = self.flush_now() {
-            tracing::error!(%error, "flush failed; the journal keeps what was written");
+            tracing::error!(%error, "flush failed; the journal keeps the changes");
         }
     }
 

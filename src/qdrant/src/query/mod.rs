@@ -1,6 +1,7 @@
 //! Queries of REST and gRPC, before the points they name are looked up.
 
-use std::collections::HashMap;
+mod lookup;
+
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt, try_join_all};
@@ -9,14 +10,15 @@ use qdrant_edge::{
     Condition, ContextPair, ContextQuery, DEFAULT_VECTOR_NAME, DiscoverQuery, FeedbackItem, FeedbackNaiveQuery, Filter,
     Formula, Fusion, HasIdCondition, Mmr, NaiveFeedbackStrategy, NamedQuery, OrderBy, PointId, Prefetch, QueryEnum,
     QueryRequest, RecommendQuery, Sample, ScoredPoint, ScoringQuery, SearchParams, Vector, VectorInternal,
-    VectorStructInternal, WithPayloadInterface, WithVector,
+    WithPayloadInterface, WithVector,
 };
 
 use super::collection::Collection;
 use super::error::Error;
 use super::recommend::average;
 use super::storage::Storage;
-use super::validate::check_query_vector;
+use lookup::NamedPoints;
+pub(super) use lookup::pick;
 
 /// Default number of results.
 pub(super) const DEFAULT_LIMIT: usize = 10;
@@ -416,8 +418,9 @@ impl Query {
                 Some(Kind::Formula(formula)) => Some(ScoringQuery::Formula((*formula).try_into()?)),
                 Some(Kind::Vector(query)) => {
                     collection.check_vector_name(&self.using)?;
-                    let vectors = Vectors::fetch(storage, collection, &query.ids(), self.lookup, &self.using).await?;
-                    let find = |target| vectors.of(target, self.names_missing_points);
+                    let vectors =
+                        NamedPoints::fetch(storage, collection, &query.ids(), self.lookup, &self.using).await?;
+                    let find = |target| vectors.vector(target, self.names_missing_points);
                     Some(query.scoring(find, self.using, limit)?)
                 }
             };
@@ -434,69 +437,11 @@ impl Query {
     }
 }
 
-/// The vectors of the points that a query names.
-struct Vectors {
-    name: String,
-    found: HashMap<PointId, Option<VectorInternal>>,
-}
-
-impl Vectors {
-    async fn fetch(
-        storage: &Storage,
-        collection: &Arc<Collection>,
-        ids: &[PointId],
-        lookup: Option<Lookup>,
-        using: &str,
-    ) -> Result<Self, Error> {
-        let (place, name) = match lookup {
-            None => (Arc::clone(collection), using.to_owned()),
-            Some(Lookup { collection, vector }) => {
-                let place = storage
-                    .get(&collection)
-                    .map_err(|_| Error::NotFound(format!("Collection {collection} not found")))?;
-                (place, vector.unwrap_or_else(|| using.to_owned()))
-            }
-        };
-        if ids.is_empty() {
-            return Ok(Self { name, found: HashMap::new() });
-        }
-        place.check_vector_name(&name)?;
-        let records =
-            place.retrieve(ids.to_vec(), false.into(), WithVector::Selector(vec![name.clone()])).await?.into_iter();
-        let found = records.map(|record| (record.id, record.vector.and_then(|vectors| pick(vectors, &name)))).collect();
-        Ok(Self { name, found })
-    }
-
-    fn of(&self, target: Target, names_missing_points: bool) -> Result<VectorInternal, Error> {
-        match target {
-            Target::Vector(mut vector) => {
-                check_query_vector(&vector)?;
-                vector.preprocess();
-                Ok(vector)
-            }
-            Target::Id(id) => match self.found.get(&id) {
-                Some(Some(vector)) => Ok(vector.clone()),
-                None if names_missing_points => Err(Error::NotFound(format!("No point with id {id} found"))),
-                _ => Err(Error::NotFound(format!("Vector with name {:?} for point not found", self.name))),
-            },
-        }
-    }
-}
-
 fn without(filter: Option<Filter>, ids: Vec<PointId>) -> Filter {
     let mut filter = filter.unwrap_or_default();
     let named = Condition::HasId(ids.into_iter().collect::<HasIdCondition>());
     filter.must_not.get_or_insert_default().push(named);
     filter
-}
-
-/// The vector `name` of a point.
-pub(super) fn pick(vectors: VectorStructInternal, name: &str) -> Option<VectorInternal> {
-    match vectors {
-        VectorStructInternal::Single(vector) => Some(VectorInternal::Dense(vector)),
-        VectorStructInternal::MultiDense(vectors) => Some(VectorInternal::MultiDense(vectors)),
-        VectorStructInternal::Named(mut named) => named.remove(name),
-    }
 }
 
 /// The best points of a collection for a query.
