@@ -65,7 +65,7 @@ impl Journal {
         let mut rest = bytes.get(start..).unwrap_or_default();
         if !MAGIC.starts_with(&bytes) {
             while let Some((body, after)) = split(rest).map_err(|what| damaged(rest, what))? {
-                entries.push(Some(decode(body).ok_or_else(|| damaged(rest, "an unreadable record"))?));
+                entries.push(Some(decode(body).ok_or_else(|| damaged(rest, "a record is unreadable"))?));
                 rest = after;
             }
         }
@@ -165,13 +165,13 @@ fn split_record(bytes: &[u8]) -> Split<'_> {
     let (lengths, check) = head.split_at(8);
     let (length, length_check) = lengths.split_at(4);
     if short(fingerprint(length)).to_le_bytes() != length_check {
-        return Err("a record with a damaged length");
+        return Err("the length of a record is damaged");
     }
     let Some((body, rest)) = take_length(&mut &*length).and_then(|length| rest.split_at_checked(length)) else {
         return Ok(None);
     };
     if fingerprint(body).to_le_bytes() != check {
-        return Err("a damaged record");
+        return Err("a record is damaged");
     }
     Ok(Some((body, rest)))
 }
@@ -180,7 +180,7 @@ fn split_record_of_format_1(bytes: &[u8]) -> Split<'_> {
     let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     // A damaged header must not pass for a truncated record.
     if rest.first().is_some_and(|kind| ![KIND_JSON, KIND_UPSERT].contains(kind)) {
-        return Err("a damaged record");
+        return Err("a record is damaged");
     }
     Ok(rest.split_at_checked(u32::from_le_bytes(*length) as usize))
 }

@@ -90,5 +90,5 @@ async fn unusable_files_are_named_with_a_remedy() {
     let text = refusal(options(directory.path(), tls)).await;
     assert!(text.contains("private key"), "{text}");
     let text = refusal(options(directory.path(), Tls { certificate, key: other.clone(), authority: None })).await;
-    assert!(text.contains(&other.display().to_string()) && text.contains("use the key that"), "{text}");
+    assert!(text.contains(&other.display().to_string()) && text.contains("use the certificate's own key"), "{text}");
 }
