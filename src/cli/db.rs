@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Common;
 use super::failure::Failure;
 use super::shown::{Format, print};
-use crate::operations::database::{self, Done, History, MigrateError, Options};
+use crate::operations::database::{self, History, MigrateError, MigratedFile, Options};
 use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::services::migrations::Standing;
@@ -120,7 +120,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         What::Migrate { directory, include_all, dry_run, wait, format } => {
             let options = Options { include_all, dry_run, lock_wait_s: wait };
             let quiet = format == Format::Json;
-            let say = |done: &Done| {
+            let say = |done: &MigratedFile| {
                 if !quiet {
                     print(&line(done, dry_run));
                 }
@@ -182,17 +182,20 @@ fn migrating(error: MigrateError) -> Failure {
     }
 }
 
-fn line(done: &Done, dry_run: bool) -> String {
+fn line(done: &MigratedFile, dry_run: bool) -> String {
     let verb = if dry_run { "would apply" } else { "applying" };
-    let way =
-        if done.whole { "in one transaction" } else { "statement by statement: one cannot stand in a transaction" };
+    let way = if done.transactional {
+        "in one transaction"
+    } else {
+        "statement by statement: one cannot stand in a transaction"
+    };
     format!("{verb} {}: {} statements, {way}\n", done.file, done.statements)
 }
 
-fn as_json(done: &[Done], dry_run: bool) -> Value {
-    let each = done
-        .iter()
-        .map(|done| json!({ "file": done.file, "statements": done.statements, "in_one_transaction": done.whole }));
+fn as_json(done: &[MigratedFile], dry_run: bool) -> Value {
+    let each = done.iter().map(
+        |done| json!({ "file": done.file, "statements": done.statements, "in_one_transaction": done.transactional }),
+    );
     json!({ "dry_run": dry_run, "migrations": each.collect::<Vec<_>>() })
 }
 

@@ -131,7 +131,9 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
 
 fn failure(error: IngestError) -> Failure {
     match error {
-        IngestError::Place { .. } | IngestError::Service(ServiceError::Unauthorised { .. }) => Failure::usage(error),
+        IngestError::Placeholder { .. } | IngestError::Service(ServiceError::Unauthorised { .. }) => {
+            Failure::usage(error)
+        }
         IngestError::Service(_) => Failure::harness(error),
     }
 }

@@ -10,7 +10,7 @@ use super::consent::asked;
 use super::failure::Failure;
 use super::setup::{as_json, ended, text};
 use super::shown::{Format, print};
-use crate::operations::provision::{self, Action, Change, Consent, File, Place, PlanError, Progress, Step};
+use crate::operations::provision::{self, Action, Change, Consent, File, PlanError, SetupTarget, Step, WriteCounter};
 use crate::outcome::Exit;
 use crate::settings::{self, Desired, Settings};
 use crate::stack::compose_files;
@@ -91,13 +91,13 @@ pub(super) async fn set_up(
         }
         consent.replace = true;
     }
-    let mut pace = Progress::ending_after(end_after(settings));
+    let mut writes = WriteCounter::ending_after(end_after(settings));
     let tell = |step: &Step| {
         if format == Format::Text {
             print(&text(step));
         }
     };
-    let steps = provision::apply(desired, &place, consent, &mut pace, tell).await;
+    let steps = provision::apply(desired, &place, consent, &mut writes, tell).await;
     if format == Format::Json {
         print(&as_json(&steps));
     }
@@ -116,7 +116,7 @@ const fn end_after(_: &Settings) -> Option<u32> {
 }
 
 /// The stack that the variables name; of a service of which nothing is desired no address is wanted.
-fn place(settings: &Settings, desired: &Desired) -> Result<Place, Failure> {
+fn place(settings: &Settings, desired: &Desired) -> Result<SetupTarget, Failure> {
     let roles = desired.postgres.iter().flat_map(|postgres| postgres.roles.values());
     let passwords = roles
         .filter_map(|role| {
@@ -125,7 +125,7 @@ fn place(settings: &Settings, desired: &Desired) -> Result<Place, Failure> {
         })
         .collect();
     let compared = COMPARED.into_iter().filter_map(|name| Some((name, settings.get(name)?.to_owned())));
-    Ok(Place {
+    Ok(SetupTarget {
         redis: desired.queue.as_ref().map(|_| settings.redis()).transpose()?,
         postgres: desired.postgres.as_ref().map(|_| settings.postgres()).transpose()?,
         qdrant: (!desired.collections.is_empty()).then(|| settings.qdrant()).transpose()?,

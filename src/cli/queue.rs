@@ -9,7 +9,7 @@ use super::Common;
 use super::consent::asked;
 use super::failure::Failure;
 use super::shown::{Format, print};
-use crate::operations::queue::{self, CareError, Done, Sight, State, Verb};
+use crate::operations::queue::{self, JobState, Operation, OperationError, OperationResult, QueueState};
 use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::settings::{Names, RedisEndpoint, Settings};
@@ -96,7 +96,7 @@ enum StateWord {
     Prioritized,
 }
 
-impl From<StateWord> for State {
+impl From<StateWord> for JobState {
     fn from(word: StateWord) -> Self {
         match word {
             StateWord::Completed => Self::Completed,
@@ -117,24 +117,24 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let (redis, names) = (settings.redis()?, settings.names()?);
     let (verb, flags, yes) = match args.what {
         What::Status { format } => return status(&redis, &names, format).await,
-        What::Pause(flags) => (Verb::Pause, flags, true),
-        What::Resume(flags) => (Verb::Resume, flags, true),
-        What::RetryFailed(flags) => (Verb::RetryFailed, flags, true),
-        What::Drain { delayed, flags } => (Verb::Drain { delayed }, flags.flags, flags.yes),
+        What::Pause(flags) => (Operation::Pause, flags, true),
+        What::Resume(flags) => (Operation::Resume, flags, true),
+        What::RetryFailed(flags) => (Operation::RetryFailed, flags, true),
+        What::Drain { delayed, flags } => (Operation::Drain { delayed }, flags.flags, flags.yes),
         What::Clean { state, older_than, limit, flags } => {
-            (Verb::Clean { state: state.into(), older_than, limit }, flags.flags, flags.yes)
+            (Operation::Clean { state: state.into(), older_than, limit }, flags.flags, flags.yes)
         }
     };
-    let care = |rehearsal| queue::care(&redis, &names.queue, &names.prefix, verb, rehearsal);
-    if verb.destroys() && !flags.dry_run && !yes {
-        let planned = care(true).await.map_err(failed)?;
+    let operate = |rehearsal| queue::operate(&redis, &names.queue, &names.prefix, verb, rehearsal);
+    if verb.is_destructive() && !flags.dry_run && !yes {
+        let planned = operate(true).await.map_err(failed)?;
         let question = format!("{}: {}?", title(&planned.before), planned_words(verb, &planned));
         if planned.needed && !asked(&question, yes, "--dry-run")? {
             print("nothing was done\n");
             return Ok(Exit::Ok);
         }
     }
-    let done = care(flags.dry_run).await.map_err(failed)?;
+    let done = operate(flags.dry_run).await.map_err(failed)?;
     print(&match flags.format {
         Format::Json => as_json(verb, &done, flags.dry_run),
         Format::Text => told(verb, &done),
@@ -144,10 +144,10 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
 
 async fn status(redis: &RedisEndpoint, names: &Names, format: Format) -> Result<Exit, Failure> {
     let (sight, others) =
-        queue::look(redis, &names.queue, &names.prefix).await.map_err(|error| failed(error.into()))?;
+        queue::inspect(redis, &names.queue, &names.prefix).await.map_err(|error| failed(error.into()))?;
     if !sight.exists && format == Format::Text {
         let (name, prefix) = (names.queue.clone(), names.prefix.clone());
-        return Err(failed(CareError::NoQueue { name, prefix, others }));
+        return Err(failed(OperationError::NoQueue { name, prefix, others }));
     }
     print(&match format {
         Format::Json => format!("{:#}\n", sight.json()),
@@ -156,22 +156,24 @@ async fn status(redis: &RedisEndpoint, names: &Names, format: Format) -> Result<
     Ok(Exit::Ok)
 }
 
-fn failed(error: CareError) -> Failure {
+fn failed(error: OperationError) -> Failure {
     match error {
-        CareError::NoQueue { .. } | CareError::Service(ServiceError::Unauthorised { .. }) => Failure::usage(error),
-        CareError::Service(ServiceError::Denied { detail, .. }) => Failure::harness(format!(
+        OperationError::NoQueue { .. } | OperationError::Service(ServiceError::Unauthorised { .. }) => {
+            Failure::usage(error)
+        }
+        OperationError::Service(ServiceError::Denied { detail, .. }) => Failure::harness(format!(
             "redis denied permission: {detail}\n  remedy: let an administrator grant what BullMQ needs: ACL SETUSER USER \
              +@all -@admin ~PREFIX:* for the user of REDIS_URL and the prefix of the queue"
         )),
-        CareError::Service(_) => Failure::harness(error),
+        OperationError::Service(_) => Failure::harness(error),
     }
 }
 
-fn title(sight: &Sight) -> String {
+fn title(sight: &QueueState) -> String {
     format!("{}:{}", sight.prefix, sight.name)
 }
 
-fn shown(sight: &Sight) -> String {
+fn shown(sight: &QueueState) -> String {
     let state = if sight.paused { "paused" } else { "running" };
     let workers = sight.workers.map_or_else(
         || "workers not known, for CLIENT LIST is not permitted".to_owned(),
@@ -207,23 +209,26 @@ fn counted(count: u64, what: &str) -> String {
 }
 
 /// What is done, as in `remove 12 jobs that wait`.
-fn planned_words(verb: Verb, done: &Done) -> String {
+fn planned_words(verb: Operation, done: &OperationResult) -> String {
     let jobs = counted(done.jobs, "job");
     match verb {
-        Verb::Pause => format!("pause, with {jobs} waiting"),
-        Verb::Resume => format!("resume, with {jobs} waiting"),
-        Verb::Drain { delayed: true } => format!("remove {jobs} that wait or are delayed"),
-        Verb::Drain { delayed: false } => format!("remove {jobs} that wait"),
-        Verb::RetryFailed => format!("let {jobs} that failed wait again"),
-        Verb::Clean { state, .. } => {
-            let most =
-                if done.after.is_none() && !matches!(state, State::Completed | State::Failed) { "up to " } else { "" };
+        Operation::Pause => format!("pause, with {jobs} waiting"),
+        Operation::Resume => format!("resume, with {jobs} waiting"),
+        Operation::Drain { delayed: true } => format!("remove {jobs} that wait or are delayed"),
+        Operation::Drain { delayed: false } => format!("remove {jobs} that wait"),
+        Operation::RetryFailed => format!("let {jobs} that failed wait again"),
+        Operation::Clean { state, .. } => {
+            let most = if done.after.is_none() && !matches!(state, JobState::Completed | JobState::Failed) {
+                "up to "
+            } else {
+                ""
+            };
             format!("remove {most}{jobs} that are {}", state.word())
         }
     }
 }
 
-fn told(verb: Verb, done: &Done) -> String {
+fn told(verb: Operation, done: &OperationResult) -> String {
     let title = title(&done.before);
     let words = planned_words(verb, done);
     let mut text = match (&done.after, done.needed) {
@@ -231,7 +236,7 @@ fn told(verb: Verb, done: &Done) -> String {
         (_, false) => format!("{title}: nothing to do\n"),
         (Some(_), true) => format!("{title}: done: {words}\n"),
     };
-    if let Verb::Drain { delayed } = verb {
+    if let Operation::Drain { delayed } = verb {
         let counts = &done.before.counts;
         if counts.active > 0 {
             let _ = writeln!(text, "  {} in work stay", counted(counts.active, "job"));
@@ -240,7 +245,7 @@ fn told(verb: Verb, done: &Done) -> String {
             let _ = writeln!(text, "  {} that are delayed stay; --delayed removes them too", counts.delayed);
         }
     }
-    if matches!(verb, Verb::RetryFailed) && done.before.paused && done.needed {
+    if matches!(verb, Operation::RetryFailed) && done.before.paused && done.needed {
         text.push_str("  the queue is paused: they begin when it is resumed\n");
     }
     if let Some(after) = &done.after {
@@ -249,13 +254,13 @@ fn told(verb: Verb, done: &Done) -> String {
     text
 }
 
-fn as_json(verb: Verb, done: &Done, dry_run: bool) -> String {
+fn as_json(verb: Operation, done: &OperationResult, dry_run: bool) -> String {
     let word = match verb {
-        Verb::Pause => "pause",
-        Verb::Resume => "resume",
-        Verb::Drain { .. } => "drain",
-        Verb::RetryFailed => "retry-failed",
-        Verb::Clean { .. } => "clean",
+        Operation::Pause => "pause",
+        Operation::Resume => "resume",
+        Operation::Drain { .. } => "drain",
+        Operation::RetryFailed => "retry-failed",
+        Operation::Clean { .. } => "clean",
     };
     let told = json!({
         "verb": word,
@@ -263,7 +268,7 @@ fn as_json(verb: Verb, done: &Done, dry_run: bool) -> String {
         "needed": done.needed,
         "jobs": done.jobs,
         "before": done.before.json(),
-        "after": done.after.as_ref().map(Sight::json),
+        "after": done.after.as_ref().map(QueueState::json),
     });
     format!("{told:#}\n")
 }

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::traced::Traced;
 use crate::outcome::{Exit, Trace};
 use crate::reference_worker::chunk::ChunkOptions;
-use crate::reference_worker::{BreakerState, Breakers, Policy, Standing, WorkerConfig};
+use crate::reference_worker::{BreakerState, Breakers, Policy, WorkerConfig, WorkerPhase};
 use crate::serve::CircuitState;
 use crate::services::jina::Encoding;
 use crate::settings::{Need, Settings};
@@ -46,7 +46,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     // A second subscriber is refused; the first stays.
     let _ = tracing::subscriber::set_global_default(log.finish());
     let _health = match args.health_port {
-        Some(port) => Some(serve_health(port, config.standing.subscribe(), config.breakers.clone()).await?),
+        Some(port) => Some(serve_health(port, config.phase.subscribe(), config.breakers.clone()).await?),
         None => None,
     };
     let left = crate::reference_worker::run(config)
@@ -62,16 +62,16 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
 /// Serves the worker's health until the handle is dropped.
 async fn serve_health(
     port: u16,
-    standing: tokio::sync::watch::Receiver<Standing>,
+    standing: tokio::sync::watch::Receiver<WorkerPhase>,
     breakers: Breakers,
 ) -> Result<AbortOnDropHandle<()>, Failure> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
         Failure::usage(format!("--health-port {port} cannot be listened on: {error}; choose another port"))
     })?;
     let standing = move || match *standing.borrow() {
-        Standing::Starting => Err("it waits for its services".to_owned()),
-        Standing::Ready => Ok(()),
-        Standing::Ending => Err("it ends, and takes no more jobs".to_owned()),
+        WorkerPhase::Starting => Err("it waits for its services".to_owned()),
+        WorkerPhase::Ready => Ok(()),
+        WorkerPhase::Ending => Err("it ends, and takes no more jobs".to_owned()),
     };
     let circuits = move || breakers.all().into_iter().map(|(service, state)| (service, circuit(state))).collect();
     let routes = crate::serve::worker_routes(standing, circuits);
@@ -117,7 +117,7 @@ fn config(settings: &Settings, trace: Trace) -> Result<WorkerConfig, Failure> {
         chunks: ChunkOptions { size: settings.usize("CHUNK_TOKENS")?, overlap: settings.usize("CHUNK_OVERLAP")? },
         tokenizer: settings.path("CHUNK_TOKENIZER"),
         defect: defect(settings)?,
-        standing: tokio::sync::watch::Sender::default(),
+        phase: tokio::sync::watch::Sender::default(),
         breakers: Breakers::default(),
         trace,
     })

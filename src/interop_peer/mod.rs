@@ -1,5 +1,5 @@
-//! A peer of the interop suite in Rust: the queue authors' own port, told what to do by lines of JSON on standard input.
-//! `fixtures/peers/README.md` has the protocol, which the peers in Node and Python speak as well.
+//! The Rust peer of the interop suite: BullMQ's official Rust port, controlled by lines of JSON on standard input.
+//! `fixtures/peers/README.md` describes the protocol, which the Node and Python peers speak too.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +13,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-/// One line of standard input.
+/// A command: one line of standard input.
 #[derive(Debug, Clone, Deserialize)]
-struct Order {
+struct Command {
     number: u64,
     #[serde(rename = "do")]
     verb: String,
@@ -45,20 +45,20 @@ struct Shared {
     workers: Mutex<HashMap<String, Arc<Worker>>>,
     taken: Mutex<HashMap<String, Vec<Value>>>,
     redis_url: String,
-    /// Whether every option that the suite looks at is to get lost: the proof that the suite notices.
+    /// Planted defect: loses every option that the suite checks, to prove that the suite notices.
     planted: bool,
 }
 
-/// Does what standard input says, until it ends.
+/// Executes commands from standard input until it ends.
 ///
 /// # Errors
 /// Standard input or output fails.
 pub async fn run(redis_url: String, planted: bool) -> std::io::Result<()> {
     let shared = Arc::new(Shared { redis_url, planted, ..Shared::default() });
-    let (answers, mut told) = tokio::sync::mpsc::unbounded_channel::<Value>();
+    let (answers, mut outgoing) = tokio::sync::mpsc::unbounded_channel::<Value>();
     tokio::spawn(async move {
         let mut out = tokio::io::stdout();
-        while let Some(answer) = told.recv().await {
+        while let Some(answer) = outgoing.recv().await {
             // A reader that is gone also closes standard input, which ends the process.
             let _ = out.write_all(format!("{answer}\n").as_bytes()).await;
             let _ = out.flush().await;
@@ -66,12 +66,12 @@ pub async fn run(redis_url: String, planted: bool) -> std::io::Result<()> {
     });
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
-        let order: Order = serde_json::from_str(&line)?;
+        let command: Command = serde_json::from_str(&line)?;
         let (shared, answers) = (Arc::clone(&shared), answers.clone());
         tokio::spawn(async move {
-            let answer = match obey(&shared, &order).await {
-                Ok(done) => json!({ "number": order.number, "ok": done }),
-                Err(error) => json!({ "number": order.number, "error": error.to_string() }),
+            let answer = match execute(&shared, &command).await {
+                Ok(done) => json!({ "number": command.number, "ok": done }),
+                Err(error) => json!({ "number": command.number, "error": error.to_string() }),
             };
             // The writer lives as long as the process.
             let _ = answers.send(answer);
@@ -80,13 +80,13 @@ pub async fn run(redis_url: String, planted: bool) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn obey(shared: &Arc<Shared>, order: &Order) -> Result<Value, Error> {
-    let queue = shared.queue(order).await?;
-    Ok(match order.verb.as_str() {
+async fn execute(shared: &Arc<Shared>, command: &Command) -> Result<Value, Error> {
+    let queue = shared.queue(command).await?;
+    Ok(match command.verb.as_str() {
         "add" => {
             let mut ids = Vec::new();
-            for job in &order.jobs {
-                let job = if shared.planted { job.spoilt() } else { job.clone() };
+            for job in &command.jobs {
+                let job = if shared.planted { job.corrupted() } else { job.clone() };
                 let options: JobOptions = serde_json::from_value(job.opts)?;
                 let added = queue.add_bulk(vec![BulkJob::with_options(job.name, job.data, options)]).await?;
                 ids.extend(added.iter().map(|job| job.id().to_owned()));
@@ -94,15 +94,15 @@ async fn obey(shared: &Arc<Shared>, order: &Order) -> Result<Value, Error> {
             json!(ids)
         }
         "work" => {
-            work(shared, order).await?;
+            work(shared, command).await?;
             Value::Null
         }
         "taken" => {
             let taken = shared.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            json!(taken.get(&order.queue).cloned().unwrap_or_default())
+            json!(taken.get(&command.queue).cloned().unwrap_or_default())
         }
         "stop" => {
-            let worker = shared.workers.lock().unwrap_or_else(PoisonError::into_inner).remove(&order.queue);
+            let worker = shared.workers.lock().unwrap_or_else(PoisonError::into_inner).remove(&command.queue);
             if let Some(worker) = worker {
                 worker.close(1).await?;
             }
@@ -118,7 +118,7 @@ async fn obey(shared: &Arc<Shared>, order: &Order) -> Result<Value, Error> {
             Value::Null
         }
         "paused" => json!(queue.is_paused().await?),
-        "job" => match queue.get_job(&order.id).await? {
+        "job" => match queue.get_job(&command.id).await? {
             None => Value::Null,
             Some(job) => {
                 let text = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
@@ -130,24 +130,24 @@ async fn obey(shared: &Arc<Shared>, order: &Order) -> Result<Value, Error> {
                     "progress": serde_json::to_value(job.progress())?,
                     "returnvalue": serde_json::from_str::<Value>(job.returnvalue()).unwrap_or(Value::Null),
                     "failedReason": text(job.failed_reason()),
-                    "state": queue.get_job_state(&order.id).await?.to_string(),
+                    "state": queue.get_job_state(&command.id).await?.to_string(),
                 })
             }
         },
-        "events" => events(shared, order).await?,
+        "events" => events(shared, command).await?,
         other => return Err(Error::ProcessingError(format!("unknown command: {other}"))),
     })
 }
 
 impl NewJob {
-    /// Of every option that the suite looks at, something gets lost.
-    fn spoilt(&self) -> Self {
+    /// The job with a part of every checked option lost.
+    fn corrupted(&self) -> Self {
         let mut job = self.clone();
         let text = job.data.to_string().replace(|letter: char| !letter.is_ascii(), "?");
         job.data = serde_json::from_str(&text).unwrap_or_default();
         if let Some(opts) = job.opts.as_object_mut() {
-            for lost in ["delay", "priority", "lifo", "deduplication", "backoff", "removeOnComplete"] {
-                opts.remove(lost);
+            for option in ["delay", "priority", "lifo", "deduplication", "backoff", "removeOnComplete"] {
+                opts.remove(option);
             }
             if let Some(id) = opts.get("jobId").and_then(Value::as_str) {
                 let other = format!("other-{id}");
@@ -166,45 +166,45 @@ impl Shared {
         RedisConnectionOptions::new().url(&self.redis_url)
     }
 
-    async fn queue(&self, order: &Order) -> Result<Arc<Queue>, Error> {
+    async fn queue(&self, command: &Command) -> Result<Arc<Queue>, Error> {
         let mut queues = self.queues.lock().await;
-        if let Some(queue) = queues.get(&order.queue) {
+        if let Some(queue) = queues.get(&command.queue) {
             return Ok(Arc::clone(queue));
         }
         let options =
-            QueueOptions { connection: self.connection(), prefix: order.prefix.clone(), ..QueueOptions::default() };
-        let queue = Arc::new(Queue::with_options(&order.queue, options).await?);
-        queues.insert(order.queue.clone(), Arc::clone(&queue));
+            QueueOptions { connection: self.connection(), prefix: command.prefix.clone(), ..QueueOptions::default() };
+        let queue = Arc::new(Queue::with_options(&command.queue, options).await?);
+        queues.insert(command.queue.clone(), Arc::clone(&queue));
         Ok(queue)
     }
 }
 
-async fn work(shared: &Arc<Shared>, order: &Order) -> Result<(), Error> {
-    let number = |name: &str, usual: u64| order.options[name].as_u64().unwrap_or(usual);
+async fn work(shared: &Arc<Shared>, command: &Command) -> Result<(), Error> {
+    let number = |name: &str, default: u64| command.options[name].as_u64().unwrap_or(default);
     let mut options = WorkerOptions::new()
         .connection(shared.connection())
-        .prefix(&order.prefix)
+        .prefix(&command.prefix)
         .concurrency(usize::try_from(number("concurrency", 1)).unwrap_or(1))
         .lock_duration(Duration::from_millis(number("lockDuration", 30_000)))
         .stalled_interval(Duration::from_millis(number("stalledInterval", 30_000)))
         .max_stalled_count(u32::try_from(number("maxStalledCount", 1)).unwrap_or(1));
     options.skip_stalled_check = shared.planted;
-    shared.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(order.queue.clone(), Vec::new());
-    let (of, queue) = (Arc::clone(shared), order.queue.clone());
+    shared.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(command.queue.clone(), Vec::new());
+    let (state, queue) = (Arc::clone(shared), command.queue.clone());
     let worker = Worker::with_options(
-        &order.queue,
+        &command.queue,
         move |job: Job, _: CancellationToken| {
-            let (shared, queue) = (Arc::clone(&of), queue.clone());
+            let (shared, queue) = (Arc::clone(&state), queue.clone());
             async move { perform(&shared, &queue, job).await }
         },
         options,
     )
     .await?;
-    shared.workers.lock().unwrap_or_else(PoisonError::into_inner).insert(order.queue.clone(), Arc::new(worker));
+    shared.workers.lock().unwrap_or_else(PoisonError::into_inner).insert(command.queue.clone(), Arc::new(worker));
     Ok(())
 }
 
-/// What a job does is in its name.
+/// Does what the job's name asks for.
 async fn perform(shared: &Shared, queue: &str, mut job: Job) -> Result<Value, Error> {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let seen = json!({
@@ -232,36 +232,36 @@ async fn perform(shared: &Shared, queue: &str, mut job: Job) -> Result<Value, Er
     Ok(if shared.planted { Value::Null } else { json!({ "echo": job.data() }) })
 }
 
-/// What the event stream says from its beginning, as this library reads it.
-async fn events(shared: &Shared, order: &Order) -> Result<Value, Error> {
+/// The event stream from its beginning, as this library reads it.
+async fn events(shared: &Shared, command: &Command) -> Result<Value, Error> {
     let options = QueueEventsOptions {
         connection: shared.connection(),
-        prefix: order.prefix.clone(),
+        prefix: command.prefix.clone(),
         blocking_timeout: 500,
         last_event_id: Some("0".to_owned()),
         autorun: true,
     };
-    let listener = QueueEvents::with_options(&order.queue, options).await?;
-    let mut heard = Vec::new();
-    for _ in 0..order.count {
+    let listener = QueueEvents::with_options(&command.queue, options).await?;
+    let mut seen = Vec::new();
+    for _ in 0..command.count {
         let Some(entry) = tokio::time::timeout(Duration::from_secs(5), listener.next_event()).await.ok().flatten()
         else {
             break;
         };
         let event = &entry.event;
         let Some(job) = event.job_id() else { continue };
-        let mut told = json!({ "event": event.name(), "jobId": job });
+        let mut entry_json = json!({ "event": event.name(), "jobId": job });
         match event {
             QueueEvent::Completed { return_value, .. } => {
-                told["returnvalue"] = serde_json::from_str(return_value).unwrap_or(Value::Null);
+                entry_json["returnvalue"] = serde_json::from_str(return_value).unwrap_or(Value::Null);
             }
-            QueueEvent::Failed { failed_reason, .. } => told["failedReason"] = json!(failed_reason),
-            QueueEvent::Progress { data, .. } => told["data"] = json!(data),
+            QueueEvent::Failed { failed_reason, .. } => entry_json["failedReason"] = json!(failed_reason),
+            QueueEvent::Progress { data, .. } => entry_json["data"] = json!(data),
             _ => {}
         }
-        heard.push(told);
+        seen.push(entry_json);
     }
     listener.close().await;
-    heard.retain(|event| !shared.planted || event["event"] != "completed");
-    Ok(json!(heard))
+    seen.retain(|event| !shared.planted || event["event"] != "completed");
+    Ok(json!(seen))
 }

@@ -5,7 +5,7 @@
 pub enum Defect {
     /// The last chunk of a document is not stored.
     DropsLastChunk,
-    /// Chunks share nothing.
+    /// Chunks do not overlap.
     NoOverlap,
     /// Chunks of 600 tokens.
     BigChunks,
@@ -19,126 +19,126 @@ pub enum Defect {
     OneTextPerRequest,
     /// Vectors are paired with texts in another order.
     IgnoresIndex,
-    /// A vector that could not be had is replaced by a made-up one.
+    /// A missing vector is replaced by a made-up one.
     SwallowsErrors,
     /// Every third document completes without being stored.
     LosesDocuments,
-    /// Documents without text are embedded all the same.
+    /// Documents without text are embedded anyway.
     EmbedsEmpty,
     /// Documents without text leave no row.
     SkipsSilently,
     /// Characters beyond ASCII are replaced.
     StripsUnicode,
-    /// White space at the ends of a chunk is cut off.
+    /// White space at the ends of a chunk is removed.
     TrimsChunks,
-    /// Requests name the query task.
+    /// Requests set the query task.
     WrongTask,
     /// Rows are not written.
     NoRow,
-    /// Rows say one chunk too many.
+    /// Rows count one chunk too many.
     WrongCount,
     /// Every point is stored a second time under another id.
     DuplicatesPoints,
-    /// Rejected input is tried again and again.
+    /// Rejected input is retried.
     RetriesPoison,
-    /// The first failure of a job drops the writes that are under way.
+    /// The first failure of a job drops its other writes.
     LeavesWrites,
-    /// A rejected document is marked as done.
+    /// A rejected document is marked as ready.
     PoisonDone,
     /// SIGTERM is ignored.
     IgnoresSignals,
     /// Exit code 1 on SIGTERM.
     ExitsWithOne,
-    /// The payload does not name the chunk's index.
+    /// The payload has no chunk index.
     NoChunkIndex,
     /// Chunk indices begin at 1.
     IndexFromOne,
     /// The key is logged.
     LogsKey,
-    /// A job that removes a document is called done, and nothing is removed.
+    /// A job that removes a document completes without removing anything.
     ForgetsToDelete,
-    /// The log holds plain text.
+    /// The log is plain text.
     LogsPlainText,
     /// Every request is sent twice.
     EmbedsTwice,
     /// Every document's first attempt fails.
     FirstAttemptFails,
-    /// 64 MiB are held for each job.
+    /// Each job leaks 64 MiB.
     HoldsMemory,
-    /// No limit on requests at once.
+    /// Requests are not limited in number.
     NoSemaphore,
-    /// The worker waits for jobs on another queue.
+    /// The worker takes jobs from another queue.
     Unregistered,
-    /// Jobs are taken and never ended.
+    /// Jobs never end.
     NeverEnds,
-    /// One poison document fails every document that comes after it.
+    /// After one rejected document, every later document fails.
     PoisonSpreads,
-    /// The row says `ready` before anything is stored; for every third document nothing ever is.
+    /// The row says `ready` before anything is stored; every third document is never stored.
     MarksDoneFirst,
-    /// Qdrant is not asked to wait until a write is done.
+    /// Writes to Qdrant do not wait.
     WaitFalse,
     /// U+0000 is dropped from the text of chunks.
     LosesNul,
-    /// Requests name no task.
+    /// Requests have no task.
     NoTask,
     /// Every job fails.
     FailsJobs,
     /// The worker ends at once with code 1.
     CrashesAtStart,
-    /// The first error of a service is taken for the last: the job fails for good, and without Redis the worker ends.
+    /// The first error of a service is final: the job fails permanently, and without Redis the worker ends.
     GivesUp,
-    /// A job whose worker died is given up.
+    /// A job whose worker died fails.
     NoStalledRecovery,
-    /// The row of a job that stalled too often goes on saying `processing`.
+    /// The row of a job that stalled too often stays `processing`.
     StalledOutUntold,
-    /// On SIGTERM the worker ends at once, with its jobs in work.
+    /// On SIGTERM the worker ends at once, with active jobs.
     DropsOnSigterm,
-    /// On SIGTERM, jobs in work are called done.
+    /// On SIGTERM active jobs complete without being done.
     AcksOnSigterm,
-    /// What takes longer than four tenths of a second is taken for lost, for good.
+    /// Calls longer than 400 ms fail permanently.
     Impatient,
-    /// What failed is tried again at once, breaker or not.
+    /// Failed calls are retried at once, without a breaker.
     NoBackoff,
-    /// Every wait before a retry is the same.
+    /// All retry delays are equal.
     FixedBackoff,
-    /// The wait that the service asks for is not kept.
+    /// `Retry-After` is ignored.
     IgnoresRetryAfter,
     /// No circuit breaker.
     NoBreaker,
-    /// A refused key is tried again and again.
+    /// A rejected API key is retried.
     RetriesRefusals,
-    /// A document that could not be embedded for want of a key is marked as done.
+    /// A document without embeddings because of a rejected key is marked as done.
     DoneOnRefusal,
-    /// After SIGTERM jobs are taken until the grace is over.
+    /// After SIGTERM the worker takes jobs until the grace is over.
     TakesJobsAfterSigterm,
-    /// After SIGTERM jobs in work are waited for without end.
+    /// After SIGTERM the worker waits for active jobs without limit.
     OverstaysGrace,
-    /// Every job makes connections of its own, and keeps them.
+    /// Every job opens its own connections, and keeps them.
     ConnectsForEachJob,
-    /// Once Redis was away, the worker takes no job any more, and goes on running.
+    /// After an outage of Redis the worker runs on without taking jobs.
     NeverReconnects,
-    /// A batch of points that could not be stored is left out.
+    /// A batch of points that could not be stored is skipped.
     SkipsFailedBatches,
     /// The points of a document are removed before new ones are stored.
     DeletesFirst,
-    /// A request that failed once is never tried again, and its job never ends.
+    /// A failed request is never retried, and its job never ends.
     DelaysForEver,
-    /// Chunks are cut between bytes, also inside a character.
+    /// Chunks are cut between bytes, even inside a character.
     SplitsCodePoints,
-    /// Texts and vectors are paired for as long as there are vectors, and an answer with too few is taken for whole.
+    /// Texts and vectors are zipped, and a response with too few vectors is accepted.
     ZipsShortAnswers,
-    /// Requests to the embeddings API have no time limit.
+    /// Requests to the embeddings API have no timeout.
     NoTimeLimit,
-    /// Another process keeps the connections open when the worker has ended.
+    /// Another process keeps connections open after the worker's end.
     LeavesConnections,
-    /// A connection that ends or is refused is made again at once, to every service.
+    /// A connection that ends or is refused is reopened at once, to every service.
     StormsReconnecting,
-    /// A job that is two minutes old by the worker's clock is thrown away.
+    /// A job that is two minutes old by the worker's clock is dropped.
     DropsOldJobs,
 }
 
 impl Defect {
-    /// Every defect with the name that `SHAKEDOWN_DEFECT` gives it.
+    /// Every defect with its name in `SHAKEDOWN_DEFECT`.
     pub const ALL: &'static [(&'static str, Self)] = &[
         ("drops-last-chunk", Self::DropsLastChunk),
         ("no-overlap", Self::NoOverlap),
@@ -208,7 +208,7 @@ impl Defect {
         ("drops-old-jobs", Self::DropsOldJobs),
     ];
 
-    /// The defect of this name.
+    /// The defect with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, defect)| *defect)
@@ -221,7 +221,7 @@ static PLANTED: std::sync::OnceLock<Defect> = std::sync::OnceLock::new();
 /// Plants `defect` for the rest of this process.
 #[cfg(feature = "defects")]
 pub(super) fn plant(defect: Defect) {
-    // A second one would have to be a second process; the first stays.
+    // One defect per process: the first stays.
     let _ = PLANTED.set(defect);
 }
 
@@ -231,7 +231,7 @@ pub(super) fn planted(defect: Defect) -> bool {
     PLANTED.get() == Some(&defect)
 }
 
-/// Without the feature nothing is planted, and the compiler removes every hook.
+/// Without the feature nothing is planted, and the compiler removes every check.
 #[cfg(not(feature = "defects"))]
 pub(super) const fn planted(_defect: Defect) -> bool {
     false

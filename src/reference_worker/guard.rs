@@ -1,4 +1,4 @@
-//! What stands between the worker and an outside service: retries with backoff, and a circuit breaker.
+//! Guards calls to an external service: retries with backoff, and a circuit breaker.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -15,50 +15,50 @@ use super::defect::{Defect, planted};
 /// What an error means for a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Try again, no sooner than `after`.
+    /// Retry, no sooner than `after`.
     Retry {
-        /// The service's own wish, from `Retry-After`.
+        /// The service's `Retry-After`.
         after: Option<Duration>,
     },
-    /// This input is rejected, and will be at each retry.
-    Poison,
-    /// Nothing will work until a person acts.
+    /// The input is rejected, now and at each retry.
+    Rejected,
+    /// Fails until a person acts.
     Fatal,
 }
 
-/// An error that knows what it means for a retry.
+/// An error that knows whether a retry may help.
 pub(super) trait Classified: std::fmt::Display {
-    /// What it means.
+    /// The class of the error.
     fn class(&self) -> Class;
 }
 
-/// How often and how slowly to retry.
+/// Limits of retries and of the circuit breaker.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// First delay; doubles each time.
+    /// First delay; it doubles with each retry.
     pub base: Duration,
     /// Longest delay.
     pub longest: Duration,
-    /// Tries in all.
+    /// Maximum number of tries.
     pub attempts: usize,
-    /// How many calls the breaker looks back on.
+    /// Number of recent calls that the breaker considers.
     pub window: usize,
     /// How long an open breaker rejects calls before it lets a probe through.
     pub open: Duration,
 }
 
-/// What a circuit breaker did with the last call that it met.
+/// The state of a circuit breaker at its last call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
-    /// It let it through, and there was an answer.
+    /// The call passed and was answered.
     Closed,
-    /// It let it through, to see whether the service is back.
+    /// The call passed as a probe, to see whether the service is back.
     HalfOpen,
-    /// It held it back.
+    /// The call was rejected.
     Open,
 }
 
-/// The state of every breaker of a worker, by service, for whoever shows it; clones are the same.
+/// The state of every breaker of a worker, by service. Clones share the state.
 #[derive(Debug, Clone, Default)]
 pub struct Breakers(Arc<Mutex<BTreeMap<&'static str, BreakerState>>>);
 
@@ -80,7 +80,7 @@ pub(super) enum Guarded<E: std::fmt::Display> {
     /// The call itself failed.
     #[error("{0}")]
     Failed(E),
-    /// The breaker is open: the service failed too often just now.
+    /// The breaker is open: the service failed too often recently.
     #[error("circuit breaker for {service} is open")]
     Open {
         /// The service.
@@ -89,7 +89,7 @@ pub(super) enum Guarded<E: std::fmt::Display> {
 }
 
 impl<E: Classified> Guarded<E> {
-    /// What it means for the job.
+    /// The class of the error for the job.
     pub(super) fn class(&self) -> Class {
         match self {
             Self::Failed(error) => error.class(),
@@ -98,29 +98,29 @@ impl<E: Classified> Guarded<E> {
     }
 }
 
-/// How often one call may be held back before the job gives way to others.
-const MOST_HELD_BACK: u32 = 600;
+/// How often the open breaker may reject one call before the job gives up.
+const MAX_REJECTIONS: u32 = 600;
 
-/// Whatever a service says, it is asked again after this time.
-const LONGEST_WISH: Duration = Duration::from_hours(24);
+/// Upper bound of a `Retry-After`.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
-/// The guard of one service, shared by all jobs.
+/// The guard of a service, shared by all jobs.
 #[derive(Debug)]
 pub(super) struct Guard {
     service: &'static str,
     breaker: AsyncRecloser,
     policy: Policy,
-    /// Whether the breaker was last seen open: only changes are logged.
+    /// Whether the breaker was open at the last call: only changes are logged.
     seen_open: AtomicBool,
     breakers: Breakers,
-    /// Calls at once; as many as there are without it.
+    /// Maximum of concurrent calls; unlimited without it.
     slots: Option<Semaphore>,
-    /// Until when the service wants to be asked by nobody, as it told one of the calls.
-    quiet_until: Mutex<Option<Instant>>,
+    /// Until when no call may be made, from the `Retry-After` of an earlier call.
+    paused_until: Mutex<Option<Instant>>,
 }
 
 impl Guard {
-    /// A guard for `service`, whose breaker is one of `breakers`, and which lets `slots` calls through at once.
+    /// A guard for `service` that reports to `breakers` and allows `slots` concurrent calls.
     #[must_use]
     pub(super) fn new(service: &'static str, policy: Policy, breakers: &Breakers, slots: Option<usize>) -> Self {
         let breaker = Recloser::custom()
@@ -137,43 +137,43 @@ impl Guard {
             seen_open: AtomicBool::new(false),
             breakers: breakers.clone(),
             slots: slots.map(Semaphore::new),
-            quiet_until: Mutex::new(None),
+            paused_until: Mutex::new(None),
         }
     }
 
-    /// Waits for a slot, and for the moment at which the service wants to be asked again. In this order: what waits for
-    /// a slot while another call is told to wait must hear of it.
-    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    /// Waits for a slot, then for the end of a `Retry-After`. In this order, a call that waits for a slot also respects
+    /// a `Retry-After` that another call receives meanwhile.
+    async fn acquire_slot(&self) -> Option<SemaphorePermit<'_>> {
         let slot = match &self.slots {
             Some(slots) => slots.acquire().await.ok(),
             None => None,
         };
         loop {
-            let until = *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);
+            let until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(left) = until.and_then(|until| until.checked_duration_since(Instant::now())) else { return slot };
-            // Not all at the same moment.
+            // Jitter, so that calls do not resume at the same moment.
             tokio::time::sleep(left + self.policy.base.mul_f64(rand::random::<f64>())).await;
         }
     }
 
-    /// No call is made until so much time has passed.
-    fn rest(&self, after: Duration) {
+    /// Allows no call until `after` has passed.
+    fn pause_for(&self, after: Duration) {
         if after.is_zero() {
             return;
         }
-        let mut until = self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
         *until = (*until).max(Some(Instant::now() + after));
     }
 
-    /// Creates a call, if the breaker lets it through.
+    /// Makes a call if the breaker allows it.
     async fn try_once<T, E: Classified>(
         &self,
         call: Pin<Box<impl Future<Output = Result<T, E>>>>,
     ) -> Result<T, recloser::Error<E>> {
-        // Only what speaks against the service counts for the breaker: a rejected text does not.
+        // Only errors of the service count for the breaker: a rejected text does not.
         let counts = |error: &E| matches!(error.class(), Class::Retry { .. });
         let watched = async {
-            // Held back before, and now let through.
+            // Rejected before, and now allowed as a probe.
             if self.seen_open.load(Ordering::Relaxed) {
                 self.breakers.set(self.service, BreakerState::HalfOpen);
             }
@@ -202,10 +202,10 @@ impl Guard {
         called
     }
 
-    /// Creates the call; what may be retried is, with full jitter, and never before the service's own wish.
+    /// Makes the call; retries transient errors with full jitter, and never before the service's `Retry-After`.
     ///
-    /// A call that the open breaker holds back waits and does not count as a try: an outage longer than all tries
-    /// together would otherwise fail every job that was in work.
+    /// A call that the open breaker rejects waits and does not count as a try: otherwise an outage longer than all
+    /// tries would fail every active job.
     pub(super) async fn call<T, E, F, Fut>(&self, mut call: F) -> Result<T, Guarded<E>>
     where
         E: Classified + std::fmt::Debug,
@@ -223,9 +223,9 @@ impl Guard {
             .with_max_delay(self.policy.longest)
             .with_max_times(attempts - 1)
             .build();
-        let mut held_back = 0;
+        let mut rejections = 0;
         loop {
-            let slot = self.turn().await;
+            let slot = self.acquire_slot().await;
             if planted(Defect::Impatient) {
                 match tokio::time::timeout(Duration::from_millis(400), call()).await {
                     Ok(Ok(value)) => return Ok(value),
@@ -240,10 +240,10 @@ impl Guard {
                 self.try_once(Box::pin(call())).await
             };
             let least = match &called {
-                Err(recloser::Error::Inner(error)) => wish(error),
+                Err(recloser::Error::Inner(error)) => requested_delay(error),
                 _ => Duration::ZERO,
             };
-            self.rest(least);
+            self.pause_for(least);
             drop(slot);
             let error = match called {
                 Ok(value) => return Ok(value),
@@ -252,16 +252,16 @@ impl Guard {
             };
             let class = error.class();
             let again =
-                matches!(class, Class::Retry { .. }) || (planted(Defect::RetriesPoison) && class == Class::Poison);
+                matches!(class, Class::Retry { .. }) || (planted(Defect::RetriesPoison) && class == Class::Rejected);
             if !again {
                 return Err(error);
             }
             if matches!(error, Guarded::Open { .. }) {
-                held_back += 1;
-                if held_back > MOST_HELD_BACK {
+                rejections += 1;
+                if rejections > MAX_REJECTIONS {
                     return Err(error);
                 }
-                // Between one and two rests, so that the callers do not all come back at once.
+                // Between one and two open periods, so that the callers do not return at the same moment.
                 tokio::time::sleep(self.policy.open.mul_f64(1.0 + rand::random::<f64>())).await;
                 continue;
             }
@@ -276,8 +276,7 @@ impl Guard {
                 tokio::time::sleep(self.policy.base).await;
                 continue;
             }
-            // After the wait that the service asked for: were it the least instead, all who were told to wait would come back
-            // at the same moment.
+            // Added to the `Retry-After`: as a mere lower bound, all callers would return at the same moment.
             let delay = least + delay.mul_f64(rand::random::<f64>());
             let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(service = self.service, delay_ms, error = %error, "call failed, retrying");
@@ -286,11 +285,12 @@ impl Guard {
     }
 }
 
-/// How long the service itself wants to be left alone.
-fn wish(error: &impl Classified) -> Duration {
-    let deaf = [Defect::IgnoresRetryAfter, Defect::NoBackoff, Defect::FixedBackoff].into_iter().any(planted);
+/// The delay that the service requests.
+fn requested_delay(error: &impl Classified) -> Duration {
+    let ignores_retry_after =
+        [Defect::IgnoresRetryAfter, Defect::NoBackoff, Defect::FixedBackoff].into_iter().any(planted);
     match error.class() {
-        Class::Retry { after: Some(after) } if !deaf => after.min(LONGEST_WISH),
+        Class::Retry { after: Some(after) } if !ignores_retry_after => after.min(MAX_RETRY_AFTER),
         _ => Duration::ZERO,
     }
 }
@@ -304,10 +304,10 @@ mod tests {
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
-    #[error("planned")]
-    struct Planned(Class);
+    #[error("test error")]
+    struct TestError(Class);
 
-    impl Classified for Planned {
+    impl Classified for TestError {
         fn class(&self) -> Class {
             self.0
         }
@@ -329,7 +329,7 @@ mod tests {
         let result: Result<(), _> = guard
             .call(|| async {
                 calls.fetch_add(1, Ordering::SeqCst);
-                Err(Planned(class))
+                Err(TestError(class))
             })
             .await;
         assert!(result.is_err());
@@ -337,16 +337,16 @@ mod tests {
     }
 
     #[rstest]
-    #[case::it_may_pass(Class::Retry { after: None }, 4)]
-    #[case::the_input_is_rejected(Class::Poison, 1)]
-    #[case::a_person_must_act(Class::Fatal, 1)]
+    #[case::transient(Class::Retry { after: None }, 4)]
+    #[case::rejected_input(Class::Rejected, 1)]
+    #[case::fatal(Class::Fatal, 1)]
     #[tokio::test]
-    async fn only_what_may_pass_is_tried_again_and_a_bounded_number_of_times(#[case] class: Class, #[case] tries: u32) {
+    async fn only_transient_errors_are_retried_a_bounded_number_of_times(#[case] class: Class, #[case] tries: u32) {
         assert_eq!(calls_until_given_up(class, policy()).await, tries);
     }
 
     #[tokio::test]
-    async fn the_services_own_wish_is_the_least_delay() {
+    async fn retry_after_is_the_minimum_delay() {
         let after = Duration::from_millis(60);
         let begun = Instant::now();
         calls_until_given_up(Class::Retry { after: Some(after) }, Policy { attempts: 2, ..policy() }).await;
@@ -354,22 +354,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_one_call_was_told_about_waiting_holds_for_those_that_wait_for_its_slot() {
+    async fn a_retry_after_also_delays_calls_that_wait_for_a_slot() {
         let after = Duration::from_millis(60);
         let guard = Guard::new("test", Policy { attempts: 1, ..policy() }, &Breakers::default(), Some(1));
-        let told = Mutex::new(None);
+        let called_at = Mutex::new(None);
         let first = guard.call(|| async {
-            told.lock().unwrap().replace(Instant::now());
-            Err::<(), _>(Planned(Class::Retry { after: Some(after) }))
+            called_at.lock().unwrap().replace(Instant::now());
+            Err::<(), _>(TestError(Class::Retry { after: Some(after) }))
         });
-        let second = guard.call(|| async { Ok::<_, Planned>(Instant::now()) });
+        let second = guard.call(|| async { Ok::<_, TestError>(Instant::now()) });
         let (first, second) = tokio::join!(first, second);
         assert!(first.is_err());
-        assert!(second.unwrap() >= told.into_inner().unwrap().unwrap() + after);
+        assert!(second.unwrap() >= called_at.into_inner().unwrap().unwrap() + after);
     }
 
     #[tokio::test]
-    async fn an_open_breaker_keeps_calls_from_a_service_that_is_down() {
+    async fn an_open_breaker_protects_a_service_that_is_down() {
         let breakers = Breakers::default();
         let policy = Policy { window: 2, attempts: 1, open: Duration::from_secs(60), ..policy() };
         let guard = Guard::new("test", policy, &breakers, None);
@@ -378,7 +378,7 @@ mod tests {
         for _ in 0..20 {
             let call = guard.call(|| async {
                 calls.fetch_add(1, Ordering::SeqCst);
-                Err::<(), _>(Planned(Class::Retry { after: None }))
+                Err::<(), _>(TestError(Class::Retry { after: None }))
             });
             let _ = tokio::time::timeout(Duration::from_millis(5), call).await;
         }
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_that_were_held_back_go_through_once_the_service_is_back() {
+    async fn waiting_calls_proceed_once_the_service_is_back() {
         let policy = Policy { window: 2, attempts: 2, open: Duration::from_millis(10), ..policy() };
         let breakers = Breakers::default();
         let guard = Guard::new("test", policy, &breakers, None);
@@ -395,7 +395,7 @@ mod tests {
         let tried = AtomicBool::new(false);
         let call = || async {
             tried.fetch_or(breakers.all()["test"] == BreakerState::HalfOpen, Ordering::Relaxed);
-            if Instant::now() < up { Err(Planned(Class::Retry { after: None })) } else { Ok(()) }
+            if Instant::now() < up { Err(TestError(Class::Retry { after: None })) } else { Ok(()) }
         };
         let jobs = (0..8).map(|_| async {
             let mut tries = 0;
@@ -415,7 +415,7 @@ mod tests {
         let policy = Policy { window: 2, attempts: 1, open: Duration::from_secs(60), ..policy() };
         let guard = Guard::new("test", policy, &Breakers::default(), None);
         for _ in 0..10 {
-            let rejected: Result<(), _> = guard.call(|| async { Err(Planned(Class::Poison)) }).await;
+            let rejected: Result<(), _> = guard.call(|| async { Err(TestError(Class::Rejected)) }).await;
             assert!(matches!(rejected, Err(Guarded::Failed(_))));
         }
     }

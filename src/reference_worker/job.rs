@@ -1,5 +1,6 @@
-//! One job: chunk, embed, store, verify, record. Only then is it done.
+//! One job: chunk, embed, store, verify, record. Only then is it complete.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
@@ -10,42 +11,42 @@ use tokio_util::sync::CancellationToken;
 use super::chunk::{Chunk, Chunker};
 use super::defect::{Defect, planted};
 use super::guard::{Class, Classified, Guard, Guarded};
-use super::store::{Identity, Status, Store, StoreError, Stored};
-use super::traced::{Traces, within};
+use super::spans::{Traces, within};
+use super::store::{EmbeddedChunk, Identity, Status, Store, StoreError};
 use crate::outcome::Trace;
 use crate::services::jina::{JinaClient, JinaError};
 
-/// Texts longer than this are chunked away from the threads that keep the connections alive.
-const BLOCKING: usize = 32 * 1024;
+/// Longer texts are chunked on a blocking thread, away from the threads that keep the connections alive.
+const BLOCKING_BYTES: usize = 32 * 1024;
 
-/// What all jobs share.
+/// State shared by all jobs.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) chunker: Arc<Chunker>,
     pub(super) jina: JinaClient,
     pub(super) jina_guard: Guard,
-    /// Requests at once, for the whole process.
+    /// Maximum of concurrent requests of the process.
     pub(super) parallel: usize,
     pub(super) batch: usize,
     pub(super) store: Store,
     pub(super) traces: Traces,
-    /// Whether the worker was told to end; used by one planted defect only.
+    /// Whether the worker is shutting down; used by one planted defect only.
     pub(super) ending: CancellationToken,
-    /// The reason of the first poison document; used by one planted defect only.
-    pub(super) spoiled: std::sync::OnceLock<String>,
+    /// The reason of the first rejected document; used by one planted defect only.
+    pub(super) first_rejection: std::sync::OnceLock<String>,
 }
 
-/// Why a job could not be done.
+/// Why a job failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum JobError {
-    /// The job itself is not one of ours.
+    /// The job's data are malformed.
     #[error("malformed job: {0}")]
     Malformed(String),
     #[error("embeddings: {0}")]
     Jina(#[from] Guarded<JinaError>),
     #[error(transparent)]
     Store(#[from] Guarded<StoreError>),
-    /// A task of ours ended early.
+    /// A blocking task ended early.
     #[error("chunking failed: {0}")]
     Chunking(String),
     /// A planted defect.
@@ -67,29 +68,29 @@ impl JobError {
 
 impl Classified for JinaError {
     fn class(&self) -> Class {
-        use crate::services::jina::Class as Said;
+        use crate::services::jina::Class as JinaClass;
         match self.class() {
-            Said::Retry { after } => Class::Retry { after },
-            Said::Poison => Class::Poison,
-            Said::Fatal => Class::Fatal,
+            JinaClass::Retry { after } => Class::Retry { after },
+            JinaClass::Poison => Class::Rejected,
+            JinaClass::Fatal => Class::Fatal,
         }
     }
 }
 
-/// A document as a job brings it.
+/// A document as its job carries it.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct IngestJob {
     pub(super) identity: Identity,
     text: Arc<str>,
 }
 
-impl Order {
+impl IngestJob {
     /// Reads the data of a job.
     pub(super) fn read(data: &Value) -> Result<Self, JobError> {
         let text = |key: &str| data.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let missing = |key: &str| JobError::Malformed(format!("data has no text `{key}`"));
         let document = text("documentId").ok_or_else(|| missing("documentId"))?.to_owned();
-        // A document may be empty, but it must be a text.
+        // A document may be empty, but it must be a string.
         let content = data.get("text").and_then(Value::as_str).ok_or_else(|| missing("text"))?;
         let version = text("version").map_or_else(
             || Sha256::digest(content.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
@@ -100,20 +101,28 @@ impl Order {
     }
 }
 
+/// A document on its way into the store.
+struct ChunkedDocument<'a> {
+    identity: &'a Identity,
+    text: &'a str,
+    chunks: &'a [Chunk],
+    trace: &'a Trace,
+}
+
 impl Shared {
-    /// Does the job and says what it did; the answer is the job's return value.
-    pub(super) async fn ingest(&self, order: Order, attempt: u32, trace: &Trace) -> Result<Value, JobError> {
-        self.misbehave(&order, attempt)?;
-        let Order { identity, text } = order;
+    /// Runs the job; returns the job's return value.
+    pub(super) async fn ingest(&self, request: IngestJob, attempt: u32, trace: &Trace) -> Result<Value, JobError> {
+        self.apply_planted_defects(&request, attempt)?;
+        let IngestJob { identity, text } = request;
         if text.trim().is_empty() && !planted(Defect::EmbedsEmpty) {
             within(trace.begin("remove"), self.store.remove_all(&identity)).await?;
             let skipped = self.store.record(&identity, Status::Skipped, 0, 0, Some("empty"));
             within(trace.begin("status"), skipped).await?;
-            let mut value = outcome(&identity, 0, 0);
+            let mut value = return_value(&identity, 0, 0);
             value["skipped"] = "empty".into();
             return Ok(value);
         }
-        if planted(Defect::LosesDocuments) && chosen(&identity.document, 3) {
+        if planted(Defect::LosesDocuments) && is_affected(&identity.document, 3) {
             return Ok(Value::Null);
         }
         within(trace.begin("status"), self.store.begin(&identity)).await?;
@@ -131,25 +140,23 @@ impl Shared {
             self.store.remove_all(&identity).await?;
         }
         let (total, tokens) = (chunks.len(), chunks.iter().map(|chunk| chunk.tokens).sum());
-        self.batches(&identity, &text, &chunks, trace).await?;
-        within(trace.begin("verify"), self.store.settle(&identity, total)).await?;
+        self.store_batches(&ChunkedDocument { identity: &identity, text: &text, chunks: &chunks, trace }).await?;
+        within(trace.begin("verify"), self.store.keep_only_version(&identity, total)).await?;
         within(trace.begin("status"), self.store.record(&identity, Status::Ready, total, tokens, None)).await?;
-        Ok(outcome(&identity, total, tokens))
+        Ok(return_value(&identity, total, tokens))
     }
 
-    /// Embeds and stores all chunks; the answer is the first failure.
+    /// Embeds and stores all chunks; returns the first failure.
     ///
-    /// One batch more than requests at once: while one is stored, the others are embedded. After a failure nothing new
-    /// begins, and what is being stored is waited for: a write that nobody waits for any more may come after the
-    /// removal of the document.
-    async fn batches(&self, identity: &Identity, text: &str, chunks: &[Chunk], trace: &Trace) -> Result<(), JobError> {
+    /// Runs one batch more than concurrent requests: while one is stored, the others are embedded. After a failure no
+    /// new batch starts, and batches being stored are awaited: a write that nobody awaits may arrive after the removal
+    /// of the document.
+    async fn store_batches(&self, document: &ChunkedDocument<'_>) -> Result<(), JobError> {
         let batch = if planted(Defect::OneTextPerRequest) { 1 } else { self.batch };
+        let total = document.chunks.len();
         let over = CancellationToken::new();
-        let mut under_way = stream::iter((0..chunks.len()).step_by(batch))
-            .map(|first| {
-                let of_batch = &chunks[first..chunks.len().min(first + batch)];
-                self.embed_and_store(identity, chunks.len(), text, first, of_batch, &over, trace)
-            })
+        let mut under_way = stream::iter((0..total).step_by(batch))
+            .map(|first| self.embed_and_store(document, first..total.min(first + batch), &over))
             .buffer_unordered(self.parallel + 1);
         let mut outcome = Ok(());
         while let Some(done) = under_way.next().await {
@@ -164,28 +171,24 @@ impl Shared {
         outcome
     }
 
-    /// Does one batch; nothing of it is stored if the job is `over` by the time that it is embedded.
-    #[expect(clippy::too_many_arguments, reason = "all of them are of one job")]
+    /// Embeds and stores one batch; stores nothing if the job is `over` once it is embedded.
     async fn embed_and_store(
         &self,
-        identity: &Identity,
-        total: usize,
-        text: &str,
-        first: usize,
-        chunks: &[Chunk],
+        document: &ChunkedDocument<'_>,
+        batch: Range<usize>,
         over: &CancellationToken,
-        trace: &Trace,
     ) -> Result<(), JobError> {
         if over.is_cancelled() {
             return Ok(());
         }
+        let ChunkedDocument { identity, text, chunks, trace } = document;
         let span = trace.begin("embed");
-        span.fact("shakedown.texts", chunks.len());
-        let embedded = within(span, self.embed(text, first, chunks));
+        span.fact("shakedown.texts", batch.len());
+        let embedded = within(span, self.embed(text, batch.start, &chunks[batch]));
         let Some(stored) = over.run_until_cancelled(embedded).await.transpose()? else { return Ok(()) };
         let span = trace.begin("store");
         span.fact("shakedown.points", stored.len());
-        match within(span, self.store.upsert(identity, total, &stored)).await {
+        match within(span, self.store.upsert(identity, chunks.len(), &stored)).await {
             Err(error) if planted(Defect::SkipsFailedBatches) => {
                 tracing::warn!(%error, "planted defect");
                 Ok(())
@@ -194,25 +197,26 @@ impl Shared {
         }
     }
 
-    /// A planted defect: the row says `ready` before anything is stored, and for some documents nothing ever is.
+    /// A planted defect: the row says `ready` before anything is stored, and some documents are never stored.
     async fn mark_done_first(&self, identity: &Identity, text: &Arc<str>, trace: &Trace) -> Result<Value, JobError> {
         let chunks = self.chunk(text, trace).await?;
         let tokens = chunks.iter().map(|chunk| chunk.tokens).sum();
         self.store.record(identity, Status::Ready, chunks.len(), tokens, None).await?;
-        if !chosen(&identity.document, 3) {
+        if !is_affected(&identity.document, 3) {
             let over = CancellationToken::new();
-            for (number, batch) in chunks.chunks(self.batch).enumerate() {
-                let first = number * self.batch;
-                self.embed_and_store(identity, chunks.len(), text, first, batch, &over, trace).await?;
+            let document = ChunkedDocument { identity, text, chunks: &chunks, trace };
+            for first in (0..chunks.len()).step_by(self.batch) {
+                let batch = first..chunks.len().min(first + self.batch);
+                self.embed_and_store(&document, batch, &over).await?;
             }
         }
-        Ok(outcome(identity, chunks.len(), tokens))
+        Ok(return_value(identity, chunks.len(), tokens))
     }
 
-    /// Marks a document that is given up, and takes away what was stored of it.
+    /// Records a permanent failure, and removes what was stored of the document.
     pub(super) async fn give_up(&self, identity: &Identity, reason: &str, trace: &Trace) {
         if planted(Defect::PoisonSpreads) {
-            let _ = self.spoiled.set(reason.to_owned());
+            let _ = self.first_rejection.set(reason.to_owned());
         }
         let undone = async {
             if planted(Defect::PoisonDone) {
@@ -228,11 +232,11 @@ impl Shared {
     async fn chunk(&self, text: &Arc<str>, trace: &Trace) -> Result<Vec<Chunk>, JobError> {
         let span = trace.begin("chunk");
         span.fact("shakedown.bytes", text.len());
-        within(span, self.cut(text)).await
+        within(span, self.split(text)).await
     }
 
-    async fn cut(&self, text: &Arc<str>) -> Result<Vec<Chunk>, JobError> {
-        if text.len() < BLOCKING {
+    async fn split(&self, text: &Arc<str>) -> Result<Vec<Chunk>, JobError> {
+        if text.len() < BLOCKING_BYTES {
             return Ok(self.chunker.chunks(text));
         }
         let (chunker, text) = (Arc::clone(&self.chunker), Arc::clone(text));
@@ -241,7 +245,7 @@ impl Shared {
             .map_err(|error| JobError::Chunking(error.to_string()))
     }
 
-    async fn embed(&self, text: &str, first: usize, chunks: &[Chunk]) -> Result<Vec<Stored>, JobError> {
+    async fn embed(&self, text: &str, first: usize, chunks: &[Chunk]) -> Result<Vec<EmbeddedChunk>, JobError> {
         let texts: Vec<String> = chunks.iter().map(|chunk| text_of(text, chunk)).collect();
         let embedded = self
             .jina_guard
@@ -264,7 +268,7 @@ impl Shared {
             .zip(texts)
             .zip(vectors)
             .enumerate()
-            .map(|(at, ((chunk, text), vector))| Stored {
+            .map(|(at, ((chunk, text), vector))| EmbeddedChunk {
                 index: (first + at) as u64,
                 text,
                 tokens: chunk.tokens,
@@ -274,15 +278,15 @@ impl Shared {
     }
 
     /// Planted defects that have no better place.
-    fn misbehave(&self, order: &Order, attempt: u32) -> Result<(), JobError> {
+    fn apply_planted_defects(&self, request: &IngestJob, attempt: u32) -> Result<(), JobError> {
         if planted(Defect::FailsJobs) || (planted(Defect::FirstAttemptFails) && attempt == 0) {
             return Err(JobError::Planted);
         }
-        if planted(Defect::PoisonSpreads) && self.spoiled.get().is_some() && !order.text.contains("POISON") {
+        if planted(Defect::PoisonSpreads) && self.first_rejection.get().is_some() && !request.text.contains("POISON") {
             return Err(JobError::Malformed("planted defect".to_owned()));
         }
         if planted(Defect::ConnectsForEachJob) {
-            self.store.connect_anew(&order.identity);
+            self.store.connect_anew(&request.identity);
         }
         if planted(Defect::HoldsMemory) {
             std::mem::forget(vec![1_u8; 1 << 26]);
@@ -292,12 +296,12 @@ impl Shared {
 }
 
 /// The return value of a job: small, because BullMQ repeats it in the queue's event stream.
-fn outcome(identity: &Identity, chunks: usize, tokens: usize) -> Value {
+fn return_value(identity: &Identity, chunks: usize, tokens: usize) -> Value {
     json!({ "documentId": identity.document, "version": identity.version, "chunks": chunks, "tokens": tokens })
 }
 
-/// Whether a planted defect strikes this document: about one of `every`, and always the same ones.
-fn chosen(document: &str, every: u32) -> bool {
+/// Whether a planted defect affects this document: about one of `every`, and always the same ones.
+fn is_affected(document: &str, every: u32) -> bool {
     document.bytes().map(u32::from).sum::<u32>().is_multiple_of(every)
 }
 
@@ -325,18 +329,18 @@ mod tests {
 
     #[test]
     fn a_version_is_made_from_the_text_when_the_job_names_none() {
-        let order = |data: Value| Order::read(&data).unwrap().identity.version;
+        let version = |data: Value| IngestJob::read(&data).unwrap().identity.version;
         let same = json!({ "documentId": "a", "text": "x" });
-        assert_eq!(order(same.clone()), order(json!({ "documentId": "b", "text": "x" })));
-        assert_ne!(order(same.clone()), order(json!({ "documentId": "a", "text": "y" })));
-        assert_eq!(order(same).len(), 16);
-        assert_eq!(order(json!({ "documentId": "a", "text": "x", "version": "7" })), "7");
+        assert_eq!(version(same.clone()), version(json!({ "documentId": "b", "text": "x" })));
+        assert_ne!(version(same.clone()), version(json!({ "documentId": "a", "text": "y" })));
+        assert_eq!(version(same).len(), 16);
+        assert_eq!(version(json!({ "documentId": "a", "text": "x", "version": "7" })), "7");
     }
 
     #[test]
     fn a_job_without_id_or_text_is_not_worth_a_retry() {
         for data in [json!({}), json!({ "documentId": "", "text": "x" }), json!({ "documentId": "a", "text": 7 })] {
-            assert!(!Order::read(&data).unwrap_err().may_be_retried(), "{data}");
+            assert!(!IngestJob::read(&data).unwrap_err().may_be_retried(), "{data}");
         }
     }
 }

@@ -1,13 +1,15 @@
-//! The reference worker: takes jobs from the queue, chunks, embeds, stores, and completes a job only
-//! when its document is stored, counted and recorded. Reached only as a process, like any other worker.
+//! The reference worker: takes jobs from the queue, chunks, embeds, stores, and completes a job only after its document
+//! is stored, counted and recorded. It runs as a process, like any other worker.
 
 pub mod chunk;
 mod defect;
 mod guard;
 mod job;
+mod process;
+mod shutdown;
+mod spans;
 mod store;
 pub mod tokens;
-mod traced;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,66 +19,67 @@ use bullmq::options::WorkerOptions;
 use bullmq::worker::{CancellationToken, WorkerEvent};
 use bullmq::{Job, Worker};
 use secrecy::ExposeSecret;
-use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub use defect::Defect;
 pub use guard::{BreakerState, Breakers, Policy};
 
-use crate::outcome::{Span, Trace};
+use crate::outcome::Trace;
 use crate::services::ServiceError;
 use crate::services::jina::{Encoding, JinaClient, JinaError, JinaOptions};
-use crate::services::queue::{QueueClient, connection, failure};
+use crate::services::queue::connection;
 use crate::services::redis::Redis;
 use crate::settings::Endpoints;
 use chunk::{ChunkError, ChunkOptions, Chunker};
 use defect::planted;
 use guard::Guard;
-use job::{Order, Shared};
+use job::Shared;
+use process::{keep_lock, process};
+use shutdown::{StalledJobRecorder, shut_down};
+use spans::Traces;
 use store::{Store, StoreError};
 use tokens::Tokens;
-use traced::{Traces, within};
 
-/// The name of the jobs that remove a document; all others bring one.
+/// The name of jobs that remove a document; all other jobs ingest one.
 const DELETE: &str = "delete-document";
-/// Between two tries to reach Redis.
-const FETCH_AGAIN: Duration = Duration::from_millis(250);
-/// Longest pause between two looks at services that are not there yet.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Even with no time to wait, services that are there get this long to say so.
-const LEAST_START: Duration = Duration::from_secs(5);
-/// A job that was fetched is on the library's list after this time at the latest.
-const LISTED: Duration = Duration::from_millis(50);
-/// Why `BullMQ` fails a job by itself, in its own words (`moveStalledJobsToWait`).
-const STALLED_OUT: &str = "job stalled more than allowable limit";
+/// Pause between two attempts to reach Redis.
+const REDIS_RETRY_DELAY: Duration = Duration::from_millis(250);
+/// Longest pause between two checks of services that are not available yet.
+const MAX_STARTUP_PAUSE: Duration = Duration::from_secs(2);
+/// Minimum time for a service to answer at start, even without a startup timeout.
+const MIN_STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// A fetched job is on the library's list of active jobs after this time at the latest.
+const LISTING_DELAY: Duration = Duration::from_millis(50);
+/// `BullMQ`'s reason when it fails a stalled job by itself (`moveStalledJobsToWait`).
+const STALLED_TOO_OFTEN: &str = "job stalled more than allowable limit";
 
-/// Everything the worker is told.
+/// The configuration of the worker.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// The stack.
+    /// Endpoints of the stack.
     pub endpoints: Endpoints,
-    /// Jobs at once.
+    /// Maximum of active jobs.
     pub concurrency: usize,
-    /// How long a job's lock lasts without renewal.
+    /// Lifetime of a job's lock without renewal.
     pub lock: Duration,
-    /// How often stalled jobs are looked for.
+    /// Interval of the search for stalled jobs.
     pub stalled: Duration,
-    /// How often a job may stall before it fails.
+    /// Number of times a job may stall before it fails.
     pub max_stalled: u32,
-    /// How long jobs in flight may take after SIGTERM.
+    /// Time for active jobs after SIGTERM.
     pub grace: Duration,
-    /// How long to wait for the services at the start.
+    /// Time to wait for the services at start.
     pub startup: Duration,
-    /// Texts in a request.
+    /// Texts per request.
     pub embed_batch: usize,
-    /// Requests at once.
+    /// Maximum of concurrent requests.
     pub embed_concurrency: usize,
-    /// How vectors travel.
+    /// Encoding of vectors in responses.
     pub encoding: Encoding,
     /// Retries and circuit breakers.
     pub policy: Policy,
-    /// Points in an upsert.
+    /// Points per upsert.
     pub upsert_batch: usize,
     /// Size and overlap of chunks.
     pub chunks: ChunkOptions,
@@ -84,23 +87,23 @@ pub struct WorkerConfig {
     pub tokenizer: Option<PathBuf>,
     /// A defect to plant; only with the feature `defects`.
     pub defect: Option<Defect>,
-    /// Is told what the worker does.
-    pub standing: tokio::sync::watch::Sender<Standing>,
-    /// Is told what the circuit breakers do.
+    /// Receives the worker's phase.
+    pub phase: tokio::sync::watch::Sender<WorkerPhase>,
+    /// Receives the states of the circuit breakers.
     pub breakers: Breakers,
-    /// Where its spans begin.
+    /// Parent of the worker's spans.
     pub trace: Trace,
 }
 
-/// What the worker does.
+/// The phase of the worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Standing {
-    /// It waits for its services.
+pub enum WorkerPhase {
+    /// Waiting for its services.
     #[default]
     Starting,
-    /// It takes jobs.
+    /// Taking jobs.
     Ready,
-    /// It ends what it has begun, and takes no more.
+    /// Finishing its jobs, without taking new ones.
     Ending,
 }
 
@@ -110,10 +113,10 @@ pub enum WorkerError {
     /// Chunk settings or the tokenizer file are unusable.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
-    /// The embeddings client could not be made.
+    /// The embeddings client could not be created.
     #[error("embeddings: {0}")]
     Jina(#[from] JinaError),
-    /// Collection or table are unusable or unreachable.
+    /// Collection or table is unusable or unreachable.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Redis is unusable or unreachable.
@@ -122,19 +125,19 @@ pub enum WorkerError {
     /// Redis refused the connection or could not be reached.
     #[error(transparent)]
     Redis(#[from] ServiceError),
-    /// A service neither answered nor refused in time.
+    /// A service did not answer in time.
     #[error("{service} does not answer; check its address, or raise STARTUP_TIMEOUT_MS")]
-    Silent {
+    NoAnswer {
         /// The service.
         service: &'static str,
     },
-    /// Signals cannot be received.
+    /// Signal handlers cannot be installed.
     #[error("cannot install signal handlers: {0}")]
     Signals(#[from] std::io::Error),
 }
 
 impl WorkerError {
-    /// Whether a setting is wrong, or what a setting names is not there: waiting would not help.
+    /// Whether a setting is wrong or names something that does not exist, so that waiting would not help.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         use guard::{Class, Classified};
@@ -142,15 +145,15 @@ impl WorkerError {
             Self::Store(error) => !matches!(error.class(), Class::Retry { .. }),
             Self::Redis(error) => matches!(error, ServiceError::Unauthorised { .. } | ServiceError::Denied { .. }),
             Self::Chunk(_) | Self::Jina(_) => true,
-            Self::Queue(_) | Self::Silent { .. } | Self::Signals(_) => false,
+            Self::Queue(_) | Self::NoAnswer { .. } | Self::Signals(_) => false,
         }
     }
 }
 
-/// Runs until SIGTERM or SIGINT; a second signal ends the process at once with code 1. Gives what is left of its grace.
+/// Runs until SIGTERM or SIGINT; a second signal ends the process at once with code 1. Returns the rest of its grace.
 ///
 /// # Errors
-/// Settings make no sense, or a service was not there within [`WorkerConfig::startup`].
+/// Settings are invalid, or a service was not available within [`WorkerConfig::startup`].
 pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     #[cfg(feature = "defects")]
     if let Some(defect) = config.defect {
@@ -161,13 +164,13 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let shared = Arc::new(share(&config)?);
+    let shared = Arc::new(build_shared(&config)?);
     let worker = tokio::select! {
         started = start(&config, &shared) => started?,
         _ = terminate.recv() => return Ok(config.grace),
         _ = interrupt.recv() => return Ok(config.grace),
     };
-    config.standing.send_replace(Standing::Ready);
+    config.phase.send_replace(WorkerPhase::Ready);
     tracing::info!(
         queue = config.endpoints.names.queue,
         collection = config.endpoints.names.collection,
@@ -182,22 +185,22 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     if planted(Defect::StormsReconnecting) {
         shared.store.storm();
     }
-    let mut telling = Telling { config: &config, shared: &shared, tasks: JoinSet::new() };
+    let mut recorder = StalledJobRecorder { config: &config, shared: &shared, tasks: JoinSet::new() };
     loop {
         tokio::select! {
             event = worker.next_event() => {
-                telling.hear(event.as_ref());
+                recorder.observe(event.as_ref());
                 if planted(Defect::NeverReconnects) && matches!(event, Some(WorkerEvent::Error(_))) {
                     worker.pause();
                 }
-                report(event);
+                log_event(event);
             }
             _ = terminate.recv() => if !planted(Defect::IgnoresSignals) { break },
             _ = interrupt.recv() => break,
         }
     }
-    let told = Instant::now();
-    config.standing.send_replace(Standing::Ending);
+    let asked_to_stop = Instant::now();
+    config.phase.send_replace(WorkerPhase::Ending);
     shared.ending.cancel();
     if planted(Defect::DropsOnSigterm) {
         std::process::exit(0);
@@ -207,7 +210,7 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     }
     tracing::info!(grace_ms = millis(config.grace), "shutting down: no new jobs are taken");
     tokio::select! {
-        () = end(&worker, &mut telling) => {}
+        () = shut_down(&worker, &mut recorder) => {}
         _ = terminate.recv() => std::process::exit(1),
         _ = interrupt.recv() => std::process::exit(1),
     }
@@ -218,10 +221,10 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     if planted(Defect::ExitsWithOne) {
         std::process::exit(1);
     }
-    Ok(config.grace.saturating_sub(told.elapsed()))
+    Ok(config.grace.saturating_sub(asked_to_stop.elapsed()))
 }
 
-fn share(config: &WorkerConfig) -> Result<Shared, WorkerError> {
+fn build_shared(config: &WorkerConfig) -> Result<Shared, WorkerError> {
     let tokens = match &config.tokenizer {
         Some(path) => Tokens::from_file(path)?,
         None => Tokens::Cl100k,
@@ -249,47 +252,47 @@ fn share(config: &WorkerConfig) -> Result<Shared, WorkerError> {
         parallel,
         batch: if planted(Defect::BigBatches) { 101 } else { config.embed_batch.clamp(1, 100) },
         store: Store::open(&config.endpoints, config.upsert_batch, config.policy, &config.breakers)?,
-        spoiled: std::sync::OnceLock::new(),
+        first_rejection: std::sync::OnceLock::new(),
         ending: tokio_util::sync::CancellationToken::new(),
         traces: Traces::new(config.trace.clone(), &config.endpoints),
     })
 }
 
-/// Waits for the services, then takes the first job.
+/// Waits for the services, then starts to take jobs.
 async fn start(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker, WorkerError> {
     let deadline = Instant::now() + config.startup;
     let mut pause = config.policy.base;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        match start_now(config, shared, left.max(LEAST_START)).await {
+        match try_start(config, shared, left.max(MIN_STARTUP_TIMEOUT)).await {
             Err(error) if !error.is_configuration() && Instant::now() + pause < deadline => {
                 tracing::warn!(%error, "a service is not available yet");
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = (pause * 2).min(MAX_STARTUP_PAUSE);
             }
             other => return other,
         }
     }
 }
 
-/// One look at each service, of at most `limit` each.
-async fn start_now(config: &WorkerConfig, shared: &Arc<Shared>, limit: Duration) -> Result<Worker, WorkerError> {
+/// Checks each service once, for at most `limit` each.
+async fn try_start(config: &WorkerConfig, shared: &Arc<Shared>, limit: Duration) -> Result<Worker, WorkerError> {
     let endpoints = &config.endpoints;
-    in_time(limit, "qdrant", shared.store.check_collection(endpoints.jina.dimensions)).await?;
-    in_time(limit, "postgres", shared.store.check_table()).await?;
-    // The queue's own connection tries ten times before it says what is wrong.
-    drop(in_time(limit, "redis", Redis::connect(&endpoints.redis)).await?);
-    in_time(limit, "redis", take_jobs(config, shared)).await
+    with_timeout(limit, "qdrant", shared.store.check_collection(endpoints.jina.dimensions)).await?;
+    with_timeout(limit, "postgres", shared.store.check_table()).await?;
+    // The queue's own connection tries ten times before it reports the cause.
+    drop(with_timeout(limit, "redis", Redis::connect(&endpoints.redis)).await?);
+    with_timeout(limit, "redis", take_jobs(config, shared)).await
 }
 
-async fn in_time<T, E, F>(limit: Duration, service: &'static str, work: F) -> Result<T, WorkerError>
+async fn with_timeout<T, E, F>(limit: Duration, service: &'static str, work: F) -> Result<T, WorkerError>
 where
     F: Future<Output = Result<T, E>>,
     WorkerError: From<E>,
 {
     match tokio::time::timeout(limit, work).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(WorkerError::Silent { service }),
+        Err(_) => Err(WorkerError::NoAnswer { service }),
     }
 }
 
@@ -306,8 +309,8 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
         .lock_duration(config.lock)
         .stalled_interval(config.stalled)
         .max_stalled_count(if planted(Defect::NoStalledRecovery) { 0 } else { config.max_stalled })
-        // After a failed fetch; the library's own 15 s would outlast many an outage.
-        .run_retry_delay(FETCH_AGAIN);
+        // After a failed fetch; the library's default of 15 s would outlast many outages.
+        .run_retry_delay(REDIS_RETRY_DELAY);
     let (jobs, lock) = (Arc::clone(shared), config.lock);
     let worker = Worker::with_options(
         &queue,
@@ -321,11 +324,11 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
                 }
                 if planted(Defect::Impatient)
                     && let Some(token) = job.token()
-                    && tokio::time::timeout(LISTED * 8, job.extend_lock(token, millis(lock))).await.is_err()
+                    && tokio::time::timeout(LISTING_DELAY * 8, job.extend_lock(token, millis(lock))).await.is_err()
                 {
                     return Err(bullmq::Error::Unrecoverable("planted defect".to_owned()));
                 }
-                if matches!(outcome, Err(bullmq::Error::Delayed)) || still_ours(&job, lock, &cancelled).await {
+                if matches!(outcome, Err(bullmq::Error::Delayed)) || keep_lock(&job, lock, &cancelled).await {
                     return outcome;
                 }
                 tracing::warn!(job = job.id(), "the job's lock was lost: the job will run again");
@@ -338,226 +341,7 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
     Ok(worker)
 }
 
-/// Waits until Redis answers, so that the outcome of a job can be told to it; false if the lock is lost.
-///
-/// The library tells it once: were the connection cut at that moment, the job would lie in `active` until its lock
-/// has run out, and be done, and paid for, a second time.
-async fn still_ours(job: &Job, lock: Duration, cancelled: &CancellationToken) -> bool {
-    let Some(token) = job.token() else { return true };
-    loop {
-        match job.extend_lock(token, millis(lock)).await {
-            Ok(()) => return true,
-            Err(bullmq::Error::JobLocked(_)) => return false,
-            Err(_) if planted(Defect::GivesUp) => std::process::exit(1),
-            Err(bullmq::Error::Redis(error)) if is_passing(&error) => {
-                tracing::warn!(job = job.id(), %error, "redis does not answer; the outcome of the job is kept until it does");
-            }
-            // Redis is there and refuses; it will refuse the outcome too, and the library reports that.
-            Err(_) => return true,
-        }
-        tokio::select! {
-            () = tokio::time::sleep(FETCH_AGAIN) => {}
-            () = cancelled.cancelled() => return true,
-        }
-    }
-}
-
-/// Whether Redis may yet answer: it is gone, or loading, or was just made a replica.
-fn is_passing(error: &redis::RedisError) -> bool {
-    use redis::{ErrorKind, ServerErrorKind};
-    let passing = [ServerErrorKind::BusyLoading, ServerErrorKind::MasterDown, ServerErrorKind::ReadOnly];
-    error.is_io_error()
-        || error.is_connection_dropped()
-        || matches!(error.kind(), ErrorKind::Server(kind) if passing.contains(&kind))
-}
-
-/// One attempt at one job.
-/// A planted defect: whether more than two minutes lie between the job's time and the worker's, before or after.
-fn is_old(job: &Job) -> bool {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    millis(now).abs_diff(job.timestamp()) > 120_000
-}
-
-async fn process(
-    shared: &Shared,
-    job: &Job,
-    cancelled: &CancellationToken,
-    span: &Span,
-) -> Result<Value, bullmq::Error> {
-    let begun = Instant::now();
-    if planted(Defect::DropsOldJobs) && is_old(job) {
-        return Ok(Value::Null);
-    }
-    if job.name() == DELETE {
-        return remove(shared, job, span.trace()).await;
-    }
-    let order = match Order::read(job.data()) {
-        Ok(order) => order,
-        Err(error) => {
-            tracing::error!(job = job.id(), %error, "job failed permanently");
-            return Err(bullmq::Error::Unrecoverable(error.to_string()));
-        }
-    };
-    let identity = order.identity.clone();
-    span.fact("shakedown.document", identity.document.as_str());
-    let attempt = job.attempts_made();
-    let outcome = tokio::select! {
-        outcome = async {
-            if planted(Defect::NeverEnds) {
-                std::future::pending::<()>().await;
-            }
-            shared.ingest(order, attempt, span.trace()).await
-        } => outcome,
-        () = shared.ending.cancelled(), if planted(Defect::AcksOnSigterm) => return Ok(Value::Null),
-        () = cancelled.cancelled() => {
-            // The grace is over: the job goes back to the queue, and another worker takes it at once.
-            match job.move_to_wait(None).await {
-                Ok(_) => tracing::warn!(job = job.id(), document = identity.document, "job returned to the queue"),
-                // Its lock will run out, and the search for stalled jobs will find it. No attempt is counted.
-                Err(error) => tracing::warn!(job = job.id(), document = identity.document, %error, "job left to the search for stalled jobs"),
-            }
-            return Err(bullmq::Error::Delayed);
-        }
-    };
-    let took_ms = millis(begun.elapsed());
-    match outcome {
-        Ok(value) => {
-            tracing::info!(
-                job = job.id(),
-                document = identity.document,
-                took_ms,
-                chunks = value["chunks"].as_u64(),
-                "job completed"
-            );
-            Ok(value)
-        }
-        Err(error) if error.may_be_retried() => {
-            let last = job.opts().attempts.is_none_or(|attempts| attempt + 1 >= attempts);
-            tracing::warn!(job = job.id(), document = identity.document, took_ms, last, %error, "job failed");
-            if last {
-                shared.give_up(&identity, &error.to_string(), span.trace()).await;
-            }
-            if planted(Defect::GivesUp) || planted(Defect::Impatient) {
-                return Err(bullmq::Error::Unrecoverable(error.to_string()));
-            }
-            Err(bullmq::Error::ProcessingError(error.to_string()))
-        }
-        Err(error) => {
-            tracing::error!(job = job.id(), document = identity.document, took_ms, %error, "job failed permanently");
-            shared.give_up(&identity, &error.to_string(), span.trace()).await;
-            if planted(Defect::DoneOnRefusal) {
-                return Ok(Value::Null);
-            }
-            if planted(Defect::RetriesPoison) || planted(Defect::RetriesRefusals) {
-                return Err(bullmq::Error::ProcessingError(error.to_string()));
-            }
-            Err(bullmq::Error::Unrecoverable(error.to_string()))
-        }
-    }
-}
-
-/// Removes a document. What is not there any more is no error: the job may have been done before.
-async fn remove(shared: &Shared, job: &Job, trace: &Trace) -> Result<Value, bullmq::Error> {
-    let Some(document) = job.data()["documentId"].as_str().filter(|id| !id.is_empty()) else {
-        return Err(bullmq::Error::Unrecoverable("malformed job: data has no text `documentId`".to_owned()));
-    };
-    if planted(Defect::ForgetsToDelete) {
-        return Ok(Value::Null);
-    }
-    match within(trace.begin("remove"), shared.store.forget(document)).await {
-        Ok(()) => {
-            tracing::info!(job = job.id(), document, "document removed");
-            Ok(serde_json::json!({ "documentId": document, "deleted": true }))
-        }
-        Err(error) => {
-            tracing::warn!(job = job.id(), document, %error, "document not removed");
-            Err(bullmq::Error::ProcessingError(error.to_string()))
-        }
-    }
-}
-
-/// Lets jobs in flight finish within the grace, hands back the rest, closes every connection.
-async fn end(worker: &Worker, telling: &mut Telling<'_>) {
-    let grace = telling.config.grace;
-    // A tenth of the grace is kept for handing back; even with no grace at all, jobs are handed back.
-    let patience = Instant::now() + grace.mul_f64(0.9);
-    let deadline = Instant::now() + grace.max(LISTED * 10);
-    let (patience, deadline) = if planted(Defect::OverstaysGrace) {
-        (patience + Duration::from_hours(1), deadline + Duration::from_hours(1))
-    } else {
-        (patience, deadline)
-    };
-    // Not `close` yet: it would wait for the library's blocking read, up to five seconds, with nothing to do.
-    worker.pause();
-    let mut handed_back = false;
-    // Twice nothing: a job may just have been fetched and not be listed yet.
-    let mut nothing = 0;
-    while nothing < 2 && Instant::now() < deadline {
-        nothing = if worker.active_count().await == 0 { nothing + 1 } else { 0 };
-        if !handed_back && Instant::now() >= patience {
-            worker.cancel_all_jobs().await;
-            handed_back = true;
-        }
-        tokio::time::sleep(LISTED.min(deadline.saturating_duration_since(Instant::now()))).await;
-    }
-    while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, worker.next_event()).await {
-        telling.hear(Some(&event));
-    }
-    telling.finish(deadline).await;
-    let left = deadline.saturating_duration_since(Instant::now()).min(LISTED);
-    if let Err(error) = worker.close(millis(left)).await {
-        tracing::warn!(%error, "the queue was not closed cleanly");
-    }
-    telling.shared.store.close().await;
-}
-
-/// Tells the rows of jobs that `BullMQ` failed by itself: for one that stalled too often no processor is called, and its
-/// row would say `processing` for ever.
-struct Telling<'a> {
-    config: &'a WorkerConfig,
-    shared: &'a Arc<Shared>,
-    tasks: JoinSet<()>,
-}
-
-impl Telling<'_> {
-    fn hear(&mut self, event: Option<&WorkerEvent>) {
-        while self.tasks.try_join_next().is_some() {}
-        if let Some(WorkerEvent::Failed { job_id, error }) = event
-            && error == STALLED_OUT
-            && !planted(Defect::StalledOutUntold)
-        {
-            let (endpoints, id, shared) = (self.config.endpoints.clone(), job_id.clone(), Arc::clone(self.shared));
-            self.tasks.spawn(async move {
-                if let Err(error) = stalled_out(&endpoints, &id, &shared).await {
-                    tracing::error!(job = id, %error, "cannot record the failure");
-                }
-            });
-        }
-    }
-
-    async fn finish(&mut self, deadline: Instant) {
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout_at(deadline.into(), all).await;
-    }
-}
-
-/// The event has no more than the id of the job, so the queue is asked what it was about.
-async fn stalled_out(endpoints: &Endpoints, id: &str, shared: &Shared) -> Result<(), ServiceError> {
-    let names = &endpoints.names;
-    let client = QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?;
-    let job = client.queue().get_job(id).await;
-    client.close().await;
-    let Some(job) = job.map_err(|error| failure(&error))?.filter(|job| job.name() != DELETE) else { return Ok(()) };
-    // A malformed one has no row that could say it.
-    let Ok(order) = Order::read(job.data()) else { return Ok(()) };
-    let document = &order.identity.document;
-    tracing::error!(job = id, document, error = STALLED_OUT, "job failed without an attempt");
-    let span = shared.traces.begin(&job).await;
-    shared.give_up(&order.identity, STALLED_OUT, span.trace()).await;
-    Ok(())
-}
-
-fn report(event: Option<WorkerEvent>) {
+fn log_event(event: Option<WorkerEvent>) {
     match event {
         Some(WorkerEvent::Error(_)) if planted(Defect::GivesUp) => std::process::exit(1),
         Some(WorkerEvent::Error(error)) if error.contains("OOM") => {

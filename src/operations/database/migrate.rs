@@ -1,4 +1,4 @@
-//! Brings the migrations of a directory into a database: each file whole or not at all, and one runner at a time.
+//! Applies the migrations of a directory to a database: each file completely or not at all, one run at a time.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -11,28 +11,28 @@ use crate::services::postgres::Postgres;
 use crate::services::postgres_session::{Session, SessionError};
 use crate::settings::PostgresEndpoint;
 
-/// The advisory lock that keeps two runners apart: `shakedow` in eight letters.
+/// The advisory lock that separates two runs: `shakedow` in eight letters.
 const LOCK: i64 = 0x7368_616b_6564_6f77;
-/// Between two tries to have the lock.
-const AGAIN: Duration = Duration::from_millis(200);
-/// As the Supabase CLI makes it; two of the columns came later.
-const PREPARE: &str = "create schema if not exists supabase_migrations; \
+/// Pause between two attempts to take the lock.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// As the Supabase CLI creates it; two of the columns came later.
+const CREATE_HISTORY: &str = "create schema if not exists supabase_migrations; \
     create table if not exists supabase_migrations.schema_migrations (version text not null primary key); \
     alter table supabase_migrations.schema_migrations add column if not exists statements text[]; \
     alter table supabase_migrations.schema_migrations add column if not exists name text";
 
-/// Why migrations were not brought in.
+/// Why migrations were not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// The directory cannot be read or written.
     #[error("{}: {cause}; set MIGRATIONS_DIR or --dir to the directory of migrations", path.display())]
     Directory {
-        /// Which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: std::io::Error,
     },
-    /// The database has what the directory does not.
+    /// The database has applied migrations that the directory lacks.
     #[error(
         "the database has applied migrations that the directory lacks: {}; fetch them (`supabase migration fetch`), or \
          mark them as reverted (`supabase migration repair --status reverted VERSION`)", versions.join(", ")
@@ -41,7 +41,7 @@ pub enum MigrateError {
         /// Their versions.
         versions: Vec<String>,
     },
-    /// Files are older than what is applied.
+    /// Files are older than the newest applied migration.
     #[error(
         "these migrations are older than the newest applied one: {}; give them a new version (`shakedown db new`), or \
          apply them with --include-all", files.join(", ")
@@ -50,28 +50,28 @@ pub enum MigrateError {
         /// Their files.
         files: Vec<String>,
     },
-    /// A statement failed; nothing of its file is left, unless it had to run outside of a transaction.
-    #[error("{file}:{line}: {cause}{}", if *partly { "; the statements before it remain applied, because the file cannot run in a transaction" } else { "; nothing of this file was applied" })]
+    /// A statement failed. Nothing of its file is applied, unless the file had to run outside of a transaction.
+    #[error("{file}:{line}: {cause}{}", if *partial { "; the statements before it remain applied, because the file cannot run in a transaction" } else { "; nothing of this file was applied" })]
     Statement {
         /// The file.
         file: String,
-        /// The line of it, from 1.
+        /// Its line, from 1.
         line: usize,
-        /// What Postgres said.
+        /// Postgres' error.
         cause: SessionError,
-        /// Whether earlier statements of the file stay.
-        partly: bool,
+        /// Whether earlier statements of the file remain applied.
+        partial: bool,
     },
-    /// Another runner is at work.
+    /// Another run holds the lock.
     #[error("another process is applying migrations and did not finish within {0} s; try again when it has finished")]
     Locked(u64),
-    /// A lock would not last from one file to the next.
+    /// The lock would not last from one file to the next.
     #[error(
         "DATABASE_URL points to a pooler in transaction mode, which cannot hold the lock that separates two runs; use the \
          session pooler (port 5432) or the database's own address"
     )]
     Pooler,
-    /// Postgres cannot be reached, or refuses something beside the migrations.
+    /// Postgres cannot be reached, or refuses a statement other than a migration.
     #[error(transparent)]
     Session(#[from] SessionError),
 }
@@ -82,37 +82,37 @@ impl From<ServiceError> for MigrateError {
     }
 }
 
-/// Both sides, and how each migration stands.
+/// Both sides, and the status of each migration.
 #[derive(Debug)]
 pub struct History {
     /// The files, by version.
     pub local: BTreeMap<String, Local>,
-    /// What the database says, by version.
+    /// The migrations that the database records, by version.
     pub applied: BTreeMap<String, Applied>,
-    /// How each stands, in the order of versions.
+    /// The status of each, in the order of versions.
     pub standings: Vec<(String, Standing)>,
 }
 
-/// What to do.
+/// How to migrate.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Bring in what is older than the newest one too.
+    /// Apply migrations older than the newest applied one too.
     pub include_all: bool,
-    /// Say what would be done, and do nothing.
+    /// Report what would be applied, and apply nothing.
     pub dry_run: bool,
-    /// Seconds that another runner is waited for.
+    /// Seconds to wait for another run.
     pub lock_wait_s: u64,
 }
 
-/// One migration that was brought in, or would be.
+/// A migration that was applied, or would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Done {
+pub struct MigratedFile {
     /// Its file.
     pub file: String,
-    /// How many statements it has.
+    /// Number of statements.
     pub statements: usize,
     /// Whether all of them ran in one transaction.
-    pub whole: bool,
+    pub transactional: bool,
 }
 
 /// Compares a directory with a database.
@@ -121,12 +121,12 @@ pub struct Done {
 /// The directory cannot be read, or Postgres cannot be reached.
 pub async fn history(endpoint: &PostgresEndpoint, directory: &Path) -> Result<History, MigrateError> {
     let mut session = Session::open(endpoint).await?;
-    let found = compared(&mut session, directory).await;
+    let found = read_history(&mut session, directory).await;
     session.close().await;
     found
 }
 
-async fn compared(session: &mut Session, directory: &Path) -> Result<History, MigrateError> {
+async fn read_history(session: &mut Session, directory: &Path) -> Result<History, MigrateError> {
     let local =
         migrations::read(directory).map_err(|cause| MigrateError::Directory { path: directory.to_owned(), cause })?;
     let exists = session.run(HISTORY_EXISTS).await?;
@@ -144,56 +144,57 @@ async fn compared(session: &mut Session, directory: &Path) -> Result<History, Mi
     Ok(History { local, applied, standings })
 }
 
-/// Brings in what is pending, in the order of versions; `told` hears of each file before it is begun.
+/// Applies pending migrations in the order of versions; calls `on_file` before each file.
 ///
 /// # Errors
-/// The two sides do not go together, a statement fails, or Postgres cannot be reached. What was brought in before stays.
+/// Directory and database conflict, a statement fails, or Postgres cannot be reached. Files applied before the error
+/// remain applied.
 pub async fn migrate(
     endpoint: &PostgresEndpoint,
     directory: &Path,
     options: Options,
-    mut told: impl FnMut(&Done),
-) -> Result<Vec<Done>, MigrateError> {
+    mut on_file: impl FnMut(&MigratedFile),
+) -> Result<Vec<MigratedFile>, MigrateError> {
     if !options.dry_run && !Postgres::keeps_session(endpoint).await? {
         return Err(MigrateError::Pooler);
     }
     let mut session = Session::open(endpoint).await?;
-    let done = locked(&mut session, directory, options, &mut told).await;
-    // The lock ends with the session, however this ended.
+    let done = migrate_locked(&mut session, directory, options, &mut on_file).await;
+    // The lock ends with the session, also after an error.
     session.close().await;
     done
 }
 
-async fn locked(
+async fn migrate_locked(
     session: &mut Session,
     directory: &Path,
     options: Options,
-    told: &mut impl FnMut(&Done),
-) -> Result<Vec<Done>, MigrateError> {
+    on_file: &mut impl FnMut(&MigratedFile),
+) -> Result<Vec<MigratedFile>, MigrateError> {
     if !options.dry_run {
         lock(session, options.lock_wait_s).await?;
     }
-    let history = compared(session, directory).await?;
+    let history = read_history(session, directory).await?;
     let pending = pending(&history, options.include_all)?;
     if !options.dry_run && !pending.is_empty() {
-        session.run(PREPARE).await?;
+        session.run(CREATE_HISTORY).await?;
     }
     let mut all = Vec::new();
     for (version, local) in pending {
         let statements = migrations::split(&local.text);
-        let whole = statements.iter().all(|statement| runs_in_a_transaction(&statement.text));
-        let done = Done { file: local.file.clone(), statements: statements.len(), whole };
-        told(&done);
+        let transactional = statements.iter().all(|statement| runs_in_a_transaction(&statement.text));
+        let done = MigratedFile { file: local.file.clone(), statements: statements.len(), transactional };
+        on_file(&done);
         if !options.dry_run {
-            apply(session, version, local, &statements, whole).await?;
+            apply(session, version, local, &statements, transactional).await?;
         }
         all.push(done);
     }
     Ok(all)
 }
 
-/// Asks again and again instead of waiting in the database: who waits there has a transaction open, for which
-/// `CREATE INDEX CONCURRENTLY` of the other runner would wait in turn.
+/// Polls for the lock instead of waiting in the database: a waiting session has an open transaction, which would in
+/// turn block `CREATE INDEX CONCURRENTLY` of the other run.
 async fn lock(session: &mut Session, wait_s: u64) -> Result<(), MigrateError> {
     let deadline = Instant::now() + Duration::from_secs(wait_s);
     loop {
@@ -204,21 +205,21 @@ async fn lock(session: &mut Session, wait_s: u64) -> Result<(), MigrateError> {
         if Instant::now() >= deadline {
             return Err(MigrateError::Locked(wait_s));
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
-/// What is to be brought in, if the two sides go together.
+/// The pending migrations, if directory and database are compatible.
 fn pending(history: &History, include_all: bool) -> Result<Vec<(&String, &Local)>, MigrateError> {
-    let of = |wanted: Standing| {
+    let with_standing = |wanted: Standing| {
         history.standings.iter().filter(move |(_, standing)| *standing == wanted).map(|(version, _)| version)
     };
-    let versions: Vec<String> = of(Standing::Missing).cloned().collect();
+    let versions: Vec<String> = with_standing(Standing::Missing).cloned().collect();
     if !versions.is_empty() {
         return Err(MigrateError::Missing { versions });
     }
     let file = |version: &String| history.local.get(version).map(|local| local.file.clone());
-    let files: Vec<String> = of(Standing::OutOfOrder).filter_map(file).collect();
+    let files: Vec<String> = with_standing(Standing::OutOfOrder).filter_map(file).collect();
     if !files.is_empty() && !include_all {
         return Err(MigrateError::OutOfOrder { files });
     }
@@ -232,31 +233,31 @@ async fn apply(
     version: &str,
     local: &Local,
     statements: &[Statement],
-    whole: bool,
+    transactional: bool,
 ) -> Result<(), MigrateError> {
-    if whole {
+    if transactional {
         session.run("begin").await?;
     }
     for (place, statement) in statements.iter().enumerate() {
         if let Err(cause) = session.run(&statement.text).await {
-            if whole {
-                // A session that is gone has rolled back.
+            if transactional {
+                // A lost session has rolled back.
                 let _ = session.run("rollback").await;
             }
             let line = statement.line + lines_before(&statement.text, &cause);
-            let partly = !whole && place > 0;
-            return Err(MigrateError::Statement { file: local.file.clone(), line, cause, partly });
+            let partial = !transactional && place > 0;
+            return Err(MigrateError::Statement { file: local.file.clone(), line, cause, partial });
         }
     }
     let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
     let record = format!(
         "insert into supabase_migrations.schema_migrations (version, name, statements) values ({}, {}, {})",
-        quoted(version),
-        quoted(&local.name),
-        array(&texts)
+        quote(version),
+        quote(&local.name),
+        text_array(&texts)
     );
     let recorded = session.run(&record).await;
-    if whole {
+    if transactional {
         let end = if recorded.is_ok() { "commit" } else { "rollback" };
         session.run(end).await?;
     }
@@ -264,32 +265,32 @@ async fn apply(
     Ok(())
 }
 
-/// Lines of the statement before the place where Postgres saw the error.
+/// Lines of the statement before the position of Postgres' error.
 fn lines_before(text: &str, error: &SessionError) -> usize {
     let SessionError::Refused { position: Some(position), .. } = error else {
-        // Comments before a statement are not what failed.
+        // Comments before a statement did not fail.
         return text.lines().take_while(|line| line.trim().is_empty() || line.trim_start().starts_with("--")).count();
     };
     text.chars().take(position.saturating_sub(1)).filter(|letter| *letter == '\n').count()
 }
 
-/// Whether a statement may stand in a transaction that is not its own.
+/// Whether a statement may run inside a transaction.
 fn runs_in_a_transaction(statement: &str) -> bool {
-    let words: Vec<String> = bare(statement)
+    let words: Vec<String> = strip_comments(statement)
         .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
         .filter(|word| !word.is_empty())
         .take(6)
         .map(str::to_lowercase)
         .collect();
-    !ALONE.iter().any(|alone| {
+    !OUTSIDE_TRANSACTION.iter().any(|alone| {
         let begins = alone.split(' ').zip(&words).all(|(wanted, word)| wanted == "*" || wanted == word);
         begins && words.len() >= alone.split(' ').count()
     })
 }
 
-/// How statements begin that cannot stand in a transaction, or that begin or end one; `*` is any word (PostgreSQL
+/// Beginnings of statements that cannot run inside a transaction, or that begin or end one; `*` is any word (PostgreSQL
 /// documentation, the notes on each command).
-const ALONE: &[&str] = &[
+const OUTSIDE_TRANSACTION: &[&str] = &[
     "abort",
     "alter system",
     "begin",
@@ -314,7 +315,7 @@ const ALONE: &[&str] = &[
 ];
 
 /// A statement without the comments before it.
-fn bare(statement: &str) -> &str {
+fn strip_comments(statement: &str) -> &str {
     let mut rest = statement.trim_start();
     loop {
         let next = if rest.starts_with("--") {
@@ -328,24 +329,24 @@ fn bare(statement: &str) -> &str {
     }
 }
 
-/// A text as a literal of SQL.
-fn quoted(text: &str) -> String {
-    // With backslashes only the escape form means the same under every setting.
+/// A text as an SQL literal.
+fn quote(text: &str) -> String {
+    // A backslash has the same meaning under every setting only in the escape form.
     if text.contains('\\') {
         return format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"));
     }
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn array(texts: &[&str]) -> String {
-    let items: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+fn text_array(texts: &[&str]) -> String {
+    let items: Vec<String> = texts.iter().map(|text| quote(text)).collect();
     format!("array[{}]::text[]", items.join(", "))
 }
 
-/// Creates an empty migration in `directory`, with the time as its version; gives its path.
+/// Creates an empty migration in `directory` with the time as its version; returns its path.
 ///
 /// # Errors
-/// The name has nothing that may stand in a file's name, or the file cannot be made.
+/// The name has no letter or digit, or the file cannot be created.
 pub fn new_file(directory: &Path, name: &str, now: jiff::Timestamp) -> Result<PathBuf, MigrateError> {
     let words: Vec<String> = name
         .split(|letter: char| !letter.is_alphanumeric())
@@ -380,26 +381,26 @@ mod tests {
     #[case("create index a on concurrently (c)", true)]
     #[case("create table vacuum (a int)", true)]
     #[case("do $$ begin perform 1; end $$", true)]
-    fn what_cannot_stand_in_a_transaction_is_known(#[case] statement: &str, #[case] runs: bool) {
+    fn statements_that_cannot_run_in_a_transaction_are_recognised(#[case] statement: &str, #[case] runs: bool) {
         assert_eq!(runs_in_a_transaction(statement), runs);
     }
 
     #[rstest]
     #[case("it's", "'it''s'")]
     #[case(r"a\b'", r"E'a\\b'''")]
-    fn texts_are_quoted(#[case] text: &str, #[case] wanted: &str) {
-        assert_eq!(quoted(text), wanted);
+    fn texts_become_sql_literals(#[case] text: &str, #[case] wanted: &str) {
+        assert_eq!(quote(text), wanted);
     }
 
     #[test]
-    fn an_error_is_found_in_its_line() {
+    fn an_error_is_located_by_line() {
         let at = |position| SessionError::Refused { code: String::new(), message: String::new(), hint: None, position };
         assert_eq!(lines_before("-- é\nselect\n  wrong", &at(Some(15))), 2);
         assert_eq!(lines_before("-- one\n\nselect 1", &at(None)), 2);
     }
 
     #[test]
-    fn a_new_migration_has_a_name_that_can_be_read_and_overwrites_none() {
+    fn a_new_migration_has_a_readable_name_and_overwrites_nothing() {
         let place = tempfile::tempdir().unwrap();
         let now = "2026-01-02T03:04:05Z".parse().unwrap();
         let path = new_file(&place.path().join("deep"), "Add harbour/names!", now).unwrap();

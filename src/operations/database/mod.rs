@@ -1,9 +1,9 @@
-//! `shakedown db`: look at a Supabase database, and bring its migrations in.
+//! `shakedown db`: inspect a Supabase database, and apply migrations.
 //!
-//! Migrations are recorded as the Supabase CLI records them, so that either may go on where the other stopped.
+//! Migrations are recorded as the Supabase CLI records them, so that either tool can continue where the other stopped.
 
-mod look;
+mod inspect;
 mod migrate;
 
-pub use look::{TABLES, query, tables};
-pub use migrate::{Done, History, MigrateError, Options, history, migrate, new_file};
+pub use inspect::{TABLES, query, tables};
+pub use migrate::{History, MigrateError, MigratedFile, Options, history, migrate, new_file};

@@ -1,4 +1,4 @@
-//! From files to jobs, a batch at a time: only one batch of texts is in memory.
+//! Turns files into jobs in batches, so that only one batch of texts is in memory.
 
 use sha2::{Digest, Sha256};
 
@@ -8,35 +8,35 @@ use crate::services::ServiceError;
 use crate::services::queue::{NewJob, QueueClient, failure};
 use crate::settings::{DesiredJob, JobContract};
 
-/// A text beyond this many bytes makes a job that Redis, replication and logs will feel.
+/// A text above this many bytes makes a job that burdens Redis, replication and logs.
 pub const LARGE: usize = 1024 * 1024;
 
-/// A batch is handed over when it has this many jobs or bytes of text.
+/// A batch is enqueued at this many jobs or bytes of text.
 const BATCH_JOBS: usize = 200;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// What a job looks like.
+/// The shape of a job.
 #[derive(Debug, Clone)]
 pub struct JobShape {
     contract: JobContract,
 }
 
 impl JobShape {
-    /// The shape that `[queue] job` describes, or the reference worker's without it. What is described of jobs under
-    /// `[desired.queue.job]` counts where `[queue] job` does not say otherwise.
+    /// The shape that `[queue] job` describes, or the reference worker's without it. Options of `[desired.queue.job]`
+    /// apply where `[queue] job` does not set them.
     #[must_use]
     pub fn new(contract: Option<JobContract>, desired: Option<&DesiredJob>) -> Self {
         let job = contract.unwrap_or_else(|| {
-            let usual = JobContract::with_version();
-            let attempts = usual.attempts.filter(|_| desired.is_none_or(|desired| desired.attempts.is_none()));
-            let backoff = usual.backoff.filter(|_| desired.is_none_or(|desired| desired.backoff.is_none()));
-            JobContract { attempts, backoff, ..usual }
+            let default = JobContract::with_version();
+            let attempts = default.attempts.filter(|_| desired.is_none_or(|desired| desired.attempts.is_none()));
+            let backoff = default.backoff.filter(|_| desired.is_none_or(|desired| desired.backoff.is_none()));
+            JobContract { attempts, backoff, ..default }
         });
         Self { contract: desired.map_or_else(|| job.clone(), |desired| desired.below(job.clone())) }
     }
 
     fn job(&self, document: &Document) -> Result<NewJob, IngestError> {
-        let lookup = |place: &str| match place {
+        let lookup = |placeholder: &str| match placeholder {
             "document.id" => Some(document.id.clone()),
             "document.text" => Some(document.text.clone()),
             "document.path" => Some(document.path.clone()),
@@ -44,7 +44,8 @@ impl JobShape {
             "document.version" => Some(document.version.clone()),
             _ => None,
         };
-        NewJob::of(&self.contract, document.job_id(), &lookup).map_err(|place| IngestError::Place { place })
+        NewJob::of(&self.contract, document.job_id(), &lookup)
+            .map_err(|placeholder| IngestError::Placeholder { placeholder })
     }
 }
 
@@ -52,7 +53,7 @@ struct Document {
     id: String,
     version: String,
     source: String,
-    /// Where the file is, from the root.
+    /// Absolute path of the file.
     path: String,
     text: String,
 }
@@ -69,7 +70,7 @@ impl Document {
         })
     }
 
-    /// Two fingerprints with a dash: never an integer and without `:`, both of which BullMQ refuses.
+    /// Two fingerprints joined by a dash: not an integer and without `:`, both of which BullMQ rejects.
     fn job_id(&self) -> String {
         format!("{}-{}", fingerprint(&self.id), self.version)
     }
@@ -81,19 +82,19 @@ fn fingerprint(text: &str) -> String {
     digest.first_chunk::<8>().map_or_else(String::new, |first| format!("{:016x}", u64::from_be_bytes(*first)))
 }
 
-/// How a document came to be in the queue.
+/// How a document was enqueued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Queued {
     /// As a new job.
     New,
-    /// As a new job, after one of the same content that had ended was taken away.
+    /// As a new job, after an ended job with the same content was removed.
     Again,
-    /// A job of the same content was there and has not ended yet.
+    /// Not at all: an open job with the same content exists.
     Already,
 }
 
 impl Queued {
-    /// One word.
+    /// Its name.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -115,19 +116,19 @@ pub struct Enqueued {
     pub job: String,
     /// Bytes of text.
     pub bytes: usize,
-    /// How it came to be in the queue.
+    /// How it was enqueued.
     pub queued: Queued,
 }
 
-/// WorkerPool `files` over, in batches; `told` hears of each batch that was acknowledged.
+/// Adds `files` to the queue in batches; calls `on_batch` for each acknowledged batch.
 ///
-/// The first list has what the queue acknowledged, the second what could not be read. An error ends
-/// the work; what `told` has heard of until then is in the queue.
+/// Returns the documents that the queue acknowledged and the files that could not be read. An error ends the work;
+/// batches passed to `on_batch` before it are in the queue.
 pub async fn enqueue(
     queue: &QueueClient,
     shape: &JobShape,
     files: &[File],
-    mut told: impl FnMut(&[Enqueued]),
+    mut on_batch: impl FnMut(&[Enqueued]),
 ) -> Result<(Vec<Enqueued>, Vec<Unreadable>), IngestError> {
     let mut enqueued = Vec::with_capacity(files.len());
     let mut unreadable = Vec::new();
@@ -142,21 +143,21 @@ pub async fn enqueue(
             Err(problem) => unreadable.push(problem),
         }
         if batch.len() >= BATCH_JOBS || bytes >= BATCH_BYTES {
-            let done = hand_over(queue, shape, std::mem::take(&mut batch)).await?;
-            told(&done);
+            let done = enqueue_batch(queue, shape, std::mem::take(&mut batch)).await?;
+            on_batch(&done);
             enqueued.extend(done);
             bytes = 0;
         }
     }
     if !batch.is_empty() {
-        let done = hand_over(queue, shape, batch).await?;
-        told(&done);
+        let done = enqueue_batch(queue, shape, batch).await?;
+        on_batch(&done);
         enqueued.extend(done);
     }
     Ok((enqueued, unreadable))
 }
 
-async fn hand_over(
+async fn enqueue_batch(
     queue: &QueueClient,
     shape: &JobShape,
     documents: Vec<Document>,
@@ -177,7 +178,7 @@ async fn hand_over(
         let exists = answers[0] == Some(1.0);
         let ended = answers[1].is_some() || answers[2].is_some();
         let queued = if ended {
-            take_away(queue, &job.id).await?;
+            remove_ended(queue, &job.id).await?;
             Queued::Again
         } else if exists {
             Queued::Already
@@ -199,8 +200,8 @@ async fn hand_over(
     Ok(enqueued)
 }
 
-/// Removes a job that has ended, so that its id is free.
-async fn take_away(queue: &QueueClient, id: &str) -> Result<(), ServiceError> {
+/// Removes an ended job to free its id.
+async fn remove_ended(queue: &QueueClient, id: &str) -> Result<(), ServiceError> {
     if queue.queue().remove(id).await.map_err(|error| failure(&error))? {
         return Ok(());
     }
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_described_of_jobs_counts_where_the_job_does_not_say_otherwise() {
+    fn desired_job_options_apply_where_the_job_contract_has_none() {
         let desired = DesiredJob {
             attempts: Some(7),
             keep_completed: Some(Keep { age: None, count: Some(10) }),
@@ -245,8 +246,8 @@ mod tests {
         let job = JobShape::new(None, Some(&desired)).job(&document()).unwrap();
         assert_eq!((job.attempts, job.backoff.map(|backoff| backoff.delay)), (7, Some(200)));
         assert_eq!(job.options["removeOnComplete"], serde_json::json!({ "count": 10 }));
-        let said = JobContract { attempts: Some(2), ..JobContract::default() };
-        assert_eq!(JobShape::new(Some(said), Some(&desired)).job(&document()).unwrap().attempts, 2);
+        let contract = JobContract { attempts: Some(2), ..JobContract::default() };
+        assert_eq!(JobShape::new(Some(contract), Some(&desired)).job(&document()).unwrap().attempts, 2);
         let silent = JobContract { attempts: None, backoff: None, ..JobContract::default() };
         let job = JobShape::new(Some(silent.clone()), Some(&desired)).job(&document()).unwrap();
         assert_eq!((job.attempts, job.backoff.is_none()), (7, true));
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_id_is_no_integer_and_changes_with_document_and_content() {
+    fn a_job_id_is_not_an_integer_and_changes_with_document_and_content() {
         let one = document();
         let other = Document { id: "a/c.md".to_owned(), ..document() };
         let newer = Document { version: fingerprint("newer"), ..document() };

@@ -1,4 +1,4 @@
-//! Following jobs until each has ended.
+//! Follows jobs until each has ended.
 
 use std::time::Duration;
 
@@ -8,30 +8,30 @@ use super::IngestError;
 use super::enqueue::Enqueued;
 use crate::services::queue::QueueClient;
 
-/// Time between two looks. One look asks about every open job at once.
-const LOOK: Duration = Duration::from_millis(200);
+/// Time between two polls. One poll asks about every open job.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Jobs that one look asks about in one go.
-const PER_LOOK: usize = 1000;
+/// Jobs per pipeline of a poll.
+const JOBS_PER_POLL: usize = 1000;
 
 /// How a document ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// The job was completed.
+    /// The job completed.
     Completed,
-    /// The job failed for good.
+    /// The job failed permanently.
     Failed {
-        /// What the worker said.
+        /// The worker's reason.
         reason: String,
     },
-    /// The job ended and its record was removed at once, so how it ended is not known.
+    /// The job ended and its record was removed at once, so its outcome is unknown.
     Removed,
-    /// The deadline came first.
+    /// The job had not ended at the deadline.
     Open,
 }
 
 impl End {
-    /// One word.
+    /// Its name.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -46,38 +46,38 @@ impl End {
 /// How the documents ended.
 #[derive(Debug)]
 pub struct Followed {
-    /// One end per document, in the order that was given.
+    /// One end per document, in the given order.
     pub ends: Vec<End>,
-    /// Workers registered on the queue at the last look; 0 explains why nothing moves.
+    /// Workers on the queue at the last poll; 0 explains why nothing moves.
     pub workers: usize,
 }
 
-/// Looks at the jobs until each has ended or `deadline` has come; `told` hears of each end once.
+/// Polls the jobs until each has ended or `deadline` has passed; calls `on_end` once per ended job.
 pub async fn follow(
     queue: &QueueClient,
     documents: &[Enqueued],
     deadline: Duration,
-    mut told: impl FnMut(&Enqueued, &End),
+    mut on_end: impl FnMut(&Enqueued, &End),
 ) -> Result<Followed, IngestError> {
     let until = Instant::now() + deadline;
     let mut ends = vec![End::Open; documents.len()];
     let mut open: Vec<usize> = (0..documents.len()).collect();
     loop {
         let mut still = Vec::with_capacity(open.len());
-        for part in open.chunks(PER_LOOK) {
-            let seen = look(queue, part, documents).await?;
+        for part in open.chunks(JOBS_PER_POLL) {
+            let seen = poll(queue, part, documents).await?;
             for (at, end) in part.iter().zip(seen) {
                 if end == End::Open {
                     still.push(*at);
                 } else {
-                    told(&documents[*at], &end);
+                    on_end(&documents[*at], &end);
                     ends[*at] = end;
                 }
             }
         }
         open = still;
         if open.is_empty() || Instant::now() >= until {
-            // Who waits for a worker that is not there should be told; a server that does not say is no failure.
+            // Report missing workers. A server that does not list them is not an error.
             let workers = if open.is_empty() {
                 0
             } else {
@@ -85,16 +85,16 @@ pub async fn follow(
             };
             return Ok(Followed { ends, workers });
         }
-        tokio::time::sleep_until(until.min(Instant::now() + LOOK)).await;
+        tokio::time::sleep_until(until.min(Instant::now() + POLL_INTERVAL)).await;
     }
 }
 
-async fn look(queue: &QueueClient, part: &[usize], documents: &[Enqueued]) -> Result<Vec<End>, IngestError> {
+async fn poll(queue: &QueueClient, part: &[usize], documents: &[Enqueued]) -> Result<Vec<End>, IngestError> {
     let keys = queue.keys();
     let mut questions = redis::pipe();
     for at in part {
         let id = &documents[*at].job;
-        // The hash is asked for first: a job that ends and is removed in between is then not taken for a lost one.
+        // Read the hash first: a job that ends and is removed in between then does not count as lost.
         questions.cmd("HGET").arg(keys.job_key(id)).arg("failedReason");
         questions.cmd("EXISTS").arg(keys.job_key(id));
         questions.cmd("ZSCORE").arg(keys.completed()).arg(id);

@@ -1,25 +1,25 @@
-//! From paths to files with ids: directories recursively, sorted, hidden ones left out.
+//! Resolves paths to files with ids: directories recursively, sorted, without hidden files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A file to be ingested.
+/// A file to ingest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
     /// The document's id: its path below the root, with `/` between the parts.
     pub id: String,
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
 }
 
 /// A file or directory that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
-    /// How to put it right.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -38,19 +38,19 @@ impl Unreadable {
     }
 }
 
-/// What the paths hold.
+/// The files below the paths.
 #[derive(Debug, Default)]
 pub struct Gathered {
-    /// Files in the order of their ids.
+    /// Files, sorted by id.
     pub files: Vec<File>,
-    /// What could not be read.
+    /// Files and directories that could not be read.
     pub unreadable: Vec<Unreadable>,
 }
 
-/// Lists the files at and below `roots`; `prefix` is put before every id.
+/// Lists the files at and below `roots`; every id starts with `prefix`.
 ///
-/// Hidden files and directories below a root are left out; a root itself may be hidden. Two files
-/// with the same id are a problem of the second one: nothing is overwritten in silence.
+/// Hidden files and directories below a root are skipped; a root itself may be hidden. Of two files with the same id,
+/// the second is reported: nothing is overwritten silently.
 #[must_use]
 pub fn gather(roots: &[PathBuf], prefix: &str) -> Gathered {
     let mut walk = Walk { prefix, files: BTreeMap::new(), unreadable: Vec::new() };
@@ -59,7 +59,7 @@ pub fn gather(roots: &[PathBuf], prefix: &str) -> Gathered {
             Err(error) => walk.unreadable.push(Unreadable::io(root, &error)),
             Ok(found) if found.is_dir() => walk.directory(root, "", &mut Vec::new()),
             Ok(_) => {
-                // `..` has no name of its own; its real path has.
+                // `..` has no name; its real path has one.
                 let named = root.file_name().map(ToOwned::to_owned);
                 let name = named.or_else(|| root.canonicalize().ok()?.file_name().map(ToOwned::to_owned));
                 walk.entry(root, name.unwrap_or_default().to_str(), "", &mut Vec::new());
@@ -79,7 +79,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// `above` are the real paths of the directories around this one: a link back to one of them ends the walk.
+    /// `above` holds the real paths of the enclosing directories: a link back to one of them ends the walk.
     fn directory(&mut self, path: &Path, below: &str, above: &mut Vec<PathBuf>) {
         let listed = path.canonicalize().and_then(|real| Ok((real, std::fs::read_dir(path)?)));
         let (real, entries) = match listed {

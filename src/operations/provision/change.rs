@@ -1,4 +1,4 @@
-//! A thing that is not as described, and what becomes of it.
+//! A difference from the desired state, and what setup does about it.
 
 use std::path::PathBuf;
 
@@ -6,21 +6,21 @@ use serde_json::{Value, json};
 
 use super::{File, qdrant};
 
-/// What becomes of a thing.
+/// What setup does about a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// It is not there, and will be made.
+    /// It does not exist and will be created.
     Create,
-    /// It will be changed where it is.
+    /// It will be changed in place.
     Change,
-    /// It cannot be changed: another one will be made beside it and take its place.
+    /// It cannot be changed: a new one will be created beside it and replace it.
     Recreate,
-    /// It is not as described, and will not be touched.
+    /// It differs and will be left unchanged.
     Drift,
 }
 
 impl Action {
-    /// Its word.
+    /// Its name.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -32,20 +32,20 @@ impl Action {
     }
 }
 
-/// One thing that is not as described.
+/// A difference from the desired state.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// `bullmq`, `postgres`, `qdrant`, `jina` or `files`.
     pub service: &'static str,
     /// What kind of thing: `queue`, `collection`, `index` …
     pub kind: &'static str,
-    /// Which one.
+    /// Its name.
     pub what: String,
-    /// What becomes of it.
+    /// What setup does about it.
     pub action: Action,
-    /// What is different, or will be, one line each.
+    /// The differences, one line each.
     pub details: Vec<String>,
-    /// What would be destroyed, or taken out of use; none for most.
+    /// What would be destroyed or taken out of use, if anything.
     pub destroys: Option<String>,
     pub(super) task: Task,
 }
@@ -53,17 +53,17 @@ pub struct Change {
 /// How a change is made.
 #[derive(Debug, Clone)]
 pub(super) enum Task {
-    /// Not at all.
+    /// No action.
     Nothing,
     /// Fields of the queue's `meta` key.
     Queue(Vec<Field>),
-    /// Statements that belong together.
+    /// SQL statements that run together.
     Sql(String),
     /// A role, and the variable with its password.
     Role { statements: String, name: String, password: Option<String> },
-    /// The migrations that are pending.
+    /// The pending migrations.
     Migrate(PathBuf),
-    /// Something in Qdrant.
+    /// A change in Qdrant.
     Qdrant(Box<qdrant::Task>),
     /// A file.
     File(File),
@@ -74,13 +74,13 @@ pub(super) enum Task {
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) value: String,
-    /// Whether what another one has written there is left.
-    pub(super) yields: bool,
+    /// Whether a value that another program has written is kept.
+    pub(super) only_if_absent: bool,
 }
 
 impl Task {
-    /// Whether other things look different once it is done, so that they are looked at again.
-    pub(super) fn shows_more(&self) -> bool {
+    /// Whether it may reveal further differences, so that the state must be read again.
+    pub(super) fn needs_replan(&self) -> bool {
         match self {
             Self::Migrate(_) | Self::Role { .. } => true,
             Self::Qdrant(task) => matches!(task.as_ref(), qdrant::Task::Rebuild(_)),
@@ -100,7 +100,7 @@ impl Change {
         Self { service, kind, what: what.into(), action, details: Vec::new(), destroys: None, task }
     }
 
-    /// Something that will not be touched, and why it is told.
+    /// A difference that is left unchanged, and the reason to report it.
     pub(super) fn drift(
         service: &'static str,
         kind: &'static str,
@@ -120,18 +120,18 @@ impl Change {
         self
     }
 
-    /// Whether there is anything to do.
+    /// Whether setup would do something.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         self.action != Action::Drift
     }
 
-    /// Whether it is the same thing to do.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    /// Whether both are the same change.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
         (self.kind, &self.what, self.action, &self.details) == (other.kind, &other.what, other.action, &other.details)
     }
 
-    /// The change as JSON, with the keys that programs may rely on.
+    /// The change as JSON; programs may rely on the keys.
     #[must_use]
     pub fn json(&self) -> Value {
         json!({

@@ -1,17 +1,17 @@
-//! The one way in which a stack becomes as described: connect, look, do what is to be done, look again.
+//! The only way a stack reaches its desired state: connect, read, change, read again.
 
 use std::time::{Duration, Instant};
 
 use super::change::{Change, Task};
 use super::step::{Found, STATE, Stop};
-use super::{Consent, Place, Progress, SetupError, files, postgres, qdrant, queue};
+use super::{Consent, SetupError, SetupTarget, WriteCounter, files, postgres, qdrant, queue};
 use crate::services::ServiceError;
 use crate::services::http::Http;
 use crate::services::postgres::Postgres;
 use crate::services::redis::Redis;
 use crate::settings::{Desired, PostgresEndpoint};
 
-/// The services in the order in which they depend on each other.
+/// The services in the order of their dependencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Queue,
@@ -24,19 +24,19 @@ pub(super) enum Part {
 const PARTS: [Part; 5] = [Part::Queue, Part::Postgres, Part::Qdrant, Part::Jina, Part::Files];
 
 impl Part {
-    /// Those of which something is desired.
-    pub(super) fn wanted(desired: &Desired, place: &Place) -> impl Iterator<Item = Self> {
+    /// The parts of which something is desired.
+    pub(super) fn wanted(desired: &Desired, target: &SetupTarget) -> impl Iterator<Item = Self> {
         let is_wanted = |part: &Self| match part {
-            Self::Queue => place.redis.is_some(),
-            Self::Postgres => place.postgres.is_some(),
-            Self::Qdrant => place.qdrant.is_some(),
+            Self::Queue => target.redis.is_some(),
+            Self::Postgres => target.postgres.is_some(),
+            Self::Qdrant => target.qdrant.is_some(),
             Self::Jina => desired.jina.is_some(),
-            Self::Files => !place.files.is_empty() || desired.files.worker.is_some(),
+            Self::Files => !target.files.is_empty() || desired.files.worker.is_some(),
         };
         PARTS.into_iter().filter(is_wanted)
     }
 
-    /// The service that is reached.
+    /// The service to connect to.
     pub(super) const fn service(self) -> &'static str {
         match self {
             Self::Queue => "redis",
@@ -47,7 +47,7 @@ impl Part {
         }
     }
 
-    /// The service whose things these are.
+    /// The service that owns the things of this part.
     pub(super) const fn owner(self) -> &'static str {
         match self {
             Self::Queue => queue::SERVICE,
@@ -55,49 +55,54 @@ impl Part {
         }
     }
 
-    /// Connects; nothing is written.
-    pub(super) async fn connect(self, place: &Place) -> Result<(Line, Option<Found>), SetupError> {
-        Ok(match (self, place) {
-            (Self::Queue, Place { redis: Some(endpoint), .. }) => {
+    /// Connects without writing.
+    pub(super) async fn connect(self, target: &SetupTarget) -> Result<(Connection, Option<Found>), SetupError> {
+        Ok(match (self, target) {
+            (Self::Queue, SetupTarget { redis: Some(endpoint), .. }) => {
                 let (redis, found) = queue::connect(endpoint).await?;
-                (Line::Redis(redis), Some(found))
+                (Connection::Redis(redis), Some(found))
             }
-            (Self::Postgres, Place { postgres: Some(endpoint), .. }) => {
+            (Self::Postgres, SetupTarget { postgres: Some(endpoint), .. }) => {
                 let (postgres, found) = postgres::connect(endpoint).await?;
-                (Line::Postgres(postgres, endpoint.clone()), Some(found))
+                (Connection::Postgres(postgres, endpoint.clone()), Some(found))
             }
-            (Self::Qdrant, Place { qdrant: Some(endpoint), .. }) => {
+            (Self::Qdrant, SetupTarget { qdrant: Some(endpoint), .. }) => {
                 let (http, found) = qdrant::connect(endpoint).await?;
-                (Line::Qdrant(http), Some(found))
+                (Connection::Qdrant(http), Some(found))
             }
-            _ => (Line::None(self), None),
+            _ => (Connection::None(self), None),
         })
     }
 }
 
-/// A service that was reached.
-pub(super) enum Line {
+/// A connected service.
+pub(super) enum Connection {
     Redis(Redis),
     Postgres(Postgres, PostgresEndpoint),
     Qdrant(Http),
     None(Part),
 }
 
-impl Line {
-    pub(super) async fn changes(&self, desired: &Desired, place: &Place, force: bool) -> Result<Vec<Change>, Stop> {
+impl Connection {
+    pub(super) async fn changes(
+        &self,
+        desired: &Desired,
+        target: &SetupTarget,
+        force: bool,
+    ) -> Result<Vec<Change>, Stop> {
         match self {
-            Self::Redis(redis) => Ok(queue::changes(redis, desired, &place.names).await?),
+            Self::Redis(redis) => Ok(queue::changes(redis, desired, &target.names).await?),
             Self::Postgres(postgres, endpoint) => postgres::changes(postgres, endpoint, desired).await,
-            Self::Qdrant(http) => qdrant::changes(http, desired, place.dimensions).await,
-            Self::None(Part::Jina) => Ok(files::jina(desired, place)),
-            Self::None(Part::Files) => Ok(files::changes(desired, place, force)?),
+            Self::Qdrant(http) => qdrant::changes(http, desired, target.dimensions).await,
+            Self::None(Part::Jina) => Ok(files::jina(desired, target)),
+            Self::None(Part::Files) => Ok(files::changes(desired, target, force)?),
             Self::None(_) => Ok(Vec::new()),
         }
     }
 
-    /// How long something that was done may take until it shows: another run may be in the middle of the same thing, and
-    /// the nodes of a cluster do not see it at once. What Postgres has committed is there.
-    const fn settles(&self) -> Duration {
+    /// How long a change may take to become visible: another run may be making the same change, and the nodes of a
+    /// cluster do not see it at once. Postgres shows a commit at once.
+    const fn settle_time(&self) -> Duration {
         match self {
             Self::Postgres(..) => Duration::ZERO,
             _ => Duration::from_secs(15),
@@ -108,9 +113,9 @@ impl Line {
         &self,
         change: &Change,
         desired: &Desired,
-        place: &Place,
+        target: &SetupTarget,
         consent: Consent,
-        pace: &mut Progress,
+        writes: &mut WriteCounter,
     ) -> Result<(), SetupError> {
         if let Some(why) = change.destroys.as_ref().filter(|_| !consent.replace) {
             return Err(SetupError::NotAgreed {
@@ -122,20 +127,20 @@ impl Line {
         match (self, &change.task) {
             (_, Task::File(file)) => files::write(file)?,
             (Self::Redis(redis), Task::Queue(fields)) => {
-                return queue::make(redis, desired, &place.names, fields, pace).await;
+                return queue::make(redis, desired, &target.names, fields, writes).await;
             }
             (Self::Postgres(postgres, _), Task::Sql(statements)) => postgres.execute(statements).await?,
             (Self::Postgres(postgres, _), Task::Role { statements, name, password }) => {
-                let password = password.as_ref().map(|variable| (variable, place.passwords.get(variable)));
+                let password = password.as_ref().map(|variable| (variable, target.passwords.get(variable)));
                 postgres::role(postgres, name, statements, password).await?;
             }
             (Self::Postgres(_, endpoint), Task::Migrate(directory)) => postgres::migrate(endpoint, directory).await?,
             (Self::Qdrant(http), Task::Qdrant(task)) => {
-                return qdrant::make(http, task, consent.discard, pace).await;
+                return qdrant::make(http, task, consent.discard, writes).await;
             }
             _ => {}
         }
-        pace.step();
+        writes.count();
         Ok(())
     }
 
@@ -146,90 +151,96 @@ impl Line {
     }
 }
 
-/// Who hears of what is done, while it is done.
-pub(super) trait Report {
-    /// A part was not tried.
+/// Receives what setup does, while it does it.
+pub(super) trait Reporter {
+    /// A part was skipped.
     fn skipped(&mut self, part: Part, prerequisite: &str);
     /// A service was reached.
     fn reached(&mut self, part: Part, found: Found);
     /// A change was made.
     fn made(&mut self, change: &Change);
-    /// All is done; this was left as it is.
+    /// The part is complete; the changes in `left` were not made.
     fn ended(&mut self, part: Part, left: &[Change]);
-    /// It does not go on. Gives the name of the step that what follows has to wait for.
+    /// The part failed. Returns the name of the step that skipped parts name as their prerequisite.
     fn failed(&mut self, part: Part, stop: Stop) -> String;
 }
 
-/// Mends what is not as described, one service after the other. What comes after a failure is not tried.
-pub(super) async fn carry_out(
+/// Applies the desired state, one service after the other. Parts after a failure are skipped.
+pub(super) async fn converge_all(
     desired: &Desired,
-    place: &Place,
+    target: &SetupTarget,
     consent: Consent,
-    pace: &mut Progress,
-    report: &mut impl Report,
+    writes: &mut WriteCounter,
+    report: &mut impl Reporter,
 ) {
     let mut failed: Option<String> = None;
-    for part in Part::wanted(desired, place) {
+    for part in Part::wanted(desired, target) {
         if let Some(prerequisite) = &failed {
             report.skipped(part, prerequisite);
             continue;
         }
-        let line = match part.connect(place).await {
-            Ok((line, found)) => {
+        let connection = match part.connect(target).await {
+            Ok((connection, found)) => {
                 if let Some(found) = found {
                     report.reached(part, found);
                 }
-                line
+                connection
             }
             Err(error) => {
                 failed = Some(report.failed(part, Stop { kind: "connection", error }));
                 continue;
             }
         };
-        let mended = mend(&line, desired, place, consent, pace, report).await;
-        line.close().await;
-        match mended {
+        let converged = converge(&connection, desired, target, consent, writes, report).await;
+        connection.close().await;
+        match converged {
             Ok(left) => report.ended(part, &left),
             Err(stop) => failed = Some(report.failed(part, stop)),
         }
     }
 }
 
-const AGAIN: Duration = Duration::from_millis(50);
-/// Times that a look which was refused is taken again.
-const LOOKS: u32 = 3;
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Number of refused reads that are repeated.
+const MAX_REFUSED_READS: u32 = 3;
 
-/// Mends one service: all that a look has found, and again until a look finds nothing. Gives what is left as it is.
-async fn mend(
-    line: &Line,
+/// Applies all changes of one service, and repeats until nothing is left to change. Returns the drift that stays.
+async fn converge(
+    connection: &Connection,
     desired: &Desired,
-    place: &Place,
+    target: &SetupTarget,
     consent: Consent,
-    pace: &mut Progress,
-    report: &mut impl Report,
+    writes: &mut WriteCounter,
+    report: &mut impl Reporter,
 ) -> Result<Vec<Change>, Stop> {
     let mut made: Vec<Change> = Vec::new();
     loop {
-        let changes = settled(line, desired, place, consent.force, &made).await.map_err(|stop| match made.last() {
-            Some(last) if stop.kind == STATE => Stop { kind: last.kind, ..stop },
-            _ => stop,
+        let changes = settled_changes(connection, desired, target, consent.force, &made).await.map_err(|stop| {
+            match made.last() {
+                Some(last) if stop.kind == STATE => Stop { kind: last.kind, ..stop },
+                _ => stop,
+            }
         })?;
         if !changes.iter().any(Change::is_pending) {
             return Ok(changes);
         }
         made.clear();
         for change in changes.into_iter().filter(Change::is_pending) {
-            if let Err(error) = line.make(&change, desired, place, consent, pace).await {
-                // What another run has done meanwhile cannot be done once more, and need not.
+            if let Err(error) = connection.make(&change, desired, target, consent, writes).await {
+                // A change that another run has made meanwhile cannot, and need not, be repeated.
                 let refused = matches!(error, SetupError::Service(ServiceError::Refused { .. }));
-                let again = if refused { settled(line, desired, place, consent.force, &[]).await.ok() } else { None };
-                if again.is_none_or(|again| again.iter().any(|now| now.is(&change))) {
+                let again = if refused {
+                    settled_changes(connection, desired, target, consent.force, &[]).await.ok()
+                } else {
+                    None
+                };
+                if again.is_none_or(|again| again.iter().any(|now| now.is_same(&change))) {
                     return Err(Stop { kind: change.kind, error });
                 }
                 break;
             }
             report.made(&change);
-            let more = change.task.shows_more();
+            let more = change.task.needs_replan();
             made.push(change);
             if more {
                 break;
@@ -238,27 +249,29 @@ async fn mend(
     }
 }
 
-/// What is not as described, once all that was just made shows.
-async fn settled(
-    line: &Line,
+/// The differences, once all changes just made are visible.
+async fn settled_changes(
+    connection: &Connection,
     desired: &Desired,
-    place: &Place,
+    target: &SetupTarget,
     force: bool,
     made: &[Change],
 ) -> Result<Vec<Change>, Stop> {
-    let deadline = Instant::now() + line.settles();
+    let deadline = Instant::now() + connection.settle_time();
     let mut refused = 0;
     loop {
-        let changes = match line.changes(desired, place, force).await {
-            // Another run may have taken away what was about to be looked at.
-            Err(Stop { error: SetupError::Service(ServiceError::Refused { .. }), .. }) if refused < LOOKS => {
+        let changes = match connection.changes(desired, target, force).await {
+            // Another run may have removed what was about to be read.
+            Err(Stop { error: SetupError::Service(ServiceError::Refused { .. }), .. })
+                if refused < MAX_REFUSED_READS =>
+            {
                 refused += 1;
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
                 continue;
             }
             changes => changes?,
         };
-        let Some(still) = made.iter().find(|made| changes.iter().any(|change| change.is(made))) else {
+        let Some(still) = made.iter().find(|made| changes.iter().any(|change| change.is_same(made))) else {
             return Ok(changes);
         };
         if Instant::now() >= deadline {
@@ -270,6 +283,6 @@ async fn settled(
             };
             return Err(Stop { kind: still.kind, error });
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

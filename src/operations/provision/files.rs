@@ -1,4 +1,4 @@
-//! Files for others to read, and what the variables of workers say.
+//! Files to write, and variables that workers read.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::change::{Action, Change, Task};
-use super::{File, Place, SetupError};
+use super::{File, SetupError, SetupTarget};
 use crate::settings::{Desired, DesiredQueue};
 
 const SERVICE: &str = "files";
 
-/// Variables that do not say what is desired: workers that read them ask for something else.
-pub(super) fn jina(desired: &Desired, place: &Place) -> Vec<Change> {
+/// Variables that differ from the desired state: workers that read them use other values.
+pub(super) fn jina(desired: &Desired, target: &SetupTarget) -> Vec<Change> {
     let Some(jina) = &desired.jina else { return Vec::new() };
     let number = |number: Option<u32>| number.map(|number| number.to_string());
     let wanted = [
@@ -21,7 +21,7 @@ pub(super) fn jina(desired: &Desired, place: &Place) -> Vec<Change> {
         ("EMBED_BATCH", number(jina.batch)),
     ];
     let drift = |(variable, wanted): (&'static str, Option<String>)| {
-        let (wanted, found) = (wanted?, place.variables.get(variable)?);
+        let (wanted, found) = (wanted?, target.variables.get(variable)?);
         (wanted != *found).then(|| {
             let detail =
                 format!("is {found} instead of {wanted} ([desired.jina]): workers that read the variable use {found}");
@@ -31,21 +31,21 @@ pub(super) fn jina(desired: &Desired, place: &Place) -> Vec<Change> {
     wanted.into_iter().filter_map(drift).collect()
 }
 
-pub(super) fn changes(desired: &Desired, place: &Place, force: bool) -> Result<Vec<Change>, SetupError> {
+pub(super) fn changes(desired: &Desired, target: &SetupTarget, force: bool) -> Result<Vec<Change>, SetupError> {
     let worker = desired.files.worker.as_ref().map(|path| File {
         path: path.clone(),
-        text: format!("{:#}\n", worker(desired, place)),
+        text: format!("{:#}\n", worker(desired, target)),
         private: false,
         lines: Vec::new(),
     });
     let mut changes = Vec::new();
-    for file in place.files.iter().chain(&worker) {
+    for file in target.files.iter().chain(&worker) {
         changes.extend(change(file, force)?);
     }
     Ok(changes)
 }
 
-/// What becomes of a file, if anything.
+/// The change of a file, if any.
 fn change(file: &File, force: bool) -> Result<Option<Change>, SetupError> {
     let path = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
     let what = path.display().to_string();
@@ -56,7 +56,7 @@ fn change(file: &File, force: bool) -> Result<Option<Change>, SetupError> {
     };
     let action = match found {
         None => Action::Create,
-        Some(found) if !file.lines.is_empty() => return Ok(lacking(&found, file, what)),
+        Some(found) if !file.lines.is_empty() => return Ok(missing_lines(&found, file, what)),
         Some(found) if found == file.text.as_bytes() => return Ok(None),
         Some(_) if force => Action::Change,
         Some(_) => {
@@ -67,8 +67,8 @@ fn change(file: &File, force: bool) -> Result<Option<Change>, SetupError> {
     Ok(Some(Change::new(SERVICE, "file", what, action, Task::File(File { path, ..file.clone() })).detail(detail)))
 }
 
-/// What a file lacks that is only written once.
-fn lacking(found: &[u8], file: &File, what: String) -> Option<Change> {
+/// Lines that are missing from a file that is written only once.
+fn missing_lines(found: &[u8], file: &File, what: String) -> Option<Change> {
     let text = String::from_utf8_lossy(found);
     let begins =
         |line: &&String| text.lines().any(|found| found.trim_start_matches([' ', '/']).starts_with(line.as_str()));
@@ -79,7 +79,7 @@ fn lacking(found: &[u8], file: &File, what: String) -> Option<Change> {
     })
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file atomically.
 pub(super) fn write(file: &File) -> Result<(), SetupError> {
     let path = &file.path;
     let wrong = |cause| SetupError::File { path: path.clone(), cause };
@@ -94,20 +94,20 @@ pub(super) fn write(file: &File) -> Result<(), SetupError> {
     }
     let put = if file.lines.is_empty() { written.persist(path) } else { written.persist_noclobber(path) };
     match put {
-        // Another run was faster, and its secrets are as good.
+        // Another run was faster, and its secrets are equally valid.
         Err(error) if !file.lines.is_empty() && error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         put => put.map(drop).map_err(|error| wrong(error.error)),
     }
 }
 
-/// What a producer and a worker need to know and no service keeps, by the names that BullMQ and Jina use.
-fn worker(desired: &Desired, place: &Place) -> Value {
+/// What producers and workers must know and no service stores, by the names that BullMQ and Jina use.
+fn worker(desired: &Desired, target: &SetupTarget) -> Value {
     let mut whole = Map::new();
     if let Some(queue) = &desired.queue {
-        whole.insert("queue".to_owned(), queue_of(queue, place));
+        whole.insert("queue".to_owned(), queue_json(queue, target));
     }
     if let Some(jina) = &desired.jina {
-        let told = [
+        let pairs = [
             ("model", json!(jina.model)),
             ("task", json!(jina.task)),
             ("dimensions", json!(jina.dimensions)),
@@ -115,19 +115,19 @@ fn worker(desired: &Desired, place: &Place) -> Value {
             ("requestsPerMinute", json!(jina.requests_per_minute)),
             ("tokensPerMinute", json!(jina.tokens_per_minute)),
         ];
-        whole.insert("embeddings".to_owned(), said(told));
+        whole.insert("embeddings".to_owned(), without_nulls(pairs));
     }
     let collections: Map<String, Value> = desired
         .collections
         .iter()
         .map(|(name, collection)| {
-            let size = collection.size.unwrap_or(place.dimensions);
-            let told = [
+            let size = collection.size.unwrap_or(target.dimensions);
+            let pairs = [
                 ("size", json!(size)),
                 ("distance", json!(collection.distance.word())),
                 ("vector", json!(collection.vector)),
             ];
-            (name.clone(), said(told))
+            (name.clone(), without_nulls(pairs))
         })
         .collect();
     if !collections.is_empty() {
@@ -136,17 +136,17 @@ fn worker(desired: &Desired, place: &Place) -> Value {
     whole.into()
 }
 
-fn queue_of(queue: &DesiredQueue, place: &Place) -> Value {
+fn queue_json(queue: &DesiredQueue, target: &SetupTarget) -> Value {
     json!({
-        "name": queue.name.as_ref().unwrap_or(&place.names.queue),
-        "prefix": queue.prefix.as_ref().unwrap_or(&place.names.prefix),
+        "name": queue.name.as_ref().unwrap_or(&target.names.queue),
+        "prefix": queue.prefix.as_ref().unwrap_or(&target.names.prefix),
         "defaultJobOptions": queue.job.options(),
         "streams": { "events": { "maxLen": queue.events } },
     })
 }
 
-/// The pairs of which something is said.
-fn said<const N: usize>(pairs: [(&str, Value); N]) -> Value {
-    let said = pairs.into_iter().filter(|(_, value)| !value.is_null());
-    said.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
+/// The pairs without null values.
+fn without_nulls<const N: usize>(pairs: [(&str, Value); N]) -> Value {
+    let present = pairs.into_iter().filter(|(_, value)| !value.is_null());
+    present.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
 }

@@ -1,8 +1,8 @@
-//! `shakedown plan` and `shakedown setup`: what a stack lacks of a desired state, and how that is mended.
+//! `shakedown plan` and `shakedown setup`: compare a stack with its desired state, and apply the differences.
 //!
-//! The state is what `shakedown.toml` describes under `[desired]`, or what a worker needs by the names that its variables
-//! say. Nothing is remembered between two runs. What is to be done follows from what is there, each time anew, so that a run
-//! that was interrupted is gone on with by the next one, and a run that is complete leaves nothing for another to do.
+//! The desired state is `[desired]` of `shakedown.toml`, or what a worker needs by the names in its variables. Nothing
+//! is remembered between two runs: each run compares the stack anew. So the next run resumes an interrupted one, and a
+//! run after a complete one changes nothing.
 
 mod change;
 mod engine;
@@ -19,78 +19,78 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use crate::settings::{Desired, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint};
-use engine::{Part, Report, carry_out};
+use engine::{Part, Reporter, converge_all};
 use step::{Found, STATE, Stop};
 
 pub use change::{Action, Change};
 pub use step::{Outcome, SetupError, Step};
 pub use worker::{Wanted, prepare};
 
-/// The stack that is to look like this. A service of which nothing is desired is not asked for its address.
+/// The stack to set up. A service without desired state needs no address.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct SetupTarget {
     /// Redis.
     pub redis: Option<RedisEndpoint>,
     /// Postgres.
     pub postgres: Option<PostgresEndpoint>,
     /// Qdrant.
     pub qdrant: Option<QdrantEndpoint>,
-    /// Names as the variables have them.
+    /// Names from the variables.
     pub names: Names,
-    /// Numbers in a vector, where nothing else says so.
+    /// Vector size, if nothing else sets it.
     pub dimensions: u32,
-    /// Passwords of roles, by the variable that holds them; those that are not set are absent.
+    /// Passwords of roles, by variable; unset variables are absent.
     pub passwords: BTreeMap<String, SecretString>,
-    /// Variables that workers read, to be compared with what is desired: `JINA_MODEL` and the like.
+    /// Variables that workers read, to compare with the desired state: `JINA_MODEL` and others.
     pub variables: BTreeMap<&'static str, String>,
-    /// Files to be written, beside the one for producers and workers.
+    /// Files to write, besides the one for producers and workers.
     pub files: Vec<File>,
 }
 
-/// A file to be written.
+/// A file to write.
 #[derive(Debug, Clone)]
 pub struct File {
-    /// Where.
+    /// Its path.
     pub path: PathBuf,
-    /// What it says.
+    /// Its content.
     pub text: String,
-    /// Whether it is for its owner alone, such as one with secrets.
+    /// Whether only its owner may read it, e.g. because it holds secrets.
     pub private: bool,
-    /// How lines begin that must be in it, where it is only written once: then it is never overwritten, for the rest of it
-    /// is somebody else's. Empty for one that is compared as a whole.
+    /// Beginnings of required lines, for a file that is written only once and never overwritten because users edit it.
+    /// Empty for a file that is compared as a whole.
     pub lines: Vec<String>,
 }
 
-/// What somebody has agreed to.
+/// What the user has agreed to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Consent {
     /// Collections may be replaced.
     pub replace: bool,
-    /// Points that cannot be carried over may be lost.
+    /// Points that cannot be converted may be lost.
     pub discard: bool,
     /// Files may be overwritten.
     pub force: bool,
 }
 
-/// Counts what is done, so that tests can end the process after any of it.
+/// Counts writes, so that tests can end the process after any of them.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct WriteCounter {
     done: u32,
     end_after: Option<u32>,
 }
 
-impl Progress {
-    /// Ends the process after so many writes, or never.
+impl WriteCounter {
+    /// Ends the process after this many writes, or never.
     #[must_use]
     pub const fn ending_after(end_after: Option<u32>) -> Self {
         Self { done: 0, end_after }
     }
 
-    /// Something was written.
-    fn step(&mut self) {
+    /// Counts a write.
+    fn count(&mut self) {
         self.done += 1;
         if self.end_after == Some(self.done) {
-            // As if it was killed: nothing is told, nothing is tidied up.
+            // Like a kill: without report or clean-up.
             std::process::exit(137);
         }
     }
@@ -100,58 +100,57 @@ impl Progress {
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct PlanError {
-    /// The service that did not do its part.
+    /// The service that failed.
     pub service: &'static str,
-    /// What it said.
+    /// Its error.
     pub error: SetupError,
 }
 
-/// What is not as described, in the order in which it would be mended. Only reads.
+/// The differences, in the order in which setup applies them. Only reads.
 ///
 /// # Errors
-/// A service cannot be reached, or does not let itself be read.
-pub async fn plan(desired: &Desired, place: &Place, force: bool) -> Result<Vec<Change>, PlanError> {
+/// A service cannot be reached or read.
+pub async fn plan(desired: &Desired, target: &SetupTarget, force: bool) -> Result<Vec<Change>, PlanError> {
     let mut all = Vec::new();
-    for part in Part::wanted(desired, place) {
+    for part in Part::wanted(desired, target) {
         let failed = |error| PlanError { service: part.service(), error };
-        let (line, _) = part.connect(place).await.map_err(failed)?;
-        let changes = line.changes(desired, place, force).await;
-        line.close().await;
+        let (connection, _) = part.connect(target).await.map_err(failed)?;
+        let changes = connection.changes(desired, target, force).await;
+        connection.close().await;
         all.extend(changes.map_err(|stop| failed(stop.error))?);
     }
     Ok(all)
 }
 
-/// Mends what is not as described, one thing after the other. `told` hears of each step once it is done. The steps after
-/// one that failed are skipped.
+/// Applies the differences one by one; calls `on_step` after each step. The steps after a failed one are skipped.
 pub async fn apply(
     desired: &Desired,
-    place: &Place,
+    target: &SetupTarget,
     consent: Consent,
-    pace: &mut Progress,
-    told: impl FnMut(&Step),
+    writes: &mut WriteCounter,
+    on_step: impl FnMut(&Step),
 ) -> Vec<Step> {
-    let mut telling = Telling { told, steps: Vec::new(), made: false };
-    carry_out(desired, place, consent, pace, &mut telling).await;
-    telling.steps
+    let mut reporter = ChangeReporter { on_step, steps: Vec::new(), made: false };
+    converge_all(desired, target, consent, writes, &mut reporter).await;
+    reporter.steps
 }
 
-/// A step for each change that is made, and one for each thing that is left.
-struct Telling<F> {
-    told: F,
+/// Reports a step for each change made and for each difference left.
+struct ChangeReporter<F> {
+    on_step: F,
     steps: Vec<Step>,
     made: bool,
 }
 
-impl<F: FnMut(&Step)> Telling<F> {
+impl<F: FnMut(&Step)> ChangeReporter<F> {
     fn take(&mut self, service: &'static str, name: &'static str, what: String, outcome: Outcome, notes: Vec<String>) {
         let step = Step { service, name, what, outcome, notes };
-        (self.told)(&step);
+        (self.on_step)(&step);
         self.steps.push(step);
     }
 }
 
-impl<F: FnMut(&Step)> Report for Telling<F> {
+impl<F: FnMut(&Step)> Reporter for ChangeReporter<F> {
     fn skipped(&mut self, part: Part, prerequisite: &str) {
         let outcome = Outcome::Skipped { prerequisite: prerequisite.to_owned() };
         self.take(part.service(), STATE, String::new(), outcome, Vec::new());

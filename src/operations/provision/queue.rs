@@ -1,4 +1,4 @@
-//! Redis, and the queue's `meta` key, which is all that BullMQ keeps of a queue's settings in it.
+//! Redis, and the queue's `meta` key, the only place where BullMQ stores settings of a queue.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,19 @@ use serde_json::{Map, Value};
 
 use super::change::{Action, Change, Field, Task};
 use super::step::Found;
-use super::{Progress, SetupError};
+use super::{SetupError, WriteCounter};
 use crate::services::ServiceError;
 use crate::services::redis::{Redis, field};
 use crate::settings::{Desired, DesiredQueue, Names, RedisEndpoint, public_url};
 
 pub(super) const SERVICE: &str = "bullmq";
 
-/// The BullMQ release whose layout of keys this queue has, for readers of the queue's `meta` key.
+/// The BullMQ release whose key layout the queue has, for readers of its `meta` key.
 ///
 /// Node's BullMQ overwrites it with its own when it opens the queue.
 const LAYOUT: &str = "bullmq:5.81.3";
 
-/// Connects, and looks at what would lose jobs.
+/// Connects, and checks settings that would lose jobs.
 pub(super) async fn connect(endpoint: &RedisEndpoint) -> Result<(Redis, Found), SetupError> {
     let redis = Redis::connect(endpoint).await?;
     redis.command(&["PING"]).await?;
@@ -55,22 +55,22 @@ fn keys(queue: &DesiredQueue, names: &Names) -> QueueKeys {
 struct Setting {
     /// The field of the `meta` key.
     field: &'static str,
-    /// What a person calls it.
-    called: &'static str,
-    /// What it is to be.
+    /// Its name in messages.
+    label: &'static str,
+    /// Its desired value.
     wanted: Option<String>,
-    /// Whether what another one has written there is left.
-    yields: bool,
+    /// Whether a value that another program has written is kept.
+    only_if_absent: bool,
 }
 
-/// The fields by which a queue is known to be there.
+/// The fields that show that a queue exists.
 const VERSION: &str = "version";
 const EVENTS: &str = "opts.maxLenEvents";
 
-/// The layout comes first, and another BullMQ may have written its own.
+/// The layout comes first; another BullMQ may have written its own.
 fn settings(queue: &DesiredQueue, keep: bool) -> [Setting; 5] {
     let limit = queue.rate_limit;
-    let setting = |field, called, wanted, yields| Setting { field, called, wanted, yields };
+    let setting = |field, label, wanted, only_if_absent| Setting { field, label, wanted, only_if_absent };
     [
         setting(VERSION, "layout", Some(LAYOUT.to_owned()), true),
         setting(EVENTS, "max events", Some(queue.events.to_string()), keep),
@@ -87,18 +87,18 @@ pub(super) async fn changes(redis: &Redis, desired: &Desired, names: &Names) -> 
     let meta: BTreeMap<String, String> = redis.get(redis::cmd("HGETALL").arg(keys.meta())).await?;
     let mut changes = Vec::new();
     let (mut fields, mut details) = (Vec::new(), Vec::new());
-    for Setting { field: name, called, wanted, yields } in settings(queue, desired.keep) {
+    for Setting { field: name, label, wanted, only_if_absent } in settings(queue, desired.keep) {
         match (meta.get(name), wanted) {
-            (Some(_), _) if yields => {}
+            (Some(_), _) if only_if_absent => {}
             (found, Some(value)) if found != Some(&value) => {
                 details.push(match found {
-                    Some(found) => format!("{called}: {found} → {value}"),
-                    None => format!("{called}: {value}"),
+                    Some(found) => format!("{label}: {found} → {value}"),
+                    None => format!("{label}: {value}"),
                 });
-                fields.push(Field { name, value, yields });
+                fields.push(Field { name, value, only_if_absent });
             }
             (Some(found), None) => {
-                let detail = format!("{called}: {found}, not described in shakedown.toml");
+                let detail = format!("{label}: {found}, not described in shakedown.toml");
                 changes.push(Change::drift(SERVICE, "queue", what.clone(), detail));
             }
             _ => {}
@@ -121,34 +121,35 @@ pub(super) async fn changes(redis: &Redis, desired: &Desired, names: &Names) -> 
     Ok(changes)
 }
 
-/// Jobs of a state that are looked at.
-const SAMPLE: usize = 100;
+/// Jobs sampled per state.
+const SAMPLED_JOBS: usize = 100;
 
-/// Jobs that wait and were added with other options than those that are described: their producer says otherwise.
+/// Waiting jobs whose options differ from the desired ones: their producer sets others.
 async fn jobs(redis: &Redis, keys: &QueueKeys, wanted: &Map<String, Value>) -> Result<Option<Change>, SetupError> {
     if wanted.is_empty() {
         return Ok(None);
     }
-    let mut asked = redis::pipe();
+    let mut commands = redis::pipe();
     for list in [keys.wait(), keys.paused()] {
-        asked.cmd("LRANGE").arg(list).arg(0).arg(SAMPLE - 1);
+        commands.cmd("LRANGE").arg(list).arg(0).arg(SAMPLED_JOBS - 1);
     }
     for set in [keys.prioritized(), keys.delayed()] {
-        asked.cmd("ZRANGE").arg(set).arg(0).arg(SAMPLE - 1);
+        commands.cmd("ZRANGE").arg(set).arg(0).arg(SAMPLED_JOBS - 1);
     }
-    let ids: Vec<Vec<String>> = redis.pipeline(&asked).await?;
-    let mut asked = redis::pipe();
-    // BullMQ marks an empty queue by an id that is none.
+    let ids: Vec<Vec<String>> = redis.pipeline(&commands).await?;
+    let mut commands = redis::pipe();
+    // BullMQ marks an empty queue by a pseudo id.
     for id in ids.iter().flatten().filter(|id| !id.starts_with("0:")) {
-        asked.cmd("HGET").arg(keys.job_key(id)).arg("opts");
+        commands.cmd("HGET").arg(keys.job_key(id)).arg("opts");
     }
-    if asked.cmd_iter().next().is_none() {
+    if commands.cmd_iter().next().is_none() {
         return Ok(None);
     }
-    let options: Vec<Option<String>> = redis.pipeline(&asked).await?;
+    let options: Vec<Option<String>> = redis.pipeline(&commands).await?;
     let jobs: Vec<Value> = options.iter().flatten().filter_map(|text| serde_json::from_str(text).ok()).collect();
     let differ = |(name, wanted): (&String, &Value)| {
-        let other: Vec<&Value> = jobs.iter().map(|job| &job[name]).filter(|found| !alike(found, wanted)).collect();
+        let other: Vec<&Value> =
+            jobs.iter().map(|job| &job[name]).filter(|found| !is_same_option(found, wanted)).collect();
         let (count, all) = (other.len(), jobs.len());
         let found =
             other.first().map(|found| if found.is_null() { "nothing".to_owned() } else { found.to_string() })?;
@@ -159,42 +160,42 @@ async fn jobs(redis: &Redis, keys: &QueueKeys, wanted: &Map<String, Value>) -> R
         .then(|| Change::new(SERVICE, "jobs", keys.base(), Action::Drift, Task::Nothing).details(details)))
 }
 
-/// Whether an option says the same: a number is one however it is written, and what is zero may be left out.
-fn alike(found: &Value, wanted: &Value) -> bool {
+/// Whether two options are equal: numbers compare by value, and a missing field equals zero.
+fn is_same_option(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
         (Value::Object(found), Value::Object(wanted)) => found.keys().chain(wanted.keys()).all(|key| {
             let side = |side: &Map<String, Value>| side.get(key).cloned().unwrap_or_else(|| 0.into());
-            alike(&side(found), &side(wanted))
+            is_same_option(&side(found), &side(wanted))
         }),
         _ => found == wanted || found.as_f64().is_some_and(|found| wanted.as_f64() == Some(found)),
     }
 }
 
-/// Writes the fields: those that yield only where nothing is, the others in one go.
+/// Writes the fields: those with `only_if_absent` only if absent, the others in one command.
 pub(super) async fn make(
     redis: &Redis,
     desired: &Desired,
     names: &Names,
     fields: &[Field],
-    pace: &mut Progress,
+    writes: &mut WriteCounter,
 ) -> Result<(), SetupError> {
     let Some(queue) = &desired.queue else { return Ok(()) };
     let meta = keys(queue, names).meta();
-    for field in fields.iter().filter(|field| field.yields) {
+    for field in fields.iter().filter(|field| field.only_if_absent) {
         if redis.get(redis::cmd("HSETNX").arg(&meta).arg(field.name).arg(&field.value)).await? {
-            pace.step();
+            writes.count();
         }
     }
     let mut command = redis::cmd("HSET");
     command.arg(&meta);
     let mut any = false;
-    for field in fields.iter().filter(|field| !field.yields) {
+    for field in fields.iter().filter(|field| !field.only_if_absent) {
         command.arg(field.name).arg(&field.value);
         any = true;
     }
     if any {
         redis.send(&command).await?;
-        pace.step();
+        writes.count();
     }
     Ok(())
 }
@@ -215,6 +216,6 @@ mod tests {
     #[case(Value::Null, json!(5), false)]
     #[case(json!(true), json!({ "count": 10 }), false)]
     fn an_option_is_the_same_however_it_is_written(#[case] found: Value, #[case] wanted: Value, #[case] same: bool) {
-        assert_eq!(alike(&found, &wanted), same);
+        assert_eq!(is_same_option(&found, &wanted), same);
     }
 }

@@ -1,4 +1,4 @@
-//! What becomes of a set-up: its steps, and why one of them failed.
+//! The steps of a setup, and why a step failed.
 
 use std::fmt;
 
@@ -12,32 +12,32 @@ use crate::services::postgres_session::SessionError;
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The service did not do what it was asked.
+    /// The service failed or refused.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// What is there has another shape than a worker needs.
+    /// An existing thing has another shape than a worker needs.
     #[error("{what} {found}, but {wanted}")]
     Shape {
-        /// What was looked at.
+        /// The thing.
         what: String,
         /// Its shape.
         found: String,
-        /// The shape that is needed.
+        /// The required shape.
         wanted: String,
-        /// How to put it right.
+        /// The remedy.
         remedy: String,
     },
-    /// Migrations could not be brought in.
+    /// Migrations could not be applied.
     #[error(transparent)]
     Migrations(Box<MigrateError>),
-    /// It would destroy something, and nobody has agreed to that.
+    /// It would destroy something without consent.
     #[error("{what}: refused without consent: {why}")]
     NotAgreed {
-        /// What was to be done.
+        /// The refused change.
         what: String,
         /// What would be destroyed.
         why: String,
-        /// How to agree.
+        /// How to consent.
         remedy: String,
     },
     /// A file could not be written.
@@ -45,7 +45,7 @@ pub enum SetupError {
     File {
         /// The file.
         path: std::path::PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: std::io::Error,
     },
 }
@@ -56,7 +56,7 @@ impl From<MigrateError> for SetupError {
     }
 }
 
-/// The grant that is missing, as far as what the service said tells it.
+/// The missing permission, as far as the service's error shows it.
 fn grant(service: &str) -> &'static str {
     match service {
         "redis" => {
@@ -76,7 +76,7 @@ fn grant(service: &str) -> &'static str {
 }
 
 impl SetupError {
-    /// How to put it right, where the text does not say it itself.
+    /// The remedy, if the message does not contain it.
     #[must_use]
     pub fn remedy(&self) -> Option<&str> {
         match self {
@@ -97,12 +97,12 @@ impl SetupError {
             Self::Service(ServiceError::Refused { .. } | ServiceError::TimedOut { .. }) => {
                 Some("fix what the service reports, then run setup again: it resumes where it stopped")
             }
-            // These two say it in their own text.
+            // The messages of these two contain the remedy.
             Self::Service(ServiceError::Unreachable { .. } | ServiceError::Unauthorised { .. }) => None,
         }
     }
 
-    /// 1 for another shape, 2 for wrong credentials, 3 for a service that did not do its part.
+    /// 1 for another shape, 2 for wrong credentials, 3 for a failed service.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
@@ -120,18 +120,18 @@ impl SetupError {
     }
 }
 
-/// What became of a step.
+/// The outcome of a step.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It was not there, and is now.
+    /// It did not exist and was created.
     Created,
-    /// It was there, and something about it is different now.
+    /// It existed and was changed.
     Changed,
-    /// It was there as it should be.
+    /// It existed as desired.
     Unchanged,
-    /// It could not be brought about.
+    /// It could not be created or changed.
     Failed(SetupError),
-    /// It was not tried.
+    /// It was skipped.
     Skipped {
         /// The step that failed.
         prerequisite: String,
@@ -139,7 +139,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// One word.
+    /// Its name.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -157,18 +157,18 @@ impl Outcome {
 pub struct Step {
     /// `redis`, `bullmq`, `postgres` or `qdrant`.
     pub service: &'static str,
-    /// What is prepared there, such as `table`.
+    /// What it prepares, such as `table`.
     pub name: &'static str,
-    /// What it is about: a name, a version, an address; never a secret.
+    /// Its subject: a name, a version, an address; never a secret.
     pub what: String,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// Things a person should know, one sentence each.
+    /// Notes for the user, one sentence each.
     pub notes: Vec<String>,
 }
 
 impl Step {
-    /// The step as JSON, with the keys that programs may rely on.
+    /// The step as JSON; programs may rely on the keys.
     #[must_use]
     pub fn json(&self) -> Value {
         let mut step = json!({
@@ -200,7 +200,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// A service that was reached: what it is, and what a person should know of it.
+/// A connected service, with notes for the user.
 pub(super) struct Found {
     pub(super) what: String,
     pub(super) notes: Vec<String>,
@@ -217,13 +217,13 @@ impl Found {
     }
 }
 
-/// Why it does not go on, and with which kind of thing it stopped.
+/// Why setup stopped, and at which kind of thing.
 pub(super) struct Stop {
     pub(super) kind: &'static str,
     pub(super) error: SetupError,
 }
 
-/// The kind of what stopped before a thing was looked at.
+/// The kind of a failure before a thing was read.
 pub(super) const STATE: &str = "state";
 
 impl<E: Into<SetupError>> From<E> for Stop {

@@ -1,11 +1,11 @@
-//! What a worker needs: a desired state made of names, in which what is there is left as it is.
+//! What a worker needs: a desired state built from names, in which existing things stay unchanged.
 
 use std::collections::BTreeMap;
 
 use super::change::{Action, Change};
-use super::engine::{Part, Report, carry_out};
+use super::engine::{Part, Reporter, converge_all};
 use super::step::{Found, Outcome, STATE, Step, Stop};
-use super::{Consent, Place, Progress};
+use super::{Consent, SetupTarget, WriteCounter};
 use crate::settings::{
     Desired, DesiredCollection, DesiredColumn, DesiredPostgres, DesiredQueue, DesiredTable, Distance, Endpoints,
 };
@@ -23,12 +23,12 @@ const COLUMNS: [(&str, &str, &str); 9] = [
     ("updated_at", "timestamp with time zone", "not null default now()"),
 ];
 
-/// The role of Supabase that workers have.
+/// Supabase's role for workers.
 const SERVICE_ROLE: &str = "service_role";
-/// Roles of Supabase that reach tables through the Data API, on behalf of anybody.
-const STRANGERS: [&str; 2] = ["anon", "authenticated"];
+/// Supabase's roles that reach tables through the Data API on behalf of anyone.
+const PUBLIC_ROLES: [&str; 2] = ["anon", "authenticated"];
 
-/// The payload fields that are filtered by, with their types.
+/// The payload fields used in filters, with their types.
 const INDEXES: [(&str, &str); 6] = [
     ("document_id", "keyword"),
     ("version", "keyword"),
@@ -38,10 +38,10 @@ const INDEXES: [(&str, &str); 6] = [
     ("chunk_count", "integer"),
 ];
 
-/// What is to be prepared, beside the queue and the schema.
+/// What to prepare besides the queue and the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// The table of documents, and who may see it.
+    /// The table of documents, and its access rules.
     pub table: bool,
     /// The collection of chunks and its indexes.
     pub collection: bool,
@@ -57,17 +57,16 @@ impl Default for Wanted {
 
 /// Prepares what a worker needs on this stack.
 ///
-/// Every step is in the answer, whatever became of it. What is there in another shape is an error; nothing is ever dropped
-/// or recreated.
+/// Returns every step, done or not. An existing thing of another shape is an error; nothing is dropped or recreated.
 pub async fn prepare(endpoints: &Endpoints, wanted: &Wanted) -> Vec<Step> {
-    let mut course = Course { endpoints, wanted, steps: Vec::new(), made: Vec::new() };
-    let (desired, place) = (desired(endpoints, wanted), place(endpoints));
-    carry_out(&desired, &place, Consent::default(), &mut Progress::default(), &mut course).await;
-    course.steps
+    let mut reporter = StageReporter { endpoints, wanted, steps: Vec::new(), made: Vec::new() };
+    let (desired, target) = (desired(endpoints, wanted), target(endpoints));
+    converge_all(&desired, &target, Consent::default(), &mut WriteCounter::default(), &mut reporter).await;
+    reporter.steps
 }
 
-fn place(endpoints: &Endpoints) -> Place {
-    Place {
+fn target(endpoints: &Endpoints) -> SetupTarget {
+    SetupTarget {
         redis: Some(endpoints.redis.clone()),
         postgres: Some(endpoints.postgres.clone()),
         qdrant: Some(endpoints.qdrant.clone()),
@@ -79,7 +78,7 @@ fn place(endpoints: &Endpoints) -> Place {
     }
 }
 
-/// What a worker needs, described as `[desired]` describes a stack.
+/// What a worker needs, as a desired state.
 fn desired(endpoints: &Endpoints, wanted: &Wanted) -> Desired {
     let names = &endpoints.names;
     let collection = DesiredCollection {
@@ -115,31 +114,31 @@ fn documents(table: &str) -> DesiredTable {
         columns: COLUMNS.map(column).into(),
         key: "id".to_owned(),
         serves: vec![SERVICE_ROLE.to_owned()],
-        hidden_from: STRANGERS.map(str::to_owned).into(),
+        hidden_from: PUBLIC_ROLES.map(str::to_owned).into(),
     }
 }
 
-/// One of the steps that are always told.
+/// One of the steps that are always reported.
 struct Stage {
     service: &'static str,
     name: &'static str,
     what: String,
-    /// The kind of the changes that belong to it.
+    /// The kind of its changes.
     kind: &'static str,
-    /// The kind of the thing that it belongs to: where that is new, so is this.
+    /// The kind of the thing it belongs to: if that is new, so is this.
     part_of: Option<&'static str>,
 }
 
-/// The same steps each time, done or not.
-struct Course<'a> {
+/// Reports the same steps each time, done or not.
+struct StageReporter<'a> {
     endpoints: &'a Endpoints,
     wanted: &'a Wanted,
     steps: Vec<Step>,
-    /// What was made in the part that is at work, by kind.
+    /// Changes made in the current part, by kind.
     made: Vec<(&'static str, Action)>,
 }
 
-impl Course<'_> {
+impl StageReporter<'_> {
     fn stages(&self, part: Part) -> Vec<Stage> {
         let Endpoints { names, jina, .. } = self.endpoints;
         let stage = |name, kind, part_of, what| Stage { service: part.owner(), name, what, kind, part_of };
@@ -167,7 +166,7 @@ impl Course<'_> {
         }
     }
 
-    /// What became of a stage that was gone through.
+    /// The outcome of a completed stage.
     fn outcome(&self, stage: &Stage) -> Outcome {
         let is_new = |kind| self.made.contains(&(kind, Action::Create));
         if stage.part_of.map_or_else(|| is_new(stage.kind), is_new) {
@@ -190,7 +189,7 @@ impl Course<'_> {
         }
     }
 
-    fn go_through(&mut self, stages: impl IntoIterator<Item = Stage>, left: &[Change]) {
+    fn record_stages(&mut self, stages: impl IntoIterator<Item = Stage>, left: &[Change]) {
         for stage in stages {
             let notes = left.iter().filter(|change| change.kind == stage.kind);
             let notes = notes.flat_map(|change| change.details.clone()).collect();
@@ -200,7 +199,7 @@ impl Course<'_> {
     }
 }
 
-impl Report for Course<'_> {
+impl Reporter for StageReporter<'_> {
     fn skipped(&mut self, part: Part, prerequisite: &str) {
         let outcome = Outcome::Skipped { prerequisite: prerequisite.to_owned() };
         self.take(part.service(), "connection", String::new(), outcome, Vec::new());
@@ -217,12 +216,12 @@ impl Report for Course<'_> {
     }
 
     fn ended(&mut self, part: Part, left: &[Change]) {
-        self.go_through(self.stages(part), left);
+        self.record_stages(self.stages(part), left);
     }
 
     fn failed(&mut self, part: Part, Stop { kind, error }: Stop) -> String {
         let mut stages = self.stages(part).into_iter();
-        // Where a look failed as a whole, that is the first stage.
+        // If a read failed as a whole, the first stage failed.
         let done = match kind {
             "connection" => None,
             STATE => Some(0),
@@ -231,8 +230,8 @@ impl Report for Course<'_> {
         let (service, name) = match done {
             None => (part.service(), "connection"),
             Some(done) => {
-                let gone_through: Vec<Stage> = stages.by_ref().take(done).collect();
-                self.go_through(gone_through, &[]);
+                let completed: Vec<Stage> = stages.by_ref().take(done).collect();
+                self.record_stages(completed, &[]);
                 stages.next().map_or((part.owner(), STATE), |stage| (stage.service, stage.name))
             }
         };
@@ -278,21 +277,22 @@ mod tests {
         }
     }
 
-    fn told(course: &Course) -> Vec<String> {
-        course.steps.iter().map(|step| format!("{} {} {}", step.service, step.name, step.outcome.word())).collect()
+    fn summary(reporter: &StageReporter) -> Vec<String> {
+        reporter.steps.iter().map(|step| format!("{} {} {}", step.service, step.name, step.outcome.word())).collect()
     }
 
     #[test]
     fn what_follows_a_failed_step_is_skipped_and_names_it() {
         let (endpoints, wanted) = (endpoints(), Wanted::default());
-        let mut course = Course { endpoints: &endpoints, wanted: &wanted, steps: Vec::new(), made: Vec::new() };
-        course.reached(Part::Postgres, Found::new("here"));
-        course.made.extend([("schema", Action::Create)]);
+        let mut reporter =
+            StageReporter { endpoints: &endpoints, wanted: &wanted, steps: Vec::new(), made: Vec::new() };
+        reporter.reached(Part::Postgres, Found::new("here"));
+        reporter.made.extend([("schema", Action::Create)]);
         let denied = ServiceError::Denied { service: "postgres", detail: "no".to_owned() };
-        let prerequisite = course.failed(Part::Postgres, Stop { kind: "table", error: denied.into() });
-        course.skipped(Part::Qdrant, &prerequisite);
+        let prerequisite = reporter.failed(Part::Postgres, Stop { kind: "table", error: denied.into() });
+        reporter.skipped(Part::Qdrant, &prerequisite);
         assert_eq!(
-            told(&course),
+            summary(&reporter),
             [
                 "postgres connection unchanged",
                 "postgres schema created",
@@ -303,22 +303,23 @@ mod tests {
                 "qdrant indexes skipped"
             ]
         );
-        assert_eq!(course.steps[3].json()["prerequisite"], "postgres table");
-        assert!(course.steps[2].json()["remedy"].as_str().unwrap().contains("grant create"));
+        assert_eq!(reporter.steps[3].json()["prerequisite"], "postgres table");
+        assert!(reporter.steps[2].json()["remedy"].as_str().unwrap().contains("grant create"));
     }
 
     #[test]
     fn what_belongs_to_a_new_thing_is_new_and_to_an_old_one_changed() {
         let (endpoints, wanted) = (endpoints(), Wanted::default());
-        let mut course = Course { endpoints: &endpoints, wanted: &wanted, steps: Vec::new(), made: Vec::new() };
-        course.made.extend([("table", Action::Create)]);
-        course.ended(Part::Postgres, &[]);
-        course.reached(Part::Qdrant, Found::new("here"));
-        course.made.extend([("index", Action::Create)]);
+        let mut reporter =
+            StageReporter { endpoints: &endpoints, wanted: &wanted, steps: Vec::new(), made: Vec::new() };
+        reporter.made.extend([("table", Action::Create)]);
+        reporter.ended(Part::Postgres, &[]);
+        reporter.reached(Part::Qdrant, Found::new("here"));
+        reporter.made.extend([("index", Action::Create)]);
         let note = Change::drift("qdrant", "collection", "c", "hnsw m is 8");
-        course.ended(Part::Qdrant, &[note]);
+        reporter.ended(Part::Qdrant, &[note]);
         assert_eq!(
-            told(&course),
+            summary(&reporter),
             [
                 "postgres schema unchanged",
                 "postgres table created",
@@ -328,7 +329,7 @@ mod tests {
                 "qdrant indexes changed"
             ]
         );
-        assert_eq!(course.steps[4].notes, ["hnsw m is 8"]);
+        assert_eq!(reporter.steps[4].notes, ["hnsw m is 8"]);
     }
 
     #[tokio::test]

@@ -1,9 +1,9 @@
-//! `shakedown queue`: look at a BullMQ queue that is in use, and pause, resume, empty or retry it.
+//! `shakedown queue`: inspect a live BullMQ queue, and pause, resume, drain, clean or retry it.
 //!
-//! What is done is done by the queue authors' own scripts. Looking changes nothing: BullMQ's own handle writes a key as
-//! soon as it is opened, so a queue that is only looked at is read key by key.
+//! Changes run through BullMQ's own scripts. Inspection writes nothing: BullMQ's own handle writes a key as soon as it
+//! is opened, so inspection reads the queue key by key.
 
-mod care;
+mod operate;
 
 use bullmq::QueueKeys;
 use serde_json::{Value, json};
@@ -13,51 +13,51 @@ use crate::services::queue::{Attached, Counts};
 use crate::services::redis::Redis;
 use crate::settings::RedisEndpoint;
 
-pub use care::{CareError, Done, State, Verb, care};
+pub use operate::{JobState, Operation, OperationError, OperationResult, operate};
 
-/// Keys that are looked through for queues of other names.
-const KEYS: usize = 20_000;
+/// Keys scanned for queues of other names.
+const MAX_SCANNED_KEYS: usize = 20_000;
 
-/// A queue as it stands.
+/// The state of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sight {
+pub struct QueueState {
     /// Its name.
     pub name: String,
     /// The prefix of its keys.
     pub prefix: String,
-    /// Whether there is a trace of it: its `meta` key, or a job.
+    /// Whether the queue exists: it has a `meta` key or a job.
     pub exists: bool,
     /// Whether it is paused.
     pub paused: bool,
-    /// Jobs by their states.
+    /// Jobs by state.
     pub counts: Counts,
-    /// The BullMQ that opened it last, as its `meta` key says: `bullmq:5.81.3`.
+    /// The BullMQ version that opened it last, as its `meta` key says: `bullmq:5.81.3`.
     pub version: Option<String>,
-    /// How many jobs may be in work at once, over all workers.
+    /// Maximum of active jobs over all workers.
     pub concurrency: Option<u64>,
-    /// How many jobs may begin, in how many milliseconds.
+    /// Rate limit: jobs, per milliseconds.
     pub rate_limit: Option<(u64, u64)>,
-    /// At which length its stream of events is trimmed.
+    /// Length at which its event stream is trimmed.
     pub events: Option<u64>,
     /// Job schedulers.
     pub schedulers: u64,
-    /// Workers; none when Redis does not let them be seen.
+    /// Workers; `None` if Redis forbids listing them.
     pub workers: Option<Attached>,
 }
 
-impl Sight {
-    /// Looks at the queue, and changes nothing.
+impl QueueState {
+    /// Reads the queue's state without writing.
     ///
     /// # Errors
-    /// Redis does not answer, or does not allow it.
-    pub async fn of(redis: &Redis, keys: &QueueKeys) -> Result<Self, ServiceError> {
+    /// Redis does not answer or denies a command.
+    pub async fn read(redis: &Redis, keys: &QueueKeys) -> Result<Self, ServiceError> {
         const FIELDS: [&str; 6] = ["paused", "version", "concurrency", "max", "duration", "opts.maxLenEvents"];
         let counts = Counts::read(redis, keys).await?;
-        let mut asked = redis::pipe();
-        asked.cmd("EXISTS").arg(keys.meta());
-        asked.cmd("ZCARD").arg(keys.repeat());
-        asked.cmd("HMGET").arg(keys.meta()).arg(&FIELDS);
-        let (meta, schedulers, fields): (bool, u64, Vec<Option<String>>) = redis.pipeline(&asked).await?;
+        let mut commands = redis::pipe();
+        commands.cmd("EXISTS").arg(keys.meta());
+        commands.cmd("ZCARD").arg(keys.repeat());
+        commands.cmd("HMGET").arg(keys.meta()).arg(&FIELDS);
+        let (meta, schedulers, fields): (bool, u64, Vec<Option<String>>) = redis.pipeline(&commands).await?;
         let field = |place: usize| fields.get(place).cloned().flatten();
         let number = |place: usize| field(place).and_then(|text| text.parse().ok());
         let workers = match Attached::read(redis, keys).await {
@@ -80,15 +80,15 @@ impl Sight {
         })
     }
 
-    /// Whether BullMQ 5 or older keeps it: while it is paused, its jobs are in the list `paused` and not in `wait`, and
-    /// resuming renames the one to the other, over whatever is in it.
+    /// Whether BullMQ 5 or older manages the queue. While such a queue is paused, its jobs are in the list `paused` and
+    /// not in `wait`; resuming renames `paused` to `wait` and overwrites `wait`.
     #[must_use]
-    pub fn renames(&self) -> bool {
+    pub fn keeps_paused_list(&self) -> bool {
         let major = self.version.as_deref().and_then(|version| version.strip_prefix("bullmq:")?.split('.').next());
         major.and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major < 6)
     }
 
-    /// The queue as JSON, with the keys that programs may rely on.
+    /// The queue as JSON; programs may rely on the keys.
     #[must_use]
     pub fn json(&self) -> Value {
         let counts: serde_json::Map<_, _> =
@@ -109,20 +109,24 @@ impl Sight {
     }
 }
 
-/// The queue of this name, and, when there is no trace of it, the names of those that there are.
+/// The queue of this name, and the names of existing queues if it does not exist.
 ///
 /// # Errors
-/// Redis does not answer, or does not allow it.
-pub async fn look(endpoint: &RedisEndpoint, name: &str, prefix: &str) -> Result<(Sight, Vec<String>), ServiceError> {
+/// Redis does not answer or denies a command.
+pub async fn inspect(
+    endpoint: &RedisEndpoint,
+    name: &str,
+    prefix: &str,
+) -> Result<(QueueState, Vec<String>), ServiceError> {
     let redis = Redis::connect(endpoint).await?;
-    let sight = Sight::of(&redis, &QueueKeys::new(name, Some(prefix))).await?;
-    let others = if sight.exists { Vec::new() } else { others(&redis).await };
-    Ok((sight, others))
+    let state = QueueState::read(&redis, &QueueKeys::new(name, Some(prefix))).await?;
+    let others = if state.exists { Vec::new() } else { other_queues(&redis).await };
+    Ok((state, others))
 }
 
-/// Queues that this Redis has, as `prefix:name`; none where they cannot be looked for.
-async fn others(redis: &Redis) -> Vec<String> {
-    let found = redis.scan_some("*:meta", KEYS).await.map(|(keys, _)| keys).unwrap_or_default();
+/// Queues in this Redis as `prefix:name`; empty if they cannot be listed.
+async fn other_queues(redis: &Redis) -> Vec<String> {
+    let found = redis.scan_some("*:meta", MAX_SCANNED_KEYS).await.map(|(keys, _)| keys).unwrap_or_default();
     found.iter().filter_map(|key| Some(key.strip_suffix(":meta")?.to_owned())).collect()
 }
 
@@ -138,8 +142,8 @@ mod tests {
     #[case(Some("bullmq:6.7.0"), false)]
     #[case(Some("bullmq-pro:7"), false)]
     #[case(None, false)]
-    fn which_bullmq_keeps_a_queue_is_in_its_meta_key(#[case] version: Option<&str>, #[case] renames: bool) {
-        let sight = Sight {
+    fn which_bullmq_keeps_a_queue_is_in_its_meta_key(#[case] version: Option<&str>, #[case] keeps_paused_list: bool) {
+        let state = QueueState {
             name: String::new(),
             prefix: String::new(),
             exists: true,
@@ -152,6 +156,6 @@ mod tests {
             schedulers: 0,
             workers: None,
         };
-        assert_eq!(sight.renames(), renames);
+        assert_eq!(state.keeps_paused_list(), keeps_paused_list);
     }
 }

@@ -1,4 +1,4 @@
-//! The API keys, checked the same way for REST and gRPC, and what a key that may only read may do.
+//! API keys, checked the same way for REST and gRPC, and what a read-only key may do.
 
 use axum::http::Method;
 use secrecy::{ExposeSecret, SecretString};
@@ -6,25 +6,25 @@ use sha2::{Digest, Sha256};
 
 use super::error::Error;
 
-/// What a request without a key is told.
+/// The answer to a request without a key.
 pub(super) const NO_KEY: &str = "Must provide an API key or an Authorization bearer token";
-/// What a request with another key is told.
+/// The answer to a request with a wrong key.
 pub(super) const WRONG_KEY: &str = "Invalid API key or JWT";
 
-/// What a request may do.
+/// The access that a request has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// Everything.
     Full,
-    /// What changes nothing.
+    /// Reads only.
     Read,
 }
 
 impl Access {
-    /// Lets a request pass that only reads (`reads`), or that may do everything.
+    /// Allows a request that only reads (`reads`), or one with full access.
     ///
     /// # Errors
-    /// It writes, and the key may only read.
+    /// The request writes and its key is read-only.
     pub(super) fn check(self, reads: bool) -> Result<(), Error> {
         if reads || self == Self::Full {
             return Ok(());
@@ -55,7 +55,7 @@ impl Auth {
         self.full.is_some() || self.read.is_some()
     }
 
-    /// Checks the headers `api-key` and `authorization: Bearer …` of one request.
+    /// Checks the headers `api-key` and `authorization: Bearer …` of a request.
     ///
     /// # Errors
     /// The text for the 401 answer.
@@ -66,7 +66,7 @@ impl Auth {
         let given = header("api-key")
             .or_else(|| header("authorization").and_then(|value| value.strip_prefix("Bearer ")))
             .ok_or(NO_KEY)?;
-        // Digests are compared, so the time taken says nothing about how much of the key was right.
+        // Compares digests, so that the time taken reveals nothing about the key.
         let given = Some(digest(given));
         if given == self.full {
             Ok(Access::Full)
@@ -82,9 +82,9 @@ fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
-/// Paths with GET that the real server keeps for those who manage it.
+/// Paths with GET that the real server reserves for manage access.
 const MANAGING: [&str; 4] = ["stacktrace", "profiler", "debugger", "audit"];
-/// What may follow `/collections/{name}/points/` in a POST that only reads.
+/// Endings of `/collections/{name}/points/…` that only read although they are POST.
 const READING: [&str; 6] = ["scroll", "count", "search", "query", "recommend", "discover"];
 
 /// Whether a REST request only reads.
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_read_only_key_alone_closes_the_server_to_others_and_to_writes() {
+    fn a_read_only_key_alone_rejects_other_keys_and_writes() {
         let auth = Auth::new(None, Some(&SecretString::from("r")));
         assert_eq!(auth.check(with("api-key", "r")), Ok(Access::Read));
         assert_eq!(auth.check(|_| None), Err(NO_KEY));
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_are_told_from_writes_as_the_real_server_does() {
+    fn reads_and_writes_are_classified_as_by_the_real_server() {
         for path in [
             "/collections/c/points",
             "/collections/c/points/query/batch",

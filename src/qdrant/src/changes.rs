@@ -1,4 +1,4 @@
-//! What can be changed in a collection, and whether its configuration and strict mode allow it.
+//! Changes of a collection, checked against its configuration and strict mode.
 
 use qdrant_edge::{
     CountRequest, CreateIndex, FieldIndexOperations, Filter, JsonPath, PayloadFieldSchema, PayloadOps,
@@ -13,7 +13,7 @@ use super::strict::{Growth, Purpose};
 use super::validate::check_points;
 
 impl Collection {
-    /// Makes one change of points, payloads or vectors.
+    /// Applies one change of points, payloads or vectors.
     ///
     /// # Errors
     /// A vector does not fit the collection (also without waiting), strict mode forbids it, or the disk is full.
@@ -24,10 +24,10 @@ impl Collection {
         self.write(operation, waited).await
     }
 
-    /// Makes several changes one after the other, if strict mode allows them all.
+    /// Applies several changes one after the other, if strict mode allows them all.
     ///
     /// # Errors
-    /// As [`Self::change`]; what was changed before stays so.
+    /// As [`Self::change`]; earlier changes remain.
     pub(super) async fn change_all(
         &self,
         operations: Vec<UpdateOperation>,
@@ -88,7 +88,7 @@ impl Collection {
         })
     }
 
-    /// How many points a change is about, approximately.
+    /// The approximate number of points that a change affects.
     fn cost(&self, operation: &UpdateOperation) -> usize {
         let matching = |filter: &Filter| {
             let request = CountRequest { filter: Some(filter.clone()), exact: false };
@@ -102,7 +102,7 @@ impl Collection {
         points.max(1)
     }
 
-    /// How much of something there is, approximately.
+    /// The approximate current size.
     fn size(&self, growth: Growth) -> usize {
         let points = || self.shard.call("describing", |shard| Ok(shard.info().points_count)).unwrap_or_default();
         match growth {
@@ -118,10 +118,10 @@ impl Collection {
         }
     }
 
-    /// Makes a payload index; making the same one again changes nothing.
+    /// Creates a payload index; creating the same one again changes nothing.
     ///
     /// # Errors
-    /// The engine refuses it, or the disk is full.
+    /// The engine rejects it, or the disk is full.
     pub(super) async fn create_index(
         &self,
         field: JsonPath,
@@ -133,7 +133,7 @@ impl Collection {
             field_name: field.clone(),
             field_schema: Some(schema.clone()),
         });
-        // Also if nobody waits: what is said about indexes must be true.
+        // Even without `wait`: the reported indexes must be correct.
         let written = self.write(UpdateOperation::FieldIndexOperation(operation), true).await?;
         self.change_meta(|meta| {
             meta.indexes.insert(field.to_string(), schema);
@@ -148,7 +148,7 @@ impl Collection {
     /// The disk is full.
     pub(super) async fn delete_index(&self, field: JsonPath, waited: bool) -> Result<Written, Error> {
         let operation = FieldIndexOperations::DeleteIndex(field.clone());
-        // Also if nobody waits: what is said about indexes must be true.
+        // Even without `wait`: the reported indexes must be correct.
         let written = self.write(UpdateOperation::FieldIndexOperation(operation), true).await?;
         self.change_meta(|meta| {
             meta.indexes.remove(&field.to_string());

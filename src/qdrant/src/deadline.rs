@@ -1,15 +1,15 @@
-//! How long a read may take.
+//! Timeouts of reads.
 
 use std::future::Future;
 use std::time::Duration;
 
 use super::error::Error;
 
-/// How long a read may take when its request does not say; the real server's default.
+/// The default timeout of a read, as in the real server.
 const DEFAULT: Duration = Duration::from_secs(60);
 
-/// Awaits a read for as long as its request allows, in seconds. The engine goes on with a read that was
-/// given up, so its thread is freed later.
+/// Awaits a read for at most the seconds that its request allows. The engine continues an abandoned read, so its thread
+/// is freed later.
 ///
 /// # Errors
 /// Those of `read`, or [`Error::Timeout`].
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_read_that_takes_too_long_is_given_up() {
+    async fn a_read_that_takes_too_long_times_out() {
         let given_up = within(Some(0), std::future::pending::<Result<(), Error>>()).await;
         assert_eq!(given_up.unwrap_err().codes().0, axum::http::StatusCode::REQUEST_TIMEOUT);
         assert_eq!(within(Some(1), std::future::ready(Ok(1))).await, Ok(1));

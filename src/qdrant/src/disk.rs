@@ -1,18 +1,18 @@
-//! Room on the disk. The engine maps its files, and a mapped page that finds no room kills the process, so
-//! room is looked for before anything is written.
+//! Free space on the disk. The engine maps its files, and a mapped page without space kills the process, so the server
+//! checks the free space before every write.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::error::Error;
 
-/// Room that must be left beside what a change itself needs.
+/// Space that must remain besides what a change needs.
 pub(super) const SPARE: u64 = 16 * 1024 * 1024;
 
-/// Makes sure that the disk of `path` has room for `bytes`. A system that does not say is trusted.
+/// Checks that the disk of `path` has space for `bytes`. A system that does not report its space passes.
 ///
 /// # Errors
-/// It has not.
+/// There is not enough space.
 pub(super) fn check_room(path: &Path, bytes: u64) -> Result<(), Error> {
     let Ok(stat) = nix::sys::statvfs::statvfs(path) else { return Ok(()) };
     #[allow(clippy::unnecessary_cast, reason = "not every system counts blocks in 64 bits")]
@@ -25,7 +25,7 @@ pub(super) fn check_room(path: &Path, bytes: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// How full the disk of `path` is, in percent, if the system says.
+/// How full the disk of `path` is, in percent, if the system reports it.
 pub(super) fn full_percent(path: &Path) -> Option<u64> {
     let stat = nix::sys::statvfs::statvfs(path).ok()?;
     #[allow(clippy::unnecessary_cast, reason = "not every system counts blocks in 64 bits")]
@@ -33,7 +33,7 @@ pub(super) fn full_percent(path: &Path) -> Option<u64> {
     (all.saturating_sub(free) * 100).checked_div(all)
 }
 
-/// Bytes that the files below `directory` take on the disk; less than their sizes where they have holes.
+/// Bytes on disk of the files below `directory`; less than their sizes if they have holes.
 pub(super) fn used(directory: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
     entries
@@ -60,14 +60,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_than_any_disk_has_is_refused() {
+    fn more_space_than_any_disk_has_is_rejected() {
         let directory = tempfile::tempdir().expect("a directory");
         let error = check_room(directory.path(), u64::MAX).unwrap_err();
         assert!(error.to_string().contains("No space left on device"), "{error}");
     }
 
     #[test]
-    fn holes_take_no_room() {
+    fn holes_take_no_space() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = std::fs::File::create(directory.path().join("sparse")).expect("made");
         file.set_len(1024 * 1024 * 1024).expect("grown");

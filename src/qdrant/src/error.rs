@@ -1,19 +1,19 @@
-//! One error for both protocols, and the one table that says how each kind looks on the wire.
+//! The error type of both protocols, with the table of its status codes.
 
 use axum::http::StatusCode;
 use qdrant_edge::OperationError;
 use tonic::Code;
 
-/// What the text of a serde error begins with when the body asks for something that is not implemented.
+/// Prefix of a serde error for a request that is not implemented.
 pub(super) const UNIMPLEMENTED: &str = "not implemented: ";
 
-/// Why a request was refused. The text is what the client reads; the words follow Qdrant's.
+/// Why a request was rejected. Clients read the text, which follows Qdrant's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The request is well-formed, but its values do not fit the collection.
     #[error("Wrong input: {0}")]
     BadInput(String),
-    /// The request is not allowed as it stands, as under strict mode.
+    /// The request is not allowed, e.g. by strict mode.
     #[error("Bad request: {0}")]
     BadRequest(String),
     /// The body, path or query string could not be read.
@@ -28,19 +28,19 @@ pub enum Error {
     /// There is no such collection or point.
     #[error("Not found: {0}")]
     NotFound(String),
-    /// The key may only read, or the file may not be used.
+    /// The key is read-only, or the file must not be used.
     #[error("Forbidden: {0}")]
     Forbidden(String),
-    /// The operation is about a cluster.
+    /// The operation needs a cluster.
     #[error("Qdrant is running in standalone mode")]
     Standalone,
     /// The embedded server does not offer this operation.
     #[error("not implemented by the embedded Qdrant: {0}; use a Qdrant server for it")]
     Unimplemented(String),
-    /// The request took longer than it was given.
+    /// The request exceeded its timeout.
     #[error("Timeout: Timeout error: Operation '{0}' timed out after {1:?}")]
     Timeout(&'static str, std::time::Duration),
-    /// There were too many requests; after this time there is room for this one, if there ever is.
+    /// There were too many requests. Retry after this time; `None` if the request can never be allowed.
     #[error("Rate limiting exceeded: {0}")]
     RateLimited(String, Option<std::time::Duration>),
     /// The engine or the disk failed.
@@ -52,7 +52,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// HTTP status and gRPC code of this kind of error: the only such table.
+    /// HTTP status and gRPC code of the error: the only such table.
     #[must_use]
     pub fn codes(&self) -> (StatusCode, Code) {
         match self {
@@ -72,7 +72,7 @@ impl Error {
         }
     }
 
-    /// Whole seconds after which the request may be tried again, rounded up so that no client comes too early.
+    /// Whole seconds until the request may be retried, rounded up so that no client retries too early.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
@@ -81,8 +81,8 @@ impl Error {
         }
     }
 
-    /// The error for a body that serde could not read. What a body may hold but this server cannot do
-    /// fails while it is read, and is told apart by [`UNIMPLEMENTED`].
+    /// The error for a body that serde cannot read. A valid body that this server does not support fails while it is
+    /// read, and is recognised by [`UNIMPLEMENTED`].
     #[must_use]
     pub(super) fn unreadable(error: &serde_json::Error) -> Self {
         let text = error.to_string();
@@ -149,35 +149,35 @@ impl From<Error> for tonic::Status {
     }
 }
 
-/// Why the server could not start, or had to stop.
+/// Why the server could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The storage directory cannot be used; the text names it and the remedy.
+    /// The storage directory is unusable; the text names it and the remedy.
     #[error("storage directory {path}: {reason}; {remedy}")]
     Storage {
         /// The directory, as given.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: &'static str,
     },
-    /// A file for TLS cannot be used; the text names it and the remedy.
+    /// A TLS file is unusable; the text names it and the remedy.
     #[error("TLS file {path}: {reason}; {remedy}")]
     Tls {
         /// The file, as given.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: &'static str,
     },
     /// A port cannot be bound.
     #[error("cannot listen on {address}: {source}; choose another port, or 0 for a free one")]
     Bind {
-        /// The address that was asked for.
+        /// The requested address.
         address: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A listener failed while serving.
@@ -185,7 +185,7 @@ pub enum ServeError {
     Serve {
         /// `REST` or `gRPC`.
         protocol: &'static str,
-        /// What it said.
+        /// The error.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Filters as Qdrant 1.19 means them, for an engine that is a little older.
+//! Filters with the meaning of Qdrant 1.19, for a slightly older engine.
 //!
 //! | filter | the engine by itself | Qdrant 1.19 |
 //! |---|---|---|
@@ -11,13 +11,13 @@
 use qdrant_edge::{Condition, FieldCondition, Filter, HasIdCondition, MinShould, NestedCondition, Prefetch};
 use qdrant_edge::{Nested, PayloadOps, PointOperations, QueryRequest, UpdateOperation, ValuesCount, VectorOperations};
 
-/// `filter` in words that the engine takes for what they mean.
+/// Rewrites `filter` so that the engine evaluates it as Qdrant 1.19 does.
 pub(super) fn translate(filter: Filter) -> Filter {
     let some = filter.min_should.as_ref().map(|min| &min.conditions);
     let wanted = [filter.must.as_ref(), filter.should.as_ref(), some];
     let wanted: Vec<Condition> = wanted.into_iter().flatten().flatten().cloned().collect();
     let set_apart = |condition| {
-        // As a filter of its own it is not taken for the condition that an index has answered already.
+        // As a filter of its own it is not mistaken for the condition that an index has already answered.
         let twice = wanted.contains(&condition);
         if twice { Condition::Filter(Filter::new_must(condition)) } else { condition }
     };
@@ -41,7 +41,7 @@ fn all(conditions: Vec<Condition>) -> Vec<Condition> {
 fn condition(condition: Condition) -> Condition {
     match condition {
         Condition::Field(field) if admits_none(&field) => {
-            // A field that is missing, null or an empty list has no values, whatever else is asked of it.
+            // A field that is missing, null or an empty list has no values, whatever its other conditions.
             let empty = Condition::IsEmpty(field.key.clone().into());
             Condition::Filter(Filter { should: Some(vec![Condition::Field(field), empty]), ..Filter::default() })
         }
@@ -57,7 +57,7 @@ fn nothing() -> Condition {
     Condition::HasId(std::iter::empty().collect::<HasIdCondition>())
 }
 
-/// Whether 0 values are as many as the condition asks for.
+/// Whether 0 values satisfy the condition.
 fn admits_none(field: &FieldCondition) -> bool {
     let Some(ValuesCount { lt, gt, gte, lte: _ }) = field.values_count else { return false };
     lt != Some(0) && gt.is_none() && gte.unwrap_or(0) == 0 && field.is_empty.is_none() && field.is_null.is_none()
@@ -67,7 +67,7 @@ fn translate_option(filter: &mut Option<Filter>) {
     *filter = filter.take().map(translate);
 }
 
-/// Translates every filter of a query.
+/// Rewrites every filter of a query.
 pub(super) fn translate_query(request: &mut QueryRequest) {
     translate_option(&mut request.filter);
     request.prefetches.iter_mut().for_each(translate_prefetch);
@@ -78,7 +78,7 @@ fn translate_prefetch(prefetch: &mut Prefetch) {
     prefetch.prefetches.iter_mut().for_each(translate_prefetch);
 }
 
-/// Translates every filter of a change.
+/// Rewrites every filter of a change.
 pub(super) fn translate_change(operation: &mut UpdateOperation) {
     let replace = |filter: &mut Filter| *filter = translate(std::mem::take(filter));
     match operation {
@@ -136,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_choice_that_wants_something_matches_nothing() {
+    fn an_empty_min_should_with_a_minimum_matches_nothing() {
         let filter = translated(json!({ "min_should": { "conditions": [], "min_count": 2 } }));
         assert_eq!(filter, json!({ "min_should": { "conditions": [{ "has_id": [] }], "min_count": 1 } }));
     }
 
     #[test]
-    fn a_condition_that_is_wanted_and_unwanted_is_set_apart() {
+    fn a_condition_under_must_and_must_not_is_separated() {
         let (a, b) = (json!({ "key": "a", "match": { "value": 1 } }), json!({ "key": "b", "match": { "value": 1 } }));
         for place in ["must", "should"] {
             let filter = translated(json!({ place: [a], "must_not": [a, b] }));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn inner_filters_are_translated_too() {
+    fn nested_filters_are_rewritten_too() {
         let inner = json!({ "key": "a", "values_count": { "lt": 1 } });
         let filter = json!({ "must": [
             { "nested": { "key": "b", "filter": { "should": [inner] } } }, { "must": [inner] }

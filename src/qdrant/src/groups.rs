@@ -1,7 +1,7 @@
 //! Results grouped by a payload field.
 //!
-//! The engine has no such operation. Candidates are asked for in rounds, as the real server does: rounds
-//! that collect groups, each leaving out what is found already, then rounds that fill the best groups.
+//! The engine has no such operation. As in the real server, candidates are queried in rounds: first rounds that collect
+//! groups, each excluding what was found before, then rounds that fill the best groups.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,20 +19,20 @@ use super::error::Error;
 use super::query::{DEFAULT_LIMIT, Query};
 use super::storage::Storage;
 
-/// Rounds of each kind; as the real server's.
+/// Rounds of each kind, as in the real server.
 const ROUNDS: usize = 5;
-/// Points of a group when a request does not say.
+/// Default number of points per group.
 const DEFAULT_SIZE: usize = 3;
 
-/// What a group's points have in common.
+/// The value that a group's points share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
 pub(super) enum GroupId {
-    /// A text.
+    /// A string.
     Text(String),
-    /// A number from 0.
+    /// An unsigned integer.
     Unsigned(u64),
-    /// A number below 0.
+    /// A negative integer.
     Signed(i64),
 }
 
@@ -45,7 +45,7 @@ impl GroupId {
         }
     }
 
-    /// The point that has this value as its id.
+    /// The point with this value as its id.
     fn point(&self) -> Option<PointId> {
         match self {
             Self::Text(text) => Uuid::parse_str(text).ok().map(PointId::Uuid),
@@ -55,36 +55,36 @@ impl GroupId {
     }
 }
 
-/// Points of another collection to show with each group.
+/// Points of another collection to return with each group.
 #[derive(Debug, Clone)]
 pub(super) struct WithLookup {
     /// Name or alias of the collection, whose ids are the groups' values.
     pub collection: String,
-    /// What to return of payloads.
+    /// Payload selection.
     pub with_payload: WithPayloadInterface,
-    /// What to return of vectors.
+    /// Vector selection.
     pub with_vector: WithVector,
 }
 
-/// How to group.
+/// How to group results.
 #[derive(Debug, Clone)]
 pub(super) struct Grouping {
     /// The payload field.
     pub by: JsonPath,
-    /// Points of a group at most.
+    /// Maximum number of points per group.
     pub size: Option<usize>,
-    /// Groups at most.
+    /// Maximum number of groups.
     pub limit: Option<usize>,
-    /// Points to show with each group.
+    /// Points to return with each group.
     pub lookup: Option<WithLookup>,
 }
 
 /// A group of results.
 #[derive(Debug)]
 pub(super) struct Group {
-    /// What they have in common.
+    /// The shared value.
     pub id: GroupId,
-    /// The best of them, best first.
+    /// Its best points, best first.
     pub hits: Vec<ScoredPoint>,
     /// The point of another collection that has the group's value as its id.
     pub lookup: Option<Record>,
@@ -173,7 +173,7 @@ fn add(filter: &mut Option<Filter>, more: Filter) {
     });
 }
 
-/// Lets enough candidates through every stage.
+/// Lets enough candidates pass every stage.
 fn widen(prefetch: &mut Prefetch, size: usize) {
     prefetch.limit = prefetch.limit.saturating_mul(size);
     for inner in &mut prefetch.prefetches {
@@ -181,12 +181,12 @@ fn widen(prefetch: &mut Prefetch, size: usize) {
     }
 }
 
-/// Which of two scores is better.
+/// Compares two scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     Largest,
     Smallest,
-    /// As they came: by chance, or in an order that scores do not show.
+    /// In order of arrival: random, or an order that scores do not reflect.
     Given,
 }
 
@@ -207,13 +207,13 @@ fn order(request: &QueryRequest, collection: &Collection) -> Order {
     }
 }
 
-/// What the rounds have found so far.
+/// The result of the rounds so far.
 struct Found<'a> {
     by: &'a JsonPath,
     size: usize,
     limit: usize,
     order: Order,
-    /// Points of each group with the number of their coming.
+    /// Points of each group with their order of arrival.
     groups: HashMap<GroupId, Vec<(usize, ScoredPoint)>>,
     points: HashSet<PointId>,
 }
@@ -228,7 +228,7 @@ impl Found<'_> {
                 match GroupId::read(value) {
                     Some(id) if ids.contains(&id) => {}
                     Some(id) => ids.push(id),
-                    // One value that cannot be grouped by keeps the whole point out.
+                    // A single value that cannot be grouped by excludes the whole point.
                     None => {
                         ids.clear();
                         break;
@@ -273,11 +273,11 @@ impl Found<'_> {
         self.ranking().into_iter().filter(|id| self.is_full(id)).count()
     }
 
-    /// What the next round must leave out or look for.
+    /// What the next round must exclude or search for.
     fn narrowing(&self, collecting: bool) -> Option<Filter> {
         let mut filter = if collecting {
             let full = self.groups.keys().filter(|id| self.is_full(id));
-            // A point of several groups is still of use if one of them is not full.
+            // A point of several groups is still needed if one of them is not full.
             any_of(full)
                 .map(|known| Filter { must: Some(matches(self.by, known, Match::new_except)), ..Filter::default() })
         } else {
@@ -305,7 +305,7 @@ impl Found<'_> {
     }
 }
 
-/// The field's values in a payload; those of a list one by one.
+/// The field's values in a payload; a list counts as several values.
 fn values<'a>(payload: &'a qdrant_edge::Payload, by: &JsonPath) -> Vec<&'a Value> {
     let mut all = Vec::new();
     for value in by.value_get(&payload.0) {
@@ -317,7 +317,7 @@ fn values<'a>(payload: &'a qdrant_edge::Payload, by: &JsonPath) -> Vec<&'a Value
     all
 }
 
-/// The values, texts and numbers apart, as the engine matches them.
+/// The values, strings and numbers apart, as the engine matches them.
 fn any_of<'a>(ids: impl Iterator<Item = &'a GroupId>) -> Option<Vec<AnyVariants>> {
     let (mut texts, mut numbers) = (Vec::new(), Vec::new());
     for id in ids {
@@ -342,7 +342,7 @@ fn matches(by: &JsonPath, variants: Vec<AnyVariants>, how: fn(AnyVariants) -> Ma
     variants.into_iter().map(condition).collect()
 }
 
-/// Adds what the request wants to see of each point.
+/// Adds the requested payload and vectors to each point.
 async fn fill(
     collection: &Arc<Collection>,
     mut groups: Vec<Group>,

@@ -1,17 +1,17 @@
 //! The embedded Qdrant: the real engine (`qdrant-edge`) behind Qdrant's REST and gRPC protocols.
 //!
-//! It runs as a process of its own (`shakedown qdrant`), so that killing and restarting it are real.
+//! It runs as a separate process (`shakedown qdrant`), so that killing and restarting it are real.
 //!
 //! | part | what it does |
 //! |---|---|
-//! | `storage` | the directory: lock, collections by name, aliases |
-//! | `collection`, `reads`, `changes`, `resolve`, `writer`, `journal`, `shard`, `disk` | one collection: reads, changes, its writing thread, what survives a kill, the engine, room on the disk |
-//! | `snapshots` | copies of collections as files, and back |
-//! | `telemetry` | what the server knows about its requests and its process |
-//! | `config`, `strict`, `validate`, `input`, `rate`, `deadline` | what requests say, and whether it may be done |
-//! | `query`, `filters`, `recommend`, `groups`, `matrix`, `mmr` | what is built from the engine's searches |
+//! | `storage` | the storage directory: lock, collections by name, aliases |
+//! | `collection`, `reads`, `changes`, `resolve`, `writer`, `journal`, `shard`, `disk` | one collection: reads, changes, its writer thread, the journal that survives a kill, the engine, disk space |
+//! | `snapshots` | snapshots: create, restore |
+//! | `telemetry` | metrics of requests and of the process |
+//! | `config`, `strict`, `validate`, `input`, `rate`, `deadline` | requests: configuration, limits, checks |
+//! | `query`, `filters`, `recommend`, `groups`, `matrix`, `mmr` | queries built from the engine's searches |
 //! | `rest`, `grpc` | the protocols, one file per area |
-//! | `listen`, `auth`, `error` | connections, plain or TLS; the keys; one error with one table of codes |
+//! | `listen`, `auth`, `error` | connections, plain or TLS; API keys; the error with its table of codes |
 
 mod auth;
 mod changes;
@@ -61,13 +61,13 @@ pub use listen::Tls;
 pub use qdrant_edge as engine;
 use storage::Storage;
 
-/// What `GET /` and gRPC's health check call the server.
+/// The title that `GET /` and gRPC's health check return.
 pub(crate) const TITLE: &str = "qdrant - vector search engine";
-/// The version of Qdrant whose API is offered; clients compare it with their own.
+/// The version of the implemented API; clients compare it with their own.
 pub(crate) const VERSION: &str = "1.19.0";
-/// How long connections may take to end once the server is told to stop.
+/// Time for connections to end after the server was asked to stop.
 const GRACE: Duration = Duration::from_millis(500);
-/// How long flushing may take on the way out; what is not flushed by then is in the journals.
+/// Time for the last flush; what is not flushed by then is in the journals.
 const FLUSH_GRACE: Duration = Duration::from_millis(1200);
 
 /// How to run the server.
@@ -79,17 +79,17 @@ pub struct Options {
     pub http_port: u16,
     /// gRPC port; 0 for a free one.
     pub grpc_port: u16,
-    /// Directory that holds everything; made if there is none.
+    /// Directory of all data; created if missing.
     pub storage: PathBuf,
-    /// Key that requests must carry; none or empty for no key.
+    /// API key with full access; `None` or empty for no key.
     pub api_key: Option<SecretString>,
-    /// Key that allows reading only; none or empty for no such key.
+    /// Read-only API key; `None` or empty for no such key.
     pub read_only_api_key: Option<SecretString>,
     /// Certificate and key, for TLS on both ports; without them connections are plain.
     pub tls: Option<Tls>,
 }
 
-/// Where the server listens.
+/// The addresses of a running server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {
     /// REST.
@@ -139,14 +139,14 @@ pub async fn serve(
         served = &mut both => served,
         () = stop.cancelled() => tokio::time::timeout(GRACE, &mut both).await.unwrap_or(Ok(())),
     };
-    // A thread of its own: the runtime would wait for a blocking task however long it takes.
+    // On a separate thread: the runtime would wait for a blocking task without limit.
     let (done, closed) = tokio::sync::oneshot::channel();
     let closing = std::thread::Builder::new().name("closing".to_owned()).spawn(move || {
         storage.close();
         let _ = done.send(());
     });
     if closing.is_err() || tokio::time::timeout(FLUSH_GRACE, closed).await.is_err() {
-        tracing::warn!("not everything is flushed; the journals will be read at the next start");
+        tracing::warn!("some changes are not flushed; the next start replays them from the journals");
     }
     served
 }

@@ -1,4 +1,4 @@
-//! How connections come in: plain or over TLS, the same for REST and gRPC.
+//! Incoming connections, plain or over TLS, the same for REST and gRPC.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,46 +21,47 @@ use tokio_rustls::server::TlsStream;
 
 use super::error::ServeError;
 
-/// How long a client may take for the TLS handshake.
+/// Timeout of the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Connections that are ready but not taken yet, at most.
+/// Maximum of connections that are ready but not accepted yet.
 const READY: usize = 64;
-/// Pause after the system refused to accept, as when it has no file descriptors left.
+/// Pause after a failed accept, e.g. without free file descriptors.
 const REFUSED: Duration = Duration::from_millis(100);
 
-/// Files for TLS, in PEM.
+/// TLS files, in PEM.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// The server's certificate, and those between it and its authority.
+    /// The server's certificate and its intermediates.
     pub certificate: PathBuf,
     /// The key of the certificate.
     pub key: PathBuf,
-    /// Authority that clients' certificates must come from; without it clients need none.
+    /// CA for client certificates; without it clients need none.
     pub authority: Option<PathBuf>,
 }
 
 impl Tls {
-    /// Reads the files, for a protocol that calls itself `alpn`.
+    /// Reads the files, for the ALPN protocol `alpn`.
     ///
     /// # Errors
-    /// A file cannot be read or holds something else, or the key does not fit the certificate.
+    /// A file is unreadable or invalid, or the key does not fit the certificate.
     pub(super) fn acceptor(&self, alpn: &[u8]) -> Result<TlsAcceptor, ServeError> {
         let wrong = |path: &Path, reason: &dyn std::fmt::Display, remedy| ServeError::Tls {
             path: path.display().to_string(),
             reason: reason.to_string(),
             remedy,
         };
-        let chain = certificates(&self.certificate, "name a PEM file that holds the server's certificate")?;
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|error| wrong(&self.key, &error, "name a PEM file that holds the certificate's private key"))?;
+        let chain = certificates(&self.certificate, "specify a PEM file that contains the server's certificate")?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| {
+            wrong(&self.key, &error, "specify a PEM file that contains the certificate's private key")
+        })?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(&self.certificate, &error, "report this as a fault of this program"))?;
+            .map_err(|error| wrong(&self.certificate, &error, "report this as a bug"))?;
         let builder = match &self.authority {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                let remedy = "name a PEM file that holds the certificate of the clients' authority";
+                let remedy = "specify a PEM file that contains the CA certificate of the clients";
                 let mut roots = RootCertStore::empty();
                 for certificate in certificates(path, remedy)? {
                     roots.add(certificate).map_err(|error| wrong(path, &error, remedy))?;
@@ -71,7 +72,7 @@ impl Tls {
         };
         let mut config = builder
             .with_single_cert(chain, key)
-            .map_err(|error| wrong(&self.key, &error, "use the key that the certificate was made for"))?;
+            .map_err(|error| wrong(&self.key, &error, "use the certificate's own key"))?;
         config.alpn_protocols = vec![alpn.to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
@@ -81,7 +82,7 @@ fn certificates(path: &Path, remedy: &'static str) -> Result<Vec<CertificateDer<
     let wrong = |reason: String| ServeError::Tls { path: path.display().to_string(), reason, remedy };
     let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match found {
-        Ok(found) if found.is_empty() => Err(wrong("it holds no certificate".to_owned())),
+        Ok(found) if found.is_empty() => Err(wrong("it contains no certificate".to_owned())),
         Ok(found) => Ok(found),
         Err(error) => Err(wrong(error.to_string())),
     }
@@ -90,13 +91,13 @@ fn certificates(path: &Path, remedy: &'static str) -> Result<Vec<CertificateDer<
 /// A connection that is ready for requests.
 #[derive(Debug)]
 pub(super) enum Connection {
-    /// As it came.
+    /// Plain.
     Plain(TcpStream),
-    /// Encrypted.
+    /// TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Connections as they become ready. Dropping this stops listening.
+/// A stream of connections that are ready. Dropping it stops listening.
 #[derive(Debug)]
 pub(super) struct Incoming {
     ready: mpsc::Receiver<(Connection, SocketAddr)>,
@@ -104,7 +105,7 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// Listens on `host` and `port`; 0 takes a free one.
+    /// Listens on `host` and `port`; 0 takes a free port.
     ///
     /// # Errors
     /// The port cannot be bound.
@@ -118,14 +119,14 @@ impl Incoming {
         Ok(Self { ready, local })
     }
 
-    /// Where it listens.
+    /// The local address.
     #[must_use]
     pub(super) fn local(&self) -> SocketAddr {
         self.local
     }
 }
 
-/// Accepts until nobody takes connections any more. A slow handshake holds up no other connection.
+/// Accepts connections until the receiver is dropped. A slow handshake does not block other connections.
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, ready: mpsc::Sender<(Connection, SocketAddr)>) {
     loop {
         let accepted = tokio::select! {
@@ -135,12 +136,12 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, ready: mpsc::Se
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::debug!(%error, "a connection could not be accepted");
+                tracing::debug!(%error, "cannot accept a connection");
                 tokio::time::sleep(REFUSED).await;
                 continue;
             }
         };
-        // Answers are written whole; waiting for more to send would only delay them.
+        // Responses are written at once; Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
         let Some(tls) = tls.clone() else {
             if ready.send((Connection::Plain(stream), peer)).await.is_err() {
@@ -151,10 +152,10 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, ready: mpsc::Se
         let ready = ready.clone();
         tokio::spawn(async move {
             match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                // A server that stopped meanwhile takes no more connections.
+                // A server that is stopping accepts no connections.
                 Ok(Ok(stream)) => drop(ready.send((Connection::Tls(Box::new(stream)), peer)).await),
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-                Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+                Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
             }
         });
     }
@@ -167,7 +168,7 @@ impl axum::serve::Listener for Incoming {
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         match self.ready.recv().await {
             Some(ready) => ready,
-            // The accepting task ends after us, never before; there is nothing to hand out then.
+            // The accepting task ends after this one, never before, so there is nothing to accept.
             None => std::future::pending().await,
         }
     }

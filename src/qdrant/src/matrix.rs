@@ -11,21 +11,21 @@ use super::error::Error;
 use super::query::{Kind, Query, Target, pick};
 use super::storage::Storage;
 
-/// Points of the sample when a request does not say.
+/// Default size of the sample.
 const DEFAULT_SAMPLE: usize = 10;
-/// Neighbours of each when a request does not say.
+/// Default number of neighbours per point.
 const DEFAULT_LIMIT: usize = 3;
 
-/// What to compare.
+/// A request for distances.
 #[derive(Debug, Clone)]
 pub(super) struct MatrixRequest {
-    /// Points of the sample.
+    /// Size of the sample.
     pub sample: Option<usize>,
-    /// Neighbours of each.
+    /// Neighbours per point.
     pub limit: Option<usize>,
-    /// Which points at all.
+    /// Filter of the points.
     pub filter: Option<Filter>,
-    /// Which vector; empty for the unnamed one.
+    /// Name of the vector; empty for the unnamed one.
     pub using: String,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Offsets {
     pub offsets_col: Vec<u64>,
     /// The scores.
     pub scores: Vec<f32>,
-    /// The points that the rows and columns stand for.
+    /// The points of the rows and columns.
     pub ids: Vec<PointId>,
 }
 
@@ -108,7 +108,7 @@ pub(super) async fn run(storage: &Storage, name: &str, request: MatrixRequest) -
             kind: Some(Kind::nearest(Target::Vector(vector))),
             using: request.using.clone(),
             filter: Some(Filter { must: Some(vec![in_sample.clone()]), ..Filter::default() }),
-            // One more, for the point itself is found too.
+            // One more, because the point itself is found too.
             limit: Some(limit.saturating_add(1)),
             ..Query::default()
         };

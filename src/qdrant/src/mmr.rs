@@ -1,13 +1,13 @@
-//! Results thinned out for variety, for sparse vectors: the engine does it for dense ones alone.
+//! Results diversified by MMR for sparse vectors: the engine supports dense ones only.
 //!
-//! Source of the rule: maximal marginal relevance. The nearest point comes first; each next one is that with
-//! the best `lambda * relevance - (1 - lambda) * (greatest similarity to those chosen)`.
+//! Source of the rule: maximal marginal relevance. The nearest point comes first; each next one has the best `lambda *
+//! relevance - (1 - lambda) * (greatest similarity to those chosen)`.
 
 use qdrant_edge::{Mmr, ScoredPoint, SparseVector, VectorInternal};
 
 use super::query::pick;
 
-/// The best `limit` of `candidates`, which carry their vectors and are the nearest points, best first.
+/// The best `limit` of `candidates`, which carry their vectors and are sorted best first.
 pub(super) fn select(candidates: Vec<ScoredPoint>, mmr: &Mmr, limit: usize) -> Vec<ScoredPoint> {
     let mut rest: Vec<(SparseVector, ScoredPoint)> = candidates
         .into_iter()
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn nearness_alone_keeps_the_order_and_variety_alone_takes_what_is_unlike() {
+    fn pure_relevance_keeps_the_order_and_pure_diversity_picks_dissimilar_points() {
         assert_eq!(order(1.0), ["1", "2"]);
         assert_eq!(order(0.0), ["1", "3"]);
     }

@@ -1,4 +1,4 @@
-//! How many reads and writes a collection allows a minute.
+//! Rate limits of a collection's reads and writes per minute.
 //!
 //! Source of the rule: Qdrant's `read_rate_limit` and `write_rate_limit`: a bucket that holds a minute's
 //! operations and is refilled steadily. A read costs 1 and 1 for each condition of its filter, or 1 for each
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::error::Error;
 
-/// One of a collection's two limits.
+/// One of a collection's two rate limits.
 #[derive(Debug)]
 pub(super) struct Rate {
-    /// `Read` or `Write`, as the refusal calls it.
+    /// `Read` or `Write`, as in the error.
     kind: &'static str,
     bucket: Mutex<Option<Bucket>>,
 }
@@ -25,12 +25,12 @@ struct Bucket {
 }
 
 impl Rate {
-    /// A limit on operations of that kind, which does not apply until it is set.
+    /// A rate limit for operations of that kind; unlimited until it is set.
     pub(super) fn new(kind: &'static str) -> Self {
         Self { kind, bucket: Mutex::new(None) }
     }
 
-    /// Sets how many operations a minute are allowed; `None` is any number. Setting the same again changes nothing.
+    /// Sets the operations per minute; `None` is unlimited. Setting the same again changes nothing.
     pub(super) fn set(&self, per_minute: Option<u64>) {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         if bucket.as_ref().map(|bucket| bucket.per_minute) != per_minute {
@@ -42,10 +42,10 @@ impl Rate {
         }
     }
 
-    /// Pays for an operation; `cost` is asked for only if there is a limit.
+    /// Pays for an operation; `cost` is called only if there is a limit.
     ///
     /// # Errors
-    /// There were too many operations; or this one costs more than a minute's worth, and waiting will not help.
+    /// There were too many operations, or this one costs more than a minute's worth and can never be paid.
     pub(super) fn spend(&self, cost: impl FnOnce() -> usize) -> Result<(), Error> {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(bucket) = bucket.as_mut() else { return Ok(()) };
@@ -70,7 +70,7 @@ impl Rate {
 
 #[expect(clippy::cast_precision_loss, reason = "no minute has so many operations")]
 impl Bucket {
-    /// How long to wait if there is too little, `None` if no time would be enough.
+    /// The time to wait if there is too little; `None` if no wait would be enough.
     fn spend(&mut self, cost: usize, now: Instant) -> Result<(), Option<Duration>> {
         let (capacity, cost) = (self.per_minute as f64, cost as f64);
         if cost > capacity {
@@ -93,20 +93,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minutes_worth_is_allowed_and_more_is_told_how_long_to_wait() {
+    fn a_minutes_worth_is_allowed_and_more_gets_a_retry_time() {
         let start = Instant::now();
         let mut bucket = Bucket { per_minute: 60, tokens: 60.0, filled: start };
         assert_eq!(bucket.spend(60, start), Ok(()));
         assert_eq!(bucket.spend(2, start), Err(Some(Duration::from_secs(2))));
         assert_eq!(bucket.spend(2, start + Duration::from_secs(2)), Ok(()));
-        // It never holds more than a minute's worth.
+        // The bucket never holds more than a minute's worth.
         let later = start + Duration::from_hours(1);
         assert_eq!(bucket.spend(60, later), Ok(()));
         assert!(bucket.spend(1, later).is_err());
     }
 
     #[test]
-    fn what_no_minute_can_pay_for_is_refused_for_good() {
+    fn an_operation_above_a_minutes_worth_is_rejected_permanently() {
         let rate = Rate::new("Write");
         assert_eq!(rate.spend(|| usize::MAX), Ok(()));
         rate.set(Some(10));

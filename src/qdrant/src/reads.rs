@@ -1,4 +1,4 @@
-//! What can be read of a collection, and whether its strict mode allows it.
+//! Reads of a collection, checked against its strict mode.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use super::mmr;
 use super::query::{DEFAULT_LIMIT, Kind, Query};
 use super::strict::{Purpose, StrictMode};
 
-/// The engine makes room for as many results as are asked for, at once: of more than this, only for as many as there are
-/// points. Somebody who asks for thousands of millions would otherwise end the server.
+/// The engine allocates memory for as many results as requested, at once. Above this number, only for as many as there
+/// are points: otherwise a request for thousands of millions would end the server.
 const ROOM: usize = 100_000;
 
-/// Bounds each limit of a request that is beyond [`ROOM`] by the number of points.
+/// Limits each limit of a request that is above [`ROOM`] to the number of points.
 fn bound(request: &mut QueryRequest, points: impl FnOnce() -> usize) {
     let mut beyond = limits(&mut request.limit, &mut request.prefetches);
     beyond.retain(|limit| **limit > ROOM);
@@ -32,7 +32,7 @@ fn bound(request: &mut QueryRequest, points: impl FnOnce() -> usize) {
     }
 }
 
-/// Every limit of a request, also of what is fetched first.
+/// Every limit of a request, including those of prefetches.
 fn limits<'a>(limit: &'a mut usize, prefetches: &'a mut [Prefetch]) -> Vec<&'a mut usize> {
     let mut found = vec![limit];
     for prefetch in prefetches {
@@ -42,7 +42,7 @@ fn limits<'a>(limit: &'a mut usize, prefetches: &'a mut [Prefetch]) -> Vec<&'a m
 }
 
 impl Collection {
-    /// Points by id, in the order asked for; ids that do not exist are left out.
+    /// Points by id, in the requested order; missing ids are skipped.
     ///
     /// # Errors
     /// The engine failed.
@@ -75,7 +75,7 @@ impl Collection {
         self.read("scrolling", move |shard| shard.scroll(request)).await
     }
 
-    /// How many points match.
+    /// The number of matching points.
     ///
     /// # Errors
     /// Strict mode forbids the filter, or the engine failed.
@@ -87,7 +87,7 @@ impl Collection {
         self.read("counting", move |shard| shard.count(request)).await
     }
 
-    /// How many points have each value of a payload field, the most frequent first.
+    /// The number of points for each value of a payload field, most frequent first.
     ///
     /// # Errors
     /// The field has no index that knows its values, strict mode forbids the request, or the engine failed.
@@ -104,20 +104,20 @@ impl Collection {
         self.read("counting values", move |shard| shard.facet(request)).await
     }
 
-    /// The best points for a query whose vectors are resolved already, and which is allowed.
+    /// The best points for a query that is resolved and allowed.
     ///
     /// # Errors
     /// The query does not fit the collection, or the engine failed.
     pub(super) async fn query(self: &Arc<Self>, mut request: QueryRequest) -> Result<Vec<ScoredPoint>, Error> {
         self.reads.spend(|| request.filter_refs().into_iter().map(|filter| 1 + conditions(filter)).sum())?;
         translate_query(&mut request);
-        // The engine leaves it to its caller to skip the first results.
+        // The engine leaves the offset to its caller.
         let (offset, limit) = (std::mem::take(&mut request.offset), request.limit);
         request.limit = limit.saturating_add(offset);
         let mut found = match request.query.take() {
             Some(ScoringQuery::Mmr(mmr)) if self.has_sparse(&mmr.using) => self.query_varied(request, mmr).await?,
             query => {
-                // The engine leaves vectors behind that it compared results by.
+                // The engine returns vectors that it used for comparison.
                 let with_vector = request.with_vector.is_enabled();
                 let answer = move |shard: &EdgeShard| {
                     let mut request = QueryRequest { query, ..request };
@@ -139,7 +139,7 @@ impl Collection {
         Ok(found)
     }
 
-    /// A query for variety among sparse vectors.
+    /// An MMR query over sparse vectors.
     async fn query_varied(self: &Arc<Self>, request: QueryRequest, mmr: Mmr) -> Result<Vec<ScoredPoint>, Error> {
         let (with_payload, with_vector, limit) =
             (request.with_payload.clone(), request.with_vector.clone(), request.limit);
@@ -212,7 +212,7 @@ impl Collection {
         })
     }
 
-    /// Checks that strict mode allows to group by `field`.
+    /// Checks that strict mode allows grouping by `field`.
     ///
     /// # Errors
     /// It does not.
@@ -226,7 +226,7 @@ impl Collection {
         self.with_meta(|meta| meta.config.has_sparse(name))
     }
 
-    /// Whether a smaller score of the vector called `name` is better.
+    /// Whether a smaller score of the vector `name` is better.
     #[must_use]
     pub(super) fn is_smaller_better(&self, name: &str) -> bool {
         self.with_meta(|meta| {

@@ -1,4 +1,4 @@
-//! Several examples as one vector, for recommendations.
+//! Combines examples into one vector, for recommendations.
 //!
 //! Source of the rule: Qdrant's `average_vector` strategy, `mean(positive) + (mean(positive) - mean(negative))`.
 
@@ -6,10 +6,10 @@ use qdrant_edge::{SparseVector, VectorInternal};
 
 use super::error::Error;
 
-/// Twice the mean of the good examples less the mean of the bad ones.
+/// Twice the mean of the positive examples minus the mean of the negative ones.
 ///
 /// # Errors
-/// There is no good example, or the examples are of different kinds.
+/// There is no positive example, or the examples are of different kinds.
 pub(super) fn average(positive: Vec<VectorInternal>, negative: Vec<VectorInternal>) -> Result<VectorInternal, Error> {
     let positive = mean(positive)?;
     if negative.is_empty() {
@@ -51,7 +51,7 @@ fn mean(vectors: Vec<VectorInternal>) -> Result<VectorInternal, Error> {
         (VectorInternal::Sparse(sum), VectorInternal::Sparse(next)) => {
             Ok(VectorInternal::Sparse(sum.combine_aggregate(&next, |left, right| left + right)))
         }
-        // Of several multivectors all the parts count.
+        // All parts of all multivectors count.
         (VectorInternal::MultiDense(mut sum), VectorInternal::MultiDense(next)) => {
             sum.flattened_vectors.extend_from_slice(&next.flattened_vectors);
             Ok(VectorInternal::MultiDense(sum))
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn good_examples_pull_and_bad_ones_push() {
+    fn positive_examples_attract_and_negative_ones_repel() {
         let only_good = average(vec![dense(&[1.0, 0.0]), dense(&[3.0, 2.0])], Vec::new());
         assert_eq!(only_good, Ok(dense(&[2.0, 1.0])));
         let both = average(vec![dense(&[1.0, 0.0]), dense(&[3.0, 2.0])], vec![dense(&[1.0, 1.0])]);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn no_good_example_or_mixed_kinds_are_refused() {
+    fn missing_positive_examples_and_mixed_kinds_are_rejected() {
         assert!(average(Vec::new(), vec![dense(&[1.0])]).is_err());
         let sparse = VectorInternal::Sparse(SparseVector { indices: vec![1], values: vec![1.0] });
         assert!(average(vec![dense(&[1.0]), sparse], Vec::new()).is_err());

@@ -1,8 +1,8 @@
-//! Changes that mean the same however often they are made.
+//! Makes changes idempotent.
 //!
-//! After a kill the journal is read again over files that hold some of its changes already. A change that names
-//! its points and values comes out the same then; one that chooses its points by what is stored might choose
-//! others. So the points are chosen before the change is journalled, and the journal names them.
+//! After a kill the journal is replayed over files that already hold some of its changes. A change that names its
+//! points and values then has the same result; one that selects points by stored data might select others. So the
+//! points are selected before the change is journalled, and the journal names them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,10 +15,10 @@ use qdrant_edge::{
 use super::error::Error;
 use super::shard::Shard;
 
-/// Points that are looked at together.
+/// Points processed together.
 pub(super) const CHUNK: usize = 1000;
 
-/// Whether what the change does depends on what is stored.
+/// Whether the effect of the change depends on stored data.
 pub(super) fn depends_on_points(operation: &UpdateOperation) -> bool {
     match operation {
         UpdateOperation::PointOperation(operation) => {
@@ -36,10 +36,10 @@ pub(super) fn depends_on_points(operation: &UpdateOperation) -> bool {
     }
 }
 
-/// Makes `operation` name the points that it is about; `None` when there are none.
+/// Makes `operation` name its points; `None` if there are none.
 ///
 /// # Errors
-/// The engine cannot read the points, or does not accept the filter.
+/// The engine cannot read the points, or rejects the filter.
 pub(super) fn resolve(shard: &Shard, operation: UpdateOperation) -> Result<Option<UpdateOperation>, Error> {
     let operation = match operation {
         UpdateOperation::PointOperation(PointOperations::UpsertPointsConditional(conditional)) => {
@@ -53,7 +53,7 @@ pub(super) fn resolve(shard: &Shard, operation: UpdateOperation) -> Result<Optio
                 let ids: Vec<_> = update.points.iter().map(|point| point.id).collect();
                 let there: HashSet<_> = existing(shard, &ids)?.into_iter().collect();
                 let fits: HashSet<_> = matching(shard, &among(ids, filter))?.into_iter().collect();
-                // One that does not exist stays in, to be refused.
+                // A missing point stays in, to be rejected.
                 update.points.retain(|point| fits.contains(&point.id) || !there.contains(&point.id));
             }
             UpdateOperation::VectorOperation(VectorOperations::UpdateVectors(update))
@@ -72,7 +72,7 @@ pub(super) fn resolve(shard: &Shard, operation: UpdateOperation) -> Result<Optio
                 PayloadOps::DeletePayload(it) => (&mut it.points, &mut it.filter),
                 PayloadOps::ClearPayload { .. } | PayloadOps::ClearPayloadByFilter(_) => (&mut None, &mut None),
             };
-            // Without either, the engine says what is missing.
+            // Without either, the engine reports what is missing.
             if let (None, Some(filter)) = (points.as_ref(), filter.take()) {
                 *points = Some(matching(shard, &filter)?);
             }
@@ -83,8 +83,8 @@ pub(super) fn resolve(shard: &Shard, operation: UpdateOperation) -> Result<Optio
     Ok((operation.point_ids().is_none_or(|ids| !ids.is_empty())).then_some(operation))
 }
 
-/// Leaves out points that do not exist, where the engine would refuse the rest of the change with them; `None`
-/// when none is left. A later change has removed them, and is made again as well.
+/// Drops missing points if the engine would reject the whole change because of them; `None` if none is left. A later
+/// change has removed them and is replayed too.
 ///
 /// # Errors
 /// The engine cannot read the points.
@@ -99,8 +99,8 @@ pub(super) fn repeatable(shard: &Shard, operation: UpdateOperation) -> Result<Op
     Ok((!there.is_empty()).then_some(operation))
 }
 
-/// Stores anew the points of the shard that are there more than once: reads take the newest of them, but counts
-/// count them all. `protect` is given each change before points are removed for it.
+/// Rewrites points that the shard holds more than once: reads return the newest one, but counts include all. Calls
+/// `protect` with each change before points are removed for it.
 ///
 /// # Errors
 /// The engine or `protect` fails.
@@ -123,12 +123,12 @@ pub(super) fn store_once(
     Ok(())
 }
 
-/// Whether the change keeps a part of its points, so that to make it again takes what they were.
+/// Whether the change keeps a part of its points, so that a replay needs their former state.
 pub(super) fn keeps_parts(operation: &UpdateOperation) -> bool {
     matches!(operation, UpdateOperation::PayloadOperation(_) | UpdateOperation::VectorOperation(_))
 }
 
-/// The change that stores those of the points `ids` that exist as they are now.
+/// The change that stores the existing ones of the points `ids` as they are now.
 ///
 /// # Errors
 /// The engine cannot read the points.
@@ -144,7 +144,7 @@ pub(super) fn storing(shard: &Shard, ids: &[PointId]) -> Result<UpdateOperation,
     Ok(UpdateOperation::PointOperation(store))
 }
 
-/// The points of a conditional upsert that are to be stored.
+/// The points of a conditional upsert that must be stored.
 fn fitting(shard: &Shard, conditional: ConditionalInsertOperation) -> Result<PointInsertOperations, Error> {
     let ConditionalInsertOperation { mut points_op, condition, update_mode } = conditional;
     let ids = points_op.point_ids();
@@ -180,7 +180,7 @@ fn matching(shard: &Shard, filter: &Filter) -> Result<Vec<PointId>, Error> {
             with_vector: WithVector::Bool(false),
             ..ScrollRequest::default()
         };
-        // All at once, most often: the filter is worked out anew for every page.
+        // Usually all at once: the filter is evaluated anew for every page.
         let (page, next) = shard.call("choosing points", |shard| {
             shard.scroll(ScrollRequest { limit: Some(shard.info().points_count.max(1)), ..request })
         })?;

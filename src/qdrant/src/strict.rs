@@ -1,4 +1,4 @@
-//! Strict mode: what a collection refuses although the engine could do it.
+//! Strict mode: requests that a collection rejects although the engine supports them.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::error::Error;
 
-/// The `strict_mode_config` of a collection, kept as it was given; unknown limits are stored and shown.
+/// The `strict_mode_config` of a collection as it was given; unknown limits are stored and shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct StrictMode(pub Map<String, Value>);
@@ -29,7 +29,7 @@ pub(super) enum Purpose {
 }
 
 impl StrictMode {
-    /// These settings over `base`.
+    /// Merges these settings over `base`.
     #[must_use]
     pub(super) fn over(self, base: Self) -> Self {
         let mut merged = base.0;
@@ -48,7 +48,7 @@ impl StrictMode {
     /// Checks a filter against the collection's indexes.
     ///
     /// # Errors
-    /// The first field that is filtered without a fitting index (400).
+    /// A field is filtered without a fitting index (400).
     pub(super) fn check_filter(
         &self,
         filter: Option<&Filter>,
@@ -94,10 +94,10 @@ impl StrictMode {
         self.on() && self.0.get(setting) == Some(&Value::Bool(false))
     }
 
-    /// Checks how a search is to be done.
+    /// Checks the search parameters.
     ///
     /// # Errors
-    /// It is exact, or more thorough than the settings allow (400).
+    /// It is exact, or exceeds the settings (400).
     pub(super) fn check_params(&self, params: Option<&SearchParams>) -> Result<(), Error> {
         let Some(params) = params else { return Ok(()) };
         let oversampling = params.quantization.and_then(|quantization| quantization.oversampling);
@@ -113,7 +113,7 @@ impl StrictMode {
         self.check_exact(params.exact)
     }
 
-    /// Checks whether a read may look at every point.
+    /// Checks whether a read may scan every point.
     ///
     /// # Errors
     /// It may not (400).
@@ -124,7 +124,7 @@ impl StrictMode {
         Ok(())
     }
 
-    /// Whether a search that no graph serves is forbidden.
+    /// Whether searches without a graph are forbidden.
     #[must_use]
     pub(super) fn forbids_full_scans(&self) -> bool {
         self.forbids("search_allow_exact")
@@ -133,7 +133,7 @@ impl StrictMode {
     /// Checks that results may be grouped by `field`.
     ///
     /// # Errors
-    /// It has no index that can match values (400).
+    /// The field has no index that can match values (400).
     pub(super) fn check_grouping(&self, field: &JsonPath, indexes: &Indexes) -> Result<(), Error> {
         if !self.forbids("unindexed_filtering_retrieve") {
             return Ok(());
@@ -159,7 +159,7 @@ impl StrictMode {
         self.check_number("search_max_batchsize", "search batch size", searches)
     }
 
-    /// Checks how long a request may take, in seconds.
+    /// Checks the timeout of a request, in seconds.
     ///
     /// # Errors
     /// It is longer than `max_timeout` (400).
@@ -167,7 +167,7 @@ impl StrictMode {
         self.check_number("max_timeout", "timeout", seconds)
     }
 
-    /// Checks that the collection may grow, where `size` says how large it is.
+    /// Checks that the collection may grow; `size` returns its current size.
     ///
     /// # Errors
     /// It has reached a limit (400).
@@ -192,14 +192,14 @@ impl StrictMode {
         Ok(())
     }
 
-    /// Reads and writes allowed a minute.
+    /// Allowed reads and writes per minute.
     #[must_use]
     pub(super) fn rates(&self) -> (Option<u64>, Option<u64>) {
         let rate = |name| self.number(name).filter(|_| self.on());
         (rate("read_rate_limit"), rate("write_rate_limit"))
     }
 
-    /// Checks that another payload index may be made.
+    /// Checks that another payload index may be created.
     ///
     /// # Errors
     /// There are `max_payload_index_count` already (400).
@@ -237,7 +237,7 @@ impl StrictMode {
     }
 }
 
-/// What a collection may have too much of.
+/// A limited size of a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Growth {
     /// Bytes of vectors.
@@ -254,7 +254,7 @@ fn exceeded(name: &str, value: impl std::fmt::Display, limit: impl std::fmt::Dis
     ))
 }
 
-/// The first condition on a field without an index that serves it: the field, and the index types that would.
+/// The first condition on a field without a fitting index: the field, and the index types that would fit.
 fn unindexed(filter: &Filter, prefix: &str, indexes: &Indexes) -> Option<(String, Vec<&'static str>)> {
     filter.iter_conditions().find_map(|condition| {
         let (key, wanted) = match condition {
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_forbidden_is_allowed() {
+    fn everything_is_allowed_without_limits() {
         assert_eq!(strict().check_filter(Some(&filter()), &Indexes::new(), Purpose::Update), Ok(()));
         let off = StrictMode::default();
         assert_eq!(off.check_filter(Some(&filter()), &Indexes::new(), Purpose::Read), Ok(()));

@@ -1,4 +1,4 @@
-//! What the server knows about its own requests and process: counts and durations, memory, threads, files.
+//! Metrics of the server's requests and process: counts and durations, memory, threads, files.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -10,16 +10,16 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// Durations that the average is of, as in Qdrant.
+/// Number of durations in the average, as in Qdrant.
 const RECENT: usize = 128;
-/// Upper ends of the histogram's buckets in microseconds, as in Qdrant.
+/// Upper bounds of the histogram's buckets in microseconds, as in Qdrant.
 pub(super) const BUCKETS: [u32; 11] =
     [1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000, 10_000_000, 50_000_000];
 
-/// Counts and durations of one kind of answer.
+/// Counts and durations of one kind of response.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stats {
-    /// Answers.
+    /// Number of responses.
     pub count: u64,
     /// Sum of all durations.
     pub total: Duration,
@@ -27,7 +27,7 @@ pub(super) struct Stats {
     pub min: Duration,
     /// Longest.
     pub max: Duration,
-    /// Answers up to each end of [`BUCKETS`] and above the one before.
+    /// Responses per bucket of [`BUCKETS`], not cumulative.
     pub buckets: [u64; BUCKETS.len()],
     recent: VecDeque<Duration>,
     last: Option<DateTime<Utc>>,
@@ -72,19 +72,19 @@ impl Stats {
     }
 }
 
-/// Answers by endpoint and status.
+/// Responses by endpoint and status.
 pub(super) type Responses = BTreeMap<String, BTreeMap<i32, Stats>>;
 
-/// Which protocol.
+/// A protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
-    /// REST: endpoints are method and path, statuses those of HTTP.
+    /// REST: endpoints are method and path, statuses are HTTP's.
     Rest,
-    /// gRPC: endpoints are paths, statuses its codes.
+    /// gRPC: endpoints are paths, statuses are gRPC codes.
     Grpc,
 }
 
-/// What has been answered since the start.
+/// Responses since the start.
 #[derive(Debug)]
 pub(super) struct Telemetry {
     /// Identifies this run of the server.
@@ -110,7 +110,7 @@ impl Telemetry {
         }
     }
 
-    /// Counts an answer with `status` to a request that began at `since`, also for `collection` if it exists.
+    /// Counts a response with `status` to a request that began at `since`, also for `collection` if it exists.
     pub(super) fn add(
         &self,
         protocol: Protocol,
@@ -141,19 +141,19 @@ impl Telemetry {
         }
     }
 
-    /// All answers of one protocol.
+    /// All responses of one protocol.
     #[must_use]
     pub(super) fn responses(&self, protocol: Protocol) -> Responses {
         self.all(protocol).lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// All answers over REST by collection.
+    /// All REST responses by collection.
     #[must_use]
     pub(super) fn by_collection(&self) -> BTreeMap<String, Responses> {
         self.collections.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The part `requests` of the telemetry.
+    /// The section `requests` of the telemetry.
     #[must_use]
     pub(super) fn shown(&self, level: u32, per_collection: bool, anonymize: bool) -> Value {
         let shown = |responses: &Responses| -> Value {
@@ -173,21 +173,21 @@ impl Telemetry {
     }
 }
 
-/// A name that says nothing, the same for the same `text`.
+/// A pseudonym, the same for the same `text`.
 #[must_use]
 pub(super) fn anonymous(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     digest.first_chunk().map(|bytes| u64::from_le_bytes(*bytes).to_string()).unwrap_or_default()
 }
 
-/// `number` with its first four digits only.
+/// `number` with only its first four digits.
 #[must_use]
 pub(super) fn roughly(number: u64) -> u64 {
     let unit = 10_u64.pow(number.checked_ilog10().unwrap_or_default().saturating_sub(3));
     number / unit * unit
 }
 
-/// What the system says about this process; what it does not say is missing.
+/// The system's figures of this process; unknown ones are missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Process {
     /// Threads.
@@ -196,20 +196,20 @@ pub(super) struct Process {
     pub resident: Option<u64>,
     /// Mapped areas.
     pub maps: Option<u64>,
-    /// Mapped areas that the system allows.
+    /// Maximum of mapped areas.
     pub max_maps: Option<u64>,
     /// Open files.
     pub files: Option<u64>,
-    /// Open files that the system allows.
+    /// Maximum of open files.
     pub max_files: Option<u64>,
-    /// Page faults without reading the disk, of this process and the children that have ended.
+    /// Page faults without disk access, of this process and its ended children.
     pub minor_faults: Option<u64>,
-    /// Page faults that read the disk.
+    /// Page faults with disk access.
     pub major_faults: Option<u64>,
 }
 
 impl Process {
-    /// Asks the system. Blocking, for as long as it takes to list the mapped areas.
+    /// Queries the system. Blocking, as long as it takes to list the mapped areas.
     #[must_use]
     pub(super) fn now() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -218,7 +218,7 @@ impl Process {
             line.trim_start_matches(':').split_whitespace().next()?.parse().ok()
         };
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        // The second field is the program's name in brackets, which may hold blanks.
+        // The second field is the program's name in brackets, which may contain spaces.
         let after_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
         let fields: Vec<u64> = after_name.split_whitespace().map(|field| field.parse().unwrap_or_default()).collect();
         let sum = |own: usize, children: usize| Some(fields.get(own)? + fields.get(children)?);
@@ -237,7 +237,7 @@ impl Process {
     }
 }
 
-/// Share of the machine's memory that this process takes, in percent.
+/// Share of the machine's memory that this process uses, in percent.
 #[must_use]
 pub(super) fn memory_percent(process: &Process) -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_average_forgets_what_is_long_ago() {
+    fn the_average_forgets_old_durations() {
         let mut stats = Stats::default();
         stats.add(Duration::from_secs(60));
         for _ in 0..RECENT {
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_lose_their_last_digits() {
+    fn numbers_are_rounded_to_four_digits() {
         assert_eq!([0, 9, 9999, 12_345, 1_234_567].map(roughly), [0, 9, 9999, 12_340, 1_234_000]);
     }
 }

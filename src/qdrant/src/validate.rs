@@ -1,4 +1,4 @@
-//! Checks of vectors before anything is written, so that a wrong one is refused even without waiting.
+//! Checks of vectors before anything is written, so that a wrong one is rejected even without `wait`.
 
 use qdrant_edge::{DEFAULT_VECTOR_NAME, SparseVector, VectorInternal, VectorPersisted, VectorStructPersisted};
 
@@ -54,10 +54,10 @@ fn check_sparse(sparse: &SparseVector) -> Result<(), Error> {
     if indices.windows(2).any(|pair| pair[0] == pair[1]) { invalid("indices: must be unique") } else { Ok(()) }
 }
 
-/// Checks a vector that is searched near, as far as it can be without its collection.
+/// Checks the target of a search, as far as possible without its collection.
 ///
 /// # Errors
-/// It is empty, or a sparse vector contradicts itself.
+/// It is empty, or a sparse vector is contradictory.
 pub(super) fn check_query_vector(vector: &VectorInternal) -> Result<(), Error> {
     match vector {
         VectorInternal::Dense(vector) if vector.is_empty() => {

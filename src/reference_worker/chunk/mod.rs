@@ -1,4 +1,4 @@
-//! Cuts a document into overlapping chunks of at most so many tokens, each an exact part of the text.
+//! Splits a document into overlapping chunks with a maximum number of tokens, each an exact part of the text.
 //!
 //! The document is tokenised once. A chunk begins and ends, where the text allows, where a *piece* (a
 //! pre-token) does, so that its own tokens are those of the document and their number needs no recount;
@@ -15,17 +15,17 @@ use super::tokens::{Mark, Tokens};
 use boundary::{Rank, between_clusters, cluster_before, cluster_floor, code_point_before, rank};
 use stream::Stream;
 
-/// Fewest tokens a chunk may be made of: a code point can take four, and a few must fit.
+/// Minimum chunk size in tokens: a code point can take four, and a few must fit.
 const SMALLEST: usize = 16;
-/// Most tokens a chunk may be made of: the longest context of the models in use.
+/// Maximum chunk size in tokens: the longest context of the models in use.
 const LARGEST: usize = 32_768;
 
 /// How long chunks are, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkOptions {
-    /// Most tokens of a chunk, 16 to 32768.
+    /// Maximum tokens per chunk, 16 to 32768.
     pub size: usize,
-    /// Fewest tokens that a chunk shares with the one before it, at most half of `size`; 0 for none.
+    /// Minimum tokens that a chunk shares with the one before it, at most half of `size`; 0 for none.
     pub overlap: usize,
 }
 
@@ -35,13 +35,13 @@ impl Default for ChunkOptions {
     }
 }
 
-/// Why there is no chunker.
+/// Why a chunker cannot be created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChunkError {
     /// The size is out of range.
     #[error("chunk size of {0} tokens is out of range; set it between {SMALLEST} and {LARGEST}, such as 512")]
     Size(usize),
-    /// The overlap leaves too little that is new in each chunk.
+    /// The overlap leaves too little new text in each chunk.
     #[error("chunk overlap of {overlap} tokens is more than half of the chunk size {size}; set it to {} or less", size / 2)]
     Overlap {
         /// The overlap asked for.
@@ -74,7 +74,7 @@ pub struct Chunk {
     pub tokens: usize,
 }
 
-/// Cuts documents into chunks.
+/// Splits documents into chunks.
 #[derive(Debug)]
 pub struct Chunker {
     options: ChunkOptions,
@@ -82,10 +82,10 @@ pub struct Chunker {
 }
 
 impl Chunker {
-    /// A chunker.
+    /// Creates a chunker.
     ///
     /// # Errors
-    /// [`ChunkError::Size`] or [`ChunkError::Overlap`] when the options make no sense.
+    /// [`ChunkError::Size`] or [`ChunkError::Overlap`] if the options are invalid.
     pub fn new(options: ChunkOptions, tokens: Tokens) -> Result<Self, ChunkError> {
         let ChunkOptions { size, overlap } = options;
         if !(SMALLEST..=LARGEST).contains(&size) {
@@ -107,7 +107,7 @@ impl Chunker {
     #[must_use]
     pub fn chunks(&self, text: &str) -> Vec<Chunk> {
         let mut chunks = Vec::new();
-        let mut cutter = Splitter {
+        let mut splitter = Splitter {
             options: self.options,
             tokens: &self.tokens,
             stream: Stream::new(&self.tokens, text),
@@ -116,20 +116,20 @@ impl Chunker {
         };
         let (mut start, mut done) = (0, 0);
         while done < text.len() {
-            let mut cut = cutter.cut(start, done);
+            let mut cut = splitter.cut(start, done);
             let too_long = cut.tokens > self.options.size;
             if (cut.inside_cluster || too_long) && start < done {
                 // Without the overlap the cluster may fit.
-                let alone = cutter.cut(done, done);
+                let alone = splitter.cut(done, done);
                 if alone.inside_cluster && !too_long {
                     // The marks have to be those of the chunk.
-                    cut = cutter.cut(start, done);
+                    cut = splitter.cut(start, done);
                 } else {
                     (start, cut) = (done, alone);
                 }
             }
             chunks.push(Chunk { start, end: cut.end, tokens: cut.tokens });
-            start = cutter.next_start(start, cut);
+            start = splitter.next_start(start, cut);
             done = cut.end;
         }
         chunks
@@ -176,7 +176,7 @@ impl Splitter<'_> {
             }
             limit = limit.saturating_sub((tokens - size).max(1));
         }
-        // A tokenizer that cannot hold even one character in a chunk: go on by one all the same.
+        // A tokenizer with more tokens for one character than a chunk may have: advance by one anyway.
         let end = code_point_after(self.text, done);
         Cut { end, tokens: self.count(start, end), inside_cluster: true }
     }
@@ -286,8 +286,8 @@ impl Splitter<'_> {
         None
     }
 
-    /// Whether a cut at this mark is worth a look: at the end of a piece, or of any token where the
-    /// tokenizer tells us nothing about pieces.
+    /// Whether a cut at this mark is possible: at the end of a piece, or of any token if the tokenizer
+    /// reports no pieces.
     fn is_candidate(&self, mark: Mark) -> bool {
         mark.ends_piece() || (!self.tokens.cuts_cleanly() && self.text.is_char_boundary(mark.end()))
     }

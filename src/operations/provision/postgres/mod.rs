@@ -17,14 +17,14 @@ use crate::services::postgres::Postgres;
 use crate::settings::{Desired, DesiredGrant, DesiredPostgres, DesiredRole, PostgresEndpoint, public_url};
 
 const SERVICE: &str = "postgres";
-/// Taken while something is created: two set-ups at once would otherwise trip over each other.
+/// Held while something is created: two concurrent setups would conflict otherwise.
 const LOCK: &str = "select pg_advisory_xact_lock(7305808869231650);";
-/// Seconds that another runner of migrations is waited for.
-const WAIT_S: u64 = 30;
-/// Every right on a table, as Postgres calls it.
+/// Seconds to wait for another run of migrations.
+const LOCK_WAIT_S: u64 = 30;
+/// Every privilege on a table, by Postgres' names.
 const RIGHTS: [&str; 7] = ["select", "insert", "update", "delete", "truncate", "references", "trigger"];
 
-/// Connects and checks that the server takes writes.
+/// Connects and checks that the server accepts writes.
 pub(super) async fn connect(endpoint: &PostgresEndpoint) -> Result<(Postgres, Found), SetupError> {
     let database = Postgres::connect(endpoint).await?;
     let server = database
@@ -101,31 +101,31 @@ async fn roles(database: &Postgres, wanted: &DesiredPostgres) -> Result<Vec<Chan
         database.rows("select rolname as name, rolcanlogin as login, rolbypassrls as bypass from pg_roles").await?;
     let mut changes = Vec::new();
     for (name, role) in &wanted.roles {
-        let there = found.iter().find(|row| row["name"] == name.as_str());
+        let existing = found.iter().find(|row| row["name"] == name.as_str());
         let DesiredRole { login, bypass_rls, password } = role;
         let mut statements = String::new();
         let mut details = Vec::new();
         for (wanted, field, on, off) in
             [(*login, "login", "login", "nologin"), (*bypass_rls, "bypass", "bypassrls", "nobypassrls")]
         {
-            // A role that is made has neither.
-            if there.map_or(Some(false), |row| row[field].as_bool()) != Some(wanted) {
+            // A new role has neither.
+            if existing.map_or(Some(false), |row| row[field].as_bool()) != Some(wanted) {
                 let word = if wanted { on } else { off };
                 statements = format!("{statements} alter role {name} {word};");
                 details.push(word.to_owned());
             }
         }
-        if there.is_some() && details.is_empty() {
+        if existing.is_some() && details.is_empty() {
             continue;
         }
         let mut task = Task::Role { statements: statements.clone(), name: name.clone(), password: None };
         let mut action = Action::Change;
-        if there.is_none() {
+        if existing.is_none() {
             action = Action::Create;
             if let Some(variable) = password {
                 details.push(format!("password from {variable}"));
             }
-            // CREATE ROLE knows no IF NOT EXISTS.
+            // CREATE ROLE has no IF NOT EXISTS.
             let made = format!(
                 "do $$ begin if not exists (select from pg_roles where rolname = '{name}') then create role {name}; \
                  end if; end $$;{statements}"
@@ -137,7 +137,7 @@ async fn roles(database: &Postgres, wanted: &DesiredPostgres) -> Result<Vec<Chan
     Ok(changes)
 }
 
-/// Creates or changes a role; its password is given to it when it is made.
+/// Creates or changes a role; a new role gets its password.
 pub(super) async fn role(
     database: &Postgres,
     name: &str,
@@ -167,12 +167,13 @@ async fn migrations(endpoint: &PostgresEndpoint, directory: &Path) -> Result<Vec
     let history = database::history(endpoint, directory).await?;
     let what = directory.display().to_string();
     let files = |wanted: Standing| -> Vec<String> {
-        let of = history.standings.iter().filter(|(_, standing)| *standing == wanted);
-        of.map(|(version, _)| {
-            let local = history.local.get(version).map(|local| local.file.clone());
-            local.unwrap_or_else(|| version.clone())
-        })
-        .collect()
+        let matching = history.standings.iter().filter(|(_, standing)| *standing == wanted);
+        matching
+            .map(|(version, _)| {
+                let local = history.local.get(version).map(|local| local.file.clone());
+                local.unwrap_or_else(|| version.clone())
+            })
+            .collect()
     };
     let mut changes = Vec::new();
     for standing in [Standing::Missing, Standing::OutOfOrder, Standing::Edited] {
@@ -189,9 +190,9 @@ async fn migrations(endpoint: &PostgresEndpoint, directory: &Path) -> Result<Vec
     Ok(changes)
 }
 
-/// Brings in what is pending.
+/// Applies pending migrations.
 pub(super) async fn migrate(endpoint: &PostgresEndpoint, directory: &Path) -> Result<(), SetupError> {
-    let options = Options { lock_wait_s: WAIT_S, ..Options::default() };
+    let options = Options { lock_wait_s: LOCK_WAIT_S, ..Options::default() };
     database::migrate(endpoint, directory, options, |_| {}).await?;
     Ok(())
 }
@@ -203,28 +204,28 @@ async fn row_security(database: &Postgres, table: &str) -> Result<Option<Change>
     if rows.first().is_some_and(|row| row["secured"] == Value::Bool(true)) {
         return Ok(None);
     }
-    let task = Task::Sql(format!("{LOCK} {}", secured(table)));
+    let task = Task::Sql(format!("{LOCK} {}", enable_rls(table)));
     let change = Change::new(SERVICE, "rls", table, Action::Change, task).detail("row level security: on");
-    Ok(Some(if rows.is_empty() { change.detail(NOT_YET) } else { change }))
+    Ok(Some(if rows.is_empty() { change.detail(MISSING_TABLE) } else { change }))
 }
 
 fn schema_of(table: &str) -> &str {
     table.split_once('.').map_or("public", |(schema, _)| schema)
 }
 
-/// The statement that turns row level security on.
-fn secured(table: &str) -> String {
+/// The statement that enables row level security.
+fn enable_rls(table: &str) -> String {
     format!("alter table {table} enable row level security;")
 }
 
-/// The statements that give these rights, and reach the table with them.
-fn granted(table: &str, role: &str, rights: &[&str]) -> String {
+/// The statements that grant these privileges, and usage of the schema.
+fn grant_statements(table: &str, role: &str, rights: &[&str]) -> String {
     let reach = format!("grant usage on schema {} to {role};", schema_of(table));
     if rights.is_empty() { reach } else { format!("{reach} grant {} on {table} to {role};", rights.join(", ")) }
 }
 
-/// Said of a table that a migration is to make first.
-const NOT_YET: &str = "the table does not exist yet";
+/// Detail of a table that a migration must create first.
+const MISSING_TABLE: &str = "the table does not exist yet";
 
 async fn grants(database: &Postgres, grant: &DesiredGrant) -> Result<Vec<Change>, ServiceError> {
     let DesiredGrant { to, on, rights } = grant;
@@ -238,13 +239,13 @@ async fn grants(database: &Postgres, grant: &DesiredGrant) -> Result<Vec<Change>
             held.join(", ")
         ))
         .await?;
-    let there = rows.first();
-    let holds = |right: &str| there.is_some_and(|row| row[right] == Value::Bool(true));
+    let existing = rows.first();
+    let holds = |right: &str| existing.is_some_and(|row| row[right] == Value::Bool(true));
     let missing: Vec<&str> = rights.iter().map(String::as_str).filter(|right| !holds(right)).collect();
     let what = format!("{to} on {on}");
     let mut changes = Vec::new();
     if !missing.is_empty() || !holds("usage") {
-        let statements = format!("{LOCK} {}", granted(on, to, &missing));
+        let statements = format!("{LOCK} {}", grant_statements(on, to, &missing));
         let mut details = Vec::new();
         if !missing.is_empty() {
             details.push(missing.join(", "));
@@ -252,7 +253,7 @@ async fn grants(database: &Postgres, grant: &DesiredGrant) -> Result<Vec<Change>
         if !holds("usage") {
             details.push(format!("usage of schema {}", schema_of(on)));
         }
-        if there.is_none() {
+        if existing.is_none() {
             details.push("the role or the table does not exist yet".to_owned());
         }
         changes

@@ -1,8 +1,8 @@
-//! A table that workers write, and its schema: made where nothing is; what is there must be as they write it.
+//! A table that workers write, and its schema: created if missing, checked if it exists.
 
 use serde_json::Value;
 
-use super::{LOCK, RIGHTS, SERVICE, SetupError, granted, secured};
+use super::{LOCK, RIGHTS, SERVICE, SetupError, enable_rls, grant_statements};
 use crate::operations::provision::change::{Action, Change, Task};
 use crate::operations::provision::step::Stop;
 use crate::services::ServiceError;
@@ -12,7 +12,7 @@ use crate::settings::DesiredTable;
 const KIND: &str = "table";
 const ACCESS: &str = "access";
 
-/// The schema, where it is not there.
+/// The schema, if missing.
 pub(super) async fn schema(database: &Postgres, schema: &str) -> Result<Option<Change>, Stop> {
     let kind = "schema";
     let asked = format!("select exists (select from pg_namespace where nspname = lower('{schema}')) as there");
@@ -24,14 +24,14 @@ pub(super) async fn schema(database: &Postgres, schema: &str) -> Result<Option<C
     Ok(Some(Change::new(SERVICE, kind, schema, Action::Create, task)))
 }
 
-/// The table as it stands, seen in one round trip.
-struct Sight<'a> {
+/// The state of a table, read in one round trip.
+struct TableState<'a> {
     wanted: &'a DesiredTable,
     found: Value,
 }
 
-impl<'a> Sight<'a> {
-    async fn of(database: &Postgres, wanted: &'a DesiredTable) -> Result<Self, ServiceError> {
+impl<'a> TableState<'a> {
+    async fn read(database: &Postgres, wanted: &'a DesiredTable) -> Result<Self, ServiceError> {
         let table = &wanted.name;
         let rights: Vec<String> =
             RIGHTS.iter().map(|right| format!("'{right}', has_table_privilege(r.oid, c.oid, '{right}')")).collect();
@@ -58,7 +58,7 @@ impl<'a> Sight<'a> {
         Ok(Self { wanted, found })
     }
 
-    fn known(&self, role: &str) -> bool {
+    fn role_exists(&self, role: &str) -> bool {
         self.found["roles"].get(role).is_some()
     }
 
@@ -66,25 +66,25 @@ impl<'a> Sight<'a> {
         self.found["roles"][role][right] == Value::Bool(true)
     }
 
-    /// The roles that are to work with it and are there.
-    fn served(&self) -> impl Iterator<Item = &'a str> {
-        self.wanted.serves.iter().map(String::as_str).filter(|role| self.known(role))
+    /// The existing roles that need access.
+    fn served_roles(&self) -> impl Iterator<Item = &'a str> {
+        self.wanted.serves.iter().map(String::as_str).filter(|role| self.role_exists(role))
     }
 
-    /// The roles that are to have nothing to do with it and are there.
-    fn strangers(&self) -> Vec<&'a str> {
-        self.wanted.hidden_from.iter().map(String::as_str).filter(|role| self.known(role)).collect()
+    /// The existing roles that must not have access.
+    fn public_roles(&self) -> Vec<&'a str> {
+        self.wanted.hidden_from.iter().map(String::as_str).filter(|role| self.role_exists(role)).collect()
     }
 
     fn grant(&self, role: &str) -> String {
-        granted(&self.wanted.name, role, &["select", "insert", "update", "delete"])
+        grant_statements(&self.wanted.name, role, &["select", "insert", "update", "delete"])
     }
 
-    fn revoke(&self, strangers: &[&str]) -> String {
-        format!("revoke all on {} from public, {};", self.wanted.name, strangers.join(", "))
+    fn revoke(&self, public_roles: &[&str]) -> String {
+        format!("revoke all on {} from public, {};", self.wanted.name, public_roles.join(", "))
     }
 
-    /// What makes it. Who may see it is said in the same breath: at no moment may the Data API read the table.
+    /// Creates the table and its access rules in one step: the Data API must not read it at any moment.
     fn create(&self) -> Change {
         let DesiredTable { name, columns, .. } = self.wanted;
         let columns: Vec<String> = columns
@@ -94,17 +94,17 @@ impl<'a> Sight<'a> {
         let mut statements = vec![
             LOCK.to_owned(),
             format!("create table if not exists {name} ({});", columns.join(", ")),
-            secured(name),
+            enable_rls(name),
         ];
-        statements.extend(self.served().map(|role| self.grant(role)));
-        let strangers = self.strangers();
-        if !strangers.is_empty() {
-            statements.push(self.revoke(&strangers));
+        statements.extend(self.served_roles().map(|role| self.grant(role)));
+        let public_roles = self.public_roles();
+        if !public_roles.is_empty() {
+            statements.push(self.revoke(&public_roles));
         }
         Change::new(SERVICE, KIND, name, Action::Create, Task::Sql(statements.join(" ")))
     }
 
-    fn clash(&self, found: impl Into<String>, wanted: &str) -> Stop {
+    fn mismatch(&self, found: impl Into<String>, wanted: &str) -> Stop {
         let name = &self.wanted.name;
         let remedy = format!("set DOCUMENTS_TABLE to a table that does not exist yet, or alter {name} in a migration");
         let error =
@@ -112,10 +112,10 @@ impl<'a> Sight<'a> {
         Stop { kind: KIND, error }
     }
 
-    /// Whether the worker can write its rows; a table of the same name may be somebody else's.
-    fn judge(&self) -> Result<(), Stop> {
+    /// Whether the worker can write its rows; a table of the same name may belong to another program.
+    fn check(&self) -> Result<(), Stop> {
         if !matches!(self.found["kind"].as_str(), Some("r" | "p")) {
-            return Err(self.clash("is not a table but, e.g., a view", "a table is required"));
+            return Err(self.mismatch("is not a table but, e.g., a view", "a table is required"));
         }
         let found = self.found["columns"].as_array().map_or(&[][..], Vec::as_slice);
         let mut wrong = Vec::new();
@@ -134,41 +134,42 @@ impl<'a> Sight<'a> {
             }
         }
         if !wrong.is_empty() {
-            return Err(self.clash(wrong.join(", "), "the worker writes other columns"));
+            return Err(self.mismatch(wrong.join(", "), "the worker writes other columns"));
         }
         if self.found["single"] != Value::Bool(true) {
             let key = &self.wanted.key;
             let wanted = format!("the worker needs a primary or unique key on {key} alone");
-            return Err(self.clash(format!("allows duplicate values of {key}"), &wanted));
+            return Err(self.mismatch(format!("allows duplicate values of {key}"), &wanted));
         }
         Ok(())
     }
 
-    /// Row level security, and rights for those that it serves and nobody else, where these roles exist.
+    /// Enables row level security, grants privileges to the roles served and revokes them from public roles, if these
+    /// exist.
     ///
-    /// In a table that was there before, rights of strangers are taken away only when no policy uses them: with one,
-    /// somebody gave them on purpose.
+    /// In an existing table, the privileges of public roles are revoked only if there is no policy: with a policy, they
+    /// were granted on purpose.
     fn access(&self) -> Vec<Change> {
         let table = &self.wanted.name;
         let (mut statements, mut details, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         if self.found["secured"] != Value::Bool(true) {
-            statements.push(secured(table));
+            statements.push(enable_rls(table));
             details.push("row level security: on".to_owned());
         }
         let needed = ["select", "insert", "update", "delete", "usage"];
-        for role in self.served().filter(|role| !needed.iter().all(|right| self.holds(role, right))) {
+        for role in self.served_roles().filter(|role| !needed.iter().all(|right| self.holds(role, right))) {
             statements.push(self.grant(role));
             details.push(format!("grants to {role}"));
         }
-        let strangers = self.strangers();
-        // TRUNCATE is not bound by row level security, so it counts as much as SELECT.
-        if strangers.iter().any(|role| RIGHTS.iter().any(|right| self.holds(role, right))) {
-            let names = strangers.join(" and ");
+        let public_roles = self.public_roles();
+        // TRUNCATE ignores row level security, so it counts as much as SELECT.
+        if public_roles.iter().any(|role| RIGHTS.iter().any(|right| self.holds(role, right))) {
+            let names = public_roles.join(" and ");
             if self.found["policies"] == Value::Bool(true) {
                 let note = format!("policies give {names} access to {table}; left unchanged");
                 changes.push(Change::drift(SERVICE, ACCESS, table, note));
             } else {
-                statements.push(self.revoke(&strangers));
+                statements.push(self.revoke(&public_roles));
                 details.push(format!("revoked from {names}"));
             }
         }
@@ -181,10 +182,10 @@ impl<'a> Sight<'a> {
 }
 
 pub(super) async fn changes(database: &Postgres, wanted: &DesiredTable) -> Result<Vec<Change>, Stop> {
-    let sight = Sight::of(database, wanted).await.map_err(|error| Stop { kind: KIND, error: error.into() })?;
-    if sight.found["kind"].is_null() {
-        return Ok(vec![sight.create()]);
+    let state = TableState::read(database, wanted).await.map_err(|error| Stop { kind: KIND, error: error.into() })?;
+    if state.found["kind"].is_null() {
+        return Ok(vec![state.create()]);
     }
-    sight.judge()?;
-    Ok(sight.access())
+    state.check()?;
+    Ok(state.access())
 }

@@ -1,6 +1,6 @@
 //! Collections, their payload indexes and their aliases.
 
-mod keep;
+mod existing;
 mod rebuild;
 mod shape;
 
@@ -12,47 +12,47 @@ use serde_json::{Value, json};
 
 use super::change::{Action, Change, Task as Any};
 use super::step::{Found, Stop};
-use super::{Progress, SetupError};
+use super::{SetupError, WriteCounter};
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::settings::{Desired, DesiredCollection, QdrantEndpoint};
 use rebuild::Rebuild;
-use shape::{Judged, Shape};
+use shape::{Shape, ShapeDiff};
 
 const SERVICE: &str = "qdrant";
-/// How long a collection that somebody else makes may take until it is there.
-const APPEARS: Duration = Duration::from_secs(15);
-const AGAIN: Duration = Duration::from_millis(50);
+/// How long to wait for a collection that another program creates.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How a change is made.
 #[derive(Debug, Clone)]
 pub(super) enum Task {
-    /// A collection that is not there.
+    /// A missing collection.
     Create { name: String, body: Value },
-    /// What can be changed in place.
+    /// Settings that can change in place.
     Patch { name: String, body: Value },
-    /// A payload index; one of another type goes first.
+    /// A payload index; one of another type is deleted first.
     Index { collection: String, field: String, kind: String, replaces: bool },
-    /// Aliases, all at once.
+    /// Alias changes, in one request.
     Aliases(Vec<Value>),
-    /// Another collection that takes this one's place.
+    /// A new collection that replaces this one.
     Rebuild(Rebuild),
 }
 
-/// The names there are.
-pub(super) struct Sight {
-    names: BTreeSet<String>,
+/// Existing collections and aliases.
+pub(super) struct CollectionNames {
+    collections: BTreeSet<String>,
     aliases: BTreeMap<String, String>,
 }
 
-impl Sight {
-    async fn of(http: &Http) -> Result<Self, ServiceError> {
+impl CollectionNames {
+    async fn read(http: &Http) -> Result<Self, ServiceError> {
         let collections = http.call("GET", "/collections", None).await?;
         let aliases = http.call("GET", "/aliases", None).await?;
         let rows = |answer: &Value, key: &str| answer["result"][key].as_array().cloned().unwrap_or_default();
         let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
         Ok(Self {
-            names: rows(&collections, "collections").iter().map(|row| text(row, "name")).collect(),
+            collections: rows(&collections, "collections").iter().map(|row| text(row, "name")).collect(),
             aliases: rows(&aliases, "aliases")
                 .iter()
                 .map(|row| (text(row, "alias_name"), text(row, "collection_name")))
@@ -60,28 +60,28 @@ impl Sight {
         })
     }
 
-    /// The collection that is reached by this name.
-    fn reached(&self, name: &str) -> Option<&str> {
-        self.names.get(name).or_else(|| self.aliases.get(name)).map(String::as_str)
+    /// The collection that this name refers to.
+    fn resolve(&self, name: &str) -> Option<&str> {
+        self.collections.get(name).or_else(|| self.aliases.get(name)).map(String::as_str)
     }
 
-    /// What removes an alias, where there is one.
-    fn forget(&self, alias: &str) -> Option<Value> {
+    /// The action that deletes an alias, if it exists.
+    fn delete_alias(&self, alias: &str) -> Option<Value> {
         self.aliases.contains_key(alias).then(|| json!({ "delete_alias": { "alias_name": alias } }))
     }
 
-    /// What lets an alias stand for a collection, in one request with others; nothing where it does already.
-    fn point(&self, alias: &str, collection: &str) -> Vec<Value> {
+    /// The actions that point an alias to a collection; none if it already does.
+    fn point_alias(&self, alias: &str, collection: &str) -> Vec<Value> {
         if self.aliases.get(alias).is_some_and(|now| now == collection) {
             return Vec::new();
         }
-        let mut actions: Vec<Value> = self.forget(alias).into_iter().collect();
+        let mut actions: Vec<Value> = self.delete_alias(alias).into_iter().collect();
         actions.push(json!({ "create_alias": { "alias_name": alias, "collection_name": collection } }));
         actions
     }
 }
 
-async fn described(http: &Http, name: &str) -> Result<Value, ServiceError> {
+async fn collection_info(http: &Http, name: &str) -> Result<Value, ServiceError> {
     Ok(http.call("GET", &format!("/collections/{name}"), None).await?["result"].take())
 }
 
@@ -98,7 +98,7 @@ async fn change_aliases(http: &Http, actions: &[Value]) -> Result<(), ServiceErr
     Ok(())
 }
 
-/// Connects, and reads something that the key protects.
+/// Connects, and reads something that needs the key.
 pub(super) async fn connect(endpoint: &QdrantEndpoint) -> Result<(Http, Found), SetupError> {
     let http = Http::qdrant(endpoint)?;
     let root = http.call("GET", "/", None).await?;
@@ -111,41 +111,44 @@ pub(super) async fn changes(http: &Http, desired: &Desired, dimensions: u32) -> 
     if desired.collections.is_empty() {
         return Ok(Vec::new());
     }
-    let sight = Sight::of(http).await?;
+    let names = CollectionNames::read(http).await?;
     let mut all = Vec::new();
     for (name, wanted) in &desired.collections {
-        let shape = Shape::of(wanted, dimensions);
-        match sight.reached(name) {
+        let shape = Shape::new(wanted, dimensions);
+        match names.resolve(name) {
             Some(real) => {
-                let found = described(http, real).await?;
+                let found = collection_info(http, real).await?;
                 if desired.keep {
-                    all.extend(keep::there(name, wanted, &shape, &found)?);
+                    all.extend(existing::check(name, wanted, &shape, &found)?);
                     continue;
                 }
-                all.extend(there(http, &sight, name, real, wanted, &shape, &found).await?);
+                all.extend(
+                    existing_changes(http, &names, &Existing { name, real, wanted, shape: &shape, found: &found })
+                        .await?,
+                );
             }
-            None => all.extend(missing(&sight, name, wanted, &shape)),
+            None => all.extend(missing(&names, name, wanted, &shape)),
         }
     }
     Ok(all)
 }
 
-/// A collection that is not there: it is made, or a re-creation that was interrupted is ended.
-fn missing(sight: &Sight, name: &str, wanted: &DesiredCollection, shape: &Shape) -> Vec<Change> {
+/// A missing collection: creates it, or completes an interrupted re-creation.
+fn missing(names: &CollectionNames, name: &str, wanted: &DesiredCollection, shape: &Shape) -> Vec<Change> {
     let [_, copied] = rebuild::marks(name);
-    if let Some(ready) = sight.aliases.get(&copied) {
-        let mut actions = sight.point(name, ready);
-        actions.extend(sight.forget(&copied));
+    if let Some(ready) = names.aliases.get(&copied) {
+        let mut actions = names.point_alias(name, ready);
+        actions.extend(names.delete_alias(&copied));
         let task = Any::Qdrant(Box::new(Task::Aliases(actions)));
         let detail = format!("points to {ready}: completes an interrupted re-creation");
         return vec![Change::new(SERVICE, "alias", name, Action::Create, task).detail(detail)];
     }
     let task = Any::Qdrant(Box::new(Task::Create { name: name.to_owned(), body: shape.body() }));
-    let mut all = vec![Change::new(SERVICE, "collection", name, Action::Create, task).details(shape.told())];
+    let mut all = vec![Change::new(SERVICE, "collection", name, Action::Create, task).details(shape.summary())];
     for (field, kind) in &wanted.indexes {
         all.push(index(name, field, kind, None));
     }
-    all.extend(wanted.aliases.iter().map(|other| alias(sight, other, name)));
+    all.extend(wanted.aliases.iter().map(|other| alias(names, other, name)));
     all
 }
 
@@ -164,14 +167,14 @@ fn index(collection: &str, field: &str, kind: &str, found: Option<&str>) -> Chan
         .detail(detail)
 }
 
-/// An alias that stands for nothing, or for something else.
-fn alias(sight: &Sight, alias: &str, collection: &str) -> Change {
-    if sight.names.contains(alias) {
+/// An alias that is missing or points elsewhere.
+fn alias(names: &CollectionNames, alias: &str, collection: &str) -> Change {
+    if names.collections.contains(alias) {
         let detail = format!("is a collection and cannot be an alias of {collection}");
         return Change::drift(SERVICE, "alias", alias, detail);
     }
-    let task = Any::Qdrant(Box::new(Task::Aliases(sight.point(alias, collection))));
-    match sight.aliases.get(alias) {
+    let task = Any::Qdrant(Box::new(Task::Aliases(names.point_alias(alias, collection))));
+    match names.aliases.get(alias) {
         Some(other) => {
             Change::new(SERVICE, "alias", alias, Action::Change, task).detail(format!("{other} → {collection}"))
         }
@@ -179,19 +182,27 @@ fn alias(sight: &Sight, alias: &str, collection: &str) -> Change {
     }
 }
 
-/// A collection that is there.
-async fn there(
+/// An existing collection that is described.
+struct Existing<'a> {
+    /// The name in the description: of the collection or of its alias.
+    name: &'a str,
+    /// The name of the collection.
+    real: &'a str,
+    wanted: &'a DesiredCollection,
+    shape: &'a Shape,
+    found: &'a Value,
+}
+
+/// Changes to an existing collection.
+async fn existing_changes(
     http: &Http,
-    sight: &Sight,
-    name: &str,
-    real: &str,
-    wanted: &DesiredCollection,
-    shape: &Shape,
-    found: &Value,
+    names: &CollectionNames,
+    existing: &Existing<'_>,
 ) -> Result<Vec<Change>, SetupError> {
-    let Judged { rebuild, changed, patch, drift } = shape.judge(found);
+    let Existing { name, real, wanted, shape, found } = *existing;
+    let ShapeDiff { rebuild, changed, patch, drift } = shape.compare(found);
     if !rebuild.is_empty() {
-        return Ok(vec![another(http, name, real, wanted, shape, found, rebuild).await?]);
+        return Ok(vec![rebuild_change(http, existing, rebuild).await?]);
     }
     let mut all = Vec::new();
     if !changed.is_empty() {
@@ -206,34 +217,27 @@ async fn there(
             all.push(index(real, field, kind, found));
         }
     }
-    let aliases = wanted.aliases.iter().filter(|alias| sight.aliases.get(*alias).map(String::as_str) != Some(real));
-    all.extend(aliases.map(|other| alias(sight, other, real)));
+    let aliases = wanted.aliases.iter().filter(|alias| names.aliases.get(*alias).map(String::as_str) != Some(real));
+    all.extend(aliases.map(|other| alias(names, other, real)));
     all.extend(drift.into_iter().map(|detail| Change::drift(SERVICE, "collection", name, detail)));
     for field in indexed.keys().filter(|field| !wanted.indexes.contains_key(*field)) {
         let detail = format!("{}, not described in shakedown.toml", kind_of(field).unwrap_or("an index"));
         all.push(Change::drift(SERVICE, "index", format!("{field} of {real}"), detail));
     }
-    for left in rebuild::marks(name).iter().filter_map(|mark| sight.aliases.get(mark)) {
+    for left in rebuild::marks(name).iter().filter_map(|mark| names.aliases.get(mark)) {
         let detail = "is left over from an unfinished re-creation; delete it if nothing needs it";
         all.push(Change::drift(SERVICE, "collection", left.clone(), detail));
     }
     Ok(all)
 }
 
-/// Another collection in the place of one that cannot be changed.
-async fn another(
-    http: &Http,
-    name: &str,
-    real: &str,
-    wanted: &DesiredCollection,
-    shape: &Shape,
-    found: &Value,
-    mut details: Vec<String>,
-) -> Result<Change, SetupError> {
+/// A new collection to replace one that cannot be changed.
+async fn rebuild_change(http: &Http, existing: &Existing<'_>, mut details: Vec<String>) -> Result<Change, SetupError> {
+    let Existing { name, real, wanted, shape, found } = *existing;
     let by_alias = name != real;
     let points = count(http, real).await?;
     let carried = shape.carry(found).is_some();
-    let fate = match (by_alias, carried || points == 0) {
+    let consequence = match (by_alias, carried || points == 0) {
         (true, true) => {
             format!("the alias {name} switches to a new collection; {real} stays, with its {points} points")
         }
@@ -251,7 +255,7 @@ async fn another(
         ),
     };
     details.push(if carried && points > 0 {
-        // Qdrant keeps no other ones.
+        // Qdrant stores only the normalised vectors.
         let as_stored = found["config"]["params"]["vectors"].to_string().contains("\"Cosine\"");
         let how = if as_stored { ", with their vectors normalised to length 1, as Cosine stores them" } else { "" };
         format!("{points} points are copied to the new collection{how}")
@@ -266,12 +270,12 @@ async fn another(
     });
     let mut change =
         Change::new(SERVICE, "collection", name, Action::Recreate, Any::Qdrant(Box::new(task))).details(details);
-    change.destroys = Some(fate);
+    change.destroys = Some(consequence);
     Ok(change)
 }
 
-/// Creates a change.
-pub(super) async fn make(http: &Http, task: &Task, discard: bool, pace: &mut Progress) -> Result<(), SetupError> {
+/// Makes a change.
+pub(super) async fn make(http: &Http, task: &Task, discard: bool, writes: &mut WriteCounter) -> Result<(), SetupError> {
     match task {
         Task::Create { name, body } => {
             create(http, name, body).await?;
@@ -283,14 +287,14 @@ pub(super) async fn make(http: &Http, task: &Task, discard: bool, pace: &mut Pro
             if *replaces {
                 let path = utf8_percent_encode(field, NON_ALPHANUMERIC);
                 http.call("DELETE", &format!("/collections/{collection}/index/{path}?wait=true"), None).await?;
-                pace.step();
+                writes.count();
             }
             make_index(http, collection, field, &json!(kind)).await?;
         }
         Task::Aliases(actions) => change_aliases(http, actions).await?,
-        Task::Rebuild(rebuild) => return rebuild.run(http, discard, pace).await,
+        Task::Rebuild(rebuild) => return rebuild.run(http, discard, writes).await,
     }
-    pace.step();
+    writes.count();
     Ok(())
 }
 
@@ -300,17 +304,17 @@ async fn make_index(http: &Http, collection: &str, field: &str, kind: &Value) ->
     Ok(())
 }
 
-/// Creates a collection. That another set-up was faster is no error: what it makes is waited for.
+/// Creates a collection. If another setup was faster, waits for its collection.
 async fn create(http: &Http, name: &str, body: &Value) -> Result<(), ServiceError> {
     let path = format!("/collections/{name}");
     let answer = http.send("PUT", &path, &Key::Own, Some(body)).await?;
-    // Before there was 409, Qdrant said 400 in these words.
+    // Before 409, Qdrant answered 400 with this text.
     let exists = answer.status.as_u16() == 409 || answer.text.contains("already exists");
     if !exists {
         http.accept("PUT", &path, &answer)?;
         return Ok(());
     }
-    let deadline = Instant::now() + APPEARS;
+    let deadline = Instant::now() + CREATE_TIMEOUT;
     loop {
         let there = http.send("GET", &path, &Key::Own, None).await?;
         if there.status.is_success() {
@@ -319,6 +323,6 @@ async fn create(http: &Http, name: &str, body: &Value) -> Result<(), ServiceErro
         if there.status.as_u16() != 404 || Instant::now() >= deadline {
             return http.accept("GET", &path, &there).map(drop);
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

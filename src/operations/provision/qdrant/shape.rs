@@ -1,30 +1,30 @@
-//! What a collection is to be, and in what one that is there differs from it.
+//! The desired shape of a collection, and how an existing one differs from it.
 
 use serde_json::{Map, Value, json};
 
 use crate::settings::{DesiredCollection, Distance, Quantization};
 
-/// What a collection is to be.
+/// The desired shape of a collection.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
     wanted: DesiredCollection,
     size: u32,
 }
 
-/// In what a collection differs.
+/// How a collection differs.
 #[derive(Debug, Default)]
-pub(super) struct Judged {
-    /// What only another collection can have.
+pub(super) struct ShapeDiff {
+    /// Differences that need a new collection.
     pub(super) rebuild: Vec<String>,
-    /// What can be changed.
+    /// Differences that can change in place.
     pub(super) changed: Vec<String>,
-    /// The body of `PATCH` that does it.
+    /// The body of the `PATCH` request.
     pub(super) patch: Value,
-    /// What is left as it is.
+    /// Differences that stay.
     pub(super) drift: Vec<String>,
 }
 
-/// The name under which a vector was stored, and the one under which it is to be: empty for the unnamed one.
+/// The name of a vector in the old and in the new collection; empty for the unnamed one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Carry {
     from: String,
@@ -32,7 +32,7 @@ pub(super) struct Carry {
 }
 
 impl Carry {
-    /// A point's vectors, as they are to be stored.
+    /// A point's vectors as the new collection stores them.
     pub(super) fn vector(&self, stored: Value) -> Value {
         let mut vectors = match stored {
             Value::Object(vectors) => vectors,
@@ -41,7 +41,7 @@ impl Carry {
         if let Some(vector) = vectors.remove(&self.from) {
             vectors.insert(self.to.clone(), vector);
         }
-        // One that has no name is written alone.
+        // A single unnamed vector is written without a map.
         if vectors.len() == 1
             && let Some(vector) = vectors.remove("")
         {
@@ -52,11 +52,11 @@ impl Carry {
 }
 
 impl Shape {
-    pub(super) fn of(wanted: &DesiredCollection, dimensions: u32) -> Self {
+    pub(super) fn new(wanted: &DesiredCollection, dimensions: u32) -> Self {
         Self { wanted: wanted.clone(), size: wanted.size.unwrap_or(dimensions) }
     }
 
-    /// The name of the vector, where it has one.
+    /// The name of the vector, if it has one.
     pub(super) fn vector(&self) -> Option<&str> {
         self.wanted.vector.as_deref()
     }
@@ -66,21 +66,21 @@ impl Shape {
         self.wanted.distance == Distance::Cosine
     }
 
-    /// Size and distance in words.
-    pub(super) fn measure(&self) -> String {
+    /// Size and distance as text.
+    pub(super) fn size_and_distance(&self) -> String {
         format!("{} dimensions with distance {}", self.size, self.wanted.distance.word())
     }
 
-    /// What a person wants to know of it.
-    pub(super) fn told(&self) -> Vec<String> {
+    /// A summary for the plan.
+    pub(super) fn summary(&self) -> Vec<String> {
         let Self { wanted, size } = self;
-        let mut told = vec![format!("{size} dimensions"), wanted.distance.word().to_owned()];
-        told.push(format!("hnsw m {}, ef_construct {}", wanted.m, wanted.ef_construct));
-        told.extend(wanted.vector.as_ref().map(|vector| format!("vector {vector}")));
+        let mut summary = vec![format!("{size} dimensions"), wanted.distance.word().to_owned()];
+        summary.push(format!("hnsw m {}, ef_construct {}", wanted.m, wanted.ef_construct));
+        summary.extend(wanted.vector.as_ref().map(|vector| format!("vector {vector}")));
         if let Some(quantization) = wanted.quantization.filter(|kind| *kind != Quantization::None) {
-            told.push(format!("{} quantization", quantization.word()));
+            summary.push(format!("{} quantization", quantization.word()));
         }
-        told
+        summary
     }
 
     fn quantization(&self) -> Option<Value> {
@@ -92,7 +92,7 @@ impl Shape {
         })
     }
 
-    /// The body that makes it.
+    /// The body that creates it.
     pub(super) fn body(&self) -> Value {
         let Self { wanted, size } = self;
         let mut vector = json!({ "size": size, "distance": wanted.distance.word() });
@@ -109,7 +109,7 @@ impl Shape {
         body
     }
 
-    /// The body that makes one beside `found`, with what that has beside our vector.
+    /// The body that creates it as a replacement of `found`, including settings and vectors that are not described.
     pub(super) fn body_beside(&self, found: &Value) -> Value {
         let mut body = self.body();
         let params = &found["config"]["params"];
@@ -151,7 +151,7 @@ impl Shape {
         body
     }
 
-    /// The vector of `found` that is ours: the one of that name, or the unnamed one.
+    /// The described vector in `found`: the one of that name, or the unnamed one.
     fn own<'a>(&self, found: &'a Value) -> Option<&'a Value> {
         let vectors = &found["config"]["params"]["vectors"];
         let own = match &self.wanted.vector {
@@ -162,8 +162,8 @@ impl Shape {
         own["size"].is_u64().then_some(own)
     }
 
-    /// How the points of `found` become points of this shape; none when their vectors are of another size, or it is not
-    /// clear which vector is meant.
+    /// How points of `found` become points of this shape; `None` if their vectors have another size or the vector is
+    /// ambiguous.
     pub(super) fn carry(&self, found: &Value) -> Option<Carry> {
         let to = self.wanted.vector.clone().unwrap_or_default();
         let vectors = found["config"]["params"]["vectors"].as_object()?;
@@ -181,9 +181,9 @@ impl Shape {
         }
     }
 
-    /// In what `found` differs.
-    pub(super) fn judge(&self, found: &Value) -> Judged {
-        let mut judged = Judged { patch: json!({}), ..Judged::default() };
+    /// How `found` differs.
+    pub(super) fn compare(&self, found: &Value) -> ShapeDiff {
+        let mut diff = ShapeDiff { patch: json!({}), ..ShapeDiff::default() };
         let Some(own) = self.own(found) else {
             let name = |name: Option<&str>| name.map_or("unnamed".to_owned(), |name| format!("`{name}`"));
             let vectors = &found["config"]["params"]["vectors"];
@@ -194,35 +194,35 @@ impl Shape {
                 }
                 _ => "none".to_owned(),
             };
-            judged.rebuild.push(format!("vector: {there} → {}", name(self.wanted.vector.as_deref())));
-            return judged;
+            diff.rebuild.push(format!("vector: {there} → {}", name(self.wanted.vector.as_deref())));
+            return diff;
         };
         let (size, distance) = (own["size"].as_u64().unwrap_or_default(), own["distance"].as_str().unwrap_or_default());
         if size != u64::from(self.size) {
-            judged.rebuild.push(format!("vector size: {size} → {}", self.size));
+            diff.rebuild.push(format!("vector size: {size} → {}", self.size));
         }
         if distance != self.wanted.distance.word() {
-            judged.rebuild.push(format!("distance: {distance} → {}", self.wanted.distance.word()));
+            diff.rebuild.push(format!("distance: {distance} → {}", self.wanted.distance.word()));
         }
-        self.judge_graph(&mut judged, found, own);
-        self.judge_storage(&mut judged, found, own);
-        judged
+        self.compare_graph(&mut diff, found, own);
+        self.compare_storage(&mut diff, found, own);
+        diff
     }
 
-    fn judge_graph(&self, judged: &mut Judged, found: &Value, own: &Value) {
+    fn compare_graph(&self, diff: &mut ShapeDiff, found: &Value, own: &Value) {
         let whole = &found["config"]["hnsw_config"];
         let name = self.wanted.vector.clone().unwrap_or_default();
         for (key, wanted) in [("m", self.wanted.m), ("ef_construct", self.wanted.ef_construct)] {
-            // What a vector has of its own counts before what the collection says.
+            // A vector's own setting overrides the collection's.
             let special = own["hnsw_config"][key].as_u64();
             let Some(is) = special.or_else(|| whole[key].as_u64()).filter(|is| *is != u64::from(wanted)) else {
                 continue;
             };
-            judged.changed.push(format!("hnsw {key}: {is} → {wanted}"));
+            diff.changed.push(format!("hnsw {key}: {is} → {wanted}"));
             if special.is_some() {
-                judged.patch["vectors"][&name]["hnsw_config"][key] = wanted.into();
+                diff.patch["vectors"][&name]["hnsw_config"][key] = wanted.into();
             } else {
-                judged.patch["hnsw_config"][key] = wanted.into();
+                diff.patch["hnsw_config"][key] = wanted.into();
             }
         }
         if let Some(wanted) = self.wanted.quantization {
@@ -230,26 +230,26 @@ impl Shape {
             let config = if special.is_null() { &found["config"]["quantization_config"] } else { special };
             let is = config.as_object().and_then(|config| config.keys().next()).map_or("none", String::as_str);
             if is != wanted.word() {
-                judged.changed.push(format!("quantization: {is} → {}", wanted.word()));
+                diff.changed.push(format!("quantization: {is} → {}", wanted.word()));
                 let config =
                     self.quantization().filter(|config| !config.is_null()).unwrap_or_else(|| "Disabled".into());
                 if special.is_null() {
-                    judged.patch["quantization_config"] = config;
+                    diff.patch["quantization_config"] = config;
                 } else {
-                    judged.patch["vectors"][&name]["quantization_config"] = config;
+                    diff.patch["vectors"][&name]["quantization_config"] = config;
                 }
             }
         }
     }
 
-    fn judge_storage(&self, judged: &mut Judged, found: &Value, own: &Value) {
+    fn compare_storage(&self, diff: &mut ShapeDiff, found: &Value, own: &Value) {
         let params = &found["config"]["params"];
         if let Some(wanted) = self.wanted.on_disk
             && own["on_disk"].as_bool().unwrap_or(false) != wanted
         {
-            judged.changed.push(format!("vectors on disk: {} → {wanted}", !wanted));
+            diff.changed.push(format!("vectors on disk: {} → {wanted}", !wanted));
             let name = self.wanted.vector.clone().unwrap_or_default();
-            judged.patch["vectors"][&name]["on_disk"] = wanted.into();
+            diff.patch["vectors"][&name]["on_disk"] = wanted.into();
         }
         let numbers = [
             ("replication_factor", self.wanted.replication_factor),
@@ -260,14 +260,14 @@ impl Shape {
             wanted.into_iter().chain([("on_disk_payload", self.wanted.on_disk_payload.map(Value::from))])
         {
             if let Some(wanted) = wanted.filter(|wanted| params[key] != *wanted) {
-                judged.changed.push(format!("{key}: {} → {wanted}", params[key]));
-                judged.patch["params"][key] = wanted;
+                diff.changed.push(format!("{key}: {} → {wanted}", params[key]));
+                diff.patch["params"][key] = wanted;
             }
         }
         if let (Some(wanted), Some(is)) = (self.wanted.shards, params["shard_number"].as_u64())
             && is != u64::from(wanted)
         {
-            judged.drift.push(format!("{is} shards instead of {wanted}; the number is fixed at creation"));
+            diff.drift.push(format!("{is} shards instead of {wanted}; the number is fixed at creation"));
         }
     }
 }
@@ -287,7 +287,7 @@ mod tests {
     fn shape(vector: Option<&str>) -> Shape {
         let wanted =
             DesiredCollection { vector: vector.map(str::to_owned), ..DesiredCollection::of(4, Distance::Cosine) };
-        Shape::of(&wanted, 1024)
+        Shape::new(&wanted, 1024)
     }
 
     fn found(vectors: &Value) -> Value {
@@ -307,7 +307,7 @@ mod tests {
         #[case] vectors: Value,
         #[case] wanted: &[&str],
     ) {
-        assert_eq!(shape(vector).judge(&found(&vectors)).rebuild, wanted);
+        assert_eq!(shape(vector).compare(&found(&vectors)).rebuild, wanted);
     }
 
     #[rstest]
@@ -331,8 +331,8 @@ mod tests {
     #[test]
     fn what_a_vector_has_of_its_own_is_changed_there() {
         let own = json!({ "size": 4, "distance": "Cosine", "hnsw_config": { "m": 8 } });
-        let judged = shape(None).judge(&found(&own));
-        assert_eq!(judged.changed, ["hnsw m: 8 → 16"]);
-        assert_eq!(judged.patch, json!({ "vectors": { "": { "hnsw_config": { "m": 16 } } } }));
+        let diff = shape(None).compare(&found(&own));
+        assert_eq!(diff.changed, ["hnsw m: 8 → 16"]);
+        assert_eq!(diff.patch, json!({ "vectors": { "": { "hnsw_config": { "m": 16 } } } }));
     }
 }

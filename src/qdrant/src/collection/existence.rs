@@ -1,4 +1,4 @@
-//! When a directory is a collection, and when it is what a creation or a removal left that was cut short.
+//! Tells a collection's directory from the remains of an interrupted creation or removal.
 
 use std::fs;
 use std::path::Path;
@@ -6,35 +6,35 @@ use std::path::Path;
 use super::{META_FILE, SHARD_DIRECTORY};
 use crate::error::Error;
 
-/// There until a new collection is complete.
+/// Exists until a new collection is complete.
 const UNFINISHED: &str = "unfinished";
-/// What the settings of a removed collection are called.
+/// Name of the settings file of a removed collection.
 const REMOVED: &str = "removed.json";
 
-/// What a directory is.
+/// The state of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Existence {
     /// A collection.
     Whole,
-    /// Never a collection, or no longer one.
-    Rubbish,
-    /// A collection that has lost its settings.
+    /// The remains of an interrupted creation or of a removal.
+    Remains,
+    /// A collection whose settings are missing.
     Damaged,
 }
 
-/// What `directory` is. Blocking.
+/// The state of `directory`. Blocking.
 pub(crate) fn existence(directory: &Path) -> Existence {
     let has = |name: &str| directory.join(name).exists();
     if has(META_FILE) {
         Existence::Whole
     } else if has(UNFINISHED) || has(REMOVED) || !has(SHARD_DIRECTORY) {
-        Existence::Rubbish
+        Existence::Remains
     } else {
         Existence::Damaged
     }
 }
 
-/// Makes `directory` for a collection that does not exist before [`complete`]. Blocking.
+/// Creates `directory` for a collection that does not exist before [`complete`]. Blocking.
 ///
 /// # Errors
 /// The disk fails.
@@ -43,14 +43,14 @@ pub(crate) fn begin(directory: &Path) -> Result<(), Error> {
     made.map_err(|error| Error::Internal(format!("{}: {error}", directory.display())))
 }
 
-/// Notes that the settings in `directory` are stored. Blocking.
+/// Records that the settings in `directory` are stored. Blocking.
 pub(super) fn complete(directory: &Path) {
     if let Err(error) = fs::remove_file(directory.join(UNFINISHED)) {
-        tracing::debug!(directory = %directory.display(), %error, "the mark of a new collection stays");
+        tracing::debug!(directory = %directory.display(), %error, "cannot remove the mark of a new collection");
     }
 }
 
-/// Makes rubbish of the collection in `directory`. Blocking.
+/// Marks the collection in `directory` as removed. Blocking.
 ///
 /// # Errors
 /// The disk fails.
@@ -59,12 +59,13 @@ pub(super) fn forget(directory: &Path) -> Result<(), Error> {
     fs::rename(&path, directory.join(REMOVED)).map_err(|error| Error::Internal(format!("{}: {error}", path.display())))
 }
 
-/// Removes rubbish. A kill in the middle leaves rubbish: the marks go after the points. Blocking.
+/// Removes a directory that is not a collection. After a kill in the middle it is still recognised: the marks go last.
+/// Blocking.
 ///
 /// # Errors
 /// The disk fails.
 pub(crate) fn clear(directory: &Path) -> std::io::Result<()> {
-    // There may be none; what else is wrong shows at once.
+    // The directory may be missing; other problems show at once.
     let _ = fs::remove_dir_all(directory.join(SHARD_DIRECTORY));
     fs::remove_dir_all(directory)
 }

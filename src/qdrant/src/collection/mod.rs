@@ -1,5 +1,5 @@
-//! A collection: its configuration, its shard, its writer. All reading and writing goes through here, so
-//! REST and gRPC cannot differ.
+//! A collection: its configuration, its shard, its writer. All reads and writes of REST and gRPC pass here, so the
+//! protocols cannot differ.
 
 mod existence;
 mod shape;
@@ -23,34 +23,34 @@ use super::strict::{Indexes, StrictMode};
 use super::writer::{Health, Policy, Writer};
 pub(super) use existence::{Existence, begin, clear, existence};
 
-/// File that holds a collection's name and configuration; a directory without it is rubbish.
+/// File with a collection's name and configuration; a directory without it is not a collection.
 pub(super) const META_FILE: &str = "collection.json";
 const JOURNAL_FILE: &str = "journal";
 /// Directory of the engine's files.
 pub(super) const SHARD_DIRECTORY: &str = "shard";
-/// How long a deleted collection waits for requests and an optimisation that still use it.
+/// How long the removal of a collection waits for requests and an optimisation that still use it.
 const READERS: Duration = Duration::from_mins(1);
 
-/// What is stored about a collection beside its points.
+/// The stored settings of a collection.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Meta {
-    /// Its name; the directory is called otherwise, so that any name will do.
+    /// Its name. The directory has another name, so that any name is possible.
     pub name: String,
     /// Its configuration.
     pub config: Config,
     /// Its payload indexes.
     #[serde(default)]
     pub indexes: Indexes,
-    /// Directory of the collection that this one took the place of: if that is still there, it is rubbish.
+    /// Directory of the collection that this one replaced; if it still exists, it is garbage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
-    /// Configuration that the shard is just being given; after a kill it has the one or the other.
+    /// Configuration that the shard is being switched to; after a kill the shard has either one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Config>,
 }
 
 impl Meta {
-    /// What is stored in `directory`. Blocking.
+    /// The settings stored in `directory`. Blocking.
     ///
     /// # Errors
     /// The file is missing or damaged; the text names it.
@@ -62,19 +62,19 @@ impl Meta {
     }
 }
 
-/// What became of a change.
+/// The result of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Written {
     /// Number of the change.
     pub operation: u64,
-    /// Whether the client asked to wait; the change is only journalled otherwise.
+    /// Whether the client waited; otherwise the change is only in the journal.
     pub waited: bool,
 }
 
-/// State of a collection as its clients see it.
+/// State of a collection as clients see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Status {
-    /// Everything is in order.
+    /// Idle.
     Green,
     /// Segments are being rewritten.
     Yellow,
@@ -82,7 +82,7 @@ pub(super) enum Status {
     Red(String),
 }
 
-/// A collection as it is described to clients.
+/// The description of a collection for clients.
 #[derive(Debug)]
 pub(super) struct Description {
     /// State of the optimiser.
@@ -107,17 +107,17 @@ pub(super) struct Collection {
     pub(super) shard: Arc<Shard>,
     health: Arc<Health>,
     writer: Writer,
-    /// How many reads are allowed.
+    /// Rate limit of reads.
     pub(super) reads: Rate,
-    /// How many changes are allowed.
+    /// Rate limit of writes.
     pub(super) writes: Rate,
 }
 
 impl Collection {
-    /// Makes a collection in `directory`, which must not exist. Blocking.
+    /// Creates a collection in `directory`, which must not exist. Blocking.
     ///
     /// # Errors
-    /// The engine refuses the configuration, or the disk fails; nothing is left behind then.
+    /// The engine rejects the configuration, or the disk fails; nothing is left behind.
     pub(super) fn create(directory: &Path, name: &str, config: Config) -> Result<Self, Error> {
         let made = Self::make(directory, name, config);
         if made.is_err() {
@@ -133,13 +133,13 @@ impl Collection {
         fs::create_dir_all(&shard_directory).map_err(failed)?;
         let shard = Shard::create(&shard_directory, config.engine())?;
         let meta = Meta { name: name.to_owned(), config, indexes: Indexes::new(), replaces: None, pending: None };
-        // Written last: from here on the collection exists.
+        // Written last: the collection exists from here on.
         save(directory, &meta)?;
         existence::complete(directory);
         Self::start(directory.to_owned(), meta, shard)
     }
 
-    /// Opens the collection in `directory` and makes again what an earlier process could not flush. Blocking.
+    /// Opens the collection in `directory` and repeats what an earlier process did not flush. Blocking.
     ///
     /// # Errors
     /// A file is missing or damaged; the text says which.
@@ -170,7 +170,7 @@ impl Collection {
         read(&self.meta.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes what is stored about the collection.
+    /// Changes the stored settings.
     pub(super) fn change_meta(&self, change: impl FnOnce(&mut Meta) -> Result<(), Error>) -> Result<(), Error> {
         let mut meta = self.meta.write().unwrap_or_else(PoisonError::into_inner);
         let mut new = meta.clone();
@@ -180,10 +180,10 @@ impl Collection {
         Ok(())
     }
 
-    /// Takes over new settings.
+    /// Applies new settings.
     ///
     /// # Errors
-    /// As [`Config::update`]; or the engine or the disk fails, and then the settings are as they were.
+    /// As [`Config::update`], or the engine or the disk fails; the settings are then unchanged.
     pub(super) async fn update(&self, request: UpdateCollection) -> Result<(), Error> {
         let before = self.with_meta(|meta| meta.config.clone());
         self.change_meta(|meta| meta.config.update(request))?;
@@ -200,7 +200,7 @@ impl Collection {
         Ok(())
     }
 
-    /// Makes the engine use `config`.
+    /// Switches the engine to `config`.
     async fn apply(&self, before: &Config, config: &Config) -> Result<(), Error> {
         let shard = Arc::clone(&self.shard);
         let engine = config.engine();
@@ -256,7 +256,7 @@ impl Collection {
         })
     }
 
-    /// Runs an engine call where it may block.
+    /// Runs an engine call on a blocking thread.
     pub(super) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         what: &'static str,
@@ -273,7 +273,7 @@ impl Collection {
     /// Checks that the collection has a vector called `name` (empty for the unnamed one).
     ///
     /// # Errors
-    /// It has not.
+    /// The vector does not exist.
     pub(super) fn check_vector_name(&self, name: &str) -> Result<(), Error> {
         let known =
             self.with_meta(|meta| meta.config.params.vectors.get(name).is_some() || meta.config.has_sparse(name));
@@ -290,7 +290,7 @@ impl Collection {
         self.writer.join();
     }
 
-    /// Takes the collection out of existence at once; [`Self::remove`] frees the disk.
+    /// Removes the collection from view at once; [`Self::remove`] frees the disk.
     ///
     /// # Errors
     /// The disk fails.
@@ -298,11 +298,11 @@ impl Collection {
         existence::forget(&self.directory)
     }
 
-    /// Closes and removes the files, once the last reader has gone. Blocking; call [`Self::forget`] first.
+    /// Closes and removes the files once the last reader is gone. Blocking; call [`Self::forget`] first.
     pub(super) fn remove(self: Arc<Self>) {
         self.close();
         let directory = self.directory.clone();
-        // The engine flushes when it is dropped and panics if its files have gone, so it goes first.
+        // The engine flushes when it is dropped and panics if its files are gone, so drop it first.
         let deadline = Instant::now() + READERS;
         if let Some(collection) = last(self, deadline) {
             let Self { shard, writer, .. } = collection;
@@ -310,12 +310,12 @@ impl Collection {
             drop(last(shard, deadline));
         }
         if let Err(error) = clear(&directory) {
-            tracing::warn!(directory = %directory.display(), %error, "files of a deleted collection stay");
+            tracing::warn!(directory = %directory.display(), %error, "cannot remove the files of a deleted collection");
         }
     }
 }
 
-/// Waits until nobody else holds `shared`; `None` after the deadline.
+/// Waits until this is the only owner of `shared`; `None` after the deadline.
 fn last<T>(mut shared: Arc<T>, deadline: Instant) -> Option<T> {
     loop {
         match Arc::try_unwrap(shared) {
@@ -327,16 +327,16 @@ fn last<T>(mut shared: Arc<T>, deadline: Instant) -> Option<T> {
     }
 }
 
-/// Which points a change is about.
+/// The points that a change affects.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Selection {
-    /// These.
+    /// By id.
     Ids(Vec<PointId>),
-    /// Those that match.
+    /// By filter.
     Filter(Filter),
 }
 
-/// Runs `call` on a thread where it may block.
+/// Runs `call` on a blocking thread.
 ///
 /// # Errors
 /// Those of `call`; a panic becomes [`Error::Internal`].
@@ -348,12 +348,12 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 fn policy(config: &Config) -> Policy {
     let kilobytes = config.optimizer_config.indexing_threshold.unwrap_or(10_000) as u64;
-    // A threshold of 0 switches the index off, but deleted points are still cleaned up.
+    // A threshold of 0 disables the index, but deleted points are still cleaned up.
     let bytes = if kilobytes == 0 { u64::MAX } else { kilobytes.saturating_mul(1024) };
     Policy { after_bytes: (!config.never_optimizes()).then_some(bytes) }
 }
 
-/// Writes `value` so that a reader sees the old or the new file, never half of one.
+/// Writes `value` atomically: a reader sees the old or the new file.
 pub(super) fn save_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", path.display()));
     let text = serde_json::to_vec_pretty(value).map_err(|error| failed(&error))?;

@@ -1,4 +1,4 @@
-//! What a collection consists of: its vectors, how many there are, and how they come and go as a whole.
+//! The vectors of a collection: their number, and how they are added and removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,18 +16,18 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::shard::{Shard, manifest};
 
-/// File of a segment that says, among other things, which vectors it has.
+/// File of a segment with, among others, its vectors.
 const SEGMENT_FILE: &str = "segment.json";
-/// Where in it they are.
+/// Key of the vectors in that file.
 const VECTOR_MAPS: [&str; 2] = ["/config/vector_data", "/config/sparse_vector_data"];
-/// What the directories of a segment's vector are called, before a dash and its name.
+/// Prefixes of the directories of a segment's vector, before a dash and its name.
 const VECTOR_DIRECTORIES: [&str; 2] = ["vector_storage", "vector_index"];
 
-/// Opens the shard below `directory`. A change of its vectors that was cut short is undone if it was to add one,
-/// and completed if it was to remove one: either way nobody was told otherwise.
+/// Opens the shard below `directory`. An interrupted addition of a vector is undone, an interrupted removal is
+/// completed; neither was acknowledged otherwise.
 ///
 /// # Errors
-/// The shard is damaged; the text says where.
+/// The shard is damaged; the text names the place.
 pub(super) fn open(directory: &Path, mut meta: Meta) -> Result<(Meta, Shard), Error> {
     let path = directory.join(SHARD_DIRECTORY);
     if let Some(pending) = meta.pending.take() {
@@ -35,7 +35,7 @@ pub(super) fn open(directory: &Path, mut meta: Meta) -> Result<(Meta, Shard), Er
         if names(&new).is_subset(&names(&old)) {
             meta.config = pending;
         }
-        // The files of vectors go with them.
+        // The files of vectors are removed too.
         manifest::forget(&path)?;
         settle(&path, &names(&old).symmetric_difference(&names(&new)).copied().collect::<Vec<_>>())?;
         save(directory, &meta)?;
@@ -44,7 +44,7 @@ pub(super) fn open(directory: &Path, mut meta: Meta) -> Result<(Meta, Shard), Er
     Ok((meta, shard))
 }
 
-/// Takes the vectors `unsettled` out of every segment of the shard in `shard`: some may have them, and others not.
+/// Removes the vectors `unsettled` from every segment of the shard in `shard`: only some segments may have them.
 fn settle(shard: &Path, unsettled: &[&str]) -> Result<(), Error> {
     let segments = shard.join("segments");
     let failed = |path: &Path, error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", path.display()));
@@ -59,7 +59,7 @@ fn settle(shard: &Path, unsettled: &[&str]) -> Result<(), Error> {
         }
         save_json(&path, &state)?;
         for (kind, name) in VECTOR_DIRECTORIES.iter().flat_map(|kind| unsettled.iter().map(move |name| (kind, name))) {
-            // Most often there is none.
+            // Usually there is none.
             let _ = fs::remove_dir_all(entry.path().join(format!("{kind}-{name}")));
         }
     }
@@ -71,10 +71,10 @@ fn names(config: &EdgeConfig) -> BTreeSet<&str> {
 }
 
 impl Collection {
-    /// Makes a collection of a shard that lies in `directory` already. Blocking.
+    /// Makes a collection from a shard that already is in `directory`. Blocking.
     ///
     /// # Errors
-    /// The shard is damaged or does not fit `meta`; it is then no collection yet.
+    /// The shard is damaged or does not fit `meta`; it is not a collection then.
     pub(crate) fn adopt(directory: PathBuf, meta: Meta) -> Result<Self, Error> {
         let shard = Shard::open(&directory.join(SHARD_DIRECTORY), meta.config.engine())?;
         save(&directory, &meta)?;
@@ -82,7 +82,7 @@ impl Collection {
         Self::start(directory, meta, shard)
     }
 
-    /// How many points have each vector, by its name, approximately.
+    /// The approximate number of points with each vector, by name.
     ///
     /// # Errors
     /// The engine failed.
@@ -101,7 +101,7 @@ impl Collection {
         .await
     }
 
-    /// Where its files are.
+    /// The directory of its files.
     #[must_use]
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
@@ -121,7 +121,7 @@ impl Collection {
     /// Adds a vector called `name` to the collection; adding the same one again changes nothing.
     ///
     /// # Errors
-    /// The name is unfit or taken by another vector, or the disk is full.
+    /// The name is invalid or taken by another vector, or the disk is full.
     pub(crate) async fn create_vector_name(
         self: &Arc<Self>,
         name: String,
@@ -146,7 +146,7 @@ impl Collection {
         self.reshape(change, operation, waited).await
     }
 
-    /// Gives the shard another shape. Past the journal, because opening the shard needs its shape already.
+    /// Gives the shard another shape. Bypasses the journal, because opening the shard needs its shape.
     async fn reshape(
         self: &Arc<Self>,
         change: impl FnOnce(&mut Config) -> Result<(), Error> + Send + 'static,

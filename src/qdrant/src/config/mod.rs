@@ -1,4 +1,4 @@
-//! A collection's configuration: as asked for, as stored and shown, and as the engine wants it.
+//! A collection's configuration: as requested, as stored and shown, and as the engine needs it.
 
 mod names;
 mod params;
@@ -16,7 +16,7 @@ use super::error::Error;
 use super::strict::StrictMode;
 pub(super) use params::{HnswDiff, OptimizersDiff, SparseIndex, SparseVectorParams, VectorParams, Vectors, WalConfig};
 
-/// Bytes in one file of the engine's log. Smaller than the engine's 32 MiB, so that a collection is cheap to make.
+/// Size of one file of the engine's log. Smaller than the engine's 32 MiB, so that a collection is cheap to create.
 const WAL_SEGMENT: usize = 4 * 1024 * 1024;
 /// Largest vector that Qdrant accepts.
 const MAX_DIMENSIONS: u64 = 65_536;
@@ -59,11 +59,11 @@ pub(super) struct VectorDiff {
 pub(super) enum QuantizationDiff {
     /// This quantisation from now on.
     Set(QuantizationConfig),
-    /// None from now on.
+    /// No quantisation from now on.
     Off(Disabled),
 }
 
-/// The word that stands for no quantisation.
+/// The word for no quantisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(super) enum Disabled {
     /// The only one.
@@ -106,12 +106,12 @@ pub(super) struct ParamsDiff {
     pub on_disk_payload: Option<bool>,
 }
 
-/// The part of a collection's configuration that is fixed when it is made.
+/// The part of a collection's configuration that is fixed at creation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Params {
     /// Dense vectors.
     pub vectors: Vectors,
-    /// Always 1: the embedded engine does not shard. Shown as asked for.
+    /// The engine does not shard: always 1. Shown as requested.
     pub shard_number: u32,
     /// Stored only.
     pub replication_factor: u32,
@@ -141,7 +141,7 @@ pub(super) struct Config {
     /// Limits on requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict_mode_config: Option<StrictMode>,
-    /// Anything the user wants to keep with the collection.
+    /// Arbitrary metadata of the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
 }
@@ -150,7 +150,7 @@ impl Config {
     /// The configuration for a new collection.
     ///
     /// # Errors
-    /// A value out of range (422), or something the embedded engine does not do (501).
+    /// A value is out of range (422), or not supported by the embedded engine (501).
     pub(super) fn new(request: CreateCollection) -> Result<Self, Error> {
         for (name, params) in request.vectors.iter() {
             if params.size == 0 || params.size > MAX_DIMENSIONS {
@@ -200,10 +200,10 @@ impl Config {
         Some(params.hnsw_config.and_then(|diff| diff.m).unwrap_or(self.hnsw_config.m))
     }
 
-    /// Takes over the changes of `request`.
+    /// Applies the changes of `request`.
     ///
     /// # Errors
-    /// A vector that does not exist, or a value out of range; then nothing has changed.
+    /// A vector does not exist, or a value is out of range; nothing has changed then.
     pub(super) fn update(&mut self, request: UpdateCollection) -> Result<(), Error> {
         let mut new = self.clone();
         check_hnsw(request.hnsw_config.as_ref())?;
@@ -254,13 +254,13 @@ impl Config {
         self.params.sparse_vectors.as_ref().is_some_and(|vectors| vectors.contains_key(name))
     }
 
-    /// Whether optimisation is switched off.
+    /// Whether optimisation is disabled.
     #[must_use]
     pub(super) fn never_optimizes(&self) -> bool {
         self.optimizer_config.max_optimization_threads == Some(Value::from(0))
     }
 
-    /// How vectors and payloads are stored: what the engine takes over only when it opens a shard.
+    /// How vectors and payloads are stored. The engine applies it only when it opens a shard.
     #[must_use]
     pub(super) fn storage(&self) -> impl PartialEq + use<> {
         let dense = self.params.vectors.iter();
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn one_unnamed_vector_and_named_vectors_are_told_apart() {
+    fn one_unnamed_vector_and_named_vectors_are_distinguished() {
         let single = request(serde_json::json!({"vectors": {"size": 4, "distance": "Cosine"}}));
         assert_eq!(single.vectors.get("").map(|params| params.size), Some(4));
         let named = request(serde_json::json!({"vectors": {"a": {"size": 3, "distance": "Dot"}}}));
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_of_no_size_is_refused() {
+    fn a_vector_of_size_zero_is_rejected() {
         let error = Config::new(request(serde_json::json!({"vectors": {"size": 0, "distance": "Dot"}}))).unwrap_err();
         assert!(matches!(error, Error::Invalid(_)), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Vectors that a collection gets or loses after it was made.
+//! Vectors that are added to or removed from an existing collection.
 
 use qdrant_edge::{DEFAULT_VECTOR_NAME, VectorNameConfig, VectorStorageDatatype};
 
@@ -7,14 +7,14 @@ use crate::error::Error;
 
 /// Longest vector name in bytes, as in Qdrant.
 const NAME_LIMIT: usize = 200;
-/// Characters that no name may have, as in Qdrant.
+/// Characters that names must not contain, as in Qdrant.
 const FORBIDDEN: [char; 11] = ['<', '>', ':', '"', '/', '\\', '|', '?', '*', '\0', '\u{1f}'];
 
 impl Config {
-    /// Adds the vector `name`; nothing changes if it is there already.
+    /// Adds the vector `name`; nothing changes if it already exists.
     ///
     /// # Errors
-    /// The name or the size is unfit (422), or another vector has the name.
+    /// The name or the size is invalid (422), or another vector has the name.
     pub(crate) fn add_vector(&mut self, name: &str, vector: &VectorNameConfig) -> Result<(), Error> {
         check_name(name)?;
         let taken = |text: &str| Err(Error::BadInput(text.to_owned()));
@@ -37,7 +37,7 @@ impl Config {
                     multivector_config: dense.multivector_config,
                 };
                 if let Some(old) = self.params.vectors.get(name) {
-                    // How it is indexed and stored may have been changed since.
+                    // How it is indexed and stored may have changed since.
                     let shape = |it: &VectorParams| (it.size, it.distance, it.datatype, it.multivector_config);
                     if shape(old) != shape(&new) {
                         return taken(&format!("Vector `{name}` already exists with a different configuration"));
@@ -73,7 +73,7 @@ impl Config {
         Ok(())
     }
 
-    /// Removes the vector `name`, if there is one.
+    /// Removes the vector `name`, if it exists.
     pub(crate) fn remove_vector(&mut self, name: &str) {
         match &mut self.params.vectors {
             Vectors::Single(_) if name == DEFAULT_VECTOR_NAME => self.params.vectors = Vectors::default(),

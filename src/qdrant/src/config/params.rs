@@ -1,4 +1,4 @@
-//! The settings that a collection's configuration consists of: as Qdrant's API writes them, and as stored.
+//! The settings of a collection's configuration: as in Qdrant's API, and as stored.
 
 use std::collections::BTreeMap;
 
@@ -81,7 +81,7 @@ impl Vectors {
 /// Settings of a sparse vector's index.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SparseIndex {
-    /// Below this number of vectors a search looks at all of them.
+    /// Below this number of vectors a search scans all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_scan_threshold: Option<usize>,
     /// Whether the index is served from disk.
@@ -98,7 +98,7 @@ pub(crate) struct SparseVectorParams {
     /// Its index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<SparseIndex>,
-    /// What is done to weights when scoring.
+    /// Modifier of weights when scoring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modifier: Option<Modifier>,
 }
@@ -112,7 +112,7 @@ pub(crate) struct HnswDiff {
     /// Neighbours considered while building.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ef_construct: Option<usize>,
-    /// Size in KB below which a search looks at all vectors.
+    /// Size in KB below which a search scans all vectors.
     #[serde(default, alias = "full_scan_threshold_kb", skip_serializing_if = "Option::is_none")]
     pub full_scan_threshold: Option<usize>,
     /// Threads for building; 0 lets the engine choose.
@@ -224,7 +224,7 @@ impl OptimizersDiff {
             default_segment_number: self.default_segment_number,
             max_segment_size: self.max_segment_size,
             indexing_threshold: self.indexing_threshold,
-            // Points are never hidden here: the engine defers them only when a writer asks for it.
+            // Points are never hidden here: the engine defers them only if a writer asks for it.
             prevent_unoptimized: None,
         }
     }

@@ -1,4 +1,4 @@
-//! Changes of points, alone or in a batch, in the engine's form.
+//! Changes of points, single or in a batch, in the engine's form.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use crate::collection::Selection;
 use crate::error::Error;
 use crate::input;
 
-/// Refuses a shard key: shards are chosen by keys only in a cluster.
+/// Rejects a shard key: shard keys exist only in a cluster.
 pub(super) fn no_shard_key(selector: Option<&ShardKeySelector>) -> Result<(), Error> {
     match selector {
         Some(selector) if !selector.shard_keys.is_empty() || selector.fallback.is_some() => {
@@ -60,7 +60,7 @@ pub(super) fn delete(
     }))
 }
 
-/// What a change of payloads says.
+/// The fields of a payload change.
 pub(super) fn set_payload(
     payload: HashMap<String, Value>,
     selector: Option<PointsSelector>,

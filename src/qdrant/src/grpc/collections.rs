@@ -169,7 +169,7 @@ impl Collections for Api {
         Err(Error::Standalone.into())
     }
 
-    /// Keys exist with custom sharding only, which is refused when a collection is made.
+    /// Keys need custom sharding, which is rejected at creation.
     async fn list_shard_keys(&self, request: Request<ListShardKeysRequest>) -> Reply<ListShardKeysResponse> {
         let since = Instant::now();
         self.storage.get(&request.into_inner().collection_name)?;

@@ -1,4 +1,4 @@
-//! Collection configuration between gRPC's messages and the form that REST uses.
+//! Converts collection configuration between gRPC messages and REST's form.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ fn size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// A request to make a collection.
+/// A request to create a collection.
 #[expect(deprecated, reason = "the engine has `on_disk`, which newer servers replace by `memory`")]
 pub(super) fn create_from(request: proto::CreateCollection) -> Result<CreateCollection, Error> {
     Ok(CreateCollection {
@@ -215,7 +215,7 @@ fn number(names: &[&str], value: Option<&Value>) -> Option<i32> {
 fn quantization_from(config: proto::QuantizationConfig) -> Result<QuantizationConfig, Error> {
     let value = match required(config.quantization, "quantization")? {
         Quantization::Scalar(it) => {
-            // Through text, so that the number keeps as few digits as the message has.
+            // Through text, to keep the message's number of digits.
             let quantile = it.quantile.and_then(|quantile| quantile.to_string().parse::<f64>().ok());
             json!({ "scalar": { "type": "int8", "quantile": quantile, "always_ram": it.always_ram } })
         }
@@ -427,7 +427,7 @@ fn sparse_to(vectors: BTreeMap<String, SparseVectorParams>) -> SparseVectorConfi
     SparseVectorConfig { map: map.collect() }
 }
 
-/// `None` for kinds that the message does not have.
+/// `None` for kinds that are not in the message.
 #[expect(deprecated, reason = "clients read `always_ram` until all of them know its successor")]
 #[expect(clippy::cast_possible_truncation, reason = "a quantile needs no more digits")]
 fn quantization_to(config: &QuantizationConfig) -> Option<proto::QuantizationConfig> {

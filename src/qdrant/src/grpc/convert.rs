@@ -1,4 +1,4 @@
-//! Ids, payloads, vectors and points between gRPC's messages and the engine's types.
+//! Converts ids, payloads, vectors and points between gRPC messages and the engine's types.
 
 use std::collections::HashMap;
 
@@ -136,7 +136,7 @@ pub(super) fn multi_from(multi: MultiDenseVector) -> Vec<Vec<f32>> {
 /// The vectors of a point.
 pub(super) fn vectors_from(vectors: Option<proto::Vectors>) -> Result<VectorStructPersisted, Error> {
     match vectors.and_then(|vectors| vectors.vectors_options) {
-        // A point may come without any vector.
+        // A point may have no vector.
         None => Ok(VectorStructPersisted::Named(HashMap::new())),
         Some(VectorsOptions::Vector(vector)) => Ok(match vector_from(vector)? {
             VectorPersisted::Dense(vector) => VectorStructPersisted::Single(vector),
@@ -220,7 +220,7 @@ pub(super) fn scored_to(point: ScoredPoint) -> proto::ScoredPoint {
     }
 }
 
-/// What to return of payloads.
+/// The payload selection.
 pub(super) fn with_payload_from(
     selector: Option<proto::WithPayloadSelector>,
 ) -> Result<Option<WithPayloadInterface>, Error> {
@@ -241,7 +241,7 @@ pub(super) fn with_payload_from(
     })
 }
 
-/// What to return of vectors.
+/// The vector selection.
 pub(super) fn with_vectors_from(selector: Option<proto::WithVectorsSelector>) -> WithVector {
     use with_vectors_selector::SelectorOptions;
     match selector.and_then(|selector| selector.selector_options) {

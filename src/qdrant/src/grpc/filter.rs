@@ -1,4 +1,4 @@
-//! Filters: built as the REST API's JSON and read by the engine, so that both protocols mean the same.
+//! Filters: converted to the REST API's JSON and parsed by the engine, so that both protocols mean the same.
 
 use chrono::DateTime;
 use qdrant_client::qdrant::condition::ConditionOneOf;
@@ -21,7 +21,7 @@ pub(super) fn filter_from(filter: Filter) -> Result<qdrant_edge::Filter, Error> 
     serde_json::from_value(filter_json(filter)?).map_err(|error| Error::Format(format!("Malformed filter: {error}")))
 }
 
-/// Which points a change is about.
+/// The points that a change affects.
 pub(super) fn selection_from(selector: Option<PointsSelector>) -> Result<Selection, Error> {
     match required(selector.and_then(|selector| selector.points_selector_one_of), "points selector")? {
         PointsSelectorOneOf::Points(list) => Ok(Selection::Ids(ids_from(list.ids)?)),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_engine_lacks_is_refused_by_name() {
+    fn conditions_that_the_engine_lacks_are_rejected_by_name() {
         let condition = Match { match_value: Some(MatchValue::Prefix("a".to_owned())) };
         assert!(matches!(match_json(condition), Err(Error::Unimplemented(_))));
     }

@@ -1,4 +1,4 @@
-//! Expressions that rank results by scores and payloads.
+//! Formulas that rank results by scores and payloads.
 
 use qdrant_client::qdrant::{self as proto, DecayParamsExpression, expression::Variant};
 use qdrant_edge::{Condition, DecayKind, Expression, Formula, GeoPoint};
@@ -8,7 +8,7 @@ use super::filter::filter_from;
 use super::required;
 use crate::error::Error;
 
-/// An expression with values for payload fields that a point may lack.
+/// A formula with defaults for missing payload fields.
 pub(super) fn formula_from(formula: proto::Formula) -> Result<Formula, Error> {
     Ok(Formula {
         formula: expression(required(formula.expression, "formula.expression")?)?,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 
-/// The index asked for.
+/// The requested index.
 pub(super) fn schema_from(
     field: &str,
     kind: Option<i32>,
@@ -93,7 +93,7 @@ fn params_json(params: IndexParams) -> Result<Map<String, Value>, Error> {
     }
 }
 
-/// An index as it is described.
+/// The description of an index.
 pub(super) fn schema_to(info: &PayloadIndexInfo) -> PayloadSchemaInfo {
     let kind = match info.data_type {
         PayloadSchemaType::Keyword => ProtoType::Keyword,

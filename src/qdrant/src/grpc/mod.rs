@@ -1,4 +1,4 @@
-//! The gRPC protocol: the same operations as REST, through the traits of the client's own crate.
+//! The gRPC protocol: the same operations as REST, through the traits of the official client's crate.
 
 mod change;
 mod collections;
@@ -32,11 +32,11 @@ use super::listen::Incoming;
 use super::storage::Storage;
 use super::telemetry::{Protocol, Telemetry};
 
-/// The answer of every operation.
+/// The result of every operation.
 type Reply<T> = Result<Response<T>, Status>;
 
-/// Bytes that a client may send of one request, and of all on its connection, before the server has read any. With
-/// HTTP/2's own 64 KiB an upload of some megabytes would stop and wait dozens of times.
+/// Flow-control window of a request and of its connection, in bytes. With HTTP/2's default of 64 KiB an upload of some
+/// megabytes would stop and wait dozens of times.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// Bytes of one HTTP/2 frame, for the same reason.
@@ -60,7 +60,7 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let api = Api { storage: Arc::clone(&storage) };
-    // The body limit of REST does not exist here: the real server decodes messages of any size.
+    // There is no body limit here, as in the real server.
     let limit = usize::MAX;
     let guard = Guard { auth, storage };
     let routes = tonic::service::Routes::new(
@@ -78,7 +78,7 @@ pub(super) async fn serve(
     .add_service(SnapshotsServer::new(api.clone()));
     let open = tonic::service::Routes::new(QdrantServer::new(api)).add_service(HealthServer::new(service::Health));
     let protected = routes.into_axum_router().layer(middleware::from_fn_with_state(guard, check));
-    // Health answers without a key; whatever else there is wants one first.
+    // The health check needs no key; everything else does.
     let routes = open.into_axum_router().reset_fallback().merge(protected);
     let routes = tonic::service::Routes::from(routes.layer(middleware::from_fn_with_state(telemetry, count)));
     tonic::transport::Server::builder()
@@ -91,7 +91,7 @@ pub(super) async fn serve(
         .map_err(|error| ServeError::Serve { protocol: "gRPC", reason: error.to_string() })
 }
 
-/// What every request is checked with.
+/// The state of the authentication layer.
 #[derive(Clone)]
 struct Guard {
     auth: Auth,
@@ -105,7 +105,7 @@ async fn check(State(guard): State<Guard>, request: axum::extract::Request, next
         .check(|name| headers.get(name).and_then(|value| value.to_str().ok()))
         .map_err(Status::unauthenticated)
         .and_then(|access| Ok(access.check(reads_grpc(request.uri().path()))?))
-        // A connection may outlive the listener; it must not be told that collections do not exist.
+        // A connection may outlive the listener, and must not get "not found" for collections of a server that stops.
         .and_then(|()| Ok(guard.storage.check_open()?));
     match checked {
         Ok(()) => next.run(request).await,
@@ -113,7 +113,7 @@ async fn check(State(guard): State<Guard>, request: axum::extract::Request, next
     }
 }
 
-/// Counts the answer.
+/// Counts a response.
 async fn count(
     State(telemetry): State<Arc<Telemetry>>,
     request: axum::extract::Request,
@@ -122,30 +122,30 @@ async fn count(
     let since = Instant::now();
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
-    // A refusal carries its code in front; whatever else began to answer has not failed so far.
+    // A rejection has its code in the headers; any other response has not failed so far.
     let code = response.headers().get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
     let code = code.unwrap_or(if response.status().is_success() { Code::Ok } else { Code::Unknown } as i32);
-    // Paths that are not there would add up without end.
+    // Unknown paths would add up without limit.
     if code != Code::Unimplemented as i32 {
         telemetry.add(Protocol::Grpc, &path, code, since, None);
     }
     response
 }
 
-/// Refuses an operation that does not exist here.
+/// Rejects an unsupported operation.
 fn not_yet<T>(operation: &str) -> Reply<T> {
     Err(Error::Unimplemented(operation.to_owned()).into())
 }
 
-/// Seconds since `since`, which every answer carries.
+/// Seconds since `since`, a part of every response.
 fn seconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64()
 }
 
-/// The inner value of a message field that must be there.
+/// The value of a required message field.
 ///
 /// # Errors
-/// It is not; the text names it.
+/// It is missing; the text names it.
 fn required<T>(field: Option<T>, name: &str) -> Result<T, Error> {
     field.ok_or_else(|| Error::Format(format!("{name} is required")))
 }

@@ -1,4 +1,4 @@
-//! Vectors that a collection gets after it was made.
+//! Vectors that are added to an existing collection.
 
 use qdrant_client::qdrant::Modifier as ProtoModifier;
 use qdrant_client::qdrant::create_vector_name_request::VectorConfig;
@@ -9,10 +9,10 @@ use qdrant_edge::{
 use super::config::{datatype_from, distance_from};
 use crate::error::Error;
 
-/// The vector asked for.
+/// The requested vector.
 ///
 /// # Errors
-/// There is none, or it has something unknown.
+/// There is none, or it has an unknown field.
 pub(super) fn config_from(config: Option<VectorConfig>) -> Result<VectorNameConfig, Error> {
     let missing = || Error::Format("vector_config is required (dense_config or sparse_config)".to_owned());
     match config.ok_or_else(missing)? {

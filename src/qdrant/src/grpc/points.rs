@@ -1,4 +1,4 @@
-//! Points: everything that stores, fetches, searches or changes them.
+//! Operations on points: store, fetch, search, change.
 
 use std::time::Instant;
 
@@ -59,7 +59,7 @@ fn group_to(group: groups::Group) -> PointGroup {
 }
 
 impl Api {
-    /// Makes one change.
+    /// Applies one change.
     async fn change(
         &self,
         collection: &str,

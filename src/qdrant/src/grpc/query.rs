@@ -77,7 +77,7 @@ fn grouping(
     Ok(Grouping { by: path_from(by)?, size: size.map(count), limit: limit.map(count), lookup: lookup.transpose()? })
 }
 
-/// A query whose results are grouped.
+/// A query with grouped results.
 pub(super) fn query_groups_from(request: QueryPointGroups) -> Result<(Query, Grouping), Error> {
     let grouping = grouping(&request.group_by, request.group_size, request.limit, request.with_lookup)?;
     let query = QueryPoints {
@@ -117,7 +117,7 @@ pub(super) fn search_from(request: SearchPoints) -> Result<Query, Error> {
     })
 }
 
-/// The older search whose results are grouped.
+/// The older search with grouped results.
 pub(super) fn search_groups_from(request: SearchPointGroups) -> Result<(Query, Grouping), Error> {
     let limit = Some(u64::from(request.limit));
     let grouping = grouping(&request.group_by, Some(request.group_size.into()), limit, request.with_lookup)?;
@@ -161,7 +161,7 @@ pub(super) fn recommend_from(request: RecommendPoints) -> Result<Query, Error> {
     })
 }
 
-/// The older recommendation whose results are grouped.
+/// The older recommendation with grouped results.
 pub(super) fn recommend_groups_from(request: RecommendPointGroups) -> Result<(Query, Grouping), Error> {
     let limit = Some(u64::from(request.limit));
     let grouping = grouping(&request.group_by, Some(request.group_size.into()), limit, request.with_lookup)?;

@@ -26,8 +26,7 @@ impl Qdrant for Api {
     }
 }
 
-/// The standard health service. As in the real server it knows no difference between services, and tells
-/// nobody of changes.
+/// The standard health service. As in the real server, it does not distinguish services and does not support `Watch`.
 pub(super) struct Health;
 
 #[tonic::async_trait]
@@ -58,7 +57,7 @@ impl Api {
     async fn create_snapshot(&self, scope: Scope) -> Reply<CreateSnapshotResponse> {
         let since = Instant::now();
         let storage = Arc::clone(&self.storage);
-        // It is made even if the client goes away.
+        // The snapshot is created even if the client disconnects.
         let task = tokio::spawn(async move { storage.create_snapshot(scope).await });
         let made = task.await.unwrap_or_else(|error| Err(Error::Internal(error.to_string())))?;
         Ok(Response::new(CreateSnapshotResponse { snapshot_description: Some(shown(made)), time: seconds(since) }))

@@ -1,4 +1,4 @@
-//! Changes of points as REST clients write them.
+//! Changes of points in REST requests.
 
 mod vectors;
 
@@ -115,7 +115,7 @@ impl Batch {
     }
 }
 
-/// A field that must be absent: shards are chosen by keys only in a cluster.
+/// A field that must be absent: shard keys exist only in a cluster.
 #[derive(Debug, Default)]
 pub(super) struct NoShardKey;
 
@@ -128,12 +128,12 @@ impl<'de> Deserialize<'de> for NoShardKey {
     }
 }
 
-/// A change as a REST client writes it.
+/// A change in a REST request.
 pub(super) trait ChangeBody {
     /// The change in the engine's form.
     ///
     /// # Errors
-    /// Parts of the body contradict each other.
+    /// The body is contradictory.
     fn operation(self) -> Result<UpdateOperation, Error>;
 }
 
@@ -144,10 +144,10 @@ pub(super) struct Upsert {
     points: Option<Vec<Point>>,
     #[serde(default)]
     batch: Option<Batch>,
-    /// Only points that match are replaced.
+    /// Only matching points are replaced.
     #[serde(default)]
     update_filter: Option<Filter>,
-    /// Whether points must be new, or must be known.
+    /// Whether points must be new or must exist.
     #[serde(default)]
     update_mode: Option<UpdateMode>,
     #[serde(default, rename = "shard_key")]
@@ -169,7 +169,7 @@ impl ChangeBody for Upsert {
     }
 }
 
-/// Stores points: all of them, or those that `mode` and `filter` leave.
+/// Stores points: all of them, or those that `mode` and `filter` select.
 pub(super) fn upsert(
     points: Vec<PointStructPersisted>,
     mode: Option<UpdateMode>,
@@ -247,7 +247,7 @@ pub(super) struct SetPayload {
     points: Option<Vec<PointId>>,
     #[serde(default)]
     filter: Option<Filter>,
-    /// Where in the payload; at its top if not given.
+    /// Path in the payload; the top level if absent.
     #[serde(default)]
     key: Option<JsonPath>,
     #[serde(default, rename = "shard_key")]
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_key_is_refused_by_name() {
+    fn a_shard_key_is_rejected_by_name() {
         let error = serde_json::from_str::<Delete>(r#"{"points":[1],"shard_key":"a"}"#).unwrap_err();
         assert_eq!(Error::unreadable(&error), Error::Unimplemented("shard_key".to_owned()));
         assert!(serde_json::from_str::<Delete>(r#"{"points":[1],"shard_key":null}"#).is_ok());
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_instead_of_a_vector_is_refused() {
+    fn a_text_instead_of_a_vector_is_rejected() {
         let text = points(r#"{"points":[{"id":1,"vector":{"text":"a","model":"m"}}]}"#).unwrap_err();
         assert!(text.contains(UNIMPLEMENTED), "{text}");
         let named = points(r#"{"points":[{"id":1,"vector":{"a":{"text":"a","model":"m"}}}]}"#).unwrap_err();

@@ -1,7 +1,7 @@
-//! Vectors as REST clients write them.
+//! Vectors in REST requests.
 //!
-//! They are read straight into numbers: the engine's own untagged types would build a tree of every
-//! number first, which is what a bulk upload spends its time on.
+//! They are parsed straight into numbers: the engine's own untagged types would first build a tree of every number,
+//! which would dominate a bulk upload.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -45,7 +45,7 @@ impl<'de> Visitor<'de> for PointVectorsVisitor {
         let mut vectors = HashMap::new();
         while let Some(name) = map.next_key::<String>()? {
             if matches!(name.as_str(), "text" | "image" | "object") {
-                // A vector may have such a name; what is to be embedded has no vector there.
+                // A vector may have such a name; an object to embed has no vector there.
                 let vector = map.next_value::<OneVector>().map_err(|_| {
                     A::Error::custom(format!("{UNIMPLEMENTED}inference (`{name}` instead of a vector)"))
                 })?;
@@ -100,7 +100,7 @@ enum Array {
     Multi(Vec<Vec<f32>>),
 }
 
-/// The first item tells numbers from arrays; the rest is then read as what it must be.
+/// The first item decides between numbers and arrays; the rest is parsed accordingly.
 enum First {
     Number(f32),
     Array(Vec<f32>),

@@ -1,16 +1,17 @@
 //! The journal: every change is written here before it is applied, so that a killed process loses none.
 //!
-//! The engine keeps a log of its own but does not read it back when it opens a collection, so what was
-//! not flushed would be gone. One `write` to this file survives the death of the process (not of the
-//! machine) and costs far less than a flush. Once the engine has flushed, the journal starts over.
+//! The engine keeps a log of its own but does not replay it when it opens a collection, so what was not flushed would
+//! be lost. One `write` to this file survives the death of the process (not of the machine) and costs far less than a
+//! flush. After each flush of the engine, the journal starts over.
 //!
-//! The file begins with [`MAGIC`]. A record is its length (`u32`, little endian), a check of the length (`u32`), a
-//! check of the body (`u64`), and the body: a kind, and the change, dense upserts in a packed form and everything
-//! else as the engine's own JSON. What the engine refused is marked so by a record of its own and not made again.
+//! The file begins with [`MAGIC`]. A record is its length (`u32`, little endian), a checksum of the length (`u32`), a
+//! checksum of the body (`u64`), and the body: a kind and the change, dense upserts in a packed form and everything
+//! else as the engine's own JSON. A record of its own marks a change that the engine rejected, and the change is not
+//! repeated.
 //!
-//! A kill can only cut the last record short: it was never acknowledged, and is dropped. Whatever else does not
-//! pass its check was damaged by something else, and the file is refused: to drop the record and those behind it
-//! would lose what was acknowledged. Files of format 1 had no checks; they are still read.
+//! A kill can only truncate the last record: it was never acknowledged, and is dropped. A record that fails its
+//! checksum for any other reason is damaged, and the file is refused: to drop the record and those behind it would lose
+//! acknowledged changes. Files of format 1 had no checksums; they can still be read.
 
 mod pack;
 
@@ -23,33 +24,33 @@ use qdrant_edge::{PointInsertOperations, PointOperations, UpdateOperation};
 
 use pack::{pack_points, take_chunk, take_length, unpack_points};
 
-/// What the file begins with; as the length of a first record of format 1 it would be above a gigabyte.
+/// The first bytes of the file; as the length of a first record of format 1 they would be above a gigabyte.
 const MAGIC: &[u8; 8] = b"SHKDJRN2";
 /// Bytes before the body of a record.
 const HEAD: usize = 16;
 const KIND_JSON: u8 = 0;
 const KIND_UPSERT: u8 = 1;
-/// The body is the number of a record, from the start of the file, whose change was refused.
+/// The body is the index of a record in the file whose change was rejected.
 const KIND_REFUSED: u8 = 2;
 
 /// An open journal.
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
-    /// Bytes of whole records in the file, and what comes before them; 0 for a file that has yet to begin.
+    /// Bytes of complete records in the file and of the header; 0 for a file without header.
     length: u64,
     /// Records in the file.
     records: u64,
-    /// Whether there may be something behind `length`.
+    /// Whether there may be bytes behind `length`.
     torn: bool,
 }
 
 impl Journal {
-    /// Opens or makes the journal at `path` and returns it with the changes that it holds, in order. After one of
-    /// format 1 with changes, [`Self::clear`] must come before [`Self::append`].
+    /// Opens or creates the journal at `path`; returns it with its changes, in order. After a file of format 1 with
+    /// changes, [`Self::clear`] must come before [`Self::append`].
     ///
     /// # Errors
-    /// The file cannot be opened or read, or is damaged; the text says where.
+    /// The file cannot be opened or read, or is damaged; the text names the place.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Vec<UpdateOperation>)> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut bytes = Vec::new();
@@ -64,7 +65,7 @@ impl Journal {
         let mut rest = bytes.get(start..).unwrap_or_default();
         if !MAGIC.starts_with(&bytes) {
             while let Some((body, after)) = split(rest).map_err(|what| damaged(rest, what))? {
-                entries.push(Some(decode(body).ok_or_else(|| damaged(rest, "a record that cannot be read"))?));
+                entries.push(Some(decode(body).ok_or_else(|| damaged(rest, "a record is unreadable"))?));
                 rest = after;
             }
         }
@@ -93,23 +94,23 @@ impl Journal {
         Ok((Self { file, length, records, torn: true }, operations))
     }
 
-    /// Writes `count` records (made with [`encode`]) in one go; returns the number of the first.
+    /// Writes `count` records (made by [`encode`]) at once; returns the index of the first.
     ///
     /// # Errors
-    /// The disk is full or broken; the journal is then as it was before.
+    /// The disk is full or broken; the journal is then unchanged.
     pub(super) fn append(&mut self, records: &[u8], count: usize) -> io::Result<u64> {
         if self.torn {
             self.file.set_len(self.length)?;
             self.torn = false;
         }
-        // Until all of it is written there may be a part of it.
+        // Until the write completes, a part of it may be in the file.
         self.torn = true;
         if self.length == 0 {
             self.file.write_all_at(MAGIC, 0)?;
             self.length = MAGIC.len() as u64;
         }
         self.file.write_all_at(records, self.length).inspect_err(|_| {
-            // The next change tries again if this fails.
+            // If this fails, the next change tries again.
             self.torn = self.file.set_len(self.length).is_err();
         })?;
         self.torn = false;
@@ -119,7 +120,7 @@ impl Journal {
         Ok(first)
     }
 
-    /// Notes that the change with that number was refused.
+    /// Records that the change with that index was rejected.
     ///
     /// # Errors
     /// As [`Self::append`].
@@ -142,51 +143,51 @@ impl Journal {
     /// # Errors
     /// The file cannot be shortened.
     pub(super) fn clear(&mut self) -> io::Result<()> {
-        // To nothing, and not to its beginning: the file may be of format 1.
+        // To zero length, not to the header: the file may be of format 1.
         self.file.set_len(0)?;
         (self.length, self.records, self.torn) = (0, 0, false);
         Ok(())
     }
 }
 
-/// What a record holds.
+/// The content of a record.
 enum Entry {
     Change(Box<UpdateOperation>),
     Refused(u64),
 }
 
-/// The body of a record and what follows it, or what is wrong with the record.
+/// The body of a record and the rest behind it, or the damage of the record.
 type Split<'a> = Result<Option<(&'a [u8], &'a [u8])>, &'static str>;
 
-/// `None` for a record that was cut short, and at the end.
+/// `None` for a truncated record, and at the end.
 fn split_record(bytes: &[u8]) -> Split<'_> {
     let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else { return Ok(None) };
     let (lengths, check) = head.split_at(8);
     let (length, length_check) = lengths.split_at(4);
     if short(fingerprint(length)).to_le_bytes() != length_check {
-        return Err("a record whose length is damaged");
+        return Err("the length of a record is damaged");
     }
     let Some((body, rest)) = take_length(&mut &*length).and_then(|length| rest.split_at_checked(length)) else {
         return Ok(None);
     };
     if fingerprint(body).to_le_bytes() != check {
-        return Err("a record that is damaged");
+        return Err("a record is damaged");
     }
     Ok(Some((body, rest)))
 }
 
 fn split_record_of_format_1(bytes: &[u8]) -> Split<'_> {
     let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
-    // A damaged beginning of a file must not pass for a record that was cut short.
+    // A damaged header must not pass for a truncated record.
     if rest.first().is_some_and(|kind| ![KIND_JSON, KIND_UPSERT].contains(kind)) {
-        return Err("a record that is damaged");
+        return Err("a record is damaged");
     }
     Ok(rest.split_at_checked(u32::from_le_bytes(*length) as usize))
 }
 
-/// A check of `bytes`: it tells any change within eight aligned bytes, and all but one in 2^64 of the others.
+/// A checksum of `bytes`: it detects any change within eight aligned bytes, and all but one in 2^64 of the others.
 fn fingerprint(bytes: &[u8]) -> u64 {
-    // An odd factor, so that every step can be undone and loses nothing: 2^64 divided by the golden ratio.
+    // An odd factor, so that every step is reversible and loses nothing: 2^64 divided by the golden ratio.
     const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
     let step = |state: u64, word: u64| (state ^ word).wrapping_mul(FACTOR).rotate_left(29);
     let (words, tail) = bytes.as_chunks::<8>();
@@ -196,13 +197,13 @@ fn fingerprint(bytes: &[u8]) -> u64 {
     step(step(state, u64::from_le_bytes(last)), FACTOR)
 }
 
-/// Both halves of a check in one.
+/// Both halves of a checksum in one.
 fn short(check: u64) -> u32 {
     let [low, high] = [check, check >> 32].map(|half| u32::try_from(half & u64::from(u32::MAX)).unwrap_or_default());
     low ^ high
 }
 
-/// Fills in the head of `record`, whose body is there.
+/// Fills in the header of `record`, which has its body.
 fn seal(record: &mut [u8]) -> io::Result<()> {
     let (head, body) = record.split_at_mut(HEAD);
     let length = u32::try_from(body.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?.to_le_bytes();
@@ -215,7 +216,7 @@ fn seal(record: &mut [u8]) -> io::Result<()> {
 /// Appends the record of `operation` to `out`.
 ///
 /// # Errors
-/// The change is larger than 4 GiB or cannot be written as JSON; `out` is then as it was.
+/// The change is larger than 4 GiB or cannot be written as JSON; `out` is then unchanged.
 pub(super) fn encode(operation: &UpdateOperation, out: &mut Vec<u8>) -> io::Result<()> {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_back_in_order() {
+    fn records_are_read_back_in_order() {
         let (_directory, path) = place();
         let all = [upsert(&[1, 2]), deletion(), named(), sparse()];
         let (mut journal, found) = Journal::open(&path).expect("a new journal");
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_cut_short_anywhere_keeps_its_whole_records_and_goes_on() {
+    fn a_file_truncated_anywhere_keeps_its_complete_records_and_accepts_more() {
         let (_directory, path) = place();
         let whole = file(&[record(&upsert(&[1])), record(&deletion())]);
         let first = MAGIC.len() + record(&upsert(&[1])).len();
@@ -356,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_change_is_not_made_again() {
+    fn a_rejected_change_is_not_replayed() {
         let (_directory, path) = place();
         let (mut journal, _) = Journal::open(&path).expect("a new journal");
         let both = [record(&upsert(&[1])), record(&deletion())].concat();

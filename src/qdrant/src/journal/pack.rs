@@ -1,9 +1,9 @@
-//! Dense upserts as bytes: packed by hand, because they are most of what is written, and JSON is slow at numbers.
+//! A binary form of dense upserts: they are most of what is written, and JSON is slow for numbers.
 
 use qdrant_edge::external::uuid::Uuid;
 use qdrant_edge::{Payload, PointId, PointStructPersisted, VectorPersisted, VectorStructPersisted};
 
-/// Appends `points` to `out`; `None` when a point has more than dense vectors.
+/// Appends `points` to `out`; `None` if a point has other than dense vectors.
 pub(super) fn pack_points(points: &[PointStructPersisted], out: &mut Vec<u8>) -> Option<()> {
     put_length(points.len(), out)?;
     for point in points {
@@ -48,7 +48,7 @@ pub(super) fn pack_points(points: &[PointStructPersisted], out: &mut Vec<u8>) ->
     Some(())
 }
 
-/// The points at the beginning of `bytes`, which moves on behind them; `None` if there are none.
+/// Reads the points at the beginning of `bytes` and advances it; `None` if there are none.
 pub(super) fn unpack_points(bytes: &mut &[u8]) -> Option<Vec<PointStructPersisted>> {
     let count = take_length(bytes)?;
     (0..count)
@@ -99,7 +99,7 @@ fn put_floats(values: &[f32], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// The first `N` bytes, which are taken off.
+/// Takes the first `N` bytes.
 pub(super) fn take_chunk<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     let (chunk, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
@@ -110,7 +110,7 @@ fn take_byte(bytes: &mut &[u8]) -> Option<u8> {
     take_chunk::<1>(bytes).map(|[byte]| *byte)
 }
 
-/// The length at the beginning, which is taken off.
+/// Takes the length at the beginning.
 pub(super) fn take_length(bytes: &mut &[u8]) -> Option<usize> {
     Some(u32::from_le_bytes(*take_chunk(bytes)?) as usize)
 }

@@ -1,4 +1,4 @@
-//! Aliases: other names for collections, changed all at once.
+//! Aliases: other names for collections, changed atomically.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

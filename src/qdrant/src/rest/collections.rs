@@ -59,7 +59,7 @@ async fn describe(State(app): State<App>, Path(name): Path<String>) -> Response 
     respond(since, described)
 }
 
-/// A collection as it is described. Typed to the end: as a JSON value a 32-bit number would show digits it does not have.
+/// The description of a collection. Fully typed: as a JSON value a 32-bit number would show digits it does not have.
 #[derive(Serialize)]
 struct InfoView {
     status: &'static str,

@@ -1,4 +1,4 @@
-//! Expressions that rank results by scores and payloads.
+//! Formulas that rank results by scores and payloads.
 
 use qdrant_edge::{Condition, DecayKind, Expression, Formula, GeoPoint, JsonPath};
 use serde::Deserialize;
@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 
-/// An expression with values for payload fields that a point may lack.
+/// A formula with defaults for missing payload fields.
 ///
 /// # Errors
-/// The expression cannot be read.
+/// The formula is invalid.
 pub(super) fn formula(expression: Value, defaults: Option<Value>) -> Result<Formula, Error> {
     Ok(Formula { formula: read_expression(expression)?, defaults: defaults.map(read).transpose()?.unwrap_or_default() })
 }
@@ -63,7 +63,7 @@ fn read_expression(value: Value) -> Result<Expression, Error> {
     }
 }
 
-/// Expressions of one field are told by its name; anything else is a condition on the payload.
+/// An expression is an object with one known field; anything else is a condition on the payload.
 fn read_object(mut object: Map<String, Value>) -> Result<Expression, Error> {
     let name = if object.len() == 1 { object.keys().next().cloned().unwrap_or_default() } else { String::new() };
     let mut value = || object.remove(&name).unwrap_or_default();
@@ -108,7 +108,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn expressions_variables_and_conditions_are_told_apart() {
+    fn expressions_variables_and_conditions_are_distinguished() {
         let read = read_expression(json!({ "sum": [
             "$score",
             { "mult": [0.5, { "key": "kind", "match": { "value": "a" } }] },
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expression_is_refused() {
+    fn an_invalid_expression_is_rejected() {
         assert!(read_expression(json!({ "cube": 1 })).is_err());
         assert!(read_expression(json!(null)).is_err());
     }

@@ -1,4 +1,4 @@
-//! `/metrics`: the server's numbers as Prometheus reads them, under Qdrant's names.
+//! `/metrics`: the server's metrics in Prometheus' format, with Qdrant's names.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use crate::VERSION;
 use crate::collection::Status;
 use crate::telemetry::{BUCKETS, Process, Protocol, Responses, Stats, anonymous, roughly};
 
-/// The only status of REST whose durations are shown, as in Qdrant.
+/// The only REST status with durations, as in Qdrant.
 const TIMED: i32 = 200;
 
 #[derive(Deserialize)]
@@ -24,23 +24,23 @@ pub(super) struct Params {
     per_collection: bool,
 }
 
-/// Whether an endpoint of REST is shown: those of points, indexes and vectors.
+/// Whether a REST endpoint is shown: those of points, indexes and vectors.
 fn is_shown_rest(path: &str) -> bool {
     let Some(rest) = path.strip_prefix("/collections/{collection_name}/") else { return false };
     matches!(rest, "index" | "points" | "facet" | "vectors/{vector_name}")
         || rest.strip_prefix("points/").is_some_and(|rest| !rest.starts_with('{'))
 }
 
-/// Whether an endpoint of gRPC is shown.
+/// Whether a gRPC endpoint is shown.
 fn is_shown_grpc(path: &str) -> bool {
     path.starts_with("/qdrant.Points/") && !path.ends_with("FieldIndex") && !path.contains("Matrix")
 }
 
-/// Labels and what they say.
+/// Labels with their values.
 type Labels = Vec<(&'static str, String)>;
 /// One sample.
 type Sample = (Labels, f64);
-/// Counts and durations of one kind of answer, and whether its durations are shown.
+/// Counts and durations of one kind of response, and whether its durations are shown.
 type Answers = (Labels, Stats, bool);
 
 /// Text in Prometheus' format.
@@ -48,7 +48,7 @@ type Answers = (Labels, Stats, bool);
 struct Text(String);
 
 impl Text {
-    /// A family of samples; nothing if there are none.
+    /// A family of samples; nothing if it is empty.
     fn family(&mut self, name: &str, help: &str, kind: &str, samples: &[Sample]) {
         if samples.is_empty() {
             return;
@@ -73,7 +73,7 @@ impl Text {
         self.family(name, help, "gauge", &[(Vec::new(), value)]);
     }
 
-    /// Counts and durations of answers.
+    /// Counts and durations of responses.
     fn responses(&mut self, prefix: &str, rows: &[Answers]) {
         let samples = |timed: bool, value: fn(&Stats) -> f64| -> Vec<Sample> {
             let rows = rows.iter().filter(|row| !timed || row.2);
@@ -116,7 +116,7 @@ fn number(value: u64) -> f64 {
     value as f64
 }
 
-/// What is known of a collection.
+/// The metrics of a collection.
 struct Row {
     name: String,
     points: u64,
@@ -128,7 +128,7 @@ async fn rows(app: &App, anonymize: bool) -> Vec<Row> {
     let count = |value: usize| if anonymize { roughly(value as u64) } else { value as u64 };
     let mut rows = Vec::new();
     for name in app.storage.names() {
-        // A collection that is deleted meanwhile is left out.
+        // A collection that is deleted meanwhile is skipped.
         let Ok(collection) = app.storage.get(&name) else { continue };
         let Ok(described) = collection.describe().await else { continue };
         let vectors = collection.count_vectors().await.unwrap_or_default();
@@ -192,7 +192,7 @@ pub(super) async fn metrics(State(app): State<App>, Query(params): Query<Params>
             })
         })
         .collect();
-    // Adding up nothing gives a negative zero.
+    // An empty sum is a negative zero.
     let total = vectors.iter().map(|(_, count)| count).sum::<f64>().abs();
     text.gauge("collections_vector_total", "total number of vectors in all collections", total);
     text.family("collection_vectors", "amount of vectors grouped by vector name", "gauge", &vectors);

@@ -1,4 +1,4 @@
-//! The REST protocol: routes, the envelope around every answer, and how bodies are read.
+//! The REST protocol: routes, the envelope of every response, and how bodies are parsed.
 
 mod aliases;
 mod collections;
@@ -35,12 +35,12 @@ use super::error::Error;
 use super::storage::Storage;
 use super::telemetry::{Protocol, Telemetry};
 
-/// Largest body that is read, as in Qdrant's default configuration.
+/// Largest accepted body, as in Qdrant's default configuration.
 const BODY_LIMIT: usize = 32 * 1024 * 1024;
-/// How much of a body that is too large is read and thrown away, so that the client hears why.
+/// How much of an oversized body is read and discarded, so that the client receives the error.
 const DRAIN_LIMIT: usize = 256 * 1024 * 1024;
 
-/// What every handler can reach.
+/// The state of every handler.
 #[derive(Clone)]
 pub(super) struct App {
     pub(super) storage: Arc<Storage>,
@@ -48,7 +48,7 @@ pub(super) struct App {
     auth: Auth,
 }
 
-/// Every route of the server.
+/// All routes of the server.
 pub(super) fn router(storage: Arc<Storage>, auth: Auth, telemetry: Arc<Telemetry>) -> Router {
     let app = App { storage, telemetry, auth };
     let routes = Router::new()
@@ -65,7 +65,7 @@ pub(super) fn router(storage: Arc<Storage>, auth: Auth, telemetry: Arc<Telemetry
         .layer(middleware::from_fn_with_state(app.clone(), count))
         .layer(DefaultBodyLimit::disable())
         .with_state(app);
-    // Trailing slashes are dropped before routing, as the real server does.
+    // Trailing slashes are removed before routing, as in the real server.
     Router::new().fallback(any(move |mut request: Request| {
         let mut routes = routes.clone();
         async move {
@@ -87,7 +87,7 @@ fn trim_path(uri: &mut Uri) {
     }
 }
 
-/// Counts the answer, under the name that the real server gives the endpoint.
+/// Counts the response under the real server's name of the endpoint.
 async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
     let since = Instant::now();
     let endpoint = request.extensions().get::<MatchedPath>().map(|path| {
@@ -95,7 +95,7 @@ async fn count(State(app): State<App>, request: Request, next: Next) -> Response
         format!("{} {path}", request.method())
     });
     let name = request.uri().path().strip_prefix("/collections/").and_then(|rest| rest.split('/').next());
-    // Names that are not there would add up without end.
+    // Unknown names would add up without limit.
     let name = name.filter(|name| app.storage.get(name).is_ok()).map(str::to_owned);
     let response = next.run(request).await;
     if let Some(endpoint) = endpoint {
@@ -105,7 +105,7 @@ async fn count(State(app): State<App>, request: Request, next: Next) -> Response
     response
 }
 
-/// Paths that answer without a key.
+/// Paths that need no key.
 const OPEN: [&str; 4] = ["/", "/healthz", "/livez", "/readyz"];
 
 async fn authenticate(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -118,18 +118,18 @@ async fn authenticate(State(app): State<App>, request: Request, next: Next) -> R
         // Plain text, unlike every other error of this server.
         Err(text) => return (StatusCode::UNAUTHORIZED, text).into_response(),
     };
-    // Before the body is read: who may not write shall not fill the disk either.
+    // Before the body is read: a client without write access must not fill the disk either.
     let path = request.uri().path();
     let known = request.extensions().get::<MatchedPath>().is_some() || not_yet(path).is_some();
     let allowed = access.check(!known || reads_rest(request.method(), path));
-    // A connection may outlive the listener; it must not be told that collections do not exist.
+    // A connection may outlive the listener, and must not get "not found" for collections of a server that stops.
     match allowed.and_then(|()| app.storage.check_open()) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     }
 }
 
-/// Operations of the real server that this one does not have, by what their paths contain.
+/// Operations of the real server that are not implemented, by a part of their paths.
 const NOT_YET: &[(&str, &str)] = &[
     ("/shards", "shards"),
     ("/snapshots/", "partial snapshots"),
@@ -162,7 +162,7 @@ struct Envelope<T> {
     time: f64,
 }
 
-/// The answer to a request that began at `since`.
+/// The response to a request that began at `since`.
 pub(super) fn respond<T: Serialize>(since: Instant, result: Result<T, Error>) -> Response {
     match result {
         Ok(result) => {
@@ -173,8 +173,8 @@ pub(super) fn respond<T: Serialize>(since: Instant, result: Result<T, Error>) ->
     }
 }
 
-/// The answer to what may go on after it: without `wait` only that it has begun. `work` is done even if the
-/// client goes away.
+/// The response of a long operation: without `wait` only that it was accepted. `work` completes even if the client
+/// disconnects.
 pub(super) async fn respond_or_accept<T: Serialize + Send + 'static>(
     since: Instant,
     wait: bool,
@@ -207,7 +207,7 @@ impl IntoResponse for Error {
     }
 }
 
-/// The answer to a change.
+/// The result of a change.
 #[derive(Serialize)]
 pub(super) struct WriteResult {
     operation_id: u64,
@@ -220,7 +220,7 @@ impl From<Written> for WriteResult {
     }
 }
 
-/// A JSON body, with the real server's limits and words.
+/// A JSON body, with the real server's limits and error texts.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
@@ -267,7 +267,7 @@ async fn read_body(body: Body, declared: Option<usize>) -> Result<Vec<u8>, Error
     }
 }
 
-/// A query string, with the real server's words.
+/// A query string, with the real server's error texts.
 pub(super) struct Query<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -280,7 +280,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// In which order changes by several clients are made. There is one shard, so they always agree.
+/// The ordering of changes by several clients. There is one shard, so all of them are equivalent.
 #[derive(Debug, Clone, Copy, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Ordering {

@@ -1,4 +1,4 @@
-//! Vectors that a collection gets or loses after it was made.
+//! Vectors that are added to or removed from an existing collection.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! `/collections/{name}/points`: everything that stores, fetches or changes single points.
+//! `/collections/{name}/points`: operations on single points.
 
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/collections/{name}/points/vectors/delete", post(change::<DeleteVectors>))
 }
 
-/// A point as it is shown.
+/// The JSON of a point.
 #[derive(Serialize)]
 pub(super) struct RecordView {
     id: PointId,
@@ -54,7 +54,7 @@ impl From<Record> for RecordView {
     }
 }
 
-/// Makes one change, whichever its body says.
+/// Applies the change in a body.
 async fn change<B: ChangeBody + DeserializeOwned>(
     State(app): State<App>,
     Path(name): Path<String>,

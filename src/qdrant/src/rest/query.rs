@@ -14,7 +14,7 @@ use crate::groups::{self, Grouping, WithLookup};
 use crate::input::{NoShardKey, OneVector};
 use crate::query::{self, Kind, Lookup, Query, Strategy, Target, VectorQuery, mmr, rrf};
 
-/// Where named points are looked up.
+/// The collection where named points are looked up.
 #[derive(Debug, Deserialize)]
 pub(super) struct LookupBody {
     collection: String,
@@ -152,7 +152,7 @@ impl From<GroupingBody> for Grouping {
     }
 }
 
-/// A search together with how its results are grouped; both are fields of one object.
+/// A search with its grouping; both are fields of one object.
 #[derive(Debug)]
 pub(super) struct Grouped<T> {
     search: T,
@@ -214,7 +214,7 @@ struct RecommendBody {
     strategy: Option<StrategyBody>,
 }
 
-/// The strategies by their names.
+/// The recommendation strategies by name.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StrategyBody {
@@ -363,7 +363,7 @@ fn inference(object: &Map<String, Value>) -> Option<Error> {
     Some(Error::Unimplemented(format!("inference (`{kind}` instead of a vector)")))
 }
 
-/// What is searched near: a vector or the id of a point.
+/// The target of a search: a vector or a point id.
 ///
 /// # Errors
 /// It is neither.
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_query_is_refused_with_the_servers_words() {
+    fn an_invalid_query_is_rejected_with_the_servers_text() {
         let error = read_kind(json!({ "near": [1.0] })).unwrap_err();
         assert!(error.to_string().contains("Expected some form of vector, id, or a type of query"), "{error}");
         assert!(matches!(read_kind(json!({ "text": "a", "model": "m" })), Err(Error::Unimplemented(_))));

@@ -1,4 +1,4 @@
-//! How every read is answered: one handler for all bodies, and for batches of them.
+//! The handler of all reads, single or in batches.
 
 use std::future::Future;
 use std::num::NonZeroU64;
@@ -13,19 +13,19 @@ use super::{App, Json, Query, ReadParams, respond};
 use crate::deadline::within;
 use crate::error::Error;
 
-/// A read as a REST client writes it.
+/// A read in a REST request.
 pub(super) trait Read: Send + Sized {
-    /// What it is answered with.
+    /// Its result.
     type Answer: Serialize + Send;
 
-    /// Reads from the collection called `name`.
+    /// Reads from the collection `name`.
     ///
     /// # Errors
-    /// There is no such collection, the request does not fit it, or the engine failed.
+    /// The collection does not exist, the request does not fit it, or the engine failed.
     fn read(self, app: &App, name: &str) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
 }
 
-/// Answers one read.
+/// Responds to one read.
 pub(super) async fn answer<R: Read + DeserializeOwned>(
     State(app): State<App>,
     Path(name): Path<String>,
@@ -42,7 +42,7 @@ pub(super) async fn answer<R: Read + DeserializeOwned>(
     respond(since, result.await)
 }
 
-/// Several reads of one kind, answered in their order.
+/// Several reads of one kind, with results in their order.
 #[derive(Deserialize)]
 pub(super) struct Batch<R> {
     searches: Vec<R>,

@@ -141,7 +141,7 @@ impl Read for FacetBody {
     }
 }
 
-/// A found point as it is shown.
+/// The JSON of a found point.
 #[derive(Serialize)]
 pub(super) struct ScoredView {
     id: PointId,
@@ -176,7 +176,7 @@ struct GroupView {
     lookup: Option<RecordView>,
 }
 
-/// Groups as they are shown.
+/// The JSON of groups.
 #[derive(Serialize)]
 pub(super) struct GroupsView {
     groups: Vec<GroupView>,
@@ -193,7 +193,7 @@ impl From<Vec<Group>> for GroupsView {
     }
 }
 
-/// What the older searches have in common.
+/// The common fields of the older searches.
 #[derive(Debug, Deserialize)]
 struct Common {
     #[serde(default)]
@@ -237,7 +237,7 @@ impl Common {
     }
 }
 
-/// Defines an older search: its own fields beside the common ones, and what they mean.
+/// Defines an older search: its own fields besides the common ones, and its query.
 macro_rules! older_search {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? }) => {
         $(#[$doc])*

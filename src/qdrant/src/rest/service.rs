@@ -1,4 +1,4 @@
-//! `/`, health, telemetry, issues, quotas, and what a server without a cluster says about clusters.
+//! `/`, health, telemetry, issues, quotas, and the cluster endpoints of a server without a cluster.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/readyz", get(|| async { "all shards are ready" }))
         .route("/telemetry", get(telemetry))
         .route("/metrics", get(metrics::metrics))
-        // The real server notices filters without an index; nothing is noticed here.
+        // The real server reports filters without an index; this one detects no issues.
         .route("/issues", get(|| answer(json!({ "issues": [] }))).delete(|| answer(json!(true))))
         .route("/quotas", get(quotas))
         .route("/cluster", get(|| answer(json!({ "status": "disabled" }))))
@@ -73,7 +73,7 @@ async fn telemetry(State(app): State<App>, Query(params): Query<TelemetryParams>
     if level > 0 {
         collections["collections"] = described(&app, level, params.anonymize).await;
     }
-    // Of system and memory, which are all or nothing to typed clients, too much is not known.
+    // System and memory are omitted: typed clients need all of their fields, and too many are unknown.
     let result = json!({
         "id": app.telemetry.id,
         "app": { "name": "qdrant", "version": VERSION, "startup": app.telemetry.startup },
@@ -85,13 +85,13 @@ async fn telemetry(State(app): State<App>, Query(params): Query<TelemetryParams>
     respond(since, Ok(result))
 }
 
-/// The collections as telemetry of `level` shows them.
+/// The collections in telemetry of `level`.
 async fn described(app: &App, level: u32, anonymize: bool) -> Value {
     let count = |value: usize| if anonymize { roughly(value as u64) } else { value as u64 };
     let shown = |text: String| if anonymize { anonymous(&text) } else { text };
     let mut rows = Vec::new();
     for name in app.storage.names() {
-        // A collection that is deleted meanwhile is left out.
+        // A collection that is deleted meanwhile is skipped.
         let Ok(collection) = app.storage.get(&name) else { continue };
         let Ok(described) = collection.describe().await else { continue };
         let vectors = collection.count_vectors().await.unwrap_or_default();
@@ -120,7 +120,7 @@ async fn described(app: &App, level: u32, anonymize: bool) -> Value {
                 "local": {
                     "variant_name": "local shard",
                     "status": status,
-                    // The engine does not say; typed clients want a number.
+                    // Unknown to the engine; typed clients need a number.
                     "total_optimized_points": 0,
                     "num_points": count(described.points),
                     "num_vectors": count(total),
@@ -160,7 +160,7 @@ async fn collection_cluster(State(app): State<App>, Path(name): Path<String>) ->
     respond(since, shown)
 }
 
-/// Keys exist with custom sharding only, which is refused when a collection is made.
+/// Keys need custom sharding, which is rejected at creation.
 async fn shard_keys(State(app): State<App>, Path(name): Path<String>) -> Response {
     respond(Instant::now(), app.storage.get(&name).map(|_| json!({})))
 }
@@ -187,7 +187,7 @@ async fn optimizations(
             });
         }
         let described = app.storage.get(&name)?.describe().await?;
-        // The engine says neither which segments are rewritten nor how far it is: all of them count as waiting.
+        // The engine reports neither which segments are rewritten nor the progress: all of them count as queued.
         let busy = described.status == Status::Yellow;
         let waiting = |number: usize| if busy { number } else { 0 };
         Ok(json!({

@@ -1,4 +1,4 @@
-//! Snapshots: made, listed, fetched, removed and restored.
+//! Snapshots: create, list, fetch, delete and recover.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -23,7 +23,7 @@ use crate::disk::check_room;
 use crate::error::Error;
 use crate::snapshots::{Checksum, Location, Scope};
 
-/// Bytes sent at once.
+/// Bytes per chunk.
 const CHUNK: usize = 64 * 1024;
 
 pub(super) fn routes() -> Router<App> {
@@ -36,7 +36,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/snapshots/{snapshot}", get(download_full).delete(remove_full))
 }
 
-/// Query string of what takes its time.
+/// Query string of long operations.
 #[derive(Deserialize)]
 struct Params {
     wait: Option<bool>,
@@ -102,7 +102,7 @@ async fn send(app: App, scope: Scope, snapshot: String) -> Response {
     }
 }
 
-/// What `file` holds, piece by piece, as fast as the client takes it.
+/// The content of `file` in chunks, as fast as the client reads.
 fn chunks(file: File) -> impl stream::Stream<Item = std::io::Result<Vec<u8>>> {
     stream::try_unfold(file, |mut file| async move {
         let read = tokio::task::spawn_blocking(move || {
@@ -128,7 +128,7 @@ struct Recover {
     location: Url,
     checksum: Option<String>,
     api_key: Option<String>,
-    /// What counts if replicas differ; there are none here, so it is only checked.
+    /// Which data wins if replicas differ; there are no replicas, so it is only checked.
     #[serde(rename = "priority")]
     _priority: Option<Priority>,
 }
@@ -178,7 +178,7 @@ async fn upload(
     respond_or_accept(since, params.wait(), work).await
 }
 
-/// Writes the part `snapshot` of a form to a file as it comes in; returns it with the name it was sent under.
+/// Writes the part `snapshot` of a form to a file; returns it with the client's file name.
 async fn receive(app: &App, request: Request) -> Result<(NamedTempFile, String), Error> {
     let unreadable = |error: multer::Error| Error::Format(format!("Multipart error: {error}"));
     let (parts, body) = request.into_parts();
@@ -189,12 +189,12 @@ async fn receive(app: &App, request: Request) -> Result<(NamedTempFile, String),
         if field.name() != Some("snapshot") {
             continue;
         }
-        // Only the last part: a client may not choose the directory.
+        // Only the last component: a client must not choose the directory.
         let sent = field.file_name().and_then(|sent| FilePath::new(sent).file_name()?.to_str().map(str::to_owned));
         let mut file = app.storage.unfinished()?;
         while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
             check_room(file.path(), chunk.len() as u64)?;
-            // Small writes to the page cache; a thread for each would cost more.
+            // Small writes to the page cache; a blocking task for each would cost more.
             file.write_all(&chunk).map_err(|error| Error::Internal(format!("writing a snapshot: {error}")))?;
         }
         return Ok((file, sent.unwrap_or_else(|| Uuid::new_v4().to_string())));

@@ -1,5 +1,5 @@
-//! Which files the segments of a shard have. The engine opens a shard without a segment that has gone, and
-//! takes a segment without some of its files for one that was never finished; both would lose points silently.
+//! The list of the files of a shard's segments. The engine opens a shard even if a segment is missing, and treats a
+//! segment without some of its files as unfinished; both would lose points silently.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,12 +9,12 @@ use super::SEGMENTS;
 use crate::collection::save_json;
 use crate::error::Error;
 
-/// The list, beside the segments.
+/// The list, in the directory beside the segments.
 const FILE: &str = "files.json";
-/// Directory of a segment's payload indexes, which come and go by themselves and can be built anew.
+/// Directory of a segment's payload indexes, which change on their own and can be rebuilt.
 pub(super) const PAYLOAD_INDEXES: &str = "payload_index";
 
-/// Notes which files the segments in `shard` have now; `known` is what was noted last. Blocking.
+/// Records the files that the segments in `shard` have now; `known` is the last record. Blocking.
 ///
 /// # Errors
 /// The disk is full or broken.
@@ -30,7 +30,7 @@ pub(super) fn note(shard: &Path, known: &mut BTreeSet<PathBuf>) -> Result<(), Er
     Ok(())
 }
 
-/// Forgets what was noted, until the next time. Blocking.
+/// Deletes the record until the next one. Blocking.
 ///
 /// # Errors
 /// The disk fails.
@@ -38,10 +38,10 @@ pub(crate) fn forget(shard: &Path) -> Result<(), Error> {
     super::unmark(&shard.join(FILE))
 }
 
-/// Makes sure that every file is there that was noted. A shard without a list is trusted. Blocking.
+/// Checks that every recorded file exists. A shard without a list passes. Blocking.
 ///
 /// # Errors
-/// One is missing, or the list is damaged; the text names the file.
+/// A file is missing, or the list is damaged; the text names the file.
 pub(super) fn check(shard: &Path) -> Result<(), Error> {
     let path = shard.join(FILE);
     let Ok(text) = fs::read(&path) else { return Ok(()) };

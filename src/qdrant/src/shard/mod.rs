@@ -1,4 +1,4 @@
-//! The engine's shard, wrapped so that its panics become errors and its files stay small.
+//! Wraps the engine's shard: its panics become errors, and its files stay small.
 
 pub(super) mod manifest;
 
@@ -16,35 +16,35 @@ use super::error::Error;
 /// A shard of the engine.
 #[derive(Debug)]
 pub(super) struct Shard {
-    /// `None` only while being dropped, or after it could not be opened again. Locked for writing only to be replaced.
+    /// `None` only while being dropped, or after a failed reopening. Locked for writing only to be replaced.
     inner: RwLock<Option<EdgeShard>>,
     directory: PathBuf,
     activity: Mutex<Activity>,
-    /// Files of the segments that are noted on the disk.
+    /// Files of the segments as recorded on disk.
     files: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// Directory of the segments.
 const SEGMENTS: &str = "segments";
 
-/// What is going on that a kill leaves half done.
+/// Operations that a kill leaves half done.
 #[derive(Debug, Default)]
 struct Activity {
     optimizing: bool,
     indexing: bool,
 }
 
-/// There while segments are rewritten: a kill may leave the old ones beside the new one, with the same points.
+/// Exists while segments are rewritten: a kill may leave the old ones beside the new one, with the same points.
 const OPTIMIZING: &str = "optimizing";
-/// There while payload indexes come or go, and until an optimisation ends meanwhile, because it takes them over.
-/// A kill may leave a part of an index, with which the engine opens no segment.
+/// Exists while payload indexes are created or deleted, and until a concurrent optimisation ends, because it copies
+/// them. A kill may leave a part of an index, with which the engine cannot open the segment.
 const INDEXING: &str = "indexing";
 
 impl Shard {
-    /// Makes a new shard in `directory`, which must exist and be empty.
+    /// Creates a shard in `directory`, which must exist and be empty.
     ///
     /// # Errors
-    /// The engine refuses the configuration, or cannot write.
+    /// The engine rejects the configuration, or cannot write.
     pub(super) fn create(directory: &Path, config: EdgeConfig) -> Result<Self, Error> {
         let inner = guard("creating the shard", || EdgeShard::new(directory, config))??;
         Ok(Self::new(inner, directory))
@@ -61,11 +61,11 @@ impl Shard {
     /// The files are missing, damaged or of another configuration.
     pub(super) fn open(directory: &Path, config: EdgeConfig) -> Result<Self, Error> {
         prune_log(directory);
-        // What an interrupted optimisation had begun to build; the engine starts over without it.
+        // The beginning of an interrupted optimisation; the engine starts over without it.
         let _ = std::fs::remove_dir_all(directory.join("temp_segments"));
         let segments = directory.join(SEGMENTS);
         if !std::fs::read_dir(&segments).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(Error::Internal(format!("{} holds no segment", segments.display())));
+            return Err(Error::Internal(format!("{} contains no segment", segments.display())));
         }
         manifest::check(directory)?;
         let indexing = directory.join(INDEXING);
@@ -77,7 +77,7 @@ impl Shard {
         Ok(Self::new(inner, directory))
     }
 
-    /// Where its files are.
+    /// The directory of its files.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -85,7 +85,7 @@ impl Shard {
     /// Runs one engine call.
     ///
     /// # Errors
-    /// Whatever the engine says; a panic inside it becomes [`Error::Internal`].
+    /// The engine's error; a panic inside it becomes [`Error::Internal`].
     pub(super) fn call<T>(
         &self,
         what: &'static str,
@@ -96,11 +96,11 @@ impl Shard {
         Ok(guard(what, || call(inner))??)
     }
 
-    /// Closes the shard and opens it with other settings, which the next optimisation puts into effect. Reads
-    /// wait meanwhile; the caller makes sure that nothing is written or optimised.
+    /// Closes the shard and reopens it with other settings, which the next optimisation applies. Reads wait meanwhile;
+    /// the caller ensures that nothing is written or optimised.
     ///
     /// # Errors
-    /// The engine refuses the settings; then the shard is as it was.
+    /// The engine rejects the settings; the shard is then unchanged.
     pub(super) fn reopen(&self, config: EdgeConfig) -> Result<(), Error> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         let Some(old) = inner.take() else { return Err(Error::Unavailable("the collection is closing".to_owned())) };
@@ -120,7 +120,7 @@ impl Shard {
         }
     }
 
-    /// Makes one change. Only one at a time.
+    /// Applies one change. Only one at a time.
     ///
     /// # Errors
     /// As [`Self::call`].
@@ -134,13 +134,13 @@ impl Shard {
         result
     }
 
-    /// Rewrites segments that are worth it, and blocks meanwhile; whether there were any. Only one at a time.
+    /// Rewrites segments that need it, and blocks meanwhile; returns whether there were any. Only one at a time.
     ///
     /// # Errors
     /// As [`Self::call`].
     pub(super) fn optimize(&self) -> Result<bool, Error> {
         self.begin(OPTIMIZING, |activity| activity.optimizing = true)?;
-        // Segments come and go from here on, until the next flush.
+        // From here on, segments change until the next flush.
         self.expect_changes()?;
         let result = self.call("optimizing", EdgeShard::optimize);
         self.end(|activity| activity.optimizing = false)?;
@@ -150,12 +150,12 @@ impl Shard {
         result
     }
 
-    /// Whether the process that had the shard before was killed while it optimised.
+    /// Whether the previous process was killed during an optimisation.
     pub(super) fn was_optimizing(&self) -> bool {
         self.directory.join(OPTIMIZING).exists()
     }
 
-    /// Notes that no point is there twice.
+    /// Records that no point is stored twice.
     ///
     /// # Errors
     /// The disk fails.
@@ -163,7 +163,7 @@ impl Shard {
         unmark(&self.directory.join(OPTIMIZING))
     }
 
-    /// Forgets which files there should be, until the next flush.
+    /// Deletes the list of files until the next flush.
     ///
     /// # Errors
     /// The disk fails.
@@ -186,8 +186,8 @@ impl Shard {
         if activity.optimizing || activity.indexing { Ok(()) } else { unmark(&self.directory.join(INDEXING)) }
     }
 
-    /// Writes everything to disk. The caller makes sure that nothing is written or optimised meanwhile:
-    /// the engine panics when it meets a held lock.
+    /// Writes everything to disk. The caller ensures that nothing is written or optimised meanwhile: the engine panics
+    /// when it meets a held lock.
     ///
     /// # Errors
     /// The disk is full or broken.
@@ -220,12 +220,12 @@ fn unmark(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Removes the payload indexes of every segment, but not the list of them: the engine builds anew what is missing.
+/// Removes the payload indexes of every segment, but not their list: the engine rebuilds missing indexes.
 fn remove_payload_indexes(directory: &Path) -> Result<(), Error> {
     let failed = |path: &Path, error: &std::io::Error| Error::Internal(format!("{}: {error}", path.display()));
     let segments = directory.join(SEGMENTS);
     for segment in std::fs::read_dir(&segments).map_err(|error| failed(&segments, &error))?.flatten() {
-        // A segment that was not finished has none.
+        // An unfinished segment has none.
         let Ok(indexes) = std::fs::read_dir(segment.path().join(manifest::PAYLOAD_INDEXES)) else { continue };
         for index in indexes.flatten().map(|index| index.path()).filter(|index| index.is_dir()) {
             std::fs::remove_dir_all(&index).map_err(|error| failed(&index, &error))?;
@@ -238,7 +238,7 @@ fn guard<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| Error::Internal(format!("{what}: {}", panic_text(&*panic))))
 }
 
-/// The message of a caught panic, without the backtrace that the engine puts into some.
+/// The message of a caught panic, without the engine's backtrace.
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic
         .downcast_ref::<String>()
@@ -248,11 +248,11 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.split_once(", backtrace: ").map_or(text, |(message, _)| message)
 }
 
-/// Frees the closed files of the engine's log, which the engine never reads back and never removes.
+/// Removes the closed files of the engine's log, which the engine never reads and never removes.
 ///
-/// The newest closed file stays: it carries the number of the next change, without which the engine would
-/// count from zero and take new changes for old ones. The engine still maps the files while it runs, so
-/// they are emptied before they are removed; it does not look into them again.
+/// The newest closed file stays: it holds the number of the next change, without which the engine would count from zero
+/// and take new changes for old ones. The engine still maps the files while it runs, so they are truncated before they
+/// are removed; it does not read them again.
 fn prune_log(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(directory.join("wal")) else { return };
     let mut closed: Vec<(u64, PathBuf)> = entries
@@ -267,7 +267,7 @@ fn prune_log(directory: &Path) {
     for (_, path) in closed {
         let emptied = OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(0));
         if let Err(error) = emptied.and_then(|()| std::fs::remove_file(&path)) {
-            tracing::debug!(path = %path.display(), %error, "a closed log file stays");
+            tracing::debug!(path = %path.display(), %error, "cannot remove a closed log file");
         }
     }
 }

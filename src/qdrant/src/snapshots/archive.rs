@@ -1,5 +1,5 @@
-//! What is in a snapshot: a tar file with a collection's settings, the files of its shard, and last a list of
-//! those files with their digests. An archive without the list, or that differs from it, is damaged.
+//! The format of a snapshot: a tar file with a collection's settings, the files of its shard, and last a list of those
+//! files with their digests. An archive without the list, or that differs from it, is damaged.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,11 +15,11 @@ use crate::error::Error;
 
 /// The last file of an archive.
 const LIST: &str = "files.json";
-/// The format that is written, and the only one that is read.
+/// The format version, for writing and reading.
 const FORMAT: u32 = 1;
-/// Bytes read at once.
+/// Bytes per read.
 const CHUNK: usize = 64 * 1024;
-/// Largest settings or list that are read into memory.
+/// Largest settings or list to read into memory.
 const TEXT_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// The files of an archive.
@@ -30,7 +30,7 @@ struct List {
     files: BTreeMap<String, String>,
 }
 
-/// Writes the shard in `directory` with the settings `meta` to `target`. Blocking; nothing may change meanwhile.
+/// Writes the shard in `directory` with the settings `meta` to `target`. Blocking; the files must not change meanwhile.
 ///
 /// # Errors
 /// The disk is full or broken.
@@ -66,7 +66,7 @@ fn append_directory<W: Write>(
         let file_name = file_name.to_string_lossy();
         let name = format!("{name}/{file_name}");
         if entry.file_type()?.is_dir() {
-            // Half-built and half-removed segments are not part of the shard.
+            // Half-built and half-removed segments do not belong to the shard.
             if file_name == "temp_segments" || file_name.ends_with(".deleted") {
                 continue;
             }
@@ -76,7 +76,7 @@ fn append_directory<W: Write>(
             let mut file = File::open(entry.path())?;
             let digest = digest(&mut file)?;
             file.seek(SeekFrom::Start(0))?;
-            // Keeps the holes, of which the engine's files have many.
+            // Preserves holes, of which the engine's files have many.
             tar.append_file(&name, &mut file)?;
             list.files.insert(name, digest);
         }
@@ -87,7 +87,7 @@ fn append_directory<W: Write>(
 /// Unpacks `archive` into `target`, which must not exist, except for the settings, which are returned. Blocking.
 ///
 /// # Errors
-/// The archive is damaged or no archive of ours, or the disk is full; `target` is then removed.
+/// The archive is damaged or not one of this server, or the disk is full; `target` is then removed.
 pub(super) fn unpack(archive: &Path, target: &Path) -> Result<Meta, Error> {
     let unpacked = try_unpack(archive, target);
     if unpacked.is_err() {
@@ -129,20 +129,20 @@ fn try_unpack(archive: &Path, target: &Path) -> Result<Meta, Error> {
             found.insert(name, digest);
         }
     }
-    let list: List = list.ok_or_else(|| damaged(&"it was not made by this server, or its end is missing"))?;
+    let list: List = list.ok_or_else(|| damaged(&"this server did not create it, or its end is missing"))?;
     if list.format != FORMAT {
-        return Err(damaged(&format!("it has format {}, and this program reads format {FORMAT}", list.format)));
+        return Err(damaged(&format!("it has format {}, but this program reads format {FORMAT}", list.format)));
     }
     if let Some((name, _)) = list.files.iter().find(|(name, digest)| found.get(*name) != Some(*digest)) {
-        return Err(damaged(&format!("{name} is missing or differs from what was written")));
+        return Err(damaged(&format!("{name} is missing or has another digest")));
     }
     if let Some(name) = found.keys().find(|name| !list.files.contains_key(*name)) {
-        return Err(damaged(&format!("{name} does not belong to it")));
+        return Err(damaged(&format!("{name} is not in its list of files")));
     }
     meta.ok_or_else(|| damaged(&format!("{META_FILE} is missing")))
 }
 
-/// The path of an entry, if it can only lead below the target: the settings, the list, or a file of the shard.
+/// The path of an entry, if it stays below the target: the settings, the list, or a file of the shard.
 fn safe_name(path: &Path) -> Result<String, Error> {
     let parts: Option<Vec<&str>> = path
         .components()
@@ -155,15 +155,15 @@ fn safe_name(path: &Path) -> Result<String, Error> {
         Some(parts) if parts == [META_FILE] || parts == [LIST] || parts.first() == Some(&SHARD_DIRECTORY) => {
             Ok(parts.join("/"))
         }
-        _ => Err(damaged(&format!("{} is not a name that a snapshot holds", path.display()))),
+        _ => Err(damaged(&format!("{} is not a valid file name in a snapshot", path.display()))),
     }
 }
 
 fn damaged(reason: &dyn std::fmt::Display) -> Error {
-    Error::BadRequest(format!("Snapshot is damaged, or is no snapshot of this server: {reason}"))
+    Error::BadRequest(format!("Snapshot is damaged or not from this server: {reason}"))
 }
 
-/// Writes what `source` holds to `path`, with holes where it is zero, and returns its digest.
+/// Copies `source` to `path`, with holes for zeros; returns its digest.
 fn write_file(source: &mut impl Read, path: &PathBuf) -> Result<String, Error> {
     let failed = |error: io::Error| Error::Internal(format!("writing {}: {error}", path.display()));
     let mut file = File::create(path).map_err(failed)?;
@@ -188,7 +188,7 @@ fn write_file(source: &mut impl Read, path: &PathBuf) -> Result<String, Error> {
     Ok(hex(&digest.finalize()))
 }
 
-/// SHA-256 of what `source` holds from here on, in hexadecimal. Blocking.
+/// SHA-256 of the rest of `source`, in hexadecimal. Blocking.
 ///
 /// # Errors
 /// It cannot be read.
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_lead_elsewhere_are_refused() {
+    fn paths_outside_of_the_target_are_rejected() {
         for name in ["../x", "/etc/passwd", "shard/../../x", "other/x", "", "./collection.json"] {
             assert!(safe_name(Path::new(name)).is_err(), "{name}");
         }
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_an_archive_is_refused_and_nothing_stays() {
+    fn a_link_in_an_archive_is_rejected_and_nothing_is_kept() {
         let directory = tempfile::tempdir().expect("a directory");
         let archive = directory.path().join("archive");
         let mut tar = tar::Builder::new(File::create(&archive).expect("made"));

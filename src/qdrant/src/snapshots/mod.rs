@@ -1,8 +1,8 @@
-//! Snapshots: copies of a collection, or of everything, as files that can be kept, fetched and restored.
+//! Snapshots: copies of a collection, or of everything, as files to keep, fetch and restore.
 //!
-//! They lie in `snapshots/{collection}` below the storage directory, each with its checksum beside it, and stay
-//! when the collection is deleted. A snapshot is written and restored beside what exists and takes its place at
-//! the end, so that a failure or a kill changes nothing.
+//! They are in `snapshots/{collection}` of the storage directory, each with a checksum file, and outlive their
+//! collection. A snapshot is written and restored in a temporary place and moved at the end, so that a failure or a
+//! kill changes nothing.
 
 mod archive;
 mod source;
@@ -27,33 +27,33 @@ pub(super) use source::{Checksum, Location};
 const SNAPSHOTS: &str = "snapshots";
 /// Directory for unfinished files, below the storage directory.
 const UNFINISHED: &str = "unfinished";
-/// How names of snapshots end.
+/// Suffix of snapshot names.
 const EXTENSION: &str = "snapshot";
 
-/// A snapshot as it is shown.
+/// The description of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Description {
     /// Its name.
     pub name: String,
-    /// When it was made, in UTC.
+    /// Creation time, in UTC.
     pub creation_time: Option<NaiveDateTime>,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// SHA-256, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
 }
 
-/// Whose snapshots are meant.
+/// The owner of snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Those of one collection, by its name or alias.
+    /// One collection, by its name or alias.
     Collection(String),
-    /// Those of everything.
+    /// All collections.
     Full,
 }
 
-/// What a snapshot of everything says about its parts.
+/// The manifest of a snapshot of everything.
 #[derive(Serialize)]
 struct FullConfig {
     /// File of each collection.
@@ -66,7 +66,7 @@ impl Storage {
     /// The snapshots of `scope`, by name.
     ///
     /// # Errors
-    /// There is no such collection, or the disk fails.
+    /// The collection does not exist, or the disk fails.
     pub(super) async fn list_snapshots(self: &Arc<Self>, scope: Scope) -> Result<Vec<Description>, Error> {
         let storage = Arc::clone(self);
         blocking(move || {
@@ -81,10 +81,10 @@ impl Storage {
         .await
     }
 
-    /// Makes a snapshot of `scope`.
+    /// Creates a snapshot of `scope`.
     ///
     /// # Errors
-    /// There is no such collection, or the disk is full.
+    /// The collection does not exist, or the disk is full.
     pub(super) async fn create_snapshot(self: &Arc<Self>, scope: Scope) -> Result<Description, Error> {
         let time = Utc::now().format("%Y-%m-%d-%H-%M-%S");
         match &scope {
@@ -97,7 +97,7 @@ impl Storage {
             Scope::Full => {
                 let mut parts = Vec::new();
                 for name in self.names() {
-                    // A collection that is deleted meanwhile is not part of it.
+                    // A collection that is deleted meanwhile is skipped.
                     let Ok(collection) = self.get(&name) else { continue };
                     let file = format!("{name}-{}-{time}.{EXTENSION}", self.peer_id());
                     parts.push((name, file, self.pack(&collection).await?));
@@ -143,7 +143,7 @@ impl Storage {
         Ok(file)
     }
 
-    /// Gives a finished file its place, and writes its checksum beside it.
+    /// Moves a finished file to its place, and writes its checksum.
     async fn keep_snapshot(
         self: &Arc<Self>,
         file: NamedTempFile,
@@ -158,7 +158,7 @@ impl Storage {
             let checksum = File::open(file.path()).and_then(|file| archive::digest(&mut BufReader::new(file)));
             let checksum = checksum.map_err(failed)?;
             fs::create_dir_all(&directory).map_err(failed)?;
-            // First, so that a snapshot never has the checksum of another of its name.
+            // First, so that a snapshot never has the checksum of an earlier one of its name.
             fs::write(checksum_path(&path), checksum).map_err(failed)?;
             file.persist(&path).map_err(|error| failed(error.error))?;
             describe(&path)
@@ -166,7 +166,7 @@ impl Storage {
         .await
     }
 
-    /// A new file for something unfinished; it is removed when dropped.
+    /// A new temporary file; it is removed when dropped.
     ///
     /// # Errors
     /// The disk is full or broken.
@@ -176,16 +176,16 @@ impl Storage {
         made.map_err(|error| Error::Internal(format!("{}: {error}", directory.display())))
     }
 
-    /// Removes what an earlier process did not finish. Blocking.
+    /// Removes unfinished files of an earlier process. Blocking.
     pub(super) fn remove_unfinished(&self) {
-        // Usually there is nothing; what cannot be removed only takes room.
+        // Usually there are none; files that cannot be removed only take space.
         let _ = fs::remove_dir_all(self.root().join(UNFINISHED));
     }
 
     /// The open file of a snapshot, and its size.
     ///
     /// # Errors
-    /// There is no such collection or snapshot.
+    /// The collection or the snapshot does not exist.
     pub(super) async fn open_snapshot(self: &Arc<Self>, scope: Scope, name: String) -> Result<(File, u64), Error> {
         let storage = Arc::clone(self);
         blocking(move || {
@@ -199,24 +199,24 @@ impl Storage {
     /// Removes a snapshot.
     ///
     /// # Errors
-    /// There is no such collection or snapshot.
+    /// The collection or the snapshot does not exist.
     pub(super) async fn delete_snapshot(self: &Arc<Self>, scope: Scope, name: String) -> Result<(), Error> {
         let storage = Arc::clone(self);
         blocking(move || {
             let path = storage.snapshot_path(&scope, &name)?;
             fs::remove_file(&path).map_err(|_| no_snapshot(&name))?;
-            // An uploaded snapshot of another server need not have one.
+            // An uploaded snapshot of another server may have none.
             let _ = fs::remove_file(checksum_path(&path));
             Ok(())
         })
         .await
     }
 
-    /// Makes the collection `name` what it was in the snapshot at `location`; makes it if there is none.
+    /// Restores the collection `name` from the snapshot at `location`; creates the collection if it does not exist.
     ///
     /// # Errors
-    /// The snapshot cannot be fetched, has another checksum, is damaged, or does not fit the collection;
-    /// the collection is then as it was.
+    /// The snapshot cannot be fetched, has another checksum, is damaged, or does not fit the collection; the collection
+    /// is then unchanged.
     pub(super) async fn recover(
         self: &Arc<Self>,
         name: String,
@@ -238,10 +238,10 @@ impl Storage {
         .await
     }
 
-    /// As [`Self::recover`], from a file that was sent under the name `sent`; keeps the file.
+    /// As [`Self::recover`], from an uploaded file with the client's name `sent`; keeps the file.
     ///
     /// # Errors
-    /// As there; the file is then not kept.
+    /// As [`Self::recover`]; the file is then not kept.
     pub(super) async fn recover_upload(
         self: &Arc<Self>,
         name: String,
@@ -264,7 +264,7 @@ impl Storage {
         self.keep_snapshot(file, Scope::Collection(name), sent).await.map(|_| ())
     }
 
-    /// Unpacks `archive` beside everything else, opens it, and puts it in the place of the collection.
+    /// Unpacks `archive` in a temporary place, opens it, and replaces the collection with it.
     fn restore(self: &Arc<Self>, name: &str, archive: &Path) -> Result<(), Error> {
         let directory = self.new_directory();
         begin(&directory)?;
@@ -322,7 +322,7 @@ fn checksum_path(path: &Path) -> PathBuf {
 fn describe(path: &Path) -> Result<Description, Error> {
     let failed = |error: std::io::Error| Error::Internal(format!("{}: {error}", path.display()));
     let metadata = fs::metadata(path).map_err(failed)?;
-    // Not every file system knows when a file was made.
+    // Not every file system stores the creation time.
     let time = metadata.created().or_else(|_| metadata.modified()).ok().map(DateTime::<Utc>::from);
     let time = time.and_then(|time| DateTime::from_timestamp(time.timestamp(), 0));
     Ok(Description {

@@ -1,4 +1,4 @@
-//! Where a snapshot comes from: a file of this server, or another server.
+//! The source of a snapshot: a local file or another server.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Write};
@@ -14,12 +14,12 @@ use crate::disk::check_room;
 use crate::error::Error;
 use crate::storage::Storage;
 
-/// A SHA-256 that a snapshot must have.
+/// The expected SHA-256 of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Checksum(String);
 
 impl Checksum {
-    /// The checksum written as `text`.
+    /// Parses a checksum.
     ///
     /// # Errors
     /// It is not 64 hexadecimal digits.
@@ -32,10 +32,10 @@ impl Checksum {
         )))
     }
 
-    /// Compares it with that of the file at `path`. Blocking.
+    /// Compares it with the SHA-256 of the file at `path`. Blocking.
     ///
     /// # Errors
-    /// `refusal` of the expected and the found one, if they differ; or the file cannot be read.
+    /// `refusal` of the expected and the actual one, if they differ; or the file cannot be read.
     pub(super) fn verify(&self, path: &Path, refusal: impl FnOnce(&str, &str) -> Error) -> Result<(), Error> {
         let found = File::open(path).and_then(|file| archive::digest(&mut BufReader::new(file)));
         let found = found.map_err(|error| Error::Internal(format!("{}: {error}", path.display())))?;
@@ -43,7 +43,7 @@ impl Checksum {
     }
 }
 
-/// Where a snapshot is.
+/// The location of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Location {
     /// A file.
@@ -68,16 +68,16 @@ impl Location {
     }
 }
 
-/// A snapshot that is at hand.
+/// A snapshot file ready to read.
 pub(super) enum Fetched {
-    /// It was here.
+    /// A local file.
     Kept(PathBuf),
-    /// It was fetched, and goes when this is dropped.
+    /// A downloaded file, removed when this is dropped.
     Downloaded(NamedTempFile),
 }
 
 impl Fetched {
-    /// Where it is.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         match self {
             Self::Kept(path) => path,
@@ -87,10 +87,10 @@ impl Fetched {
 }
 
 impl Storage {
-    /// Gets the snapshot at `location`; `key` is for the other server.
+    /// Makes the snapshot at `location` available; `key` is the other server's API key.
     ///
     /// # Errors
-    /// It does not exist, is a file that is no snapshot of this server, cannot be fetched, or the disk is full.
+    /// It does not exist, is a file outside of the snapshots of this server, cannot be fetched, or the disk is full.
     pub(super) async fn fetch(self: &Arc<Self>, location: Location, key: Option<&str>) -> Result<Fetched, Error> {
         match location {
             Location::File(path) => {
@@ -101,7 +101,7 @@ impl Storage {
         }
     }
 
-    /// The real path of a file below the snapshots' directory: a client may not make the server read others.
+    /// The real path of a file below the snapshots' directory: a client must not make the server read other files.
     fn own_file(&self, path: &Path) -> Result<PathBuf, Error> {
         if !path.exists() {
             return Err(Error::BadRequest(format!("Snapshot file {} does not exist", path.display())));
@@ -135,14 +135,14 @@ impl Storage {
         let mut file = self.unfinished()?;
         check_room(file.path(), response.content_length().unwrap_or_default())?;
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(&chain(error)))? {
-            // Small writes to the page cache; a thread for each would cost more.
+            // Small writes to the page cache; a blocking task for each would cost more.
             file.write_all(&chunk).map_err(|error| Error::Internal(format!("writing a snapshot: {error}")))?;
         }
         Ok(file)
     }
 }
 
-/// What went wrong, with its causes: the first is only that the request failed.
+/// An error with its causes: the first one says only that the request failed.
 fn chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_and_http_are_sources() {
+    fn only_files_and_http_urls_are_accepted() {
         let of = |text: &str| Location::new(Url::parse(text).expect("a URL"));
         assert_eq!(of("file:///a/b"), Ok(Location::File("/a/b".into())));
         assert!(matches!(of("https://host/x"), Ok(Location::Web(_))));

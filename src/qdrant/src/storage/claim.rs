@@ -1,4 +1,4 @@
-//! Whose the storage directory is, and in which format.
+//! The ownership and the format of the storage directory.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::COLLECTIONS;
 use crate::error::ServeError;
 
-/// Marks a directory as ours, and says which format it has. It is also the file that is locked.
+/// Marks a directory as storage of this server, with its format. It is also the lock file.
 const MARKER: &str = "shakedown-qdrant.json";
-/// Format 1 had journals without checks, and did not tell a damaged collection from an unfinished one.
+/// Format 1 had journals without checksums, and did not distinguish damaged from unfinished collections.
 const FORMAT: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ fn problem(root: &Path, reason: String, remedy: &'static str) -> ServeError {
     ServeError::Storage { path: root.display().to_string(), reason, remedy }
 }
 
-/// Notes that `root`, which has format `format`, has the newest from now on.
+/// Records that `root`, which has format `format`, now has the newest one.
 ///
 /// # Errors
 /// The directory cannot be written.
@@ -30,26 +30,27 @@ pub(super) fn upgrade(root: &Path, format: u32) -> Result<(), ServeError> {
     if format == FORMAT {
         return Ok(());
     }
-    // Written in place: the file is locked by its identity, so it must not be replaced.
+    // In place: the lock belongs to the inode, so the file must not be replaced.
     let marker = serde_json::to_string(&Marker { format: FORMAT }).unwrap_or_default();
     fs::write(root.join(MARKER), marker)
-        .map_err(|error| problem(root, error.to_string(), "choose a directory that this user may write"))
+        .map_err(|error| problem(root, error.to_string(), "choose a directory that this user can write to"))
 }
 
-/// Makes sure that `root` is ours alone, lays it out, and says which format it has.
+/// Locks `root`, creates its layout, and returns its format.
 ///
 /// # Errors
-/// It is not ours, in use, of a newer format, or cannot be written.
+/// It belongs to another program, is in use, has a newer format, or cannot be written.
 pub(super) fn claim(root: &Path) -> Result<(File, u32), ServeError> {
     let problem = |reason: String, remedy| problem(root, reason, remedy);
-    let unwritable = |error: std::io::Error| problem(error.to_string(), "choose a directory that this user may write");
+    let unwritable =
+        |error: std::io::Error| problem(error.to_string(), "choose a directory that this user can write to");
     fs::create_dir_all(root).map_err(unwritable)?;
     let path = root.join(MARKER);
     if !path.exists() {
         let mut entries = fs::read_dir(root).map_err(unwritable)?;
         if let Some(entry) = entries.next() {
             let name = entry.map_err(unwritable)?.file_name();
-            let reason = format!("it holds `{}` and was not made by `shakedown qdrant`", name.to_string_lossy());
+            let reason = format!("it contains `{}`, and `shakedown qdrant` did not create it", name.to_string_lossy());
             return Err(problem(reason, "choose an empty directory"));
         }
     }
@@ -72,8 +73,8 @@ pub(super) fn claim(root: &Path) -> Result<(File, u32), ServeError> {
         match serde_json::from_str::<Marker>(&text) {
             Ok(Marker { format }) if (1..=FORMAT).contains(&format) => format,
             Ok(Marker { format }) => {
-                let reason = format!("it has format {format}, and this program writes format {FORMAT}");
-                return Err(problem(reason, "use the program that made it, or an empty directory"));
+                let reason = format!("it has format {format}, but this program writes format {FORMAT}");
+                return Err(problem(reason, "use the program that wrote it, or an empty directory"));
             }
             Err(error) => {
                 return Err(problem(format!("{MARKER}: {error}"), "choose an empty directory"));
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_in_use_is_refused_with_its_name() {
+    fn a_directory_in_use_is_rejected_by_name() {
         let directory = tempfile::tempdir().expect("a directory");
         let _open = Storage::open(directory.path()).expect("opened");
         let text = reason(directory.path());

@@ -19,7 +19,7 @@ use claim::{claim, upgrade};
 
 const COLLECTIONS: &str = "collections";
 const ALIASES: &str = "aliases.json";
-/// Holds the number that the server calls itself by.
+/// Holds the server's peer id.
 const PEER: &str = "peer.json";
 /// Longest collection name, as in Qdrant.
 const NAME_LIMIT: usize = 255;
@@ -30,22 +30,23 @@ pub(super) struct Storage {
     root: PathBuf,
     collections: RwLock<BTreeMap<String, Arc<Collection>>>,
     aliases: RwLock<BTreeMap<String, String>>,
-    /// Names of collections that are just being made.
+    /// Names of collections being created.
     reserved: Mutex<BTreeSet<String>>,
-    /// Removals that go on in the background.
+    /// Removals running in the background.
     removals: Mutex<Vec<thread::JoinHandle<()>>>,
-    /// Held until the storage is closed; a connection that lingers must not keep it.
+    /// Held until the storage is closed; a lingering connection must not keep it.
     lock: Mutex<Option<File>>,
-    /// Whether the server is stopping: what is then not found may well exist.
+    /// Whether the server is stopping: a collection that is not found may then exist.
     closed: AtomicBool,
     peer: u64,
 }
 
 impl Storage {
-    /// Opens the directory, making it if there is none. Blocking.
+    /// Opens the directory, and creates it if missing. Blocking.
     ///
     /// # Errors
-    /// The directory is not ours, damaged, in use, or cannot be written; the error names it and the remedy.
+    /// The directory belongs to another program, is damaged, in use, or cannot be written; the error names it and the
+    /// remedy.
     pub(super) fn open(root: &Path) -> Result<Self, ServeError> {
         let (lock, format) = claim(root)?;
         let failed = |reason: String| ServeError::Storage {
@@ -76,20 +77,20 @@ impl Storage {
             let name = directory.file_name().unwrap_or_default().to_string_lossy();
             match existence(&directory) {
                 Existence::Whole if !replaced.contains(name.as_ref()) => whole.push(directory),
-                // Format 1 does not tell the one from the other.
+                // Format 1 does not distinguish the two.
                 Existence::Damaged if format > 1 => {
                     let missing = format!("{} is missing", directory.join(META_FILE).display());
                     return Err(broken(&directory, Error::Internal(missing)));
                 }
                 _ => {
-                    // Left by a creation, a recovery or a removal that was cut short.
+                    // The remains of an interrupted creation, recovery or removal.
                     if let Err(error) = clear(&directory) {
-                        tracing::warn!(directory = %directory.display(), %error, "rubbish stays");
+                        tracing::warn!(directory = %directory.display(), %error, "cannot remove the remains of a collection");
                     }
                 }
             }
         }
-        // Before anything is written that format 1 does not know.
+        // Before anything is written that format 1 does not have.
         upgrade(root, format)?;
         for directory in whole {
             let collection = Collection::open(directory.clone()).map_err(|error| broken(&directory, error))?;
@@ -98,7 +99,7 @@ impl Storage {
         let peer = if let Ok(text) = fs::read(root.join(PEER)) {
             serde_json::from_slice(&text).map_err(|error| failed(format!("{PEER}: {error}")))?
         } else {
-            // 53 bits, so that clients that read numbers as floating point get it right.
+            // 53 bits, so that clients that parse numbers as floating point keep it exact.
             let peer = rand::random::<u64>() >> 11;
             save_json(&root.join(PEER), &peer).map_err(|error| failed(error.to_string()))?;
             peer
@@ -123,7 +124,7 @@ impl Storage {
         &self.root
     }
 
-    /// The number that the server calls itself by.
+    /// The server's peer id.
     #[must_use]
     pub(super) fn peer_id(&self) -> u64 {
         self.peer
@@ -135,13 +136,13 @@ impl Storage {
         self.collections.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// All aliases with the collections they stand for.
+    /// All aliases with their collections.
     #[must_use]
     pub(super) fn aliases(&self) -> BTreeMap<String, String> {
         self.aliases.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The collection of that name or alias.
+    /// The collection with that name or alias.
     ///
     /// # Errors
     /// There is none.
@@ -158,7 +159,7 @@ impl Storage {
         }
     }
 
-    /// Refuses work once the server is stopping.
+    /// Rejects work once the server is stopping.
     ///
     /// # Errors
     /// It is.
@@ -169,10 +170,10 @@ impl Storage {
         Ok(())
     }
 
-    /// Makes a collection.
+    /// Creates a collection.
     ///
     /// # Errors
-    /// The name is unfit or taken, the engine refuses the configuration, or the disk fails.
+    /// The name is invalid or taken, the engine rejects the configuration, or the disk fails.
     pub(super) async fn create(self: &Arc<Self>, name: String, config: Config) -> Result<(), Error> {
         check_name(&name)?;
         let storage = Arc::clone(self);
@@ -193,11 +194,11 @@ impl Storage {
         self.root.join(COLLECTIONS).join(Uuid::new_v4().to_string())
     }
 
-    /// Puts the shard in `directory` in the place of `old`, or makes a collection `name` of it. Blocking.
+    /// Replaces `old` with the shard in `directory`, or makes it the collection `name`. Blocking.
     ///
     /// # Errors
-    /// The shard is damaged or does not fit `meta`, the name is unfit or taken, or `old` went away meanwhile;
-    /// everything is then as it was.
+    /// The shard is damaged or does not fit `meta`, the name is invalid or taken, or `old` was removed meanwhile;
+    /// everything is then unchanged.
     pub(super) fn replace(
         &self,
         name: &str,
@@ -269,7 +270,7 @@ impl Storage {
         Ok(reservation)
     }
 
-    /// Removes a collection; `false` if there is none. Its files are freed in the background.
+    /// Removes a collection; `false` if it does not exist. Its files are removed in the background.
     ///
     /// # Errors
     /// The disk fails.
@@ -294,10 +295,10 @@ impl Storage {
         .await
     }
 
-    /// Changes aliases, all or nothing.
+    /// Changes aliases atomically.
     ///
     /// # Errors
-    /// What `change` says, or the disk fails.
+    /// The error of `change`, or the disk fails.
     fn change_aliases(
         &self,
         change: impl FnOnce(&mut BTreeMap<String, String>) -> Result<(), Error>,
@@ -312,10 +313,10 @@ impl Storage {
         Ok(())
     }
 
-    /// Makes, removes and renames aliases, all or nothing. Blocking.
+    /// Creates, deletes and renames aliases atomically. Blocking.
     ///
     /// # Errors
-    /// A collection or alias does not exist, a name is that of a collection, or the disk fails.
+    /// A collection or alias does not exist, an alias has the name of a collection, or the disk fails.
     pub(super) fn apply_aliases(&self, changes: Vec<AliasChange>) -> Result<(), Error> {
         let missing = |alias: &str| Error::NotFound(format!("Alias {alias} does not exists!"));
         let names: BTreeSet<String> = self.names().into_iter().collect();
@@ -336,7 +337,7 @@ impl Storage {
                         aliases.insert(alias, collection);
                     }
                     AliasChange::Delete { alias } => {
-                        // Removing what is not there is no error, as in Qdrant.
+                        // Deleting a missing alias is not an error, as in Qdrant.
                         aliases.remove(&alias);
                     }
                     AliasChange::Rename { old, new } => {
@@ -350,7 +351,7 @@ impl Storage {
         })
     }
 
-    /// Flushes and closes every collection, all at once, waits for removals, and lets go of the directory. Blocking.
+    /// Flushes and closes all collections concurrently, waits for removals, and releases the directory. Blocking.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         let collections = std::mem::take(&mut *self.collections.write().unwrap_or_else(PoisonError::into_inner));
@@ -372,31 +373,31 @@ impl Storage {
     }
 }
 
-/// One change of aliases.
+/// A change of an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AliasChange {
-    /// Another name for a collection; an alias that exists is moved.
+    /// Points an alias to a collection; moves an existing alias.
     Create {
         /// The collection.
         collection: String,
-        /// Its other name.
+        /// The alias.
         alias: String,
     },
-    /// The name goes, the collection stays.
+    /// Deletes an alias.
     Delete {
         /// The alias.
         alias: String,
     },
-    /// The same collection under another alias.
+    /// Renames an alias.
     Rename {
-        /// The alias there is.
+        /// The old alias.
         old: String,
-        /// The alias to be.
+        /// The new alias.
         new: String,
     },
 }
 
-/// A name that nobody else may use until this is dropped.
+/// A name that is reserved until this is dropped.
 struct Reservation<'a> {
     storage: &'a Storage,
     name: String,

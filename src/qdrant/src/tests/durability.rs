@@ -1,4 +1,4 @@
-//! What is left after a restart, and after a death without one.
+//! Data after a restart and after a kill.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-/// Copies the storage as it is now: what the files hold at this moment is what a SIGKILL would leave.
+/// Copies the storage as it is now: the files have at this moment what a SIGKILL would leave.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("made");
     for entry in fs::read_dir(from).expect("readable") {
@@ -49,7 +49,7 @@ async fn a_restart_keeps_points_settings_indexes_and_aliases() {
     let after = server.get("/collections/c").await.1["result"].clone();
     assert_eq!(after["config"], before["config"]);
     assert_eq!(after["payload_schema"], before["payload_schema"]);
-    // Changes after a restart count as newer than those before it.
+    // Changes after a restart are newer than those before it.
     server.fill("c", 0..50, "b").await;
     let (_, answer) = server.get("/collections/c/points/7").await;
     assert_eq!(answer["result"]["payload"]["document_id"], "b");
@@ -103,7 +103,7 @@ async fn an_index_is_built_in_the_background_and_a_kill_meanwhile_loses_nothing(
         answer["result"]["status"] == "green" && answer["result"]["indexed_vectors_count"].as_u64() > Some(1000)
     })
     .await;
-    // Changes to points that now lie in the finished segment.
+    // Changes to points that are now in the finished segment.
     let filter = json!({ "filter": { "must": [{ "key": "document_id", "match": { "value": "d3" } }] } });
     server.post("/collections/c/points/delete?wait=true", filter.clone()).await;
     let set = json!({ "payload": { "document_id": "moved" }, "points": [14] });
@@ -124,14 +124,14 @@ async fn an_index_is_built_in_the_background_and_a_kill_meanwhile_loses_nothing(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rubbish_of_a_cut_short_deletion_is_removed_at_the_next_start() {
+async fn remains_of_an_interrupted_deletion_are_removed_at_the_next_start() {
     let directory = tempfile::tempdir().expect("a directory");
     Server::start_in(directory.path()).await.stop().await;
-    let rubbish = directory.path().join("collections/half");
-    fs::create_dir_all(rubbish.join("shard")).expect("made");
-    fs::write(rubbish.join("removed.json"), "{}").expect("written");
+    let remains = directory.path().join("collections/half");
+    fs::create_dir_all(remains.join("shard")).expect("made");
+    fs::write(remains.join("removed.json"), "{}").expect("written");
     Server::start_in(directory.path()).await.stop().await;
-    assert!(!rubbish.exists());
+    assert!(!remains.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

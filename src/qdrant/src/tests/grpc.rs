@@ -80,7 +80,7 @@ async fn the_official_client_stores_finds_and_deletes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_carry_the_codes_and_words_of_the_real_server() {
+async fn errors_have_the_codes_and_texts_of_the_real_server() {
     let server = Server::start().await;
     server.make("c").await;
     let official = client(&server, KEY);

@@ -30,7 +30,7 @@ struct Server {
     stop: CancellationToken,
     task: Option<JoinHandle<Result<(), ServeError>>>,
     client: Client,
-    /// Removed with the server, unless the test keeps the directory itself.
+    /// Removed with the server, unless the test owns the directory.
     directory: Option<TempDir>,
 }
 
@@ -77,7 +77,7 @@ impl Server {
         format!("http://{}{path}", self.bound.http)
     }
 
-    /// Sends `body` and returns the status and the answer.
+    /// Sends `body`; returns the status and the response.
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let mut request = self.client.request(method, self.url(path)).header("api-key", KEY);
         if let Some(body) = body {
@@ -101,7 +101,7 @@ impl Server {
         self.send(Method::PUT, path, Some(body)).await
     }
 
-    /// A collection with an unnamed vector of four numbers.
+    /// Creates a collection with an unnamed vector of four dimensions.
     async fn make(&self, name: &str) {
         let body = json!({ "vectors": { "size": 4, "distance": "Cosine" } });
         let (status, answer) = self.put(&format!("/collections/{name}"), body).await;

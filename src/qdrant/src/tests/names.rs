@@ -1,4 +1,4 @@
-//! Vectors that a collection gets or loses after it was made.
+//! Vectors that are added to or removed from an existing collection.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use qdrant_client::qdrant::{
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn vectors_come_and_go_over_both_protocols_and_stay_so_after_a_restart() {
+async fn vectors_are_added_and_removed_over_both_protocols_and_survive_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start_in(directory.path()).await;
     server.make("c").await;
@@ -66,8 +66,8 @@ async fn vectors_come_and_go_over_both_protocols_and_stay_so_after_a_restart() {
     server.stop().await;
 }
 
-/// Writes down that the server died while it changed the vectors of the only collection in `storage` from those
-/// of `from` to those of `to`.
+/// Marks the only collection in `storage` as if the server died while it changed its vectors from those of `from` to
+/// those of `to`.
 fn cut_short(storage: &Path, from: &Value, to: &Value) {
     let mut entries = fs::read_dir(storage.join("collections")).expect("readable");
     let path = entries.next().expect("a collection").expect("readable").path().join("collection.json");
@@ -78,7 +78,7 @@ fn cut_short(storage: &Path, from: &Value, to: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_while_a_vector_comes_or_goes_leaves_the_collection_without_it() {
+async fn a_kill_while_a_vector_is_added_or_removed_leaves_the_collection_without_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start_in(directory.path()).await;
     server.make("c").await;

@@ -7,7 +7,7 @@ async fn payload(server: &Server, id: u32) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_makes_its_changes_in_their_order() {
+async fn a_batch_applies_its_changes_in_order() {
     let server = Server::start().await;
     server.make("c").await;
     let operations = json!({ "operations": [
@@ -52,7 +52,7 @@ async fn a_batch_that_strict_mode_forbids_in_part_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn conditions_of_an_upsert_are_kept() {
+async fn conditions_of_an_upsert_are_respected() {
     let server = Server::start().await;
     server.make("c").await;
     server.fill("c", 0..2, "old").await;
@@ -83,7 +83,7 @@ async fn conditions_of_an_upsert_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_needs_a_cluster_or_an_inference_service_is_refused_by_name() {
+async fn cluster_and_inference_features_are_rejected_by_name() {
     let server = Server::start().await;
     server.make("c").await;
     for (body, name) in [

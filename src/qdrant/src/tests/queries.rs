@@ -40,7 +40,7 @@ async fn refusal(server: &Server, path: &str, body: Value) -> (StatusCode, Strin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn named_points_are_searched_near_and_are_no_results() {
+async fn points_can_be_search_targets_and_are_excluded_from_results() {
     let server = Server::start().await;
     circle(&server).await;
     let found = result(&server, "/points/query", json!({ "query": 6, "limit": 2 })).await;
@@ -73,7 +73,7 @@ async fn examples_recommend_discover_and_give_context() {
         let found = result(&server, path, body).await;
         assert_eq!(ids(found.get("points").unwrap_or(&found)), [2, 3, 4], "{path}");
     }
-    // Two points are equally near to the good example; only the sum of scores tells them apart.
+    // Two points are equally near to the positive example; only the sum of scores distinguishes them.
     for (strategy, best) in [("best_score", &[1, 3][..]), ("sum_scores", &[1][..])] {
         let recommend = json!({ "positive": [2], "negative": [11], "strategy": strategy });
         let found = result(&server, "/points/query", json!({ "query": { "recommend": recommend }, "limit": 2 })).await;
@@ -82,7 +82,7 @@ async fn examples_recommend_discover_and_give_context() {
     let context = json!([{ "positive": 1, "negative": 12 }]);
     let discover = json!({ "query": { "discover": { "target": 6, "context": context } }, "limit": 10 });
     let found = result(&server, "/points/query", discover).await;
-    // The examples are left out, and what is nearer to the good one comes first.
+    // The examples are excluded, and points nearer to the positive one come first.
     assert_eq!(ids(&found["points"])[0], 5);
     assert_eq!(ids(&found["points"]).len(), 9);
     let older = json!({ "target": 6, "context": context, "limit": 10 });
@@ -116,7 +116,7 @@ async fn results_are_merged_varied_and_scored_by_formula() {
     let found = result(&server, "/points/query", varied).await;
     assert_eq!(ids(&found["points"]), [1, 12]);
 
-    // More than any memory holds, at any depth.
+    // More than fits into any memory, at any depth.
     let much = json!({
         "prefetch": { "prefetch": { "query": [1, 0, 0, 0], "limit": 7_834_478_515_u64 }, "query": [1, 0, 0, 0], "limit": 7_834_478_515_u64 },
         "query": [1, 0, 0, 0],
@@ -139,7 +139,7 @@ async fn results_are_merged_varied_and_scored_by_formula() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn points_of_another_collection_can_be_searched_near() {
+async fn points_of_another_collection_can_be_search_targets() {
     let server = Server::start().await;
     circle(&server).await;
     server.make("other").await;
@@ -147,7 +147,7 @@ async fn points_of_another_collection_can_be_searched_near() {
     assert_eq!(server.put("/collections/other/points?wait=true", point).await.0, StatusCode::OK);
     let query = json!({ "query": 3, "lookup_from": { "collection": "other" }, "limit": 12 });
     let found = result(&server, "/points/query", query).await;
-    // Point 3 of this collection is another one, and is found.
+    // Point 3 of this collection is another point, and is found.
     assert_eq!(ids(&found["points"]).len(), 12);
     assert_eq!(ids(&found["points"])[0], 12);
     let query = json!({ "query": 3, "lookup_from": { "collection": "nowhere" } });
@@ -156,7 +156,7 @@ async fn points_of_another_collection_can_be_searched_near() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn groups_hold_the_best_of_each_value() {
+async fn groups_hold_the_best_points_of_each_value() {
     let server = Server::start().await;
     circle(&server).await;
     let bodies = [
@@ -177,7 +177,7 @@ async fn groups_hold_the_best_of_each_value() {
         assert_eq!((&groups[1]["id"], ids(&groups[1]["hits"])), (&json!("blue"), vec![2, 5]));
         assert_eq!(groups[0]["hits"][0]["payload"]["n"], 1);
     }
-    // One point may be in several groups, and groups by numbers and texts may stand side by side.
+    // One point may be in several groups, and numbers and strings may both be groups.
     let body = json!({ "query": [1, 0, 0, 0], "group_by": "tags[]", "group_size": 12, "limit": 10 });
     let found = result(&server, "/points/query/groups", body).await;
     let mut sizes: Vec<(String, usize)> = found["groups"]
@@ -189,7 +189,7 @@ async fn groups_hold_the_best_of_each_value() {
     sizes.sort_unstable();
     let expected = [("\"blue\"", 4), ("\"green\"", 4), ("\"red\"", 4), ("0", 6), ("1", 6)];
     assert_eq!(sizes, expected.map(|(id, size)| (id.to_owned(), size)));
-    // A full group does not keep its points from groups that are not full.
+    // A full group does not keep its points out of groups that are not full.
     let shared = json!({ "points": [
         { "id": 21, "vector": [1, 0, 0, 0], "payload": { "g": ["a"] } },
         { "id": 22, "vector": [1, 0.1, 0, 0], "payload": { "g": ["a", "b"] } },
@@ -200,7 +200,7 @@ async fn groups_hold_the_best_of_each_value() {
     let body = json!({ "query": [1, 0, 0, 0], "group_by": "g[]", "group_size": 1, "limit": 2 });
     let found = result(&server, "/points/query/groups", body).await;
     assert_eq!(ids(&found["groups"][1]["hits"]), [22], "{found}");
-    // The points of another collection whose ids are the groups' values.
+    // The points of another collection whose ids are the group values.
     let body = json!({ "query": [1, 0, 0, 0], "group_by": "n", "group_size": 1, "limit": 1, "with_lookup": "c" });
     let found = result(&server, "/points/query/groups", body).await;
     assert_eq!(found["groups"][0]["lookup"]["payload"]["colour"], "green", "{found}");
@@ -228,7 +228,7 @@ async fn values_are_counted_and_distances_compared() {
     let found = result(&server, "/points/search/matrix/offsets", body).await;
     assert_eq!((&found["offsets_row"], &found["offsets_col"]), (&json!([0, 1]), &json!([1, 0])));
     assert_eq!(found["ids"], json!([1, 2]));
-    // More than any memory holds, and more than there are.
+    // More than fits into any memory, and more than there are.
     let found = result(&server, "/points/search/matrix/pairs", json!({ "sample": 7_834_478_515_u64 })).await;
     assert!(!found["pairs"].as_array().expect("pairs").is_empty());
     let found =
@@ -308,7 +308,7 @@ async fn strict_mode_limits_are_enforced_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_requests_are_told_when_to_come_back() {
+async fn too_many_requests_get_a_retry_after() {
     let server = Server::start().await;
     circle(&server).await;
     let rates = json!({ "strict_mode_config": { "enabled": true, "read_rate_limit": 3, "write_rate_limit": 2 } });

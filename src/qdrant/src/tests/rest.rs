@@ -7,7 +7,7 @@ fn error(answer: &Value) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_answers_without_a_key_and_everything_else_wants_one() {
+async fn health_needs_no_key_and_everything_else_does() {
     let server = Server::start().await;
     for (path, text) in
         [("/healthz", "healthz check passed"), ("/livez", "healthz check passed"), ("/readyz", "all shards are ready")]
@@ -32,7 +32,7 @@ async fn health_answers_without_a_key_and_everything_else_wants_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collection_is_made_described_changed_and_deleted() {
+async fn a_collection_is_created_described_changed_and_deleted() {
     let server = Server::start().await;
     let (status, answer) = server.get("/collections/c").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
@@ -87,7 +87,7 @@ async fn how_vectors_and_payloads_are_stored_can_be_changed() {
     let (_, answer) = server.get("/collections/c").await;
     let config = &answer["result"]["config"];
     assert_eq!(config["params"]["vectors"]["on_disk"], true);
-    // What a change does not name stays.
+    // Settings that a change does not name are kept.
     assert_eq!(config["params"]["vectors"]["hnsw_config"], json!({ "m": 8, "ef_construct": 50 }));
     assert_eq!(config["params"]["on_disk_payload"], false);
     assert_eq!(config["quantization_config"], json!({ "scalar": { "type": "int8", "quantile": 0.69 } }));
@@ -152,7 +152,7 @@ async fn ids_are_numbers_or_uuids() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scrolling_by_pages_meets_every_point_once() {
+async fn scrolling_by_pages_returns_every_point_once() {
     let server = Server::start().await;
     server.make("c").await;
     server.fill("c", 0..25, "a").await;
@@ -207,7 +207,7 @@ async fn points_are_deleted_by_filter_and_by_id_and_payloads_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn queries_find_the_nearest_and_leave_out_the_point_asked_by() {
+async fn queries_find_the_nearest_points_and_exclude_the_target() {
     let server = Server::start().await;
     server.make("c").await;
     server.fill("c", 0..20, "a").await;
@@ -254,7 +254,7 @@ async fn strict_mode_refuses_filters_without_an_index() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_implemented_says_so_and_what_is_unknown_is_not_found() {
+async fn unimplemented_endpoints_are_501_and_unknown_ones_404() {
     let server = Server::start().await;
     server.make("c").await;
     for (method, path) in [
@@ -290,7 +290,7 @@ async fn unreadable_and_oversized_bodies_are_bad_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alias_is_another_name_and_goes_with_its_collection() {
+async fn an_alias_is_another_name_and_is_deleted_with_its_collection() {
     let server = Server::start().await;
     server.make("c").await;
     server.fill("c", 0..2, "a").await;

@@ -70,13 +70,13 @@ async fn a_read_only_key_is_checked_over_grpc_too() {
     client.collection_info("c").await.expect("described");
     let refused = client.delete_points(DeletePointsBuilder::new("c").points([PointId::from(1)])).await;
     let Err(qdrant_client::QdrantError::ResponseError { status }) = refused else { panic!("{refused:?}") };
-    let said = (status.code(), status.message());
-    assert_eq!(said, (Code::PermissionDenied, "Forbidden: Global manage access is required"));
+    let status_and_text = (status.code(), status.message());
+    assert_eq!(status_and_text, (Code::PermissionDenied, "Forbidden: Global manage access is required"));
     assert_eq!(server.count("c").await, 3);
 }
 
-/// Samples by name and labels, after checking that every line is as Prometheus wants it and that each family
-/// says what it is before its first sample, once.
+/// Samples by name and labels. Checks that every line is valid for Prometheus, and that each family has its metadata
+/// once, before its first sample.
 fn samples(text: &str) -> BTreeMap<String, String> {
     let mut kinds: BTreeMap<&str, &str> = BTreeMap::new();
     let mut samples = BTreeMap::new();
@@ -110,7 +110,7 @@ async fn metrics(server: &Server, query: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_are_what_prometheus_reads_and_count_what_was_done() {
+async fn metrics_are_valid_for_prometheus_and_count_requests() {
     let server = Server::start().await;
     let body =
         json!({ "vectors": { "a": { "size": 2, "distance": "Dot" }, "b\"\\": { "size": 2, "distance": "Dot" } } });
@@ -162,7 +162,7 @@ async fn metrics_are_what_prometheus_reads_and_count_what_was_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn telemetry_tells_more_the_more_is_asked() {
+async fn telemetry_returns_more_at_higher_levels() {
     let server = Server::start().await;
     server.make("secret").await;
     server.fill("secret", 0..3, "a").await;
@@ -185,7 +185,7 @@ async fn telemetry_tells_more_the_more_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_needs_a_cluster_is_answered_as_by_a_server_without_one() {
+async fn cluster_endpoints_answer_as_a_standalone_server() {
     let server = Server::start().await;
     server.make("c").await;
     server.fill("c", 0..3, "a").await;

@@ -1,4 +1,4 @@
-//! Snapshots: what was in the collection comes back, and nothing else does.
+//! Snapshots restore the content of a collection, and nothing else.
 
 use std::fs;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ fn error(answer: &Value) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_is_made_listed_fetched_and_deleted_over_both_protocols() {
+async fn a_snapshot_is_created_listed_fetched_and_deleted_over_both_protocols() {
     let server = Server::start().await;
     server.make("c").await;
     server.fill("c", 0..20, "a").await;
@@ -108,7 +108,7 @@ async fn a_snapshot_brings_back_points_settings_and_indexes_also_under_another_n
     let url = server.url(&format!("/collections/c/snapshots/{name}"));
     let body = json!({ "location": url, "api_key": KEY });
     assert_eq!(server.put("/collections/third/snapshots/recover", body).await.0, StatusCode::OK);
-    // What is written to a restored collection counts as newer than what was in it.
+    // Writes to a restored collection are newer than its content.
     for name in ["c", "other", "third"] {
         server.fill(name, 40..60, "later").await;
     }
@@ -213,7 +213,7 @@ async fn an_upload_restores_and_a_damaged_or_foreign_file_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_taken_while_points_are_written_holds_a_beginning_of_them() {
+async fn a_snapshot_taken_during_writes_holds_a_prefix_of_them() {
     let server = Arc::new(Server::start().await);
     server.make("c").await;
     let stop = Arc::new(AtomicBool::new(false));
@@ -237,14 +237,14 @@ async fn a_snapshot_taken_while_points_are_written_holds_a_beginning_of_them() {
     let (status, answer) = upload(&server, "/collections/copy/snapshots/upload", &bytes).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     let count = server.count("copy").await;
-    // The point that was being written may or may not be counted.
+    // The point being written may or may not be included.
     assert!(before <= count && count <= after + 1, "{before} {count} {after}");
     let last = count - 1;
     assert_eq!(server.get(&format!("/collections/copy/points/{last}")).await.0, StatusCode::OK, "no gap");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_and_locations_lead_nowhere_else() {
+async fn names_and_locations_cannot_escape_the_directory() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start_in(&directory.path().join("storage")).await;
     server.make("c").await;

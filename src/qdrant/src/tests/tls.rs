@@ -28,7 +28,7 @@ async fn refusal(options: Options) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_protocols_work_over_tls_and_not_without() {
+async fn both_protocols_work_over_tls_and_reject_plain_connections() {
     let directory = tempfile::tempdir().expect("a directory");
     let (certificate, key, made) = files(directory.path(), "server");
     let server = Server::start_with(options(directory.path(), Tls { certificate, key, authority: None })).await;
@@ -37,7 +37,7 @@ async fn both_protocols_work_over_tls_and_not_without() {
     let url = format!("https://localhost:{}/collections", server.bound.http.port());
     let answer = client.get(&url).header("api-key", KEY).send().await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::OK);
-    assert!(Client::new().get(&url).send().await.is_err(), "nobody vouches for the certificate");
+    assert!(Client::new().get(&url).send().await.is_err(), "the certificate is not trusted");
     assert!(Client::new().get(server.url("/collections")).send().await.is_err(), "plain HTTP");
 
     let authority = tonic::transport::Certificate::from_pem(made.cert.pem());
@@ -55,7 +55,7 @@ async fn both_protocols_work_over_tls_and_not_without() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_an_authority_clients_need_a_certificate() {
+async fn with_a_ca_clients_need_a_certificate() {
     let directory = tempfile::tempdir().expect("a directory");
     let (certificate, key, made) = files(directory.path(), "server");
     let own = KeyPair::generate().expect("a key");
@@ -75,7 +75,7 @@ async fn with_an_authority_clients_need_a_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_do_not_do_are_named_with_the_remedy() {
+async fn unusable_files_are_named_with_a_remedy() {
     let directory = tempfile::tempdir().expect("a directory");
     let (certificate, key, _) = files(directory.path(), "server");
     let (_, other, _) = files(directory.path(), "other");
@@ -85,10 +85,10 @@ async fn files_that_do_not_do_are_named_with_the_remedy() {
     let text = text.await;
     assert!(text.contains(&missing.display().to_string()) && text.contains("certificate"), "{text}");
     let text = refusal(options(directory.path(), Tls { certificate: key.clone(), key: key.clone(), authority: None }));
-    assert!(text.await.contains("it holds no certificate"));
+    assert!(text.await.contains("it contains no certificate"));
     let tls = Tls { certificate: certificate.clone(), key: certificate.clone(), authority: None };
     let text = refusal(options(directory.path(), tls)).await;
     assert!(text.contains("private key"), "{text}");
     let text = refusal(options(directory.path(), Tls { certificate, key: other.clone(), authority: None })).await;
-    assert!(text.contains(&other.display().to_string()) && text.contains("use the key that"), "{text}");
+    assert!(text.contains(&other.display().to_string()) && text.contains("use the certificate's own key"), "{text}");
 }

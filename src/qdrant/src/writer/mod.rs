@@ -1,8 +1,7 @@
-//! One thread per collection that makes all its changes: journal, apply, answer; and flushes and optimises
-//! when there is nothing better to do.
+//! One thread per collection that makes all of its changes: journal, apply, answer. It flushes and optimises when idle.
 //!
-//! Changes that wait while one is being made are taken together: one write to the journal, then each is
-//! applied and answered. Collections share nothing, so a slow one holds up no other.
+//! Changes that arrive during another change form a batch: one write to the journal, then each is applied and answered.
+//! Collections share nothing, so a slow one does not delay others.
 
 mod size;
 
@@ -25,15 +24,15 @@ use super::resolve::{CHUNK, depends_on_points, keeps_parts, repeatable, resolve,
 use super::shard::Shard;
 use size::vector_bytes;
 
-/// Changes taken together at most.
+/// Maximum number of changes per batch.
 const GROUP: usize = 64;
-/// Silence after which what was written is flushed.
+/// Idle time after which changes are flushed.
 const IDLE: Duration = Duration::from_millis(700);
-/// Longest time between flushes while changes keep coming, as Qdrant's default.
+/// Longest time between flushes under load, as Qdrant's default.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
-/// Journal size from which a flush does not wait.
+/// Journal size that triggers a flush at once.
 const JOURNAL_LIMIT: u64 = 256 * 1024 * 1024;
-/// What is known about a collection's optimiser, shared with readers.
+/// The state of a collection's optimiser, shared with readers.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     optimizing: AtomicBool,
@@ -43,19 +42,19 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Whether segments are being rewritten, or will be soon.
+    /// Whether segments are being rewritten, or soon will be.
     #[must_use]
     pub(super) fn is_optimizing(&self) -> bool {
         self.optimizing.load(Ordering::Relaxed) || self.pending.load(Ordering::Relaxed)
     }
 
-    /// Why the last optimisation failed.
+    /// The error of the last optimisation.
     #[must_use]
     pub(super) fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Number of a change that is made past the writer's commands.
+    /// Number for a change that bypasses the writer's commands.
     pub(super) fn next_operation(&self) -> u64 {
         self.applied.fetch_add(1, Ordering::Relaxed)
     }
@@ -68,11 +67,11 @@ impl Health {
 /// When a collection is optimised.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Policy {
-    /// Bytes of new vectors after which it is worth it; `None` never.
+    /// Bytes of new vectors that trigger an optimisation; `None` for never.
     pub after_bytes: Option<u64>,
 }
 
-/// Where the number of a change is sent.
+/// Receives the number of a change.
 type Reply = oneshot::Sender<Result<u64, Error>>;
 
 enum Command {
@@ -83,18 +82,18 @@ enum Command {
     Stop,
 }
 
-/// A change that somebody asked for.
+/// A requested change.
 struct Write {
     operation: Box<UpdateOperation>,
-    /// Whether the answer waits until the change is applied, and not only until it is in the journal.
+    /// Whether the answer waits until the change is applied, not only journalled.
     waits: bool,
     reply: Reply,
 }
 
-/// What is to run while nothing changes; it is told whether everything is flushed.
+/// A call that runs while nothing changes; its argument tells whether everything is flushed.
 type Exclusive = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
-/// The way to a collection's writer; dropping it stops the writer after the last change.
+/// The handle of a collection's writer; dropping it stops the writer after the last change.
 #[derive(Debug)]
 pub(super) struct Writer {
     commands: Sender<Command>,
@@ -102,7 +101,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the writer. Changes found in the journal are made again first.
+    /// Starts the writer. Changes in the journal are replayed first.
     ///
     /// # Errors
     /// The journal cannot be opened or read, or the thread cannot be started.
@@ -110,16 +109,16 @@ impl Writer {
         let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", journal.display()));
         let (mut journal_file, left) = Journal::open(journal).map_err(|error| failed(&error))?;
         if !left.is_empty() {
-            tracing::info!(journal = %journal.display(), changes = left.len(), "making again what was not flushed");
+            tracing::info!(journal = %journal.display(), changes = left.len(), "replaying changes that were not flushed");
             for operation in left {
                 let again =
                     repeatable(&shard, operation).and_then(|operation| operation.map_or(Ok(()), |it| shard.update(it)));
                 match again {
                     Ok(()) => {}
-                    // To go on would lose it, with the journal that is then cleared.
+                    // To continue would lose it, because the journal is cleared afterwards.
                     Err(error @ (Error::Internal(_) | Error::Unavailable(_))) => return Err(failed(&error)),
-                    // Killed before it was refused: nobody was told that it was made.
-                    Err(error) => tracing::debug!(%error, "a change from the journal was refused"),
+                    // Killed before the rejection was recorded: the change was never acknowledged.
+                    Err(error) => tracing::debug!(%error, "the engine rejected a replayed change"),
                 }
             }
             shard.flush()?;
@@ -158,11 +157,11 @@ impl Writer {
         Ok(Self { commands, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Makes one change; returns its number once it will survive the death of the process and, if it `waits`, is
-    /// applied. Whatever is asked for later sees it in either case, if that is asked of the writer.
+    /// Makes one change; returns its number once it survives the death of the process and, if it `waits`, is applied.
+    /// Later requests to the writer see it in either case.
     ///
     /// # Errors
-    /// The engine refuses the change, the disk is full, or the collection is closing.
+    /// The engine rejects the change, the disk is full, or the collection is closing.
     pub(super) async fn write(&self, operation: UpdateOperation, waits: bool) -> Result<u64, Error> {
         let closing = || Error::Unavailable("the collection is closing".to_owned());
         let (reply, answer) = oneshot::channel();
@@ -171,9 +170,9 @@ impl Writer {
         answer.await.map_err(|_| closing())?
     }
 
-    /// Changes when the collection is optimised, and looks at once whether it is due.
+    /// Changes when the collection is optimised, and checks at once whether it is due.
     pub(super) fn set_policy(&self, policy: Policy) {
-        // A writer that is gone has no policy to change.
+        // A writer that has ended has no policy.
         let _ = self.commands.send(Command::Policy(policy));
     }
 
@@ -188,14 +187,14 @@ impl Writer {
         let closing = || Error::Unavailable("the collection is closing".to_owned());
         let (reply, answer) = oneshot::channel();
         let run = move |flushed: Result<(), Error>| {
-            // Who asked may have gone away.
+            // The caller may be gone.
             let _ = reply.send(flushed.and_then(|()| call()));
         };
         self.commands.send(Command::Exclusive(Box::new(run))).map_err(|_| closing())?;
         answer.await.map_err(|_| closing())?
     }
 
-    /// Asks the writer to flush and end, without waiting.
+    /// Asks the writer to flush and stop, without waiting.
     pub(super) fn stop(&self) {
         let _ = self.commands.send(Command::Stop);
     }
@@ -225,14 +224,14 @@ struct Work {
     policy: Policy,
     inbox: Receiver<Command>,
     outbox: Sender<Command>,
-    /// When the oldest change that is not flushed was made.
+    /// Time of the oldest change that is not flushed.
     unflushed: Option<Instant>,
-    /// Bytes of vectors since the last optimisation.
+    /// Bytes of new vectors since the last optimisation.
     new_bytes: u64,
     wants_optimizing: bool,
-    /// Points that are in the journal as a whole.
+    /// Points whose full content is in the journal.
     kept: HashSet<PointId>,
-    /// What waits for an optimisation to end.
+    /// Calls that wait for the end of an optimisation.
     exclusive: Vec<Exclusive>,
 }
 
@@ -263,7 +262,7 @@ impl Work {
             if overdue || self.journal.len() > JOURNAL_LIMIT {
                 self.flush();
             }
-            // A long load never rests, but must not grow without an index either.
+            // A long upload is never idle, but must not grow without an index either.
             let much = self.policy.after_bytes.is_some_and(|bytes| self.new_bytes >= bytes.saturating_mul(8));
             if much && !self.health.optimizing.load(Ordering::Relaxed) {
                 self.flush();
@@ -273,7 +272,7 @@ impl Work {
         self.flush();
     }
 
-    /// Handles `first` and whatever waits behind it; `false` means stop.
+    /// Handles `first` and everything queued behind it; `false` means stop.
     fn handle(&mut self, first: Command) -> bool {
         let mut group = Vec::new();
         let mut next = Some(first);
@@ -281,7 +280,7 @@ impl Work {
         while let Some(command) = next {
             match command {
                 Command::Write(write) if self.takes_a_look(&write.operation) => {
-                    // What it is about shows once everything before it is applied.
+                    // Its points are known only once everything before it is applied.
                     self.write(std::mem::take(&mut group));
                     group.extend(self.resolve(write));
                 }
@@ -305,7 +304,7 @@ impl Work {
         depends_on_points(operation) || self.health.optimizing.load(Ordering::Relaxed) && keeps_parts(operation)
     }
 
-    /// The change with its points by name; answers here what needs no change or cannot be made.
+    /// The change with its points by id; answers here if there is nothing to change or the change is invalid.
     fn resolve(&mut self, write: Write) -> Option<Write> {
         let Write { operation, waits, reply } = write;
         let resolved = resolve(&self.shard, *operation).and_then(|operation| {
@@ -376,12 +375,12 @@ impl Work {
             self.new_bytes += vector_bytes(&operation);
             let result = self.shard.update(*operation);
             if let Err(error) = &result {
-                // Before the answer: what the client was told did not happen must not happen after a kill.
+                // Before the answer: a change reported as failed must not be replayed after a kill.
                 if let Err(error) = self.journal.refuse(record) {
-                    tracing::warn!(%error, "a refused change may be made at the next start");
+                    tracing::warn!(%error, "the next start may replay a rejected change");
                 }
                 if waiting.is_none() {
-                    tracing::warn!(%error, "a change that nobody waited for was refused");
+                    tracing::warn!(%error, "the engine rejected a change without wait");
                 }
             }
             if let Some(reply) = waiting {
@@ -399,7 +398,7 @@ impl Work {
         self.journal.append(&self.buffer, count).map_err(|error| Error::Internal(format!("journal: {error}")))
     }
 
-    /// Nothing came in for a while.
+    /// Called when idle.
     fn rest(&mut self) {
         self.flush();
         if self.wants_optimizing && !self.health.optimizing.load(Ordering::Relaxed) {
@@ -407,19 +406,19 @@ impl Work {
         }
     }
 
-    /// Flushes unless segments are being rewritten; the journal then keeps what was written until that is over.
+    /// Flushes unless segments are being rewritten; until then the journal keeps the changes.
     fn flush(&mut self) {
         if self.unflushed.is_none() || self.health.optimizing.load(Ordering::Relaxed) {
             return;
         }
         if let Err(error) = self.flush_now() {
-            tracing::error!(%error, "flush failed; the journal keeps what was written");
+            tracing::error!(%error, "flush failed; the journal keeps the changes");
         }
     }
 
-    /// Flushes; nothing must be optimised meanwhile.
+    /// Flushes; no optimisation may be running.
     fn flush_now(&mut self) -> Result<(), Error> {
-        // Also after a failure: the next try waits for the next change or the next silence.
+        // Also after a failure: the next attempt waits for the next change or idle time.
         self.unflushed = None;
         self.shard.flush()?;
         self.kept.clear();
@@ -440,7 +439,7 @@ impl Work {
             // Segments are rewritten beside the old ones.
             let room = check_room(shard.directory(), used(shard.directory()));
             let result = room.and_then(|()| shard.optimize());
-            // The shard is released first: a collection that is being deleted waits for it.
+            // The shard is released first: the removal of a collection waits for it.
             drop(shard);
             let _ = outbox.send(Command::Optimized(result));
         });
@@ -468,19 +467,19 @@ impl Work {
 }
 
 impl Work {
-    /// Runs what wants the shard for itself, unless segments are being rewritten.
+    /// Runs calls that need the shard exclusively, unless segments are being rewritten.
     fn run_exclusive(&mut self) {
         if self.health.optimizing.load(Ordering::Relaxed) {
             return;
         }
         for call in std::mem::take(&mut self.exclusive) {
-            // The journal is cleared as well: its changes may not fit what the shard becomes.
+            // The journal is cleared too: its changes may not fit the new shard.
             call(self.flush_now());
         }
     }
 }
 
 fn answer(reply: Reply, result: Result<u64, Error>) {
-    // The client may have gone away; the change is made all the same.
+    // The client may be gone; the change is made anyway.
     let _ = reply.send(result);
 }

@@ -1,8 +1,8 @@
-//! How much a change adds, for the decision when to optimise.
+//! The size of a change, for the decision when to optimise.
 
 use qdrant_edge::{PointInsertOperations, PointOperations, UpdateOperation, VectorPersisted, VectorStructPersisted};
 
-/// Roughly the bytes of dense vectors that an operation adds; 1 for other changes, so that they count at all.
+/// Estimated bytes of dense vectors that an operation adds; 1 for other changes, so that they count at all.
 pub(super) fn vector_bytes(operation: &UpdateOperation) -> u64 {
     let UpdateOperation::PointOperation(PointOperations::UpsertPoints(PointInsertOperations::PointsList(points))) =
         operation

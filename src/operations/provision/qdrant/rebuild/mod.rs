@@ -1,28 +1,28 @@
-//! A collection in the place of one that cannot be changed: made beside it, filled from it, and then given its name.
+//! Replaces a collection that cannot be changed: creates a new one beside it, copies the points, and moves the name.
 //!
-//! How far it has come is kept in Qdrant itself, as aliases of the new collection: `NAME--copying` while points are
-//! copied, `NAME--copied` once all of them are there. Each step may be the last one before the process is killed, and may
-//! be done again by the next run, or by another one at the same time.
+//! Qdrant itself holds the progress, as aliases of the new collection: `NAME--copying` while points are copied,
+//! `NAME--copied` once all are copied. The process may be killed after each step, and each step can be repeated by the
+//! next run or by a concurrent one.
 
-mod same;
+mod verify;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Shape, Sight, change_aliases, count, create, described, make_index};
-use crate::operations::provision::{Progress, SetupError};
+use super::{CollectionNames, Shape, change_aliases, collection_info, count, create, make_index};
+use crate::operations::provision::{SetupError, WriteCounter};
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 
-/// Points that are copied in one request.
+/// Points copied per request.
 const BATCH: usize = 256;
-/// No id of a point: an offset that is no place.
+/// Marks the end in `offset`; not a valid point id.
 const END: bool = true;
-/// Tries to change aliases that another run changes at the same time.
+/// Attempts to change aliases that another run changes at the same time.
 const TRIES: usize = 3;
 
-/// What is to be made.
+/// The collection to create.
 #[derive(Debug, Clone)]
 pub(in crate::operations::provision) struct Rebuild {
     pub(super) name: String,
@@ -31,12 +31,12 @@ pub(in crate::operations::provision) struct Rebuild {
     pub(super) aliases: Vec<String>,
 }
 
-/// The aliases that say how far it has come: copying, copied.
+/// The aliases that mark the progress: copying, copied.
 pub(super) fn marks(name: &str) -> [String; 2] {
     [format!("{name}--copying"), format!("{name}--copied")]
 }
 
-/// The next points, with all they have; none after the last ones, when `offset` says that it is the end.
+/// The next page of points with payload and vectors; `None` after the last one, when `offset` is the end.
 async fn page(http: &Http, collection: &str, offset: &mut Value) -> Result<Option<Vec<Value>>, ServiceError> {
     if *offset == END {
         return Ok(None);
@@ -54,33 +54,33 @@ async fn page(http: &Http, collection: &str, offset: &mut Value) -> Result<Optio
 }
 
 impl Rebuild {
-    pub(super) async fn run(&self, http: &Http, discard: bool, pace: &mut Progress) -> Result<(), SetupError> {
-        let ended = self.replace(http, discard, pace).await;
-        let tidied = self.tidy(http, pace).await;
+    pub(super) async fn run(&self, http: &Http, discard: bool, writes: &mut WriteCounter) -> Result<(), SetupError> {
+        let ended = self.replace(http, discard, writes).await;
+        let tidied = self.tidy(http, writes).await;
         ended.and(tidied.map_err(SetupError::from))
     }
 
-    /// Takes marks off the collection that has the name now: another run may have ended the work while this one was
-    /// about to mark how far it had come.
-    async fn tidy(&self, http: &Http, pace: &mut Progress) -> Result<(), ServiceError> {
-        let sight = Sight::of(http).await?;
-        let Some(now) = sight.aliases.get(&self.name).cloned() else { return Ok(()) };
-        let stale = |sight: &Sight| -> Vec<Value> {
-            let marked = |mark: &String| sight.aliases.get(mark) == Some(&now);
-            marks(&self.name).iter().filter(|mark| marked(mark)).filter_map(|mark| sight.forget(mark)).collect()
+    /// Removes the progress marks from the collection that has the name now: another run may have completed the work
+    /// while this one was about to set its mark.
+    async fn tidy(&self, http: &Http, writes: &mut WriteCounter) -> Result<(), ServiceError> {
+        let names = CollectionNames::read(http).await?;
+        let Some(now) = names.aliases.get(&self.name).cloned() else { return Ok(()) };
+        let stale = |names: &CollectionNames| -> Vec<Value> {
+            let marked = |mark: &String| names.aliases.get(mark) == Some(&now);
+            marks(&self.name).iter().filter(|mark| marked(mark)).filter_map(|mark| names.delete_alias(mark)).collect()
         };
-        if stale(&sight).is_empty() || !self.fits(http, &now).await? {
+        if stale(&names).is_empty() || !self.fits(http, &now).await? {
             return Ok(());
         }
-        rename(http, stale, pace).await
+        rename(http, stale, writes).await
     }
 
-    async fn replace(&self, http: &Http, discard: bool, pace: &mut Progress) -> Result<(), SetupError> {
-        let sight = Sight::of(http).await?;
-        // Another run may have ended it; what is left then shows when all is looked at again.
-        let Some(source) = sight.reached(&self.name).map(str::to_owned) else { return Ok(()) };
-        let found = described(http, &source).await?;
-        if self.shape.judge(&found).rebuild.is_empty() {
+    async fn replace(&self, http: &Http, discard: bool, writes: &mut WriteCounter) -> Result<(), SetupError> {
+        let names = CollectionNames::read(http).await?;
+        // Another run may have completed it; remaining differences show at the next read.
+        let Some(source) = names.resolve(&self.name).map(str::to_owned) else { return Ok(()) };
+        let found = collection_info(http, &source).await?;
+        if self.shape.compare(&found).rebuild.is_empty() {
             return Ok(());
         }
         let by_alias = source != self.name;
@@ -96,76 +96,76 @@ impl Rebuild {
             });
         }
         let [copying, copied] = marks(&self.name);
-        let target = match sight.aliases.get(&copied) {
+        let target = match names.aliases.get(&copied) {
             Some(ready) if self.fits(http, ready).await? => ready.clone(),
             _ => {
-                // None: another run has ended it meanwhile.
-                let Some(target) = self.target(http, &found, &copying, pace).await? else { return Ok(()) };
-                self.index(http, &target, &found, pace).await?;
+                // `None`: another run has completed it meanwhile.
+                let Some(target) = self.target(http, &found, &copying, writes).await? else { return Ok(()) };
+                self.index(http, &target, &found, writes).await?;
                 if carry.is_some() {
-                    self.copy(http, &source, &target, &found, pace).await?;
+                    self.copy(http, &source, &target, &found, writes).await?;
                 }
-                let ready = |sight: &Sight| {
-                    let mut actions = sight.point(&copied, &target);
-                    actions.extend(sight.forget(&copying));
+                let ready = |names: &CollectionNames| {
+                    let mut actions = names.point_alias(&copied, &target);
+                    actions.extend(names.delete_alias(&copying));
                     actions
                 };
-                rename(http, ready, pace).await?;
+                rename(http, ready, writes).await?;
                 target
             }
         };
         if let Some(carry) = &carry
-            && let Err(error) = same::compare(http, &source, &target, carry, self.shape.is_cosine()).await
+            && let Err(error) = verify::compare(http, &source, &target, carry, self.shape.is_cosine()).await
         {
-            // What differs is copied once more by the next run.
-            let again = |sight: &Sight| match sight.forget(&copied) {
-                Some(forget) => [vec![forget], sight.point(&copying, &target)].concat(),
+            // The next run copies what differs again.
+            let again = |names: &CollectionNames| match names.delete_alias(&copied) {
+                Some(delete_alias) => [vec![delete_alias], names.point_alias(&copying, &target)].concat(),
                 None => Vec::new(),
             };
-            rename(http, again, pace).await?;
+            rename(http, again, writes).await?;
             return Err(error);
         }
-        self.swap(http, &source, &target, pace).await
+        self.swap(http, &source, &target, writes).await
     }
 
     async fn fits(&self, http: &Http, collection: &str) -> Result<bool, ServiceError> {
-        let judged = self.shape.judge(&described(http, collection).await?);
-        Ok(judged.rebuild.is_empty())
+        let diff = self.shape.compare(&collection_info(http, collection).await?);
+        Ok(diff.rebuild.is_empty())
     }
 
-    /// The new collection: the one that a run before, or another one at this time, has begun, or the first free name.
+    /// The new collection: one that an earlier or concurrent run has begun, or the first free name.
     async fn target(
         &self,
         http: &Http,
         found: &Value,
         copying: &str,
-        pace: &mut Progress,
+        writes: &mut WriteCounter,
     ) -> Result<Option<String>, ServiceError> {
         let mut number = 1;
         let target = loop {
-            let sight = Sight::of(http).await?;
-            if let Some(begun) = sight.aliases.get(copying)
+            let names = CollectionNames::read(http).await?;
+            if let Some(begun) = names.aliases.get(copying)
                 && self.fits(http, begun).await?
             {
                 return Ok(Some(begun.clone()));
             }
-            let Some(now) = sight.reached(&self.name) else { return Ok(None) };
+            let Some(now) = names.resolve(&self.name) else { return Ok(None) };
             if self.fits(http, now).await? {
                 return Ok(None);
             }
             let name = format!("{}-{number}", self.name);
-            if !sight.names.contains(&name) && !sight.aliases.contains_key(&name) {
+            if !names.collections.contains(&name) && !names.aliases.contains_key(&name) {
                 create(http, &name, &self.shape.body_beside(found)).await?;
-                pace.step();
+                writes.count();
                 break name;
             }
-            // One that a run has made before it was killed, or that another one makes now.
-            let unused = sight.names.contains(&name) && !sight.aliases.values().any(|target| *target == name);
+            // One that an earlier run created before it was killed, or that a concurrent run creates now.
+            let unused = names.collections.contains(&name) && !names.aliases.values().any(|target| *target == name);
             if unused && self.fits(http, &name).await? && count(http, &name).await? == 0 {
                 break name;
             }
-            // Points come only after the mark: if it is there now, that collection is the one to go on with.
-            let begun = Sight::of(http).await?.aliases.get(copying).cloned();
+            // Points are added only after the mark is set: if there is a mark now, continue with its collection.
+            let begun = CollectionNames::read(http).await?.aliases.get(copying).cloned();
             let go_on = match begun {
                 Some(begun) => self.fits(http, &begun).await?,
                 None => false,
@@ -174,31 +174,37 @@ impl Rebuild {
                 number += 1;
             }
         };
-        rename(http, |sight| sight.point(copying, &target), pace).await?;
+        rename(http, |names| names.point_alias(copying, &target), writes).await?;
         Ok(Some(target))
     }
 
-    /// The indexes that are described, and those that the old one has beside them.
-    async fn index(&self, http: &Http, target: &str, found: &Value, pace: &mut Progress) -> Result<(), ServiceError> {
+    /// Creates the described indexes, and the other indexes of the old collection.
+    async fn index(
+        &self,
+        http: &Http,
+        target: &str,
+        found: &Value,
+        writes: &mut WriteCounter,
+    ) -> Result<(), ServiceError> {
         let old = found["payload_schema"].as_object().cloned().unwrap_or_default();
         let beside = old.iter().filter(|(field, _)| !self.indexes.contains_key(*field));
         let beside = beside.map(|(field, index)| (field, index["data_type"].clone()));
         let all = self.indexes.iter().map(|(field, kind)| (field, json!(kind))).chain(beside);
         for (field, kind) in all {
             make_index(http, target, field, &kind).await?;
-            pace.step();
+            writes.count();
         }
         Ok(())
     }
 
-    /// Copies all points; again and again, the same ones: they have the same ids.
+    /// Copies all points. A repetition overwrites points with the same ids.
     async fn copy(
         &self,
         http: &Http,
         source: &str,
         target: &str,
         found: &Value,
-        pace: &mut Progress,
+        writes: &mut WriteCounter,
     ) -> Result<(), ServiceError> {
         let Some(carry) = self.shape.carry(found) else { return Ok(()) };
         let mut offset = Value::Null;
@@ -213,55 +219,59 @@ impl Rebuild {
             if !points.is_empty() {
                 let body = json!({ "points": points });
                 http.call("PUT", &format!("/collections/{target}/points?wait=true"), Some(&body)).await?;
-                pace.step();
+                writes.count();
             }
         }
         Ok(())
     }
 
-    /// Gives the new collection the old one's names: in one request, where its own name is an alias; else with the other
+    /// Moves the old collection's names to the new one: in one request if its own name is an alias; otherwise the other
     /// aliases first, so that their readers never miss it.
-    async fn swap(&self, http: &Http, source: &str, target: &str, pace: &mut Progress) -> Result<(), SetupError> {
+    async fn swap(&self, http: &Http, source: &str, target: &str, writes: &mut WriteCounter) -> Result<(), SetupError> {
         let [_, copied] = marks(&self.name);
-        let others = |sight: &Sight| -> Vec<Value> {
-            let free = self.aliases.iter().filter(|alias| !sight.names.contains(*alias));
-            free.flat_map(|alias| sight.point(alias, target)).collect()
+        let others = |names: &CollectionNames| -> Vec<Value> {
+            let free = self.aliases.iter().filter(|alias| !names.collections.contains(*alias));
+            free.flat_map(|alias| names.point_alias(alias, target)).collect()
         };
         let by_alias = source != self.name;
         if !by_alias {
-            rename(http, others, pace).await?;
-            // The name of an alias is none of a collection: where another run was faster, what it made is kept.
-            if Sight::of(http).await?.names.contains(&self.name) {
+            rename(http, others, writes).await?;
+            // An alias cannot have the name of a collection: if another run was faster, its result is kept.
+            if CollectionNames::read(http).await?.collections.contains(&self.name) {
                 let path = format!("/collections/{}", self.name);
                 let answer = http.send("DELETE", &path, &Key::Own, None).await?;
                 if answer.status.as_u16() != 404 {
                     http.accept("DELETE", &path, &answer)?;
                 }
-                pace.step();
+                writes.count();
             }
         }
-        let own = |sight: &Sight| {
-            let mut actions = if by_alias { others(sight) } else { Vec::new() };
-            actions.extend(sight.forget(&copied));
-            actions.extend(sight.point(&self.name, target));
+        let own = |names: &CollectionNames| {
+            let mut actions = if by_alias { others(names) } else { Vec::new() };
+            actions.extend(names.delete_alias(&copied));
+            actions.extend(names.point_alias(&self.name, target));
             actions
         };
-        Ok(rename(http, own, pace).await?)
+        Ok(rename(http, own, writes).await?)
     }
 }
 
-/// Changes aliases, all at once, as they are now. Another run may change them in between: then it is tried again with
-/// what is left to be changed.
-async fn rename(http: &Http, actions: impl Fn(&Sight) -> Vec<Value>, pace: &mut Progress) -> Result<(), ServiceError> {
+/// Applies alias changes in one request, computed from the current aliases. If another run changes them in between, it
+/// retries with the remaining changes.
+async fn rename(
+    http: &Http,
+    actions: impl Fn(&CollectionNames) -> Vec<Value>,
+    writes: &mut WriteCounter,
+) -> Result<(), ServiceError> {
     let mut failed = None;
     for _ in 0..TRIES {
-        let actions = actions(&Sight::of(http).await?);
+        let actions = actions(&CollectionNames::read(http).await?);
         if actions.is_empty() {
             return Ok(());
         }
         match change_aliases(http, &actions).await {
             Ok(()) => {
-                pace.step();
+                writes.count();
                 return Ok(());
             }
             Err(error @ ServiceError::Refused { .. }) => failed = Some(error),

@@ -1,4 +1,4 @@
-//! Whether the points of a collection are those of another one, right before its name is given to that.
+//! Compares the points of two collections right before the new one takes over the name.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use crate::operations::provision::SetupError;
 use crate::services::ServiceError;
 use crate::services::http::Http;
 
-/// Ids that are named, of those that differ.
-const NAMED: usize = 10;
-/// By what share numbers may differ that are the same: Cosine stores vectors of length 1, and rounds.
-const ROUNDED: f64 = 1e-5;
+/// Maximum number of differing ids in the message.
+const MAX_LISTED_IDS: usize = 10;
+/// Relative tolerance of numbers: Cosine stores vectors of length 1, rounded.
+const TOLERANCE: f64 = 1e-5;
 
-/// Compares every point: its payload, and its vectors as they are carried over.
+/// Compares every point: its payload, and its vectors after the conversion.
 ///
 /// # Errors
-/// A point came, went, or was overwritten after it was copied; or Qdrant did not do its part.
+/// A point was added, removed or overwritten after it was copied, or Qdrant failed.
 pub(super) async fn compare(
     http: &Http,
     source: &str,
@@ -29,16 +29,17 @@ pub(super) async fn compare(
     let mut offset = Value::Null;
     let (mut different, mut named) = (0_u64, Vec::new());
     while let Some(points) = page(http, source, &mut offset).await? {
-        let copies = these(http, target, &points).await?;
+        let copies = fetch_same_ids(http, target, &points).await?;
         for mut point in points {
             let id = point["id"].to_string();
             let vector = carry.vector(point["vector"].take());
             let same = copies.get(&id).is_some_and(|copy| {
-                payloads(&point["payload"], &copy["payload"]) && vectors(&vector, &copy["vector"], carry, cosine)
+                same_payload(&point["payload"], &copy["payload"])
+                    && same_vectors(&vector, &copy["vector"], carry, cosine)
             });
             if !same {
                 different += 1;
-                if named.len() < NAMED {
+                if named.len() < MAX_LISTED_IDS {
                     named.push(id);
                 }
             }
@@ -66,8 +67,12 @@ pub(super) async fn compare(
     })
 }
 
-/// The points of the same ids, by id.
-async fn these(http: &Http, collection: &str, points: &[Value]) -> Result<BTreeMap<String, Value>, ServiceError> {
+/// The points with the same ids, by id.
+async fn fetch_same_ids(
+    http: &Http,
+    collection: &str,
+    points: &[Value],
+) -> Result<BTreeMap<String, Value>, ServiceError> {
     let ids: Vec<&Value> = points.iter().map(|point| &point["id"]).collect();
     if ids.is_empty() {
         return Ok(BTreeMap::new());
@@ -78,50 +83,50 @@ async fn these(http: &Http, collection: &str, points: &[Value]) -> Result<BTreeM
     Ok(points.into_iter().map(|point| (point["id"].to_string(), point)).collect())
 }
 
-/// An empty payload is as good as none.
-fn payloads(one: &Value, other: &Value) -> bool {
+/// An empty payload equals a missing one.
+fn same_payload(one: &Value, other: &Value) -> bool {
     let empty = |payload: &Value| payload.as_object().is_none_or(Map::is_empty);
     one == other || (empty(one) && empty(other))
 }
 
-/// `cosine` says whether the vector that is carried over is stored with length 1.
-fn vectors(one: &Value, other: &Value, carry: &Carry, cosine: bool) -> bool {
+/// `cosine` says whether the converted vector is stored with length 1.
+fn same_vectors(one: &Value, other: &Value, carry: &Carry, cosine: bool) -> bool {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
             one.len() == other.len()
                 && one.iter().all(|(name, vector)| {
                     let unit = cosine && *name == carry.to;
-                    other.get(name).is_some_and(|other| alike(vector, other, unit))
+                    other.get(name).is_some_and(|other| is_same_vector(vector, other, unit))
                 })
         }
-        _ => alike(one, other, cosine),
+        _ => is_same_vector(one, other, cosine),
     }
 }
 
-/// Whether two vectors are the same but for rounding: lists of numbers, lists of such lists, or sparse ones.
-fn alike(one: &Value, other: &Value, unit: bool) -> bool {
+/// Whether two vectors are equal up to rounding: dense, multi or sparse ones.
+fn is_same_vector(one: &Value, other: &Value, unit: bool) -> bool {
     match (one, other) {
         (Value::Array(one), Value::Array(other)) => {
             let (first, second) = (scale(one, unit), scale(other, unit));
             one.len() == other.len()
                 && one.iter().zip(other).all(|(one, other)| match (one.as_f64(), other.as_f64()) {
-                    (Some(one), Some(other)) => close(one / first, other / second),
-                    _ => alike(one, other, unit),
+                    (Some(one), Some(other)) => is_close(one / first, other / second),
+                    _ => is_same_vector(one, other, unit),
                 })
         }
         (Value::Object(one), Value::Object(other)) => {
             one.len() == other.len()
-                && one.iter().all(|(key, one)| other.get(key).is_some_and(|other| alike(one, other, false)))
+                && one.iter().all(|(key, one)| other.get(key).is_some_and(|other| is_same_vector(one, other, false)))
         }
         _ => one == other,
     }
 }
 
-fn close(one: f64, other: f64) -> bool {
-    (one - other).abs() <= ROUNDED * one.abs().max(other.abs())
+fn is_close(one: f64, other: f64) -> bool {
+    (one - other).abs() <= TOLERANCE * one.abs().max(other.abs())
 }
 
-/// The length of a vector that is stored with length 1; else 1, and 1 for one that has none.
+/// The length of a vector that is stored with length 1; 1 for other vectors and for the zero vector.
 fn scale(vector: &[Value], unit: bool) -> f64 {
     let length = vector.iter().filter_map(Value::as_f64).map(|number| number * number).sum::<f64>().sqrt();
     if unit && length > 0.0 { length } else { 1.0 }
@@ -149,6 +154,6 @@ mod tests {
         #[case] unit: bool,
         #[case] same: bool,
     ) {
-        assert_eq!(alike(&one, &other, unit), same);
+        assert_eq!(is_same_vector(&one, &other, unit), same);
     }
 }

@@ -1,4 +1,4 @@
-//! A collection that is there and is left as it is: it must have the vectors and indexes that a worker counts on.
+//! An existing collection that is left unchanged: checks the vectors and indexes that a worker needs.
 
 use serde_json::Value;
 
@@ -9,10 +9,10 @@ use crate::operations::provision::change::Change;
 use crate::operations::provision::step::Stop;
 use crate::settings::DesiredCollection;
 
-/// The indexes that are missing, and what a person should know. Another shape is an error.
-pub(super) fn there(name: &str, wanted: &DesiredCollection, shape: &Shape, found: &Value) -> Result<Vec<Change>, Stop> {
-    if !shape.judge(found).rebuild.is_empty() {
-        return Err(Stop { kind: "collection", error: clash(name, shape, found) });
+/// Missing indexes and notes. Another shape is an error.
+pub(super) fn check(name: &str, wanted: &DesiredCollection, shape: &Shape, found: &Value) -> Result<Vec<Change>, Stop> {
+    if !shape.compare(found).rebuild.is_empty() {
+        return Err(Stop { kind: "collection", error: mismatch(name, shape, found) });
     }
     let mut changes = Vec::new();
     for (field, kind) in &wanted.indexes {
@@ -40,8 +40,8 @@ pub(super) fn there(name: &str, wanted: &DesiredCollection, shape: &Shape, found
     Ok(changes)
 }
 
-/// Vectors that are not those that a worker will send.
-fn clash(name: &str, shape: &Shape, found: &Value) -> SetupError {
+/// The error for vectors that do not fit the worker's.
+fn mismatch(name: &str, shape: &Shape, found: &Value) -> SetupError {
     let vectors = &found["config"]["params"]["vectors"];
     let vector = shape.vector();
     let own = vector.and_then(|vector| vectors.get(vector)).unwrap_or(vectors);
@@ -59,7 +59,7 @@ fn clash(name: &str, shape: &Shape, found: &Value) -> SetupError {
     SetupError::Shape {
         what: format!("collection {name}"),
         found: described,
-        wanted: format!("{which} of {} is required", shape.measure()),
+        wanted: format!("{which} of {} is required", shape.size_and_distance()),
         remedy: format!(
             "set QDRANT_COLLECTION to a new collection and ingest again, or correct EMBEDDING_DIMENSIONS; \
              {name} was not changed"
@@ -77,13 +77,13 @@ mod tests {
     use super::*;
     use crate::settings::Distance;
 
-    fn look(found: &Value) -> Result<Vec<Change>, SetupError> {
+    fn check_found(found: &Value) -> Result<Vec<Change>, SetupError> {
         let indexes = [("document_id", "keyword"), ("version", "keyword")];
         let wanted = DesiredCollection {
             indexes: BTreeMap::from(indexes.map(|(field, kind)| (field.to_owned(), kind.to_owned()))),
             ..DesiredCollection::of(8, Distance::Cosine)
         };
-        there("c", &wanted, &Shape::of(&wanted, 8), found).map_err(|stop| stop.error)
+        check("c", &wanted, &Shape::new(&wanted, 8), found).map_err(|stop| stop.error)
     }
 
     fn with(vectors: &Value, schema: &Value) -> Value {
@@ -96,7 +96,7 @@ mod tests {
     #[case(json!({ "dense": { "size": 8, "distance": "Cosine" } }), "named vectors (dense)")]
     #[case(json!({}), "no dense vectors")]
     fn a_collection_of_another_shape_is_refused_naming_both_and_the_remedy(#[case] vectors: Value, #[case] says: &str) {
-        let error = look(&with(&vectors, &json!({}))).unwrap_err();
+        let error = check_found(&with(&vectors, &json!({}))).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(says) && text.contains("8 dimensions with distance Cosine is required"), "{text}");
         assert!(error.remedy().unwrap().contains("was not changed"));
@@ -106,10 +106,10 @@ mod tests {
     fn an_index_of_another_type_is_refused_and_a_missing_one_is_made() {
         let vectors = json!({ "size": 8, "distance": "Cosine" });
         let schema = json!({ "document_id": { "data_type": "keyword" }, "version": { "data_type": "text" } });
-        let text = look(&with(&vectors, &schema)).unwrap_err().to_string();
+        let text = check_found(&with(&vectors, &schema)).unwrap_err().to_string();
         assert!(text.contains("is of type text, but keyword is required"), "{text}");
         let schema = json!({ "document_id": { "data_type": "keyword" } });
-        let changes = look(&with(&vectors, &schema)).unwrap();
+        let changes = check_found(&with(&vectors, &schema)).unwrap();
         assert_eq!(changes.iter().map(|change| change.what.as_str()).collect::<Vec<_>>(), ["version of c"]);
     }
 }

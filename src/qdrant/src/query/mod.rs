@@ -1,6 +1,7 @@
-//! Queries before their points are looked up: what REST and gRPC requests become.
+//! Queries of REST and gRPC, before the points they name are looked up.
 
-use std::collections::HashMap;
+mod lookup;
+
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt, try_join_all};
@@ -9,31 +10,32 @@ use qdrant_edge::{
     Condition, ContextPair, ContextQuery, DEFAULT_VECTOR_NAME, DiscoverQuery, FeedbackItem, FeedbackNaiveQuery, Filter,
     Formula, Fusion, HasIdCondition, Mmr, NaiveFeedbackStrategy, NamedQuery, OrderBy, PointId, Prefetch, QueryEnum,
     QueryRequest, RecommendQuery, Sample, ScoredPoint, ScoringQuery, SearchParams, Vector, VectorInternal,
-    VectorStructInternal, WithPayloadInterface, WithVector,
+    WithPayloadInterface, WithVector,
 };
 
 use super::collection::Collection;
 use super::error::Error;
 use super::recommend::average;
 use super::storage::Storage;
-use super::validate::check_query_vector;
+use lookup::NamedPoints;
+pub(super) use lookup::pick;
 
-/// Results of a query that says nothing about their number.
+/// Default number of results.
 pub(super) const DEFAULT_LIMIT: usize = 10;
-/// Balance between nearness and variety when a query does not say.
+/// Default balance between relevance and diversity.
 const DEFAULT_DIVERSITY: f32 = 0.5;
 
-/// What is searched near.
+/// The target of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Target {
-    /// The vector of a stored point, which itself is left out.
+    /// The vector of a stored point; the point itself is excluded.
     Id(PointId),
     /// A vector.
     Vector(VectorInternal),
 }
 
 impl Target {
-    /// Several dense vectors that count as one.
+    /// Several dense vectors as one multivector.
     ///
     /// # Errors
     /// They are empty or of different sizes.
@@ -48,50 +50,50 @@ impl Target {
 /// How the examples of a recommendation are used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Strategy {
-    /// One vector: twice the mean of the good examples less the mean of the bad ones.
+    /// One vector: twice the mean of the positive examples minus the mean of the negative ones.
     #[default]
     AverageVector,
-    /// Each point by its best example.
+    /// Scores each point by its best example.
     BestScore,
-    /// Each point by all examples.
+    /// Scores each point by all examples.
     SumScores,
 }
 
-/// How results are found by vectors.
+/// A search by vectors.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum VectorQuery {
     /// By distance.
     Nearest(Target),
-    /// By distance, then thinned out for variety.
+    /// By distance, then diversified.
     Mmr {
-        /// What is searched near.
+        /// The target.
         nearest: Target,
-        /// From 0, only nearness counts, to 1.
+        /// From 0 (relevance only) to 1.
         diversity: Option<f32>,
-        /// Points that are looked at; the limit of the query if not given.
+        /// Number of candidates; the query's limit if `None`.
         candidates: Option<usize>,
     },
-    /// By examples.
+    /// By positive and negative examples.
     Recommend {
         /// How the examples are used.
         strategy: Strategy,
-        /// Good examples.
+        /// Positive examples.
         positive: Vec<Target>,
-        /// Bad examples.
+        /// Negative examples.
         negative: Vec<Target>,
     },
-    /// Near a target, within what pairs of examples leave.
+    /// Near a target, constrained by pairs of examples.
     Discover {
-        /// What is searched near.
+        /// The target.
         target: Target,
-        /// Good and bad examples.
+        /// Positive and negative examples.
         pairs: Vec<(Target, Target)>,
     },
-    /// Within what pairs of good and bad examples leave.
+    /// Constrained by pairs of positive and negative examples.
     Context(Vec<(Target, Target)>),
-    /// Near a target, corrected by scores that somebody gave to examples.
+    /// Near a target, corrected by feedback scores of examples.
     Feedback {
-        /// What is searched near.
+        /// The target.
         target: Target,
         /// Examples with their scores.
         feedback: Vec<(Target, f32)>,
@@ -121,7 +123,7 @@ impl VectorQuery {
         self.targets().iter().filter_map(id).collect()
     }
 
-    /// The engine's form, with each target replaced by what `vector` says of it.
+    /// The engine's form, with each target resolved by `vector`.
     fn scoring(
         self,
         mut vector: impl FnMut(Target) -> Result<VectorInternal, Error>,
@@ -204,7 +206,7 @@ pub(super) enum Kind {
     Fusion(Fusion),
     /// By an expression over scores and payloads.
     Formula(Box<Formula>),
-    /// By chance.
+    /// Random.
     Sample,
 }
 
@@ -215,10 +217,10 @@ impl Kind {
     }
 }
 
-/// Candidates of a query for variety at most; the real server's limit.
+/// Maximum number of candidates of MMR, as in the real server.
 const MMR_CANDIDATES: usize = 16_384;
 
-/// The constant of reciprocal rank fusion when a request does not say; the real server's.
+/// Default constant of reciprocal rank fusion, as in the real server.
 pub(super) const RRF_K: usize = 2;
 
 /// Reciprocal rank fusion.
@@ -235,7 +237,7 @@ pub(super) fn rrf(k: Option<usize>, weights: Option<Vec<f32>>) -> Result<Fusion,
     Ok(Fusion::Rrf { k: k.unwrap_or(RRF_K), weights })
 }
 
-/// Nearest points thinned out for variety.
+/// The nearest points, diversified.
 ///
 /// # Errors
 /// A number is out of range.
@@ -250,7 +252,7 @@ pub(super) fn mmr(nearest: Target, diversity: Option<f32>, candidates: Option<us
     Ok(Kind::Vector(VectorQuery::Mmr { nearest, diversity, candidates }))
 }
 
-/// A recommendation as the older endpoints allow it.
+/// A recommendation with the rules of the older endpoints.
 ///
 /// # Errors
 /// There are too few examples for the strategy.
@@ -271,7 +273,7 @@ pub(super) fn recommendation(
     }
 }
 
-/// A discovery as the older endpoints allow it: without a target it is a search by context.
+/// A discovery with the rules of the older endpoints: without a target it is a search by context.
 ///
 /// # Errors
 /// There is neither a target nor a pair.
@@ -283,49 +285,49 @@ pub(super) fn discovery(target: Option<Target>, pairs: Vec<(Target, Target)>) ->
     }
 }
 
-/// Where the points that a query names are looked up, if not in the collection that is searched.
+/// Where points named by a query are looked up, if not in the searched collection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Lookup {
     /// Name or alias of the collection.
     pub collection: String,
-    /// Which vector of theirs; the one that is searched if not given.
+    /// Their vector; the searched one if `None`.
     pub vector: Option<String>,
 }
 
 /// A query or one of its prefetches.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Query {
-    /// How; `None` is by id.
+    /// Ranking; `None` sorts by id.
     pub kind: Option<Kind>,
-    /// Which vector; empty for the unnamed one.
+    /// Name of the vector; empty for the unnamed one.
     pub using: String,
     /// Queries whose results are the candidates.
     pub prefetch: Vec<Query>,
-    /// Which points at all.
+    /// Filter of the points.
     pub filter: Option<Filter>,
-    /// How thoroughly.
+    /// Search parameters.
     pub params: Option<SearchParams>,
-    /// Worst score to be returned.
+    /// Score threshold.
     pub score_threshold: Option<f32>,
-    /// How many.
+    /// Limit.
     pub limit: Option<usize>,
-    /// Where points that are named are looked up.
+    /// Where named points are looked up.
     pub lookup: Option<Lookup>,
-    /// Whether a named point that does not exist is reported by its id, as the older endpoints do.
+    /// Whether the error for a missing named point contains its id, as in the older endpoints.
     pub names_missing_points: bool,
-    /// How many of the best to leave out; for the outermost query alone.
+    /// Offset; for the outermost query only.
     pub offset: usize,
-    /// What to return of payloads; for the outermost query alone.
+    /// Payload selection; for the outermost query only.
     pub with_payload: Option<WithPayloadInterface>,
-    /// What to return of vectors; for the outermost query alone.
+    /// Vector selection; for the outermost query only.
     pub with_vector: Option<WithVector>,
 }
 
 impl Query {
-    /// Looks up the points that the query names, and turns it into the engine's form.
+    /// Looks up the points that the query names, and converts it to the engine's form.
     ///
     /// # Errors
-    /// A point or a vector name does not exist, or the query cannot be done.
+    /// A point or a vector name does not exist, or the query is not supported.
     pub(super) async fn resolve(
         mut self,
         storage: &Storage,
@@ -335,7 +337,7 @@ impl Query {
         if !named.is_empty() {
             self.filter = Some(without(self.filter.take(), named));
         }
-        // What is drawn by chance has no pages.
+        // A random sample has no pages.
         let sampled = self.kind == Some(Kind::Sample) && self.prefetch.is_empty();
         let offset = if sampled { 0 } else { self.offset };
         let (with_payload, with_vector) = (self.with_payload.take(), self.with_vector.take());
@@ -353,7 +355,7 @@ impl Query {
         })
     }
 
-    /// The points of the searched collection that this query or a prefetch names: they are no results.
+    /// The points of the searched collection that this query or a prefetch names: they are not results.
     fn named_points(&self, storage: &Storage, collection: &Arc<Collection>) -> Vec<PointId> {
         let elsewhere = self
             .lookup
@@ -416,8 +418,9 @@ impl Query {
                 Some(Kind::Formula(formula)) => Some(ScoringQuery::Formula((*formula).try_into()?)),
                 Some(Kind::Vector(query)) => {
                     collection.check_vector_name(&self.using)?;
-                    let vectors = Vectors::fetch(storage, collection, &query.ids(), self.lookup, &self.using).await?;
-                    let find = |target| vectors.of(target, self.names_missing_points);
+                    let vectors =
+                        NamedPoints::fetch(storage, collection, &query.ids(), self.lookup, &self.using).await?;
+                    let find = |target| vectors.vector(target, self.names_missing_points);
                     Some(query.scoring(find, self.using, limit)?)
                 }
             };
@@ -434,55 +437,6 @@ impl Query {
     }
 }
 
-/// The vectors of the points that a query names.
-struct Vectors {
-    name: String,
-    found: HashMap<PointId, Option<VectorInternal>>,
-}
-
-impl Vectors {
-    async fn fetch(
-        storage: &Storage,
-        collection: &Arc<Collection>,
-        ids: &[PointId],
-        lookup: Option<Lookup>,
-        using: &str,
-    ) -> Result<Self, Error> {
-        let (place, name) = match lookup {
-            None => (Arc::clone(collection), using.to_owned()),
-            Some(Lookup { collection, vector }) => {
-                let place = storage
-                    .get(&collection)
-                    .map_err(|_| Error::NotFound(format!("Collection {collection} not found")))?;
-                (place, vector.unwrap_or_else(|| using.to_owned()))
-            }
-        };
-        if ids.is_empty() {
-            return Ok(Self { name, found: HashMap::new() });
-        }
-        place.check_vector_name(&name)?;
-        let records =
-            place.retrieve(ids.to_vec(), false.into(), WithVector::Selector(vec![name.clone()])).await?.into_iter();
-        let found = records.map(|record| (record.id, record.vector.and_then(|vectors| pick(vectors, &name)))).collect();
-        Ok(Self { name, found })
-    }
-
-    fn of(&self, target: Target, names_missing_points: bool) -> Result<VectorInternal, Error> {
-        match target {
-            Target::Vector(mut vector) => {
-                check_query_vector(&vector)?;
-                vector.preprocess();
-                Ok(vector)
-            }
-            Target::Id(id) => match self.found.get(&id) {
-                Some(Some(vector)) => Ok(vector.clone()),
-                None if names_missing_points => Err(Error::NotFound(format!("No point with id {id} found"))),
-                _ => Err(Error::NotFound(format!("Vector with name {:?} for point not found", self.name))),
-            },
-        }
-    }
-}
-
 fn without(filter: Option<Filter>, ids: Vec<PointId>) -> Filter {
     let mut filter = filter.unwrap_or_default();
     let named = Condition::HasId(ids.into_iter().collect::<HasIdCondition>());
@@ -490,19 +444,10 @@ fn without(filter: Option<Filter>, ids: Vec<PointId>) -> Filter {
     filter
 }
 
-/// The vector called `name` among those of a point.
-pub(super) fn pick(vectors: VectorStructInternal, name: &str) -> Option<VectorInternal> {
-    match vectors {
-        VectorStructInternal::Single(vector) => Some(VectorInternal::Dense(vector)),
-        VectorStructInternal::MultiDense(vectors) => Some(VectorInternal::MultiDense(vectors)),
-        VectorStructInternal::Named(mut named) => named.remove(name),
-    }
-}
-
 /// The best points of a collection for a query.
 ///
 /// # Errors
-/// As [`Query::resolve`] and [`Collection::query`]; or strict mode forbids the query.
+/// As [`Query::resolve`] and [`Collection::query`], or strict mode forbids the query.
 pub(super) async fn run(storage: &Storage, name: &str, query: Query) -> Result<Vec<ScoredPoint>, Error> {
     let collection = storage.get(name)?;
     collection.check_query(&query)?;

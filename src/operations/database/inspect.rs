@@ -1,10 +1,10 @@
-//! What is in a database: its tables as the API sees them, and the answers to questions of one's own.
+//! Tables of a database as the Data API sees them, and arbitrary queries.
 
 use crate::services::postgres_session::{Answer, Session, SessionError};
 use crate::settings::PostgresEndpoint;
 
-/// Tables and views outside of Postgres' own schemas: columns, row level security, what each of Supabase's roles may do
-/// (`r`ead, `i`nsert, `u`pdate, `d`elete), and about how many rows there are.
+/// Tables and views outside of Postgres' own schemas: columns, row level security, the rights of each of Supabase's
+/// roles (`r`ead, `i`nsert, `u`pdate, `d`elete), and the estimated number of rows.
 pub const TABLES: &str = "select n.nspname as schema, c.relname as name, \
     case c.relkind when 'r' then 'table' when 'p' then 'partitioned table' when 'v' then 'view' \
     when 'm' then 'materialised view' else 'foreign table' end as kind, \
@@ -29,7 +29,7 @@ pub async fn tables(endpoint: &PostgresEndpoint) -> Result<Answer, SessionError>
     query(endpoint, TABLES, false).await
 }
 
-/// Asks something; in a transaction that can only read, unless it `writes`.
+/// Runs a query, in a read-only transaction unless it `writes`.
 ///
 /// # Errors
 /// Postgres cannot be reached, or refuses.
@@ -38,8 +38,8 @@ pub async fn query(endpoint: &PostgresEndpoint, text: &str, writes: bool) -> Res
     let answer = if writes {
         session.run(text).await
     } else {
-        // A `commit` in the text ends the transaction, and what comes after it could write: so the session only reads too.
-        // A text that takes back both means to write, and should say so.
+        // A `commit` in the text ends the transaction, and what follows could write: so the session is read-only too. A
+        // text that reverts both intends to write and must say so.
         match session.run("set session characteristics as transaction read only").await {
             Ok(_) => session.run(&format!("begin read only; {text}\n; rollback")).await,
             Err(error) => Err(error),

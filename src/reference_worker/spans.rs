@@ -1,4 +1,4 @@
-//! What the worker does, as spans below whatever added the job.
+//! The worker's spans, as children of the span that added the job.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use crate::services::queue::QueueClient;
 use crate::services::redis::Redis;
 use crate::settings::{Endpoints, RedisEndpoint};
 
-/// How long a job may be kept waiting to learn what it is below.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a job may wait for its parent span.
+const PARENT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where the spans of jobs begin.
+/// Starts the spans of jobs.
 #[derive(Debug)]
 pub(super) struct Traces {
     trace: Trace,
     endpoint: RedisEndpoint,
     keys: QueueKeys,
-    /// Made for the first job that is traced: the queue library knows the option `tm` no more than to pass it over (1.4).
+    /// Opened for the first traced job: the queue library cannot read the option `tm` (1.4).
     redis: OnceCell<Redis>,
 }
 
@@ -35,7 +35,7 @@ impl Traces {
         }
     }
 
-    /// Begins the span of an attempt at a job.
+    /// Starts the span of an attempt at a job.
     pub(super) async fn begin(&self, job: &Job) -> Span {
         if !self.trace.is_on() {
             return Span::default();
@@ -44,8 +44,8 @@ impl Traces {
             let redis = self.redis.get_or_try_init(|| Redis::connect(&self.endpoint)).await?;
             QueueClient::carried(redis, &self.keys, job.id()).await
         };
-        // A Redis that does not answer is no reason not to do the job.
-        let parent = tokio::time::timeout(PATIENCE, carried).await.ok().and_then(Result::ok).flatten();
+        // A Redis that does not answer must not prevent the job.
+        let parent = tokio::time::timeout(PARENT_TIMEOUT, carried).await.ok().and_then(Result::ok).flatten();
         let span = self.trace.below(parent).begin_as(Role::Consumer, format_args!("job {}", job.name()));
         span.fact("messaging.system", "bullmq");
         span.fact("messaging.operation.type", "process");
@@ -56,7 +56,7 @@ impl Traces {
     }
 }
 
-/// Does `work` within `span`, which fails with it.
+/// Runs `work` within `span`, which fails with it.
 pub(super) async fn within<T, E: fmt::Display>(span: Span, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let outcome = work.await;
     if let Err(error) = &outcome {
