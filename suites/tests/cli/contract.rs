@@ -185,7 +185,7 @@ command = ["{SHAKEDOWN}", "worker"]
 job = {{ name = "ingest-document", data = {{ documentId = "{{{{document.id}}}}", text = "{{{{document.text}}}}", source = "{{{{document.source}}}}", version = "{{{{document.version}}}}" }}, attempts = 5, backoff = {{ type = "exponential", delay = 200, jitter = 0.5 }}, options = {{ removeOnComplete = true, removeOnFail = true }} }}
 "#
     ));
-    let cases = "{ingestion.delivered,ingestion.poison-isolated,crash.killed-before-the-ack,load.delivered}";
+    let cases = "{ingestion.delivered,ingestion.rejected-isolated,crash.killed-before-the-ack,load.delivered}";
     let (code, text) = desk.run(&["run", "--provider", "native", "--format", "short", "--case", cases]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("4 pass"), "{text}");

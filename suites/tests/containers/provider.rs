@@ -495,9 +495,9 @@ fn worker_image() -> Outcome {
         "ingestion.delivered",
         "ingestion.memory-bounded",
         "ingestion.exits-cleanly",
-        "crash.told-to-end-in-time",
+        "crash.sigterm-in-time",
         "crash.killed-before-the-ack",
-        "crash.frozen-past-its-lock",
+        "crash.paused-past-its-lock",
     ];
     let place = Place::new();
     let output = image_worker(&place, r#"["shakedown", "worker"]"#, &cases).output()?;

@@ -92,7 +92,7 @@ struct Breakage {
     also: BTreeSet<String>,
     /// What undoes it, where it outlives the case's names.
     #[serde(default)]
-    mend: Mend,
+    restore: Restore,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -120,7 +120,7 @@ struct Certificate {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Mend {
+struct Restore {
     redis: Vec<Vec<String>>,
     sql: Option<String>,
 }
@@ -228,7 +228,8 @@ fn read() -> Vec<Breakage> {
         .collect()
 }
 
-/// FaultKind, judges, mends; the verdict must be the case's own failure, for the reason that the table names.
+/// Breaks the stack, evaluates the case and restores the stack. The verdict must be the case's own failure, for the reason
+/// that the table names.
 async fn prove(breakage: &Breakage, number: usize, stack: &TestStack) -> Result<(), Failed> {
     let run = format!("b{number}");
     let mut whole = stack.stack.endpoints().clone();
@@ -271,7 +272,7 @@ async fn prove(breakage: &Breakage, number: usize, stack: &TestStack) -> Result<
         Ok(BTreeSet::new())
     };
     drop(redirected);
-    mend(breakage, &template, &whole, stack).await?;
+    restore(breakage, &template, &whole, stack).await?;
     let others = others?;
 
     let case = report.cases.first().ok_or("there is no such case")?;
@@ -465,12 +466,12 @@ async fn settles(query: &str, whole: &Endpoints) -> Result<(), Failed> {
     }
 }
 
-async fn mend(breakage: &Breakage, template: &Template, whole: &Endpoints, stack: &TestStack) -> Result<(), Failed> {
+async fn restore(breakage: &Breakage, template: &Template, whole: &Endpoints, stack: &TestStack) -> Result<(), Failed> {
     if let Some(mock) = stack.stack.jina() {
         mock.behave(Vec::new());
     }
-    if !breakage.mend.redis.is_empty() {
-        // Without a password in force, the usual URL is refused; the one who mends comes without.
+    if !breakage.restore.redis.is_empty() {
+        // Without a password in force, the usual URL is refused; the connection that restores it has none.
         let mut endpoint = whole.clone();
         if Redis::connect(&whole.redis).await.is_err() {
             let mut url = Url::parse(whole.redis.url.expose_secret())?;
@@ -478,9 +479,9 @@ async fn mend(breakage: &Breakage, template: &Template, whole: &Endpoints, stack
             let _ = url.set_username("");
             endpoint.redis.url = url.to_string().into();
         }
-        commands(&breakage.mend.redis, template, &endpoint).await?;
+        commands(&breakage.restore.redis, template, &endpoint).await?;
     }
-    if let Some(statements) = &breakage.mend.sql {
+    if let Some(statements) = &breakage.restore.sql {
         let postgres = Postgres::connect(&whole.postgres).await?;
         postgres.execute(&template.fill(statements)?).await?;
         postgres.close().await;

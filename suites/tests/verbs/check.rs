@@ -282,7 +282,7 @@ fn reads_only(stack: &TestStack) {
         for (method, path, body) in costly {
             assert!(method == "POST" && path.ends_with("/embeddings"), "{method} {path}");
             let body: Value = serde_json::from_str(body).unwrap();
-            assert_eq!(body["input"], serde_json::json!(["ahoy"]));
+            assert_eq!(body["input"], serde_json::json!(["hello"]));
         }
     }
 }
