@@ -48,3 +48,37 @@ pub(super) fn apply(waiver: &Waived, cases: &mut [CaseRecord], notes: &mut Vec<S
         Word::Skip | Word::Unknown | Word::Waived => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::testing::report;
+
+    fn waiver(expired: bool) -> Waived {
+        Waived { case: "a.b".to_owned(), reason: "known".to_owned(), expires: "2030-01-31".to_owned(), expired }
+    }
+
+    #[test]
+    fn a_waived_failure_keeps_the_reason_of_the_failure() {
+        let (mut cases, mut notes) = (report(&[("a.b", Word::Fail)]).cases, Vec::new());
+        apply(&waiver(false), &mut cases, &mut notes);
+        assert_eq!((cases[0].verdict.word(), cases[0].verdict.reason()), (Word::Waived, Some("known (because)")));
+        assert!(notes.is_empty(), "{notes:?}");
+    }
+
+    #[test]
+    fn an_expired_waiver_changes_no_verdict_and_becomes_a_note() {
+        let (mut cases, mut notes) = (report(&[("a.b", Word::Fail)]).cases, Vec::new());
+        apply(&waiver(true), &mut cases, &mut notes);
+        assert_eq!(cases[0].verdict.word(), Word::Fail);
+        assert_eq!(notes, ["the waiver of a.b expired on 2030-01-31: fix the case or renew the waiver"]);
+    }
+
+    #[test]
+    fn a_waiver_of_a_passing_case_is_stale() {
+        let (mut cases, mut notes) = (report(&[("a.b", Word::Pass)]).cases, Vec::new());
+        apply(&waiver(false), &mut cases, &mut notes);
+        assert_eq!(cases[0].verdict.word(), Word::Pass);
+        assert_eq!(notes, ["stale waiver: a.b passes now; remove it from [waive]"]);
+    }
+}
