@@ -57,7 +57,8 @@ impl Engine<'_> {
             return self.run_scenario(name, &run.scenario, None).await;
         }
         let asked = Instant::now();
-        let lease = self.stack_pool.acquire().await.map_err(|error| format!("the second stack: {error}"))?;
+        let lease =
+            self.stack_pool.acquire().await.map_err(|error| format!("could not start a second stack: {error}"))?;
         let lease = lease.ok_or("there is no second stack for faults on a service")?;
         self.waits.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), asked.elapsed());
         let result = self.run_scenario(name, &run.scenario, Some(&lease.stack)).await;

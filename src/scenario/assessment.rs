@@ -288,7 +288,7 @@ mod tests {
     fn chunks_of_the_baseline_must_be_stored() {
         let baseline = [point(0, "one"), point(1, "two")];
         assert_eq!(missing_chunks(&baseline, &[point(1, "two"), point(0, "one")]), None);
-        assert!(missing_chunks(&baseline, &[point(0, "one")]).unwrap().starts_with("1 of 2 chunks"));
+        assert!(missing_chunks(&baseline, &[point(0, "one")]).unwrap().starts_with("1 of 2 baseline chunks"));
         let altered = missing_chunks(&baseline, &[point(0, "one"), point(1, "tw")]).unwrap();
         assert!(altered.contains("chunk 1") && altered.contains("1 points are not in the baseline"), "{altered}");
     }
