@@ -136,19 +136,19 @@ impl Check<'_> {
             run: CheckOptions::new_run(),
             repeat: gate.repeat,
             fail_fast: gate.fail_fast,
-            timeout: gate.timeout.unwrap_or(CheckOptions::PATIENCE),
+            timeout: gate.timeout.unwrap_or(CheckOptions::DEFAULT_TIMEOUT),
             gate: gate.gate(),
-            stands: BTreeMap::new(),
+            carried_over: BTreeMap::new(),
         };
         let judged = tokio::select! {
-            judged = self.checkup.judge(&occasion, &events) => Some(judged),
+            judged = self.checkup.evaluate(&occasion, &events) => Some(judged),
             () = asked_to_end()? => None,
         };
         drop(events);
         // Progress is told before the report, or not at all.
         let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
         if judged.is_none() && self.args.canary {
-            for error in self.checkup.clear(&occasion).await {
+            for error in self.checkup.clean_up(&occasion).await {
                 // Nobody to tell is no reason to stop.
                 let _ = writeln!(std::io::stderr(), "could not be removed: {error}");
             }

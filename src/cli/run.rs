@@ -224,25 +224,19 @@ async fn observations(
     let mut contract = contract(described, &shakedown, &directory);
     let mut variables = described.variables_of_worker()?;
     settings.hand_down_telemetry(Arc::make_mut(&mut contract), &mut variables);
+    let jobs = settings.number("SHAKEDOWN_JOBS")?.and_then(|jobs| usize::try_from(jobs).ok());
     let mut options = RunOptions {
-        run: run.clone(),
-        jobs: settings.number("SHAKEDOWN_JOBS")?.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(8),
+        jobs: jobs.unwrap_or(RunOptions::JOBS),
         seed,
         profile: settings.profile().to_owned(),
-        shakedown: shakedown.clone(),
         variables,
-        contract,
-        directory: directory.clone(),
         waivers: runner::waived(settings),
         keep_output: args.bundle.as_deref().map(bundle::output),
         fail_fast: args.gate.fail_fast,
         timeout: args.gate.timeout,
         gate: args.gate.gate(),
-        endpoints: None,
-        spare,
-        given: None,
-        billed: runner::BilledCache::default(),
-        stands: std::collections::BTreeMap::new(),
+        stack_pool: spare,
+        ..RunOptions::new(&run, &shakedown, contract, &directory)
     };
     if let (Some(build), Some(ledger)) = (&options.contract.worker.build, stack.ledger()) {
         events.note(format!("building the worker: {}", build.command.join(" ")));

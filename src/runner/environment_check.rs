@@ -1,4 +1,4 @@
-//! Judging an environment that is in use: what `shakedown check` does once, and `shakedown serve` again and again.
+//! Checks an environment in use: once for `shakedown check`, repeatedly for `shakedown serve`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,83 +11,83 @@ use crate::settings::{Contract, Endpoints, Given, Settings, SettingsError};
 use crate::spec::Suites;
 use crate::stack::{Stack, ask_services, drop_names, names_for};
 
-/// Cases at once: they share connections, so that more of them cost no more.
+/// How many cases run at once. They share connections, so more cases need no more of them.
 const JOBS: usize = 256;
 
-/// An environment, and by what it is judged.
+/// An environment, and the cases to check it with.
 #[derive(Debug)]
 pub struct EnvironmentCheck {
-    /// What names the environment.
+    /// The settings with the addresses of the services.
     pub settings: Settings,
-    /// The suites to judge by.
+    /// The suites.
     pub suites: Suites,
-    /// Their cases that are judged.
+    /// The selected cases.
     pub selection: Selection,
-    /// Where the services are.
+    /// The addresses of the services.
     pub endpoints: Endpoints,
-    /// What somebody set.
+    /// The user's settings as they were given.
     pub given: Arc<Given>,
-    /// The shakedown binary, which some probes start.
+    /// The shakedown binary; some probes start it.
     pub shakedown: PathBuf,
-    /// Whether cases may write, under names of their own.
+    /// Whether cases may write, under their own names.
     pub canary: bool,
-    /// The embeddings API is paid once, however often everything is judged.
+    /// Billed answers of the embeddings API; repeated checks reuse them.
     pub billed: BilledCache,
-    /// Where what is judged is traced.
+    /// The trace of the checks.
     pub trace: Trace,
 }
 
-/// How everything is judged once.
+/// The options of one check.
 #[derive(Debug, Clone)]
 pub struct CheckOptions {
-    /// The run's id; names that canaries make carry it.
+    /// The run's id; every name that canary writes create contains it.
     pub run: String,
-    /// How often every case is judged.
+    /// How many times every case is judged.
     pub repeat: u32,
-    /// Whether the first failed case is the last that is begun.
+    /// Whether no case starts after the first failed one.
     pub fail_fast: bool,
-    /// How long the cases may take altogether.
+    /// Time limit for all cases together.
     pub timeout: Duration,
-    /// What the report says of the gate.
+    /// What the report says about the gate.
     pub gate: Gate,
-    /// Cases that are not judged anew: what was said of them stands.
-    pub stands: BTreeMap<String, Verdict>,
+    /// Verdicts that are carried over: these cases are not judged again.
+    pub carried_over: BTreeMap<String, Verdict>,
 }
 
 impl CheckOptions {
-    /// How long the cases may take altogether, when nobody says.
-    pub const PATIENCE: Duration = Duration::from_secs(60);
+    /// The default of [`CheckOptions::timeout`].
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
-    /// Everything once, under a run id of its own.
+    /// Every case once, under a new run id.
     #[must_use]
     pub fn once() -> Self {
         Self {
             run: Self::new_run(),
             repeat: 1,
             fail_fast: false,
-            timeout: Self::PATIENCE,
+            timeout: Self::DEFAULT_TIMEOUT,
             gate: Gate { attempts: 1, ..Gate::default() },
-            stands: BTreeMap::new(),
+            carried_over: BTreeMap::new(),
         }
     }
 
-    /// A run id that nothing else has.
+    /// A random run id.
     #[must_use]
     pub fn new_run() -> String {
         format!("{:08x}", rand::random::<u32>())
     }
 
-    /// The id of one attempt: names that canaries make are told apart by it.
+    /// The run id of one attempt. It differs between attempts, so that their canary names do.
     fn attempt(&self, attempt: u32) -> String {
         if attempt == 1 { self.run.clone() } else { format!("{}-{attempt}", self.run) }
     }
 }
 
 impl EnvironmentCheck {
-    /// What `settings` name, of a project in `directory`.
+    /// A check of the services that `settings` name, for a project in `directory`.
     ///
     /// # Errors
-    /// None of the services is set, or a name is not to be used.
+    /// No service is set, or a name is not allowed.
     pub fn new(
         settings: Settings,
         suites: Suites,
@@ -101,65 +101,60 @@ impl EnvironmentCheck {
         Ok(Self { settings, suites, selection, endpoints, given, shakedown, canary: false, billed, trace })
     }
 
-    /// Judges everything. `repeat` of zero counts as one.
-    pub async fn judge(&self, occasion: &CheckOptions, events: &Events) -> Report {
+    /// Judges the selected cases. A `repeat` of 0 counts as 1.
+    pub async fn evaluate(&self, check: &CheckOptions, events: &Events) -> Report {
         let span = self.trace.begin("check");
         let events = &events.within(&span);
         let stack = Stack::found(self.endpoints.clone(), self.canary);
         let directory = std::env::temp_dir();
+        let contract = Arc::new(Contract::reference(&self.shakedown, &directory));
         let mut options = RunOptions {
-            run: occasion.run.clone(),
             jobs: JOBS,
             seed: 0,
             profile: self.settings.profile().to_owned(),
-            variables: BTreeMap::new(),
-            contract: Arc::new(Contract::reference(&self.shakedown, &directory)),
-            shakedown: self.shakedown.clone(),
-            directory,
             waivers: waived(&self.settings),
-            keep_output: None,
-            fail_fast: occasion.fail_fast,
-            timeout: Some(occasion.timeout),
-            gate: occasion.gate.clone(),
+            fail_fast: check.fail_fast,
+            timeout: Some(check.timeout),
+            gate: check.gate.clone(),
             endpoints: Some(self.endpoints.clone()),
-            spare: None,
             given: Some(Arc::clone(&self.given)),
             billed: self.billed.clone(),
-            stands: occasion.stands.clone(),
+            carried_over: check.carried_over.clone(),
+            ..RunOptions::new(&check.run, &self.shakedown, contract, directory)
         };
         let silent = Events::silent();
-        let dead = occasion.stands.values().filter_map(Verdict::reason).filter_map(unreachable_service);
-        let dead = dead.map(ToOwned::to_owned).collect();
-        // What the services say of themselves is for the report alone, and keeps no case waiting.
+        let unreachable = check.carried_over.values().filter_map(Verdict::reason).filter_map(unreachable_service);
+        let unreachable = unreachable.map(ToOwned::to_owned).collect();
+        // The services' versions and settings are only for the report, so no case waits for them.
         let judged = run(&self.suites, &self.selection, &stack, &options, events);
-        let (mut report, mut services) = tokio::join!(judged, ask_services(&self.endpoints, &dead, &silent));
-        if occasion.repeat > 1 {
+        let (mut report, mut services) = tokio::join!(judged, ask_services(&self.endpoints, &unreachable, &silent));
+        if check.repeat > 1 {
             let mut attempts = vec![report.clone()];
-            for attempt in 2..=occasion.repeat {
-                options.run = occasion.attempt(attempt);
+            for attempt in 2..=check.repeat {
+                options.run = check.attempt(attempt);
                 let judged = run(&self.suites, &self.selection, &stack, &options, events);
-                let (again, records) = tokio::join!(judged, ask_services(&self.endpoints, &dead, &silent));
+                let (again, records) = tokio::join!(judged, ask_services(&self.endpoints, &unreachable, &silent));
                 attempts.push(again);
                 services = records;
             }
             report = merge(attempts).unwrap_or(report);
         }
-        occasion.run.clone_into(&mut report.run);
+        check.run.clone_into(&mut report.run);
         report.services = services;
-        "none: an environment is judged, and no worker".clone_into(&mut report.worker);
+        "none: the check covers the environment only".clone_into(&mut report.worker);
         report.environment = self.settings.resolved();
         report.notes.extend(span.trace().note());
         span.report(&report);
         report
     }
 
-    /// Removes what canaries may have left when they were interrupted; gives what cannot be removed.
-    pub async fn clear(&self, occasion: &CheckOptions) -> Vec<String> {
+    /// Removes what interrupted canary writes may have left; gives one line for each error.
+    pub async fn clean_up(&self, check: &CheckOptions) -> Vec<String> {
         let mut left = Vec::new();
         let writing = self.suites.cases.iter().filter(|case| self.selection.chooses(case) && case.writes());
         for case in writing {
-            for attempt in 1..=occasion.repeat.max(1) {
-                let names = names_for(&occasion.attempt(attempt), &case.id);
+            for attempt in 1..=check.repeat.max(1) {
+                let names = names_for(&check.attempt(attempt), &case.id);
                 let errors = drop_names(&self.endpoints, &names).await.err().unwrap_or_default();
                 left.extend(errors.iter().map(ToString::to_string));
             }

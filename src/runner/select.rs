@@ -1,4 +1,4 @@
-//! Choosing cases: globs over suites and ids, `!` to leave out, a least level.
+//! Selects cases: globs over suites and ids (`!` excludes), a minimum level, shards.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -8,19 +8,19 @@ use globset::{Glob, GlobMatcher};
 use crate::outcome::Level;
 use crate::spec::{Case, Check, Suites, Verb, meant};
 
-/// Why a selection makes no sense.
+/// Why a selection is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
-    /// A pattern cannot be read.
-    #[error("`{pattern}` is no pattern: {detail}; write for instance `redis.*` or `!jina.*`")]
+    /// A pattern is not a glob.
+    #[error("invalid pattern `{pattern}`: {detail}; expected e.g. `redis.*` or `!jina.*`")]
     Pattern {
         /// The pattern.
         pattern: String,
         /// What is wrong with it.
         detail: String,
     },
-    /// A pattern matches nothing: most likely a slip.
-    #[error("`{pattern}` matches no {what}; `shakedown run --list` shows them all{meant}")]
+    /// A pattern matches nothing.
+    #[error("`{pattern}` matches no {what}; `shakedown run --list` lists all{meant}")]
     Nothing {
         /// The pattern.
         pattern: String,
@@ -35,10 +35,10 @@ pub enum SelectionError {
 struct Pattern {
     text: String,
     glob: GlobMatcher,
-    leaves_out: bool,
+    excludes: bool,
 }
 
-/// One part of several, such as `2/3`: together they are the whole selection, and no case is in two of them.
+/// One part of a selection, such as `2/3`. Every case is in exactly one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
     number: usize,
@@ -52,7 +52,7 @@ impl FromStr for Shard {
         let numbers = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
         match numbers {
             Some((number, of)) if (1..=of).contains(&number) => Ok(Self { number, of }),
-            _ => Err(format!("`{text}` is no shard; write K/N with K from 1 to N, for instance 1/3")),
+            _ => Err(format!("invalid shard `{text}`: expected K/N with K from 1 to N, e.g. 1/3")),
         }
     }
 }
@@ -63,74 +63,73 @@ impl std::fmt::Display for Shard {
     }
 }
 
-/// What cases must not do to be chosen.
+/// Properties that exclude a case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Without {
     writing: bool,
     spending: bool,
 }
 
-/// Which cases to run.
+/// Which cases run.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     suites: Vec<Pattern>,
     cases: Vec<Pattern>,
     level: Option<Level>,
-    /// Whether cases that take minutes are chosen without being named.
+    /// Whether cases with the tag `slow` are selected without being named.
     slow: bool,
-    /// Whether only the few cases are chosen that catch most.
+    /// Whether only cases with the tag `quick` are selected.
     quick: bool,
-    /// Who judges; without one, every case may be chosen.
+    /// The verb that runs the cases; `None` selects the cases of all verbs.
     verb: Option<Verb>,
-    /// Whether cases are left out that change something, or that cost money.
+    /// Which cases are excluded.
     without: Without,
-    /// The ids of a shard.
+    /// The ids of the cases in the shard.
     part: Option<BTreeSet<String>>,
 }
 
 impl Selection {
-    /// Patterns over suites and over case ids; `level` leaves out what is less binding.
+    /// Selects by patterns over suites and case ids, and by a minimum `level`.
     pub fn new(suites: &[String], cases: &[String], level: Option<Level>) -> Result<Self, SelectionError> {
         Ok(Self { suites: patterns(suites)?, cases: patterns(cases)?, level, ..Self::default() })
     }
 
-    /// The same selection, of which only the cases are chosen that `verb` judges.
+    /// Only the cases of `verb`.
     #[must_use]
     pub fn for_verb(mut self, verb: Verb) -> Self {
         self.verb = Some(verb);
         self
     }
 
-    /// The same selection, without the cases that change something on the stack.
+    /// Excludes the cases that write to the stack, if `only`.
     #[must_use]
     pub fn only_reading(mut self, only: bool) -> Self {
         self.without.writing = only;
         self
     }
 
-    /// The same selection, without the cases that cost money.
+    /// Excludes the cases that cost money, if `without`.
     #[must_use]
     pub fn without_spending(mut self, without: bool) -> Self {
         self.without.spending = without;
         self
     }
 
-    /// The same selection, with the cases that take minutes (tag `slow`), which are otherwise left out unless one is
-    /// named by its id.
+    /// Includes the cases that take minutes (tag `slow`). Without it they are excluded unless named by their id.
     #[must_use]
     pub fn with_slow(mut self, slow: bool) -> Self {
         self.slow = slow;
         self
     }
 
-    /// The same selection, of which only the few cases are run that catch most (tag `quick`).
+    /// Only the few cases that find most defects (tag `quick`), if `quick`.
     #[must_use]
     pub fn only_quick(mut self, quick: bool) -> Self {
         self.quick = quick;
         self
     }
 
-    /// Whether `case` is chosen.
+    /// Whether `case` is selected.
     #[must_use]
     pub fn chooses(&self, case: &Case) -> bool {
         self.level.is_none_or(|least| case.level <= least)
@@ -145,23 +144,23 @@ impl Selection {
             && self.part.as_ref().is_none_or(|part| part.contains(&case.id))
     }
 
-    /// Whether `case` is one of those that this verb judges.
+    /// Whether `case` belongs to the verb of this selection.
     #[must_use]
     pub fn considers(&self, case: &Case) -> bool {
         self.verb.is_none_or(|verb| case.verbs.contains(&verb))
     }
 
-    /// Whether the case, or its suite, is named as it is called, and not by a pattern.
+    /// Whether a pattern is the exact id of the case or the exact name of its suite.
     fn names(&self, case: &Case) -> bool {
-        let called = |patterns: &[Pattern], name: &str| patterns.iter().any(|pattern| pattern.text == name);
-        called(&self.suites, &case.suite) || called(&self.cases, &case.id)
+        let is_named = |patterns: &[Pattern], name: &str| patterns.iter().any(|pattern| pattern.text == name);
+        is_named(&self.suites, &case.suite) || is_named(&self.cases, &case.id)
     }
 
-    /// The same selection, of which only `shard` is run. Cases that judge one scenario stay together, for it is
-    /// run once for all of them; the parts are as even as that allows.
+    /// Only the cases of `shard`. All cases of a scenario are in the same shard, because the scenario runs once for all
+    /// of them. Within this limit the shards have about the same cost.
     #[must_use]
     pub fn sharded(mut self, suites: &Suites, shard: Shard) -> Self {
-        // What a scenario costs, in probes; measured on the built-in suites, and only the order of magnitude matters.
+        // The cost of a scenario in probes, measured on the built-in suites; only its order of magnitude matters.
         const SCENARIO: usize = 40;
         let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
         for case in suites.cases.iter().filter(|case| self.chooses(case)) {
@@ -190,7 +189,10 @@ impl Selection {
         self
     }
 
-    /// An error for the first pattern that matches nothing at all.
+    /// Checks that every pattern matches something.
+    ///
+    /// # Errors
+    /// The first pattern that matches nothing.
     pub fn check(&self, suites: &Suites) -> Result<(), SelectionError> {
         let ids: Vec<&str> = suites.cases.iter().map(|case| case.id.as_str()).collect();
         let names: Vec<&str> = suites.suites.iter().map(|suite| suite.name.as_str()).collect();
@@ -211,19 +213,19 @@ fn patterns(texts: &[String]) -> Result<Vec<Pattern>, SelectionError> {
     texts
         .iter()
         .map(|text| {
-            let (leaves_out, glob) = text.strip_prefix('!').map_or((false, text.as_str()), |rest| (true, rest));
+            let (excludes, glob) = text.strip_prefix('!').map_or((false, text.as_str()), |rest| (true, rest));
             let glob = Glob::new(glob)
                 .map_err(|error| SelectionError::Pattern { pattern: text.clone(), detail: error.kind().to_string() })?;
-            Ok(Pattern { text: text.clone(), glob: glob.compile_matcher(), leaves_out })
+            Ok(Pattern { text: text.clone(), glob: glob.compile_matcher(), excludes })
         })
         .collect()
 }
 
-/// With no positive pattern everything is in; a negative one always leaves out.
+/// Whether `patterns` select `name`: without a positive pattern everything is selected, and a negative one always excludes.
 fn admits(patterns: &[Pattern], name: &str) -> bool {
-    let mut positive = patterns.iter().filter(|pattern| !pattern.leaves_out).peekable();
+    let mut positive = patterns.iter().filter(|pattern| !pattern.excludes).peekable();
     let wanted = positive.peek().is_none() || positive.any(|pattern| pattern.glob.is_match(name));
-    wanted && !patterns.iter().any(|pattern| pattern.leaves_out && pattern.glob.is_match(name))
+    wanted && !patterns.iter().any(|pattern| pattern.excludes && pattern.glob.is_match(name))
 }
 
 #[cfg(test)]
@@ -237,7 +239,7 @@ mod tests {
     #[case(2)]
     #[case(5)]
     #[case(400)]
-    fn shards_cover_everything_once_and_keep_scenarios_whole(#[case] of: usize) {
+    fn every_case_is_in_one_shard_and_scenarios_are_not_split(#[case] of: usize) {
         let suites = Suites::builtin().unwrap();
         let mut seen = BTreeSet::new();
         for number in 1..=of {
@@ -255,12 +257,12 @@ mod tests {
                 }
             }
         }
-        // What is run by name only was not named.
+        // Cases that run only by name are not selected.
         assert_eq!(seen.len(), suites.cases.iter().filter(|case| !case.is_by_name()).count());
     }
 
     #[test]
-    fn what_takes_minutes_is_chosen_when_asked_for_or_named() {
+    fn slow_cases_are_selected_by_flag_or_by_id() {
         let suites = Suites::builtin().unwrap();
         let slow = suites.cases.iter().find(|case| case.is_slow()).unwrap();
         let named = Selection::new(&[], std::slice::from_ref(&slow.id), None).unwrap();
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_is_one_of_several() {
+    fn a_shard_has_a_number_and_a_count() {
         assert_eq!("2/3".parse::<Shard>().unwrap().to_string(), "2/3");
         for wrong in ["0/3", "4/3", "1", "a/b", "1/0", ""] {
             assert!(wrong.parse::<Shard>().unwrap_err().contains("K/N"));
@@ -285,7 +287,7 @@ mod tests {
     #[case(&["!redis.*"], "redis.version", false)]
     #[case(&["*", "!*.version"], "redis.version", false)]
     #[case(&["{redis,jina}.*"], "jina.auth", true)]
-    fn patterns_admit_or_leave_out(#[case] texts: &[&str], #[case] name: &str, #[case] admitted: bool) {
+    fn patterns_select_or_exclude(#[case] texts: &[&str], #[case] name: &str, #[case] admitted: bool) {
         let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
         assert_eq!(admits(&patterns(&texts).unwrap(), name), admitted);
     }

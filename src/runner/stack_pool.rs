@@ -1,4 +1,4 @@
-//! Further stacks, for scenarios that disturb a service itself: what they do is felt by nobody else.
+//! Further stacks, for scenarios that disturb a service: no other scenario runs on them at the same time.
 
 use std::sync::Arc;
 
@@ -7,27 +7,27 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use crate::outcome::Events;
 use crate::stack::{Ports, ProviderKind, Stack, StackError, StackOptions};
 
-/// How many there are at most. Such a scenario mostly waits for a service to come back, so two go side by side; more
+/// Maximum number of stacks in the pool. These scenarios mostly wait for a service to come back, so two at once help; more
 /// would cost more memory than they save time.
 pub(super) const POOL_SIZE: usize = 2;
 
-/// How many there are for a worker with names of its own, every scenario of which needs a stack.
+/// Maximum number of stacks for a worker with fixed names, for which every scenario needs its own stack.
 pub(super) const FIXED_NAMES: usize = 4;
 
-/// Connections that its Postgres permits: one scenario needs a dozen, and one that takes all the others has taken
-/// them in less than a second.
+/// Connection limit of Postgres in these stacks. A scenario needs a dozen; a fault that takes all other connections needs
+/// less than a second for so few.
 const CONNECTIONS: u32 = 40;
 
-/// How a further stack is made.
+/// How to start a further stack.
 #[derive(Debug, Clone)]
 pub struct StackPoolOptions {
-    /// The provider, the same as the first stack's.
+    /// The provider; the same as that of the first stack.
     pub kind: ProviderKind,
-    /// The options of the first stack; what stays or is shared does not apply to the others.
+    /// The options of the first stack. `keep`, `reuse` and `ports` do not apply to further ones.
     pub stack: StackOptions,
 }
 
-/// Stacks that are made when they are first needed; each belongs to one scenario at a time.
+/// Stacks that start when they are first needed. Each is leased to one scenario at a time.
 #[derive(Debug)]
 pub(super) struct StackPool {
     options: Option<StackPoolOptions>,
@@ -38,10 +38,10 @@ pub(super) struct StackPool {
 #[derive(Debug, Default)]
 struct Idle {
     stacks: Vec<Arc<Stack>>,
-    made: usize,
+    started: usize,
 }
 
-/// A stack, for as long as one scenario has it.
+/// A stack that one scenario has to itself until it is released.
 pub(super) struct StackLease<'a> {
     pool: &'a StackPool,
     pub(super) stack: Arc<Stack>,
@@ -49,11 +49,11 @@ pub(super) struct StackLease<'a> {
 }
 
 impl StackPool {
-    pub(super) fn new(options: Option<StackPoolOptions>, most: usize) -> Self {
-        Self { options, permits: Semaphore::new(most), idle: Mutex::default() }
+    pub(super) fn new(options: Option<StackPoolOptions>, size: usize) -> Self {
+        Self { options, permits: Semaphore::new(size), idle: Mutex::default() }
     }
 
-    /// Waits until one is free, or can be made. `None` where there can be none.
+    /// Waits until a stack is free or can be started. `None` without options.
     pub(super) async fn acquire(&self) -> Result<Option<StackLease<'_>>, StackError> {
         let Some(options) = &self.options else { return Ok(None) };
         let Ok(permit) = self.permits.acquire().await else { return Ok(None) };
@@ -61,8 +61,8 @@ impl StackPool {
         if let Some(stack) = idle.stacks.pop() {
             return Ok(Some(StackLease { pool: self, stack, _permit: permit }));
         }
-        idle.made += 1;
-        let number = idle.made;
+        idle.started += 1;
+        let number = idle.started;
         drop(idle);
         let mut own = options.stack.clone();
         own.run = format!("{}-s{number}", own.run);
@@ -74,19 +74,19 @@ impl StackPool {
         Ok(Some(StackLease { pool: self, stack, _permit: permit }))
     }
 
-    /// Removes them all; says what could not be removed.
+    /// Removes all stacks; gives one line for each error.
     pub(super) async fn stop(&self) -> Vec<String> {
         let stacks = std::mem::take(&mut self.idle.lock().await.stacks);
-        // One that somebody still has is removed when that one drops it.
+        // A stack that is still in use is removed when its last user drops it.
         let stops = stacks.into_iter().filter_map(|stack| Arc::try_unwrap(stack).ok()).map(Stack::stop);
         futures::future::join_all(stops).await.into_iter().flatten().collect()
     }
 }
 
 impl StackLease<'_> {
-    /// Gives it back; one that may be broken is removed instead, and gives what could not be.
-    pub(super) async fn release(self, whole: bool) -> Vec<String> {
-        if whole {
+    /// Returns the stack to the pool, or removes it if it is not `intact`; gives one line for each error.
+    pub(super) async fn release(self, intact: bool) -> Vec<String> {
+        if intact {
             self.pool.idle.lock().await.stacks.push(self.stack);
             return Vec::new();
         }

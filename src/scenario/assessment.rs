@@ -1,4 +1,4 @@
-//! The ledger of documents: each followed through job, row and points to one state, with what speaks for it.
+//! The assessment: the outcome of every document, from its job, row and points, with a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,39 +6,39 @@ use std::fmt;
 use super::documents::Document;
 use super::evidence::{Point, Row};
 use super::expectations::{VECTOR_TOLERANCE, cosine_distance};
-use super::run::{JobState, Observations, StepRecord};
+use super::observations::{JobState, Observations, StepRecord};
 
 /// What became of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DocumentOutcome {
-    /// Stored whole, once, at the first attempt.
+    /// Stored completely, once, at the first attempt.
     Stable,
-    /// Stored whole, once, after its job was begun more than once.
+    /// Stored completely, once, after its job started more than once.
     Recovered,
-    /// Rejected by the embeddings API for good, and told so; nothing of it is stored.
-    Refused,
-    /// Without text, and told so.
+    /// The embeddings API rejects its text, its job failed and nothing of it is stored.
+    Rejected,
+    /// It has no text, and its row or job says so.
     Skipped,
-    /// Not stored, or not whole.
+    /// Not stored, or not completely.
     Lost,
-    /// Stored whole, and parts of it more than once.
+    /// Stored completely, and parts of it more than once.
     Duplicated,
-    /// Stored, and nobody asked for it.
+    /// Stored, but never ingested.
     Orphaned,
-    /// Stored with a text, a vector or a row that is not its own.
+    /// Stored with a wrong vector or a wrong number of chunks.
     Corrupted,
-    /// Stored or called done, although it could not be.
+    /// Stored or marked as done although its text is empty or rejected.
     Unexpected,
-    /// There is nothing to compare it with.
+    /// The baseline stored nothing of it, so there is nothing to compare with.
     Indeterminate,
 }
 
 impl DocumentOutcome {
-    /// Whether the document is where it belongs: `None` when that cannot be known.
+    /// Whether the outcome is as required; `None` if that is unknown.
     #[must_use]
-    pub const fn is_well(self) -> Option<bool> {
+    pub const fn is_ok(self) -> Option<bool> {
         match self {
-            Self::Stable | Self::Recovered | Self::Refused | Self::Skipped => Some(true),
+            Self::Stable | Self::Recovered | Self::Rejected | Self::Skipped => Some(true),
             Self::Lost | Self::Duplicated | Self::Orphaned | Self::Corrupted | Self::Unexpected => Some(false),
             Self::Indeterminate => None,
         }
@@ -50,7 +50,7 @@ impl DocumentOutcome {
         match self {
             Self::Stable => "stable",
             Self::Recovered => "recovered",
-            Self::Refused => "refused",
+            Self::Rejected => "rejected",
             Self::Skipped => "skipped",
             Self::Lost => "lost",
             Self::Duplicated => "duplicated",
@@ -68,18 +68,18 @@ impl fmt::Display for DocumentOutcome {
     }
 }
 
-/// One line of the ledger.
+/// The outcome of one document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentAssessment {
     /// The document.
     pub document: String,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: DocumentOutcome,
-    /// What speaks for that; empty when all is well.
+    /// The reason; empty for the outcomes stable, rejected and skipped.
     pub why: String,
 }
 
-/// How many documents have each outcome, in words: `18 stable, 2 recovered`.
+/// The number of documents by outcome: `18 stable, 2 recovered`.
 #[must_use]
 pub fn summary(assessments: &[DocumentAssessment]) -> String {
     let mut counts: BTreeMap<DocumentOutcome, usize> = BTreeMap::new();
@@ -89,16 +89,24 @@ pub fn summary(assessments: &[DocumentAssessment]) -> String {
     counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Follows every document of the last step, and every point to a document.
+/// The assessment of a run, for callers that need their own copy; see [`Observations::assessment`].
 pub(super) fn assess(observations: &Observations) -> Vec<DocumentAssessment> {
+    observations.assessment().to_vec()
+}
+
+/// Assesses every document of the last step, and every stored document that no step ingested.
+pub(super) fn assess_documents(observations: &Observations) -> Vec<DocumentAssessment> {
     let Some(step) = observations.last() else { return Vec::new() };
     let assessed = |document: &str, (outcome, why): (DocumentOutcome, String)| DocumentAssessment {
         document: document.to_owned(),
         outcome,
         why,
     };
-    let mut assessments: Vec<DocumentAssessment> =
-        step.documents.iter().map(|document| assessed(&document.id, follow(observations, step, document))).collect();
+    let mut assessments: Vec<DocumentAssessment> = step
+        .documents
+        .iter()
+        .map(|document| assessed(&document.id, assess_document(observations, step, document)))
+        .collect();
     let known: BTreeSet<&str> =
         observations.steps.iter().flat_map(|step| step.documents.iter().map(|document| document.id.as_str())).collect();
     for (document, points) in &step.snapshot.points {
@@ -110,103 +118,113 @@ pub(super) fn assess(observations: &Observations) -> Vec<DocumentAssessment> {
     assessments
 }
 
-fn follow(observations: &Observations, step: &StepRecord, document: &Document) -> (DocumentOutcome, String) {
+fn assess_document(observations: &Observations, step: &StepRecord, document: &Document) -> (DocumentOutcome, String) {
     let (state, job) = &step.jobs[&document.id];
     let points = step.snapshot.points_of(&document.id);
     let row = step.snapshot.rows.get(&document.id);
     if !document.has_text() {
-        return textless(*state, row, observations.evidence.postgres.is_some(), points.len());
+        return assess_empty(*state, row, observations.evidence.postgres.is_some(), points.len());
     }
     if document.rejected {
-        let done = row.filter(|row| row.done);
-        return match (state, points.len()) {
-            (JobState::Failed, 0) if done.is_none() => (DocumentOutcome::Refused, String::new()),
-            (JobState::Failed, 0) => (
-                DocumentOutcome::Unexpected,
-                format!("its text is rejected, and its row says `{}`", done.map_or("", |row| row.status.as_str())),
-            ),
-            (state, points) => (
-                DocumentOutcome::Unexpected,
-                format!("its text is rejected; job {state:?}, {points} points are stored"),
-            ),
-        };
+        return assess_rejected(*state, row, points.len());
     }
     let lost = |why: String| (DocumentOutcome::Lost, why);
-    let mut miscounted = None;
     match state {
-        JobState::Unfinished => return lost(format!("its job never ended, attempts {}", job.attempts)),
+        JobState::Unfinished => return lost(format!("its job never ended ({} attempts)", job.attempts)),
         JobState::Missing => return lost("its job vanished from Redis".to_owned()),
         JobState::Failed => {
             let reason = job.failed_reason.as_deref().unwrap_or("no reason given");
             return lost(format!("its job failed: {reason}"));
         }
         JobState::Completed if points.is_empty() => {
-            return lost("its job completed and it has no point".to_owned());
+            return lost("its job completed but it has no points".to_owned());
         }
         JobState::Completed => {}
     }
-    if let Some(rows) = &observations.evidence.postgres {
-        let Some(row) = row else { return lost("its job completed and it has no row".to_owned()) };
+    let mut wrong_count = None;
+    if let Some(contract) = &observations.evidence.postgres {
+        let Some(row) = row else { return lost("its job completed but it has no row".to_owned()) };
         if !row.done {
-            return lost(format!("its job completed and its row says `{}`", row.status));
+            return lost(format!("its job completed but its row says `{}`", row.status));
         }
-        if rows.chunks.is_some() && row.chunks != Some(points.len() as u64) {
-            let told = row.chunks.map_or_else(|| "no number of".to_owned(), |chunks| chunks.to_string());
-            miscounted =
-                Some((DocumentOutcome::Corrupted, format!("{} points, and the row says {told} chunks", points.len())));
-        }
-    }
-    if let Some(baseline) = &observations.baseline {
-        let wanted = baseline.last().map_or(&[][..], |step| step.snapshot.points_of(&document.id));
-        if wanted.is_empty() {
-            let why = "nothing of it was stored when nothing went wrong either: there is nothing to compare it with";
-            return (DocumentOutcome::Indeterminate, why.to_owned());
-        }
-        if let Some(why) = missing(wanted, points) {
-            return lost(why);
-        }
-    }
-    if let Some(miscounted) = miscounted {
-        return miscounted;
-    }
-    for point in points {
-        let Some(text) = &point.text else { continue };
-        let distance = cosine_distance(&observations.mock().vector_for(Some("retrieval.passage"), text), &point.vector);
-        if distance.is_nan() || distance > VECTOR_TOLERANCE {
-            let why = format!("the vector of chunk {:?} is not the one given for its text", point.chunk);
-            return (DocumentOutcome::Corrupted, why);
+        if contract.chunks.is_some() && row.chunks != Some(points.len() as u64) {
+            let chunks = row.chunks.map_or_else(|| "no number of".to_owned(), |chunks| chunks.to_string());
+            wrong_count = Some(format!("{} points, but the row says {chunks} chunks", points.len()));
         }
     }
     let baseline = observations
         .baseline
         .as_ref()
-        .and_then(|baseline| baseline.last())
-        .map_or(&[][..], |step| step.snapshot.points_of(&document.id));
-    if let Some((double, _)) = doubles(points, baseline).first() {
-        return (DocumentOutcome::Duplicated, format!("{double} is stored more than once"));
+        .map(|baseline| baseline.last().map_or(&[][..], |step| step.snapshot.points_of(&document.id)));
+    if let Some(baseline) = baseline {
+        if baseline.is_empty() {
+            let why = "the baseline stored nothing of it: there is nothing to compare with";
+            return (DocumentOutcome::Indeterminate, why.to_owned());
+        }
+        if let Some(why) = missing_chunks(baseline, points) {
+            return lost(why);
+        }
+    }
+    // A missing chunk is the more specific reason, so the wrong count comes after it.
+    if let Some(why) = wrong_count.or_else(|| wrong_vector(observations, points)) {
+        return (DocumentOutcome::Corrupted, why);
+    }
+    if let Some((chunk, _)) = doubles(points, baseline.unwrap_or_default()).first() {
+        return (DocumentOutcome::Duplicated, format!("{chunk} is stored more than once"));
     }
     if job.attempts > 1 || job.starts > 1 || job.stalls > 0 {
-        let why = format!("attempts {}, begun {} times, stalled {} times", job.attempts, job.starts, job.stalls);
+        let why = format!("{} attempts, started {} times, stalled {} times", job.attempts, job.starts, job.stalls);
         return (DocumentOutcome::Recovered, why);
     }
     (DocumentOutcome::Stable, String::new())
 }
 
-/// What became of a document without text: a skip is one only if the row, or where there are none the job, says so.
-fn textless(state: JobState, row: Option<&Row>, has_rows: bool, points: usize) -> (DocumentOutcome, String) {
+/// The first chunk whose vector is not the one that the embeddings mock gives for its text.
+fn wrong_vector(observations: &Observations, points: &[Point]) -> Option<String> {
+    points.iter().find_map(|point| {
+        let text = point.text.as_ref()?;
+        let wanted = observations.mock().vector_for(Some("retrieval.passage"), text);
+        let distance = cosine_distance(&wanted, &point.vector);
+        (distance.is_nan() || distance > VECTOR_TOLERANCE)
+            .then(|| format!("the vector of {} is not the one given for its text", chunk_name(point.chunk)))
+    })
+}
+
+/// Assesses a document whose text the embeddings API rejects.
+fn assess_rejected(state: JobState, row: Option<&Row>, points: usize) -> (DocumentOutcome, String) {
+    match (state, points, row.filter(|row| row.done)) {
+        (JobState::Failed, 0, None) => (DocumentOutcome::Rejected, String::new()),
+        (JobState::Failed, 0, Some(row)) => (
+            DocumentOutcome::Unexpected,
+            format!("the embeddings API rejects its text, but its row says `{}`", row.status),
+        ),
+        (state, points, _) => (
+            DocumentOutcome::Unexpected,
+            format!("the embeddings API rejects its text, but its job is {state:?} and {points} points are stored"),
+        ),
+    }
+}
+
+/// Assesses a document without text. It is skipped only if its row says so, or its job where the contract has no rows.
+fn assess_empty(state: JobState, row: Option<&Row>, has_rows: bool, points: usize) -> (DocumentOutcome, String) {
     let unexpected = |why: String| (DocumentOutcome::Unexpected, why);
     match (state, row) {
-        _ if points > 0 => unexpected(format!("has {points} points, and no text")),
+        _ if points > 0 => unexpected(format!("it has {points} points but no text")),
         (JobState::Unfinished, _) => (DocumentOutcome::Lost, "its job never ended".to_owned()),
         (JobState::Missing, _) => (DocumentOutcome::Lost, "its job vanished from Redis".to_owned()),
-        (_, Some(row)) if row.done => unexpected(format!("has no text, and its row says `{}`", row.status)),
-        (_, None) if has_rows => unexpected("has no text, and no row says that it was skipped".to_owned()),
-        (JobState::Failed, None) => unexpected("has no text, and its job failed".to_owned()),
+        (_, Some(row)) if row.done => unexpected(format!("it has no text, but its row says `{}`", row.status)),
+        (_, None) if has_rows => unexpected("it has no text, and no row marks it as skipped".to_owned()),
+        (JobState::Failed, None) => unexpected("it has no text, and its job failed".to_owned()),
         (_, Some(_)) | (JobState::Completed, None) => (DocumentOutcome::Skipped, String::new()),
     }
 }
 
-/// What makes a chunk the same chunk: its number and its text; the vector where there is no text to go by.
+/// A chunk's name in reasons.
+fn chunk_name(chunk: Option<u64>) -> String {
+    chunk.map_or_else(|| "a chunk without a number".to_owned(), |chunk| format!("chunk {chunk}"))
+}
+
+/// The identity of a chunk: its number and its text, or its vector if it has no text.
 type Key<'a> = (Option<u64>, Option<&'a str>, Vec<i32>);
 
 fn key(point: &Point) -> Key<'_> {
@@ -216,37 +234,37 @@ fn key(point: &Point) -> Key<'_> {
     (point.chunk, point.text.as_deref(), vector)
 }
 
-/// What is stored when nothing goes wrong, and is not stored now.
-fn missing(wanted: &[Point], points: &[Point]) -> Option<String> {
-    let there: BTreeSet<_> = points.iter().map(key).collect();
-    let missing: Vec<_> = wanted.iter().filter(|point| !there.contains(&key(point))).collect();
-    let first = missing.first()?;
-    let chunk = first.chunk.map_or_else(|| "without an index".to_owned(), |chunk| chunk.to_string());
-    let known: BTreeSet<_> = wanted.iter().map(key).collect();
-    let others = points.iter().filter(|point| !known.contains(&key(point))).count();
+/// The chunks of the baseline that are not stored now, as a reason.
+fn missing_chunks(baseline: &[Point], points: &[Point]) -> Option<String> {
+    let stored: BTreeSet<_> = points.iter().map(key).collect();
+    let missing: Vec<_> = baseline.iter().filter(|point| !stored.contains(&key(point))).collect();
+    let first = chunk_name(missing.first()?.chunk);
+    let wanted: BTreeSet<_> = baseline.iter().map(key).collect();
+    let others = points.iter().filter(|point| !wanted.contains(&key(point))).count();
     Some(format!(
-        "{} of {} chunks that are stored when nothing goes wrong are missing (the first is chunk {chunk}); {others} \
-         points are others",
+        "{} of {} baseline chunks are missing (the first is {first}); {others} points are not in the baseline",
         missing.len(),
-        wanted.len()
+        baseline.len()
     ))
 }
 
-/// What is stored more than once, and how often too many. Chunks with a number are told apart by it; others by their
-/// text or vector, of which a document may have the same one several times: as often as when nothing goes wrong.
+/// The chunks that are stored too often, with the number of extra points. Chunks with a number are compared by number,
+/// others by text or vector; a document may have the same text several times, so these may occur as often as in the
+/// baseline.
 pub(super) fn doubles(points: &[Point], baseline: &[Point]) -> Vec<(String, usize)> {
-    let mut seen: BTreeMap<Key<'_>, usize> = BTreeMap::new();
-    let numbered = |point: &Point| point.chunk.is_some();
+    let mut counts: BTreeMap<Key<'_>, usize> = BTreeMap::new();
+    let is_numbered = |point: &Point| point.chunk.is_some();
     for point in points {
-        let same = if numbered(point) { (point.chunk, None, Vec::new()) } else { key(point) };
-        *seen.entry(same).or_default() += 1;
+        let key = if is_numbered(point) { (point.chunk, None, Vec::new()) } else { key(point) };
+        *counts.entry(key).or_default() += 1;
     }
-    let usual = |same: &Key<'_>| baseline.iter().filter(|point| !numbered(point) && key(point) == *same).count().max(1);
-    seen.iter()
-        .filter_map(|(same, times)| {
-            let extra = times.saturating_sub(usual(same));
-            let name = same.0.map_or_else(|| "a chunk without a number".to_owned(), |number| format!("chunk {number}"));
-            (extra > 0).then_some((name, extra))
+    let allowed =
+        |wanted: &Key<'_>| baseline.iter().filter(|point| !is_numbered(point) && key(point) == *wanted).count().max(1);
+    counts
+        .iter()
+        .filter_map(|(key, count)| {
+            let extra = count.saturating_sub(allowed(key));
+            (extra > 0).then(|| (chunk_name(key.0), extra))
         })
         .collect()
 }
@@ -267,18 +285,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_when_nothing_goes_wrong_must_be_stored_whatever_goes_wrong() {
+    fn chunks_of_the_baseline_must_be_stored() {
         let baseline = [point(0, "one"), point(1, "two")];
-        assert_eq!(missing(&baseline, &[point(1, "two"), point(0, "one")]), None);
-        assert!(missing(&baseline, &[point(0, "one")]).unwrap().starts_with("1 of 2 chunks"));
-        let altered = missing(&baseline, &[point(0, "one"), point(1, "tw")]).unwrap();
-        assert!(altered.contains("chunk 1") && altered.contains("1 points are others"), "{altered}");
+        assert_eq!(missing_chunks(&baseline, &[point(1, "two"), point(0, "one")]), None);
+        assert!(missing_chunks(&baseline, &[point(0, "one")]).unwrap().starts_with("1 of 2 baseline chunks"));
+        let altered = missing_chunks(&baseline, &[point(0, "one"), point(1, "tw")]).unwrap();
+        assert!(altered.contains("chunk 1") && altered.contains("1 points are not in the baseline"), "{altered}");
     }
 
     #[test]
-    fn a_document_without_text_is_skipped_only_where_somebody_says_so() {
+    fn a_document_without_text_is_skipped_only_if_its_row_or_job_says_so() {
         let row = |done: bool| Row { status: "a word".to_owned(), done, version: None, chunks: None, error: None };
-        let outcome = |state, row: Option<Row>, has_rows, points| textless(state, row.as_ref(), has_rows, points).0;
+        let outcome = |state, row: Option<Row>, has_rows, points| assess_empty(state, row.as_ref(), has_rows, points).0;
         for (state, seen, has_rows, points, wanted) in [
             (JobState::Completed, Some(row(false)), true, 0, DocumentOutcome::Skipped),
             (JobState::Completed, None, false, 0, DocumentOutcome::Skipped),
@@ -298,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_counts_each_fate() {
+    fn a_summary_counts_each_outcome() {
         let assessed = |outcome| DocumentAssessment { document: String::new(), outcome, why: String::new() };
         let assessments = [DocumentOutcome::Recovered, DocumentOutcome::Stable, DocumentOutcome::Stable].map(assessed);
         assert_eq!(summary(&assessments), "2 stable, 1 recovered");

@@ -1,12 +1,13 @@
-//! The harness's own way to the services of a scenario run, past every proxy.
+//! The harness's own connections to the services of a scenario run. They bypass the fault proxies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 
-use super::evidence::rows;
+use super::evidence::read_rows;
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
@@ -17,12 +18,16 @@ use crate::spec::jina::Behaviour;
 use crate::stack::Stack;
 use crate::stack::jina::JinaMock;
 
-/// How long a service may take to tell the harness something that it asks again and again.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// Entries of the queue's event stream that are read at once.
+/// Deadline of one polling request to a service.
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long [`retry_unavailable`] retries.
+pub(super) const UNAVAILABLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two attempts.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+/// Entries of the queue's event stream per read.
 const PAGE: usize = 1000;
 
-/// Connections of the harness, and what it may disturb.
+/// The harness's connections, the embeddings mock, and the stack if the scenario may disturb it.
 pub(super) struct ServiceClients {
     pub(super) endpoints: Endpoints,
     pub(super) queue: QueueClient,
@@ -31,10 +36,10 @@ pub(super) struct ServiceClients {
     pub(super) mock: JinaMock,
     pub(super) contract: Arc<Contract>,
     pub(super) behaviours: Vec<Behaviour>,
-    /// The stack, where the scenario has it alone.
+    /// The stack, if the scenario has one to itself.
     pub(super) stack: Option<Arc<Stack>>,
-    /// What the queue's event stream has said so far.
-    pub(super) heard: Mutex<Vec<QueueEvent>>,
+    /// The entries of the queue's event stream read so far.
+    pub(super) queue_events: Mutex<Vec<QueueEvent>>,
 }
 
 impl ServiceClients {
@@ -42,43 +47,44 @@ impl ServiceClients {
         self.stack.as_deref()
     }
 
-    /// Ids of the jobs that are in work at this event.
+    /// Ids of the jobs that are in `active` now.
     pub(super) async fn active(&self) -> Result<BTreeSet<String>, ServiceError> {
-        in_time("redis", self.queue.active()).await.map(|ids| ids.into_iter().collect())
+        with_timeout("redis", self.queue.active()).await.map(|ids| ids.into_iter().collect())
     }
 
-    /// Ids of the jobs that ended as `completed` and as `failed`, those included that are not kept.
+    /// Ids of the jobs that completed and that failed, including jobs that BullMQ has removed since.
     pub(super) async fn ended(&self) -> Result<(BTreeSet<String>, BTreeSet<String>), ServiceError> {
-        let (completed, failed) = in_time("redis", self.queue.ended()).await?;
-        in_time("redis", self.listen()).await?;
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let said = |what: &'static str| {
-            heard.iter().filter(move |event| event.what == what).filter_map(|event| event.job.clone())
+        let (completed, failed) = with_timeout("redis", self.queue.ended()).await?;
+        with_timeout("redis", self.read_queue_events()).await?;
+        let events = self.queue_events.lock().unwrap_or_else(PoisonError::into_inner);
+        let jobs_with_event = |what: &'static str| {
+            events.iter().filter(move |event| event.what == what).filter_map(|event| event.job.clone())
         };
-        let completed: BTreeSet<String> = completed.into_iter().chain(said("completed")).collect();
-        let failed = failed.into_iter().chain(said("failed")).filter(|id| !completed.contains(id)).collect();
+        let completed: BTreeSet<String> = completed.into_iter().chain(jobs_with_event("completed")).collect();
+        let failed = failed.into_iter().chain(jobs_with_event("failed")).filter(|id| !completed.contains(id)).collect();
         Ok((completed, failed))
     }
 
-    /// Reads what the queue's event stream says that was not read yet. Workers may be told to keep no job that has
-    /// ended: then nothing else knows of it.
-    pub(super) async fn listen(&self) -> Result<(), ServiceError> {
+    /// Reads the new entries of the queue's event stream. For a worker that removes jobs when they end, the stream is
+    /// the only record of them.
+    pub(super) async fn read_queue_events(&self) -> Result<(), ServiceError> {
         loop {
-            let last = self.heard.lock().unwrap_or_else(PoisonError::into_inner).last().map(|event| event.id.clone());
-            let news = self.queue.events(last.as_deref(), PAGE).await?;
-            let is_all = news.len() < PAGE;
-            self.heard.lock().unwrap_or_else(PoisonError::into_inner).extend(news);
-            if is_all {
+            let last =
+                self.queue_events.lock().unwrap_or_else(PoisonError::into_inner).last().map(|event| event.id.clone());
+            let new_events = self.queue.events(last.as_deref(), PAGE).await?;
+            let is_last_page = new_events.len() < PAGE;
+            self.queue_events.lock().unwrap_or_else(PoisonError::into_inner).extend(new_events);
+            if is_last_page {
                 return Ok(());
             }
         }
     }
 
-    /// What the event stream says of a job that is not kept.
-    pub(super) fn remembered(&self, id: &str) -> JobHash {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Rebuilds the hash of a removed job from the event stream.
+    pub(super) fn job_from_events(&self, id: &str) -> JobHash {
+        let events = self.queue_events.lock().unwrap_or_else(PoisonError::into_inner);
         let mut job = JobHash::default();
-        for event in heard.iter().filter(|event| event.job.as_deref() == Some(id)) {
+        for event in events.iter().filter(|event| event.job.as_deref() == Some(id)) {
             let at = u64::try_from(event.at_ms()).ok();
             match event.what.as_str() {
                 "active" => {
@@ -97,12 +103,12 @@ impl ServiceClients {
                 _ => {}
             }
         }
-        // One that stalled was begun, and that was no attempt.
+        // BullMQ counts no attempt for a start that stalled.
         job.attempts = job.starts.saturating_sub(job.stalls);
         job
     }
 
-    /// How many there are of something.
+    /// The current count of `milestone`.
     pub(super) async fn count(&self, milestone: Milestone) -> Result<u64, ServiceError> {
         match milestone {
             Milestone::Requests => Ok(self.mock.request_count() as u64),
@@ -111,7 +117,7 @@ impl ServiceClients {
             Milestone::Points => {
                 let path = format!("/collections/{}/points/count", self.endpoints.names.collection);
                 let body = json!({ "exact": true });
-                let answer = in_time("qdrant", self.qdrant.send("POST", &path, &Key::Own, Some(&body))).await?;
+                let answer = with_timeout("qdrant", self.qdrant.send("POST", &path, &Key::Own, Some(&body))).await?;
                 if answer.status.as_u16() == 404 {
                     return Ok(0);
                 }
@@ -120,21 +126,24 @@ impl ServiceClients {
             }
             Milestone::Rows => {
                 let Some(contract) = &self.contract.evidence.postgres else { return Ok(0) };
-                let rows = in_time("postgres", rows(contract, &self.endpoints, &self.postgres)).await?;
+                let rows = with_timeout("postgres", read_rows(contract, &self.endpoints, &self.postgres)).await?;
                 Ok(rows.iter().flat_map(std::collections::BTreeMap::values).filter(|row| row.done).count() as u64)
             }
         }
     }
 
-    /// Looks at rows that say for the first time that a document is stored, and whether its points are there. Rows are
-    /// read before points, so that what was stored in this order is found in it.
-    pub(super) async fn look_at_rows(&self, seen: &mut BTreeMap<String, Option<String>>) -> Result<(), ServiceError> {
+    /// Records each document whose row is newly `done`, with an error text if its points are not all stored. It reads
+    /// rows before points: a worker that stores points first is never reported.
+    pub(super) async fn check_done_rows(
+        &self,
+        seen_done: &mut BTreeMap<String, Option<String>>,
+    ) -> Result<(), ServiceError> {
         let Some(contract) = &self.contract.evidence.postgres else { return Ok(()) };
-        let Ok(rows) = in_time("postgres", rows(contract, &self.endpoints, &self.postgres)).await? else {
+        let Ok(rows) = with_timeout("postgres", read_rows(contract, &self.endpoints, &self.postgres)).await? else {
             return Ok(());
         };
         for (document, row) in rows.into_iter().filter(|(_, row)| row.done) {
-            if seen.contains_key(&document) {
+            if seen_done.contains_key(&document) {
                 continue;
             }
             let path = format!("/collections/{}/points/count", self.endpoints.names.collection);
@@ -143,37 +152,54 @@ impl ServiceClients {
                 "exact": true,
                 "filter": { "must": [{ "key": key, "match": { "value": document } }] },
             });
-            let answer = in_time("qdrant", self.qdrant.send("POST", &path, &Key::Own, Some(&body))).await?;
+            let answer = with_timeout("qdrant", self.qdrant.send("POST", &path, &Key::Own, Some(&body))).await?;
             let answer = self.qdrant.accept("POST", &path, &answer)?;
             let (stored, wanted) = (answer["result"]["count"].as_u64().unwrap_or(0), row.chunks.unwrap_or(1).max(1));
             let missing = (stored < wanted)
-                .then(|| format!("its row said `{}` when {stored} of its {wanted} points were stored", row.status));
-            seen.insert(document, missing);
+                .then(|| format!("its row was `{}` when {stored} of its {wanted} points were stored", row.status));
+            seen_done.insert(document, missing);
         }
         Ok(())
     }
 
-    /// Requests that the embeddings API did not answer as it should.
+    /// The number of requests that a configured behaviour of the embeddings mock affected.
     pub(super) fn disturbed(&self) -> usize {
         self.mock.requests().iter().filter(|request| request.disturbed).count()
     }
 
-    /// Lets the embeddings API answer as the scenario says, and as `more` does; that comes first.
+    /// Makes the embeddings mock apply `more` before the behaviours of the scenario.
     pub(super) fn behave(&self, more: &[Behaviour]) {
         self.mock.behave(more.iter().chain(&self.behaviours).cloned().collect());
     }
 }
 
-/// A service that a fault has silenced must not silence the harness.
-async fn in_time<T>(
+/// Limits `request` to [`REQUEST_TIMEOUT`], so that a service under a fault does not block the harness.
+async fn with_timeout<T>(
     service: &'static str,
-    question: impl Future<Output = Result<T, ServiceError>>,
+    request: impl Future<Output = Result<T, ServiceError>>,
 ) -> Result<T, ServiceError> {
-    tokio::time::timeout(PATIENCE, question).await.unwrap_or_else(|_| {
+    tokio::time::timeout(REQUEST_TIMEOUT, request).await.unwrap_or_else(|_| {
         Err(ServiceError::Unreachable {
             service,
-            endpoint: "past the proxies".to_owned(),
-            detail: format!("no answer within {} ms", PATIENCE.as_millis()),
+            endpoint: "its address (without proxy)".to_owned(),
+            detail: format!("no answer within {} ms", REQUEST_TIMEOUT.as_millis()),
         })
     })
+}
+
+/// Retries `request` for [`UNAVAILABLE_TIMEOUT`] while the service is unreachable or refuses: a fault may have just
+/// restarted it.
+pub(super) async fn retry_unavailable<T, F>(request: impl Fn() -> F) -> Result<T, ServiceError>
+where
+    F: Future<Output = Result<T, ServiceError>>,
+{
+    let deadline = Instant::now() + UNAVAILABLE_TIMEOUT;
+    loop {
+        match request().await {
+            Err(ServiceError::Unreachable { .. } | ServiceError::Refused { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+            result => return result,
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What a scenario run that went wrong usually means: `suites/diagnosis/known.toml`, applied to what was seen.
+//! Diagnoses of failed scenario runs: the entries of `suites/diagnosis/known.toml` that match the observations.
 
 use std::sync::LazyLock;
 
@@ -6,48 +6,49 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::assessment::DocumentOutcome;
-use super::run::{JobState, Observations};
+use super::observations::{JobState, Observations};
 use crate::outcome::{AffectedDocument, Diagnosis};
 use crate::spec::Target;
 
-/// How many are told.
-const TOLD: usize = 3;
+/// Maximum number of diagnoses.
+const MAX_DIAGNOSES: usize = 3;
 
-/// What was seen from outside.
+/// A pattern in the observations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Sign {
-    /// A worker ended, and nobody had told it to.
+enum Symptom {
+    /// A worker ended without being told to.
     Died,
-    /// Jobs waited at the end, none was in work, and the worker lived.
+    /// Jobs waited at the end, none was active, and the worker was running.
     Idle,
-    /// Jobs were in work at the end.
+    /// Jobs were active at the end.
     Stuck,
-    /// A job completed, and its document has no point.
+    /// A job completed, but its document has no points.
     DoneWithoutPoints,
-    /// Jobs of documents that could be stored failed for good, after several attempts.
+    /// Jobs of lost documents failed permanently after several attempts.
     OutOfAttempts,
-    /// They failed for good at the first.
+    /// Jobs of lost documents failed permanently at the first attempt.
     FailedAtOnce,
     /// Documents are stored more than once.
     Doubled,
-    /// Documents are stored with what is not theirs.
+    /// Documents are stored with wrong content.
     Corrupted,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
-    diagnosis: Vec<Known>,
+    diagnosis: Vec<Entry>,
 }
 
+/// One entry; all conditions it names must hold.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Known {
+struct Entry {
     #[serde(default)]
     output: Option<String>,
-    #[serde(default)]
-    sign: Option<Sign>,
+    #[serde(default, rename = "sign")]
+    symptom: Option<Symptom>,
     #[serde(default)]
     fault_on: Option<Target>,
     means: String,
@@ -55,108 +56,112 @@ struct Known {
     source: String,
 }
 
-/// The table, with its expressions compiled. That it can be read is tested.
-static KNOWN: LazyLock<Vec<(Known, Option<Regex>)>> = LazyLock::new(|| {
+/// The entries with their compiled regular expressions. A test checks that the file is valid.
+static ENTRIES: LazyLock<Vec<(Entry, Option<Regex>)>> = LazyLock::new(|| {
     let table = toml::from_str::<Table>(include_str!("../../suites/diagnosis/known.toml"));
-    let known = table.map(|table| table.diagnosis).unwrap_or_default();
-    known
+    let entries = table.map(|table| table.diagnosis).unwrap_or_default();
+    entries
         .into_iter()
-        .map(|known| {
-            let regex = known.output.as_deref().and_then(|pattern| Regex::new(pattern).ok());
-            (known, regex)
+        .map(|entry| {
+            let regex = entry.output.as_deref().and_then(|pattern| Regex::new(pattern).ok());
+            (entry, regex)
         })
         .collect()
 });
 
-/// What is known of what was seen, the most telling first.
-pub(super) fn diagnose(observations: &Observations, unwell: &[AffectedDocument]) -> Vec<Diagnosis> {
-    let mut told: Vec<Diagnosis> = Vec::new();
-    for (known, regex) in KNOWN.iter() {
-        let struck = |target: Target| observations.faults.iter().any(|fault| fault.targets.contains(&target));
-        if known.fault_on.is_some_and(|target| !struck(target)) {
+/// The first matching entries, in the order of the table.
+pub(super) fn diagnose(observations: &Observations, affected: &[AffectedDocument]) -> Vec<Diagnosis> {
+    let mut diagnoses: Vec<Diagnosis> = Vec::new();
+    for (entry, regex) in ENTRIES.iter() {
+        let has_fault = |target: Target| observations.faults.iter().any(|fault| fault.targets.contains(&target));
+        if entry.fault_on.is_some_and(|target| !has_fault(target)) {
             continue;
         }
-        let sign = match known.sign.map(|sign| seen(sign, observations, unwell)) {
+        let symptom = match entry.symptom.map(|symptom| find_symptom(symptom, observations, affected)) {
             Some(None) => continue,
-            Some(Some(seen)) => Some(seen),
+            Some(Some(symptom)) => Some(symptom),
             None => None,
         };
-        let line = match regex.as_ref().map(|regex| said(regex, observations)) {
+        let line = match regex.as_ref().map(|regex| find_line(regex, observations)) {
             Some(None) => continue,
             Some(Some(line)) => Some(line),
             None => None,
         };
-        // Of two meanings of one sign the first is the more telling.
-        if sign.is_some() && line.is_none() && told.iter().any(|other| Some(&other.seen) == sign.as_ref()) {
+        // The table is sorted by specificity: for the same symptom only its first entry counts.
+        if symptom.is_some() && line.is_none() && diagnoses.iter().any(|other| Some(&other.seen) == symptom.as_ref()) {
             continue;
         }
-        let Some(seen) = line.or(sign) else { continue };
-        told.push(Diagnosis {
+        let Some(seen) = line.or(symptom) else { continue };
+        diagnoses.push(Diagnosis {
             seen,
-            means: known.means.clone(),
-            remedy: known.remedy.clone(),
-            source: known.source.clone(),
+            means: entry.means.clone(),
+            remedy: entry.remedy.clone(),
+            source: entry.source.clone(),
         });
-        if told.len() == TOLD {
+        if diagnoses.len() == MAX_DIAGNOSES {
             break;
         }
     }
-    told
+    diagnoses
 }
 
-/// The first line, or reason of a job, that matches.
-fn said(regex: &Regex, observations: &Observations) -> Option<String> {
+/// The first line of output, or failure reason of a job, that matches.
+fn find_line(regex: &Regex, observations: &Observations) -> Option<String> {
     let reasons = observations.job_events.iter().filter_map(|(_, event)| event.detail.as_deref());
     let line = observations.log.lines().chain(reasons).find(|line| regex.is_match(line))?;
     Some(observations.redact(&line.chars().take(240).collect::<String>()))
 }
 
-/// The sign in words, if it was seen.
-fn seen(sign: Sign, observations: &Observations, unwell: &[AffectedDocument]) -> Option<String> {
-    let with = |outcome: DocumentOutcome| {
-        let names: Vec<&str> = unwell
+/// A sentence about the symptom, if the observations show it.
+fn find_symptom(symptom: Symptom, observations: &Observations, affected: &[AffectedDocument]) -> Option<String> {
+    let with_outcome = |outcome: DocumentOutcome| {
+        let names: Vec<&str> = affected
             .iter()
-            .filter(|concerned| concerned.outcome == outcome.word())
-            .map(|concerned| concerned.document.as_str())
+            .filter(|document| document.outcome == outcome.word())
+            .map(|document| document.document.as_str())
             .collect();
         names
     };
-    let told = |names: Vec<&str>, what: &str| {
+    let describe = |names: Vec<&str>, what: &str| {
         let first = names.first()?;
         let noun = if names.len() == 1 { "document" } else { "documents" };
         Some(format!("{} {noun} {what}, such as {first}", names.len()))
     };
     let counts = observations.counts;
-    match sign {
-        Sign::Died => observations.died.as_ref().map(|how| format!("the worker {how}")),
-        Sign::Idle => {
+    match symptom {
+        Symptom::Died => observations.died.as_ref().map(|how| format!("the worker {how}")),
+        Symptom::Idle => {
             let waiting = counts.waiting + counts.prioritized;
             (waiting > 0 && counts.active == 0 && observations.died.is_none())
-                .then(|| format!("{waiting} jobs in `wait`, none in `active`, and a worker that runs"))
+                .then(|| format!("{waiting} jobs in `wait`, none in `active`, and the worker is running"))
         }
-        Sign::Stuck => (counts.active > 0).then(|| format!("{} jobs still in `active`", counts.active)),
-        Sign::DoneWithoutPoints => {
+        Symptom::Stuck => (counts.active > 0).then(|| format!("{} jobs still in `active`", counts.active)),
+        Symptom::DoneWithoutPoints => {
             let step = observations.last()?;
-            let done = |name: &&str| {
+            let is_done = |name: &&str| {
                 step.jobs.get(*name).is_some_and(|(state, _)| *state == JobState::Completed)
                     && step.snapshot.points_of(name).is_empty()
             };
-            told(with(DocumentOutcome::Lost).into_iter().filter(done).collect(), "without a point whose job completed")
+            let names = with_outcome(DocumentOutcome::Lost).into_iter().filter(is_done).collect();
+            describe(names, "with a completed job but no points")
         }
-        Sign::OutOfAttempts | Sign::FailedAtOnce => {
+        Symptom::OutOfAttempts | Symptom::FailedAtOnce => {
             let step = observations.last()?;
-            let again = sign == Sign::OutOfAttempts;
-            let failed = |name: &&str| {
+            let retried = symptom == Symptom::OutOfAttempts;
+            let has_failed = |name: &&str| {
                 step.jobs
                     .get(*name)
-                    .is_some_and(|(state, job)| *state == JobState::Failed && (job.attempts > 1) == again)
+                    .is_some_and(|(state, job)| *state == JobState::Failed && (job.attempts > 1) == retried)
             };
-            let what =
-                if again { "lost whose job failed for good" } else { "lost whose job was not tried a second time" };
-            told(with(DocumentOutcome::Lost).into_iter().filter(failed).collect(), what)
+            let what = if retried {
+                "lost after all attempts of the job failed"
+            } else {
+                "lost because the job failed and was not retried"
+            };
+            describe(with_outcome(DocumentOutcome::Lost).into_iter().filter(has_failed).collect(), what)
         }
-        Sign::Doubled => told(with(DocumentOutcome::Duplicated), "stored more than once"),
-        Sign::Corrupted => told(with(DocumentOutcome::Corrupted), "stored with what is not theirs"),
+        Symptom::Doubled => describe(with_outcome(DocumentOutcome::Duplicated), "stored more than once"),
+        Symptom::Corrupted => describe(with_outcome(DocumentOutcome::Corrupted), "stored with wrong content"),
     }
 }
 
@@ -165,11 +170,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_can_be_read_and_every_expression_of_it() {
+    fn every_entry_of_the_table_has_a_condition_and_valid_regular_expressions() {
         let table: Table = toml::from_str(include_str!("../../suites/diagnosis/known.toml")).unwrap();
-        for known in table.diagnosis {
-            assert!(known.output.is_some() || known.sign.is_some(), "{} rests on nothing", known.means);
-            if let Some(pattern) = known.output {
+        for entry in table.diagnosis {
+            assert!(entry.output.is_some() || entry.symptom.is_some(), "{} has no condition", entry.means);
+            if let Some(pattern) = entry.output {
                 Regex::new(&pattern).unwrap();
             }
         }

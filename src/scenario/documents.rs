@@ -10,35 +10,35 @@ use crate::spec::Documents;
 
 static BUILTIN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/fixtures/documents");
 
-/// The word in a poison document that the scenario's mock rejects.
-const POISON: &str = "POISON";
+/// The word in the text of a rejected document: the Jina mock of the scenario rejects every request that contains it.
+const REJECTED_WORD: &str = "POISON";
 
-/// Bytes of a huge document: about 60,000 tokens of this prose, or 130 chunks.
+/// Minimum bytes of a huge document: about 60,000 tokens of generated text, or 130 chunks.
 const HUGE: usize = 330_000;
 
 /// Characters of a tiny document.
 const TINY: usize = 160;
 
-/// Ids that are told apart only by whoever looks at the whole of them, as it is: what is cut, folded, or taken for a
-/// pattern makes two of them one.
+/// Ids that differ only when they are compared whole and byte for byte. A worker that truncates an id, folds its case,
+/// normalises it or uses it as a pattern confuses two of them.
 const SIMILAR_IDS: [&str; 17] = [
-    "similar_ids/log",
-    "similar_ids/log 1",
-    "similar_ids/log 10",
-    "similar_ids/log-1",
-    "similar_ids/log.txt",
-    "similar_ids/Log.txt",
+    "near-ids/log",
+    "near-ids/log 1",
+    "near-ids/log 10",
+    "near-ids/log-1",
+    "near-ids/log.txt",
+    "near-ids/Log.txt",
     "others/log.txt",
-    "similar_ids/log.txt ",
-    "similar_ids/log_1",
-    "similar_ids/log%201",
-    "similar_ids/the-log-of-the-harbour-master-for-the-third-quarter-with-all-appendices-tables-corrections-and-later-remarks-by-other-pool-1",
-    "similar_ids/the-log-of-the-harbour-master-for-the-third-quarter-with-all-appendices-tables-corrections-and-later-remarks-by-other-pool-2",
-    "similar_ids/caf\u{e9}",
-    "similar_ids/cafe\u{301}",
-    "similar_ids/same-text-1",
-    "similar_ids/same-text-2",
-    "similar_ids/log 11",
+    "near-ids/log.txt ",
+    "near-ids/log_1",
+    "near-ids/log%201",
+    "near-ids/the-log-of-the-harbour-master-for-the-third-quarter-with-all-appendices-tables-corrections-and-later-remarks-by-other-hands-1",
+    "near-ids/the-log-of-the-harbour-master-for-the-third-quarter-with-all-appendices-tables-corrections-and-later-remarks-by-other-hands-2",
+    "near-ids/caf\u{e9}",
+    "near-ids/cafe\u{301}",
+    "near-ids/same-text-1",
+    "near-ids/same-text-2",
+    "near-ids/log 11",
 ];
 
 /// A document to ingest.
@@ -48,7 +48,7 @@ pub struct Document {
     pub id: String,
     /// Its text.
     pub text: String,
-    /// Whether the embeddings API is going to reject it.
+    /// Whether the embeddings API rejects it.
     pub rejected: bool,
 }
 
@@ -59,9 +59,9 @@ impl Document {
         !self.text.trim().is_empty()
     }
 
-    /// The same document, ending after its first third.
+    /// The first third of the document.
     #[must_use]
-    pub fn shortened(&self) -> Self {
+    pub fn truncated(&self) -> Self {
         let mut end = self.text.len() / 3;
         while !self.text.is_char_boundary(end) {
             end -= 1;
@@ -69,120 +69,132 @@ impl Document {
         Self { text: self.text[..end].to_owned(), ..self.clone() }
     }
 
-    /// The same document, as long as it was, in which the last two neighbouring letters that differ have changed places.
+    /// The document with its last two neighbouring ASCII letters that differ swapped; its length stays.
     #[must_use]
-    pub fn amended(&self) -> Self {
+    pub fn edited(&self) -> Self {
         let mut bytes = self.text.clone().into_bytes();
         let differ = |pair: &[u8]| pair[0] != pair[1] && pair.iter().all(u8::is_ascii_alphabetic);
         if let Some(at) = bytes.windows(2).rposition(differ) {
             bytes.swap(at, at + 1);
         }
-        // Letters of ASCII are whole characters.
+        // Swapping two ASCII bytes keeps the text valid UTF-8.
         Self { text: String::from_utf8(bytes).unwrap_or_default(), ..self.clone() }
     }
 
-    /// The same document, of which no text is left.
+    /// The document with an empty text.
     #[must_use]
     pub fn emptied(&self) -> Self {
         Self { text: String::new(), ..self.clone() }
     }
 }
 
-/// The documents of `workload`, in the order of their ids; the same for the same seed.
-pub(super) fn choose(workload: &Documents, seed: u64) -> Result<Vec<Document>, String> {
+/// Creates the documents of `workload`: rejected documents first, then by id. The same seed gives the same documents.
+pub(super) fn create(workload: &Documents, seed: u64) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
     if workload.named.is_some() || *workload == Documents::default() {
-        let mut globs = GlobSetBuilder::new();
-        for glob in workload.named.as_deref().unwrap_or(&[]) {
-            globs.add(Glob::new(glob).map_err(|error| format!("`{glob}` is no glob over documents: {error}"))?);
-        }
-        let globs = globs.build().map_err(|error| error.to_string())?;
-        let mut files = Vec::new();
-        gather(&BUILTIN, &mut files);
-        for (path, contents) in files {
-            if workload.named.is_some() && !globs.is_match(&path) {
-                continue;
-            }
-            let text =
-                std::str::from_utf8(contents).map_err(|error| format!("document `{path}` is not UTF-8: {error}"))?;
-            documents.push(Document { id: path, text: text.to_owned(), rejected: false });
-        }
-        if documents.is_empty() {
-            return Err("no built-in document has such a name".to_owned());
-        }
+        documents = builtin(workload.named.as_deref())?;
     }
-    // Each kind has dice of its own: a document is the same whatever else is asked for, and in a larger workload.
-    let dice = |kind: u64| StdRng::seed_from_u64(seed.wrapping_add(kind));
-    let mut rng = dice(0);
+    let document = |id: String, text: String| Document { id, text, rejected: false };
+    // Each kind has its own generator, so that a document does not depend on the rest of the workload.
+    let rng_of_kind = |kind: u64| StdRng::seed_from_u64(seed.wrapping_add(kind));
+    let mut rng = rng_of_kind(0);
     for number in 0..workload.generated {
-        documents.push(Document { id: format!("generated-{number:04}"), text: prose(&mut rng), rejected: false });
+        documents.push(document(format!("generated-{number:04}"), paragraphs(&mut rng)));
     }
-    let mut rng = dice(1);
+    let mut rng = rng_of_kind(1);
     for number in 0..workload.huge {
-        documents.push(Document { id: format!("huge-{number:04}"), text: long(&mut rng, HUGE), rejected: false });
+        documents.push(document(format!("huge-{number:04}"), long_text(&mut rng, HUGE)));
     }
-    let mut rng = dice(2);
+    let mut rng = rng_of_kind(2);
     for number in 0..workload.tiny {
-        let text: String = prose(&mut rng).chars().take(TINY).collect();
-        documents.push(Document { id: format!("tiny-{number:04}"), text, rejected: false });
+        documents.push(document(format!("tiny-{number:04}"), tiny_text(&mut rng)));
     }
-    let mut rng = dice(3);
+    let mut rng = rng_of_kind(3);
     for number in 0..workload.sized {
-        let text = long(&mut rng, workload.sized_mb.saturating_mul(1_000_000));
-        documents.push(Document { id: format!("sized-{number:04}"), text, rejected: false });
+        let bytes = workload.sized_mb.saturating_mul(1_000_000);
+        documents.push(document(format!("sized-{number:04}"), long_text(&mut rng, bytes)));
     }
-    let mut rng = dice(4);
+    let mut rng = rng_of_kind(4);
     for number in 0..workload.rejected {
-        let text = format!("{POISON} {}", prose(&mut rng));
-        documents.push(Document { id: format!("poison-{number:04}"), text, rejected: true });
+        let text = format!("{REJECTED_WORD} {}", paragraphs(&mut rng));
+        documents.push(Document { id: format!("rejected-{number:04}"), text, rejected: true });
     }
-    let mut rng = dice(5);
+    let mut rng = rng_of_kind(5);
     for number in 0..workload.rejected_late {
-        let text = format!("{}{POISON}", long(&mut rng, HUGE));
-        documents.push(Document { id: format!("poison-late-{number:04}"), text, rejected: true });
+        let text = format!("{}{REJECTED_WORD}", long_text(&mut rng, HUGE));
+        documents.push(Document { id: format!("rejected-late-{number:04}"), text, rejected: true });
     }
-    let mut rng = dice(6);
+    let mut rng = rng_of_kind(6);
     for id in SIMILAR_IDS.iter().take(workload.similar_ids) {
-        // `log 1` has more than ten chunks: its eleventh and the first one of `log 11` are of one name where a
-        // name is made of document and place, and nothing is between the two.
         let text = match documents.last() {
             Some(last) if id.ends_with("same-text-2") => last.text.clone(),
-            // The last one that is ingested has the text of the first one, in capitals: by then that one is stored.
+            // By id this is the last document, and `near-ids/Log.txt` the first: when the same text in capitals is
+            // embedded, the original is already stored.
             Some(last) if *id == "others/log.txt" => last.text.to_uppercase(),
-            _ if *id == "similar_ids/log 1" => long(&mut rng, 36 << 10),
-            _ => prose(&mut rng).chars().take(TINY).collect(),
+            // `log 1` has more than ten chunks: where a chunk id is document id and index without a separator, chunk
+            // 10 of `log 1` and chunk 0 of `log 11` get the same id.
+            _ if *id == "near-ids/log 1" => long_text(&mut rng, 36 << 10),
+            _ => tiny_text(&mut rng),
         };
-        documents.push(Document { id: (*id).to_owned(), text, rejected: false });
+        documents.push(document((*id).to_owned(), text));
     }
-    // Poison comes first: what it does to the others shows in those that come after it.
+    // Rejected documents come first, so that their effect on later documents shows.
     documents.sort_by(|left, right| (!left.rejected, &left.id).cmp(&(!right.rejected, &right.id)));
     Ok(documents)
 }
 
-fn gather(directory: &'static Dir<'static>, files: &mut Vec<(String, &'static [u8])>) {
+/// The documents embedded in the binary whose path matches one of `globs`; all of them without globs.
+fn builtin(globs: Option<&[String]>) -> Result<Vec<Document>, String> {
+    let mut set = GlobSetBuilder::new();
+    for glob in globs.unwrap_or(&[]) {
+        set.add(Glob::new(glob).map_err(|error| format!("invalid document glob `{glob}`: {error}"))?);
+    }
+    let set = set.build().map_err(|error| error.to_string())?;
+    let mut files = Vec::new();
+    collect_files(&BUILTIN, &mut files);
+    let mut documents = Vec::new();
+    for (path, contents) in files {
+        if globs.is_some() && !set.is_match(&path) {
+            continue;
+        }
+        let text = std::str::from_utf8(contents).map_err(|error| format!("document `{path}` is not UTF-8: {error}"))?;
+        documents.push(Document { id: path, text: text.to_owned(), rejected: false });
+    }
+    if documents.is_empty() {
+        return Err("no built-in document matches `named`".to_owned());
+    }
+    Ok(documents)
+}
+
+fn collect_files(directory: &'static Dir<'static>, files: &mut Vec<(String, &'static [u8])>) {
     files.extend(directory.files().map(|file| (file.path().to_string_lossy().replace('\\', "/"), file.contents())));
     for inner in directory.dirs() {
-        gather(inner, files);
+        collect_files(inner, files);
     }
 }
 
-/// So many bytes of prose, and some more.
-fn long(rng: &mut StdRng, bytes: usize) -> String {
-    let mut text = String::with_capacity(bytes + 8192);
-    while text.len() < bytes {
-        text.push_str(&prose(rng));
+/// Generated text of at least `min_bytes` bytes.
+fn long_text(rng: &mut StdRng, min_bytes: usize) -> String {
+    let mut text = String::with_capacity(min_bytes + 8192);
+    while text.len() < min_bytes {
+        text.push_str(&paragraphs(rng));
     }
     text
 }
 
-/// A few paragraphs: enough for one to three chunks.
-fn prose(rng: &mut StdRng) -> String {
+/// Generated text of [`TINY`] characters.
+fn tiny_text(rng: &mut StdRng) -> String {
+    paragraphs(rng).chars().take(TINY).collect()
+}
+
+/// A few paragraphs of generated text: one to three chunks.
+fn paragraphs(rng: &mut StdRng) -> String {
     const WORDS: &[&str] = &[
         "anchor",
         "ballast",
         "beacon",
         "bell",
-        "launch",
+        "berth",
         "bridge",
         "buoy",
         "cable",
@@ -190,7 +202,7 @@ fn prose(rng: &mut StdRng) -> String {
         "chart",
         "compass",
         "course",
-        "scheduler",
+        "crew",
         "current",
         "deck",
         "depth",
@@ -202,7 +214,7 @@ fn prose(rng: &mut StdRng) -> String {
         "harbour",
         "hatch",
         "hold",
-        "backend",
+        "hull",
         "keel",
         "knot",
         "ledger",
@@ -215,7 +227,7 @@ fn prose(rng: &mut StdRng) -> String {
         "quay",
         "rigging",
         "rudder",
-        "run_scenario",
+        "sail",
         "sextant",
         "signal",
         "sounding",
@@ -231,7 +243,7 @@ fn prose(rng: &mut StdRng) -> String {
     for _ in 0..rng.random_range(2..8) {
         for _ in 0..rng.random_range(3..9) {
             let words: Vec<&str> =
-                (0..rng.random_range(6..16)).map(|_| *WORDS.choose(rng).unwrap_or(&"run_scenario")).collect();
+                (0..rng.random_range(6..16)).map(|_| *WORDS.choose(rng).unwrap_or(&"sail")).collect();
             text.push_str(&words.join(" "));
             text.push_str(". ");
         }
@@ -248,16 +260,16 @@ mod tests {
     #[case("the log", "the lgo")]
     #[case("caf\u{e9} aab\u{e9}bb.\n", "caf\u{e9} aba\u{e9}bb.\n")]
     #[case("aaa 11 \u{e9}\u{e8}", "aaa 11 \u{e9}\u{e8}")]
-    fn an_amended_text_is_as_long_and_has_two_letters_in_other_places(#[case] text: &str, #[case] amended: &str) {
+    fn an_edited_text_keeps_its_length_and_swaps_two_letters(#[case] text: &str, #[case] edited: &str) {
         let document = Document { id: "a".to_owned(), text: text.to_owned(), rejected: false };
-        assert_eq!(document.amended().text, amended);
+        assert_eq!(document.edited().text, edited);
     }
 
     #[test]
-    fn a_document_is_the_same_in_a_larger_workload() {
+    fn a_document_does_not_depend_on_the_rest_of_the_workload() {
         let few = Documents { generated: 3, tiny: 1, rejected_late: 1, similar_ids: 17, ..Documents::default() };
         let more = Documents { generated: 9, huge: 1, tiny: 4, rejected: 2, rejected_late: 1, ..few.clone() };
-        let (few, more) = (choose(&few, 7).unwrap(), choose(&more, 7).unwrap());
+        let (few, more) = (create(&few, 7).unwrap(), create(&more, 7).unwrap());
         assert_eq!((few.len(), more.len()), (22, 34));
         assert!(few.iter().all(|document| more.contains(document)));
     }

@@ -1,4 +1,4 @@
-//! What a worker left behind, read from outside: points, rows, jobs.
+//! Reads the points and rows a worker stored, from Qdrant and Postgres directly.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
 use crate::settings::{ENDPOINT_PLACES, Endpoints, EvidenceContract, PostgresEvidence, QdrantEvidence, Template};
 
+/// Points per scroll request.
 const PAGE: usize = 256;
 
 /// One point of the collection.
@@ -16,47 +17,47 @@ const PAGE: usize = 256;
 pub struct Point {
     /// Its id as text.
     pub id: String,
-    /// The document it belongs to, if it says so.
+    /// The id of its document; absent if the payload has none.
     pub document: Option<String>,
-    /// The document's version, if it says so.
+    /// The version of its document; absent if the payload has none.
     pub version: Option<String>,
-    /// The chunk's index, if it says so.
+    /// The index of its chunk; absent if the payload has none.
     pub chunk: Option<u64>,
-    /// The chunk's text, if it says so.
+    /// The text of its chunk; absent if the payload has none.
     pub text: Option<String>,
     /// Its vector.
     pub vector: Vec<f32>,
 }
 
-/// One row of the table of documents.
+/// One row of the documents table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// What it says, in the worker's own words.
+    /// Its status, as the worker wrote it.
     pub status: String,
-    /// Whether that is the word for a document that is stored.
+    /// Whether the status is the one of the contract for a stored document.
     pub done: bool,
     /// The document's version.
     pub version: Option<String>,
-    /// How many chunks it says it has.
+    /// The number of chunks in the row.
     pub chunks: Option<u64>,
-    /// What went wrong.
+    /// The error in the row.
     pub error: Option<String>,
 }
 
-/// Points and rows at one event.
+/// All points and rows at one time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
-    /// Points by document, each in the order of chunk index and id; those that name no document under "".
+    /// Points by document, sorted by chunk index and id; points without a document are under "".
     pub points: BTreeMap<String, Vec<Point>>,
     /// Rows by document.
     pub rows: BTreeMap<String, Row>,
-    /// Why there are no rows: what the contract names is not there.
+    /// Why there are no rows: the error of Postgres about a missing relation.
     pub no_rows: Option<String>,
 }
 
 impl Snapshot {
     /// Reads every point and every row.
-    pub(super) async fn take(
+    pub(super) async fn read(
         endpoints: &Endpoints,
         evidence: &EvidenceContract,
         postgres: &Postgres,
@@ -64,14 +65,14 @@ impl Snapshot {
     ) -> Result<Self, ServiceError> {
         let rows = async {
             match &evidence.postgres {
-                Some(contract) => rows(contract, endpoints, postgres).await,
+                Some(contract) => read_rows(contract, endpoints, postgres).await,
                 None => Ok(Ok(BTreeMap::new())),
             }
         };
-        let (points, rows) = tokio::try_join!(points(endpoints, &evidence.qdrant, qdrant), rows)?;
+        let (points, rows) = tokio::try_join!(read_points(endpoints, &evidence.qdrant, qdrant), rows)?;
         Ok(match rows {
             Ok(rows) => Self { points, rows, no_rows: None },
-            Err(why) => Self { points, rows: BTreeMap::new(), no_rows: Some(why) },
+            Err(missing) => Self { points, rows: BTreeMap::new(), no_rows: Some(missing) },
         })
     }
 
@@ -82,7 +83,7 @@ impl Snapshot {
     }
 }
 
-async fn points(
+async fn read_points(
     endpoints: &Endpoints,
     keys: &QdrantEvidence,
     http: &Http,
@@ -96,14 +97,14 @@ async fn points(
             request["offset"] = offset;
         }
         let answer = http.send("POST", &path, &Key::Own, Some(&request)).await?;
-        // A worker that makes its collection itself may not have done so yet.
+        // A worker that creates its own collection may not have created it yet.
         if answer.status.as_u16() == 404 {
             break;
         }
         let mut answer = http.accept("POST", &path, &answer)?;
         let mut result = answer["result"].take();
         for item in result["points"].as_array().into_iter().flatten() {
-            let point = point(item, keys);
+            let point = parse_point(item, keys);
             found.entry(point.document.clone().unwrap_or_default()).or_default().push(point);
         }
         offset = result["next_page_offset"].take();
@@ -117,7 +118,7 @@ async fn points(
     Ok(found)
 }
 
-fn point(item: &Value, keys: &QdrantEvidence) -> Point {
+fn parse_point(item: &Value, keys: &QdrantEvidence) -> Point {
     // `a.b` is the field `b` inside the field `a`.
     let field = |key: &str| key.split('.').fold(&item["payload"], |inside, name| &inside[name]);
     let text = |key: &str| match field(key) {
@@ -128,7 +129,7 @@ fn point(item: &Value, keys: &QdrantEvidence) -> Point {
     let named = |key: &Option<String>| key.as_deref().and_then(text);
     let vector = match (&item["vector"], &keys.vector) {
         (Value::Object(vectors), Some(name)) => vectors.get(name).unwrap_or(&Value::Null),
-        // The only one of a table of one; which name it has was not said.
+        // The contract names no vector, so the point has only one.
         (Value::Object(vectors), None) => vectors.values().next().unwrap_or(&Value::Null),
         (other, _) => other,
     };
@@ -145,9 +146,9 @@ fn point(item: &Value, keys: &QdrantEvidence) -> Point {
     }
 }
 
-/// The query that gives every row: `id`, `status`, `version`, `chunks` and `error`, the last three null where the
-/// contract names no column.
-pub(super) fn query(contract: &PostgresEvidence, endpoints: &Endpoints) -> Result<String, String> {
+/// The SQL query for all rows: `id`, `status`, `version`, `chunks` and `error`. The last three are null where the
+/// contract names no column. The error is the name of a placeholder without a value.
+fn rows_query(contract: &PostgresEvidence, endpoints: &Endpoints) -> Result<String, String> {
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let text = |name: &str| format!("{}::text", quoted(name));
     let optional = |name: &Option<String>, cast: &str| {
@@ -173,19 +174,19 @@ pub(super) fn query(contract: &PostgresEvidence, endpoints: &Endpoints) -> Resul
     ))
 }
 
-/// Every row, by document; or what Postgres says of a relation that is not there.
-pub(super) async fn rows(
+/// Reads all rows, by document. The inner error is the message of Postgres about a missing relation.
+pub(super) async fn read_rows(
     contract: &PostgresEvidence,
     endpoints: &Endpoints,
     postgres: &Postgres,
 ) -> Result<Result<BTreeMap<String, Row>, String>, ServiceError> {
-    let query = query(contract, endpoints).map_err(|place| ServiceError::Refused {
+    let query = rows_query(contract, endpoints).map_err(|place| ServiceError::Refused {
         service: "postgres",
-        detail: format!("`{place}` in the query of [evidence] has no value"),
+        detail: format!("placeholder `{place}` in the query of [evidence] has no value"),
     })?;
     let text = |row: &Value, key: &str| row[key].as_str().map(ToOwned::to_owned);
     let rows = match postgres.rows(&query).await {
-        // A worker that makes its table itself may not have done so yet.
+        // A worker that creates its own table may not have created it yet.
         Err(ServiceError::Refused { detail, .. })
             if detail.contains("relation") && detail.contains("does not exist") =>
         {

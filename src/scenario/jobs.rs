@@ -1,4 +1,4 @@
-//! How documents are handed to the worker: the jobs of its contract, with texts inline, in files or behind URLs.
+//! Builds the jobs of the contract for documents: texts inline, in files, or served at URLs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,41 +16,42 @@ use super::run::ScenarioError;
 use crate::services::queue::NewJob;
 use crate::settings::{Contract, JobContract};
 
-/// What is done with a document.
+/// What a job does with its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum JobKind {
-    /// It is handed over for the first time.
+    /// Ingests it for the first time.
     Ingest,
-    /// It was handed over before.
+    /// Ingests it again.
     Reingest,
-    /// It is to be removed.
+    /// Removes it.
     Delete,
 }
 
-/// Texts by the name of their file.
-type DocumentServer = Arc<Mutex<BTreeMap<String, String>>>;
+/// Document texts by file name.
+type Texts = Arc<Mutex<BTreeMap<String, String>>>;
 
-/// Creates jobs of documents.
+/// Builds jobs, and makes the texts they refer to available.
 pub(super) struct JobBuilder {
     contract: Arc<Contract>,
-    /// Where files are written, for workers that are given a path.
+    /// Where document files are written, for jobs with `{{document.path}}`.
     directory: PathBuf,
-    /// Seconds by which the jobs say that they were added later, or earlier, than they were.
+    /// Offset of the jobs' `timestamp` from the real time, in seconds.
     clock_s: i64,
-    /// What the server serves, and where it is, for workers that are given a URL.
-    served: Option<Served>,
+    /// The server, for jobs with `{{document.url}}`.
+    server: Option<DocumentServer>,
 }
 
-/// Documents behind URLs, for as long as this lives.
-struct Served {
-    shelf: DocumentServer,
+/// Serves documents over HTTP on 127.0.0.1 until it is dropped.
+struct DocumentServer {
+    texts: Texts,
+    /// Base URL, without a trailing slash.
     url: String,
-    _server: AbortOnDropHandle<()>,
+    _task: AbortOnDropHandle<()>,
 }
 
 impl JobBuilder {
-    /// Whatever the contract's jobs ask for is set up: a directory below `directory`, a server on 127.0.0.1.
-    /// The clock by which jobs say when they were added is `clock_s` seconds ahead.
+    /// Sets up what the jobs of the contract need: a directory below `directory`, a document server. The jobs'
+    /// `timestamp` is `clock_s` seconds ahead of the real time.
     pub(super) async fn new(
         contract: &Arc<Contract>,
         directory: &Path,
@@ -61,7 +62,7 @@ impl JobBuilder {
             contract: Arc::clone(contract),
             directory: directory.join(format!("documents-{name}")),
             clock_s,
-            served: None,
+            server: None,
         };
         let cannot =
             |what: &str, error: std::io::Error| ScenarioError::Spec(format!("documents cannot be {what}: {error}"));
@@ -69,24 +70,12 @@ impl JobBuilder {
             std::fs::create_dir_all(&builder.directory).map_err(|error| cannot("written", error))?;
         }
         if contract.mentions("document.url") {
-            let shelf = DocumentServer::default();
-            let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))
-                .await
-                .map_err(|error| cannot("served", error))?;
-            let address = listener.local_addr().map_err(|error| cannot("served", error))?;
-            let router =
-                Router::new().route("/documents/{name}", axum::routing::get(serve)).with_state(Arc::clone(&shelf));
-            let serving = tokio::spawn(async move {
-                // It serves until the scenario run is over and drops it.
-                let _ = axum::serve(listener, router).await;
-            });
-            let url = format!("http://{address}/documents");
-            builder.served = Some(Served { shelf, url, _server: AbortOnDropHandle::new(serving) });
+            builder.server = Some(DocumentServer::start().await.map_err(|error| cannot("served", error))?);
         }
         Ok(builder)
     }
 
-    /// The jobs for `documents`, by their ids in step `number`.
+    /// The jobs of step `number` for `documents`.
     pub(super) fn jobs(
         &self,
         number: usize,
@@ -99,7 +88,7 @@ impl JobBuilder {
             JobKind::Reingest => queue.reingest.as_ref().unwrap_or(&queue.job),
             JobKind::Delete => match &queue.delete {
                 Some(job) => job,
-                None => return Err(ScenarioError::Spec("[queue] names no `delete` job".to_owned())),
+                None => return Err(ScenarioError::Spec("[queue] has no `delete` job".to_owned())),
             },
         };
         documents.iter().map(|document| self.job(number, job, document)).collect()
@@ -111,8 +100,8 @@ impl JobBuilder {
             std::fs::write(self.directory.join(&file), &document.text)
                 .map_err(|error| ScenarioError::Spec(format!("document {} cannot be written: {error}", document.id)))?;
         }
-        if let Some(served) = &self.served {
-            served.shelf.lock().unwrap_or_else(PoisonError::into_inner).insert(file.clone(), document.text.clone());
+        if let Some(server) = &self.server {
+            server.texts.lock().unwrap_or_else(PoisonError::into_inner).insert(file.clone(), document.text.clone());
         }
         let lookup = |place: &str| {
             Some(match place {
@@ -120,12 +109,12 @@ impl JobBuilder {
                 "document.text" => document.text.clone(),
                 "document.version" => digest(&document.text),
                 "document.path" => self.directory.join(&file).display().to_string(),
-                "document.url" => format!("{}/{file}", self.served.as_ref()?.url),
+                "document.url" => format!("{}/{file}", self.server.as_ref()?.url),
                 _ => return None,
             })
         };
         let mut job = NewJob::of(job, job_id(number, &document.id), &lookup)
-            .map_err(|place| ScenarioError::Spec(format!("`{{{{{place}}}}}` of [queue] has no value")))?;
+            .map_err(|place| ScenarioError::Spec(format!("placeholder `{{{{{place}}}}}` in [queue] has no value")))?;
         if self.clock_s != 0 {
             let added = chrono::Utc::now().timestamp_millis().saturating_add(self.clock_s.saturating_mul(1000));
             job.options.insert("timestamp".to_owned(), added.into());
@@ -134,8 +123,22 @@ impl JobBuilder {
     }
 }
 
-async fn serve(State(shelf): State<DocumentServer>, UrlPath(name): UrlPath<String>) -> impl IntoResponse {
-    let text = shelf.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+impl DocumentServer {
+    async fn start() -> std::io::Result<Self> {
+        let texts = Texts::default();
+        let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let router = Router::new().route("/documents/{name}", axum::routing::get(serve)).with_state(Arc::clone(&texts));
+        let task = tokio::spawn(async move {
+            // It ends only when the task is aborted.
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { texts, url: format!("http://{address}/documents"), _task: AbortOnDropHandle::new(task) })
+    }
+}
+
+async fn serve(State(texts): State<Texts>, UrlPath(name): UrlPath<String>) -> impl IntoResponse {
+    let text = texts.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
     let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     match text {
         Some(text) => (StatusCode::OK, plain, text),
@@ -147,14 +150,15 @@ fn digest(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A job id that is new in each step: BullMQ swallows an id that it has seen (FAILURES b, jobid-swallowed).
+/// The id of the job for `document` in a step. It differs between steps: BullMQ ignores a job whose id already exists
+/// (suites/FAILURES.md, bullmq.jobid-swallowed).
 pub(super) fn job_id(step: usize, document: &str) -> String {
     let digest = Sha256::digest(document.as_bytes());
     let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
     format!("s{step}-{hex}")
 }
 
-/// The document that a job is about, of those given.
+/// The document of `documents` that the job with the id `job` is for.
 pub(super) fn document_of<'a>(job: &str, documents: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let step = job.strip_prefix('s')?.split('-').next()?.parse().ok()?;
     documents.into_iter().find(|document| job_id(step, document) == job)
@@ -180,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_text_is_handed_over_inline_in_a_file_and_behind_a_url() {
+    async fn a_text_is_available_inline_in_a_file_and_at_a_url() {
         let directory = tempfile::tempdir().unwrap();
         let contract = contract(&[
             ("id", "{{document.id}}"),
@@ -195,8 +199,8 @@ mod tests {
         assert_eq!((data("id"), data("text")), (document().id, document().text));
         assert_eq!(std::fs::read_to_string(data("path")).unwrap(), document().text);
         assert_eq!(reqwest::get(data("url")).await.unwrap().text().await.unwrap(), document().text);
-        // A shorter version has a path and a URL that lead to it.
-        let shorter = document().shortened();
+        // After the next step the same path and URL give the new text.
+        let shorter = document().truncated();
         builder.jobs(1, JobKind::Reingest, std::slice::from_ref(&shorter)).unwrap();
         assert_eq!(std::fs::read_to_string(data("path")).unwrap(), shorter.text);
         assert_eq!(reqwest::get(data("url")).await.unwrap().text().await.unwrap(), shorter.text);
@@ -205,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn jobs_say_when_they_were_added_by_the_clock_of_who_adds_them() {
+    async fn the_timestamp_of_a_job_follows_the_clock_of_the_producer() {
         let directory = tempfile::tempdir().unwrap();
         let contract = contract(&[("id", "{{document.id}}")]);
         let now = chrono::Utc::now().timestamp_millis();
@@ -219,11 +223,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_no_job_asks_for_is_not_set_up() {
+    async fn a_contract_without_path_or_url_needs_no_directory_and_no_server() {
         let directory = tempfile::tempdir().unwrap();
         let builder =
             JobBuilder::new(&contract(&[("id", "{{document.id}}")]), directory.path(), "case", 0).await.unwrap();
-        assert!(builder.served.is_none());
+        assert!(builder.server.is_none());
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
         assert_ne!(job_id(0, "a"), job_id(1, "a"));
     }

@@ -1,7 +1,10 @@
-//! Scenarios: drive a worker through a workload, gather the evidence it left, judge it.
+//! Scenarios: run a worker through a workload with faults, read the evidence it leaves, and assess it.
 //!
-//! The evidence reader shares no chunking, id or payload code with the reference worker, or one bug
-//! would acquit both. A scenario is run once; every case that names it judges the same [`Observations`].
+//! `setup` → `run` (one `step` after the other) → [`Observations`] → `assessment` (the outcome of every document),
+//! `timeline` and `diagnosis` → `expectations` (findings and a verdict).
+//!
+//! The evidence reader shares no chunking, id or payload code with the reference worker: a shared bug would hide itself.
+//! A scenario runs once; every case that names it judges the same [`Observations`].
 
 mod assessment;
 mod clients;
@@ -10,14 +13,21 @@ mod documents;
 mod evidence;
 mod expectations;
 mod jobs;
+mod observations;
+mod redaction;
 mod run;
 mod scheduler;
+mod setup;
+mod step;
 mod timeline;
 
 pub use assessment::{DocumentAssessment, DocumentOutcome};
 pub use documents::Document;
 pub use evidence::{Point, Row, Snapshot};
 pub use expectations::{judge, lacks};
-pub use run::{Harness, Observations, ScenarioError, StepRecord, redact, run_scenario, set_up};
+pub use observations::{JobState, Observations, StepRecord};
+pub use redaction::redact;
+pub use run::{Harness, ScenarioError, run_scenario};
 pub use scheduler::{Exit, FaultRecord, Output, ProxiedConnection, Proxies};
+pub use setup::set_up;
 pub use timeline::timeline;

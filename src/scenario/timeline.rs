@@ -1,39 +1,40 @@
-//! What happened in a scenario run, on one clock: told where a case was not passed.
+//! The timeline of a scenario run: its events on one clock. Reports have it for each run of which a case did not pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::assessment;
 use super::diagnosis;
 use super::jobs::document_of;
-use super::run::Observations;
+use super::observations::Observations;
 use super::scheduler::Output;
 use crate::faults::ClosedBy;
 use crate::outcome::{AffectedDocument, LeftOut, Progress, Timeline, TimelineEvent, Track};
 
-/// Moments of one track at most, and documents that are followed job by job.
-const MOST: usize = 60;
-const FOLLOWED: usize = 5;
-/// Documents that are named at most.
-const NAMED: usize = 20;
-/// Around the moment at which things went wrong: before it and after it, in milliseconds.
+/// Maximum number of events on one track.
+const MAX_EVENTS: usize = 60;
+/// Number of affected documents whose job events are all shown.
+const MAX_FOLLOWED: usize = 5;
+/// Maximum number of affected documents.
+const MAX_DOCUMENTS: usize = 20;
+/// The window around the faults, before the first and after the last, in milliseconds.
 const BEFORE_MS: i64 = 500;
 const AFTER_MS: i64 = 3000;
-/// Longest text of a event, in characters.
-const LONGEST: usize = 300;
+/// Maximum length of an event's text, in characters.
+const MAX_TEXT: usize = 300;
 
-/// What happened in the run of `scenario`, for the sake of `cases`.
+/// The timeline of the run of `scenario`, for `cases` that did not pass.
 #[must_use]
 pub fn timeline(scenario: &str, cases: Vec<String>, observations: &Observations) -> Timeline {
-    let unwell: Vec<AffectedDocument> = assessment::assess(observations)
-        .into_iter()
-        .filter(|document| document.outcome.is_well() == Some(false))
+    let affected: Vec<AffectedDocument> = observations
+        .assessment()
+        .iter()
+        .filter(|document| document.outcome.is_ok() == Some(false))
         .map(|document| AffectedDocument {
-            document: document.document,
+            document: document.document.clone(),
             outcome: document.outcome.word().to_owned(),
             why: observations.redact(&document.why),
         })
         .collect();
-    let focus = focus(observations, &unwell);
+    let window = window(observations, &affected);
     let mut events = Vec::new();
     let mut left_out = Vec::new();
     for track in Track::ALL {
@@ -42,16 +43,16 @@ pub fn timeline(scenario: &str, cases: Vec<String>, observations: &Observations)
             Track::Process => processes(observations),
             Track::Connection => connections(observations),
             Track::Request => requests(observations),
-            Track::Job => jobs(observations, &unwell),
+            Track::Job => jobs(observations, &affected),
             Track::Output => observations.outputs.iter().flat_map(lines).collect(),
         };
         let count = all.len();
-        let kept = nearest(all, focus);
+        let kept = select(all, window);
         if kept.len() < count {
             left_out.push(LeftOut { track, count: count - kept.len() });
         }
         events.extend(
-            kept.into_iter().map(|event| TimelineEvent { what: shortened(&observations.redact(&event.what)), ..event }),
+            kept.into_iter().map(|event| TimelineEvent { what: shorten(&observations.redact(&event.what)), ..event }),
         );
     }
     events.sort_by_key(|event| (event.at_ms, event.track));
@@ -60,15 +61,15 @@ pub fn timeline(scenario: &str, cases: Vec<String>, observations: &Observations)
         title: observations.title.clone(),
         cases,
         length_ms: u64::try_from(observations.length.as_millis()).unwrap_or(u64::MAX),
-        diagnoses: diagnosis::diagnose(observations, &unwell),
-        documents: unwell.into_iter().take(NAMED).collect(),
+        diagnoses: diagnosis::diagnose(observations, &affected),
+        documents: affected.into_iter().take(MAX_DOCUMENTS).collect(),
         events,
         left_out,
         progress: progress(observations),
     }
 }
 
-/// When jobs were completed and requests refused: all of them, where the events are a choice.
+/// The progress curve. It counts all jobs and requests, including those whose events are left out.
 fn progress(observations: &Observations) -> Option<Progress> {
     let completed = observations.job_events.iter().filter(|(_, event)| event.what == "completed").map(|(at, _)| *at);
     let offset = ms(observations.mock_offset);
@@ -77,36 +78,38 @@ fn progress(observations: &Observations) -> Option<Progress> {
     Progress::of(&completed.collect::<Vec<_>>(), &refused.collect::<Vec<_>>())
 }
 
-/// The time that matters: of the faults, else of what befell the first document that is not well, else the end.
-fn focus(observations: &Observations, unwell: &[AffectedDocument]) -> (i64, i64) {
+/// The time window of interest, in milliseconds: around the faults, else around the last job event of the first affected
+/// document, else around the end of the run.
+fn window(observations: &Observations, affected: &[AffectedDocument]) -> (i64, i64) {
     let began = observations.faults.iter().filter_map(|fault| fault.began).min().map(ms);
     let ended = observations.faults.iter().filter_map(|fault| fault.ended).max().map(ms);
     if let Some(began) = began {
         return (began - BEFORE_MS, ended.unwrap_or(began) + AFTER_MS);
     }
     let all = documents(observations);
-    let first = unwell.first().and_then(|concerned| {
-        let is_its = |job: &str| document_of(job, all.iter().copied()) == Some(concerned.document.as_str());
-        let mut its = observations.job_events.iter().filter(|(_, event)| event.job.as_deref().is_some_and(is_its));
-        its.next_back().map(|(at, _)| *at)
+    let last_event = affected.first().and_then(|affected| {
+        let is_its_job = |job: &str| document_of(job, all.iter().copied()) == Some(affected.document.as_str());
+        let mut events =
+            observations.job_events.iter().filter(|(_, event)| event.job.as_deref().is_some_and(is_its_job));
+        events.next_back().map(|(at, _)| *at)
     });
-    let at = first.unwrap_or_else(|| ms(observations.length));
+    let at = last_event.unwrap_or_else(|| ms(observations.length));
     (at - AFTER_MS, at + BEFORE_MS)
 }
 
-/// Of too many, those in the time that matters, then the last of the others.
-fn nearest(mut all: Vec<TimelineEvent>, (from, until): (i64, i64)) -> Vec<TimelineEvent> {
-    if all.len() <= MOST {
+/// At most [`MAX_EVENTS`]: those in the window first, then the latest of the others.
+fn select(mut all: Vec<TimelineEvent>, (from, until): (i64, i64)) -> Vec<TimelineEvent> {
+    if all.len() <= MAX_EVENTS {
         return all;
     }
     all.sort_by_key(|event| event.at_ms);
-    let (mut near, far): (Vec<TimelineEvent>, Vec<TimelineEvent>) =
+    let (mut inside, outside): (Vec<TimelineEvent>, Vec<TimelineEvent>) =
         all.into_iter().partition(|event| event.at_ms <= until && event.until_ms.unwrap_or(event.at_ms) >= from);
-    near.truncate(MOST);
-    let room = MOST - near.len();
-    let skip = far.len().saturating_sub(room);
-    near.extend(far.into_iter().skip(skip));
-    near
+    inside.truncate(MAX_EVENTS);
+    let room = MAX_EVENTS - inside.len();
+    let skip = outside.len().saturating_sub(room);
+    inside.extend(outside.into_iter().skip(skip));
+    inside
 }
 
 fn faults(observations: &Observations) -> Vec<TimelineEvent> {
@@ -119,7 +122,7 @@ fn faults(observations: &Observations) -> Vec<TimelineEvent> {
                 [] => "worker".to_owned(),
                 targets => targets.iter().map(|target| target.word()).collect::<Vec<_>>().join(", "),
             },
-            what: format!("{}, met {}", fault.what, fault.met),
+            what: format!("{}, affected {}", fault.what, fault.met),
         })
     };
     observations.faults.iter().filter_map(event).collect()
@@ -141,7 +144,7 @@ fn connections(observations: &Observations) -> Vec<TimelineEvent> {
     for (target, proxied_connections) in &observations.proxied_connections {
         for connection in proxied_connections {
             let ended = match connection.closed_by {
-                None => "open at the end".to_owned(),
+                None => "still open at the end".to_owned(),
                 Some(ClosedBy::Unreachable) => "could not be made".to_owned(),
                 Some(by) => format!("closed by {}", by.word()),
             };
@@ -150,7 +153,7 @@ fn connections(observations: &Observations) -> Vec<TimelineEvent> {
                 until_ms: connection.closed.map(ms),
                 track: Track::Connection,
                 subject: target.word().to_owned(),
-                what: format!("connection, {} bytes there, {} back, {ended}", connection.up, connection.down),
+                what: format!("connection, {} bytes sent, {} received, {ended}", connection.up, connection.down),
             });
         }
     }
@@ -162,32 +165,33 @@ fn requests(observations: &Observations) -> Vec<TimelineEvent> {
     let event = |request: &crate::stack::jina::JinaRequest| {
         let at_ms = i64::try_from(request.at_ms).unwrap_or(i64::MAX) - offset;
         let answer = match request.status {
-            0 => "left without an answer".to_owned(),
+            0 => "not answered".to_owned(),
             status => format!("answered {status}"),
         };
-        let wait = request.wait_ms.map_or(String::new(), |wait| format!(", told to wait {wait} ms"));
+        let wait = request.wait_ms.map_or(String::new(), |wait| format!(", retry after {wait} ms"));
         TimelineEvent {
             at_ms,
             until_ms: Some(at_ms + i64::try_from(request.took_ms).unwrap_or(0)),
             track: Track::Request,
             subject: "jina".to_owned(),
-            what: format!("{} texts, {} at once, {answer}{wait}", request.texts.len(), request.in_flight),
+            what: format!("{} texts, {} in flight, {answer}{wait}", request.texts.len(), request.in_flight),
         }
     };
     observations.requests.iter().map(event).collect()
 }
 
-/// Every event of the first documents that are not well, and of the others what is out of the ordinary.
-fn jobs(observations: &Observations, unwell: &[AffectedDocument]) -> Vec<TimelineEvent> {
+/// All job events of the first affected documents, and the unusual events of the others.
+fn jobs(observations: &Observations, affected: &[AffectedDocument]) -> Vec<TimelineEvent> {
     let all = documents(observations);
-    let followed: BTreeSet<&str> = unwell.iter().take(FOLLOWED).map(|concerned| concerned.document.as_str()).collect();
+    let followed: BTreeSet<&str> =
+        affected.iter().take(MAX_FOLLOWED).map(|affected| affected.document.as_str()).collect();
     let mut known: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     let mut added: BTreeSet<&str> = BTreeSet::new();
     let mut events = Vec::new();
     for (at_ms, event) in &observations.job_events {
         let Some(job) = event.job.as_deref() else { continue };
         let document = *known.entry(job).or_insert_with(|| document_of(job, all.iter().copied()));
-        // What was added waits, and says so.
+        // BullMQ adds a `waiting` event to every `added` one.
         if event.what == "waiting" && added.contains(job) {
             continue;
         }
@@ -219,7 +223,7 @@ fn documents(observations: &Observations) -> BTreeSet<&str> {
     observations.steps.iter().flat_map(|step| &step.documents).map(|document| document.id.as_str()).collect()
 }
 
-/// The lines of an output, with the time at which they had been put out.
+/// The lines of a worker's output, each with the time at which it was seen complete.
 pub(super) fn lines(output: &Output) -> impl Iterator<Item = TimelineEvent> + '_ {
     let mut bytes = 0_u64;
     output.text.lines().filter_map(move |line| {
@@ -239,7 +243,7 @@ fn ms(time: std::time::Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn shortened(text: &str) -> String {
+fn shorten(text: &str) -> String {
     let clean = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
-    if text.chars().nth(LONGEST).is_some() { clean.take(LONGEST).chain(['…']).collect() } else { clean.collect() }
+    if text.chars().nth(MAX_TEXT).is_some() { clean.take(MAX_TEXT).chain(['…']).collect() } else { clean.collect() }
 }

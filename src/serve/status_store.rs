@@ -188,7 +188,7 @@ impl StatusStore {
 
     /// Whether the last check is recent enough to be believed: three may be late, and one may take all its time.
     pub(super) fn is_fresh(&self, known: &Known, now: i64) -> bool {
-        let allowed = self.intervals.check * 3 + CheckOptions::PATIENCE;
+        let allowed = self.intervals.check * 3 + CheckOptions::DEFAULT_TIMEOUT;
         known.last_check_ms.is_some_and(|last| now - last <= i64::try_from(allowed.as_millis()).unwrap_or(i64::MAX))
     }
 

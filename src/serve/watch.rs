@@ -89,9 +89,9 @@ async fn check(
                 }
             }
         };
-        let options = CheckOptions { stands: status_store.check_begins(now_ms()), ..CheckOptions::once() };
+        let options = CheckOptions { carried_over: status_store.check_begins(now_ms()), ..CheckOptions::once() };
         let judged = async {
-            let report = checkup.judge(&options, &events).await;
+            let report = checkup.evaluate(&options, &events).await;
             drop(events);
             report
         };

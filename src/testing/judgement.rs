@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::TestError;
 use super::host::Host;
-use crate::outcome::{Events, Gate, Report, RunVerdict};
+use crate::outcome::{Events, Report, RunVerdict};
 use crate::report::{self, Format};
 use crate::runner::{self, RunOptions, Selection};
 use crate::settings::{Program, Settings, Source};
@@ -115,24 +115,12 @@ impl Judge {
             have_image(&contract.worker.program, &directory, ledger).await.map_err(|error| usage(&error))?;
         }
         let options = RunOptions {
-            run: format!("{}-{own}", host.run),
             jobs: self.jobs,
-            seed: 1,
             profile: settings.profile().to_owned(),
-            shakedown: host.shakedown.clone(),
-            contract: Arc::new(contract),
             variables: settings.variables_of_worker().map_err(|error| usage(&error))?,
-            directory,
             waivers: runner::waived(&settings),
-            endpoints: None,
-            spare: Some(host.spare.clone()),
-            given: None,
-            billed: runner::BilledCache::default(),
-            stands: std::collections::BTreeMap::new(),
-            keep_output: None,
-            fail_fast: false,
-            timeout: None,
-            gate: Gate::default(),
+            stack_pool: Some(host.spare.clone()),
+            ..RunOptions::new(format!("{}-{own}", host.run), &host.shakedown, Arc::new(contract), directory)
         };
         let report = runner::run(&suites, &selection, &host.stack, &options, &Events::silent()).await;
         Ok(Judgement { report })

@@ -37,7 +37,7 @@ impl<'a> Scope<'a> {
         for document in assessment::assess(self.observations).into_iter().filter(|document| chosen(&document.document))
         {
             finding.look();
-            match document.outcome.is_well() {
+            match document.outcome.is_ok() {
                 Some(true) => {}
                 Some(false) => finding.wrong(document.document, format!("{}: {}", document.outcome, document.why)),
                 None => finding.undecided = Some(format!("{}: {}", document.document, document.why)),

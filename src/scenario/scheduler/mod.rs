@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::clients::ServiceClients;
-use super::run::{ScenarioError, patiently};
+use super::clients::{ServiceClients, retry_unavailable};
+use super::run::ScenarioError;
 use crate::faults::{Answered, Applied, Injected, NetworkFault, Writes, strike};
 use crate::services::queue::Attached;
 use crate::settings::Ready;
@@ -153,7 +153,7 @@ impl FaultScheduler {
         self.before.clear();
         let milestones: BTreeSet<Milestone> = self.milestones().collect();
         for milestone in milestones {
-            let count = patiently(|| self.clients.count(milestone)).await?;
+            let count = retry_unavailable(|| self.clients.count(milestone)).await?;
             self.before.insert(milestone, count);
         }
         self.begun = Instant::now();

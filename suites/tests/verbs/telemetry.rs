@@ -376,7 +376,7 @@ fn run_down_to_the_stages() {
     let links = &only(&spans, "case t.delivered").span.links;
     assert_eq!(links.iter().map(|link| &link.span_id).collect::<Vec<_>>(), [&scenario.span.span_id]);
     let phases = names(&below(&spans, scenario));
-    for phase in ["set up", "start workers", "step 1: ingest", "sign off", "fault: cut of redis"] {
+    for phase in ["set up", "start workers", "step 1: ingest", "stop workers", "fault: cut of redis"] {
         assert!(phases.contains(phase), "{phase} is not among {phases:?}");
     }
     let child =

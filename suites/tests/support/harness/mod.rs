@@ -1,7 +1,6 @@
 //! What the test targets share: one stack in a place of its own, and trials that are made on it one after the other.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -63,25 +62,10 @@ impl TestStack {
     }
 
     pub fn options(&self, run: &str) -> RunOptions {
+        let contract = Arc::new(Contract::reference(Path::new(SHAKEDOWN), &self.directory()));
         RunOptions {
-            run: run.to_owned(),
-            jobs: 8,
-            seed: 1,
-            profile: "development".to_owned(),
-            shakedown: PathBuf::from(SHAKEDOWN),
-            contract: Arc::new(Contract::reference(Path::new(SHAKEDOWN), &self.directory())),
-            variables: BTreeMap::new(),
-            directory: self.directory(),
-            waivers: Vec::new(),
-            endpoints: None,
-            spare: Some(self.spare.clone()),
-            given: None,
-            billed: shakedown::runner::BilledCache::default(),
-            stands: BTreeMap::new(),
-            keep_output: None,
-            fail_fast: false,
-            timeout: None,
-            gate: shakedown::outcome::Gate::default(),
+            stack_pool: Some(self.spare.clone()),
+            ..RunOptions::new(run, SHAKEDOWN, contract, self.directory())
         }
     }
 

@@ -1,0 +1,104 @@
+//! Assembles the report of a run: metadata, environment, timelines, and the worker output that is kept.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use secrecy::ExposeSecret;
+
+use super::run::Engine;
+use crate::outcome::{
+    CaseRecord, Coverage, EnvironmentRow, REPORT_VERSION, Report, RunVerdict, Timeline, Totals, Word,
+};
+use crate::scenario;
+use crate::settings::Endpoints;
+
+/// When the run started.
+#[derive(Debug)]
+pub(super) struct Clock {
+    started_at: String,
+    begun: Instant,
+}
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        let started_at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        Self { started_at, begun: Instant::now() }
+    }
+}
+
+/// The report of the judged cases, before its verdict and totals are settled.
+pub(super) fn assemble(engine: &Engine<'_>, suite_version: &str, clock: &Clock, cases: Vec<CaseRecord>) -> Report {
+    let options = engine.options;
+    let (provider, provider_reason) = engine.stack.provider();
+    Report {
+        report_version: REPORT_VERSION,
+        shakedown: env!("CARGO_PKG_VERSION").to_owned(),
+        suite_version: suite_version.to_owned(),
+        run: options.run.clone(),
+        seed: options.seed,
+        profile: options.profile.clone(),
+        provider: provider.to_owned(),
+        provider_reason: provider_reason.to_owned(),
+        worker: options.contract.worker.program.to_string(),
+        started_at: clock.started_at.clone(),
+        duration_ms: millis(clock.begun.elapsed()),
+        verdict: RunVerdict::Inconclusive,
+        coverage: Coverage::default(),
+        totals: Totals::default(),
+        gate: options.gate.clone(),
+        services: engine.stack.services().to_vec(),
+        environment: environment(&engine.endpoints),
+        files: Vec::new(),
+        notes: Vec::new(),
+        cases,
+        timelines: Vec::new(),
+    }
+}
+
+/// The environment of worker and probes. The values of secrets are masked.
+fn environment(endpoints: &Endpoints) -> Vec<EnvironmentRow> {
+    endpoints
+        .environment()
+        .into_iter()
+        .map(|variable| EnvironmentRow {
+            name: variable.name.to_owned(),
+            value: if variable.secret { "********".to_owned() } else { variable.value.expose_secret().to_owned() },
+            origin: "stack".to_owned(),
+            secret: variable.secret,
+        })
+        .collect()
+}
+
+impl Engine<'_> {
+    /// The timelines of the scenario runs with a case that did not pass. Their worker output is kept if the options say
+    /// so.
+    pub(super) fn timelines(&self, cases: &[CaseRecord], notes: &mut Vec<String>) -> Vec<Timeline> {
+        let mut not_passed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for case in cases {
+            let word = case.verdict.word();
+            if let (Some(name), Word::Fail | Word::Warn | Word::Unknown | Word::Waived) = (&case.scenario, word) {
+                not_passed.entry(name).or_default().push(case.id.clone());
+            }
+        }
+        let mut timelines = Vec::new();
+        for (name, cases) in not_passed {
+            let Some(Ok(observations)) = self.scenario_runs.get(name).and_then(|cell| cell.get()) else { continue };
+            timelines.push(scenario::timeline(name, cases, observations));
+            notes.extend(self.keep_output(name, &observations.redact(&observations.log)).err());
+        }
+        timelines
+    }
+
+    /// Writes the workers' output of a scenario run to the directory of the options, if there is one. The error is a
+    /// note.
+    pub(super) fn keep_output(&self, name: &str, output: &str) -> Result<(), String> {
+        let Some(directory) = &self.options.keep_output else { return Ok(()) };
+        let path = directory.join(format!("{name}.log"));
+        std::fs::write(&path, output).map_err(|error| format!("cannot write {}: {error}", path.display()))
+    }
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,137 @@
+//! Runs the planned scenarios, each once for all cases that judge it, together with its baseline.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use secrecy::SecretString;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::plan::ScenarioRun;
+use super::run::Engine;
+use crate::scenario::{self, Harness, Observations, ScenarioError};
+use crate::settings::{Endpoints, Names};
+use crate::spec::Scenario;
+use crate::stack::{Stack, drop_any_names, names_for};
+
+/// Why a scenario run has no observations.
+#[derive(Debug, Clone)]
+pub(super) struct ScenarioFailure {
+    pub(super) reason: String,
+    /// Whether the worker or the way to start it is at fault. Otherwise the cases are unknown.
+    pub(super) blames_worker: bool,
+}
+
+impl<T: Into<String>> From<T> for ScenarioFailure {
+    fn from(reason: T) -> Self {
+        Self { reason: reason.into(), blames_worker: false }
+    }
+}
+
+impl Engine<'_> {
+    /// The observations of the scenario run `name`. The first call runs it, and its baseline at the same time unless only
+    /// one case may run at once.
+    pub(super) async fn observations(&self, name: &str) -> Result<Arc<Observations>, ScenarioFailure> {
+        let (Some(run), Some(cell)) = (self.plan.scenario_runs.get(name), self.scenario_runs.get(name)) else {
+            return Err(format!("unknown scenario `{name}`").into());
+        };
+        let observations = cell.get_or_init(|| async {
+            let baseline = async {
+                let Some(baseline) = &run.baseline else { return Ok(None) };
+                let failed = |failure: ScenarioFailure| ScenarioFailure {
+                    reason: format!("the baseline failed: {}", failure.reason),
+                    ..failure
+                };
+                Box::pin(self.observations(baseline)).await.map(Some).map_err(failed)
+            };
+            let result = self.run_on_stack(name, run);
+            let (baseline, result) =
+                if self.options.jobs > 1 { tokio::join!(baseline, result) } else { (baseline.await, result.await) };
+            Ok(Arc::new(result?.with_baseline(baseline?)))
+        });
+        observations.await.clone()
+    }
+
+    /// Runs the scenario on the run's stack, or on one of its own from the pool.
+    async fn run_on_stack(&self, name: &str, run: &ScenarioRun) -> Result<Observations, ScenarioFailure> {
+        if !run.needs_own_stack {
+            return self.run_scenario(name, &run.scenario, None).await;
+        }
+        let asked = Instant::now();
+        let lease =
+            self.stack_pool.acquire().await.map_err(|error| format!("could not start a second stack: {error}"))?;
+        let lease = lease.ok_or("there is no second stack for faults on a service")?;
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), asked.elapsed());
+        let result = self.run_scenario(name, &run.scenario, Some(&lease.stack)).await;
+        if self.options.contract.has_fixed_names() {
+            let errors = drop_any_names(lease.stack.endpoints(), &self.names(name)).await.err().unwrap_or_default();
+            self.note_clean_up_errors(&errors);
+        }
+        let errors = lease.release(result.is_ok()).await;
+        self.note_clean_up_errors(&errors);
+        result
+    }
+
+    /// The names of queue, table and collection for the scenario run `name`.
+    fn names(&self, name: &str) -> Names {
+        self.options.contract.names(names_for(&self.options.run, name))
+    }
+
+    async fn run_scenario(
+        &self,
+        name: &str,
+        scenario: &Scenario,
+        own_stack: Option<&Arc<Stack>>,
+    ) -> Result<Observations, ScenarioFailure> {
+        let stack = own_stack.map_or(self.stack, Arc::as_ref);
+        let ledger = stack.ledger().ok_or("the provider has no clean-up ledger, so no worker can be started")?;
+        let mut endpoints = own_stack.map_or(&self.endpoints, |stack| stack.endpoints()).clone();
+        endpoints.names = self.names(name);
+        let span = self.events.trace().begin(format_args!("scenario {name}"));
+        if let Some(parent) = span.place() {
+            self.trace_parents.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), parent);
+        }
+        let harness = Harness {
+            endpoints,
+            shakedown: self.options.shakedown.clone(),
+            contract: Arc::clone(&self.options.contract),
+            variables: self.options.variables.clone(),
+            directory: self.options.directory.clone(),
+            ledger: ledger.clone(),
+            seed: self.options.seed,
+            events: self.events.within(&span),
+            stack: own_stack.cloned(),
+        };
+        let private = self.private_values(&harness.endpoints);
+        let (owned_name, scenario) = (name.to_owned(), scenario.clone());
+        // It runs in its own task, so that the computations of one scenario run do not delay the faults of another.
+        let task =
+            tokio::spawn(async move { Box::pin(scenario::run_scenario(&owned_name, &scenario, &harness)).await });
+        let result = match AbortOnDropHandle::new(task).await {
+            Ok(result) => result.map_err(|error| self.failure(name, &error, &private)),
+            Err(error) => Err(format!("internal error of the harness: {error}").into()),
+        };
+        result.inspect_err(|failure: &ScenarioFailure| span.fail(&failure.reason))
+    }
+
+    /// The failure of a scenario run, without private values. The output of a worker that never got ready is kept.
+    fn failure(&self, name: &str, error: &ScenarioError, private: &[SecretString]) -> ScenarioFailure {
+        if let ScenarioError::NeverReady { output, .. } = error
+            && let Err(note) = self.keep_output(name, &scenario::redact(output, private))
+        {
+            self.events.note(note);
+        }
+        ScenarioFailure {
+            reason: scenario::redact(&error.to_string(), private),
+            blames_worker: matches!(
+                error,
+                ScenarioError::NeverReady { .. } | ScenarioError::Worker(_) | ScenarioError::Setup { .. }
+            ),
+        }
+    }
+
+    /// Values that reports must not contain.
+    fn private_values(&self, endpoints: &Endpoints) -> Vec<SecretString> {
+        let secrets = endpoints.environment().into_iter().filter(|variable| variable.secret);
+        secrets.map(|variable| variable.value).chain(self.options.variables.values().cloned()).collect()
+    }
+}

@@ -1,0 +1,129 @@
+//! Sets up a scenario run: documents, embeddings mock, tables and queues, connections, proxies, worker environment.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::clients::ServiceClients;
+use super::documents::{self, Document};
+use super::jobs::JobBuilder;
+use super::redaction::worker_secrets;
+use super::run::{Harness, ScenarioError};
+use super::scheduler::{LaunchConfig, Proxies};
+use crate::services::http::Http;
+use crate::services::postgres::Postgres;
+use crate::services::queue::QueueClient;
+use crate::settings::{Contract, Endpoints};
+use crate::spec::Scenario;
+use crate::stack::jina::{JinaConfig, JinaMock};
+use crate::worker::{WorkerEnv, WorkerError, run_hook};
+
+/// Deadline of `shakedown setup`.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a scenario run has before its first worker starts.
+pub(super) struct Setup {
+    pub(super) documents: Vec<Document>,
+    pub(super) builder: JobBuilder,
+    pub(super) clients: Arc<ServiceClients>,
+    pub(super) proxies: Proxies,
+    pub(super) launch: LaunchConfig,
+    /// Secrets that the worker must not print, by variable.
+    pub(super) secrets: Vec<(String, SecretString)>,
+    /// Values that reports must not contain.
+    pub(super) private: Vec<SecretString>,
+}
+
+impl Setup {
+    pub(super) async fn prepare(name: &str, scenario: &Scenario, harness: &Harness) -> Result<Self, ScenarioError> {
+        let documents = documents::create(&scenario.documents, harness.seed).map_err(ScenarioError::Spec)?;
+        let clients = Arc::new(connect(scenario, harness).await?);
+        let (proxies, proxied_endpoints) = Proxies::before(scenario, &clients.endpoints).await?;
+        let secrets = worker_secrets(&proxied_endpoints);
+        let private = secrets.iter().map(|(_, secret)| secret).chain(harness.variables.values()).cloned().collect();
+        let worker_env = WorkerEnv {
+            endpoints: proxied_endpoints,
+            scenario: scenario.env.clone(),
+            variables: harness.variables.clone(),
+        };
+        run_prepare_hook(name, &worker_env, harness).await?;
+        let contract = &harness.contract;
+        let launch = LaunchConfig {
+            contract: Arc::clone(contract),
+            worker_env,
+            grace: scenario.grace.unwrap_or(contract.worker.shutdown_grace),
+            directory: harness.directory.clone(),
+            name: format!("worker-{name}"),
+            ledger: harness.ledger.clone(),
+        };
+        let builder = JobBuilder::new(contract, &harness.directory, name, scenario.producer_clock_s).await?;
+        Ok(Self { documents, builder, clients, proxies, launch, secrets, private })
+    }
+}
+
+/// Starts the embeddings mock, runs `shakedown setup`, and connects to the services.
+async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClients, ScenarioError> {
+    let mut endpoints = harness.endpoints.clone();
+    let mock = JinaMock::start(JinaConfig {
+        model: endpoints.jina.model.clone(),
+        dimensions: endpoints.jina.dimensions,
+        seed: harness.seed,
+        behaviours: scenario.jina.clone(),
+        limits: scenario.limits.clone(),
+        ..JinaConfig::default()
+    })
+    .await?;
+    endpoints.jina = mock.endpoint();
+    set_up(&endpoints, &harness.contract, &harness.shakedown).await?;
+    let names = &endpoints.names;
+    Ok(ServiceClients {
+        queue: QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?,
+        postgres: Postgres::connect_alone(&endpoints.postgres).await?,
+        qdrant: Http::qdrant(&endpoints.qdrant)?,
+        endpoints,
+        mock,
+        contract: Arc::clone(&harness.contract),
+        behaviours: scenario.jina.clone(),
+        stack: harness.stack.clone(),
+        queue_events: Mutex::default(),
+    })
+}
+
+/// Creates queue, table and collection with `shakedown setup`, except those that the worker creates itself.
+///
+/// # Errors
+/// The command cannot be started, takes too long, or fails.
+pub async fn set_up(endpoints: &Endpoints, contract: &Contract, shakedown: &Path) -> Result<(), ScenarioError> {
+    let mut command = tokio::process::Command::new(shakedown);
+    command.args(["setup", "--worker", "--format", "json"]).stdin(Stdio::null()).kill_on_drop(true);
+    for resource in &contract.worker.creates {
+        command.args(["--without", resource.word()]);
+    }
+    if let Some(vector) = &contract.evidence.qdrant.vector {
+        command.args(["--vector", vector]);
+    }
+    for variable in endpoints.environment() {
+        command.env(variable.name, variable.value.expose_secret());
+    }
+    let failed = |how: String, output: String| ScenarioError::Setup { how, output };
+    let output = tokio::time::timeout(SETUP_TIMEOUT, command.output())
+        .await
+        .map_err(|_| failed(format!("it took longer than {} s", SETUP_TIMEOUT.as_secs()), String::new()))?
+        .map_err(|error| failed("it could not be started".to_owned(), error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Err(failed(crate::stack::in_words(output.status), text))
+}
+
+/// Runs the `prepare` hook of the contract.
+async fn run_prepare_hook(name: &str, worker_env: &WorkerEnv, harness: &Harness) -> Result<(), ScenarioError> {
+    let Some(hook) = &harness.contract.worker.prepare else { return Ok(()) };
+    let environment = worker_env.environment(&harness.contract, 0).map_err(|place| WorkerError::NoValue { place })?;
+    let name = format!("prepare-{name}");
+    Ok(run_hook("prepare", hook, environment, &harness.directory, &name, &harness.ledger).await?)
+}

@@ -1,0 +1,206 @@
+//! One step of a scenario run: enqueue its jobs, follow them until they end, read what is stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::clients::{ServiceClients, UNAVAILABLE_TIMEOUT, retry_unavailable};
+use super::documents::Document;
+use super::evidence::Snapshot;
+use super::jobs::job_id;
+use super::observations::{JobState, StepRecord};
+use super::run::ScenarioError;
+use super::scheduler::FaultScheduler;
+use crate::outcome::{Role, Span};
+use crate::services::queue::{JobHash, NewJob};
+use crate::spec::Milestone;
+
+/// Interval of polling unless a fault is about to begin.
+const POLL: Duration = Duration::from_millis(50);
+/// Interval of polling while a fault waits for a point of the pipeline, which passes quickly.
+const FAST_POLL: Duration = Duration::from_millis(4);
+/// Interval of polling rows after the jobs have ended.
+const ROW_POLL: Duration = Duration::from_millis(20);
+/// How long a row may lag behind the state of its job.
+const ROW_LAG: Duration = Duration::from_secs(3);
+/// With more documents than this, rows are not checked during a step.
+const MAX_ROW_CHECKED: usize = 32;
+
+/// The input of a step.
+pub(super) struct StepInput {
+    /// The step's number, from 0.
+    pub(super) number: usize,
+    pub(super) documents: Vec<Document>,
+    /// One job for each document.
+    pub(super) jobs: Vec<NewJob>,
+    /// The deadline of the whole scenario run.
+    pub(super) deadline: Instant,
+}
+
+/// Runs one step to its end.
+pub(super) async fn run_step(
+    input: StepInput,
+    clients: &ServiceClients,
+    scheduler: &mut FaultScheduler,
+    span: &Span,
+) -> Result<StepRecord, ScenarioError> {
+    let StepInput { number, documents, jobs, deadline } = input;
+    let ids: BTreeMap<String, String> =
+        documents.iter().map(|document| (document.id.clone(), job_id(number, &document.id))).collect();
+    let data_bytes: BTreeMap<String, u64> =
+        jobs.iter().map(|job| (job.id.clone(), job.data.to_string().len() as u64)).collect();
+    scheduler.begin_step().await?;
+    enqueue(jobs, clients, span).await?;
+    let checks = Checks {
+        point_count: number > 0,
+        // With a fault on a service, a row check would block and delay the next fault.
+        done_rows: number == 0 && documents.len() <= MAX_ROW_CHECKED && clients.stack.is_none(),
+    };
+    let mut progress = follow_jobs(&ids, clients, scheduler, checks, deadline).await?;
+    if checks.done_rows {
+        // On a busy machine this may be the first check that does not time out.
+        let deadline = Instant::now() + ROW_LAG;
+        while clients.check_done_rows(&mut progress.seen_done).await.is_err() && Instant::now() < deadline {
+            tokio::time::sleep(ROW_POLL).await;
+        }
+    }
+    let jobs = read_jobs(&ids, &data_bytes, clients).await?;
+    let failed = |(_, (state, _)): &(&String, &(JobState, JobHash))| *state == JobState::Failed;
+    let failed: Vec<&String> = jobs.iter().filter(failed).map(|(document, _)| document).collect();
+    let snapshot = read_snapshot(clients, &failed).await?;
+    let Progress { settled, recovered, least_points, seen_done } = progress;
+    span.fact("shakedown.settled", settled);
+    if let Some(recovered) = recovered {
+        span.fact("shakedown.recovered_ms", recovered);
+    }
+    Ok(StepRecord { documents, jobs, snapshot, settled, least_points, seen_done, recovered })
+}
+
+async fn enqueue(jobs: Vec<NewJob>, clients: &ServiceClients, span: &Span) -> Result<(), ScenarioError> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let adding = span.trace().begin_as(Role::Producer, "add jobs");
+    adding.fact("messaging.system", "bullmq");
+    adding.fact("messaging.destination.name", clients.endpoints.names.queue.as_str());
+    adding.fact("messaging.batch.message_count", jobs.len());
+    Ok(clients.queue.add_below(jobs, adding.place()).await?)
+}
+
+/// What is checked while the jobs of a step run.
+#[derive(Debug, Clone, Copy)]
+struct Checks {
+    /// The number of points, for [`StepRecord::least_points`].
+    point_count: bool,
+    /// Rows that are done, for [`StepRecord::seen_done`].
+    done_rows: bool,
+}
+
+/// What was seen while the jobs of a step ran; see [`StepRecord`].
+#[derive(Debug, Default)]
+struct Progress {
+    settled: bool,
+    recovered: Option<Duration>,
+    least_points: Option<u64>,
+    seen_done: BTreeMap<String, Option<String>>,
+}
+
+/// Drives the faults of a step until all jobs have ended and all faults are over, or a worker dies, or the deadline
+/// passes.
+async fn follow_jobs(
+    ids: &BTreeMap<String, String>,
+    clients: &ServiceClients,
+    scheduler: &mut FaultScheduler,
+    checks: Checks,
+    deadline: Instant,
+) -> Result<Progress, ScenarioError> {
+    let wanted: BTreeSet<&String> = ids.values().collect();
+    let mut settled_at = None;
+    let mut share = 0.0;
+    let mut last_answer = Instant::now();
+    let mut progress = Progress { settled: wanted.is_empty(), ..Progress::default() };
+    loop {
+        if checks.point_count
+            && let Ok(points) = clients.count(Milestone::Points).await
+        {
+            progress.least_points = Some(progress.least_points.map_or(points, |least| least.min(points)));
+        }
+        if checks.done_rows && !scheduler.is_watching() {
+            // After an error the next iteration tries again.
+            let _ = clients.check_done_rows(&mut progress.seen_done).await;
+        }
+        match clients.ended().await {
+            Ok((completed, failed)) => {
+                last_answer = Instant::now();
+                let ended = completed.iter().chain(&failed).filter(|id| wanted.contains(id)).count();
+                progress.settled = ended == wanted.len();
+                #[expect(clippy::cast_precision_loss, reason = "a share of a few thousand jobs")]
+                let now = if wanted.is_empty() { 1.0 } else { ended as f64 / wanted.len() as f64 };
+                share = now;
+            }
+            Err(_) if scheduler.is_service_down() || last_answer.elapsed() < UNAVAILABLE_TIMEOUT => {}
+            Err(error) => return Err(error.into()),
+        }
+        scheduler.tick(share).await?;
+        let is_over = progress.settled && scheduler.is_idle() && (!wanted.is_empty() || scheduler.is_through());
+        if is_over || Instant::now() >= deadline || scheduler.died().is_some() {
+            let faults_ended_at = scheduler.idle_since().filter(|_| progress.settled);
+            progress.recovered =
+                faults_ended_at.map(|ended| settled_at.unwrap_or(scheduler.elapsed()).saturating_sub(ended));
+            scheduler.revert_all().await?;
+            return Ok(progress);
+        }
+        if progress.settled && settled_at.is_none() {
+            settled_at = Some(scheduler.elapsed());
+        }
+        tokio::time::sleep(if scheduler.is_watching() { FAST_POLL } else { POLL }).await;
+    }
+}
+
+/// The state and hash of each document's job.
+async fn read_jobs(
+    ids: &BTreeMap<String, String>,
+    data_bytes: &BTreeMap<String, u64>,
+    clients: &ServiceClients,
+) -> Result<BTreeMap<String, (JobState, JobHash)>, ScenarioError> {
+    let (completed, failed) = retry_unavailable(|| clients.ended()).await?;
+    let mut jobs = BTreeMap::new();
+    for (document, id) in ids {
+        let stored = retry_unavailable(|| clients.queue.job(id)).await?;
+        let state = if completed.contains(id) {
+            JobState::Completed
+        } else if failed.contains(id) {
+            JobState::Failed
+        } else if stored.is_some() {
+            JobState::Unfinished
+        } else {
+            JobState::Missing
+        };
+        let mut hash = stored.unwrap_or_else(|| clients.job_from_events(id));
+        // `notes` counts what the worker added, so the data that the harness enqueued is subtracted.
+        hash.notes = hash.notes.map(|bytes| bytes.saturating_sub(data_bytes.get(id).copied().unwrap_or_default()));
+        jobs.insert(document.clone(), (state, hash));
+    }
+    Ok(jobs)
+}
+
+/// Reads points and rows after the jobs have ended. Many workers write `failed` into a row only after BullMQ reports the
+/// job as failed, so it waits up to [`ROW_LAG`] for the rows of the `failed` documents.
+async fn read_snapshot(clients: &ServiceClients, failed: &[&String]) -> Result<Snapshot, ScenarioError> {
+    let evidence = &clients.contract.evidence;
+    let failed_status = evidence.postgres.as_ref().and_then(|rows| rows.failed.as_deref());
+    let deadline = Instant::now() + ROW_LAG;
+    loop {
+        let snapshot =
+            retry_unavailable(|| Snapshot::read(&clients.endpoints, evidence, &clients.postgres, &clients.qdrant))
+                .await?;
+        let is_marked = |document: &&String| {
+            snapshot.rows.get(document.as_str()).is_some_and(|row| Some(row.status.as_str()) == failed_status)
+        };
+        if failed_status.is_none() || failed.iter().all(is_marked) || Instant::now() >= deadline {
+            return Ok(snapshot);
+        }
+        tokio::time::sleep(ROW_POLL).await;
+    }
+}
