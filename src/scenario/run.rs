@@ -253,7 +253,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
         stack: harness.stack.clone(),
         heard: Mutex::default(),
     });
-    let (proxies, through) = Proxies::before(scenario, &clients.endpoints).await?;
+    let (proxies, through) = Proxies::for_scenario(scenario, &clients.endpoints).await?;
     let secrets = secrets(&through);
     let private: Vec<SecretString> =
         secrets.iter().map(|(_, secret)| secret).chain(harness.variables.values()).cloned().collect();
@@ -321,7 +321,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     let died = scheduler.died();
     let peak_memory_mib = scheduler.peak_memory_mib();
     let ended = scheduler.stop().await;
-    scheduler.part().await;
+    scheduler.drain().await;
     let length = scheduler.elapsed();
     let (outputs, worker_events) = (scheduler.outputs(), scheduler.worker_events());
     let log = outputs.iter().map(|output| output.text.as_str()).collect();
