@@ -1,4 +1,4 @@
-//! `bandwidth`: at most so many bytes per second, for each connection and direction.
+//! `bandwidth`: a limit of bytes per second, for each connection and direction.
 //!
 //! Evidence: a connection each time when it begins to hold one back, and the bytes that it held back.
 

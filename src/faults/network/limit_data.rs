@@ -1,4 +1,4 @@
-//! `limit_data`: a connection is reset after so many bytes, also in the middle of a message.
+//! `limit_data`: a connection is reset after a number of bytes, also in the middle of a message.
 //!
 //! Bytes count in each direction from the beginning of the fault. What the limit lets through arrives before the reset.
 //! Evidence: every connection that it reset, and the bytes that it held back.

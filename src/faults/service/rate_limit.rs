@@ -1,5 +1,5 @@
-//! `rate_limit`: Qdrant's strict mode permits so many writes per minute to this collection, and answers 429 with
-//! `Retry-After` beyond that.
+//! `rate_limit`: Qdrant's strict mode limits the writes per minute to this collection, and answers 429 with `Retry-After`
+//! beyond that.
 //!
 //! Evidence: bytes and connections that the worker sends meanwhile.
 
