@@ -40,6 +40,14 @@ enum Queued {
     Close,
 }
 
+/// The pipe of one direction for bulk data.
+enum BulkPipe {
+    NotCreated,
+    Created(Pipe),
+    /// The system has none.
+    Unavailable,
+}
+
 /// One direction, before it has its sockets.
 pub(super) struct Link<'a> {
     pub(super) way: Direction,
@@ -69,7 +77,7 @@ impl Link<'_> {
             is_over: false,
             has_lost: false,
             shaper: Shaper::new(),
-            pipe: None,
+            pipe: BulkPipe::NotCreated,
         };
         pump.run().await
     }
@@ -85,8 +93,7 @@ pub(super) struct Pump<'a> {
     /// Whether bytes or a close were swallowed: the stream has a gap.
     has_lost: bool,
     shaper: Shaper,
-    /// Created with the first bulk of data; `Some(None)` where the system has no pipe for it.
-    pipe: Option<Option<Pipe>>,
+    pipe: BulkPipe,
 }
 
 impl Pump<'_> {
@@ -174,16 +181,12 @@ impl Pump<'_> {
             if let Some(end) = self.write(bytes).await {
                 return Break(end);
             }
-            if read >= BULK && self.link.observer.is_none() && faults.is_empty_for(way) {
-                let pipe = self.pipe.take().unwrap_or_else(|| Pipe::new(PIPE).ok());
-                let end = match &pipe {
-                    Some(pipe) => splice(self, pipe).await,
-                    None => None,
-                };
-                self.pipe = Some(pipe);
-                if let Some(end) = end {
-                    return Break(end);
-                }
+            if read >= BULK
+                && self.link.observer.is_none()
+                && faults.is_empty_for(way)
+                && let Some(end) = self.splice_bulk().await
+            {
+                return Break(end);
             }
         } else {
             // Bytes never overtake each other.
@@ -194,6 +197,18 @@ impl Pump<'_> {
             Some(word) => Break(self.flush_and_reset(word).await),
             None => Continue(()),
         }
+    }
+
+    /// Splices bulk data, where the system has a pipe for it.
+    async fn splice_bulk(&mut self) -> Option<End> {
+        let pipe = match std::mem::replace(&mut self.pipe, BulkPipe::Unavailable) {
+            BulkPipe::NotCreated => Pipe::new(PIPE).ok()?,
+            BulkPipe::Created(pipe) => pipe,
+            BulkPipe::Unavailable => return None,
+        };
+        let end = splice(self, &pipe).await;
+        self.pipe = BulkPipe::Created(pipe);
+        end
     }
 
     /// Queues bytes, in portions where bandwidth is limited.

@@ -303,13 +303,10 @@ impl FaultScheduler {
             When::Share(wanted) => share >= wanted,
             When::After(time) => self.step_began.elapsed() >= time,
             When::Count(wanted, milestone, later) => {
-                let reached = match planned.reached {
-                    Some(reached) => Some(reached),
-                    None => {
-                        let count = self.count_since(milestone).await;
-                        count.filter(|count| *count >= wanted).map(|_| Instant::now())
-                    }
-                };
+                let mut reached = planned.reached;
+                if reached.is_none() && self.count_since(milestone).await.is_some_and(|count| count >= wanted) {
+                    reached = Some(Instant::now());
+                }
                 self.planned[index].reached = reached;
                 reached.is_some_and(|reached| reached.elapsed() >= later)
             }

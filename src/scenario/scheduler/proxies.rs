@@ -78,7 +78,7 @@ impl Proxies {
                     through.qdrant.grpc_url = proxied(&through.qdrant.grpc_url, 6334, target, &mut started).await?;
                 }
                 Target::Jina => {
-                    through.jina.base_url = proxied(&through.jina.base_url, 80, target, &mut started).await?
+                    through.jina.base_url = proxied(&through.jina.base_url, 80, target, &mut started).await?;
                 }
             }
             proxies.0.insert(target, started);
