@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::failure::Failure;
 use super::signals::asked_to_end;
-use crate::faults::{ClosedBy, Connection, Effect, NetworkFault, Proxy, Said, Scheduled};
+use crate::faults::{ClosedBy, Connection, ConnectionEvent, Effect, NetworkFault, Proxy, ScheduledFault};
 use crate::outcome::Exit;
 
 /// A TCP proxy that breaks connections on purpose, until Ctrl-C
@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// several times. Kinds: refuse, cut, blackhole, latency, bandwidth, `slow_close`, `limit_data`, `half_open`, flap,
     /// answer (an HTTP status)
     #[arg(long, value_name = "FAULT")]
-    fault: Vec<Scheduled>,
+    fault: Vec<ScheduledFault>,
 }
 
 fn upstream(text: &str) -> Result<String, String> {
@@ -90,8 +90,8 @@ enum Happened {
 }
 
 /// Lets a fault begin and end at its time. One without a duration stays.
-async fn happen(proxy: &Proxy, scheduled: Scheduled, begun: tokio::time::Instant) -> Happened {
-    let Scheduled { fault, direction, start, lasts } = scheduled;
+async fn happen(proxy: &Proxy, scheduled: ScheduledFault, begun: tokio::time::Instant) -> Happened {
+    let ScheduledFault { fault, direction, start, lasts } = scheduled;
     tokio::time::sleep_until(begun + start).await;
     say(&json!({ "fault": fault.word(), "began_ms": begun.elapsed().as_millis() }));
     let effect = match (fault, lasts) {
@@ -104,7 +104,7 @@ async fn happen(proxy: &Proxy, scheduled: Scheduled, begun: tokio::time::Instant
         (_, Some(lasts)) => {
             let applied = proxy.apply(fault, direction);
             tokio::time::sleep(lasts).await;
-            proxy.lift(applied)
+            proxy.revert(applied)
         }
         // Its handle is what ends it, and is given to nobody.
         (_, None) => return Happened::Retention(fault, Arc::clone(&proxy.apply(fault, direction).effect)),
@@ -124,10 +124,10 @@ fn tell(fault: NetworkFault, effect: &Effect, begun: tokio::time::Instant) -> bo
     effect.took_effect()
 }
 
-fn connection(said: &Said) -> serde_json::Value {
+fn connection(said: &ConnectionEvent) -> serde_json::Value {
     let (word, Connection { id, opened, closed, closed_by, up, down, .. }) = match said {
-        Said::Opened(connection) => ("opened", connection),
-        Said::Closed(connection) => ("closed", connection),
+        ConnectionEvent::Opened(connection) => ("opened", connection),
+        ConnectionEvent::Closed(connection) => ("closed", connection),
     };
     json!({
         "connection": id,

@@ -1,13 +1,16 @@
-//! Faults: what the harness breaks on purpose, and puts back.
+//! Faults: what the harness breaks on purpose, and repairs.
 //!
-//! [`NetworkFault`] is the vocabulary of what may happen to a connection; [`Proxy`] is where it happens, and what
-//! records it. A fault that never took effect says so through its [`Effect`].
+//! [`network`] has one file per kind of network fault, and [`proxy`] applies them to connections and records what it saw.
+//! [`service`] has one file per fault of a service itself. How to add a fault is described in `README.md` beside this
+//! file. A fault that never took effect proves nothing, and its evidence says so.
 
+mod network;
 mod proxy;
-mod schedule;
+mod scheduled;
 mod service;
 
 pub use crate::spec::{Direction, NetworkFault};
-pub use proxy::{Answered, Applied, ClosedBy, Connection, Effect, Proxy, Said, Writes};
-pub use schedule::{FaultError, Scheduled};
-pub use service::{Injected, ServiceFaultError, strike};
+pub use network::Effect;
+pub use proxy::{Answered, Applied, ClosedBy, Connection, ConnectionEvent, Proxy, Writes};
+pub use scheduled::{FaultError, ScheduledFault};
+pub use service::{Counted, Injected, ServiceFaultError, inject};

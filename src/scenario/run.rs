@@ -125,7 +125,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     let died = scheduler.died();
     let peak_memory_mib = scheduler.peak_memory_mib();
     let ended = scheduler.stop().await;
-    scheduler.part().await;
+    scheduler.drain().await;
     let length = scheduler.elapsed();
     let outputs = scheduler.outputs();
     let job_events = read_job_events(&clients, begun_ms).await;

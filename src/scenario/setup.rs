@@ -41,7 +41,7 @@ impl Setup {
     pub(super) async fn prepare(name: &str, scenario: &Scenario, harness: &Harness) -> Result<Self, ScenarioError> {
         let documents = documents::create(&scenario.documents, harness.seed).map_err(ScenarioError::Spec)?;
         let clients = Arc::new(connect(scenario, harness).await?);
-        let (proxies, proxied_endpoints) = Proxies::before(scenario, &clients.endpoints).await?;
+        let (proxies, proxied_endpoints) = Proxies::for_scenario(scenario, &clients.endpoints).await?;
         let secrets = worker_secrets(&proxied_endpoints);
         let private = secrets.iter().map(|(_, secret)| secret).chain(harness.variables.values()).cloned().collect();
         let worker_env = WorkerEnv {

@@ -44,7 +44,7 @@ impl TestStack {
         let contract = Contract::reference(&host.shakedown, &directory);
         set_up(&endpoints, &contract, &host.shakedown).await.map_err(|error| failed(&error))?;
         let targets = [Target::Redis, Target::Postgres, Target::Qdrant, Target::Jina];
-        let (proxies, endpoints) = Proxies::stand(targets, &endpoints).await.map_err(|error| failed(&error))?;
+        let (proxies, endpoints) = Proxies::start(targets, &endpoints).await.map_err(|error| failed(&error))?;
         Ok(Self { endpoints, proxies, mock })
     }
 
@@ -95,25 +95,25 @@ impl TestStack {
     /// What is broken between the code under test and Redis.
     #[must_use]
     pub fn redis(&self) -> Faults<'_> {
-        Faults(self.proxies.of(Target::Redis))
+        Faults(self.proxies.to(Target::Redis))
     }
 
     /// What is broken between the code under test and Postgres.
     #[must_use]
     pub fn postgres(&self) -> Faults<'_> {
-        Faults(self.proxies.of(Target::Postgres))
+        Faults(self.proxies.to(Target::Postgres))
     }
 
     /// What is broken between the code under test and Qdrant, REST and gRPC alike.
     #[must_use]
     pub fn qdrant(&self) -> Faults<'_> {
-        Faults(self.proxies.of(Target::Qdrant))
+        Faults(self.proxies.to(Target::Qdrant))
     }
 
     /// What is broken between the code under test and the embeddings API.
     #[must_use]
     pub fn jina(&self) -> Faults<'_> {
-        Faults(self.proxies.of(Target::Jina))
+        Faults(self.proxies.to(Target::Jina))
     }
 
     /// Every request for embeddings so far.
@@ -181,7 +181,7 @@ impl Drop for Broken<'_> {
     fn drop(&mut self) {
         for (proxy, applied) in &mut self.0 {
             if let Some(applied) = applied.take() {
-                proxy.lift(applied);
+                proxy.revert(applied);
             }
         }
     }

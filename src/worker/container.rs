@@ -1,5 +1,5 @@
-//! A worker that is a container: started by Docker's own command line, which passes on its output, its exit code and
-//! SIGTERM; killed, paused and removed by name.
+//! A worker in a container. Docker's command line starts it and passes on its output, its exit code and SIGTERM; it is
+//! killed, paused and removed by name.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use super::WorkerError;
 use crate::settings::{docker_host, find_program};
 use crate::stack::{Entry, Launch, Ledger, Resource, container_labels};
 
-/// The container of one worker. Removed when dropped; the ledger knows of it beforehand.
+/// The container of one worker. It is in the ledger before it exists, and is removed when dropped.
 #[derive(Debug)]
 pub(super) struct Container {
     docker: PathBuf,
@@ -29,9 +29,9 @@ pub(super) fn docker() -> Result<PathBuf, WorkerError> {
 }
 
 impl Container {
-    /// Writes down the container that is about to be made, and says how it is started.
+    /// Adds the container to the ledger, before it exists. Returns how it is started.
     ///
-    /// It shares the network of this machine: the services listen on 127.0.0.1, and so do the proxies before them.
+    /// It shares the network of this machine, because the services and the proxies listen on 127.0.0.1.
     pub(super) fn prepare(
         image: &str,
         command: &[String],
@@ -47,7 +47,7 @@ impl Container {
         for (label, value) in container_labels(ledger.mark(), &container) {
             arguments.extend(["--label".to_owned(), format!("{label}={value}")]);
         }
-        // Only the names: the values go through the environment, where nobody else reads them.
+        // Only the names: the values go through the environment, which other users cannot read.
         for (variable, _) in &environment {
             arguments.extend(["--env".to_owned(), variable.clone()]);
         }
@@ -69,17 +69,18 @@ impl Container {
         Ok((Self { docker, name: container, ledger: ledger.clone(), entry }, launch))
     }
 
-    /// Tells the engine something about it: `pause`, `unpause`, `kill`. One that is gone takes no notice.
-    pub(super) fn tell(&self, arguments: &[&str]) -> bool {
-        self.ask(arguments).is_some()
+    /// Runs a command of Docker on it: `pause`, `unpause`, `kill`. Returns whether it succeeded.
+    pub(super) fn run(&self, arguments: &[&str]) -> bool {
+        self.output(arguments).is_some()
     }
 
-    /// The process that the engine runs in it, as this machine numbers it.
+    /// The id of its process on this machine.
     pub(super) fn pid(&self) -> Option<i32> {
-        self.ask(&["inspect", "--format", "{{.State.Pid}}"])?.trim().parse().ok().filter(|pid| *pid > 0)
+        self.output(&["inspect", "--format", "{{.State.Pid}}"])?.trim().parse().ok().filter(|pid| *pid > 0)
     }
 
-    fn ask(&self, arguments: &[&str]) -> Option<String> {
+    /// The output of a command of Docker on it; `None` if it fails.
+    fn output(&self, arguments: &[&str]) -> Option<String> {
         let output = Command::new(&self.docker)
             .args(arguments)
             .arg(&self.name)
@@ -93,8 +94,8 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // It removes itself when it ends; one that is removed already is no error, and any other is in the ledger.
-        let removed = self.tell(&["rm", "--force", "--volumes"]) || !self.tell(&["inspect"]);
+        // It removes itself when it ends, so it may be gone already. One that remains stays in the ledger.
+        let removed = self.run(&["rm", "--force", "--volumes"]) || !self.run(&["inspect"]);
         if removed {
             self.ledger.gone(self.entry);
         }

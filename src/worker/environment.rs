@@ -1,4 +1,4 @@
-//! What a worker finds in its environment, and where it says that it is ready.
+//! The environment of a worker, and the values of the placeholders in its contract.
 
 use std::collections::BTreeMap;
 
@@ -6,41 +6,41 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::settings::{Contract, Endpoints, Template, entry};
 
-/// The surroundings of one worker, from which the places of its contract are filled.
+/// What the environment of one worker is made of, and the placeholders of its contract are filled from.
 #[derive(Debug, Clone)]
 pub struct WorkerEnv {
     /// The services, by way of the proxies.
     pub endpoints: Endpoints,
-    /// What the scenario sets.
+    /// Variables that the scenario sets.
     pub scenario: BTreeMap<String, String>,
-    /// What `{{env.NAME}}` takes from the environment of the harness.
+    /// Variables that `{{env.NAME}}` takes from the environment of the harness.
     pub variables: BTreeMap<String, SecretString>,
 }
 
 impl WorkerEnv {
-    /// What stands in a place; `port` is the worker's own.
-    fn place(&self, place: &str, port: u16) -> Option<String> {
+    /// The value of a placeholder; `port` is the worker's own.
+    fn placeholder(&self, place: &str, port: u16) -> Option<String> {
         if place == "worker.port" {
             return Some(port.to_string());
         }
         if let Some(name) = place.strip_prefix("env.") {
             let scenario = self.scenario.get(name).cloned();
             let outside = || self.variables.get(name).map(|value| value.expose_secret().to_owned());
-            let usual = || entry(name).map(|entry| entry.default.unwrap_or_default().to_owned());
-            return scenario.or_else(outside).or_else(usual);
+            let default = || entry(name).map(|entry| entry.default.unwrap_or_default().to_owned());
+            return scenario.or_else(outside).or_else(default);
         }
         self.endpoints.place(place)
     }
 
-    /// A template of the contract, filled; the error is the place that has no value.
+    /// Fills a template of the contract; the error is the placeholder that has no value.
     pub(super) fn fill(&self, template: &Template, port: u16) -> Result<String, String> {
-        template.fill(|place| self.place(place, port))
+        template.fill(|place| self.placeholder(place, port))
     }
 
-    /// Every variable: what each worker is given, what the scenario sets, and what the contract adds.
+    /// Every variable: those of the endpoints, of the scenario, and of the contract; later ones override earlier ones.
     ///
     /// # Errors
-    /// The place that has no value.
+    /// The placeholder that has no value.
     pub fn environment(&self, contract: &Contract, port: u16) -> Result<Vec<(String, SecretString)>, String> {
         let mut variables: BTreeMap<String, SecretString> =
             self.endpoints.environment().into_iter().map(|given| (given.name.to_owned(), given.value)).collect();

@@ -15,34 +15,33 @@ pub use environment::WorkerEnv;
 use crate::settings::{Contract, Hook, Program, Ready};
 use crate::stack::{Launch, Ledger, Process, ProcessId, StackError, in_words, tail};
 
-/// How much of an output is kept in memory, of its beginning and of its end; the file has all of it.
+/// How many bytes of the beginning and of the end of an output are kept in memory; the file has all of it.
 const HEAD: u64 = 1 << 20;
 const TAIL: u64 = 15 << 20;
-/// What stands in the place of the middle of an output that is too long.
-pub const LEFT_OUT: &str = "bytes left out …";
-/// How long a worker's URL may take to say that it is ready.
-const ANSWER: Duration = Duration::from_secs(1);
+/// Marks where the middle of a very long output is omitted.
+pub const OMISSION_MARK: &str = "bytes omitted …";
+/// How long the URL of `ready` may take to answer.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long Docker may take to say whether an image is there, and to fetch it.
-const LOOK: Duration = Duration::from_secs(10);
-const PULL: Duration = Duration::from_mins(10);
+/// How long Docker may take to inspect an image.
+const INSPECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long Docker may take to pull an image.
+const PULL_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Why a worker could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The process could not be had.
+    /// The process could not be started.
     #[error(transparent)]
     Stack(#[from] StackError),
-    /// A place of the contract has no value.
-    #[error("`{{{{{place}}}}}` in [worker] has no value; set the variable that it stands for, or remove it")]
+    /// A placeholder of the contract has no value.
+    #[error("placeholder `{{{{{place}}}}}` in [worker] has no value: set its variable, or remove the placeholder")]
     NoValue {
-        /// The place.
+        /// The placeholder.
         place: String,
     },
-    /// The worker is an image, and nothing can start it.
-    #[error(
-        "[worker] names an image, and there is no `docker` on PATH to run it; install Docker, or name a `command` instead"
-    )]
+    /// The worker is an image, and Docker is not installed.
+    #[error("[worker] names an image, but `docker` is not on PATH: install Docker, or set `command` instead")]
     NoDocker,
     /// A command of the contract failed.
     #[error("[worker.{what}] command `{command}` {how}; its output ends with:\n{log}")]
@@ -61,56 +60,59 @@ pub enum WorkerError {
 /// How the worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// In words: `exited with code 0`, `was ended by SIGKILL`.
+    /// Such as `exited with code 0` or `was ended by SIGKILL`.
     pub how: String,
-    /// Exit code, where it had one.
+    /// Exit code; `None` if it was ended by a signal.
     pub code: Option<i32>,
     /// Time from the signal to the end.
     pub after: Duration,
 }
 
-/// A running worker; its whole process tree is ended when it is dropped.
+/// A running worker. Its whole process tree is ended when it is dropped.
 #[derive(Debug)]
 pub struct Worker {
     process: Process,
     log: PathBuf,
     grace: Duration,
-    says_ready: SaysReady,
-    /// Where it runs in one; `process` is then the command line that looks after it. Dropped after that.
+    readiness: Readiness,
+    /// Its container, if it runs in one; `process` is then Docker's command line. Dropped after `process`.
     container: Option<Container>,
 }
 
-/// How this worker says that it takes jobs.
+/// How this worker shows that it takes jobs.
 #[derive(Debug, Clone)]
-enum SaysReady {
-    ByQueue,
-    InLog(Regex),
-    OverHttp(String),
+enum Readiness {
+    /// It is registered on the queue.
+    Queue,
+    /// A line of its output matches.
+    Log(Regex),
+    /// This URL answers with success.
+    Http(String),
 }
 
 impl Worker {
     /// Starts the worker that `contract` describes; its output goes to a file in `directory`.
     ///
     /// # Errors
-    /// The program cannot be found or run, a place of its environment has no value, or the log cannot be written.
+    /// The program cannot be found or run, a placeholder of its environment has no value, or the log cannot be written.
     pub fn start(
         contract: &Contract,
-        surroundings: &WorkerEnv,
+        worker_env: &WorkerEnv,
         grace: Duration,
         directory: &Path,
         name: &str,
         ledger: &Ledger,
     ) -> Result<Self, WorkerError> {
         let log = directory.join(format!("{name}.log"));
-        // An attempt before this one may have left its own; of a missing file nothing need be removed.
+        // An earlier attempt may have left its log. A missing file is no error.
         let _ = std::fs::remove_file(&log);
         let port = free_port()?;
         let no_value = |place: String| WorkerError::NoValue { place };
-        let environment = surroundings.environment(contract, port).map_err(no_value)?;
-        let says_ready = match &contract.worker.ready {
-            Ready::Queue => SaysReady::ByQueue,
-            Ready::Log(pattern) => SaysReady::InLog(pattern.clone()),
-            Ready::Http(url) => SaysReady::OverHttp(surroundings.fill(url, port).map_err(no_value)?),
+        let environment = worker_env.environment(contract, port).map_err(no_value)?;
+        let readiness = match &contract.worker.ready {
+            Ready::Queue => Readiness::Queue,
+            Ready::Log(pattern) => Readiness::Log(pattern.clone()),
+            Ready::Http(url) => Readiness::Http(worker_env.fill(url, port).map_err(no_value)?),
         };
         let (container, launch) = match &contract.worker.program {
             Program::Command(command) => (None, launch(command, &contract.worker.cwd, environment, name, log.clone())),
@@ -119,35 +121,35 @@ impl Worker {
                 (Some(container), launch)
             }
         };
-        Ok(Self { process: Process::start(&launch, ledger)?, log, grace, says_ready, container })
+        Ok(Self { process: Process::start(&launch, ledger)?, log, grace, readiness, container })
     }
 
-    /// Whether it says itself that it takes jobs; `None` where only the queue knows.
+    /// Whether it shows itself that it takes jobs; `None` if only the queue knows.
     pub async fn is_ready(&self) -> Option<bool> {
-        match &self.says_ready {
-            SaysReady::ByQueue => None,
-            SaysReady::InLog(pattern) => Some(self.output().lines().any(|line| pattern.is_match(line))),
-            SaysReady::OverHttp(url) => {
-                let answer = tokio::time::timeout(ANSWER, reqwest::get(url)).await;
+        match &self.readiness {
+            Readiness::Queue => None,
+            Readiness::Log(pattern) => Some(self.output().lines().any(|line| pattern.is_match(line))),
+            Readiness::Http(url) => {
+                let answer = tokio::time::timeout(READY_TIMEOUT, reqwest::get(url)).await;
                 Some(answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().as_u16() < 400)))
             }
         }
     }
 
-    /// How it ended, in words, if it has.
+    /// How it ended, such as `exited with code 0`; `None` while it runs.
     #[must_use]
     pub fn ended(&self) -> Option<String> {
         self.process.exit_status().map(in_words)
     }
 
-    /// How it ended, in words, and its exit code where it had one.
+    /// How it ended, and its exit code; `None` while it runs.
     #[must_use]
     pub fn exit(&self) -> Option<(String, Option<i32>)> {
         self.process.exit_status().map(|status| (in_words(status), status.code()))
     }
 
-    /// SIGTERM, without waiting for anything.
-    pub fn tell_to_end(&self) {
+    /// Sends SIGTERM and does not wait.
+    pub fn send_sigterm(&self) {
         self.process.signal(Signal::SIGTERM);
     }
 
@@ -157,20 +159,20 @@ impl Worker {
         tail(&self.log)
     }
 
-    /// Its output; bytes that are no UTF-8 are replaced, and of more than 16 MiB the middle is left out.
+    /// Its output. Invalid UTF-8 is replaced; the middle of more than 16 MiB is omitted.
     #[must_use]
     pub fn output(&self) -> String {
         read(&self.log)
     }
 
-    /// How many bytes it has put out.
+    /// The length of its output in bytes.
     #[must_use]
     pub fn written(&self) -> u64 {
         std::fs::metadata(&self.log).map_or(0, |about| about.len())
     }
 
-    /// The peak resident memory in MiB of the process that had most, of it and all that descends from it: what starts
-    /// a worker, a shell or npm, is small. While it runs, and on Linux only.
+    /// The peak resident memory in MiB of the largest of its processes: of itself and all its descendants, because a
+    /// shell or npm that starts a worker is small. While it runs, and on Linux only.
     #[must_use]
     pub fn peak_memory_mib(&self) -> Option<f64> {
         let first = match &self.container {
@@ -181,7 +183,7 @@ impl Worker {
         tree.filter_map(|process| process.peak_memory_mib()).reduce(f64::max)
     }
 
-    /// Sends SIGTERM and waits for its grace and two seconds more; what has not ended by then is killed.
+    /// Sends SIGTERM and waits for its grace and two seconds more. `None` if it had to be killed then.
     pub async fn terminate(&self) -> Option<Ended> {
         let begun = Instant::now();
         self.process.signal(Signal::SIGTERM);
@@ -189,44 +191,44 @@ impl Worker {
         Some(Ended { how: in_words(status), code: status.code(), after: begun.elapsed() })
     }
 
-    /// SIGSTOP to it and all that descends from it: connections stay open, nothing answers.
+    /// Sends SIGSTOP to it and all its descendants: connections stay open, and nothing answers.
     pub fn pause(&self) {
         if let Some(container) = &self.container {
-            container.tell(&["pause"]);
+            container.run(&["pause"]);
             return;
         }
         self.process.signal_tree(Signal::SIGSTOP);
     }
 
-    /// SIGCONT to it and all that descends from it.
+    /// Sends SIGCONT to it and all its descendants.
     pub fn resume(&self) {
         if let Some(container) = &self.container {
-            container.tell(&["unpause"]);
+            container.run(&["unpause"]);
             return;
         }
         self.process.signal_tree(Signal::SIGCONT);
     }
 
-    /// Ends it with SIGKILL, with all that descends from it, and gives its output.
+    /// Ends it and all its descendants with SIGKILL. Returns its output.
     #[must_use]
     pub fn output_after_kill(self) -> String {
         let Self { process, log, container, .. } = self;
         if let Some(container) = &container {
-            container.tell(&["kill"]);
+            container.run(&["kill"]);
         }
         process.kill();
         read(&log)
     }
 
-    /// The grace it was promised.
+    /// How long it may take to end after SIGTERM.
     #[must_use]
     pub const fn grace(&self) -> Duration {
         self.grace
     }
 }
 
-/// A process for the worker's sake, under what a shell would give it (PATH, HOME, TZ …) and `environment`, which comes
-/// last.
+/// A process of the worker, or of one of its hooks. It inherits what a shell would give it (PATH, HOME, TZ …);
+/// `environment` overrides that.
 fn launch(
     command: &[String],
     cwd: &Path,
@@ -251,10 +253,10 @@ fn launch(
     }
 }
 
-/// Runs a command for the worker's sake to its end.
+/// Runs a hook of the worker to its end.
 ///
 /// # Errors
-/// It cannot be run, fails, or takes longer than it may; with its last lines.
+/// It cannot be run, fails, or exceeds its time limit; the error has its last lines.
 pub async fn run_hook(
     what: &'static str,
     hook: &Hook,
@@ -268,12 +270,12 @@ pub async fn run_hook(
     let how = match process.wait(hook.within).await {
         Some(status) if status.success() => return Ok(()),
         Some(status) => in_words(status),
-        None => format!("was not done within {} s", hook.within.as_secs_f64()),
+        None => format!("did not finish within {} s", hook.within.as_secs_f64()),
     };
     Err(WorkerError::Hook { what, command: hook.command.join(" "), how, log: tail(&log) })
 }
 
-/// The file's text; of one that is very long, its beginning and its end.
+/// The text of the file; of a very long one the beginning and the end.
 fn read(log: &Path) -> String {
     use std::io::{Read, Seek, SeekFrom};
     let read = || -> std::io::Result<Vec<u8>> {
@@ -285,7 +287,7 @@ fn read(log: &Path) -> String {
             return Ok(bytes);
         }
         (&file).take(HEAD).read_to_end(&mut bytes)?;
-        bytes.extend(format!("\n… {} {LEFT_OUT}\n", length - HEAD - TAIL).bytes());
+        bytes.extend(format!("\n… {} {OMISSION_MARK}\n", length - HEAD - TAIL).bytes());
         file.seek(SeekFrom::Start(length - TAIL))?;
         file.read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -293,16 +295,16 @@ fn read(log: &Path) -> String {
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
-/// A port that nobody listens on at this moment.
+/// A port that is free at the moment.
 fn free_port() -> Result<u16, StackError> {
     let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).map_err(StackError::NoPort)?;
     listener.local_addr().map(|address| address.port()).map_err(StackError::NoPort)
 }
 
-/// Creates sure that the image is there which the contract names, if it names one.
+/// Makes sure that the image of the contract is present, if it names one: pulls it if necessary.
 ///
 /// # Errors
-/// There is no Docker, or the image can neither be found nor be pulled.
+/// Docker is not installed, or the image can neither be found nor pulled.
 pub async fn have_image(program: &Program, directory: &Path, ledger: &Ledger) -> Result<(), WorkerError> {
     let Program::Image { image, .. } = program else { return Ok(()) };
     let docker = container::docker()?.display().to_string();
@@ -311,10 +313,10 @@ pub async fn have_image(program: &Program, directory: &Path, ledger: &Ledger) ->
         cwd: PathBuf::from("/"),
         within,
     };
-    let look = hook(&["image", "inspect", "--format", "{{.Id}}"], LOOK);
-    if run_hook("image", &look, Vec::new(), directory, "image", ledger).await.is_ok() {
+    let inspect = hook(&["image", "inspect", "--format", "{{.Id}}"], INSPECT_TIMEOUT);
+    if run_hook("image", &inspect, Vec::new(), directory, "image", ledger).await.is_ok() {
         return Ok(());
     }
-    let pull = hook(&["pull", "--quiet"], PULL);
+    let pull = hook(&["pull", "--quiet"], PULL_TIMEOUT);
     run_hook("image", &pull, Vec::new(), directory, "pull", ledger).await
 }

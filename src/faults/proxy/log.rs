@@ -1,11 +1,11 @@
-//! What a proxy saw: connections, who closed them, and how much went through.
+//! What a proxy has seen: connections, who closed them, and how many bytes they carried.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::sql::{Messages, SqlErrors};
-use super::tap::{Tap, Writes};
+use super::postgres_messages::{ServerMessages, SqlErrors};
+use super::qdrant_writes::{WriteParser, Writes};
 use crate::faults::Direction;
 
 /// Who closed a connection.
@@ -15,16 +15,16 @@ pub enum ClosedBy {
     Client,
     /// The server.
     Server,
-    /// A fault, by its word.
+    /// A fault, with its word.
     Fault(&'static str),
-    /// Nobody: the server could not be reached.
+    /// The connection was never established: the server could not be reached.
     Unreachable,
     /// The proxy, which was stopped.
     Stopped,
 }
 
 impl ClosedBy {
-    /// In one word, as reports have it.
+    /// Its word in reports.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -37,12 +37,12 @@ impl ClosedBy {
     }
 }
 
-/// One connection, or one attempt.
+/// One connection, or one attempt at a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
     /// Its number, from 1.
     pub id: u64,
-    /// When it was accepted, since the proxy began.
+    /// When it was accepted, since the proxy was started.
     pub opened: Duration,
     /// When it ended; `None` while it is open.
     pub closed: Option<Duration>,
@@ -52,25 +52,25 @@ pub struct Connection {
     pub up: u64,
     /// Bytes that reached the client.
     pub down: u64,
-    /// The longest time for which a transaction was open and the client asked nothing; only before a Postgres, and only
-    /// of what is not encrypted.
+    /// The longest time for which a transaction was open and the client sent nothing; only in front of Postgres, and only
+    /// on connections without encryption.
     pub idle_in_transaction: Option<Duration>,
 }
 
-/// A request that was answered in the place of the service.
+/// A request that a fault answered in place of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
-    /// When, since the proxy began.
+    /// When, since the proxy was started.
     pub at: Duration,
-    /// The same for requests of the same method, path and body.
+    /// Equal for requests with the same method, path and body.
     pub request: u64,
-    /// How long whoever asked was told to wait (`Retry-After`).
+    /// How long the client was asked to wait (`Retry-After`).
     pub wait: Option<Duration>,
 }
 
-/// What a proxy says while it works.
+/// An event of a connection, sent to the listener of [`Proxy::start`](super::Proxy::start).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum ConnectionEvent {
     /// A connection was accepted.
     Opened(Connection),
     /// A connection ended.
@@ -86,45 +86,46 @@ pub(super) struct Entry {
     end: Mutex<Option<(Duration, ClosedBy)>>,
     pub(super) up: AtomicU64,
     pub(super) down: AtomicU64,
-    /// Whether the client spoke last: a request is under way, or the client waits for news.
-    pub(super) asked: AtomicBool,
+    /// Whether the client sent the last byte: a request is in progress, or the client waits for a message.
+    pub(super) awaits_answer: AtomicBool,
     idle: Mutex<Idle>,
 }
 
-/// Within a transaction, and nothing is asked.
+/// The time that a client spent within a transaction without sending anything.
 #[derive(Debug, Clone, Copy, Default)]
 struct Idle {
-    /// Since the proxy began.
+    /// Since when, from the start of the proxy; `None` while it is not idle in a transaction.
     since: Option<Duration>,
-    /// The longest that is over; `None` before the server was heard to be ready.
+    /// The longest such time that is over; `None` before the server has reported that it is ready.
     longest: Option<Duration>,
 }
 
 impl Idle {
-    fn until(self, now: Duration) -> Option<Duration> {
+    /// The longest such time, up to `now`.
+    fn longest_until(self, now: Duration) -> Option<Duration> {
         let lasts = self.since.map(|since| now.saturating_sub(since));
         lasts.max(self.longest)
     }
 }
 
 impl Entry {
-    /// The server is ready, within a transaction or not.
-    fn ready(&self, in_transaction: bool, now: Duration) {
+    /// Records that the server is ready, within a transaction or not.
+    fn record_ready(&self, in_transaction: bool, now: Duration) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.longest = idle.longest.or(Some(Duration::ZERO));
-        // A client that asked the next thing before it heard of this was not idle.
+        // A client that had sent its next statement already was not idle.
         idle.since = in_transaction.then_some(now);
     }
 
-    /// The client asks something.
-    fn spoke(&self, now: Duration) {
+    /// Records that the client sent something.
+    fn record_sent(&self, now: Duration) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.since.is_some() {
-            *idle = Idle { since: None, longest: idle.until(now) };
+            *idle = Idle { since: None, longest: idle.longest_until(now) };
         }
     }
 
-    fn record(&self, now: Duration) -> Connection {
+    fn snapshot(&self, now: Duration) -> Connection {
         let end = *self.end.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = *self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         Connection {
@@ -134,73 +135,73 @@ impl Entry {
             closed_by: end.map(|(_, by)| by),
             up: self.up.load(Ordering::Relaxed),
             down: self.down.load(Ordering::Relaxed),
-            idle_in_transaction: idle.until(end.map_or(now, |(at, _)| at)),
+            idle_in_transaction: idle.longest_until(end.map_or(now, |(at, _)| at)),
         }
     }
 }
 
 /// All connections of a proxy.
 #[derive(Debug)]
-pub(super) struct Log {
-    begun: Instant,
+pub(in crate::faults) struct Log {
+    started: Instant,
     entries: Mutex<Vec<Arc<Entry>>>,
     answered: Mutex<Vec<Answered>>,
-    listener: Option<tokio::sync::mpsc::UnboundedSender<Said>>,
+    listener: Option<tokio::sync::mpsc::UnboundedSender<ConnectionEvent>>,
     sniffer: Sniffer,
 }
 
-/// What is listened for in the bytes that pass.
+/// What is counted in the bytes that pass.
 #[derive(Debug)]
 enum Sniffer {
     None,
     /// Changes of points.
     Qdrant(Mutex<Writes>),
-    /// Errors; and whether a connection was encrypted, so that there may be some that nobody heard.
+    /// Errors; and whether a connection was encrypted, so that some may be missing.
     Postgres(Mutex<(SqlErrors, bool)>),
 }
 
 /// Reads one direction of a connection for the log.
-pub(super) enum Tapped<'a> {
-    Qdrant(Tap, &'a Mutex<Writes>),
-    /// What the server says.
-    Postgres(Messages, &'a Mutex<(SqlErrors, bool)>, &'a Entry, Instant),
-    /// That the client says something.
+pub(super) enum ByteObserver<'a> {
+    Qdrant(WriteParser, &'a Mutex<Writes>),
+    /// Messages of the server.
+    Postgres(ServerMessages, &'a Mutex<(SqlErrors, bool)>, &'a Entry, Instant),
+    /// That the client sends something.
     Client(&'a Entry, Instant),
 }
 
-impl Tapped<'_> {
+impl ByteObserver<'_> {
     pub(super) fn read(&mut self, bytes: &[u8]) {
         match self {
-            Self::Qdrant(tap, writes) => {
-                let seen = tap.read(bytes);
+            Self::Qdrant(parser, writes) => {
+                let seen = parser.read(bytes);
                 if seen != Writes::default() {
                     let mut writes = writes.lock().unwrap_or_else(PoisonError::into_inner);
                     *writes = writes.and(seen);
                 }
             }
-            Self::Postgres(messages, errors, entry, begun) => {
-                let heard = messages.read(bytes);
-                if let Some(in_transaction) = heard.in_transaction {
-                    entry.ready(in_transaction, begun.elapsed());
+            Self::Postgres(messages, errors, entry, started) => {
+                let reported = messages.read(bytes);
+                if let Some(in_transaction) = reported.in_transaction {
+                    entry.record_ready(in_transaction, started.elapsed());
                 }
-                let closed = matches!(messages, Messages::Closed);
-                if closed || !heard.errors.is_empty() {
+                let is_encrypted = matches!(messages, ServerMessages::Encrypted);
+                if is_encrypted || !reported.errors.is_empty() {
                     let mut errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
-                    errors.1 |= closed;
-                    for state in heard.errors {
+                    errors.1 |= is_encrypted;
+                    for state in reported.errors {
                         errors.0.add(state);
                     }
                 }
             }
-            Self::Client(entry, begun) => entry.spoke(begun.elapsed()),
+            Self::Client(entry, started) => entry.record_sent(started.elapsed()),
         }
     }
 }
 
 impl Log {
-    pub(super) fn new(listener: Option<tokio::sync::mpsc::UnboundedSender<Said>>) -> Self {
+    pub(super) fn new(listener: Option<tokio::sync::mpsc::UnboundedSender<ConnectionEvent>>) -> Self {
         Self {
-            begun: Instant::now(),
+            started: Instant::now(),
             entries: Mutex::default(),
             answered: Mutex::default(),
             listener,
@@ -208,23 +209,23 @@ impl Log {
         }
     }
 
-    /// Listens for changes of points too.
-    pub(super) fn of_qdrant(self) -> Self {
+    /// Counts changes of points too.
+    pub(super) fn counting_writes(self) -> Self {
         Self { sniffer: Sniffer::Qdrant(Mutex::default()), ..self }
     }
 
-    /// Listens for errors of SQL too.
-    pub(super) fn of_postgres(self) -> Self {
+    /// Counts errors of SQL too.
+    pub(super) fn counting_sql_errors(self) -> Self {
         Self { sniffer: Sniffer::Postgres(Mutex::default()), ..self }
     }
 
-    pub(super) fn tap<'a>(&'a self, entry: &'a Entry, way: Direction) -> Option<Tapped<'a>> {
+    pub(super) fn observer<'a>(&'a self, entry: &'a Entry, way: Direction) -> Option<ByteObserver<'a>> {
         match &self.sniffer {
-            Sniffer::Qdrant(writes) => Some(Tapped::Qdrant(Tap::new(way), writes)),
+            Sniffer::Qdrant(writes) => Some(ByteObserver::Qdrant(WriteParser::new(way), writes)),
             Sniffer::Postgres(errors) if way == Direction::Down => {
-                Some(Tapped::Postgres(Messages::default(), errors, entry, self.begun))
+                Some(ByteObserver::Postgres(ServerMessages::default(), errors, entry, self.started))
             }
-            Sniffer::Postgres(_) => Some(Tapped::Client(entry, self.begun)),
+            Sniffer::Postgres(_) => Some(ByteObserver::Client(entry, self.started)),
             Sniffer::None => None,
         }
     }
@@ -240,61 +241,61 @@ impl Log {
         let Sniffer::Postgres(errors) = &self.sniffer else { return None };
         let errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
         let count = errors.0.count(state);
-        // None that was heard is not none, where somebody whispered.
+        // On an encrypted connection there may be errors that were not counted.
         (count > 0 || !errors.1).then_some(count)
     }
 
-    pub(super) const fn begun(&self) -> Instant {
-        self.begun
+    pub(super) const fn started(&self) -> Instant {
+        self.started
     }
 
     pub(super) fn open(&self, cuts: usize) -> Arc<Entry> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = Arc::new(Entry {
             id: entries.len() as u64 + 1,
-            opened: self.begun.elapsed(),
+            opened: self.started.elapsed(),
             cuts,
             end: Mutex::default(),
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
-            asked: AtomicBool::new(false),
+            awaits_answer: AtomicBool::new(false),
             idle: Mutex::default(),
         });
         entries.push(Arc::clone(&entry));
         drop(entries);
-        self.say(Said::Opened(entry.record(self.begun.elapsed())));
+        self.send(ConnectionEvent::Opened(entry.snapshot(self.started.elapsed())));
         entry
     }
 
-    /// Writes down how a connection ended; what comes later changes nothing.
+    /// Records how a connection ended; only the first call counts.
     pub(super) fn close(&self, entry: &Entry, by: ClosedBy) {
         let mut end = entry.end.lock().unwrap_or_else(PoisonError::into_inner);
         if end.is_some() {
             return;
         }
-        *end = Some((self.begun.elapsed(), by));
+        *end = Some((self.started.elapsed(), by));
         drop(end);
-        self.say(Said::Closed(entry.record(self.begun.elapsed())));
+        self.send(ConnectionEvent::Closed(entry.snapshot(self.started.elapsed())));
     }
 
-    /// Whether a connection is open that no cut has met, of `cuts` so far; with `asked`, one whose client waits for an
-    /// answer.
-    pub(super) fn has_whole(&self, cuts: usize, asked: bool) -> bool {
+    /// Whether a connection is open that none of the `cuts` so far has reset; with `awaiting`, one whose client waits for
+    /// an answer.
+    pub(super) fn has_uncut(&self, cuts: usize, awaiting: bool) -> bool {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let open = |entry: &Entry| entry.end.lock().unwrap_or_else(PoisonError::into_inner).is_none();
-        let fits = |entry: &Entry| !asked || entry.asked.load(Ordering::Relaxed);
+        let fits = |entry: &Entry| !awaiting || entry.awaits_answer.load(Ordering::Relaxed);
         entries.iter().any(|entry| entry.cuts == cuts && open(entry) && fits(entry))
     }
 
     pub(super) fn connections(&self) -> Vec<Connection> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.begun.elapsed();
-        entries.iter().map(|entry| entry.record(now)).collect()
+        let now = self.started.elapsed();
+        entries.iter().map(|entry| entry.snapshot(now)).collect()
     }
 
-    /// Writes down that a request was answered in the place of the service.
-    pub(super) fn answer(&self, request: u64, wait: Option<Duration>) {
-        let at = self.begun.elapsed();
+    /// Records that a fault answered a request in place of the service.
+    pub(in crate::faults) fn answer(&self, request: u64, wait: Option<Duration>) {
+        let at = self.started.elapsed();
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).push(Answered { at, request, wait });
     }
 
@@ -302,10 +303,10 @@ impl Log {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn say(&self, said: Said) {
+    fn send(&self, event: ConnectionEvent) {
         if let Some(listener) = &self.listener {
-            // Nobody to tell is no reason to stop.
-            let _ = listener.send(said);
+            // The proxy goes on without its listener.
+            let _ = listener.send(event);
         }
     }
 }

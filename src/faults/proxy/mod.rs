@@ -1,15 +1,13 @@
-//! A TCP proxy that does to connections what [`NetworkFault`] says, and writes down what it saw.
+//! A TCP proxy that applies [`NetworkFault`]s to connections, and records what it has seen.
 //!
-//! Faults are in force from the first byte on: a connection that is accepted while one is, meets it. All bytes of a
-//! direction pass one place, so that order is kept whatever the active faults.
+//! Faults are in force from the first byte on: one applies to every connection that is accepted meanwhile. All bytes of
+//! a direction pass through one pump, so that their order is kept whichever faults are active.
 
-mod active;
-mod answer;
 mod log;
-mod pipe;
+mod postgres_messages;
 mod pump;
-mod sql;
-mod tap;
+mod qdrant_writes;
+mod splice;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -21,18 +19,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::network::{self, Active, ActiveFaults, BLACKHOLE, CUT, Effect, StartContext};
 use super::{Direction, NetworkFault};
-pub use active::Effect;
-use active::{Active, ActiveFaults};
-pub use log::{Answered, ClosedBy, Connection, Said};
-use log::{Entry, Log};
+use log::Entry;
+pub(super) use log::Log;
+pub use log::{Answered, ClosedBy, Connection, ConnectionEvent};
 use pump::{End, Link};
-pub use tap::Writes;
+pub use qdrant_writes::Writes;
 
 /// How long a server may take to accept a connection.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A proxy before one service. Connections are reset when it is dropped.
+/// A proxy in front of one service. Connections are reset when it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -41,13 +39,13 @@ pub struct Proxy {
     upstream: String,
     next: AtomicU64,
     listening: AbortHandle,
-    /// Flaps and answering servers, with the fault that each belongs to.
+    /// Tasks of faults in force, with the fault that each belongs to.
     tasks: Mutex<Vec<(u64, AbortHandle)>>,
 }
 
-/// A fault in force, to be lifted again.
+/// A fault in force, to be reverted.
 #[derive(Debug)]
-#[must_use = "a fault that is never lifted stays in force"]
+#[must_use = "a fault that is never reverted stays in force"]
 pub struct Applied {
     id: u64,
     /// What it has done.
@@ -55,40 +53,41 @@ pub struct Applied {
 }
 
 impl Proxy {
-    /// Listens on `listen` and passes on to `upstream`, a `host:port`; `listener` hears of every connection.
+    /// Listens on `listen` and passes on to `upstream`, a `host:port`; `listener` receives an event for every connection
+    /// that opens or closes.
     ///
     /// # Errors
     /// The address cannot be listened on.
     pub async fn start(
         listen: SocketAddr,
         upstream: impl Into<String>,
-        listener: Option<mpsc::UnboundedSender<Said>>,
+        listener: Option<mpsc::UnboundedSender<ConnectionEvent>>,
     ) -> std::io::Result<Self> {
-        Self::begin(listen, upstream.into(), Log::new(listener)).await
+        Self::start_with(listen, upstream.into(), Log::new(listener)).await
     }
 
-    /// Like [`Proxy::start`], before a Qdrant: it also counts the changes of points that pass, for [`Proxy::writes`].
+    /// Like [`Proxy::start`], in front of Qdrant: it also counts the changes of points that pass, for [`Proxy::writes`].
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub async fn before_qdrant(listen: SocketAddr, upstream: impl Into<String>) -> std::io::Result<Self> {
-        Self::begin(listen, upstream.into(), Log::new(None).of_qdrant()).await
+    pub async fn start_qdrant(listen: SocketAddr, upstream: impl Into<String>) -> std::io::Result<Self> {
+        Self::start_with(listen, upstream.into(), Log::new(None).counting_writes()).await
     }
 
-    /// Like [`Proxy::start`], before a Postgres: it also counts the errors that pass, for [`Proxy::sql_errors`].
+    /// Like [`Proxy::start`], in front of Postgres: it also counts the errors that pass, for [`Proxy::sql_errors`].
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub async fn before_postgres(listen: SocketAddr, upstream: impl Into<String>) -> std::io::Result<Self> {
-        Self::begin(listen, upstream.into(), Log::new(None).of_postgres()).await
+    pub async fn start_postgres(listen: SocketAddr, upstream: impl Into<String>) -> std::io::Result<Self> {
+        Self::start_with(listen, upstream.into(), Log::new(None).counting_sql_errors()).await
     }
 
-    async fn begin(listen: SocketAddr, upstream: String, log: Log) -> std::io::Result<Self> {
+    async fn start_with(listen: SocketAddr, upstream: String, log: Log) -> std::io::Result<Self> {
         let socket = TcpListener::bind(listen).await?;
         let address = socket.local_addr()?;
-        let (active_faults, forecast) = watch::channel(Arc::new(ActiveFaults::default()));
+        let (active_faults, receiver) = watch::channel(Arc::new(ActiveFaults::default()));
         let log = Arc::new(log);
-        let listening = tokio::spawn(accept(socket, upstream.clone(), forecast, Arc::clone(&log))).abort_handle();
+        let listening = tokio::spawn(accept(socket, upstream.clone(), receiver, Arc::clone(&log))).abort_handle();
         Ok(Self { address, active_faults, log, upstream, next: AtomicU64::new(1), listening, tasks: Mutex::default() })
     }
 
@@ -98,41 +97,22 @@ impl Proxy {
         self.address
     }
 
-    /// Lets `fault` happen to `direction` from now on. A [`NetworkFault::Cut`] that is to happen once is
-    /// [`Proxy::cut`].
+    /// Applies `fault` to `direction` from now on. A [`NetworkFault::Cut`] that happens once is [`Proxy::cut`].
     pub fn apply(&self, fault: NetworkFault, direction: Direction) -> Applied {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let effect = Arc::new(Effect::default());
-        let detour = match fault {
-            NetworkFault::Answer { status, retry_after_s, only } => {
-                let past = only.map(|only| (only, self.upstream.clone()));
-                let started = answer::start(status, retry_after_s, past, Arc::clone(&effect), Arc::clone(&self.log));
-                started.ok().map(|(address, server)| {
-                    self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((id, server));
-                    address
-                })
-            }
-            _ => None,
+        let context = StartContext {
+            upstream: &self.upstream,
+            effect: &effect,
+            log: &self.log,
+            active_faults: &self.active_faults,
         };
-        let active = Active { id, fault, direction, down: true, detour, effect: Arc::clone(&effect) };
-        self.change(|active_faults| active_faults.active.push(active));
-        if let NetworkFault::Flap { ms } = fault {
-            let period = Duration::from_millis(ms.max(1));
-            let active_faults = self.active_faults.clone();
-            let turns = tokio::spawn(async move {
-                let mut turn = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
-                loop {
-                    turn.tick().await;
-                    active_faults.send_modify(|active_faults| {
-                        let flapping = Arc::make_mut(active_faults).active.iter_mut().find(|active| active.id == id);
-                        if let Some(active) = flapping {
-                            active.down = !active.down;
-                        }
-                    });
-                }
-            });
-            self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((id, turns.abort_handle()));
+        let (kind, task) = network::start(fault, &context);
+        if let Some(task) = task {
+            self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((id, task));
         }
+        let active = Active { id, fault, direction, kind, effect: Arc::clone(&effect) };
+        self.change(|active_faults| active_faults.active.push(active));
         Applied { id, effect }
     }
 
@@ -148,8 +128,8 @@ impl Proxy {
 
     /// When it began to listen: the times of its connections count from then.
     #[must_use]
-    pub fn begun(&self) -> std::time::Instant {
-        self.log.begun()
+    pub fn started(&self) -> std::time::Instant {
+        self.log.started()
     }
 
     /// Whether `applied` is in force here.
@@ -159,11 +139,11 @@ impl Proxy {
         active_faults.active.iter().any(|active| Arc::ptr_eq(&active.effect, &applied.effect))
     }
 
-    /// Ends a fault; what it has done stays known.
-    pub fn lift(&self, applied: Applied) -> Arc<Effect> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, turns)| {
+    /// Ends a fault. Returns what it has done.
+    pub fn revert(&self, applied: Applied) -> Arc<Effect> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, task)| {
             if *id == applied.id {
-                turns.abort();
+                task.abort();
             }
             *id != applied.id
         });
@@ -177,34 +157,34 @@ impl Proxy {
         self.log.connections()
     }
 
-    /// Every request that was answered in the place of the service.
+    /// Every request that a fault answered in place of the service.
     #[must_use]
     pub fn answered(&self) -> Vec<Answered> {
         self.log.answered()
     }
 
-    /// The changes of points that passed, waited for and not; none for a proxy that does not look.
+    /// The changes of points that passed; `None` unless the proxy is in front of Qdrant.
     #[must_use]
     pub fn writes(&self) -> Option<Writes> {
         self.log.writes()
     }
 
-    /// How many errors with this `SQLSTATE` passed; none for a proxy that does not look, or that could not understand
-    /// what passed.
+    /// How many errors with this `SQLSTATE` passed; `None` unless the proxy is in front of Postgres and could read what
+    /// passed.
     #[must_use]
     pub fn sql_errors(&self, state: &str) -> Option<u64> {
         self.log.sql_errors(state)
     }
 
-    /// Whether a cut would meet a connection: one is open that no earlier cut has met; with `asked`, one whose client
+    /// Whether a cut would reset a connection: one is open that no earlier cut has reset; with `awaiting`, one whose client
     /// waits for an answer.
     #[must_use]
-    pub fn has_target(&self, asked: bool) -> bool {
+    pub fn has_target(&self, awaiting: bool) -> bool {
         let cuts = self.active_faults.borrow().cuts.len();
-        self.log.has_whole(cuts, asked)
+        self.log.has_uncut(cuts, awaiting)
     }
 
-    /// How many are open.
+    /// How many connections are open.
     #[must_use]
     pub fn open(&self) -> usize {
         self.log.connections().iter().filter(|connection| connection.closed.is_none()).count()
@@ -217,10 +197,10 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // The connections' tasks belong to the listening one, and end with it.
+        // The tasks of the connections belong to the one that listens, and end with it.
         self.listening.abort();
-        for (_, turns) in self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            turns.abort();
+        for (_, task) in self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            task.abort();
         }
     }
 }
@@ -240,7 +220,7 @@ async fn accept(
                     let open = Open { entry: log.open(cuts), log: Arc::clone(&log) };
                     connections.spawn(serve(client, upstream.clone(), active_faults.clone(), open));
                 }
-                // No file descriptor left, or the client has gone already: others may have more luck.
+                // No file descriptor is left, or the client has gone already: the next one may succeed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -248,7 +228,7 @@ async fn accept(
     }
 }
 
-/// A connection in the log; one that is dropped in the middle was stopped with the proxy.
+/// A connection in the log; one that is dropped before its end was stopped with the proxy.
 struct Open {
     entry: Arc<Entry>,
     log: Arc<Log>,
@@ -264,23 +244,23 @@ async fn serve(client: TcpStream, upstream: String, mut active_faults: watch::Re
     let _ = client.set_nodelay(true);
     let close = |by| open.log.close(&open.entry, by);
     let now = Arc::clone(&active_faults.borrow_and_update());
-    if let Some(active) = now.refusing() {
-        active.effect.hit();
+    if let Some(active) = now.resetting() {
+        active.effect.count_connection();
         close(ClosedBy::Fault(active.fault.word()));
         reset(&client);
         return;
     }
     if let Some(active) = now.swallowing_all() {
-        // Nothing that is said gets anywhere: the server need not know of it.
-        active.effect.hit();
+        // No byte reaches the server, so the proxy does not connect to it.
+        active.effect.count_connection();
         let by = swallow(&client, active_faults, open.entry.cuts).await;
         close(by);
         reset(&client);
         return;
     }
-    let detour = now.answering().map(|(active, address)| (active.id, address.to_string()));
-    let (answered, upstream) = detour.map_or((None, upstream), |(id, address)| (Some(id), address));
-    let Ok(Ok(server)) = tokio::time::timeout(PATIENCE, TcpStream::connect(&upstream)).await else {
+    let replacement = now.answering().map(|(active, address)| (active.id, address.to_string()));
+    let (answered, upstream) = replacement.map_or((None, upstream), |(id, address)| (Some(id), address));
+    let Ok(Ok(server)) = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&upstream)).await else {
         close(ClosedBy::Unreachable);
         reset(&client);
         return;
@@ -288,26 +268,28 @@ async fn serve(client: TcpStream, upstream: String, mut active_faults: watch::Re
     let _ = server.set_nodelay(true);
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let injected = AtomicBool::new(false);
-    let pump = |way| {
+    let is_reset = AtomicBool::new(false);
+    let link = |way| {
         let passed = if way == Direction::Up { &open.entry.up } else { &open.entry.down };
-        let (cuts, asked) = (open.entry.cuts, &open.entry.asked);
-        let tap = open.log.tap(&open.entry, way);
-        Link { way, active_faults: active_faults.clone(), cuts, answered, passed, asked, injected: &injected, tap }
+        let (cuts, awaits_answer) = (open.entry.cuts, &open.entry.awaits_answer);
+        let observer = open.log.observer(&open.entry, way);
+        let active_faults = active_faults.clone();
+        Link { way, active_faults, cuts, answered, passed, awaits_answer, is_reset: &is_reset, observer }
     };
-    let (up, down) = (pump(Direction::Up), pump(Direction::Down));
-    let (by, orderly) =
-        both(up.pump(&mut from_client, &mut to_server), down.pump(&mut from_server, &mut to_client)).await;
+    let (up, down) = (link(Direction::Up), link(Direction::Down));
+    let (by, is_orderly) =
+        run_both(up.pump(&mut from_client, &mut to_server), down.pump(&mut from_server, &mut to_client)).await;
     close(by);
-    if !orderly {
+    if !is_orderly {
         for stream in [from_client.reunite(to_client).ok(), from_server.reunite(to_server).ok()].into_iter().flatten() {
             reset(&stream);
         }
     }
 }
 
-/// Runs both directions to their end. Tells who ended the connection, and whether both sides closed it as is proper.
-async fn both(up: impl Future<Output = End>, down: impl Future<Output = End>) -> (ClosedBy, bool) {
+/// Runs both directions to their end. Returns who ended the connection, and whether both sides closed it without a
+/// reset.
+async fn run_both(up: impl Future<Output = End>, down: impl Future<Output = End>) -> (ClosedBy, bool) {
     let (mut up, mut down) = (pin!(up), pin!(down));
     let mut first = None;
     let (mut up_over, mut down_over) = (false, false);
@@ -332,20 +314,20 @@ async fn both(up: impl Future<Output = End>, down: impl Future<Output = End>) ->
     (first.unwrap_or(ClosedBy::Client), true)
 }
 
-/// Takes everything and gives nothing, until the blackhole ends or something worse begins.
+/// Takes every byte and passes none on, until the blackhole ends or a fault resets the connection.
 async fn swallow(client: &TcpStream, mut active_faults: watch::Receiver<Arc<ActiveFaults>>, cuts: usize) -> ClosedBy {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let now = Arc::clone(&active_faults.borrow_and_update());
-        if let Some(active) = now.refusing() {
-            active.effect.hit();
+        if let Some(active) = now.resetting() {
+            active.effect.count_connection();
             return ClosedBy::Fault(active.fault.word());
         }
         if let Some(effect) = now.cut(cuts) {
-            effect.hit();
-            return ClosedBy::Fault("cut");
+            effect.count_connection();
+            return ClosedBy::Fault(CUT);
         }
-        let Some(active) = now.swallowing_all() else { return ClosedBy::Fault("blackhole") };
+        let Some(active) = now.swallowing_all() else { return ClosedBy::Fault(BLACKHOLE) };
         tokio::select! {
             changed = active_faults.changed() => {
                 if changed.is_err() {
@@ -355,7 +337,7 @@ async fn swallow(client: &TcpStream, mut active_faults: watch::Receiver<Arc<Acti
             ready = client.readable() => {
                 match ready.and_then(|()| client.try_read(&mut buffer)) {
                     Ok(0) => return ClosedBy::Client,
-                    Ok(count) => active.effect.touch(count),
+                    Ok(count) => active.effect.count_bytes(count),
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                     Err(_) => return ClosedBy::Client,
                 }
@@ -364,7 +346,7 @@ async fn swallow(client: &TcpStream, mut active_faults: watch::Receiver<Arc<Acti
     }
 }
 
-/// Lets the connection end with a reset when it is dropped. One that is closed already has nothing to reset.
+/// Has the connection end with a reset when it is dropped. This does nothing to a closed one.
 fn reset(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
 }

@@ -1,45 +1,51 @@
-//! One direction of one connection: bytes are read, held for as long as the active faults says, and written.
+//! One direction of one connection: bytes are read, held for as long as the faults in force say, and written.
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rand::RngExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 
-use super::active::ActiveFaults;
-use super::log::{ClosedBy, Tapped};
-use super::pipe::Pipe;
+use super::log::{ByteObserver, ClosedBy};
+use super::splice::{Pipe, splice};
 use crate::faults::Direction;
+use crate::faults::network::{ActiveFaults, BLACKHOLE, CUT, Shaper};
 
 /// Bytes read at once.
 const CHUNK: usize = 256 * 1024;
-/// One that reads this much at once has more to come: it is worth a pipe, through which bytes go without being copied.
+/// A read of this many bytes suggests that more follow: then a pipe pays, through which bytes go without being copied.
 const BULK: usize = 64 * 1024;
-/// What such a pipe holds: as much as Linux permits everybody by default (`fs.pipe-max-size`). A quarter of it was
-/// measured to take half as long again of the processor for the same bytes.
+/// What such a pipe holds: as much as Linux permits every user by default (`fs.pipe-max-size`). With a quarter of it, the
+/// same bytes were measured to take half as much processor time again.
 const PIPE: usize = 1 << 20;
-/// Chunks that may wait for their time; then the sender has to wait.
-const WAITING: usize = 64;
-/// A connection of limited bandwidth gets its bytes in turns of this length.
-const TURN: Duration = Duration::from_millis(20);
+/// Chunks that may wait to be written; beyond that the sender has to wait.
+const MAX_QUEUE: usize = 64;
 
 /// Why a direction ended.
 pub(super) enum End {
-    /// The sender closed, and the receiver was told.
+    /// The sender closed, and the close was passed on.
     Closed,
     /// The connection must be reset.
     Reset(ClosedBy),
 }
 
-/// Something that waits for its time.
-enum Held {
+/// What waits until it is due.
+enum Queued {
     Bytes(Vec<u8>),
     Close,
+}
+
+/// The pipe of one direction for bulk data.
+enum BulkPipe {
+    NotCreated,
+    Created(Pipe),
+    /// The system has none.
+    Unavailable,
 }
 
 /// One direction, before it has its sockets.
@@ -52,361 +58,297 @@ pub(super) struct Link<'a> {
     pub(super) answered: Option<u64>,
     /// Bytes that were passed on.
     pub(super) passed: &'a AtomicU64,
-    /// Whether the client spoke last.
-    pub(super) asked: &'a AtomicBool,
+    /// Whether the client sent the last byte.
+    pub(super) awaits_answer: &'a AtomicBool,
     /// Whether a fault has reset the connection: both directions notice, and it counts once.
-    pub(super) injected: &'a AtomicBool,
-    /// What is read of the bytes that pass, where somebody wants to know.
-    pub(super) tap: Option<Tapped<'a>>,
+    pub(super) is_reset: &'a AtomicBool,
+    /// Reads the bytes that pass, where the log needs to know about them.
+    pub(super) observer: Option<ByteObserver<'a>>,
 }
 
 impl Link<'_> {
     /// Passes bytes on until one side closes, fails, or a fault resets the connection.
     pub(super) async fn pump(self, from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) -> End {
-        Pump { line: self, from, to }.run().await
+        let pump = Pump {
+            link: self,
+            from,
+            to,
+            queue: VecDeque::new(),
+            is_over: false,
+            has_lost: false,
+            shaper: Shaper::new(),
+            pipe: BulkPipe::NotCreated,
+        };
+        pump.run().await
     }
 }
 
-struct Pump<'a> {
-    line: Link<'a>,
-    from: &'a mut OwnedReadHalf,
-    to: &'a mut OwnedWriteHalf,
+pub(super) struct Pump<'a> {
+    pub(super) link: Link<'a>,
+    pub(super) from: &'a mut OwnedReadHalf,
+    pub(super) to: &'a mut OwnedWriteHalf,
+    queue: VecDeque<(Instant, Queued)>,
+    /// Whether the sender has closed.
+    is_over: bool,
+    /// Whether bytes or a close were swallowed: the stream has a gap.
+    has_lost: bool,
+    shaper: Shaper,
+    pipe: BulkPipe,
 }
 
 impl Pump<'_> {
     async fn run(mut self) -> End {
         let mut buffer = vec![0; CHUNK];
-        let mut queue: VecDeque<(Instant, Held)> = VecDeque::new();
-        let mut over = false;
-        let mut swallowed = false;
-        let mut pipe = None;
-        // What a limit has let through, and the fault that it belongs to.
-        let mut limited: Option<(u64, u64)> = None;
-        // The faults that held bytes back last.
-        let (mut delayed, mut slowed) = (None, None);
-        // When the next byte of limited bandwidth may go.
-        let mut free = Instant::now();
         loop {
-            let active_faults = Arc::clone(&self.line.active_faults.borrow_and_update());
-            if let Some(end) = self.injected(&active_faults) {
+            let faults = Arc::clone(&self.link.active_faults.borrow_and_update());
+            if let Some(end) = self.reset_by_fault(&faults) {
                 return end;
             }
-            if swallowed && active_faults.swallowing(self.line.way).is_none() {
-                return End::Reset(ClosedBy::Fault("blackhole"));
+            if self.has_lost && faults.swallowing(self.link.way).is_none() {
+                return End::Reset(ClosedBy::Fault(BLACKHOLE));
             }
-            let due = queue.front().map(|(due, _)| *due);
+            let due = self.queue.front().map(|(due, _)| *due);
             let wait = async {
                 match due {
                     Some(due) => tokio::time::sleep_until(due.into()).await,
                     None => pending().await,
                 }
             };
-            tokio::select! {
+            let step = tokio::select! {
                 biased;
-                // A proxy that is gone has no active faults any more: the connection goes on until it is dropped.
-                Ok(()) = self.line.active_faults.changed() => {}
-                () = wait => {
-                    let Some((_, held)) = queue.pop_front() else { continue };
-                    match held {
-                        Held::Bytes(bytes) => {
-                            if let Some(end) = self.write(&bytes).await {
-                                return end;
-                            }
-                        }
-                        Held::Close => {
-                            // One that is closed already needs no telling.
-                            let _ = self.to.shutdown().await;
-                            return End::Closed;
-                        }
-                    }
-                }
-                read = self.from.read(&mut buffer), if !over && queue.len() < WAITING => {
+                // Without its proxy a connection has no more faults; it goes on until it is dropped.
+                Ok(()) = self.link.active_faults.changed() => Continue(()),
+                () = wait => self.write_queued().await,
+                read = self.from.read(&mut buffer), if !self.is_over && self.queue.len() < MAX_QUEUE => {
                     let Ok(count) = read else { return End::Reset(self.sender()) };
-                    let now = Instant::now();
-                    self.came();
-                    if count == 0 {
-                        over = true;
-                        if active_faults.swallowing(self.line.way).is_some() {
-                            // A close that goes nowhere either.
-                            swallowed = true;
-                            continue;
-                        }
-                        let delay = active_faults.slow_close(self.line.way).map_or(Duration::ZERO, |(active, delay)| {
-                            active.effect.hit();
-                            delay
-                        });
-                        if queue.is_empty() && delay.is_zero() {
-                            let _ = self.to.shutdown().await;
-                            return End::Closed;
-                        }
-                        let last = queue.back().map_or(now, |(due, _)| *due);
-                        queue.push_back((last.max(now + delay), Held::Close));
-                        continue;
-                    }
-                    if let Some(active) = active_faults.swallowing(self.line.way) {
-                        if !swallowed {
-                            active.effect.hit();
-                        }
-                        active.effect.touch(count);
-                        swallowed = true;
-                        continue;
-                    }
-                    let mut bytes = &buffer[..count];
-                    let mut cut_after = None;
-                    if let Some((active, limit)) = active_faults.limit(self.line.way) {
-                        let seen = match limited {
-                            Some((id, seen)) if id == active.id => seen,
-                            _ => 0,
-                        };
-                        let room = usize::try_from(limit.saturating_sub(seen)).unwrap_or(usize::MAX);
-                        if count > room {
-                            bytes = &bytes[..room];
-                            active.effect.hit();
-                            active.effect.touch(count - room);
-                            cut_after = Some(End::Reset(ClosedBy::Fault("limit_data")));
-                        }
-                        limited = Some((active.id, seen + count as u64));
-                    }
-                    let mut due = now;
-                    if let Some((active, (delay, jitter))) = active_faults.latency(self.line.way) {
-                        due += spread(delay, jitter);
-                        if delayed.replace(active.id) != Some(active.id) || queue.is_empty() {
-                            active.effect.hit();
-                        }
-                        active.effect.touch(count);
-                    }
-                    let rate = active_faults.bandwidth(self.line.way).map(|(active, rate)| {
-                        if slowed.replace(active.id) != Some(active.id) || free <= now {
-                            active.effect.hit();
-                        }
-                        active.effect.touch(count);
-                        rate
-                    });
-                    let direct = queue.is_empty() && due <= now && rate.is_none();
-                    if direct {
-                        let bytes = bytes.len();
-                        if let Some(end) = write(&mut self, &buffer[..bytes]).await {
-                            return end;
-                        }
-                        if count >= BULK
-                            && self.line.tap.is_none()
-                            && active_faults.is_empty_for(self.line.way)
-                            && let Some(pipe) = pipe.get_or_insert_with(|| Pipe::new(PIPE).ok())
-                            && let Some(end) = splice(&mut self, pipe).await
-                        {
-                            return end;
-                        }
-                    } else {
-                        // Bytes never overtake each other.
-                        due = due.max(queue.back().map_or(now, |(due, _)| *due));
-                        hold(&mut queue, bytes, due, rate, &mut free);
-                    }
-                    if let Some(end) = cut_after {
-                        // What was let through arrives before the reset.
-                        while let Some((due, Held::Bytes(bytes))) = queue.pop_front() {
-                            tokio::time::sleep_until(due.into()).await;
-                            if let Some(end) = self.write(&bytes).await {
-                                return end;
-                            }
-                        }
-                        return end;
-                    }
+                    self.count_read();
+                    if count == 0 { self.close(&faults).await } else { self.pass(&faults, &buffer[..count]).await }
                 }
+            };
+            if let Break(end) = step {
+                return end;
             }
         }
     }
 
-    /// Whether the active faults resets this connection.
-    fn injected(&self, active_faults: &ActiveFaults) -> Option<End> {
-        let (effect, word) = if let Some(effect) = active_faults.cut(self.line.cuts) {
-            (effect, "cut")
-        } else if active_faults.answering().map(|(active, _)| active.id) != self.line.answered {
-            // It leads to the service while a fault is to answer, or to a fault that is over.
+    /// Writes what is due.
+    async fn write_queued(&mut self) -> ControlFlow<End> {
+        match self.queue.pop_front() {
+            Some((_, Queued::Bytes(bytes))) => into_flow(self.write(&bytes).await),
+            Some((_, Queued::Close)) => Break(self.shut_down().await),
+            None => Continue(()),
+        }
+    }
+
+    async fn shut_down(&mut self) -> End {
+        // A receiver that has closed already needs no close.
+        let _ = self.to.shutdown().await;
+        End::Closed
+    }
+
+    /// The sender has closed.
+    async fn close(&mut self, faults: &ActiveFaults) -> ControlFlow<End> {
+        let now = Instant::now();
+        self.is_over = true;
+        if faults.swallowing(self.link.way).is_some() {
+            // The close is swallowed too.
+            self.has_lost = true;
+            return Continue(());
+        }
+        let delay = Shaper::close_delay(faults, self.link.way);
+        if self.queue.is_empty() && delay.is_zero() {
+            return Break(self.shut_down().await);
+        }
+        let last = self.queue.back().map_or(now, |(due, _)| *due);
+        self.queue.push_back((last.max(now + delay), Queued::Close));
+        Continue(())
+    }
+
+    /// The sender has sent `bytes`.
+    async fn pass(&mut self, faults: &ActiveFaults, bytes: &[u8]) -> ControlFlow<End> {
+        let (now, way, read) = (Instant::now(), self.link.way, bytes.len());
+        if let Some(active) = faults.swallowing(way) {
+            if !self.has_lost {
+                active.effect.count_connection();
+            }
+            active.effect.count_bytes(read);
+            self.has_lost = true;
+            return Continue(());
+        }
+        let shaped = self.shaper.shape(faults, way, read, self.queue.is_empty(), now);
+        let bytes = &bytes[..shaped.count];
+        if self.queue.is_empty() && shaped.due <= now && shaped.rate.is_none() {
+            if let Some(end) = self.write(bytes).await {
+                return Break(end);
+            }
+            if read >= BULK
+                && self.link.observer.is_none()
+                && faults.is_empty_for(way)
+                && let Some(end) = self.splice_bulk().await
+            {
+                return Break(end);
+            }
+        } else {
+            // Bytes never overtake each other.
+            let due = shaped.due.max(self.queue.back().map_or(now, |(due, _)| *due));
+            self.enqueue(bytes, due, shaped.rate);
+        }
+        match shaped.reset_by {
+            Some(word) => Break(self.flush_and_reset(word).await),
+            None => Continue(()),
+        }
+    }
+
+    /// Splices bulk data, where the system has a pipe for it.
+    async fn splice_bulk(&mut self) -> Option<End> {
+        let pipe = match std::mem::replace(&mut self.pipe, BulkPipe::Unavailable) {
+            BulkPipe::NotCreated => Pipe::new(PIPE).ok()?,
+            BulkPipe::Created(pipe) => pipe,
+            BulkPipe::Unavailable => return None,
+        };
+        let end = splice(self, &pipe).await;
+        self.pipe = BulkPipe::Created(pipe);
+        end
+    }
+
+    /// Queues bytes, in portions where bandwidth is limited.
+    fn enqueue(&mut self, bytes: &[u8], due: Instant, rate: Option<u64>) {
+        match rate {
+            None => self.queue.push_back((due, Queued::Bytes(bytes.to_vec()))),
+            Some(rate) => {
+                let portions = self.shaper.portions(bytes, due, rate, CHUNK);
+                self.queue.extend(portions.map(|(due, portion)| (due, Queued::Bytes(portion.to_vec()))));
+            }
+        }
+    }
+
+    /// Ends the connection after what the fault lets through has been written.
+    async fn flush_and_reset(&mut self, word: &'static str) -> End {
+        while let Some((due, Queued::Bytes(bytes))) = self.queue.pop_front() {
+            tokio::time::sleep_until(due.into()).await;
+            if let Some(end) = self.write(&bytes).await {
+                return end;
+            }
+        }
+        End::Reset(ClosedBy::Fault(word))
+    }
+
+    /// How a fault in force resets this connection, if one does.
+    fn reset_by_fault(&self, faults: &ActiveFaults) -> Option<End> {
+        let (effect, word) = if let Some(effect) = faults.cut(self.link.cuts) {
+            (effect, CUT)
+        } else if faults.answering().map(|(active, _)| active.id) != self.link.answered {
+            // It leads to the service while a fault answers, or to a fault that is over.
             return Some(End::Reset(ClosedBy::Fault("answer")));
         } else {
-            let active = active_faults.refusing()?;
+            let active = faults.resetting()?;
             (&active.effect, active.fault.word())
         };
-        if !self.line.injected.swap(true, Ordering::Relaxed) {
-            effect.hit();
+        if !self.link.is_reset.swap(true, Ordering::Relaxed) {
+            effect.count_connection();
         }
         Some(End::Reset(ClosedBy::Fault(word)))
     }
 
+    /// Writes all of `bytes`, unless a fault ends the connection in the meantime.
     async fn write(&mut self, bytes: &[u8]) -> Option<End> {
-        write(self, bytes).await
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            tokio::select! {
+                biased;
+                written = self.to.write(rest) => match written {
+                    Ok(0) | Err(_) => return Some(End::Reset(self.receiver())),
+                    Ok(count) => {
+                        self.count_passed(count);
+                        rest = &rest[count..];
+                    }
+                },
+                // The receiver does not read: look at the faults meanwhile.
+                Ok(()) = self.link.active_faults.changed() => {
+                    if let Some(end) = self.lose(rest.len()).await {
+                        return Some(end);
+                    }
+                }
+            }
+        }
+        if let Some(observer) = &mut self.link.observer {
+            observer.read(bytes);
+        }
+        None
     }
 
-    /// Something was read.
-    fn came(&self) {
-        if self.line.way == Direction::Up {
-            self.line.asked.store(true, Ordering::Relaxed);
+    /// How the connection ends if the faults, which have changed, take `rest` bytes that are on their way.
+    pub(super) async fn lose(&mut self, rest: usize) -> Option<End> {
+        let faults = Arc::clone(&self.link.active_faults.borrow_and_update());
+        if let Some(end) = self.reset_by_fault(&faults) {
+            return Some(end);
+        }
+        // A part of the chunk has gone through. The rest is lost, so the stream is of no use any more.
+        let active = faults.swallowing(self.link.way)?;
+        active.effect.count_connection();
+        active.effect.count_bytes(rest);
+        self.link.active_faults.mark_changed();
+        Some(self.swallow().await)
+    }
+
+    /// Swallows until no fault does so any more, then has the connection reset.
+    async fn swallow(&mut self) -> End {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let faults = Arc::clone(&self.link.active_faults.borrow_and_update());
+            if let Some(end) = self.reset_by_fault(&faults) {
+                return end;
+            }
+            let Some(active) = faults.swallowing(self.link.way) else {
+                return End::Reset(ClosedBy::Fault(BLACKHOLE));
+            };
+            tokio::select! {
+                Ok(()) = self.link.active_faults.changed() => {}
+                read = self.from.read(&mut buffer) => match read {
+                    Ok(count) if count > 0 => active.effect.count_bytes(count),
+                    _ => {
+                        // The sender has closed; the receiver must not learn of it before the fault ends.
+                        if self.link.active_faults.changed().await.is_err() {
+                            return End::Closed;
+                        }
+                    }
+                },
+            }
         }
     }
 
-    /// So many bytes were written.
-    fn passed(&self, count: usize) {
-        self.line.passed.fetch_add(count as u64, Ordering::Relaxed);
-        if self.line.way == Direction::Down {
-            self.line.asked.store(false, Ordering::Relaxed);
+    /// Records that the sender sent something.
+    pub(super) fn count_read(&self) {
+        if self.link.way == Direction::Up {
+            self.link.awaits_answer.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Who is to blame if nothing can be read.
-    const fn sender(&self) -> ClosedBy {
-        match self.line.way {
+    /// Records that `count` bytes were written.
+    pub(super) fn count_passed(&self, count: usize) {
+        self.link.passed.fetch_add(count as u64, Ordering::Relaxed);
+        if self.link.way == Direction::Down {
+            self.link.awaits_answer.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Who closed the connection if it cannot be read.
+    pub(super) const fn sender(&self) -> ClosedBy {
+        match self.link.way {
             Direction::Up => ClosedBy::Client,
             _ => ClosedBy::Server,
         }
     }
 
-    /// Who is to blame if nothing can be written.
-    const fn receiver(&self) -> ClosedBy {
-        match self.line.way {
+    /// Who closed the connection if it cannot be written.
+    pub(super) const fn receiver(&self) -> ClosedBy {
+        match self.link.way {
             Direction::Up => ClosedBy::Server,
             _ => ClosedBy::Client,
         }
     }
 }
 
-/// Moves bytes on without looking at them, until the active faults changes or the sender has no more: the loop of the pump
-/// sees to both.
-async fn splice(pump: &mut Pump<'_>, pipe: &Pipe) -> Option<End> {
-    loop {
-        let mut rest = tokio::select! {
-            biased;
-            Ok(()) = pump.line.active_faults.changed() => {
-                pump.line.active_faults.mark_changed();
-                return None;
-            }
-            filled = pipe.fill(pump.from) => match filled {
-                // Whoever reads next is told the same.
-                Ok(0) => return None,
-                Ok(count) => count,
-                Err(_) => return Some(End::Reset(pump.sender())),
-            },
-        };
-        pump.came();
-        let mut turned = false;
-        while rest > 0 {
-            tokio::select! {
-                biased;
-                drained = pipe.drain(pump.to, rest) => match drained {
-                    Ok(0) | Err(_) => return Some(End::Reset(pump.receiver())),
-                    Ok(count) => {
-                        pump.passed(count);
-                        rest -= count;
-                    }
-                },
-                Ok(()) = pump.line.active_faults.changed() => {
-                    if let Some(end) = lost(pump, rest).await {
-                        return Some(end);
-                    }
-                    turned = true;
-                }
-            }
-        }
-        // The active faults has been looked at for what was on its way only: what comes next must meet it too.
-        if turned {
-            return None;
-        }
-    }
-}
-
-/// What the active faults, which has changed, makes of `rest` bytes that are on their way.
-async fn lost(pump: &mut Pump<'_>, rest: usize) -> Option<End> {
-    let active_faults = Arc::clone(&pump.line.active_faults.borrow_and_update());
-    if let Some(end) = pump.injected(&active_faults) {
-        return Some(end);
-    }
-    // Half a chunk has gone through: the rest goes nowhere, and the stream is of no use any more.
-    let active = active_faults.swallowing(pump.line.way)?;
-    active.effect.hit();
-    active.effect.touch(rest);
-    pump.line.active_faults.mark_changed();
-    Some(hole(pump).await)
-}
-
-/// Writes all of `bytes`, unless a fault strikes in the meantime.
-async fn write(pump: &mut Pump<'_>, bytes: &[u8]) -> Option<End> {
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        tokio::select! {
-            biased;
-            written = pump.to.write(rest) => match written {
-                Ok(0) | Err(_) => return Some(End::Reset(pump.receiver())),
-                Ok(count) => {
-                    pump.passed(count);
-                    rest = &rest[count..];
-                }
-            },
-            // The receiver takes nothing, so the active faults is asked instead.
-            Ok(()) = pump.line.active_faults.changed() => {
-                if let Some(end) = lost(pump, rest.len()).await {
-                    return Some(end);
-                }
-            }
-        }
-    }
-    if let Some(tap) = &mut pump.line.tap {
-        tap.read(bytes);
-    }
-    None
-}
-
-/// Swallows until the blackhole ends, then has the connection reset.
-async fn hole(pump: &mut Pump<'_>) -> End {
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let active_faults = Arc::clone(&pump.line.active_faults.borrow_and_update());
-        if let Some(end) = pump.injected(&active_faults) {
-            return end;
-        }
-        let Some(active) = active_faults.swallowing(pump.line.way) else {
-            return End::Reset(ClosedBy::Fault("blackhole"));
-        };
-        tokio::select! {
-            Ok(()) = pump.line.active_faults.changed() => {}
-            read = pump.from.read(&mut buffer) => match read {
-                Ok(count) if count > 0 => active.effect.touch(count),
-                _ => {
-                    // The sender has gone; the receiver must not know before the hole ends.
-                    if pump.line.active_faults.changed().await.is_err() {
-                        return End::Closed;
-                    }
-                }
-            },
-        }
-    }
-}
-
-/// Puts bytes in the queue, in turns where bandwidth is limited.
-fn hold(queue: &mut VecDeque<(Instant, Held)>, bytes: &[u8], due: Instant, rate: Option<u64>, free: &mut Instant) {
-    let Some(rate) = rate else {
-        queue.push_back((due, Held::Bytes(bytes.to_vec())));
-        return;
-    };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "bytes of a turn"
-    )]
-    let turn = ((rate as f64 * TURN.as_secs_f64()) as usize).clamp(1, CHUNK);
-    for part in bytes.chunks(turn) {
-        #[expect(clippy::cast_precision_loss, reason = "a share of a second")]
-        let takes = Duration::from_secs_f64(part.len() as f64 / rate as f64);
-        *free = (*free).max(due) + takes;
-        queue.push_back((*free, Held::Bytes(part.to_vec())));
-    }
-}
-
-/// `delay`, give or take `jitter`.
-fn spread(delay: Duration, jitter: Duration) -> Duration {
-    if jitter.is_zero() {
-        return delay;
-    }
-    let share: f64 = rand::rng().random_range(-1.0..=1.0);
-    let moved = delay.as_secs_f64() + share * jitter.as_secs_f64();
-    Duration::from_secs_f64(moved.max(0.0))
+fn into_flow(end: Option<End>) -> ControlFlow<End> {
+    end.map_or(Continue(()), Break)
 }

@@ -29,7 +29,7 @@ impl Scope<'_> {
         }
         for exit in &self.observations.exits {
             finding.look();
-            let at = format!("the worker that was told to end after {} ms", exit.told.as_millis());
+            let at = format!("the worker that was told to end after {} ms", exit.signalled.as_millis());
             finding.fact("how one ended that was told to", exit.how.clone());
             if exit.killed {
                 finding.wrong(at, exit.how.clone());
@@ -79,7 +79,7 @@ impl Scope<'_> {
                 finding.wrong("the worker's log", format!("holds the value of {variable}"));
             }
         }
-        if self.observations.log.contains(crate::worker::LEFT_OUT) {
+        if self.observations.log.contains(crate::worker::OMISSION_MARK) {
             finding.undecided =
                 Some("the worker put out more than is kept, and its middle was not looked at".to_owned());
         }

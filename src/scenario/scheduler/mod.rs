@@ -1,8 +1,15 @@
-//! The workers of a scenario run, the proxies between them and the services, and the faults that strike at their time.
+//! The workers of a scenario run, the proxies between them and the services, and when each fault begins and ends.
+//!
+//! What a fault breaks, and how, is its [`FaultDriver`]'s business.
 
-mod effects;
+mod driver;
+mod jina;
+mod network;
 mod pool;
 mod proxies;
+mod record;
+mod service;
+mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,89 +17,104 @@ use std::time::{Duration, Instant};
 
 use super::clients::{ServiceClients, retry_unavailable};
 use super::run::ScenarioError;
-use crate::faults::{Answered, Applied, Injected, NetworkFault, Writes, strike};
-use crate::services::queue::Attached;
+use crate::faults::{Answered, Writes};
 use crate::settings::Ready;
-use crate::spec::{Fault, FaultKind, Milestone, ServiceFault, Target, When, WorkerFault};
+use crate::spec::{Fault, Milestone, Target, When};
 use crate::worker::{Ended, Worker};
-pub use effects::FaultRecord;
-use effects::Met;
+use driver::{FaultDriver, Phase, RunContext, driver};
 pub(super) use pool::LaunchConfig;
 use pool::WorkerPool;
 pub use pool::{Exit, Output};
 pub use proxies::{ProxiedConnection, Proxies};
+use record::Evidence;
+pub use record::FaultRecord;
 
-/// How long Redis may take to say who is there.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Time between two checks whether a starting worker is ready.
+const READY_POLL: Duration = Duration::from_millis(20);
 
-/// Between two looks for a worker that is about to be ready.
-const LOOK: Duration = Duration::from_millis(20);
+/// How long connections of a process that has ended may take to be closed.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+const DRAIN_POLL: Duration = Duration::from_millis(10);
 
-/// How long a cut waits for a connection on which a request is under way: one that meets idle connections alone is
-/// hardly felt. Then any will do.
-const TARGET_WAIT: Duration = Duration::from_millis(100);
-
-/// A fault in injected.
-enum InjectedFault {
-    Network(Vec<(Target, Applied)>),
-    Service(Injected),
-    Jina,
-    /// The worker that was struck.
-    Worker(Option<usize>),
-}
+/// A fault whose time is over and that has met nothing yet stays in force for this much longer, as long as there is work
+/// left: on a busy machine a worker may not have got that far. Once it meets something it has its whole time.
+const EFFECT_WAIT: Duration = Duration::from_secs(10);
 
 enum State {
     Pending,
-    Active { until: Instant, injected: InjectedFault },
+    Active { until: Instant },
     Over,
 }
-
-/// How long connections of a process that has ended may take to be closed.
-const PARTING: Duration = Duration::from_secs(2);
 
 /// A fault of this scenario run.
 struct Planned {
     fault: Fault,
+    driver: Box<dyn FaultDriver>,
     state: State,
     /// Since when the point of the pipeline that it waits for is reached.
     reached: Option<Instant>,
-    /// Since when its time has come.
+    /// Since when it is due.
     due: Option<Instant>,
+    /// When it began and ended, since the scenario run began.
     began: Option<Duration>,
     ended: Option<Duration>,
-    /// Since when its time is over without its having met anything.
-    in_vain: Option<Instant>,
-    met: Met,
+    /// Since when its time has been over without an effect.
+    without_effect: Option<Instant>,
 }
 
 impl Planned {
-    /// Whether it is to strike in this step, counted from 1.
-    fn is_of(&self, step: usize) -> bool {
+    fn new(fault: &Fault) -> Self {
+        Self {
+            fault: fault.clone(),
+            driver: driver(fault),
+            state: State::Pending,
+            reached: None,
+            due: None,
+            began: None,
+            ended: None,
+            without_effect: None,
+        }
+    }
+
+    const fn is_pending(&self) -> bool {
+        matches!(self.state, State::Pending)
+    }
+
+    const fn is_active(&self) -> bool {
+        matches!(self.state, State::Active { .. })
+    }
+
+    /// Whether it belongs to this step, counted from 1.
+    fn is_in_step(&self, step: usize) -> bool {
         self.fault.step.unwrap_or(1) == step
     }
 
-    /// Lets the fault that is in injected last its whole time from `now` on.
-    fn stay(&mut self, now: Instant) {
-        if let State::Active { until, .. } = &mut self.state {
+    /// Lets the fault, which is in force, last its whole time from `now` on.
+    fn restart_time(&mut self, now: Instant) {
+        if let State::Active { until } = &mut self.state {
             *until = self.fault.lasts.map_or(now, |lasts| now + lasts.0);
         }
+    }
+
+    fn evidence(&self, context: &RunContext) -> Evidence {
+        self.driver.evidence(context, self.began.zip(self.ended))
     }
 }
 
 /// The workers, their proxies and their faults.
 pub(super) struct FaultScheduler {
-    clients: Arc<ServiceClients>,
-    pool: WorkerPool,
-    proxies: Proxies,
+    context: RunContext,
     planned: Vec<Planned>,
-    /// When the scenario run began, and the step.
-    clock: Instant,
-    begun: Instant,
+    /// When the step began.
+    step_began: Instant,
+    /// The step, counted from 1.
     step: usize,
+    /// What was counted before the step.
     before: BTreeMap<Milestone, u64>,
 }
 
 impl FaultScheduler {
+    /// Starts the workers.
     pub(super) fn start(
         launch: LaunchConfig,
         workers: usize,
@@ -100,71 +122,62 @@ impl FaultScheduler {
         proxies: Proxies,
         clients: Arc<ServiceClients>,
     ) -> Result<Self, ScenarioError> {
-        let planned = faults.iter().map(|fault| Planned {
-            fault: fault.clone(),
-            state: State::Pending,
-            reached: None,
-            due: None,
-            began: None,
-            ended: None,
-            in_vain: None,
-            met: Met::default(),
-        });
         let clock = Instant::now();
         let mut scheduler = Self {
-            clients,
-            pool: WorkerPool::new(launch, clock),
-            proxies,
-            planned: planned.collect(),
-            clock,
-            begun: clock,
+            context: RunContext { clients, pool: WorkerPool::new(launch, clock), proxies, clock },
+            planned: faults.iter().map(Planned::new).collect(),
+            step_began: clock,
             step: 0,
             before: BTreeMap::new(),
         };
         for _ in 0..workers {
-            scheduler.pool.start()?;
+            scheduler.context.pool.start()?;
         }
         Ok(scheduler)
     }
 
-    /// The workers are ready: the scenario run begins.
+    /// Begins the scenario run: the workers are ready.
     pub(super) fn begin(&mut self) -> Instant {
-        self.clock = Instant::now();
-        self.pool.restart_clock(self.clock);
-        self.clock
+        self.context.clock = Instant::now();
+        self.context.pool.restart_clock(self.context.clock);
+        self.context.clock
     }
 
-    /// Waits until everybody takes jobs; one that never does is told by what happens next.
-    pub(super) async fn gather(&mut self) {
-        let deadline = Instant::now() + self.clients.contract.worker.ready_within;
-        while self.pool.any_starting() && self.died().is_none() && Instant::now() < deadline {
+    /// Waits until every worker takes jobs, for as long as the contract permits. A worker that never does is reported by
+    /// what follows.
+    async fn wait_ready(&mut self) {
+        let deadline = Instant::now() + self.context.clients.contract.worker.ready_within;
+        while self.context.pool.any_starting() && self.died().is_none() && Instant::now() < deadline {
             if self.are_ready().await {
-                self.pool.welcome();
+                self.context.pool.mark_ready();
             } else {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(READY_POLL).await;
             }
         }
     }
 
-    /// The next step begins: from now on its faults count their time.
+    /// Begins the next step: from now on its faults count their time.
     pub(super) async fn begin_step(&mut self) -> Result<(), ScenarioError> {
-        self.gather().await;
+        self.wait_ready().await;
         self.step += 1;
         self.before.clear();
         let milestones: BTreeSet<Milestone> = self.milestones().collect();
         for milestone in milestones {
-            let count = retry_unavailable(|| self.clients.count(milestone)).await?;
+            let count = retry_unavailable(|| self.context.clients.count(milestone)).await?;
             self.before.insert(milestone, count);
         }
-        self.begun = Instant::now();
-        // A quick worker would be done with a job before the first look. A service that is down takes no jobs, and is
-        // left to that look.
-        for place in 0..self.planned.len() {
-            let planned = &self.planned[place];
-            let is_first = matches!(planned.state, State::Pending) && planned.is_of(self.step);
-            let is_aside = matches!(planned.fault.kind, FaultKind::Network { .. } | FaultKind::Jina(_));
-            if is_first && is_aside && planned.fault.at == When::After(Duration::ZERO) && self.has_target(place) {
-                self.strike(place).await?;
+        self.step_began = Instant::now();
+        // A quick worker would finish a job before the first tick. A service that is down takes no jobs, so faults of
+        // services are left to that tick.
+        for index in 0..self.planned.len() {
+            let planned = &self.planned[index];
+            let is_first = planned.is_pending() && planned.is_in_step(self.step);
+            if is_first
+                && planned.driver.is_immediate()
+                && planned.fault.at == When::After(Duration::ZERO)
+                && self.has_target(index).await
+            {
+                self.inject(index).await?;
             }
         }
         Ok(())
@@ -172,297 +185,216 @@ impl FaultScheduler {
 
     /// The counts that faults of this step wait for.
     fn milestones(&self) -> impl Iterator<Item = Milestone> {
-        self.of_step().filter(|planned| matches!(planned.state, State::Pending)).filter_map(|planned| {
-            match planned.fault.at {
-                When::Count(_, milestone, _) => Some(milestone),
-                _ => None,
-            }
+        self.planned_in_step().filter(|planned| planned.is_pending()).filter_map(|planned| match planned.fault.at {
+            When::Count(_, milestone, _) => Some(milestone),
+            _ => None,
         })
     }
 
-    /// How many there are more than when the step began; `None` when they cannot be counted at the event.
+    /// By how much a count has grown since the step began; `None` when it cannot be read at the moment.
     async fn count_since(&self, milestone: Milestone) -> Option<u64> {
         let before = self.before.get(&milestone).copied().unwrap_or(0);
-        Some(self.clients.count(milestone).await.ok()?.saturating_sub(before))
+        Some(self.context.clients.count(milestone).await.ok()?.saturating_sub(before))
     }
 
-    fn of_step(&self) -> impl Iterator<Item = &Planned> {
-        self.planned.iter().filter(|planned| planned.is_of(self.step))
+    fn planned_in_step(&self) -> impl Iterator<Item = &Planned> {
+        self.planned.iter().filter(|planned| planned.is_in_step(self.step))
     }
 
-    /// A worker that runs, unless a fault keeps all of them down.
+    /// A worker that runs; `None` while a fault keeps all of them down.
     pub(super) fn worker(&self) -> Option<&Worker> {
-        self.pool.oldest().map(|handle| &handle.worker)
+        self.context.pool.oldest().map(|handle| &handle.worker)
     }
 
-    /// The most memory that one process of any worker has had, in MiB; unknown where that cannot be read.
+    /// The peak memory of one process of any worker, in MiB; `None` where it cannot be read.
     pub(super) fn peak_memory_mib(&mut self) -> Option<f64> {
-        self.pool.peak_memory_mib()
+        self.context.pool.peak_memory_mib()
     }
 
-    /// How a worker ended, if one did so by itself.
+    /// How a worker ended, if one did so without a signal from the harness.
     pub(super) fn died(&self) -> Option<String> {
-        self.pool.died()
+        self.context.pool.died()
     }
 
-    /// Whether no fault is in injected and nobody is about to leave. When all jobs have ended, what has not begun by
-    /// then never will.
+    /// Whether no fault is in force and no worker is leaving. A fault that has not begun when all jobs have ended never
+    /// will.
     pub(super) fn is_idle(&self) -> bool {
-        !self.planned.iter().any(|planned| matches!(planned.state, State::Active { .. })) && !self.pool.are_leaving()
+        !self.planned.iter().any(Planned::is_active) && !self.context.pool.are_leaving()
     }
 
     /// Whether every fault of this step is over.
     pub(super) fn is_through(&self) -> bool {
-        self.of_step().all(|planned| matches!(planned.state, State::Over))
+        self.planned_in_step().all(|planned| matches!(planned.state, State::Over))
     }
 
-    /// Whether a fault of this step still waits for a point of the pipeline, which may pass quickly.
+    /// Whether a fault of this step waits for a point of the pipeline, which may pass quickly.
     pub(super) fn is_watching(&self) -> bool {
-        let stalks = |planned: &Planned| matches!(planned.state, State::Pending) && planned.due.is_some();
-        self.pool.are_leaving() || self.milestones().next().is_some() || self.of_step().any(stalks)
+        let waits_for_target = |planned: &Planned| planned.is_pending() && planned.due.is_some();
+        self.context.pool.are_leaving()
+            || self.milestones().next().is_some()
+            || self.planned_in_step().any(waits_for_target)
     }
 
     /// Whether a service itself is disturbed, so that it need not answer the harness either.
     pub(super) fn is_service_down(&self) -> bool {
-        let down =
-            |planned: &Planned| matches!(planned.state, State::Active { injected: InjectedFault::Service(_), .. });
-        self.planned.iter().any(down)
+        self.planned.iter().any(|planned| planned.is_active() && planned.driver.disturbs_service())
     }
 
-    /// Whether there is a connection that a cut would meet: between two requests there may be none.
-    fn has_target(&mut self, place: usize) -> bool {
-        let planned = &mut self.planned[place];
+    /// Whether there is something that the fault, which is due, would meet.
+    async fn has_target(&mut self, index: usize) -> bool {
+        let planned = &mut self.planned[index];
         let due = *planned.due.get_or_insert_with(Instant::now);
-        match &planned.fault.kind {
-            FaultKind::Network { on, fault: NetworkFault::Cut, .. } if planned.fault.lasts.is_none() => {
-                let asked = due.elapsed() < TARGET_WAIT;
-                on.iter().flat_map(|target| self.proxies.of(*target)).any(|proxy| proxy.has_target(asked))
-            }
-            _ => true,
-        }
+        planned.driver.has_target(&mut self.context, due.elapsed()).await
     }
 
-    /// Whether a worker is there that a fault of the worker would meet: not one that is about to leave, nor one that
-    /// was started a moment ago and does not listen to signals yet.
-    async fn has_worker(&mut self, place: usize) -> bool {
-        if !matches!(self.planned[place].fault.kind, FaultKind::Worker(_)) {
-            return true;
-        }
-        if self.pool.are_leaving() || self.pool.there.is_empty() {
-            return false;
-        }
-        if self.pool.any_starting() {
-            if !self.are_ready().await {
-                return false;
-            }
-            self.pool.welcome();
-        }
-        true
-    }
-
-    /// What is missing for the workers to be ready, in words.
+    /// What the workers lack to be ready.
     pub(super) fn not_ready(&self) -> &'static str {
-        match self.clients.contract.worker.ready {
+        match self.context.clients.contract.worker.ready {
             Ready::Queue => "is not registered on the queue",
             Ready::Log(_) => "no line of its output matches `ready` of [worker]",
             Ready::Http(_) => "the URL of `ready` in [worker] does not answer with success",
         }
     }
 
-    /// Whether all workers that are there take jobs.
+    /// Whether all workers that run take jobs.
     pub(super) async fn are_ready(&self) -> bool {
-        let registered = || async {
-            let count = tokio::time::timeout(PATIENCE, self.clients.queue.workers()).await;
-            count.ok().and_then(Result::ok).map(Attached::all)
-        };
-        self.pool.are_ready(registered).await
+        self.context.are_ready().await
     }
 
-    /// Begins and ends faults whose time has come; `share` of the jobs have ended.
+    /// Begins and ends faults that are due; `share` of the jobs have ended.
     pub(super) async fn tick(&mut self, share: f64) -> Result<(), ScenarioError> {
-        self.pool.mark();
-        if self.pool.are_leaving() {
-            // Who is gone is asked before what is in work: a job that ends meanwhile was not left behind.
-            let gone = self.pool.gone();
-            let active = self.clients.active().await.ok();
-            self.pool.look_after(active.as_ref(), &gone);
+        self.context.pool.record_output();
+        if self.context.pool.are_leaving() {
+            // Ended workers are listed before active jobs: a job that ends in between was not left behind.
+            let ended = self.context.pool.ended_leaving();
+            let active = self.context.clients.active().await.ok();
+            self.context.pool.follow_leaving(active.as_ref(), &ended);
         }
-        for place in 0..self.planned.len() {
-            let planned = &self.planned[place];
-            match &planned.state {
-                State::Pending if planned.is_of(self.step) => {
-                    let due = match planned.fault.at {
-                        When::Share(wanted) => share >= wanted,
-                        When::After(time) => self.begun.elapsed() >= time,
-                        When::Count(wanted, milestone, later) => {
-                            let reached = match planned.reached {
-                                Some(reached) => Some(reached),
-                                None => self
-                                    .count_since(milestone)
-                                    .await
-                                    .filter(|count| *count >= wanted)
-                                    .map(|_| Instant::now()),
-                            };
-                            self.planned[place].reached = reached;
-                            reached.is_some_and(|reached| reached.elapsed() >= later)
-                        }
-                        When::Into(time, other) => self.planned.get(other - 1).is_some_and(|other| {
-                            let began = other.began.filter(|_| matches!(other.state, State::Active { .. }));
-                            began.is_some_and(|began| self.clock.elapsed() >= began + time)
-                        }),
-                    };
-                    // A cut strikes as soon as there is something to cut, a signal as soon as somebody listens.
-                    if due && self.has_target(place) && self.has_worker(place).await {
-                        self.strike(place).await?;
+        for index in 0..self.planned.len() {
+            match self.planned[index].state {
+                State::Pending if self.planned[index].is_in_step(self.step) => {
+                    // A cut waits for a connection, a signal for a worker that handles it.
+                    if self.is_due(index, share).await && self.has_target(index).await {
+                        self.inject(index).await?;
                     }
                 }
-                State::Active { until, injected } => {
-                    // A worker that was told to end is waited for; one that joined stays for its time from the moment
-                    // on at which it takes jobs.
-                    let number = if let InjectedFault::Worker(number) = injected { *number } else { None };
-                    let joins = matches!(planned.fault.kind, FaultKind::Worker(WorkerFault::Join));
-                    let until = *until;
-                    if joins && self.pool.any_starting() {
-                        if self.are_ready().await {
-                            self.pool.welcome();
-                            self.planned[place].met.process = true;
-                            self.planned[place].stay(Instant::now());
+                State::Active { until } => match self.planned[index].driver.phase(&mut self.context).await {
+                    Phase::Busy => {}
+                    Phase::Begins => self.planned[index].restart_time(Instant::now()),
+                    Phase::InForce => {
+                        if Instant::now() >= until
+                            && !self.is_awaited(index, until, share)
+                            && !self.waits_for_effect(index, share).await
+                        {
+                            self.revert(index).await?;
                         }
-                    } else if !number.is_some_and(|number| self.is_leaving(number))
-                        && Instant::now() >= until
-                        && !self.is_awaited(place, until, share)
-                        && !self.lingers(place, share).await
-                    {
-                        self.end(place).await?;
                     }
-                }
+                },
                 State::Pending | State::Over => {}
             }
         }
         Ok(())
     }
 
-    fn is_leaving(&self, number: usize) -> bool {
-        self.pool.there.iter().any(|handle| handle.number == number && handle.is_leaving())
-    }
-
-    /// Ends every fault that is in injected: there is no time for more.
-    pub(super) async fn revert_all(&mut self) -> Result<(), ScenarioError> {
-        for place in 0..self.planned.len() {
-            if matches!(self.planned[place].state, State::Active { .. }) {
-                self.end(place).await?;
+    /// Whether the time of a fault that has not begun has come.
+    async fn is_due(&mut self, index: usize, share: f64) -> bool {
+        let planned = &self.planned[index];
+        match planned.fault.at {
+            When::Share(wanted) => share >= wanted,
+            When::After(time) => self.step_began.elapsed() >= time,
+            When::Count(wanted, milestone, later) => {
+                let mut reached = planned.reached;
+                if reached.is_none() && self.count_since(milestone).await.is_some_and(|count| count >= wanted) {
+                    reached = Some(Instant::now());
+                }
+                self.planned[index].reached = reached;
+                reached.is_some_and(|reached| reached.elapsed() >= later)
             }
+            When::Into(time, other) => self.planned.get(other - 1).is_some_and(|other| {
+                let began = other.began.filter(|_| other.is_active());
+                began.is_some_and(|began| self.elapsed() >= began + time)
+            }),
         }
-        Ok(())
     }
 
-    async fn strike(&mut self, place: usize) -> Result<(), ScenarioError> {
-        let fault = self.planned[place].fault.clone();
-        self.planned[place].began = Some(self.clock.elapsed());
-        let injected = match &fault.kind {
-            FaultKind::Network { on, fault: what, direction } => {
-                let direction = direction.unwrap_or(what.usual_direction());
-                let mut applied = Vec::new();
-                let struck = on.iter().flat_map(|target| self.proxies.of(*target).iter().map(|proxy| (*target, proxy)));
-                for (target, proxy) in struck {
-                    if *what == NetworkFault::Cut && fault.lasts.is_none() {
-                        self.planned[place].met.effects.push((target, proxy.cut()));
-                    } else {
-                        let struck = proxy.apply(*what, direction);
-                        self.planned[place].met.effects.push((target, Arc::clone(&struck.effect)));
-                        applied.push((target, struck));
-                    }
-                }
-                InjectedFault::Network(applied)
-            }
-            FaultKind::Service { on, fault: what } => {
-                // What a fault that is over at once has met was there before; what lasts meets what comes after.
-                let before = self.proxies.traffic(*on);
-                self.planned[place].met.sql_errors = self.sql_errors(*on, *what);
-                let struck = strike(self.clients.stack(), &self.clients.endpoints, *on, *what).await?;
-                let at_once = matches!(what, ServiceFault::Restart | ServiceFault::DropConnections);
-                self.planned[place].met.traffic = if at_once { before } else { self.proxies.traffic(*on) };
-                InjectedFault::Service(struck)
-            }
-            FaultKind::Jina(behaviours) => {
-                self.planned[place].met.disturbed = self.clients.disturbed();
-                self.clients.behave(behaviours);
-                InjectedFault::Jina
-            }
-            FaultKind::Worker(what) => {
-                let oldest = self.pool.oldest().map(|handle| (handle.number, handle.worker.ended().is_none()));
-                // Who joins is there once it takes jobs.
-                let joins = matches!(what, WorkerFault::Join);
-                self.planned[place].met.process = !joins && oldest.is_some_and(|(_, runs)| runs);
-                let oldest = oldest.map(|(number, _)| number);
-                match (what, oldest) {
-                    (WorkerFault::Join, _) => InjectedFault::Worker(Some(self.pool.start()?)),
-                    (WorkerFault::Pause, _) => {
-                        self.pool.oldest().iter().for_each(|handle| handle.worker.pause());
-                        InjectedFault::Worker(oldest)
-                    }
-                    (WorkerFault::Kill, Some(number)) => {
-                        self.pool.kill(number);
-                        InjectedFault::Worker(None)
-                    }
-                    (WorkerFault::Terminate | WorkerFault::TerminateTwice, Some(number)) => {
-                        // Those that cannot be seen now are taken for new ones: rather a false alarm than none.
-                        let active = self.clients.active().await.unwrap_or_default();
-                        self.pool.tell(number, active, *what == WorkerFault::TerminateTwice);
-                        InjectedFault::Worker(Some(number))
-                    }
-                    (_, None) => InjectedFault::Worker(None),
-                }
-            }
+    /// Whether a fault whose time was over at `until` stays in force because another is to begin within it and has not:
+    /// on a busy machine both moments may have passed before a tick.
+    fn is_awaited(&self, index: usize, until: Instant, share: f64) -> bool {
+        let Some(lasts) = self.planned[index].fault.lasts else { return false };
+        let begins_within = |other: &Planned| {
+            other.is_in_step(self.step)
+                && matches!(other.fault.at, When::Into(time, number) if number == index + 1 && time < lasts.0)
         };
+        share < 1.0
+            && until.elapsed() < EFFECT_WAIT
+            && self.planned.iter().any(|other| other.is_pending() && begins_within(other))
+    }
+
+    /// Whether a fault whose time is over stays in force until it has met something; see [`EFFECT_WAIT`].
+    async fn waits_for_effect(&mut self, index: usize, share: f64) -> bool {
+        let planned = &mut self.planned[index];
+        if planned.fault.lasts.is_none() || !planned.driver.waits_for_effect() {
+            return false;
+        }
+        planned.driver.measure(&self.context).await;
+        let took_effect = planned.evidence(&self.context).took_effect;
         let now = Instant::now();
-        self.planned[place].state = State::Active { until: fault.lasts.map_or(now, |lasts| now + lasts.0), injected };
-        if fault.lasts.is_none()
-            && matches!(&self.planned[place].state, State::Active { injected: InjectedFault::Network(applied), .. } if applied.is_empty())
-        {
-            self.end(place).await?;
+        if took_effect {
+            let is_late = planned.without_effect.take().is_some();
+            if is_late {
+                planned.restart_time(now);
+            }
+            return is_late;
+        }
+        share < 1.0 && now.duration_since(*planned.without_effect.get_or_insert(now)) < EFFECT_WAIT
+    }
+
+    /// Ends every fault that is in force, because no time is left.
+    pub(super) async fn revert_all(&mut self) -> Result<(), ScenarioError> {
+        for index in 0..self.planned.len() {
+            if self.planned[index].is_active() {
+                self.revert(index).await?;
+            }
         }
         Ok(())
     }
 
-    async fn end(&mut self, place: usize) -> Result<(), ScenarioError> {
-        self.measure(place).await;
-        let State::Active { injected, .. } = std::mem::replace(&mut self.planned[place].state, State::Over) else {
-            return Ok(());
-        };
-        match injected {
-            InjectedFault::Network(applied) => {
-                for (target, applied) in applied {
-                    self.proxies.lift(target, applied);
-                }
-            }
-            InjectedFault::Service(struck) => struck.lift(self.clients.stack(), &self.clients.endpoints).await?,
-            InjectedFault::Jina => self.clients.behave(&[]),
-            InjectedFault::Worker(number) => {
-                let FaultKind::Worker(what) = self.planned[place].fault.kind else { return Ok(()) };
-                match (what, number) {
-                    (WorkerFault::Pause, Some(number)) => {
-                        self.pool.there.iter().filter(|handle| handle.number == number).for_each(|handle| {
-                            handle.worker.resume();
-                        });
-                    }
-                    (WorkerFault::Join, Some(number)) if self.pool.has(number) => {
-                        let active = self.clients.active().await.unwrap_or_default();
-                        self.pool.tell(number, active, false);
-                    }
-                    (WorkerFault::Pause | WorkerFault::Join, _) => {}
-                    (WorkerFault::Kill | WorkerFault::Terminate | WorkerFault::TerminateTwice, number) => {
-                        // Out of time: what was told to end and is still there must not work beside its successor.
-                        if let Some(number) = number {
-                            self.pool.kill(number);
-                        }
-                        self.pool.start()?;
-                    }
-                }
-            }
+    async fn inject(&mut self, index: usize) -> Result<(), ScenarioError> {
+        let planned = &mut self.planned[index];
+        planned.began = Some(self.context.clock.elapsed());
+        planned.driver.inject(&mut self.context).await?;
+        let now = Instant::now();
+        planned.state = State::Active { until: planned.fault.lasts.map_or(now, |lasts| now + lasts.0) };
+        if planned.fault.lasts.is_none() && planned.driver.is_over_at_once() {
+            self.revert(index).await?;
         }
-        self.planned[place].ended = Some(self.clock.elapsed());
         Ok(())
+    }
+
+    /// Ends a fault that is in force.
+    async fn revert(&mut self, index: usize) -> Result<(), ScenarioError> {
+        let planned = &mut self.planned[index];
+        planned.driver.measure(&self.context).await;
+        planned.state = State::Over;
+        planned.driver.revert(&mut self.context).await?;
+        planned.ended = Some(self.context.clock.elapsed());
+        Ok(())
+    }
+
+    /// What each fault did.
+    pub(super) fn faults(&self) -> Vec<FaultRecord> {
+        let record = |planned: &Planned| {
+            let Evidence { met, took_effect } = planned.evidence(&self.context);
+            FaultRecord {
+                what: planned.fault.to_string(),
+                targets: planned.driver.targets(),
+                began: planned.began,
+                ended: planned.ended,
+                met,
+                took_effect,
+            }
+        };
+        self.planned.iter().map(record).collect()
     }
 
     /// When the last fault was over, since the scenario run began.
@@ -472,72 +404,53 @@ impl FaultScheduler {
 
     /// Time since the scenario run began.
     pub(super) fn elapsed(&self) -> Duration {
-        self.clock.elapsed()
+        self.context.clock.elapsed()
     }
 
     /// The changes of points that passed on their way to Qdrant.
     pub(super) fn writes(&self) -> Option<Writes> {
-        self.proxies.writes()
+        self.context.proxies.writes()
     }
 
-    /// Waits until the connections of workers that have ended are closed: a proxy hears of that a moment later.
-    pub(super) async fn part(&self) {
-        let deadline = Instant::now() + PARTING;
+    /// Waits until the connections of workers that have ended are closed: a proxy notices that a moment later.
+    pub(super) async fn drain(&self) {
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
         let is_open = || self.proxied_connections().values().flatten().any(|connection| connection.closed.is_none());
         while is_open() && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(DRAIN_POLL).await;
         }
     }
 
-    /// Every request that a proxy answered in the place of its service.
+    /// Every request that a proxy answered in place of its service.
     pub(super) fn answered(&self) -> BTreeMap<Target, Vec<Answered>> {
-        self.proxies.answered(self.clock)
+        self.context.proxies.answered(self.context.clock)
     }
 
     /// Every connection that was made through a proxy.
     pub(super) fn proxied_connections(&self) -> BTreeMap<Target, Vec<ProxiedConnection>> {
-        self.proxies.proxied_connections(self.clock)
+        self.context.proxies.proxied_connections(self.context.clock)
     }
 
-    /// How workers ended that were told to during the scenario run.
+    /// How workers ended that faults terminated during the scenario run.
     pub(super) fn exits(&self) -> Vec<Exit> {
-        self.pool.exits.clone()
+        self.context.pool.exits.clone()
     }
 
-    /// Sends every worker home; says how the first one ended that did not do as it should, or the first of all.
-    /// `None` when it had to be killed, or there was none.
+    /// Sends SIGTERM to every worker and waits until they have ended. Returns how the first one ended that did not exit
+    /// with code 0, or the first of all; `None` if it had to be killed, or if no worker ran.
     pub(super) async fn stop(&mut self) -> Option<Ended> {
-        // A signal that comes before a worker listens says nothing about how it ends.
-        self.gather().await;
-        let by_themselves: Vec<(usize, String)> =
-            self.pool.there.iter().filter_map(|handle| Some((handle.number, handle.worker.ended()?))).collect();
-        for (number, how) in &by_themselves {
-            self.pool.note_at(Instant::now(), *number, format!("{how}, and nobody had told it to"));
-        }
-        let ends = futures::future::join_all(self.pool.there.iter().map(|handle| handle.worker.terminate())).await;
-        let now = Instant::now();
-        let numbers: Vec<usize> = self.pool.there.iter().map(|handle| handle.number).collect();
-        for (number, end) in numbers.into_iter().zip(&ends) {
-            if by_themselves.iter().any(|(gone, _)| *gone == number) {
-                continue;
-            }
-            let how = end.as_ref().map_or("did not end in time", |end| end.how.as_str());
-            let began = end.as_ref().map_or(now, |end| now.checked_sub(end.after).unwrap_or(now));
-            self.pool.note_at(began, number, "told to end (SIGTERM): the scenario is over");
-            self.pool.note_at(now, number, how);
-        }
-        self.pool.mark();
-        let worst = ends.iter().position(|end| end.as_ref().is_none_or(|end| end.code != Some(0))).unwrap_or(0);
-        ends.into_iter().nth(worst).flatten()
+        // A signal that arrives before a worker handles signals proves nothing about how it ends.
+        self.wait_ready().await;
+        self.context.pool.stop().await
     }
 
-    /// All that every worker put out.
+    /// The output of every worker.
     pub(super) fn outputs(&self) -> Vec<Output> {
-        self.pool.outputs()
+        self.context.pool.outputs()
     }
 
-    /// What became of the workers: milliseconds since the scenario run began, the worker's number, what happened.
+    /// The events of the workers: milliseconds since the scenario run began, the worker's number, what happened.
     pub(super) fn worker_events(&self) -> Vec<(i64, usize, String)> {
-        self.pool.worker_events()
+        self.context.pool.worker_events()
     }
 }

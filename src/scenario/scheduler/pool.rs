@@ -1,4 +1,4 @@
-//! The workers of a scenario run: several at once, some of them told to end.
+//! The workers of a scenario run: several at once, some of them terminating.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,46 +8,46 @@ use std::time::{Duration, Instant};
 use super::super::run::ScenarioError;
 use crate::settings::Contract;
 use crate::stack::Ledger;
-use crate::worker::{Worker, WorkerEnv};
+use crate::worker::{Ended, Worker, WorkerEnv};
 
-/// What a worker that was told to end may take beyond its grace before it is killed.
-const BEYOND: Duration = Duration::from_secs(2);
-/// A job that was on its way to the worker when the signal came is not held against it.
-const UNDERWAY: Duration = Duration::from_millis(300);
-/// How often the memory of the workers is looked at: their processes are looked for documents_matching all of the machine.
-const WEIGHED: Duration = Duration::from_millis(500);
+/// How long a worker may take to end beyond its grace before it is killed.
+const KILL_DELAY: Duration = Duration::from_secs(2);
+/// A job that starts this soon after the signal was on its way to the worker already, and does not count as taken.
+const IN_FLIGHT: Duration = Duration::from_millis(300);
+/// How often the memory of the workers is read: their processes are searched among all processes of the machine.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(500);
 /// Time between the two signals of `terminate_twice`.
-const AGAIN: Duration = Duration::from_millis(100);
+const SECOND_SIGNAL: Duration = Duration::from_millis(100);
 
-/// How a worker ended that was told to during a scenario run.
+/// How a worker ended that a fault terminated during a scenario run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
-    /// When it was told, since the scenario run began.
-    pub told: Duration,
+    /// When it was sent SIGTERM, since the scenario run began.
+    pub signalled: Duration,
     /// Time from the signal to the end.
     pub after: Duration,
-    /// The grace it had.
+    /// Its grace.
     pub grace: Duration,
-    /// In words.
+    /// How it ended, such as `exited with code 0`.
     pub how: String,
-    /// Exit code, where it had one; none when it had to be killed.
+    /// Exit code; `None` if it was ended by a signal.
     pub code: Option<i32>,
     /// Whether it had to be killed.
     pub killed: bool,
     /// Jobs that it took from the queue after the signal; `None` where another worker may have taken them.
     pub taken: Option<Vec<String>>,
-    /// Jobs that it left in `active`; `None` where they may be another worker's.
+    /// Jobs that it left in `active`; `None` where they may belong to another worker.
     pub left: Option<Vec<String>>,
 }
 
-/// What a worker put out, and when.
+/// The output of a worker.
 #[derive(Debug, Clone, Default)]
 pub struct Output {
     /// The worker's number, from 1.
     pub worker: usize,
-    /// Its whole output, but for the middle of one that is very long.
+    /// Its whole output; the middle of a very long one is omitted.
     pub text: String,
-    /// Milliseconds since the scenario run began, and how many bytes there were by then.
+    /// Milliseconds since the scenario run began, and the length of the output in bytes by then.
     pub marks: Vec<(i64, u64)>,
 }
 
@@ -61,54 +61,58 @@ pub(in crate::scenario) struct LaunchConfig {
     pub(in crate::scenario) ledger: Ledger,
 }
 
-/// A worker that was told to end.
+/// The state of a worker that was sent SIGTERM.
 #[derive(Debug)]
 struct Leaving {
-    told: Instant,
+    signalled: Instant,
+    /// Whether a second signal is still to be sent.
     again: bool,
-    /// Jobs in work when the last signal that may be excused came; later ones were taken too late.
+    /// Jobs that were active by the end of [`IN_FLIGHT`]; later ones were taken after the signal.
     known: BTreeSet<String>,
     taken: BTreeSet<String>,
-    /// Starts until then, if nobody else was there: one more, and what is in work may be another's.
+    /// How many workers had been started, if no other one ran: after one more start, active jobs may belong to that one.
     alone: Option<usize>,
 }
 
+/// A worker that runs.
 #[derive(Debug)]
 pub(super) struct WorkerHandle {
     pub(super) worker: Worker,
     /// Its number, from 1.
     pub(super) number: usize,
     leaving: Option<Leaving>,
-    /// Whether it has not been seen at work yet.
+    /// Whether it has not been seen ready yet.
     is_starting: bool,
-    /// How much it had put out, and when that was seen.
+    /// The length of its output in bytes, and when that was read.
     marks: Vec<(Instant, u64)>,
-    /// The most memory that one of its processes was seen to have had, and when that was looked at.
+    /// The peak memory of one of its processes, as last read.
     peak_mib: Option<f64>,
-    weighed: Option<Instant>,
+    /// When the memory was read.
+    memory_read: Option<Instant>,
 }
 
-/// The larger of two figures, one of which may be unknown.
-fn most(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+/// The larger of two figures, either of which may be unknown.
+fn larger(one: Option<f64>, other: Option<f64>) -> Option<f64> {
     one.into_iter().chain(other).reduce(f64::max)
 }
 
 impl WorkerHandle {
-    /// Whether it was told to end.
+    /// Whether it was sent SIGTERM.
     pub(super) const fn is_leaving(&self) -> bool {
         self.leaving.is_some()
     }
 
-    /// Looks at how much memory it has had at most, if that was not done a moment ago.
-    fn weigh(&mut self) {
-        if self.weighed.is_none_or(|weighed| weighed.elapsed() >= WEIGHED) {
-            self.weighed = Some(Instant::now());
-            self.peak_mib = most(self.peak_mib, self.worker.peak_memory_mib());
+    /// Reads its peak memory, unless that was done a moment ago.
+    fn read_memory(&mut self) {
+        if self.memory_read.is_none_or(|read| read.elapsed() >= MEMORY_INTERVAL) {
+            self.memory_read = Some(Instant::now());
+            self.peak_mib = larger(self.peak_mib, self.worker.peak_memory_mib());
         }
     }
 
-    fn mark(&mut self) {
-        self.weigh();
+    /// Records the length of its output, and its memory.
+    fn record_output(&mut self) {
+        self.read_memory();
         let written = self.worker.written();
         if self.marks.last().is_none_or(|(_, before)| *before < written) {
             self.marks.push((Instant::now(), written));
@@ -116,8 +120,8 @@ impl WorkerHandle {
     }
 }
 
-/// The output of a worker that is gone.
-struct Said {
+/// The output of a worker that has ended.
+struct EndedOutput {
     number: usize,
     text: String,
     marks: Vec<(Instant, u64)>,
@@ -126,16 +130,17 @@ struct Said {
 /// All workers.
 pub(super) struct WorkerPool {
     launch: LaunchConfig,
+    /// How many workers were started.
     starts: usize,
     /// The workers that run, the one that has run longest first.
-    pub(super) there: Vec<WorkerHandle>,
-    /// The output of workers that are gone, with what was seen of it and when.
-    said: Vec<Said>,
-    /// What became of whom, and when.
+    pub(super) running: Vec<WorkerHandle>,
+    /// The output of workers that have ended.
+    ended_outputs: Vec<EndedOutput>,
+    /// What happened to which worker, and when.
     worker_events: Vec<(Instant, usize, String)>,
     pub(super) exits: Vec<Exit>,
-    /// The most memory that a process of a worker that is gone was seen to have had.
-    gone_mib: Option<f64>,
+    /// The peak memory of one process of a worker that has ended.
+    ended_mib: Option<f64>,
     clock: Instant,
 }
 
@@ -144,61 +149,61 @@ impl WorkerPool {
         Self {
             launch,
             starts: 0,
-            there: Vec::new(),
-            said: Vec::new(),
+            running: Vec::new(),
+            ended_outputs: Vec::new(),
             worker_events: Vec::new(),
             exits: Vec::new(),
-            gone_mib: None,
+            ended_mib: None,
             clock,
         }
     }
 
-    /// All who are there are at work: the scenario run begins.
+    /// Begins the scenario run: all workers take jobs.
     pub(super) fn restart_clock(&mut self, clock: Instant) {
         self.clock = clock;
-        self.welcome();
+        self.mark_ready();
     }
 
-    /// Starts one more; gives its number.
+    /// Starts one more worker. Returns its number.
     pub(super) fn start(&mut self) -> Result<usize, ScenarioError> {
         self.starts += 1;
         let LaunchConfig { contract, worker_env, grace, directory, name, ledger } = &self.launch;
         let name = if self.starts == 1 { name.clone() } else { format!("{name}-{}", self.starts) };
         let worker = Worker::start(contract, worker_env, *grace, directory, &name, ledger)?;
-        self.there.push(WorkerHandle {
+        self.running.push(WorkerHandle {
             worker,
             number: self.starts,
             leaving: None,
             is_starting: true,
             marks: Vec::new(),
             peak_mib: None,
-            weighed: None,
+            memory_read: None,
         });
-        self.note(self.starts, "started");
+        self.record(self.starts, "started");
         Ok(self.starts)
     }
 
-    fn note(&mut self, number: usize, what: impl Into<String>) {
-        self.note_at(Instant::now(), number, what);
+    fn record(&mut self, number: usize, what: impl Into<String>) {
+        self.record_at(Instant::now(), number, what);
     }
 
-    /// Writes down what became of somebody.
-    pub(super) fn note_at(&mut self, at: Instant, number: usize, what: impl Into<String>) {
+    /// Records what happened to a worker.
+    fn record_at(&mut self, at: Instant, number: usize, what: impl Into<String>) {
         self.worker_events.push((at, number, what.into()));
     }
 
-    /// Looks how much everybody has put out by now.
-    pub(super) fn mark(&mut self) {
-        self.there.iter_mut().for_each(WorkerHandle::mark);
+    /// Records the length of every worker's output.
+    pub(super) fn record_output(&mut self) {
+        self.running.iter_mut().for_each(WorkerHandle::record_output);
     }
 
-    /// The most memory that one process of any worker has had, in MiB.
+    /// The peak memory of one process of any worker, in MiB.
     pub(super) fn peak_memory_mib(&mut self) -> Option<f64> {
-        for handle in &mut self.there {
-            handle.weighed = None;
-            handle.weigh();
+        for handle in &mut self.running {
+            handle.memory_read = None;
+            handle.read_memory();
         }
-        self.there.iter().map(|handle| handle.peak_mib).fold(self.gone_mib, most)
+        self.running.iter().map(|handle| handle.peak_mib).fold(self.ended_mib, larger)
     }
 
     /// Milliseconds since the scenario run began.
@@ -207,111 +212,123 @@ impl WorkerPool {
         ms(at.saturating_duration_since(self.clock)) - ms(self.clock.saturating_duration_since(at))
     }
 
-    /// What became of whom: milliseconds since the scenario run began, the worker's number, what happened.
+    /// The events of the workers: milliseconds since the scenario run began, the worker's number, what happened.
     pub(super) fn worker_events(&self) -> Vec<(i64, usize, String)> {
         self.worker_events.iter().map(|(at, number, what)| (self.ms(*at), *number, what.clone())).collect()
     }
 
-    /// What every worker put out.
+    /// The output of every worker.
     pub(super) fn outputs(&self) -> Vec<Output> {
         let output = |worker: usize, text: String, marks: &[(Instant, u64)]| Output {
             worker,
             text,
             marks: marks.iter().map(|(at, bytes)| (self.ms(*at), *bytes)).collect(),
         };
-        let gone = self.said.iter().map(|said| output(said.number, said.text.clone(), &said.marks));
-        gone.chain(self.there.iter().map(|handle| output(handle.number, handle.worker.output(), &handle.marks)))
+        let ended = self.ended_outputs.iter().map(|ended| output(ended.number, ended.text.clone(), &ended.marks));
+        ended
+            .chain(self.running.iter().map(|handle| output(handle.number, handle.worker.output(), &handle.marks)))
             .collect()
     }
 
-    /// The one that has run longest and was not told to end.
+    /// The worker that has run longest, of those that were not sent SIGTERM.
     pub(super) fn oldest(&self) -> Option<&WorkerHandle> {
-        self.there.iter().find(|handle| !handle.is_leaving())
+        self.running.iter().find(|handle| !handle.is_leaving())
     }
 
-    /// Whether somebody has not been seen at work yet.
+    /// Whether a worker has not been seen ready yet.
     pub(super) fn any_starting(&self) -> bool {
-        self.there.iter().any(|handle| handle.is_starting)
+        self.running.iter().any(|handle| handle.is_starting)
     }
 
-    /// Whether all who are there take jobs; `registered` asks the queue how many are registered on it.
+    /// Whether all workers that run take jobs; `registered` reads from the queue how many are registered on it.
     pub(super) async fn are_ready<F>(&self, registered: impl FnOnce() -> F) -> bool
     where
         F: Future<Output = Option<usize>>,
     {
-        for handle in &self.there {
+        for handle in &self.running {
             match handle.worker.is_ready().await {
                 Some(true) => {}
                 Some(false) => return false,
-                // The queue does not say who of them it is.
-                None => return registered().await.is_some_and(|count| count >= self.there.len()),
+                // The queue knows how many workers there are, not which.
+                None => return registered().await.is_some_and(|count| count >= self.running.len()),
             }
         }
         true
     }
 
-    /// All who are there are at work.
-    pub(super) fn welcome(&mut self) {
+    /// Records that all workers that run take jobs.
+    pub(super) fn mark_ready(&mut self) {
         let now = Instant::now();
-        for handle in self.there.iter_mut().filter(|handle| handle.is_starting) {
+        for handle in self.running.iter_mut().filter(|handle| handle.is_starting) {
             handle.is_starting = false;
             self.worker_events.push((now, handle.number, "takes jobs".to_owned()));
         }
     }
 
-    pub(super) fn has(&self, number: usize) -> bool {
-        self.there.iter().any(|handle| handle.number == number)
+    /// The worker with this number, if it runs.
+    pub(super) fn handle(&self, number: usize) -> Option<&WorkerHandle> {
+        self.running.iter().find(|handle| handle.number == number)
     }
 
-    /// Tells a worker to end; `active` are the jobs in work at this event.
-    pub(super) fn tell(&mut self, number: usize, active: BTreeSet<String>, twice: bool) {
-        let alone = (self.there.len() == 1).then_some(self.starts);
-        self.note(number, if twice { "told to end (SIGTERM), and soon once more" } else { "told to end (SIGTERM)" });
-        if let Some(handle) = self.there.iter_mut().find(|handle| handle.number == number) {
-            handle.worker.tell_to_end();
+    /// Whether the worker with this number was sent SIGTERM and still runs.
+    pub(super) fn is_leaving(&self, number: usize) -> bool {
+        self.handle(number).is_some_and(WorkerHandle::is_leaving)
+    }
+
+    /// Sends SIGTERM to a worker, and with `twice` soon once more; `active` are the jobs that are active now.
+    pub(super) fn terminate(&mut self, number: usize, active: BTreeSet<String>, twice: bool) {
+        let alone = (self.running.len() == 1).then_some(self.starts);
+        self.record(number, if twice { "received SIGTERM, the first of two" } else { "received SIGTERM" });
+        if let Some(handle) = self.running.iter_mut().find(|handle| handle.number == number) {
+            handle.worker.send_sigterm();
             handle.leaving =
-                Some(Leaving { told: Instant::now(), again: twice, known: active, taken: BTreeSet::new(), alone });
+                Some(Leaving { signalled: Instant::now(), again: twice, known: active, taken: BTreeSet::new(), alone });
         }
     }
 
-    /// Ends a worker with SIGKILL, and keeps what it said.
+    /// Ends a worker with SIGKILL, and keeps its output.
     pub(super) fn kill(&mut self, number: usize) {
-        if let Some(place) = self.there.iter().position(|handle| handle.number == number) {
-            let mut handle = self.there.remove(place);
+        if let Some(index) = self.running.iter().position(|handle| handle.number == number) {
+            let mut handle = self.running.remove(index);
             let how = handle.worker.ended().unwrap_or_else(|| "killed (SIGKILL)".to_owned());
-            self.note(number, how);
-            handle.mark();
-            self.gone_mib = most(self.gone_mib, handle.peak_mib);
-            self.said.push(Said { number, text: handle.worker.output_after_kill(), marks: handle.marks });
+            self.record(number, how);
+            handle.record_output();
+            self.ended_mib = larger(self.ended_mib, handle.peak_mib);
+            self.ended_outputs.push(EndedOutput {
+                number,
+                text: handle.worker.output_after_kill(),
+                marks: handle.marks,
+            });
         }
     }
 
-    /// Whether somebody was told to end and is still there.
+    /// Whether a worker was sent SIGTERM and still runs.
     pub(super) fn are_leaving(&self) -> bool {
-        self.there.iter().any(WorkerHandle::is_leaving)
+        self.running.iter().any(WorkerHandle::is_leaving)
     }
 
-    /// Those who were told to end and have ended.
-    pub(super) fn gone(&self) -> BTreeSet<usize> {
+    /// The numbers of those that were sent SIGTERM and have ended.
+    pub(super) fn ended_leaving(&self) -> BTreeSet<usize> {
         let ended = |handle: &&WorkerHandle| handle.is_leaving() && handle.worker.exit().is_some();
-        self.there.iter().filter(ended).map(|handle| handle.number).collect()
+        self.running.iter().filter(ended).map(|handle| handle.number).collect()
     }
 
-    /// Looks after those who were told to end. `active` are the jobs in work, `None` when unknown; `ended` are those who
-    /// had ended before that was read.
-    pub(super) fn look_after(&mut self, active: Option<&BTreeSet<String>>, ended: &BTreeSet<usize>) {
-        let mut gone = Vec::new();
+    /// Follows the workers that were sent SIGTERM: sends the second signal, records which jobs they take, and removes those
+    /// that have ended or are out of time. `active` are the active jobs, `None` when unknown; `ended` are the workers
+    /// that had ended before that was read.
+    pub(super) fn follow_leaving(&mut self, active: Option<&BTreeSet<String>>, ended: &BTreeSet<usize>) {
+        let mut removed = Vec::new();
         let starts = self.starts;
-        for handle in &mut self.there {
+        for handle in &mut self.running {
             let Some(leaving) = &mut handle.leaving else { continue };
-            let since = leaving.told.elapsed();
-            if leaving.again && since >= AGAIN {
+            let since = leaving.signalled.elapsed();
+            if leaving.again && since >= SECOND_SIGNAL {
                 leaving.again = false;
-                handle.worker.tell_to_end();
+                handle.worker.send_sigterm();
             }
             let exit = ended.contains(&handle.number).then(|| handle.worker.exit()).flatten();
             if let Some(active) = active.filter(|_| exit.is_none()) {
-                if since <= UNDERWAY {
+                if since <= IN_FLIGHT {
                     leaving.known.extend(active.iter().cloned());
                 } else {
                     leaving.taken.extend(active.difference(&leaving.known).cloned());
@@ -320,14 +337,14 @@ impl WorkerPool {
             let grace = handle.worker.grace();
             let (how, code, killed) = match exit {
                 Some((how, code)) => (how, code, false),
-                None if since >= grace + BEYOND => {
-                    (format!("did not end within {:.1} s of SIGTERM, and was killed", since.as_secs_f32()), None, true)
+                None if since >= grace + KILL_DELAY => {
+                    (format!("did not end within {:.1} s of SIGTERM and was killed", since.as_secs_f32()), None, true)
                 }
                 None => continue,
             };
             let list = |jobs: &BTreeSet<String>| jobs.iter().cloned().collect();
             self.exits.push(Exit {
-                told: leaving.told.saturating_duration_since(self.clock),
+                signalled: leaving.signalled.saturating_duration_since(self.clock),
                 after: since,
                 grace,
                 how,
@@ -336,15 +353,40 @@ impl WorkerPool {
                 taken: (leaving.alone == Some(starts)).then(|| list(&leaving.taken)),
                 left: active.filter(|_| leaving.alone == Some(starts)).map(list),
             });
-            gone.push(handle.number);
+            removed.push(handle.number);
         }
-        for number in gone {
+        for number in removed {
             self.kill(number);
         }
     }
 
-    /// How a worker ended that was not told to, if one did.
+    /// How a worker ended that was not sent SIGTERM, if one did.
     pub(super) fn died(&self) -> Option<String> {
-        self.there.iter().filter(|handle| !handle.is_leaving()).find_map(|handle| handle.worker.ended())
+        self.running.iter().filter(|handle| !handle.is_leaving()).find_map(|handle| handle.worker.ended())
+    }
+
+    /// Sends SIGTERM to every worker and waits until they have ended, because the scenario is over. Returns how the first
+    /// one ended that did not exit with code 0, or the first of all; `None` if it had to be killed, or if none runs.
+    pub(super) async fn stop(&mut self) -> Option<Ended> {
+        let died: Vec<(usize, String)> =
+            self.running.iter().filter_map(|handle| Some((handle.number, handle.worker.ended()?))).collect();
+        for (number, how) in &died {
+            self.record(*number, format!("{how} without being asked to"));
+        }
+        let ends = futures::future::join_all(self.running.iter().map(|handle| handle.worker.terminate())).await;
+        let now = Instant::now();
+        let numbers: Vec<usize> = self.running.iter().map(|handle| handle.number).collect();
+        for (number, end) in numbers.into_iter().zip(&ends) {
+            if died.iter().any(|(ended, _)| *ended == number) {
+                continue;
+            }
+            let how = end.as_ref().map_or("did not end in time", |end| end.how.as_str());
+            let began = end.as_ref().map_or(now, |end| now.checked_sub(end.after).unwrap_or(now));
+            self.record_at(began, number, "received SIGTERM: the scenario is over");
+            self.record_at(now, number, how);
+        }
+        self.record_output();
+        let worst = ends.iter().position(|end| end.as_ref().is_none_or(|end| end.code != Some(0))).unwrap_or(0);
+        ends.into_iter().nth(worst).flatten()
     }
 }

@@ -1,11 +1,11 @@
-//! Every fault of a service, on a stack of its own: it takes effect, and is gone when lifted.
+//! Every fault of a service, on a stack of its own: it takes effect, and leaves no trace when it is reverted.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
 
 use rstest::rstest;
 use serde_json::json;
-use shakedown::faults::strike;
+use shakedown::faults::inject;
 use shakedown::outcome::{Events, Word};
 use shakedown::runner::{self, Selection};
 use shakedown::services::ServiceError;
@@ -17,7 +17,7 @@ use shakedown::stack::{ProviderKind, names_for};
 
 use crate::support::harness::{SHAKEDOWN, TestStack, runtime};
 
-/// What a client that writes gets, in words; `Ok` when the write is taken.
+/// The error of a client that writes; `Ok` when the write is accepted.
 async fn write(stack: &TestStack, target: Target) -> Result<(), String> {
     let mut endpoints = stack.stack.endpoints().clone();
     endpoints.names = names_for("faults", "run");
@@ -57,14 +57,14 @@ async fn write(stack: &TestStack, target: Target) -> Result<(), String> {
 #[case::redis_gone(Target::Redis, ServiceFault::Kill, "refused")]
 #[case::redis_silent(Target::Redis, ServiceFault::Pause, "silence")]
 #[case::postgres_read_only(Target::Postgres, ServiceFault::ReadOnly, "read-only")]
-// The pool of this client asks again and again.
+// The pool of this client retries.
 #[case::postgres_full(Target::Postgres, ServiceFault::TooManyConnections, "silence")]
 #[case::postgres_gone(Target::Postgres, ServiceFault::Kill, "")]
 #[case::postgres_silent(Target::Postgres, ServiceFault::Pause, "silence")]
 #[case::qdrant_limited(Target::Qdrant, ServiceFault::RateLimit { per_minute: 1 }, "429")]
 #[case::qdrant_gone(Target::Qdrant, ServiceFault::Kill, "")]
 #[case::qdrant_silent(Target::Qdrant, ServiceFault::Pause, "silence")]
-fn a_fault_of_a_service_takes_effect_and_is_gone_when_lifted(
+fn a_fault_of_a_service_takes_effect_until_it_is_reverted(
     #[case] target: Target,
     #[case] fault: ServiceFault,
     #[case] says: &str,
@@ -75,32 +75,32 @@ fn a_fault_of_a_service_takes_effect_and_is_gone_when_lifted(
         endpoints.names = names_for("faults", "run");
         shakedown::scenario::set_up(&endpoints, &stack.options("faults").contract, SHAKEDOWN.as_ref()).await.unwrap();
         assert_eq!(write(&stack, target).await, Ok(()), "before");
-        let struck = strike(Some(&stack.stack), &endpoints, target, fault).await.unwrap();
-        // A limit of one permits the first.
+        let injected = inject(Some(&stack.stack), &endpoints, target, fault).await.unwrap();
+        // A limit of one permits the first write.
         if matches!(fault, ServiceFault::RateLimit { .. }) {
             let _ = write(&stack, target).await;
         }
         let refused = write(&stack, target).await.unwrap_err();
         assert!(refused.contains(says), "{refused}");
-        struck.lift(Some(&stack.stack), &endpoints).await.unwrap();
+        injected.revert(Some(&stack.stack), &endpoints).await.unwrap();
         assert_eq!(write(&stack, target).await, Ok(()), "after");
         assert_eq!(stack.stop().await, Vec::<String>::new());
     });
 }
 
 #[test]
-fn a_server_without_a_connection_left_is_not_called_unreachable() {
+fn a_server_without_a_free_connection_is_not_reported_as_unreachable() {
     runtime().block_on(async {
         let stack = TestStack::launch(ProviderKind::Native, "full").await;
         let endpoints = stack.stack.endpoints();
         let fault = ServiceFault::TooManyConnections;
-        let struck = strike(Some(&stack.stack), endpoints, Target::Postgres, fault).await.unwrap();
+        let injected = inject(Some(&stack.stack), endpoints, Target::Postgres, fault).await.unwrap();
         let refused = Postgres::connect(&endpoints.postgres).await.unwrap_err();
         assert!(matches!(refused, ServiceError::Refused { .. }), "{refused}");
-        // Whoever may use the reserved ones is told the first.
-        let said = ["too many clients", "connection slots"];
-        assert!(said.iter().any(|said| refused.to_string().contains(said)), "{refused}");
-        struck.lift(Some(&stack.stack), endpoints).await.unwrap();
+        // The first for a role that may use reserved connections.
+        let texts = ["too many clients", "connection slots"];
+        assert!(texts.iter().any(|text| refused.to_string().contains(text)), "{refused}");
+        injected.revert(Some(&stack.stack), endpoints).await.unwrap();
         assert_eq!(stack.stop().await, Vec::<String>::new());
     });
 }
@@ -108,7 +108,7 @@ fn a_server_without_a_connection_left_is_not_called_unreachable() {
 #[rstest]
 #[case(Target::Redis)]
 #[case(Target::Postgres)]
-fn connections_that_a_service_drops_are_made_anew(#[case] target: Target) {
+fn connections_that_a_service_drops_are_reopened(#[case] target: Target) {
     runtime().block_on(async {
         let stack = TestStack::launch(ProviderKind::Native, "drops").await;
         let endpoints = stack.stack.endpoints();
@@ -119,8 +119,8 @@ fn connections_that_a_service_drops_are_made_anew(#[case] target: Target) {
             _ => postgres.rows("select pg_backend_pid() as pid").await.map(|rows| rows[0].to_string()),
         };
         let before = id().await.unwrap();
-        let struck = strike(None, endpoints, target, ServiceFault::DropConnections).await.unwrap();
-        struck.lift(None, endpoints).await.unwrap();
+        let injected = inject(None, endpoints, target, ServiceFault::DropConnections).await.unwrap();
+        injected.revert(None, endpoints).await.unwrap();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
         let after = loop {
             match id().await {
@@ -133,22 +133,22 @@ fn connections_that_a_service_drops_are_made_anew(#[case] target: Target) {
     });
 }
 
-/// Faults that are planned and strike nobody. Whether the worker bears them is not known by them.
+/// Faults that are planned and meet nothing, so that they prove nothing about the worker.
 const IDLE: &[(&str, &str)] = &[
     // The network in front of Redis, at a time when every document is stored long since.
     ("late", "{ at = \"20s\", for = \"1s\", network = { on = [\"redis\"], fault = \"refuse\" } }"),
-    // A worker that reads and writes nothing any more has no request to be answered for.
+    // A worker without work sends no request.
     ("answered", "{ at = \"20s\", for = \"1s\", jina = [{ answer = { status = { code = 500 } } }] }"),
     ("never", "{ at = \"10000 rows\", for = \"1s\", network = { on = [\"postgres\"], fault = \"cut\" } }"),
     ("after", "{ at = \"20s\", worker = \"kill\" }"),
-    // In force until all is done, and never felt.
+    // In force until the end, and without an effect.
     (
         "spared",
         "{ at = \"0ms\", for = \"1ms\", network = { on = [\"redis\"], fault = { limit_data = { bytes = 1000000000 } } } }",
     ),
 ];
 
-/// Faults whose time is over before a worker that has just begun can have met them, so that they wait for it.
+/// Faults whose time is over before a worker that has just begun can meet them, so that they wait for it.
 const EARLY: &[(&str, &str)] = &[
     ("answered", "{ at = \"0ms\", for = \"1ms\", jina = [{ answer = { status = { code = 500 } } }] }"),
     ("refused", "{ at = \"0ms\", for = \"1ms\", network = { on = [\"qdrant\"], fault = \"refuse\" } }"),
@@ -160,17 +160,17 @@ fn a_fault_that_affects_nothing_leaves_the_case_unknown() {
 }
 
 #[test]
-fn a_fault_that_has_met_nothing_yet_waits_for_something_to_meet() {
+fn a_fault_without_an_effect_yet_waits_for_one() {
     run_scenario(EARLY, Word::Pass);
 }
 
-/// Runs a scenario run with each of these faults; each ends with this verdict.
+/// Runs a scenario with each of these faults; each ends with this verdict.
 fn run_scenario(faults: &[(&str, &str)], verdict: Word) {
     let mut text = "suite = \"idle\"\ntitle = \"Faults\"\n".to_owned();
     for (id, fault) in faults {
         text.push_str(&format!(
             "[[case]]\nid = \"idle.{id}\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\n\
-             observations = {{ documents = {{ generated = 2 }}, faults = [{fault}] }}\nexpect = {{ documents = \"intact\" }}\n"
+             scenario = {{ documents = {{ generated = 2 }}, faults = [{fault}] }}\nexpect = {{ documents = \"intact\" }}\n"
         ));
     }
     let suites = Suites::from_texts(&[("idle.toml".into(), text)]).unwrap();

@@ -333,7 +333,7 @@ fn outage(stack: &TestStack) {
         let case = report["cases"].as_array().unwrap().iter().find(|case| case["id"] == "redis.answers").unwrap();
         case["verdict"] == "fail" && case["evidence"][0]["what"] == "circuit"
     });
-    assert!(runtime().block_on(async { proxy.lift(applied) }).took_effect());
+    assert!(runtime().block_on(async { proxy.revert(applied) }).took_effect());
     served.until("that Redis is back", |served| code("/health/redis")(served) == 200);
     served.until("that all is well", |served| code("/health/ready")(served) == 200);
     served.until("a closed circuit", circuit(0));
@@ -413,7 +413,7 @@ fn cuts(stack: &TestStack) {
         code == 503 && ["redis: ", "postgres: ", "qdrant: ", "jina: "].iter().all(|service| text.contains(service))
     });
     for (proxy, applied) in proxies.iter().zip(applied) {
-        assert!(runtime().block_on(async { proxy.lift(applied) }).took_effect());
+        assert!(runtime().block_on(async { proxy.revert(applied) }).took_effect());
     }
     told("that all four are back", &|code, _| code == 200);
     // The check that was begun without them ends after they are back, and says nothing of what is now.

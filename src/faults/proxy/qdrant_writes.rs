@@ -1,9 +1,9 @@
-//! Whether changes of points are waited for, read from what passes by on its way to and from Qdrant (FAILURES
+//! Whether clients wait for changes of points, read from the bytes that pass to and from Qdrant (FAILURES
 //! qdrant.wait-false).
 //!
-//! Over REST the request says so (`wait=true`); the answer may be compressed. Over gRPC the answer says so (`Completed`
-//! or only `Acknowledged`): each message of a `DATA` frame is tried as the answer to a change. What is encrypted is not
-//! understood and counts as nothing.
+//! Over REST the request shows it (`wait=true`), because the answer may be compressed. Over gRPC the answer shows it
+//! (`Completed` or only `Acknowledged`): each message of a `DATA` frame is decoded as the answer to a change. Encrypted
+//! bytes count as nothing.
 
 use prost::Message as _;
 use qdrant_client::qdrant::{PointsOperationResponse, UpdateStatus};
@@ -13,33 +13,33 @@ use crate::faults::Direction;
 /// Changes of points.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Writes {
-    /// That were answered only when they were applied.
+    /// Changes that were answered once they were applied.
     pub awaited: u64,
-    /// That were answered when they were received.
+    /// Changes that were answered when they were received.
     pub not_awaited: u64,
 }
 
 impl Writes {
-    /// All of them.
+    /// All changes.
     #[must_use]
     pub const fn total(self) -> u64 {
         self.awaited + self.not_awaited
     }
 
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub const fn and(self, more: Self) -> Self {
         Self { awaited: self.awaited + more.awaited, not_awaited: self.not_awaited + more.not_awaited }
     }
 }
 
-/// The longest piece that is kept until the rest comes: answers to changes are a few dozen bytes, request lines are
-/// not longer either.
-const KEPT: usize = 1024;
-/// A frame's header in HTTP/2: length, type, flags, stream.
-const FRAME: usize = 9;
-/// The header of a message in gRPC: compressed or not, length.
-const MESSAGE: usize = 5;
+/// The longest piece that is kept until the rest of it arrives: answers to changes and request lines are a few dozen
+/// bytes.
+const MAX_KEPT: usize = 1024;
+/// Length of a frame's header in HTTP/2: length, type, flags, stream.
+const FRAME_HEADER: usize = 9;
+/// Length of a message's header in gRPC: compressed or not, length.
+const MESSAGE_HEADER: usize = 5;
 /// The type of a frame that carries data.
 const DATA: u8 = 0;
 /// The type of the frame that every HTTP/2 server begins with.
@@ -47,23 +47,23 @@ const SETTINGS: u8 = 4;
 
 /// One direction of one connection.
 #[derive(Debug)]
-pub(super) enum Tap {
+pub(super) enum WriteParser {
     /// Not enough has passed to know the protocol.
     Unknown(Direction, Vec<u8>),
     /// Requests over HTTP/1.
     Requests(Vec<u8>),
-    /// Frames of HTTP/2 that come from the server: what has not been read to its end, and how many bytes to leave out.
+    /// Frames of HTTP/2 from the server: the beginning of a frame that is incomplete, and how many bytes to skip.
     Frames(Vec<u8>, usize),
-    /// Nothing that could be understood.
-    Deaf,
+    /// Nothing that is counted.
+    Ignored,
 }
 
-impl Tap {
+impl WriteParser {
     pub(super) const fn new(way: Direction) -> Self {
         Self::Unknown(way, Vec::new())
     }
 
-    /// Reads what passes; gives the changes that are known with it.
+    /// Reads the next bytes. Returns the changes that they complete.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Writes {
         let mut writes = Writes::default();
         if let Self::Unknown(way, first) = self {
@@ -73,40 +73,40 @@ impl Tap {
             }
             let first = std::mem::take(first);
             *self = match *way {
-                Direction::Up if first.starts_with(b"PRI ") => Self::Deaf,
+                Direction::Up if first.starts_with(b"PRI ") => Self::Ignored,
                 Direction::Up => Self::Requests(Vec::new()),
                 _ if first[3] == SETTINGS => Self::Frames(Vec::new(), 0),
-                _ => Self::Deaf,
+                _ => Self::Ignored,
             };
             return self.read(&first);
         }
         match self {
-            Self::Requests(held) => read_requests(held, bytes, &mut writes),
-            Self::Frames(held, leave) => read_frames(held, leave, bytes, &mut writes),
-            Self::Unknown(..) | Self::Deaf => {}
+            Self::Requests(kept) => read_requests(kept, bytes, &mut writes),
+            Self::Frames(kept, skip) => read_frames(kept, skip, bytes, &mut writes),
+            Self::Unknown(..) | Self::Ignored => {}
         }
         writes
     }
 }
 
-/// Looks for request lines. JSON holds no line break, so that none is mistaken for one.
-fn read_requests(held: &mut Vec<u8>, bytes: &[u8], writes: &mut Writes) {
+/// Looks for request lines. A string in JSON has no line break, so none is mistaken for a request line.
+fn read_requests(kept: &mut Vec<u8>, bytes: &[u8], writes: &mut Writes) {
     const PATH: &[u8] = b" /collections/";
     const VERSION: &[u8] = b" HTTP/1.1\r\n";
-    held.extend_from_slice(bytes);
-    let mut done = held.len().saturating_sub(PATH.len() + 4);
-    for at in memchr::memmem::find_iter(held, PATH) {
-        let rest = &held[at + PATH.len()..];
-        let near = &rest[..rest.len().min(KEPT)];
+    kept.extend_from_slice(bytes);
+    let mut done = kept.len().saturating_sub(PATH.len() + 4);
+    for at in memchr::memmem::find_iter(kept, PATH) {
+        let rest = &kept[at + PATH.len()..];
+        let near = &rest[..rest.len().min(MAX_KEPT)];
         let Some(end) = memchr::memmem::find(near, VERSION) else {
-            if near.len() < KEPT {
-                // The rest of the line comes later.
+            if near.len() < MAX_KEPT {
+                // The rest of the line arrives later.
                 done = done.min(at.saturating_sub(4));
                 break;
             }
             continue;
         };
-        let method = &held[..at];
+        let method = &kept[..at];
         let Ok(target) = std::str::from_utf8(&near[..end]) else { continue };
         let changes = method.ends_with(b"PUT") || method.ends_with(b"POST");
         match is_awaited(target).filter(|_| changes) {
@@ -116,10 +116,10 @@ fn read_requests(held: &mut Vec<u8>, bytes: &[u8], writes: &mut Writes) {
         }
         done = done.max(at + PATH.len() + end);
     }
-    held.drain(..done);
+    kept.drain(..done);
 }
 
-/// Whether a request asks to wait; nothing for one that does not change points. `target` is what follows
+/// Whether a request asks to wait; `None` for one that does not change points. `target` is what follows
 /// `/collections/`.
 fn is_awaited(target: &str) -> Option<bool> {
     const CHANGES: [&str; 8] = [
@@ -137,34 +137,34 @@ fn is_awaited(target: &str) -> Option<bool> {
     CHANGES.contains(&path.trim_end_matches('/')).then(|| query.split('&').any(|part| part == "wait=true"))
 }
 
-fn read_frames(held: &mut Vec<u8>, leave: &mut usize, bytes: &[u8], writes: &mut Writes) {
-    let skipped = (*leave).min(bytes.len());
-    *leave -= skipped;
-    held.extend_from_slice(&bytes[skipped..]);
+fn read_frames(kept: &mut Vec<u8>, skip: &mut usize, bytes: &[u8], writes: &mut Writes) {
+    let skipped = (*skip).min(bytes.len());
+    *skip -= skipped;
+    kept.extend_from_slice(&bytes[skipped..]);
     let mut at = 0;
-    while let Some(header) = held.get(at..at + FRAME) {
+    while let Some(header) = kept.get(at..at + FRAME_HEADER) {
         let length = usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
-        let (kind, whole) = (header[3], FRAME + length);
-        if kind != DATA || length > KEPT {
-            let there = held.len() - at;
-            *leave = whole.saturating_sub(there);
+        let (kind, whole) = (header[3], FRAME_HEADER + length);
+        if kind != DATA || length > MAX_KEPT {
+            let there = kept.len() - at;
+            *skip = whole.saturating_sub(there);
             at += whole.min(there);
             continue;
         }
-        let Some(frame) = held.get(at + FRAME..at + whole) else { break };
-        match answer_of(frame) {
+        let Some(frame) = kept.get(at + FRAME_HEADER..at + whole) else { break };
+        match update_status(frame) {
             Some(UpdateStatus::Acknowledged) => writes.not_awaited += 1,
             Some(UpdateStatus::Completed) => writes.awaited += 1,
             _ => {}
         }
         at += whole;
     }
-    held.drain(..at);
+    kept.drain(..at);
 }
 
-/// What a frame says about a change, if it is the answer to one.
-fn answer_of(frame: &[u8]) -> Option<UpdateStatus> {
-    let (header, message) = frame.split_at_checked(MESSAGE)?;
+/// The status of a change, if the frame is the answer to one.
+fn update_status(frame: &[u8]) -> Option<UpdateStatus> {
+    let (header, message) = frame.split_at_checked(MESSAGE_HEADER)?;
     if header[0] != 0 || message.is_empty() {
         return None;
     }
@@ -196,12 +196,12 @@ mod tests {
     }
 
     fn whole(way: Direction, bytes: &[u8], piece: usize) -> Writes {
-        let mut tap = Tap::new(way);
-        bytes.chunks(piece).map(|piece| tap.read(piece)).fold(Writes::default(), Writes::and)
+        let mut parser = WriteParser::new(way);
+        bytes.chunks(piece).map(|piece| parser.read(piece)).fold(Writes::default(), Writes::and)
     }
 
     #[rstest]
-    fn requests_are_told_apart_wherever_they_are_cut(#[values(1, 3, 17, 64, 4096)] piece: usize) {
+    fn requests_are_distinguished_wherever_they_are_split(#[values(1, 3, 17, 64, 4096)] piece: usize) {
         let text = concat!(
             "PUT /collections/a/points?wait=true HTTP/1.1\r\nhost: x\r\n\r\n",
             r#"{"text":"PUT /collections/a/points HTTP/1.1\r\n"}"#,
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[rstest]
-    fn answers_in_grpc_are_told_apart_wherever_they_are_cut(#[values(1, 9, 31, 4096)] piece: usize) {
+    fn grpc_answers_are_distinguished_wherever_they_are_split(#[values(1, 9, 31, 4096)] piece: usize) {
         let count = CountResponse { result: Some(CountResult { count: 1 }), time: 0.1, usage: None };
         let bytes = [
             frame(SETTINGS, &[0; 12]),

@@ -1,0 +1,42 @@
+//! What a fault did, as reports have it.
+
+use std::time::Duration;
+
+use crate::spec::Target;
+
+/// What a fault did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultRecord {
+    /// What was broken, such as `cut of redis`.
+    pub what: String,
+    /// The services that it broke; none for a fault of the worker.
+    pub targets: Vec<Target>,
+    /// When it began, since the scenario run began; `None` if it never did.
+    pub began: Option<Duration>,
+    /// When it ended, since the scenario run began; `None` if it never did.
+    pub ended: Option<Duration>,
+    /// What it met, such as `3 connections, 120 bytes`.
+    pub met: String,
+    /// Whether it met anything: a fault that met nothing proves nothing.
+    pub took_effect: bool,
+}
+
+/// The evidence that a fault took effect, as far as it has been measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Evidence {
+    /// See [`FaultRecord::met`].
+    pub(super) met: String,
+    /// See [`FaultRecord::took_effect`].
+    pub(super) took_effect: bool,
+}
+
+impl Evidence {
+    pub(super) fn new(met: impl Into<String>, took_effect: bool) -> Self {
+        Self { met: met.into(), took_effect }
+    }
+
+    /// Nothing was measured yet.
+    pub(super) fn nothing() -> Self {
+        Self::new("nothing", false)
+    }
+}

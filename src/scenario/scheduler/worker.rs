@@ -1,0 +1,130 @@
+//! Faults of the worker's process: of the worker that has run longest, where there are several.
+//!
+//! Evidence: that a worker ran when the fault began; or, for one that joins, that it took jobs.
+
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use super::super::run::ScenarioError;
+use super::driver::{FaultDriver, Phase, RunContext};
+use super::record::Evidence;
+use crate::spec::{Target, WorkerFault};
+
+pub(super) struct WorkerDriver {
+    fault: WorkerFault,
+    /// The number of the worker that must be continued, awaited or ended when the fault is over.
+    number: Option<usize>,
+    has_met: bool,
+}
+
+impl WorkerDriver {
+    pub(super) const fn new(fault: WorkerFault) -> Self {
+        Self { fault, number: None, has_met: false }
+    }
+}
+
+impl FaultDriver for WorkerDriver {
+    fn targets(&self) -> Vec<Target> {
+        Vec::new()
+    }
+
+    fn waits_for_effect(&self) -> bool {
+        false
+    }
+
+    /// A worker that is about to leave does not count, nor one that was just started and handles no signals yet.
+    fn has_target<'a>(&'a self, context: &'a mut RunContext, _waited: Duration) -> BoxFuture<'a, bool> {
+        async {
+            if context.pool.are_leaving() || context.pool.running.is_empty() {
+                return false;
+            }
+            if context.pool.any_starting() {
+                if !context.are_ready().await {
+                    return false;
+                }
+                context.pool.mark_ready();
+            }
+            true
+        }
+        .boxed()
+    }
+
+    fn inject<'a>(&'a mut self, context: &'a mut RunContext) -> BoxFuture<'a, Result<(), ScenarioError>> {
+        async {
+            let oldest = context.pool.oldest().map(|handle| (handle.number, handle.worker.ended().is_none()));
+            // A worker that joins counts once it takes jobs.
+            self.has_met = self.fault != WorkerFault::Join && oldest.is_some_and(|(_, runs)| runs);
+            let oldest = oldest.map(|(number, _)| number);
+            self.number = match (self.fault, oldest) {
+                (WorkerFault::Join, _) => Some(context.pool.start()?),
+                (WorkerFault::Pause, _) => {
+                    context.pool.oldest().iter().for_each(|handle| handle.worker.pause());
+                    oldest
+                }
+                (WorkerFault::Kill, Some(number)) => {
+                    context.pool.kill(number);
+                    None
+                }
+                (WorkerFault::Terminate | WorkerFault::TerminateTwice, Some(number)) => {
+                    // A job that cannot be seen now counts as taken later: rather a false alarm than a missed fault.
+                    let active = context.clients.active().await.unwrap_or_default();
+                    context.pool.terminate(number, active, self.fault == WorkerFault::TerminateTwice);
+                    Some(number)
+                }
+                (_, None) => None,
+            };
+            Ok(())
+        }
+        .boxed()
+    }
+
+    /// A worker that was terminated is waited for. The time of one that joins begins when it takes jobs.
+    fn phase<'a>(&'a mut self, context: &'a mut RunContext) -> BoxFuture<'a, Phase> {
+        async {
+            if self.fault == WorkerFault::Join && context.pool.any_starting() {
+                if !context.are_ready().await {
+                    return Phase::Busy;
+                }
+                context.pool.mark_ready();
+                self.has_met = true;
+                return Phase::Begins;
+            }
+            if self.number.is_some_and(|number| context.pool.is_leaving(number)) { Phase::Busy } else { Phase::InForce }
+        }
+        .boxed()
+    }
+
+    fn revert<'a>(&'a mut self, context: &'a mut RunContext) -> BoxFuture<'a, Result<(), ScenarioError>> {
+        async {
+            match (self.fault, self.number) {
+                (WorkerFault::Pause, Some(number)) => {
+                    context.pool.handle(number).iter().for_each(|handle| handle.worker.resume());
+                }
+                (WorkerFault::Join, Some(number)) if context.pool.handle(number).is_some() => {
+                    let active = context.clients.active().await.unwrap_or_default();
+                    context.pool.terminate(number, active, false);
+                }
+                (WorkerFault::Pause | WorkerFault::Join, _) => {}
+                (WorkerFault::Kill | WorkerFault::Terminate | WorkerFault::TerminateTwice, number) => {
+                    // Out of time: a terminated worker that still runs must not work beside its successor.
+                    if let Some(number) = number {
+                        context.pool.kill(number);
+                    }
+                    context.pool.start()?;
+                }
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn evidence(&self, _context: &RunContext, _lasted: Option<(Duration, Duration)>) -> Evidence {
+        match (self.has_met, self.fault) {
+            (true, WorkerFault::Join) => Evidence::new("a worker that took jobs", true),
+            (true, _) => Evidence::new("a running worker", true),
+            (false, _) => Evidence::new("no running worker", false),
+        }
+    }
+}
