@@ -17,7 +17,7 @@ mod timeline;
 pub use assessment::{DocumentAssessment, DocumentOutcome};
 pub use documents::Document;
 pub use evidence::{Point, Row, Snapshot};
-pub use expectations::{judge, lacks};
+pub use expectations::{evaluate as judge, missing_evidence as lacks};
 pub use run::{Harness, Observations, ScenarioError, StepRecord, redact, run_scenario, set_up};
 pub use scheduler::{Exit, FaultRecord, Output, ProxiedConnection, Proxies};
 pub use timeline::timeline;
