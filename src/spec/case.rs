@@ -138,7 +138,7 @@ impl Case {
                 Check::Probe(..) => None,
             },
         };
-        record.judge(Verdict::unknown("not judged"));
+        record.judge(Verdict::unknown("not run"));
         record
     }
 }

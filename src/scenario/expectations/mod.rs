@@ -364,3 +364,54 @@ const fn state_phrase(state: JobState) -> &'static str {
         JobState::Missing => "disappeared from Redis",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(finding: Finding) -> (Verdict, Vec<Evidence>) {
+        let mut evidence = Vec::new();
+        let verdict = finding.into_verdict(Level::Must, &mut evidence);
+        (verdict, evidence)
+    }
+
+    #[test]
+    fn a_finding_without_items_proves_nothing() {
+        assert_eq!(verdict(Finding::over("jobs")).0, Verdict::unknown("there were no jobs to evaluate"));
+        let mut finding = Finding::over("jobs");
+        finding.examine();
+        assert_eq!(verdict(finding).0, Verdict::Pass);
+    }
+
+    #[test]
+    fn what_is_wrong_outweighs_what_is_undecided() {
+        let mut finding = Finding::over("jobs");
+        finding.examine();
+        finding.undecided = Some("no text".to_owned());
+        finding.wrong("a.md", "its job failed");
+        finding.wrong("b.md", "its job failed");
+        let (found, evidence) = verdict(finding);
+        assert_eq!(found, Verdict::unmet(Level::Must, "a.md: its job failed (and 1 more)"));
+        assert_eq!(evidence.len(), 3, "the items, and what is wrong with each");
+    }
+
+    #[test]
+    fn the_evidence_lists_a_few_items_and_counts_the_rest() {
+        let mut finding = Finding::over("jobs");
+        for number in 0..LISTED + 3 {
+            finding.wrong(format!("{number}.md"), "its job failed");
+        }
+        let (_, evidence) = verdict(finding);
+        assert_eq!(evidence.last().unwrap(), &Evidence::seen("more of these", 3));
+    }
+
+    #[test]
+    fn a_verdict_is_replaced_by_a_graver_one_only() {
+        let skip = Verdict::skip("no key");
+        let unmet = Verdict::unmet(Level::May, "a.md: its job failed");
+        let unknown = Verdict::unknown("no text");
+        assert!(gravity(&Verdict::Pass) < gravity(&skip));
+        assert!(gravity(&skip) < gravity(&unknown));
+        assert!(gravity(&unknown) < gravity(&unmet));
+    }
+}

@@ -16,7 +16,7 @@ const GROWTH: f64 = 1.3;
 const SPREAD: f64 = 0.10;
 /// Fewer waits than this prove nothing about their spread or growth.
 const ENOUGH: usize = 4;
-/// How much earlier than its `Retry-After` a request may come: clocks are not exact.
+/// How much earlier than its `Retry-After` a request may come: clocks and networks round.
 const EARLY_MS: u64 = 50;
 /// Calls within this time after an outage still belong to it: clients that waited for its end.
 const AFTERMATH: Duration = Duration::from_secs(2);

@@ -93,8 +93,8 @@ pub enum Expectation {
     BackoffJitters,
     /// No request is repeated before its `Retry-After` has passed.
     RetryAfterHonoured,
-    /// After the workers have ended, none of their connections to a service is open. A proxy must stand before the
-    /// services (`watch`, or a fault).
+    /// After the workers have ended, none of their connections to a service is open. Needs a proxy before the services
+    /// (`watch`, or a fault).
     ConnectionsClosed,
     /// A worker that received SIGTERM takes no further job.
     NoJobAfterSigterm,
@@ -134,8 +134,8 @@ pub enum Expectation {
     MaxReturnBytes(f64),
     /// The most bytes that a worker may write to a job: its progress, its log, and the growth of its data.
     MaxNotesBytes(f64),
-    /// The longest time, in milliseconds, that a Postgres transaction may be open without a query. A proxy must stand
-    /// before Postgres (`watch`, or a fault).
+    /// The longest time, in milliseconds, that a Postgres transaction may be open without a query. Needs a proxy before
+    /// Postgres (`watch`, or a fault).
     MaxIdleTransactionMs(f64),
     /// The most times that a job may be started.
     MaxExecutions(f64),
@@ -146,9 +146,9 @@ pub enum Expectation {
     MaxCallsPerS(f64),
     /// The most calls of a faulted service per second, on average over the second half of its outage.
     MaxProbesPerS(f64),
-    /// The most connections at the same time, by service. A proxy must stand before the service (`watch`, or a fault).
+    /// The most connections at the same time, by service. Needs a proxy before the service (`watch`, or a fault).
     MaxConnections(BTreeMap<Target, f64>),
-    /// The most connections in total, by service. A proxy must stand before the service (`watch`, or a fault).
+    /// The most connections in total, by service. Needs a proxy before the service (`watch`, or a fault).
     MaxConnectionsMade(BTreeMap<Target, f64>),
 }
 
@@ -203,33 +203,35 @@ impl fmt::Display for Expectation {
                 f.write_str("when a new version is refused, the previous version stays as it was")
             }
             Self::MaxRecoveryS(most) => write!(f, "every job has ended within {most} s of the end of the last fault"),
-            Self::MaxAttempts(most) => write!(f, "no more than {} for any job", counted(*most, "attempt")),
-            Self::MaxDuplicates(most) => write!(f, "no more than {}", counted(*most, "duplicate point")),
+            Self::MaxAttempts(most) => write!(f, "{} for any job", at_most(*most, "attempt")),
+            Self::MaxDuplicates(most) => f.write_str(&at_most(*most, "duplicate point")),
             Self::ChunkTokens(range) => write!(f, "every chunk has {range} tokens"),
             Self::OverlapTokens(range) => write!(f, "neighbouring chunks share {range} tokens"),
-            Self::MaxTextsPerRequest(most) => write!(f, "no more than {} in a request", counted(*most, "text")),
+            Self::MaxTextsPerRequest(most) => write!(f, "{} in a request", at_most(*most, "text")),
             Self::BatchesFilled(size) => write!(f, "requests are filled with up to {} each", counted(*size, "text")),
             Self::MaxRequestsInFlight(most) => {
                 write!(f, "at most {} to the embeddings API at once", counted(*most, "request"))
             }
             Self::MaxTokensWasted(most) => {
-                write!(f, "no more than {} embedded without need", counted(*most, "token"))
+                write!(f, "{} embedded without need", at_most(*most, "token"))
             }
             Self::MaxMemoryMib(most) => write!(f, "no more than {most} MiB of memory in a worker process"),
             Self::MaxReturnBytes(most) => write!(f, "no job returns more than {}", counted(*most, "byte")),
             Self::MaxNotesBytes(most) => {
-                write!(f, "no more than {} of progress, log and added data on a job", counted(*most, "byte"))
+                write!(f, "{} of progress, log and added data on a job", at_most(*most, "byte"))
             }
             Self::MaxIdleTransactionMs(most) => {
                 write!(f, "no Postgres transaction is open for more than {most} ms without a query")
             }
+            Self::MaxExecutions(1.0) => f.write_str("no job is started more than once"),
             Self::MaxExecutions(most) => write!(f, "no job is started more than {}", counted(*most, "time")),
+            Self::Stalls(Range { at_most: Some(0.0), .. }) => f.write_str("no job stalls"),
             Self::Stalls(range) => write!(f, "jobs stall {range} times, all together"),
             Self::MaxCallsPerS(most) => {
-                write!(f, "no more than {} of a faulted service within a second", counted(*most, "call"))
+                write!(f, "{} of a faulted service within a second", at_most(*most, "call"))
             }
             Self::MaxProbesPerS(most) => {
-                write!(f, "no more than {} a second in the second half of an outage", counted(*most, "call"))
+                write!(f, "{} a second in the second half of an outage", at_most(*most, "call"))
             }
             Self::MaxConnections(limits) => limits_by_service(f, limits, " at once"),
             Self::MaxConnectionsMade(limits) => limits_by_service(f, limits, " in total"),
@@ -241,6 +243,11 @@ impl fmt::Display for Expectation {
 fn counted(number: f64, noun: &str) -> String {
     let is_one = (number - 1.0).abs() < f64::EPSILON;
     format!("{number} {noun}{}", if is_one { "" } else { "s" })
+}
+
+/// `no duplicates`, `no more than 3 attempts`.
+fn at_most(most: f64, noun: &str) -> String {
+    if most == 0.0 { format!("no {noun}s") } else { format!("no more than {}", counted(most, noun)) }
 }
 
 /// `at most 20 connections to redis and at most 5 connections to qdrant at once`.
@@ -265,6 +272,8 @@ mod tests {
             (Expectation::MaxRecoveryS(30.0), "every job has ended within 30 s of the end of the last fault"),
             (Expectation::MaxAttempts(1.0), "no more than 1 attempt for any job"),
             (Expectation::MaxAttempts(3.0), "no more than 3 attempts for any job"),
+            (Expectation::MaxDuplicates(0.0), "no duplicate points"),
+            (Expectation::MaxExecutions(1.0), "no job is started more than once"),
             (Expectation::ChunkTokens(range), "every chunk has 1 to 512 tokens"),
             (
                 Expectation::MaxConnections(BTreeMap::from([(Target::Redis, 20.0)])),

@@ -21,7 +21,6 @@ mod words;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::StrDeserializer;
@@ -188,11 +187,12 @@ impl<'de, A: MapAccess<'de>> VariantAccess<'de> for Entry<'_, A> {
 fn variant_names<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
     // The derived implementation passes the names to the deserializer; this one keeps them and always fails.
-    let _ = T::deserialize(Names(&mut names, PhantomData));
+    let _ = T::deserialize(Names(&mut names));
     names
 }
 
-struct Names<'a>(&'a mut &'static [&'static str], PhantomData<()>);
+/// A deserializer that keeps the names of an enum's variants and reads nothing.
+struct Names<'a>(&'a mut &'static [&'static str]);
 
 impl<'de> Deserializer<'de> for Names<'_> {
     type Error = serde::de::value::Error;

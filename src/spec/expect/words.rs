@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 /// The word `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum All {
     /// Every one.
     All,
@@ -18,6 +19,7 @@ pub enum All {
 /// The word `intact`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Intact {
     /// Every document is stored as it must be.
     Intact,

@@ -12,7 +12,7 @@ use serde::Deserialize;
 pub struct TcpProbe {
     /// `host:port`; placeholders are filled.
     pub address: String,
-    /// What is the value.
+    /// Which fact is the value.
     #[serde(default)]
     pub yields: TcpYield,
 }
@@ -34,7 +34,7 @@ pub enum TcpYield {
 pub struct DnsProbe {
     /// The host name; placeholders are filled.
     pub host: String,
-    /// What is the value.
+    /// Which fact is the value.
     #[serde(default)]
     pub yields: DnsYield,
 }
@@ -68,7 +68,7 @@ pub struct TlsProbe {
     /// What is sent before the handshake.
     #[serde(default)]
     pub before: TlsBefore,
-    /// What is the value.
+    /// Which fact is the value.
     #[serde(default)]
     pub yields: TlsYield,
 }
@@ -116,7 +116,7 @@ pub struct CommandProbe {
     /// Timeout in seconds, after which it is killed.
     #[serde(default = "ten")]
     pub within_s: u64,
-    /// What is the value.
+    /// Which fact is the value.
     #[serde(default)]
     pub yields: CommandYield,
 }

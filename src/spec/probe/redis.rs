@@ -21,7 +21,7 @@ pub struct RedisProbe {
     /// With `field`: another field; the value is then `field` as a percentage of it.
     #[serde(default)]
     pub percent_of: Option<String>,
-    /// What is the value instead of the answer.
+    /// The value instead of the answer.
     #[serde(default)]
     pub yields: Option<RedisYield>,
     /// Connect without credentials.

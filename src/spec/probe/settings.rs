@@ -11,7 +11,7 @@ use serde::Deserialize;
 pub struct EnvProbe {
     /// The variable. The value of a secret is matched but never shown.
     pub variable: String,
-    /// What is the value.
+    /// Which fact is the value.
     #[serde(default)]
     pub yields: EnvYield,
     /// Whether the variable is optional: the case is skipped if it is not set.
