@@ -200,7 +200,7 @@ impl Scenario {
         }
         for (place, fault) in scenario.faults.iter().enumerate() {
             if let FaultKind::Service { on, fault } = &fault.kind
-                && !fault.suits(*on)
+                && !fault.applies_to(*on)
             {
                 return Err(format!("fault `{}` is not available for {}", fault.word(), on.word()));
             }
@@ -229,13 +229,14 @@ impl Scenario {
     /// Whether a fault affects every client of a service, so that the scenario needs a stack of its own.
     #[must_use]
     pub fn is_alone(&self) -> bool {
-        let alone = |fault: &Fault| matches!(&fault.kind, FaultKind::Service { fault, .. } if fault.is_felt_by_all());
+        let alone =
+            |fault: &Fault| matches!(&fault.kind, FaultKind::Service { fault, .. } if fault.affects_every_client());
         self.faults.iter().any(alone)
     }
 
     /// The baseline, with its name: the scenario with the same documents and steps and no fault. `None` if this scenario has
     /// no fault itself.
-    pub(super) fn without_faults(&self) -> Option<(String, Self)> {
+    pub(super) fn baseline_scenario(&self) -> Option<(String, Self)> {
         let is_fault_free = self.faults.is_empty() && self.jina.is_empty() && self.limits == Limits::default();
         if is_fault_free {
             return None;

@@ -216,9 +216,9 @@ impl Suites {
 
     /// Adds a scenario and its baseline; returns whether there already was a scenario with this name.
     fn add_scenario(&mut self, name: &str, mut scenario: Scenario) -> bool {
-        if let Some((baseline, without_faults)) = scenario.without_faults() {
+        if let Some((baseline, fault_free)) = scenario.baseline_scenario() {
             scenario.baseline = Some(baseline.clone());
-            self.scenarios.insert(baseline, without_faults);
+            self.scenarios.insert(baseline, fault_free);
         }
         self.scenarios.insert(name.to_owned(), scenario).is_some()
     }

@@ -36,7 +36,7 @@ impl Scope<'_> {
                 finding.wrong("recovery", format!("took {after:.1} s after the last fault, wanted at most {most} s"));
             }
             None if self.observations.faults.is_empty() => {
-                finding.undecided = Some("the scenario has no fault to recover from".to_owned())
+                finding.undecided = Some("the scenario has no fault to recover from".to_owned());
             }
             None => finding.wrong("recovery", "not all jobs had ended when the scenario timed out"),
         }
@@ -51,8 +51,14 @@ impl Scope<'_> {
         finding.examine();
         let counts = &self.observations.counts;
         if counts.pending() > 0 {
-            finding
-                .wrong("the queue", format!("still holds {}: {counts:?}", counted(counts.pending(), "unfinished job")));
+            let by_state: Vec<String> = counts
+                .by_state()
+                .iter()
+                .filter(|(_, jobs)| *jobs > 0)
+                .map(|(state, jobs)| format!("{jobs} {state}"))
+                .collect();
+            let pending = counted(counts.pending(), "unfinished job");
+            finding.wrong("the queue", format!("still holds {pending}: {}", by_state.join(", ")));
         }
         finding.fact("completed, failed", json!([counts.completed, counts.failed]));
         finding

@@ -76,7 +76,7 @@ impl ServiceFault {
 
     /// Whether `target` can have this fault.
     #[must_use]
-    pub const fn suits(self, target: Target) -> bool {
+    pub const fn applies_to(self, target: Target) -> bool {
         match self {
             Self::Restart | Self::Kill | Self::Pause => !matches!(target, Target::Jina),
             Self::DropConnections | Self::ReadOnly => matches!(target, Target::Redis | Target::Postgres),
@@ -98,7 +98,7 @@ impl ServiceFault {
 
     /// Whether every client of the service is affected.
     #[must_use]
-    pub const fn is_felt_by_all(self) -> bool {
+    pub const fn affects_every_client(self) -> bool {
         !matches!(self, Self::RateLimit { .. })
     }
 }
