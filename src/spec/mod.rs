@@ -2,7 +2,8 @@
 //!
 //! Reading has two passes. `written` is the file as it is: unknown keys are rejected, and every error has file, line and
 //! column. `suites` and `resolve` turn it into [`Case`]s: exactly one probe or scenario, at least one expectation of the
-//! right kind, unique ids, known prerequisites. Keys with a new name are in `renamed`.
+//! right kind, unique ids, known prerequisites. Keys with a new name are in `renamed`; `expect`
+//! describes how to add an expectation.
 
 mod builtin;
 mod case;

@@ -31,7 +31,7 @@ pub enum Expectation {
     JobsCompleted(All),
 
     // Facts that hold or do not.
-    /// The queue holds no job that is waiting, active, delayed or paused.
+    /// The queue holds no job that is waiting, prioritized, active, delayed or paused.
     QueueDrained,
     /// Every stored vector is the one that the mock returned for exactly that text.
     VectorsMatchTexts,
