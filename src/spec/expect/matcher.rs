@@ -49,7 +49,7 @@ pub enum Matcher {
 /// A regular expression that is checked when the suite is read.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
-#[schemars(with = "String", inline)]
+#[schemars(with = "String")]
 pub struct Pattern(Box<Regex>);
 
 impl Deref for Pattern {

@@ -10,7 +10,6 @@ use serde::{Deserialize, Deserializer};
 /// The word `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
 pub enum All {
     /// Every one.
     All,
@@ -19,7 +18,6 @@ pub enum All {
 /// The word `intact`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
 pub enum Intact {
     /// Every document is stored as it must be.
     Intact,
