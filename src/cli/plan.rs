@@ -91,5 +91,5 @@ fn left_out(case: &Case, contract: &Contract, suites: &Suites, provider: &str) -
     if deletes && contract.queue.delete.is_none() {
         return Some("[queue] names no `delete` job".to_owned());
     }
-    demands.iter().find_map(|demand| lacks(*demand, &contract.evidence))
+    demands.iter().find_map(|demand| lacks(demand, &contract.evidence))
 }

@@ -24,7 +24,7 @@ mod timeline;
 pub use assessment::{DocumentAssessment, DocumentOutcome};
 pub use documents::Document;
 pub use evidence::{Point, Row, Snapshot};
-pub use expectations::{judge, lacks};
+pub use expectations::{evaluate as judge, missing_evidence as lacks};
 pub use observations::{JobState, Observations, StepRecord};
 pub use redaction::redact;
 pub use run::{Harness, ScenarioError, run_scenario};

@@ -1,4 +1,4 @@
-//! Errors of reading suites: always with a place in a file.
+//! Errors of reading suites. Every error in a text has its place in the file.
 
 use std::path::PathBuf;
 
@@ -33,29 +33,29 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// Why suites could not be read. Every one of them is exit code 2: nothing was judged.
+/// Why suites could not be read. Each is exit code 2: no case ran.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// A file or directory could not be read.
-    #[error("suite `{}` cannot be read: {source}; give a readable directory of .toml files to --suites", path.display())]
+    #[error("suite `{}` cannot be read: {source}; --suites expects a readable directory of .toml files", path.display())]
     Unreadable {
         /// The path.
         path: PathBuf,
-        /// The operating system's answer.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// A directory without any suite: most likely the wrong one.
-    #[error("no .toml file in `{}`; give the directory that holds the suites to --suites", path.display())]
+    /// A directory without a suite, most likely the wrong directory.
+    #[error("no .toml file in `{}`; --suites expects the directory that holds the suites", path.display())]
     NoSuites {
         /// The path.
         path: PathBuf,
     },
-    /// The text is no TOML, or has a key or value that no suite has.
+    /// The text is not valid TOML, or has an unknown key or an invalid value.
     #[error("{place}: {message}")]
     Malformed {
-        /// Where.
+        /// Where it is wrong.
         place: Place,
-        /// What, and how to mend it.
+        /// What is wrong, and how to fix it.
         message: String,
     },
 }

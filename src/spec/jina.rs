@@ -1,21 +1,21 @@
-//! How the mock of Jina's embeddings API misbehaves: values that a scenario composes.
+//! Abnormal answers of the mock of Jina's embeddings API, as a scenario lists them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// To some requests, one answer. Of several behaviours that apply, delays add up, the first that
-/// replaces the answer wins, and those that bend a good answer are all applied.
+/// One answer to some requests. Of several behaviours that apply to a request, delays add up, the first that replaces the
+/// answer wins, and all that change a good answer are applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Behaviour {
-    /// To which requests; all by default.
+    /// Which requests; all by default.
     #[serde(default)]
     pub when: When,
-    /// What they get.
+    /// Their answer.
     pub answer: Answer,
 }
 
-/// To which embedding requests a behaviour applies, counted in the order in which they arrive, from 1.
+/// Which requests a behaviour applies to, counted from 1 in the order of their arrival.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum When {
@@ -26,14 +26,14 @@ pub enum When {
     First(u64),
     /// The n-th, 2n-th, 3n-th … request.
     Every(u64),
-    /// The n-th request alone.
+    /// Only the n-th request.
     Nth(u64),
     /// Requests with a text that contains this.
     TextContains(String),
 }
 
 impl When {
-    /// Whether the request that arrived as number `nth` with `texts` is meant.
+    /// Whether it applies to the `nth` request, with these texts.
     #[must_use]
     pub fn applies(&self, nth: u64, texts: &[String]) -> bool {
         match self {
@@ -46,7 +46,7 @@ impl When {
     }
 }
 
-/// What a request gets instead of, or on top of, a good answer.
+/// What a request gets instead of a good answer, or how a good answer is changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Answer {
@@ -54,36 +54,36 @@ pub enum Answer {
     Status {
         /// HTTP status, such as 429.
         code: u16,
-        /// What stands in the body.
+        /// The body.
         #[serde(default)]
         body: Body,
         /// The `Retry-After` header.
         #[serde(default)]
         retry_after: RetryAfter,
     },
-    /// The answer comes later.
+    /// The answer is delayed.
     Delay {
         /// Milliseconds.
         ms: u64,
-        /// Up to so many milliseconds more, drawn from the mock's seed.
+        /// Up to this many milliseconds more, derived from the mock's seed.
         #[serde(default)]
         jitter: u64,
     },
-    /// Status 200 with a body that is no JSON.
+    /// Status 200 with a body that is not JSON.
     Malformed,
-    /// Status 200 with a good body that breaks off in the middle.
+    /// Status 200 with a good body that ends in the middle.
     Truncated,
     /// The connection is held open and never answered.
     Hang,
     /// One item of the list is missing.
     MissingItem,
-    /// One item too many, with an index that was not asked for.
+    /// One extra item, with an index that was not requested.
     ExtraItem,
     /// One vector holds a value that is not a number: `null` in a list of floats, NaN in base64.
     Nan,
-    /// Vectors of this size instead of the one asked for.
+    /// Vectors of this size instead of the requested one.
     WrongDimensions(u32),
-    /// The answer names another model than the one asked for.
+    /// The answer names another model than the requested one.
     WrongModel,
     /// An empty list.
     EmptyData,
@@ -91,9 +91,9 @@ pub enum Answer {
     ZeroVector,
     /// Every text gets the vector of the first.
     SameVector,
-    /// Items in the order of the texts, as the real service mostly sends them.
+    /// Items in the order of the texts, as the real service usually sends them.
     NotShuffled,
-    /// Two items carry the same index.
+    /// Two items have the same index.
     WrongIndex,
 }
 
@@ -101,12 +101,12 @@ pub enum Answer {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Body {
-    /// Jina's own, with the code that belongs to the status.
+    /// Jina's, with the code for the status.
     #[default]
     Jina,
-    /// Jina's own, with this code, such as `RATE_TOKEN_LIMIT_EXCEEDED`.
+    /// Jina's, with this code, such as `RATE_TOKEN_LIMIT_EXCEEDED`.
     Code(String),
-    /// A page, as a gateway in between sends it.
+    /// An HTML page, as from a gateway.
     Html,
     /// Nothing.
     Empty,
@@ -116,14 +116,14 @@ pub enum Body {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RetryAfter {
-    /// No such header: Jina's own specification does not have it.
+    /// No header, as in Jina's own specification.
     #[default]
     None,
-    /// So many seconds from now.
+    /// Seconds from now.
     Seconds(u64),
-    /// So many seconds from now, written as an HTTP date.
+    /// Seconds from now, written as an HTTP date.
     HttpDate(u64),
-    /// Neither a number nor a date: it asks for nothing that could be known.
+    /// Neither a number nor a date, so that no wait can be derived from it.
     Unreadable,
 }
 
@@ -135,7 +135,7 @@ pub struct Limits {
     pub rpm: Option<u32>,
     /// Tokens per window.
     pub tpm: Option<u64>,
-    /// Requests at the same time.
+    /// Concurrent requests.
     pub concurrency: Option<u32>,
     /// Length of the window in milliseconds; a minute by default, as for a real key.
     pub window_ms: u64,
@@ -190,7 +190,7 @@ mod tests {
     #[case(When::Nth(3), &[3])]
     #[case(When::Every(0), &[])]
     #[case(When::TextContains("b".to_owned()), &[1, 2, 3, 4])]
-    fn a_behaviour_applies_to_the_requests_it_names(#[case] when: When, #[case] wanted: &[u64]) {
+    fn a_behaviour_applies_to_the_requests_that_it_selects(#[case] when: When, #[case] wanted: &[u64]) {
         let texts = ["abc".to_owned()];
         let seen: Vec<u64> = (1..=4).filter(|nth| when.applies(*nth, &texts)).collect();
         assert_eq!(seen, wanted);

@@ -1,40 +1,41 @@
-//! Suites: TOML tables read into typed, validated cases. No I/O but reading the files themselves.
+//! Suites: TOML tables, read into typed and validated cases. The only I/O is reading the files.
 //!
-//! Reading goes in two passes. `written` is the file as a person wrote it: unknown keys are
-//! rejected and every error points at file, line and column. `resolve` turns it into [`Case`]s:
-//! exactly one thing to do, at least one expectation of the right kind, unique ids, known
-//! prerequisites.
+//! Reading has two passes. `written` is the file as it is: unknown keys are rejected, and every error has file, line and
+//! column. `suites` and `resolve` turn it into [`Case`]s: exactly one probe or scenario, at least one expectation of the
+//! right kind, unique ids, known prerequisites. Keys with a new name are in `renamed`; `expect`
+//! describes how to add an expectation.
 
 mod builtin;
+mod case;
 pub mod catalogue;
 mod error;
 mod expect;
 mod fault;
-mod generic;
 pub mod jina;
 mod probe;
+mod renamed;
 mod resolve;
 mod scenario;
-#[cfg(test)]
-mod scenario_tests;
+mod suites;
 mod template;
 mod words;
 mod written;
 
 pub use builtin::builtin_suites;
+pub use case::{Case, Check, Need, Verb};
 pub use error::{Place, SpecError};
-pub use expect::{Expectation, Matcher, Range};
+pub use expect::{All, Expect, Expectation, Intact, Matcher, Pattern, Range};
 pub use fault::{
     Direction, Fault, FaultKind, Lasts, Milestone, NetworkFault, Requests, ServiceFault, Target, When, WorkerFault,
     duration,
 };
-pub use generic::{CommandProbe, CommandYield, DnsProbe, DnsYield, TcpProbe, TcpYield, TlsBefore, TlsProbe, TlsYield};
 pub use probe::{
-    Auth, ConsistencyProbe, EnvProbe, EnvYield, HttpProbe, HttpStep, HttpYield, IngestionProbe, InteropProbe,
-    JinaProbe, JinaYield, MigrationsFact, MigrationsProbe, Probe, QueueCanary, QueueFact, QueueProbe, QueueStateProbe,
-    RedisProbe, RedisYield, Rule, SearchFact, SearchProbe, SetupProbe, SetupYield, SqlProbe,
+    Auth, CommandProbe, CommandYield, ConsistencyProbe, DnsProbe, DnsYield, EnvProbe, EnvYield, HttpProbe, HttpStep,
+    HttpYield, IngestionProbe, InteropJob, InteropProbe, InteropWant, JinaProbe, JinaYield, MigrationsFact,
+    MigrationsProbe, Probe, QueueCanary, QueueFact, QueueProbe, QueueStateProbe, RedisProbe, RedisYield, Rule,
+    SearchFact, SearchProbe, SetupProbe, SetupYield, SqlProbe, TcpProbe, TcpYield, TlsBefore, TlsProbe, TlsYield,
 };
-pub use resolve::{Case, Check, Need, Suite, Suites, Verb, meant};
 pub use scenario::{Documents, Scenario, ScenarioWritten, Step};
+pub use suites::{Suite, Suites, did_you_mean as meant};
 pub use template::{Template, TemplateError};
 pub use written::SuiteWritten;

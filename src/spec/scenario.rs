@@ -1,4 +1,4 @@
-//! Scenarios as data: workload and steps, run once and judged by as many cases as name them.
+//! Scenarios as data: documents, steps and faults. A scenario runs once and is evaluated by every case that names it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,45 +14,45 @@ use super::{Direction, Fault, FaultKind, NetworkFault, Target, When};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Documents {
-    /// Globs over the names of the built-in documents; absent means all of them, unless others are asked for.
+    /// Globs over the names of the built-in documents; absent means all of them, unless other kinds are given.
     #[serde(default)]
     pub named: Option<Vec<String>>,
-    /// How many generated documents to add, each of a few paragraphs drawn from the seed.
+    /// Number of generated documents, each of a few paragraphs derived from the seed.
     #[serde(default)]
     pub generated: usize,
-    /// How many huge documents to add, each of about 130 chunks: more than fit into one request.
+    /// Number of huge documents, each of about 130 chunks: more than fit into one request.
     #[serde(default)]
     pub huge: usize,
-    /// How many tiny documents to add, each of a sentence or two.
+    /// Number of tiny documents, each of a sentence or two.
     #[serde(default)]
     pub tiny: usize,
-    /// How many documents to add that are as long as `sized_mb` says.
+    /// Number of documents of `sized_mb` megabytes.
     #[serde(default)]
     pub sized: usize,
-    /// Megabytes of a sized document.
+    /// The size of each `sized` document in megabytes.
     #[serde(default)]
     pub sized_mb: usize,
-    /// How many rejected documents to add: their text holds the word `POISON`, which the scenario's mock rejects.
+    /// Number of rejected documents: their text contains the word `POISON`, which the scenario's mock rejects.
     #[serde(default)]
     pub rejected: usize,
-    /// How many huge rejected documents to add: the word stands at their end, so that they are rejected when the first
-    /// requests for them have been answered.
+    /// Number of huge rejected documents: the word is at their end, so that they are rejected after the first requests for
+    /// them have been answered.
     #[serde(default)]
     pub rejected_late: usize,
-    /// How many documents to add whose ids are nearly the same (up to seventeen): in another case, beginning with each
-    /// other, with other punctuation, with a blank at the end, written as in a URL, like a pattern of SQL's, in another
-    /// directory, alike for 130 characters, with an accent that is written in one character or two; two with the same
-    /// text, and two with texts that differ by their case. All are tiny but `log 1`, which has more than ten chunks.
+    /// Number of documents with similar ids (up to seventeen): they differ in upper and lower case, punctuation, a blank at
+    /// the end, URL encoding, a wildcard of SQL, the directory, the end after 130 equal characters, or an accent that is one
+    /// character or two, and one id is the beginning of another. Two have the same text, and two have texts that differ in
+    /// upper and lower case. All are tiny except `log 1`, which has more than ten chunks.
     #[serde(default)]
     pub similar_ids: usize,
 }
 
 impl Documents {
-    /// Workloads larger than this keep a machine busy for minutes.
+    /// Workloads with more documents than this take minutes.
     const BULK: usize = 100;
 
-    /// The least workload that has all documents of both; none where that would not be known, or would keep whoever wants
-    /// a few waiting for many.
+    /// The smallest workload that has all documents of both. `None` if that is not known, or if it would make a case with a
+    /// few documents wait for many.
     #[must_use]
     pub fn with(&self, other: &Self) -> Option<Self> {
         let is_plain = |one: &Self| {
@@ -77,7 +77,7 @@ impl Documents {
     }
 }
 
-/// One step of a scenario; the next begins when the queue has settled.
+/// One step of a scenario; the next begins when every job has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
@@ -85,19 +85,18 @@ pub enum Step {
     Ingest,
     /// Enqueue a version of each document that ends after its first third, and wait.
     Truncate,
-    /// Enqueue a version of each document that is as long as it was, and in which two letters have changed places, and
-    /// wait.
+    /// Enqueue a version of each document of the same length, in which two letters are swapped, and wait.
     Edit,
     /// Enqueue a version of each document that has no text, and wait.
     Empty,
     /// Enqueue the removal of every other document, and wait.
     Delete,
-    /// Enqueue nothing; it ends when its faults are over and, if one of them ended a worker, another is there.
+    /// Enqueue nothing. The step ends when its faults are over and every worker that they ended is running again.
     Idle,
 }
 
 impl Step {
-    /// The word by which suites call it.
+    /// Its name in suites.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -111,37 +110,37 @@ impl Step {
     }
 }
 
-/// A scenario as a person wrote it; what is left out is the suite's `[defaults]`.
+/// A scenario; missing keys are taken from the suite's `[defaults]`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScenarioWritten {
-    /// What it is about, in one line. A scenario inside a case has the case's title.
+    /// What it is about, in one line; the case's title when the scenario is inside a case.
     pub title: Option<String>,
     /// Which documents.
     pub documents: Option<Documents>,
-    /// What to do with them; `["ingest"]` when nothing is said.
+    /// What to do with them; `["ingest"]` when absent.
     pub steps: Option<Vec<Step>>,
-    /// Variables for the worker beside the contract's; added to the defaults ones.
+    /// Variables for the worker in addition to the contract's; added to those of the defaults.
     pub env: BTreeMap<String, String>,
     /// Behaviours of the Jina mock.
     pub jina: Option<Vec<Behaviour>>,
     /// Rate limits of the Jina mock's key.
     pub limits: Option<Limits>,
-    /// What is broken on purpose, and put back. A scenario run on which one of them never took effect proves nothing.
+    /// What is broken and restored during the run. If a fault never takes effect, the verdict is `unknown`.
     pub faults: Vec<Fault>,
-    /// Services whose connections are watched by a proxy, beside those that a fault strikes.
+    /// Services whose connections go through a proxy, in addition to the targets of faults.
     pub watch: Option<Vec<Target>>,
-    /// Workers at once; as many as the worker's contract says when nothing is said here.
+    /// Number of workers; the contract's when absent.
     pub workers: Option<usize>,
-    /// Seconds that the worker is given to end after SIGTERM, instead of its own grace.
+    /// Seconds that the worker has to end after SIGTERM, instead of the contract's grace period.
     pub grace_s: Option<f64>,
-    /// Seconds that the clock of whoever hands the jobs over is ahead of the worker's; negative when it is behind.
+    /// Seconds by which the clock of the producer of jobs is ahead of the worker's; negative if it is behind.
     pub producer_clock_s: Option<i64>,
-    /// Seconds until the scenario is given up; 60 when absent.
+    /// Timeout of the scenario in seconds; 60 when absent.
     pub within_s: Option<u64>,
 }
 
-/// A workload with steps, run against the worker under test.
+/// Documents, steps and faults, run with the worker under test.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
     /// See [`ScenarioWritten::title`].
@@ -168,12 +167,12 @@ pub struct Scenario {
     pub producer_clock_s: i64,
     /// See [`ScenarioWritten::within_s`].
     pub within_s: Option<u64>,
-    /// The scenario over the same documents in which nothing goes wrong: what is stored then must be stored now.
+    /// The name of the baseline: the scenario with the same documents and no fault. What it stores must be stored here too.
     pub baseline: Option<String>,
 }
 
 impl Scenario {
-    /// `written` over `defaults`; or what is wrong with it.
+    /// `written` with the missing keys of `defaults`, or what is wrong with it.
     pub(super) fn resolve(written: &ScenarioWritten, defaults: &ScenarioWritten, title: &str) -> Result<Self, String> {
         let mut env = defaults.env.clone();
         env.extend(written.env.clone());
@@ -194,56 +193,59 @@ impl Scenario {
             steps,
         };
         if scenario.steps.is_empty() {
-            return Err("`steps` is empty; write for instance [\"ingest\"]".to_owned());
+            return Err("`steps` is empty: expected e.g. [\"ingest\"]".to_owned());
         }
         if scenario.workers == Some(0) {
-            return Err("`workers` is 0, and somebody has to do the work".to_owned());
+            return Err("`workers` is 0: expected at least 1".to_owned());
         }
         for (place, fault) in scenario.faults.iter().enumerate() {
             if let FaultKind::Service { on, fault } = &fault.kind
-                && !fault.suits(*on)
+                && !fault.applies_to(*on)
             {
-                return Err(format!("`{}` cannot happen to {}", fault.word(), on.word()));
+                return Err(format!("fault `{}` is not available for {}", fault.word(), on.word()));
             }
             if let FaultKind::Network { fault: NetworkFault::HalfOpen, direction: Some(Direction::Both), .. } =
                 &fault.kind
             {
                 return Err(
-                    "`half_open` breaks one direction; write `up` or `down`, or the fault `blackhole`".to_owned()
+                    "`half_open` breaks one direction: write `up` or `down`, or use the fault `blackhole`".to_owned()
                 );
             }
             if let When::Into(_, other) = fault.at
                 && (other == 0 || other > place)
             {
-                return Err(format!("{fault} is to strike in fault {other}, and {place} stand before it"));
+                return Err(format!(
+                    "{fault} begins in fault {other}, which is not one of the {place} faults before it"
+                ));
             }
             let step = fault.step.unwrap_or(1);
             if step == 0 || step > scenario.steps.len() {
-                return Err(format!("{fault} is to strike in step {step} of {}", scenario.steps.len()));
+                return Err(format!("{fault} begins in step {step} of {}", scenario.steps.len()));
             }
         }
         Ok(scenario)
     }
 
-    /// Whether a fault is felt by everybody who uses a service, so that the stack must be its own.
+    /// Whether a fault affects every client of a service, so that the scenario needs a stack of its own.
     #[must_use]
     pub fn is_alone(&self) -> bool {
-        let alone = |fault: &Fault| matches!(&fault.kind, FaultKind::Service { fault, .. } if fault.is_felt_by_all());
+        let alone =
+            |fault: &Fault| matches!(&fault.kind, FaultKind::Service { fault, .. } if fault.affects_every_client());
         self.faults.iter().any(alone)
     }
 
-    /// The scenario over the same documents in which nothing goes wrong, under a name of its own; `None` for one in
-    /// which nothing does.
-    pub(super) fn without_faults(&self) -> Option<(String, Self)> {
+    /// The baseline, with its name: the scenario with the same documents and steps and no fault. `None` if this scenario has
+    /// no fault itself.
+    pub(super) fn baseline_scenario(&self) -> Option<(String, Self)> {
         let is_fault_free = self.faults.is_empty() && self.jina.is_empty() && self.limits == Limits::default();
         if is_fault_free {
             return None;
         }
-        // Idles change nothing, and the same thing done twice is as good as once.
+        // Idle steps change nothing, and a repeated step stores the same as one.
         let mut steps: Vec<Step> = self.steps.iter().copied().filter(|step| *step != Step::Idle).collect();
         steps.dedup();
         let baseline = Self {
-            title: "The same documents, and nothing goes wrong".to_owned(),
+            title: "The same documents without a fault".to_owned(),
             documents: self.documents.clone(),
             steps,
             env: BTreeMap::new(),
@@ -263,5 +265,71 @@ impl Scenario {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         Some((format!("baseline-{name}"), baseline))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use rstest::rstest;
+
+    use super::Step;
+    use crate::spec::Suites;
+
+    fn read(rest: &str) -> Result<Suites, String> {
+        let head = "suite = \"mine\"\ntitle = \"Mine\"\n";
+        let text = format!("{head}{rest}");
+        Suites::from_texts(&[(PathBuf::from("mine.toml"), text)]).map_err(|error| error.to_string())
+    }
+
+    fn case(scenario: &str) -> String {
+        format!(
+            "[[case]]\nid = \"mine.one\"\ntitle = \"One\"\nlevel = \"must\"\nscenario = {scenario}\n\
+             expect = {{ documents = \"intact\" }}\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\n"
+        )
+    }
+
+    #[test]
+    fn a_scenario_takes_missing_keys_from_the_defaults() {
+        let defaults = "[defaults]\ndocuments = { generated = 3 }\nenv = { A = \"1\", B = \"2\" }\ngrace_s = 1.5\n";
+        let suites = read(&format!("{defaults}{}", case("{ env = { B = \"3\" }, workers = 2 }"))).unwrap();
+        let scenario = &suites.scenarios["mine.one"];
+        assert_eq!((scenario.documents.generated, scenario.workers), (3, Some(2)));
+        assert_eq!((&*scenario.env["A"], &*scenario.env["B"]), ("1", "3"));
+        assert_eq!(
+            (scenario.grace, scenario.steps.as_slice()),
+            (Some(Duration::from_millis(1500)), &[Step::Ingest][..])
+        );
+        assert_eq!(
+            (scenario.title.as_str(), &scenario.baseline),
+            ("One", &None),
+            "a scenario without a fault needs no baseline"
+        );
+    }
+
+    #[test]
+    fn a_scenario_with_faults_has_a_baseline_without_them() {
+        let fault = "faults = [{ at = \"25%\", worker = \"kill\" }]";
+        let suites = read(&case(&format!("{{ documents = {{ generated = 3 }}, workers = 2, {fault} }}"))).unwrap();
+        let baseline = suites.scenarios["mine.one"].baseline.clone().unwrap();
+        let baseline = &suites.scenarios[&baseline];
+        assert_eq!((baseline.documents.generated, baseline.faults.len(), baseline.workers), (3, 0, None));
+    }
+
+    #[rstest]
+    #[case("{ steps = [] }", "`steps` is empty")]
+    #[case("{ workers = 0 }", "`workers` is 0")]
+    #[case(
+        "{ faults = [{ at = \"1s\", service = { on = \"qdrant\", fault = \"misconf\" } }] }",
+        "not available for qdrant"
+    )]
+    #[case("{ faults = [{ at = \"1s\", step = 2, worker = \"kill\" }] }", "step 2 of 1")]
+    #[case("{ fault = [] }", "unknown field `fault`")]
+    #[case("{ jina = [{ answer = \"odd\" }] }", "unknown variant")]
+    fn an_invalid_scenario_is_refused_with_its_place(#[case] scenario: &str, #[case] message: &str) {
+        let error = read(&case(scenario)).unwrap_err();
+        assert!(error.contains(message) && error.contains("mine.toml:"), "{error}");
     }
 }

@@ -1,18 +1,18 @@
-//! Substitution of `{{name}}` in suites: no loops, no conditions.
+//! Substitution of `{{name}}` in suites; there are no loops and no conditions.
 
 use std::collections::BTreeMap;
 
-/// A placeholder that nothing stands behind.
+/// A placeholder without a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown placeholder `{{{{{name}}}}}`; there are {}", known.join(", "))]
+#[error("unknown placeholder `{{{{{name}}}}}`: expected one of {}", known.join(", "))]
 pub struct TemplateError {
     /// The placeholder.
     pub name: String,
-    /// Those that exist.
+    /// The known placeholders.
     pub known: Vec<String>,
 }
 
-/// The values behind placeholders.
+/// The values of placeholders.
 #[derive(Debug, Clone, Default)]
 pub struct Template(BTreeMap<String, String>);
 
@@ -38,7 +38,7 @@ impl Template {
         Ok(filled)
     }
 
-    /// The placeholders that a message can list: not every variable that happens to be set.
+    /// The placeholders that a message lists; variables of the environment (`env.…`) would be too many.
     fn known(&self) -> Vec<String> {
         self.0.keys().filter(|name| !name.starts_with("env.")).cloned().collect()
     }
@@ -64,11 +64,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn placeholders_are_filled_and_unknown_ones_named() {
+    fn placeholders_are_filled_and_an_unknown_one_is_named() {
         let template = Template::new([("queue.name", "ingest"), ("queue.prefix", "bull")]);
         assert_eq!(template.fill("{{queue.prefix}}:{{ queue.name }}:meta").unwrap(), "bull:ingest:meta");
         assert_eq!(template.fill("no placeholder, {{ open").unwrap(), "no placeholder, {{ open");
         let error = template.fill("{{queue.nme}}").unwrap_err();
-        assert_eq!(error.to_string(), "unknown placeholder `{{queue.nme}}`; there are queue.name, queue.prefix");
+        assert_eq!(error.to_string(), "unknown placeholder `{{queue.nme}}`: expected one of queue.name, queue.prefix");
     }
 }

@@ -1,4 +1,4 @@
-//! What the chunks are: their size, their overlap, their text and their vectors.
+//! Chunks: their size, overlap, text and vectors.
 
 use std::collections::BTreeSet;
 
@@ -7,19 +7,19 @@ use serde_json::json;
 use super::{Finding, Scope, count, texts, tokens};
 use crate::spec::Range;
 
-/// Cosine distance up to which a stored vector is the mock's: Qdrant normalises, and stores f32 or f16, of which the
-/// latter costs 1e-7. Whoever rounds to three decimals has 5e-5.
+/// The largest cosine distance at which a stored vector counts as the mock's. Qdrant normalises vectors and stores f32 or
+/// f16, and f16 costs 1e-7. Rounding to three decimals costs 5e-5.
 pub(in crate::scenario) const VECTOR_TOLERANCE: f64 = 5e-6;
 
 impl Scope<'_> {
-    pub(super) fn vectors(&self) -> Finding {
+    pub(super) fn vectors_match_texts(&self) -> Finding {
         let mut finding = Finding::over("vectors");
         let mut worst = 0.0_f64;
         for (document, point) in self.points() {
-            finding.look();
+            finding.examine();
             let Some(text) = &point.text else {
                 finding.undecided =
-                    Some("points carry no text, so no vector can be compared; set `text` in [evidence]".to_owned());
+                    Some("points have no text to compare vectors with: set `text` in [evidence]".to_owned());
                 continue;
             };
             let wanted = self.observations.mock().vector_for(Some("retrieval.passage"), text);
@@ -42,7 +42,7 @@ impl Scope<'_> {
         let mut finding = Finding::over("chunks");
         let (mut least, mut most) = (usize::MAX, 0);
         for (document, point) in self.points() {
-            finding.look();
+            finding.examine();
             let Some(text) = &point.text else { continue };
             let tokens = tokens(text);
             least = least.min(tokens);
@@ -52,16 +52,16 @@ impl Scope<'_> {
                 finding.wrong(document, format!("chunk {chunk} has {tokens} tokens, wanted {range}"));
             }
         }
-        if finding.looked_at > 0 {
-            finding.fact("tokens per chunk, least and most", json!([least, most]));
+        if finding.examined > 0 {
+            finding.fact("tokens per chunk, fewest and most", json!([least, most]));
         }
         finding
     }
 
     pub(super) fn overlap_tokens(&self, range: Range) -> Finding {
-        let mut finding = Finding::over("neighbouring chunks");
+        let mut finding = Finding::over("pairs of neighbouring chunks");
         let (mut least, mut most) = (usize::MAX, 0);
-        for (step, document) in self.good() {
+        for (step, document) in self.deliverable() {
             let texts = texts(step, document);
             let places = places(&document.text, &texts);
             for (at, pair) in places.windows(2).enumerate() {
@@ -69,7 +69,7 @@ impl Scope<'_> {
                 if leaves_no_room(&document.text, right.start) {
                     continue;
                 }
-                finding.look();
+                finding.examine();
                 let shared = if right.start < left.end { &document.text[right.start..left.end] } else { "" };
                 let tokens = tokens(shared);
                 least = least.min(tokens);
@@ -80,71 +80,70 @@ impl Scope<'_> {
                 }
             }
         }
-        if finding.looked_at > 0 {
-            finding.fact("shared tokens, least and most", json!([least, most]));
+        if finding.examined > 0 {
+            finding.fact("shared tokens, fewest and most", json!([least, most]));
         }
         finding
     }
 
     pub(super) fn reassembled(&self) -> Finding {
         let mut finding = Finding::over("documents");
-        for (step, document) in self.good() {
-            finding.look();
+        for (step, document) in self.deliverable() {
+            finding.examine();
             let chunks = texts(step, document);
             let Err(problem) = reassemble(&document.text, &chunks) else { continue };
             let earlier = self.observations.steps.iter().take_while(|earlier| !std::ptr::eq(*earlier, step));
             let is_former = earlier.flat_map(|step| &step.documents).any(|former| {
                 former.id == document.id && former.text != document.text && reassemble(&former.text, &chunks).is_ok()
             });
-            let whose = if is_former { "what is stored is whole, and of a former version: " } else { "" };
-            finding.wrong(&document.id, format!("{whose}{problem}"));
+            let stale = if is_former { "the previous version is stored whole: " } else { "" };
+            finding.wrong(&document.id, format!("{stale}{problem}"));
         }
         finding
     }
 
-    pub(super) fn numbered(&self) -> Finding {
+    pub(super) fn chunks_numbered(&self) -> Finding {
         let mut finding = Finding::over("documents");
-        for (step, document) in self.good() {
-            finding.look();
+        for (step, document) in self.deliverable() {
+            finding.examine();
             let numbers: BTreeSet<Option<u64>> =
                 step.snapshot.points_of(&document.id).iter().map(|point| point.chunk).collect();
             let wanted: BTreeSet<Option<u64>> = (0..numbers.len() as u64).map(Some).collect();
             if numbers.is_empty() || numbers != wanted {
                 let missing: Vec<_> = wanted.difference(&numbers).flatten().collect();
-                finding.wrong(&document.id, format!("{} chunk indices, missing {missing:?}", numbers.len()));
+                finding.wrong(&document.id, format!("has {} chunk indices, missing {missing:?}", numbers.len()));
             }
         }
         finding
     }
 
-    pub(super) fn unicode(&self) -> Finding {
+    pub(super) fn unicode_intact(&self) -> Finding {
         let mut finding = Finding::over("documents");
-        for (step, document) in self.good() {
-            finding.look();
+        for (step, document) in self.deliverable() {
+            finding.examine();
             let stored = step.snapshot.points_of(&document.id).iter().filter_map(|point| point.text.as_deref());
             let known: BTreeSet<char> = document.text.chars().collect();
-            let mut there: BTreeSet<char> = BTreeSet::new();
+            let mut stored_characters: BTreeSet<char> = BTreeSet::new();
             for text in stored {
-                there.extend(text.chars());
+                stored_characters.extend(text.chars());
             }
-            if let Some(foreign) = there.difference(&known).next() {
+            if let Some(foreign) = stored_characters.difference(&known).next() {
                 finding.wrong(
                     &document.id,
-                    format!("holds U+{:04X}, which the document does not have", u32::from(*foreign)),
+                    format!("a chunk has U+{:04X}, which the document does not contain", u32::from(*foreign)),
                 );
-            } else if let Some(lost) = known.difference(&there).next() {
-                finding.wrong(&document.id, format!("has lost every U+{:04X}", u32::from(*lost)));
+            } else if let Some(lost) = known.difference(&stored_characters).next() {
+                finding.wrong(&document.id, format!("the chunks have lost every U+{:04X}", u32::from(*lost)));
             }
         }
         finding
     }
 }
 
-/// Where each chunk stands in the document, up to the first that fits nowhere.
+/// The place of each chunk in the document, up to the first chunk that has none.
 ///
-/// A chunk begins after its predecessor's start and no later than its end. Repeated text may fit in several
-/// places; the one whose overlap is nearest to [`USUAL_OVERLAP`] tokens is tried first, and others when a later
-/// chunk then fits nowhere.
+/// A chunk begins after its predecessor's start and no later than its end. Repeated text may fit in several places: the
+/// one whose overlap is nearest to [`USUAL_OVERLAP`] tokens is tried first, and others if a later chunk then has no place.
 fn places(document: &str, chunks: &[&str]) -> Vec<std::ops::Range<usize>> {
     let mut budget = SEARCH_BUDGET;
     let mut path: Vec<std::ops::Range<usize>> = Vec::new();
@@ -165,20 +164,20 @@ fn places(document: &str, chunks: &[&str]) -> Vec<std::ops::Range<usize>> {
         match chunks.get(path.len()) {
             Some(next) => open.push(candidates(document, next, path.last())),
             None if path.last().is_some_and(|place| place.end == document.len()) => break,
-            // It fits, and leaves the end of the document out: there may be a better way.
+            // Every chunk has a place, but the end of the document is missing: other places may be better.
             None => drop(path.pop()),
         }
     }
     best
 }
 
-/// The overlap, in tokens, that a chunk most likely has with its predecessor: the contract's default.
+/// The most likely overlap of two chunks in tokens: the contract's default.
 const USUAL_OVERLAP: usize = 50;
 
-/// How many placements are tried before the search for a fit is given up.
+/// How many placements the search tries at most.
 const SEARCH_BUDGET: usize = 20_000;
 
-/// The starts at which `chunk` may stand after `previous`, the likeliest last.
+/// The starts that `chunk` may have after `previous`, the most likely last.
 fn candidates(document: &str, chunk: &str, previous: Option<&std::ops::Range<usize>>) -> Vec<usize> {
     let Some(previous) = previous else {
         return document.find(chunk).into_iter().collect();
@@ -206,8 +205,8 @@ fn candidates(document: &str, chunk: &str, previous: Option<&std::ops::Range<usi
     found
 }
 
-/// Whether the grapheme at `at` leaves no room for an overlap: a letter under hundreds of combining marks, which
-/// fills a chunk alone, or is cut into pieces because it fits into none.
+/// Whether the grapheme at `at` leaves no room for an overlap: a letter with hundreds of combining marks fills a chunk
+/// alone, or is cut into pieces because it fits into no chunk.
 fn leaves_no_room(text: &str, at: usize) -> bool {
     use unicode_segmentation::GraphemeCursor;
     let boundary = GraphemeCursor::new(at, text.len(), true).is_boundary(text, 0).unwrap_or(true);
@@ -215,14 +214,14 @@ fn leaves_no_room(text: &str, at: usize) -> bool {
     !boundary || tokens(&text[at..end]) > MOST_OF_A_CHUNK
 }
 
-/// A grapheme of more tokens than this does not fit into one chunk with the overlap.
+/// A grapheme with more tokens than this does not fit into one chunk together with the overlap.
 const MOST_OF_A_CHUNK: usize = 400;
 
 fn next_char(text: &str, at: usize) -> usize {
     text[at..].chars().next().map_or(text.len() + 1, |character| at + character.len_utf8())
 }
 
-/// Whether the chunks, laid over each other, give the document back without a gap.
+/// Checks that the chunks, laid over each other, give the document back without a gap; or says what is wrong.
 fn reassemble(document: &str, chunks: &[&str]) -> Result<(), String> {
     if chunks.is_empty() {
         return Err("has no chunk".to_owned());
@@ -238,7 +237,7 @@ fn reassemble(document: &str, chunks: &[&str]) -> Result<(), String> {
     if let Some(chunk) = chunks.get(places.len()) {
         let start: String = chunk.chars().take(40).collect();
         let number = places.len();
-        return Err(format!("chunk {number} of {} is not where the document goes on: {start:?}", chunks.len()));
+        return Err(format!("chunk {number} of {} does not continue the document: {start:?}", chunks.len()));
     }
     if covered < document.len() {
         return Err(format!("its last {} of {} bytes are in no chunk", document.len() - covered, document.len()));
@@ -267,8 +266,8 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_a_lost_tail_and_foreign_text_are_told_apart() {
-        assert!(reassemble("abcdefghij", &["abc", "efghij"]).unwrap_err().contains("not where the document goes on"));
+    fn a_gap_a_missing_end_and_altered_text_are_distinguished() {
+        assert!(reassemble("abcdefghij", &["abc", "efghij"]).unwrap_err().contains("does not continue the document"));
         assert!(reassemble("abcdefghij", &["abcde", "defgh"]).unwrap_err().contains("last 2 of 10 bytes"));
         assert!(
             reassemble("abcdefghij", &["bcde", "efghij"]).unwrap_err().contains("1 bytes are missing before chunk 0")

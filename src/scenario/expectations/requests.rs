@@ -1,15 +1,15 @@
-//! What the embeddings API was asked for.
+//! Requests to the embeddings API.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Scope, count, texts, tokens};
+use super::{Finding, Scope, count, or_none, texts, tokens};
 
 impl Scope<'_> {
     pub(super) fn max_texts_per_request(&self, most: f64) -> Finding {
         let mut finding = Finding::over("requests");
         let mut largest = 0;
         for (number, request) in self.observations.requests.iter().enumerate() {
-            finding.look();
+            finding.examine();
             largest = largest.max(request.texts.len());
             if count(request.texts.len() as u64) > most {
                 finding.wrong(
@@ -24,13 +24,13 @@ impl Scope<'_> {
 
     pub(super) fn batches_filled(&self, size: f64) -> Finding {
         let mut finding = Finding::over("documents");
-        for (step, document) in self.good() {
+        for (step, document) in self.deliverable() {
             let texts: BTreeSet<&str> = texts(step, document).into_iter().collect();
             if texts.is_empty() {
                 continue;
             }
-            finding.look();
-            // A request belongs to the document whose chunks it carries; shared texts count for either.
+            finding.examine();
+            // A request belongs to the document whose chunks it carries; texts of several documents count for each.
             let requests = self
                 .observations
                 .requests
@@ -40,7 +40,7 @@ impl Scope<'_> {
                 .count();
             let chunks = step.snapshot.points_of(&document.id).len();
             let enough = (count(chunks as u64) / size).ceil();
-            let own: usize = self
+            let attempts: usize = self
                 .observations
                 .steps
                 .iter()
@@ -48,18 +48,24 @@ impl Scope<'_> {
                     step.jobs.get(&document.id).map_or(0, |(_, job)| usize::try_from(job.attempts).unwrap_or(1).max(1))
                 })
                 .sum();
-            if count(requests as u64) > enough * count(own as u64) && document.text.len() > 20_000 {
-                finding.wrong(&document.id, format!("{requests} requests for {chunks} chunks, {enough} would do"));
+            if count(requests as u64) > enough * count(attempts as u64) && document.text.len() > 20_000 {
+                finding.wrong(
+                    &document.id,
+                    format!(
+                        "{requests} requests for {chunks} chunks, wanted at most {}",
+                        enough * count(attempts as u64)
+                    ),
+                );
             }
         }
         finding
     }
 
-    pub(super) fn in_flight(&self, most: f64) -> Finding {
+    pub(super) fn max_requests_in_flight(&self, most: f64) -> Finding {
         let mut finding = Finding::over("requests");
         let mut peak = 0;
         for request in &self.observations.requests {
-            finding.look();
+            finding.examine();
             peak = peak.max(request.in_flight);
         }
         finding.fact("most requests at once", peak);
@@ -69,34 +75,37 @@ impl Scope<'_> {
         finding
     }
 
-    pub(super) fn well_formed(&self) -> Finding {
+    pub(super) fn requests_well_formed(&self) -> Finding {
         let mut finding = Finding::over("requests");
         let wanted = &self.observations.jina;
         for (number, request) in self.observations.requests.iter().enumerate() {
-            finding.look();
+            finding.examine();
             let at = format!("request {}", number + 1);
             if request.task.as_deref() != Some("retrieval.passage") {
-                finding.wrong(at.clone(), format!("task is {:?}, wanted retrieval.passage", request.task));
+                finding.wrong(
+                    at.clone(),
+                    format!("task is {}, wanted retrieval.passage", request.task.as_deref().unwrap_or("missing")),
+                );
             }
             if request.dimensions != Some(wanted.dimensions) {
                 finding.wrong(
                     at.clone(),
-                    format!("dimensions are {:?}, wanted {}", request.dimensions, wanted.dimensions),
+                    format!("dimensions are {}, wanted {}", or_none(request.dimensions), wanted.dimensions),
                 );
             }
             if !request.authorised {
-                finding.wrong(at, "carries no valid key");
+                finding.wrong(at, "has no valid key");
             }
         }
         finding
     }
 
-    pub(super) fn untruncated(&self) -> Finding {
+    pub(super) fn requests_untruncated(&self) -> Finding {
         let mut finding = Finding::over("requests");
         for (number, request) in self.observations.requests.iter().enumerate() {
-            finding.look();
+            finding.examine();
             if request.truncate {
-                finding.wrong(format!("request {}", number + 1), "asks for `truncate`: what is too long loses its end");
+                finding.wrong(format!("request {}", number + 1), "sets `truncate`, so that a long text loses its end");
             }
         }
         finding
@@ -107,12 +116,12 @@ impl Scope<'_> {
         let documents = || self.observations.steps.iter().flat_map(|step| &step.documents);
         let mut late = 0;
         for (number, request) in self.observations.requests.iter().enumerate() {
-            finding.look();
+            finding.examine();
             if !request.late_chunking {
                 continue;
             }
             late += 1;
-            // A text that no document has was altered on the way, which others judge.
+            // A text that no document has was altered on the way; other expectations report that.
             let known: Vec<&String> = request
                 .texts
                 .iter()
@@ -122,7 +131,10 @@ impl Scope<'_> {
             if !known.is_empty() && !documents().any(|document| has_all(&document.text)) {
                 finding.wrong(
                     format!("request {}", number + 1),
-                    format!("has late chunking, and its {} texts are of more than one document", request.texts.len()),
+                    format!(
+                        "has late chunking, and its {} texts belong to more than one document",
+                        request.texts.len()
+                    ),
                 );
             }
         }
@@ -130,10 +142,10 @@ impl Scope<'_> {
         finding
     }
 
-    pub(super) fn accepted(&self) -> Finding {
+    pub(super) fn requests_accepted(&self) -> Finding {
         let mut finding = Finding::over("requests");
         for (number, request) in self.observations.requests.iter().enumerate() {
-            finding.look();
+            finding.examine();
             if request.status != 200 {
                 finding.wrong(format!("request {}", number + 1), format!("was answered with {}", request.status));
             }
@@ -141,12 +153,12 @@ impl Scope<'_> {
         finding
     }
 
-    pub(super) fn wasted(&self, most: f64) -> Finding {
+    pub(super) fn max_tokens_wasted(&self, most: f64) -> Finding {
         let mut finding = Finding::over("texts sent");
-        let mut owed: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut needed: BTreeMap<&str, usize> = BTreeMap::new();
         for step in &self.observations.steps {
             for point in step.snapshot.points.values().flatten() {
-                *owed.entry(point.text.as_deref().unwrap_or_default()).or_default() += 1;
+                *needed.entry(point.text.as_deref().unwrap_or_default()).or_default() += 1;
             }
         }
         let mut wasted = 0;
@@ -157,15 +169,18 @@ impl Scope<'_> {
             .filter(|request| request.status == 200)
             .flat_map(|request| request.texts.iter())
         {
-            finding.look();
-            match owed.get_mut(text.as_str()) {
+            finding.examine();
+            match needed.get_mut(text.as_str()) {
                 Some(left) if *left > 0 => *left -= 1,
                 _ => wasted += tokens(text),
             }
         }
         finding.fact("tokens embedded without need", wasted);
         if count(wasted as u64) > most {
-            finding.wrong("the embeddings API", format!("{wasted} tokens were embedded that no stored chunk needed"));
+            finding.wrong(
+                "the embeddings API",
+                format!("{wasted} tokens were embedded that no stored chunk needed, wanted at most {most}"),
+            );
         }
         finding
     }

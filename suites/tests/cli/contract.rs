@@ -164,7 +164,7 @@ fn a_case_is_explained_without_a_run() {
     for words in [
         "crash.killed (must, suite crash)",
         "kill of the worker",
-        "wants documents intact",
+        "wants every document is stored whole and once, as in the baseline",
         "wants noeviction",
         "remedy",
     ] {

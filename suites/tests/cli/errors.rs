@@ -22,12 +22,12 @@ use crate::support::cli_sandbox::CliSandbox;
     "10:"
 )]
 #[case::an_expectation_of_a_scenario_for_a_probe(
-    "suite = \"x\"\ntitle = \"x\"\n[[case]]\nid = \"x.y\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\nprobe.redis = { command = [\"PING\"] }\nexpect = { duplicates = 0 }",
+    "suite = \"x\"\ntitle = \"x\"\n[[case]]\nid = \"x.y\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\nprobe.redis = { command = [\"PING\"] }\nexpect = { max_duplicates = 0 }",
     "11:"
 )]
 #[case::a_prerequisite_that_is_not_there(
     "suite = \"x\"\ntitle = \"x\"\nrequires = [\"x.z\"]\n[[case]]\nid = \"x.y\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\nprobe.redis = { command = [\"PING\"] }\nexpect = { equals = 1 }",
-    "no suite has"
+    "`requires` names unknown case `x.z`"
 )]
 #[case::no_case_id(
     "suite = \"x\"\ntitle = \"x\"\n[[case]]\nid = \"y\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\nprobe.redis = { command = [\"PING\"] }\nexpect = { equals = 1 }",

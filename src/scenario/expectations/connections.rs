@@ -1,0 +1,91 @@
+//! Connections to services: how many, how long, and whether they are closed.
+
+use super::super::scheduler::ProxiedConnection;
+use super::{Finding, Scope, count};
+use crate::spec::Target;
+
+impl Scope<'_> {
+    /// The connections to a service, as its proxy recorded them. Without a proxy the finding is undecided.
+    fn proxied_connections(&self, target: Target, finding: &mut Finding) -> Option<&[ProxiedConnection]> {
+        let proxied_connections = self.observations.proxied_connections.get(&target);
+        if proxied_connections.is_none() {
+            finding.undecided = Some(format!("{} was not reached through a proxy: name it in `watch`", target.word()));
+        }
+        proxied_connections.map(Vec::as_slice)
+    }
+
+    pub(super) fn max_connections(&self, target: Target, most: f64) -> Finding {
+        let mut finding = Finding::over("connections");
+        let Some(proxied_connections) = self.proxied_connections(target, &mut finding) else { return finding };
+        let mut peak = 0;
+        for connection in proxied_connections {
+            finding.examine();
+            let at_once = proxied_connections
+                .iter()
+                .filter(|other| {
+                    other.opened <= connection.opened && other.closed.is_none_or(|closed| closed > connection.opened)
+                })
+                .count();
+            peak = peak.max(at_once);
+        }
+        finding.fact(&format!("most connections to {} at once", target.word()), peak);
+        finding.fact(&format!("connections to {} in total", target.word()), proxied_connections.len());
+        if count(peak as u64) > most {
+            finding.wrong(target.word(), format!("had {peak} connections at once, wanted at most {most}"));
+        }
+        finding
+    }
+
+    pub(super) fn max_connections_made(&self, target: Target, most: f64) -> Finding {
+        let mut finding = Finding::over("connections");
+        let Some(proxied_connections) = self.proxied_connections(target, &mut finding) else { return finding };
+        finding.examined = proxied_connections.len();
+        if count(proxied_connections.len() as u64) > most {
+            finding.wrong(
+                target.word(),
+                format!(
+                    "{} connections were made in total, wanted at most {most}: they are not reused",
+                    proxied_connections.len()
+                ),
+            );
+        }
+        finding
+    }
+
+    pub(super) fn max_idle_transaction(&self, most: f64) -> Finding {
+        let mut finding = Finding::over("unencrypted connections to postgres");
+        let Some(proxied_connections) = self.proxied_connections(Target::Postgres, &mut finding) else {
+            return finding;
+        };
+        let mut longest = 0.0_f64;
+        for idle in proxied_connections.iter().filter_map(|connection| connection.idle_in_transaction) {
+            finding.examine();
+            longest = longest.max(idle.as_secs_f64() * 1000.0);
+        }
+        finding.fact("longest time that a transaction was open without a query, ms", longest.round());
+        if longest > most {
+            finding.wrong(
+                "postgres",
+                format!("a transaction was open for {longest:.0} ms without a query, wanted at most {most} ms"),
+            );
+        }
+        finding
+    }
+
+    pub(super) fn connections_closed(&self) -> Finding {
+        let mut finding = Finding::over("connections");
+        if self.observations.proxied_connections.is_empty() {
+            finding.undecided = Some("no service was reached through a proxy: name some in `watch`".to_owned());
+        }
+        for (target, proxied_connections) in &self.observations.proxied_connections {
+            let open = proxied_connections.iter().filter(|connection| connection.closed.is_none()).count();
+            finding.examined += proxied_connections.len();
+            finding
+                .fact(&format!("connections to {} that were closed", target.word()), proxied_connections.len() - open);
+            if open > 0 {
+                finding.wrong(target.word(), format!("{open} connections are still open after the worker has ended"));
+            }
+        }
+        finding
+    }
+}

@@ -1,0 +1,101 @@
+//! Secrets and texts of documents in the worker's log, in reasons and in errors.
+
+use super::{Finding, Scope};
+
+impl Scope<'_> {
+    pub(super) fn log_holds_no_secret(&self) -> Finding {
+        use secrecy::ExposeSecret;
+        let mut finding = Finding::over("secrets");
+        for (variable, secret) in &self.observations.secrets {
+            finding.examine();
+            if self.observations.log.contains(secret.expose_secret()) {
+                finding.wrong("the worker's log", format!("holds the value of {variable}"));
+            }
+        }
+        if self.observations.log.contains(crate::worker::OMISSION_MARK) {
+            finding.undecided =
+                Some("the worker's output is longer than what is kept, and its middle was not examined".to_owned());
+        }
+        finding
+    }
+
+    pub(super) fn log_is_json(&self) -> Finding {
+        let mut finding = Finding::over("lines of the log");
+        for (number, line) in self.observations.log.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            finding.examine();
+            if !serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object()) {
+                let line: String = line.chars().take(120).collect();
+                finding.wrong(format!("line {}", number + 1), format!("is not a JSON object: {line}"));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn log_holds_no_text(&self) -> Finding {
+        let mut finding = Finding::over("texts of documents");
+        let log = &self.observations.log;
+        for document in self.observations.steps.iter().take(1).flat_map(|step| &step.documents) {
+            let Some(excerpts) = excerpts(&document.text) else { continue };
+            finding.examine();
+            if excerpts.iter().any(|excerpt| log.contains(excerpt)) {
+                finding.wrong("the worker's log", format!("repeats the text of {}", document.id));
+            }
+        }
+        finding
+    }
+
+    pub(super) fn reasons_hold_no_secret(&self) -> Finding {
+        use secrecy::ExposeSecret;
+        let mut finding = Finding::over("reasons, return values and errors");
+        for step in &self.observations.steps {
+            let jobs = step.jobs.iter().flat_map(|(document, (_, job))| {
+                [("the failed reason of", &job.failed_reason), ("the return value of", &job.returnvalue)]
+                    .map(|(what, text)| (what, document, text))
+            });
+            let rows = step.snapshot.rows.iter().map(|(document, row)| ("the row of", document, &row.error));
+            for (what, document, text) in jobs.chain(rows) {
+                let Some(text) = text else { continue };
+                finding.examine();
+                for (variable, secret) in &self.observations.secrets {
+                    if text.contains(secret.expose_secret()) {
+                        finding.wrong(format!("{what} {document}"), format!("holds the value of {variable}"));
+                    }
+                }
+            }
+        }
+        finding
+    }
+}
+
+/// Length of an excerpt in characters: long enough to identify a document.
+const EXCERPT: usize = 60;
+
+/// Excerpts from the beginning, middle and end of `text`, plain and escaped as in JSON. `None` if the text is too short to
+/// be recognised.
+fn excerpts(text: &str) -> Option<Vec<String>> {
+    let characters: Vec<char> = text.trim().chars().collect();
+    let last = characters.len().checked_sub(2 * EXCERPT)? + EXCERPT;
+    let mut found = Vec::new();
+    for at in [0, last / 2, last] {
+        let plain: String = characters[at..at + EXCERPT].iter().collect();
+        let escaped = serde_json::Value::from(plain.as_str()).to_string();
+        found.push(escaped[1..escaped.len() - 1].to_owned());
+        found.push(plain);
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excerpts_are_from_the_beginning_middle_and_end() {
+        let text = format!("{}\n\"{}", "abcdefghij".repeat(12), "ü".repeat(40));
+        let found = excerpts(&text).unwrap();
+        assert!(found.iter().any(|piece| piece.contains("j\\n\\\"ü")), "{found:?}");
+        assert!(found.iter().any(|piece| text.starts_with(piece.as_str())));
+        assert!(found.iter().any(|piece| text.ends_with(piece.as_str())));
+        assert_eq!(excerpts("too short"), None);
+    }
+}

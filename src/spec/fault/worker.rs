@@ -1,0 +1,34 @@
+//! Faults of worker processes.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A fault of a worker process: of the longest-running one if there are several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerFault {
+    /// SIGKILL; the worker is started again when the fault is over.
+    Kill,
+    /// SIGTERM; the worker is started again when it has ended and the fault is over.
+    Terminate,
+    /// SIGTERM, and again 100 ms later; the worker is started again when it has ended and the fault is over.
+    TerminateTwice,
+    /// SIGSTOP; SIGCONT when the fault is over.
+    Pause,
+    /// One more worker is started; it gets SIGTERM when the fault is over.
+    Join,
+}
+
+impl WorkerFault {
+    /// Its name in suites and reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Terminate => "terminate",
+            Self::TerminateTwice => "terminate_twice",
+            Self::Pause => "pause",
+            Self::Join => "join",
+        }
+    }
+}
