@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Evidence, Gate, Level, RunVerdict, Timeline, Verdict, Word};
 
 /// Version of the report's JSON shape. Raised when a field is removed or changes its meaning.
-pub const REPORT_VERSION: u32 = 1;
+pub const REPORT_VERSION: u32 = 2;
 
 /// One case with its verdict; carries all that a reader needs, so that renderers need no suite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
