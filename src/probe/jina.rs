@@ -1,4 +1,4 @@
-//! One call of the embeddings API, read without the worker's own client: one bug must not acquit both.
+//! One request to the embeddings API. It does not use the worker's client, so that a bug in the client cannot hide itself.
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
     let http = context.clients.jina().await?;
     let texts = match (&probe.texts, probe.words) {
         (Some(texts), None) => texts.clone(),
-        (None, Some(words)) => vec!["run_scenario ".repeat(words)],
+        (None, Some(words)) => vec!["sail ".repeat(words)],
         (None, None) => TEXTS.map(ToOwned::to_owned).to_vec(),
         (Some(_), Some(_)) => return Err(ProbeError::Undecided("`texts` and `words` exclude each other".to_owned())),
     };
@@ -37,7 +37,7 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
     }
     let what = format!("POST /embeddings with {} text(s)", texts.len());
     let answer = if probe.auth == Auth::Key {
-        // Every call is paid for: the same one is made once, whatever number of cases looks at its answer.
+        // Requests are billed: the same request is sent once, however many cases use its response.
         context.clients.post(&http, "/embeddings", &request).await?
     } else {
         http.send("POST", "/embeddings", &super::http::key(probe.auth), Some(&request)).await?
@@ -53,12 +53,12 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
             return Ok(observation);
         }
         JinaYield::ErrorCode => {
-            // `detail` is a text or a table; the code stands beside the one and inside the other.
+            // `detail` is a text with the code beside it, or an object that contains the code.
             let code = body.pointer("/code").or_else(|| body.pointer("/detail/code")).cloned();
             return Ok(Observation::new(format!("error code of {what}"), code.unwrap_or(Value::Null)));
         }
-        JinaYield::RequestsLeft => return left(&answer, "requests", &what),
-        JinaYield::TokensLeft => return left(&answer, "tokens", &what),
+        JinaYield::RequestsLeft => return rate_left(&answer, "requests", &what),
+        JinaYield::TokensLeft => return rate_left(&answer, "tokens", &what),
         _ => {}
     }
     if !answer.status.is_success() {
@@ -71,7 +71,7 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
             unreachable_yield()
         }
         JinaYield::LatencyMs => Observation::new(
-            format!("milliseconds until {what} is answered"),
+            format!("response time of {what} in ms"),
             u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
         ),
         JinaYield::Count => Observation::new(format!("vectors for {what}"), items.len()),
@@ -85,7 +85,7 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
             indices.sort_unstable();
             let whole = indices.iter().copied().eq(0..texts.len() as u64);
             let mut observation = Observation::new(format!("whether the indices of {what} are a permutation"), whole);
-            observation.also.push(Evidence::seen("indices as they came", seen));
+            observation.also.push(Evidence::seen("indices in response order", seen));
             observation
         }
         JinaYield::Dimensions => {
@@ -145,20 +145,21 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
     })
 }
 
-/// How much of the key's rate is left, in the two headers that the API's documentation names.
-fn left(answer: &Answer, of: &str, what: &str) -> Result<Observation, ProbeError> {
+/// What is left of the key's rate limit, from the header that the API's documentation names; `of` is `requests` or
+/// `tokens`.
+fn rate_left(answer: &Answer, of: &str, what: &str) -> Result<Observation, ProbeError> {
     let header = format!("x-ratelimit-remaining-{of}");
     let text = answer
         .headers
         .get(&header)
-        .ok_or_else(|| ProbeError::Missing(format!("the embeddings API does not say how many {of} are left")))?;
+        .ok_or_else(|| ProbeError::Missing(format!("the embeddings API does not report how many {of} are left")))?;
     let left: u64 = text.trim().parse().map_err(|_| {
         ProbeError::Undecided(format!(
-            "the header {header} is no number: {}",
+            "the header {header} is not a number: {}",
             text.chars().take(40).collect::<String>()
         ))
     })?;
-    Ok(Observation::new(format!("{of} left of the key's rate, by {what}"), left))
+    Ok(Observation::new(format!("{of} left in the key's rate limit, from {what}"), left))
 }
 
 /// Status, error code and what is left return before the vectors are read.
@@ -168,24 +169,24 @@ fn unreachable_yield() -> Observation {
 
 /// Index and numbers of each item, in the order of their indices; a text is base64 of little-endian f32.
 fn vectors(items: &[Value]) -> Result<Vec<(u64, Vec<f64>)>, ProbeError> {
-    let broken = |detail: &str| {
+    let unreadable = |detail: &str| {
         ProbeError::from(ServiceError::Refused { service: "jina", detail: format!("unreadable vector: {detail}") })
     };
     let mut vectors = Vec::with_capacity(items.len());
     for item in items {
-        let index = item["index"].as_u64().ok_or_else(|| broken("an item has no index"))?;
+        let index = item["index"].as_u64().ok_or_else(|| unreadable("an item has no index"))?;
         let vector = match &item["embedding"] {
             Value::Array(numbers) => numbers.iter().map(|number| number.as_f64().unwrap_or(f64::NAN)).collect(),
             Value::String(text) => {
                 let bytes = base64::engine::general_purpose::STANDARD
                     .decode(text)
-                    .map_err(|error| broken(&format!("base64: {error}")))?;
+                    .map_err(|error| unreadable(&format!("base64: {error}")))?;
                 bytes
                     .chunks_exact(4)
                     .map(|chunk| f64::from(f32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]])))
                     .collect()
             }
-            _ => return Err(broken("neither a list nor a text")),
+            _ => return Err(unreadable("neither an array nor a string")),
         };
         vectors.push((index, vector));
     }
@@ -213,7 +214,7 @@ fn difference(left: &[(u64, Vec<f64>)], right: &[(u64, Vec<f64>)]) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// Six decimals: more would only differ from machine to machine. JSON has no infinity; a text stands for it.
+/// Six decimals, because more differ between machines. Infinity becomes a text, because JSON has no infinity.
 fn rounded(number: f64) -> Value {
     if number.is_finite() { json!((number * 1e6).round() / 1e6) } else { Value::from(number.to_string()) }
 }

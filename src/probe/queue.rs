@@ -171,7 +171,9 @@ async fn given_up(context: &Context) -> Result<Vec<String>, ProbeError> {
             begun.arg(word);
         });
     }
-    let replies = Redis::put_by(&context.endpoints.redis, pipe).await.map_err(|error| undecided(&error.to_string()))?;
+    let replies = Redis::queue_and_discard(&context.endpoints.redis, pipe)
+        .await
+        .map_err(|error| undecided(&error.to_string()))?;
     let replies = replies.ok_or_else(|| undecided("the server puts no commands by"))?;
     let denied = |reply: &redis::Value| match reply {
         redis::Value::ServerError(error) => {

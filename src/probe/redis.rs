@@ -99,7 +99,7 @@ async fn scheme(context: &Context) -> Result<Observation, ProbeError> {
     let place = |what: &str| context.endpoints.place(&format!("redis.{what}")).unwrap_or_default();
     let (scheme, host) = (place("scheme"), place("host"));
     let address = format!("{host}:{}", place("port"));
-    let secure = || super::tls::speaks(&address, &host);
+    let secure = || super::tls::supports_tls(&address, &host);
     // A port that breaks off, or is mute, may be in trouble: that says nothing about the scheme.
     let mute = || ProbeError::Missing(format!("{address} takes connections, and says nothing"));
     let spoken = match scheme.as_str() {

@@ -104,14 +104,14 @@ async fn an_answer_may_leave_out_model_and_usage() {
 #[case::missing_item(json!([item(0, vec![1.0, 0.0])]), "1 vectors for 2 texts")]
 #[case::surplus_item(json!([item(0, vec![1.0, 0.0]), item(1, vec![1.0, 0.0]), item(2, vec![1.0, 0.0])]), "3 vectors")]
 #[case::duplicate_index(json!([item(0, vec![1.0, 0.0]), item(0, vec![0.0, 1.0])]), "index 0 appears twice")]
-#[case::index_out_of_range(json!([item(0, vec![1.0, 0.0]), item(2, vec![0.0, 1.0])]), "index 2 of 2")]
+#[case::index_out_of_range(json!([item(0, vec![1.0, 0.0]), item(2, vec![0.0, 1.0])]), "index 2 is out of range for 2 texts")]
 #[case::wrong_dimension(json!([item(0, vec![1.0, 0.0]), item(1, vec![1.0])]), "vector 1 has 1 numbers")]
-#[case::zero_vector(json!([item(0, vec![1.0, 0.0]), item(1, vec![0.0, 0.0])]), "vector 1 is zero")]
+#[case::zero_vector(json!([item(0, vec![1.0, 0.0]), item(1, vec![0.0, 0.0])]), "vector 1 is all zeros")]
 #[case::nan(json!([item(0, base64(&[f32::NAN, 0.0])), item(1, vec![1.0, 0.0])]), "not finite")]
 #[case::infinite(json!([item(0, vec![1e300, 0.0]), item(1, vec![1.0, 0.0])]), "not finite")]
-#[case::null(json!([item(0, json!([null, 1.0])), item(1, vec![1.0, 0.0])]), "wrong kind")]
-#[case::not_base64(json!([item(0, "?"), item(1, vec![1.0, 0.0])]), "wrong kind")]
-#[case::half_a_float(json!([item(0, "AAAA"), item(1, vec![1.0, 0.0])]), "wrong kind")]
+#[case::null(json!([item(0, json!([null, 1.0])), item(1, vec![1.0, 0.0])]), "wrong type")]
+#[case::not_base64(json!([item(0, "?"), item(1, vec![1.0, 0.0])]), "wrong type")]
+#[case::half_a_float(json!([item(0, "AAAA"), item(1, vec![1.0, 0.0])]), "wrong type")]
 #[tokio::test]
 async fn a_success_that_is_misaligned_is_not_believed(#[case] data: Value, #[case] problem: &str) {
     let error = answer(success(&data)).await.unwrap_err();
@@ -120,12 +120,12 @@ async fn a_success_that_is_misaligned_is_not_believed(#[case] data: Value, #[cas
 }
 
 #[rstest]
-#[case::empty("", "ends too early")]
-#[case::cut_json(r#"{"data":[{"index":0,"#, "ends too early")]
-#[case::html("<html>", "no JSON")]
-#[case::literal_nan(r#"{"data":[{"index":0,"embedding":[NaN,1]}]}"#, "no JSON")]
+#[case::empty("", "is truncated")]
+#[case::cut_json(r#"{"data":[{"index":0,"#, "is truncated")]
+#[case::html("<html>", "is not JSON")]
+#[case::literal_nan(r#"{"data":[{"index":0,"embedding":[NaN,1]}]}"#, "is not JSON")]
 #[case::no_data("{}", "missing")]
-#[case::another_model(r#"{"model":"other","data":[]}"#, "another model")]
+#[case::another_model(r#"{"model":"other","data":[]}"#, "a different model")]
 #[tokio::test]
 async fn a_success_that_is_malformed_is_tried_again(#[case] text: &str, #[case] problem: &str) {
     let error = answer(ResponseTemplate::new(200).set_body_string(text)).await.unwrap_err();
