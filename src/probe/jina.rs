@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
 use crate::services::ServiceError;
-use crate::services::http::Answer;
+use crate::services::http::{Answer, Http};
 use crate::spec::{Auth, JinaProbe, JinaYield};
 
 const TEXTS: [&str; 3] = [
@@ -65,56 +65,62 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
         let detail = format!("{what}: {status} {}", answer.text.chars().take(300).collect::<String>());
         return Err(ServiceError::Refused { service: "jina", detail }.into());
     }
-    let items = body.pointer("/data").and_then(Value::as_array).cloned().unwrap_or_default();
+    let items = body.pointer("/data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let took = u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX);
     Ok(match probe.yields {
-        JinaYield::Status | JinaYield::ErrorCode | JinaYield::RequestsLeft | JinaYield::TokensLeft => {
-            unreachable_yield()
-        }
-        JinaYield::LatencyMs => Observation::new(
-            format!("response time of {what} in ms"),
-            u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
-        ),
+        JinaYield::LatencyMs => Observation::new(format!("response time of {what} in ms"), took),
         JinaYield::Count => Observation::new(format!("vectors for {what}"), items.len()),
         JinaYield::Model => Observation::new(format!("model named by {what}"), body["model"].clone()),
         JinaYield::Tokens => {
             Observation::new(format!("usage.total_tokens of {what}"), body["usage"]["total_tokens"].clone())
         }
-        JinaYield::Permutation => {
-            let mut indices: Vec<u64> = items.iter().filter_map(|item| item["index"].as_u64()).collect();
-            let seen = format!("{indices:?}");
-            indices.sort_unstable();
-            let whole = indices.iter().copied().eq(0..texts.len() as u64);
-            let mut observation = Observation::new(format!("whether the indices of {what} are a permutation"), whole);
-            observation.also.push(Evidence::seen("indices in response order", seen));
-            observation
+        JinaYield::Permutation => permutation(items, texts.len(), &what),
+        JinaYield::Repeatable => compare_with_second(&http, &request, items, &what, "of two equal calls").await?,
+        JinaYield::Encodings => {
+            request["embedding_type"] = json!("base64");
+            compare_with_second(&http, &request, items, &what, "as float and as base64").await?
         }
+        other => vector_property(other, items, &what)?,
+    })
+}
+
+/// Whether the indices of the items are those of `count` texts, each once.
+fn permutation(items: &[Value], count: usize, what: &str) -> Observation {
+    let mut indices: Vec<u64> = items.iter().filter_map(|item| item["index"].as_u64()).collect();
+    let seen = format!("{indices:?}");
+    indices.sort_unstable();
+    let whole = indices.iter().copied().eq(0..count as u64);
+    let mut observation = Observation::new(format!("whether the indices of {what} are a permutation"), whole);
+    observation.also.push(Evidence::seen("indices in response order", seen));
+    observation
+}
+
+/// A property of the vectors: size, finiteness, norm or similarity.
+fn vector_property(property: JinaYield, items: &[Value], what: &str) -> Result<Observation, ProbeError> {
+    let vectors = vectors(items)?;
+    let refused = |detail: &str| ServiceError::Refused { service: "jina", detail: format!("{what}: {detail}") };
+    Ok(match property {
         JinaYield::Dimensions => {
-            let mut sizes: Vec<usize> = vectors(&items)?.iter().map(|(_, vector)| vector.len()).collect();
+            let mut sizes: Vec<usize> = vectors.iter().map(|(_, vector)| vector.len()).collect();
             sizes.sort_unstable();
             sizes.dedup();
             let value = if let [size] = sizes.as_slice() { json!(size) } else { json!("mixed") };
             Observation::new(format!("size of the vectors of {what}"), value)
         }
         JinaYield::Finite => {
-            let finite = vectors(&items)?.iter().all(|(_, vector)| vector.iter().all(|number| number.is_finite()));
+            let finite = vectors.iter().all(|(_, vector)| vector.iter().all(|number| number.is_finite()));
             Observation::new(format!("whether all numbers of {what} are finite"), finite)
         }
         JinaYield::NormError => {
-            let vectors = vectors(&items)?;
             if vectors.is_empty() {
-                return Err(ServiceError::Refused { service: "jina", detail: format!("{what}: no vectors") }.into());
+                return Err(refused("no vectors").into());
             }
             let off = vectors.iter().map(|(_, vector)| (dot(vector, vector).sqrt() - 1.0).abs()).fold(0.0, f64::max);
             Observation::new(format!("largest |norm − 1| of {what}"), rounded(off))
         }
         JinaYield::Similarity => {
-            let vectors = vectors(&items)?;
             if vectors.len() < 2 {
-                return Err(ServiceError::Refused {
-                    service: "jina",
-                    detail: format!("{what}: fewer than two vectors"),
-                }
-                .into());
+                return Err(refused("fewer than two vectors").into());
             }
             let mut nearest = f64::NEG_INFINITY;
             for (at, (_, left)) in vectors.iter().enumerate() {
@@ -124,25 +130,27 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
             }
             Observation::new("largest cosine between vectors of different texts", rounded(nearest))
         }
-        JinaYield::Repeatable | JinaYield::Encodings => {
-            if probe.yields == JinaYield::Encodings {
-                request["embedding_type"] = json!("base64");
-            }
-            let second = http.call("POST", "/embeddings", Some(&request)).await?;
-            let second = vectors(second.pointer("/data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice))?;
-            let first = vectors(&items)?;
-            let label =
-                if probe.yields == JinaYield::Encodings { "as float and as base64" } else { "of two equal calls" };
-            if first.is_empty() || first.len() != second.len() {
-                let detail = format!("{what}: {} and {} vectors {label}", first.len(), second.len());
-                return Err(ServiceError::Refused { service: "jina", detail }.into());
-            }
-            Observation::new(
-                format!("largest difference between vectors {label}"),
-                rounded(difference(&first, &second)),
-            )
-        }
+        // `observe` handles the others.
+        _ => Observation::new("nothing", Value::Null),
     })
+}
+
+/// Sends a second request and compares its vectors with `items`; `label` describes the two requests.
+async fn compare_with_second(
+    http: &Http,
+    request: &Value,
+    items: &[Value],
+    what: &str,
+    label: &str,
+) -> Result<Observation, ProbeError> {
+    let second = http.call("POST", "/embeddings", Some(request)).await?;
+    let second = vectors(second.pointer("/data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice))?;
+    let first = vectors(items)?;
+    if first.is_empty() || first.len() != second.len() {
+        let detail = format!("{what}: {} and {} vectors {label}", first.len(), second.len());
+        return Err(ServiceError::Refused { service: "jina", detail }.into());
+    }
+    Ok(Observation::new(format!("largest difference between vectors {label}"), rounded(difference(&first, &second))))
 }
 
 /// What is left of the key's rate limit, from the header that the API's documentation names; `of` is `requests` or
@@ -160,11 +168,6 @@ fn rate_left(answer: &Answer, of: &str, what: &str) -> Result<Observation, Probe
         ))
     })?;
     Ok(Observation::new(format!("{of} left in the key's rate limit, from {what}"), left))
-}
-
-/// Status, error code and what is left return before the vectors are read.
-fn unreachable_yield() -> Observation {
-    Observation::new("nothing", Value::Null)
 }
 
 /// Index and numbers of each item, in the order of their indices; a text is base64 of little-endian f32.
