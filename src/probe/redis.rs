@@ -36,7 +36,7 @@ pub(super) async fn observe(probe: &RedisProbe, context: &Context) -> Result<Obs
     Ok(match (&probe.field, &probe.percent_of) {
         (Some(name), None) => {
             let value = field(&reply, name);
-            // A missing section is no proof that the value is missing.
+            // A missing section does not prove that the value is missing.
             let section_is_there = reply.as_str().is_none_or(|text| !text.trim().is_empty());
             if value.is_null() && !(probe.sparse && section_is_there) {
                 return Err(missing_field(&what, name));

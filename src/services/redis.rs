@@ -231,6 +231,7 @@ fn json(reply: &Reply) -> Value {
             })
             .collect::<serde_json::Map<_, _>>()
             .into(),
+        Reply::ServerError(error) => Value::from(error.to_string()),
         other => Value::from(format!("{other:?}")),
     }
 }

@@ -19,7 +19,7 @@ pub struct GivenVariable {
     /// Where it came from.
     pub origin: String,
     /// Whether its value is the default or missing.
-    pub usual: bool,
+    pub is_default: bool,
     /// Why its value is invalid; never contains a secret.
     pub problem: Option<String>,
 }
@@ -50,7 +50,7 @@ impl Given {
                     value: settings.secret(entry.name),
                     secret: entry.is_secret(),
                     origin: origin.map_or_else(|| "not set".to_owned(), ToString::to_string),
-                    usual: matches!(origin, None | Some(Origin::Default)),
+                    is_default: matches!(origin, None | Some(Origin::Default)),
                     problem,
                 };
                 (entry.name, variable)

@@ -1,4 +1,4 @@
-//! The input of settings: flags, environment and files. Only this module reads the process environment as a whole.
+//! The input of settings: flags, environment and files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

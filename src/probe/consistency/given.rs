@@ -41,7 +41,7 @@ pub(super) const ADDRESSES: [&str; 5] = ["REDIS_URL", "DATABASE_URL", "SUPABASE_
 pub(super) fn addresses(given: &Given) -> impl Iterator<Item = (&'static str, Url)> + '_ {
     ADDRESSES
         .into_iter()
-        .filter(|name| given.variables.get(name).is_some_and(|variable| !variable.usual))
+        .filter(|name| given.variables.get(name).is_some_and(|variable| !variable.is_default))
         .filter_map(|name| Some((name, url(given, name)?)))
 }
 

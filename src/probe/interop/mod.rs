@@ -183,11 +183,11 @@ impl Pair<'_> {
         if let Some(order) = &want.taken {
             let seen: Vec<Option<usize>> =
                 taken.iter().map(|job| ids.iter().position(|id| job["id"].as_str() == Some(id))).collect();
-            let wanted: Vec<Option<usize>> = order.iter().copied().map(Some).collect();
-            if seen != wanted {
+            if seen != order.iter().copied().map(Some).collect::<Vec<_>>() {
                 let seen: Vec<String> =
                     seen.iter().map(|place| place.map_or("?".to_owned(), |place| place.to_string())).collect();
-                wrong.push(format!("jobs were taken in the order {}, wanted {order:?}", seen.join(", ")));
+                let wanted: Vec<String> = order.iter().map(ToString::to_string).collect();
+                wrong.push(format!("jobs were taken in the order {}, wanted {}", seen.join(", "), wanted.join(", ")));
             }
         }
         let mut before = added;
@@ -232,11 +232,12 @@ impl Pair<'_> {
         if !want.events.is_empty() {
             let count = queue.events(None, 10_000).await.map_err(|error| error.to_string())?.len();
             for peer in [self.producer, self.consumer] {
-                let heard = peer.request("events", with(json!({ "count": count }))).await?;
+                let events = peer.request("events", with(json!({ "count": count }))).await?;
                 for (place, wanted) in want.events.iter().enumerate() {
-                    let of_job = |event: &&Value| ids.get(place).is_some_and(|id| event["jobId"].as_str() == Some(id));
-                    let heard = heard.as_array().into_iter().flatten().filter(of_job);
-                    let seen: Vec<&str> = heard.filter_map(|event| event["event"].as_str()).collect();
+                    let is_of_job =
+                        |event: &&Value| ids.get(place).is_some_and(|id| event["jobId"].as_str() == Some(id));
+                    let events = events.as_array().into_iter().flatten().filter(is_of_job);
+                    let seen: Vec<&str> = events.filter_map(|event| event["event"].as_str()).collect();
                     if seen != wanted.iter().map(String::as_str).collect::<Vec<_>>() {
                         let listener = peer.kind.name();
                         wrong.push(format!(
