@@ -34,8 +34,8 @@ impl Exit {
         }
     }
 
-    /// The exit code of a complete run: from its verdict, or, if it was compared with an earlier report, from whether a case
-    /// got worse.
+    /// The exit code of a complete run: from its verdict, or, if it was compared with an earlier report, from whether a
+    /// case got worse.
     #[must_use]
     pub fn of(report: &Report) -> Self {
         if let Some(comparison) = &report.gate.comparison {

@@ -1,7 +1,7 @@
 //! Results: levels, verdicts, evidence, records, events and totals. No I/O.
 //!
-//! This module imports no other module of the crate; every other module may import it. Renderers in [`crate::report`] read
-//! only these types.
+//! This module imports no other module of the crate; every other module may import it. Renderers in [`crate::report`]
+//! read only these types.
 
 mod attempts;
 mod compare;

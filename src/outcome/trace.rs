@@ -21,7 +21,8 @@ pub struct TraceParent {
     pub trace: u128,
     /// The span; never zero.
     pub span: u64,
-    /// Whether it is recorded. An unrecorded position is passed on too, so that other processes do not record it either.
+    /// Whether it is recorded. An unrecorded position is passed on too, so that other processes do not record it
+    /// either.
     pub sampled: bool,
 }
 

@@ -107,8 +107,8 @@ impl Word {
         }
     }
 
-    /// Severity; a higher number is more severe. `skip` is above `warn`, because a case that is no longer evaluated may hide a
-    /// failure.
+    /// Severity; a higher number is more severe. `skip` is above `warn`, because a case that is no longer evaluated may
+    /// hide a failure.
     #[must_use]
     pub const fn gravity(self) -> u8 {
         match self {

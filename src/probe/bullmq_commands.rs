@@ -66,8 +66,8 @@ pub(super) const COMMANDS: &[&str] = &[
     "EXEC",
 ];
 
-/// Whether BullMQ needs a command, given its name in INFO commandstats. PING, INFO and CLIENT SETNAME do not count: they
-/// are refused to unauthenticated clients too, so a refusal need not concern a worker.
+/// Whether BullMQ needs a command, given its name in INFO commandstats. PING, INFO and CLIENT SETNAME do not count:
+/// they are refused to unauthenticated clients too, so a refusal need not concern a worker.
 pub(super) fn needs(name: &str) -> bool {
     let mut needed = COMMANDS.iter().filter(|command| !matches!(**command, "PING" | "INFO" | "CLIENT SETNAME x"));
     needed.any(|command| {

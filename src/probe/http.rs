@@ -136,8 +136,8 @@ async fn observe_request(
     Ok(observation)
 }
 
-/// Expands two notations for bodies with placeholders, which are texts: `{"fill": 0.1, "size": "1024"}` becomes a vector,
-/// and a text such as `#1024` a number.
+/// Expands two notations for bodies with placeholders, which are texts: `{"fill": 0.1, "size": "1024"}` becomes a
+/// vector, and a text such as `#1024` a number.
 fn numbers(value: Value) -> Value {
     match value {
         Value::Object(table) => {

@@ -1,4 +1,5 @@
-//! One request to the embeddings API. It does not use the worker's client, so that a bug in the client cannot hide itself.
+//! One request to the embeddings API. It does not use the worker's client, so that a bug in the client cannot hide
+//! itself.
 
 use base64::Engine;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! Probes: one observation each, one file per kind. A probe reads, unless its case says `writes`.
 //!
-//! A probe reads from endpoints and returns evidence. Probes share only cached responses; prerequisites are declared in the
-//! suite, not by the order of calls.
+//! A probe reads from endpoints and returns evidence. Probes share only cached responses; prerequisites are declared in
+//! the suite, not by the order of calls.
 
 mod bullmq_commands;
 mod clients;
@@ -146,7 +146,8 @@ fn hide(value: &secrecy::SecretString, shown: String, private: &mut Vec<(String,
     {
         let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy().into_owned();
         for password in [password.to_owned(), decoded] {
-            // A password that equals the user name, as `postgres` often does, appears in every message with the user name.
+            // A password that equals the user name, as `postgres` often does, appears in every message with the user
+            // name.
             if !public_url(value).contains(&password) && url.username() != password {
                 private.push((password, PASSWORD.to_owned()));
             }

@@ -1,5 +1,5 @@
-//! The state of a BullMQ queue in use: counts, and samples of its jobs. Changes nothing, searches no keys by pattern, and
-//! reads only a sample of a long queue.
+//! The state of a BullMQ queue in use: counts, and samples of its jobs. Changes nothing, searches no keys by pattern,
+//! and reads only a sample of a long queue.
 //!
 //! Keys, scores and fields: FAILURES.md 0.1.
 

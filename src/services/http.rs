@@ -92,8 +92,8 @@ impl Http {
         Ok(Self { client, service, base: base.trim_end_matches('/').to_owned(), key, header })
     }
 
-    /// Another service with the same HTTP client: creating a client, which loads the trusted authorities, takes longer than
-    /// many requests.
+    /// Another service with the same HTTP client: creating a client, which loads the trusted authorities, takes longer
+    /// than many requests.
     #[must_use]
     pub fn other(&self, service: &'static str, base: &str, key: Option<SecretString>, header: KeyHeader) -> Self {
         let base = base.trim_end_matches('/').to_owned();

@@ -55,14 +55,14 @@ impl Postgres {
         Self::open(endpoint, None, 4).await
     }
 
-    /// Like [`Postgres::connect`], with a single connection. A larger pool would open a second connection while the first
-    /// is still being returned, and fail on a server that has no connection left.
+    /// Like [`Postgres::connect`], with a single connection. A larger pool would open a second connection while the
+    /// first is still being returned, and fail on a server that has no connection left.
     pub async fn connect_alone(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
         Self::open(endpoint, None, 1).await
     }
 
-    /// Like [`Postgres::connect`], with one connection that [`Postgres::read_all`] keeps, so that consecutive reads wait
-    /// neither for a new connection nor for the old one to be returned.
+    /// Like [`Postgres::connect`], with one connection that [`Postgres::read_all`] keeps, so that consecutive reads
+    /// wait neither for a new connection nor for the old one to be returned.
     pub async fn connect_once(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
         Ok(Self { kept: Some(Arc::default()), ..Self::open(endpoint, None, 2).await? })
     }
@@ -110,8 +110,8 @@ impl Postgres {
 
     /// The rows of several SELECTs as JSON objects, in one round trip and in a transaction that can only read.
     ///
-    /// The simple protocol sends them all, so that it also works through a transaction pooler. If one fails, each is sent
-    /// separately.
+    /// The simple protocol sends them all, so that it also works through a transaction pooler. If one fails, each is
+    /// sent separately.
     pub async fn read_all(&self, queries: &[String]) -> Vec<Result<Vec<Value>, ServiceError>> {
         match self.read_at_once(queries).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
@@ -179,8 +179,8 @@ impl Postgres {
             .map_err(|error| failure(&self.endpoint, &error))
     }
 
-    /// Whether a connection keeps its server process from one transaction to the next. A pooler in transaction mode assigns
-    /// any free one.
+    /// Whether a connection keeps its server process from one transaction to the next. A pooler in transaction mode
+    /// assigns any free one.
     ///
     /// Several connections query their server process at the same time, in separate transactions. If two have the same
     /// process, or one has a different process than before, there is a pooler. Every second round uses one connection

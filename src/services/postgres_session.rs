@@ -1,5 +1,5 @@
-//! One Postgres connection for several statements, over the simple protocol, so that it also works where statements cannot
-//! be prepared.
+//! One Postgres connection for several statements, over the simple protocol, so that it also works where statements
+//! cannot be prepared.
 
 use std::str::FromStr;
 

@@ -63,8 +63,8 @@ pub struct Counts {
 pub struct Attached {
     /// Connections named `<prefix>:<base64(queue)>`: BullMQ's `getWorkers` and monitors that use it see these.
     pub registered: usize,
-    /// Connections named `<prefix>:<queue>`, as the Python library (3.4.4) names them: they take jobs, but monitors do not see
-    /// them.
+    /// Connections named `<prefix>:<queue>`, as the Python library (3.4.4) names them: they take jobs, but monitors do
+    /// not see them.
     pub unregistered: usize,
 }
 
@@ -252,8 +252,8 @@ impl QueueClient {
         self.add_jitter(&jittered).await
     }
 
-    /// Adds jobs that carry the parent span, if there is one, in the option `tm` (`telemetry.metadata`), as BullMQ for Node
-    /// does.
+    /// Adds jobs that carry the parent span, if there is one, in the option `tm` (`telemetry.metadata`), as BullMQ for
+    /// Node does.
     ///
     /// The queue library (1.4) does not support that option, and workers read it when they take a job, so the queue is
     /// paused until it is written.
@@ -285,8 +285,8 @@ impl QueueClient {
         Ok(carried.and_then(|carried| carried[TRACEPARENT].as_str()?.parse().ok()))
     }
 
-    /// The queue library (1.4) does not support `jitter`. Workers read it from the job's options when they retry the job, so
-    /// it is written right after the job.
+    /// The queue library (1.4) does not support `jitter`. Workers read it from the job's options when they retry the
+    /// job, so it is written right after the job.
     async fn add_jitter(&self, jobs: &[(String, Backoff)]) -> Result<(), ServiceError> {
         self.change_options(jobs, |options, backoff| options["backoff"]["jitter"] = backoff.jitter.into()).await
     }

@@ -98,8 +98,8 @@ impl Redis {
         manager.send_packed_commands(pipeline, 0, count).await.map_err(|error| failure(&self.endpoint, &error))
     }
 
-    /// Queues commands in a transaction and discards it. The replies tell whether the user may run each command; none is
-    /// run. `None` if the server does not queue commands.
+    /// Queues commands in a transaction and discards it. The replies tell whether the user may run each command; none
+    /// is run. `None` if the server does not queue commands.
     ///
     /// Uses a separate connection that never reconnects: on a new connection the commands would run at once.
     pub async fn queue_and_discard(
@@ -129,7 +129,8 @@ impl Redis {
         Ok(Some(replies))
     }
 
-    /// The keys that match `pattern` among about `most` keys, by SCAN in steps of 1,000; and whether all keys were scanned.
+    /// The keys that match `pattern` among about `most` keys, by SCAN in steps of 1,000; and whether all keys were
+    /// scanned.
     pub async fn scan_some(&self, pattern: &str, most: usize) -> Result<(Vec<String>, bool), ServiceError> {
         const STEP: usize = 1000;
         let mut keys = Vec::new();
@@ -166,8 +167,8 @@ impl Redis {
     }
 }
 
-/// A client that trusts the authorities of this machine, including those in `SSL_CERT_FILE`; if the machine has none, those
-/// of browsers.
+/// A client that trusts the authorities of this machine, including those in `SSL_CERT_FILE`; if the machine has none,
+/// those of browsers.
 fn client(url: &SecretString) -> redis::RedisResult<Client> {
     let url = url.expose_secret();
     if !url.starts_with("rediss:") || TRUSTED.is_empty() {
@@ -177,8 +178,8 @@ fn client(url: &SecretString) -> redis::RedisResult<Client> {
     Client::build_with_tls(url, certificates)
 }
 
-/// The authorities that this machine trusts, in PEM. Invalid certificates are left out, because one would make the client
-/// reject all.
+/// The authorities that this machine trusts, in PEM. Invalid certificates are left out, because one would make the
+/// client reject all.
 ///
 /// Read once: there are hundreds, and every connection needs them.
 static TRUSTED: LazyLock<String> = LazyLock::new(|| {

@@ -12,8 +12,8 @@ use super::contract::{Backoff, BackoffKind, JobContract};
 /// The target state of a stack. Anything that is not listed is neither created nor changed.
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
-    /// Whether existing objects are left as they are: a different shape is then an error, and additional objects are not
-    /// reported. Always false for a `[desired]` of `shakedown.toml`.
+    /// Whether existing objects are left as they are: a different shape is then an error, and additional objects are
+    /// not reported. Always false for a `[desired]` of `shakedown.toml`.
     pub keep: bool,
     /// The BullMQ queue.
     pub queue: Option<DesiredQueue>,

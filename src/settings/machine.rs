@@ -100,8 +100,8 @@ pub fn runner() -> Option<Runner> {
     on.then(|| Runner { summary: summary() })
 }
 
-/// Variables that a worker inherits from the shell that started the harness: all except those of services, names and the
-/// harness itself, which the harness sets.
+/// Variables that a worker inherits from the shell that started the harness: all except those of services, names and
+/// the harness itself, which the harness sets.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
 pub fn inherited() -> Vec<(String, SecretString)> {

@@ -4,8 +4,8 @@
 //! `shakedown.toml` or the table's default, in this order; an empty value counts as not set. Every variable can also be
 //! set as `NAME_FILE`, the path of a file that contains the value.
 //!
-//! Data is separate from its readers: `file` reads `shakedown.toml` into [`Config`], [`Contract`] and [`Desired`], `load`
-//! combines all sources, and [`Settings`] answers questions. No module imports one that imports it.
+//! Data is separate from its readers: `file` reads `shakedown.toml` into [`Config`], [`Contract`] and [`Desired`],
+//! `load` combines all sources, and [`Settings`] answers questions. No module imports one that imports it.
 
 mod config;
 mod contract;

@@ -94,8 +94,8 @@ impl Settings {
         }
     }
 
-    /// Passes the user's OpenTelemetry variables to the worker of `contract`, except those that `[worker] env` sets, the
-    /// service name, which is the worker's own, and the parent span, which each job carries.
+    /// Passes the user's OpenTelemetry variables to the worker of `contract`, except those that `[worker] env` sets,
+    /// the service name, which is the worker's own, and the parent span, which each job carries.
     ///
     /// Secrets are added to `variables`, so that reports do not show them.
     pub fn pass_on_telemetry(&self, contract: &mut Contract, variables: &mut BTreeMap<String, SecretString>) {

@@ -33,8 +33,8 @@ pub struct Settings {
 impl Settings {
     /// Reads every source. All problems are reported together.
     ///
-    /// Values of `SHAKEDOWN_` variables, flags and the profile are checked here. Other variables, which other programs may
-    /// use differently, are checked when they are read.
+    /// Values of `SHAKEDOWN_` variables, flags and the profile are checked here. Other variables, which other programs
+    /// may use differently, are checked when they are read.
     pub fn load(source: Source) -> Result<Self, SettingsError> {
         let Loaded { profile, values, absent, config, environment } = load::load(source)?;
         let mut settings = Self { profile, values, absent, config, environment };

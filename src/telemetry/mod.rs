@@ -1,7 +1,7 @@
 //! Exports spans to a collector by OTLP over HTTP, in the background and in batches.
 //!
-//! If the collector is slow or unreachable, spans are lost; no other work waits for it, except for a limited time at the
-//! end.
+//! If the collector is slow or unreachable, spans are lost; no other work waits for it, except for a limited time at
+//! the end.
 
 mod span;
 
@@ -61,8 +61,8 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Starts to export the spans of the returned [`Trace`], with the service name `service` unless the settings have another.
-    /// Must be called within a Tokio runtime.
+    /// Starts to export the spans of the returned [`Trace`], with the service name `service` unless the settings have
+    /// another. Must be called within a Tokio runtime.
     ///
     /// # Errors
     /// See [`TelemetryError`].

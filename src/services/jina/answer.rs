@@ -65,8 +65,8 @@ impl<'de> Visitor<'de> for VectorVisitor {
     }
 }
 
-/// The vectors in `body` in the order of the texts, if there is one vector of `dimensions` numbers for each of the `count`
-/// texts; with `takes_short`, also if there are fewer.
+/// The vectors in `body` in the order of the texts, if there is one vector of `dimensions` numbers for each of the
+/// `count` texts; with `takes_short`, also if there are fewer.
 pub(super) fn check(
     body: &[u8],
     model: &str,

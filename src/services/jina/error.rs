@@ -63,7 +63,8 @@ impl JinaError {
         match self {
             Self::Settings { .. } => Class::Fatal,
             Self::Network(_) | Self::Malformed(_) => Class::Retry { after: None },
-            // An unknown model is rejected with the status of an invalid input, but no other input will be accepted either.
+            // An unknown model is rejected with the status of an invalid input, but no other input will be accepted
+            // either.
             Self::Refused { code: Some(code), .. } if code == "INPUT_MODEL_NOT_FOUND" => Class::Fatal,
             Self::Refused { status, after, .. } => match status {
                 400 | 413 | 422 => Class::Poison,

@@ -14,8 +14,8 @@ pub use split::{Statement, split};
 
 /// Query whether the table of applied migrations exists; the column is `there`.
 pub const HISTORY_EXISTS: &str = "select to_regclass('supabase_migrations.schema_migrations') is not null as there";
-/// Query for the applied migrations; the column is `migration`. It is JSON, because two columns of the table are missing in
-/// old databases.
+/// Query for the applied migrations; the column is `migration`. It is JSON, because two columns of the table are
+/// missing in old databases.
 pub const HISTORY: &str =
     "select to_jsonb(migration) as migration from supabase_migrations.schema_migrations as migration";
 
