@@ -223,7 +223,7 @@ async fn observations(
     let directory = stack.directory().map_or_else(std::env::temp_dir, std::path::Path::to_owned);
     let mut contract = contract(described, &shakedown, &directory);
     let mut variables = described.variables_of_worker()?;
-    settings.hand_down_telemetry(Arc::make_mut(&mut contract), &mut variables);
+    settings.pass_on_telemetry(Arc::make_mut(&mut contract), &mut variables);
     let jobs = settings.number("SHAKEDOWN_JOBS")?.and_then(|jobs| usize::try_from(jobs).ok());
     let mut options = RunOptions {
         jobs: jobs.unwrap_or(RunOptions::JOBS),

@@ -1,68 +1,69 @@
-//! What the engine says while it works. The engine never prints; listeners do.
+//! Events of the engine. The engine never prints; listeners do.
 
 use std::time::Duration;
 
-use super::{CaseRecord, Span, Trace};
+use super::record::CaseRecord;
+use super::trace::{Span, Trace};
 
 /// One thing that happened during a run.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// The provider was chosen, with the reason why.
+    /// The provider was selected.
     Provider {
         /// `native`, `containers` or `remote`.
         name: String,
-        /// Why this one.
+        /// Why this provider.
         reason: String,
     },
-    /// One service answered by its own protocol.
+    /// A service responded in its own protocol.
     ServiceReady {
         /// `redis`, `postgres`, `qdrant`, `jina`.
         service: String,
-        /// Version as the service itself says.
+        /// The version that the service reports.
         version: String,
         /// Time since it was started.
         after: Duration,
     },
     /// The whole stack is ready.
     StackReady {
-        /// Time since the provider began.
+        /// Time since the provider started.
         after: Duration,
     },
-    /// Cases are about to run.
+    /// The cases are planned and about to run.
     Planned {
-        /// How many cases.
+        /// Number of cases.
         cases: usize,
     },
-    /// A case began.
+    /// A case started.
     CaseStarted {
         /// Case id.
         id: String,
     },
     /// A case has its verdict.
     CaseFinished {
-        /// The whole record.
+        /// The record of the case.
         record: Box<CaseRecord>,
     },
-    /// Something a reader may want to know, such as what a scenario is doing.
+    /// Progress information, such as what a scenario is doing.
     Note {
         /// One line, no secret.
         text: String,
     },
-    /// Something that may take long, or that a reader would wonder about: worth a line even where notes are not shown.
+    /// Information that is shown even where notes are hidden, such as a step that may take long.
     Remark {
         /// One line, no secret.
         text: String,
     },
-    /// Clean-up has begun.
+    /// Clean-up started.
     TearingDown,
-    /// Clean-up has ended.
+    /// Clean-up finished.
     TornDown {
-        /// What could not be removed, one line each.
+        /// Resources that could not be removed, one line each.
         left: Vec<String>,
     },
 }
 
-/// Where events go, and where what is done is traced. Cheap to clone; a closed or absent listener is not an error.
+/// Sends events to a listener, and starts spans. Cheap to clone; a closed or missing listener is not an error.
 #[derive(Debug, Clone, Default)]
 pub struct Events {
     listener: Option<tokio::sync::mpsc::UnboundedSender<Event>>,
@@ -70,40 +71,40 @@ pub struct Events {
 }
 
 impl Events {
-    /// Events that are sent to the receiver returned beside it.
+    /// Events that are sent to the returned receiver.
     #[must_use]
     pub fn channel() -> (Self, tokio::sync::mpsc::UnboundedReceiver<Event>) {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
         (Self { listener: Some(sender), trace: Trace::off() }, receiver)
     }
 
-    /// Events nobody listens to.
+    /// Events without a listener.
     #[must_use]
     pub const fn silent() -> Self {
         Self { listener: None, trace: Trace::off() }
     }
 
-    /// The same events, of work that is traced below `span`.
+    /// The same listener, with spans below `span`.
     #[must_use]
     pub fn within(&self, span: &Span) -> Self {
         Self { listener: self.listener.clone(), trace: span.trace().clone() }
     }
 
-    /// Where spans begin.
+    /// Starts spans.
     #[must_use]
     pub const fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// Says `event` to the listener, if there is one.
+    /// Sends `event` to the listener, if there is one.
     pub fn say(&self, event: Event) {
         if let Some(sender) = &self.listener {
-            // A listener that has gone away misses the event; the report still has it.
+            // A closed listener misses the event; the report still contains it.
             let _ = sender.send(event);
         }
     }
 
-    /// Says a [`Event::Note`].
+    /// Sends an [`Event::Note`].
     pub fn note(&self, text: impl Into<String>) {
         self.say(Event::Note { text: text.into() });
     }

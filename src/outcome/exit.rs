@@ -1,26 +1,27 @@
-//! The exit code, computed once.
+//! The exit code, computed once from the report.
 
-use super::{Report, RunVerdict};
+use super::record::Report;
+use super::verdict::RunVerdict;
 
-/// Exit codes of every verb; the README's table is this enum.
+/// Exit codes of all verbs; the README lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: conformant, or the verb did what it was asked.
+    /// 0: conformant, or the verb succeeded.
     Ok,
-    /// 1: at least one MUST does not hold.
+    /// 1: at least one MUST case failed.
     NotConformant,
-    /// 2: bad usage or configuration; nothing was judged.
+    /// 2: invalid usage or configuration; no case ran.
     Usage,
-    /// 3: inconclusive, or the harness could not judge.
+    /// 3: inconclusive, or the harness failed.
     Inconclusive,
-    /// 4: what is there is not what is described, and `setup` would mend it.
+    /// 4: the stack differs from its description, and `setup` would change it.
     Pending,
-    /// 130: interrupted by SIGINT or SIGTERM; everything made was removed.
+    /// 130: interrupted by SIGINT or SIGTERM, after clean-up.
     Interrupted,
 }
 
 impl Exit {
-    /// The number given to the operating system.
+    /// The exit code as a number.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -33,8 +34,8 @@ impl Exit {
         }
     }
 
-    /// The exit code of a run that was judged to its end: of its verdict, or, beside a baseline, of whether
-    /// anything got worse.
+    /// The exit code of a complete run: from its verdict, or, if it was compared with an earlier report, from whether a
+    /// case got worse.
     #[must_use]
     pub fn of(report: &Report) -> Self {
         if let Some(comparison) = &report.gate.comparison {

@@ -1,8 +1,10 @@
-//! What was found out: levels, verdicts, evidence, records, events and totals. No I/O.
+//! Results: levels, verdicts, evidence, records, events and totals. No I/O.
 //!
-//! This room is a leaf: every other room may use it, and it uses none. Renderers in
-//! [`crate::report`] read nothing but these types.
+//! This module imports no other module of the crate; every other module may import it. Renderers in [`crate::report`]
+//! read only these types.
 
+mod attempts;
+mod compare;
 mod event;
 mod exit;
 mod gate;
@@ -13,9 +15,11 @@ mod timeline;
 mod trace;
 mod verdict;
 
+pub use attempts::merge;
+pub use compare::incomparable;
 pub use event::{Event, Events};
 pub use exit::Exit;
-pub use gate::{Comparison, Gate, incomparable, merge};
+pub use gate::{Comparison, Gate};
 pub use record::{
     CaseRecord, Coverage, EnvironmentRow, FileNote, REPORT_VERSION, Report, ServiceRecord, ServiceStatus, Totals,
 };

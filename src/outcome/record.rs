@@ -1,16 +1,18 @@
-//! The record of one case and the report of one run: what every renderer reads.
+//! The record of a case and the report of a run, which every renderer reads.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Evidence, Gate, Level, RunVerdict, Timeline, Verdict, Word};
+use super::gate::Gate;
+use super::timeline::Timeline;
+use super::verdict::{Evidence, Level, RunVerdict, Verdict, Word};
 
-/// Version of the report's JSON shape. Raised when a field is removed or changes its meaning.
-pub const REPORT_VERSION: u32 = 1;
+/// Version of the report's JSON format. It increases when a field is removed, renamed or changes its meaning.
+pub const REPORT_VERSION: u32 = 2;
 
-/// One case with its verdict; carries all that a reader needs, so that renderers need no suite.
+/// A case with its verdict and everything that renderers show, so that they need no suite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CaseRecord {
     /// The case's id, such as `redis.eviction-policy`.
@@ -21,33 +23,33 @@ pub struct CaseRecord {
     pub title: String,
     /// How binding it is.
     pub level: Level,
-    /// What was found.
+    /// The verdict.
     #[serde(with = "verdict_as_word")]
     #[schemars(with = "Word")]
     pub verdict: Verdict,
-    /// Why the verdict is what it is; absent for a pass.
+    /// The reason for the verdict; absent for `pass`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The last day on which a waiver counts; only for `waived`.
+    /// The last day on which the waiver is valid; only for `waived`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waived_until: Option<String>,
-    /// The facts the verdict rests on.
+    /// The observations that the verdict is based on.
     pub evidence: Vec<Evidence>,
     /// What breaks when the requirement is not met.
     pub why: String,
-    /// How to mend it.
+    /// How to fix it.
     pub remedy: String,
-    /// Where the requirement comes from: a URL or a document.
+    /// The source of the requirement: a URL or a document.
     pub source: String,
-    /// How long the case took, in milliseconds; all attempts together.
+    /// Duration of all attempts together, in milliseconds.
     pub duration_ms: u64,
-    /// The verdict of every attempt, where there were several.
+    /// The verdict of each attempt, if there were several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Word>,
-    /// Whether the attempts disagree.
+    /// Whether the attempts have different verdicts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub flaky: bool,
-    /// The scenario it judges; its [`Timeline`] is in the report if it was not passed.
+    /// The scenario of the case; the report contains its [`Timeline`] if a case of it did not pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenario: Option<String>,
 }
@@ -64,7 +66,7 @@ impl CaseRecord {
     }
 }
 
-/// In JSON a verdict is one of six words; its reason stands beside it in `reason`.
+/// In JSON a verdict is one of six words; its reason is in the field `reason`.
 mod verdict_as_word {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -87,66 +89,66 @@ mod verdict_as_word {
     }
 }
 
-/// Whether a configured service could be used.
+/// Whether a service could be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceStatus {
-    /// It answered by its own protocol.
+    /// It responded in its own protocol.
     Ready,
-    /// It is configured and did not answer.
+    /// It is configured but did not respond.
     Unreachable,
     /// It is not configured.
     Absent,
 }
 
-/// One service of the stack, as the report shows it.
+/// A service of the stack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceRecord {
     /// `redis`, `postgres`, `qdrant`, `jina`.
     pub name: String,
     /// Whether it could be used.
     pub status: ServiceStatus,
-    /// Version as the service itself says; empty when it did not say.
+    /// The version that the service reports; empty if it reports none.
     pub version: String,
-    /// Where it is, without credentials.
+    /// Its address, without credentials.
     pub endpoint: String,
-    /// What it is: `redis-server`, `embedded qdrant`, `mock`, …
+    /// Its implementation: `redis-server`, `embedded qdrant`, `mock`, …
     pub kind: String,
-    /// Milliseconds from start to ready; absent for a service that was there before.
+    /// Milliseconds from start to ready; absent for a service that was already running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_after_ms: Option<u64>,
-    /// Parameters that matter for ingestion, such as `maxmemory_policy`.
+    /// Parameters that are relevant to ingestion, such as `maxmemory_policy`.
     pub parameters: BTreeMap<String, String>,
 }
 
-/// One environment variable, as the report shows it.
+/// An environment variable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EnvironmentRow {
     /// The variable's name.
     pub name: String,
     /// Its value; secrets are masked.
     pub value: String,
-    /// Where the value came from: `flag`, `environment`, `.env`, `profile`, `default`, `stack`.
+    /// The origin of the value: `flag`, `environment`, `.env`, `profile`, `default`, `stack`.
     pub origin: String,
     /// Whether the value is a secret.
     pub secret: bool,
 }
 
-/// A file or other thing the run created or changed.
+/// A file or other resource that the run created or changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FileNote {
     /// Its path or name.
     pub path: String,
     /// `created`, `changed` or `removed`.
     pub action: String,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: String,
 }
 
-/// How many cases have each verdict.
+/// Number of cases with each verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
-    /// Cases in all.
+    /// All cases.
     pub cases: usize,
     /// `pass`.
     pub pass: usize,
@@ -181,7 +183,7 @@ impl Totals {
         totals
     }
 
-    /// The count of one word.
+    /// The number of cases with the verdict `word`.
     #[must_use]
     pub const fn count(&self, word: Word) -> usize {
         match word {
@@ -195,7 +197,7 @@ impl Totals {
     }
 }
 
-/// How many MUST cases were judged, of how many.
+/// How many of the MUST cases were evaluated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
     /// MUST cases in the selection.
@@ -206,7 +208,7 @@ pub struct Coverage {
     pub must_skipped: usize,
     /// MUST cases that could not be decided: the run is then *inconclusive*.
     pub must_unknown: usize,
-    /// Cases that `--suite`, `--case` or `--level` left out.
+    /// Cases that `--suite`, `--case` or `--level` excluded.
     pub filtered_out: usize,
 }
 
@@ -246,51 +248,51 @@ impl Coverage {
     }
 }
 
-/// The whole result of one run; JSON is the source of truth, every other format is rendered from it.
+/// The result of a run. JSON is the source format; all other formats are rendered from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// [`REPORT_VERSION`] of the writer.
+    /// Version of the report format.
     pub report_version: u32,
     /// Version of shakedown.
     pub shakedown: String,
-    /// Fingerprint of the suites that were read: reports with different ones are not alike.
+    /// Fingerprint of the suites: reports with different fingerprints cannot be compared.
     pub suite_version: String,
-    /// The run's id; every name made by the run carries it.
+    /// Id of the run; every name that the run creates contains it.
     pub run: String,
-    /// The seed every random choice of the run came from.
+    /// Seed of all random choices of the run.
     pub seed: u64,
-    /// Profile chosen, such as `development`.
+    /// The selected profile, such as `development`.
     pub profile: String,
     /// Provider of the stack.
     pub provider: String,
-    /// Why that provider.
+    /// Why this provider was selected.
     pub provider_reason: String,
     /// The worker under test, as a command line without secrets.
     pub worker: String,
-    /// When the run began, RFC 3339.
+    /// Start of the run, in RFC 3339 format.
     pub started_at: String,
-    /// How long it took, in milliseconds.
+    /// Duration of the run, in milliseconds.
     pub duration_ms: u64,
     /// The verdict of the run.
     pub verdict: RunVerdict,
-    /// How much of the MUST cases it rests on.
+    /// How many of the MUST cases were evaluated.
     pub coverage: Coverage,
-    /// Cases by verdict.
+    /// Number of cases with each verdict.
     pub totals: Totals,
-    /// What was asked beyond the verdict.
+    /// Options and comparison of a CI gate.
     #[serde(default)]
     pub gate: Gate,
-    /// The services that were configured.
+    /// The configured services.
     pub services: Vec<ServiceRecord>,
-    /// The environment that the worker and the probes were given.
+    /// The environment of the worker and the probes.
     pub environment: Vec<EnvironmentRow>,
-    /// What the run created or changed and left behind.
+    /// Resources that the run created or changed and did not remove.
     pub files: Vec<FileNote>,
-    /// Things a reader should know: stale waivers, clean-up that failed.
+    /// Notes, such as expired waivers or failed clean-up.
     pub notes: Vec<String>,
-    /// Every case, in suite order.
+    /// All cases, in suite order.
     pub cases: Vec<CaseRecord>,
-    /// What happened in the scenarios of which a case was not passed.
+    /// Timelines of the scenarios with a case that did not pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timelines: Vec<Timeline>,
 }
@@ -298,9 +300,8 @@ pub struct Report {
 impl Report {
     /// The verdict of a run over `cases`.
     ///
-    /// A MUST that fails makes it *not conformant*; else a MUST that is unknown, or no judged
-    /// MUST at all, makes it *inconclusive*: nothing judged is not a pass. A `strict` run counts a
-    /// warning as a failure and a skipped MUST as unknown.
+    /// A failed MUST makes it *not conformant*. Otherwise an unknown MUST, or no evaluated MUST at all, makes it
+    /// *inconclusive*. A `strict` run counts a warning as a failure and a skipped MUST as unknown.
     #[must_use]
     pub fn verdict_of(cases: &[CaseRecord], strict: bool) -> RunVerdict {
         let coverage = Coverage::of(cases, 0);

@@ -1,23 +1,23 @@
-//! What happened in one scenario, on one clock, and what that usually means.
+//! The timeline of a scenario: events of all sources on one clock, and diagnoses.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a event is about; in this order they stand beside each other.
+/// The source of an event; events at the same time are sorted in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Track {
-    /// Something was broken on purpose.
+    /// A fault was injected or reverted.
     Fault,
-    /// A worker was started, told to end, or ended.
+    /// A worker was started, was asked to exit, or exited.
     Process,
     /// A connection of a worker to a service.
     Connection,
     /// A request to the embeddings API.
     Request,
-    /// A job changed its state.
+    /// A state change of a job.
     Job,
     /// A line of a worker's output.
     Output,
@@ -27,7 +27,7 @@ impl Track {
     /// Every track, in order.
     pub const ALL: [Self; 6] = [Self::Fault, Self::Process, Self::Connection, Self::Request, Self::Job, Self::Output];
 
-    /// Its word in reports.
+    /// Its name in reports.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -41,73 +41,73 @@ impl Track {
     }
 }
 
-/// One thing that happened.
+/// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TimelineEvent {
-    /// When it began, in milliseconds since the scenario's workers took jobs; before that it is negative.
+    /// Start, in milliseconds since the scenario's workers took jobs; negative before that.
     pub at_ms: i64,
-    /// When it ended, where it lasted.
+    /// End, for an event with a duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<i64>,
-    /// What it is about.
+    /// The source of the event.
     pub track: Track,
-    /// Whose it is: a service, a worker, a document.
+    /// The service, worker or document of the event.
     pub subject: String,
     /// What happened.
     pub what: String,
 }
 
-/// A document that a verdict speaks of.
+/// A document that a verdict refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AffectedDocument {
     /// Its id.
     pub document: String,
-    /// What became of it, in the ledger's words.
+    /// The outcome of the document, as in the assessment.
     pub outcome: String,
-    /// What speaks for that.
+    /// The observations behind the outcome.
     pub why: String,
 }
 
-/// What was seen usually means this.
+/// A likely cause of an observation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Diagnosis {
-    /// What it rests on: a line of output, the state of a job.
+    /// The observation: a line of output, the state of a job.
     pub seen: String,
-    /// What that usually means.
+    /// The likely cause.
     pub means: String,
-    /// How to mend it.
+    /// How to fix it.
     pub remedy: String,
-    /// Where that is known from.
+    /// The source of this knowledge.
     pub source: String,
 }
 
-/// Moments of one track that were left out, for there were too many.
+/// Number of events of a track that were omitted because there were too many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOut {
     /// The track.
     pub track: Track,
-    /// How many.
+    /// Number of omitted events.
     pub count: usize,
 }
 
-/// How much was done, and how often in vain, in equal steps of time. Unlike the events it leaves nothing out.
+/// Completed jobs and failed requests per interval. Unlike the list of events it is complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
-    /// Where the first step begins, on the clock of the events.
+    /// Start of the first interval, on the clock of the events.
     pub from_ms: i64,
-    /// How long a step is, in milliseconds; at least 1.
+    /// Length of an interval in milliseconds; at least 1.
     pub step_ms: u64,
-    /// Jobs that were completed in each step.
+    /// Completed jobs in each interval.
     pub completed: Vec<u32>,
-    /// Requests to the embeddings API that were answered with an error, or not at all, in each step.
+    /// Requests to the embeddings API that failed or got no response, in each interval.
     pub refused: Vec<u32>,
 }
 
-/// Steps of a progress at most.
+/// Most intervals of a progress.
 const STEPS: i64 = 120;
 
 impl Progress {
-    /// Counts what happened at these times; nothing when nothing did.
+    /// Counts these times per interval; `None` if there are none.
     #[must_use]
     pub fn of(completed: &[i64], refused: &[i64]) -> Option<Self> {
         let all = || completed.iter().chain(refused).copied();
@@ -131,40 +131,40 @@ impl Progress {
     }
 }
 
-/// What happened in a scenario of which a case was not passed.
+/// The timeline of a scenario with a case that did not pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Timeline {
     /// The scenario.
     pub scenario: String,
-    /// What it is about.
+    /// Its title.
     pub title: String,
-    /// The cases that were not passed.
+    /// The cases that did not pass.
     pub cases: Vec<String>,
-    /// Milliseconds from its beginning to its end.
+    /// Duration in milliseconds.
     pub length_ms: u64,
-    /// What was seen usually means this; the likeliest first.
+    /// Likely causes, the most likely first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub diagnoses: Vec<Diagnosis>,
-    /// The documents that are not where they belong.
+    /// The documents with a wrong outcome.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub documents: Vec<AffectedDocument>,
-    /// What happened, in the order of time.
+    /// The events, in order of time.
     pub events: Vec<TimelineEvent>,
-    /// What was left out.
+    /// Omitted events.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
-    /// How much was done, and when; of reports of earlier versions it is not known.
+    /// Progress over time; absent in reports of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 }
 
-/// Moments that a reader of text is shown.
+/// Most events in a text format.
 const SHOWN: usize = 30;
-/// Changes of state of one job that a reader of text is shown.
+/// Most state changes of one job in a text format.
 const STATES: usize = 3;
 
 impl Timeline {
-    /// The events that tell most, in the order of time, and how many are left out.
+    /// The timeline with only its most relevant events, in order of time, and the number of omitted events.
     #[must_use]
     pub fn shown(&self) -> (Self, usize) {
         let rank = |event: &TimelineEvent| match event.track {
@@ -175,7 +175,7 @@ impl Timeline {
             Track::Connection => 4,
             Track::Request => 5,
         };
-        // Of one job its last states tell most.
+        // The last states of a job are the most relevant ones.
         let mut later: BTreeMap<&str, usize> = BTreeMap::new();
         let mut events: Vec<&TimelineEvent> = self
             .events
@@ -196,7 +196,7 @@ impl Timeline {
         (Self { events: events.into_iter().cloned().collect(), ..self.clone() }, left_out)
     }
 
-    /// Its events as lines of text, the time in seconds in front.
+    /// Its events as lines of text that start with the time in seconds.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         #[expect(clippy::cast_precision_loss, reason = "a time of a few minutes in milliseconds")]
         let seconds = |ms: i64| ms as f64 / 1000.0;
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pace_counts_everything_once_in_at_most_a_hundred_and_twenty_steps() {
+    fn progress_counts_every_event_once_in_at_most_120_intervals() {
         let completed: Vec<i64> = (0..1000).map(|number| number * 37).collect();
         let progress = Progress::of(&completed, &[-40, 36_963]).unwrap();
         assert_eq!(progress.from_ms, -40);
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(Progress::of(&[], &[]), None);
         let one = Progress::of(&[0], &[]).unwrap();
         assert_eq!((one.step_ms, one.completed, one.refused), (1, vec![1], vec![0]));
-        // A report may have been written by anybody.
+        // Times in a report may be arbitrary.
         let all = Progress::of(&[i64::MIN, i64::MAX], &[0]).unwrap();
         assert_eq!(all.completed.iter().sum::<u32>(), 2);
     }

@@ -1,5 +1,4 @@
-//! What is done, as spans of a distributed trace: plain records. Who begins a span knows neither whether anybody
-//! listens nor what becomes of it.
+//! Spans of a distributed trace, as plain records. The code that starts a span does not know whether it is exported.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,30 +8,32 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
-use super::{CaseRecord, Report, RunVerdict, Verdict};
+use super::record::{CaseRecord, Report};
+use super::verdict::{RunVerdict, Verdict};
 
-/// Spans that may wait to be exported; what comes on top of that is lost, and counted.
-const WAITING: usize = 8192;
+/// Most spans that wait for export; further spans are dropped and counted.
+const MAX_WAITING: usize = 8192;
 
-/// A place in a trace, as W3C Trace Context writes it: `00-<trace>-<span>-<flags>`.
+/// A position in a trace, in W3C Trace Context format: `00-<trace>-<span>-<flags>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {
     /// The trace; never zero.
     pub trace: u128,
     /// The span; never zero.
     pub span: u64,
-    /// Whether it is recorded. What is not recorded is passed on all the same, so that others do not record it either.
+    /// Whether it is recorded. An unrecorded position is passed on too, so that other processes do not record it
+    /// either.
     pub sampled: bool,
 }
 
 impl TraceParent {
-    /// The beginning of a trace.
+    /// The root of a new trace.
     #[must_use]
     pub fn root() -> Self {
         Self { trace: rand::random::<u128>().max(1), span: rand::random::<u64>().max(1), sampled: true }
     }
 
-    /// A new place in the same trace.
+    /// A new position in the same trace.
     #[must_use]
     pub fn child(self) -> Self {
         Self { span: rand::random::<u64>().max(1), ..self }
@@ -45,9 +46,9 @@ impl fmt::Display for TraceParent {
     }
 }
 
-/// A text that is no `traceparent`. Whoever meets one begins a trace of his own, as the specification says.
+/// A text that is not a valid `traceparent`. As the specification demands, a receiver then starts a new trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no W3C traceparent, such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
+#[error("invalid traceparent: expected the W3C format, e.g. 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
 pub struct NoTraceParent;
 
 impl FromStr for TraceParent {
@@ -62,7 +63,7 @@ impl FromStr for TraceParent {
         };
         let mut read = || Some((field(2)?, field(32)?, field(16)?, field(2)?));
         let (version, trace, span, flags) = read().ok_or(NoTraceParent)?;
-        // Later versions may add fields, this one may not.
+        // Later versions may add fields; version 0 may not.
         let more = fields.next().is_some();
         let span = u64::try_from(span).map_err(|_| NoTraceParent)?;
         if version == 0xff || (version == 0 && more) || trace == 0 || span == 0 {
@@ -72,14 +73,14 @@ impl FromStr for TraceParent {
     }
 }
 
-/// Part of what a span says of itself.
+/// The value of a span attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     /// Text, without secrets.
     Text(String),
     /// A count.
     Number(i64),
-    /// Yes or no.
+    /// A boolean.
     Truth(bool),
 }
 
@@ -114,44 +115,44 @@ impl From<Duration> for Fact {
     }
 }
 
-/// What a span has to do with spans of other processes.
+/// The relation of a span to spans of other processes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Role {
-    /// Nothing.
+    /// No relation.
     #[default]
     Internal,
-    /// It hands jobs over.
+    /// It adds jobs.
     Producer,
-    /// It does a job that another process handed over.
+    /// It processes a job of another process.
     Consumer,
 }
 
 /// A span that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpanRecord {
-    /// Where it is.
+    /// Its position.
     pub place: TraceParent,
-    /// The span above it, if there is one.
+    /// The parent span, if there is one.
     pub parent: Option<TraceParent>,
-    /// Whether the span above is one of another process.
+    /// Whether the parent belongs to another process.
     pub remote: bool,
-    /// What was done.
+    /// Its name.
     pub name: String,
     /// See [`Role`].
     pub role: Role,
-    /// When it began.
+    /// Its start.
     pub began: SystemTime,
-    /// When it ended.
+    /// Its end.
     pub ended: SystemTime,
-    /// What it says of itself.
+    /// Its attributes.
     pub facts: Vec<(&'static str, Fact)>,
-    /// Spans that it rests on and that are not above it.
+    /// Spans that it depends on, other than its parent.
     pub links: Vec<TraceParent>,
-    /// Why it failed, if it did.
+    /// The failure reason, if it failed.
     pub failed: Option<String>,
 }
 
-/// Where spans begin. Cheap to clone; off, it costs nothing.
+/// Starts spans. Cheap to clone; has no cost if tracing is off.
 #[derive(Debug, Clone, Default)]
 pub struct Trace(Option<Arc<On>>);
 
@@ -159,42 +160,42 @@ pub struct Trace(Option<Arc<On>>);
 struct On {
     sender: mpsc::Sender<SpanRecord>,
     lost: Arc<AtomicU64>,
-    /// The span above those that begin here, and whether it is one of another process.
+    /// The parent of spans that start here, and whether it belongs to another process.
     above: Option<(TraceParent, bool)>,
 }
 
-/// What [`Trace::channel`] gives to whoever exports spans.
+/// The receiving end of [`Trace::channel`], for an exporter.
 #[derive(Debug)]
 pub struct Spans {
-    /// Spans that have ended.
+    /// Finished spans.
     pub ended: mpsc::Receiver<SpanRecord>,
-    /// How many could not wait any more.
+    /// Number of dropped spans.
     pub lost: Arc<AtomicU64>,
 }
 
 impl Trace {
-    /// Nothing is traced.
+    /// Tracing is off.
     #[must_use]
     pub const fn off() -> Self {
         Self(None)
     }
 
-    /// Spans go to the receiver returned beside it.
+    /// Spans are sent to the returned receiver.
     #[must_use]
     pub fn channel() -> (Self, Spans) {
-        let (sender, ended) = mpsc::channel(WAITING);
+        let (sender, ended) = mpsc::channel(MAX_WAITING);
         let lost = Arc::<AtomicU64>::default();
         let spans = Spans { ended, lost: Arc::clone(&lost) };
         (Self(Some(Arc::new(On { sender, lost, above: None }))), spans)
     }
 
-    /// Whether anybody listens.
+    /// Whether tracing is on.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The same, below a span of another process.
+    /// The same, with `parent`, a span of another process, as parent.
     #[must_use]
     pub fn below(&self, parent: Option<TraceParent>) -> Self {
         match (&self.0, parent) {
@@ -203,26 +204,26 @@ impl Trace {
         }
     }
 
-    /// Where spans begin: what another process is told, for its spans to be below.
+    /// The parent span, to pass on to another process.
     #[must_use]
     pub fn parent(&self) -> Option<TraceParent> {
         Some(self.0.as_ref()?.above?.0)
     }
 
-    /// What a report says, for a person to find the trace; nothing where nothing is recorded.
+    /// A note for the report that names the trace; `None` if the trace is not recorded.
     #[must_use]
     pub fn note(&self) -> Option<String> {
         let parent = self.parent().filter(|parent| parent.sampled)?;
         Some(format!("trace {:032x}", parent.trace))
     }
 
-    /// Begins a span, which ends when it is dropped. Its name is not made where nobody listens.
+    /// Starts a span, which ends when it is dropped. `name` is not formatted if tracing is off.
     #[must_use]
     pub fn begin(&self, name: impl fmt::Display) -> Span {
         self.begin_as(Role::Internal, name)
     }
 
-    /// [`Trace::begin`] for a span that has to do with those of other processes.
+    /// [`Trace::begin`] for a span with a role.
     #[must_use]
     pub fn begin_as(&self, role: Role, name: impl fmt::Display) -> Span {
         let Some(on) = &self.0 else { return Span::default() };
@@ -244,7 +245,7 @@ impl Trace {
         Span { below, open: Some((Instant::now(), Mutex::new(record))) }
     }
 
-    /// A span of which is known already when it began and ended.
+    /// A span with a known start and end.
     #[must_use]
     pub fn past(&self, name: impl fmt::Display, began: SystemTime, ended: SystemTime) -> Span {
         let mut span = self.begin(name);
@@ -262,7 +263,7 @@ impl On {
     }
 }
 
-/// A span that has begun. It ends when it is dropped, also by an interruption.
+/// A started span. It ends when it is dropped, also on an interruption.
 #[derive(Debug, Default)]
 pub struct Span {
     below: Trace,
@@ -270,34 +271,34 @@ pub struct Span {
 }
 
 impl Span {
-    /// Where spans below this one begin.
+    /// Starts child spans.
     #[must_use]
     pub const fn trace(&self) -> &Trace {
         &self.below
     }
 
-    /// Where it is; nowhere, if nobody listens.
+    /// Its position; `None` if tracing is off.
     #[must_use]
     pub fn place(&self) -> Option<TraceParent> {
         self.below.parent()
     }
 
-    /// Something that it says of itself, without secrets.
+    /// Adds an attribute, which must not contain secrets.
     pub fn fact(&self, name: &'static str, value: impl Into<Fact>) {
         self.change(|record| record.facts.push((name, value.into())));
     }
 
-    /// A span that it rests on and that is not above it.
+    /// Adds a link to a span that it depends on, other than its parent.
     pub fn link(&self, place: TraceParent) {
         self.change(|record| record.links.push(place));
     }
 
-    /// It failed, and why, without secrets.
+    /// Marks it as failed; `reason` must not contain secrets.
     pub fn fail(&self, reason: impl fmt::Display) {
         self.change(|record| record.failed = Some(reason.to_string()));
     }
 
-    /// What became of a case. A failure that is accepted for a while is none.
+    /// Adds the attributes of a case. An accepted (waived) failure does not mark the span as failed.
     pub fn case(&self, record: &CaseRecord, accepted: bool) {
         if self.open.is_none() {
             return;
@@ -317,7 +318,7 @@ impl Span {
         }
     }
 
-    /// What became of a run.
+    /// Adds the attributes of a run.
     pub fn report(&self, report: &Report) {
         if self.open.is_none() {
             return;
@@ -350,7 +351,7 @@ impl Drop for Span {
             return;
         }
         if record.ended == record.began {
-            // The clock of the wall may have been set meanwhile.
+            // The wall clock may have been changed meanwhile.
             record.ended = record.began + begun.elapsed();
         }
         if on.sender.try_send(record).is_err() {
@@ -368,11 +369,11 @@ mod tests {
     const EXAMPLE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn a_traceparent_is_read_and_written_as_it_is() {
+    fn a_traceparent_round_trips() {
         assert_eq!(EXAMPLE.parse::<TraceParent>().unwrap().to_string(), EXAMPLE);
         let unsampled: TraceParent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00".parse().unwrap();
         assert!(!unsampled.sampled);
-        // What a later version adds is not understood, and hinders nothing.
+        // Fields that a later version adds are ignored.
         assert!("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more".parse::<TraceParent>().is_ok());
     }
 
@@ -385,12 +386,12 @@ mod tests {
     #[case("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01")]
     #[case("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01")]
     #[case("00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
-    fn what_is_no_traceparent_is_refused(#[case] text: &str) {
+    fn an_invalid_traceparent_is_refused(#[case] text: &str) {
         assert_eq!(text.parse::<TraceParent>(), Err(NoTraceParent));
     }
 
     #[test]
-    fn spans_end_when_they_are_dropped_and_know_what_is_above_them() {
+    fn spans_end_when_they_are_dropped_and_have_a_parent() {
         let (trace, mut spans) = Trace::channel();
         let trace = trace.below(EXAMPLE.parse().ok());
         let run = trace.begin("run");
@@ -409,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_to_be_recorded_is_passed_on_and_not_sent() {
+    fn an_unsampled_span_is_passed_on_and_not_exported() {
         let (trace, mut spans) = Trace::channel();
         let parent = TraceParent { sampled: false, ..TraceParent::root() };
         let run = trace.below(Some(parent)).begin("run");
@@ -421,11 +422,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_where_nobody_listens() {
+    fn no_name_is_formatted_while_tracing_is_off() {
         struct Never;
         impl fmt::Display for Never {
             fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-                panic!("it was made");
+                panic!("the name was formatted");
             }
         }
         let span = Trace::off().begin(Never);
@@ -435,9 +436,9 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_wait_is_counted() {
+    fn dropped_spans_are_counted() {
         let (trace, spans) = Trace::channel();
-        for _ in 0..WAITING + 3 {
+        for _ in 0..MAX_WAITING + 3 {
             drop(trace.begin("span"));
         }
         assert_eq!(spans.lost.load(Ordering::Relaxed), 3);

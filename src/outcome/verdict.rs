@@ -1,4 +1,4 @@
-//! Levels (RFC 2119), verdicts and the evidence they rest on.
+//! Levels (RFC 2119), verdicts and evidence.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// How binding a requirement is, in the sense of RFC 2119.
+/// The requirement level of RFC 2119.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Silent loss, outage or security hole when it is not met: the run is *not conformant*.
+    /// If it is not met, data is lost silently, there is an outage or a security hole: the run is *not conformant*.
     Must,
-    /// Degradation or false confidence: a warning.
+    /// If it is not met, service degrades or confidence is false: a warning.
     Should,
     /// Hygiene: a warning.
     May,
@@ -36,38 +36,38 @@ impl fmt::Display for Level {
     }
 }
 
-/// The verdict of one case, with its reason where the word alone does not say it.
+/// The verdict of a case, with its reason.
 ///
-/// There is no second flag beside it: whoever asks whether a case passed asks this enum.
+/// No other flag tells whether a case passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// The requirement was observed to hold.
+    /// The requirement is met.
     Pass,
-    /// A MUST was observed not to hold.
+    /// A MUST requirement is not met.
     Fail {
-        /// What was observed, in one sentence.
+        /// The observation, in one sentence.
         reason: String,
     },
-    /// A SHOULD or MAY was observed not to hold.
+    /// A SHOULD or MAY requirement is not met.
     Warn {
-        /// What was observed, in one sentence.
+        /// The observation, in one sentence.
         reason: String,
     },
-    /// The case does not apply: a capability or a prerequisite is missing, and is named.
+    /// The case does not apply because a capability or a prerequisite is missing.
     Skip {
         /// The missing capability or prerequisite.
         reason: String,
     },
-    /// The case could not be decided: a permission is missing or a fault never took effect.
+    /// The case could not be decided, for example because a permission is missing or a fault had no effect.
     Unknown {
-        /// What stood in the way.
+        /// Why the case could not be decided.
         reason: String,
     },
-    /// A known failure, accepted until a date; it did fail.
+    /// The case failed, and a waiver accepts the failure until a date.
     Waived {
-        /// Why it is accepted, from the `[waive]` table, followed by what was observed.
+        /// Why it is accepted, from `[[waive]]`, followed by the observation.
         reason: String,
-        /// The last day on which the waiver counts, as `YYYY-MM-DD`.
+        /// The last day on which the waiver is valid, as `YYYY-MM-DD`.
         expires: String,
     },
 }
@@ -107,7 +107,8 @@ impl Word {
         }
     }
 
-    /// How grave it is: the graver, the higher. Not being judged any more hides what may have broken.
+    /// Severity; a higher number is more severe. `skip` is above `warn`, because a case that is no longer evaluated may
+    /// hide a failure.
     #[must_use]
     pub const fn gravity(self) -> u8 {
         match self {
@@ -120,7 +121,7 @@ impl Word {
         }
     }
 
-    /// The sign that stands before it, for whoever sees no colours.
+    /// The symbol in front of it, for terminals without colours.
     #[must_use]
     pub const fn symbol(self) -> &'static str {
         match self {
@@ -190,26 +191,26 @@ impl Verdict {
     }
 }
 
-/// One observed fact that a verdict rests on. Never holds a secret.
+/// An observation that a verdict is based on. Never contains a secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
-    /// What was looked at: a command, a query, a request, a document id.
+    /// What was observed: a command, a query, a request, a document id.
     pub what: String,
-    /// What was seen there.
+    /// The observed value.
     pub seen: Value,
-    /// What the case wanted to see, where it wanted one thing.
+    /// The expected value, if there is a single one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<String>,
 }
 
 impl Evidence {
-    /// An observation without a single wanted value.
+    /// An observation without an expected value.
     #[must_use]
     pub fn seen(what: impl Into<String>, seen: impl Into<Value>) -> Self {
         Self { what: what.into(), seen: seen.into(), wanted: None }
     }
 
-    /// An observation beside what the case wanted.
+    /// An observation with the expected value.
     #[must_use]
     pub fn against(what: impl Into<String>, seen: impl Into<Value>, wanted: impl Into<String>) -> Self {
         Self { what: what.into(), seen: seen.into(), wanted: Some(wanted.into()) }
@@ -219,13 +220,13 @@ impl Evidence {
 /// The verdict of a whole run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RunVerdict {
-    /// Every judged MUST holds.
+    /// Every evaluated MUST is met.
     #[serde(rename = "conformant")]
     Conformant,
-    /// At least one MUST does not hold.
+    /// At least one MUST is not met.
     #[serde(rename = "not conformant")]
     NotConformant,
-    /// No MUST failed, but at least one could not be decided, or none was judged at all.
+    /// No MUST failed, but at least one could not be decided, or none was evaluated.
     #[serde(rename = "inconclusive")]
     Inconclusive,
 }

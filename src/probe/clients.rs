@@ -1,7 +1,7 @@
-//! The connections that all probes of a run share, and what was heard over them.
+//! Connections that all probes of a run share, with a cache of responses.
 //!
-//! What only looks is asked once however many cases need it, and queries that are wanted at the same moment go together:
-//! so the time that a check takes grows with the distance of the services, and not with the number of cases.
+//! Each read-only request is sent once, however many cases need it, and Postgres queries are batched: the duration of a
+//! check depends on the latency of the services, not on the number of cases.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,28 +17,30 @@ use crate::services::postgres::Postgres;
 use crate::services::redis::Redis;
 use crate::settings::Endpoints;
 
-type Heard<T> = OnceCell<Result<T, ServiceError>>;
-type Memory<T> = Mutex<HashMap<String, Arc<Heard<T>>>>;
+/// A response that is requested once.
+type Cached<T> = OnceCell<Result<T, ServiceError>>;
+/// Responses by request.
+type Cache<T> = Mutex<HashMap<String, Arc<Cached<T>>>>;
 
-/// Whoever wants the rows of a query.
-type Asker = oneshot::Sender<Result<Vec<Value>, ServiceError>>;
+/// Where the rows of a query are sent.
+type Reply = oneshot::Sender<Result<Vec<Value>, ServiceError>>;
 
-/// Queries that wait to be asked together, and who wants the answers.
+/// Queries that wait for the next batch.
 #[derive(Debug, Default)]
-struct Waiting {
-    queries: Vec<(String, Asker)>,
-    /// Whether somebody is asking what has come, and will ask what comes meanwhile.
-    asking: bool,
+struct Batch {
+    queries: Vec<(String, Reply)>,
+    /// Whether a task is sending batches and will send the queries that arrive meanwhile.
+    sending: bool,
 }
 
-/// How long the first query waits for others, which are about to come.
+/// How long the first query of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(3);
 
-/// Answers that were paid for, in all the runs that share this: what was answered well is not asked again.
+/// Responses to billed requests, shared by several runs: a successful request is not sent again.
 #[derive(Debug, Clone, Default)]
 pub struct BilledCache(Arc<Mutex<HashMap<String, Answer>>>);
 
-/// The shared connections; clones share them.
+/// The shared clients; clones share their connections and caches.
 #[derive(Debug, Clone)]
 pub struct SharedClients {
     inner: Arc<Inner>,
@@ -47,19 +49,19 @@ pub struct SharedClients {
 #[derive(Debug)]
 struct Inner {
     endpoints: Endpoints,
-    redis: Heard<Redis>,
-    postgres: Heard<Postgres>,
-    qdrant: Heard<Http>,
-    replies: Memory<Value>,
-    rows: Memory<Vec<Value>>,
-    answers: Memory<Answer>,
+    redis: Cached<Redis>,
+    postgres: Cached<Postgres>,
+    qdrant: Cached<Http>,
+    replies: Cache<Value>,
+    rows: Cache<Vec<Value>>,
+    answers: Cache<Answer>,
     billed: BilledCache,
-    facts: Memory<Value>,
-    waiting: Mutex<Waiting>,
+    facts: Cache<Value>,
+    batch: Mutex<Batch>,
 }
 
 impl SharedClients {
-    /// Connections to `endpoints`, none of which is opened yet.
+    /// Clients of `endpoints`. Connections are opened on first use.
     #[must_use]
     pub fn new(endpoints: Endpoints, billed: BilledCache) -> Self {
         let inner = Inner {
@@ -67,12 +69,12 @@ impl SharedClients {
             redis: OnceCell::new(),
             postgres: OnceCell::new(),
             qdrant: OnceCell::new(),
-            replies: Memory::default(),
-            rows: Memory::default(),
-            answers: Memory::default(),
+            replies: Cache::default(),
+            rows: Cache::default(),
+            answers: Cache::default(),
             billed,
-            facts: Memory::default(),
-            waiting: Mutex::default(),
+            facts: Cache::default(),
+            batch: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -97,7 +99,7 @@ impl SharedClients {
         self.http("jina", &jina.base_url, jina.api_key.clone(), KeyHeader::Bearer).await
     }
 
-    /// Any service over HTTP; one client serves them all.
+    /// Any HTTP service; all share one HTTP client.
     pub async fn http(
         &self,
         service: &'static str,
@@ -108,60 +110,60 @@ impl SharedClients {
         Ok(self.qdrant().await?.other(service, base, key, header))
     }
 
-    /// What Redis replies to a command that changes nothing; asked once.
+    /// The reply to a read-only Redis command; sent once.
     pub async fn reply(&self, words: &[String]) -> Result<Value, ServiceError> {
         let cell = cell(&self.inner.replies, words.join("\u{1f}"));
         cell.get_or_init(|| async { self.redis().await?.command(words).await }).await.clone()
     }
 
-    /// The rows of a query, in a transaction that can only read; asked once, and together with what others ask.
+    /// The rows of a query, in a read-only transaction; sent once, in a batch with other queries.
     pub async fn rows(&self, query: &str) -> Result<Vec<Value>, ServiceError> {
         let cell = cell(&self.inner.rows, query.to_owned());
-        cell.get_or_init(|| self.asked_together(query)).await.clone()
+        cell.get_or_init(|| self.batched(query)).await.clone()
     }
 
-    async fn asked_together(&self, query: &str) -> Result<Vec<Value>, ServiceError> {
+    async fn batched(&self, query: &str) -> Result<Vec<Value>, ServiceError> {
         let postgres = self.postgres().await?;
-        let (tell, told) = oneshot::channel();
-        let first = {
-            let mut waiting = self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.queries.push((query.to_owned(), tell));
-            !std::mem::replace(&mut waiting.asking, true)
+        let (sender, receiver) = oneshot::channel();
+        let is_first = {
+            let mut batch = self.inner.batch.lock().unwrap_or_else(PoisonError::into_inner);
+            batch.queries.push((query.to_owned(), sender));
+            !std::mem::replace(&mut batch.sending, true)
         };
-        if first {
+        if is_first {
             let inner = Arc::clone(&self.inner);
-            // Whoever was first may be cancelled; the others still want their answers.
+            // A separate task, because this future may be cancelled while others wait for their rows.
             tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(GATHER).await;
                     let queries = {
-                        let mut waiting = inner.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                        waiting.asking = !waiting.queries.is_empty();
-                        std::mem::take(&mut waiting.queries)
+                        let mut batch = inner.batch.lock().unwrap_or_else(PoisonError::into_inner);
+                        batch.sending = !batch.queries.is_empty();
+                        std::mem::take(&mut batch.queries)
                     };
                     if queries.is_empty() {
                         return;
                     }
-                    let (queries, tell): (Vec<String>, Vec<_>) = queries.into_iter().unzip();
-                    for (tell, answer) in tell.into_iter().zip(postgres.read_all(&queries).await) {
-                        // One who is gone wants no answer.
-                        let _ = tell.send(answer);
+                    let (queries, senders): (Vec<String>, Vec<_>) = queries.into_iter().unzip();
+                    for (sender, rows) in senders.into_iter().zip(postgres.read_all(&queries).await) {
+                        // Fails if the receiver was cancelled.
+                        let _ = sender.send(rows);
                     }
                 }
             });
         }
-        told.await.unwrap_or_else(|_| {
-            Err(ServiceError::Refused { service: "postgres", detail: "the query was not asked".to_owned() })
+        receiver.await.unwrap_or_else(|_| {
+            Err(ServiceError::Refused { service: "postgres", detail: "the query was not sent".to_owned() })
         })
     }
 
-    /// The answer to a GET with the endpoint's own key; asked once.
+    /// The response to a GET with the endpoint's key; sent once.
     pub async fn get(&self, http: &Http, path: &str) -> Result<Answer, ServiceError> {
         let cell = cell(&self.inner.answers, format!("GET {}{path}", http.base()));
         cell.get_or_init(|| http.send("GET", path, &Key::Own, None)).await.clone()
     }
 
-    /// The answer to a request that costs something; sent once, and in later runs again only if it was refused.
+    /// The response to a billed POST; sent once, and in later runs again only if it failed.
     pub async fn post(&self, http: &Http, path: &str, body: &Value) -> Result<Answer, ServiceError> {
         let what = format!("POST {}{path} {body}", http.base());
         let billed = || self.inner.billed.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,7 +181,7 @@ impl SharedClients {
         answer
     }
 
-    /// Facts that several cases need and that take more than one question; found out once.
+    /// A value that several cases need and that takes several requests; computed once.
     pub async fn fact(
         &self,
         name: &str,
@@ -188,7 +190,7 @@ impl SharedClients {
         cell(&self.inner.facts, name.to_owned()).get_or_init(|| find).await.clone()
     }
 
-    /// Closes what was opened.
+    /// Closes the Postgres connection.
     pub async fn close(&self) {
         if let Some(Ok(postgres)) = self.inner.postgres.get() {
             postgres.close().await;
@@ -196,6 +198,6 @@ impl SharedClients {
     }
 }
 
-fn cell<T>(memory: &Memory<T>, what: String) -> Arc<Heard<T>> {
-    Arc::clone(memory.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default())
+fn cell<T>(cache: &Cache<T>, what: String) -> Arc<Cached<T>> {
+    Arc::clone(cache.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default())
 }

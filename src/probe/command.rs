@@ -1,4 +1,4 @@
-//! A program of whoever wrote the suite, in the working directory: its exit code, or what it prints.
+//! A program of the suite's author, run in the working directory: its exit code, or its output.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,9 +20,9 @@ pub(super) async fn observe(probe: &CommandProbe, context: &Context) -> Result<O
     for (name, value) in &probe.env {
         variables.push((name.clone(), template.fill(value)?));
     }
-    // Several cases may look at what one program prints: it is run once.
-    let asked = format!("command {words:?} {variables:?}");
-    let ran = context.clients.fact(&asked, run(&words, &variables, probe.within_s, context)).await?;
+    // Several cases may use the output of one program, so it is run once.
+    let key = format!("command {words:?} {variables:?}");
+    let ran = context.clients.fact(&key, run(&words, &variables, probe.within_s, context)).await?;
     let shown = words.iter().flat_map(|word| word.split_whitespace()).collect::<Vec<_>>().join(" ");
     let what = |part: &str| format!("{part} of `{}`", shown.chars().take(100).collect::<String>());
     if let Some(missing) = ran["missing"].as_str() {
@@ -33,23 +33,22 @@ pub(super) async fn observe(probe: &CommandProbe, context: &Context) -> Result<O
     }
     let stdout = ran["stdout"].as_str().unwrap_or_default();
     let answer: Value = serde_json::from_str(stdout).unwrap_or(Value::Null);
-    let reason = answer["reason"].as_str().map_or_else(|| format!("`{shown}` says so"), ToOwned::to_owned);
+    let reason = answer["reason"].as_str().map_or_else(|| format!("reported by `{shown}`"), ToOwned::to_owned);
     match answer["verdict"].as_str() {
         Some("skip") => return Err(ProbeError::Missing(reason)),
         Some("unknown") => return Err(ProbeError::Undecided(reason)),
         _ => {}
     }
     let failed = || {
-        let detail =
-            format!("`{shown}` ended with exit code {}: {}", ran["exit"], ran["stderr"].as_str().unwrap_or(""));
+        let detail = format!("`{shown}` exited with code {}: {}", ran["exit"], ran["stderr"].as_str().unwrap_or(""));
         ProbeError::from(ServiceError::Refused { service: "command", detail })
     };
     let succeeded = ran["exit"] == 0;
-    // A program that says in JSON what it found may well end with another exit code than 0.
-    let told = matches!(probe.yields, CommandYield::Pointer(_) | CommandYield::Verdict) && !answer.is_null();
+    // A program that prints its result as JSON may exit with a code other than 0.
+    let has_result = matches!(probe.yields, CommandYield::Pointer(_) | CommandYield::Verdict) && !answer.is_null();
     let mut observation = match &probe.yields {
         CommandYield::Exit => Observation::new(what("exit code"), ran["exit"].clone()),
-        _ if !succeeded && !told => return Err(failed()),
+        _ if !succeeded && !has_result => return Err(failed()),
         CommandYield::Stdout => Observation::new(what("output"), stdout),
         CommandYield::Capture(pattern) => {
             Observation::new(what(&format!("match of /{pattern}/ in the output")), captured(pattern, stdout)?)
@@ -80,13 +79,13 @@ pub(super) async fn observe(probe: &CommandProbe, context: &Context) -> Result<O
     Ok(observation)
 }
 
-/// A program and all that it started, killed when this is dropped: it took too long, or nobody waits for it any more.
+/// A process group, killed when this is dropped: on a timeout or a cancellation.
 struct Group(Option<i32>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // One that has ended meanwhile needs no signal.
+            // The group may have exited meanwhile.
             let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), nix::sys::signal::Signal::SIGKILL);
         }
     }
@@ -99,11 +98,11 @@ async fn run(
     context: &Context,
 ) -> Result<Value, ServiceError> {
     let Some((program, arguments)) = words.split_first() else {
-        return Ok(json!({ "missing": "`command` names no program" }));
+        return Ok(json!({ "missing": "`command` is empty" }));
     };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    // Should it start others, they end with it.
+    // A group of its own, so that its child processes are killed with it.
     command.process_group(0);
     if let Some(given) = &context.given {
         command.current_dir(&given.directory);
@@ -116,16 +115,16 @@ async fn run(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(json!({ "missing": format!("{program} is not installed") }));
         }
-        Err(error) => return Ok(json!({ "late": format!("`{program}` cannot be run: {error}") })),
+        Err(error) => return Ok(json!({ "late": format!("cannot run `{program}`: {error}") })),
     };
     let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()));
     let Ok(ended) = tokio::time::timeout(Duration::from_secs(within_s), child.wait_with_output()).await else {
-        return Ok(json!({ "late": format!("`{program}` did not end within {within_s} s") }));
+        return Ok(json!({ "late": format!("`{program}` did not exit within {within_s} s") }));
     };
     group.0 = None;
     let output = match ended {
         Ok(output) => output,
-        Err(error) => return Ok(json!({ "late": format!("`{program}` cannot be read: {error}") })),
+        Err(error) => return Ok(json!({ "late": format!("cannot read the output of `{program}`: {error}") })),
     };
     Ok(json!({
         "exit": output.status.code(),
@@ -141,17 +140,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_a_program_started_ends_with_whoever_waits_for_it() {
+    async fn dropping_the_group_kills_child_processes() {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 60 & echo up; wait"]).process_group(0).kill_on_drop(true).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let group = Group(child.id().and_then(|id| i32::try_from(id).ok()));
         let mut stdout = child.stdout.take().unwrap();
-        let mut said = [0; 3];
-        stdout.read_exact(&mut said).await.unwrap();
+        let mut first = [0; 3];
+        stdout.read_exact(&mut first).await.unwrap();
         drop(group);
-        // There is an end of the output when nobody is left who could write to it.
+        // The output ends when no process can write to it.
         let end = tokio::time::timeout(Duration::from_secs(10), stdout.read_to_end(&mut Vec::new())).await;
-        assert_eq!(end.expect("the sleep goes on").unwrap(), 0);
+        assert_eq!(end.expect("the sleep still runs").unwrap(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! A setting, as the stack hands it to a worker, or as somebody set it.
+//! An environment variable, as the user set it or as the stack passes it to a worker.
 
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -10,7 +10,7 @@ pub(super) fn observe(probe: &EnvProbe, context: &Context) -> Result<Observation
     let name = &probe.variable;
     let variables = context.endpoints.environment();
     let given = context.given.as_ref().and_then(|given| given.variables.get(name.as_str()));
-    // What the stack says comes first: a throwaway one was set by nobody.
+    // A throwaway stack has no variables of the user.
     let (value, secret) = match (given, variables.iter().find(|variable| variable.name == *name)) {
         (Some(given), _) => (given.value.clone(), given.secret),
         (None, Some(variable)) => (Some(variable.value.clone()), variable.secret),
@@ -27,7 +27,7 @@ pub(super) fn observe(probe: &EnvProbe, context: &Context) -> Result<Observation
     };
     if probe.yields == EnvYield::Problem {
         let problem = given.and_then(|given| given.problem.clone());
-        let mut observation = Observation::new(format!("what is wrong with {name}"), problem);
+        let mut observation = Observation::new(format!("problem with {name}"), problem);
         if let Some(given) = given {
             observation.also.push(crate::outcome::Evidence::seen("set by", given.origin.clone()));
         }

@@ -1,4 +1,4 @@
-//! HTTP requests to Qdrant, the embeddings API, Supabase, or a service of somebody's own.
+//! HTTP requests to Qdrant, the embeddings API, Supabase, or any base URL.
 
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::outcome::Evidence;
 use crate::services::http::{Http, Key, KeyHeader};
 use crate::spec::{Auth, HttpProbe, HttpStep, HttpYield, Template};
 
-/// The key that [`Auth`] stands for.
+/// The key for an [`Auth`].
 pub(super) fn key(auth: Auth) -> Key {
     match auth {
         Auth::Key => Key::Own,
@@ -28,9 +28,9 @@ pub(super) async fn observe(probe: &HttpProbe, context: &Context) -> Result<Obse
     };
     let mut outcome = steps(&http, &template, &probe.before).await;
     if outcome.is_ok() {
-        outcome = counted(&http, &template, probe, context).await.map(Some);
+        outcome = observe_request(&http, &template, probe, context).await.map(Some);
     }
-    // What was made is taken away whatever happened; that this fails too is told beside the result.
+    // Clean-up runs in any case; its failure is reported as additional evidence.
     let cleanup = steps(&http, &template, &probe.after).await;
     let mut observation = outcome?.ok_or_else(|| ProbeError::Undecided("no request was sent".to_owned()))?;
     if let Err(error) = cleanup {
@@ -55,8 +55,8 @@ async fn service(name: &str, context: &Context) -> Result<Http, ProbeError> {
         }
         other => {
             return Err(ProbeError::Undecided(format!(
-                "there is no service `{other}` with HTTP; there are qdrant, jina, supabase, supabase-public and \
-                 supabase-management, or write the base URL of one of your own"
+                "unknown HTTP service `{other}`: expected qdrant, jina, supabase, supabase-public, supabase-management or a \
+                 base URL"
             )));
         }
     };
@@ -72,7 +72,7 @@ async fn steps(http: &Http, template: &Template, steps: &[HttpStep]) -> Result<O
     Ok(None)
 }
 
-async fn counted(
+async fn observe_request(
     http: &Http,
     template: &Template,
     probe: &HttpProbe,
@@ -81,8 +81,8 @@ async fn counted(
     let path = template.fill(&probe.path)?;
     let method = probe.method.as_deref().unwrap_or("GET");
     let body = probe.body.as_ref().map(|body| template.fill_json(body)).transpose()?.map(numbers);
-    let looks = method == "GET" && body.is_none() && probe.auth == Auth::Key && !context.writes;
-    let answer = if looks {
+    let is_read_only = method == "GET" && body.is_none() && probe.auth == Auth::Key && !context.writes;
+    let answer = if is_read_only {
         context.clients.get(http, &path).await?
     } else {
         http.send(method, &path, &key(probe.auth), body.as_ref()).await?
@@ -106,12 +106,12 @@ async fn counted(
             answer.headers.get(&name.to_ascii_lowercase()).cloned().map_or(Value::Null, Value::from)
         }
         HttpYield::LatencyMs => {
-            what = format!("milliseconds until {what} is answered");
+            what = format!("response time of {what} in ms");
             Value::from(u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX))
         }
         HttpYield::Capture(pattern) => {
             http.accept(method, &path, &answer)?;
-            what = format!("match of /{pattern}/ in what {what} answers");
+            what = format!("match of /{pattern}/ in the response to {what}");
             super::tcp::captured(pattern, &answer.text)?
         }
         HttpYield::Pointer(pointer) => {
@@ -122,7 +122,7 @@ async fn counted(
             let found = body.pointer(&pointer).cloned();
             let around = pointer.rsplit_once('/').and_then(|(around, _)| body.pointer(around));
             if found.is_none() && !(probe.sparse && around.is_some_and(Value::is_object)) {
-                lacks = Some(format!("the answer to {method} {path} has no {pointer}"));
+                lacks = Some(format!("the response to {method} {path} has no {pointer}"));
             }
             found.unwrap_or(Value::Null)
         }
@@ -136,8 +136,8 @@ async fn counted(
     Ok(observation)
 }
 
-/// Two notations for what a suite cannot write in TOML: `{"fill": 0.1, "size": "1024"}` stands for a vector,
-/// and a text such as `#1024` for a number, because placeholders fill texts only.
+/// Expands two notations for bodies with placeholders, which are texts: `{"fill": 0.1, "size": "1024"}` becomes a
+/// vector, and a text such as `#1024` a number.
 fn numbers(value: Value) -> Value {
     match value {
         Value::Object(table) => {

@@ -1,5 +1,5 @@
-//! A tiny ingestion, from the file to the point: `shakedown setup`, `ingest` and `worker` as processes, on names of the
-//! case's own. What the stack cannot do for the reference worker it will hardly do for another.
+//! Ingestion of a small document, with `shakedown setup`, `ingest` and `worker` as processes, under names of the case's
+//! own. A stack that fails for the reference worker most likely fails for any worker.
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -15,17 +15,17 @@ use crate::services::http::Http;
 use crate::services::postgres::Postgres;
 use crate::spec::IngestionProbe;
 
-/// What is ingested: a dozen tokens.
+/// The document, of a dozen tokens.
 const TEXT: &str = "Shakedown was here, and has taken everything with it.";
-/// How long the worker may take to end when it is told to.
+/// How long the worker may take to exit after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) async fn observe(probe: &IngestionProbe, context: &Context) -> Result<Observation, ProbeError> {
     let limit = Duration::from_secs(probe.within_s);
     let Ok(observed) = tokio::time::timeout(limit, ingest(context)).await else {
         return Ok(Observation::new(
-            "what became of a tiny document",
-            format!("not done within {} s", limit.as_secs()),
+            "result of ingesting a small document",
+            format!("not finished within {} s", limit.as_secs()),
         ));
     };
     observed
@@ -33,11 +33,12 @@ pub(super) async fn observe(probe: &IngestionProbe, context: &Context) -> Result
 
 async fn ingest(context: &Context) -> Result<Observation, ProbeError> {
     let failed = |verb: &str, output: &Output| {
-        let mut observation = Observation::new("what became of a tiny document", format!("`shakedown {verb}` failed"));
+        let mut observation =
+            Observation::new("result of ingesting a small document", format!("`shakedown {verb}` failed"));
         observation.also.push(Evidence::seen("stderr", last_lines(&output.stderr, 8)));
         observation
     };
-    let unusable = |error: std::io::Error| ProbeError::Undecided(format!("the canary cannot be prepared: {error}"));
+    let unusable = |error: std::io::Error| ProbeError::Undecided(format!("cannot prepare the canary: {error}"));
     let place = tempfile::tempdir().map_err(unusable)?;
     let file = place.path().join("canary.txt");
     std::fs::write(&file, TEXT).map_err(unusable)?;
@@ -50,7 +51,7 @@ async fn ingest(context: &Context) -> Result<Observation, ProbeError> {
     let worker = worker.map_err(unusable)?;
     let mut ingest = shakedown(context, &["ingest", "--wait", "--format", "json"]);
     let ingested = ingest.arg(&file).output().await.map_err(unusable)?;
-    end(worker).await;
+    stop(worker).await;
 
     let answer: Value = serde_json::from_slice(&ingested.stdout).unwrap_or(Value::Null);
     let Some(document) = answer.pointer("/documents/0") else { return Ok(failed("ingest", &ingested)) };
@@ -58,18 +59,18 @@ async fn ingest(context: &Context) -> Result<Observation, ProbeError> {
     let whole = document["end"] == "completed" && row == "ready" && points > 0;
     let outcome =
         if whole { "stored".to_owned() } else { format!("job {}, row {row}, {points} points", document["end"]) };
-    let mut observation = Observation::new("what became of a tiny document", outcome);
+    let mut observation = Observation::new("result of ingesting a small document", outcome);
     observation.also.push(Evidence::seen("job", document.clone()));
     observation.also.push(Evidence::seen("row", row));
     observation.also.push(Evidence::seen("points", points));
     Ok(observation)
 }
 
-/// Tells the worker to end, and waits; one that does not is killed when it is dropped.
-async fn end(mut worker: Child) {
+/// Sends SIGTERM to the worker and waits; a worker that does not exit is killed when it is dropped.
+async fn stop(mut worker: Child) {
     let id = worker.id().and_then(|id| i32::try_from(id).ok());
     if let Some(id) = id {
-        // One that has ended by itself needs no signal.
+        // The worker may have exited already.
         let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
     }
     let _ = tokio::time::timeout(GRACE, worker.wait()).await;

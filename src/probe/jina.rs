@@ -1,4 +1,5 @@
-//! One call of the embeddings API, read without the worker's own client: one bug must not acquit both.
+//! One request to the embeddings API. It does not use the worker's client, so that a bug in the client cannot hide
+//! itself.
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
 use crate::services::ServiceError;
-use crate::services::http::Answer;
+use crate::services::http::{Answer, Http};
 use crate::spec::{Auth, JinaProbe, JinaYield};
 
 const TEXTS: [&str; 3] = [
@@ -19,7 +20,7 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
     let http = context.clients.jina().await?;
     let texts = match (&probe.texts, probe.words) {
         (Some(texts), None) => texts.clone(),
-        (None, Some(words)) => vec!["run_scenario ".repeat(words)],
+        (None, Some(words)) => vec!["sail ".repeat(words)],
         (None, None) => TEXTS.map(ToOwned::to_owned).to_vec(),
         (Some(_), Some(_)) => return Err(ProbeError::Undecided("`texts` and `words` exclude each other".to_owned())),
     };
@@ -37,7 +38,7 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
     }
     let what = format!("POST /embeddings with {} text(s)", texts.len());
     let answer = if probe.auth == Auth::Key {
-        // Every call is paid for: the same one is made once, whatever number of cases looks at its answer.
+        // Requests are billed: the same request is sent once, however many cases use its response.
         context.clients.post(&http, "/embeddings", &request).await?
     } else {
         http.send("POST", "/embeddings", &super::http::key(probe.auth), Some(&request)).await?
@@ -53,68 +54,74 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
             return Ok(observation);
         }
         JinaYield::ErrorCode => {
-            // `detail` is a text or a table; the code stands beside the one and inside the other.
+            // `detail` is a text with the code beside it, or an object that contains the code.
             let code = body.pointer("/code").or_else(|| body.pointer("/detail/code")).cloned();
             return Ok(Observation::new(format!("error code of {what}"), code.unwrap_or(Value::Null)));
         }
-        JinaYield::RequestsLeft => return left(&answer, "requests", &what),
-        JinaYield::TokensLeft => return left(&answer, "tokens", &what),
+        JinaYield::RequestsLeft => return rate_left(&answer, "requests", &what),
+        JinaYield::TokensLeft => return rate_left(&answer, "tokens", &what),
         _ => {}
     }
     if !answer.status.is_success() {
         let detail = format!("{what}: {status} {}", answer.text.chars().take(300).collect::<String>());
         return Err(ServiceError::Refused { service: "jina", detail }.into());
     }
-    let items = body.pointer("/data").and_then(Value::as_array).cloned().unwrap_or_default();
+    let items = body.pointer("/data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let took = u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX);
     Ok(match probe.yields {
-        JinaYield::Status | JinaYield::ErrorCode | JinaYield::RequestsLeft | JinaYield::TokensLeft => {
-            unreachable_yield()
-        }
-        JinaYield::LatencyMs => Observation::new(
-            format!("milliseconds until {what} is answered"),
-            u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
-        ),
+        JinaYield::LatencyMs => Observation::new(format!("response time of {what} in ms"), took),
         JinaYield::Count => Observation::new(format!("vectors for {what}"), items.len()),
         JinaYield::Model => Observation::new(format!("model named by {what}"), body["model"].clone()),
         JinaYield::Tokens => {
             Observation::new(format!("usage.total_tokens of {what}"), body["usage"]["total_tokens"].clone())
         }
-        JinaYield::Permutation => {
-            let mut indices: Vec<u64> = items.iter().filter_map(|item| item["index"].as_u64()).collect();
-            let seen = format!("{indices:?}");
-            indices.sort_unstable();
-            let whole = indices.iter().copied().eq(0..texts.len() as u64);
-            let mut observation = Observation::new(format!("whether the indices of {what} are a permutation"), whole);
-            observation.also.push(Evidence::seen("indices as they came", seen));
-            observation
+        JinaYield::Permutation => permutation(items, texts.len(), &what),
+        JinaYield::Repeatable => compare_with_second(&http, &request, items, &what, "of two equal calls").await?,
+        JinaYield::Encodings => {
+            request["embedding_type"] = json!("base64");
+            compare_with_second(&http, &request, items, &what, "as float and as base64").await?
         }
+        other => vector_property(other, items, &what)?,
+    })
+}
+
+/// Whether the indices of the items are those of `count` texts, each once.
+fn permutation(items: &[Value], count: usize, what: &str) -> Observation {
+    let mut indices: Vec<u64> = items.iter().filter_map(|item| item["index"].as_u64()).collect();
+    let seen = format!("{indices:?}");
+    indices.sort_unstable();
+    let whole = indices.iter().copied().eq(0..count as u64);
+    let mut observation = Observation::new(format!("whether the indices of {what} are a permutation"), whole);
+    observation.also.push(Evidence::seen("indices in response order", seen));
+    observation
+}
+
+/// A property of the vectors: size, finiteness, norm or similarity.
+fn vector_property(property: JinaYield, items: &[Value], what: &str) -> Result<Observation, ProbeError> {
+    let vectors = vectors(items)?;
+    let refused = |detail: &str| ServiceError::Refused { service: "jina", detail: format!("{what}: {detail}") };
+    Ok(match property {
         JinaYield::Dimensions => {
-            let mut sizes: Vec<usize> = vectors(&items)?.iter().map(|(_, vector)| vector.len()).collect();
+            let mut sizes: Vec<usize> = vectors.iter().map(|(_, vector)| vector.len()).collect();
             sizes.sort_unstable();
             sizes.dedup();
             let value = if let [size] = sizes.as_slice() { json!(size) } else { json!("mixed") };
             Observation::new(format!("size of the vectors of {what}"), value)
         }
         JinaYield::Finite => {
-            let finite = vectors(&items)?.iter().all(|(_, vector)| vector.iter().all(|number| number.is_finite()));
+            let finite = vectors.iter().all(|(_, vector)| vector.iter().all(|number| number.is_finite()));
             Observation::new(format!("whether all numbers of {what} are finite"), finite)
         }
         JinaYield::NormError => {
-            let vectors = vectors(&items)?;
             if vectors.is_empty() {
-                return Err(ServiceError::Refused { service: "jina", detail: format!("{what}: no vectors") }.into());
+                return Err(refused("no vectors").into());
             }
             let off = vectors.iter().map(|(_, vector)| (dot(vector, vector).sqrt() - 1.0).abs()).fold(0.0, f64::max);
             Observation::new(format!("largest |norm − 1| of {what}"), rounded(off))
         }
         JinaYield::Similarity => {
-            let vectors = vectors(&items)?;
             if vectors.len() < 2 {
-                return Err(ServiceError::Refused {
-                    service: "jina",
-                    detail: format!("{what}: fewer than two vectors"),
-                }
-                .into());
+                return Err(refused("fewer than two vectors").into());
             }
             let mut nearest = f64::NEG_INFINITY;
             for (at, (_, left)) in vectors.iter().enumerate() {
@@ -124,68 +131,66 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
             }
             Observation::new("largest cosine between vectors of different texts", rounded(nearest))
         }
-        JinaYield::Repeatable | JinaYield::Encodings => {
-            if probe.yields == JinaYield::Encodings {
-                request["embedding_type"] = json!("base64");
-            }
-            let second = http.call("POST", "/embeddings", Some(&request)).await?;
-            let second = vectors(second.pointer("/data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice))?;
-            let first = vectors(&items)?;
-            let label =
-                if probe.yields == JinaYield::Encodings { "as float and as base64" } else { "of two equal calls" };
-            if first.is_empty() || first.len() != second.len() {
-                let detail = format!("{what}: {} and {} vectors {label}", first.len(), second.len());
-                return Err(ServiceError::Refused { service: "jina", detail }.into());
-            }
-            Observation::new(
-                format!("largest difference between vectors {label}"),
-                rounded(difference(&first, &second)),
-            )
-        }
+        // `observe` handles the others.
+        _ => Observation::new("nothing", Value::Null),
     })
 }
 
-/// How much of the key's rate is left, in the two headers that the API's documentation names.
-fn left(answer: &Answer, of: &str, what: &str) -> Result<Observation, ProbeError> {
+/// Sends a second request and compares its vectors with `items`; `label` describes the two requests.
+async fn compare_with_second(
+    http: &Http,
+    request: &Value,
+    items: &[Value],
+    what: &str,
+    label: &str,
+) -> Result<Observation, ProbeError> {
+    let second = http.call("POST", "/embeddings", Some(request)).await?;
+    let second = vectors(second.pointer("/data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice))?;
+    let first = vectors(items)?;
+    if first.is_empty() || first.len() != second.len() {
+        let detail = format!("{what}: {} and {} vectors {label}", first.len(), second.len());
+        return Err(ServiceError::Refused { service: "jina", detail }.into());
+    }
+    Ok(Observation::new(format!("largest difference between vectors {label}"), rounded(difference(&first, &second))))
+}
+
+/// What is left of the key's rate limit, from the header that the API's documentation names; `of` is `requests` or
+/// `tokens`.
+fn rate_left(answer: &Answer, of: &str, what: &str) -> Result<Observation, ProbeError> {
     let header = format!("x-ratelimit-remaining-{of}");
     let text = answer
         .headers
         .get(&header)
-        .ok_or_else(|| ProbeError::Missing(format!("the embeddings API does not say how many {of} are left")))?;
+        .ok_or_else(|| ProbeError::Missing(format!("the embeddings API does not report how many {of} are left")))?;
     let left: u64 = text.trim().parse().map_err(|_| {
         ProbeError::Undecided(format!(
-            "the header {header} is no number: {}",
+            "the header {header} is not a number: {}",
             text.chars().take(40).collect::<String>()
         ))
     })?;
-    Ok(Observation::new(format!("{of} left of the key's rate, by {what}"), left))
-}
-
-/// Status, error code and what is left return before the vectors are read.
-fn unreachable_yield() -> Observation {
-    Observation::new("nothing", Value::Null)
+    Ok(Observation::new(format!("{of} left in the key's rate limit, from {what}"), left))
 }
 
 /// Index and numbers of each item, in the order of their indices; a text is base64 of little-endian f32.
 fn vectors(items: &[Value]) -> Result<Vec<(u64, Vec<f64>)>, ProbeError> {
-    let broken = |detail: &str| {
+    let unreadable = |detail: &str| {
         ProbeError::from(ServiceError::Refused { service: "jina", detail: format!("unreadable vector: {detail}") })
     };
     let mut vectors = Vec::with_capacity(items.len());
     for item in items {
-        let index = item["index"].as_u64().ok_or_else(|| broken("an item has no index"))?;
+        let index = item["index"].as_u64().ok_or_else(|| unreadable("an item has no index"))?;
         let vector = match &item["embedding"] {
             Value::Array(numbers) => numbers.iter().map(|number| number.as_f64().unwrap_or(f64::NAN)).collect(),
             Value::String(text) => {
                 let bytes = base64::engine::general_purpose::STANDARD
                     .decode(text)
-                    .map_err(|error| broken(&format!("base64: {error}")))?;
+                    .map_err(|error| unreadable(&format!("base64: {error}")))?;
                 bytes
                     .chunks_exact(4)
                     .map(|chunk| f64::from(f32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]])))
                     .collect()
             }
-            _ => return Err(broken("neither a list nor a text")),
+            _ => return Err(unreadable("neither an array nor a string")),
         };
         vectors.push((index, vector));
     }
@@ -213,7 +218,7 @@ fn difference(left: &[(u64, Vec<f64>)], right: &[(u64, Vec<f64>)]) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// Six decimals: more would only differ from machine to machine. JSON has no infinity; a text stands for it.
+/// Six decimals, because more differ between machines. Infinity becomes a text, because JSON has no infinity.
 fn rounded(number: f64) -> Value {
     if number.is_finite() { json!((number * 1e6).round() / 1e6) } else { Value::from(number.to_string()) }
 }

@@ -1,4 +1,4 @@
-//! The migrations of a directory, compared with those that the database says it has.
+//! The migrations of a directory, compared with those applied to the database.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Resul
     let given = context
         .given
         .as_ref()
-        .ok_or_else(|| ProbeError::Missing("a throwaway database has no migrations of anybody's".to_owned()))?;
+        .ok_or_else(|| ProbeError::Missing("a throwaway database has no migrations".to_owned()))?;
     let name = given.value("MIGRATIONS_DIR").map_or("supabase/migrations", |value| value.expose_secret());
     let directory = given.directory.join(name);
     let local = migrations::read(&directory)
-        .map_err(|error| ProbeError::Missing(format!("there are no migrations in {}: {error}", directory.display())))?;
+        .map_err(|error| ProbeError::Missing(format!("no migrations in {}: {error}", directory.display())))?;
     let applied = match applied(context).await? {
         Some(applied) => applied,
         None if probe.yields == MigrationsFact::NotApplied => BTreeMap::new(),
@@ -27,36 +27,34 @@ pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Resul
             return Err(ProbeError::Missing(missing.to_owned()));
         }
     };
-    let standings = migrations::compare(&local, &applied);
-    let of = |wanted: &[Standing]| -> Vec<String> {
+    let states = migrations::compare(&local, &applied);
+    let in_state = |wanted: &[Standing]| -> Vec<String> {
         let title = |version: &String| match (local.get(version), applied.get(version)) {
             (Some(local), _) => local.file.clone(),
             (None, Some(Applied { name: Some(name), .. })) => format!("{version}_{name}"),
             (None, _) => version.clone(),
         };
-        standings.iter().filter(|(_, standing)| wanted.contains(standing)).map(|(version, _)| title(version)).collect()
+        states.iter().filter(|(_, state)| wanted.contains(state)).map(|(version, _)| title(version)).collect()
     };
     let (what, seen): (&str, Vec<String>) = match probe.yields {
-        MigrationsFact::NotApplied => (
-            "migrations of the directory that the database does not have",
-            of(&[Standing::Pending, Standing::OutOfOrder]),
-        ),
-        MigrationsFact::NotInDirectory => {
-            ("migrations of the database that the directory does not have", of(&[Standing::Missing]))
+        MigrationsFact::NotApplied => {
+            ("migrations in the directory that are not applied", in_state(&[Standing::Pending, Standing::OutOfOrder]))
         }
-        MigrationsFact::OutOfOrder => (
-            "migrations of the directory that are older than the newest applied one, and are not applied",
-            of(&[Standing::OutOfOrder]),
-        ),
+        MigrationsFact::NotInDirectory => {
+            ("applied migrations that are not in the directory", in_state(&[Standing::Missing]))
+        }
+        MigrationsFact::OutOfOrder => {
+            ("unapplied migrations that are older than the newest applied migration", in_state(&[Standing::OutOfOrder]))
+        }
         MigrationsFact::Edited => {
-            let (edited, untold) = (of(&[Standing::Edited]), of(&[Standing::Unrecorded]));
-            if edited.is_empty() && !untold.is_empty() {
+            let (edited, unrecorded) = (in_state(&[Standing::Edited]), in_state(&[Standing::Unrecorded]));
+            if edited.is_empty() && !unrecorded.is_empty() {
                 return Err(ProbeError::Undecided(format!(
-                    "with which statements these were applied was not recorded: {}",
-                    untold.join(", ")
+                    "the statements of these migrations were not recorded: {}",
+                    unrecorded.join(", ")
                 )));
             }
-            ("migrations whose file says something else than what was applied", edited)
+            ("migrations whose file differs from the applied statements", edited)
         }
     };
     let mut observation = Observation::new(what, seen);
@@ -65,7 +63,7 @@ pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Resul
     Ok(observation)
 }
 
-/// `None` where no migration was ever recorded.
+/// The applied migrations; `None` if none was ever recorded.
 async fn applied(context: &Context) -> Result<Option<BTreeMap<String, Applied>>, ProbeError> {
     if context.clients.rows(HISTORY_EXISTS).await?.first().is_none_or(|row| row["there"] != Value::Bool(true)) {
         return Ok(None);

@@ -1,8 +1,9 @@
 //! Probes: one observation each, one file per kind. A probe reads, unless its case says `writes`.
 //!
-//! A probe takes endpoints and gives evidence; it shares nothing with other probes, and what must
-//! have held before is declared in the suite, not in the order of calls.
+//! A probe reads from endpoints and returns evidence. Probes share only cached responses; prerequisites are declared in
+//! the suite, not by the order of calls.
 
+mod bullmq_commands;
 mod clients;
 mod command;
 mod consistency;
@@ -14,6 +15,7 @@ mod interop;
 mod jina;
 mod migrations;
 mod queue;
+mod queue_commands;
 mod queue_state;
 mod redis;
 mod search;
@@ -37,17 +39,17 @@ pub use clients::{BilledCache, SharedClients};
 /// What a probe may use.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// The stack, under the names that `shakedown setup` has prepared for the run.
+    /// The stack, with the names that `shakedown setup` prepared for the run.
     pub endpoints: Endpoints,
-    /// The same stack under names of this case alone; whoever runs the case removes them.
+    /// The same stack with names of this case; the runner removes them.
     pub own: Endpoints,
-    /// The shakedown binary, for probes that run a verb of it.
+    /// The Shakedown binary, for probes that run one of its verbs.
     pub shakedown: PathBuf,
-    /// What somebody set, where the stack is somebody's.
+    /// The user's settings, if the stack is the user's.
     pub given: Option<Arc<Given>>,
-    /// Connections to `endpoints` that all cases share.
+    /// Clients of `endpoints`, shared by all cases.
     pub clients: SharedClients,
-    /// Whether the case changes something: what others heard before may then be no longer so.
+    /// Whether the case writes: cached responses may then be outdated.
     pub writes: bool,
 }
 
@@ -93,7 +95,7 @@ impl Context {
         Template::new(places)
     }
 
-    /// What must not be shown, with what is shown instead: longest first, as one may be part of another.
+    /// Secrets with their replacements, longest first, because one may contain another.
     fn private(&self) -> Vec<(String, String)> {
         let Some(given) = &self.given else { return Vec::new() };
         let mut private = Vec::new();
@@ -102,7 +104,7 @@ impl Context {
             hide(value, address.map_or_else(|| format!("${name}"), |_| public_url(value)), &mut private);
         }
         for (name, value) in &given.environment {
-            // Of an address of somebody's own nobody knows which part is a secret.
+            // For an unknown variable with an address, it is unclear which part is secret, so all of it is masked.
             let known = given.variables.get(name.as_str()).is_some_and(|variable| variable.secret);
             if !known && is_secret(name, value.expose_secret()) {
                 hide(value, format!("${name}"), &mut private);
@@ -112,7 +114,7 @@ impl Context {
         private
     }
 
-    /// Why a text could not be filled: a variable that nobody set is no mistake of the suite's.
+    /// The error for a placeholder without a value: a variable that is not set is not an error of the suite.
     fn unfilled(&self, error: &TemplateError) -> ProbeError {
         if let Some(name) = error.name.strip_prefix("env.") {
             return ProbeError::Undecided(format!("{name} is not set"));
@@ -123,7 +125,7 @@ impl Context {
     }
 }
 
-/// The variable without which there is nothing in a place, such as `redis.host`.
+/// The variable that a placeholder such as `redis.host` is derived from.
 fn variable_of(place: &str) -> Option<&'static str> {
     match place.split_once('.')? {
         ("qdrant", "grpc_port") => Some("QDRANT_GRPC_URL"),
@@ -135,7 +137,7 @@ fn variable_of(place: &str) -> Option<&'static str> {
     }
 }
 
-/// Adds a secret to what is `private`, and the password in it; what may be seen of the one may be seen of the other.
+/// Adds a secret, and the password in it, to `private` with the text that is `shown` instead.
 fn hide(value: &secrecy::SecretString, shown: String, private: &mut Vec<(String, String)>) {
     const PASSWORD: &str = "********";
     let text = value.expose_secret();
@@ -144,7 +146,8 @@ fn hide(value: &secrecy::SecretString, shown: String, private: &mut Vec<(String,
     {
         let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy().into_owned();
         for password in [password.to_owned(), decoded] {
-            // One that is also the user, as `postgres` often is, is told by every message that names the user.
+            // A password that equals the user name, as `postgres` often does, appears in every message with the user
+            // name.
             if !public_url(value).contains(&password) && url.username() != password {
                 private.push((password, PASSWORD.to_owned()));
             }
@@ -153,11 +156,11 @@ fn hide(value: &secrecy::SecretString, shown: String, private: &mut Vec<(String,
     if text.trim_end_matches('/') != shown {
         private.push((text.to_owned(), shown));
     }
-    // A short one, such as `true`, would be found in anything.
+    // A short value, such as `true`, would match unrelated text.
     private.retain(|(value, _)| value.len() >= 6);
 }
 
-/// A verb of this program, on the stack under the case's own names.
+/// A command that runs a verb of this program on the stack, with the case's own names.
 fn shakedown(context: &Context, arguments: &[&str]) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(&context.shakedown);
     command.args(arguments).stdin(std::process::Stdio::null()).kill_on_drop(true);
@@ -167,14 +170,14 @@ fn shakedown(context: &Context, arguments: &[&str]) -> tokio::process::Command {
     command
 }
 
-/// The last lines of what a program said.
-fn last_lines(said: &[u8], most: usize) -> String {
-    let said = String::from_utf8_lossy(said);
-    let lines: Vec<&str> = said.lines().collect();
+/// The last lines of a program's output.
+fn last_lines(output: &[u8], most: usize) -> String {
+    let output = String::from_utf8_lossy(output);
+    let lines: Vec<&str> = output.lines().collect();
     lines[lines.len().saturating_sub(most)..].join("\n")
 }
 
-/// Parts of the endpoints' addresses that suites may use.
+/// Placeholders for parts of the endpoints' addresses.
 const ADDRESSES: &[&str] = &[
     "redis.scheme",
     "qdrant.scheme",
@@ -190,7 +193,7 @@ const ADDRESSES: &[&str] = &[
     "qdrant.vector_path",
 ];
 
-/// Whether a variable of somebody's own most likely holds a secret.
+/// Whether a variable that is not in the table most likely contains a secret.
 fn is_secret(name: &str, value: &str) -> bool {
     const WORDS: [&str; 7] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "DSN"];
     let name = name.to_ascii_uppercase();
@@ -198,7 +201,7 @@ fn is_secret(name: &str, value: &str) -> bool {
         || url::Url::parse(value).is_ok_and(|url| url.password().is_some_and(|password| !password.is_empty()))
 }
 
-/// What was judged, without what must not be shown.
+/// A verdict with its evidence, with secrets masked.
 fn masked((verdict, evidence): (Verdict, Vec<Evidence>), private: &[(String, String)]) -> (Verdict, Vec<Evidence>) {
     let mask = |text: String| private.iter().fold(text, |text, (value, name)| text.replace(value, name));
     let verdict = match verdict {
@@ -231,19 +234,19 @@ fn mask_json(value: Value, mask: &impl Fn(String) -> String) -> Value {
     }
 }
 
-/// What was observed.
+/// The result of a probe.
 #[derive(Debug, Clone)]
 pub struct Observation {
-    /// The value that the matchers judge.
+    /// The value that the matchers check.
     pub value: Value,
-    /// What was looked at, in words a person can repeat.
+    /// What was observed, for example a command or a query.
     pub what: String,
-    /// The value as the report shows it, where that is not the value itself: a secret, or a long text.
+    /// The value as the report shows it, if it differs: for a secret, or a long text.
     pub shown: Option<Value>,
-    /// Further facts.
+    /// Further evidence.
     pub also: Vec<Evidence>,
-    /// Why nothing can be said where the demands hold only for want of a value: an answer that lacks what was looked
-    /// for is no proof that all is well.
+    /// Why the verdict is unknown if the matchers hold: a response without the expected field does not prove that the
+    /// requirement is met.
     pub lacks: Option<String>,
 }
 
@@ -253,24 +256,24 @@ impl Observation {
     }
 }
 
-/// Why a probe saw nothing.
+/// Why a probe has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// A service did not answer as asked.
+    /// A service failed.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// The suite names a placeholder that nothing stands behind.
+    /// The suite uses a placeholder without a value.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// Something that is not part of the stack is not installed here.
+    /// A prerequisite is missing: the case is skipped.
     #[error("{0}")]
     Missing(String),
-    /// The observation could not be made for a reason that says nothing about the stack.
+    /// The observation failed for a reason that says nothing about the stack: the case is unknown.
     #[error("{0}")]
     Undecided(String),
 }
 
-/// Creates the observation.
+/// Runs the probe.
 pub async fn observe(probe: &Probe, context: &Context) -> Result<Observation, ProbeError> {
     match probe {
         Probe::Redis(probe) => redis::observe(probe, context).await,
@@ -293,15 +296,15 @@ pub async fn observe(probe: &Probe, context: &Context) -> Result<Observation, Pr
     }
 }
 
-/// Observes and judges; secrets are shown by their names.
+/// Runs the probe and evaluates the matchers; secrets are replaced by their names.
 pub async fn judge(probe: &Probe, matchers: &[Matcher], level: Level, context: &Context) -> (Verdict, Vec<Evidence>) {
-    masked(judged(probe, matchers, level, context).await, &context.private())
+    masked(evaluate(probe, matchers, level, context).await, &context.private())
 }
 
-async fn judged(probe: &Probe, matchers: &[Matcher], level: Level, context: &Context) -> (Verdict, Vec<Evidence>) {
+async fn evaluate(probe: &Probe, matchers: &[Matcher], level: Level, context: &Context) -> (Verdict, Vec<Evidence>) {
     let matchers = match filled(matchers, &context.template()) {
         Ok(matchers) => matchers,
-        Err(error) => return nothing_seen(context.unfilled(&error), &[], level),
+        Err(error) => return verdict_of_error(context.unfilled(&error), &[], level),
     };
     let observed = observe(probe, context).await;
     match observed
@@ -324,28 +327,30 @@ async fn judged(probe: &Probe, matchers: &[Matcher], level: Level, context: &Con
             evidence.extend(observation.also);
             (verdict, evidence)
         }
-        Err(error) => nothing_seen(error, &matchers, level),
+        Err(error) => verdict_of_error(error, &matchers, level),
     }
 }
 
-/// The verdict where nothing was observed.
-fn nothing_seen(error: ProbeError, matchers: &[Matcher], level: Level) -> (Verdict, Vec<Evidence>) {
+/// The verdict for a probe without a result.
+fn verdict_of_error(error: ProbeError, matchers: &[Matcher], level: Level) -> (Verdict, Vec<Evidence>) {
     let wants = |what: fn(&Matcher) -> bool| matchers.iter().any(what);
     let must_answer = wants(|matcher| matches!(matcher, Matcher::Answers));
     let must_be_refused = wants(|matcher| matches!(matcher, Matcher::Refused));
     let may_be_denied = wants(|matcher| matches!(matcher, Matcher::OrDenied));
-    let said = error.to_string();
+    let message = error.to_string();
     let verdict = match error {
         ProbeError::Service(ServiceError::Unauthorised { .. } | ServiceError::Denied { .. }) if must_be_refused => {
             Verdict::Pass
         }
         ProbeError::Service(ServiceError::Denied { .. }) if may_be_denied => Verdict::Pass,
-        ProbeError::Service(ServiceError::Refused { .. }) => Verdict::unmet(level, said.clone()),
+        ProbeError::Service(ServiceError::Refused { .. }) => Verdict::unmet(level, message.clone()),
         ProbeError::Missing(what) => Verdict::skip(what),
-        ProbeError::Service(_) if must_answer => Verdict::unmet(level, said.clone()),
-        ProbeError::Template(_) | ProbeError::Service(_) | ProbeError::Undecided(_) => Verdict::unknown(said.clone()),
+        ProbeError::Service(_) if must_answer => Verdict::unmet(level, message.clone()),
+        ProbeError::Template(_) | ProbeError::Service(_) | ProbeError::Undecided(_) => {
+            Verdict::unknown(message.clone())
+        }
     };
-    (verdict, vec![Evidence::seen("answer", said)])
+    (verdict, vec![Evidence::seen("answer", message)])
 }
 
 /// The matchers with the placeholders in their texts replaced.
@@ -382,7 +387,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_secret_is_shown_by_its_name_alone() {
+    fn secrets_are_replaced_by_their_names() {
         let private = vec![("hunter2".to_owned(), "$TOKEN".to_owned())];
         let evidence = vec![Evidence::against("GET /hunter2", json!({ "a": ["x hunter2"] }), "hunter2")];
         let (verdict, evidence) = masked((Verdict::unknown("no hunter2"), evidence), &private);
@@ -413,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_of_an_address_has_its_variable() {
+    fn every_address_placeholder_has_its_variable() {
         for place in ADDRESSES {
             assert!(variable_of(place).is_some(), "{place}");
         }
@@ -422,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_secret_by_their_names_or_for_the_password_in_them() {
+    fn variables_are_secret_by_name_or_because_of_a_password() {
         for (name, value) in [("SEARCH_TOKEN", "x"), ("my_api_key", "x"), ("BROKER", "amqp://u:p@h/")] {
             assert!(is_secret(name, value), "{name}");
         }

@@ -1,4 +1,4 @@
-//! BullMQ canaries: private jobs on a private queue, seen with the queue authors' own library.
+//! BullMQ canaries: jobs on a private queue, processed with the queue's own library.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,85 +10,19 @@ use bullmq::types::BackoffStrategy;
 use bullmq::{Job, Worker};
 use serde_json::{Value, json};
 
+use super::queue_commands;
 use super::redis::hidden_commands;
 use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
-use crate::services::ServiceError;
 use crate::services::queue::{QueueClient, connection, failure};
-use crate::services::redis::{Redis, field};
+use crate::services::redis::field;
 use crate::spec::{QueueCanary, QueueProbe};
 
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// The commands that BullMQ's scripts and clients use (FAILURES.md 0.1), each with arguments that name a key
-/// of the queue where the command takes one.
-const COMMANDS: &[&str] = &[
-    "EVALSHA x 0",
-    "EVAL x 0",
-    "INFO",
-    "PING",
-    "CLIENT SETNAME x",
-    "CLIENT LIST",
-    "BZPOPMIN {k} 1",
-    "XADD {k} * a b",
-    "XREAD STREAMS {k} 0",
-    "XTRIM {k} MAXLEN 1",
-    "SCAN 0",
-    "EXISTS {k}",
-    "TYPE {k}",
-    "DEL {k}",
-    "RENAME {k} {k}",
-    "SET {k} x",
-    "GET {k}",
-    "INCR {k}",
-    "PEXPIRE {k} 1",
-    "PTTL {k}",
-    "PERSIST {k}",
-    "HSET {k} a b",
-    "HMSET {k} a b",
-    "HGET {k} a",
-    "HMGET {k} a",
-    "HGETALL {k}",
-    "HDEL {k} a",
-    "HEXISTS {k} a",
-    "HLEN {k}",
-    "HINCRBY {k} a 1",
-    "LPUSH {k} a",
-    "RPUSH {k} a",
-    "LPOP {k}",
-    "RPOP {k}",
-    "RPOPLPUSH {k} {k}",
-    "LREM {k} 0 a",
-    "LLEN {k}",
-    "LRANGE {k} 0 1",
-    "LINDEX {k} 0",
-    "LSET {k} 0 a",
-    "LTRIM {k} 0 1",
-    "LPOS {k} a",
-    "SADD {k} a",
-    "SREM {k} a",
-    "SMEMBERS {k}",
-    "SISMEMBER {k} a",
-    "SCARD {k}",
-    "ZADD {k} 1 a",
-    "ZREM {k} a",
-    "ZSCORE {k} a",
-    "ZCARD {k}",
-    "ZCOUNT {k} 0 1",
-    "ZRANGE {k} 0 1",
-    "ZREVRANGE {k} 0 1",
-    "ZRANGEBYSCORE {k} 0 1",
-    "ZREVRANGEBYSCORE {k} 1 0",
-    "ZREMRANGEBYRANK {k} 0 1",
-    "ZREMRANGEBYSCORE {k} 0 1",
-    "ZPOPMIN {k}",
-    "MULTI",
-    "EXEC",
-];
-
 pub(super) async fn observe(probe: &QueueProbe, context: &Context) -> Result<Observation, ProbeError> {
     match probe.canary {
-        QueueCanary::Commands => commands(context).await,
+        QueueCanary::Commands => queue_commands::observe(context).await,
         QueueCanary::OtherPrefixes => other_prefixes(context).await,
         QueueCanary::OneSlot => one_slot(context).await,
         QueueCanary::Complete => complete(context).await,
@@ -99,117 +33,28 @@ pub(super) async fn observe(probe: &QueueProbe, context: &Context) -> Result<Obs
     }
 }
 
-/// Which of the commands the user may not run: as `ACL DRYRUN` tells (Redis 7), or else a transaction that is given up.
-async fn commands(context: &Context) -> Result<Observation, ProbeError> {
-    let denied = match dry_run(context).await {
-        Err(ServiceError::Denied { .. } | ServiceError::Refused { .. }) => given_up(context).await?,
-        told => told?,
-    };
-    Ok(Observation::new(format!("commands that the user may not run, of {} that BullMQ needs", COMMANDS.len()), denied))
-}
-
-/// A command, its arguments named after a key.
-fn words<'a>(command: &'a str, key: &'a str) -> impl Iterator<Item = String> + 'a {
-    command.split(' ').map(move |word| word.replace("{k}", key))
-}
-
-/// Whether BullMQ needs a command, by its name in INFO commandstats. What is refused strangers too, as PING and INFO are,
-/// says nothing of a worker.
-pub(super) fn needs(name: &str) -> bool {
-    let mut needed = COMMANDS.iter().filter(|command| !matches!(**command, "PING" | "INFO" | "CLIENT SETNAME x"));
-    needed.any(|command| {
-        let mut words = command.split(' ');
-        let first = words.next().unwrap_or_default();
-        let known =
-            if first == "CLIENT" { format!("{first}|{}", words.next().unwrap_or_default()) } else { first.to_owned() };
-        known.eq_ignore_ascii_case(name)
-    })
-}
-
-/// A command as people name it.
-fn short(command: &str) -> String {
-    command.split(" {k}").next().unwrap_or(command).to_owned()
-}
-
-/// Asks `ACL DRYRUN` for each command, all in one round trip.
-async fn dry_run(context: &Context) -> Result<Vec<String>, ServiceError> {
-    let redis = context.clients.redis().await?;
-    let user = redis.command(&["ACL", "WHOAMI"]).await.map_err(hidden_commands)?;
-    let user = user.as_str().unwrap_or("default").to_owned();
-    let key = format!("{}:{}:wait", context.endpoints.names.prefix, context.endpoints.names.queue);
-    let mut pipe = redis::pipe();
-    for command in COMMANDS {
-        let asked = pipe.cmd("ACL").arg("DRYRUN").arg(&user);
-        words(command, &key).for_each(|word| {
-            asked.arg(word);
-        });
-    }
-    let mut denied = Vec::new();
-    for (command, reply) in COMMANDS.iter().zip(redis.all(&pipe).await?) {
-        match reply {
-            redis::Value::Okay => {}
-            redis::Value::ServerError(error) => {
-                return Err(ServiceError::Denied { service: "redis", detail: error.to_string() });
-            }
-            _ => denied.push(short(command)),
-        }
-    }
-    Ok(denied)
-}
-
-/// Puts each command by in a transaction, where the server looks at permissions and runs nothing, and gives it up. The
-/// users of workers seldom may ask about themselves.
-async fn given_up(context: &Context) -> Result<Vec<String>, ProbeError> {
-    // A key that nobody has: should anything between here and the server run the commands, it is this one that they meet.
-    let key = format!("{}:{}:shakedown-{}", context.endpoints.names.prefix, context.endpoints.names.queue, now_ms());
-    let asked: Vec<&str> = COMMANDS.iter().copied().filter(|command| !matches!(*command, "MULTI" | "EXEC")).collect();
-    let mut pipe = redis::pipe();
-    for command in &asked {
-        let mut written = words(command, &key);
-        let begun = pipe.cmd(&written.next().unwrap_or_default());
-        written.for_each(|word| {
-            begun.arg(word);
-        });
-    }
-    let replies = Redis::put_by(&context.endpoints.redis, pipe).await.map_err(|error| undecided(&error.to_string()))?;
-    let replies = replies.ok_or_else(|| undecided("the server puts no commands by"))?;
-    let denied = |reply: &redis::Value| match reply {
-        redis::Value::ServerError(error) => {
-            error.code() == "NOPERM" || error.details().is_some_and(|text| text.contains("unknown command"))
-        }
-        _ => false,
-    };
-    Ok(asked.iter().zip(&replies).filter(|(_, reply)| denied(reply)).map(|(command, _)| short(command)).collect())
-}
-
-fn undecided(why: &str) -> ProbeError {
-    ProbeError::Undecided(format!(
-        "whether BullMQ's commands are allowed cannot be asked: {why}; it takes a user who may run MULTI and DISCARD, or \
-         ACL WHOAMI and ACL DRYRUN"
-    ))
-}
-
-/// Keys that are looked through for a queue of the same name: a server in use may hold millions.
+/// Most keys that are scanned for a queue of the same name: a server in use may hold millions.
 const KEYS: usize = 20_000;
 
 async fn other_prefixes(context: &Context) -> Result<Observation, ProbeError> {
     let redis = context.clients.redis().await?;
     let names = &context.endpoints.names;
     let own = format!("{}:{}:meta", names.prefix, names.queue);
-    let (mut keys, all) = redis.scan_some(&format!("*:{}:meta", whatever_case(&names.queue)), KEYS).await?;
+    let (mut keys, all) = redis.scan_some(&format!("*:{}:meta", case_insensitive(&names.queue)), KEYS).await?;
     keys.retain(|key| *key != own);
     if keys.is_empty() && !all {
         return Err(ProbeError::Undecided(format!(
-            "among the first {KEYS} keys there is no other queue named `{}`, and there are more keys",
+            "no other queue named `{}` is among the first {KEYS} keys, but the server has more keys",
             names.queue
         )));
     }
-    let what = format!("queues named `{}` under another prefix than `{}`, or in other case", names.queue, names.prefix);
+    let what =
+        format!("queues named `{}` with a prefix other than `{}` or in different case", names.queue, names.prefix);
     Ok(Observation::new(what, keys))
 }
 
-/// A pattern that finds a name in capitals and in small letters, and nothing else.
-fn whatever_case(name: &str) -> String {
+/// A pattern that matches a name in any case.
+fn case_insensitive(name: &str) -> String {
     name.chars().fold(String::new(), |mut pattern, letter| {
         match letter {
             letter if letter.is_ascii_alphabetic() => {
@@ -222,7 +67,7 @@ fn whatever_case(name: &str) -> String {
     })
 }
 
-/// A hash tag, `{…}` with something in it, lets all keys that have it hash to one slot.
+/// Whether `text` has a hash tag, a non-empty `{…}`: all keys with the same tag hash to one slot.
 fn has_hash_tag(text: &str) -> bool {
     text.split_once('{').and_then(|(_, rest)| rest.split_once('}')).is_some_and(|(tag, _)| !tag.is_empty())
 }
@@ -232,19 +77,19 @@ async fn one_slot(context: &Context) -> Result<Observation, ProbeError> {
     let cluster = field(&info, "cluster_enabled");
     let names = &context.endpoints.names;
     let spread = match cluster.as_str() {
-        None => return Err(ProbeError::Undecided("INFO cluster does not say whether this is a cluster".to_owned())),
+        None => return Err(ProbeError::Undecided("INFO cluster does not report cluster_enabled".to_owned())),
         Some("1") if !has_hash_tag(&format!("{}:{}", names.prefix, names.queue)) => vec![format!(
             "the server is a cluster (cluster_enabled is 1), and neither prefix `{}` nor queue `{}` has a hash tag",
             names.prefix, names.queue
         )],
         Some(_) => Vec::new(),
     };
-    let mut observation = Observation::new("what lets the queue's keys hash to several slots", spread);
+    let mut observation = Observation::new("reasons why the queue's keys hash to several slots", spread);
     observation.also.push(Evidence::seen("cluster_enabled", cluster));
     Ok(observation)
 }
 
-/// A private queue with, when asked for, a worker that runs `processor`.
+/// A private queue, and a worker if [`Canary::work`] started one.
 struct Canary {
     queue: QueueClient,
     worker: Option<Worker>,
@@ -283,13 +128,13 @@ impl Canary {
         Ok(())
     }
 
-    /// The field of a job's hash.
+    /// The hash of a job.
     async fn hash(&self, id: &str) -> Result<BTreeMap<String, String>, ProbeError> {
         let command = redis::cmd("HGETALL").arg(self.queue.keys().job_key(id)).to_owned();
         Ok(self.queue.redis().get(&command).await?)
     }
 
-    /// Waits until the job is in `completed` or `failed`; says which, or `waiting` at the deadline.
+    /// Waits until the job is `completed` or `failed` and returns that state, or `never ended` at the deadline.
     async fn end_of(&self, id: &str) -> Result<&'static str, ProbeError> {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         loop {
@@ -309,7 +154,7 @@ impl Canary {
 
     async fn close(self) {
         if let Some(worker) = self.worker {
-            // A canary's worker has nothing left to do; what cannot be closed ends with the process.
+            // A worker that cannot be closed ends with the process.
             let _ = worker.close(500).await;
         }
         self.queue.close().await;
@@ -361,7 +206,7 @@ async fn backoff(context: &Context) -> Result<Observation, ProbeError> {
         .max()
         .unwrap_or(100);
     let value = if waits.len() + 1 == ATTEMPTS as usize && state == "failed" { early } else { 100 };
-    let mut observation = Observation::new("by how many per cent the worst retry came too early", value);
+    let mut observation = Observation::new("earliness of the earliest retry in percent of its wait", value);
     observation.also.push(Evidence::seen("waits in ms, after failures 1, 2, 3", waits));
     observation.also.push(Evidence::seen("state", state));
     Ok(observation)
@@ -371,7 +216,7 @@ async fn stalled(context: &Context) -> Result<Observation, ProbeError> {
     let mut canary = Canary::open(context).await?;
     canary.add("canary-stalled", JobOptions::default()).await?;
     let keys = canary.queue.keys();
-    // A worker that died: the job is active, and its lock is gone.
+    // As after the death of a worker: the job is active without a lock.
     let moved: Value = canary.queue.redis().command(&["RPOPLPUSH", &keys.wait(), &keys.active()]).await?;
     if moved.as_str() != Some("canary-stalled") {
         return Err(ProbeError::Undecided(format!("the canary job was not in `wait` but {moved}")));
@@ -408,7 +253,7 @@ async fn delayed(context: &Context) -> Result<Observation, ProbeError> {
     }
     let started = hash.get("processedOn").and_then(|text| text.parse::<i64>().ok()).unwrap_or_default();
     let late = started - i64::try_from(before + DELAY).unwrap_or(i64::MAX);
-    Ok(Observation::new(format!("milliseconds by which a job delayed by {DELAY} ms started late"), late))
+    Ok(Observation::new(format!("lateness of a job delayed by {DELAY} ms, in ms"), late))
 }
 
 async fn duplicate(context: &Context) -> Result<Observation, ProbeError> {

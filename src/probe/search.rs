@@ -1,4 +1,4 @@
-//! How well, and how fast, the collection is searched: by its own vectors, with the index and without.
+//! Recall and speed of searches in the collection, with stored vectors as queries, and samples of its points.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -13,40 +13,40 @@ use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::spec::{SearchFact, SearchProbe};
 
-/// Vectors that are looked for.
+/// Stored vectors that are used as queries.
 const SAMPLE: usize = 16;
-/// Searches that are timed side by side.
+/// Timed searches that run at the same time.
 const AT_ONCE: usize = 4;
-/// Rows of documents whose points are counted.
+/// Rows whose points are counted.
 const READY: usize = 8;
-/// Nearest points that are compared.
+/// Nearest points to compare.
 const NEAREST: usize = 10;
 
 pub(super) async fn observe(probe: &SearchProbe, context: &Context) -> Result<Observation, ProbeError> {
     if probe.yields == SearchFact::Lost {
         let lost = lost(context).await?;
-        return Ok(Observation::new("documents whose row says `ready`, without a point", lost));
+        return Ok(Observation::new("documents with a `ready` row but no points", lost));
     }
     let measured = context.clients.fact("search", measured(context)).await?;
     let searches = measured["searches"].as_u64().unwrap_or_default();
     if searches == 0 {
         return Err(ProbeError::Missing(format!(
-            "collection {} holds no point to look for",
+            "collection {} has no points to search for",
             context.endpoints.names.collection
         )));
     }
     let (what, place) = match probe.yields {
-        SearchFact::Recall => ("share of the ten nearest points that the index finds", "recall"),
-        SearchFact::P50Ms => ("median of a search, in ms", "p50_ms"),
-        SearchFact::P99Ms => ("99th percentile of a search, in ms", "p99_ms"),
-        SearchFact::Empty => ("stored vectors of nothing but zeros", "empty"),
-        SearchFact::Alike => ("stored vectors that are the same as another's", "alike"),
-        SearchFact::Nameless => ("stored points that name no document", "nameless"),
-        SearchFact::OtherModels => ("other models than the one that is set, in stored points", "models"),
-        SearchFact::Lost | SearchFact::Orphaned => ("documents of stored points, without a row", "documents"),
+        SearchFact::Recall => ("recall of the ten nearest points with the index", "recall"),
+        SearchFact::P50Ms => ("median search time in ms", "p50_ms"),
+        SearchFact::P99Ms => ("99th percentile of the search time in ms", "p99_ms"),
+        SearchFact::Empty => ("stored vectors that are all zeros", "empty"),
+        SearchFact::Alike => ("stored vectors that duplicate another", "alike"),
+        SearchFact::Nameless => ("stored points without a document id", "nameless"),
+        SearchFact::OtherModels => ("models of stored points other than the configured one", "models"),
+        SearchFact::Lost | SearchFact::Orphaned => ("documents with points but no row", "documents"),
     };
     if measured[place].is_null() {
-        let why = measured["refused"].as_str().unwrap_or("searches without the index find nothing to compare with");
+        let why = measured["refused"].as_str().unwrap_or("exact searches find no points to compare with");
         return Err(ProbeError::Undecided(why.to_owned()));
     }
     let value = match probe.yields {
@@ -54,32 +54,33 @@ pub(super) async fn observe(probe: &SearchProbe, context: &Context) -> Result<Ob
         _ => measured[place].clone(),
     };
     let mut observation = Observation::new(what, value);
-    observation.also.push(Evidence::seen("stored vectors that were looked for", searches));
+    observation.also.push(Evidence::seen("stored vectors used as queries", searches));
     Ok(observation)
 }
 
 async fn measured(context: &Context) -> Result<Value, ServiceError> {
     let http = context.clients.qdrant().await?;
     let path = format!("/collections/{}/points/query", context.endpoints.names.collection);
-    let told = ["document_id", "model"];
-    let sample = json!({ "query": { "sample": "random" }, "limit": SAMPLE, "with_vector": true, "with_payload": told });
-    let answer = ask(&http, &path, &sample).await?;
+    let fields = ["document_id", "model"];
+    let sample =
+        json!({ "query": { "sample": "random" }, "limit": SAMPLE, "with_vector": true, "with_payload": fields });
+    let answer = post(&http, &path, &sample).await?;
     let points = answer.pointer("/result/points").and_then(Value::as_array).cloned().unwrap_or_default();
     let name = context.endpoints.qdrant.vector.as_deref();
-    let sought: Vec<Sought> = points.iter().filter_map(|point| Sought::of(&point["vector"], name)).collect();
-    // A few at a time: what is measured is the search, and not how it bears being asked sixteen times at once.
-    let timed = async |sought: &Sought| {
+    let queries: Vec<Query> = points.iter().filter_map(|point| Query::from_point(&point["vector"], name)).collect();
+    // A few at a time, to measure the search and not the effect of sixteen concurrent searches.
+    let timed = async |query: &Query| {
         let begun = Instant::now();
-        let (found, says) = sought.nearest(&http, &path, false).await?;
-        // What Qdrant itself took: the way there, and whatever else is asked meanwhile, is no matter of the index.
-        Ok::<_, ServiceError>((says.unwrap_or_else(|| begun.elapsed().as_secs_f64()) * 1000.0, found))
+        let (found, seconds) = query.nearest(&http, &path, false).await?;
+        // Qdrant's own time: network latency and concurrent requests are not a property of the index.
+        Ok::<_, ServiceError>((seconds.unwrap_or_else(|| begun.elapsed().as_secs_f64()) * 1000.0, found))
     };
     let approximate: Vec<(f64, BTreeSet<String>)> =
-        stream::iter(&sought).map(timed).buffered(AT_ONCE).try_collect().await?;
-    let exact = match try_join_all(sought.iter().map(|sought| sought.nearest(&http, &path, true))).await {
+        stream::iter(&queries).map(timed).buffered(AT_ONCE).try_collect().await?;
+    let exact = match try_join_all(queries.iter().map(|query| query.nearest(&http, &path, true))).await {
         Ok(exact) => Ok(exact.into_iter().map(|(found, _)| found).collect()),
-        // Strict mode may forbid searches without the index: the others were made all the same.
-        Err(ServiceError::Refused { detail, .. }) => Err(format!("searches without the index are refused: {detail}")),
+        // Strict mode may forbid exact searches; the approximate ones are still valid.
+        Err(ServiceError::Refused { detail, .. }) => Err(format!("the server refuses exact searches: {detail}")),
         Err(error) => return Err(error),
     };
     let refused = exact.as_ref().err().cloned();
@@ -99,8 +100,8 @@ async fn measured(context: &Context) -> Result<Value, ServiceError> {
     Ok(json!({
         "searches": took.len(),
         "refused": refused,
-        "empty": sought.iter().filter(|sought| sought.is_zero()).count(),
-        "alike": alike(&sought),
+        "empty": queries.iter().filter(|query| query.is_zero()).count(),
+        "alike": duplicates(&queries),
         "nameless": points.iter().filter(|point| document(point).is_none()).count(),
         "documents": points.iter().filter_map(document).collect::<BTreeSet<_>>(),
         "models": models(&points, &context.endpoints.jina.model),
@@ -110,14 +111,14 @@ async fn measured(context: &Context) -> Result<Value, ServiceError> {
     }))
 }
 
-/// A stored vector that is looked for; of several, the one of the name that is set, or else the first in their order.
-struct Sought {
+/// A stored vector that is used as a query: the configured one, else the first.
+struct Query {
     using: Option<String>,
     vector: Value,
 }
 
-impl Sought {
-    fn of(vector: &Value, wanted: Option<&str>) -> Option<Self> {
+impl Query {
+    fn from_point(vector: &Value, wanted: Option<&str>) -> Option<Self> {
         match vector {
             Value::Array(_) => Some(Self { using: None, vector: vector.clone() }),
             Value::Object(named) => named
@@ -132,7 +133,7 @@ impl Sought {
         self.vector.as_array().is_some_and(|numbers| numbers.iter().all(|number| number.as_f64() == Some(0.0)))
     }
 
-    /// The ids of the nearest points, by the index or compared with every point; and the seconds that it says it took.
+    /// The ids of the nearest points, with the index or with `exact` search, and the seconds that Qdrant reports.
     async fn nearest(
         &self,
         http: &Http,
@@ -143,13 +144,13 @@ impl Sought {
         if let Some(name) = &self.using {
             body["using"] = json!(name);
         }
-        let answer = ask(http, path, &body).await?;
+        let answer = post(http, path, &body).await?;
         let points = answer.pointer("/result/points").and_then(Value::as_array).cloned().unwrap_or_default();
         Ok((points.iter().map(|point| point["id"].to_string()).collect(), answer["time"].as_f64()))
     }
 }
 
-/// The document that a point names.
+/// The document id of a point.
 fn document(point: &Value) -> Option<String> {
     match point.pointer("/payload/document_id")? {
         Value::String(name) => Some(name.clone()),
@@ -158,60 +159,60 @@ fn document(point: &Value) -> Option<String> {
     }
 }
 
-/// The models that points name, but for the one that is `set`.
-fn models<'a>(points: &'a [Value], set: &str) -> BTreeSet<&'a str> {
+/// The models of points other than the `configured` one.
+fn models<'a>(points: &'a [Value], configured: &str) -> BTreeSet<&'a str> {
     let named = points.iter().filter_map(|point| point.pointer("/payload/model")?.as_str());
-    named.filter(|model| *model != set).collect()
+    named.filter(|model| *model != configured).collect()
 }
 
-/// Of a few documents that are said to be ready, those that have no point.
+/// The documents without points, among a few documents with status `ready`.
 async fn lost(context: &Context) -> Result<Vec<String>, ProbeError> {
     let table = &context.endpoints.names.table;
     let query = format!("select id::text as id from {table} where status = 'ready' and chunks > 0 limit {READY}");
     let rows = context.clients.rows(&query).await?;
     if rows.is_empty() {
-        return Err(ProbeError::Missing(format!("no row of {table} says that a document with chunks is ready")));
+        return Err(ProbeError::Missing(format!("no row of {table} has status `ready` and chunks")));
     }
     let http = context.clients.qdrant().await?;
     let path = format!("/collections/{}/points/count", context.endpoints.names.collection);
     let stored = async |row: &Value| {
         let id = row["id"].as_str().unwrap_or_default().to_owned();
-        // An id that is a number may be stored as one.
+        // A numeric id may be stored as a number.
         let mut any = vec![json!({ "key": "document_id", "match": { "value": id } })];
         any.extend(id.parse::<i64>().ok().map(|id| json!({ "key": "document_id", "match": { "value": id } })));
-        let counted = ask(&http, &path, &json!({ "filter": { "should": any }, "exact": true })).await?;
+        let counted = post(&http, &path, &json!({ "filter": { "should": any }, "exact": true })).await?;
         let none = counted.pointer("/result/count").and_then(Value::as_u64) == Some(0);
         Ok::<_, ServiceError>(none.then_some(id))
     };
     Ok(try_join_all(rows.iter().map(stored)).await?.into_iter().flatten().collect())
 }
 
-/// Of `documents`, those that have no row.
+/// Those of `documents` that have no row.
 async fn orphaned(documents: &Value, context: &Context) -> Result<Value, ProbeError> {
     let documents: BTreeSet<&str> = documents.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if documents.is_empty() {
-        return Err(ProbeError::Missing("the points that were looked at name no document".to_owned()));
+        return Err(ProbeError::Missing("none of the sampled points has a document id".to_owned()));
     }
     let quoted: Vec<String> = documents.iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
     let table = &context.endpoints.names.table;
     let query = format!("select id::text as id from {table} where id in ({})", quoted.join(", "));
     let rows = context.clients.rows(&query).await.map_err(|error| match error {
-        // Names that the column's type does not take are of another table than this one.
-        ServiceError::Refused { detail, .. } => ProbeError::Undecided(format!("{table} cannot be asked: {detail}")),
+        // Ids that the column's type does not accept belong to a different table.
+        ServiceError::Refused { detail, .. } => ProbeError::Undecided(format!("cannot query {table}: {detail}")),
         error => error.into(),
     })?;
     let known: BTreeSet<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
     Ok(documents.difference(&known).copied().collect())
 }
 
-/// How many vectors are the same as one before them, those of nothing but zeros left out.
-fn alike(sought: &[Sought]) -> usize {
+/// Number of vectors that equal an earlier one, except all-zero vectors.
+fn duplicates(queries: &[Query]) -> usize {
     let whole: Vec<String> =
-        sought.iter().filter(|sought| !sought.is_zero()).map(|sought| sought.vector.to_string()).collect();
+        queries.iter().filter(|query| !query.is_zero()).map(|query| query.vector.to_string()).collect();
     whole.len() - whole.iter().collect::<BTreeSet<_>>().len()
 }
 
-async fn ask(http: &Http, path: &str, body: &Value) -> Result<Value, ServiceError> {
+async fn post(http: &Http, path: &str, body: &Value) -> Result<Value, ServiceError> {
     let answer = http.send("POST", path, &Key::Own, Some(body)).await?;
     http.accept("POST", path, &answer)
 }

@@ -1,4 +1,4 @@
-//! `shakedown setup`, run as a process on names of the case's own.
+//! `shakedown setup`, run as a process under names of the case's own.
 
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ pub(super) async fn observe(probe: &SetupProbe, context: &Context) -> Result<Obs
         let run = tokio::time::timeout(DEADLINE, command.output()).await;
         let output = run
             .map_err(|_| {
-                ProbeError::Undecided(format!("`shakedown setup` did not end within {} s", DEADLINE.as_secs()))
+                ProbeError::Undecided(format!("`shakedown setup` did not exit within {} s", DEADLINE.as_secs()))
             })?
-            .map_err(|error| ProbeError::Undecided(format!("`shakedown setup` could not be started: {error}")))?;
+            .map_err(|error| ProbeError::Undecided(format!("cannot start `shakedown setup`: {error}")))?;
         last = Some(output);
     }
     let Some(output) = last else {
@@ -46,12 +46,12 @@ pub(super) async fn observe(probe: &SetupProbe, context: &Context) -> Result<Obs
                 .filter(|step| text(step, "action") != "unchanged")
                 .map(|step| text(step, "step"))
                 .collect();
-            Observation::new(format!("steps that {what} did not leave as they were"), changes)
+            Observation::new(format!("steps that changed something in {what}"), changes)
         }
         SetupYield::Order => {
             let mut order: Vec<String> = steps.iter().map(|step| text(step, "service")).collect();
             order.dedup();
-            Observation::new(format!("services in the order of {what}"), order.join(" → "))
+            Observation::new(format!("order of services in {what}"), order.join(" → "))
         }
     };
     if !output.status.success() {

@@ -10,18 +10,18 @@ use crate::spec::SqlProbe;
 pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Observation, ProbeError> {
     if probe.keeps_session {
         let kept = Postgres::keeps_session(&context.endpoints.postgres).await?;
-        return Ok(Observation::new("whether a connection keeps its server between transactions", kept));
+        return Ok(Observation::new("whether a connection keeps its server process between transactions", kept));
     }
     let query = context.template().fill(&probe.query)?;
     let rows = if probe.wrong_password {
-        let stranger = Postgres::connect_with_wrong_password(&context.endpoints.postgres).await?;
-        let rows = stranger.rows(&query).await;
-        stranger.close().await;
+        let unauthorised = Postgres::connect_with_wrong_password(&context.endpoints.postgres).await?;
+        let rows = unauthorised.rows(&query).await;
+        unauthorised.close().await;
         rows
     } else if context.writes {
         written(probe, &query, context).await?
     } else {
-        // Both at once: they go together.
+        // Both at the same time, so that they are sent in one batch.
         let permitted = async {
             match &probe.needs_role {
                 Some(role) => has_role(role, context).await,
@@ -46,7 +46,7 @@ pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Obser
     Ok(Observation::new(query.split_whitespace().collect::<Vec<_>>().join(" "), value))
 }
 
-/// What a query sees after statements that write; what they made is taken away whatever happened.
+/// The rows of a query after statements that write. The clean-up statements run in any case.
 async fn written(
     probe: &SqlProbe,
     query: &str,
@@ -72,11 +72,11 @@ async fn written(
         cleaned = cleaned.and(postgres.execute(statement).await);
     }
     postgres.close().await;
-    // That what was made is still there is worse than what was seen.
+    // A failed clean-up matters more than the rows.
     Ok(cleaned.and(rows))
 }
 
-/// Whether the user has what `role` may do.
+/// An error unless the user has the privileges of `role`.
 async fn has_role(role: &str, context: &Context) -> Result<(), ProbeError> {
     let name = role.replace('\'', "''");
     let query = format!("select current_user::text as name, pg_has_role(current_user, '{name}', 'usage') as has");
@@ -86,5 +86,5 @@ async fn has_role(role: &str, context: &Context) -> Result<(), ProbeError> {
         return Ok(());
     }
     let user = row["name"].as_str().unwrap_or("the user");
-    Err(ProbeError::Undecided(format!("{user} does not see what others do; GRANT {role} TO {user}")))
+    Err(ProbeError::Undecided(format!("{user} cannot see the sessions of other users; run GRANT {role} TO {user}")))
 }

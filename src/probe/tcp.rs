@@ -1,4 +1,4 @@
-//! A connection to an address; nothing is sent.
+//! A TCP connection to an address; sends nothing.
 
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,10 @@ pub(super) async fn observe(probe: &TcpProbe, context: &Context) -> Result<Obser
     match probe.yields {
         TcpYield::Ms => {
             connected?;
-            Ok(Observation::new(format!("milliseconds until {address} is connected"), millis))
+            Ok(Observation::new(format!("connection time of {address} in ms"), millis))
         }
         TcpYield::Connects => {
-            let mut observation = Observation::new(format!("whether {address} can be connected"), connected.is_ok());
+            let mut observation = Observation::new(format!("whether {address} accepts connections"), connected.is_ok());
             if let Err(error) = connected {
                 observation.also.push(Evidence::seen("answer", error.to_string()));
             }
@@ -32,7 +32,7 @@ pub(super) async fn observe(probe: &TcpProbe, context: &Context) -> Result<Obser
     }
 }
 
-/// A connection, or why there is none; `service` is what whoever asks calls it.
+/// Connects to `address`; `service` is the name in the error.
 pub(super) async fn connect(address: &str, service: &'static str) -> Result<TcpStream, ServiceError> {
     let unreachable = |detail: String| ServiceError::Unreachable { service, endpoint: address.to_owned(), detail };
     match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
@@ -42,10 +42,10 @@ pub(super) async fn connect(address: &str, service: &'static str) -> Result<TcpS
     }
 }
 
-/// What `pattern` matches in `text`: its first group, or else the whole; null where it does not.
+/// The match of `pattern` in `text`: its first group, else the whole match; null if there is none.
 pub(super) fn captured(pattern: &str, text: &str) -> Result<Value, ProbeError> {
     let regex = regex::Regex::new(pattern)
-        .map_err(|error| ProbeError::Undecided(format!("`{pattern}` is no regular expression: {error}")))?;
+        .map_err(|error| ProbeError::Undecided(format!("invalid regular expression `{pattern}`: {error}")))?;
     let found = regex.captures(text).and_then(|groups| groups.get(1).or_else(|| groups.get(0)));
     Ok(found.map_or(Value::Null, |found| Value::from(found.as_str())))
 }

@@ -1,4 +1,4 @@
-//! A server's certificate: the handshake is made whatever it looks like, and nothing is sent afterwards.
+//! A server's certificate: completes the handshake with any certificate, and sends nothing afterwards.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +20,7 @@ use crate::outcome::Evidence;
 use crate::services::ServiceError;
 use crate::spec::{TlsBefore, TlsProbe, TlsYield};
 
-/// `SSLRequest` of Postgres' protocol.
+/// `SSLRequest` of the Postgres protocol.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 pub(super) async fn observe(probe: &TlsProbe, context: &Context) -> Result<Observation, ProbeError> {
@@ -29,7 +29,7 @@ pub(super) async fn observe(probe: &TlsProbe, context: &Context) -> Result<Obser
     if let Some(scheme) = &probe.scheme {
         let scheme = template.fill(scheme)?;
         if matches!(scheme.as_str(), "redis" | "http") {
-            return Err(ProbeError::Missing(format!("{address} is reached by {scheme}://, without TLS")));
+            return Err(ProbeError::Missing(format!("{address} uses {scheme}://, without TLS")));
         }
     }
     let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
@@ -40,16 +40,16 @@ pub(super) async fn observe(probe: &TlsProbe, context: &Context) -> Result<Obser
     let authorities = probe.authorities.as_ref().map(|path| template.fill(path)).transpose()?;
     let seen = handshake(&address, &name, authorities.as_deref(), probe.before).await?;
     let Some(certificate) = seen.certificate else {
-        return Err(ProbeError::Undecided(format!("{address} showed no certificate")));
+        return Err(ProbeError::Undecided(format!("{address} presented no certificate")));
     };
     let facts = facts(&certificate)
-        .ok_or_else(|| ProbeError::Undecided(format!("the certificate of {address} cannot be read")))?;
+        .ok_or_else(|| ProbeError::Undecided(format!("cannot parse the certificate of {address}")))?;
     let (_, not_after) = facts.validity;
     let days = days_between(Timestamp::now(), not_after);
     let mut observation = match probe.yields {
         TlsYield::Problem => {
-            let problem = seen.problem.map(|error| told(&error, &name, days, facts.self_signed));
-            Observation::new(format!("what is wrong with the certificate of {address}"), problem)
+            let problem = seen.problem.map(|error| format_problem(&error, &name, days, facts.self_signed));
+            Observation::new(format!("problem with the certificate of {address}"), problem)
         }
         TlsYield::DaysLeft => Observation::new(format!("days until the certificate of {address} expires"), days),
         TlsYield::HostMatches => {
@@ -59,16 +59,16 @@ pub(super) async fn observe(probe: &TlsProbe, context: &Context) -> Result<Obser
             Observation::new(format!("whether the certificate of {address} is for {}", name.to_str()), fits)
         }
         TlsYield::SelfSigned => {
-            Observation::new(format!("whether the certificate of {address} is signed by itself"), facts.self_signed)
+            Observation::new(format!("whether the certificate of {address} is self-signed"), facts.self_signed)
         }
-        TlsYield::Version => Observation::new(format!("version of TLS at {address}"), seen.version),
+        TlsYield::Version => Observation::new(format!("TLS version of {address}"), seen.version),
     };
     observation.also.push(Evidence::seen("valid until", not_after.to_string()));
     Ok(observation)
 }
 
-/// What is wrong, in words.
-fn told(error: &Error, name: &str, days: i64, self_signed: bool) -> String {
+/// The problem of a certificate in words.
+fn format_problem(error: &Error, name: &str, days: i64, self_signed: bool) -> String {
     use CertificateError as Wrong;
     match error {
         Error::InvalidCertificate(Wrong::Expired | Wrong::ExpiredContext { .. }) => {
@@ -76,9 +76,9 @@ fn told(error: &Error, name: &str, days: i64, self_signed: bool) -> String {
         }
         Error::InvalidCertificate(Wrong::NotValidYet | Wrong::NotValidYetContext { .. }) => "not valid yet".to_owned(),
         Error::InvalidCertificate(Wrong::NotValidForName | Wrong::NotValidForNameContext { .. }) => {
-            format!("not for the name {name}")
+            format!("not valid for the name {name}")
         }
-        _ if self_signed => "signed by itself, and by no authority that is trusted".to_owned(),
+        _ if self_signed => "self-signed and not trusted".to_owned(),
         Error::InvalidCertificate(Wrong::UnknownIssuer | Wrong::BadSignature) => {
             "signed by an authority that is not trusted".to_owned()
         }
@@ -88,13 +88,13 @@ fn told(error: &Error, name: &str, days: i64, self_signed: bool) -> String {
 
 fn server_name(name: &str) -> Result<ServerName<'static>, ProbeError> {
     ServerName::try_from(name.to_owned())
-        .map_err(|_| ProbeError::Undecided(format!("`{name}` is no name that a certificate could be for")))
+        .map_err(|_| ProbeError::Undecided(format!("`{name}` is not a valid server name")))
 }
 
-/// What a handshake showed.
-struct Seen {
+/// The result of a handshake.
+struct Handshake {
     certificate: Option<CertificateDer<'static>>,
-    /// Why a client that checks would not go on.
+    /// Why a client that verifies certificates would abort.
     problem: Option<Error>,
     version: Option<&'static str>,
 }
@@ -104,12 +104,12 @@ async fn handshake(
     name: &str,
     authorities: Option<&str>,
     before: TlsBefore,
-) -> Result<Seen, ProbeError> {
+) -> Result<Handshake, ProbeError> {
     let unusable = |detail: String| ProbeError::Undecided(detail);
     let mut roots = RootCertStore::empty();
     match authorities {
         Some(path) => {
-            let unreadable = |error| unusable(format!("`{path}` holds no certificates that can be read: {error}"));
+            let unreadable = |error| unusable(format!("cannot read certificates from `{path}`: {error}"));
             for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
                 roots.add(certificate.map_err(unreadable)?).map_err(|error| unusable(format!("`{path}`: {error}")))?;
             }
@@ -120,19 +120,19 @@ async fn handshake(
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()
         .map_err(|error| unusable(error.to_string()))?;
-    let witness = Arc::new(CertificateVerifier { inner, seen: Mutex::default() });
+    let verifier = Arc::new(CertificateVerifier { inner, presented: Mutex::default() });
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(error.to_string()))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(&witness) as Arc<dyn ServerCertVerifier>)
+        .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<dyn ServerCertVerifier>)
         .with_no_client_auth();
     let name = server_name(name)?;
     let mut stream = super::tcp::connect(address, "tls").await?;
     let refused = |detail: String| ServiceError::Refused { service: "tls", detail: format!("{address}: {detail}") };
     let shake = async {
         if before == TlsBefore::Postgres {
-            ask_postgres(&mut stream).await?;
+            request_postgres_tls(&mut stream).await?;
         }
         TlsConnector::from(Arc::new(config)).connect(name, &mut stream).await.map(|stream| {
             stream.get_ref().1.protocol_version().map(|version| match version {
@@ -144,51 +144,52 @@ async fn handshake(
     };
     let version = tokio::time::timeout(super::tcp::CONNECT, shake)
         .await
-        .map_err(|_| refused("no handshake within 5 s: most likely it speaks no TLS".to_owned()).into())
+        .map_err(|_| refused("no TLS handshake within 5 s: the port probably does not support TLS".to_owned()).into())
         .and_then(|shaken| {
             shaken.map_err(|error| match error.kind() {
                 std::io::ErrorKind::Unsupported => ProbeError::Missing(format!("{address}: {error}")),
                 _ => refused(error.to_string()).into(),
             })
         })?;
-    let (certificate, problem) = witness
-        .seen
+    let (certificate, problem) = verifier
+        .presented
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take()
-        .map_or((None, None), |(of, why)| (Some(of), why));
-    Ok(Seen { certificate, problem, version })
+        .map_or((None, None), |(certificate, problem)| (Some(certificate), problem));
+    Ok(Handshake { certificate, problem, version })
 }
 
-async fn ask_postgres(stream: &mut TcpStream) -> std::io::Result<()> {
+async fn request_postgres_tls(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.write_all(&SSL_REQUEST).await?;
     match stream.read_u8().await? {
         b'S' => Ok(()),
-        _ => Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "Postgres offers no TLS")),
+        _ => Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "Postgres does not support TLS here")),
     }
 }
 
-/// Whether a port speaks TLS, whatever certificate it shows; `name` is what it is asked for.
-pub(super) async fn speaks(address: &str, name: &str) -> Result<bool, ProbeError> {
+/// Whether a port supports TLS with any certificate; `name` is the requested server name.
+pub(super) async fn supports_tls(address: &str, name: &str) -> Result<bool, ProbeError> {
     let name = name.trim_start_matches('[').trim_end_matches(']');
     match handshake(address, name, None, TlsBefore::Nothing).await {
         Ok(_) => Ok(true),
         Err(ProbeError::Service(error @ ServiceError::Unreachable { .. })) => {
             Err(ProbeError::Missing(error.to_string()))
         }
-        // A server that wants to see a certificate of its client's speaks TLS as well.
+        // A server that requires a client certificate supports TLS too.
         Err(ProbeError::Service(ServiceError::Refused { detail, .. })) => Ok(detail.contains("fatal alert")),
         Err(error) => Err(error),
     }
 }
 
-type Verdict = Option<(CertificateDer<'static>, Option<Error>)>;
+/// The certificate that was presented, and why it is invalid.
+type Presented = Option<(CertificateDer<'static>, Option<Error>)>;
 
-/// Lets every certificate pass, and remembers what a client that checks would have said.
+/// Accepts every certificate, and records the error of a client that verifies it.
 #[derive(Debug)]
 struct CertificateVerifier {
     inner: Arc<WebPkiServerVerifier>,
-    seen: Mutex<Verdict>,
+    presented: Mutex<Presented>,
 }
 
 impl ServerCertVerifier for CertificateVerifier {
@@ -201,8 +202,8 @@ impl ServerCertVerifier for CertificateVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let problem = self.inner.verify_server_cert(certificate, intermediates, name, ocsp, now).err();
-        let seen = Some((certificate.clone().into_owned(), problem));
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        let presented = Some((certificate.clone().into_owned(), problem));
+        *self.presented.lock().unwrap_or_else(PoisonError::into_inner) = presented;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -229,17 +230,17 @@ impl ServerCertVerifier for CertificateVerifier {
     }
 }
 
-/// What is read from a certificate itself.
+/// Fields of a certificate.
 struct Facts {
     validity: (Timestamp, Timestamp),
     self_signed: bool,
 }
 
-/// Reads the few fields that are wanted (RFC 5280, 4.1): no more of DER than that.
+/// Parses the required fields of a certificate (RFC 5280, 4.1).
 fn facts(certificate: &[u8]) -> Option<Facts> {
     let (_, whole, _) = element(certificate)?;
     let (_, mut rest, _) = element(whole)?;
-    // The version is there unless it is the first.
+    // The version is absent for version 1.
     if rest.first() == Some(&0xa0) {
         rest = element(rest)?.2;
     }
@@ -254,7 +255,7 @@ fn facts(certificate: &[u8]) -> Option<Facts> {
     Some(Facts { validity: (from, time(tag, text)?), self_signed: issuer == subject })
 }
 
-/// Tag, content, and what follows.
+/// Splits a DER element into tag, content and the rest.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -282,7 +283,7 @@ fn time(tag: u8, text: &[u8]) -> Option<Timestamp> {
     Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
-/// Whole days, rounded down: what expired an hour ago has -1 left.
+/// Whole days, rounded down: a certificate that expired an hour ago has -1 days left.
 fn days_between(from: Timestamp, until: Timestamp) -> i64 {
     (until.as_second() - from.as_second()).div_euclid(86_400)
 }
@@ -292,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_tells_its_dates_and_who_signed_it() {
+    fn dates_and_issuer_of_a_certificate_are_parsed() {
         let mut params = rcgen::CertificateParams::new(vec!["here.test".to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2001, 2, 3);
         params.not_after = rcgen::date_time_ymd(2051, 4, 5);
@@ -303,12 +304,12 @@ mod tests {
         assert_eq!(facts.validity.1.to_string(), "2051-04-05T00:00:00Z");
         assert!(facts.self_signed);
         for cut in [0, 1, 5, 40, 100] {
-            assert!(super::facts(&certificate.der()[..cut]).is_none(), "half a certificate is none");
+            assert!(super::facts(&certificate.der()[..cut]).is_none(), "a truncated certificate is invalid");
         }
     }
 
     #[test]
-    fn what_expired_an_hour_ago_has_less_than_no_day_left() {
+    fn a_certificate_that_expired_an_hour_ago_has_minus_one_day_left() {
         let at = |second| Timestamp::from_second(second).unwrap();
         assert_eq!(days_between(at(10_000), at(6_400)), -1);
         assert_eq!(days_between(at(0), at(86_400)), 1);

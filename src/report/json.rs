@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use serde_json::Value;
+
 use crate::outcome::{REPORT_VERSION, Report, Verdict};
 
 /// Writes `report` as pretty JSON.
@@ -10,49 +12,54 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)
 }
 
-/// A text that is no report that this version can read.
+/// Why a text cannot be read as a report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It is no JSON.
-    #[error("it is no JSON: {0}; write a report with --report json=PATH")]
+    /// The text is not JSON.
+    #[error("not JSON: {0}; write a report with --report json=PATH")]
     NotJson(serde_json::Error),
-    /// It is JSON, and no report.
-    #[error("it is JSON without a report_version, so no report of shakedown; write one with --report json=PATH")]
+    /// The JSON is not a report.
+    #[error("JSON without a report_version is not a Shakedown report; write one with --report json=PATH")]
     NoReport,
-    /// A later shakedown wrote it.
+    /// A newer Shakedown wrote the report.
     #[error(
-        "it is of report version {found}, written by shakedown {writer}, and this one, {}, reads versions 1 to {REPORT_VERSION}; \
-         use shakedown {writer} or a newer one", env!("CARGO_PKG_VERSION")
+        "unsupported report version {found}, written by shakedown {writer}: shakedown {} reads versions 1 to \
+         {REPORT_VERSION}; use shakedown {writer} or newer", env!("CARGO_PKG_VERSION")
     )]
     Newer {
-        /// Its version.
+        /// The version of the report.
         found: u64,
-        /// The version of shakedown that wrote it.
+        /// The version of Shakedown that wrote it.
         writer: String,
     },
-    /// It says that it is a report, and has another shape.
-    #[error("it says report version {found} and has another shape: {source}; write it again with --report json=PATH")]
+    /// The report does not have the fields of its version.
+    #[error("unexpected content in a report of version {found}: {source}; write it again with --report json=PATH")]
     Shape {
-        /// The version that it says.
+        /// The version in `report_version`.
         found: u64,
-        /// What is otherwise.
+        /// The first unexpected field.
         source: serde_json::Error,
     },
 }
 
-/// Reads a report back; each verdict gets the reason that stands beside it again.
+/// Reads a report of this version or an earlier one, and puts each case's reason back into its verdict.
 ///
 /// # Errors
-/// The text is no report, of a later version, or of another shape than its version has.
+/// The text is not a report, the report is of a later version, or it lacks fields of its version.
 pub fn read(text: &str) -> Result<Report, ReadError> {
-    let value: serde_json::Value = serde_json::from_str(text).map_err(ReadError::NotJson)?;
-    let found = value.get("report_version").and_then(serde_json::Value::as_u64).ok_or(ReadError::NoReport)?;
+    let value: Value = serde_json::from_str(text).map_err(ReadError::NotJson)?;
+    let found = value.get("report_version").and_then(Value::as_u64).ok_or(ReadError::NoReport)?;
     if found > u64::from(REPORT_VERSION) {
-        let writer = value.get("shakedown").and_then(serde_json::Value::as_str).unwrap_or("of an unknown version");
+        let writer = value.get("shakedown").and_then(Value::as_str).unwrap_or("of an unknown version");
         return Err(ReadError::Newer { found, writer: writer.to_owned() });
     }
-    // From the text again: its errors name line and column.
-    let mut report: Report = serde_json::from_str(text).map_err(|source| ReadError::Shape { found, source })?;
+    let parsed = if found < u64::from(REPORT_VERSION) {
+        serde_json::from_value(upgrade(value))
+    } else {
+        // Parsed from the text, so that an error names line and column.
+        serde_json::from_str(text)
+    };
+    let mut report: Report = parsed.map_err(|source| ReadError::Shape { found, source })?;
     for case in &mut report.cases {
         let reason = case.reason.clone().unwrap_or_default();
         let expires = case.waived_until.clone().unwrap_or_default();
@@ -68,11 +75,74 @@ pub fn read(text: &str) -> Result<Report, ReadError> {
     Ok(report)
 }
 
+/// Renames the fields of a report of version 1 to their names in version 2.
+fn upgrade(mut report: Value) -> Value {
+    for timeline in report.get_mut("timelines").and_then(Value::as_array_mut).into_iter().flatten() {
+        rename(timeline, "moments", "events");
+        rename(timeline, "pace", "progress");
+        for (list, old, new) in
+            [("documents", "fate", "outcome"), ("events", "lane", "track"), ("left_out", "lane", "track")]
+        {
+            for item in timeline.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+                rename(item, old, new);
+            }
+        }
+    }
+    report["report_version"] = REPORT_VERSION.into();
+    report
+}
+
+/// Moves the value of key `old` to key `new`.
+fn rename(object: &mut Value, old: &str, new: &str) {
+    if let Some(fields) = object.as_object_mut()
+        && let Some(value) = fields.remove(old)
+    {
+        fields.insert(new.to_owned(), value);
+    }
+}
+
 /// The JSON Schema of the report.
 #[must_use]
-pub fn schema() -> serde_json::Value {
+pub fn schema() -> Value {
     let mut schema = schemars::schema_for!(Report).to_value();
     schema["title"] = "Shakedown conformance report".into();
     schema["$comment"] = format!("report_version {REPORT_VERSION}").into();
     schema
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::outcome::{Track, Word, testing};
+
+    #[test]
+    fn a_report_of_version_1_with_a_timeline_is_read_under_the_new_names() {
+        let mut old = serde_json::to_value(testing::report(&[("a", Word::Fail)])).unwrap();
+        old["report_version"] = json!(1);
+        old["timelines"] = json!([{
+            "scenario": "s", "title": "t", "cases": ["a"], "length_ms": 9,
+            "documents": [{ "document": "d", "fate": "lost", "why": "no point" }],
+            "moments": [{ "at_ms": 1, "lane": "job", "subject": "d", "what": "failed" }],
+            "left_out": [{ "lane": "request", "count": 3 }],
+            "pace": { "from_ms": 0, "step_ms": 1, "completed": [0], "refused": [1] },
+        }]);
+        let report = read(&old.to_string()).unwrap();
+        assert_eq!(report.report_version, REPORT_VERSION);
+        let [timeline] = &report.timelines[..] else { panic!("one timeline: {:?}", report.timelines) };
+        assert_eq!(timeline.documents[0].outcome, "lost");
+        assert_eq!((timeline.events[0].track, timeline.events[0].at_ms), (Track::Job, 1));
+        assert_eq!((timeline.left_out[0].track, timeline.left_out[0].count), (Track::Request, 3));
+        assert_eq!(timeline.progress.as_ref().unwrap().refused, [1]);
+        assert_eq!(report.cases[0].verdict.reason(), Some("because"));
+    }
+
+    #[test]
+    fn a_report_of_the_current_version_with_an_old_field_is_refused() {
+        let mut report = serde_json::to_value(testing::report(&[("a", Word::Fail)])).unwrap();
+        report["timelines"] = json!([{ "scenario": "s", "title": "t", "cases": ["a"], "length_ms": 9, "moments": [] }]);
+        let error = read(&report.to_string()).unwrap_err().to_string();
+        assert!(error.contains("unexpected content in a report of version 2: missing field `events`"), "{error}");
+    }
 }

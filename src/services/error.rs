@@ -1,52 +1,54 @@
-//! How a service can fail to answer; the same five ways for all of them.
+//! The error of a request to a service, the same for all services.
 
-/// Why there is no answer. Texts come from the service and never hold a credential of ours.
+/// Why a request failed. Details come from the service and never contain our credentials.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ServiceError {
-    /// Nothing answered at that address.
-    #[error("{service} at {endpoint} is unreachable: {detail}; check that it runs and that the address is right")]
+    /// Nothing responded at the address.
+    #[error(
+        "{service} at {endpoint} is unreachable: {detail}; check that it is running and that the address is correct"
+    )]
     Unreachable {
         /// `redis`, `postgres`, `qdrant`, `jina`.
         service: &'static str,
-        /// Where, without credentials.
+        /// The address, without credentials.
         endpoint: String,
-        /// What the network said.
+        /// The network error.
         detail: String,
     },
-    /// It answered that the credentials are wrong or missing.
+    /// The credentials are wrong or missing.
     #[error("{service} at {endpoint} refused the credentials: {detail}; check {variable}")]
     Unauthorised {
         /// The service.
         service: &'static str,
-        /// Where, without credentials.
+        /// The address, without credentials.
         endpoint: String,
-        /// What it said.
+        /// The message of the service.
         detail: String,
         /// The variable that holds the credentials.
         variable: &'static str,
     },
-    /// The credentials are right, and may not do this.
+    /// The credentials are valid but lack the permission.
     #[error("{service} denied permission: {detail}")]
     Denied {
         /// The service.
         service: &'static str,
-        /// What it said.
+        /// The message of the service.
         detail: String,
     },
-    /// It began to answer, and gave up for want of time.
+    /// The request timed out at the service.
     #[error("{service} did not answer in time: {detail}")]
     TimedOut {
         /// The service.
         service: &'static str,
-        /// What it said.
+        /// The message of the service.
         detail: String,
     },
-    /// It answered with an error.
+    /// The service returned an error.
     #[error("{service} answered with an error: {detail}")]
     Refused {
         /// The service.
         service: &'static str,
-        /// What it said.
+        /// The message of the service.
         detail: String,
     },
 }

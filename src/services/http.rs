@@ -13,18 +13,18 @@ use crate::settings::{JinaEndpoint, QdrantEndpoint};
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// How the key travels.
+/// The header that carries the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyHeader {
-    /// `api-key`, as Qdrant takes it.
+    /// `api-key`, for Qdrant.
     ApiKey,
     /// `Authorization: Bearer`.
     Bearer,
-    /// `apikey`, as Supabase's gateway takes it; a key that is a JWT is sent as bearer token too, for it names the role.
+    /// `apikey`, for Supabase's gateway. A key that is a JWT is also sent as a bearer token, because it names the role.
     Apikey,
 }
 
-/// An answer, whatever its status.
+/// A response with any status.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// Status code.
@@ -33,12 +33,12 @@ pub struct Answer {
     pub text: String,
     /// Headers, by their names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// How long it took, from the first byte sent to the last one received.
+    /// Time from the first byte sent to the last byte received.
     pub took: Duration,
 }
 
 impl Answer {
-    /// The body as JSON; null when it is none.
+    /// The body as JSON; null if it is not JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
@@ -48,11 +48,11 @@ impl Answer {
 /// The key a request carries.
 #[derive(Debug, Clone)]
 pub enum Key {
-    /// The endpoint's own.
+    /// The key of the endpoint.
     Own,
-    /// None.
+    /// No key.
     None,
-    /// Another one.
+    /// Another key.
     Other(String),
 }
 
@@ -77,7 +77,7 @@ impl Http {
         Self::new("jina", &endpoint.base_url, endpoint.api_key.clone(), KeyHeader::Bearer)
     }
 
-    /// A service with a base URL of its own.
+    /// A service at `base`.
     pub fn new(
         service: &'static str,
         base: &str,
@@ -92,8 +92,8 @@ impl Http {
         Ok(Self { client, service, base: base.trim_end_matches('/').to_owned(), key, header })
     }
 
-    /// Another service, reached by the same client: what a client needs at first, such as the authorities it trusts, takes
-    /// longer than many a request.
+    /// Another service with the same HTTP client: creating a client, which loads the trusted authorities, takes longer
+    /// than many requests.
     #[must_use]
     pub fn other(&self, service: &'static str, base: &str, key: Option<SecretString>, header: KeyHeader) -> Self {
         let base = base.trim_end_matches('/').to_owned();
@@ -106,7 +106,7 @@ impl Http {
         &self.base
     }
 
-    /// Sends a request and gives the answer, whatever its status.
+    /// Sends a request and returns the response, whatever its status.
     pub async fn send(
         &self,
         method: &str,
@@ -116,7 +116,7 @@ impl Http {
     ) -> Result<Answer, ServiceError> {
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| ServiceError::Refused {
             service: self.service,
-            detail: format!("`{method}` is no HTTP method"),
+            detail: format!("invalid HTTP method `{method}`"),
         })?;
         let mut request = self.client.request(method, format!("{}{path}", self.base));
         let key = match key {
@@ -138,7 +138,7 @@ impl Http {
         let unreachable = |error: reqwest::Error| ServiceError::Unreachable {
             service: self.service,
             endpoint: self.base.clone(),
-            detail: chain(&error.without_url()),
+            detail: with_causes(&error.without_url()),
         };
         let begun = Instant::now();
         let response = request.send().await.map_err(unreachable)?;
@@ -150,13 +150,13 @@ impl Http {
         Ok(Answer { status, text, headers, took: begun.elapsed() })
     }
 
-    /// Sends a request with the endpoint's own key; anything but 2xx is an error.
+    /// Sends a request with the endpoint's key and returns the body. A status other than 2xx is an error.
     pub async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, ServiceError> {
         let answer = self.send(method, path, &Key::Own, body).await?;
         self.accept(method, path, &answer)
     }
 
-    /// The body of an answer; anything but 2xx is an error.
+    /// The body of a response. A status other than 2xx is an error.
     pub fn accept(&self, method: &str, path: &str, answer: &Answer) -> Result<Value, ServiceError> {
         if answer.status.is_success() {
             return Ok(answer.json());
@@ -185,8 +185,8 @@ impl Http {
     }
 }
 
-/// An error with its causes: reqwest says "error sending request" and hides "connection refused" below.
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes: reqwest reports "error sending request" and hides the cause, such as "connection refused".
+fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

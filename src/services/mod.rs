@@ -1,4 +1,4 @@
-//! Thin typed clients of the services: what to say and how to read the answer, no judgement.
+//! Typed clients of the services: they send requests and parse responses, without any verdict.
 
 mod error;
 pub mod http;

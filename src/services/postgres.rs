@@ -1,4 +1,4 @@
-//! A thin Postgres client: a small pool, queries in, JSON out.
+//! Postgres client: a small pool that returns rows as JSON.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -16,14 +16,14 @@ use sqlx::{AssertSqlSafe, Connection, Either, PgConnection, Row};
 use super::ServiceError;
 use crate::settings::{PostgresEndpoint, public_url};
 
-/// What is said of a URL that cannot be read, whatever is wrong with it: the client's own words may repeat the password.
-const UNREADABLE: &str = "DATABASE_URL is no postgres:// URL, or its sslmode is none of disable, allow, prefer, require, \
+/// The message for every invalid URL: the client library's message may repeat the password.
+const UNREADABLE: &str = "DATABASE_URL is not a postgres:// URL, or its sslmode is not one of disable, allow, prefer, require, \
                           verify-ca and verify-full";
 
 const ACQUIRE: Duration = Duration::from_secs(8);
-/// As long as the reason for that is asked for.
+/// Timeout of the extra connection that finds out why the pool could not connect.
 const REASON: Duration = Duration::from_secs(2);
-/// Milliseconds that a query which only looks may take.
+/// Timeout of a read-only query, in milliseconds.
 const READ_MS: u32 = 8000;
 
 /// A pool of at most four connections.
@@ -31,17 +31,17 @@ const READ_MS: u32 = 8000;
 pub struct Postgres {
     pool: PgPool,
     endpoint: String,
-    /// Where one connection is kept for whoever reads next: to give it back to the pool costs a round trip.
+    /// A connection that is kept for the next read: returning it to the pool costs a round trip.
     kept: Option<Arc<Mutex<Option<PoolConnection<sqlx::Postgres>>>>>,
 }
 
-/// Why a pool could not connect in its time. It tries again after some answers, such as that no connection is left, and
-/// at the end does not say which it was.
-async fn why(options: &PgConnectOptions) -> sqlx::Error {
+/// Why a pool could not connect in time. The pool retries after some errors, such as too many connections, and does not
+/// report them.
+async fn connect_error(options: &PgConnectOptions) -> sqlx::Error {
     match tokio::time::timeout(REASON, PgConnection::connect_with(options)).await {
         Ok(Err(error)) => error,
         Ok(Ok(connection)) => {
-            // What cannot be closed ends with the process.
+            // A connection that cannot be closed ends with the process.
             let _ = connection.close().await;
             sqlx::Error::PoolTimedOut
         }
@@ -55,19 +55,19 @@ impl Postgres {
         Self::open(endpoint, None, 4).await
     }
 
-    /// The same with a single connection, which is waited for: where it is given back in its own time, a pool makes a
-    /// second one, and tries in vain on a server that has none left.
+    /// Like [`Postgres::connect`], with a single connection. A larger pool would open a second connection while the
+    /// first is still being returned, and fail on a server that has no connection left.
     pub async fn connect_alone(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
         Self::open(endpoint, None, 1).await
     }
 
-    /// The same with one connection that [`Postgres::read_all`] keeps: who asks one thing after the other waits neither
-    /// for a second one to be made, nor for the first to be given back.
+    /// Like [`Postgres::connect`], with one connection that [`Postgres::read_all`] keeps, so that consecutive reads
+    /// wait neither for a new connection nor for the old one to be returned.
     pub async fn connect_once(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
         Ok(Self { kept: Some(Arc::default()), ..Self::open(endpoint, None, 2).await? })
     }
 
-    /// Connects with a password that is not the right one: what a stranger gets.
+    /// Connects with a wrong password, to see how the server treats unauthorised clients.
     pub async fn connect_with_wrong_password(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
         Self::open(endpoint, Some("not-the-password"), 1).await
     }
@@ -86,12 +86,12 @@ impl Postgres {
         let pool = PgPoolOptions::new()
             .max_connections(most)
             .acquire_timeout(ACQUIRE)
-            // One that died is noticed by what is asked next; the question whether it lives would cost a round trip.
+            // The next query notices a dead connection; testing it first would cost a round trip.
             .test_before_acquire(false)
             .connect_with(options.clone())
             .await;
         let pool = match pool {
-            Err(sqlx::Error::PoolTimedOut) => return Err(failure(&shown, &why(&options).await)),
+            Err(sqlx::Error::PoolTimedOut) => return Err(failure(&shown, &connect_error(&options).await)),
             opened => opened.map_err(|error| failure(&shown, &error))?,
         };
         Ok(Self { pool, endpoint: shown, kept: None })
@@ -110,8 +110,8 @@ impl Postgres {
 
     /// The rows of several SELECTs as JSON objects, in one round trip and in a transaction that can only read.
     ///
-    /// The simple protocol carries them all, so that it works through a transaction pooler too. Where one fails, each
-    /// is asked on its own.
+    /// The simple protocol sends them all, so that it also works through a transaction pooler. If one fails, each is
+    /// sent separately.
     pub async fn read_all(&self, queries: &[String]) -> Vec<Result<Vec<Value>, ServiceError>> {
         match self.read_at_once(queries).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
@@ -140,7 +140,7 @@ impl Postgres {
             .iter()
             .fold(String::new(), |all, query| format!("{all}; select row_to_json(answer) from ({query}) as answer"));
         let text = format!("begin read only; set local statement_timeout = {READ_MS}{selects}; commit");
-        // Two statements come before the first query, each with an end of its own.
+        // Two statements precede the first query, each with its own result.
         let mut answers: Vec<Vec<Value>> = vec![Vec::new()];
         let asked = async {
             let mut stream = sqlx::raw_sql(AssertSqlSafe(text)).fetch_many(&mut *connection);
@@ -158,7 +158,7 @@ impl Postgres {
             Ok(())
         };
         if let Err(error) = asked.await {
-            // The transaction is of no use any more; a connection that cannot be mended is thrown away.
+            // The transaction failed; a connection that cannot be rolled back is closed.
             if sqlx::raw_sql("rollback").execute(&mut *connection).await.is_err() {
                 let _ = connection.close().await;
             }
@@ -179,20 +179,21 @@ impl Postgres {
             .map_err(|error| failure(&self.endpoint, &error))
     }
 
-    /// Whether a connection keeps its server from one transaction to the next. A pooler in transaction mode gives it
-    /// whichever is free.
+    /// Whether a connection keeps its server process from one transaction to the next. A pooler in transaction mode
+    /// assigns any free one.
     ///
-    /// Several connections ask at once, each time in a transaction of its own, which server they have. If two have the
-    /// same, or one another than before, a pooler is in between. Every other time one connection fewer asks: a pooler
-    /// that deals its servers out in turn could else deal the same to everybody again.
+    /// Several connections query their server process at the same time, in separate transactions. If two have the same
+    /// process, or one has a different process than before, there is a pooler. Every second round uses one connection
+    /// fewer: otherwise a pooler that assigns processes in turn could assign the same ones again.
     pub async fn keeps_session(endpoint: &PostgresEndpoint) -> Result<bool, ServiceError> {
-        tokio::time::timeout(SWAP, Self::swapped(endpoint)).await.unwrap_or_else(|_| {
-            let detail = format!("{SESSIONS} connections were not made and asked within {} s", SWAP.as_secs());
+        tokio::time::timeout(SESSION_CHECK, Self::has_stable_backends(endpoint)).await.unwrap_or_else(|_| {
+            let detail =
+                format!("{SESSIONS} connections could not be opened and queried within {} s", SESSION_CHECK.as_secs());
             Err(ServiceError::TimedOut { service: "postgres", detail })
         })
     }
 
-    async fn swapped(endpoint: &PostgresEndpoint) -> Result<bool, ServiceError> {
+    async fn has_stable_backends(endpoint: &PostgresEndpoint) -> Result<bool, ServiceError> {
         let shown = public_url(&endpoint.url);
         let failed = |error: sqlx::Error| failure(&shown, &error);
         let options = options(endpoint).map_err(failed)?.statement_cache_capacity(0).application_name("shakedown");
@@ -211,7 +212,7 @@ impl Postgres {
                 break;
             }
         }
-        // What cannot be closed ends with the process.
+        // A connection that cannot be closed ends with the process.
         let _ = try_join_all(connections.into_iter().map(PgConnection::close)).await;
         Ok(kept)
     }
@@ -228,20 +229,20 @@ impl Postgres {
 }
 
 impl Postgres {
-    /// Ends every connection of others to this database.
+    /// Terminates all other connections to the server.
     pub async fn end_others(&self) -> Result<(), ServiceError> {
         self.execute(END_OTHERS).await
     }
 
-    /// Ends every connection of others but `ours`.
+    /// Terminates all other connections to the server except `ours`.
     pub async fn end_others_but(&self, ours: &Connections) -> Result<(), ServiceError> {
         let ours: Vec<String> = ours.pids.iter().map(i32::to_string).collect();
         self.execute(&format!("{END_OTHERS} and not pid = any(array[{}]::int[])", ours.join(","))).await
     }
 }
 
-/// What a URL says. The client would look an IPv6 address up as a name, with the brackets that it has in a URL; and
-/// `no-verify`, which node-postgres knows, is what the others call `require`.
+/// The options in a URL. The client would resolve a bracketed IPv6 address as a name, so the brackets are removed;
+/// `no-verify` of node-postgres is `require` elsewhere.
 fn options(endpoint: &PostgresEndpoint) -> Result<PgConnectOptions, sqlx::Error> {
     let url = endpoint.url.expose_secret().replace("sslmode=no-verify", "sslmode=require");
     let options = PgConnectOptions::from_str(&url)?;
@@ -252,12 +253,12 @@ fn options(endpoint: &PostgresEndpoint) -> Result<PgConnectOptions, sqlx::Error>
     })
 }
 
-/// Connections that are tried at once.
+/// Connections that check their server process at the same time.
 const SESSIONS: usize = 5;
-/// How long that may take: seven round trips, on any network.
-const SWAP: Duration = Duration::from_secs(5);
+/// Timeout of the check: seven round trips, on any network.
+const SESSION_CHECK: Duration = Duration::from_secs(5);
 
-/// The process that serves a connection at the moment.
+/// The server process of a connection at the moment.
 async fn server_of(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     let rows = sqlx::raw_sql("select pg_backend_pid()").fetch_all(connection).await?;
     rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
@@ -266,7 +267,7 @@ async fn server_of(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
 const END_OTHERS: &str = "select pg_terminate_backend(pid) from pg_stat_activity \
                           where backend_type = 'client backend' and pid <> pg_backend_pid()";
 
-/// Connections that are held so that nobody else gets one; ended when dropped.
+/// Connections that are held to exhaust `max_connections`; closed when dropped.
 #[derive(Debug, Default)]
 pub struct Connections {
     held: Vec<PgConnection>,
@@ -274,14 +275,14 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Takes every connection that Postgres still gives.
+    /// Opens connections until Postgres refuses more.
     pub async fn take_all(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
         let mut connections = Self::default();
         connections.take_more(endpoint).await?;
         Ok(connections)
     }
 
-    /// Takes what has become free since.
+    /// Takes connections that have become free since.
     pub async fn take_more(&mut self, endpoint: &PostgresEndpoint) -> Result<(), ServiceError> {
         let shown = public_url(&endpoint.url);
         let options = PgConnectOptions::from_str(endpoint.url.expose_secret())
@@ -301,13 +302,13 @@ impl Connections {
                         self.pids.push(pid);
                         self.held.push(connection);
                     }
-                    // too_many_connections: that is what was wanted.
+                    // too_many_connections: the limit is reached, as intended.
                     Err(sqlx::Error::Database(answer)) if answer.code().as_deref() == Some("53300") => none_left = true,
                     Err(error) => return Err(failure(&shown, &error)),
                 }
             }
             if none_left {
-                // One that was just ended may be about to give its place away.
+                // A connection that was just terminated may still occupy its slot.
                 refused += 1;
                 if refused == REFUSED {
                     return Ok(());
@@ -317,22 +318,22 @@ impl Connections {
         }
         Err(ServiceError::Refused {
             service: "postgres",
-            detail: format!("still gives connections after {MOST_CONNECTIONS} of them: max_connections is higher"),
+            detail: format!("it still accepts connections after {MOST_CONNECTIONS}: max_connections is higher"),
         })
     }
 
-    /// Ends them all.
+    /// Closes them all.
     pub async fn release(self) {
         futures::future::join_all(self.held.into_iter().map(PgConnection::close)).await;
     }
 }
 
-/// Connections that are asked for at once.
+/// Connections that are opened at the same time.
 const AT_ONCE: usize = 8;
-/// So many refusals, with a pause in between, say that none is left.
+/// Refusals, with a pause in between, after which no connection is considered left.
 const REFUSED: u32 = 3;
 const SETTLES: Duration = Duration::from_millis(30);
-/// More connections than this are not taken.
+/// Most connections that are taken.
 const MOST_CONNECTIONS: usize = 600;
 
 pub(super) fn failure(endpoint: &str, error: &sqlx::Error) -> ServiceError {
@@ -369,7 +370,7 @@ mod tests {
     #[rstest::rstest]
     #[case("postgres://u:p@[::1]:5433/d", "::1")]
     #[case("postgres://u:p@db.example.com/d?sslmode=no-verify", "db.example.com")]
-    fn an_address_is_no_name(#[case] url: &str, #[case] host: &str) {
+    fn an_ipv6_address_is_not_a_name(#[case] url: &str, #[case] host: &str) {
         let endpoint = PostgresEndpoint { url: url.into() };
         assert_eq!(options(&endpoint).unwrap().get_host(), host);
     }

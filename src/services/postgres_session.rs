@@ -1,5 +1,5 @@
-//! One connection to Postgres, for work that belongs together: statements as they are written, over the simple protocol,
-//! so that it also works where statements cannot be prepared.
+//! One Postgres connection for several statements, over the simple protocol, so that it also works where statements
+//! cannot be prepared.
 
 use std::str::FromStr;
 
@@ -11,14 +11,14 @@ use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, PgConnection, Ro
 use super::ServiceError;
 use crate::settings::{PostgresEndpoint, public_url};
 
-/// What a statement gave.
+/// The result of a statement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// Names of the columns, where there are rows.
+    /// Names of the columns, if there are rows.
     pub columns: Vec<String>,
-    /// The rows, as Postgres writes them; null is `None`.
+    /// The rows, in Postgres' text format; null is `None`.
     pub rows: Vec<Vec<Option<String>>>,
-    /// Rows that were changed or read.
+    /// Number of rows changed or read.
     pub count: u64,
 }
 
@@ -30,14 +30,14 @@ pub enum SessionError {
     Refused {
         /// SQLSTATE.
         code: String,
-        /// What it said.
+        /// Its message.
         message: String,
-        /// What it proposes, or adds.
+        /// Its hint or detail.
         hint: Option<String>,
-        /// Where in the statement, in characters from 1.
+        /// The position in the statement, in characters from 1.
         position: Option<usize>,
     },
-    /// There is no answer.
+    /// The server did not respond.
     #[error(transparent)]
     Service(#[from] ServiceError),
 }
@@ -62,14 +62,14 @@ impl Session {
         Ok(Self { connection, endpoint: shown })
     }
 
-    /// Runs statements, and gives the answer of the last one that has one.
+    /// Runs statements and returns the result of the last one that returns rows.
     pub async fn run(&mut self, text: &str) -> Result<Answer, SessionError> {
         let mut answer = Answer::default();
         let mut stream = sqlx::raw_sql(AssertSqlSafe(text.to_owned())).fetch_many(&mut self.connection);
         let endpoint = &self.endpoint;
         let mut fresh = true;
         loop {
-            match stream.try_next().await.map_err(|error| told(endpoint, &error))? {
+            match stream.try_next().await.map_err(|error| session_error(endpoint, &error))? {
                 None => return Ok(answer),
                 Some(Either::Left(done)) => {
                     if done.rows_affected() > 0 {
@@ -90,7 +90,7 @@ impl Session {
 
     /// Closes the connection.
     pub async fn close(self) {
-        // What cannot be closed ends with the process.
+        // A connection that cannot be closed ends with the process.
         let _ = self.connection.close().await;
     }
 }
@@ -107,7 +107,7 @@ fn texts(row: &PgRow) -> Vec<Option<String>> {
     (0..row.len()).map(text).collect()
 }
 
-fn told(endpoint: &str, error: &sqlx::Error) -> SessionError {
+fn session_error(endpoint: &str, error: &sqlx::Error) -> SessionError {
     let sqlx::Error::Database(answer) = error else {
         return super::postgres::failure(endpoint, error).into();
     };

@@ -1,4 +1,4 @@
-//! A BullMQ queue seen as a producer sees it, and its keys as they stand in Redis.
+//! A BullMQ queue: adding jobs through the queue library, and reading its keys in Redis.
 
 use std::collections::BTreeMap;
 
@@ -13,31 +13,31 @@ use super::redis::Redis;
 use crate::outcome::TraceParent;
 use crate::settings::{Backoff, BackoffKind, JobContract, RedisEndpoint};
 
-/// The name under which W3C Trace Context carries a place in a trace.
+/// The field of W3C Trace Context.
 const TRACEPARENT: &str = "traceparent";
 
-/// One job as its hash says.
+/// One job, from its hash.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobHash {
     /// Attempts made (`atm`).
     pub attempts: u64,
-    /// Times it was begun (`ats`).
+    /// Times it was started (`ats`).
     pub starts: u64,
     /// Times it stalled (`stc`).
     pub stalls: u64,
-    /// Why it failed last.
+    /// Why it failed most recently.
     pub failed_reason: Option<String>,
-    /// When it was last begun, ms since 1970.
+    /// When it was last started, in ms since 1970.
     pub processed_on: Option<u64>,
-    /// When it ended, ms since 1970.
+    /// When it finished, in ms since 1970.
     pub finished_on: Option<u64>,
     /// What it returned, as JSON text.
     pub returnvalue: Option<String>,
-    /// Bytes of its data, its progress and its log; `None` where the job is not kept.
+    /// Bytes of its data, progress and log; `None` if the job is not kept.
     pub notes: Option<u64>,
 }
 
-/// How many jobs are in each state.
+/// Number of jobs in each state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// `wait`.
@@ -61,23 +61,24 @@ pub struct Counts {
 /// Connections of workers to a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attached {
-    /// Under `<prefix>:<base64(queue)>`: BullMQ's `getWorkers` and the monitors built on it see these.
+    /// Connections named `<prefix>:<base64(queue)>`: BullMQ's `getWorkers` and monitors that use it see these.
     pub registered: usize,
-    /// Under `<prefix>:<queue>`, as the Python library does (3.4.4): they take jobs, and no monitor sees them.
+    /// Connections named `<prefix>:<queue>`, as the Python library (3.4.4) names them: they take jobs, but monitors do
+    /// not see them.
     pub unregistered: usize,
 }
 
 impl Attached {
-    /// All of them.
+    /// The total.
     #[must_use]
     pub const fn all(self) -> usize {
         self.registered + self.unregistered
     }
 
-    /// Looks for them among the server's connections.
+    /// Counts them in the server's client list.
     ///
     /// # Errors
-    /// Redis does not answer, or does not allow `CLIENT LIST`.
+    /// Redis does not respond, or denies `CLIENT LIST`.
     pub async fn read(redis: &Redis, keys: &QueueKeys) -> Result<Self, ServiceError> {
         let list: String = redis.get(&redis::cmd("CLIENT").arg("LIST").to_owned()).await?;
         let named = keys.client_name("");
@@ -97,13 +98,13 @@ impl Attached {
 }
 
 impl Counts {
-    /// Jobs that are yet to end.
+    /// Jobs that have not finished.
     #[must_use]
     pub const fn pending(&self) -> u64 {
         self.waiting + self.active + self.delayed + self.paused + self.prioritized
     }
 
-    /// Each state in BullMQ's word, as its `getJobCounts` has them, with how many jobs are in it.
+    /// Each state, named as in BullMQ's `getJobCounts`, with its number of jobs.
     #[must_use]
     pub const fn by_state(&self) -> [(&'static str, u64); 8] {
         [
@@ -118,10 +119,10 @@ impl Counts {
         ]
     }
 
-    /// Counts in one round trip; changes nothing, and needs no queue to be there.
+    /// Counts in one round trip. Changes nothing; the queue need not exist.
     ///
     /// # Errors
-    /// Redis does not answer, or does not allow it.
+    /// Redis does not respond, or denies a command.
     pub async fn read(redis: &Redis, keys: &QueueKeys) -> Result<Self, ServiceError> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("LLEN").arg(keys.wait());
@@ -143,11 +144,11 @@ impl Counts {
 pub struct QueueEvent {
     /// Its id in the stream, `<ms since 1970>-<number>` on the clock of the server.
     pub id: String,
-    /// What happened, in BullMQ's word: `added`, `waiting`, `active`, `delayed`, `completed`, `failed`, `stalled` …
+    /// The event, named as in BullMQ: `added`, `waiting`, `active`, `delayed`, `completed`, `failed`, `stalled` …
     pub what: String,
-    /// The job, where it is about one.
+    /// The job, if the event is about one.
     pub job: Option<String>,
-    /// What the job returned, or why it failed.
+    /// The return value, or the failure reason.
     pub detail: Option<String>,
 }
 
@@ -168,7 +169,7 @@ pub struct NewJob {
     pub name: String,
     /// Job data.
     pub data: Value,
-    /// Attempts in all.
+    /// Attempts in total.
     pub attempts: u32,
     /// Wait between two attempts.
     pub backoff: Option<Backoff>,
@@ -177,7 +178,7 @@ pub struct NewJob {
 }
 
 impl NewJob {
-    /// A job of `contract`, its places filled by `lookup`; the error is the place that has no value.
+    /// A job of `contract` with its placeholders replaced by `lookup`; the error is a placeholder without a value.
     pub fn of(contract: &JobContract, id: String, lookup: &impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let JobContract { name, attempts, backoff, options, .. } = contract;
         let (name, data, options) = (name.clone(), contract.fill(lookup)?, options.clone());
@@ -198,7 +199,7 @@ impl std::fmt::Debug for QueueClient {
     }
 }
 
-/// An error of the queue library in our own four ways.
+/// An error of the queue library as a [`ServiceError`].
 #[must_use]
 pub fn failure(error: &bullmq::Error) -> ServiceError {
     if let bullmq::Error::Redis(error) = error
@@ -216,7 +217,7 @@ pub fn connection(endpoint: &RedisEndpoint) -> RedisConnectionOptions {
 }
 
 impl QueueClient {
-    /// Opens the queue; BullMQ writes its `meta` key on the way.
+    /// Opens the queue; BullMQ writes its `meta` key.
     pub async fn open(endpoint: &RedisEndpoint, name: &str, prefix: &str) -> Result<Self, ServiceError> {
         let redis = Redis::connect(endpoint).await?;
         let options =
@@ -225,7 +226,7 @@ impl QueueClient {
         Ok(Self { queue, redis, keys: QueueKeys::new(name, Some(prefix)) })
     }
 
-    /// Adds jobs in one go.
+    /// Adds jobs in one batch.
     pub async fn add(&self, jobs: Vec<NewJob>) -> Result<(), ServiceError> {
         let jittered: Vec<(String, Backoff)> = jobs
             .iter()
@@ -241,7 +242,7 @@ impl QueueClient {
                         BackoffKind::Fixed => BackoffStrategy::Fixed(backoff.delay.into()),
                         BackoffKind::Exponential => BackoffStrategy::Exponential(backoff.delay.into()),
                     }),
-                    // They were read in this way before: what cannot be read is not among them.
+                    // The contract's options were parsed into this type before, so parsing cannot fail.
                     ..serde_json::from_value(Value::Object(job.options)).unwrap_or_default()
                 };
                 BulkJob::with_options(job.name, job.data, options)
@@ -251,11 +252,11 @@ impl QueueClient {
         self.add_jitter(&jittered).await
     }
 
-    /// The same jobs, which carry where they come from, if that is traced: as BullMQ for Node has it, in the option
-    /// `tm`, short for `telemetry.metadata`.
+    /// Adds jobs that carry the parent span, if there is one, in the option `tm` (`telemetry.metadata`), as BullMQ for
+    /// Node does.
     ///
-    /// The queue library does not know that option (1.4), and workers read it when they take a job, so that it has to be
-    /// there before: the queue is paused until it is.
+    /// The queue library (1.4) does not support that option, and workers read it when they take a job, so the queue is
+    /// paused until it is written.
     pub async fn add_below(&self, jobs: Vec<NewJob>, parent: Option<TraceParent>) -> Result<(), ServiceError> {
         let Some(parent) = parent else { return self.add(jobs).await };
         let ids: Vec<(String, ())> = jobs.iter().map(|job| (job.id.clone(), ())).collect();
@@ -263,35 +264,39 @@ impl QueueClient {
         self.queue.pause().await.map_err(|error| failure(&error))?;
         let added = async {
             self.add(jobs).await?;
-            self.amend(&ids, |options, ()| options["tm"] = carried.clone().into()).await
+            self.change_options(&ids, |options, ()| options["tm"] = carried.clone().into()).await
         };
         let added = added.await;
         self.queue.resume().await.map_err(|error| failure(&error))?;
         added
     }
 
-    /// What a job carries of where it comes from, if it does.
+    /// The parent span that a job carries, if any.
     ///
     /// # Errors
-    /// Redis does not answer.
+    /// Redis does not respond.
     pub async fn carried(redis: &Redis, keys: &QueueKeys, id: &str) -> Result<Option<TraceParent>, ServiceError> {
         let command = redis::cmd("HGET").arg(keys.job_key(id)).arg("opts").to_owned();
         let options: Option<String> = redis.get(&command).await?;
         let options: Option<Value> = options.and_then(|text| serde_json::from_str(&text).ok());
-        // Whoever added the job may have said that it is not to be below anything: `telemetry.omitContext`.
+        // `telemetry.omitContext`: the producer asked for no parent span.
         let options = options.filter(|options| options["omc"] != true);
         let carried = options.and_then(|options| serde_json::from_str::<Value>(options["tm"].as_str()?).ok());
         Ok(carried.and_then(|carried| carried[TRACEPARENT].as_str()?.parse().ok()))
     }
 
-    /// The queue library cannot say `jitter` (1.4), and workers read it from the job's options when they retry it, so
-    /// it is added right after the job.
+    /// The queue library (1.4) does not support `jitter`. Workers read it from the job's options when they retry the
+    /// job, so it is written right after the job.
     async fn add_jitter(&self, jobs: &[(String, Backoff)]) -> Result<(), ServiceError> {
-        self.amend(jobs, |options, backoff| options["backoff"]["jitter"] = backoff.jitter.into()).await
+        self.change_options(jobs, |options, backoff| options["backoff"]["jitter"] = backoff.jitter.into()).await
     }
 
-    /// Changes options of jobs that are there.
-    async fn amend<T>(&self, jobs: &[(String, T)], change: impl Fn(&mut Value, &T)) -> Result<(), ServiceError> {
+    /// Changes options of existing jobs.
+    async fn change_options<T>(
+        &self,
+        jobs: &[(String, T)],
+        change: impl Fn(&mut Value, &T),
+    ) -> Result<(), ServiceError> {
         if jobs.is_empty() {
             return Ok(());
         }
@@ -311,12 +316,12 @@ impl QueueClient {
         self.redis.pipeline::<()>(&write).await
     }
 
-    /// How many jobs are in each state.
+    /// Number of jobs in each state.
     pub async fn counts(&self) -> Result<Counts, ServiceError> {
         Counts::read(&self.redis, &self.keys).await
     }
 
-    /// Ids of the jobs that ended as `completed` and as `failed`.
+    /// Ids of the jobs that are `completed` and that are `failed`.
     pub async fn ended(&self) -> Result<(Vec<String>, Vec<String>), ServiceError> {
         let range = |key: String| redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).to_owned();
         let completed = self.redis.get(&range(self.keys.completed())).await?;
@@ -324,7 +329,7 @@ impl QueueClient {
         Ok((completed, failed))
     }
 
-    /// What the queue's event stream says after the entry `after`, or from its beginning; at most `most` entries.
+    /// Entries of the queue's event stream after the entry `after`, or from its beginning; at most `most`.
     pub async fn events(&self, after: Option<&str>, most: usize) -> Result<Vec<QueueEvent>, ServiceError> {
         let from = after.map_or_else(|| "-".to_owned(), |id| format!("({id}"));
         let command = redis::cmd("XRANGE").arg(self.keys.events()).arg(from).arg("+").arg("COUNT").arg(most).to_owned();
@@ -344,7 +349,7 @@ impl QueueClient {
         Ok(seconds * 1000 + microseconds / 1000)
     }
 
-    /// Ids of the jobs that are in work.
+    /// Ids of the active jobs.
     pub async fn active(&self) -> Result<Vec<String>, ServiceError> {
         self.redis.get(&redis::cmd("LRANGE").arg(self.keys.active()).arg(0).arg(-1).to_owned()).await
     }
@@ -373,12 +378,12 @@ impl QueueClient {
         }))
     }
 
-    /// How many connections carry this queue's worker name, as BullMQ's monitors count them.
+    /// Connections with this queue's worker name, as BullMQ's monitors count them.
     pub async fn workers(&self) -> Result<Attached, ServiceError> {
         Attached::read(&self.redis, &self.keys).await
     }
 
-    /// The Redis connection behind it.
+    /// Its Redis connection.
     #[must_use]
     pub const fn redis(&self) -> &Redis {
         &self.redis

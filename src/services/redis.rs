@@ -1,4 +1,4 @@
-//! A thin Redis client: one managed connection, commands in, JSON out.
+//! Redis client: one managed connection that returns replies as JSON.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -35,15 +35,15 @@ impl Redis {
         Self::open(&endpoint.url).await
     }
 
-    /// Connects to the same server without credentials: what a stranger gets. To its first database: a stranger who is
-    /// refused another one is told so in words that do not say why.
+    /// Connects to the same server without credentials, to its first database: a refused SELECT would hide that the
+    /// credentials are the reason.
     pub async fn connect_anonymously(endpoint: &RedisEndpoint) -> Result<Self, ServiceError> {
         let shown = public_url(&endpoint.url);
-        let stranger = Url::parse(&shown).map_or(shown, |mut url| {
+        let anonymous = Url::parse(&shown).map_or(shown, |mut url| {
             url.set_path("");
             url.to_string()
         });
-        Self::open(&SecretString::from(stranger)).await
+        Self::open(&SecretString::from(anonymous)).await
     }
 
     async fn open(url: &SecretString) -> Result<Self, ServiceError> {
@@ -58,7 +58,7 @@ impl Redis {
         Ok(Self { manager, endpoint })
     }
 
-    /// Sends one command and gives its reply in the client's own type.
+    /// Sends one command and returns its reply in the client library's type.
     pub async fn send(&self, command: &redis::Cmd) -> Result<Reply, ServiceError> {
         let mut manager = self.manager.clone();
         let reply = manager.send_packed_command(command).await.map_err(|error| failure(&self.endpoint, &error))?;
@@ -69,7 +69,7 @@ impl Redis {
         }
     }
 
-    /// Sends a command given as words and gives its reply as JSON.
+    /// Sends a command given as words and returns its reply as JSON.
     pub async fn command<S: AsRef<str>>(&self, words: &[S]) -> Result<Value, ServiceError> {
         let mut command = redis::Cmd::new();
         for word in words {
@@ -91,18 +91,18 @@ impl Redis {
         pipeline.query_async(&mut manager).await.map_err(|error| failure(&self.endpoint, &error))
     }
 
-    /// Sends several commands at once and gives each one's reply, be it an error of the server's.
+    /// Sends several commands at once and returns each reply, including error replies.
     pub async fn all(&self, pipeline: &redis::Pipeline) -> Result<Vec<Reply>, ServiceError> {
         let mut manager = self.manager.clone();
         let count = pipeline.cmd_iter().count();
         manager.send_packed_commands(pipeline, 0, count).await.map_err(|error| failure(&self.endpoint, &error))
     }
 
-    /// What the server answers where it is asked to put commands by and then to forget them: of each, whether its user
-    /// may run it. None is run. Nothing where the server does not put them by.
+    /// Queues commands in a transaction and discards it. The replies tell whether the user may run each command; none
+    /// is run. `None` if the server does not queue commands.
     ///
-    /// On a connection of its own, which is never made anew: on another one the commands would be run at once.
-    pub async fn put_by(
+    /// Uses a separate connection that never reconnects: on a new connection the commands would run at once.
+    pub async fn queue_and_discard(
         endpoint: &RedisEndpoint,
         commands: redis::Pipeline,
     ) -> Result<Option<Vec<Reply>>, ServiceError> {
@@ -116,8 +116,9 @@ impl Redis {
         let mut first = redis::pipe();
         first.cmd("MULTI").cmd("PING");
         let begun = connection.send_packed_commands(&first, 0, 2).await.map_err(|error| failed(&error))?;
-        let said = |reply: Option<&Reply>, word: &str| matches!(reply, Some(Reply::SimpleString(text)) if text == word);
-        if !matches!(begun.first(), Some(Reply::Okay)) || !said(begun.get(1), "QUEUED") {
+        let is_status =
+            |reply: Option<&Reply>, word: &str| matches!(reply, Some(Reply::SimpleString(text)) if text == word);
+        if !matches!(begun.first(), Some(Reply::Okay)) || !is_status(begun.get(1), "QUEUED") {
             return Ok(None);
         }
         let count = commands.cmd_iter().count();
@@ -128,7 +129,8 @@ impl Redis {
         Ok(Some(replies))
     }
 
-    /// The keys that match `pattern` among about as many as `most`, by SCAN in steps of 1,000; and whether all were seen.
+    /// The keys that match `pattern` among about `most` keys, by SCAN in steps of 1,000; and whether all keys were
+    /// scanned.
     pub async fn scan_some(&self, pattern: &str, most: usize) -> Result<(Vec<String>, bool), ServiceError> {
         const STEP: usize = 1000;
         let mut keys = Vec::new();
@@ -147,7 +149,7 @@ impl Redis {
         Ok((keys, cursor == 0))
     }
 
-    /// Every key that matches `pattern`, by SCAN in steps of 500: never KEYS.
+    /// Every key that matches `pattern`, by SCAN in steps of 500; KEYS would block the server.
     pub async fn scan(&self, pattern: &str) -> Result<Vec<String>, ServiceError> {
         let mut keys = Vec::new();
         let mut cursor = 0_u64;
@@ -165,8 +167,8 @@ impl Redis {
     }
 }
 
-/// A client that trusts whom this machine trusts, an authority of one's own among them (`SSL_CERT_FILE`); where the
-/// machine trusts nobody, whom browsers trust.
+/// A client that trusts the authorities of this machine, including those in `SSL_CERT_FILE`; if the machine has none,
+/// those of browsers.
 fn client(url: &SecretString) -> redis::RedisResult<Client> {
     let url = url.expose_secret();
     if !url.starts_with("rediss:") || TRUSTED.is_empty() {
@@ -176,9 +178,10 @@ fn client(url: &SecretString) -> redis::RedisResult<Client> {
     Client::build_with_tls(url, certificates)
 }
 
-/// The authorities that this machine trusts, in PEM. One that cannot be used is left out: with it none would be.
+/// The authorities that this machine trusts, in PEM. Invalid certificates are left out, because one would make the
+/// client reject all.
 ///
-/// Read once: there are hundreds, and every connection wants them.
+/// Read once: there are hundreds, and every connection needs them.
 static TRUSTED: LazyLock<String> = LazyLock::new(|| {
     let mut usable = rustls::RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs().certs;
@@ -210,7 +213,7 @@ fn unauthorised(endpoint: &str, detail: String) -> ServiceError {
     ServiceError::Unauthorised { service: "redis", endpoint: endpoint.to_owned(), detail, variable: "REDIS_URL" }
 }
 
-/// A reply as JSON; bytes that are no UTF-8 become text with replacement characters.
+/// A reply as JSON; invalid UTF-8 becomes text with replacement characters.
 fn json(reply: &Reply) -> Value {
     match reply {
         Reply::Nil => Value::Null,
@@ -229,6 +232,7 @@ fn json(reply: &Reply) -> Value {
             })
             .collect::<serde_json::Map<_, _>>()
             .into(),
+        Reply::ServerError(error) => Value::from(error.to_string()),
         other => Value::from(format!("{other:?}")),
     }
 }

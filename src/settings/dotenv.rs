@@ -1,4 +1,4 @@
-//! `.env`: `NAME=value` lines, quotes, comments and `export`, and nothing that needs a shell.
+//! Reads `.env`: `NAME=value` lines with quotes, comments and `export`, without shell expansion.
 
 use std::path::Path;
 
@@ -11,15 +11,14 @@ pub(super) struct Assignment {
     pub(super) name: String,
     /// Its value, quotes removed.
     pub(super) value: String,
-    /// The line it begins on, from 1.
+    /// The line on which it starts, from 1.
     pub(super) line: usize,
 }
 
 /// Reads the text of a `.env` file.
 ///
-/// Unquoted values end at a blank followed by `#` and lose blanks at both ends. Single quotes and
-/// backticks keep everything as it is; double quotes understand `\n \r \t \" \\ \$`. A quoted value
-/// may go over several lines. `$NAME` is not replaced.
+/// Unquoted values end at whitespace followed by `#` and are trimmed. Single quotes and backticks keep the text as
+/// written; double quotes decode `\n \r \t \" \\ \$`. A quoted value may span several lines. `$NAME` is not expanded.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Assignment>, Problem> {
     let mut assignments = Vec::new();
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -27,8 +26,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Assignment>, Problem>
     while !rest.is_empty() {
         let (first, _) = split_line(rest);
         let offset = text.len() - rest.len();
-        let wrong = |problem: &str, remedy: &str| Problem::At {
-            place: Place::of(path, text, offset..offset + first.len()),
+        let problem_at = |problem: &str, remedy: &str| Problem::At {
+            place: Place::from_span(path, text, offset..offset + first.len()),
             problem: problem.to_owned(),
             remedy: Some(remedy.to_owned()),
         };
@@ -39,18 +38,18 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Assignment>, Problem>
             continue;
         }
         let Some((left, _)) = first.split_once('=') else {
-            return Err(wrong(
+            return Err(problem_at(
                 "this line is not NAME=value",
-                "write NAME=value, or begin the line with # for a comment",
+                "write NAME=value, or start the line with # for a comment",
             ));
         };
         let name = left.trim();
         let name = name.strip_prefix("export ").map_or(name, str::trim);
         if !is_name(name) {
-            return Err(wrong("what stands before = is not a variable's name", "use letters, digits and underscores"));
+            return Err(problem_at("the text before = is not a variable name", "use letters, digits and underscores"));
         }
         let (value, used) = value(&rest[left.len() + 1..])
-            .map_err(|problem| wrong(problem, "close the quote, and put nothing but a comment behind it"))?;
+            .map_err(|problem| problem_at(problem, "close the quote and write only a comment after it"))?;
         assignments.push(Assignment { name: name.to_owned(), value, line });
         let end = left.len() + 1 + used;
         line += rest[..end].matches('\n').count();
@@ -59,7 +58,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Assignment>, Problem>
     Ok(assignments)
 }
 
-/// The first line without its end, and what follows the end.
+/// The first line without its line end, and the rest.
 fn split_line(text: &str) -> (&str, &str) {
     text.split_once('\n').map_or((text, ""), |(line, rest)| (line.strip_suffix('\r').unwrap_or(line), rest))
 }
@@ -69,7 +68,7 @@ fn is_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
-/// The value at the beginning of `text`, and how many bytes it takes with the end of its line.
+/// The value at the start of `text`, and how many bytes it takes including its line end.
 fn value(text: &str) -> Result<(String, usize), &'static str> {
     let blanks = text.len() - text.trim_start_matches([' ', '\t']).len();
     let body = &text[blanks..];
@@ -81,7 +80,7 @@ fn value(text: &str) -> Result<(String, usize), &'static str> {
     let mut characters = body.char_indices().skip(1);
     let closed = loop {
         match characters.next() {
-            None => return Err("a quote is opened and never closed"),
+            None => return Err("unterminated quote"),
             Some((at, c)) if c == quote => break at,
             Some((_, '\\')) if quote == '"' => match characters.next() {
                 Some((_, 'n')) => value.push('\n'),
@@ -89,7 +88,7 @@ fn value(text: &str) -> Result<(String, usize), &'static str> {
                 Some((_, 't')) => value.push('\t'),
                 Some((_, c @ ('"' | '\\' | '$'))) => value.push(c),
                 Some((_, c)) => value.extend(['\\', c]),
-                None => return Err("a quote is opened and never closed"),
+                None => return Err("unterminated quote"),
             },
             Some((_, c)) => value.push(c),
         }
@@ -97,12 +96,12 @@ fn value(text: &str) -> Result<(String, usize), &'static str> {
     let behind = &body[closed + 1..];
     let (line, rest) = split_line(behind);
     if !uncommented(&format!(" {line}")).trim().is_empty() {
-        return Err("something follows the closing quote");
+        return Err("unexpected text after the closing quote");
     }
     Ok((value, text.len() - rest.len()))
 }
 
-/// A line up to its comment, which begins with `#` at the start or after a blank.
+/// A line up to its comment, which starts with `#` at the start or after whitespace.
 fn uncommented(line: &str) -> &str {
     let mut after_blank = true;
     for (at, c) in line.char_indices() {
@@ -151,9 +150,9 @@ mod tests {
 
     #[rstest]
     #[case("A=1\nwhat is this", ".env:2:1: this line is not NAME=value")]
-    #[case("1A=2", ".env:1:1: what stands before = is not")]
-    #[case("\nA=\"open", ".env:2:1: a quote is opened")]
-    #[case("A='x' y", ".env:1:1: something follows")]
+    #[case("1A=2", ".env:1:1: the text before = is not")]
+    #[case("\nA=\"open", ".env:2:1: unterminated quote")]
+    #[case("A='x' y", ".env:1:1: unexpected text after")]
     fn a_malformed_line_is_named_and_its_value_is_not_shown(#[case] text: &str, #[case] wanted: &str) {
         let problem = parse(Path::new(".env"), text).err().unwrap().to_string();
         assert!(problem.starts_with(wanted), "{problem}");

@@ -1,4 +1,4 @@
-//! Where the services of a stack are: URLs, credentials and names. Secrets stay in `secrecy` types.
+//! The endpoints of a stack: URLs, credentials and names. Secrets stay in `secrecy` types.
 
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -24,13 +24,13 @@ pub struct QdrantEndpoint {
     pub url: String,
     /// Base URL of the gRPC API, such as `http://127.0.0.1:6334`.
     pub grpc_url: String,
-    /// API key, where the server wants one.
+    /// API key, if the server requires one.
     pub api_key: Option<SecretString>,
-    /// Name of the collection's vector; `None` for the unnamed one.
+    /// Name of the collection's vector; `None` for the unnamed vector.
     pub vector: Option<String>,
 }
 
-/// An embeddings API in the shape of Jina's.
+/// An embeddings API that is compatible with Jina's.
 #[derive(Debug, Clone)]
 pub struct JinaEndpoint {
     /// Base URL with version, such as `https://api.jina.ai/v1`; requests go to `{base_url}/embeddings`.
@@ -39,11 +39,11 @@ pub struct JinaEndpoint {
     pub api_key: Option<SecretString>,
     /// Model, such as `jina-embeddings-v3`.
     pub model: String,
-    /// Vector size asked for.
+    /// Requested vector size.
     pub dimensions: u32,
 }
 
-/// The names under which a worker keeps its data: one set per case, so that cases never meet.
+/// The names under which a worker stores its data. Each case has its own, so that cases do not share data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Names {
     /// BullMQ queue name.
@@ -56,7 +56,7 @@ pub struct Names {
     pub table: String,
 }
 
-/// A whole stack as a worker and the probes see it.
+/// The endpoints of a stack, for a worker and for probes.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
     /// Redis.
@@ -71,7 +71,7 @@ pub struct Endpoints {
     pub names: Names,
 }
 
-/// A variable handed to a process: its name, its value, and whether the value is a secret.
+/// An environment variable for a process.
 #[derive(Debug, Clone)]
 pub struct Variable {
     /// Environment variable name, from [`crate::settings::TABLE`].
@@ -83,7 +83,7 @@ pub struct Variable {
 }
 
 impl Endpoints {
-    /// The names of what [`Endpoints::environment`] gives.
+    /// The names of the variables that [`Endpoints::environment`] may return.
     pub const VARIABLES: &[&str] = &[
         "REDIS_URL",
         "DATABASE_URL",
@@ -133,21 +133,21 @@ impl Endpoints {
 }
 
 impl Endpoints {
-    /// What a place such as `redis.host` stands for; none for a place that is not of an endpoint, such as `env.NAME`.
+    /// The value of a placeholder such as `redis.host`; `None` for one that is not of an endpoint, such as `env.NAME`.
     ///
-    /// What a URL does not name is what clients take instead: the usual port, database `0`. A server without a key
-    /// is given an empty one: the worker's variable still exists.
+    /// A missing part of a URL has the value that clients use instead: the default port, database `0`. A missing key is
+    /// empty, so that the worker's variable still exists.
     #[must_use]
     pub fn place(&self, place: &str) -> Option<String> {
         let secret = |value: &SecretString| value.expose_secret().to_owned();
         let key = |value: &Option<SecretString>| value.as_ref().map_or_else(String::new, secret);
-        let part = |url: &str, usual_port: u16, part: &str| {
+        let part = |url: &str, default_port: u16, part: &str| {
             let url = Url::parse(url).ok()?;
             let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
             Some(match part {
                 "host" => url.host_str()?.to_owned(),
                 "scheme" => url.scheme().to_owned(),
-                "port" | "grpc_port" => url.port_or_known_default().unwrap_or(usual_port).to_string(),
+                "port" | "grpc_port" => url.port_or_known_default().unwrap_or(default_port).to_string(),
                 "user" => decoded(url.username()),
                 "password" => decoded(url.password().unwrap_or_default()),
                 "database" => decoded(url.path().trim_start_matches('/')),
@@ -169,7 +169,7 @@ impl Endpoints {
             ("qdrant", "grpc_url") => Some(self.qdrant.grpc_url.clone()),
             ("qdrant", "key") => Some(key(&self.qdrant.api_key)),
             ("qdrant", "collection") => Some(self.names.collection.clone()),
-            // As a JSON pointer goes on (RFC 6901): empty for the unnamed vector.
+            // The rest of a JSON pointer (RFC 6901): empty for the unnamed vector.
             ("qdrant", "vector_path") => Some(
                 self.qdrant
                     .vector
@@ -189,15 +189,15 @@ impl Endpoints {
     }
 }
 
-/// `url` without user, password, query and fragment: fit for a log or a report.
+/// `url` without user, password, query and fragment, for logs and reports.
 ///
-/// Text that is no URL is not shown at all, because it may be a password pasted into the wrong field.
+/// Text that is not a URL is not shown, because it may be a password in the wrong field.
 #[must_use]
 pub fn public_url(url: &SecretString) -> String {
     Url::parse(url.expose_secret()).map_or_else(
         |_| "(not a URL)".to_owned(),
         |mut url| {
-            // Both setters fail only for URLs that cannot have credentials in the first place.
+            // Both setters fail only for URLs that cannot have credentials.
             let _ = url.set_username("");
             let _ = url.set_password(None);
             url.set_query(None);

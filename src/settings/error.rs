@@ -1,12 +1,12 @@
-//! What can be wrong with settings: each problem names the place, what is there, and the remedy.
+//! Problems in settings: each names its place, the invalid value and the remedy.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A place in a file, counted from one.
+/// A place in a file. Lines and columns count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The file as it was named.
+    /// The file, as the user named it.
     pub path: PathBuf,
     /// Line, from 1.
     pub line: usize,
@@ -17,9 +17,9 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place of the bytes `span` of `text`, which was read from `path`.
+    /// The place of the byte range `span` in `text`, the content of `path`.
     #[must_use]
-    pub fn of(path: &Path, text: &str, span: std::ops::Range<usize>) -> Self {
+    pub fn from_span(path: &Path, text: &str, span: std::ops::Range<usize>) -> Self {
         let before = text.get(..span.start).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Self {
@@ -37,7 +37,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A variable that is needed and not set.
+/// A required variable that is not set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
     /// Its name.
@@ -46,7 +46,7 @@ pub struct Missing {
     pub meaning: &'static str,
     /// A value that would be accepted.
     pub example: &'static str,
-    /// Why it is not set although a profile mentions it, or why it is needed here.
+    /// Why it is not set although a profile lists it, or why it is required here.
     pub note: Option<String>,
 }
 
@@ -57,10 +57,10 @@ impl fmt::Display for Missing {
     }
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// A value is not what its variable wants.
+    /// A value is not valid for its variable.
     #[error("{name} is {shown} (from {origin}): {problem}")]
     Invalid {
         /// The variable.
@@ -71,58 +71,58 @@ pub enum Problem {
         origin: String,
         /// What is wrong with it.
         problem: String,
-        /// How to put it right.
+        /// The remedy.
         remedy: String,
     },
-    /// `NAME` and `NAME_FILE` are both set at the same place.
+    /// `NAME` and `NAME_FILE` are both set in the same source.
     #[error("{name} and {name}_FILE are both set ({origin})")]
     Both {
         /// The variable without `_FILE`.
         name: &'static str,
-        /// Where both were found.
+        /// The source that sets both.
         origin: String,
     },
     /// The file that `NAME_FILE` names cannot be read.
-    #[error("{name}_FILE names {path}, which cannot be read: {problem}", path = path.display())]
+    #[error("cannot read {path}, named by {name}_FILE: {problem}", path = path.display())]
     Unreadable {
         /// The variable without `_FILE`.
         name: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         problem: String,
     },
     /// A `SHAKEDOWN_*` variable that does not exist.
-    #[error("{name} is not a variable of shakedown (from {origin})")]
+    #[error("unknown variable {name} (from {origin})")]
     Unknown {
-        /// What was written.
+        /// The name that was written.
         name: String,
         /// Where.
         origin: String,
         /// The variable that was probably meant.
         nearest: Option<String>,
     },
-    /// Needed variables that nothing sets.
+    /// Required variables that no source sets.
     #[error("{}", list(.0))]
     Missing(Vec<Missing>),
-    /// Something at a place in `shakedown.toml` or `.env`.
+    /// A problem at a place in `shakedown.toml` or `.env`.
     #[error("{place}: {problem}")]
     At {
         /// The place.
         place: Place,
-        /// What is wrong there.
+        /// What is wrong.
         problem: String,
-        /// How to put it right.
+        /// The remedy.
         remedy: Option<String>,
     },
-    /// A file that was asked for cannot be read.
-    #[error("{path} cannot be read: {problem}", path = path.display())]
+    /// A requested file cannot be read.
+    #[error("cannot read {path}: {problem}", path = path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         problem: String,
-        /// How to put it right.
+        /// The remedy.
         remedy: String,
     },
 }
@@ -132,14 +132,14 @@ fn list(missing: &[Missing]) -> String {
 }
 
 impl Problem {
-    /// How to put it right, where the problem itself does not say it.
+    /// The remedy, if there is one.
     #[must_use]
     pub fn remedy(&self) -> Option<String> {
         match self {
             Self::Invalid { remedy, .. } | Self::File { remedy, .. } => Some(remedy.clone()),
-            Self::Both { name, .. } => Some(format!("keep one of {name} and {name}_FILE and unset the other")),
+            Self::Both { name, .. } => Some(format!("unset {name} or {name}_FILE")),
             Self::Unreadable { name, .. } => {
-                Some(format!("make the file exist and readable by this user, or set {name} itself"))
+                Some(format!("create the file and make it readable by the current user, or set {name} instead"))
             }
             Self::Unknown { nearest: Some(nearest), .. } => {
                 Some(format!("did you mean {nearest}? `shakedown env` lists every variable"))
@@ -147,7 +147,7 @@ impl Problem {
             Self::Unknown { nearest: None, .. } => Some("unset it; `shakedown env` lists every variable".to_owned()),
             Self::Missing(missing) => missing.first().map(|first| {
                 format!(
-                    "set {} in the environment, in `.env` or in the profile, or name a file that holds it in {}_FILE",
+                    "set {} in the environment, in `.env` or in the profile, or set {}_FILE to the path of a file that contains it",
                     if missing.len() == 1 { "it" } else { "them" },
                     first.name
                 )
@@ -156,7 +156,7 @@ impl Problem {
         }
     }
 
-    /// The place in a file, where there is one.
+    /// The place in a file, if the problem has one.
     #[must_use]
     pub const fn place(&self) -> Option<&Place> {
         match self {
@@ -166,25 +166,25 @@ impl Problem {
     }
 }
 
-/// Everything that is wrong with the settings, found in one go.
+/// All problems of the settings.
 #[derive(Debug)]
 pub struct SettingsError {
     problems: Vec<Problem>,
 }
 
 impl SettingsError {
-    /// All problems, in the order in which they were found; never empty.
+    /// The problems, in the order in which they were found; never empty.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// Turns a list of problems into a result: an empty list is no error.
+    /// `Ok` for an empty list, an error otherwise.
     pub(super) fn unless_empty(problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
     }
 
-    /// The problems themselves, to be joined with others.
+    /// The problems, to be joined with others.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         self.problems
     }
@@ -221,13 +221,13 @@ mod tests {
     fn a_place_counts_lines_and_characters_from_one() {
         let text = "a = 1\nπ = \"x\" # é\nb";
         let at = text.find("\"x\"").unwrap();
-        let place = Place::of(Path::new("shakedown.toml"), text, at..at + 3);
+        let place = Place::from_span(Path::new("shakedown.toml"), text, at..at + 3);
         assert_eq!(place.to_string(), "shakedown.toml:2:5");
-        assert_eq!(Place::of(Path::new("f"), text, 0..1).to_string(), "f:1:1");
+        assert_eq!(Place::from_span(Path::new("f"), text, 0..1).to_string(), "f:1:1");
     }
 
     #[test]
-    fn several_problems_are_told_at_once_each_with_its_remedy() {
+    fn all_problems_are_reported_each_with_its_remedy() {
         let error = SettingsError {
             problems: vec![
                 Problem::Both { name: "REDIS_URL", origin: "environment".to_owned() },

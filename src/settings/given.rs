@@ -1,13 +1,15 @@
-//! What somebody set, for those who judge it: each value, where it came from, and what is wrong with it.
+//! The user's settings as checks see them: each value, its origin, and its problem.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-use super::{Settings, TABLE};
+use super::origin::Origin;
+use super::table::TABLE;
+use super::values::Settings;
 
-/// A variable as it was set, or was not.
+/// A variable of the table, set or not.
 #[derive(Debug, Clone)]
 pub struct GivenVariable {
     /// Its value.
@@ -16,39 +18,39 @@ pub struct GivenVariable {
     pub secret: bool,
     /// Where it came from.
     pub origin: String,
-    /// Whether nobody set it, and its value is the usual one.
-    pub usual: bool,
-    /// What is wrong with it, without the value of a secret.
+    /// Whether its value is the default or missing.
+    pub is_default: bool,
+    /// Why its value is invalid; never contains a secret.
     pub problem: Option<String>,
 }
 
-/// Everything that was set.
+/// The settings of the user's environment.
 #[derive(Debug, Clone)]
 pub struct Given {
     /// The profile.
     pub profile: &'static str,
-    /// The variables that shakedown knows, by name.
+    /// The variables of the table, by name.
     pub variables: BTreeMap<&'static str, GivenVariable>,
     /// Every variable of the environment and of `.env`, known or not.
     pub environment: BTreeMap<String, SecretString>,
-    /// Where the project's files are.
+    /// The directory of the project.
     pub directory: PathBuf,
 }
 
 impl Given {
-    /// What `settings` were given, of a project in `directory`.
+    /// The settings of the project in `directory`.
     #[must_use]
     pub fn of(settings: &Settings, directory: PathBuf) -> Self {
         let variables = TABLE
             .iter()
             .map(|entry| {
                 let origin = settings.origin(entry.name);
-                let problem = settings.judged(entry.name).err().map(|error| error.to_string());
+                let problem = settings.checked(entry.name).err().map(|error| error.to_string());
                 let variable = GivenVariable {
                     value: settings.secret(entry.name),
                     secret: entry.is_secret(),
                     origin: origin.map_or_else(|| "not set".to_owned(), ToString::to_string),
-                    usual: matches!(origin, None | Some(super::Origin::Default)),
+                    is_default: matches!(origin, None | Some(Origin::Default)),
                     problem,
                 };
                 (entry.name, variable)
@@ -57,13 +59,13 @@ impl Given {
         Self { profile: settings.profile(), variables, environment: settings.environment().clone(), directory }
     }
 
-    /// The value of a variable that is set, be it a secret.
+    /// The value of a variable, if it is set.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&SecretString> {
         self.variables.get(name)?.value.as_ref()
     }
 
-    /// The names of secrets that are set, with their values.
+    /// The secrets that are set, by name.
     pub fn secrets(&self) -> impl Iterator<Item = (&'static str, &SecretString)> {
         self.variables
             .iter()

@@ -1,35 +1,38 @@
-//! From the sources to one value per variable: flag, environment, `.env`, profile, default.
+//! Determines the value of each variable: flag, environment, `.env`, profile, default, in this order.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::config::{self, Config, GivenBy, PROFILES};
+use super::config::{Config, ProfileValue};
 use super::dotenv::{self, Assignment};
 use super::error::{Problem, SettingsError};
+use super::file;
 use super::origin::Origin;
+use super::profile::PROFILES;
 use super::source::Source;
 use super::table::{self, Entry, TABLE};
 use super::value;
 
-/// One value and where it came from.
+/// A value and its origin.
 #[derive(Debug, Clone)]
 pub(super) struct Resolved {
     pub(super) value: SecretString,
     pub(super) origin: Origin,
 }
 
-/// What loading found.
+/// The result of loading.
 pub(super) struct Loaded {
     pub(super) profile: &'static str,
     pub(super) values: BTreeMap<&'static str, Resolved>,
-    /// Why a variable that the profile mentions is not set.
+    /// Why a variable that the profile lists is not set.
     pub(super) absent: BTreeMap<&'static str, String>,
     pub(super) config: Config,
     pub(super) environment: BTreeMap<String, SecretString>,
 }
 
+/// A value with its origin, if a source sets the variable.
 type Found = Option<(String, Origin)>;
 
 struct Loader {
@@ -58,12 +61,12 @@ pub(super) fn load(source: Source) -> Result<Loaded, SettingsError> {
     let mut values = BTreeMap::new();
     let mut absent = BTreeMap::new();
     for entry in TABLE {
-        let found = loader.above_profile(entry).or_else(|| loader.profile_gives(entry, &config, profile, &mut absent));
+        let found = loader.above_profile(entry).or_else(|| loader.from_profile(entry, &config, profile, &mut absent));
         let found = found.or_else(|| Some((entry.default?.to_owned(), Origin::Default)));
         let Some((text, origin)) = found else { continue };
-        // Other programs share the plain names, so only what is plainly ours is judged before it is used.
+        // Other programs use the unprefixed names too, so those values are checked only when they are used.
         if entry.name.starts_with("SHAKEDOWN_") || matches!(origin, Origin::Flag | Origin::Profile { .. }) {
-            loader.problems.extend(judge(entry, &text, &origin));
+            loader.problems.extend(invalid(entry, &text, &origin));
         }
         values.insert(entry.name, Resolved { value: SecretString::from(text), origin });
     }
@@ -74,8 +77,8 @@ pub(super) fn load(source: Source) -> Result<Loaded, SettingsError> {
     Ok(Loaded { profile, values, absent, config, environment })
 }
 
-/// What is wrong with a value of `entry`, told with its origin.
-pub(super) fn judge(entry: &Entry, text: &str, origin: &Origin) -> Option<Problem> {
+/// The problem with `text` as a value of `entry`, with its origin; `None` if it is valid.
+pub(super) fn invalid(entry: &Entry, text: &str, origin: &Origin) -> Option<Problem> {
     value::problem(entry, text).map(|(problem, remedy)| Problem::Invalid {
         name: entry.name.to_owned(),
         shown: format!("`{}`", value::shown(entry, text)),
@@ -97,7 +100,7 @@ impl Loader {
             Err(error) => self.problems.push(Problem::File {
                 path: path.to_owned(),
                 problem: error.to_string(),
-                remedy: "make it a UTF-8 text file that this user may read, or remove it".to_owned(),
+                remedy: "make it a UTF-8 text file that the current user can read, or remove it".to_owned(),
             }),
         }
         for (at, line) in self.dotenv.iter().enumerate() {
@@ -107,7 +110,7 @@ impl Loader {
                     name: line.name.clone(),
                     shown: "set twice".to_owned(),
                     origin: format!("{} lines {} and {}", path.display(), first.line, line.line),
-                    problem: "one of them would be ignored".to_owned(),
+                    problem: "only one of the values would be used".to_owned(),
                     remedy: "remove one of the lines".to_owned(),
                 });
             }
@@ -118,10 +121,10 @@ impl Loader {
         for name in names.iter().filter(|name| table::entry(bare(name)).is_some()) {
             self.problems.push(Problem::Invalid {
                 name: name.clone(),
-                shown: "not text".to_owned(),
+                shown: "not valid UTF-8".to_owned(),
                 origin: "environment".to_owned(),
-                problem: "its bytes are not UTF-8".to_owned(),
-                remedy: format!("set {name} again, as UTF-8"),
+                problem: "the value cannot be read as text".to_owned(),
+                remedy: format!("set {name} to a UTF-8 value"),
             });
         }
     }
@@ -141,7 +144,7 @@ impl Loader {
         let chosen = self.above_profile(entry);
         let path = PathBuf::from(chosen.as_ref().map_or("shakedown.toml", |(path, _)| path));
         match std::fs::read_to_string(&path) {
-            Ok(text) => config::parse(&path, &text).unwrap_or_else(|problems| {
+            Ok(text) => file::parse(&path, &text).unwrap_or_else(|problems| {
                 self.problems.extend(problems);
                 Config::default()
             }),
@@ -149,9 +152,9 @@ impl Loader {
             Err(error) => {
                 let remedy = match chosen {
                     Some((_, origin)) => {
-                        format!("it is named by SHAKEDOWN_CONFIG or --config ({origin}): correct the path")
+                        format!("correct the path in SHAKEDOWN_CONFIG or --config (from {origin})")
                     }
-                    None => "make it a UTF-8 text file that this user may read".to_owned(),
+                    None => "make it a UTF-8 text file that the current user can read".to_owned(),
                 };
                 self.problems.push(Problem::File { path, problem: error.to_string(), remedy });
                 Config::default()
@@ -161,7 +164,7 @@ impl Loader {
 
     fn profile(&mut self) -> &'static str {
         let chosen = table::entry("SHAKEDOWN_PROFILE").and_then(|entry| self.above_profile(entry));
-        // A name that is no profile is told when the table is walked.
+        // An unknown profile name is reported when the values of the table are checked.
         chosen
             .and_then(|(chosen, _)| PROFILES.iter().copied().find(|profile| *profile == chosen))
             .unwrap_or(PROFILES[0])
@@ -173,22 +176,23 @@ impl Loader {
             return Some((value.clone(), Origin::Flag));
         }
         let file_name = format!("{}_FILE", entry.name);
-        let of = |name: &str| self.environment.get(name).filter(|value| !value.is_empty()).cloned();
-        let (value, file) = (of(entry.name), of(&file_name));
+        let variable = |name: &str| self.environment.get(name).filter(|value| !value.is_empty()).cloned();
+        let (value, file) = (variable(entry.name), variable(&file_name));
         if value.is_some() || file.is_some() {
-            return self.one_of(entry, value, file, |file| Origin::Environment { file });
+            return self.value_or_file(entry, value, file, |file| Origin::Environment { file });
         }
-        let of =
+        let assignment =
             |name: &str| self.dotenv.iter().rev().find(|line| line.name == name && !line.value.is_empty()).cloned();
-        let (value, file) = (of(entry.name), of(&file_name));
+        let (value, file) = (assignment(entry.name), assignment(&file_name));
         let line = value.as_ref().or(file.as_ref())?.line;
-        self.one_of(entry, value.map(|line| line.value), file.map(|line| line.value), |file| Origin::Dotenv {
+        self.value_or_file(entry, value.map(|line| line.value), file.map(|line| line.value), |file| Origin::Dotenv {
             line,
             file,
         })
     }
 
-    fn one_of(
+    /// The value itself or the content of the file; both together are a problem.
+    fn value_or_file(
         &mut self,
         entry: &Entry,
         value: Option<String>,
@@ -209,7 +213,7 @@ impl Loader {
         }
     }
 
-    fn profile_gives(
+    fn from_profile(
         &mut self,
         entry: &Entry,
         config: &Config,
@@ -218,14 +222,16 @@ impl Loader {
     ) -> Found {
         let given = config.profiles.get(profile)?.iter().find(|given| given.entry.name == entry.name)?;
         let origin = |through| Origin::Profile { name: profile, through };
-        match &given.by {
-            GivenBy::Value(value) => Some((value.clone(), origin(None))),
-            GivenBy::File(path) => Some((self.read(entry, path)?, origin(Some(format!("file {}", path.display()))))),
-            GivenBy::Variable(other) => {
+        match &given.value {
+            ProfileValue::Literal(value) => Some((value.clone(), origin(None))),
+            ProfileValue::File(path) => {
+                Some((self.read(entry, path)?, origin(Some(format!("file {}", path.display())))))
+            }
+            ProfileValue::Variable(other) => {
                 let dotenv = || self.dotenv.iter().rev().find(|line| &line.name == other).map(|line| &line.value);
                 let value = self.environment.get(other).or_else(dotenv).filter(|value| !value.is_empty());
                 if value.is_none() {
-                    let note = format!("profile {profile} takes it from {other}, which is not set ({})", given.place);
+                    let note = format!("profile {profile} reads it from {other}, which is not set ({})", given.place);
                     absent.insert(name_of(entry), note);
                 }
                 Some((value?.clone(), origin(Some(format!("variable {other}")))))
@@ -233,14 +239,14 @@ impl Loader {
         }
     }
 
-    /// The content of a file without the newline at its end.
+    /// The content of a file without its last newline.
     fn read(&mut self, entry: &Entry, path: &Path) -> Option<String> {
         match std::fs::read_to_string(path) {
             Ok(text) => {
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 let text = text.strip_suffix('\r').unwrap_or(text).to_owned();
                 if text.is_empty() {
-                    self.problem_once(unreadable(entry, path, "it is empty"));
+                    self.problem_once(unreadable(entry, path, "the file is empty"));
                 }
                 (!text.is_empty()).then_some(text)
             }
@@ -251,7 +257,7 @@ impl Loader {
         }
     }
 
-    /// Profile and config are looked up before the table is walked, and must not complain twice.
+    /// Notes a problem unless it is known: profile and config are looked up twice.
     fn problem_once(&mut self, problem: Problem) {
         let text = problem.to_string();
         if !self.problems.iter().any(|known| known.to_string() == text) {

@@ -1,4 +1,4 @@
-//! What the machine says about itself: where programs are, where state and throwaway data may go.
+//! Facts about the machine: where programs are, and where state and cached data go.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub fn search_path() -> Vec<PathBuf> {
     std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
-/// Where clean-up ledgers are kept when no settings were read, as in a signal handler or in tests:
+/// The directory of the clean-up ledgers if no settings were read, as in a signal handler or in tests:
 /// `SHAKEDOWN_STATE_DIR`, `$XDG_STATE_HOME/shakedown`, else `~/.local/state/shakedown`,
 /// else a directory of this user in the system's directory for temporary files.
 #[must_use]
@@ -25,8 +25,8 @@ pub fn state_dir() -> PathBuf {
         .unwrap_or_else(|| state_dir_of(variable))
 }
 
-/// Where what can be had again is kept: `$XDG_CACHE_HOME/shakedown`, else `~/.cache/shakedown`, else a directory of this
-/// user in the system's directory for temporary files.
+/// The cache directory: `$XDG_CACHE_HOME/shakedown`, else `~/.cache/shakedown`, else a directory of this user in the
+/// system's directory for temporary files.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
 pub fn cache_dir() -> PathBuf {
@@ -38,7 +38,7 @@ pub fn cache_dir() -> PathBuf {
     }
 }
 
-/// Where clean-up ledgers are kept, by the XDG rules, which ignore relative paths.
+/// The directory of the clean-up ledgers by the XDG rules, which ignore relative paths.
 pub(super) fn state_dir_of(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
     let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
     if let Some(state) = absolute("XDG_STATE_HOME") {
@@ -50,8 +50,8 @@ pub(super) fn state_dir_of(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBu
     }
 }
 
-/// Where the Docker engine listens: `DOCKER_HOST`, else the first of the usual sockets that is there, else the usual
-/// one. The order is that of `testcontainers`, which starts the containers.
+/// The address of the Docker engine: `DOCKER_HOST`, else the first default socket that exists, else
+/// `/var/run/docker.sock`. The order is that of `testcontainers`, which starts the containers.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
 pub fn docker_host() -> String {
@@ -59,15 +59,16 @@ pub fn docker_host() -> String {
         return host;
     }
     let directory = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let usual = PathBuf::from("/var/run/docker.sock");
+    let default = PathBuf::from("/var/run/docker.sock");
     let runtime = directory("XDG_RUNTIME_DIR").map(|directory| directory.join(".docker/run/docker.sock"));
     let home = |path: &str| directory("HOME").map(|directory| directory.join(path));
-    let sockets = [Some(usual.clone()), runtime, home(".docker/run/docker.sock"), home(".docker/desktop/docker.sock")];
-    let found = sockets.into_iter().flatten().find(|socket| socket.exists()).unwrap_or(usual);
+    let sockets =
+        [Some(default.clone()), runtime, home(".docker/run/docker.sock"), home(".docker/desktop/docker.sock")];
+    let found = sockets.into_iter().flatten().find(|socket| socket.exists()).unwrap_or(default);
     format!("unix://{}", found.display())
 }
 
-/// The socket of Podman's service, where there is one: it speaks Docker's protocol.
+/// The socket of Podman, if it exists. Podman speaks Docker's protocol.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
 pub fn podman_socket() -> Option<PathBuf> {
@@ -76,21 +77,21 @@ pub fn podman_socket() -> Option<PathBuf> {
     [runtime, Some(PathBuf::from("/run/podman/podman.sock"))].into_iter().flatten().find(|socket| socket.exists())
 }
 
-/// A variable of this process, for files whose own tools fill in such variables.
+/// A variable of this process, for files in which other tools expand variables.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
 pub fn process_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// A runner of GitHub Actions.
+/// A GitHub Actions runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runner {
-    /// Where the step's part of the job summary goes, as Markdown.
+    /// The file for the step's job summary, in Markdown.
     pub summary: Option<PathBuf>,
 }
 
-/// The runner that this program runs on, if it is one.
+/// The GitHub Actions runner of this process, if it runs on one.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
 pub fn runner() -> Option<Runner> {
@@ -99,19 +100,19 @@ pub fn runner() -> Option<Runner> {
     on.then(|| Runner { summary: summary() })
 }
 
-/// Variables that a worker inherits from the shell that started the harness: all of them, except those
-/// of services, names and the harness itself in the table of settings, because the harness sets these.
+/// Variables that a worker inherits from the shell that started the harness: all except those of services, names and
+/// the harness itself, which the harness sets.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
 pub fn inherited() -> Vec<(String, SecretString)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| !is_ours(name))
+        .filter(|(name, _)| !is_set_by_harness(name))
         .map(|(name, value)| (name, SecretString::from(value)))
         .collect()
 }
 
-/// The program that a shell would run for `word`: a path as it stands, seen from `cwd`, or a name on `PATH`.
+/// The program that a shell in `cwd` would run for `word`: a path, or a name on `PATH`.
 #[must_use]
 pub fn find_program(word: &str, cwd: &Path) -> Option<PathBuf> {
     if word.contains('/') {
@@ -120,13 +121,11 @@ pub fn find_program(word: &str, cwd: &Path) -> Option<PathBuf> {
     search_path().into_iter().map(|directory| directory.join(word)).find(|path| path.is_file())
 }
 
-/// Whether the harness owns `name`: a variable of the table, or the file form of one.
-///
-/// Tuning of a worker and of logs is the caller's, and is passed on.
-fn is_ours(name: &str) -> bool {
+/// Whether the harness sets `name`: a variable of the table that is not passed on, or its file form.
+fn is_set_by_harness(name: &str) -> bool {
     let file = name.strip_suffix("_FILE");
-    // What a file of OpenTelemetry's holds is handed down itself, and both would be refused.
-    let ours = |entry: &table::Entry| !entry.passes_on() || (file.is_some() && entry.is_of_telemetry());
+    // The value of an OpenTelemetry file variable is passed on itself; both together would be refused.
+    let ours = |entry: &table::Entry| !entry.passes_on() || (file.is_some() && entry.is_telemetry());
     name.starts_with("SHAKEDOWN_") || table::entry(file.unwrap_or(name)).is_some_and(ours)
 }
 
@@ -135,17 +134,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_inherits_no_service_and_none_of_our_own_variables() {
+    fn a_worker_does_not_inherit_variables_that_the_harness_sets() {
         for name in ["REDIS_URL", "JINA_API_KEY_FILE", "SUPABASE_SERVICE_ROLE_KEY", "QUEUE_NAME", "SHAKEDOWN_X"] {
-            assert!(is_ours(name), "{name}");
+            assert!(is_set_by_harness(name), "{name}");
         }
         for name in ["OTEL_SERVICE_NAME", "TRACEPARENT", "OTEL_EXPORTER_OTLP_HEADERS_FILE"] {
-            assert!(is_ours(name), "{name}");
+            assert!(is_set_by_harness(name), "{name}");
         }
         for name in
             ["PATH", "RUST_LOG", "NO_COLOR", "WORKER_CONCURRENCY", "CHUNK_TOKENS", "OTEL_EXPORTER_OTLP_ENDPOINT"]
         {
-            assert!(!is_ours(name), "{name}");
+            assert!(!is_set_by_harness(name), "{name}");
         }
     }
 }

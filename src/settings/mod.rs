@@ -1,9 +1,11 @@
 //! Settings: the only reader of the environment and of `shakedown.toml`.
 //!
-//! [`TABLE`] is the single source for every variable. A value comes from a flag, the environment,
-//! `.env`, the chosen profile of `shakedown.toml` or the table's default, in this order; an empty
-//! value counts as not set. Every variable is also understood as `NAME_FILE`, the path of a file
-//! that holds it.
+//! [`TABLE`] describes every variable. A value comes from a flag, the environment, `.env`, the chosen profile of
+//! `shakedown.toml` or the table's default, in this order; an empty value counts as not set. Every variable can also be
+//! set as `NAME_FILE`, the path of a file that contains the value.
+//!
+//! Data is separate from its readers: `file` reads `shakedown.toml` into [`Config`], [`Contract`] and [`Desired`],
+//! `load` combines all sources, and [`Settings`] answers questions. No module imports one that imports it.
 
 mod config;
 mod contract;
@@ -11,12 +13,16 @@ mod desired;
 mod dotenv;
 mod endpoint;
 mod error;
+mod file;
 mod given;
 mod load;
 mod machine;
 mod origin;
+mod pairs;
+mod profile;
 mod render;
 mod source;
+mod suggest;
 mod table;
 mod telemetry;
 mod template;
@@ -24,7 +30,7 @@ mod value;
 mod values;
 mod waiver;
 
-pub use config::{Config, PROFILES};
+pub use config::Config;
 pub use contract::{
     Backoff, BackoffKind, Contract, Creates, Data, EvidenceContract, Hook, JobContract, PostgresEvidence, Program,
     QdrantEvidence, QueueContract, Ready, WorkerContract,
@@ -43,9 +49,11 @@ pub use machine::{
     state_dir,
 };
 pub use origin::Origin;
+pub use profile::PROFILES;
 pub use render::{dotenv, json, markdown, resolved_json, resolved_markdown};
 pub use source::Source;
-pub use table::{Entry, Kind, Need, Secrecy, TABLE, entry, nearest, similar};
+pub use suggest::similar;
+pub use table::{Entry, Kind, Need, Secrecy, TABLE, entry, nearest};
 pub use telemetry::{Telemetry, TelemetryProtocol};
 pub use template::{DOCUMENT_PLACES, ENDPOINT_PLACES, Template, TemplateError};
 pub use value::{MASK, shown};

@@ -3,21 +3,21 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from, strongest first.
+/// Where a value came from, highest precedence first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A flag on the command line.
     Flag,
     /// The environment.
     Environment {
-        /// The file that `NAME_FILE` named.
+        /// The file that `NAME_FILE` names.
         file: Option<PathBuf>,
     },
     /// The `.env` file.
     Dotenv {
         /// Its line, from 1.
         line: usize,
-        /// The file that `NAME_FILE` named.
+        /// The file that `NAME_FILE` names.
         file: Option<PathBuf>,
     },
     /// The chosen profile of `shakedown.toml`.
@@ -29,7 +29,7 @@ pub enum Origin {
     },
     /// The table's default.
     Default,
-    /// Worked out from another variable.
+    /// Derived from another variable.
     Derived {
         /// That variable.
         from: &'static str,

@@ -1,4 +1,4 @@
-//! The table for people and programs: Markdown, a complete `.env.example`, JSON.
+//! Renders the table of variables: Markdown, a complete `.env.example`, JSON.
 
 use std::fmt::Write as _;
 
@@ -26,7 +26,7 @@ fn groups() -> Vec<(&'static str, Vec<&'static Entry>)> {
 const fn secrecy(entry: &Entry) -> &'static str {
     match entry.secrecy {
         Secrecy::No => "no",
-        Secrecy::Password => "its password",
+        Secrecy::Password => "password only",
         Secrecy::Yes => "yes",
     }
 }
@@ -39,7 +39,7 @@ fn otherwise(entry: &Entry) -> String {
     match (entry.default, entry.otherwise) {
         (Some(default), _) => format!("`{default}`"),
         (None, Some(otherwise)) => otherwise.to_owned(),
-        (None, None) => "none: required".to_owned(),
+        (None, None) => "required".to_owned(),
     }
 }
 
@@ -51,7 +51,7 @@ fn cell(text: &str) -> String {
 #[must_use]
 pub fn markdown() -> String {
     let mut text = String::from(
-        "Every variable may also be given as `NAME_FILE`, the path of a file that holds it. \
+        "Every variable can also be set as `NAME_FILE`, the path of a file that contains the value. \
          Precedence: flag, environment, `.env`, profile, default.\n",
     );
     for (group, entries) in groups() {
@@ -76,12 +76,12 @@ pub fn markdown() -> String {
     text
 }
 
-/// A complete `.env.example`. Required variables stand with their example, the others as comments.
+/// A complete `.env.example`. Required variables have their example values, the others are comments.
 #[must_use]
 pub fn dotenv() -> String {
     let mut text = String::from(
         "# Every variable that shakedown and its reference worker read. Copy to `.env`; never commit that.\n\
-         # Any of them may be given as NAME_FILE=path instead.\n",
+         # Each can be set as NAME_FILE=path instead.\n",
     );
     for (group, entries) in groups() {
         let _ = write!(text, "\n# --- {group} ---\n");

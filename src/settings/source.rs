@@ -1,18 +1,18 @@
-//! Where settings come from. The real environment is read here and nowhere else.
+//! The input of settings: flags, environment and files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The raw input of settings; tests build one by hand.
+/// The raw input of settings; tests construct their own.
 #[derive(Clone, Default)]
 pub struct Source {
-    /// Values given by flags, under their variable's name.
+    /// Values of flags, by variable name.
     pub flags: BTreeMap<&'static str, String>,
     /// The environment.
     pub environment: BTreeMap<String, String>,
     /// Names of variables whose value is not UTF-8.
     pub not_unicode: Vec<String>,
-    /// The `.env` file, if there is to be one; it need not exist.
+    /// The `.env` file to read, if any; it need not exist.
     pub dotenv: Option<PathBuf>,
     /// `--config`: overrides `SHAKEDOWN_CONFIG`, and must exist.
     pub config: Option<PathBuf>,
@@ -27,7 +27,7 @@ impl Source {
         let mut source = Self { dotenv: Some(PathBuf::from(".env")), ..Self::default() };
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
         for (name, value) in std::env::vars_os() {
-            // A name that is not UTF-8 cannot be one of the table's.
+            // A name that is not UTF-8 cannot be in the table.
             let Ok(name) = name.into_string() else { continue };
             match value.into_string() {
                 Ok(value) => drop(source.environment.insert(name, value)),
@@ -37,7 +37,7 @@ impl Source {
         source
     }
 
-    /// The same source with the value of a flag, if the flag was given.
+    /// This source with the value of a flag, if the flag was given.
     #[must_use]
     pub fn flag(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
         if let Some(value) = value {

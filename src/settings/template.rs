@@ -1,8 +1,10 @@
-//! `{{place}}` in `shakedown.toml`: substitution and nothing else.
+//! `{{placeholder}}` in `shakedown.toml`: substitution only.
 
 use std::fmt;
 
-/// What a place may be called when the worker's environment is filled in.
+use super::suggest::similar;
+
+/// Placeholders in the worker's environment.
 pub const ENDPOINT_PLACES: &[&str] = &[
     "redis.url",
     "redis.host",
@@ -34,14 +36,14 @@ pub const ENDPOINT_PLACES: &[&str] = &[
     "worker.port",
 ];
 
-/// What a place may be called when a job is filled in.
+/// Placeholders in a job.
 pub const DOCUMENT_PLACES: &[&str] =
     &["document.id", "document.text", "document.path", "document.url", "document.source", "document.version"];
 
-/// Prefix of places that stand for an environment variable: `{{env.NAME}}`.
+/// Prefix of placeholders for environment variables: `{{env.NAME}}`.
 pub(super) const ENV: &str = "env.";
 
-/// Text with places to be filled in.
+/// Text with placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
 
@@ -51,24 +53,24 @@ enum Part {
     Place(String),
 }
 
-/// Why text is not a template, as a fragment that names the place.
+/// Why text is not a valid template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// `{{` without `}}`.
-    #[error("`{{{{` is opened and never closed")]
+    #[error("`{{{{` is never closed")]
     Open,
-    /// A place that does not exist.
-    #[error("there is no place `{{{{{name}}}}}`{}", meant.as_ref().map_or_else(String::new, |meant| format!("; did you mean `{{{{{meant}}}}}`?")))]
+    /// An unknown placeholder.
+    #[error("unknown placeholder `{{{{{name}}}}}`{}", meant.as_ref().map_or_else(String::new, |meant| format!("; did you mean `{{{{{meant}}}}}`?")))]
     Unknown {
-        /// What was written.
+        /// The name that was written.
         name: String,
-        /// The one that was probably meant.
+        /// The most similar known name.
         meant: Option<String>,
     },
 }
 
 impl Template {
-    /// Reads `text`, in which only `places` and, where `env` says so, `{{env.NAME}}` may occur.
+    /// Parses `text`, which may use `places` and, if `env` is true, `{{env.NAME}}`.
     pub fn parse(text: &str, places: &[&str], env: bool) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -77,7 +79,7 @@ impl Template {
             let name = name.trim();
             let variable = env && name.strip_prefix(ENV).is_some_and(|name| !name.is_empty());
             if !variable && !places.contains(&name) {
-                let meant = super::table::similar(name, places.iter().map(|place| (*place).to_owned()));
+                let meant = similar(name, places.iter().map(|place| (*place).to_owned()));
                 return Err(TemplateError::Unknown { name: name.to_owned(), meant });
             }
             if !before.is_empty() {
@@ -92,19 +94,19 @@ impl Template {
         Ok(Self(parts))
     }
 
-    /// Text in which nothing is to be filled in, whatever it looks like.
+    /// Text without placeholders, whatever it looks like.
     #[must_use]
     pub fn literal(text: &str) -> Self {
         Self(vec![Part::Text(text.to_owned())])
     }
 
-    /// A place and nothing else.
+    /// A single placeholder.
     #[must_use]
     pub(super) fn place(name: &str) -> Self {
         Self(vec![Part::Place(name.to_owned())])
     }
 
-    /// Its places, in order.
+    /// The names of its placeholders, in order.
     pub fn places(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
             Part::Place(name) => Some(name.as_str()),
@@ -112,21 +114,21 @@ impl Template {
         })
     }
 
-    /// Whether it has this place.
+    /// Whether it uses this placeholder.
     #[must_use]
     pub fn mentions(&self, place: &str) -> bool {
         self.places().any(|name| name == place)
     }
 
-    /// Whether nothing is to be filled in.
+    /// Whether it has no placeholders.
     #[must_use]
     pub fn is_literal(&self) -> bool {
         self.0.iter().all(|part| matches!(part, Part::Text(_)))
     }
 
-    /// The text with every place replaced by what `lookup` gives for its name.
+    /// The text with every placeholder replaced by the value that `lookup` returns for its name.
     ///
-    /// The error is the name of the first place that has no value.
+    /// The error is the name of the first placeholder without a value.
     pub fn fill(&self, lookup: impl Fn(&str) -> Option<String>) -> Result<String, String> {
         self.0.iter().try_fold(String::new(), |mut text, part| {
             match part {
@@ -152,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_replaced_and_text_is_kept() {
+    fn placeholders_are_replaced_and_text_is_kept() {
         let template = Template::parse("a{{ redis.url }}b{{qdrant.key}}", ENDPOINT_PLACES, false).unwrap();
         assert_eq!(template.to_string(), "a{{redis.url}}b{{qdrant.key}}");
         assert_eq!(template.fill(|name| Some(format!("<{name}>"))), Ok("a<redis.url>b<qdrant.key>".to_owned()));
@@ -160,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_place_is_refused_with_the_one_that_was_meant() {
+    fn a_misspelt_placeholder_is_refused_with_a_suggestion() {
         let error = Template::parse("{{redis.ulr}}", ENDPOINT_PLACES, false).unwrap_err().to_string();
-        assert_eq!(error, "there is no place `{{redis.ulr}}`; did you mean `{{redis.url}}`?");
+        assert_eq!(error, "unknown placeholder `{{redis.ulr}}`; did you mean `{{redis.url}}`?");
         assert_eq!(Template::parse("{{redis.url", ENDPOINT_PLACES, false), Err(TemplateError::Open));
     }
 
     #[test]
-    fn variables_are_places_only_where_they_are_allowed() {
+    fn variables_are_placeholders_only_where_they_are_allowed() {
         assert!(Template::parse("{{env.HOME}}", &[], true).is_ok());
         assert!(Template::parse("{{env.HOME}}", &[], false).is_err());
     }

@@ -1,24 +1,24 @@
-//! Judging one value by its entry, and showing it without its secret.
+//! Checks one value against its entry, and masks secrets.
 
 use url::Url;
 
+use super::pairs;
+use super::suggest::similar;
 use super::table::{Entry, Kind, Secrecy};
-use super::telemetry;
 
 /// What is shown instead of a secret.
 pub const MASK: &str = "****";
 
-/// What is wrong with `text` as a value of `entry`, and the remedy; `None` when it is fine.
+/// What is wrong with `text` as a value of `entry`, and the remedy; `None` if it is valid.
 ///
-/// The answer never repeats the value.
+/// Neither text repeats the value.
 pub(super) fn problem(entry: &Entry, text: &str) -> Option<(String, String)> {
     let found = kind_problem(entry.kind, text).or_else(|| {
-        let blank = |c: char| c.is_whitespace() || c.is_control();
-        (entry.secrecy == Secrecy::Yes && entry.kind != Kind::Headers && text.contains(blank))
-            .then(|| "it contains a blank or a control character, which no key has".to_owned())
+        let is_blank = |c: char| c.is_whitespace() || c.is_control();
+        (entry.secrecy == Secrecy::Yes && entry.kind != Kind::Headers && text.contains(is_blank))
+            .then(|| "it contains whitespace or a control character, which a key never does".to_owned())
     })?;
-    let remedy =
-        format!("{} must be: {}; for example {}={}", entry.name, entry.kind.describe(), entry.name, entry.example);
+    let remedy = format!("expected: {}; for example {}={}", entry.kind.describe(), entry.name, entry.example);
     Some((found, remedy))
 }
 
@@ -31,12 +31,12 @@ fn kind_problem(kind: Kind, text: &str) -> Option<String> {
             Ok(_) => None,
             Err(_) => Some("it is not a whole number".to_owned()),
         },
-        Kind::Text | Kind::Path => text.contains(['\n', '\0']).then(|| "it has more than one line".to_owned()),
-        Kind::Pairs => telemetry::pairs_problem(text),
-        Kind::Headers => telemetry::headers_problem(text),
+        Kind::Text | Kind::Path => text.contains(['\n', '\0']).then(|| "it contains a line break".to_owned()),
+        Kind::Pairs => pairs::problem(text),
+        Kind::Headers => pairs::header_problem(text),
         Kind::Name { without } => {
             if text.contains(char::is_whitespace) {
-                Some("it contains a blank".to_owned())
+                Some("it contains whitespace".to_owned())
             } else {
                 text.chars().find(|c| without.contains(*c)).map(|c| format!("it contains `{c}`"))
             }
@@ -47,14 +47,17 @@ fn kind_problem(kind: Kind, text: &str) -> Option<String> {
                     && part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
                     && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
             };
-            let fine = text.split_once('.').is_some_and(|(schema, table)| identifier(schema) && identifier(table));
-            (!fine).then(|| "it is not a schema and a table joined by a dot".to_owned())
+            let is_valid = text.split_once('.').is_some_and(|(schema, table)| identifier(schema) && identifier(table));
+            (!is_valid).then(|| "it is not in the form `schema.table`".to_owned())
         }
         Kind::Choice(words) => (!words.contains(&text)).then(|| {
-            let meant = super::table::similar(text, words.iter().map(|word| (*word).to_owned()));
-            meant.map_or_else(|| "it is none of the words allowed".to_owned(), |word| format!("did you mean `{word}`?"))
+            let meant = similar(text, words.iter().map(|word| (*word).to_owned()));
+            meant.map_or_else(
+                || "it is not one of the allowed values".to_owned(),
+                |word| format!("did you mean `{word}`?"),
+            )
         }),
-        Kind::Switch => switch(text).is_none().then(|| "it is neither on nor off".to_owned()),
+        Kind::Switch => switch(text).is_none().then(|| "it is not a switch".to_owned()),
     }
 }
 
@@ -62,9 +65,9 @@ fn url_problem(schemes: &[&str], text: &str) -> Option<String> {
     match Url::parse(text) {
         Err(error) => Some(format!("it is not a URL ({error})")),
         Ok(url) if !schemes.contains(&url.scheme()) => {
-            Some(format!("its scheme is `{}`, which is not {}", url.scheme(), schemes.join(" or ")))
+            Some(format!("its scheme is `{}`: expected {}", url.scheme(), schemes.join(" or ")))
         }
-        // Postgres takes the directory of a Unix socket as a parameter.
+        // For Postgres the parameter `host` may hold the directory of a Unix socket.
         Ok(url) if url.host_str().is_none_or(str::is_empty) && !url.query_pairs().any(|(key, _)| key == "host") => {
             Some("it has no host".to_owned())
         }
@@ -72,7 +75,7 @@ fn url_problem(schemes: &[&str], text: &str) -> Option<String> {
     }
 }
 
-/// Reads a switch; `None` when it is neither on nor off.
+/// Reads a switch; `None` if `text` means neither on nor off.
 pub(super) fn switch(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Some(true),
@@ -81,11 +84,11 @@ pub(super) fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// `text` as it may be shown: secrets and passwords in URLs are masked.
+/// `text` for display: secrets and passwords in URLs are masked.
 #[must_use]
 pub fn shown(entry: &Entry, text: &str) -> String {
     match (entry.secrecy, entry.kind) {
-        // The end of a list of headers tells nothing apart, and may be most of a key.
+        // The last characters of a header list may be most of a key.
         (Secrecy::Yes, Kind::Headers) => MASK.to_owned(),
         (Secrecy::Yes, _) => masked(text),
         (Secrecy::Password, _) => masked_url(text).unwrap_or_else(|| MASK.to_owned()),
@@ -94,14 +97,14 @@ pub fn shown(entry: &Entry, text: &str) -> String {
     }
 }
 
-/// Whether a URL carries a password, in its authority or in its query.
+/// Whether a URL contains a password, in its authority or in its query.
 pub(super) fn carries_password(text: &str) -> bool {
-    // Text that is no URL may be a password pasted into the wrong field.
+    // Text that is not a URL may be a password in the wrong field.
     Url::parse(text)
         .map_or(true, |url| url.password().is_some() || url.query_pairs().any(|(key, _)| is_secret_key(&key)))
 }
 
-/// The last four characters tell two long keys apart; of a short one they would give too much away.
+/// A long key keeps its last four characters, so that two keys can be told apart; a short one is masked completely.
 fn masked(secret: &str) -> String {
     let count = secret.chars().count();
     if count > 20 {
@@ -131,7 +134,7 @@ fn masked_url(text: &str) -> Option<String> {
             .collect();
         url.query_pairs_mut().clear().extend_pairs(pairs);
     }
-    // The URL crate writes an empty path as `/`; the reader should see what was written.
+    // The URL crate adds `/` for an empty path; show the URL as it was written.
     let shown = url.to_string();
     Some(if text.ends_with('/') { shown } else { shown.trim_end_matches('/').to_owned() })
 }
@@ -150,13 +153,17 @@ mod tests {
     #[case("EMBEDDING_DIMENSIONS", "0", "below 1")]
     #[case("EMBEDDING_DIMENSIONS", "1k", "not a whole number")]
     #[case("QUEUE_NAME", "a:b", "contains `:`")]
-    #[case("DOCUMENTS_TABLE", "documents", "schema and a table")]
-    #[case("DOCUMENTS_TABLE", "public.documents; drop table x", "schema and a table")]
+    #[case("DOCUMENTS_TABLE", "documents", "not in the form `schema.table`")]
+    #[case("DOCUMENTS_TABLE", "public.documents; drop table x", "not in the form `schema.table`")]
     #[case("EMBED_ENCODING", "base46", "did you mean `base64`?")]
-    #[case("SHAKEDOWN_KEEP", "maybe", "neither on nor off")]
-    #[case("JINA_API_KEY", "jina_abc\n", "more than one line")]
-    #[case("JINA_API_KEY", "jina abc", "blank or a control")]
-    fn a_wrong_value_is_told_what_is_wrong(#[case] name: &str, #[case] text: &str, #[case] wanted: &str) {
+    #[case("SHAKEDOWN_KEEP", "maybe", "it is not a switch")]
+    #[case("JINA_API_KEY", "jina_abc\n", "contains a line break")]
+    #[case("JINA_API_KEY", "jina abc", "whitespace or a control")]
+    fn an_invalid_value_is_refused_with_its_problem_and_remedy(
+        #[case] name: &str,
+        #[case] text: &str,
+        #[case] wanted: &str,
+    ) {
         let (problem, remedy) = problem(entry(name).unwrap(), text).unwrap();
         assert!(problem.contains(wanted), "{problem}");
         assert!(remedy.contains(name), "{remedy}");

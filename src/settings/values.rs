@@ -1,4 +1,4 @@
-//! Every setting of one invocation, asked for by name and type.
+//! All settings of one invocation, read by name and type.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::config::Config;
 use super::desired::Desired;
 use super::endpoint::{Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint};
 use super::error::{Missing, Problem, SettingsError};
-use super::load::{self, Loaded, Resolved, judge};
+use super::load::{self, Loaded, Resolved, invalid};
 use super::machine;
 use super::origin::Origin;
 use super::source::Source;
@@ -20,7 +20,7 @@ use super::template::ENV;
 use super::value::{self, shown};
 use crate::outcome::EnvironmentRow;
 
-/// Every setting of one invocation, with its origin. Secrets stay secret in `Debug`.
+/// All settings of one invocation, with their origins. `Debug` masks secrets.
 #[derive(Debug, Clone)]
 pub struct Settings {
     profile: &'static str,
@@ -33,8 +33,8 @@ pub struct Settings {
 impl Settings {
     /// Reads every source. All problems are reported together.
     ///
-    /// Variables that start with `SHAKEDOWN_`, flags and the profile are judged here; other
-    /// variables, which other programs may use in their own way, when they are asked for.
+    /// Values of `SHAKEDOWN_` variables, flags and the profile are checked here. Other variables, which other programs
+    /// may use differently, are checked when they are read.
     pub fn load(source: Source) -> Result<Self, SettingsError> {
         let Loaded { profile, values, absent, config, environment } = load::load(source)?;
         let mut settings = Self { profile, values, absent, config, environment };
@@ -42,7 +42,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Qdrant serves gRPC on the port after REST, by convention of its defaults 6333 and 6334.
+    /// By default Qdrant serves REST on port 6333 and gRPC on port 6334.
     fn derive_grpc_url(&mut self) {
         if self.values.contains_key("QDRANT_GRPC_URL") {
             return;
@@ -60,120 +60,118 @@ impl Settings {
         self.profile
     }
 
-    /// What `shakedown.toml` says.
+    /// The content of `shakedown.toml`.
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The value of a variable that is no secret; `None` when it is not set, or when it is a secret.
+    /// The value of a variable; `None` if it is not set or is a secret.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         let entry = entry(name)?;
-        debug_assert!(!entry.is_secret(), "{name} is a secret: ask `secret`");
+        debug_assert!(!entry.is_secret(), "{name} is a secret: use `secret`");
         (!entry.is_secret()).then(|| self.raw(name)).flatten()
     }
 
-    /// The value of a variable that is a secret; `None` when it is not set.
+    /// The value of a variable, secret or not; `None` if it is not set.
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<SecretString> {
         self.values.get(name).map(|resolved| resolved.value.clone())
     }
 
-    /// Where the value of a variable came from; `None` when it is not set.
+    /// The origin of a variable's value; `None` if it is not set.
     #[must_use]
     pub fn origin(&self, name: &str) -> Option<&Origin> {
         self.values.get(name).map(|resolved| &resolved.origin)
     }
 
-    /// The number that a variable holds; `None` when it is not set.
+    /// The value of a variable as a number; `None` if it is not set.
     pub fn number(&self, name: &str) -> Result<Option<u64>, SettingsError> {
-        Ok(self.judged(name)?.and_then(|text| text.parse().ok()))
+        Ok(self.checked(name)?.and_then(|text| text.parse().ok()))
     }
 
-    /// The number that a variable holds; an error when it is not set.
+    /// The value of a variable as a number; an error if it is not set.
     pub fn u64(&self, name: &'static str) -> Result<u64, SettingsError> {
         self.number(name)?.ok_or_else(|| self.missing(name, None).into())
     }
 
-    /// The number that a variable holds; an error when it is not set or above `u32::MAX`.
+    /// The value of a variable as a number; an error if it is not set or above `u32::MAX`.
     pub fn u32(&self, name: &'static str) -> Result<u32, SettingsError> {
         let number = self.u64(name)?;
-        u32::try_from(number).map_err(|_| self.refused(name, "it is too large", "choose a smaller number").into())
+        u32::try_from(number).map_err(|_| self.out_of_range(name).into())
     }
 
-    /// The number that a variable holds, for sizes and counts in memory.
+    /// The value of a variable as a size or count in memory.
     pub fn usize(&self, name: &'static str) -> Result<usize, SettingsError> {
         let number = self.u64(name)?;
-        usize::try_from(number).map_err(|_| self.refused(name, "it is too large", "choose a smaller number").into())
+        usize::try_from(number).map_err(|_| self.out_of_range(name).into())
     }
 
-    /// The duration that a variable of kind `Kind::Milliseconds` holds.
+    /// The duration in a variable of kind `Kind::Milliseconds`.
     pub fn duration(&self, name: &'static str) -> Result<Duration, SettingsError> {
         self.u64(name).map(Duration::from_millis)
     }
 
-    /// The path that a variable holds; `None` when it is not set.
+    /// The path in a variable; `None` if it is not set.
     #[must_use]
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         let path = Path::new(self.get(name)?);
-        let beside = matches!(self.origin(name), Some(Origin::Profile { through: None, .. }));
-        let directory = self.config.path.as_deref().and_then(Path::parent).filter(|_| beside);
+        let from_file = matches!(self.origin(name), Some(Origin::Profile { through: None, .. }));
+        let directory = self.config.path.as_deref().and_then(Path::parent).filter(|_| from_file);
         Some(directory.map_or_else(|| path.to_owned(), |directory| directory.join(path)))
     }
 
-    /// Whether a variable of kind `Kind::Switch` is on; one that is not set is off.
+    /// Whether a variable of kind `Kind::Switch` is on; off if it is not set.
     pub fn switch(&self, name: &str) -> Result<bool, SettingsError> {
-        Ok(self.judged(name)?.and_then(value::switch).unwrap_or(false))
+        Ok(self.checked(name)?.and_then(value::switch).unwrap_or(false))
     }
 
-    /// The value of a variable once it is known to be what the table wants.
-    pub fn judged(&self, name: &str) -> Result<Option<&str>, SettingsError> {
+    /// The value of a variable, checked against the table.
+    pub fn checked(&self, name: &str) -> Result<Option<&str>, SettingsError> {
         match (entry(name), self.values.get(name)) {
             (Some(entry), Some(resolved)) => {
                 let text = resolved.value.expose_secret();
-                judge(entry, text, &resolved.origin).map_or(Ok(Some(text)), |problem| Err(problem.into()))
+                invalid(entry, text, &resolved.origin).map_or(Ok(Some(text)), |problem| Err(problem.into()))
             }
             _ => Ok(None),
         }
     }
 
-    /// Judges every variable that is set and that `verb` reads; all problems are reported together.
+    /// Checks every variable that is set and that `verb` reads. All problems are reported together.
     pub fn validate(&self, verb: Need) -> Result<(), SettingsError> {
         let problems = TABLE
             .iter()
             .filter(|entry| entry.needs.contains(&verb))
-            // They are everybody's, and judged once a collector is named.
-            .filter(|entry| !entry.is_of_telemetry())
-            .filter_map(|entry| self.judged(entry.name).err())
+            // Every OpenTelemetry program reads these; they are checked when a collector is set.
+            .filter(|entry| !entry.is_telemetry())
+            .filter_map(|entry| self.checked(entry.name).err())
             .flat_map(SettingsError::into_problems)
             .collect();
         SettingsError::unless_empty(problems)
     }
 
-    /// A whole stack from the variables. All missing and malformed variables are reported together.
+    /// The endpoints of a whole stack. All missing and invalid variables are reported together.
     pub fn endpoints(&self) -> Result<Endpoints, SettingsError> {
         self.endpoints_for(Need::Worker)
     }
 
-    /// The endpoints that `verb` needs.
-    ///
-    /// `setup` makes no embeddings, so it does without `JINA_API_KEY`.
+    /// The endpoints that `verb` needs. `setup` requests no embeddings, so it does not require `JINA_API_KEY`.
     pub fn endpoints_for(&self, verb: Need) -> Result<Endpoints, SettingsError> {
         let mut required = vec!["REDIS_URL", "DATABASE_URL", "QDRANT_URL"];
         let jina_url = self.get("JINA_BASE_URL").unwrap_or_default();
-        let jinas_own = Url::parse(jina_url).is_ok_and(|url| url.host_str() == Some("api.jina.ai"));
-        if jinas_own && verb != Need::Setup {
+        let is_jina = Url::parse(jina_url).is_ok_and(|url| url.host_str() == Some("api.jina.ai"));
+        if is_jina && verb != Need::Setup {
             required.push("JINA_API_KEY");
         }
         self.require(&required)?;
         let text = |name: &str| self.raw(name).unwrap_or_default();
         let base = |name: &str| text(name).trim_end_matches('/').to_owned();
         let Some(grpc_url) = self.raw("QDRANT_GRPC_URL") else {
-            let why = "the gRPC port follows from QDRANT_URL only when that has port 6333 or none";
+            let why = "it is derived from QDRANT_URL only if QDRANT_URL has port 6333 or no port";
             return Err(self.missing("QDRANT_GRPC_URL", Some(why.to_owned())).into());
         };
-        self.judged("QDRANT_GRPC_URL")?;
+        self.checked("QDRANT_GRPC_URL")?;
         Ok(Endpoints {
             redis: self.redis()?,
             postgres: PostgresEndpoint { url: text("DATABASE_URL").into() },
@@ -193,33 +191,33 @@ impl Settings {
         })
     }
 
-    /// The environment as `check` judges it: of a service whose variable is not set or not to be read, the address is
-    /// empty, and the cases of the suite `env` say so.
+    /// The endpoints for `check`. A service whose variable is missing or invalid has an empty address; the cases of the
+    /// suite `env` report it.
     ///
     /// # Errors
-    /// None of the services is set, or a name is not to be used.
+    /// No service is set, or a name is invalid.
     pub fn endpoints_to_check(&self) -> Result<Endpoints, SettingsError> {
         let services = ["REDIS_URL", "DATABASE_URL", "QDRANT_URL"];
         let some = services.iter().chain(&["SUPABASE_URL", "JINA_API_KEY"]).any(|name| self.values.contains_key(name));
         if !some {
             self.require(&services)?;
         }
-        let sound = |name: &str| match self.judged(name) {
+        let valid = |name: &str| match self.checked(name) {
             Ok(Some(text)) => text.trim_end_matches('/').to_owned(),
             Ok(None) | Err(_) => String::new(),
         };
-        let dimensions = self.judged("EMBEDDING_DIMENSIONS").ok().flatten().and_then(|text| text.parse().ok());
+        let dimensions = self.checked("EMBEDDING_DIMENSIONS").ok().flatten().and_then(|text| text.parse().ok());
         Ok(Endpoints {
-            redis: RedisEndpoint { url: sound("REDIS_URL").into() },
-            postgres: PostgresEndpoint { url: sound("DATABASE_URL").into() },
+            redis: RedisEndpoint { url: valid("REDIS_URL").into() },
+            postgres: PostgresEndpoint { url: valid("DATABASE_URL").into() },
             qdrant: QdrantEndpoint {
-                url: sound("QDRANT_URL"),
-                grpc_url: sound("QDRANT_GRPC_URL"),
+                url: valid("QDRANT_URL"),
+                grpc_url: valid("QDRANT_GRPC_URL"),
                 api_key: self.secret("QDRANT_API_KEY"),
                 vector: self.vector(),
             },
             jina: JinaEndpoint {
-                base_url: sound("JINA_BASE_URL"),
+                base_url: valid("JINA_BASE_URL"),
                 api_key: self.secret("JINA_API_KEY"),
                 model: self.raw("JINA_MODEL").unwrap_or_default().to_owned(),
                 dimensions: dimensions.unwrap_or_default(),
@@ -233,19 +231,19 @@ impl Settings {
         &self.environment
     }
 
-    /// Redis alone: all that `ingest` needs beside [`Settings::names`].
+    /// The Redis endpoint, for `ingest`.
     pub fn redis(&self) -> Result<RedisEndpoint, SettingsError> {
         self.require(&["REDIS_URL"])?;
         Ok(RedisEndpoint { url: self.raw("REDIS_URL").unwrap_or_default().into() })
     }
 
-    /// Postgres alone: all that `db` needs.
+    /// The Postgres endpoint, for `db`.
     pub fn postgres(&self) -> Result<PostgresEndpoint, SettingsError> {
         self.require(&["DATABASE_URL"])?;
         Ok(PostgresEndpoint { url: self.raw("DATABASE_URL").unwrap_or_default().into() })
     }
 
-    /// Qdrant alone: all that `plan` and `setup` need of it.
+    /// The Qdrant endpoint, for `plan` and `setup`.
     pub fn qdrant(&self) -> Result<QdrantEndpoint, SettingsError> {
         self.require(&["QDRANT_URL"])?;
         let base = |name: &str| self.raw(name).unwrap_or_default().trim_end_matches('/').to_owned();
@@ -257,31 +255,31 @@ impl Settings {
         })
     }
 
-    /// What the stack is to look like, as `shakedown.toml` says for the chosen profile.
+    /// The target state of the stack, from `shakedown.toml` for the chosen profile.
     #[must_use]
     pub fn desired(&self) -> Option<&Desired> {
         self.config.desired.get(self.profile)
     }
 
-    /// A variable of somebody's own, from the environment or `.env`.
+    /// Any variable, known or not, from the environment or `.env`.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<SecretString> {
         self.secret(name).or_else(|| self.environment.get(name).cloned())
     }
 
-    /// What somebody set under names that begin with `prefix`, known or not.
-    pub(super) fn set_by_somebody(&self, prefix: &str) -> BTreeMap<String, SecretString> {
-        let foreign = self.environment.iter().filter(|(name, value)| {
+    /// Variables whose names start with `prefix` and that the user set, known or not.
+    pub(super) fn set_by_user(&self, prefix: &str) -> BTreeMap<String, SecretString> {
+        let unknown = self.environment.iter().filter(|(name, value)| {
             let bare = name.strip_suffix("_FILE").unwrap_or(name);
             entry(bare).is_none() && !value.expose_secret().is_empty()
         });
-        let foreign = foreign.map(|(name, value)| (name.clone(), value.clone()));
+        let unknown = unknown.map(|(name, value)| (name.clone(), value.clone()));
         let known = self.values.iter().filter(|(_, resolved)| !matches!(resolved.origin, Origin::Default));
         let known = known.map(|(name, resolved)| ((*name).to_owned(), resolved.value.clone()));
-        foreign.chain(known).filter(|(name, _)| name.starts_with(prefix)).collect()
+        unknown.chain(known).filter(|(name, _)| name.starts_with(prefix)).collect()
     }
 
-    /// The name of the collection's vector, where it has one.
+    /// The name of the collection's vector; `None` for the unnamed vector.
     #[must_use]
     pub fn vector(&self) -> Option<String> {
         self.raw("QDRANT_VECTOR").filter(|name| !name.is_empty()).map(str::to_owned)
@@ -289,7 +287,7 @@ impl Settings {
 
     /// The names of queue, collection and table.
     pub fn names(&self) -> Result<Names, SettingsError> {
-        let text = |name| Ok::<_, SettingsError>(self.judged(name)?.unwrap_or_default().to_owned());
+        let text = |name| Ok::<_, SettingsError>(self.checked(name)?.unwrap_or_default().to_owned());
         Ok(Names {
             queue: text("QUEUE_NAME")?,
             prefix: text("QUEUE_PREFIX")?,
@@ -298,7 +296,7 @@ impl Settings {
         })
     }
 
-    /// Every variable with its value, masked where it is a secret, and its origin.
+    /// Every variable with its value and origin; secrets are masked.
     #[must_use]
     pub fn resolved(&self) -> Vec<EnvironmentRow> {
         let shown_entries = TABLE.iter().filter(|entry| !entry.hidden || self.values.contains_key(entry.name));
@@ -315,23 +313,23 @@ impl Settings {
             .collect()
     }
 
-    /// Judges every variable that is set; all problems are reported together.
+    /// Checks every variable that is set. All problems are reported together.
     pub fn check(&self) -> Result<(), SettingsError> {
-        let judged = TABLE.iter().filter_map(|entry| self.judged(entry.name).err());
-        SettingsError::unless_empty(judged.flat_map(SettingsError::into_problems).collect())
+        let invalid = TABLE.iter().filter_map(|entry| self.checked(entry.name).err());
+        SettingsError::unless_empty(invalid.flat_map(SettingsError::into_problems).collect())
     }
 
-    /// Where the list of things to clean up is kept.
+    /// The directory of the clean-up ledgers.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.path("SHAKEDOWN_STATE_DIR")
             .unwrap_or_else(|| machine::state_dir_of(|name| Some(self.environment.get(name)?.expose_secret().into())))
     }
 
-    /// The variables that `[worker] env` takes from the environment by `{{env.NAME}}`.
+    /// The variables that `[worker] env` reads from the environment with `{{env.NAME}}`.
     ///
     /// # Errors
-    /// One of them is not set; it is named with the place that wants it.
+    /// One of them is not set.
     pub fn variables_of_worker(&self) -> Result<BTreeMap<String, SecretString>, SettingsError> {
         let mut problems = Vec::new();
         let mut variables = BTreeMap::new();
@@ -346,8 +344,8 @@ impl Settings {
                         name: variable.clone(),
                         shown: format!("`{template}`"),
                         origin: "[worker] env".to_owned(),
-                        problem: format!("`{{{{env.{name}}}}}` has no value"),
-                        remedy: "set the variable that it stands for, or remove it from shakedown.toml".to_owned(),
+                        problem: format!("{name} is not set"),
+                        remedy: format!("set {name}, or remove the placeholder from shakedown.toml"),
                     });
                 }
             }
@@ -360,10 +358,10 @@ impl Settings {
         self.values.get(name).map(|resolved| resolved.value.expose_secret())
     }
 
-    /// Refuses missing and malformed values of `names`, all together.
+    /// An error that lists every variable of `names` that is missing or invalid.
     fn require(&self, names: &[&'static str]) -> Result<(), SettingsError> {
         let mut problems: Vec<Problem> =
-            names.iter().filter_map(|name| self.judged(name).err()).flat_map(SettingsError::into_problems).collect();
+            names.iter().filter_map(|name| self.checked(name).err()).flat_map(SettingsError::into_problems).collect();
         let missing: Vec<Missing> = names
             .iter()
             .filter(|name| !self.values.contains_key(**name))
@@ -384,14 +382,14 @@ impl Settings {
         Problem::Missing(vec![Missing { name, meaning, example, note }])
     }
 
-    fn refused(&self, name: &str, problem: &str, remedy: &str) -> Problem {
+    fn out_of_range(&self, name: &str) -> Problem {
         let shown = entry(name).map_or_else(String::new, |entry| shown(entry, self.raw(name).unwrap_or_default()));
         Problem::Invalid {
             name: name.to_owned(),
             shown: format!("`{shown}`"),
             origin: self.origin(name).map(ToString::to_string).unwrap_or_default(),
-            problem: problem.to_owned(),
-            remedy: remedy.to_owned(),
+            problem: "too large".to_owned(),
+            remedy: "use a smaller number".to_owned(),
         }
     }
 }

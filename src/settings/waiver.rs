@@ -1,20 +1,20 @@
-//! `[[waive]]`: a known failure, accepted with a reason until a day.
+//! `[[waive]]`: a known failure that is accepted, with a reason, until a date.
 
 use jiff::civil::Date;
 
-/// A known failure of one case, accepted until a day.
+/// A known failure of one case, accepted until a date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiver {
     /// Id of the case, such as `redis.persistence`.
     pub case: String,
     /// Why the failure is accepted.
     pub reason: String,
-    /// The last day on which the waiver counts.
+    /// The last day on which the waiver is valid.
     pub expires: Date,
 }
 
 impl Waiver {
-    /// Whether the waiver still counts on `today`.
+    /// Whether the waiver is valid on `today`.
     #[must_use]
     pub fn counts_on(&self, today: Date) -> bool {
         today <= self.expires

@@ -1,6 +1,7 @@
-//! Spans go to a collector, by OTLP over HTTP: in the background, a batch at a time, and never in the way.
+//! Exports spans to a collector by OTLP over HTTP, in the background and in batches.
 //!
-//! A collector that is slow or dead costs nothing but the spans: nobody waits for it, except for a moment at the end.
+//! If the collector is slow or unreachable, spans are lost; no other work waits for it, except for a limited time at
+//! the end.
 
 mod span;
 
@@ -23,35 +24,35 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::outcome::{SpanRecord, Spans, Trace};
 use crate::settings::{Telemetry, TelemetryProtocol, public_url};
 
-/// Spans in a request, at most.
+/// Most spans in a request.
 const BATCH: usize = 512;
-/// How long a span may wait for others to go with.
+/// How long a span waits for a batch to fill.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// Why spans cannot be exported at all.
+/// Why the exporter cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The address of the collector is no address.
-    #[error("{variable} is `{shown}`, to which no request can be sent: {problem}; for example {variable}={example}")]
+    /// The URL of the collector is invalid.
+    #[error("{variable} is `{shown}`, which is not a valid endpoint: {problem}; for example {variable}={example}")]
     Endpoint {
-        /// The variable that names it.
+        /// The variable that sets it.
         variable: &'static str,
         /// Its value, without credentials.
         shown: String,
         /// What is wrong.
         problem: String,
-        /// What would be right.
+        /// A valid value.
         example: &'static str,
     },
-    /// No client could be made.
-    #[error("no client for the collector of traces could be made: {0}")]
+    /// The HTTP client cannot be created.
+    #[error("cannot create an HTTP client for the trace collector: {0}")]
     Client(#[from] reqwest::Error),
 }
 
-/// Whoever is told, in one line, that spans are lost.
+/// Receives one line when spans are lost.
 pub type Tell = Box<dyn Fn(&str) + Send>;
 
-/// An exporter that runs until it is ended. Dropped, it leaves what it has not sent.
+/// An exporter that runs until [`Exporter::end`]. If it is dropped, unsent spans are lost.
 #[derive(Debug)]
 pub struct Exporter {
     task: AbortOnDropHandle<()>,
@@ -60,55 +61,59 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Begins to export what is traced with the handle returned beside it, as of a service of the name `service` if
-    /// nobody chose another. To be called within a Tokio runtime.
+    /// Starts to export the spans of the returned [`Trace`], with the service name `service` unless the settings have
+    /// another. Must be called within a Tokio runtime.
     ///
     /// # Errors
     /// See [`TelemetryError`].
-    pub fn start(telemetry: &Telemetry, service: &'static str, tell: Tell) -> Result<(Self, Trace), TelemetryError> {
+    pub fn start(telemetry: &Telemetry, service: &'static str, warn: Tell) -> Result<(Self, Trace), TelemetryError> {
         let mut exporter = exporter(telemetry)?;
         exporter.set_resource(&resource(telemetry, service));
         let shown = public_url(&telemetry.endpoint);
-        let collector = Collector { exporter, shown, variable: telemetry.variable, tell, deaf: false };
+        let collector = Collector { exporter, shown, variable: telemetry.variable, warn, failing: false };
         let (trace, Spans { ended, lost }) = Trace::channel();
         let ending = CancellationToken::new();
         let task = AbortOnDropHandle::new(tokio::spawn(export(ended, collector, ending.clone())));
         Ok((Self { task, ending, lost }, trace.below(telemetry.parent.as_ref().and_then(|parent| parent.parse().ok()))))
     }
 
-    /// Sends what is left, and waits at most `patience` for that; what ends from now on is not exported any more.
-    /// Gives what is lost, in one line.
-    pub async fn end(self, patience: Duration) -> Option<String> {
+    /// Exports the remaining spans and waits at most `limit` for that. Spans that end later are not exported.
+    /// Returns one line if spans were lost.
+    pub async fn end(self, limit: Duration) -> Option<String> {
         self.ending.cancel();
-        let late = timeout(patience, self.task).await.is_err();
+        let late = timeout(limit, self.task).await.is_err();
         let lost = self.lost.load(Ordering::Relaxed);
         if late {
-            return Some(format!("the last spans are lost: the collector did not take them within {patience:?}"));
+            return Some(format!(
+                "the last spans are lost: the collector did not accept them within {} s",
+                limit.as_secs_f64()
+            ));
         }
-        (lost > 0).then(|| format!("{lost} spans are lost: the collector did not take them as fast as they were made"))
+        (lost > 0)
+            .then(|| format!("{lost} spans are lost: the collector did not accept them as fast as they were created"))
     }
 }
 
-/// A collector, and who is told that it takes nothing.
+/// The collector, with the receiver of warnings.
 struct Collector {
     exporter: SpanExporter,
     shown: String,
     variable: &'static str,
-    tell: Tell,
-    /// Whether it did not take the last batch: that is told once.
-    deaf: bool,
+    warn: Tell,
+    /// Whether the last batch failed: consecutive failures are reported once.
+    failing: bool,
 }
 
 impl Collector {
     async fn send(&mut self, batch: Vec<SpanRecord>) {
         match self.exporter.export(batch.into_iter().map(span::data).collect()).await {
-            Ok(()) => self.deaf = false,
-            Err(_) if self.deaf => {}
+            Ok(()) => self.failing = false,
+            Err(_) if self.failing => {}
             Err(error) => {
-                self.deaf = true;
+                self.failing = true;
                 let (shown, variable) = (&self.shown, self.variable);
-                (self.tell)(&format!(
-                    "spans are lost: {shown} does not take them ({error}); check {variable}, or unset it"
+                (self.warn)(&format!(
+                    "spans are lost: {shown} does not accept them ({error}); check {variable}, or unset it"
                 ));
             }
         }
@@ -125,7 +130,7 @@ async fn export(mut ended: mpsc::Receiver<SpanRecord>, mut collector: Collector,
     }
 }
 
-/// The next spans that go together; none once everything is to end and is sent.
+/// The next batch of spans; empty at the end.
 async fn gather(ended: &mut mpsc::Receiver<SpanRecord>, ending: &CancellationToken) -> Vec<SpanRecord> {
     let mut batch = Vec::new();
     let mut until = None;
@@ -148,7 +153,7 @@ async fn gather(ended: &mut mpsc::Receiver<SpanRecord>, ending: &CancellationTok
 fn exporter(telemetry: &Telemetry) -> Result<SpanExporter, TelemetryError> {
     let client = reqwest::Client::builder()
         .timeout(telemetry.timeout)
-        // Spans and the collector's key go where somebody said, and nowhere else.
+        // Spans and the collector's key must go to the configured host only.
         .redirect(reqwest::redirect::Policy::none())
         .build()?;
     let headers: HashMap<String, String> =
@@ -168,23 +173,23 @@ fn exporter(telemetry: &Telemetry) -> Result<SpanExporter, TelemetryError> {
         variable: telemetry.variable,
         shown: public_url(&telemetry.endpoint),
         problem: match error {
-            // It would repeat the address, with the password in it.
-            ExporterBuildError::InvalidConfiguration(_) => "it is not written as HTTP wants it".to_owned(),
+            // The message would repeat the URL with its password.
+            ExporterBuildError::InvalidConfiguration(_) => "it is not a valid URL".to_owned(),
             ExporterBuildError::InternalFailure(problem) => problem,
         },
         example: "http://127.0.0.1:4318",
     })
 }
 
-/// What is said of the origin of every span. The variables that say it have been read already.
+/// The resource of every span. Its variables are part of `telemetry`.
 fn resource(telemetry: &Telemetry, service: &'static str) -> Resource {
-    let said = telemetry.attributes.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
+    let attributes = telemetry.attributes.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
     let named = telemetry.attributes.iter().any(|(name, _)| name == "service.name");
     let name = telemetry.service.clone().or_else(|| (!named).then(|| service.to_owned()));
     Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .with_attributes(said)
+        .with_attributes(attributes)
         .with_attributes(name.map(|name| KeyValue::new("service.name", name)))
         .build()
 }

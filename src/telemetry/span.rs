@@ -1,4 +1,4 @@
-//! Our spans as OpenTelemetry has them.
+//! Converts spans to OpenTelemetry's types.
 
 use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
@@ -6,7 +6,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use crate::outcome::{Fact, Role, SpanRecord, TraceParent};
 
-/// `record`, ready to be exported.
+/// Converts `record` for export.
 pub(super) fn data(record: SpanRecord) -> SpanData {
     let mut links = SpanLinks::default();
     links.links = record.links.into_iter().map(|place| Link::with_context(context(place, false))).collect();

@@ -1,4 +1,4 @@
-//! Whether the libraries of several languages understand each other's jobs: each makes jobs for each of the others.
+//! Interoperability of BullMQ libraries: each library adds jobs for each other library.
 
 mod peers;
 
@@ -14,10 +14,10 @@ use crate::services::queue::QueueClient;
 use crate::spec::InteropProbe;
 use peers::{Kind, Peer};
 
-/// How long the jobs of one pair may take, and how often is looked.
+/// How long the jobs of one pair may take, and how often they are polled.
 const DEADLINE: Duration = Duration::from_secs(25);
-const LOOK: Duration = Duration::from_millis(50);
-/// A queue that is paused is looked at for so long.
+const POLL: Duration = Duration::from_millis(50);
+/// How long a paused queue is observed.
 const PAUSED: Duration = Duration::from_millis(600);
 
 pub(super) async fn observe(probe: &InteropProbe, context: &Context) -> Result<Observation, ProbeError> {
@@ -36,18 +36,18 @@ pub(super) async fn observe(probe: &InteropProbe, context: &Context) -> Result<O
     }
     let pairs: Vec<(&Peer, &Peer)> = peers
         .iter()
-        .flat_map(|maker| peers.iter().map(move |taker| (maker, taker)))
-        .filter(|(maker, taker)| maker.kind != taker.kind)
+        .flat_map(|producer| peers.iter().map(move |consumer| (producer, consumer)))
+        .filter(|(producer, consumer)| producer.kind != consumer.kind)
         .collect();
-    let judged = join_all(pairs.iter().map(|(maker, taker)| async {
-        let pair = Pair { probe, context, maker, taker };
-        let wrong = pair.judge().await.unwrap_or_else(|error| vec![error]);
-        (format!("{} → {}", maker.kind.name(), taker.kind.name()), wrong)
+    let results = join_all(pairs.iter().map(|(producer, consumer)| async {
+        let pair = Pair { probe, context, producer, consumer };
+        let wrong = pair.run().await.unwrap_or_else(|error| vec![error]);
+        (format!("{} → {}", producer.kind.name(), consumer.kind.name()), wrong)
     }))
     .await;
     let mut wrong = Vec::new();
-    let mut also = vec![Evidence::seen("pairs of maker and taker", judged.len())];
-    for (pair, found) in judged {
+    let mut also = vec![Evidence::seen("pairs of producer and consumer", results.len())];
+    for (pair, found) in results {
         if let Some(first) = found.first() {
             wrong.push(format!("{pair}: {first}"));
         }
@@ -59,25 +59,25 @@ pub(super) async fn observe(probe: &InteropProbe, context: &Context) -> Result<O
     }
     also.extend(missing.into_iter().map(|reason| Evidence::seen("left out", reason)));
     let shown = if wrong.is_empty() { "nothing".to_owned() } else { wrong.join("; ") };
-    let mut observation = Observation::new("what pairs disagree on", wrong);
+    let mut observation = Observation::new("disagreements of pairs", wrong);
     observation.shown = Some(shown.into());
     observation.also = also;
     Ok(observation)
 }
 
-/// One that makes jobs, and one that takes them.
+/// A library that adds jobs, and one that processes them.
 struct Pair<'a> {
     probe: &'a InteropProbe,
     context: &'a Context,
-    maker: &'a Peer,
-    taker: &'a Peer,
+    producer: &'a Peer,
+    consumer: &'a Peer,
 }
 
 impl Pair<'_> {
-    /// Says what is wrong; an error is something that could not even be done.
-    async fn judge(&self) -> Result<Vec<String>, String> {
+    /// Returns the disagreements; an error is a step that failed.
+    async fn run(&self) -> Result<Vec<String>, String> {
         let names = &self.context.own.names;
-        let name = format!("{}-{}-{}", names.queue, self.maker.kind.name(), self.taker.kind.name());
+        let name = format!("{}-{}-{}", names.queue, self.producer.kind.name(), self.consumer.kind.name());
         let order = json!({ "queue": name, "prefix": names.prefix });
         let with = |more: Value| {
             let mut order = order.clone();
@@ -92,44 +92,60 @@ impl Pair<'_> {
         let work = with(json!({ "options": self.probe.work }));
         let mut wrong = Vec::new();
         if self.probe.paused {
-            self.maker.tell("pause", order.clone()).await?;
+            self.producer.request("pause", order.clone()).await?;
         }
         if self.probe.waiting {
-            self.taker.tell("work", work.clone()).await?;
+            self.consumer.request("work", work.clone()).await?;
         }
         let added = unix_ms();
         let jobs: Vec<Value> =
             self.probe.jobs.iter().map(|job| json!({ "name": job.name, "data": job.data, "opts": job.opts })).collect();
-        let ids = self.maker.tell("add", with(json!({ "jobs": jobs }))).await?;
-        let ids: Vec<String> = serde_json::from_value(ids).map_err(|error| format!("the ids of jobs: {error}"))?;
+        let ids = self.producer.request("add", with(json!({ "jobs": jobs }))).await?;
+        let ids: Vec<String> = serde_json::from_value(ids).map_err(|error| format!("invalid job ids: {error}"))?;
         if self.probe.paused {
-            self.taker.tell("work", work).await?;
-            if self.taker.tell("paused", order.clone()).await? != json!(true) {
+            self.consumer.request("work", work).await?;
+            if self.consumer.request("paused", order.clone()).await? != json!(true) {
                 wrong.push(format!(
-                    "{} paused the queue, and {} sees it running",
-                    self.maker.kind.name(),
-                    self.taker.kind.name()
+                    "{} paused the queue, but {} sees it running",
+                    self.producer.kind.name(),
+                    self.consumer.kind.name()
                 ));
             }
             tokio::time::sleep(PAUSED).await;
-            let early = self.taken(self.taker, &order).await?;
+            let early = self.taken(self.consumer, &order).await?;
             if !early.is_empty() {
                 wrong.push(format!("{} jobs were taken while the queue was paused", early.len()));
             }
-            self.taker.tell("resume", order.clone()).await?;
+            self.consumer.request("resume", order.clone()).await?;
         } else if self.probe.killed {
-            // A process of its own: the others have the taker's work to do.
-            let victim = Peer::start(self.taker.kind, &self.context.own.redis, &self.context.shakedown).await?;
-            victim.tell("work", work.clone()).await?;
+            // A separate process: the consumer is needed for the other pairs.
+            let victim = Peer::start(self.consumer.kind, &self.context.own.redis, &self.context.shakedown).await?;
+            victim.request("work", work.clone()).await?;
             let deadline = Instant::now() + DEADLINE;
             while self.taken(&victim, &order).await?.is_empty() && Instant::now() < deadline {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL).await;
             }
             victim.kill();
-            self.maker.tell("work", work).await?;
+            self.producer.request("work", work).await?;
         } else if !self.probe.waiting {
-            self.taker.tell("work", work).await?;
+            self.consumer.request("work", work).await?;
         }
+        self.wait_until_done(&queue, &ids, &mut wrong).await?;
+        self.check(&queue, &with, &ids, added, &mut wrong).await?;
+        for peer in [self.producer, self.consumer] {
+            peer.request("stop", order.clone()).await?;
+        }
+        queue.close().await;
+        Ok(wrong)
+    }
+
+    /// Waits until every job has finished; adds a disagreement if the deadline passes first.
+    async fn wait_until_done(
+        &self,
+        queue: &QueueClient,
+        ids: &[String],
+        wrong: &mut Vec<String>,
+    ) -> Result<(), String> {
         let distinct: BTreeSet<&String> = ids.iter().collect();
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -137,32 +153,24 @@ impl Pair<'_> {
             let events = queue.events(None, 10_000).await.map_err(|error| error.to_string())?;
             let ended = events.iter().filter(|event| matches!(event.what.as_str(), "completed" | "failed")).count();
             if counts.pending() == 0 && ended >= distinct.len() {
-                break;
+                return Ok(());
             }
             if Instant::now() >= deadline {
-                wrong.push(format!(
-                    "{ended} of {} jobs ended within {} s: {counts:?}",
-                    distinct.len(),
-                    DEADLINE.as_secs()
-                ));
-                break;
+                let states = counts.by_state().map(|(state, count)| format!("{state} {count}")).join(", ");
+                let seconds = DEADLINE.as_secs();
+                wrong.push(format!("{ended} of {} jobs ended within {seconds} s: {states}", distinct.len()));
+                return Ok(());
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL).await;
         }
-        self.look(&queue, &with, &ids, added, &mut wrong).await?;
-        for peer in [self.maker, self.taker] {
-            peer.tell("stop", order.clone()).await?;
-        }
-        queue.close().await;
-        Ok(wrong)
     }
 
     async fn taken(&self, peer: &Peer, order: &Value) -> Result<Vec<Value>, String> {
-        Ok(peer.tell("taken", order.clone()).await?.as_array().cloned().unwrap_or_default())
+        Ok(peer.request("taken", order.clone()).await?.as_array().cloned().unwrap_or_default())
     }
 
-    /// Looks at what was taken, at the jobs as both read them and as they stand in Redis, and at the events.
-    async fn look(
+    /// Checks the order of processing, the jobs as both libraries and Redis have them, and the events.
+    async fn check(
         &self,
         queue: &QueueClient,
         with: &impl Fn(Value) -> Value,
@@ -171,34 +179,34 @@ impl Pair<'_> {
         wrong: &mut Vec<String>,
     ) -> Result<(), String> {
         let want = &self.probe.want;
-        let taken = self.taken(self.taker, &with(json!({}))).await?;
+        let taken = self.taken(self.consumer, &with(json!({}))).await?;
         if let Some(order) = &want.taken {
             let seen: Vec<Option<usize>> =
                 taken.iter().map(|job| ids.iter().position(|id| job["id"].as_str() == Some(id))).collect();
-            let wanted: Vec<Option<usize>> = order.iter().copied().map(Some).collect();
-            if seen != wanted {
+            if seen != order.iter().copied().map(Some).collect::<Vec<_>>() {
                 let seen: Vec<String> =
                     seen.iter().map(|place| place.map_or("?".to_owned(), |place| place.to_string())).collect();
-                wrong.push(format!("jobs were taken in the order {}, wanted {order:?}", seen.join(", ")));
+                let wanted: Vec<String> = order.iter().map(ToString::to_string).collect();
+                wrong.push(format!("jobs were taken in the order {}, wanted {}", seen.join(", "), wanted.join(", ")));
             }
         }
         let mut before = added;
         for (number, [least, most]) in want.waits_ms.iter().enumerate() {
             let Some(at) = taken.get(number).and_then(|job| job["at"].as_i64()) else {
-                wrong.push(format!("start {number} never came"));
+                wrong.push(format!("start {number} did not happen"));
                 break;
             };
             let waited = at - before;
             if waited < *least || waited > *most {
-                wrong.push(format!("start {number} came after {waited} ms, wanted {least} to {most}"));
+                wrong.push(format!("start {number} happened after {waited} ms, wanted {least} to {most}"));
             }
             before = at;
         }
         for (place, fields) in want.jobs.iter().enumerate() {
             let Some(id) = ids.get(place) else { continue };
             let hash = queue.job(id).await.map_err(|error| error.to_string())?;
-            for peer in [self.maker, self.taker] {
-                let seen = peer.tell("job", with(json!({ "id": id }))).await?;
+            for peer in [self.producer, self.consumer] {
+                let seen = peer.request("job", with(json!({ "id": id }))).await?;
                 for (field, wanted) in fields {
                     let seen = match (field.as_str(), &hash) {
                         ("id", _) => json!(id),
@@ -210,7 +218,7 @@ impl Pair<'_> {
                     };
                     if !same(&seen, wanted) {
                         let reader = peer.kind.name();
-                        wrong.push(format!("job {place} as {reader} reads it: {field} is {seen}, wanted {wanted}"));
+                        wrong.push(format!("job {place} as read by {reader}: {field} is {seen}, wanted {wanted}"));
                     }
                 }
             }
@@ -218,21 +226,25 @@ impl Pair<'_> {
         if let Some(count) = want.distinct {
             let distinct: BTreeSet<&String> = ids.iter().collect();
             if distinct.len() != count {
-                wrong.push(format!("{} jobs were made, wanted {count}", distinct.len()));
+                wrong.push(format!("{} jobs were created, wanted {count}", distinct.len()));
             }
         }
         if !want.events.is_empty() {
             let count = queue.events(None, 10_000).await.map_err(|error| error.to_string())?.len();
-            for peer in [self.maker, self.taker] {
-                let heard = peer.tell("events", with(json!({ "count": count }))).await?;
+            for peer in [self.producer, self.consumer] {
+                let events = peer.request("events", with(json!({ "count": count }))).await?;
                 for (place, wanted) in want.events.iter().enumerate() {
-                    let of_job = |event: &&Value| ids.get(place).is_some_and(|id| event["jobId"].as_str() == Some(id));
-                    let heard = heard.as_array().into_iter().flatten().filter(of_job);
-                    let seen: Vec<&str> = heard.filter_map(|event| event["event"].as_str()).collect();
+                    let is_of_job =
+                        |event: &&Value| ids.get(place).is_some_and(|id| event["jobId"].as_str() == Some(id));
+                    let events = events.as_array().into_iter().flatten().filter(is_of_job);
+                    let seen: Vec<&str> = events.filter_map(|event| event["event"].as_str()).collect();
                     if seen != wanted.iter().map(String::as_str).collect::<Vec<_>>() {
                         let listener = peer.kind.name();
-                        wrong
-                            .push(format!("job {place} as {listener} hears of it: events {seen:?}, wanted {wanted:?}"));
+                        wrong.push(format!(
+                            "events of job {place} as received by {listener}: {}; wanted {}",
+                            seen.join(", "),
+                            wanted.join(", ")
+                        ));
                     }
                 }
             }
@@ -241,7 +253,7 @@ impl Pair<'_> {
     }
 }
 
-/// Whether two pieces of JSON say the same; 40 and 40.0 do.
+/// Whether two JSON values are equal; 40 equals 40.0.
 fn same(seen: &Value, wanted: &Value) -> bool {
     match (seen, wanted) {
         (Value::Number(left), Value::Number(right)) => left.as_f64() == right.as_f64(),

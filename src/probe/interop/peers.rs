@@ -1,4 +1,4 @@
-//! The libraries that share queues, each as a process that does what lines of JSON tell it.
+//! BullMQ libraries of several languages, each in a process that is controlled by lines of JSON.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use tokio::sync::{OnceCell, oneshot};
 
 use crate::settings::{RedisEndpoint, cache_dir, find_program, inherited};
 
-/// How long a peer may take to do what it is told, and its installation.
+/// Timeouts of a request to a peer, and of an installation step.
 const ANSWER: Duration = Duration::from_secs(30);
 const INSTALL: Duration = Duration::from_mins(5);
 
@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// What it is made of, by file name.
+    /// Its files, by name.
     const fn files(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Rust => &[],
@@ -70,7 +70,7 @@ impl Kind {
         }
     }
 
-    /// Program and arguments; installs what is missing. The error says what is missing, and the remedy.
+    /// Program and arguments. Installs the library if needed; the error names what is missing, with the remedy.
     async fn command(self, shakedown: &Path) -> Result<(PathBuf, Vec<String>), String> {
         static NODE_5: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
         static NODE_6: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
@@ -89,7 +89,7 @@ impl Kind {
         })
     }
 
-    /// Installs it once, in a place of its own that is named after what it is made of.
+    /// Installs it once, in a cache directory that is named after the digest of its files.
     async fn install(self) -> Result<PathBuf, String> {
         let mut digest = Sha256::new();
         for (name, text) in self.files() {
@@ -121,22 +121,22 @@ impl Kind {
                 ]
             }
         };
-        let wrong = |error: std::io::Error| format!("{} cannot be written: {error}", parent.display());
+        let wrong = |error: std::io::Error| format!("cannot write {}: {error}", parent.display());
         std::fs::create_dir_all(&parent).map_err(wrong)?;
-        // Made beside its place and moved there whole: others may look, or install it too.
+        // Installed in a temporary directory and renamed: other processes may use or install it at the same time.
         let made = tempfile::Builder::new().prefix(".new-").tempdir_in(&parent).map_err(wrong)?;
         for (name, text) in self.files() {
             std::fs::write(made.path().join(name), text).map_err(wrong)?;
         }
         for step in steps {
-            step_of(step, made.path()).await?;
+            run_step(step, made.path()).await?;
         }
         match std::fs::rename(made.path(), &place) {
             Ok(()) => {
                 let _ = made.keep();
                 Ok(place)
             }
-            // Somebody else was faster.
+            // Another process was faster.
             Err(_) if place.is_dir() => Ok(place),
             Err(error) => Err(wrong(error)),
         }
@@ -147,12 +147,12 @@ fn program(name: &str) -> Result<PathBuf, String> {
     find_program(name, Path::new(".")).ok_or_else(|| {
         let remedy =
             if name == "python3" { "install Python 3.10 or newer" } else { "install Node 20 or newer with npm" };
-        format!("`{name}` is not installed here: {remedy}")
+        format!("`{name}` is not installed: {remedy}")
     })
 }
 
-async fn step_of(words: &[&str], directory: &Path) -> Result<(), String> {
-    let said = words.join(" ");
+async fn run_step(words: &[&str], directory: &Path) -> Result<(), String> {
+    let command = words.join(" ");
     let program = if words[0].contains('/') { directory.join(words[0]) } else { program(words[0])? };
     let output =
         Command::new(program).args(&words[1..]).current_dir(directory).stdin(Stdio::null()).kill_on_drop(true).output();
@@ -161,16 +161,16 @@ async fn step_of(words: &[&str], directory: &Path) -> Result<(), String> {
         Ok(Ok(output)) => {
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
-            Err(format!("`{said}` failed: {last}; is the package registry reachable?"))
+            Err(format!("`{command}` failed: {last}; check that the package registry is reachable"))
         }
-        Ok(Err(error)) => Err(format!("`{said}` cannot be run: {error}")),
-        Err(_) => Err(format!("`{said}` was not done within {} s", INSTALL.as_secs())),
+        Ok(Err(error)) => Err(format!("cannot run `{command}`: {error}")),
+        Err(_) => Err(format!("`{command}` did not finish within {} s", INSTALL.as_secs())),
     }
 }
 
 type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>;
 
-/// A peer that runs. It ends when it is dropped, and when this process does: its standard input then ends.
+/// A running peer. It is killed when it is dropped, and exits when this process exits, because its standard input ends.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) kind: Kind,
@@ -178,24 +178,24 @@ pub(super) struct Peer {
     stdin: tokio::sync::Mutex<ChildStdin>,
     next: AtomicU64,
     waiting: Waiting,
-    said: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
 }
 
 impl Peer {
-    /// Starts it. The error says what is missing.
+    /// Starts it. The error names what is missing.
     pub(super) async fn start(kind: Kind, redis: &RedisEndpoint, shakedown: &Path) -> Result<Self, String> {
         let (program, arguments) = kind.command(shakedown).await?;
         let mut command = Command::new(program);
         command.args(arguments).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.envs(inherited().iter().map(|(name, value)| (name, value.expose_secret())));
         command.env("REDIS_URL", redis.url.expose_secret()).kill_on_drop(true);
-        let failed = |error: std::io::Error| format!("the peer {} cannot be started: {error}", kind.name());
+        let failed = |error: std::io::Error| format!("cannot start the peer {}: {error}", kind.name());
         let mut child = command.spawn().map_err(failed)?;
         let gone = || failed(std::io::ErrorKind::BrokenPipe.into());
         let stdin = child.stdin.take().ok_or_else(gone)?;
         let stdout = child.stdout.take().ok_or_else(gone)?;
         let mut stderr = child.stderr.take().ok_or_else(gone)?;
-        let (waiting, said) = (Waiting::default(), Arc::<Mutex<String>>::default());
+        let (waiting, output) = (Waiting::default(), Arc::<Mutex<String>>::default());
         let answers = Arc::clone(&waiting);
         tokio::spawn(async move {
             let mut lines = BufReader::new(stdout).lines();
@@ -203,20 +203,20 @@ impl Peer {
                 let Ok(answer) = serde_json::from_str::<Value>(&line) else { continue };
                 let number = answer["number"].as_u64().unwrap_or_default();
                 if let Some(asked) = answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&number) {
-                    // Whoever asked may have given up.
+                    // Fails if the request timed out.
                     let _ = asked.send(answer);
                 }
             }
-            // Nobody will answer any more: whoever waits is told so at once.
+            // No more responses: pending requests fail at once.
             answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         });
-        let heard = Arc::clone(&said);
+        let collected = Arc::clone(&output);
         tokio::spawn(async move {
             let mut buffer = [0_u8; 4096];
             while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
-                let mut said = heard.lock().unwrap_or_else(PoisonError::into_inner);
-                if said.len() < 16 * 1024 {
-                    said.push_str(&String::from_utf8_lossy(&buffer[..count]));
+                let mut text = collected.lock().unwrap_or_else(PoisonError::into_inner);
+                if text.len() < 16 * 1024 {
+                    text.push_str(&String::from_utf8_lossy(&buffer[..count]));
                 }
             }
         });
@@ -226,38 +226,38 @@ impl Peer {
             stdin: tokio::sync::Mutex::new(stdin),
             next: AtomicU64::new(1),
             waiting,
-            said,
+            stderr: output,
         })
     }
 
-    /// Tells it to do something; gives what it answers.
-    pub(super) async fn tell(&self, verb: &str, mut order: Value) -> Result<Value, String> {
+    /// Sends a request and returns the response.
+    pub(super) async fn request(&self, verb: &str, mut request: Value) -> Result<Value, String> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        order["number"] = json!(number);
-        order["do"] = json!(verb);
+        request["number"] = json!(number);
+        request["do"] = json!(verb);
         let (sender, answer) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(number, sender);
         let failed = |what: String| {
-            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-            let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            format!("{} was told to {verb}, and {what} {last}", self.kind.name())
+            let output = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            format!("{} failed to {verb}: {what} {last}", self.kind.name())
         };
-        let line = format!("{order}\n");
+        let line = format!("{request}\n");
         let written = self.stdin.lock().await.write_all(line.as_bytes()).await;
-        written.map_err(|error| failed(format!("takes no orders: {error}")))?;
+        written.map_err(|error| failed(format!("it accepts no requests: {error}")))?;
         match tokio::time::timeout(ANSWER, answer).await {
             Ok(Ok(answer)) => match answer["error"].as_str() {
-                Some(error) => Err(failed(format!("refused: {error}"))),
+                Some(error) => Err(failed(format!("it refused: {error}"))),
                 None => Ok(answer["ok"].clone()),
             },
-            Ok(Err(_)) => Err(failed("ended.".to_owned())),
-            Err(_) => Err(failed(format!("has not answered within {} s.", ANSWER.as_secs()))),
+            Ok(Err(_)) => Err(failed("it exited.".to_owned())),
+            Err(_) => Err(failed(format!("no response within {} s.", ANSWER.as_secs()))),
         }
     }
 
-    /// SIGKILL.
+    /// Kills it with SIGKILL.
     pub(super) fn kill(&self) {
-        // One that has ended already is as dead as it is to be.
+        // The process may have exited already.
         let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).start_kill();
     }
 }

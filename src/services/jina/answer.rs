@@ -1,4 +1,4 @@
-//! An answer of the embeddings API, believed only when each text has exactly one usable vector.
+//! Checks a response of the embeddings API: each text must have exactly one usable vector.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ struct Item {
     embedding: Vector,
 }
 
-/// A vector in either encoding: a service may answer in another than it was asked for.
+/// A vector in either encoding: a service may respond in a different encoding than requested.
 struct Vector(Vec<f32>);
 
 impl<'de> Deserialize<'de> for Vector {
@@ -51,7 +51,7 @@ impl<'de> Visitor<'de> for VectorVisitor {
         let bytes = BASE64_STANDARD.decode(text).map_err(|_| E::custom("an embedding is not base64"))?;
         let (numbers, rest) = bytes.as_chunks::<4>();
         if !rest.is_empty() {
-            return Err(E::custom("an embedding's bytes are no whole number of 32-bit floats"));
+            return Err(E::custom("an embedding's length is not a multiple of 4 bytes"));
         }
         Ok(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect())
     }
@@ -65,8 +65,8 @@ impl<'de> Visitor<'de> for VectorVisitor {
     }
 }
 
-/// The vectors of `body` in the order of the texts, if there is one of `dimensions` numbers for each of `count`; with
-/// `takes_short`, also if there are fewer.
+/// The vectors in `body` in the order of the texts, if there is one vector of `dimensions` numbers for each of the
+/// `count` texts; with `takes_short`, also if there are fewer.
 pub(super) fn check(
     body: &[u8],
     model: &str,
@@ -76,28 +76,30 @@ pub(super) fn check(
 ) -> Result<Embedded, JinaError> {
     let answer: Answer = serde_json::from_slice(body).map_err(|error| JinaError::Malformed(describe(&error)))?;
     if answer.model.as_deref().is_some_and(|answered| answered != model) {
-        return Err(malformed(format!("it is from another model than `{model}`")));
+        return Err(malformed(format!("it is from a different model than `{model}`")));
     }
     if answer.data.len() > count || (answer.data.len() < count && !takes_short) {
         return Err(malformed(format!("{} vectors for {count} texts", answer.data.len())));
     }
     let mut vectors: Vec<Option<Vec<f32>>> = vec![None; count];
     for Item { index, embedding: Vector(vector) } in answer.data {
-        let place = vectors.get_mut(index).ok_or_else(|| malformed(format!("index {index} of {count} texts")))?;
+        let place = vectors
+            .get_mut(index)
+            .ok_or_else(|| malformed(format!("index {index} is out of range for {count} texts")))?;
         if vector.len() != dimensions {
             return Err(malformed(format!("vector {index} has {} numbers instead of {dimensions}", vector.len())));
         }
         if !vector.iter().all(|number| number.is_finite()) {
-            return Err(malformed(format!("vector {index} holds a number that is not finite")));
+            return Err(malformed(format!("vector {index} contains a number that is not finite")));
         }
         if vector.iter().all(|number| *number == 0.0) {
-            return Err(malformed(format!("vector {index} is zero and has no direction")));
+            return Err(malformed(format!("vector {index} is all zeros")));
         }
         if place.replace(vector).is_some() {
             return Err(malformed(format!("index {index} appears twice")));
         }
     }
-    // As many as texts, each in its own place: none is missing.
+    // One vector per text, each at its own index: none is missing.
     let vectors = vectors.into_iter().flatten().collect();
     Ok(Embedded { vectors, tokens: answer.usage.total_tokens })
 }
@@ -106,12 +108,12 @@ const fn malformed(detail: String) -> JinaError {
     JinaError::Malformed(detail)
 }
 
-/// What is wrong with a body, without quoting it: serde's own text can hold parts of it.
+/// What is wrong with a body, without quoting it: serde's message can contain parts of it.
 fn describe(error: &serde_json::Error) -> String {
     let problem = match error.classify() {
-        serde_json::error::Category::Eof => "it ends too early",
-        serde_json::error::Category::Syntax => "it is no JSON",
-        serde_json::error::Category::Data => "a field is missing or of the wrong kind",
+        serde_json::error::Category::Eof => "it is truncated",
+        serde_json::error::Category::Syntax => "it is not JSON",
+        serde_json::error::Category::Data => "a field is missing or has the wrong type",
         serde_json::error::Category::Io => "it cannot be read",
     };
     format!("{problem}, at line {} column {}", error.line(), error.column())

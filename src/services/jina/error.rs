@@ -1,4 +1,4 @@
-//! What can go wrong with a request for embeddings, and what that means for a retry.
+//! Errors of embedding requests, and whether to retry them.
 
 use std::time::Duration;
 
@@ -7,63 +7,64 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
-/// The longest wait a service can ask for.
+/// The longest wait that is taken from `Retry-After`.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What an error means for a retry.
+/// Whether an error is worth a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Try again, no sooner than `after`.
+    /// Retry, no sooner than `after`.
     Retry {
-        /// The service's own wish, from `Retry-After`.
+        /// The wait that the service requests in `Retry-After`.
         after: Option<Duration>,
     },
-    /// These texts are rejected, and will be at each retry; others may pass.
+    /// These texts are rejected and will be rejected again; other texts may be accepted.
     Poison,
-    /// Nothing will work until a person acts.
+    /// Every request fails until a person fixes the cause.
     Fatal,
 }
 
-/// Why there are no vectors. No message holds the key, or a word of the texts or of the service's own
-/// prose, which may quote both.
+/// Why a request for embeddings failed. No message contains the key, the texts, or free text of the service, which may
+/// quote both.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JinaError {
-    /// The endpoint's settings cannot be used.
+    /// The endpoint's settings are invalid.
     #[error("{variable} {problem}")]
     Settings {
-        /// The variable at fault.
+        /// The invalid variable.
         variable: &'static str,
         /// What is wrong with its value, and the remedy.
         problem: &'static str,
     },
-    /// No answer, or not all of one.
+    /// No response, or an incomplete one.
     #[error("no answer from the embeddings service: {0}; check JINA_BASE_URL and the network")]
     Network(String),
-    /// An answer with another status than 2xx.
+    /// A response with a status other than 2xx.
     #[error("the embeddings service answered {status}{}; {}", code_suffix(code.as_ref(), request.as_ref()), remedy(*status))]
     Refused {
         /// HTTP status.
         status: u16,
         /// The service's own code, such as `RATE_TOKEN_LIMIT_EXCEEDED`.
         code: Option<String>,
-        /// The service's id of the request, to quote to its support.
+        /// The service's request id, for its support.
         request: Option<String>,
-        /// How long to wait at least, from `Retry-After`.
+        /// The minimum wait, from `Retry-After`.
         after: Option<Duration>,
     },
-    /// A success that is not what was asked for.
+    /// A success whose body does not match the request.
     #[error("the embeddings service answered 200 with a body that cannot be used: {0}")]
     Malformed(String),
 }
 
 impl JinaError {
-    /// What it means for a retry.
+    /// Whether to retry.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
             Self::Settings { .. } => Class::Fatal,
             Self::Network(_) | Self::Malformed(_) => Class::Retry { after: None },
-            // A model that does not exist is rejected like an input, and so is every other input.
+            // An unknown model is rejected with the status of an invalid input, but no other input will be accepted
+            // either.
             Self::Refused { code: Some(code), .. } if code == "INPUT_MODEL_NOT_FOUND" => Class::Fatal,
             Self::Refused { status, after, .. } => match status {
                 400 | 413 | 422 => Class::Poison,
@@ -99,7 +100,7 @@ impl JinaError {
     }
 }
 
-/// Whether `word` is a code or an id, and no prose.
+/// Whether `word` is a code or an id, not free text.
 fn is_word(word: &str) -> bool {
     (1..=64).contains(&word.len())
         && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
@@ -113,19 +114,19 @@ fn code_suffix(code: Option<&String>, request: Option<&String>) -> String {
 
 const fn remedy(status: u16) -> &'static str {
     match status {
-        300..=399 => "it has moved: set JINA_BASE_URL to where it is",
+        300..=399 => "it redirects: set JINA_BASE_URL to the new address",
         401 => "check JINA_API_KEY",
-        402 | 403 => "check the account's balance and what the key in JINA_API_KEY may do",
+        402 | 403 => "check the account's balance and the permissions of the key in JINA_API_KEY",
         404 | 405 => "check JINA_BASE_URL and JINA_MODEL",
-        413 => "the texts are too long for one request: send fewer at once",
+        413 => "the request is too large: send fewer texts per request",
         400 | 422 => "the texts, the model, the task or the dimensions are rejected",
-        408 | 409 | 425 | 500.. => "it may recover: try again later",
-        429 => "its rate limit is reached: ask less often, or raise the limit",
+        408 | 409 | 425 | 500.. => "the error may be temporary: try again later",
+        429 => "the rate limit is reached: send fewer requests, or raise the limit",
         _ => "check JINA_BASE_URL",
     }
 }
 
-/// `Retry-After` in either form, seconds or a date; a date in the past is no wait.
+/// `Retry-After` as seconds or a date. A date in the past means no wait.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {

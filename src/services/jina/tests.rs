@@ -8,7 +8,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
 
-const KEY: &str = "jina_test-key-that-nobody-may-see";
+const KEY: &str = "jina_test-key-that-must-stay-hidden";
 
 fn endpoint(base_url: &str) -> JinaEndpoint {
     JinaEndpoint {
@@ -57,7 +57,7 @@ fn success(data: &Value) -> ResponseTemplate {
 #[case(Encoding::Float, "float")]
 #[case(Encoding::Base64, "base64")]
 #[tokio::test]
-async fn a_request_names_all_that_decides_the_vectors(#[case] encoding: Encoding, #[case] name: &str) {
+async fn a_request_contains_every_parameter_of_the_vectors(#[case] encoding: Encoding, #[case] name: &str) {
     let server = MockServer::start().await;
     let expected = json!({
         "model": "jina-embeddings-v3", "task": "retrieval.passage", "dimensions": 2, "normalized": true,
@@ -77,13 +77,13 @@ async fn a_request_names_all_that_decides_the_vectors(#[case] encoding: Encoding
 }
 
 #[tokio::test]
-async fn no_texts_are_no_request() {
+async fn without_texts_no_request_is_sent() {
     let client = JinaClient::new(&endpoint("http://127.0.0.1:9/v1"), JinaOptions::default()).unwrap();
     assert_eq!(client.embed(&[]).await.unwrap(), Embedded { vectors: vec![], tokens: 0 });
 }
 
 #[tokio::test]
-async fn vectors_come_in_the_order_of_the_texts_whatever_that_of_the_items() {
+async fn vectors_are_in_the_order_of_the_texts() {
     let embedded = answer(success(&json!([item(1, vec![0.6, 0.8]), item(0, vec![1.0, 0.0])]))).await.unwrap();
     assert_eq!(embedded, Embedded { vectors: vec![vec![1.0, 0.0], vec![0.6, 0.8]], tokens: 12 });
 }
@@ -95,7 +95,7 @@ async fn base64_is_little_endian_floats() {
 }
 
 #[tokio::test]
-async fn an_answer_may_leave_out_model_and_usage() {
+async fn a_response_may_omit_model_and_usage() {
     let data = json!({ "data": [item(0, vec![1.0, 0.0]), item(1, vec![1.0, 0.0])] });
     assert_eq!(answer(ResponseTemplate::new(200).set_body_json(data)).await.unwrap().tokens, 0);
 }
@@ -104,37 +104,37 @@ async fn an_answer_may_leave_out_model_and_usage() {
 #[case::missing_item(json!([item(0, vec![1.0, 0.0])]), "1 vectors for 2 texts")]
 #[case::surplus_item(json!([item(0, vec![1.0, 0.0]), item(1, vec![1.0, 0.0]), item(2, vec![1.0, 0.0])]), "3 vectors")]
 #[case::duplicate_index(json!([item(0, vec![1.0, 0.0]), item(0, vec![0.0, 1.0])]), "index 0 appears twice")]
-#[case::index_out_of_range(json!([item(0, vec![1.0, 0.0]), item(2, vec![0.0, 1.0])]), "index 2 of 2")]
+#[case::index_out_of_range(json!([item(0, vec![1.0, 0.0]), item(2, vec![0.0, 1.0])]), "index 2 is out of range for 2 texts")]
 #[case::wrong_dimension(json!([item(0, vec![1.0, 0.0]), item(1, vec![1.0])]), "vector 1 has 1 numbers")]
-#[case::zero_vector(json!([item(0, vec![1.0, 0.0]), item(1, vec![0.0, 0.0])]), "vector 1 is zero")]
+#[case::zero_vector(json!([item(0, vec![1.0, 0.0]), item(1, vec![0.0, 0.0])]), "vector 1 is all zeros")]
 #[case::nan(json!([item(0, base64(&[f32::NAN, 0.0])), item(1, vec![1.0, 0.0])]), "not finite")]
 #[case::infinite(json!([item(0, vec![1e300, 0.0]), item(1, vec![1.0, 0.0])]), "not finite")]
-#[case::null(json!([item(0, json!([null, 1.0])), item(1, vec![1.0, 0.0])]), "wrong kind")]
-#[case::not_base64(json!([item(0, "?"), item(1, vec![1.0, 0.0])]), "wrong kind")]
-#[case::half_a_float(json!([item(0, "AAAA"), item(1, vec![1.0, 0.0])]), "wrong kind")]
+#[case::null(json!([item(0, json!([null, 1.0])), item(1, vec![1.0, 0.0])]), "wrong type")]
+#[case::not_base64(json!([item(0, "?"), item(1, vec![1.0, 0.0])]), "wrong type")]
+#[case::half_a_float(json!([item(0, "AAAA"), item(1, vec![1.0, 0.0])]), "wrong type")]
 #[tokio::test]
-async fn a_success_that_is_misaligned_is_not_believed(#[case] data: Value, #[case] problem: &str) {
+async fn a_success_with_wrong_vectors_is_refused(#[case] data: Value, #[case] problem: &str) {
     let error = answer(success(&data)).await.unwrap_err();
     assert!(matches!(&error, JinaError::Malformed(detail) if detail.contains(problem)), "{error}");
     assert_eq!(error.class(), Class::Retry { after: None });
 }
 
 #[rstest]
-#[case::empty("", "ends too early")]
-#[case::cut_json(r#"{"data":[{"index":0,"#, "ends too early")]
-#[case::html("<html>", "no JSON")]
-#[case::literal_nan(r#"{"data":[{"index":0,"embedding":[NaN,1]}]}"#, "no JSON")]
+#[case::empty("", "is truncated")]
+#[case::cut_json(r#"{"data":[{"index":0,"#, "is truncated")]
+#[case::html("<html>", "is not JSON")]
+#[case::literal_nan(r#"{"data":[{"index":0,"embedding":[NaN,1]}]}"#, "is not JSON")]
 #[case::no_data("{}", "missing")]
-#[case::another_model(r#"{"model":"other","data":[]}"#, "another model")]
+#[case::another_model(r#"{"model":"other","data":[]}"#, "a different model")]
 #[tokio::test]
-async fn a_success_that_is_malformed_is_tried_again(#[case] text: &str, #[case] problem: &str) {
+async fn a_malformed_success_is_retried(#[case] text: &str, #[case] problem: &str) {
     let error = answer(ResponseTemplate::new(200).set_body_string(text)).await.unwrap_err();
     assert!(matches!(&error, JinaError::Malformed(detail) if detail.contains(problem)), "{error}");
     assert_eq!(error.class(), Class::Retry { after: None });
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_not_kept() {
+async fn an_oversized_response_is_refused() {
     let error = answer(ResponseTemplate::new(200).set_body_string(" ".repeat(200_000))).await.unwrap_err();
     assert!(matches!(&error, JinaError::Malformed(detail) if detail.contains("longer than")), "{error}");
 }
@@ -154,7 +154,7 @@ async fn an_answer_without_end_is_not_kept() {
 #[case::broken(500, json!({ "detail": { "code": "INTERNAL_ERROR" } }), "INTERNAL_ERROR", Class::Retry { after: None })]
 #[case::slow(408, Value::Null, "408", Class::Retry { after: None })]
 #[tokio::test]
-async fn an_error_is_named_and_classed(
+async fn an_error_has_a_code_and_a_class(
     #[case] status: u16,
     #[case] body: Value,
     #[case] named: &str,
@@ -175,8 +175,8 @@ async fn an_error_without_json_keeps_its_status() {
 async fn an_error_repeats_neither_key_nor_texts() {
     let echo = json!({ "detail": format!("rejected: {}", texts()[0]), "code": format!("key {KEY}"), "input": texts() });
     let error = answer(ResponseTemplate::new(422).set_body_json(echo)).await.unwrap_err();
-    let said = format!("{error} {error:?}");
-    assert!(!said.contains("secret text") && !said.contains(KEY), "{said}");
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains("secret text") && !shown.contains(KEY), "{shown}");
 }
 
 #[rstest]
@@ -192,7 +192,7 @@ async fn retry_after_is_read_in_both_forms(#[case] value: &str, #[case] expected
 }
 
 #[tokio::test]
-async fn a_retry_date_is_counted_from_now() {
+async fn a_retry_date_is_relative_to_now() {
     let date = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(90);
     let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let error = answer(ResponseTemplate::new(503).insert_header("retry-after", date.as_str())).await.unwrap_err();
@@ -205,13 +205,13 @@ async fn a_retry_date_is_counted_from_now() {
 #[case("soon")]
 #[case("-3")]
 #[tokio::test]
-async fn a_retry_after_without_sense_is_no_wish(#[case] value: &str) {
+async fn an_invalid_retry_after_is_ignored(#[case] value: &str) {
     let error = answer(ResponseTemplate::new(429).insert_header("retry-after", value)).await.unwrap_err();
     assert_eq!(error.class(), Class::Retry { after: None });
 }
 
 #[tokio::test]
-async fn an_answer_cut_off_is_a_network_error() {
+async fn a_truncated_response_is_a_network_error() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/v1", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
@@ -228,7 +228,7 @@ async fn an_answer_cut_off_is_a_network_error() {
 }
 
 #[tokio::test]
-async fn a_late_answer_is_given_up() {
+async fn a_late_response_times_out() {
     let server = MockServer::start().await;
     let late = success(&json!([])).set_delay(Duration::from_secs(30));
     Mock::given(method("POST")).respond_with(late).mount(&server).await;
@@ -238,7 +238,7 @@ async fn a_late_answer_is_given_up() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_worth_a_retry_and_says_where_to_look() {
+async fn an_unreachable_address_is_retried_and_names_the_variable() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://user:{KEY}@{}/v1", listener.local_addr().unwrap());
     drop(listener);
@@ -252,7 +252,7 @@ async fn nobody_there_is_worth_a_retry_and_says_where_to_look() {
 #[case::no_web("ftp://api.jina.ai", "jina_key", 2, "JINA_BASE_URL")]
 #[case::line_break("http://127.0.0.1", "jina_\nkey", 2, "JINA_API_KEY")]
 #[case::no_dimensions("http://127.0.0.1", "jina_key", 0, "EMBEDDING_DIMENSIONS")]
-fn settings_that_cannot_be_used_name_their_variable(
+fn invalid_settings_name_their_variable(
     #[case] base_url: &str,
     #[case] key: &str,
     #[case] dimensions: u32,

@@ -1,6 +1,6 @@
-//! Migrations as the Supabase CLI keeps them: files in a directory, and what the database says of those it has.
+//! Migrations of the Supabase CLI: files in a directory, and the records of applied migrations in the database.
 //!
-//! Names of files, the table and how statements are recorded: FAILURES.md 0.2; checked against the CLI itself by
+//! File names, the table and the format of recorded statements: FAILURES.md 0.2; checked against the CLI by
 //! `suites/tests/supabase_cli.rs`.
 
 mod split;
@@ -12,53 +12,54 @@ use serde_json::Value;
 
 pub use split::{Statement, split};
 
-/// Whether any migration was ever recorded; yields `there`.
+/// Query whether the table of applied migrations exists; the column is `there`.
 pub const HISTORY_EXISTS: &str = "select to_regclass('supabase_migrations.schema_migrations') is not null as there";
-/// What was recorded; yields `migration`. Two of its columns came later: as JSON, what is not there is null.
+/// Query for the applied migrations; the column is `migration`. It is JSON, because two columns of the table are
+/// missing in old databases.
 pub const HISTORY: &str =
     "select to_jsonb(migration) as migration from supabase_migrations.schema_migrations as migration";
 
-/// A migration of the directory.
+/// A migration in the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Local {
-    /// What stands after the version in the file's name.
+    /// The part of the file name after the version.
     pub name: String,
-    /// The file's name.
+    /// The file name.
     pub file: String,
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Its text.
+    /// The content of the file.
     pub text: String,
 }
 
-/// A migration that the database says it has; old databases do not say with which statements.
+/// An applied migration. Old databases did not record the statements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// Its name, where it was recorded.
+    /// Its name, if it was recorded.
     pub name: Option<String>,
-    /// Its statements, where they were recorded.
+    /// Its statements, if they were recorded.
     pub statements: Option<Vec<String>>,
 }
 
-/// How a migration stands.
+/// The state of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Applied, and the file says what was applied.
+    /// Applied, and the file has the applied statements.
     Applied,
-    /// Applied; with which statements was not recorded.
+    /// Applied; the statements were not recorded.
     Unrecorded,
-    /// Applied, and the file says something else.
+    /// Applied, but the file has different statements.
     Edited,
     /// Not applied yet.
     Pending,
-    /// Not applied, and older than the newest one that is.
+    /// Not applied, and older than the newest applied migration.
     OutOfOrder,
-    /// Applied, and not in the directory.
+    /// Applied, but not in the directory.
     Missing,
 }
 
 impl Standing {
-    /// In words.
+    /// The state in words.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -72,10 +73,10 @@ impl Standing {
     }
 }
 
-/// The files that the Supabase CLI takes for migrations, `^([0-9]+)_(.*)\.sql$`, by version.
+/// The migration files of a directory, by version. File names match `^([0-9]+)_(.*)\.sql$`, as for the Supabase CLI.
 ///
 /// # Errors
-/// The directory or a file of it cannot be read.
+/// The directory or one of its files cannot be read.
 pub fn read(directory: &Path) -> std::io::Result<BTreeMap<String, Local>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(directory)? {
@@ -92,7 +93,7 @@ pub fn read(directory: &Path) -> std::io::Result<BTreeMap<String, Local>> {
     Ok(found)
 }
 
-/// What the rows of [`HISTORY`] say, by version.
+/// The applied migrations in the rows of [`HISTORY`], by version.
 #[must_use]
 pub fn applied(rows: &[Value]) -> BTreeMap<String, Applied> {
     let texts = |value: &Value| -> Option<Vec<String>> {
@@ -105,14 +106,14 @@ pub fn applied(rows: &[Value]) -> BTreeMap<String, Applied> {
     each.collect()
 }
 
-/// How each migration of either side stands, in the order of versions.
+/// The state of each migration of either side, in the order of versions.
 #[must_use]
 pub fn compare(local: &BTreeMap<String, Local>, applied: &BTreeMap<String, Applied>) -> Vec<(String, Standing)> {
     let newest = applied.keys().next_back();
     let versions: BTreeSet<&String> = local.keys().chain(applied.keys()).collect();
-    let stands = |version: &String| match (local.get(version), applied.get(version)) {
+    let state_of = |version: &String| match (local.get(version), applied.get(version)) {
         (Some(local), Some(applied)) => match &applied.statements {
-            Some(statements) if says_the_same(statements, &local.text) => Standing::Applied,
+            Some(statements) if is_same_sql(statements, &local.text) => Standing::Applied,
             Some(_) => Standing::Edited,
             None => Standing::Unrecorded,
         },
@@ -120,16 +121,16 @@ pub fn compare(local: &BTreeMap<String, Local>, applied: &BTreeMap<String, Appli
         (Some(_), None) => Standing::Pending,
         (None, _) => Standing::Missing,
     };
-    versions.into_iter().map(|version| (version.clone(), stands(version))).collect()
+    versions.into_iter().map(|version| (version.clone(), state_of(version))).collect()
 }
 
-/// Whether recorded statements are those of a text.
+/// Whether the recorded statements are those of a file.
 #[must_use]
-pub fn says_the_same(statements: &[String], text: &str) -> bool {
+pub fn is_same_sql(statements: &[String], text: &str) -> bool {
     bare(&statements.concat()) == bare(text)
 }
 
-/// A text without what is dropped when a file is split into statements: blanks and semicolons between them.
+/// A text without the characters that are lost when a file is split into statements: whitespace and semicolons.
 fn bare(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_whitespace() && *letter != ';' && *letter != '\u{feff}').collect()
 }
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_that_are_no_migrations_are_passed_over() {
+    fn files_that_are_not_migrations_are_skipped() {
         let place = tempfile::tempdir().unwrap();
         for file in ["20240101000000_one.sql", "2_two_words.sql", "README.md", "x_three.sql", "_four.sql", "5.sql"] {
             std::fs::write(place.path().join(file), "select 1;").unwrap();
@@ -150,16 +151,16 @@ mod tests {
     }
 
     #[test]
-    fn a_text_and_its_statements_are_the_same_without_what_stands_between_them() {
-        assert!(says_the_same(
+    fn a_file_equals_its_statements_without_whitespace_and_semicolons() {
+        assert!(is_same_sql(
             &["create table a ()-- b\nselect 1".to_owned()],
             "create table a ();\r\n\n-- b\nselect 1;\n"
         ));
-        assert!(!says_the_same(&["select 1".to_owned()], "select 2"));
+        assert!(!is_same_sql(&["select 1".to_owned()], "select 2"));
     }
 
     #[test]
-    fn each_migration_stands_in_its_own_way() {
+    fn each_migration_has_its_state() {
         let local = |text: &str| Local {
             name: String::new(),
             file: String::new(),
@@ -171,9 +172,9 @@ mod tests {
         let local = files.map(|(version, text)| (version.to_owned(), local(text))).into();
         let history = [("1", Some("a")), ("2", Some("x")), ("3", None), ("6", Some("f"))];
         let applied = history.map(|(version, text)| (version.to_owned(), done(text))).into();
-        let stands: Vec<Standing> = compare(&local, &applied).into_iter().map(|(_, standing)| standing).collect();
+        let states: Vec<Standing> = compare(&local, &applied).into_iter().map(|(_, standing)| standing).collect();
         assert_eq!(
-            stands,
+            states,
             [
                 Standing::Applied,
                 Standing::Edited,

@@ -1,16 +1,16 @@
-//! A text of SQL, split into its statements: at semicolons that stand outside of quotes, comments, dollar quotes and
-//! `BEGIN ATOMIC` bodies, as PostgreSQL's own lexer sees them (PostgreSQL documentation, 4.1 Lexical Structure).
+//! Splits SQL into statements, at semicolons outside of quotes, comments, dollar quotes and `BEGIN ATOMIC` bodies, like
+//! PostgreSQL's lexer (PostgreSQL documentation, 4.1 Lexical Structure).
 
 /// One statement, without the semicolon that ends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
     /// Its text, with the comments before it.
     pub text: String,
-    /// The line of the file on which it begins, from 1.
+    /// The line of the file on which it starts, from 1.
     pub line: usize,
 }
 
-/// Splits `text`; what is empty is left out.
+/// Splits `text`. Empty statements are left out.
 #[must_use]
 pub fn split(text: &str) -> Vec<Statement> {
     let text = text.trim_start_matches('\u{feff}');
@@ -54,7 +54,7 @@ fn push(statements: &mut Vec<Statement>, text: &str, from: usize, to: usize) {
     statements.push(Statement { text: statement.to_owned(), line });
 }
 
-/// Whether a function's body in SQL, `BEGIN ATOMIC … END`, is being read: its semicolons end no statement.
+/// Tracks SQL function bodies, `BEGIN ATOMIC … END`, whose semicolons do not end a statement.
 #[derive(Debug, Default)]
 struct Atomic {
     begin: bool,
@@ -86,7 +86,7 @@ fn is_escape_string(bytes: &[u8], quote: usize) -> bool {
     quote > 0 && matches!(bytes[quote - 1], b'e' | b'E') && !follows_word(bytes, quote - 1)
 }
 
-/// Whether what is at `at` continues a word.
+/// Whether the byte at `at` continues a word.
 fn follows_word(bytes: &[u8], at: usize) -> bool {
     at > 0 && (bytes[at - 1].is_ascii_alphanumeric() || matches!(bytes[at - 1], b'_' | b'$') || bytes[at - 1] >= 0x80)
 }
@@ -100,7 +100,7 @@ fn word_end(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Where a quoted text or name is over; a doubled quote is one of its own letters.
+/// The end of a quoted text or name. A doubled quote is part of it.
 fn quoted(bytes: &[u8], start: usize, escapes: bool) -> usize {
     let quote = bytes[start];
     let mut at = start + 1;
@@ -123,7 +123,7 @@ fn line_end(bytes: &[u8], at: usize) -> usize {
     memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found + 1)
 }
 
-/// Comments nest.
+/// The end of a comment. Comments nest.
 fn comment_end(bytes: &[u8], mut at: usize) -> usize {
     let mut depth = 0;
     while at < bytes.len() {
@@ -141,7 +141,7 @@ fn comment_end(bytes: &[u8], mut at: usize) -> usize {
     bytes.len()
 }
 
-/// Where a dollar quote is over; what only looks like the beginning of one is one letter.
+/// The end of a dollar quote; one character for a `$` that starts none.
 fn dollar_end(text: &str, at: usize) -> usize {
     let rest = &text[at + 1..];
     let Some(close) = rest.find('$') else { return at + 1 };

@@ -44,7 +44,7 @@ fn report(mut cases: Vec<Value>) -> Value {
         ])
         .collect();
     json!({
-        "report_version": 1, "shakedown": "0.1.0", "suite_version": "abc", "run": "r1", "seed": 42,
+        "report_version": 2, "shakedown": "0.1.0", "suite_version": "abc", "run": "r1", "seed": 42,
         "profile": "development", "provider": "native", "provider_reason": "asked for", "worker": "shakedown worker",
         "started_at": "2026-01-01T00:00:00Z", "duration_ms": 126_000, "verdict": "not conformant",
         "coverage": { "must_total": cases.len(), "must_judged": cases.len(), "must_skipped": 0, "must_unknown": 0,

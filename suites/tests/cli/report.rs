@@ -25,7 +25,7 @@ fn report(run: &str, cases: &[(&str, &str)]) -> Value {
     let count = |word: &str| cases.iter().filter(|case| case["verdict"] == word).count();
     let verdict = if count("fail") > 0 { "not conformant" } else { "conformant" };
     json!({
-        "report_version": 1, "shakedown": "0.1.0", "suite_version": "abc", "run": run, "seed": 42,
+        "report_version": 2, "shakedown": "0.1.0", "suite_version": "abc", "run": run, "seed": 42,
         "profile": "development", "provider": "native", "provider_reason": "asked for", "worker": "shakedown worker",
         "started_at": "2026-01-01T00:00:00Z", "duration_ms": 1000, "verdict": verdict,
         "coverage": { "must_total": cases.len(), "must_judged": cases.len(), "must_skipped": 0, "must_unknown": 0,
@@ -133,9 +133,9 @@ fn shards_become_one_report_and_its_verdict_is_the_exit_code() {
 
 #[rstest]
 #[case::not_there(None, "cannot be read")]
-#[case::no_json(Some("{"), "it is no JSON")]
+#[case::no_json(Some("{"), "not JSON: ")]
 #[case::no_report(Some("{\"cases\": []}"), "without a report_version")]
-#[case::of_another_shape(Some("{\"report_version\": 1}"), "has another shape: missing field")]
+#[case::of_another_shape(Some("{\"report_version\": 1}"), "unexpected content in a report of version 1: missing field")]
 #[case::of_a_later_version(
     Some("{\"report_version\": 7, \"shakedown\": \"9.0.0\"}"),
     "report version 7, written by shakedown 9.0.0"

@@ -573,7 +573,7 @@ fn told_apart(stack: &TestStack) {
     let servers = [
         ("good", authority.serve(&["good.test"], (2020, 4000)), "pass", ""),
         ("expired", authority.serve(&["good.test"], (2001, 2002)), "fail", "expired "),
-        ("wrong-host", authority.serve(&["other.test"], (2020, 4000)), "fail", "not for the name good.test"),
+        ("wrong-host", authority.serve(&["other.test"], (2020, 4000)), "fail", "not valid for the name good.test"),
         ("unknown-issuer", stranger.serve(&["good.test"], (2020, 4000)), "fail", "an authority that is not trusted"),
         ("self-signed", serve(&own, &own_key), "fail", "signed by itself"),
     ];

@@ -1,4 +1,4 @@
-//! `[desired]` as written, and a profile's over the one for all.
+//! `[desired]` as written, and how a profile's section overrides the common one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Distance, Quantization};
 use crate::settings::contract::Backoff;
+use crate::settings::desired::{Distance, Quantization};
 
-/// What is said here, and what `base` says where nothing is said here.
+/// Merging of two sections: values of `self` win, missing ones come from `base`.
 pub(super) trait Over: Sized {
     fn over(self, base: Self) -> Self;
 }
@@ -36,14 +36,14 @@ impl<T: Over> Over for BTreeMap<Spanned<String>, T> {
     }
 }
 
-/// A table of which every key may be absent: a key of a profile replaces the same key of the table for all, and what is
-/// marked `@` is a table in turn.
+/// Tables whose keys are all optional. A key of a profile replaces the same key of the common section; a key marked `@`
+/// is a table that is merged in the same way.
 macro_rules! tables {
     ($($(#[$about:meta])* $name:ident { $($key:ident: $kind:ty,)* $(@ $inner:ident: $table:ty,)* })*) => {$(
         $(#[$about])*
         #[derive(Clone, Default, Deserialize)]
         #[serde(default, deny_unknown_fields)]
-        pub(in crate::settings) struct $name {
+        pub(in crate::settings::file) struct $name {
             $(pub(super) $key: Option<$kind>,)*
             $(pub(super) $inner: $table,)*
         }
@@ -131,29 +131,29 @@ tables! {
 }
 
 impl WrittenDesired {
-    /// A profile's, over the one for all.
-    pub(in crate::settings) fn over_all(self, all: Option<Self>) -> Self {
+    /// A profile's section merged over `all`, the common one.
+    pub(in crate::settings::file) fn over_all(self, all: Option<Self>) -> Self {
         Some(self).over(all).unwrap_or_default()
     }
 }
 
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::settings) struct WrittenRate {
+pub(in crate::settings::file) struct WrittenRate {
     pub(super) max: Spanned<u32>,
     pub(super) per: Spanned<String>,
 }
 
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::settings) struct WrittenKeep {
+pub(in crate::settings::file) struct WrittenKeep {
     pub(super) age: Option<Spanned<String>>,
     pub(super) count: Option<u32>,
 }
 
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::settings) struct WrittenGrant {
+pub(in crate::settings::file) struct WrittenGrant {
     pub(super) to: Spanned<String>,
     pub(super) on: Spanned<String>,
     pub(super) rights: Spanned<Vec<String>>,

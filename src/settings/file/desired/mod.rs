@@ -1,4 +1,6 @@
-//! What `[desired]` means, with every value judged at its place.
+//! Reads `[desired]` and checks each value.
+
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -7,28 +9,25 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::written::{
-    WrittenCollection, WrittenDesired, WrittenGrant, WrittenJina, WrittenKeep, WrittenPostgres, WrittenQueue,
-    WrittenRole,
-};
-use super::{
+use super::reader::Reader;
+use crate::settings::desired::{
     Desired, DesiredCollection, DesiredFiles, DesiredGrant, DesiredJina, DesiredJob, DesiredPostgres, DesiredQueue,
     DesiredRole, Distance, EF_CONSTRUCT, EVENTS, Keep, M, RateLimit,
 };
-use crate::settings::config::Reader;
-use crate::settings::table::similar;
-use crate::spec::duration;
+use crate::settings::suggest::similar;
+pub(super) use written::WrittenDesired;
+use written::{WrittenCollection, WrittenGrant, WrittenJina, WrittenKeep, WrittenPostgres, WrittenQueue, WrittenRole};
 
-/// Texts that Shakedown lets a request carry: Jina's answers get slow and large beyond.
+/// Most texts in a request: with more, Jina's answers get slow and large.
 const BATCH: u32 = 100;
-/// Vectors that Qdrant takes.
+/// Vector sizes that Qdrant accepts.
 const SIZES: RangeInclusive<u32> = 1..=65_536;
 
-/// The types of Qdrant's payload indexes.
+/// Types of Qdrant's payload indexes.
 const INDEXES: &[&str] = &["bool", "datetime", "float", "geo", "integer", "keyword", "text", "uuid"];
-/// The rights on tables.
+/// Table privileges of Postgres.
 const RIGHTS: &[&str] = &["delete", "insert", "references", "select", "trigger", "truncate", "update"];
-/// Jina's models: how many numbers their vectors have at most, and what they take for a task (FAILURES.md 0.4).
+/// Jina's models: name prefix, largest vector size and accepted tasks (FAILURES.md 0.4).
 const MODELS: &[(&str, u32, &[&str])] = &[
     ("jina-embeddings-v2-", 768, &[]),
     (
@@ -54,14 +53,13 @@ const MODELS: &[(&str, u32, &[&str])] = &[
 ];
 
 impl Reader<'_> {
-    /// What is desired.
-    pub(in crate::settings) fn desired(&mut self, written: WrittenDesired) -> Desired {
+    pub(in crate::settings::file) fn desired(&mut self, written: WrittenDesired) -> Desired {
         let jina_dimensions =
             written.jina.as_ref().and_then(|jina| jina.dimensions.as_ref().map(|size| *size.get_ref()));
         let collections = written.qdrant.map(|qdrant| qdrant.collections).unwrap_or_default();
         let names: BTreeSet<String> = collections.keys().map(|name| name.get_ref().clone()).collect();
         let mut taken = BTreeMap::new();
-        let beside = |reader: &Self, path: &Path| reader.directory().join(path);
+        let joined = |reader: &Self, path: &Path| reader.directory().join(path);
         Desired {
             keep: false,
             queue: written.queue.map(|queue| self.desired_queue(queue)),
@@ -71,15 +69,15 @@ impl Reader<'_> {
                 .filter_map(|(name, collection)| {
                     let named = self.name(name.clone(), "a collection", "/?#%")?;
                     let collection = self.collection(&named, collection, jina_dimensions);
-                    self.aliases_are_free(&name, &collection, &names, &mut taken);
+                    self.check_aliases(&name, &collection, &names, &mut taken);
                     Some((named, collection))
                 })
                 .collect(),
             jina: written.jina.map(|jina| self.jina(jina)),
             files: DesiredFiles {
-                compose: written.files.compose.map(|path| beside(self, &path)),
-                dotenv: written.files.dotenv.map(|path| beside(self, &path)),
-                worker: written.files.worker.map(|path| beside(self, &path)),
+                compose: written.files.compose.map(|path| joined(self, &path)),
+                dotenv: written.files.dotenv.map(|path| joined(self, &path)),
+                worker: written.files.worker.map(|path| joined(self, &path)),
             },
         }
     }
@@ -88,7 +86,7 @@ impl Reader<'_> {
         let job = queue.job;
         let backoff = job.backoff.map(|backoff| {
             if !(0.0..=1.0).contains(&backoff.get_ref().jitter) {
-                self.wrong(backoff.span(), "`jitter` is not between 0 and 1", "write a share, such as jitter = 0.5");
+                self.report(backoff.span(), "`jitter` is not between 0 and 1", "write a fraction, e.g. jitter = 0.5");
             }
             backoff.into_inner()
         });
@@ -149,13 +147,11 @@ impl Reader<'_> {
             if variable(password.get_ref()) {
                 return Some(password.into_inner());
             }
-            // It may be the password itself: it is not repeated.
-            self.wrong(
+            // The value may be the password itself, so the message does not repeat it.
+            self.report(
                 password.span(),
-                format!(
-                    "`password` of role {name} is no name of a variable, and secrets are not written into this file"
-                ),
-                "write the name of the variable that holds it, such as password = \"INGEST_PASSWORD\"",
+                format!("`password` of role {name} is not a variable name; this file must not contain secrets"),
+                "write the name of the variable that holds the password, e.g. password = \"INGEST_PASSWORD\"",
             );
             None
         });
@@ -173,11 +169,15 @@ impl Reader<'_> {
         rights.sort();
         rights.dedup();
         if let Some(wrong) = rights.iter().find(|right| !RIGHTS.contains(&right.as_str())) {
-            self.no_such(grant.rights.span(), "right on a table", wrong, RIGHTS);
+            self.report_unknown(grant.rights.span(), "table privilege", wrong, RIGHTS);
             return None;
         }
         if rights.is_empty() {
-            self.wrong(grant.rights.span(), "no right is named", format!("write some of {}", RIGHTS.join(", ")));
+            self.report(
+                grant.rights.span(),
+                "`rights` is empty",
+                format!("write one or more of {}", RIGHTS.join(", ")),
+            );
             return None;
         }
         Some(DesiredGrant { to: to?, on: on?, rights })
@@ -190,15 +190,15 @@ impl Reader<'_> {
             && size != dimensions
         {
             let problem =
-                format!("collection {name} is to hold vectors of {size}, and [desired.jina] asks for {dimensions}");
-            self.wrong(span, problem, "let `size` and `dimensions` be the same, or leave `size` out");
+                format!("collection {name} has vectors of {size} dimensions, but [desired.jina] requests {dimensions}");
+            self.report(span, problem, "set `size` and `dimensions` to the same value, or leave `size` out");
         }
         let mut indexes = BTreeMap::new();
         for (field, kind) in written.indexes.unwrap_or_default() {
             if INDEXES.contains(&kind.get_ref().as_str()) {
                 indexes.insert(field.into_inner(), kind.into_inner());
             } else {
-                self.no_such(kind.span(), "type of a payload index", kind.get_ref(), INDEXES);
+                self.report_unknown(kind.span(), "payload index type", kind.get_ref(), INDEXES);
             }
         }
         DesiredCollection {
@@ -223,8 +223,8 @@ impl Reader<'_> {
         }
     }
 
-    /// An alias stands for one collection, and no collection has its name.
-    fn aliases_are_free(
+    /// An alias may refer to one collection only, and no collection may have its name.
+    fn check_aliases(
         &mut self,
         name: &Spanned<String>,
         collection: &DesiredCollection,
@@ -233,11 +233,12 @@ impl Reader<'_> {
     ) {
         for alias in &collection.aliases {
             if names.contains(alias) {
-                let problem = format!("the alias {alias} of collection {} is itself a collection", name.get_ref());
-                self.wrong(name.span(), problem, "give one of them another name");
+                let problem =
+                    format!("alias {alias} of collection {} is also the name of a collection", name.get_ref());
+                self.report(name.span(), problem, "rename one of them");
             } else if let Some(other) = taken.insert(alias.clone(), name.get_ref().clone()) {
-                let problem = format!("the alias {alias} is given to {other} and to {}", name.get_ref());
-                self.wrong(name.span(), problem, "an alias stands for one collection: keep it at one of them");
+                let problem = format!("alias {alias} is assigned to {other} and to {}", name.get_ref());
+                self.report(name.span(), problem, "an alias refers to one collection: remove it from the other");
             }
         }
     }
@@ -253,27 +254,28 @@ impl Reader<'_> {
             tokens_per_minute: self.number("tokens_per_minute", jina.tokens_per_minute, 1..=u32::MAX),
         };
         let Some(model) = &desired.model else { return desired };
-        // Of a model that is not known nothing can be said.
+        // Limits of other models are not known here.
         let Some((_, most, tasks)) = MODELS.iter().find(|(known, ..)| model.starts_with(known)) else { return desired };
         if let (Some(dimensions), Some(span)) = (desired.dimensions.filter(|dimensions| dimensions > most), spans.0) {
-            let problem = format!("{model} gives vectors of at most {most} numbers, and not of {dimensions}");
-            self.wrong(span, problem, format!("write {most} or less, or another model"));
+            let problem = format!("{model} produces vectors of at most {most} dimensions, not {dimensions}");
+            self.report(span, problem, format!("write {most} or less, or choose another model"));
         }
         if let (Some(task), Some(span)) = (desired.task.as_deref().filter(|task| !tasks.contains(task)), spans.1) {
             if tasks.is_empty() {
-                self.wrong(span, format!("{model} knows no tasks"), "leave `task` out, or write another model");
+                self.report(span, format!("{model} has no tasks"), "leave `task` out, or choose another model");
             } else {
-                self.no_such(span, &format!("task of {model}"), task, tasks);
+                self.report_unknown(span, &format!("task of {model}"), task, tasks);
             }
         }
         desired
     }
 
-    fn no_such(&mut self, span: std::ops::Range<usize>, what: &str, word: &str, known: &[&str]) {
+    /// Reports `word`, which is none of the `known` words.
+    fn report_unknown(&mut self, span: std::ops::Range<usize>, what: &str, word: &str, known: &[&str]) {
         let meant = similar(word, known.iter().map(|word| (*word).to_owned()));
         let remedy = meant
             .map_or_else(|| format!("use one of {}", known.join(", ")), |meant| format!("did you mean `{meant}`?"));
-        self.wrong(span, format!("`{word}` is no {what}"), remedy);
+        self.report(span, format!("`{word}` is not a {what}"), remedy);
     }
 
     fn number(&mut self, key: &str, number: Option<Spanned<u32>>, within: RangeInclusive<u32>) -> Option<u32> {
@@ -283,28 +285,28 @@ impl Reader<'_> {
         }
         let most = if *within.end() == u32::MAX { String::new() } else { format!(" to {}", within.end()) };
         let problem = format!("`{key}` is {}", number.get_ref());
-        self.wrong(number.span(), problem, format!("write a number from {}{most}", within.start()));
+        self.report(number.span(), problem, format!("write a number from {}{most}", within.start()));
         None
     }
 
     fn time(&mut self, text: &Spanned<String>) -> Option<Duration> {
-        let read = duration(text.get_ref()).filter(|time| !time.is_zero());
-        if read.is_none() {
-            let problem = format!("`{}` is not a duration", text.get_ref());
-            self.wrong(text.span(), problem, "write a number and ms, s, m or h, such as \"24h\"");
+        let time = self.duration(text, "24h")?;
+        if time.is_zero() {
+            self.report(text.span(), "the duration is zero", "write a duration above zero, e.g. \"24h\"");
+            return None;
         }
-        read
+        Some(time)
     }
 
     fn name(&mut self, name: Spanned<String>, what: &str, without: &str) -> Option<String> {
         let text = name.get_ref();
         let wrong = text.chars().find(|c| c.is_whitespace() || c.is_control() || without.contains(*c));
         let problem = match wrong {
-            Some(wrong) => format!("`{}`, the name of {what}, contains {wrong:?}", text.escape_debug()),
+            Some(wrong) => format!("invalid name `{}` for {what}: it contains {wrong:?}", text.escape_debug()),
             None if text.is_empty() => format!("the name of {what} is empty"),
             None => return Some(name.into_inner()),
         };
-        self.wrong(name.span(), problem, "write a name of letters, digits, - and _");
+        self.report(name.span(), problem, "use letters, digits, - and _");
         None
     }
 
@@ -312,8 +314,8 @@ impl Reader<'_> {
         if is_identifier(name.get_ref()) {
             return Some(name.get_ref().clone());
         }
-        let problem = format!("`{}` cannot be the name of {what}", name.get_ref().escape_debug());
-        self.wrong(name.span(), problem, "write at most 63 lower-case letters, digits and _, a letter first");
+        let problem = format!("invalid name `{}` for {what}", name.get_ref().escape_debug());
+        self.report(name.span(), problem, "use at most 63 lower-case letters, digits and _, starting with a letter");
         None
     }
 
@@ -322,8 +324,8 @@ impl Reader<'_> {
         if parts.is_some_and(|(schema, table)| is_identifier(schema) && is_identifier(table)) {
             return Some(name.get_ref().clone());
         }
-        let problem = format!("`{}` is not a schema and a table joined by a dot", name.get_ref().escape_debug());
-        self.wrong(name.span(), problem, "write it such as \"public.documents\", in lower case");
+        let problem = format!("`{}` is not in the form `schema.table`", name.get_ref().escape_debug());
+        self.report(name.span(), problem, "write it in lower case, e.g. \"public.documents\"");
         None
     }
 }
@@ -340,13 +342,14 @@ mod tests {
 
     use rstest::rstest;
 
-    use crate::settings::config::{Config, parse};
+    use crate::settings::config::Config;
+    use crate::settings::file::parse;
 
     fn read(text: &str) -> Result<Config, String> {
         parse(&PathBuf::from("shakedown.toml"), text).map_err(|problems| {
-            let told =
+            let line =
                 |problem: &crate::settings::Problem| format!("{problem} {}", problem.remedy().unwrap_or_default());
-            problems.iter().map(told).collect::<Vec<_>>().join("\n")
+            problems.iter().map(line).collect::<Vec<_>>().join("\n")
         })
     }
 
@@ -354,38 +357,42 @@ mod tests {
     #[case("[desired.queue]\nevnts = 5", "shakedown.toml:2:1: unknown field `evnts` did you mean `events`?")]
     #[case("[desired.queue]\nevents = 0", "shakedown.toml:2:10: `events` is 0 write a number from 1")]
     #[case("[desired.queue]\nname = \"a:b\"", "contains ':'")]
-    #[case("[desired.queue]\nrate_limit = { max = 1, per = \"often\" }", "`often` is not a duration")]
+    #[case("[desired.queue]\nrate_limit = { max = 1, per = \"often\" }", "invalid duration `often`")]
     #[case("[desired.queue.job]\nbackoff = { type = \"fixed\", delay = 1, jitter = 2.0 }", "not between 0 and 1")]
-    #[case("[desired.postgres]\nrls = [\"documents\"]", "`documents` is not a schema and a table")]
-    #[case("[desired.postgres.roles.ingest]\npassword = \"hunter2\"", "is no name of a variable")]
+    #[case("[desired.postgres]\nrls = [\"documents\"]", "`documents` is not in the form `schema.table`")]
+    #[case("[desired.postgres.roles.ingest]\npassword = \"hunter2\"", "is not a variable name")]
     #[case(
         "[[desired.postgres.grants]]\nto = \"a\"\non = \"b.c\"\nrights = [\"selec\"]",
-        "shakedown.toml:4:10: `selec` is no right on a table did you mean `select`?"
+        "shakedown.toml:4:10: `selec` is not a table privilege did you mean `select`?"
     )]
     #[case("[desired.qdrant.collections.a]\ndistance = \"Cosin\"", "did you mean `Cosine`?")]
     #[case("[desired.qdrant.collections.a]\nindexes = { f = \"keywrd\" }", "did you mean `keyword`?")]
-    #[case("[desired.qdrant.collections.\"a/b\"]", "`a/b`, the name of a collection")]
+    #[case("[desired.qdrant.collections.\"a/b\"]", "invalid name `a/b` for a collection: it contains '/'")]
     #[case(
         "[desired.qdrant.collections.a]\naliases = [\"b\"]\n[desired.qdrant.collections.b]",
-        "is itself a collection"
+        "alias b of collection a is also the name of a collection"
     )]
     #[case(
         "[desired.qdrant.collections.a]\naliases = [\"x\"]\n[desired.qdrant.collections.b]\naliases = [\"x\"]",
-        "the alias x is given to a and to b"
+        "alias x is assigned to a and to b"
     )]
-    #[case("[desired.qdrant.collections.a]\nsize = 64\n[desired.jina]\ndimensions = 128", "vectors of 64")]
+    #[case("[desired.qdrant.collections.a]\nsize = 64\n[desired.jina]\ndimensions = 128", "vectors of 64 dimensions")]
     #[case("[desired.jina]\nbatch = 101", "`batch` is 101 write a number from 1 to 100")]
-    #[case("[desired.jina]\nmodel = \"jina-embeddings-v3\"\ndimensions = 2048", "at most 1024 numbers")]
-    #[case("[desired.jina]\nmodel = \"jina-embeddings-v3\"\ntask = \"clustering\"", "is no task of jina-embeddings-v3")]
+    #[case("[desired.jina]\nmodel = \"jina-embeddings-v3\"\ndimensions = 2048", "at most 1024 dimensions")]
+    #[case(
+        "[desired.jina]\nmodel = \"jina-embeddings-v3\"\ntask = \"clustering\"",
+        "`clustering` is not a task of jina-embeddings-v3"
+    )]
     #[case("[profile.production.desired.queue]\nevents = 0", "shakedown.toml:2:10: `events` is 0")]
-    fn what_cannot_be_is_refused_at_its_place(#[case] text: &str, #[case] wanted: &str) {
-        let told = read(text).unwrap_err();
-        assert!(told.contains(wanted) && !told.contains("hunter2"), "{told}");
-        assert_eq!(told.lines().count(), 1, "told once, and not once for each profile: {told}");
+    #[case("[desired.queue.job]\nkeep_failed = { age = \"0s\" }", "the duration is zero")]
+    fn an_invalid_value_is_refused_at_its_place(#[case] text: &str, #[case] wanted: &str) {
+        let problems = read(text).unwrap_err();
+        assert!(problems.contains(wanted) && !problems.contains("hunter2"), "{problems}");
+        assert_eq!(problems.lines().count(), 1, "reported once, not once for each profile: {problems}");
     }
 
     #[test]
-    fn a_profile_says_over_what_is_said_for_all_only_what_is_different() {
+    fn a_profile_overrides_single_keys_of_the_common_section() {
         let config = read(
             "[desired.queue]\nname = \"q\"\nconcurrency = 5\n\
              [desired.qdrant.collections.a]\nsize = 64\nhnsw = { m = 8 }\n\

@@ -1,4 +1,4 @@
-//! `[worker]`, `[queue]` and `[evidence]` as written, and what they mean.
+//! Reads `[worker]`, `[queue]` and `[evidence]` into the contract.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,26 +9,25 @@ use regex::Regex;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use super::{
+use super::reader::{Reader, contains_secret};
+use crate::settings::contract::{
     BUILD_WITHIN, Backoff, Contract, Creates, Data, EvidenceContract, GRACE, Hook, JOB_OPTIONS, JobContract,
     PREPARE_WITHIN, PostgresEvidence, Program, QdrantEvidence, QueueContract, READY_WITHIN, Ready, WorkerContract,
 };
-use crate::settings::config::Reader;
 use crate::settings::table;
-use crate::settings::template::{DOCUMENT_PLACES, ENDPOINT_PLACES, Template};
-use crate::spec::duration;
+use crate::settings::template::{DOCUMENT_PLACES, ENDPOINT_PLACES};
 
-/// The three sections.
+/// The three sections as written.
 #[derive(Default)]
-pub(in crate::settings) struct WrittenContract {
-    pub(in crate::settings) worker: Option<Spanned<WrittenWorker>>,
-    pub(in crate::settings) queue: Option<WrittenQueue>,
-    pub(in crate::settings) evidence: Option<Spanned<WrittenEvidence>>,
+pub(super) struct WrittenContract {
+    pub(super) worker: Option<Spanned<WrittenWorker>>,
+    pub(super) queue: Option<WrittenQueue>,
+    pub(super) evidence: Option<Spanned<WrittenEvidence>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::settings) struct WrittenWorker {
+pub(super) struct WrittenWorker {
     command: Option<Spanned<Vec<String>>>,
     image: Option<Spanned<String>>,
     cwd: Option<PathBuf>,
@@ -65,7 +64,7 @@ enum WrittenReady {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::settings) struct WrittenQueue {
+pub(super) struct WrittenQueue {
     name: Option<String>,
     prefix: Option<String>,
     job: Option<WrittenJob>,
@@ -86,65 +85,61 @@ struct WrittenJob {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::settings) struct WrittenEvidence {
+pub(super) struct WrittenEvidence {
     qdrant: Option<QdrantEvidence>,
     postgres: Option<Spanned<PostgresEvidence>>,
 }
 
-/// What the three sections mean: the queue, where it is described, and the whole contract, where there is a worker.
-pub(in crate::settings) fn read(
-    reader: &mut Reader<'_>,
-    written: WrittenContract,
-) -> (Option<QueueContract>, Option<Contract>) {
-    let place = written.worker.as_ref().map(Spanned::span).unwrap_or_default();
-    let queue = written.queue.map(|queue| reader.queue(queue));
-    let evidence = written.evidence.map(|evidence| reader.evidence(evidence));
-    let contract = written.worker.map(|worker| Contract {
-        path: Some(reader.path.to_owned()),
-        worker: reader.worker(worker),
-        queue: queue.clone().unwrap_or_default(),
-        evidence: evidence.unwrap_or_default(),
-    });
-    if let Some(Contract { worker: WorkerContract { program: Program::Image { .. }, .. }, queue, .. }) = &contract {
-        let jobs = [Some(&queue.job), queue.reingest.as_ref()];
-        if jobs.into_iter().flatten().any(|job| job.mentions("document.path")) {
-            reader.wrong(
-                place,
-                "the job names a document by its path, and a worker in a container cannot read the harness's files",
-                "hand documents over as {{document.text}} or by {{document.url}}",
-            );
-        }
-    }
-    (queue, contract)
-}
-
 impl Reader<'_> {
+    /// The queue, if there is `[queue]`, and the contract, if there is `[worker]`.
+    pub(super) fn contract(&mut self, written: WrittenContract) -> (Option<QueueContract>, Option<Contract>) {
+        let place = written.worker.as_ref().map(Spanned::span).unwrap_or_default();
+        let queue = written.queue.map(|queue| self.queue(queue));
+        let evidence = written.evidence.map(|evidence| self.evidence(evidence));
+        let contract = written.worker.map(|worker| Contract {
+            path: Some(self.path.to_owned()),
+            worker: self.worker(worker),
+            queue: queue.clone().unwrap_or_default(),
+            evidence: evidence.unwrap_or_default(),
+        });
+        if let Some(Contract { worker: WorkerContract { program: Program::Image { .. }, .. }, queue, .. }) = &contract {
+            let jobs = [Some(&queue.job), queue.reingest.as_ref()];
+            if jobs.into_iter().flatten().any(|job| job.mentions("document.path")) {
+                self.report(
+                    place,
+                    "the job passes {{document.path}}, but a worker in a container cannot read the harness's files",
+                    "pass documents as {{document.text}} or {{document.url}}",
+                );
+            }
+        }
+        (queue, contract)
+    }
+
     fn worker(&mut self, worker: Spanned<WrittenWorker>) -> WorkerContract {
         let span = worker.span();
         let worker = worker.into_inner();
         let program = self.program(span, worker.command, worker.image);
-        let cwd = self.beside(&worker.cwd.unwrap_or_default());
+        let cwd = self.absolute(&worker.cwd.unwrap_or_default());
         let mut contract = WorkerContract::new(program, cwd);
         contract.ready = self.ready(worker.ready);
-        contract.ready_within = self.duration(worker.ready_within, READY_WITHIN);
-        contract.shutdown_grace = self.duration(worker.shutdown_grace, GRACE);
+        contract.ready_within = self.duration_or(worker.ready_within, READY_WITHIN);
+        contract.shutdown_grace = self.duration_or(worker.shutdown_grace, GRACE);
         if let Some(timeout_factor) = worker.timeout_factor {
             contract.timeout_factor = *timeout_factor.get_ref();
             if !(0.1..=100.0).contains(&contract.timeout_factor) {
-                let problem =
-                    format!("`timeout_factor` is {}, and it stretches every deadline", contract.timeout_factor);
-                self.wrong(
+                let problem = format!("`timeout_factor` is {}: expected 0.1 to 100", contract.timeout_factor);
+                self.report(
                     timeout_factor.span(),
                     problem,
-                    "write a factor between 0.1 and 100, such as timeout_factor = 2.0",
+                    "write the factor by which every timeout is multiplied, e.g. timeout_factor = 2.0",
                 );
             }
         }
         if let Some(replicas) = worker.replicas {
             contract.replicas = *replicas.get_ref();
             if !(1..=64).contains(&contract.replicas) {
-                let problem = format!("`replicas` is {}, and every one is a process", contract.replicas);
-                self.wrong(replicas.span(), problem, "write a number from 1 to 64");
+                let problem = format!("`replicas` is {}: expected 1 to 64", contract.replicas);
+                self.report(replicas.span(), problem, "write the number of worker processes, e.g. replicas = 2");
             }
         }
         contract.creates = worker.creates;
@@ -155,25 +150,15 @@ impl Reader<'_> {
         for (name, text) in worker.env {
             if let Some(template) = self.template(text.get_ref(), text.span(), ENDPOINT_PLACES, true) {
                 if template.is_literal()
-                    && table::entry(&name).is_some_and(|entry| self.is_literal_secret(entry, text.get_ref()))
+                    && table::entry(&name).is_some_and(|entry| contains_secret(entry, text.get_ref()))
                 {
-                    self.literal_secret(
-                        text.span(),
-                        &name,
-                        "is a secret",
-                        &format!("{name} = \"{{{{env.{name}}}}}\", or a place such as {{{{jina.key}}}}"),
-                    );
+                    let instead = format!("{name} = \"{{{{env.{name}}}}}\", or a placeholder such as {{{{jina.key}}}}");
+                    self.report_secret(text.span(), &name, "is a secret", &instead);
                 }
                 contract.env.insert(name, template);
             }
         }
         contract
-    }
-
-    /// A directory that is named from the file's own, from the root: a process is started in it from anywhere.
-    fn beside(&self, directory: &Path) -> PathBuf {
-        let joined = Path::new(".").join(self.directory()).join(directory);
-        std::path::absolute(&joined).unwrap_or(joined)
     }
 
     fn program(
@@ -185,46 +170,40 @@ impl Reader<'_> {
         const COMMAND: &str = "write command = [\"node\", \"dist/worker.js\"]";
         match (command, image) {
             (Some(command), None) => {
-                self.not_empty(&command, "the worker's command is empty", COMMAND);
+                self.require_program(&command, "the worker's command is empty", COMMAND);
                 Program::Command(command.into_inner())
             }
             (command, Some(image)) => {
                 if image.get_ref().trim().is_empty() {
-                    self.wrong(image.span(), "the worker's image has no name", "write image = \"my-worker:latest\"");
+                    self.report(image.span(), "the worker's image is empty", "write image = \"my-worker:latest\"");
                 }
                 let command = command.map(Spanned::into_inner).unwrap_or_default();
                 Program::Image { image: image.into_inner(), command }
             }
             (None, None) => {
-                self.wrong(worker, "the worker has neither `command` nor `image`", COMMAND);
+                self.report(worker, "the worker has neither `command` nor `image`", COMMAND);
                 Program::Command(Vec::new())
             }
         }
     }
 
-    fn not_empty(&mut self, command: &Spanned<Vec<String>>, problem: &str, remedy: &str) {
+    fn require_program(&mut self, command: &Spanned<Vec<String>>, problem: &str, remedy: &str) {
         if command.get_ref().first().is_none_or(|program| program.trim().is_empty()) {
-            self.wrong(command.span(), problem, remedy);
+            self.report(command.span(), problem, remedy);
         }
     }
 
-    fn hook(&mut self, written: WrittenHook, cwd: &Path, within: Duration, such_as: &str) -> Hook {
-        self.not_empty(&written.command, "the command is empty", &format!("write command = {such_as}"));
+    fn hook(&mut self, written: WrittenHook, cwd: &Path, within: Duration, example: &str) -> Hook {
+        self.require_program(&written.command, "the command is empty", &format!("write command = {example}"));
         Hook {
             command: written.command.into_inner(),
-            cwd: written.cwd.map_or_else(|| cwd.to_owned(), |cwd| self.beside(&cwd)),
-            within: self.duration(written.within, within),
+            cwd: written.cwd.map_or_else(|| cwd.to_owned(), |cwd| self.absolute(&cwd)),
+            within: self.duration_or(written.within, within),
         }
     }
 
-    fn duration(&mut self, text: Option<Spanned<String>>, usual: Duration) -> Duration {
-        text.map_or(usual, |text| {
-            duration(text.get_ref()).unwrap_or_else(|| {
-                let problem = format!("`{}` is not a duration", text.get_ref());
-                self.wrong(text.span(), problem, "write a number and ms, s, m or h, such as \"10s\"");
-                usual
-            })
-        })
+    fn duration_or(&mut self, text: Option<Spanned<String>>, default: Duration) -> Duration {
+        text.and_then(|text| self.duration(&text, "10s")).unwrap_or(default)
     }
 
     fn ready(&mut self, ready: WrittenReady) -> Ready {
@@ -233,8 +212,8 @@ impl Reader<'_> {
             WrittenReady::Log(pattern) => match Regex::new(pattern.get_ref()) {
                 Ok(regex) => Ready::Log(regex),
                 Err(error) => {
-                    let problem = format!("`log` is not a regular expression: {}", last_line(&error.to_string()));
-                    self.wrong(pattern.span(), problem, "escape what is meant literally with a backslash");
+                    let problem = format!("`log` is not a valid regular expression: {}", last_line(&error.to_string()));
+                    self.report(pattern.span(), problem, "escape literal characters with a backslash");
                     Ready::Queue
                 }
             },
@@ -245,22 +224,22 @@ impl Reader<'_> {
     }
 
     fn queue(&mut self, queue: WrittenQueue) -> QueueContract {
-        let knows_jobs = queue.job.is_some();
-        let usual = QueueContract::default();
+        let has_own_jobs = queue.job.is_some();
+        let default = QueueContract::default();
         QueueContract {
             name: queue.name,
             prefix: queue.prefix,
-            job: queue.job.map_or(usual.job, |job| self.job(job)),
+            job: queue.job.map_or(default.job, |job| self.job(job)),
             reingest: queue.reingest.map(|job| self.job(job)),
-            // Who has jobs of its own knows nothing of the reference worker's.
-            delete: queue.delete.map(|job| self.job(job)).or(usual.delete.filter(|_| !knows_jobs)),
+            // A worker with its own jobs does not take the reference worker's deletion job.
+            delete: queue.delete.map(|job| self.job(job)).or(default.delete.filter(|_| !has_own_jobs)),
         }
     }
 
     fn job(&mut self, job: WrittenJob) -> JobContract {
         let backoff = job.backoff.map(|backoff| {
             if !(0.0..=1.0).contains(&backoff.get_ref().jitter) {
-                self.wrong(backoff.span(), "`jitter` is not between 0 and 1", "write a share, such as jitter = 0.5");
+                self.report(backoff.span(), "`jitter` is not between 0 and 1", "write a fraction, e.g. jitter = 0.5");
             }
             backoff.into_inner()
         });
@@ -273,17 +252,18 @@ impl Reader<'_> {
         JobContract { name: job.name, data, attempts: job.attempts.map(|attempts| attempts.max(1)), backoff, options }
     }
 
-    /// An option of a job that BullMQ knows, with a value that it takes.
+    /// A job option, if it is supported and BullMQ accepts its value.
     fn option(&mut self, name: String, value: &Spanned<Value>) -> Option<(String, serde_json::Value)> {
         if !JOB_OPTIONS.contains(&name.as_str()) {
-            let remedy = format!("there are {}", JOB_OPTIONS.join(", "));
-            self.wrong(value.span(), format!("`{name}` is no option of a job that can be given here"), remedy);
+            let remedy = format!("supported options: {}", JOB_OPTIONS.join(", "));
+            self.report(value.span(), format!("unsupported job option `{name}`"), remedy);
             return None;
         }
         let json = serde_json::to_value(value.get_ref()).ok()?;
         let table = serde_json::json!({ name.as_str(): json });
         if let Err(error) = serde_json::from_value::<bullmq::options::JobOptions>(table) {
-            self.wrong(value.span(), format!("`{name}` of a job cannot be read: {error}"), "write it as BullMQ has it");
+            let problem = format!("invalid value for job option `{name}`: {error}");
+            self.report(value.span(), problem, "write a value that BullMQ accepts for this option");
             return None;
         }
         Some((name, json))
@@ -307,9 +287,9 @@ impl Reader<'_> {
         let span = evidence.span();
         let evidence = evidence.into_inner();
         if evidence.qdrant.is_none() {
-            self.wrong(
+            self.report(
                 span,
-                "[evidence] does not say where the points are, and they are what is judged",
+                "[evidence] does not describe the points in Qdrant",
                 "write qdrant = { document = \"FIELD\", chunk = \"FIELD\", text = \"FIELD\" }",
             );
         }
@@ -317,11 +297,7 @@ impl Reader<'_> {
             let span = postgres.span();
             let postgres = postgres.into_inner();
             if postgres.query.is_some() && postgres.table.is_some() {
-                self.wrong(
-                    span.clone(),
-                    "the rows come from a table and from a query",
-                    "keep one of `table` and `query`",
-                );
+                self.report(span.clone(), "`table` and `query` are both set", "keep one of `table` and `query`");
             }
             if let Some(query) = &postgres.query {
                 self.template(query, span, ENDPOINT_PLACES, false);
@@ -329,15 +305,6 @@ impl Reader<'_> {
             postgres
         });
         EvidenceContract { qdrant: evidence.qdrant.unwrap_or_default(), postgres }
-    }
-
-    fn template(&mut self, text: &str, span: Range<usize>, places: &[&str], env: bool) -> Option<Template> {
-        Template::parse(text, places, env)
-            .map_err(|error| {
-                let also = if env { ", env.NAME" } else { "" };
-                self.wrong(span, error.to_string(), format!("places are: {}{also}", places.join(", ")));
-            })
-            .ok()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The embeddings API: one request a call, the answer checked before anything is believed.
+//! Client of the embeddings API: one request per call, with a strict check of the response.
 
 mod answer;
 mod error;
@@ -17,14 +17,14 @@ use url::Url;
 use crate::settings::JinaEndpoint;
 pub use error::{Class, JinaError};
 
-/// Bytes of an answer beside its vectors: names, usage, an error's text.
+/// Bytes of a response besides its vectors: names, usage, error text.
 const ENVELOPE: usize = 64 * 1024;
-/// Bytes that one number of a vector takes at most, in JSON and with white space.
+/// Most bytes of one number of a vector, in JSON with whitespace.
 const NUMBER: usize = 32;
-/// Bytes that one item takes beside its vector.
+/// Bytes of one item besides its vector.
 const ITEM: usize = 512;
 
-/// How vectors travel.
+/// Encoding of vectors in responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
     /// Base64 of little-endian 32-bit floats: a quarter of the bytes, and no parsing of numbers.
@@ -35,7 +35,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The name the API knows it by.
+    /// Its name in the API.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,18 +45,18 @@ impl Encoding {
     }
 }
 
-/// How to ask.
+/// Options of requests.
 #[derive(Debug, Clone)]
 pub struct JinaOptions {
-    /// How vectors travel.
+    /// Encoding of vectors in responses.
     pub encoding: Encoding,
-    /// The task adapter, for models that have one.
+    /// The task adapter, for models that have task adapters.
     pub task: Option<String>,
-    /// How long a connection may take.
+    /// Timeout for connecting.
     pub connect_timeout: Duration,
-    /// How long a request may take, from connecting to the last byte of the answer.
+    /// Timeout of a request, from connecting to the last byte of the response.
     pub timeout: Duration,
-    /// Whether an answer with too few vectors is taken for whole. Only a defect that is planted for a test wants that.
+    /// Whether a response with too few vectors is accepted. Only a test defect sets this.
     pub takes_short_answers: bool,
 }
 
@@ -72,12 +72,12 @@ impl Default for JinaOptions {
     }
 }
 
-/// What came back for a list of texts.
+/// The embeddings of a list of texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedded {
     /// A vector for each text, in the order of the texts.
     pub vectors: Vec<Vec<f32>>,
-    /// Tokens the service billed; 0 when it did not say.
+    /// Tokens that the service billed; 0 if it did not report them.
     pub tokens: u64,
 }
 
@@ -90,17 +90,17 @@ struct Request<'a> {
     dimensions: u32,
     normalized: bool,
     embedding_type: &'static str,
-    /// A text that is too long has to be refused: cut in silence, its end would never be found.
+    /// A text that is too long must be rejected: if it were truncated silently, its end would never be found.
     truncate: bool,
     input: &'a [String],
 }
 
-/// A client of one embeddings endpoint; its connections are shared by all who use it.
+/// A client of one embeddings endpoint. Clones share its connections.
 #[derive(Clone)]
 pub struct JinaClient {
     client: Client,
     url: Url,
-    /// Marked as sensitive, so that no trace of the connection shows it.
+    /// Marked as sensitive, so that logs of the HTTP client do not show it.
     authorization: Option<HeaderValue>,
     model: String,
     dimensions: u32,
@@ -108,7 +108,7 @@ pub struct JinaClient {
 }
 
 impl fmt::Debug for JinaClient {
-    /// Without key and address, which may hold a password.
+    /// Omits the key and the address, which may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JinaClient")
             .field("model", &self.model)
@@ -119,10 +119,10 @@ impl fmt::Debug for JinaClient {
 }
 
 impl JinaClient {
-    /// A client of `endpoint`; nothing is sent yet.
+    /// A client of `endpoint`. Sends nothing.
     ///
     /// # Errors
-    /// [`JinaError::Settings`] when the address or the key cannot be sent at all.
+    /// [`JinaError::Settings`] if the address or the key is invalid.
     pub fn new(endpoint: &JinaEndpoint, options: JinaOptions) -> Result<Self, JinaError> {
         let url = format!("{}/embeddings", endpoint.base_url.trim_end_matches('/'));
         let url = Url::parse(&url)
@@ -130,7 +130,7 @@ impl JinaClient {
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or(JinaError::Settings {
                 variable: "JINA_BASE_URL",
-                problem: "is no http or https URL, such as https://api.jina.ai/v1",
+                problem: "is not an http or https URL such as https://api.jina.ai/v1",
             })?;
         if endpoint.dimensions == 0 {
             return Err(JinaError::Settings {
@@ -141,7 +141,7 @@ impl JinaClient {
         let client = Client::builder()
             .connect_timeout(options.connect_timeout)
             .timeout(options.timeout)
-            // A redirected POST would lose its body or carry the texts to where nobody meant them to go.
+            // A redirected POST would lose its body or send the texts to an unintended host.
             .redirect(redirect::Policy::none())
             .build()
             .map_err(JinaError::network)?;
@@ -155,16 +155,16 @@ impl JinaClient {
         })
     }
 
-    /// Vector size asked for.
+    /// The requested vector size.
     #[must_use]
     pub const fn dimensions(&self) -> u32 {
         self.dimensions
     }
 
-    /// Asks for the vectors of `texts` with one request; none for no texts.
+    /// Requests the vectors of `texts` with one request; sends nothing if there are no texts.
     ///
     /// # Errors
-    /// See [`JinaError`]; [`JinaError::class`] tells whether to try again.
+    /// See [`JinaError`]; [`JinaError::class`] tells whether to retry.
     pub async fn embed(&self, texts: &[String]) -> Result<Embedded, JinaError> {
         if texts.is_empty() {
             return Ok(Embedded { vectors: Vec::new(), tokens: 0 });
@@ -186,7 +186,7 @@ impl JinaClient {
         let status = response.status();
         if !status.is_success() {
             let after = error::retry_after(response.headers());
-            // Without its body an error is still that error.
+            // An error status is reported even if its body cannot be read.
             let body = read(response, ENVELOPE).await.unwrap_or_default();
             return Err(JinaError::refused(status.as_u16(), &body, after));
         }
@@ -201,7 +201,7 @@ fn bearer(key: &SecretString) -> Result<HeaderValue, JinaError> {
     let mut value =
         HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| JinaError::Settings {
             variable: "JINA_API_KEY",
-            problem: "holds characters that no HTTP header can carry; check for a line break",
+            problem: "contains characters that are invalid in an HTTP header; check for a line break",
         })?;
     value.set_sensitive(true);
     Ok(value)

@@ -1,7 +1,4 @@
-//! `[desired]`: what a stack is to look like, for `shakedown plan` and `shakedown setup`.
-
-mod read;
-mod written;
+//! `[desired]`: the target state of a stack, for `shakedown plan` and `shakedown setup`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,13 +8,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::contract::{Backoff, BackoffKind, JobContract};
-pub(super) use written::WrittenDesired;
 
-/// What a stack is to look like. What is not mentioned is nobody's business: it is neither made nor changed.
+/// The target state of a stack. Anything that is not listed is neither created nor changed.
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
-    /// Whether what is there is left as it is: then another shape is an error, and what is there beside it is not told.
-    /// Never so for what is written in `shakedown.toml`.
+    /// Whether existing objects are left as they are: a different shape is then an error, and additional objects are
+    /// not reported. Always false for a `[desired]` of `shakedown.toml`.
     pub keep: bool,
     /// The BullMQ queue.
     pub queue: Option<DesiredQueue>,
@@ -27,12 +23,12 @@ pub struct Desired {
     pub collections: BTreeMap<String, DesiredCollection>,
     /// Embeddings.
     pub jina: Option<DesiredJina>,
-    /// Files that are written for others to read.
+    /// Files to write.
     pub files: DesiredFiles,
 }
 
-/// The length at which BullMQ trims the stream of events, unless told otherwise.
-const EVENTS: u32 = 10_000;
+/// BullMQ's default length of the event stream.
+pub(super) const EVENTS: u32 = 10_000;
 
 /// The BullMQ queue.
 #[derive(Debug, Clone)]
@@ -41,13 +37,13 @@ pub struct DesiredQueue {
     pub name: Option<String>,
     /// The prefix of its keys; `QUEUE_PREFIX` if absent.
     pub prefix: Option<String>,
-    /// At which length its stream of events is trimmed.
+    /// The length to which the event stream is trimmed.
     pub events: u32,
-    /// How many jobs may be in work at once, over all workers; no limit if absent.
+    /// Most active jobs at once over all workers; no limit if absent.
     pub concurrency: Option<u32>,
-    /// How many jobs may begin in a time; no limit if absent.
+    /// Most jobs started per period; no limit if absent.
     pub rate_limit: Option<RateLimit>,
-    /// Options of jobs that do not say otherwise. BullMQ keeps none in Redis: producers read them from a file.
+    /// Default job options. BullMQ does not store them in Redis: producers read them from a file.
     pub job: DesiredJob,
 }
 
@@ -64,21 +60,21 @@ impl Default for DesiredQueue {
     }
 }
 
-/// How many jobs may begin in a time.
+/// Most jobs started per period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     /// Jobs.
     pub max: u32,
-    /// The time.
+    /// The period.
     pub per: Duration,
 }
 
-/// Options of jobs that do not say otherwise.
+/// Default job options.
 #[derive(Debug, Clone, Default)]
 pub struct DesiredJob {
-    /// Tries in all.
+    /// Attempts in total.
     pub attempts: Option<u32>,
-    /// Wait between tries.
+    /// Wait between attempts.
     pub backoff: Option<Backoff>,
     /// How long completed jobs are kept.
     pub keep_completed: Option<Keep>,
@@ -87,12 +83,13 @@ pub struct DesiredJob {
 }
 
 impl DesiredJob {
-    /// What is said, by BullMQ's names.
+    /// The options that are set, under BullMQ's names.
     #[must_use]
     pub fn options(&self) -> Map<String, Value> {
         let keep = |keep: Keep| {
-            let told = [("age", keep.age.map(|age| age.as_secs())), ("count", keep.count.map(u64::from))];
-            told.into_iter()
+            let limits = [("age", keep.age.map(|age| age.as_secs())), ("count", keep.count.map(u64::from))];
+            limits
+                .into_iter()
                 .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
                 .collect::<Map<_, _>>()
                 .into()
@@ -104,16 +101,16 @@ impl DesiredJob {
             };
             json!({ "type": kind, "delay": delay, "jitter": jitter })
         };
-        let told = [
+        let options = [
             ("attempts", self.attempts.map(Value::from)),
             ("backoff", self.backoff.map(backoff)),
             ("removeOnComplete", self.keep_completed.map(keep)),
             ("removeOnFail", self.keep_failed.map(keep)),
         ];
-        told.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+        options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
-    /// `job`, with these options where it does not say otherwise.
+    /// `job`, with these options where it sets none.
     #[must_use]
     pub fn below(&self, mut job: JobContract) -> JobContract {
         job.attempts = job.attempts.or(self.attempts);
@@ -125,12 +122,12 @@ impl DesiredJob {
     }
 }
 
-/// How long jobs are kept: until they are older, or until there are more.
+/// How long finished jobs are kept: up to an age, up to a number, or both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Keep {
-    /// Age.
+    /// Largest age.
     pub age: Option<Duration>,
-    /// Number.
+    /// Largest number.
     pub count: Option<u32>,
 }
 
@@ -141,17 +138,17 @@ pub struct DesiredPostgres {
     pub migrations: Option<PathBuf>,
     /// Extensions.
     pub extensions: Vec<String>,
-    /// The schema that extensions are put in; Postgres' own choice if absent.
+    /// The schema for extensions; Postgres chooses if absent.
     pub extension_schema: Option<String>,
     /// Roles, by name.
     pub roles: BTreeMap<String, DesiredRole>,
-    /// Schemas. Not written in `shakedown.toml`, where migrations make them.
+    /// Schemas. `shakedown.toml` cannot set them: there, migrations create them.
     pub schemas: Vec<String>,
-    /// Tables. Not written in `shakedown.toml`, where migrations make them.
+    /// Tables. `shakedown.toml` cannot set them: there, migrations create them.
     pub tables: Vec<DesiredTable>,
     /// Tables, as `schema.table`, with row level security.
     pub rls: Vec<String>,
-    /// What roles may do with tables.
+    /// Table privileges of roles.
     pub grants: Vec<DesiredGrant>,
 }
 
@@ -162,11 +159,11 @@ pub struct DesiredTable {
     pub name: String,
     /// Its columns, in order.
     pub columns: Vec<DesiredColumn>,
-    /// The column of which no value is there twice.
+    /// The primary key column.
     pub key: String,
-    /// Roles that read and write its rows, where they exist.
+    /// Roles that may read and write its rows, if they exist.
     pub serves: Vec<String>,
-    /// Roles that have no rights on it, where they exist.
+    /// Roles that have no privileges on it, if they exist.
     pub hidden_from: Vec<String>,
 }
 
@@ -175,71 +172,72 @@ pub struct DesiredTable {
 pub struct DesiredColumn {
     /// Its name.
     pub name: String,
-    /// Its type, as Postgres tells it.
+    /// Its type, as Postgres reports it.
     pub kind: String,
-    /// Constraints and default, as `create table` takes them; of a table that is there they are not compared.
+    /// Constraints and default, as in `create table`; not compared for an existing table.
     pub rule: String,
 }
 
 /// A role.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DesiredRole {
-    /// Whether it may connect.
+    /// Whether it may log in.
     pub login: bool,
-    /// Whether row level security does not bind it.
+    /// Whether it bypasses row level security.
     pub bypass_rls: bool,
-    /// The variable that holds its password, for the moment when it is made.
+    /// The variable that holds its password, read when the role is created.
     pub password: Option<String>,
 }
 
-/// What a role may do with a table.
+/// Privileges of a role on a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredGrant {
     /// The role.
     pub to: String,
     /// The table, as `schema.table`.
     pub on: String,
-    /// Rights, in lower case.
+    /// Privileges, in lower case.
     pub rights: Vec<String>,
 }
 
 /// A collection of Qdrant.
 #[derive(Debug, Clone)]
 pub struct DesiredCollection {
-    /// Numbers in a vector; those of `[desired.jina]`, or `EMBEDDING_DIMENSIONS`, if absent.
+    /// Vector size; that of `[desired.jina]`, or `EMBEDDING_DIMENSIONS`, if absent.
     pub size: Option<u32>,
-    /// How vectors are compared.
+    /// Distance function.
     pub distance: Distance,
-    /// Name of the vector; the unnamed one if absent.
+    /// Name of the vector; the unnamed vector if absent.
     pub vector: Option<String>,
-    /// Whether vectors are served from disk; not looked at if absent.
+    /// Whether vectors are stored on disk; not compared if absent.
     pub on_disk: Option<bool>,
-    /// Whether payloads are served from disk; not looked at if absent.
+    /// Whether payloads are stored on disk; not compared if absent.
     pub on_disk_payload: Option<bool>,
-    /// Edges per node of the graph.
+    /// Edges per node of the HNSW graph.
     pub m: u32,
-    /// Neighbours that are considered while the graph is built.
+    /// Neighbours considered while the HNSW graph is built.
     pub ef_construct: u32,
-    /// Payload indexes: fields with their types.
+    /// Payload indexes: field to type.
     pub indexes: BTreeMap<String, String>,
-    /// Replicas of a shard; not looked at if absent.
+    /// Replicas per shard; not compared if absent.
     pub replication_factor: Option<u32>,
-    /// Replicas that must agree to a write; not looked at if absent.
+    /// Replicas that must acknowledge a write; not compared if absent.
     pub write_consistency_factor: Option<u32>,
-    /// Shards, for a collection that is made; those of one that is there cannot be changed.
+    /// Shards of a new collection; an existing collection cannot change them.
     pub shards: Option<u32>,
-    /// Quantisation; not looked at if absent.
+    /// Quantisation; not compared if absent.
     pub quantization: Option<Quantization>,
-    /// Other names of the collection.
+    /// Aliases of the collection.
     pub aliases: Vec<String>,
 }
 
-/// Qdrant's own graph settings, and the usual ones for embeddings of text.
-const M: u32 = 16;
-const EF_CONSTRUCT: u32 = 100;
+/// Qdrant's default of `m`.
+pub(super) const M: u32 = 16;
+/// Qdrant's default of `ef_construct`.
+pub(super) const EF_CONSTRUCT: u32 = 100;
 
 impl DesiredCollection {
-    /// A collection of which nothing else is said than what its vectors are.
+    /// A collection with this vector size and distance, and defaults otherwise.
     #[must_use]
     pub const fn of(size: u32, distance: Distance) -> Self {
         Self {
@@ -260,21 +258,21 @@ impl DesiredCollection {
     }
 }
 
-/// How vectors are compared.
+/// Distance function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum Distance {
-    /// By the angle between them.
+    /// Cosine similarity.
     Cosine,
-    /// By their dot product.
+    /// Dot product.
     Dot,
-    /// By the distance between them.
+    /// Euclidean distance.
     Euclid,
-    /// By the sum of differences.
+    /// Manhattan distance.
     Manhattan,
 }
 
 impl Distance {
-    /// Qdrant's word for it.
+    /// The name that Qdrant uses.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -286,22 +284,22 @@ impl Distance {
     }
 }
 
-/// How vectors are made smaller for searching.
+/// Quantisation of vectors for search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quantization {
-    /// They are not.
+    /// No quantisation.
     None,
-    /// To one byte a number.
+    /// One byte per dimension.
     Scalar,
-    /// To one bit a number.
+    /// One bit per dimension.
     Binary,
-    /// To a sixteenth.
+    /// A sixteenth of the size.
     Product,
 }
 
 impl Quantization {
-    /// Qdrant's word for it.
+    /// The name that Qdrant uses.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -313,30 +311,30 @@ impl Quantization {
     }
 }
 
-/// Embeddings: what workers are to ask for.
+/// Embeddings that workers request.
 #[derive(Debug, Clone, Default)]
 pub struct DesiredJina {
     /// The model.
     pub model: Option<String>,
-    /// What embeddings are for, by the model's word.
+    /// The task, in the model's terms.
     pub task: Option<String>,
-    /// Numbers in a vector.
+    /// Vector size.
     pub dimensions: Option<u32>,
-    /// Texts in a request.
+    /// Texts per request.
     pub batch: Option<u32>,
-    /// Requests that the account may make in a minute.
+    /// Requests per minute that the account allows.
     pub requests_per_minute: Option<u32>,
-    /// Tokens that the account may send in a minute.
+    /// Tokens per minute that the account allows.
     pub tokens_per_minute: Option<u32>,
 }
 
-/// Files that are written for others to read; joined to the directory of `shakedown.toml`.
+/// Files to write; joined to the directory of `shakedown.toml`.
 #[derive(Debug, Clone, Default)]
 pub struct DesiredFiles {
-    /// A Docker Compose file, with what lies beside it, as `shakedown compose` writes them.
+    /// A Docker Compose file with its accompanying files, as `shakedown compose` writes them.
     pub compose: Option<PathBuf>,
-    /// Every variable, with an example: `.env.example`.
+    /// `.env.example`: every variable with an example.
     pub dotenv: Option<PathBuf>,
-    /// What a producer and a worker need to know, as JSON: default options of jobs, limits, collections, embeddings.
+    /// JSON for producers and workers: default job options, limits, collections, embeddings.
     pub worker: Option<PathBuf>,
 }

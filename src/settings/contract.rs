@@ -1,6 +1,4 @@
-//! `[worker]`, `[queue]` and `[evidence]`: how a worker is started, fed and looked at.
-
-mod read;
+//! `[worker]`, `[queue]` and `[evidence]`: how a worker is started, how it gets jobs, and where its results are.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,69 +8,68 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Names;
+use super::endpoint::Names;
 use super::template::Template;
-pub(super) use read::{WrittenContract, WrittenEvidence, WrittenQueue, WrittenWorker, read};
 
-/// How long a worker may take to end after SIGTERM, when `[worker]` does not say.
-const GRACE: Duration = Duration::from_secs(10);
-/// How long a worker may take until it takes jobs, when `[worker]` does not say.
-const READY_WITHIN: Duration = Duration::from_secs(30);
-/// How long a build may take, when `[worker.build]` does not say.
-const BUILD_WITHIN: Duration = Duration::from_mins(10);
-/// How long a preparation may take, when `[worker.prepare]` does not say.
-const PREPARE_WITHIN: Duration = Duration::from_mins(1);
+/// Default of `shutdown_grace`: how long a worker may take to exit after SIGTERM.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+/// Default of `ready_within`: how long a worker may take until it takes jobs.
+pub(super) const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Default of `within` in `[worker.build]`.
+pub(super) const BUILD_WITHIN: Duration = Duration::from_mins(10);
+/// Default of `within` in `[worker.prepare]`.
+pub(super) const PREPARE_WITHIN: Duration = Duration::from_mins(1);
 
-/// All that is known about the worker under test. The reference worker has a contract as any other.
+/// How to run and observe the worker under test. The reference worker has a contract too.
 #[derive(Debug, Clone)]
 pub struct Contract {
-    /// The file it was read from; none for the reference worker.
+    /// The file that the contract was read from; `None` for the reference worker.
     pub path: Option<PathBuf>,
     /// The process.
     pub worker: WorkerContract,
-    /// How documents are handed over.
+    /// How documents become jobs.
     pub queue: QueueContract,
-    /// Where the results are.
+    /// Where the results are stored.
     pub evidence: EvidenceContract,
 }
 
 /// `[worker]`: the process under test.
 #[derive(Debug, Clone)]
 pub struct WorkerContract {
-    /// What is started.
+    /// The command or image to start.
     pub program: Program,
-    /// Directory it runs in; already joined to the directory of `shakedown.toml`.
+    /// Working directory, already joined to the directory of `shakedown.toml`.
     pub cwd: PathBuf,
-    /// Its environment, over places of endpoints, besides what every worker is given.
+    /// Environment variables, with placeholders for endpoints, in addition to those that every worker gets.
     pub env: BTreeMap<String, Template>,
-    /// How it says that it takes jobs.
+    /// How it signals that it takes jobs.
     pub ready: Ready,
-    /// How long it may take until then.
+    /// How long it may take until it is ready.
     pub ready_within: Duration,
-    /// How long it may take to end after SIGTERM.
+    /// How long it may take to exit after SIGTERM.
     pub shutdown_grace: Duration,
-    /// By how much scenarios wait longer than usual.
+    /// Factor by which every timeout of a scenario is multiplied.
     pub timeout_factor: f64,
-    /// How many of them there are usually.
+    /// Number of worker processes in a scenario that does not set one.
     pub replicas: usize,
-    /// What the worker makes itself, so that `shakedown setup` leaves it alone.
+    /// What the worker creates itself, so that `shakedown setup` does not.
     pub creates: Vec<Creates>,
-    /// Run once, before anything else.
+    /// Run once, before the first scenario.
     pub build: Option<Hook>,
     /// Run before each scenario, with the worker's environment.
     pub prepare: Option<Hook>,
 }
 
-/// What is started as the worker.
+/// The command or image of the worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Program {
     /// Program and arguments; never empty.
     Command(Vec<String>),
-    /// A container image, with the arguments that its entry point is given.
+    /// A container image, with the arguments of its entry point.
     Image {
         /// Name and tag, or digest.
         image: String,
-        /// Arguments; the image's own when empty.
+        /// Arguments; if empty, those of the image.
         command: Vec<String>,
     },
 }
@@ -89,29 +86,29 @@ impl std::fmt::Display for Program {
     }
 }
 
-/// A command that is run to its end for the worker's sake.
+/// A command that is run to completion before the worker: a build or a preparation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
     /// Program and arguments; never empty.
     pub command: Vec<String>,
-    /// Directory it runs in.
+    /// Working directory.
     pub cwd: PathBuf,
     /// How long it may take.
     pub within: Duration,
 }
 
-/// What a worker may make itself.
+/// What a worker may create itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Creates {
-    /// The table of documents; its schema is there.
+    /// The table of documents; its schema exists already.
     Table,
     /// The collection of chunks.
     Collection,
 }
 
 impl Creates {
-    /// Its word in `shakedown.toml` and on the command line.
+    /// The word in `shakedown.toml` and on the command line.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -121,7 +118,7 @@ impl Creates {
     }
 }
 
-/// How a worker says that it takes jobs.
+/// How a worker signals that it takes jobs.
 #[derive(Debug, Clone)]
 pub enum Ready {
     /// A worker is registered on the queue.
@@ -132,18 +129,18 @@ pub enum Ready {
     Http(Template),
 }
 
-/// `[queue]`: how documents are handed to the worker.
+/// `[queue]`: how documents become jobs for the worker.
 #[derive(Debug, Clone)]
 pub struct QueueContract {
-    /// Queue name, where the worker cannot be given one.
+    /// Queue name, if the worker has a fixed one.
     pub name: Option<String>,
-    /// Key prefix, where the worker cannot be given one.
+    /// Key prefix, if the worker has a fixed one.
     pub prefix: Option<String>,
     /// The job of one document.
     pub job: JobContract,
-    /// The job for a document that was handed over before; the usual one if absent.
+    /// The job for a document that was ingested before; `job` if absent.
     pub reingest: Option<JobContract>,
-    /// The job that removes a document, where the worker knows one.
+    /// The job that removes a document, if the worker has one.
     pub delete: Option<JobContract>,
 }
 
@@ -152,23 +149,23 @@ pub struct QueueContract {
 pub struct JobContract {
     /// Job name.
     pub name: String,
-    /// Job data, over places of documents.
+    /// Job data, with placeholders for documents.
     pub data: BTreeMap<String, Data>,
-    /// Tries in all, the first included; a single one if nobody says.
+    /// Attempts in total, including the first; 1 if absent.
     pub attempts: Option<u32>,
-    /// Wait between tries.
+    /// Wait between attempts.
     pub backoff: Option<Backoff>,
     /// Further options, by BullMQ's names: `removeOnComplete`, `priority`, `lifo` …
     pub options: serde_json::Map<String, Value>,
 }
 
-/// Options of a job that the contract may give. The others belong to the harness (`jobId`, `timestamp`), have keys of
-/// their own (`attempts`, `backoff`), or change what a scenario means (`delay`, `repeat`, `deduplication`, `parent`).
+/// Job options that the contract may set. The others are set by the harness (`jobId`, `timestamp`), have their own keys
+/// (`attempts`, `backoff`), or would change the meaning of a scenario (`delay`, `repeat`, `deduplication`, `parent`).
 pub const JOB_OPTIONS: &[&str] =
     &["removeOnComplete", "removeOnFail", "priority", "lifo", "keepLogs", "stackTraceLimit"];
 
 impl JobContract {
-    /// The reference worker's job, which also says which version of the document it brings.
+    /// The reference worker's job, with the version of the document in its data.
     #[must_use]
     pub fn with_version() -> Self {
         let mut job = Self::default();
@@ -176,13 +173,13 @@ impl JobContract {
         job
     }
 
-    /// Whether a piece of its data has this place.
+    /// Whether its data uses this placeholder.
     #[must_use]
     pub fn mentions(&self, place: &str) -> bool {
         self.data.values().any(|data| data.mentions(place))
     }
 
-    /// The job's data with every place filled in; the error is the name of a place without a value.
+    /// The job's data with every placeholder replaced; the error is the name of a placeholder without a value.
     pub fn fill(&self, lookup: &impl Fn(&str) -> Option<String>) -> Result<Value, String> {
         self.data
             .iter()
@@ -192,12 +189,12 @@ impl JobContract {
     }
 }
 
-/// A piece of job data: JSON in which text may have places.
+/// Job data: JSON whose texts may contain placeholders.
 #[derive(Debug, Clone)]
 pub enum Data {
-    /// Text, with or without places.
+    /// Text, with or without placeholders.
     Text(Template),
-    /// A number or a truth value.
+    /// A number or a boolean.
     Literal(Value),
     /// A list.
     List(Vec<Self>),
@@ -206,7 +203,7 @@ pub enum Data {
 }
 
 impl Data {
-    /// The JSON with every place filled in; the error is the name of a place without a value.
+    /// The JSON with every placeholder replaced; the error is the name of a placeholder without a value.
     pub fn fill(&self, lookup: &impl Fn(&str) -> Option<String>) -> Result<Value, String> {
         Ok(match self {
             Self::Text(template) => Value::String(template.fill(lookup)?),
@@ -231,7 +228,7 @@ impl Data {
     }
 }
 
-/// Wait between two tries of a job, as BullMQ computes it.
+/// Wait between two attempts of a job, as BullMQ computes it.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backoff {
@@ -240,12 +237,12 @@ pub struct Backoff {
     pub kind: BackoffKind,
     /// First wait, in milliseconds.
     pub delay: u32,
-    /// Share of the wait that is random, 0 to 1.
+    /// Random fraction of the wait, 0 to 1.
     #[serde(default)]
     pub jitter: f64,
 }
 
-/// How the wait between tries grows.
+/// How the wait between attempts grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackoffKind {
@@ -255,27 +252,27 @@ pub enum BackoffKind {
     Exponential,
 }
 
-/// `[evidence]`: where the worker leaves its results.
+/// `[evidence]`: where the worker stores its results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvidenceContract {
     /// Points in Qdrant.
     pub qdrant: QdrantEvidence,
-    /// Rows in Postgres, where the worker keeps any.
+    /// Rows in Postgres, if the worker writes any.
     pub postgres: Option<PostgresEvidence>,
 }
 
-/// Points in Qdrant: the collection and the payload fields that say what a point is. A field inside another one is
-/// named with dots, such as `metadata.source`.
+/// Points in Qdrant: the collection and the payload fields that identify a point. Nested fields are written with dots,
+/// e.g. `metadata.source`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QdrantEvidence {
-    /// Collection, where the worker cannot be given one.
+    /// Collection, if the worker has a fixed one.
     pub collection: Option<String>,
-    /// Name of the vector; absent for the unnamed one.
+    /// Name of the vector; `None` for the unnamed vector.
     pub vector: Option<String>,
     /// Field with the document's id.
     pub document: String,
-    /// Field with the chunk's number, counted from 0.
+    /// Field with the chunk's index, counted from 0.
     pub chunk: Option<String>,
     /// Field with the chunk's text.
     pub text: Option<String>,
@@ -283,13 +280,13 @@ pub struct QdrantEvidence {
     pub version: Option<String>,
 }
 
-/// Rows in Postgres: the table and the columns that say what became of a document.
+/// Rows in Postgres: the table and the columns that hold the state of a document.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresEvidence {
-    /// Table, where the worker cannot be given one.
+    /// Table, if the worker has a fixed one.
     pub table: Option<String>,
-    /// A query that gives the columns below, instead of a table; it may have places of endpoints.
+    /// A query that returns the columns below, instead of a table; it may use placeholders for endpoints.
     pub query: Option<String>,
     /// Column with the document's id.
     pub id: String,
@@ -299,13 +296,13 @@ pub struct PostgresEvidence {
     pub done: String,
     /// The status of a document that has no text.
     pub skipped: Option<String>,
-    /// The status of a document whose job failed for good.
+    /// The status of a document whose job failed permanently.
     pub failed: Option<String>,
     /// Column with the document's version.
     pub version: Option<String>,
     /// Column with the number of its chunks.
     pub chunks: Option<String>,
-    /// Column with what went wrong.
+    /// Column with the error message.
     pub error: Option<String>,
 }
 
@@ -379,7 +376,7 @@ impl Default for QueueContract {
 }
 
 impl WorkerContract {
-    /// A worker of which nothing but its program is known.
+    /// A worker with this program and default settings.
     #[must_use]
     pub const fn new(program: Program, cwd: PathBuf) -> Self {
         Self {
@@ -406,26 +403,26 @@ impl Contract {
         Self::of(WorkerContract::new(Program::Command(command), cwd.to_owned()))
     }
 
-    /// A worker that takes the jobs of the reference worker and leaves what it leaves.
+    /// A worker that takes the reference worker's jobs and stores the same results.
     #[must_use]
     pub fn of(worker: WorkerContract) -> Self {
         Self { path: None, worker, queue: QueueContract::default(), evidence: EvidenceContract::default() }
     }
 
-    /// Whether the worker has names of its own, so that two scenarios on one stack would meet.
+    /// Whether the worker has fixed names, so that two scenarios on one stack would share data.
     #[must_use]
     pub fn has_fixed_names(&self) -> bool {
         let table = self.evidence.postgres.as_ref().and_then(|postgres| postgres.table.as_ref());
         self.queue.name.is_some() || self.evidence.qdrant.collection.is_some() || table.is_some()
     }
 
-    /// `names`, with those of the worker's own where it has any.
+    /// `names`, with the worker's fixed names where it has any.
     #[must_use]
     pub fn names(&self, names: Names) -> Names {
         let table = self.evidence.postgres.as_ref().and_then(|postgres| postgres.table.as_ref());
         let prefix = self.queue.prefix.clone();
         Names {
-            // A worker with a queue of its own that says nothing of a prefix has BullMQ's.
+            // A fixed queue without a prefix has BullMQ's default prefix.
             prefix: prefix.or_else(|| self.queue.name.as_ref().map(|_| "bull".to_owned())).unwrap_or(names.prefix),
             queue: self.queue.name.clone().unwrap_or(names.queue),
             collection: self.evidence.qdrant.collection.clone().unwrap_or(names.collection),
@@ -435,7 +432,7 @@ impl Contract {
         }
     }
 
-    /// Whether a job has this place.
+    /// Whether a job uses this placeholder.
     #[must_use]
     pub fn mentions(&self, place: &str) -> bool {
         let jobs = [Some(&self.queue.job), self.queue.reingest.as_ref(), self.queue.delete.as_ref()];

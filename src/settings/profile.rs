@@ -1,0 +1,4 @@
+//! The names of the profiles.
+
+/// Every profile, the default one first.
+pub const PROFILES: &[&str] = &["development", "staging", "production"];
