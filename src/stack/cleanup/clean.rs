@@ -179,7 +179,8 @@ mod tests {
                 .spawn()
                 .unwrap()
         };
-        // One was recorded and has a descendant in another session; of the other, the harness died before it recorded the pid.
+        // The first is recorded and has a descendant in another session. For the second, the harness died before it
+        // recorded the pid.
         let mut recorded = start("setsid sleep 60 & wait", "another-run");
         let mut launching = start("sleep 60 & wait", "dead");
         let process = ProcessId::of(i32::try_from(recorded.id()).unwrap()).unwrap();

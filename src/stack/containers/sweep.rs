@@ -77,7 +77,7 @@ pub(super) async fn sweep(engine: &Engine, filter: SweepFilter) -> Result<Vec<Sw
     }
     let mut swept = Vec::new();
     for (run, containers) in runs {
-        let labels = containers.iter().filter_map(|container| container.labels.as_ref()).next();
+        let labels = containers.iter().find_map(|container| container.labels.as_ref());
         let skip = match labels.map(labels::harness_state) {
             Some(HarnessState::Dead(age)) if age >= filter.older_than => None,
             Some(HarnessState::Retained) if filter.include_kept => None,

@@ -46,8 +46,8 @@ enum Embedding {
 /// The success for a valid request, altered by `effect`.
 pub(super) fn success(request: &ValidRequest, effect: &Effect<'_>, rng: &mut Rng) -> ResponseTemplate {
     let mut vectors = vectors(request, effect);
-    let victim = usize::try_from(rng.below(vectors.len() as u64)).unwrap_or_default();
-    if let Some(vector) = vectors.get_mut(victim) {
+    let chosen = usize::try_from(rng.below(vectors.len() as u64)).unwrap_or_default();
+    if let Some(vector) = vectors.get_mut(chosen) {
         if effect.alters(&Answer::Nan)
             && let Some(value) = vector.first_mut()
         {
@@ -73,7 +73,7 @@ pub(super) fn success(request: &ValidRequest, effect: &Effect<'_>, rng: &mut Rng
         data.push(Item { object: "embedding", index: data.len(), embedding: encode(&extra, request.encoding) });
     }
     if effect.alters(&Answer::MissingItem) {
-        data.remove(victim);
+        data.remove(chosen);
     }
     if effect.alters(&Answer::EmptyData) {
         data.clear();
