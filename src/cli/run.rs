@@ -18,7 +18,7 @@ use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, S
 use crate::runner::{self, RunOptions, Selection, StackPoolOptions};
 use crate::settings::{Contract, Settings, Source};
 use crate::spec::{Suites, Verb};
-use crate::stack::{ProviderKind, Stack, emergency, replay_on_panic};
+use crate::stack::{ProviderKind, Stack, clean_up_now, replay_on_panic};
 use crate::worker::{have_image, run_hook};
 
 /// Start a stack, run the cases against it and the worker, and report
@@ -171,7 +171,7 @@ async fn judge(
     };
     let Some(outcome) = outcome else {
         // The future that was running dropped what it had made; the ledger knows of the rest.
-        let left = emergency();
+        let left = clean_up_now();
         events.say(Event::TornDown { left });
         drop(events);
         let _ = listener.await;

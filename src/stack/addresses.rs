@@ -1,11 +1,11 @@
-//! Where the services of a stack that we started are.
+//! The addresses of the services of a stack that we started.
 
 use secrecy::SecretString;
 
 use super::ready::Readiness;
 use crate::settings::{PostgresEndpoint, QdrantEndpoint, RedisEndpoint};
 
-/// Where Redis, Postgres and Qdrant are.
+/// The addresses of Redis, Postgres and Qdrant.
 #[derive(Debug, Clone)]
 pub(super) struct Addresses {
     pub(super) redis: RedisEndpoint,
@@ -14,15 +14,15 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// Taken from how the three are asked whether they are ready.
-    pub(super) fn of(services: [&Readiness; 3]) -> Self {
-        let nowhere = || SecretString::from(String::new());
+    /// The addresses that the three readiness probes use.
+    pub(super) fn from_probes(probes: [&Readiness; 3]) -> Self {
+        let empty = || SecretString::from(String::new());
         let mut addresses = Self {
-            redis: RedisEndpoint { url: nowhere() },
-            postgres: PostgresEndpoint { url: nowhere() },
+            redis: RedisEndpoint { url: empty() },
+            postgres: PostgresEndpoint { url: empty() },
             qdrant: QdrantEndpoint { url: String::new(), grpc_url: String::new(), api_key: None, vector: None },
         };
-        for readiness in services {
+        for readiness in probes {
             match readiness {
                 Readiness::Redis { url } => addresses.redis.url = url.clone(),
                 Readiness::Postgres { url } => addresses.postgres.url = url.clone(),

@@ -1,165 +1,166 @@
-//! What can go wrong while a stack is started, disturbed or removed.
+//! Errors of starting, disturbing and removing a stack.
 
 use std::path::PathBuf;
 
-use super::Service;
+use super::service::Service;
 
-/// Why a stack could not be had. Messages name the thing, what was seen and the remedy; never a secret.
+/// Why a stack could not be started, disturbed or removed. Messages contain the object, the cause and a remedy, and
+/// never a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
     /// Programs that the native provider needs are not installed.
     #[error("{}", missing_programs(.0))]
     MissingPrograms(Vec<&'static Package>),
-    /// A program given by the user is not there.
-    #[error("{program} was given as `{}`, which is not an executable file: correct the path", path.display())]
+    /// A program given by the user does not exist.
+    #[error("invalid path for {program} `{}`: not an executable file; correct the path", path.display())]
     NoSuchProgram {
         /// Which program.
         program: &'static str,
         /// The path as given.
         path: PathBuf,
     },
-    /// A port that the user asked for is taken.
+    /// A port that the user requested is taken.
     #[error(
-        "cannot use port {port} on 127.0.0.1 for {service}: {cause}; choose another, or leave it out to get a free one"
+        "cannot use port {port} on 127.0.0.1 for {service}: {cause}; name another port, or omit it to get a free one"
     )]
     PortInUse {
         /// Whose port.
         service: &'static str,
         /// The port.
         port: u16,
-        /// What the system said: in use, or not permitted.
+        /// The error of the system: in use, or not permitted.
         cause: std::io::Error,
     },
-    /// The system has no port to give.
+    /// The system has no free port.
     #[error("cannot listen on 127.0.0.1: {0}")]
     NoPort(std::io::Error),
-    /// The throwaway directory could not be made or written.
-    #[error("cannot {action} `{}`: {cause}; choose a directory that is writable and has room with --data-dir", path.display())]
+    /// The throwaway directory cannot be created or written.
+    #[error("cannot {action} `{}`: {cause}; set --data-dir to a writable directory with enough space", path.display())]
     Directory {
-        /// What was tried: `create`, `write`, …
+        /// The attempted action: `create`, `write`, …
         action: &'static str,
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         cause: std::io::Error,
     },
-    /// The user that Postgres runs as cannot get at the throwaway directory.
-    #[error("user {uid}, as which postgres runs, cannot reach `{}`: choose a directory that it may pass through with --data-dir", directory.display())]
+    /// The user that Postgres runs as cannot access the throwaway directory.
+    #[error("postgres runs as user {uid}, which cannot reach `{}`; set --data-dir to a directory that this user can traverse", directory.display())]
     OutOfReach {
         /// The user.
         uid: u32,
         /// The directory.
         directory: PathBuf,
     },
-    /// Run as root, and no unprivileged user was found for Postgres.
+    /// The harness runs as root, and no unprivileged user was found for Postgres.
     #[error(
-        "postgres refuses to run as root and neither user `postgres` nor `nobody` exists: create one, or run as an ordinary user"
+        "postgres refuses to run as root, and neither user `postgres` nor user `nobody` exists; create one, or run as an unprivileged user"
     )]
     NoUnprivilegedUser,
-    /// A program could not be run at all.
+    /// A program cannot be run.
     #[error("cannot run `{}`: {cause}", program.display())]
     Spawn {
         /// The program.
         program: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         cause: std::io::Error,
     },
-    /// A service ended instead of becoming ready.
+    /// A service exited instead of becoming ready.
     #[error("{service} {how} before it was ready{hint}; its log ends with:\n{log}")]
     Died {
         /// Which service.
         service: String,
-        /// Exit code or signal, in words.
+        /// How it exited: code or signal.
         how: String,
         /// A remedy to append, or nothing.
         hint: &'static str,
         /// The last lines of its log.
         log: String,
     },
-    /// A service runs but did not answer in time.
+    /// A service runs but does not answer in time.
     #[error("{service} did not become ready within {seconds} s: {reason}; its log ends with:\n{log}")]
     NotReady {
         /// Which service.
         service: &'static str,
-        /// How long it was given.
+        /// The timeout in seconds.
         seconds: u64,
-        /// What its last answer was.
+        /// Its last answer or error.
         reason: String,
         /// The last lines of its log.
         log: String,
     },
-    /// A service of a remote stack did not answer.
+    /// A service of a remote stack does not answer.
     #[error("{service} at {endpoint} does not answer: {reason}")]
     Unreachable {
         /// Which service.
         service: &'static str,
-        /// Where, without credentials.
+        /// Its address without credentials.
         endpoint: String,
-        /// What was seen.
+        /// The error.
         reason: String,
     },
-    /// Supabase's shape could not be given to Postgres.
+    /// A script of the Supabase shape failed.
     #[error("postgres is ready, but `fixtures/supabase/{file}` failed: {reason}")]
     Shape {
         /// Which file.
         file: &'static str,
-        /// What Postgres said.
+        /// The error of Postgres.
         reason: String,
     },
     /// No Docker engine answers.
     #[error("no Docker engine answers at {host}: {reason}; {remedy}")]
     NoEngine {
-        /// Where it was looked for, as in `DOCKER_HOST`.
+        /// The address that was tried, as in `DOCKER_HOST`.
         host: String,
-        /// What was seen instead.
+        /// The error.
         reason: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: String,
     },
-    /// The engine refused something.
-    #[error("{service}: the Docker engine could not {what}: {reason}")]
+    /// The engine refused a request.
+    #[error("{service}: the Docker engine could not {action}: {reason}")]
     Engine {
         /// For which service.
         service: &'static str,
-        /// What it was asked to do.
-        what: &'static str,
-        /// What it said.
+        /// The requested action.
+        action: &'static str,
+        /// The error of the engine.
         reason: String,
     },
-    /// An image is not there and cannot be pulled.
+    /// An image is missing and cannot be pulled.
     #[error(
-        "{service}: image `{image}` is not here and cannot be pulled: {reason}; {remedy}. Another image: {variable}; without containers: `--provider native`"
+        "{service}: image `{image}` is not on this machine and cannot be pulled: {reason}; {remedy}. Set {variable} to use another image, or `--provider native` to use no containers"
     )]
     NoImage {
         /// For which service.
         service: &'static str,
         /// The reference.
         image: String,
-        /// What the registry or the engine said.
+        /// The error of the registry or the engine.
         reason: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: &'static str,
         /// The variable that names another image.
         variable: &'static str,
     },
     /// The engine could not publish any of the ports that it was given.
     #[error(
-        "{service}: the Docker engine could not publish a port, tried {attempts} times: {reason}; end what holds the ports (`docker ps`), or name a free one"
+        "{service}: the Docker engine could not publish a port after {attempts} attempts: {reason}; stop what uses the port (`docker ps`), or name a free one"
     )]
     NoPublishedPort {
         /// For which service.
         service: &'static str,
-        /// How many ports were tried.
+        /// The number of attempts.
         attempts: u32,
-        /// What it said last.
+        /// The last error of the engine.
         reason: String,
     },
-    /// A remote stack was asked for without endpoints.
+    /// A remote stack was requested without endpoints.
     #[error(
-        "the `remote` provider needs endpoints: set REDIS_URL, DATABASE_URL, QDRANT_URL and JINA_API_KEY, or use `--provider native`"
+        "provider `remote` needs endpoints: set REDIS_URL, DATABASE_URL, QDRANT_URL and JINA_API_KEY, or use `--provider native`"
     )]
     NoEndpoints,
-    /// This provider or service cannot be disturbed in that way.
+    /// The provider does not support this action for the service.
     #[error("{service} cannot be {action}: {reason}")]
     Unsupported {
         /// Which service.
@@ -169,12 +170,12 @@ pub enum StackError {
         /// Why not.
         reason: &'static str,
     },
-    /// The clean-up ledger could not be kept; nothing is started without it.
-    #[error("cannot keep the clean-up ledger `{}`: {cause}; nothing is started without it: make its directory writable or set XDG_STATE_HOME", path.display())]
+    /// The clean-up ledger cannot be written.
+    #[error("cannot write the clean-up ledger `{}`: {cause}; nothing starts without it; make its directory writable, or set XDG_STATE_HOME", path.display())]
     Ledger {
-        /// The ledger's file or directory.
+        /// The file or directory of the ledger.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         cause: std::io::Error,
     },
     /// Names of a case could not be removed from a service.
@@ -184,15 +185,15 @@ pub enum StackError {
         service: &'static str,
         /// Which names.
         what: String,
-        /// What the service said.
+        /// The error of the service.
         reason: String,
     },
 }
 
-/// A program that the native provider needs, and the packages that bring it.
+/// A program that the native provider needs, and the packages that contain it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Package {
-    /// Program names, any of which will do.
+    /// Program names.
     pub programs: &'static str,
     /// Debian and Ubuntu package.
     pub debian: &'static str,
@@ -207,7 +208,7 @@ fn missing_programs(missing: &[&Package]) -> String {
         missing.iter().map(|package| of(package)).collect::<Vec<_>>().join(with)
     };
     format!(
-        "the native stack needs programs that are not installed: {}. Install them with\n  \
+        "the native provider needs programs that are not installed: {}. Install them with\n  \
          Debian, Ubuntu: apt-get install {}\n  Fedora: dnf install {}\n  Homebrew: brew install {}",
         list(|package| package.programs, ", "),
         list(|package| package.debian, " "),
@@ -217,7 +218,7 @@ fn missing_programs(missing: &[&Package]) -> String {
 }
 
 impl StackError {
-    /// Whether a person can mend it by changing a flag, a variable or a file; else the harness could not do its work.
+    /// Whether the user can fix it with a flag, a variable or a file. Otherwise the harness failed.
     #[must_use]
     pub const fn is_configuration(&self) -> bool {
         matches!(

@@ -1,99 +1,49 @@
-//! Where the services come from: a provider starts or finds them and says what may be done to them.
+//! Where the services come from: a provider starts or finds them and defines what may be done to them.
 //!
 //! [`Stack::start`] gives [`Endpoints`](crate::settings::Endpoints), records of the services, and the
-//! [`Capabilities`] of the provider. Everything made is in the [`Ledger`] before it is made.
+//! [`Capabilities`] of the provider. Everything that it creates is in the [`Ledger`] before it is created.
 
 mod addresses;
+mod capabilities;
+mod cleanup;
 mod compose;
 mod containers;
+mod data_dir;
 mod error;
+mod handle;
 pub mod jina;
-mod ledger;
 mod names;
 mod native;
-mod place;
+mod options;
 mod ports;
-mod proc;
 mod process;
+mod process_id;
 mod provider;
+mod random;
 mod ready;
+mod redis_config;
 mod remote;
+mod service;
 mod shape;
-mod sweep;
 
-use std::fmt;
-
-use rand::distr::{Alphanumeric, SampleString};
-use serde::{Deserialize, Serialize};
-
-use crate::settings::public_url;
-use ready::Readiness;
-
-pub use compose::{
-    CheckError as ComposeCheckError, ComposeError, Finding as ComposeFinding, RULES as COMPOSE_RULES,
-    check as check_compose, files as compose_files, write as write_compose,
-};
-pub use containers::{
-    CleanedContainers, Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE, clean_containers, container_labels,
-    engine_answers,
-};
+pub use capabilities::{Capabilities, Capability};
+pub use cleanup::clean::{Cleaned, Found, clean};
+pub use cleanup::ledger::{Entry, Ledger, clean_up_now, exit_cleanup, replay_on_panic};
+pub use cleanup::resource::Resource;
+pub use compose::check::{CheckError as ComposeCheckError, Finding as ComposeFinding, check as check_compose};
+pub use compose::files::{ComposeError, files as compose_files, write as write_compose};
+pub use compose::rules::RULES as COMPOSE_RULES;
+pub use containers::clean::{CleanedContainers, clean_containers, engine_answers};
+pub use containers::images::{Images, POSTGRES_IMAGE, QDRANT_IMAGE, REDIS_IMAGE};
+pub use containers::labels::container_labels;
+pub use data_dir::usual_data_dir;
 pub use error::{Package, StackError};
-pub use ledger::{Entry, Ledger, Resource, emergency, exit_cleanup, replay_on_panic};
+pub use handle::Stack;
 pub use names::{are_ours, drop_any_names, drop_names, names_for};
-pub use native::Overrides;
-pub use place::usual_data_dir;
+pub use native::programs::Overrides;
+pub use options::{CONTAINER_MEMORY_MB, ProviderKind, StackOptions};
 pub use ports::Ports;
-pub use proc::{MARK, ProcessId, marked, working_in};
 pub use process::{Account, Launch, Process, in_words, tail};
-pub use provider::{CONTAINER_MEMORY_MB, Capabilities, Capability, ProviderKind, Stack, StackOptions};
-pub use remote::look as ask_services;
-pub use sweep::{Cleaned, Found, clean};
-
-/// A service of the stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Service {
-    /// Redis or Valkey, with the queue on it.
-    Redis,
-    /// Postgres in Supabase's shape.
-    Postgres,
-    /// Qdrant.
-    Qdrant,
-    /// Jina or its mock.
-    Jina,
-}
-
-impl Service {
-    /// All of them, in dependency order.
-    pub const ALL: [Self; 4] = [Self::Redis, Self::Postgres, Self::Qdrant, Self::Jina];
-
-    /// Its name in suites, reports and messages.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Redis => "redis",
-            Self::Postgres => "postgres",
-            Self::Qdrant => "qdrant",
-            Self::Jina => "jina",
-        }
-    }
-}
-
-impl fmt::Display for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// `length` random letters and digits, from the system's generator.
-fn random_word(length: usize) -> String {
-    Alphanumeric.sample_string(&mut rand::rng(), length)
-}
-
-/// Where a service is, without credentials.
-fn public_address(readiness: &Readiness) -> String {
-    match readiness {
-        Readiness::Redis { url } | Readiness::Postgres { url } => public_url(url),
-        Readiness::Qdrant { url, .. } | Readiness::Jina { url, .. } => public_url(&url.as_str().into()),
-    }
-}
+pub use process_id::{MARK, ProcessId, marked, working_in};
+pub use remote::ask_services;
+pub use service::Service;

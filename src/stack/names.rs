@@ -1,19 +1,19 @@
-//! Names under which a case keeps its data, and their removal.
+//! The names of the data of a case, and their removal.
 
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use super::StackError;
+use super::error::StackError;
 use crate::settings::{Endpoints, Names};
 
-/// Postgres cuts longer identifiers off silently.
-const LONGEST: usize = 63;
+/// Postgres silently truncates longer identifiers.
+const MAX_LENGTH: usize = 63;
 
-/// The names of one case of one run: distinct from those of every other case and run.
+/// The names of one case of one run, distinct from those of every other case and run.
 ///
-/// Each carries the run's id, is at most 63 bytes long and made of lower-case letters, digits, `-` and
+/// Each contains the id of the run, has at most 63 bytes and consists of lower-case letters, digits, `-` and
 /// (in Postgres) `_`, so that it is valid in all four services.
 #[must_use]
 pub fn names_for(run: &str, case: &str) -> Names {
@@ -30,10 +30,10 @@ pub fn names_for(run: &str, case: &str) -> Names {
             }
         }
     }
-    if !exact || base.len() > LONGEST {
-        // Other text may come to the same letters: a fingerprint keeps the two apart.
+    if !exact || base.len() > MAX_LENGTH {
+        // Other text may map to the same letters: a hash keeps the names distinct.
         let digest = Sha256::digest(whole.as_bytes());
-        base.truncate(LONGEST - 9);
+        base.truncate(MAX_LENGTH - 9);
         base.push('-');
         base.extend(digest.iter().take(4).map(|byte| format!("{byte:02x}")));
     }
@@ -45,33 +45,33 @@ pub fn names_for(run: &str, case: &str) -> Names {
     }
 }
 
-/// Whether all of them are names that [`names_for`] gives, so that what stands under them is ours.
+/// Whether all names have the form that [`names_for`] gives, so that the data under them is ours.
 #[must_use]
 pub fn are_ours(names: &Names) -> bool {
     let plain = [&names.queue, &names.prefix, &names.collection];
     plain.into_iter().all(|name| name.starts_with("sd-")) && names.table.starts_with("sd_")
 }
 
-/// Removes what is kept under `names`: the queue's keys, the collection and the schema. Names that are not ours are
-/// refused: what stands under them is somebody's.
+/// Removes the data under `names`: the keys of the queue, the collection and the schema. Names that are not ours are
+/// refused: the data under them belongs to the user.
 ///
-/// What is not there is no error.
+/// Missing data is not an error.
 ///
 /// # Errors
-/// One per service that refused, the others have been seen to all the same; empty when all is gone.
+/// One per service that failed; the data in the other services is removed all the same.
 pub async fn drop_names(endpoints: &Endpoints, names: &Names) -> Result<(), Vec<StackError>> {
     if !are_ours(names) {
         return Err(vec![StackError::Drop {
             service: "any service",
             what: format!("keys {}:*, collection {}, table {}", names.prefix, names.collection, names.table),
-            reason: "these are not names of Shakedown's own".to_owned(),
+            reason: "these names were not created by Shakedown".to_owned(),
         }]);
     }
     drop_any_names(endpoints, names).await
 }
 
-/// Like [`drop_names`], for names that a worker was not to be talked out of, on a stack that is thrown away. In the
-/// schema `public` only the table is dropped.
+/// Like [`drop_names`], for names that are fixed in the worker, on a throwaway stack. In the schema `public` only the
+/// table is dropped.
 ///
 /// # Errors
 /// As [`drop_names`].
@@ -97,8 +97,8 @@ async fn drop_keys(endpoints: &Endpoints, names: &Names) -> Result<(), String> {
     let text = |error: redis::RedisError| error.to_string();
     let client = redis::Client::open(endpoints.redis.url.expose_secret()).map_err(text)?;
     let mut connection = client.get_multiplexed_async_connection().await.map_err(text)?;
-    // A worker that does not know the prefix keeps its keys under BullMQ's own.
-    let patterns = [format!("{}:*", escaped(&names.prefix)), format!("bull:{}:*", escaped(&names.queue))];
+    // A worker that ignores the prefix uses the default prefix of BullMQ.
+    let patterns = [format!("{}:*", escape_pattern(&names.prefix)), format!("bull:{}:*", escape_pattern(&names.queue))];
     for pattern in patterns {
         let mut cursor = 0_u64;
         loop {
@@ -123,8 +123,8 @@ async fn drop_keys(endpoints: &Endpoints, names: &Names) -> Result<(), String> {
     Ok(())
 }
 
-/// `text` as a pattern that matches it alone.
-fn escaped(text: &str) -> String {
+/// `text` as a pattern that matches only itself.
+fn escape_pattern(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for letter in text.chars() {
         if matches!(letter, '*' | '?' | '[' | ']' | '^' | '\\') {
@@ -152,18 +152,22 @@ async fn drop_schema(endpoints: &Endpoints, names: &Names) -> Result<(), String>
     let options: PgConnectOptions = endpoints.postgres.url.expose_secret().parse().map_err(text)?;
     let mut connection = options.disable_statement_logging().connect().await.map_err(text)?;
     let sql = match names.table.split_once('.') {
-        Some((schema, _)) if schema != "public" => format!("drop schema if exists {} cascade", identifier(schema)),
-        Some((schema, table)) => format!("drop table if exists {}.{}", identifier(schema), identifier(table)),
-        None => format!("drop table if exists {}", identifier(&names.table)),
+        Some((schema, _)) if schema != "public" => {
+            format!("drop schema if exists {} cascade", quote_identifier(schema))
+        }
+        Some((schema, table)) => {
+            format!("drop table if exists {}.{}", quote_identifier(schema), quote_identifier(table))
+        }
+        None => format!("drop table if exists {}", quote_identifier(&names.table)),
     };
     // Both identifiers are quoted above; the statement takes no parameters.
     let dropped = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.map_err(text);
-    // The server closes its side in any case.
+    // The server closes its side anyway.
     let _ = connection.close().await;
     dropped.map(drop)
 }
 
-fn identifier(name: &str) -> String {
+fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_somebody_else_are_told_from_ours() {
+    fn names_of_the_user_are_not_ours() {
         let ours = names_for("r", "c");
         assert!(are_ours(&ours));
         for theirs in [
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_differ_only_in_letters_a_service_refuses_get_different_names() {
+    fn ids_that_differ_only_in_invalid_letters_get_different_names() {
         assert_ne!(names_for("r", "a_b"), names_for("r", "a-b"));
         assert_ne!(names_for("r", "a.b-c"), names_for("r", "a-b.c"));
         assert_ne!(names_for("r", "A"), names_for("r", "a"));
@@ -206,7 +210,7 @@ mod tests {
         fn every_name_is_valid_in_every_service(run in "[a-z0-9]{1,12}", case in "\\PC{0,80}") {
             let names = names_for(&run, &case);
             let plain = |name: &str, extra: char| {
-                name.len() <= LONGEST && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == extra)
+                name.len() <= MAX_LENGTH && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == extra)
             };
             prop_assert!(plain(&names.queue, '-') && plain(&names.collection, '-'));
             let (schema, table) = names.table.split_once('.').unwrap();

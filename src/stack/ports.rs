@@ -2,9 +2,9 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use super::StackError;
+use super::error::StackError;
 
-/// Ports that the user wants instead of free ones.
+/// Ports that the user requests instead of free ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ports {
     /// Redis.
@@ -19,40 +19,40 @@ pub struct Ports {
     pub jina: Option<u16>,
 }
 
-/// A port held until its service is about to be started, so that no two services get the same one.
+/// A port that is occupied until its service is about to start, so that no two services get the same one.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct ReservedPort {
     /// The port.
     pub(super) port: u16,
-    /// Whether the user asked for it: then another one will not do.
-    pub(super) wanted: bool,
+    /// Whether the user requested it: then it is not replaced by another one.
+    pub(super) requested: bool,
     _listener: TcpListener,
 }
 
-impl Held {
-    /// Holds the `wanted` port, or a free one.
-    pub(super) fn hold(service: &'static str, wanted: Option<u16>) -> Result<Self, StackError> {
-        let listener = listen(service, wanted)?;
+impl ReservedPort {
+    /// Reserves the `requested` port, or a free one.
+    pub(super) fn reserve(service: &'static str, requested: Option<u16>) -> Result<Self, StackError> {
+        let listener = listen(service, requested)?;
         let port = listener.local_addr().map_err(StackError::NoPort)?.port();
-        Ok(Self { port, wanted: wanted.is_some(), _listener: listener })
+        Ok(Self { port, requested: requested.is_some(), _listener: listener })
     }
 
-    /// Lets go of the port, for the service to take.
+    /// Frees the port for the service.
     pub(super) fn release(self) -> u16 {
         self.port
     }
 }
 
-/// Listens on the `wanted` port, or on a free one.
-pub(super) fn listen(service: &'static str, wanted: Option<u16>) -> Result<TcpListener, StackError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, wanted.unwrap_or(0))).map_err(|cause| match wanted {
+/// Listens on the `requested` port, or on a free one.
+pub(super) fn listen(service: &'static str, requested: Option<u16>) -> Result<TcpListener, StackError> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, requested.unwrap_or(0))).map_err(|cause| match requested {
         Some(port) => StackError::PortInUse { service, port, cause },
         None => StackError::NoPort(cause),
     })
 }
 
-/// Whether a service's log says that its port was taken in the meantime.
-pub(super) fn says_port_taken(log: &str) -> bool {
+/// Whether the log of a service shows that its port was taken before it could bind it.
+pub(super) fn is_port_conflict(log: &str) -> bool {
     let log = log.to_lowercase();
     log.contains("address already in use") || log.contains("could not bind") || log.contains("failed listening on port")
 }

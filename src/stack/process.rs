@@ -1,4 +1,4 @@
-//! A supervised child: its own process group, its log in a file, its entry in the ledger.
+//! A supervised child process with its own process group, a log file and a ledger entry.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::StackError;
-use super::ledger::{Entry, Ledger, Resource};
-use super::proc::{MARK, ProcessId};
+use super::cleanup::ledger::{Entry, Ledger};
+use super::cleanup::resource::Resource;
+use super::error::StackError;
+use super::process_id::{MARK, ProcessId};
 
-/// How many of a log's last lines an error shows.
+/// How many of the last lines of a log an error shows.
 const TAIL_LINES: usize = 20;
 const TAIL_BYTES: u64 = 16 * 1024;
 
-/// The user a program runs as.
+/// The user that a program runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Account {
     /// User id.
@@ -32,21 +33,21 @@ pub struct Account {
 /// How to start a program.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    /// What it is, for messages and the ledger: `redis`, `worker`, …
+    /// Its name in messages and in the ledger: `redis`, `worker`, …
     pub name: String,
-    /// Absolute path of the program.
+    /// The absolute path of the program.
     pub program: PathBuf,
-    /// Its arguments; anyone on the machine can read these, so no secret may be among them.
+    /// Its arguments. Every user of the machine can read them, so they must not contain a secret.
     pub arguments: Vec<String>,
     /// Its whole environment: nothing is inherited.
     pub environment: Vec<(String, SecretString)>,
     /// Its working directory.
     pub directory: PathBuf,
-    /// Where its standard output and error go, appended.
+    /// The file to which its standard output and error are appended.
     pub log: PathBuf,
-    /// The user to run as, when not this one.
+    /// The user to run as; `None` for the current user.
     pub account: Option<Account>,
-    /// What it gets when the harness dies (Linux only).
+    /// The signal that it gets when the harness dies (Linux only).
     pub on_harness_death: Signal,
 }
 
@@ -63,7 +64,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the program as the leader of a new process group; the ledger knows of it beforehand.
+    /// Starts the program as the leader of a new process group, after recording it in the ledger.
     ///
     /// # Errors
     /// The ledger or the log cannot be written, or the program cannot be run.
@@ -75,7 +76,7 @@ impl Process {
             .open(&launch.log)
             .map_err(|cause| StackError::Directory { action: "write", path: launch.log.clone(), cause })?;
         let fail = |cause: std::io::Error| match launch.account {
-            // The system does not say which of the two it refused; the program was found to be executable.
+            // The system does not report whether it refused the program or the directory; the program is executable.
             Some(Account { uid, .. }) if cause.kind() == ErrorKind::PermissionDenied => {
                 StackError::OutOfReach { uid, directory: launch.directory.clone() }
             }
@@ -97,23 +98,23 @@ impl Process {
         }
         end_with_harness(&mut command, launch.on_harness_death);
 
-        let intent = ledger.add(Resource::Launching { name: launch.name.clone() })?;
+        let launching = ledger.add(Resource::Launching { name: launch.name.clone() })?;
         let child = match spawn(command) {
             Ok(child) => child,
             Err(cause) => {
-                ledger.gone(intent);
+                ledger.gone(launching);
                 return Err(fail(cause));
             }
         };
         let pid = i32::try_from(child.id()).unwrap_or_default();
-        // A program that ended at once has no identity left; its zombie keeps the pid from being reused.
+        // A program that has already exited has no identity; its zombie keeps the pid from being reused.
         let id = ProcessId::of(pid).unwrap_or(ProcessId { pid, started: String::new() });
         let polite = launch.on_harness_death == Signal::SIGQUIT;
         let recorded = ledger.add(Resource::Process { name: launch.name.clone(), process: id.clone(), polite });
         let (entry, failure) = match recorded {
             Ok(entry) => (entry, None),
-            // The intent still names it, so it is not forgotten while it is killed below.
-            Err(error) => (intent, Some(error)),
+            // The entry of the launch still covers it while it is killed below.
+            Err(error) => (launching, Some(error)),
         };
         let process = Self {
             name: launch.name.clone(),
@@ -127,7 +128,7 @@ impl Process {
         if let Some(error) = failure {
             return Err(error);
         }
-        ledger.gone(intent);
+        ledger.gone(launching);
         Ok(process)
     }
 
@@ -137,13 +138,13 @@ impl Process {
         &self.id
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has exited.
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
         self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().ok().flatten()
     }
 
-    /// Sends `signal` to the process and all its descendants, whatever group or session they moved to.
+    /// Sends `signal` to the process and all its descendants, including those in other process groups and sessions.
     pub fn signal_tree(&self, signal: Signal) {
         if self.exit_status().is_some() {
             return;
@@ -162,9 +163,9 @@ impl Process {
         }
     }
 
-    /// Waits until it has ended; `None` when it has not after `patience`.
-    pub async fn wait(&self, patience: Duration) -> Option<ExitStatus> {
-        let deadline = Instant::now() + patience;
+    /// Waits until it has exited; `None` if it has not after `timeout`.
+    pub async fn wait(&self, timeout: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + timeout;
         loop {
             if let Some(status) = self.exit_status() {
                 return Some(status);
@@ -176,25 +177,25 @@ impl Process {
         }
     }
 
-    /// Asks it to end with `signal`, and kills it when it has not ended after `patience`.
-    pub async fn stop(self, signal: Signal, patience: Duration) {
+    /// Sends `signal`, and kills the process if it has not exited after `timeout`.
+    pub async fn stop(self, signal: Signal, timeout: Duration) {
         self.signal(signal);
-        // A paused process sees the signal only once it goes on; so do the descendants it waits for.
+        // A paused process handles the signal only after SIGCONT; so do the descendants that it waits for.
         self.signal_tree(Signal::SIGCONT);
-        self.wait(patience).await;
-        // Dropping kills what is left.
+        self.wait(timeout).await;
+        // The drop kills what is left.
     }
 
-    /// SIGKILL to it and all its descendants; blocks for the few milliseconds until they are gone.
+    /// Sends SIGKILL to it and all its descendants. Blocks for a few milliseconds until they are gone.
     pub fn kill(mut self) {
         self.polite = false;
     }
 
-    /// The error to give when it ended although it should run.
+    /// The error for an unexpected exit.
     #[must_use]
     pub fn died(&self, status: ExitStatus) -> StackError {
         let log = tail(&self.log);
-        StackError::Died { service: self.name.clone(), how: in_words(status), hint: hint(&log), log }
+        StackError::Died { service: self.name.clone(), how: in_words(status), hint: remedy_from_log(&log), log }
     }
 
     /// The last lines of its log.
@@ -225,7 +226,7 @@ impl Drop for Process {
             let _ = child.kill();
             let _ = child.wait();
         }
-        // Descendants in groups of their own are waited for, so that none writes after this.
+        // Wait for descendants in other process groups, so that none writes after this.
         let deadline = Instant::now() + Duration::from_secs(3);
         while orphans.iter().any(ProcessId::is_alive) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
@@ -234,31 +235,31 @@ impl Drop for Process {
     }
 }
 
-/// How a process ended, in words.
+/// Describes how a process exited: `exited with code 1`, `was killed by SIGKILL`.
 #[must_use]
 pub fn in_words(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with code {code}"),
         (None, Some(signal)) => {
             let name = Signal::try_from(signal).map_or_else(|_| signal.to_string(), |signal| signal.to_string());
-            format!("was ended by {name}")
+            format!("was killed by {name}")
         }
-        (None, None) => "ended".to_owned(),
+        (None, None) => "exited".to_owned(),
     }
 }
 
-/// The remedy, where a log tells of something that a user can mend.
-fn hint(log: &str) -> &'static str {
+/// The remedy for a cause that the log shows and the user can fix, or nothing.
+fn remedy_from_log(log: &str) -> &'static str {
     if log.contains("No space left on device") {
-        "; the disk is full: free some space, or choose another directory with --data-dir"
+        "; the disk is full: free some space, or set --data-dir to another directory"
     } else if log.contains("Permission denied") {
-        "; it may not use its directory: choose one that its user can reach with --data-dir"
+        "; access to its directory is denied: set --data-dir to a directory that its user can reach"
     } else {
         ""
     }
 }
 
-/// The last lines of the log at `path`, empty when it cannot be read.
+/// The last lines of the log at `path`; empty if it cannot be read.
 #[must_use]
 pub fn tail(path: &Path) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
@@ -274,17 +275,17 @@ pub fn tail(path: &Path) -> String {
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
-/// Starts `command` from a thread that lives as long as this process: Linux sends the parent-death
-/// signal when the *thread* that started the child ends, and threads of a runtime's pool come and go.
+/// Starts `command` from a thread that lives as long as this process: Linux sends the parent-death signal when the
+/// *thread* that started the child ends, and a runtime ends idle threads of its pool.
 fn spawn(command: Command) -> std::io::Result<Child> {
-    type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
-    static SPAWNER: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
+    type SpawnRequest = (Command, mpsc::Sender<std::io::Result<Child>>);
+    static SPAWNER: OnceLock<mpsc::Sender<SpawnRequest>> = OnceLock::new();
     let gone = || std::io::Error::other("the thread that starts processes has ended");
     let spawner = SPAWNER.get_or_init(|| {
-        let (sender, orders) = mpsc::channel::<Order>();
-        // Should the thread not start, sending to it fails, and that is reported below.
+        let (sender, requests) = mpsc::channel::<SpawnRequest>();
+        // If the thread does not start, sending to it fails, which is reported below.
         let _ = std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
-            for (mut command, reply) in orders {
+            for (mut command, reply) in requests {
                 let _ = reply.send(command.spawn());
             }
         });
@@ -314,6 +315,7 @@ fn end_with_harness(_command: &mut Command, _signal: Signal) {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stack::process_id::working_in;
 
     fn launch(directory: &Path, script: &str) -> Launch {
         Launch {
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_ends_tells_its_code_and_its_last_words() {
+    async fn an_unexpected_exit_reports_the_code_and_the_end_of_the_log() {
         let directory = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(directory.path(), "r").unwrap();
         let process = Process::start(&launch(directory.path(), "echo last words; exit 7"), &ledger).unwrap();
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn dropping_a_process_ends_descendants_that_left_its_group() {
+    async fn dropping_a_process_kills_descendants_outside_its_group() {
         let directory = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(directory.path(), "r").unwrap();
         let process = Process::start(&launch(directory.path(), "setsid sleep 60 & echo up; wait"), &ledger).unwrap();
@@ -348,16 +350,16 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         drop(process);
-        assert!(crate::stack::proc::working_in(directory.path()).is_empty());
+        assert!(working_in(directory.path()).is_empty());
         assert!(ledger.left().is_empty());
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn the_memory_of_a_descendant_is_its_own_and_can_be_seen() {
+    async fn the_memory_of_a_descendant_is_measured_separately() {
         let directory = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(directory.path(), "r").unwrap();
-        // The shell is small; what it starts keeps 40 MB until there is an end of its input.
+        // The shell is small; `tail` holds 40 MB until its input ends.
         let script = "(head -c 40000000 /dev/zero; sleep 60) | tail -c 40000000 >/dev/null & wait";
         let process = Process::start(&launch(directory.path(), script), &ledger).unwrap();
         let most = || process.id().descendants().iter().filter_map(ProcessId::peak_memory_mib).fold(0.0, f64::max);

@@ -1,4 +1,4 @@
-//! Whether a service is ready, asked by its own protocol, and what it says about itself.
+//! Readiness probes in the protocol of each service, and the facts that a service reports about itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,62 +9,64 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Row};
 use url::Url;
 
-/// How long one question may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::settings::public_url;
 
-/// How to ask a service whether it is ready.
+/// The timeout of one probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The readiness probe of a service.
 #[derive(Debug, Clone)]
 pub(super) enum Readiness {
-    /// `PING` with the URL's credentials.
+    /// `PING` with the credentials of the URL.
     Redis { url: SecretString },
-    /// When the server was started, asked with the URL's credentials.
+    /// A query for the start time of the server, with the credentials of the URL.
     Postgres { url: SecretString },
-    /// `/readyz`, a list of collections with the key, and a gRPC port that accepts connections.
+    /// `/readyz`, the list of collections with the key, and a gRPC port that accepts connections.
     Qdrant { url: String, grpc_url: String, key: Option<SecretString> },
-    /// The list of models with the key: the one request to an embeddings API that costs nothing.
+    /// The list of models with the key: the only request to an embeddings API that is free of charge.
     Jina { url: String, key: Option<SecretString> },
 }
 
-/// Which start of a service has answered: a server that is started, stopped and started again while its data is
-/// prepared, as in every image of Postgres, is ready only once the last one answers.
+/// Identifies one start of a service. Images of Postgres start the server, stop it and start it again while they
+/// prepare its data; it is ready only when the last start answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct StartId(String);
 
-/// Answers in a row from one incarnation; three of them count as ready.
+/// Counts consecutive answers from one start of a service. After three the service is ready.
 #[derive(Debug, Default)]
 pub(super) struct ConsecutiveCount(Option<(StartId, u32)>);
 
 impl ConsecutiveCount {
-    /// How many answers in a row count as ready.
-    const ENOUGH: u32 = 3;
+    /// The number of consecutive answers that count as ready.
+    const REQUIRED: u32 = 3;
 
-    /// Takes note of an answer; tells whether the service is ready.
-    pub(super) fn answered(&mut self, by: &StartId) -> bool {
+    /// Records an answer; returns whether the service is ready.
+    pub(super) fn record_answer(&mut self, by: &StartId) -> bool {
         let count = match &self.0 {
             Some((before, count)) if before == by => count + 1,
             _ => 1,
         };
         self.0 = Some((by.clone(), count));
-        count >= Self::ENOUGH
+        count >= Self::REQUIRED
     }
 
-    /// Takes note that there was none.
-    pub(super) fn broken(&mut self) {
+    /// Starts over after a probe without an answer.
+    pub(super) fn reset(&mut self) {
         self.0 = None;
     }
 }
 
-/// What a service says about itself.
+/// What a service reports about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// Its version; empty when it does not say.
+    /// Its version; empty if it does not report one.
     pub(super) version: String,
     /// Parameters that matter for ingestion.
     pub(super) parameters: BTreeMap<String, String>,
 }
 
 impl Readiness {
-    /// Whether there is anybody to ask.
+    /// Whether the service has an address.
     pub(super) fn has_address(&self) -> bool {
         match self {
             Self::Redis { url } | Self::Postgres { url } => !url.expose_secret().is_empty(),
@@ -72,12 +74,20 @@ impl Readiness {
         }
     }
 
-    /// Asks once who answers; the error says what was seen instead, without a secret.
-    pub(super) async fn ask(&self) -> Result<StartId, String> {
-        let question = async {
+    /// The address without credentials.
+    pub(super) fn public_address(&self) -> String {
+        match self {
+            Self::Redis { url } | Self::Postgres { url } => public_url(url),
+            Self::Qdrant { url, .. } | Self::Jina { url, .. } => public_url(&url.as_str().into()),
+        }
+    }
+
+    /// Probes once; returns which start of the service answered. The error contains no secret.
+    pub(super) async fn probe(&self) -> Result<StartId, String> {
+        let probe = async {
             match self {
                 Self::Redis { url } => redis(url).await.map(|_| StartId::default()),
-                Self::Postgres { url } => postgres(url).await.map(|(_, incarnation)| incarnation),
+                Self::Postgres { url } => postgres(url).await.map(|(_, start_id)| start_id),
                 Self::Qdrant { url, grpc_url, key } => {
                     qdrant(url, grpc_url, key.as_ref()).await.map(|()| StartId::default())
                 }
@@ -88,14 +98,14 @@ impl Readiness {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, question)
+        tokio::time::timeout(PROBE_TIMEOUT, probe)
             .await
-            .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", PROBE_TIMEOUT.as_secs())))
     }
 
-    /// Asks for version and parameters.
+    /// Queries version and parameters.
     pub(super) async fn facts(&self) -> Result<Facts, String> {
-        let question = async {
+        let query = async {
             match self {
                 Self::Redis { url } => redis_facts(url).await,
                 Self::Postgres { url } => postgres_facts(url).await,
@@ -107,9 +117,9 @@ impl Readiness {
                 Self::Jina { .. } => Ok(Facts::default()),
             }
         };
-        tokio::time::timeout(PATIENCE, question)
+        tokio::time::timeout(PROBE_TIMEOUT, query)
             .await
-            .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", PROBE_TIMEOUT.as_secs())))
     }
 }
 
@@ -117,7 +127,7 @@ async fn redis(url: &SecretString) -> Result<redis::aio::MultiplexedConnection, 
     let client = redis::Client::open(url.expose_secret()).map_err(|error| error.to_string())?;
     let mut connection = client.get_multiplexed_async_connection().await.map_err(|error| error.to_string())?;
     let answer: String = redis::cmd("PING").query_async(&mut connection).await.map_err(|error| error.to_string())?;
-    if answer == "PONG" { Ok(connection) } else { Err(format!("PING was answered with {answer:?}")) }
+    if answer == "PONG" { Ok(connection) } else { Err(format!("unexpected answer to PING: {answer:?}")) }
 }
 
 async fn redis_facts(url: &SecretString) -> Result<Facts, String> {
@@ -157,9 +167,9 @@ async fn postgres_facts(url: &SecretString) -> Result<Facts, String> {
     .map_err(|error| error.to_string())?;
     let mut parameters: BTreeMap<String, String> =
         rows.iter().filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?))).collect();
-    // The server closes its side in any case.
+    // The server closes its side anyway.
     let _ = connection.close().await;
-    // Distributions append their own words: "15.18 (Debian 15.18-0+deb12u1)".
+    // Distributions append a suffix: "15.18 (Debian 15.18-0+deb12u1)".
     let version = parameters.remove("server_version").unwrap_or_default();
     let version = version.split_whitespace().next().unwrap_or_default().to_owned();
     Ok(Facts { version, parameters })
@@ -167,13 +177,13 @@ async fn postgres_facts(url: &SecretString) -> Result<Facts, String> {
 
 async fn qdrant(url: &str, grpc_url: &str, key: Option<&SecretString>) -> Result<(), String> {
     let client = client()?;
-    let ready = client.get(format!("{url}/readyz")).send().await.map_err(no_secret)?;
+    let ready = client.get(format!("{url}/readyz")).send().await.map_err(error_text)?;
     if !ready.status().is_success() {
-        return Err(format!("/readyz was answered with {}", ready.status()));
+        return Err(format!("/readyz answered {}", ready.status()));
     }
     let collections = get(&client, &format!("{url}/collections"), "api-key", key).await?;
     if !collections["result"]["collections"].is_array() {
-        return Err("/collections was answered with something else than a list".to_owned());
+        return Err("/collections did not answer with a list".to_owned());
     }
     let grpc = Url::parse(grpc_url).map_err(|error| format!("gRPC URL: {error}"))?;
     let address = grpc.socket_addrs(|| Some(6334)).map_err(|error| format!("gRPC URL: {error}"))?;
@@ -182,7 +192,7 @@ async fn qdrant(url: &str, grpc_url: &str, key: Option<&SecretString>) -> Result
 }
 
 fn client() -> Result<reqwest::Client, String> {
-    reqwest::Client::builder().timeout(PATIENCE).build().map_err(|error| error.to_string())
+    reqwest::Client::builder().timeout(PROBE_TIMEOUT).build().map_err(|error| error.to_string())
 }
 
 fn bearer(key: Option<&SecretString>) -> Option<SecretString> {
@@ -194,16 +204,16 @@ async fn get(client: &reqwest::Client, url: &str, header: &str, key: Option<&Sec
     if let Some(key) = key {
         request = request.header(header, key.expose_secret());
     }
-    let response = request.send().await.map_err(no_secret)?;
+    let response = request.send().await.map_err(error_text)?;
     let status = response.status();
     if !status.is_success() {
         return Err(format!("{status}"));
     }
-    response.json().await.map_err(no_secret)
+    response.json().await.map_err(error_text)
 }
 
-/// What went wrong, down to its cause; the URL, which may carry credentials, is left out.
-fn no_secret(error: reqwest::Error) -> String {
+/// The error with its causes, without the URL, which may contain credentials.
+fn error_text(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);
@@ -219,14 +229,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_was_started_again_has_to_answer_as_often_as_a_new_one() {
-        let (first, second) = (|| StartId("10:00".to_owned()), || StartId("10:01".to_owned()));
+    fn a_restarted_server_needs_three_answers_again() {
+        let (first, second) = (StartId("10:00".to_owned()), StartId("10:01".to_owned()));
         let mut consecutive = ConsecutiveCount::default();
-        assert!(!consecutive.answered(&first()) && !consecutive.answered(&first()));
-        assert!(!consecutive.answered(&second()) && !consecutive.answered(&second()));
-        consecutive.broken();
-        assert!(
-            !consecutive.answered(&second()) && !consecutive.answered(&second()) && consecutive.answered(&second())
-        );
+        assert!(!consecutive.record_answer(&first) && !consecutive.record_answer(&first));
+        assert!(!consecutive.record_answer(&second) && !consecutive.record_answer(&second));
+        consecutive.reset();
+        assert!(!consecutive.record_answer(&second) && !consecutive.record_answer(&second));
+        assert!(consecutive.record_answer(&second));
     }
 }

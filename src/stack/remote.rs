@@ -1,17 +1,17 @@
-//! The remote provider: services that are there already, asked and otherwise left alone.
+//! The remote provider: existing services, which are only queried.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 
 use super::ready::Readiness;
-use super::{Service, public_address};
+use super::service::Service;
 use crate::outcome::{Event, Events, ServiceRecord, ServiceStatus};
 use crate::settings::Endpoints;
 
-/// Asks every service once, but those that are known to be `dead`. One that does not answer is recorded as unreachable:
-/// the run goes on without it.
-pub async fn look(endpoints: &Endpoints, dead: &BTreeSet<String>, events: &Events) -> Vec<ServiceRecord> {
+/// Probes every service once, except those that are known to be `dead`. A service that does not answer is recorded as
+/// unreachable, and the run continues without it.
+pub async fn ask_services(endpoints: &Endpoints, dead: &BTreeSet<String>, events: &Events) -> Vec<ServiceRecord> {
     let qdrant = &endpoints.qdrant;
     let jina = &endpoints.jina;
     let services = [
@@ -27,9 +27,9 @@ pub async fn look(endpoints: &Endpoints, dead: &BTreeSet<String>, events: &Event
         ),
         (Service::Jina, Readiness::Jina { url: jina.base_url.clone(), key: jina.api_key.clone() }),
     ];
-    // A service without an address is not asked; what that means is told elsewhere.
-    let told = services.into_iter().filter(|(_, readiness)| readiness.has_address());
-    join_all(told.map(|(service, readiness)| record(service, readiness, dead, events))).await
+    // A service without an address is not probed; the cases that need it report that.
+    let configured = services.into_iter().filter(|(_, readiness)| readiness.has_address());
+    join_all(configured.map(|(service, readiness)| record(service, readiness, dead, events))).await
 }
 
 async fn record(service: Service, readiness: Readiness, dead: &BTreeSet<String>, events: &Events) -> ServiceRecord {
@@ -38,20 +38,22 @@ async fn record(service: Service, readiness: Readiness, dead: &BTreeSet<String>,
         name: service.name().to_owned(),
         status: ServiceStatus::Unreachable,
         version: String::new(),
-        endpoint: public_address(&readiness),
+        endpoint: readiness.public_address(),
         kind: "remote".to_owned(),
         ready_after_ms: None,
         parameters: BTreeMap::new(),
     };
     if dead.contains(&record.name) {
-        record.parameters.insert("error".to_owned(), "it did not answer before, and was not asked again".to_owned());
+        record
+            .parameters
+            .insert("error".to_owned(), "not probed again after an earlier probe without an answer".to_owned());
         return record;
     }
-    // Side by side: a service that is far away is asked for no longer than it must be.
-    let (asked, facts) = tokio::join!(readiness.ask(), readiness.facts());
-    match asked {
+    // In parallel, to save time with a distant service.
+    let (probed, facts) = tokio::join!(readiness.probe(), readiness.facts());
+    match probed {
         Ok(_) => {
-            // A service that answers but does not tell its version, such as a pooler, is still ready.
+            // A service that answers but does not report its version, such as a pooler, is still ready.
             let facts = facts.unwrap_or_default();
             record.status = ServiceStatus::Ready;
             record.version = facts.version;

@@ -1,4 +1,4 @@
-//! The stack that all tests of a process share, on a runtime of its own: those of tests come and go.
+//! The stack that all tests of a process share. It has its own runtime, because each test has a short-lived one.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::runner::{self, StackPoolOptions};
 use crate::settings::{find_program, process_variable, state_dir};
 use crate::stack::{ProviderKind, Stack, StackOptions, clean, exit_cleanup};
 
-/// Where the arguments of a child are, one a line.
+/// The variable with the arguments of a child, one per line.
 pub(super) const ARGUMENTS: &str = "_SHAKEDOWN_CHILD";
 
 /// The shared stack.
 pub(super) struct Host {
     pub(super) stack: Stack,
-    /// Starts `shakedown`.
+    /// The program to run as `shakedown`.
     pub(super) shakedown: PathBuf,
     pub(super) spare: StackPoolOptions,
     pub(super) run: String,
@@ -29,10 +29,10 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// The stack of this process, started at the first call.
+    /// The stack of this process. The first call starts it.
     pub(super) async fn get() -> Result<&'static Self, TestError> {
         static HOST: OnceLock<Result<Host, TestError>> = OnceLock::new();
-        // Starting takes seconds: a thread of its own waits for it, and every other test with it.
+        // The start takes seconds and blocks: it needs a blocking thread.
         let started = tokio::task::spawn_blocking(|| HOST.get_or_init(Self::start)).await;
         let host = started.map_err(|error| TestError::Stack(error.to_string()))?;
         host.as_ref().map_err(Clone::clone)
@@ -40,9 +40,9 @@ impl Host {
 
     fn start() -> Result<Self, TestError> {
         let failed = |error: &dyn std::fmt::Display| TestError::Stack(error.to_string());
-        // Two crates of the tree each bring a cryptographic provider; one has to be named. A second call changes nothing.
+        // Two dependencies each bring a cryptographic provider, so one must be chosen. A second call changes nothing.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        // What an earlier process left that was killed. That it cannot be removed need not keep this one.
+        // Remove what an earlier, killed process left. A failure does not concern this one.
         let _ = clean(&state_dir(), false);
         let runtime = runner::runtime().map_err(|error| failed(&error))?;
         let kind = match process_variable("SHAKEDOWN_PROVIDER").as_deref() {
@@ -50,8 +50,8 @@ impl Host {
             Some("containers") => ProviderKind::Containers,
             Some("auto") => ProviderKind::Auto,
             Some(other) => {
-                let remedy = "a test needs a throwaway stack: native, containers or auto";
-                return Err(TestError::Usage(format!("SHAKEDOWN_PROVIDER is `{other}`; {remedy}")));
+                let expected = "expected native, containers or auto, because a test needs a throwaway stack";
+                return Err(TestError::Usage(format!("invalid SHAKEDOWN_PROVIDER `{other}`: {expected}")));
             }
         };
         let run = format!("{:08x}", rand::random::<u32>());
@@ -60,31 +60,32 @@ impl Host {
         options.jina.seed = 1;
         let spare = StackPoolOptions { kind, stack: options.clone() };
         at_exit();
-        runtime.spawn(end_on_signal());
+        runtime.spawn(exit_on_signal());
         let stack = runtime.block_on(Stack::start(kind, options, &Events::silent())).map_err(|error| failed(&error))?;
         Ok(Self { stack, shakedown, spare, run, runtime, next: AtomicU32::new(1) })
     }
 
-    /// Where the work of all tests is done that outlives one.
+    /// The runtime for work that outlives a single test.
     pub(super) fn handle(&self) -> &Handle {
         self.runtime.handle()
     }
 
-    /// A name that no other test of this process has.
-    pub(super) fn name(&self) -> String {
+    /// A name that is unique within this process.
+    pub(super) fn unique_name(&self) -> String {
         format!("t{}", self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// The program that the harness starts for what must be a process: the one that is named, else this test program.
+/// The program that the harness starts as `shakedown`: SHAKEDOWN_BIN, or this test program.
 fn shakedown() -> Result<PathBuf, TestError> {
     if let Some(named) = process_variable("SHAKEDOWN_BIN") {
         return find_program(&named, Path::new("."))
-            .ok_or_else(|| TestError::Usage(format!("SHAKEDOWN_BIN is `{named}`, and there is no such program")));
+            .ok_or_else(|| TestError::Usage(format!("invalid SHAKEDOWN_BIN `{named}`: no such program")));
     }
-    let unknown = |error: std::io::Error| TestError::Stack(format!("the path of this test program: {error}"));
+    let unknown =
+        |error: std::io::Error| TestError::Stack(format!("cannot determine the path of this test program: {error}"));
     let own = std::env::current_exe().map_err(unknown)?;
-    // Beside the test program: it goes with it.
+    // Next to the test program, so that it is removed with it.
     let mut script = own.clone().into_os_string();
     script.push(".shakedown");
     let script = PathBuf::from(script);
@@ -93,27 +94,30 @@ fn shakedown() -> Result<PathBuf, TestError> {
         "#!/bin/sh\n{ARGUMENTS}=$(printf '%s\\n' \"$@\")\nexport {ARGUMENTS}\n\
          exec '{quoted}' --exact shakedown_child --ignored --nocapture --test-threads=1\n"
     );
-    let wrong = |error: std::io::Error| {
-        TestError::Stack(format!("{} cannot be written: {error}; or name a program by SHAKEDOWN_BIN", script.display()))
+    let failed = |error: std::io::Error| {
+        TestError::Stack(format!(
+            "cannot write {}: {error}; make its directory writable, or set SHAKEDOWN_BIN to a program",
+            script.display()
+        ))
     };
-    // Written beside its place and moved there: another process may be about to start the old one.
+    // Written to a temporary file and renamed: another process may be about to start the old script.
     let directory = script.parent().unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(directory).map_err(wrong)?;
-    std::fs::write(file.path(), text).map_err(wrong)?;
-    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o755)).map_err(wrong)?;
-    file.into_temp_path().persist(&script).map_err(|error| wrong(error.error))?;
-    let output = Command::new(&script).arg("--version").stdin(Stdio::null()).output().map_err(wrong)?;
+    let file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    std::fs::write(file.path(), text).map_err(failed)?;
+    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
+    file.into_temp_path().persist(&script).map_err(|error| failed(error.error))?;
+    let output = Command::new(&script).arg("--version").stdin(Stdio::null()).output().map_err(failed)?;
     if String::from_utf8_lossy(&output.stdout).contains(concat!("shakedown ", env!("CARGO_PKG_VERSION"))) {
         return Ok(script);
     }
     Err(TestError::Usage(
-        "this test program cannot be started as shakedown: write `shakedown::testing::child!();` once, at the top of \
-         this file of tests/ (or of the crate, for unit tests), or name a program by SHAKEDOWN_BIN"
+        "this test program cannot be started as shakedown: add `shakedown::testing::child!();` at the top of this file \
+         in tests/ (or at the top of the crate for unit tests), or set SHAKEDOWN_BIN to a program"
             .to_owned(),
     ))
 }
 
-/// Removes the stack when the process ends: nothing drops what is static.
+/// Removes the stack when the process exits: a static is never dropped.
 #[expect(unsafe_code, reason = "atexit is unsafe to call; the handler takes no argument, and does not unwind")]
 fn at_exit() {
     extern "C" fn remove() {
@@ -121,12 +125,12 @@ fn at_exit() {
     }
     // SAFETY: the handler is a plain function that lives as long as the program.
     let refused = unsafe { nix::libc::atexit(remove) };
-    // Only for want of memory; the next process then removes what this one leaves.
+    // It fails only if memory is exhausted; the next process then removes what this one leaves.
     debug_assert_eq!(refused, 0);
 }
 
-/// Ctrl-C and SIGTERM end a process without what is registered for its end.
-async fn end_on_signal() {
+/// Exits on Ctrl-C and SIGTERM, so that the exit handler runs: a process that a signal kills does not run it.
+async fn exit_on_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {

@@ -1,4 +1,4 @@
-//! The whole judgement of a worker as one call.
+//! The conformance check of a worker as one call.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::settings::{Program, Settings, Source};
 use crate::spec::{Suites, Verb};
 use crate::worker::{have_image, run_hook};
 
-/// Judges the worker that this `shakedown.toml` describes.
+/// Checks the worker of the contract file `shakedown.toml`.
 pub fn judge(contract: impl Into<PathBuf>) -> Judge {
     Judge {
         contract: contract.into(),
@@ -25,9 +25,9 @@ pub fn judge(contract: impl Into<PathBuf>) -> Judge {
     }
 }
 
-/// What is judged; [`Judge::run`] judges it.
+/// A conformance check of a worker. [`Judge::run`] runs it.
 #[derive(Debug, Clone)]
-#[must_use = "nothing is judged until `run`"]
+#[must_use = "nothing runs until `run` is called"]
 pub struct Judge {
     contract: PathBuf,
     command: Option<Vec<String>>,
@@ -39,61 +39,61 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Program and arguments of the worker, instead of those in the file: `[env!("CARGO_BIN_EXE_worker")]` is the one
-    /// that Cargo has built for the test.
+    /// Replaces the command in the file by this program with arguments. `[env!("CARGO_BIN_EXE_worker")]` is the program
+    /// that Cargo built for the test.
     pub fn command<S: Into<String>>(mut self, command: impl IntoIterator<Item = S>) -> Self {
         self.command = Some(command.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Only these suites; globs, and `!` to leave out.
+    /// Runs only these suites. Globs are permitted; `!` excludes.
     pub fn suites<S: Into<String>>(mut self, suites: impl IntoIterator<Item = S>) -> Self {
         self.suites.extend(suites.into_iter().map(Into::into));
         self
     }
 
-    /// Only these cases; globs, and `!` to leave out.
+    /// Runs only these cases. Globs are permitted; `!` excludes.
     pub fn cases<S: Into<String>>(mut self, cases: impl IntoIterator<Item = S>) -> Self {
         self.cases.extend(cases.into_iter().map(Into::into));
         self
     }
 
-    /// Only the fifteen cases that catch most.
+    /// Runs only the fifteen cases that find most defects.
     pub const fn quick(mut self) -> Self {
         self.quick = true;
         self
     }
 
-    /// Also the cases that take minutes.
+    /// Also runs the cases that take minutes.
     pub const fn slow(mut self) -> Self {
         self.slow = true;
         self
     }
 
-    /// Cases at once; eight unless told.
+    /// How many cases run in parallel. The default is eight.
     pub const fn jobs(mut self, jobs: usize) -> Self {
         self.jobs = jobs;
         self
     }
 
-    /// Judges, on the stack of this process. What the worker does wrong is in the report.
+    /// Runs the check on the stack of this process. Failures of the worker are in the report.
     ///
     /// # Errors
-    /// The file cannot be read or describes no worker, the selection leaves nothing, the worker cannot be built, or
-    /// there is no stack.
+    /// The file cannot be read or has no worker, the selection matches no case, the worker cannot be built, or the stack
+    /// cannot be started.
     pub async fn run(self) -> Result<Judgement, TestError> {
         let host = Host::get().await?;
-        // The stack lives on the host's runtime, and so does all that it is used for.
-        let task = host.handle().spawn(async move { self.judge(host).await });
+        // The stack belongs to the runtime of the host, and so must everything that uses it.
+        let task = host.handle().spawn(async move { self.run_on(host).await });
         task.await.map_err(|error| TestError::Stack(error.to_string()))?
     }
 
-    async fn judge(self, host: &'static Host) -> Result<Judgement, TestError> {
+    async fn run_on(self, host: &'static Host) -> Result<Judgement, TestError> {
         let usage = |error: &dyn std::fmt::Display| TestError::Usage(error.to_string());
         let source = Source { config: Some(self.contract.clone()), ..Source::default() };
         let settings = Settings::load(source).map_err(|error| usage(&error))?;
         let mut contract = settings.config().contract.clone().ok_or_else(|| {
-            TestError::Usage(format!("{} describes no worker; write [worker] with `command`", self.contract.display()))
+            TestError::Usage(format!("{} has no worker: add [worker] with `command`", self.contract.display()))
         })?;
         if let Some(command) = self.command {
             contract.worker.program = Program::Command(command);
@@ -103,10 +103,10 @@ impl Judge {
             Selection::new(&self.suites, &self.cases, None).map_err(|error| usage(&error))?.for_verb(Verb::Run);
         let selection = selection.with_slow(self.slow).only_quick(self.quick);
         selection.check(&suites).map_err(|error| usage(&error))?;
-        let own = host.name();
+        let own = host.unique_name();
         let directory = host.stack.directory().map_or_else(std::env::temp_dir, Path::to_owned).join(&own);
         std::fs::create_dir_all(&directory)
-            .map_err(|error| TestError::Stack(format!("{} cannot be made: {error}", directory.display())))?;
+            .map_err(|error| TestError::Stack(format!("cannot create {}: {error}", directory.display())))?;
         if let Some(ledger) = host.stack.ledger() {
             if let Some(build) = &contract.worker.build {
                 let built = run_hook("build", build, Vec::new(), &directory, "build", ledger).await;
@@ -127,7 +127,7 @@ impl Judge {
     }
 }
 
-/// What came out.
+/// The result of a conformance check.
 #[derive(Debug, Clone)]
 pub struct Judgement {
     /// The whole report.
@@ -135,26 +135,26 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Panics unless the worker is conformant. The message says what failed, with evidence, cause and remedy. MUST cases
-    /// may have been skipped: see [`Judgement::assert_wholly_conformant`].
+    /// Panics unless the worker is conformant. The message contains the failures with evidence, cause and remedy. MUST
+    /// cases may have been skipped: see [`Judgement::assert_wholly_conformant`].
     ///
     /// # Panics
-    /// A MUST case failed, or could not be judged.
+    /// A MUST case failed, or its verdict is unknown.
     #[track_caller]
     pub fn assert_conformant(&self) {
         assert!(self.report.verdict == RunVerdict::Conformant, "the worker is {}:\n{self}", self.report.verdict);
     }
 
-    /// Panics unless the worker is conformant and every chosen MUST case was judged: one that is skipped for want of
-    /// evidence or of a capability, which [`Judgement::assert_conformant`] permits, is not.
+    /// Panics unless the worker is conformant and no selected MUST case was skipped. [`Judgement::assert_conformant`]
+    /// permits cases that are skipped because evidence or a capability is missing.
     ///
     /// # Panics
-    /// A MUST case failed, could not be judged, or was skipped.
+    /// A MUST case failed or was skipped, or its verdict is unknown.
     #[track_caller]
     pub fn assert_wholly_conformant(&self) {
         self.assert_conformant();
         let skipped = self.report.coverage.must_skipped;
-        assert!(skipped == 0, "the worker is conformant in part, {skipped} MUST cases were skipped:\n{self}");
+        assert!(skipped == 0, "the worker is only partly conformant: {skipped} MUST cases were skipped:\n{self}");
     }
 }
 

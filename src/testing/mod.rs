@@ -1,9 +1,9 @@
-//! Shakedown in other people's `cargo test`: a throwaway stack for a test, and the whole judgement as one call.
+//! Shakedown as a library for `cargo test`: a throwaway stack for a test, and the conformance check as one call.
 //!
 //! ```no_run
 //! use shakedown::testing::{TestStack, judge};
 //!
-//! // Once in the file: how the services that are programs of ours are started.
+//! // Once per file: lets the harness start its own services.
 //! shakedown::testing::child!();
 //!
 //! #[tokio::test]
@@ -19,8 +19,8 @@
 //! }
 //! ```
 //!
-//! One stack is started in a process, when it is first asked for, and is removed when the process ends: every
-//! [`TestStack`] has a queue, a table, a collection, a mock of the embeddings API and fault proxies of its own on it.
+//! Each process starts one stack on first use and removes it at exit. On it, every [`TestStack`] has its own queue,
+//! table, collection, mock of the embeddings API and fault proxies.
 
 mod host;
 mod judgement;
@@ -29,28 +29,28 @@ mod stack;
 pub use judgement::{Judge, Judgement, judge};
 pub use stack::{Broken, Faults, TestStack};
 
-/// Why a test has no stack, or no judgement.
+/// Why a stack cannot be started or a check cannot run.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TestError {
     /// The services could not be started.
-    #[error("no stack: {0}")]
+    #[error("cannot start the stack: {0}")]
     Stack(String),
-    /// A file or a selection of cases makes no sense.
+    /// A file, a variable or a selection of cases is invalid.
     #[error("{0}")]
     Usage(String),
 }
 
-/// Creates the test by which this test program can be started as `shakedown`. Write it once, at the top of a file in
-/// `tests/`, or of the crate for unit tests.
+/// Defines the test through which this test program can be started as `shakedown`. Write it once, at the top of a file
+/// in `tests/`, or at the top of the crate for unit tests.
 ///
-/// Cargo builds no programs of a dependency, and some services are programs of ours: the embedded Qdrant, `shakedown
-/// setup`. A test program that has this line is started for them, with this test as the only one.
-/// `SHAKEDOWN_BIN=/path/of/shakedown` names a program instead.
+/// The harness needs the program `shakedown` for the embedded Qdrant and for `shakedown setup`, but Cargo does not build
+/// the programs of a dependency. So it starts the test program itself, with this test as the only one.
+/// `SHAKEDOWN_BIN=/path/to/shakedown` names a program instead.
 #[macro_export]
 macro_rules! shakedown_child {
     () => {
         #[test]
-        #[ignore = "how the harness starts its own programs"]
+        #[ignore = "the harness starts its own programs through it"]
         fn shakedown_child() {
             $crate::testing::become_child();
         }
@@ -59,8 +59,8 @@ macro_rules! shakedown_child {
 
 pub use crate::shakedown_child as child;
 
-/// Becomes `shakedown` with the arguments that the harness gave, and ends the process with its exit code; does nothing
-/// where it was not the harness that asked.
+/// Runs `shakedown` with the arguments from the harness and exits with its code. Does nothing if the harness did not
+/// start this process.
 pub fn become_child() {
     let Some(arguments) = crate::settings::process_variable(host::ARGUMENTS) else { return };
     let arguments: Vec<String> =

@@ -1,4 +1,4 @@
-//! A stack for one test: names, mock and fault proxies of its own.
+//! A stack for one test with its own names, mock and fault proxies.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use crate::spec::Target;
 use crate::stack::jina::{Behaviour, JinaConfig, JinaMock, JinaRequest};
 use crate::stack::names_for;
 
-/// Redis with a queue, Postgres with a table, Qdrant with a collection, and a mock of the embeddings API: all of them
-/// this test's alone, each behind a fault proxy.
+/// Redis with a queue, Postgres with a table, Qdrant with a collection, and a mock of the embeddings API. All of them
+/// belong to one test, and each is behind a fault proxy.
 #[derive(Debug)]
 pub struct TestStack {
     endpoints: Endpoints,
@@ -23,15 +23,15 @@ pub struct TestStack {
 }
 
 impl TestStack {
-    /// Prepares queue, table and collection on the stack of this process, which the first call starts.
+    /// Creates queue, table and collection on the stack of this process. The first call starts that stack.
     ///
     /// # Errors
-    /// A service cannot be started or prepared; the error says which, and the remedy.
+    /// A service cannot be started or prepared. The error names it and the remedy.
     pub async fn start() -> Result<Self, TestError> {
         let host = Host::get().await?;
         let failed = |error: &dyn std::fmt::Display| TestError::Stack(error.to_string());
         let mut endpoints = host.stack.endpoints().clone();
-        endpoints.names = names_for(&host.run, &host.name());
+        endpoints.names = names_for(&host.run, &host.unique_name());
         let model = JinaConfig {
             model: endpoints.jina.model.clone(),
             dimensions: endpoints.jina.dimensions,
@@ -48,27 +48,27 @@ impl TestStack {
         Ok(Self { endpoints, proxies, mock })
     }
 
-    /// Where everything is, by way of the proxies, with the names that are this test's.
+    /// The endpoints of the proxies, with the names of this test.
     #[must_use]
     pub const fn endpoints(&self) -> &Endpoints {
         &self.endpoints
     }
 
-    /// The same as the variables that a worker is given: `REDIS_URL`, `DATABASE_URL`, `QDRANT_URL`, `JINA_BASE_URL`,
-    /// `QUEUE_NAME` and so on. Credentials are in it: they are of this throwaway stack.
+    /// The endpoints as the environment variables of a worker: `REDIS_URL`, `DATABASE_URL`, `QDRANT_URL`,
+    /// `JINA_BASE_URL`, `QUEUE_NAME` and so on. They contain the credentials of this throwaway stack.
     #[must_use]
     pub fn environment(&self) -> BTreeMap<String, String> {
         let variables = self.endpoints.environment().into_iter();
         variables.map(|variable| (variable.name.to_owned(), variable.value.expose_secret().to_owned())).collect()
     }
 
-    /// The URL of Redis, with its password.
+    /// The URL of Redis with its password.
     #[must_use]
     pub fn redis_url(&self) -> &str {
         self.endpoints.redis.url.expose_secret()
     }
 
-    /// The URL of Postgres, with its password.
+    /// The URL of Postgres with its password.
     #[must_use]
     pub fn database_url(&self) -> &str {
         self.endpoints.postgres.url.expose_secret()
@@ -80,7 +80,7 @@ impl TestStack {
         &self.endpoints.qdrant.url
     }
 
-    /// Qdrant's key.
+    /// The API key of Qdrant.
     #[must_use]
     pub fn qdrant_key(&self) -> Option<&str> {
         self.endpoints.qdrant.api_key.as_ref().map(SecretString::expose_secret)
@@ -92,25 +92,25 @@ impl TestStack {
         &self.endpoints.jina.base_url
     }
 
-    /// What is broken between the code under test and Redis.
+    /// The faults between the code under test and Redis.
     #[must_use]
     pub fn redis(&self) -> Faults<'_> {
         Faults(self.proxies.to(Target::Redis))
     }
 
-    /// What is broken between the code under test and Postgres.
+    /// The faults between the code under test and Postgres.
     #[must_use]
     pub fn postgres(&self) -> Faults<'_> {
         Faults(self.proxies.to(Target::Postgres))
     }
 
-    /// What is broken between the code under test and Qdrant, REST and gRPC alike.
+    /// The faults between the code under test and Qdrant, for REST and gRPC.
     #[must_use]
     pub fn qdrant(&self) -> Faults<'_> {
         Faults(self.proxies.to(Target::Qdrant))
     }
 
-    /// What is broken between the code under test and the embeddings API.
+    /// The faults between the code under test and the embeddings API.
     #[must_use]
     pub fn jina(&self) -> Faults<'_> {
         Faults(self.proxies.to(Target::Jina))
@@ -122,19 +122,19 @@ impl TestStack {
         self.mock.requests()
     }
 
-    /// Lets the embeddings API behave like this from now on, instead of as it did.
+    /// Replaces the behaviours of the embeddings API.
     pub fn embeddings_behave(&self, behaviours: Vec<Behaviour>) {
         self.mock.behave(behaviours);
     }
 
-    /// The vector that the mock gives for a text, asked with this `task` or with none: what must be stored for it.
+    /// The vector of the mock for a text and `task`, which must be stored for the text.
     #[must_use]
     pub fn vector_of(&self, task: Option<&str>, text: &str) -> Vec<f32> {
         self.mock.vector_for(task, text)
     }
 }
 
-/// The fault proxies before one service.
+/// The fault proxies of one service.
 #[derive(Debug, Clone, Copy)]
 pub struct Faults<'a>(&'a [Proxy]);
 
@@ -146,31 +146,31 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// Lets this happen to every connection, to those that are open and to new ones, until the guard is dropped.
-    #[must_use = "the fault is lifted when the guard is dropped"]
+    /// Applies a fault to all open and new connections until the guard is dropped.
+    #[must_use = "the fault is reverted when the guard is dropped"]
     pub fn apply(&self, fault: NetworkFault) -> Broken<'a> {
         self.apply_to(fault, fault.usual_direction())
     }
 
-    /// The same for one direction.
-    #[must_use = "the fault is lifted when the guard is dropped"]
+    /// Applies a fault in one direction.
+    #[must_use = "the fault is reverted when the guard is dropped"]
     pub fn apply_to(&self, fault: NetworkFault, direction: Direction) -> Broken<'a> {
         Broken(self.0.iter().map(|proxy| (proxy, Some(proxy.apply(fault, direction)))).collect())
     }
 
-    /// Connections that were made so far, attempts included.
+    /// The number of connections so far, including attempts.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.0.iter().map(|proxy| proxy.connections().len()).sum()
     }
 }
 
-/// A fault in force; lifted when this is dropped.
+/// The guard of an active fault, which is reverted when the guard is dropped.
 #[derive(Debug)]
 pub struct Broken<'a>(Vec<(&'a Proxy, Option<Applied>)>);
 
 impl Broken<'_> {
-    /// Connections that it has met so far: a fault that met none proves nothing.
+    /// The number of connections that it has affected so far. A fault that affected none proves nothing.
     #[must_use]
     pub fn met(&self) -> u64 {
         self.0.iter().filter_map(|(_, applied)| applied.as_ref()).map(|applied| applied.effect.connections()).sum()

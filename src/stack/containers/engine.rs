@@ -1,4 +1,4 @@
-//! The Docker engine, or what speaks its protocol: whether it answers, and its errors in words.
+//! The Docker engine, or another that speaks its protocol: how to connect, and its errors as text.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use testcontainers::bollard::query_parameters::{InspectContainerOptions, Inspect
 use url::Url;
 
 use crate::settings::podman_socket;
-use crate::stack::StackError;
+use crate::stack::error::StackError;
 
-/// How long one request may take.
-const REQUEST: Duration = Duration::from_secs(120);
+/// The timeout of one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An engine that has answered.
 #[derive(Debug, Clone)]
@@ -20,73 +20,68 @@ pub(in crate::stack) struct Engine {
     pub(super) docker: Docker,
     /// Where it listens, as in `DOCKER_HOST`.
     pub(super) host: String,
-    /// The address on which it publishes ports for us.
+    /// The address on which it publishes ports.
     pub(super) publish: &'static str,
-    /// Where those ports are reached from here.
+    /// The host name or address at which this process reaches published ports.
     pub(super) reach: String,
 }
 
 impl Engine {
-    /// Connects to the engine at `host`, which must answer within `patience`.
-    pub(in crate::stack) async fn at(host: &str, patience: Duration) -> Result<Self, StackError> {
+    /// Connects to the engine at `host`, which must answer within `timeout`.
+    pub(in crate::stack) async fn connect(host: &str, timeout: Duration) -> Result<Self, StackError> {
         let fail = |reason: String, remedy: String| StackError::NoEngine { host: host.to_owned(), reason, remedy };
-        reachable(host, patience).await.map_err(|(reason, remedy)| fail(reason, remedy))?;
-        let docker = connect(host).map_err(|error| fail(words(&error), remedy()))?;
-        match tokio::time::timeout(patience, docker.ping()).await {
+        reachable(host, timeout).await.map_err(|(reason, remedy)| fail(reason, remedy))?;
+        let docker = client(host).map_err(|error| fail(error_text(&error), remedy()))?;
+        match tokio::time::timeout(timeout, docker.ping()).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(fail(words(&error), remedy())),
-            Err(_) => return Err(fail(format!("no answer within {} ms", patience.as_millis()), remedy())),
+            Ok(Err(error)) => return Err(fail(error_text(&error), remedy())),
+            Err(_) => return Err(fail(format!("no answer within {} ms", timeout.as_millis()), remedy())),
         }
         let remote = Url::parse(host).ok().filter(|url| matches!(url.scheme(), "tcp" | "http" | "https"));
         let remote = remote.and_then(|url| url.host_str().map(str::to_owned)).filter(|name| !is_loopback(name));
         let gateway = if is_container_of(&docker).await { gateway(&docker).await } else { None };
         let (publish, reach) = match remote.or(gateway) {
-            // From elsewhere, the loopback of the engine's machine cannot be reached.
+            // The loopback address of another machine cannot be reached from here.
             Some(name) => ("0.0.0.0", name),
             None => ("127.0.0.1", "127.0.0.1".to_owned()),
         };
         Ok(Self { docker, host: host.to_owned(), publish, reach })
     }
-
-    /// What went wrong while `what` was done for a service.
-    pub(super) fn refusal(service: &'static str, what: &'static str, error: &DockerError) -> StackError {
-        StackError::Engine { service, what, reason: words(error) }
-    }
 }
 
-/// A client of the engine at `host`; says nothing about whether one is there.
-pub(in crate::stack) fn connect(host: &str) -> Result<Docker, DockerError> {
-    Docker::connect_with_host(host).map(|docker| docker.with_timeout(REQUEST))
+/// A client for the engine at `host`. It does not connect yet.
+pub(super) fn client(host: &str) -> Result<Docker, DockerError> {
+    Docker::connect_with_host(host).map(|docker| docker.with_timeout(REQUEST_TIMEOUT))
 }
 
-/// Whether anything listens there at all; the error is the reason and the remedy.
-async fn reachable(host: &str, patience: Duration) -> Result<(), (String, String)> {
+/// Checks that something listens at `host`. The error is a reason and a remedy.
+async fn reachable(host: &str, timeout: Duration) -> Result<(), (String, String)> {
     let Some(path) = host.strip_prefix("unix://") else {
         let known = ["tcp://", "http://", "https://"].iter().any(|scheme| host.starts_with(scheme));
         let wrong = || {
             let remedy = "set DOCKER_HOST to unix:///path/of.sock or tcp://host:port, or use `--provider native`";
-            (format!("`{host}` is no address of an engine"), remedy.to_owned())
+            (format!("invalid engine address `{host}`"), remedy.to_owned())
         };
         let url = Url::parse(host).ok().filter(|_| known).ok_or_else(wrong)?;
         let name = url.host_str().ok_or_else(wrong)?;
         let port = url.port_or_known_default().unwrap_or(2375);
-        return match tokio::time::timeout(patience, tokio::net::TcpStream::connect((name, port))).await {
+        return match tokio::time::timeout(timeout, tokio::net::TcpStream::connect((name, port))).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err((error.to_string(), remedy())),
-            Err(_) => Err((format!("no connection within {} ms", patience.as_millis()), remedy())),
+            Err(_) => Err((format!("no connection within {} ms", timeout.as_millis()), remedy())),
         };
     };
     match tokio::net::UnixStream::connect(path).await {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(("there is no such socket".to_owned(), remedy())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(("no such socket".to_owned(), remedy())),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err((
-            "this user may not use the socket".to_owned(),
+            "permission to use the socket is denied".to_owned(),
             "join the group `docker` and log in again, point DOCKER_HOST at a rootless engine, \
              or use `--provider native`"
                 .to_owned(),
         )),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Err((
-            "the socket is there and nobody listens: the daemon is down".to_owned(),
+            "the socket exists but nothing listens on it: the daemon is down".to_owned(),
             "start it (systemctl start docker), or use `--provider native`".to_owned(),
         )),
         Err(error) => Err((error.to_string(), remedy())),
@@ -100,8 +95,8 @@ fn remedy() -> String {
             socket.display(),
             socket.display()
         ),
-        None => "start Docker, point DOCKER_HOST at an engine (`docker context inspect` shows where yours is), \
-                 or use `--provider native`, which needs none"
+        None => "start Docker, set DOCKER_HOST to an engine (`docker context inspect` shows its address), \
+                 or use `--provider native`, which needs no engine"
             .to_owned(),
     }
 }
@@ -110,8 +105,8 @@ fn is_loopback(name: &str) -> bool {
     name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Whether this program runs in a container of the engine's own: its host name is then the container's id. A file such
-/// as `/.dockerenv` says less: it is also left in machines that were made from an image.
+/// Whether this program runs in a container of this engine: its host name is then the id of the container. A file such
+/// as `/.dockerenv` is no proof: machines that were created from an image may contain it too.
 async fn is_container_of(docker: &Docker) -> bool {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
@@ -119,14 +114,14 @@ async fn is_container_of(docker: &Docker) -> bool {
     is_id && docker.inspect_container(name, None::<InspectContainerOptions>).await.is_ok()
 }
 
-/// The engine's machine as containers on its default network see it: this program is in one of them.
+/// The address of the engine's machine on its default network. This program runs in a container on that network.
 async fn gateway(docker: &Docker) -> Option<String> {
     let network = docker.inspect_network("bridge", None::<InspectNetworkOptions>).await.ok()?;
     network.ipam?.config?.into_iter().find_map(|config| config.gateway)
 }
 
-/// What the engine said, without the library's wrapping.
-pub(super) fn words(error: &DockerError) -> String {
+/// The engine's own message, without the wrapping of the client library.
+pub(super) fn error_text(error: &DockerError) -> String {
     match error {
         DockerError::DockerResponseServerError { message, .. } => message.trim().to_owned(),
         other => {
@@ -148,33 +143,33 @@ pub(super) fn words(error: &DockerError) -> String {
 mod tests {
     use super::*;
 
-    async fn refused(host: &str) -> String {
-        Engine::at(host, Duration::from_millis(500)).await.unwrap_err().to_string()
+    async fn connect_error(host: &str) -> String {
+        Engine::connect(host, Duration::from_millis(500)).await.unwrap_err().to_string()
     }
 
     #[tokio::test]
-    async fn an_engine_that_is_not_there_is_named_with_the_reason_and_the_remedy() {
-        let place = tempfile::tempdir().unwrap();
-        let missing = format!("unix://{}/none.sock", place.path().display());
-        let error = refused(&missing).await;
+    async fn an_unreachable_engine_is_reported_with_reason_and_remedy() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = format!("unix://{}/none.sock", directory.path().display());
+        let error = connect_error(&missing).await;
         assert!(error.contains(&missing) && error.contains("no such socket") && error.contains("native"), "{error}");
 
-        let dead = place.path().join("dead.sock");
+        let dead = directory.path().join("dead.sock");
         drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
-        let error = refused(&format!("unix://{}", dead.display())).await;
+        let error = connect_error(&format!("unix://{}", dead.display())).await;
         assert!(error.contains("the daemon is down"), "{error}");
 
-        let mute = place.path().join("mute.sock");
+        let mute = directory.path().join("mute.sock");
         let _listener = std::os::unix::net::UnixListener::bind(&mute).unwrap();
-        let error = refused(&format!("unix://{}", mute.display())).await;
+        let error = connect_error(&format!("unix://{}", mute.display())).await;
         assert!(error.contains("no answer within 500 ms"), "{error}");
 
-        assert!(refused("tcp://127.0.0.1:1").await.contains("refused"));
-        assert!(refused("ssh://somewhere").await.contains("no address of an engine"));
+        assert!(connect_error("tcp://127.0.0.1:1").await.contains("refused"));
+        assert!(connect_error("ssh://somewhere").await.contains("invalid engine address"));
     }
 
     #[test]
-    fn a_loopback_is_known_in_all_its_spellings() {
+    fn every_spelling_of_a_loopback_address_is_recognised() {
         assert!(["localhost", "127.0.0.1", "127.8.8.8", "[::1]"].into_iter().all(is_loopback));
         assert!(!["10.0.0.5", "docker", "dind.local"].into_iter().any(is_loopback));
     }

@@ -1,15 +1,15 @@
-//! Which images are started, and what their references mean.
+//! The images of the services, and how their references are read.
 
 use std::fmt;
 
-/// Redis' image. The tags are those that `scripts/images` gives to its stand-ins.
+/// Redis' image. `scripts/images` reads these constants and gives its stand-ins the same tags.
 pub const REDIS_IMAGE: &str = "redis:8-alpine";
 /// Supabase's own image of Postgres.
 pub const POSTGRES_IMAGE: &str = "supabase/postgres:17.6.1.136";
 /// Qdrant's image.
 pub const QDRANT_IMAGE: &str = "qdrant/qdrant:v1.18.3";
 
-/// Images to start instead of the pinned ones.
+/// Images to use instead of the pinned ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Images {
     /// Redis.
@@ -25,19 +25,19 @@ pub struct Images {
 pub(super) struct ImageRef(String);
 
 impl ImageRef {
-    /// The image that was asked for, else the pinned one. Without tag and digest it means `latest`, as everywhere.
-    pub(super) fn new(asked: Option<&str>, pinned: &str) -> Self {
-        let text = asked.unwrap_or(pinned);
+    /// The requested image, or the pinned one. A reference without tag and digest means `latest`, as in Docker.
+    pub(super) fn new(requested: Option<&str>, pinned: &str) -> Self {
+        let text = requested.unwrap_or(pinned);
         let last = text.rsplit('/').next().unwrap_or(text);
         Self(if last.contains(':') { text.to_owned() } else { format!("{text}:latest") })
     }
 
-    /// Everything before the last colon, and what comes after it.
+    /// The text before the last colon and the text after it.
     pub(super) fn parts(&self) -> (&str, &str) {
         self.0.rsplit_once(':').unwrap_or((&self.0, "latest"))
     }
 
-    /// The major version that the tag begins with; an image without one is taken for a new one.
+    /// The major version at the start of the tag. An image without one counts as newer than any version.
     pub(super) fn major(&self) -> Option<u32> {
         let (_, tag) = self.parts();
         let digits: String = tag.chars().take_while(char::is_ascii_digit).collect();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pinned_images_say_which_version() {
+    fn the_pinned_images_name_a_version() {
         for image in [REDIS_IMAGE, POSTGRES_IMAGE, QDRANT_IMAGE] {
             let image = ImageRef::new(None, image);
             let (_, tag) = image.parts();

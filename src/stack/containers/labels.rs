@@ -1,4 +1,4 @@
-//! What every container of ours is labelled with, and how to tell from it whether its harness is dead.
+//! The labels of every container that we create, and how they show whether the harness is dead.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -6,44 +6,44 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::stack::proc::ProcessId;
+use crate::stack::process_id::ProcessId;
 
 /// The run's id.
 pub(super) const RUN: &str = "shakedown.run";
-/// The ledger's mark, which no other run shares.
+/// The mark of the ledger, which is unique to a run.
 pub(super) const MARK: &str = "shakedown.mark";
 /// The service.
 pub(super) const SERVICE: &str = "shakedown.service";
 const HARNESS: &str = "shakedown.harness";
 const STARTED: &str = "shakedown.started";
-const STAYS: &str = "shakedown.stays";
+const RETENTION: &str = "shakedown.retention";
 
-/// Why containers outlive their run.
+/// What happens to containers at the end of their run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::stack) enum Retention {
-    /// They do not.
-    No,
-    /// `--keep`: left for somebody to look at.
-    Kept,
-    /// `--reuse`: warm for the next run.
+    /// They are removed.
+    Remove,
+    /// `--keep`: they stay for inspection.
+    Keep,
+    /// `--reuse`: they stay warm for the next run.
     Warm,
 }
 
 impl Retention {
-    const fn word(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
-            Self::No => "no",
-            Self::Kept => "kept",
+            Self::Remove => "remove",
+            Self::Keep => "keep",
             Self::Warm => "warm",
         }
     }
 }
 
-/// A harness, and the system in which its pid means something.
+/// A harness and the system on which its pid is valid.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Harness {
     process: ProcessId,
-    /// Boot and pid namespace: in another one, the same pid is another process.
+    /// Boot id and pid namespace: elsewhere the same pid is another process.
     system: String,
 }
 
@@ -53,16 +53,16 @@ fn system() -> String {
     format!("{} {}", boot.trim(), namespace.display())
 }
 
-/// The labels of a worker's container: it goes when its harness does.
+/// The labels of the container of a worker, which is removed at the end of the run.
 #[must_use]
 pub fn container_labels(run: &str, mark: &str) -> BTreeMap<String, String> {
-    of(run, mark, Retention::No)
+    run_labels(run, mark, Retention::Remove)
 }
 
-/// The labels of everything that `mark`'s run makes.
-pub(super) fn of(run: &str, mark: &str, stays: Retention) -> BTreeMap<String, String> {
+/// The labels of every container of `run`, whose ledger has `mark`.
+pub(super) fn run_labels(run: &str, mark: &str, retention: Retention) -> BTreeMap<String, String> {
     let harness = Harness { process: ProcessId::own(), system: system() };
-    // A struct of strings and numbers is always JSON.
+    // Serialising a struct of strings and numbers cannot fail.
     let harness = serde_json::to_string(&harness).unwrap_or_default();
     let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     [
@@ -70,40 +70,40 @@ pub(super) fn of(run: &str, mark: &str, stays: Retention) -> BTreeMap<String, St
         (MARK, mark.to_owned()),
         (HARNESS, harness),
         (STARTED, started.as_secs().to_string()),
-        (STAYS, stays.word().to_owned()),
+        (RETENTION, retention.name().to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
 }
 
-/// What the labels of a container say of its harness.
+/// The state of the harness of a container, according to the labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum HarnessState {
     /// It runs.
     Alive,
-    /// It is gone; so long ago the container was made.
+    /// It is dead; the duration is the age of the container.
     Dead(Duration),
-    /// It runs, or ran, on another machine or in another container: that cannot be seen from here.
+    /// It runs, or ran, on another machine or in another container: its state cannot be seen from here.
     Elsewhere,
-    /// The container is meant to outlive it.
-    Retention,
+    /// The container is meant to outlive its harness.
+    Retained,
 }
 
-/// Reads them.
-pub(super) fn state(labels: &HashMap<String, String>) -> State {
-    if labels.get(STAYS).is_some_and(|word| word != Retention::No.word()) {
-        return State::Retention;
+/// Reads the state of the harness from the labels of a container.
+pub(super) fn harness_state(labels: &HashMap<String, String>) -> HarnessState {
+    if labels.get(RETENTION).is_some_and(|name| name != Retention::Remove.name()) {
+        return HarnessState::Retained;
     }
     let harness: Option<Harness> = labels.get(HARNESS).and_then(|text| serde_json::from_str(text).ok());
     match harness {
-        Some(harness) if harness.system != system() => State::Elsewhere,
-        Some(harness) if harness.process.is_alive() => State::Alive,
+        Some(harness) if harness.system != system() => HarnessState::Elsewhere,
+        Some(harness) if harness.process.is_alive() => HarnessState::Alive,
         Some(_) => {
             let started = labels.get(STARTED).and_then(|text| text.parse().ok()).unwrap_or_default();
             let then = SystemTime::UNIX_EPOCH + Duration::from_secs(started);
-            State::Dead(SystemTime::now().duration_since(then).unwrap_or_default())
+            HarnessState::Dead(SystemTime::now().duration_since(then).unwrap_or_default())
         }
-        None => State::Elsewhere,
+        None => HarnessState::Elsewhere,
     }
 }
 
@@ -111,28 +111,28 @@ pub(super) fn state(labels: &HashMap<String, String>) -> State {
 mod tests {
     use super::*;
 
-    fn labels(stays: Retention) -> HashMap<String, String> {
-        of("r1", "r1-abc", stays).into_iter().collect()
+    fn labels(retention: Retention) -> HashMap<String, String> {
+        run_labels("r1", "r1-abc", retention).into_iter().collect()
     }
 
     #[test]
-    fn the_labels_tell_a_live_harness_from_a_dead_one_and_from_a_stranger() {
-        let mut labels = labels(Retention::No);
-        assert_eq!(state(&labels), State::Alive);
+    fn labels_distinguish_a_live_harness_from_a_dead_one_and_a_foreign_one() {
+        let mut labels = labels(Retention::Remove);
+        assert_eq!(harness_state(&labels), HarnessState::Alive);
         let dead = Harness { process: ProcessId { pid: 1, started: "never".to_owned() }, system: system() };
         labels.insert(HARNESS.to_owned(), serde_json::to_string(&dead).unwrap());
         labels.insert(STARTED.to_owned(), "0".to_owned());
-        assert!(matches!(state(&labels), State::Dead(age) if age > Duration::from_secs(3600)));
-        let stranger = Harness { system: "another boot".to_owned(), ..dead };
-        labels.insert(HARNESS.to_owned(), serde_json::to_string(&stranger).unwrap());
-        assert_eq!(state(&labels), State::Elsewhere);
+        assert!(matches!(harness_state(&labels), HarnessState::Dead(age) if age > Duration::from_secs(3600)));
+        let foreign = Harness { system: "another boot".to_owned(), ..dead };
+        labels.insert(HARNESS.to_owned(), serde_json::to_string(&foreign).unwrap());
+        assert_eq!(harness_state(&labels), HarnessState::Elsewhere);
         labels.remove(HARNESS);
-        assert_eq!(state(&labels), State::Elsewhere);
+        assert_eq!(harness_state(&labels), HarnessState::Elsewhere);
     }
 
     #[test]
-    fn what_is_meant_to_stay_is_never_called_dead() {
-        assert_eq!(state(&labels(Retention::Kept)), State::Retention);
-        assert_eq!(state(&labels(Retention::Warm)), State::Retention);
+    fn retained_containers_never_count_as_dead() {
+        assert_eq!(harness_state(&labels(Retention::Keep)), HarnessState::Retained);
+        assert_eq!(harness_state(&labels(Retention::Warm)), HarnessState::Retained);
     }
 }

@@ -1,105 +1,85 @@
-//! One service as a container: made, started, waited for, disturbed, removed.
+//! One service in a container: started, probed, disturbed, removed.
 
-use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use secrecy::ExposeSecret;
 use testcontainers::bollard::errors::Error as DockerError;
-use testcontainers::bollard::models::{
-    ContainerState, HostConfig, NetworkConnectRequest, NetworkDisconnectRequest, PortBinding,
-};
+use testcontainers::bollard::models::{ContainerState, NetworkConnectRequest, NetworkDisconnectRequest};
 use testcontainers::bollard::query_parameters::{
     InspectContainerOptions, KillContainerOptionsBuilder, LogsOptionsBuilder, StartContainerOptions,
 };
-use testcontainers::core::IntoContainerPort;
-use testcontainers::core::client::ClientError;
-use testcontainers::runners::AsyncRunner;
-use testcontainers::{CopyTargetOptions, GenericImage, ImageExt, TestcontainersError};
 use tokio::sync::Mutex;
 
-use super::engine::{Engine, words};
-use super::labels;
+use super::engine::error_text;
+use super::launch::{LaunchContext, LaunchError, READY_TIMEOUT, launch};
 use super::plan::Plan;
-use super::sweep::remove_one;
+use super::sweep::remove_container;
 use crate::outcome::{Event, Events, ServiceRecord, ServiceStatus};
-use crate::stack::ports::Held;
+use crate::stack::error::StackError;
+use crate::stack::ports::ReservedPort;
 use crate::stack::ready::{ConsecutiveCount, Readiness};
-use crate::stack::{Service, StackError, public_address, random_word};
 
-/// How long a container may take to become ready: Supabase's image runs its migrations first.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How long a service may take to end politely before it is killed.
-const GRACE: Duration = Duration::from_secs(10);
-/// How often a port that the engine cannot have is replaced by another one.
-const ATTEMPTS: u32 = 5;
-/// Between two questions whether a service is ready, and whether its container still runs.
-const PAUSE: Duration = Duration::from_millis(20);
-/// How many of the last lines of its log an error shows.
-const TAIL: &str = "20";
+/// How long an orderly shutdown may take before the service is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often another port is tried after one that the engine could not publish.
+const PORT_ATTEMPTS: u32 = 5;
+/// The pause between two readiness probes, and between two checks whether the container still runs.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How many of the last lines of the log an error shows.
+const LOG_LINES: &str = "20";
 
-/// What all containers of a run share.
-#[derive(Debug, Clone)]
-pub(super) struct LaunchContext {
-    pub(super) engine: Engine,
-    pub(super) run: String,
-    pub(super) labels: BTreeMap<String, String>,
-    /// The most memory that each may use, in MiB.
-    pub(super) memory_mb: u64,
-}
-
-/// A service and the container that it runs in.
+/// A service and its container.
 #[derive(Debug)]
 pub(in crate::stack) struct ContainerService {
     plan: Plan,
     id: String,
     context: LaunchContext,
-    /// The networks from which it was cut off.
-    cut_off: Mutex<Vec<String>>,
+    /// The networks that it was disconnected from.
+    disconnected: Mutex<Vec<String>>,
 }
 
 impl ContainerService {
-    /// Starts what `plan` says for the given ports and waits until it is ready.
+    /// Starts the plan for the reserved ports and waits until the service is ready.
     pub(super) async fn start(
         context: &LaunchContext,
         events: &Events,
         begun: Instant,
-        held: Vec<Held>,
+        ports: Vec<ReservedPort>,
         plan: impl Fn(&[u16]) -> Plan,
     ) -> Result<(Self, ServiceRecord), StackError> {
-        Self::launch(context, events, held, plan).await?.ready(events, begun).await
+        Self::launch(context, events, ports, plan).await?.wait_ready(events, begun).await
     }
 
-    /// Creates and starts what `plan` says for the given ports.
+    /// Creates and starts the container of the plan for the reserved ports.
     pub(super) async fn launch(
         context: &LaunchContext,
         events: &Events,
-        mut held: Vec<Held>,
+        mut reserved: Vec<ReservedPort>,
         plan: impl Fn(&[u16]) -> Plan,
     ) -> Result<Self, StackError> {
-        let wanted = held.iter().any(|held| held.wanted);
+        let requested = reserved.iter().any(|port| port.requested);
         let mut attempt = 1;
         loop {
-            let ports: Vec<u16> = held.drain(..).map(Held::release).collect();
+            let ports: Vec<u16> = reserved.drain(..).map(ReservedPort::release).collect();
             let plan = plan(&ports);
-            let name = plan.service.name();
+            let service = plan.service().name();
             match launch(context, &plan).await {
-                Ok(id) => return Ok(Self { plan, id, context: context.clone(), cut_off: Mutex::default() }),
-                Err(Refused::Port(_)) if !wanted && attempt < ATTEMPTS => {
+                Ok(id) => return Ok(Self { plan, id, context: context.clone(), disconnected: Mutex::default() }),
+                Err(LaunchError::Port(_)) if !requested && attempt < PORT_ATTEMPTS => {
                     attempt += 1;
-                    events.note(format!("{name}: the engine could not have a port; trying another"));
-                    held = ports.iter().map(|_| Held::hold(name, None)).collect::<Result<_, _>>()?;
+                    events.note(format!("{service}: the engine could not publish a port; trying another"));
+                    reserved = ports.iter().map(|_| ReservedPort::reserve(service, None)).collect::<Result<_, _>>()?;
                 }
-                Err(Refused::Port(reason)) => {
-                    return Err(StackError::NoPublishedPort { service: name, attempts: attempt, reason });
+                Err(LaunchError::Port(reason)) => {
+                    return Err(StackError::NoPublishedPort { service, attempts: attempt, reason });
                 }
-                Err(Refused::Otherwise(error)) => return Err(error),
+                Err(LaunchError::Other(error)) => return Err(error),
             }
         }
     }
 
-    /// Waits until it is ready, and gives it back with what it says about itself.
-    pub(super) async fn ready(self, events: &Events, begun: Instant) -> Result<(Self, ServiceRecord), StackError> {
+    /// Waits until the service is ready; returns it with its record.
+    pub(super) async fn wait_ready(self, events: &Events, begun: Instant) -> Result<(Self, ServiceRecord), StackError> {
         self.until_ready().await?;
         let after = begun.elapsed();
         let record = self.record(after).await;
@@ -108,123 +88,128 @@ impl ContainerService {
         Ok((self, record))
     }
 
-    /// One that an earlier run left running; `None` when it is not, or does not answer.
+    /// Takes over a container that an earlier run left running; `None` if it does not run or answer.
     pub(super) async fn adopt(context: &LaunchContext, id: String, plan: Plan) -> Option<(Self, ServiceRecord)> {
         let begun = Instant::now();
-        let service = Self { plan, id, context: context.clone(), cut_off: Mutex::default() };
+        let service = Self { plan, id, context: context.clone(), disconnected: Mutex::default() };
         if service.state().await.ok()?.running != Some(true) {
             return None;
         }
-        service.plan.readiness.ask().await.ok()?;
+        service.plan.readiness.probe().await.ok()?;
         let record = service.record(begun.elapsed()).await;
         Some((service, record))
     }
 
-    /// How readiness is asked for; holds the service's URL.
+    /// The readiness probe, which holds the URL of the service.
     pub(super) fn readiness(&self) -> &Readiness {
         &self.plan.readiness
     }
 
-    /// Its ports outside, in the order of those inside.
+    /// Its published ports, in the order of the container ports of the plan.
     pub(super) fn ports(&self) -> Vec<u16> {
         self.plan.ports.iter().map(|(_, outside)| *outside).collect()
     }
 
-    /// The container's id.
+    /// The id of the container.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
 
     async fn record(&self, after: Duration) -> ServiceRecord {
-        // It has just answered three times: should it not answer now, the record lacks its version.
+        // It has just answered three times. If it does not answer now, the record lacks its version.
         let facts = self.plan.readiness.facts().await.unwrap_or_default();
         let mut parameters = facts.parameters;
         parameters.insert("memory_limit_mb".to_owned(), self.context.memory_mb.to_string());
         ServiceRecord {
-            name: self.plan.service.name().to_owned(),
+            name: self.plan.service().name().to_owned(),
             status: ServiceStatus::Ready,
             version: facts.version,
-            endpoint: public_address(&self.plan.readiness),
+            endpoint: self.plan.readiness.public_address(),
             kind: self.plan.image.to_string(),
             ready_after_ms: Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
             parameters,
         }
     }
 
-    /// Ends it politely, starts it again over the same data and ports, waits until it is ready.
+    /// Shuts it down in an orderly way, starts it again with the same data and ports, and waits until it is ready.
     pub(in crate::stack) async fn restart(&self) -> Result<(), StackError> {
-        self.signal(self.plan.polite).await?;
-        if !self.ended(GRACE).await? {
+        self.signal(self.plan.stop_signal).await?;
+        if !self.wait_stopped(STOP_TIMEOUT).await? {
             self.kill().await?;
         }
         self.run().await
     }
 
-    /// SIGKILL; returns when it is gone. Nothing happens when it does not run.
+    /// Sends SIGKILL and waits until it is gone. Does nothing if it does not run.
     pub(in crate::stack) async fn kill(&self) -> Result<(), StackError> {
         if self.state().await?.running != Some(true) {
             return Ok(());
         }
         self.signal("SIGKILL").await?;
-        self.ended(GRACE).await.map(drop)
+        self.wait_stopped(STOP_TIMEOUT).await.map(drop)
     }
 
-    /// Starts it again after a kill; waits until it is ready. Nothing happens when it runs.
+    /// Starts it again after a kill and waits until it is ready. Does nothing if it runs.
     pub(in crate::stack) async fn start_again(&self) -> Result<(), StackError> {
         if self.state().await?.running == Some(true) { Ok(()) } else { self.run().await }
     }
 
-    /// Freezes it: connections stay open and nothing answers.
+    /// Freezes it: connections stay open, but nothing answers.
     pub(in crate::stack) async fn pause(&self) -> Result<(), StackError> {
-        self.context.engine.docker.pause_container(&self.id).await.map_err(|error| self.refusal("pause it", &error))
+        self.context
+            .engine
+            .docker
+            .pause_container(&self.id)
+            .await
+            .map_err(|error| self.engine_error("pause the container", &error))
     }
 
-    /// Lets it go on; waits until it answers again.
+    /// Resumes it and waits until it answers again.
     pub(in crate::stack) async fn resume(&self) -> Result<(), StackError> {
         let resumed = self.context.engine.docker.unpause_container(&self.id).await;
-        resumed.map_err(|error| self.refusal("let it go on", &error))?;
+        resumed.map_err(|error| self.engine_error("resume the container", &error))?;
         self.until_ready().await
     }
 
-    /// Takes it off its networks: packets are lost, and nobody is told.
+    /// Disconnects it from its networks: packets are lost without an error on either side.
     pub(in crate::stack) async fn disconnect(&self) -> Result<(), StackError> {
-        let mut cut_off = self.cut_off.lock().await;
+        let mut disconnected = self.disconnected.lock().await;
         for network in self.networks().await? {
             let request = NetworkDisconnectRequest { container: self.id.clone(), force: Some(true) };
-            let cut = self.context.engine.docker.disconnect_network(&network, request).await;
-            cut.map_err(|error| self.refusal("take it off its network", &error))?;
-            cut_off.push(network);
+            let result = self.context.engine.docker.disconnect_network(&network, request).await;
+            result.map_err(|error| self.engine_error("disconnect the container from its network", &error))?;
+            disconnected.push(network);
         }
         Ok(())
     }
 
-    /// Puts it back on the networks from which it was taken; waits until it answers again.
+    /// Connects it to its networks again and waits until it answers.
     pub(in crate::stack) async fn reconnect(&self) -> Result<(), StackError> {
-        let mut cut_off = self.cut_off.lock().await;
-        while let Some(network) = cut_off.last() {
+        let mut disconnected = self.disconnected.lock().await;
+        while let Some(network) = disconnected.last() {
             let request = NetworkConnectRequest { container: self.id.clone(), endpoint_config: None };
             let connected = self.context.engine.docker.connect_network(network, request).await;
-            connected.map_err(|error| self.refusal("put it back on its network", &error))?;
-            cut_off.pop();
+            connected.map_err(|error| self.engine_error("reconnect the container to its network", &error))?;
+            disconnected.pop();
         }
         self.until_ready().await
     }
 
-    /// The pid of its main process, where the engine's processes are this machine's.
+    /// The pid of its main process, if the engine runs on this machine.
     pub(in crate::stack) async fn pid(&self) -> Option<i32> {
         let pid = self.state().await.ok()?.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0)?;
         self.context.engine.host.starts_with("unix://").then_some(pid)
     }
 
-    /// Removes it with its volumes; the error says what could not be removed.
+    /// Removes it with its volumes. The error names what could not be removed.
     pub(super) async fn remove(&self) -> Result<(), String> {
-        let removed = remove_one(&self.context.engine.docker, &self.id).await;
-        removed.map_err(|reason| format!("container of {}: {reason}", self.plan.service))
+        let removed = remove_container(&self.context.engine.docker, &self.id).await;
+        removed.map_err(|reason| format!("container of {}: {reason}", self.plan.service()))
     }
 
     async fn run(&self) -> Result<(), StackError> {
         let started = self.context.engine.docker.start_container(&self.id, None::<StartContainerOptions>).await;
-        started.map_err(|error| self.refusal("start it again", &error))?;
+        started.map_err(|error| self.engine_error("start the container again", &error))?;
         self.until_ready().await
     }
 
@@ -232,58 +217,58 @@ impl ContainerService {
         let options = KillContainerOptionsBuilder::new().signal(signal).build();
         match self.context.engine.docker.kill_container(&self.id, Some(options)).await {
             Ok(()) => Ok(()),
-            // It ended by itself in the meantime.
+            // It has already exited.
             Err(DockerError::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
-            Err(error) => Err(self.refusal("send it a signal", &error)),
+            Err(error) => Err(self.engine_error("send the container a signal", &error)),
         }
     }
 
-    /// Waits until it has ended; tells whether it has.
-    async fn ended(&self, patience: Duration) -> Result<bool, StackError> {
-        let deadline = Instant::now() + patience;
+    /// Waits until it has stopped; returns whether it has.
+    async fn wait_stopped(&self, timeout: Duration) -> Result<bool, StackError> {
+        let deadline = Instant::now() + timeout;
         while self.state().await?.running == Some(true) {
             if Instant::now() > deadline {
                 return Ok(false);
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(true)
     }
 
-    /// Asks until the service has answered three times in a row; fails at once when its container ends.
+    /// Probes until the service has answered three times in a row. Fails at once if its container stops.
     async fn until_ready(&self) -> Result<(), StackError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + READY_TIMEOUT;
         let mut consecutive = ConsecutiveCount::default();
         loop {
-            let reason = match self.plan.readiness.ask().await {
-                Ok(incarnation) if consecutive.answered(&incarnation) => return Ok(()),
+            let reason = match self.plan.readiness.probe().await {
+                Ok(start_id) if consecutive.record_answer(&start_id) => return Ok(()),
                 Ok(_) => continue,
                 Err(reason) => reason,
             };
-            consecutive.broken();
+            consecutive.reset();
             let state = self.state().await?;
             if state.running != Some(true) {
                 return Err(self.died(&state).await);
             }
             if Instant::now() > deadline {
-                let service = self.plan.service.name();
-                let (seconds, log) = (PATIENCE.as_secs(), self.log_tail().await);
+                let service = self.plan.service().name();
+                let (seconds, log) = (READY_TIMEOUT.as_secs(), self.log_tail().await);
                 return Err(StackError::NotReady { service, seconds, reason, log });
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
     async fn died(&self, state: &ContainerState) -> StackError {
         let code = state.exit_code.unwrap_or_default();
         let (how, hint) = if state.oom_killed == Some(true) {
-            let how = format!("was killed for lack of memory (its container may use {} MiB)", self.context.memory_mb);
-            (how, "; give it more with SHAKEDOWN_CONTAINER_MEMORY_MB")
+            let how = format!("ran out of memory and was killed (container limit: {} MiB)", self.context.memory_mb);
+            (how, "; raise the limit with SHAKEDOWN_CONTAINER_MEMORY_MB")
         } else {
             (format!("exited with code {code}"), "; its image must behave like the pinned one")
         };
         StackError::Died {
-            service: format!("{} ({})", self.plan.service, self.plan.image),
+            service: format!("{} ({})", self.plan.service(), self.plan.image),
             how,
             hint,
             log: self.log_tail().await,
@@ -291,30 +276,30 @@ impl ContainerService {
     }
 
     async fn state(&self) -> Result<ContainerState, StackError> {
-        let deadline = Instant::now() + GRACE;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         loop {
             match self.context.engine.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await {
                 Ok(found) => return Ok(found.state.unwrap_or_default()),
-                // While it cleans up after a container, Podman calls it `stopped`, a word that Docker does not have.
+                // Podman reports the state `stopped`, unknown to Docker, while it cleans up after a container.
                 Err(DockerError::JsonDataError { .. } | DockerError::JsonSerdeError { .. })
                     if Instant::now() < deadline =>
                 {
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
-                Err(error) => return Err(self.refusal("look at it", &error)),
+                Err(error) => return Err(self.engine_error("inspect the container", &error)),
             }
         }
     }
 
     async fn networks(&self) -> Result<Vec<String>, StackError> {
         let found = self.context.engine.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await;
-        let found = found.map_err(|error| self.refusal("look at it", &error))?;
+        let found = found.map_err(|error| self.engine_error("inspect the container", &error))?;
         let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
         Ok(networks.into_keys().collect())
     }
 
     async fn log_tail(&self) -> String {
-        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(TAIL).build();
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(LOG_LINES).build();
         let lines: Vec<String> = self
             .context
             .engine
@@ -326,98 +311,7 @@ impl ContainerService {
         lines.join("\n")
     }
 
-    fn refusal(&self, what: &'static str, error: &DockerError) -> StackError {
-        Engine::refusal(self.plan.service.name(), what, error)
+    fn engine_error(&self, action: &'static str, error: &DockerError) -> StackError {
+        self.plan.engine_error(action, error_text(error))
     }
-}
-
-/// Why a container could not be started.
-enum Refused {
-    /// The engine could not publish a port.
-    Port(String),
-    /// Anything else.
-    Otherwise(StackError),
-}
-
-/// Creates a container and starts it; gives its id. One that was made and did not start is removed again.
-async fn launch(context: &LaunchContext, plan: &Plan) -> Result<String, Refused> {
-    let service = plan.service.name();
-    let name = format!("shakedown-{}-{service}-{}", context.run, random_word(6).to_lowercase());
-    let (repository, tag) = plan.image.parts();
-    let image = plan
-        .ports
-        .iter()
-        .fold(GenericImage::new(repository, tag), |image, (inside, _)| image.with_exposed_port(inside.tcp()));
-    let bindings: HashMap<String, Option<Vec<PortBinding>>> = plan
-        .ports
-        .iter()
-        .map(|(inside, outside)| {
-            let address = Some(context.engine.publish.to_owned());
-            (
-                format!("{inside}/tcp"),
-                Some(vec![PortBinding { host_ip: address, host_port: Some(outside.to_string()) }]),
-            )
-        })
-        .collect();
-    let memory = i64::try_from(context.memory_mb * 1024 * 1024).unwrap_or(i64::MAX);
-    let mut request = image
-        .with_container_name(&name)
-        .with_labels(&context.labels)
-        .with_label(labels::SERVICE, service)
-        .with_startup_timeout(PATIENCE)
-        .with_cmd(plan.command.clone())
-        .with_host_config_modifier(move |host: &mut HostConfig| {
-            host.port_bindings = Some(bindings.clone());
-            host.publish_all_ports = Some(false);
-            host.memory = Some(memory);
-            // No more with swap than without: a limit is a limit.
-            host.memory_swap = Some(memory);
-        });
-    for (name, value) in &plan.environment {
-        request = request.with_env_var(*name, value.expose_secret());
-    }
-    for (path, text) in &plan.files {
-        request = request
-            .with_copy_to(CopyTargetOptions::new(*path).with_mode(0o644), text.expose_secret().as_bytes().to_vec());
-    }
-    match request.start().await {
-        Ok(container) => {
-            let id = container.id().to_owned();
-            // It would remove itself when dropped, whatever `--keep` says, and panic outside a runtime. The labels and
-            // the ledger see to it.
-            std::mem::forget(container);
-            Ok(id)
-        }
-        Err(error) => {
-            // It may have been made and not started. Should it stay, the ledger finds it by its labels.
-            let _ = remove_one(&context.engine.docker, &name).await;
-            Err(refused(plan.service, plan, error))
-        }
-    }
-}
-
-fn refused(service: Service, plan: &Plan, error: TestcontainersError) -> Refused {
-    let otherwise = |what, error: &DockerError| Refused::Otherwise(Engine::refusal(service.name(), what, error));
-    match error {
-        TestcontainersError::Client(ClientError::StartContainer(error)) => {
-            let said = words(&error);
-            if is_about_ports(&said) { Refused::Port(said) } else { otherwise("start a container", &error) }
-        }
-        TestcontainersError::Client(ClientError::CreateContainer(error)) => otherwise("make a container", &error),
-        TestcontainersError::Client(ClientError::PullImage { err, .. }) => {
-            Refused::Otherwise(super::image_error(service, &plan.image, &words(&err)))
-        }
-        other => Refused::Otherwise(StackError::Engine {
-            service: service.name(),
-            what: "start a container",
-            reason: other.to_string(),
-        }),
-    }
-}
-
-/// Whether an engine's words say that a port could not be had, in Docker's, containerd's and Podman's spelling.
-fn is_about_ports(said: &str) -> bool {
-    ["port is already allocated", "address already in use", "ports are not available", "all ports are allocated"]
-        .iter()
-        .any(|words| said.contains(words))
 }

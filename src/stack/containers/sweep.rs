@@ -1,4 +1,4 @@
-//! Removing containers by their labels: from a signal handler, a panic hook, `shakedown clean` and the next run.
+//! Removing containers by their labels: for the signal handler, the panic hook, `shakedown clean` and the next run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -9,26 +9,26 @@ use testcontainers::bollard::errors::Error as DockerError;
 use testcontainers::bollard::models::ContainerSummary;
 use testcontainers::bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 
-use super::engine::{Engine, connect, words};
-use super::labels::{self, State};
+use super::engine::{Engine, client, error_text};
+use super::labels::{self, HarnessState};
 
-/// How long all of a removal may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// A request to make a container that was under way when its run ended is through after this long.
-const STRAGGLER: Duration = Duration::from_millis(300);
+/// The timeout of a whole removal.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// A creation that was in progress when its run ended is complete after this time.
+const STRAGGLER_DELAY: Duration = Duration::from_millis(300);
 
-/// Removes every container that carries `mark`; blocks. Says what could not be removed, one line each.
+/// Removes every container that carries `mark`. Blocks. Returns what could not be removed, one line each.
 pub(in crate::stack) fn remove_marked(host: &str, mark: &str) -> Vec<String> {
     let (engine, mark) = (host.to_owned(), mark.to_owned());
     let removed = blocking(async move {
-        let docker = connect(&engine).map_err(|error| words(&error))?;
+        let docker = client(&engine).map_err(|error| error_text(&error))?;
         let mut left = Vec::new();
-        // Two looks: the engine may still be making one that was asked for before the run was cut short.
-        for look in 0..2 {
-            if look == 1 {
-                tokio::time::sleep(STRAGGLER).await;
+        // Two passes: the engine may still be creating a container that the interrupted run requested.
+        for pass in 0..2 {
+            if pass == 1 {
+                tokio::time::sleep(STRAGGLER_DELAY).await;
             }
-            let found = list(&docker, &format!("{}={mark}", labels::MARK)).await.map_err(|error| words(&error))?;
+            let found = list(&docker, &format!("{}={mark}", labels::MARK)).await.map_err(|error| error_text(&error))?;
             left = remove(&docker, &found).await;
         }
         Ok(left)
@@ -36,65 +36,65 @@ pub(in crate::stack) fn remove_marked(host: &str, mark: &str) -> Vec<String> {
     removed.unwrap_or_else(|reason| vec![format!("containers of the engine at {host}: {reason}")])
 }
 
-/// Containers of one run.
+/// The containers of one run, and what the sweep did with them.
 #[derive(Debug)]
-pub(super) struct Labelled {
-    /// The run's id.
+pub(super) struct SweptRun {
+    /// The id of the run.
     pub(super) run: String,
-    /// Their names.
+    /// The names of its containers.
     pub(super) names: Vec<String>,
-    /// What became of them.
-    pub(super) fate: Fate,
+    /// What was done.
+    pub(super) outcome: SweepOutcome,
 }
 
-/// What became of labelled containers.
+/// What a sweep did with the containers of a run.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// Removed, or would be; what could not be removed is listed.
+pub(super) enum SweepOutcome {
+    /// Removed, or would be in a dry run. Lists what could not be removed.
     Removed(Vec<String>),
-    /// Left alone, and why.
-    LeftAlone(&'static str),
+    /// Not touched, with the reason.
+    Skipped(&'static str),
 }
 
-/// What to do about labelled containers.
+/// Which containers a sweep removes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sweep {
-    /// Only those at least this old.
+pub(super) struct SweepFilter {
+    /// Only containers of at least this age.
     pub(super) older_than: Duration,
-    /// Also those that were meant to stay.
-    pub(super) kept_too: bool,
-    /// Touch nothing.
-    pub(super) dry: bool,
+    /// Also containers that were kept on purpose.
+    pub(super) include_kept: bool,
+    /// Remove nothing.
+    pub(super) dry_run: bool,
 }
 
 /// Removes the containers of runs whose harness is dead.
-pub(super) async fn sweep(engine: &Engine, sweep: Sweep) -> Result<Vec<Labelled>, String> {
-    let found = list(&engine.docker, labels::RUN).await.map_err(|error| words(&error))?;
+pub(super) async fn sweep(engine: &Engine, filter: SweepFilter) -> Result<Vec<SweptRun>, String> {
+    let found = list(&engine.docker, labels::RUN).await.map_err(|error| error_text(&error))?;
     let mut runs: BTreeMap<String, Vec<ContainerSummary>> = BTreeMap::new();
     for container in found {
         let run = container.labels.as_ref().and_then(|labels| labels.get(labels::RUN)).cloned().unwrap_or_default();
         runs.entry(run).or_default().push(container);
     }
-    let mut labelled = Vec::new();
+    let mut swept = Vec::new();
     for (run, containers) in runs {
-        let state = containers.iter().filter_map(|container| container.labels.as_ref()).map(labels::state).next();
-        let fate = match state {
-            Some(State::Dead(age)) if age >= sweep.older_than => None,
-            Some(State::Retention) if sweep.kept_too => None,
-            Some(State::Dead(_)) => Some("its harness is dead, but not for long"),
-            Some(State::Alive) => Some("still going on"),
-            Some(State::Retention) => Some("kept on purpose; `shakedown clean --kept` removes it"),
-            Some(State::Elsewhere) | None => Some("started on another machine or in another container"),
+        let labels = containers.iter().find_map(|container| container.labels.as_ref());
+        let skip = match labels.map(labels::harness_state) {
+            Some(HarnessState::Dead(age)) if age >= filter.older_than => None,
+            Some(HarnessState::Retained) if filter.include_kept => None,
+            Some(HarnessState::Dead(_)) => Some("its harness died only recently"),
+            Some(HarnessState::Alive) => Some("its harness is still running"),
+            Some(HarnessState::Retained) => Some("kept on purpose; `shakedown clean --kept` removes it"),
+            Some(HarnessState::Elsewhere) | None => Some("started on another machine or in another container"),
         };
         let names = containers.iter().map(name).collect();
-        let fate = match fate {
-            Some(reason) => Fate::LeftAlone(reason),
-            None if sweep.dry => Fate::Removed(Vec::new()),
-            None => Fate::Removed(remove(&engine.docker, &containers).await),
+        let outcome = match skip {
+            Some(reason) => SweepOutcome::Skipped(reason),
+            None if filter.dry_run => SweepOutcome::Removed(Vec::new()),
+            None => SweepOutcome::Removed(remove(&engine.docker, &containers).await),
         };
-        labelled.push(Labelled { run, names, fate });
+        swept.push(SweptRun { run, names, outcome });
     }
-    Ok(labelled)
+    Ok(swept)
 }
 
 /// The containers, running or not, that carry `label`.
@@ -111,13 +111,13 @@ fn name(container: &ContainerSummary) -> String {
 async fn remove(docker: &Docker, containers: &[ContainerSummary]) -> Vec<String> {
     let removals = containers.iter().map(|container| async move {
         let id = container.id.as_deref()?;
-        remove_one(docker, id).await.err().map(|reason| format!("container {}: {reason}", name(container)))
+        remove_container(docker, id).await.err().map(|reason| format!("container {}: {reason}", name(container)))
     });
     join_all(removals).await.into_iter().flatten().collect()
 }
 
-/// Removes a container with its volumes, running or not; one that is gone, or going, is no error.
-pub(super) async fn remove_one(docker: &Docker, id: &str) -> Result<(), String> {
+/// Removes a container with its volumes, running or not. A container that is gone or being removed is not an error.
+pub(super) async fn remove_container(docker: &Docker, id: &str) -> Result<(), String> {
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     match docker.remove_container(id, Some(options)).await {
         Ok(()) => Ok(()),
@@ -127,18 +127,18 @@ pub(super) async fn remove_one(docker: &Docker, id: &str) -> Result<(), String> 
         {
             Ok(())
         }
-        Err(error) => Err(words(&error)),
+        Err(error) => Err(error_text(&error)),
     }
 }
 
-/// Runs `work` to its end on a thread of its own: callers are signal handlers, panic hooks and `Drop`.
+/// Runs `work` to completion on its own thread: callers are signal handlers, panic hooks and `Drop`.
 fn blocking<T: Send + 'static>(work: impl Future<Output = Result<T, String>> + Send + 'static) -> Result<T, String> {
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|error| error.to_string())?.block_on(async {
-            tokio::time::timeout(PATIENCE, work)
+            tokio::time::timeout(TIMEOUT, work)
                 .await
-                .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
+                .unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())))
         })
     });
     thread.join().unwrap_or_else(|_| Err("the removal panicked".to_owned()))

@@ -1,35 +1,40 @@
 //! `--reuse`: containers that stay warm between the runs of one user.
 //!
-//! Which they are, and their secrets, is written to a file of the state directory that only its owner can read. It is
-//! held locked while they are looked for or made, so that two runs that begin together share them.
+//! A file in the state directory, readable only by its owner, records their ids, ports and secrets. It stays locked
+//! while they are looked up or created, so that two runs that start at the same time share them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::labels::{self, Retention};
-use super::service::{ContainerService, LaunchContext};
-use super::{Addresses, Containers, Engine, ImageSet, Secrets, StackError, StackOptions, plan};
-use crate::outcome::{Event, Events, ServiceRecord};
-use crate::stack::ledger::{Ledger, Resource};
+use super::engine::Engine;
+use super::image_set::ImageSet;
+use super::labels::Retention;
+use super::launch::LaunchContext;
+use super::plan;
+use super::service::ContainerService;
+use super::services::{Containers, Secrets, Started, remove_failed};
+use crate::outcome::{Event, Events};
+use crate::stack::cleanup::ledger::Ledger;
+use crate::stack::cleanup::resource::Resource;
+use crate::stack::error::StackError;
+use crate::stack::options::StackOptions;
 
-/// What is remembered of warm containers: Redis, Postgres, Qdrant; Qdrant has two ports.
+/// The record of warm containers, in the order Redis, Postgres, Qdrant. Qdrant has two ports.
 #[derive(Serialize, Deserialize)]
-struct Remembered {
+struct WarmRecord {
     run: String,
     ids: [String; 3],
     ports: [u16; 4],
     secrets: [String; 3],
 }
 
-type Started = (Containers, Addresses, Vec<ServiceRecord>);
-
-/// Takes over the warm containers of these images, or makes them.
+/// Takes over the warm containers of these images, or creates them.
 pub(super) async fn start(
     engine: &Engine,
     options: &StackOptions,
@@ -37,32 +42,32 @@ pub(super) async fn start(
     ledger: &Ledger,
     events: &Events,
 ) -> Result<Started, StackError> {
-    let path = place(engine, options, images);
+    let path = record_path(engine, options, images);
     let failed = |cause| StackError::Directory { action: "write", path: path.clone(), cause };
     let opened = {
         let path = path.clone();
-        // Waits for another run that is making them.
-        tokio::task::spawn_blocking(move || open(&path)).await
+        // This blocks while another run creates the containers.
+        tokio::task::spawn_blocking(move || open_locked(&path)).await
     };
     let mut file = opened.map_err(|error| failed(std::io::Error::other(error)))?.map_err(failed)?;
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed)?;
-    if let Ok(remembered) = serde_json::from_str(&text) {
-        match Box::pin(take_over(engine, options, images, remembered)).await {
+    if let Ok(record) = serde_json::from_str(&text) {
+        match Box::pin(adopt(engine, options, images, record)).await {
             Some(started) => {
-                events.say(Event::Remark { text: "the warm containers of an earlier run are used".to_owned() });
+                events.say(Event::Remark { text: "reusing the warm containers of an earlier run".to_owned() });
                 return Ok(started);
             }
             None => events.say(Event::Remark { text: "the warm containers are gone: starting new ones".to_owned() }),
         }
     }
-    // Until all is written down they belong to this run, and go with it.
+    // Until the record is written they belong to this run and are removed with it.
     let entry = ledger.add(Resource::Containers { engine: engine.host.clone(), keep: false })?;
-    let secrets = Secrets::new();
-    let launch = Containers::launch(engine, options, images, &secrets, ledger.mark(), Retention::Warm, events);
-    let launched = Box::pin(launch).await;
+    let secrets = Secrets::random();
+    let context = LaunchContext::new(engine, &options.run, ledger.mark(), Retention::Warm, options.container_memory_mb);
+    let launched = Box::pin(Containers::launch(&context, options, images, &secrets, events)).await;
     let written = match &launched {
-        Ok(started) => remember(started, &secrets, &mut file).map_err(failed),
+        Ok(started) => write_record(started, &secrets, &mut file).map_err(failed),
         Err(_) => Ok(()),
     };
     match written.and(launched) {
@@ -71,14 +76,14 @@ pub(super) async fn start(
             Ok(started)
         }
         Err(error) => {
-            super::give_up(engine, ledger, entry).await;
+            remove_failed(engine, ledger, entry).await;
             Err(error)
         }
     }
 }
 
-/// The file, for these images on this engine; locked.
-fn open(path: &PathBuf) -> std::io::Result<File> {
+/// Opens and locks the record.
+fn open_locked(path: &Path) -> std::io::Result<File> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
@@ -87,12 +92,13 @@ fn open(path: &PathBuf) -> std::io::Result<File> {
     Ok(file)
 }
 
-fn place(engine: &Engine, options: &StackOptions, images: &ImageSet) -> PathBuf {
+/// The path of the record for these images on this engine.
+fn record_path(engine: &Engine, options: &StackOptions, images: &ImageSet) -> PathBuf {
     let memory = options.container_memory_mb.to_string();
     let parts = [
         engine.host.as_str(),
         images.redis.as_str(),
-        images.postgres.as_str(),
+        images.postgres.reference.as_str(),
         images.qdrant.as_str(),
         memory.as_str(),
     ];
@@ -101,32 +107,26 @@ fn place(engine: &Engine, options: &StackOptions, images: &ImageSet) -> PathBuf 
     options.state_dir.join("warm").join(format!("{name}.json"))
 }
 
-async fn take_over(engine: &Engine, options: &StackOptions, images: &ImageSet, was: Remembered) -> Option<Started> {
-    let context = LaunchContext {
-        engine: engine.clone(),
-        run: was.run.clone(),
-        labels: labels::of(&was.run, &was.run, Retention::Warm),
-        memory_mb: options.container_memory_mb,
-    };
-    let [redis, postgres, qdrant] = was.secrets.map(SecretString::from);
-    let [redis_id, postgres_id, qdrant_id] = was.ids;
-    let redis = plan::redis(engine, images.redis.clone(), &redis, was.ports[0]);
-    let command = images.postgres_command.clone();
-    let postgres =
-        plan::postgres(engine, images.postgres.clone(), command, &postgres, options.postgres_connections, was.ports[1]);
-    let qdrant = plan::qdrant(engine, images.qdrant.clone(), &qdrant, was.ports[2], was.ports[3]);
+async fn adopt(engine: &Engine, options: &StackOptions, images: &ImageSet, record: WarmRecord) -> Option<Started> {
+    let context = LaunchContext::new(engine, &record.run, &record.run, Retention::Warm, options.container_memory_mb);
+    let [redis, postgres, qdrant] = record.secrets.map(SecretString::from);
+    let [redis_id, postgres_id, qdrant_id] = record.ids;
+    let [redis_port, postgres_port, http_port, grpc_port] = record.ports;
+    let redis = plan::redis(engine, images.redis.clone(), &redis, redis_port);
+    let postgres = plan::postgres(engine, &images.postgres, &postgres, options.postgres_connections, postgres_port);
+    let qdrant = plan::qdrant(engine, images.qdrant.clone(), &qdrant, http_port, grpc_port);
     let (redis, postgres, qdrant) = tokio::join!(
         ContainerService::adopt(&context, redis_id, redis),
         ContainerService::adopt(&context, postgres_id, postgres),
         ContainerService::adopt(&context, qdrant_id, qdrant),
     );
-    Some(Containers::of(&was.run, Retention::Warm, redis?, postgres?, qdrant?))
+    Some(Containers::from_services(&context, redis?, postgres?, qdrant?))
 }
 
-fn remember(started: &Started, secrets: &Secrets, file: &mut File) -> std::io::Result<()> {
+fn write_record(started: &Started, secrets: &Secrets, file: &mut File) -> std::io::Result<()> {
     let containers = &started.0;
     let port = |service: &ContainerService, nth: usize| service.ports().get(nth).copied().unwrap_or_default();
-    let remembered = Remembered {
+    let record = WarmRecord {
         run: containers.run.clone(),
         ids: [&containers.redis, &containers.postgres, &containers.qdrant].map(|service| service.id().to_owned()),
         ports: [
@@ -139,5 +139,5 @@ fn remember(started: &Started, secrets: &Secrets, file: &mut File) -> std::io::R
     };
     file.set_len(0)?;
     file.rewind()?;
-    file.write_all(&serde_json::to_vec(&remembered)?)
+    file.write_all(&serde_json::to_vec(&record)?)
 }

@@ -1,4 +1,4 @@
-//! Writing answers: good ones, bent ones, and errors.
+//! Writing answers: successes, altered successes, and errors.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
-use super::behaviour::{Verdict, retry_after};
-use super::request::{Encoding, Order, Refusal};
+use super::behaviour::{Effect, retry_after};
+use super::request::{Encoding, Refusal, ValidRequest};
 use super::vector::{Rng, unit};
 use crate::spec::jina::{Answer, Body, RetryAfter};
 
@@ -43,73 +43,76 @@ enum Embedding {
     Bytes(Vec<i16>),
 }
 
-/// The answer to a good request, bent as `verdict` says.
-pub(super) fn good(order: &Order, verdict: &Verdict<'_>, dice: &mut Rng) -> ResponseTemplate {
-    let mut vectors = vectors(order, verdict);
-    let victim = usize::try_from(dice.below(vectors.len() as u64)).unwrap_or_default();
-    if let Some(vector) = vectors.get_mut(victim) {
-        if verdict.bends(&Answer::Nan)
+/// The success for a valid request, altered by `effect`.
+pub(super) fn success(request: &ValidRequest, effect: &Effect<'_>, rng: &mut Rng) -> ResponseTemplate {
+    let mut vectors = vectors(request, effect);
+    let chosen = usize::try_from(rng.below(vectors.len() as u64)).unwrap_or_default();
+    if let Some(vector) = vectors.get_mut(chosen) {
+        if effect.alters(&Answer::Nan)
             && let Some(value) = vector.first_mut()
         {
             *value = f32::NAN;
         }
-        if verdict.bends(&Answer::ZeroVector) {
+        if effect.alters(&Answer::ZeroVector) {
             vector.fill(0.0);
         }
     }
     let mut data: Vec<Item> = vectors
         .iter()
         .enumerate()
-        .map(|(index, vector)| Item { object: "embedding", index, embedding: encode(vector, order.encoding) })
+        .map(|(index, vector)| Item { object: "embedding", index, embedding: encode(vector, request.encoding) })
         .collect();
-    if verdict.bends(&Answer::WrongIndex) {
+    if effect.alters(&Answer::WrongIndex) {
         match data.len() {
             1 => data[0].index = 1,
             count => data[count - 1].index = 0,
         }
     }
-    if verdict.bends(&Answer::ExtraItem) {
-        let extra = unit(&order.model, &order.task, order.dimensions, "an item nobody asked for");
-        data.push(Item { object: "embedding", index: data.len(), embedding: encode(&extra, order.encoding) });
+    if effect.alters(&Answer::ExtraItem) {
+        let extra = unit(&request.model, &request.task, request.dimensions, "an extra item");
+        data.push(Item { object: "embedding", index: data.len(), embedding: encode(&extra, request.encoding) });
     }
-    if verdict.bends(&Answer::MissingItem) {
-        data.remove(victim);
+    if effect.alters(&Answer::MissingItem) {
+        data.remove(chosen);
     }
-    if verdict.bends(&Answer::EmptyData) {
+    if effect.alters(&Answer::EmptyData) {
         data.clear();
     }
-    if data.len() > 1 && !verdict.bends(&Answer::NotShuffled) {
-        dice.shuffle(&mut data);
-        // A shuffle may leave everything in place; a worker that trusts the order must not pass by luck.
+    if data.len() > 1 && !effect.alters(&Answer::NotShuffled) {
+        rng.shuffle(&mut data);
+        // A shuffle may keep the order. A worker that trusts the order must not pass by chance.
         if data.iter().enumerate().all(|(place, item)| item.index == place) {
             data.rotate_left(1);
         }
     }
     let list = List {
-        model: if verdict.bends(&Answer::WrongModel) { "jina-embeddings-v1" } else { &order.model },
+        model: if effect.alters(&Answer::WrongModel) { "jina-embeddings-v1" } else { &request.model },
         object: "list",
-        usage: Usage { total_tokens: order.tokens, prompt_tokens: order.tells_prompt_tokens.then_some(order.tokens) },
+        usage: Usage {
+            total_tokens: request.tokens,
+            prompt_tokens: request.reports_prompt_tokens.then_some(request.tokens),
+        },
         data,
     };
     ResponseTemplate::new(200).set_body_json(list)
 }
 
-fn vectors(order: &Order, verdict: &Verdict<'_>) -> Vec<Vec<f32>> {
-    let dimensions = verdict
-        .bends
+fn vectors(request: &ValidRequest, effect: &Effect<'_>) -> Vec<Vec<f32>> {
+    let dimensions = effect
+        .alterations
         .iter()
         .find_map(|answer| match answer {
             Answer::WrongDimensions(size) => Some(*size),
             _ => None,
         })
-        .unwrap_or(order.dimensions);
-    let same = verdict.bends(&Answer::SameVector);
-    let texts = order.texts.iter().map(|text| if same { &order.texts[0] } else { text });
+        .unwrap_or(request.dimensions);
+    let same = effect.alters(&Answer::SameVector);
+    let texts = request.texts.iter().map(|text| if same { &request.texts[0] } else { text });
     texts
         .map(|text| {
-            let mut vector = unit(&order.model, &order.task, dimensions, text);
-            if !order.normalised {
-                // Any length but 1 will do, as long as it is always the same.
+            let mut vector = unit(&request.model, &request.task, dimensions, text);
+            if !request.normalised {
+                // Any length except 1 works, as long as it is always the same.
                 for value in &mut vector {
                     *value *= 12.5;
                 }
@@ -141,33 +144,33 @@ fn encode(vector: &[f32], encoding: Encoding) -> Embedding {
     }
 }
 
-/// The answer that stands for a good one, as a behaviour says; `good` makes the one it stands for.
-pub(super) fn instead(answer: &Answer, id: &str, good: impl FnOnce() -> Vec<u8>) -> (u16, ResponseTemplate) {
+/// The answer that replaces a success; `success` makes the body of the success.
+pub(super) fn replacement(answer: &Answer, id: &str, success: impl FnOnce() -> Vec<u8>) -> (u16, ResponseTemplate) {
     match answer {
         Answer::Status { code, body, retry_after } => (*code, status(*code, body, *retry_after, id)),
         Answer::Malformed => {
             (200, ResponseTemplate::new(200).set_body_raw("{\"model\": \"jina-embe\u{fffd}, data: [", JSON))
         }
         Answer::Truncated => {
-            let whole = good();
+            let whole = success();
             let part = whole[..whole.len() / 2].to_vec();
             (200, ResponseTemplate::new(200).set_body_raw(part, JSON))
         }
-        // The others bend a good answer or hold it back.
+        // The others alter a success or hold it back.
         _ => (0, ResponseTemplate::new(200)),
     }
 }
 
-fn status(code: u16, body: &Body, wish: RetryAfter, id: &str) -> ResponseTemplate {
-    // A number that HTTP does not know would make the mock panic.
+fn status(code: u16, body: &Body, header: RetryAfter, id: &str) -> ResponseTemplate {
+    // An invalid status code would make the mock panic.
     let template = ResponseTemplate::new(if (100..1000).contains(&code) { code } else { 500 });
-    let template = match retry_after(wish) {
+    let template = match retry_after(header) {
         Some((value, _)) => template.insert_header("retry-after", value),
         None => template,
     };
-    let (usual, detail) = usual(code);
+    let (default, detail) = default_error(code);
     match body {
-        Body::Jina => template.set_body_raw(error(code, usual, detail, None, id).to_string(), JSON),
+        Body::Jina => template.set_body_raw(error(code, default, detail, None, id).to_string(), JSON),
         Body::Code(own) => template.set_body_raw(error(code, own, detail, None, id).to_string(), JSON),
         Body::Html => template.set_body_raw(format!("<html><body><h1>{code}</h1></body></html>"), "text/html"),
         Body::Empty => template,
@@ -180,7 +183,7 @@ pub(super) fn refusal(refusal: &Refusal, id: &str) -> ResponseTemplate {
     ResponseTemplate::new(refusal.status).set_body_raw(body.to_string(), JSON)
 }
 
-/// An error's body: `detail` is an object for 400 and 500 and text otherwise, as measured.
+/// The body of an error: `detail` is an object for 400 and 500 and text otherwise, as measured.
 fn error(status: u16, code: &str, detail: &str, field: Option<&str>, id: &str) -> Value {
     match (status, field) {
         (_, Some(field)) => json!({
@@ -193,8 +196,8 @@ fn error(status: u16, code: &str, detail: &str, field: Option<&str>, id: &str) -
     }
 }
 
-/// The code that belongs to a status, and words for it.
-const fn usual(status: u16) -> (&'static str, &'static str) {
+/// The error code and the message of a status.
+const fn default_error(status: u16) -> (&'static str, &'static str) {
     match status {
         400 => ("INPUT_TOKEN_LIMIT_EXCEEDED", "Input text exceeds the model's maximum of tokens."),
         401 => ("AUTH_INVALID_API_KEY", "Invalid API key."),

@@ -12,28 +12,28 @@ pub(super) struct Exceeded {
     pub(super) detail: String,
 }
 
-/// What was let through lately.
+/// The requests that were admitted within the window.
 #[derive(Debug, Default)]
 pub(super) struct Window(VecDeque<(Instant, u64)>);
 
 impl Window {
-    /// Lets a request of `tokens` through, or says which limit it exceeds. A refused request does not count.
+    /// Admits a request of `tokens`, or returns the limit that it exceeds. A refused request does not count.
     pub(super) fn admit(&mut self, limits: &Limits, now: Instant, tokens: u64, in_flight: u32) -> Result<(), Exceeded> {
         let length = Duration::from_millis(limits.window_ms);
         while self.0.front().is_some_and(|(at, _)| now.duration_since(*at) >= length) {
             self.0.pop_front();
         }
-        if let Some(most) = limits.concurrency.filter(|most| in_flight > *most) {
-            let detail = format!("Concurrency limit exceeded: {most}/{most} requests are being answered.");
+        if let Some(max) = limits.concurrency.filter(|max| in_flight > *max) {
+            let detail = format!("Concurrency limit exceeded: {max}/{max} requests are being answered.");
             return Err(Exceeded { code: "RATE_CONCURRENCY_LIMIT_EXCEEDED", detail });
         }
-        if let Some(most) = limits.rpm.filter(|most| self.0.len() >= *most as usize) {
-            let detail = format!("Request rate limit exceeded: {}/{most} requests per minute.", self.0.len() + 1);
+        if let Some(max) = limits.rpm.filter(|max| self.0.len() >= *max as usize) {
+            let detail = format!("Request rate limit exceeded: {}/{max} requests per minute.", self.0.len() + 1);
             return Err(Exceeded { code: "RATE_REQUEST_LIMIT_EXCEEDED", detail });
         }
         let used: u64 = self.0.iter().map(|(_, tokens)| tokens).sum();
-        if let Some(most) = limits.tpm.filter(|most| used + tokens > *most) {
-            let detail = format!("Token rate limit exceeded: {}/{most} tokens per minute.", used + tokens);
+        if let Some(max) = limits.tpm.filter(|max| used + tokens > *max) {
+            let detail = format!("Token rate limit exceeded: {}/{max} tokens per minute.", used + tokens);
             return Err(Exceeded { code: "RATE_TOKEN_LIMIT_EXCEEDED", detail });
         }
         if limits.rpm.is_some() || limits.tpm.is_some() {
@@ -42,11 +42,11 @@ impl Window {
         Ok(())
     }
 
-    /// The two documented headers, for the limits that there are.
+    /// The two documented headers, for the limits that are set.
     pub(super) fn headers(&self, limits: &Limits) -> Vec<(&'static str, String)> {
         let used: u64 = self.0.iter().map(|(_, tokens)| tokens).sum();
-        let requests = limits.rpm.map(|most| u64::from(most).saturating_sub(self.0.len() as u64));
-        let tokens = limits.tpm.map(|most| most.saturating_sub(used));
+        let requests = limits.rpm.map(|max| u64::from(max).saturating_sub(self.0.len() as u64));
+        let tokens = limits.tpm.map(|max| max.saturating_sub(used));
         [("X-RateLimit-Remaining-Requests", requests), ("X-RateLimit-Remaining-Tokens", tokens)]
             .into_iter()
             .filter_map(|(name, left)| Some((name, left?.to_string())))
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_has_its_code_and_a_new_window_lets_requests_through_again() {
+    fn each_limit_has_its_code_and_a_new_window_admits_requests_again() {
         let limits = Limits { rpm: Some(2), tpm: Some(100), concurrency: Some(2), window_ms: 1000 };
         let mut window = Window::default();
         let now = Instant::now();

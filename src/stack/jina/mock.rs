@@ -1,4 +1,4 @@
-//! The mock server itself.
+//! The mock server.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,20 +9,22 @@ use serde_json::{Value, json};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
-use super::behaviour::{Verdict, retry_after};
+use super::behaviour::{Effect, retry_after};
 use super::limits::Window;
 use super::log::JinaRequest;
-use super::request::{self, Asked, Refusal};
+use super::request::{self, RawRequest, Refusal, ValidRequest};
 use super::vector::{Rng, unit};
 use super::{answer, model};
 use crate::settings::JinaEndpoint;
 use crate::spec::jina::{Answer, Behaviour, Limits};
-use crate::stack::{StackError, ports, random_word};
+use crate::stack::error::StackError;
+use crate::stack::ports;
+use crate::stack::random::random_word;
 
-/// A request that hangs is held for so long; its client gives up long before.
-const FOR_EVER: Duration = Duration::from_hours(24);
+/// How long a hanging request is held. The client gives up long before.
+const HANG: Duration = Duration::from_hours(24);
 
-/// How the mock is set up.
+/// The configuration of the mock.
 #[derive(Debug, Clone)]
 pub struct JinaConfig {
     /// The model that [`JinaEndpoint`] names. The mock knows all of Jina's, and this one.
@@ -31,16 +33,16 @@ pub struct JinaConfig {
     pub dimensions: u32,
     /// The key that the mock accepts: `jina_` and 60 characters, like a real one.
     pub key: SecretString,
-    /// What shuffles items and draws jitter and victims.
+    /// The seed for the order of items, for jitter and for the choice of altered items.
     pub seed: u64,
-    /// How it misbehaves.
+    /// Its faults.
     pub behaviours: Vec<Behaviour>,
-    /// The key's rate limits.
+    /// The rate limits of the key.
     pub limits: Limits,
 }
 
 impl Default for JinaConfig {
-    /// `jina-embeddings-v3` with 1024 dimensions, a new random key, no limits, good behaviour.
+    /// `jina-embeddings-v3` with 1024 dimensions, a new random key, no limits, no faults.
     fn default() -> Self {
         Self {
             model: "jina-embeddings-v3".to_owned(),
@@ -53,7 +55,7 @@ impl Default for JinaConfig {
     }
 }
 
-/// A running mock; it stops listening when dropped.
+/// A running mock. It stops listening when it is dropped.
 #[derive(Debug)]
 pub struct JinaMock {
     endpoint: JinaEndpoint,
@@ -73,10 +75,10 @@ struct State {
     behaviours: Arc<[Behaviour]>,
     /// Requests for embeddings since the behaviours were set.
     arrived: u64,
-    /// When the answers under way will have been sent.
-    under_way: Vec<Instant>,
+    /// When the answers in flight will have been sent.
+    in_flight: Vec<Instant>,
     window: Window,
-    dice: Rng,
+    rng: Rng,
     log: Vec<JinaRequest>,
 }
 
@@ -89,10 +91,10 @@ impl JinaMock {
         Ok(Self::start_on(ports::listen("jina", None)?, config).await)
     }
 
-    /// Starts a mock on a listener of the caller's.
+    /// Starts a mock on an existing listener.
     pub async fn start_on(listener: TcpListener, config: JinaConfig) -> Self {
-        // The vocabulary takes a moment to unpack: not in the first request, and not before the others start.
-        std::thread::spawn(|| request::count("warm"));
+        // Unpacking the vocabulary takes time: it must delay neither the first request nor the start of the others.
+        std::thread::spawn(|| request::count_tokens("warm"));
         // wiremock keeps each matched request in memory besides; its own record of all is turned off.
         let server = MockServer::builder().listener(listener).disable_request_recording().start().await;
         let endpoint = JinaEndpoint {
@@ -104,9 +106,9 @@ impl JinaMock {
         let state = State {
             behaviours: config.behaviours.clone().into(),
             arrived: 0,
-            under_way: Vec::new(),
+            in_flight: Vec::new(),
             window: Window::default(),
-            dice: Rng::new(config.seed),
+            rng: Rng::new(config.seed),
             log: Vec::new(),
         };
         let shared = Arc::new(Shared { config, started: Instant::now(), state: Mutex::new(state) });
@@ -114,44 +116,44 @@ impl JinaMock {
         Self { endpoint, shared, server: Some(server) }
     }
 
-    /// Where it is.
+    /// Its endpoint.
     #[must_use]
     pub fn endpoint(&self) -> JinaEndpoint {
         self.endpoint.clone()
     }
 
-    /// Every request for embeddings so far, in the order in which they arrived.
+    /// Every request for embeddings so far, in order of arrival.
     #[must_use]
     pub fn requests(&self) -> Vec<JinaRequest> {
         self.requests_from(0)
     }
 
-    /// The requests from number `first` on, counted from 0: for watching the log grow.
+    /// The requests from number `first` on, counted from 0: to follow the log.
     #[must_use]
     pub fn requests_from(&self, first: usize) -> Vec<JinaRequest> {
         self.shared.state().log.get(first..).unwrap_or_default().to_vec()
     }
 
-    /// When it was started: the times of its log count from then.
+    /// When it was started: times in its log are relative to this.
     #[must_use]
     pub fn started(&self) -> Instant {
         self.shared.started
     }
 
-    /// How many requests for embeddings there were.
+    /// The number of requests for embeddings so far.
     #[must_use]
     pub fn request_count(&self) -> usize {
         self.shared.state().log.len()
     }
 
-    /// The vector that a good answer has for `text` under `task`, with the configured model and dimensions.
+    /// The correct vector for `text` with `task` and the configured model and dimensions.
     #[must_use]
     pub fn vector_for(&self, task: Option<&str>, text: &str) -> Vec<f32> {
         let config = &self.shared.config;
-        unit(&config.model, &request::task_in_effect(&config.model, task), config.dimensions, text)
+        unit(&config.model, &request::effective_task(&config.model, task), config.dimensions, text)
     }
 
-    /// Misbehaves as `behaviours` say from now on; requests are counted anew.
+    /// Replaces the behaviours and restarts the count of requests.
     pub fn behave(&self, behaviours: Vec<Behaviour>) {
         let mut state = self.shared.state();
         state.behaviours = behaviours.into();
@@ -160,11 +162,11 @@ impl JinaMock {
 }
 
 impl Drop for JinaMock {
-    /// On a thread of its own: the library waits for a lock in a loop that never ends in a task which has used up its
-    /// turn with the runtime (tokio's cooperative budget), as one that drops many mocks has.
+    /// Runs on its own thread: the library waits for a lock in a loop, which never ends in a task that has used up its
+    /// cooperative budget of tokio, as a task that drops many mocks has.
     fn drop(&mut self) {
         if let Some(server) = self.server.take() {
-            // What panics there is the library's own verification, which nothing was given to.
+            // A panic there comes from the verification of the library, which is not used.
             let _ = std::thread::spawn(move || drop(server)).join();
         }
     }
@@ -192,104 +194,108 @@ impl Shared {
         }
     }
 
+    /// Answers a request for embeddings and records it in the log.
     fn embeddings(&self, request: &Request) -> ResponseTemplate {
         let arrived = Instant::now();
         let body: Option<Value> = serde_json::from_slice(&request.body).ok();
-        let asked = body.as_ref().map(request::read).unwrap_or_default();
+        let raw = body.as_ref().map(request::parse).unwrap_or_default();
         let authorised = self.authorise(request);
 
         let mut state = self.state();
         state.arrived += 1;
-        state.under_way.retain(|end| *end > arrived);
-        let in_flight = u32::try_from(state.under_way.len() + 1).unwrap_or(u32::MAX);
+        state.in_flight.retain(|end| *end > arrived);
+        let in_flight = u32::try_from(state.in_flight.len() + 1).unwrap_or(u32::MAX);
         let behaviours = Arc::clone(&state.behaviours);
         let nth = state.arrived;
-        let verdict = Verdict::of(&behaviours, nth, &asked.texts, &mut state.dice);
-        let id = format!("{:016x}", state.dice.roll());
+        let effect = Effect::combine(&behaviours, nth, &raw.texts, &mut state.rng);
+        let id = format!("{:016x}", state.rng.next_u64());
 
-        let mut log = JinaRequest {
-            at_ms: u64::try_from(arrived.duration_since(self.started).as_millis()).unwrap_or(u64::MAX),
-            texts: Arc::clone(&asked.texts),
-            status: 0,
-            tokens: 0,
-            in_flight,
-            authorised: authorised.is_ok(),
-            model: asked.model.clone(),
-            task: asked.task.clone(),
-            dimensions: asked.dimensions,
-            embedding_type: asked.embedding_type.clone(),
-            late_chunking: asked.late_chunking,
-            truncate: asked.truncate,
-            disturbed: verdict.instead.is_some() || !verdict.bends.is_empty(),
-            wait_ms: None,
-            took_ms: u64::try_from(verdict.delay.as_millis()).unwrap_or(u64::MAX),
-        };
-        let template = match (authorised, verdict.instead) {
+        let mut log = self.log_entry(arrived, &raw, &effect);
+        (log.in_flight, log.authorised) = (in_flight, authorised.is_ok());
+        let template = match (authorised, effect.replacement) {
             (Err(refusal), _) => {
                 log.status = refusal.status;
                 answer::refusal(&refusal, &id)
             }
             (Ok(()), Some(Answer::Hang)) => {
                 state.log.push(log);
-                return ResponseTemplate::new(200).set_delay(FOR_EVER);
+                return ResponseTemplate::new(200).set_delay(HANG);
             }
-            (Ok(()), Some(instead)) => {
-                let (status, template) = answer::instead(instead, &id, || self.good_body(body.as_ref(), &asked));
+            (Ok(()), Some(replacement)) => {
+                let success = || self.success_body(body.as_ref(), &raw);
+                let (status, template) = answer::replacement(replacement, &id, success);
                 log.status = status;
-                if let Answer::Status { retry_after: wish, .. } = instead {
-                    log.wait_ms = retry_after(*wish).and_then(|(_, wait)| wait);
+                if let Answer::Status { retry_after: header, .. } = replacement {
+                    log.wait_ms = retry_after(*header).and_then(|(_, wait)| wait);
                 }
                 template
             }
-            (Ok(()), None) => match self.order(body.as_ref(), &asked) {
+            (Ok(()), None) => match self.validate(body.as_ref(), &raw) {
                 Err(refusal) => {
                     log.status = refusal.status;
                     answer::refusal(&refusal, &id)
                 }
-                Ok(order) => {
+                Ok(valid) => {
                     let limits = &self.config.limits;
-                    let admitted = state.window.admit(limits, arrived, order.tokens, in_flight);
-                    let template = match admitted {
+                    let template = match state.window.admit(limits, arrived, valid.tokens, in_flight) {
                         Ok(()) => {
-                            log.status = 200;
-                            log.tokens = order.tokens;
-                            answer::good(&order, &verdict, &mut state.dice)
+                            (log.status, log.tokens) = (200, valid.tokens);
+                            answer::success(&valid, &effect, &mut state.rng)
                         }
                         Err(exceeded) => {
-                            log.status = 429;
-                            log.disturbed = true;
+                            (log.status, log.disturbed) = (429, true);
                             answer::refusal(&Refusal::new(429, exceeded.code, exceeded.detail), &id)
                         }
                     };
-                    let headers = state.window.headers(limits);
-                    headers.into_iter().fold(template, |template, (name, value)| template.insert_header(name, value))
+                    let headers = state.window.headers(limits).into_iter();
+                    headers.fold(template, |template, (name, value)| template.insert_header(name, value))
                 }
             },
         };
-        state.under_way.push(Instant::now() + verdict.delay);
+        state.in_flight.push(Instant::now() + effect.delay);
         state.log.push(log);
-        if verdict.delay.is_zero() { template } else { template.set_delay(verdict.delay) }
+        if effect.delay.is_zero() { template } else { template.set_delay(effect.delay) }
     }
 
-    fn order(&self, body: Option<&Value>, asked: &Asked) -> Result<request::Order, Refusal> {
+    /// The log entry of a request that has not been answered yet.
+    fn log_entry(&self, arrived: Instant, raw: &RawRequest, effect: &Effect<'_>) -> JinaRequest {
+        JinaRequest {
+            at_ms: u64::try_from(arrived.duration_since(self.started).as_millis()).unwrap_or(u64::MAX),
+            texts: Arc::clone(&raw.texts),
+            status: 0,
+            tokens: 0,
+            in_flight: 0,
+            authorised: false,
+            model: raw.model.clone(),
+            task: raw.task.clone(),
+            dimensions: raw.dimensions,
+            embedding_type: raw.embedding_type.clone(),
+            late_chunking: raw.late_chunking,
+            truncate: raw.truncate,
+            disturbed: effect.replacement.is_some() || !effect.alterations.is_empty(),
+            wait_ms: None,
+            took_ms: u64::try_from(effect.delay.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn validate(&self, body: Option<&Value>, raw: &RawRequest) -> Result<ValidRequest, Refusal> {
         match body {
-            Some(body) => request::check(body, asked, &self.config.model),
+            Some(body) => request::validate(body, raw, &self.config.model),
             None => Err(Refusal::new(400, "INPUT_INVALID_JSON", "The body is not valid JSON.")),
         }
     }
 
-    /// Roughly the bytes of a good answer, for one that breaks off in the middle.
-    fn good_body(&self, body: Option<&Value>, asked: &Asked) -> Vec<u8> {
-        let vectors: Vec<Value> = match self.order(body, asked) {
-            Ok(order) => order
-                .texts
-                .iter()
-                .enumerate()
-                .map(|(index, text)| json!({ "object": "embedding", "index": index, "embedding": unit(&order.model, &order.task, order.dimensions, text) }))
-                .collect(),
+    /// Roughly the bytes of a success, for an answer that is truncated.
+    fn success_body(&self, body: Option<&Value>, raw: &RawRequest) -> Vec<u8> {
+        let item = |valid: &ValidRequest, index: usize, text: &str| {
+            let vector = unit(&valid.model, &valid.task, valid.dimensions, text);
+            json!({ "object": "embedding", "index": index, "embedding": vector })
+        };
+        let data: Vec<Value> = match self.validate(body, raw) {
+            Ok(valid) => valid.texts.iter().enumerate().map(|(index, text)| item(&valid, index, text)).collect(),
             Err(_) => Vec::new(),
         };
-        json!({ "model": asked.model, "object": "list", "data": vectors }).to_string().into_bytes()
+        json!({ "model": raw.model, "object": "list", "data": data }).to_string().into_bytes()
     }
 
     fn models(&self, request: &Request) -> ResponseTemplate {

@@ -1,7 +1,7 @@
-//! A mock of Jina's embeddings API that behaves as a scenario tells it to.
+//! A mock of Jina's embeddings API, with behaviours that a scenario defines.
 //!
-//! Vectors are a function of model, task, dimensions and text, so whoever knows a text knows the vector
-//! that a worker must have stored for it. Every request is written to a log that only the harness reads.
+//! Vectors are a function of model, task, dimensions and text, so the vector that a worker must store for a text can be
+//! computed. Every request is recorded in a log that only the harness reads.
 
 mod answer;
 mod behaviour;

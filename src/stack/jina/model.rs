@@ -1,18 +1,18 @@
-//! The models that the mock knows, as Jina's own pages describe them.
+//! The models that the mock knows, as the documentation of Jina describes them.
 
-/// What a model takes.
+/// A model and its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Model {
     pub(super) name: &'static str,
-    pub(super) most_dimensions: u32,
-    /// Tokens of one text.
+    pub(super) max_dimensions: u32,
+    /// The maximum of tokens of one text.
     pub(super) context: usize,
     pub(super) tasks: &'static [&'static str],
-    /// The task when none is given; empty where there is none.
+    /// The default task; empty if there is none.
     pub(super) default_task: &'static str,
     pub(super) late_chunking: bool,
-    /// Texts in one request.
-    pub(super) most_texts: usize,
+    /// The maximum of texts in one request.
+    pub(super) max_texts: usize,
 }
 
 const V5_TASKS: &[&str] = &["retrieval.query", "retrieval.passage", "text-matching", "clustering", "classification"];
@@ -20,48 +20,48 @@ const V5_TASKS: &[&str] = &["retrieval.query", "retrieval.passage", "text-matchi
 const MODELS: &[Model] = &[
     Model {
         name: "jina-embeddings-v3",
-        most_dimensions: 1024,
+        max_dimensions: 1024,
         context: 8192,
         tasks: &["retrieval.query", "retrieval.passage", "text-matching", "classification", "separation"],
         default_task: "",
         late_chunking: true,
-        most_texts: 2048,
+        max_texts: 2048,
     },
     Model {
         name: "jina-embeddings-v4",
-        most_dimensions: 2048,
+        max_dimensions: 2048,
         context: 32_768,
         tasks: &["text-matching", "retrieval.query", "retrieval.passage", "code.query", "code.passage"],
         default_task: "text-matching",
         late_chunking: true,
-        most_texts: 512,
+        max_texts: 512,
     },
     Model {
         name: "jina-embeddings-v5-text-small",
-        most_dimensions: 1024,
+        max_dimensions: 1024,
         context: 32_768,
         tasks: V5_TASKS,
         default_task: "text-matching",
         late_chunking: false,
-        most_texts: 2048,
+        max_texts: 2048,
     },
     Model {
         name: "jina-embeddings-v5-text-nano",
-        most_dimensions: 768,
+        max_dimensions: 768,
         context: 8192,
         tasks: V5_TASKS,
         default_task: "text-matching",
         late_chunking: false,
-        most_texts: 2048,
+        max_texts: 2048,
     },
     Model {
         name: "jina-embeddings-v2-base-en",
-        most_dimensions: 768,
+        max_dimensions: 768,
         context: 8192,
         tasks: &[],
         default_task: "",
         late_chunking: false,
-        most_texts: 2048,
+        max_texts: 2048,
     },
 ];
 

@@ -1,4 +1,4 @@
-//! Reading a request for embeddings and finding what is wrong with it.
+//! Parsing and validating a request for embeddings.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::model::{self, Model};
 
-/// How vectors are written.
+/// The encoding of vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     Float,
@@ -18,9 +18,9 @@ pub(super) enum Encoding {
     Ubinary,
 }
 
-/// What is asked for, before it is checked.
+/// A request before validation.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct RawRequest {
     pub(super) texts: Arc<[String]>,
     pub(super) model: Option<String>,
     pub(super) task: Option<String>,
@@ -30,19 +30,19 @@ pub(super) struct Asked {
     pub(super) truncate: bool,
 }
 
-/// What is asked for, after it was found good.
+/// A request after validation.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct ValidRequest {
     pub(super) model: String,
     pub(super) task: String,
     pub(super) dimensions: u32,
     pub(super) encoding: Encoding,
     pub(super) normalised: bool,
-    /// The texts, cut to the model's context where the request permits that.
+    /// The texts, cut to the context of the model if the request permits it.
     pub(super) texts: Vec<String>,
     pub(super) tokens: u64,
-    /// Whether the real service would tell `prompt_tokens`.
-    pub(super) tells_prompt_tokens: bool,
+    /// Whether the real service would report `prompt_tokens`.
+    pub(super) reports_prompt_tokens: bool,
 }
 
 /// Why a request is refused.
@@ -65,10 +65,10 @@ impl Refusal {
     }
 }
 
-/// Reads what can be read of a body that may be wrong in any way.
-pub(super) fn read(body: &Value) -> Asked {
+/// Parses as much as possible of a body that may be invalid in any way.
+pub(super) fn parse(body: &Value) -> RawRequest {
     let text = |name: &str| body[name].as_str().map(str::to_owned);
-    Asked {
+    RawRequest {
         texts: inputs(&body["input"]).map(|(texts, _)| texts.into()).unwrap_or_default(),
         model: text("model"),
         task: text("task"),
@@ -79,20 +79,20 @@ pub(super) fn read(body: &Value) -> Asked {
     }
 }
 
-/// Checks a body as the real service does; `custom` is a model that the mock was told to know besides.
-pub(super) fn check(body: &Value, asked: &Asked, custom: &str) -> Result<Order, Refusal> {
-    let name = asked.model.as_deref().ok_or_else(|| Refusal::invalid("model", "Field required"))?;
+/// Validates a body as the real service does. `custom` is an additional model that the mock accepts.
+pub(super) fn validate(body: &Value, raw: &RawRequest, custom: &str) -> Result<ValidRequest, Refusal> {
+    let name = raw.model.as_deref().ok_or_else(|| Refusal::invalid("model", "Field required"))?;
     let model = model::find(name)
-        // A model of the user's own is taken to be like v3.
+        // A custom model has the limits of v3.
         .or_else(|| (name == custom).then(|| model::find("jina-embeddings-v3")).flatten())
         .ok_or_else(|| Refusal::new(400, "INPUT_MODEL_NOT_FOUND", format!("Model '{name}' not found.")))?;
-    let task = task(body, asked, model)?;
-    let dimensions = match (&body["dimensions"], asked.dimensions) {
-        (Value::Null, _) => model.most_dimensions,
-        (_, Some(size)) if (1..=model.most_dimensions).contains(&size) => size,
+    let task = task(body, raw, model)?;
+    let dimensions = match (&body["dimensions"], raw.dimensions) {
+        (Value::Null, _) => model.max_dimensions,
+        (_, Some(size)) if (1..=model.max_dimensions).contains(&size) => size,
         (given, _) => {
-            let most = model.most_dimensions;
-            return Err(Refusal::invalid("dimensions", format!("{given} is not between 1 and {most}")));
+            let max = model.max_dimensions;
+            return Err(Refusal::invalid("dimensions", format!("{given} is not between 1 and {max}")));
         }
     };
     let encoding = encoding(&body["embedding_type"])?;
@@ -103,23 +103,23 @@ pub(super) fn check(body: &Value, asked: &Asked, custom: &str) -> Result<Order, 
     if texts.iter().any(String::is_empty) {
         return Err(Refusal::invalid("input", "Input text must not be empty"));
     }
-    if texts.len() > model.most_texts {
-        let detail = format!("Each input list can contain at most {} items.", model.most_texts);
+    if texts.len() > model.max_texts {
+        let detail = format!("Each input list can contain at most {} items.", model.max_texts);
         return Err(Refusal::new(400, "INPUT_LIST_TOO_LONG", detail));
     }
-    let late = asked.late_chunking;
+    let late = raw.late_chunking;
     if late && !model.late_chunking {
         return Err(Refusal::invalid("late_chunking", format!("{name} has no late chunking")));
     }
     let mut tokens = 0;
     for text in &mut texts {
-        tokens += fit(text, model, asked.truncate)?;
+        tokens += fit(text, model, raw.truncate)?;
     }
     // Late chunking embeds the whole list as one text.
     if late && tokens > model.context {
         return Err(too_long(model));
     }
-    Ok(Order {
+    Ok(ValidRequest {
         model: name.to_owned(),
         task,
         dimensions,
@@ -127,20 +127,20 @@ pub(super) fn check(body: &Value, asked: &Asked, custom: &str) -> Result<Order, 
         normalised: body["normalized"].as_bool().unwrap_or(true),
         texts,
         tokens: tokens as u64,
-        tells_prompt_tokens: name.ends_with("-v3") && (late || objects),
+        reports_prompt_tokens: name.ends_with("-v3") && (late || objects),
     })
 }
 
-/// The task that counts when `task` is what the request says.
-pub(super) fn task_in_effect(model: &str, task: Option<&str>) -> String {
+/// The effective task of a request with `task`.
+pub(super) fn effective_task(model: &str, task: Option<&str>) -> String {
     task.unwrap_or_else(|| model::find(model).map_or("", |model| model.default_task)).to_owned()
 }
 
-fn task(body: &Value, asked: &Asked, model: &Model) -> Result<String, Refusal> {
+fn task(body: &Value, raw: &RawRequest, model: &Model) -> Result<String, Refusal> {
     if body["task"].is_null() {
         return Ok(model.default_task.to_owned());
     }
-    match asked.task.as_deref() {
+    match raw.task.as_deref() {
         Some(task) if model.tasks.contains(&task) => Ok(task.to_owned()),
         _ => Err(Refusal::invalid("task", format!("{} is not one of {:?}", body["task"], model.tasks))),
     }
@@ -149,7 +149,7 @@ fn task(body: &Value, asked: &Asked, model: &Model) -> Result<String, Refusal> {
 fn encoding(given: &Value) -> Result<Encoding, Refusal> {
     match given {
         Value::Null => Ok(Encoding::Float),
-        // Documented, and answered with an error by the real service.
+        // Documented, but the real service answers with an error.
         Value::Array(_) => Err(Refusal::new(500, "INTERNAL_ERROR", "Internal error.")),
         _ => match given.as_str() {
             Some("float") => Ok(Encoding::Float),
@@ -161,7 +161,7 @@ fn encoding(given: &Value) -> Result<Encoding, Refusal> {
     }
 }
 
-/// The texts of `input`, and whether any of them was written as an object.
+/// The texts of `input`, and whether any of them is an object.
 fn inputs(input: &Value) -> Result<(Vec<String>, bool), Refusal> {
     let one = |item: &Value| match item {
         Value::String(text) => Ok((text.clone(), false)),
@@ -180,14 +180,14 @@ fn inputs(input: &Value) -> Result<(Vec<String>, bool), Refusal> {
     Ok((items.into_iter().map(|(text, _)| text).collect(), objects))
 }
 
-/// Counts the tokens of `text`; cuts it to the model's context if it may.
+/// Counts the tokens of `text`, and cuts it to the context of the model if `truncate` is set.
 ///
-/// The models' own vocabularies cannot be had offline: `cl100k` stands in for them, so counts near the
-/// limit differ from the real service's.
+/// The vocabularies of the models are not available offline. `cl100k` replaces them, so counts near the limit differ
+/// from the real service.
 fn fit(text: &mut String, model: &Model, truncate: bool) -> Result<usize, Refusal> {
     // A token is at least one byte.
     if text.len() <= model.context {
-        return Ok(count(text));
+        return Ok(count_tokens(text));
     }
     let tokens = bpe_openai::cl100k_base().encode(text.as_str());
     if tokens.len() <= model.context {
@@ -196,7 +196,7 @@ fn fit(text: &mut String, model: &Model, truncate: bool) -> Result<usize, Refusa
     if !truncate {
         return Err(too_long(model));
     }
-    // The cut may fall within a letter; then it moves back to the letter's beginning.
+    // The cut may be inside a character; then it moves back to the start of the character.
     let mut kept = model.context;
     while kept > 0 {
         if let Some(cut) = bpe_openai::cl100k_base().decode(&tokens[..kept]) {
@@ -209,7 +209,7 @@ fn fit(text: &mut String, model: &Model, truncate: bool) -> Result<usize, Refusa
 }
 
 /// The number of tokens of `text`.
-pub(super) fn count(text: &str) -> usize {
+pub(super) fn count_tokens(text: &str) -> usize {
     bpe_openai::cl100k_base().count(text)
 }
 

@@ -1,4 +1,4 @@
-//! The mock over HTTP, as a worker meets it.
+//! The mock over HTTP, as a worker uses it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ async fn items_come_shuffled_and_each_index_leads_to_the_vector_of_its_text() {
 }
 
 #[tokio::test]
-async fn base64_is_the_same_vector_as_little_endian_floats() {
+async fn base64_contains_the_vector_as_little_endian_floats() {
     let mock = mock(Vec::new()).await;
     let mut request = body(&["text"]);
     let plain = ask(&mock, &request).await;
@@ -98,7 +98,7 @@ async fn base64_is_the_same_vector_as_little_endian_floats() {
 }
 
 #[tokio::test]
-async fn usage_tells_prompt_tokens_only_where_the_real_service_does() {
+async fn usage_reports_prompt_tokens_only_where_the_real_service_does() {
     let mock = mock(Vec::new()).await;
     let mut request = body(&["one"]);
     request["input"] = json!([{ "text": "one" }]);
@@ -125,7 +125,7 @@ async fn usage_tells_prompt_tokens_only_where_the_real_service_does() {
 #[case::encoding(json!({ "embedding_type": "hex" }), 422, "body -> embedding_type")]
 #[case::list_of_encodings(json!({ "embedding_type": ["float"] }), 500, "INTERNAL_ERROR")]
 #[tokio::test]
-async fn a_wrong_request_is_refused_as_the_real_service_does(
+async fn an_invalid_request_is_refused_as_by_the_real_service(
     #[case] change: Value,
     #[case] status: u16,
     #[case] says: &str,
@@ -143,7 +143,7 @@ async fn a_wrong_request_is_refused_as_the_real_service_does(
 }
 
 #[tokio::test]
-async fn a_text_may_be_cut_where_the_request_permits_it_and_then_its_tail_does_not_count() {
+async fn truncate_cuts_a_long_text_and_ignores_its_tail() {
     let mock = mock(Vec::new()).await;
     let long = "a ".repeat(8300);
     let mut request = body(&[&format!("{long}one"), &format!("{long}two")]);
@@ -158,7 +158,7 @@ async fn a_text_may_be_cut_where_the_request_permits_it_and_then_its_tail_does_n
 #[case(Some("Basic abc"), "AUTH_INVALID_FORMAT")]
 #[case(Some("Bearer jina_wrong"), "AUTH_INVALID_API_KEY")]
 #[tokio::test]
-async fn a_wrong_key_is_refused(#[case] header: Option<&str>, #[case] code: &str) {
+async fn an_invalid_key_is_refused(#[case] header: Option<&str>, #[case] code: &str) {
     let mock = mock(Vec::new()).await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     for (method, path) in [(reqwest::Method::POST, "embeddings"), (reqwest::Method::GET, "models")] {
@@ -175,7 +175,7 @@ async fn a_wrong_key_is_refused(#[case] header: Option<&str>, #[case] code: &str
 }
 
 #[tokio::test]
-async fn a_behaviour_counts_requests_and_may_be_changed_meanwhile() {
+async fn a_behaviour_counts_requests_and_can_be_replaced() {
     let error = Answer::Status { code: 503, body: Body::Jina, retry_after: RetryAfter::None };
     let mock = mock(vec![Behaviour { when: When::First(2), answer: error.clone() }]).await;
     let mut statuses = Vec::new();
@@ -197,7 +197,7 @@ async fn a_behaviour_counts_requests_and_may_be_changed_meanwhile() {
 #[case::html(Body::Html, RetryAfter::None, "<h1>429</h1>")]
 #[case::empty(Body::Empty, RetryAfter::None, "")]
 #[tokio::test]
-async fn an_error_has_the_body_and_header_it_was_given(
+async fn an_error_has_the_configured_body_and_header(
     #[case] body_kind: Body,
     #[case] retry_after: RetryAfter,
     #[case] says: &str,
@@ -241,7 +241,7 @@ async fn an_error_has_the_body_and_header_it_was_given(
 #[case::no_json(Answer::Malformed, |answered: &Answered| answered.body.is_null() && !answered.text.is_empty())]
 #[case::half(Answer::Truncated, |answered: &Answered| answered.body.is_null() && answered.text.contains("\"embedding\":[") )]
 #[tokio::test]
-async fn a_bent_answer_is_a_success_that_must_not_be_believed(
+async fn an_altered_answer_is_a_success_with_invalid_content(
     #[case] answer: Answer,
     #[case] holds: fn(&Answered) -> bool,
 ) {
@@ -273,7 +273,7 @@ async fn delays_add_up_and_show_as_requests_in_flight() {
 }
 
 #[tokio::test]
-async fn limits_refuse_with_429_and_say_what_remains() {
+async fn limits_refuse_with_429() {
     let limits = Limits { rpm: Some(1), ..Limits::default() };
     let mock = JinaMock::start(JinaConfig { limits, ..JinaConfig::default() }).await.unwrap();
     assert_eq!(ask(&mock, &body(&["a"])).await.status, 200);
@@ -283,7 +283,7 @@ async fn limits_refuse_with_429_and_say_what_remains() {
 }
 
 #[tokio::test]
-async fn what_is_not_served_is_not_found_and_a_body_that_is_no_json_is_refused() {
+async fn unknown_paths_are_not_found_and_invalid_json_is_refused() {
     let mock = mock(Vec::new()).await;
     let key = mock.endpoint().api_key.unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -1,4 +1,4 @@
-//! A throwaway Postgres in Supabase's shape: password enforced over TCP, no socket, nothing synced to disk.
+//! A throwaway Postgres in the shape of Supabase: password required over TCP, no socket, no syncs to disk.
 
 use std::fs;
 use std::path::Path;
@@ -8,19 +8,21 @@ use nix::sys::signal::Signal;
 use nix::unistd::{User, geteuid};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Plan, launch_environment, private_directory, write_private};
-use crate::stack::ledger::Ledger;
+use super::files::{private_directory, write_private};
+use super::plan::{Plan, launch_environment};
+use crate::stack::cleanup::ledger::Ledger;
+use crate::stack::error::StackError;
 use crate::stack::process::{Account, Launch, Process};
 use crate::stack::ready::Readiness;
-use crate::stack::{Service, StackError};
+use crate::stack::service::Service;
 
 /// How long `initdb` may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+const INITDB_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Byte order and case rules of text: the ones Supabase uses, where the system has them.
+/// The collation and character type: those of Supabase, if the system has them.
 const LOCALE: &str = if cfg!(target_os = "linux") { "C.UTF-8" } else { "C" };
 
-/// The user to run Postgres as: it refuses root. `None` when this user will do.
+/// The user to run Postgres as, which refuses root; `None` for the current user.
 pub(super) fn account() -> Result<Option<Account>, StackError> {
     if !geteuid().is_root() {
         return Ok(None);
@@ -32,126 +34,103 @@ pub(super) fn account() -> Result<Option<Account>, StackError> {
         .ok_or(StackError::NoUnprivilegedUser)
 }
 
-/// Creates the data directory, with `password` for the user `postgres`.
-pub(super) async fn initialise(
-    initdb: &Path,
-    directory: &Path,
-    account: Option<Account>,
-    password: &SecretString,
-    ledger: &Ledger,
-) -> Result<(), StackError> {
-    private_directory(directory, account)?;
-    let password_file = directory.join("password");
-    write_private(&password_file, password.expose_secret(), account)?;
-    let arguments = [
-        "--pgdata",
-        "data",
-        "--username",
-        "postgres",
-        "--pwfile",
-        "password",
-        "--auth",
-        "scram-sha-256",
-        "--encoding",
-        "UTF8",
-        "--locale",
-        LOCALE,
-        "--no-sync",
-    ];
-    let launch = Launch {
-        name: "initdb".to_owned(),
-        program: initdb.to_owned(),
-        arguments: arguments.map(str::to_owned).to_vec(),
-        environment: launch_environment(),
-        directory: directory.to_owned(),
-        log: directory.join("initdb.log"),
-        account,
-        on_harness_death: Signal::SIGKILL,
-    };
-    let process = Process::start(&launch, ledger)?;
-    let status = process.wait(PATIENCE).await;
-    // The file has served; the directory is private and goes away in the end anyway.
-    let _ = fs::remove_file(&password_file);
-    match status {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => Err(process.died(status)),
-        None => Err(StackError::NotReady {
-            service: "initdb",
-            seconds: PATIENCE.as_secs(),
-            reason: "it is still running".to_owned(),
-            log: process.log_tail(),
-        }),
-    }
+/// A database cluster that belongs to one run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cluster<'a> {
+    /// The directory that contains the data directory.
+    pub(super) directory: &'a Path,
+    /// The user to run as.
+    pub(super) account: Option<Account>,
+    /// The password of the user `postgres`.
+    pub(super) password: &'a SecretString,
 }
 
-/// Says how to run Postgres on `port` over the data directory that [`initialise`] made.
-pub(super) fn plan(
-    program: &Path,
-    directory: &Path,
-    account: Option<Account>,
-    password: &SecretString,
-    connections: u32,
-    port: u16,
-) -> Plan {
-    let url = format!("postgres://postgres:{}@127.0.0.1:{port}/postgres", password.expose_secret());
-    let mut arguments = vec!["-D".to_owned(), "data".to_owned(), "-p".to_owned(), port.to_string()];
-    let connections = format!("max_connections={connections}");
-    for setting in [
-        connections.as_str(),
-        "listen_addresses=127.0.0.1",
-        // No socket: nothing to clash with, no path that may be too long, one way in for everyone.
-        "unix_socket_directories=",
-        "shared_buffers=32MB",
-        // Commits reach the kernel, so that they survive a SIGKILL; nothing waits for the disk.
-        "fsync=off",
-        "full_page_writes=off",
-        // Segments in the data directory go away with it; those in /dev/shm would outlive a SIGKILL.
-        "dynamic_shared_memory_type=mmap",
-        "log_min_messages=warning",
-        "log_checkpoints=off",
-    ] {
-        arguments.extend(["-c".to_owned(), setting.to_owned()]);
-    }
-    Plan {
-        service: Service::Postgres,
-        kind: "postgres".to_owned(),
-        launch: Launch {
-            name: "postgres".to_owned(),
-            program: program.to_owned(),
-            arguments,
+impl Cluster<'_> {
+    /// Creates the data directory.
+    pub(super) async fn initialise(self, initdb: &Path, ledger: &Ledger) -> Result<(), StackError> {
+        let Self { directory, account, password } = self;
+        private_directory(directory, account)?;
+        let password_file = directory.join("password");
+        write_private(&password_file, password.expose_secret(), account)?;
+        let arguments = [
+            "--pgdata",
+            "data",
+            "--username",
+            "postgres",
+            "--pwfile",
+            "password",
+            "--auth",
+            "scram-sha-256",
+            "--encoding",
+            "UTF8",
+            "--locale",
+            LOCALE,
+            "--no-sync",
+        ];
+        let launch = Launch {
+            name: "initdb".to_owned(),
+            program: initdb.to_owned(),
+            arguments: arguments.map(str::to_owned).to_vec(),
             environment: launch_environment(),
             directory: directory.to_owned(),
-            log: directory.join("postgres.log"),
+            log: directory.join("initdb.log"),
             account,
-            // Immediate shutdown: frees its shared memory, unlike SIGKILL.
-            on_harness_death: Signal::SIGQUIT,
-        },
-        readiness: Readiness::Postgres { url: SecretString::from(url) },
-        polite: Signal::SIGINT,
+            on_harness_death: Signal::SIGKILL,
+        };
+        let process = Process::start(&launch, ledger)?;
+        let status = process.wait(INITDB_TIMEOUT).await;
+        // It is no longer needed. If it stays, the directory is private and removed in the end.
+        let _ = fs::remove_file(&password_file);
+        match status {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(process.died(status)),
+            None => Err(StackError::NotReady {
+                service: "initdb",
+                seconds: INITDB_TIMEOUT.as_secs(),
+                reason: "still running".to_owned(),
+                log: process.log_tail(),
+            }),
+        }
     }
-}
 
-/// Frees the System V segment of a Postgres under `directory` that was killed before it could do so.
-///
-/// `postmaster.pid` names it; it is freed only while its key matches and no process is attached.
-pub(in crate::stack) fn release_shared_memory(directory: &Path) {
-    let Ok(text) = fs::read_to_string(directory.join("postgres/data/postmaster.pid")) else { return };
-    let Some((key, id)) = text.lines().nth(6).and_then(|line| {
-        let mut words = line.split_whitespace();
-        Some((words.next()?.to_owned(), words.next()?.to_owned()))
-    }) else {
-        return;
-    };
-    let table = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
-    let unused = table.lines().skip(1).any(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        // key shmid perms size cpid lpid nattch …; the key may be printed signed.
-        let same_key = fields.first().and_then(|field| field.parse::<i64>().ok()).map(|found| found & 0xffff_ffff)
-            == key.parse::<i64>().ok().map(|wanted| wanted & 0xffff_ffff);
-        same_key && fields.get(1) == Some(&id.as_str()) && fields.get(6) == Some(&"0")
-    });
-    if unused {
-        // Without the program the segment stays: 56 bytes until the next boot.
-        let _ = std::process::Command::new("ipcrm").args(["-m", &id]).output();
+    /// How to run Postgres on `port` with the data directory of [`Self::initialise`].
+    pub(super) fn plan(self, program: &Path, connections: u32, port: u16) -> Plan {
+        let Self { directory, account, password } = self;
+        let url = format!("postgres://postgres:{}@127.0.0.1:{port}/postgres", password.expose_secret());
+        let mut arguments = vec!["-D".to_owned(), "data".to_owned(), "-p".to_owned(), port.to_string()];
+        let connections = format!("max_connections={connections}");
+        for setting in [
+            connections.as_str(),
+            "listen_addresses=127.0.0.1",
+            // No socket: no conflict, no path that may be too long, one way to connect for everyone.
+            "unix_socket_directories=",
+            "shared_buffers=32MB",
+            // Commits reach the kernel, so they survive a SIGKILL; nothing waits for the disk.
+            "fsync=off",
+            "full_page_writes=off",
+            // Segments in the data directory are removed with it; those in /dev/shm would survive a SIGKILL.
+            "dynamic_shared_memory_type=mmap",
+            "log_min_messages=warning",
+            "log_checkpoints=off",
+        ] {
+            arguments.extend(["-c".to_owned(), setting.to_owned()]);
+        }
+        Plan {
+            service: Service::Postgres,
+            kind: "postgres".to_owned(),
+            launch: Launch {
+                name: "postgres".to_owned(),
+                program: program.to_owned(),
+                arguments,
+                environment: launch_environment(),
+                directory: directory.to_owned(),
+                log: directory.join("postgres.log"),
+                account,
+                // Immediate shutdown: frees its shared memory, unlike SIGKILL.
+                on_harness_death: Signal::SIGQUIT,
+            },
+            readiness: Readiness::Postgres { url: SecretString::from(url) },
+            stop_signal: Signal::SIGINT,
+        }
     }
 }

@@ -4,15 +4,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::stack::StackError;
-use crate::stack::error::Package;
+use crate::stack::error::{Package, StackError};
 
-/// Paths given by the user instead of what is found.
+/// Programs given by the user instead of those found.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// `redis-server` or `valkey-server`.
     pub redis: Option<PathBuf>,
-    /// `postgres`; `initdb` must lie beside it.
+    /// `postgres`; `initdb` must be in the same directory.
     pub postgres: Option<PathBuf>,
     /// `qdrant`.
     pub qdrant: Option<PathBuf>,
@@ -24,7 +23,7 @@ pub(super) struct Programs {
     pub(super) redis: PathBuf,
     pub(super) postgres: PathBuf,
     pub(super) initdb: PathBuf,
-    /// A real Qdrant, where there is one.
+    /// Qdrant, if it is installed.
     pub(super) qdrant: Option<PathBuf>,
 }
 
@@ -41,7 +40,7 @@ static POSTGRES: Package = Package {
     homebrew: "postgresql@17",
 };
 
-/// Where packages put programs that are not on `PATH`; `*` stands for a version, the highest is taken.
+/// Where packages install programs that are not on `PATH`. `*` is a version; the highest is used.
 pub(super) const TYPICAL: &[&str] = &[
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
@@ -53,32 +52,34 @@ pub(super) const TYPICAL: &[&str] = &[
     "/usr/bin",
 ];
 
-/// Finds every program, first in `path`, then in the `typical` places.
+/// Finds every program, first in `path`, then in the `typical` directories.
 pub(super) fn find(path: &[PathBuf], typical: &[&str], given: &Overrides) -> Result<Programs, StackError> {
-    let mut places = path.to_vec();
-    places.extend(typical.iter().flat_map(|pattern| expand(pattern)));
-    let look = |names: &[&str]| {
-        names.iter().find_map(|name| places.iter().map(|place| place.join(name)).find(|program| is_executable(program)))
+    let mut directories = path.to_vec();
+    directories.extend(typical.iter().flat_map(|pattern| expand(pattern)));
+    let find = |names: &[&str]| {
+        names.iter().find_map(|name| {
+            directories.iter().map(|directory| directory.join(name)).find(|program| is_executable(program))
+        })
     };
 
     let mut missing = Vec::new();
     let redis = match &given.redis {
-        Some(program) => Some(checked("redis-server", program)?),
-        None => look(&["redis-server", "valkey-server"]),
+        Some(program) => Some(require_executable("redis-server", program)?),
+        None => find(&["redis-server", "valkey-server"]),
     };
     let postgres = match &given.postgres {
-        Some(program) => Some(checked("postgres", program)?),
-        // A link on PATH leads to the directory where initdb and the shared files are.
-        None => look(&["postgres"]).map(|program| fs::canonicalize(&program).unwrap_or(program)),
+        Some(program) => Some(require_executable("postgres", program)?),
+        // A link on PATH leads to the directory with initdb and the shared files.
+        None => find(&["postgres"]).map(|program| fs::canonicalize(&program).unwrap_or(program)),
     };
     let initdb = postgres
         .as_ref()
         .map(|postgres| postgres.with_file_name("initdb"))
         .filter(|program| is_executable(program))
-        .or_else(|| look(&["initdb"]));
+        .or_else(|| find(&["initdb"]));
     let qdrant = match &given.qdrant {
-        Some(program) => Some(checked("qdrant", program)?),
-        None => look(&["qdrant"]),
+        Some(program) => Some(require_executable("qdrant", program)?),
+        None => find(&["qdrant"]),
     };
     if redis.is_none() {
         missing.push(&REDIS);
@@ -92,7 +93,7 @@ pub(super) fn find(path: &[PathBuf], typical: &[&str], given: &Overrides) -> Res
     }
 }
 
-fn checked(program: &'static str, path: &Path) -> Result<PathBuf, StackError> {
+fn require_executable(program: &'static str, path: &Path) -> Result<PathBuf, StackError> {
     if is_executable(path) {
         Ok(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
     } else {
@@ -104,7 +105,7 @@ fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
-/// The directories that `pattern` stands for, highest version first.
+/// The directories that match `pattern`, highest version first.
 fn expand(pattern: &str) -> Vec<PathBuf> {
     let Some((before, after)) = pattern.split_once('*') else { return vec![PathBuf::from(pattern)] };
     let (parent, prefix) = before.rsplit_once('/').unwrap_or(("", before));
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn all_missing_programs_are_one_error_that_names_the_packages_of_three_systems() {
+    fn one_error_names_all_missing_programs_and_their_packages() {
         let message = find(&[], &[], &Overrides::default()).unwrap_err().to_string();
         for word in [
             "redis-server (or valkey-server), postgres and initdb",
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_missing_is_named() {
+    fn only_missing_programs_are_named() {
         let bin = tempfile::tempdir().unwrap();
         program(bin.path(), "postgres");
         program(bin.path(), "initdb");
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn valkey_does_where_there_is_no_redis_and_the_newest_postgres_is_taken() {
+    fn valkey_replaces_redis_and_the_newest_postgres_is_used() {
         let root = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(root.path()).unwrap();
         let valkey = program(&root, "bin/valkey-server");
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_given_by_the_user_must_be_there() {
+    fn a_program_given_by_the_user_must_exist() {
         let given = Overrides { redis: Some(PathBuf::from("/nowhere/redis")), ..Overrides::default() };
         let message = find(&[], &[], &given).unwrap_err().to_string();
         assert!(message.contains("/nowhere/redis"), "{message}");

@@ -1,14 +1,16 @@
-//! A throwaway Qdrant: a real one where there is one, else the engine inside this very binary.
+//! A throwaway Qdrant: the installed program, or the embedded engine of this binary.
 
 use std::path::Path;
 
 use nix::sys::signal::Signal;
 use secrecy::SecretString;
 
-use super::{Plan, launch_environment, private_directory};
+use super::files::private_directory;
+use super::plan::{Plan, launch_environment};
+use crate::stack::error::StackError;
 use crate::stack::process::Launch;
 use crate::stack::ready::Readiness;
-use crate::stack::{Service, StackError};
+use crate::stack::service::Service;
 
 /// The program that serves Qdrant.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +21,7 @@ pub(super) enum Program<'a> {
     Embedded(&'a Path),
 }
 
-/// Prepares `directory` and says how to run Qdrant.
+/// Prepares `directory` and returns how to run Qdrant.
 pub(super) fn plan(
     program: Program<'_>,
     directory: &Path,
@@ -73,6 +75,6 @@ pub(super) fn plan(
             grpc_url: format!("http://127.0.0.1:{grpc}"),
             key: Some(key.clone()),
         },
-        polite: Signal::SIGTERM,
+        stop_signal: Signal::SIGTERM,
     })
 }

@@ -1,4 +1,4 @@
-//! A throwaway Redis (or Valkey): password enforced, nothing evicted, an append-only file that survives a restart.
+//! A throwaway Redis (or Valkey): password required, no eviction, an append-only file that survives a restart.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -6,15 +6,18 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Plan, launch_environment, private_directory, write_private};
+use super::files::{private_directory, write_private};
+use super::plan::{Plan, launch_environment};
+use crate::stack::error::StackError;
 use crate::stack::process::Launch;
 use crate::stack::ready::Readiness;
-use crate::stack::{Service, StackError};
+use crate::stack::redis_config::protected_configs;
+use crate::stack::service::Service;
 
-/// Prepares `directory` and says how to run Redis on `port`.
+/// Prepares `directory` and returns how to run Redis on `port`.
 pub(super) fn plan(program: &Path, directory: &Path, password: &SecretString, port: u16) -> Result<Plan, StackError> {
     private_directory(directory, None)?;
-    // The password goes into a file that only this user reads: arguments are visible to everyone.
+    // The password goes into a file that only this user can read: arguments are visible to every user.
     let config = directory.join("redis.conf");
     let text = format!(
         "bind 127.0.0.1\nport {port}\nprotected-mode yes\nrequirepass {}\ndir {}\ndaemonize no\nlogfile \"\"\n\
@@ -22,7 +25,7 @@ pub(super) fn plan(program: &Path, directory: &Path, password: &SecretString, po
          auto-aof-rewrite-percentage 0\n{}",
         password.expose_secret(),
         quoted(directory),
-        protected_configs(version(program)),
+        protected_configs(major_version(program)),
     );
     write_private(&config, &text, None)?;
     let url = SecretString::from(format!("redis://default:{}@127.0.0.1:{port}/0", password.expose_secret()));
@@ -40,31 +43,22 @@ pub(super) fn plan(program: &Path, directory: &Path, password: &SecretString, po
             on_harness_death: Signal::SIGKILL,
         },
         readiness: Readiness::Redis { url },
-        polite: Signal::SIGTERM,
+        stop_signal: Signal::SIGTERM,
     })
 }
 
-/// The line that lets a scenario make saving fail (`CONFIG SET dir`); before Redis 7 it was allowed anyway, and the
-/// line is an error there.
-pub(in crate::stack) const fn protected_configs(major: Option<u32>) -> &'static str {
-    match major {
-        Some(major) if major >= 7 => "enable-protected-configs yes\n",
-        _ => "",
-    }
-}
-
-/// The major version that `program --version` names, as in `Redis server v=7.0.15 …`.
-fn version(program: &Path) -> Option<u32> {
-    let said = std::process::Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    said.split_once("v=")?.1.split('.').next()?.parse().ok()
+/// The major version according to `program --version`, as in `Redis server v=7.0.15 …`.
+fn major_version(program: &Path) -> Option<u32> {
+    let output = std::process::Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_once("v=")?.1.split('.').next()?.parse().ok()
 }
 
 fn log(directory: &Path) -> PathBuf {
     directory.join("redis.log")
 }
 
-/// A path as `redis.conf` wants it.
+/// A path in the syntax of `redis.conf`.
 fn quoted(path: &Path) -> String {
     format!("\"{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -94,7 +94,13 @@ fn flaws() {
     let output = shakedown(place.path(), &["compose", "--check", "theirs.yaml"]).output().unwrap();
     let text = said(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    for flaw in ["another one tomorrow", "whole network", "evict", "no password", "no service has an image of qdrant"] {
+    for flaw in [
+        "is not pinned to a version",
+        "all network interfaces",
+        "may evict keys",
+        "no password",
+        "no service uses an image of qdrant",
+    ] {
         assert!(text.contains(flaw), "{flaw}: {text}");
     }
     let missing = shakedown(place.path(), &["compose", "--check", "none.yaml"]).output().unwrap();

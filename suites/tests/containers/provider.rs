@@ -252,7 +252,7 @@ fn liar(answers: &[(&str, u16, &str)]) -> (crate::support::fake_servers::FakeSer
 fn rate_limited() -> Outcome {
     let said = r#"{"message":"toomanyrequests: You have reached your unauthenticated pull rate limit."}"#;
     let (_liar, host) = liar(&[("/json", 404, r#"{"message":"No such image"}"#), ("/images/create", 429, said)]);
-    let words = ["cannot be pulled", "limits how often it is asked", "docker login", "_IMAGE"];
+    let words = ["cannot be pulled", "limits the pull rate", "docker login", "_IMAGE"];
     Place::new().refused(&[], &[("DOCKER_HOST", &host)], &words)
 }
 
@@ -263,7 +263,7 @@ fn no_ports() -> Outcome {
         ("/containers/create", 201, r#"{"Id":"made-up","Warnings":[]}"#),
         ("/start", 500, taken),
     ]);
-    let words = ["could not publish a port, tried 5 times", "port is already allocated", "docker ps"];
+    let words = ["could not publish a port after 5 attempts", "port is already allocated", "docker ps"];
     Place::new().refused(&[], &[("DOCKER_HOST", &host)], &words)
 }
 
@@ -312,7 +312,7 @@ fn dies() -> Outcome {
 fn out_of_memory() -> Outcome {
     let script = "tail /dev/zero";
     let image = runtime().block_on(Broken::new("hungry", script));
-    let words = ["was killed for lack of memory", "64 MiB", "SHAKEDOWN_CONTAINER_MEMORY_MB"];
+    let words = ["ran out of memory and was killed", "64 MiB", "SHAKEDOWN_CONTAINER_MEMORY_MB"];
     Place::new().refused(&["--redis-image", &image.0], &[("SHAKEDOWN_CONTAINER_MEMORY_MB", "64")], &words)
 }
 
@@ -559,7 +559,7 @@ fn killed() -> Outcome {
     wait_for_exports(&mut child);
     // While its harness lives, its containers are left alone.
     let said = place.command(&["clean"]).output()?;
-    assert!(String::from_utf8_lossy(&said.stdout).contains("still going on"), "{said:?}");
+    assert!(String::from_utf8_lossy(&said.stdout).contains("its harness is still running"), "{said:?}");
     signal(&child, Signal::SIGKILL);
     child.wait()?;
     assert_eq!(runtime().block_on(ours()).difference(&before).count(), 3);
@@ -592,7 +592,7 @@ fn old_leftovers() -> Outcome {
                     ("shakedown.mark", run),
                     ("shakedown.harness", harness.to_string()),
                     ("shakedown.started", (now - age).to_string()),
-                    ("shakedown.stays", "no".to_owned()),
+                    ("shakedown.retention", "remove".to_owned()),
                 ];
                 let body = ContainerCreateBody {
                     image: Some(shakedown::stack::REDIS_IMAGE.to_owned()),

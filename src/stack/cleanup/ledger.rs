@@ -1,8 +1,9 @@
-//! The clean-up ledger: every process and directory is written down before it is made.
+//! The clean-up ledger: every process, directory and container is recorded before it is created.
 //!
-//! One file per run, one JSON object per line. The first line names the harness process; the others say
-//! what was made and what is gone again. [`Drop`], [`emergency`] (signal handler and panic hook) and
-//! `shakedown clean` all replay the same ledger, so that nothing outlives a run, however it ended.
+//! One file per run, one JSON object per line. The first line names the harness process; the others record what was
+//! created and what was removed. [`Drop`], [`clean_up_now`] (signal handler and panic hook) and `shakedown clean` all
+//! replay the same ledger, so that nothing outlives a run, however it ended. The function that removes resources is
+//! passed in: the ledger does not know the providers.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -13,78 +14,27 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::proc::ProcessId;
-use super::sweep;
-use super::{StackError, random_word};
+use super::resource::Resource;
+use crate::stack::error::StackError;
+use crate::stack::process_id::ProcessId;
+use crate::stack::random::random_word;
 
-/// Something that must be removed when a run ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Resource {
-    /// A directory and all in it, and every process that works in it.
-    Directory {
-        /// Its absolute path.
-        path: PathBuf,
-        /// Whether the user wants it to stay: then only the processes are ended.
-        keep: bool,
-    },
-    /// Every container that carries the ledger's mark.
-    Containers {
-        /// Where the engine listens, as in `DOCKER_HOST`.
-        engine: String,
-        /// Whether the user wants them to stay.
-        keep: bool,
-    },
-    /// The container of a worker.
-    Container {
-        /// Where the engine listens, as in `DOCKER_HOST`.
-        engine: String,
-        /// Its name, which is also its mark.
-        name: String,
-    },
-    /// A program about to be started: its pid is not known yet, but it carries the ledger's mark.
-    Launching {
-        /// What it is, such as `redis`.
-        name: String,
-    },
-    /// A process, its process group and its descendants.
-    Process {
-        /// What it is, such as `redis`.
-        name: String,
-        /// Its identity.
-        process: ProcessId,
-        /// Whether it wants a moment to put things in order (Postgres frees its shared memory on SIGQUIT).
-        polite: bool,
-    },
-}
-
-impl std::fmt::Display for Resource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Directory { path, keep: true } => write!(f, "directory {} (kept)", path.display()),
-            Self::Directory { path, keep: false } => write!(f, "directory {}", path.display()),
-            Self::Containers { engine, keep: true } => write!(f, "containers of the engine at {engine} (kept)"),
-            Self::Containers { engine, keep: false } => write!(f, "containers of the engine at {engine}"),
-            Self::Container { name, .. } => write!(f, "container {name}"),
-            Self::Launching { name } => write!(f, "processes started as {name}"),
-            Self::Process { name, process, .. } => write!(f, "process {} ({name})", process.pid),
-        }
-    }
-}
+/// Removes resources of the run with the given mark. Returns what could not be removed, one line each.
+pub(super) type Remover = fn(&[Resource], &str) -> Vec<String>;
 
 /// One line of a ledger file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Line {
-    /// Always first: whose ledger this is.
+pub(super) enum LedgerLine {
+    /// The first line: the harness that owns the ledger.
     Harness { run: String, mark: String, process: ProcessId },
-    /// About to be made.
+    /// About to be created.
     Made { id: u64, resource: Resource },
     /// Removed, or kept on purpose.
     Gone { id: u64 },
 }
 
-/// The handle of one entry, for saying later that it is gone.
+/// The handle of an entry, for declaring it gone later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "an entry that is never declared gone is replayed"]
 pub struct Entry(u64);
@@ -97,6 +47,7 @@ pub struct Ledger(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     mark: String,
+    remover: Remover,
     state: Mutex<State>,
 }
 
@@ -109,17 +60,17 @@ struct State {
 
 static OPEN: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
 
-/// Where the ledgers of a state directory are.
+/// The directory of the ledgers in a state directory.
 pub(super) fn directory(state_dir: &Path) -> PathBuf {
     state_dir.join("runs")
 }
 
 impl Ledger {
-    /// Opens a new ledger for `run` under `state_dir`, as `runs/<run>.jsonl`.
+    /// Creates a ledger for `run` under `state_dir`, as `runs/<run>.jsonl`; `remover` replays it.
     ///
     /// # Errors
-    /// The directory or file cannot be made or written.
-    pub fn open(state_dir: &Path, run: &str) -> Result<Self, StackError> {
+    /// The directory or file cannot be created or written.
+    pub(super) fn create(state_dir: &Path, run: &str, remover: Remover) -> Result<Self, StackError> {
         let directory = directory(state_dir);
         let fail = |path: &Path, cause| StackError::Ledger { path: path.to_owned(), cause };
         fs::create_dir_all(&directory).map_err(|cause| fail(&directory, cause))?;
@@ -134,33 +85,33 @@ impl Ledger {
                 }
             })
             .unwrap_or_else(|| Err(fail(&directory, ErrorKind::AlreadyExists.into())))?;
-        // Another state directory may know a run of the same name: the mark is this ledger's alone.
+        // Another state directory may contain a run of the same name: the mark is unique to this ledger.
         let mark = format!("{run}-{}", random_word(12));
         let mut state = State { file, next: 1, live: BTreeMap::new() };
-        let first = Line::Harness { run: run.to_owned(), mark: mark.clone(), process: ProcessId::own() };
+        let first = LedgerLine::Harness { run: run.to_owned(), mark: mark.clone(), process: ProcessId::own() };
         state.write(&first).map_err(|cause| fail(&path, cause))?;
-        let inner = Arc::new(Inner { path, mark, state: Mutex::new(state) });
+        let inner = Arc::new(Inner { path, mark, remover, state: Mutex::new(state) });
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|ledger| ledger.strong_count() > 0);
         open.push(Arc::downgrade(&inner));
         Ok(Self(inner))
     }
 
-    /// The value of [`super::proc::MARK`] for everything started under this ledger.
+    /// The value of [`MARK`](crate::stack::process_id::MARK) for everything started under this ledger.
     #[must_use]
     pub fn mark(&self) -> &str {
         &self.0.mark
     }
 
-    /// Writes down `resource`; call it before the resource is made.
+    /// Records `resource`. Call it before the resource is created.
     ///
     /// # Errors
-    /// The file cannot be written: then the resource must not be made.
+    /// The file cannot be written: do not create the resource then.
     pub fn add(&self, resource: Resource) -> Result<Entry, StackError> {
         let mut state = self.state();
         let id = state.next;
         state
-            .write(&Line::Made { id, resource: resource.clone() })
+            .write(&LedgerLine::Made { id, resource: resource.clone() })
             .map_err(|cause| StackError::Ledger { path: self.0.path.clone(), cause })?;
         state.next += 1;
         state.live.insert(id, resource);
@@ -171,18 +122,18 @@ impl Ledger {
     pub fn gone(&self, entry: Entry) {
         let mut state = self.state();
         if state.live.remove(&entry.0).is_some() {
-            // Should this line be lost, the replay finds nothing to remove: no harm.
-            let _ = state.write(&Line::Gone { id: entry.0 });
+            // If this line is lost, the replay finds nothing to remove: no harm.
+            let _ = state.write(&LedgerLine::Gone { id: entry.0 });
         }
     }
 
-    /// What is still there.
+    /// The resources that are not gone.
     #[must_use]
     pub fn left(&self) -> Vec<Resource> {
         self.state().live.values().cloned().collect()
     }
 
-    /// Removes everything that is left; says what could not be removed, one line each.
+    /// Removes everything that is left. Returns what could not be removed, one line each.
     #[must_use]
     pub fn replay(&self) -> Vec<String> {
         self.0.replay()
@@ -194,17 +145,17 @@ impl Ledger {
 }
 
 impl State {
-    fn write(&mut self, line: &Line) -> std::io::Result<()> {
+    fn write(&mut self, line: &LedgerLine) -> std::io::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
-        // One write per line: a reader sees whole lines, or at worst a torn last one.
+        // One write per line: a reader sees whole lines, or at worst a partial last line.
         self.file.write_all(&text)
     }
 }
 
 impl Inner {
     fn replay(&self) -> Vec<String> {
-        // A panic hook may run while its own thread holds the lock: give up after a moment rather than hang.
+        // A panic hook may run while its own thread holds the lock: give up after a short time instead of a deadlock.
         let deadline = Instant::now() + Duration::from_millis(500);
         let mut state = loop {
             match self.state.try_lock() {
@@ -222,10 +173,10 @@ impl Inner {
             return Vec::new();
         }
         let resources: Vec<Resource> = state.live.values().cloned().collect();
-        let left = sweep::remove(&resources, &self.mark);
+        let left = (self.remover)(&resources, &self.mark);
         if left.is_empty() {
             for (id, _) in std::mem::take(&mut state.live) {
-                let _ = state.write(&Line::Gone { id });
+                let _ = state.write(&LedgerLine::Gone { id });
             }
         }
         left
@@ -243,9 +194,9 @@ impl Drop for Inner {
 
 /// Replays every ledger of this process: for the signal handler and the panic hook.
 ///
-/// Blocks for at most a few seconds. Says what could not be removed, one line each.
+/// Blocks for a few seconds at most. Returns what could not be removed, one line each.
 #[must_use]
-pub fn emergency() -> Vec<String> {
+pub fn clean_up_now() -> Vec<String> {
     let open: Vec<Arc<Inner>> = match OPEN.try_lock() {
         Ok(open) => open.iter().filter_map(Weak::upgrade).collect(),
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().iter().filter_map(Weak::upgrade).collect(),
@@ -254,37 +205,36 @@ pub fn emergency() -> Vec<String> {
     open.iter().flat_map(|ledger| ledger.replay()).collect()
 }
 
-/// The same at the very end of the process: of a ledger from which nothing is left the file goes too.
+/// [`clean_up_now`] for the end of the process: also removes the files of ledgers without leftovers.
 #[must_use]
 pub fn exit_cleanup() -> Vec<String> {
-    let left = emergency();
+    let left = clean_up_now();
     if left.is_empty()
         && let Ok(open) = OPEN.try_lock()
     {
         for ledger in open.iter().filter_map(Weak::upgrade) {
-            // One that stays is removed by the next `shakedown clean`.
+            // A file that cannot be removed is left to the next `shakedown clean`.
             let _ = fs::remove_file(&ledger.path);
         }
     }
     left
 }
 
-/// Creates a panic of the calling thread, which is to be the main one, replay every ledger before the process
-/// unwinds or aborts.
+/// Installs a panic hook that replays every ledger when the calling thread panics. Call it on the main thread.
 ///
-/// Panics of other threads belong to a task whose owner sees them as an error and goes on; its stack must stay.
+/// The owner of a task sees a panic of another thread as an error and continues, so its stack must stay.
 pub fn replay_on_panic() {
     let owner = std::thread::current().id();
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        // The mock's library panics when a fault breaks a request off in the middle: that ends one connection of the
-        // mock, as it should, and is nobody's concern.
-        let of_mock = panic.location().is_some_and(|location| location.file().contains("/wiremock-"));
-        if !of_mock {
+        // The library of the mock panics when a fault aborts a request. That ends one connection of the mock, which is
+        // expected and not worth a message.
+        let in_mock = panic.location().is_some_and(|location| location.file().contains("/wiremock-"));
+        if !in_mock {
             previous(panic);
         }
         if std::thread::current().id() == owner {
-            let _ = emergency();
+            let _ = clean_up_now();
         }
     }));
 }
@@ -294,19 +244,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ledger_without_leftovers_removes_its_own_file() {
+    fn a_ledger_without_leftovers_removes_its_file() {
         let state = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(state.path(), "r1").unwrap();
         let path = state.path().join("runs/r1.jsonl");
         assert!(path.exists());
-        let entry = ledger.add(Resource::Directory { path: state.path().join("never-made"), keep: false }).unwrap();
+        let entry = ledger.add(Resource::Directory { path: state.path().join("never-created"), keep: false }).unwrap();
         ledger.gone(entry);
         drop(ledger);
         assert!(!path.exists());
     }
 
     #[test]
-    fn dropping_a_ledger_removes_what_it_names() {
+    fn dropping_a_ledger_removes_its_resources() {
         let state = tempfile::tempdir().unwrap();
         let made = state.path().join("made");
         let ledger = Ledger::open(state.path(), "r2").unwrap();
@@ -317,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn two_ledgers_of_one_run_do_not_share_a_mark() {
+    fn two_ledgers_of_one_run_have_different_marks() {
         let state = tempfile::tempdir().unwrap();
         let first = Ledger::open(state.path(), "same").unwrap();
         let second = Ledger::open(state.path(), "same").unwrap();
@@ -325,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unwritable_state_directory_is_a_clear_error() {
+    fn an_unwritable_state_directory_is_reported_with_a_remedy() {
         let error = Ledger::open(Path::new("/proc/none"), "r").unwrap_err().to_string();
         assert!(error.contains("/proc/none/runs") && error.contains("XDG_STATE_HOME"), "{error}");
     }

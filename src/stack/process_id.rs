@@ -1,7 +1,7 @@
-//! Which processes there are: identities that survive the reuse of a pid, descendants, working directories.
+//! Process identities that survive the reuse of a pid, and scans by descent, working directory or mark.
 //!
-//! Linux answers from `/proc`. Elsewhere `ps` gives identities and descendants; a scan by working
-//! directory or mark then finds nothing, and clean-up rests on the recorded process groups alone.
+//! On Linux the source is `/proc`. Elsewhere `ps` gives identities and descendants; a scan by working
+//! directory or mark then finds nothing, and clean-up relies on the recorded process groups alone.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,49 +10,49 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-/// Environment variable that marks every process started for a run, so that what left its process
+/// The environment variable that marks every process of a run, so that a process that left its process
 /// group is still found. The leading underscore keeps it out of the `SHAKEDOWN_` settings.
 pub const MARK: &str = "_SHAKEDOWN_RUN";
 
-/// A process that cannot be confused with a later one of the same pid.
+/// A process, distinct from a later one with the same pid.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProcessId {
-    /// The pid, which is also the process group of what shakedown starts.
+    /// The pid. For processes that shakedown starts it is also the process group.
     pub pid: i32,
-    /// When it started, in the system's own words (Linux: clock ticks since boot).
+    /// When it started, in the format of the system (Linux: clock ticks since boot).
     pub started: String,
 }
 
 impl ProcessId {
-    /// The identity of the running process `pid`; `None` when there is none.
+    /// The identity of the running process `pid`; `None` if no such process runs.
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
         let stat = system::stat(pid)?;
         (!stat.zombie).then_some(Self { pid, started: stat.started })
     }
 
-    /// The identity of this very process.
+    /// The identity of this process.
     #[must_use]
     pub fn own() -> Self {
         let pid = nix::unistd::getpid().as_raw();
         Self::of(pid).unwrap_or(Self { pid, started: String::new() })
     }
 
-    /// Whether this process, and not a later one of the same pid, still runs. A zombie does not run.
+    /// Whether this process, and not a later one with the same pid, still runs. A zombie does not count as running.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         Self::of(self.pid).as_ref() == Some(self)
     }
 
-    /// Sends `signal` to this process and no other; a process that is gone is not an error.
+    /// Sends `signal` to this process. A process that is gone is not an error.
     pub fn signal(&self, signal: Signal) {
         if self.is_alive() {
-            // It may end between the look and the signal: then there is nothing left to do.
+            // It may exit between the check and the signal: then nothing is left to do.
             let _ = signal::kill(Pid::from_raw(self.pid), signal);
         }
     }
 
-    /// Sends `signal` to the process group that this process leads, while it leads one.
+    /// Sends `signal` to the process group of this process, if it leads one.
     pub fn signal_group(&self, signal: Signal) {
         if self.is_alive() && nix::unistd::getpgid(Some(Pid::from_raw(self.pid))) == Ok(Pid::from_raw(self.pid)) {
             let _ = signal::killpg(Pid::from_raw(self.pid), signal);
@@ -67,7 +67,7 @@ impl ProcessId {
         line.trim().trim_end_matches("kB").trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
     }
 
-    /// The processes that descend from this one, nearest first, without itself.
+    /// The descendants of this process, nearest first, without itself.
     #[must_use]
     pub fn descendants(&self) -> Vec<Self> {
         let mut children: BTreeMap<i32, Vec<Self>> = BTreeMap::new();
@@ -88,7 +88,7 @@ impl ProcessId {
     }
 }
 
-/// Running processes whose working directory lies in `directory`.
+/// Running processes with a working directory in `directory`.
 #[must_use]
 pub fn working_in(directory: &Path) -> Vec<ProcessId> {
     others().filter(|process| system::works_in(process.pid, directory)).collect()
@@ -137,8 +137,8 @@ mod system {
     }
 
     pub(super) fn works_in(pid: i32, directory: &Path) -> bool {
-        // A removed directory reads as "<path> (deleted)" and then no longer starts with the path's
-        // last component alone, so both spellings are looked at.
+        // The link of a removed directory reads "<path> (deleted)", which no longer matches the last component of the
+        // path, so both spellings are compared.
         fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| {
             cwd.starts_with(directory)
                 || cwd
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_alive_and_a_reused_pid_is_someone_else() {
+    fn a_reused_pid_is_another_process() {
         let own = ProcessId::own();
         assert!(own.is_alive());
         let earlier = ProcessId { started: "1".to_owned(), ..own };

@@ -1,0 +1,216 @@
+//! `shakedown clean`: removing what dead runs left behind, according to their ledgers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::ledger::{self, LedgerLine};
+use super::remove::remove;
+use super::resource::Resource;
+use crate::stack::process_id::ProcessId;
+
+/// What [`clean`] found in one ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The harness of the run is alive: nothing was removed.
+    InUse {
+        /// Its pid.
+        pid: i32,
+    },
+    /// The harness is dead.
+    Leftover {
+        /// What it left, one line each.
+        resources: Vec<String>,
+        /// What could not be removed, one line each; empty in a dry run.
+        left: Vec<String>,
+    },
+    /// The ledger cannot be read, so nothing was removed.
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What [`clean`] did for one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cleaned {
+    /// The id of the run, or the name of the file if the ledger is unreadable.
+    pub run: String,
+    /// The ledger.
+    pub ledger: PathBuf,
+    /// What was found.
+    pub found: Found,
+}
+
+/// Removes what dead runs left behind, according to their ledgers under `state_dir`.
+///
+/// A run whose harness still runs is skipped. With `dry_run` nothing is removed.
+///
+/// # Errors
+/// The directory of ledgers exists and cannot be read.
+pub fn clean(state_dir: &Path, dry_run: bool) -> std::io::Result<Vec<Cleaned>> {
+    let directory = ledger::directory(state_dir);
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .filter(|path| path.as_ref().map_or(true, |path| path.extension().is_some_and(|kind| kind == "jsonl")))
+        .collect::<std::io::Result<_>>()?;
+    paths.sort();
+    Ok(paths.into_iter().map(|path| clean_one(path, dry_run)).collect())
+}
+
+fn clean_one(ledger: PathBuf, dry_run: bool) -> Cleaned {
+    let name = ledger.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let (run, mark, harness, live) = match read(&ledger) {
+        Ok(content) => content,
+        Err(reason) => return Cleaned { run: name, ledger, found: Found::Unreadable { reason } },
+    };
+    if harness.is_alive() {
+        return Cleaned { run, ledger, found: Found::InUse { pid: harness.pid } };
+    }
+    let left = if dry_run { Vec::new() } else { remove(&live, &mark) };
+    if left.is_empty() && !dry_run {
+        // If the file stays, the next clean finds nothing more to remove.
+        let _ = fs::remove_file(&ledger);
+    }
+    let resources = live.iter().map(ToString::to_string).collect();
+    Cleaned { run, ledger, found: Found::Leftover { resources, left } }
+}
+
+/// The run, its mark, its harness and its live resources.
+type LedgerContent = (String, String, ProcessId, Vec<Resource>);
+
+fn read(path: &Path) -> Result<LedgerContent, String> {
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let mut lines = text.split_inclusive('\n');
+    let first = lines.next().unwrap_or_default();
+    let Ok(LedgerLine::Harness { run, mark, process }) = serde_json::from_str(first) else {
+        return Err("the first line does not name the harness process".to_owned());
+    };
+    let mut live = BTreeMap::new();
+    for line in lines {
+        match serde_json::from_str(line) {
+            Ok(LedgerLine::Made { id, resource }) => {
+                live.insert(id, resource);
+            }
+            Ok(LedgerLine::Gone { id }) => {
+                live.remove(&id);
+            }
+            Ok(LedgerLine::Harness { .. }) => return Err("it names more than one harness process".to_owned()),
+            // A partial last line: the harness died while writing it, before it created the resource.
+            Err(_) if !line.ends_with('\n') => {}
+            Err(error) => return Err(format!("invalid line: {error}")),
+        }
+    }
+    Ok((run, mark, process, live.into_values().collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::process_id::{MARK, working_in};
+
+    fn write(state: &Path, run: &str, lines: &[String]) -> PathBuf {
+        let directory = ledger::directory(state);
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join(format!("{run}.jsonl"));
+        fs::write(&path, lines.concat()).unwrap();
+        path
+    }
+
+    fn line(line: &LedgerLine) -> String {
+        format!("{}\n", serde_json::to_string(line).unwrap())
+    }
+
+    fn harness(run: &str, process: ProcessId) -> String {
+        line(&LedgerLine::Harness { run: run.to_owned(), mark: run.to_owned(), process })
+    }
+
+    fn dead() -> ProcessId {
+        ProcessId { pid: nix::unistd::getpid().as_raw(), started: "0".to_owned() }
+    }
+
+    #[test]
+    fn a_run_with_a_live_harness_is_skipped() {
+        let state = tempfile::tempdir().unwrap();
+        let precious = state.path().join("precious");
+        fs::create_dir(&precious).unwrap();
+        let made =
+            line(&LedgerLine::Made { id: 1, resource: Resource::Directory { path: precious.clone(), keep: false } });
+        write(state.path(), "live", &[harness("live", ProcessId::own()), made]);
+        let cleaned = clean(state.path(), false).unwrap();
+        assert!(matches!(cleaned[0].found, Found::InUse { .. }), "{cleaned:?}");
+        assert!(precious.exists());
+    }
+
+    #[test]
+    fn a_dead_run_is_removed_despite_a_partial_last_line() {
+        let state = tempfile::tempdir().unwrap();
+        let made = state.path().join("left");
+        fs::create_dir(&made).unwrap();
+        let entry =
+            line(&LedgerLine::Made { id: 1, resource: Resource::Directory { path: made.clone(), keep: false } });
+        let path = write(state.path(), "dead", &[harness("dead", dead()), entry, r#"{"made":{"id":2,"#.to_owned()]);
+        let dry = clean(state.path(), true).unwrap();
+        assert!(made.exists() && path.exists());
+        assert!(matches!(&dry[0].found, Found::Leftover { resources, .. } if resources.len() == 1), "{dry:?}");
+        clean(state.path(), false).unwrap();
+        assert!(!made.exists() && !path.exists());
+    }
+
+    #[test]
+    fn processes_of_a_dead_run_are_stopped_with_their_descendants() {
+        use std::os::unix::process::CommandExt;
+        use std::time::{Duration, Instant};
+
+        let state = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let start = |script: &str, mark: &str| {
+            std::process::Command::new("sh")
+                .args(["-c", script])
+                .env(MARK, mark)
+                .current_dir(elsewhere.path())
+                .process_group(0)
+                .spawn()
+                .unwrap()
+        };
+        // The first is recorded and has a descendant in another session. For the second, the harness died before it
+        // recorded the pid.
+        let mut recorded = start("setsid sleep 60 & wait", "another-run");
+        let mut launching = start("sleep 60 & wait", "dead");
+        let process = ProcessId::of(i32::try_from(recorded.id()).unwrap()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while working_in(elsewhere.path()).len() != 4 {
+            assert!(Instant::now() < deadline, "the processes did not start");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let resource = |id, resource| line(&LedgerLine::Made { id, resource });
+        write(
+            state.path(),
+            "dead",
+            &[
+                harness("dead", dead()),
+                resource(1, Resource::Process { name: "worker".to_owned(), process, polite: false }),
+                resource(2, Resource::Launching { name: "redis".to_owned() }),
+            ],
+        );
+        let reap = std::thread::spawn(move || (recorded.wait().unwrap(), launching.wait().unwrap()));
+        clean(state.path(), false).unwrap();
+        assert_eq!(working_in(elsewhere.path()), []);
+        reap.join().unwrap();
+    }
+
+    #[test]
+    fn an_unreadable_ledger_is_reported_and_kept() {
+        let state = tempfile::tempdir().unwrap();
+        let path = write(state.path(), "odd", &["what?\n".to_owned()]);
+        let cleaned = clean(state.path(), false).unwrap();
+        assert!(matches!(cleaned[0].found, Found::Unreadable { .. }));
+        assert!(path.exists());
+    }
+}

@@ -1,0 +1,6 @@
+//! Clean-up: the [`ledger`] of everything that a run creates, and what removes it again.
+
+pub(super) mod clean;
+pub(super) mod ledger;
+mod remove;
+pub(super) mod resource;

@@ -1,0 +1,8 @@
+//! Random names and secrets.
+
+use rand::distr::{Alphanumeric, SampleString};
+
+/// `length` random letters and digits from the generator of the system.
+pub(super) fn random_word(length: usize) -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), length)
+}
