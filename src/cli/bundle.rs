@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use crate::outcome::{FileNote, Report};
+use crate::report::source::format_source;
 use crate::report::{self, Format, ReportTarget};
 
 /// Where the output of workers is kept.
@@ -52,7 +53,10 @@ impl Bundle {
                 let _ = writeln!(
                     text,
                     "seen:   {}\nmeans:  {}\nremedy: {}\nsource: {}\n",
-                    diagnosis.seen, diagnosis.means, diagnosis.remedy, diagnosis.source
+                    diagnosis.seen,
+                    diagnosis.means,
+                    diagnosis.remedy,
+                    format_source(&diagnosis.source)
                 );
             }
             for document in &timeline.documents {

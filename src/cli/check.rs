@@ -10,6 +10,7 @@ use super::chosen::ChosenArgs;
 use super::deliver::Output;
 use super::failure::Failure;
 use super::gate::{GateArgs, time};
+use super::rerun::Rerun;
 use super::signals::asked_to_end;
 use super::traced::Traced;
 use super::{Common, progress};
@@ -56,7 +57,8 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let deadline = args.wait.map(|wait| Instant::now() + wait);
     let traced = Traced::start(&chosen.settings)?;
     let checkup = EnvironmentCheck { trace: traced.trace().clone(), ..chosen.checkup()? };
-    let check = Check { args: &args, checkup };
+    let rerun = args.chosen.repeat(Rerun::new("check", common)).switch("--canary", args.canary);
+    let check = Check { rerun: args.gate.repeat(rerun), args: &args, checkup };
     let outcome = check.run(baseline.as_ref(), deadline).await;
     traced.end().await;
     outcome
@@ -93,6 +95,7 @@ fn changes(before: &Report, now: &Report) -> Vec<String> {
 struct Check<'a> {
     args: &'a Args,
     checkup: EnvironmentCheck,
+    rerun: Rerun,
 }
 
 impl Check<'_> {
@@ -110,7 +113,7 @@ impl Check<'_> {
             let late = deadline.is_none_or(|deadline| Instant::now() + PAUSE > deadline);
             if exit == Exit::Ok || late {
                 self.args.output.note(&mut report);
-                self.args.output.deliver(&report, &self.checkup.settings)?;
+                self.args.output.deliver(&report, &self.checkup.settings, self.rerun.as_str())?;
                 return Ok(exit);
             }
             if !self.args.output.quiet {
@@ -167,7 +170,7 @@ impl Check<'_> {
             match &before {
                 None => {
                     self.args.output.note(&mut report);
-                    self.args.output.deliver(&report, &self.checkup.settings)?;
+                    self.args.output.deliver(&report, &self.checkup.settings, self.rerun.as_str())?;
                 }
                 Some(before) => {
                     for line in changes(before, &report) {

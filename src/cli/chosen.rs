@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::Common;
 use super::failure::Failure;
+use super::rerun::Rerun;
 use crate::outcome::Level;
 use crate::runner::{EnvironmentCheck, Selection, Shard};
 use crate::settings::Settings;
@@ -58,6 +59,13 @@ impl ChosenArgs {
             None => selection,
         };
         Ok(Chosen { settings, suites, selection, canary })
+    }
+}
+
+impl ChosenArgs {
+    /// `rerun` with the flags that choose the suites.
+    pub(super) fn repeat(&self, rerun: Rerun) -> Rerun {
+        rerun.option("--suites", self.suites.as_ref().map(|path| path.display())).switch("--no-spend", self.no_spend)
     }
 }
 

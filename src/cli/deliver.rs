@@ -22,14 +22,14 @@ pub(super) struct Output {
     /// Print the verdict alone, or what --format says, and no progress
     #[arg(long, short)]
     pub(super) quiet: bool,
-    /// Also print the evidence of what passed
+    /// Also list every case, with the evidence of those that passed
     #[arg(long, short, conflicts_with = "quiet")]
     verbose: bool,
 }
 
 impl Output {
     /// Writes the files, tells the CI system, and prints.
-    pub(super) fn deliver(&self, report: &Report, settings: &Settings) -> Result<(), Failure> {
+    pub(super) fn deliver(&self, report: &Report, settings: &Settings, rerun: &str) -> Result<(), Failure> {
         for target in &self.report {
             report::write_to_path(report, target).map_err(Failure::usage)?;
         }
@@ -43,7 +43,7 @@ impl Output {
         };
         // The variable may also stand in `.env`.
         let colours = settings.get("NO_COLOR").is_none();
-        show(report, self.format.unwrap_or(Format::Terminal), extent, colours);
+        show(report, self.format.unwrap_or(Format::Terminal), extent, colours, Some(rerun));
         Ok(())
     }
 
@@ -61,13 +61,13 @@ impl Output {
 
 /// Prints a report as wide as the terminal is, and in its colours where that is wanted. Of the formats, `terminal` alone
 /// tells more or less.
-pub(super) fn show(report: &Report, format: Format, extent: Extent, colours: bool) {
+pub(super) fn show(report: &Report, format: Format, extent: Extent, colours: bool, rerun: Option<&str>) {
     let screen = Screen::stdout();
     let colours = colours && screen.colours;
     let width = screen.width.unwrap_or(110);
     let mut stdout = std::io::stdout().lock();
     let written = match format {
-        Format::Terminal => terminal::render(report, terminal::Style { colours, width, extent }, &mut stdout),
+        Format::Terminal => terminal::render(report, terminal::Style { colours, width, extent, rerun }, &mut stdout),
         format => report::write(report, format, colours, width, &mut stdout),
     };
     // A reader that closed the pipe has seen what it wanted; the verdict stands all the same.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::Common;
 use super::failure::Failure;
 use crate::outcome::Exit;
+use crate::report::source::format_source;
 use crate::runner::Selection;
 use crate::settings::Settings;
 use crate::spec::{Case, Check, Suites};
@@ -85,7 +86,7 @@ fn page(chosen: &[&Case], suites: &Suites) -> String {
                 verbs.join(" and "),
                 case.why,
                 case.remedy,
-                case.source
+                format_source(&case.source)
             );
             for (word, what) in done(case, suites) {
                 let _ = writeln!(text, "{word:<10} {what}");
@@ -132,7 +133,7 @@ fn explain(case: &Case, suites: &Suites) -> String {
     }
     line("why", &case.why);
     line("remedy", &case.remedy);
-    line("source", &case.source);
+    line("source", &format_source(&case.source));
     if !case.requires.is_empty() {
         line("after", &case.requires.join(", "));
     }

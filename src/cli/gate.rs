@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::failure::Failure;
+use super::rerun::Rerun;
 use crate::outcome::{Gate, Report, incomparable};
 use crate::runner::{Selection, Shard};
 use crate::spec::{Suites, duration};
@@ -48,6 +49,11 @@ impl GateArgs {
             shard: self.shard.map(|shard| shard.to_string()),
             comparison: None,
         }
+    }
+
+    /// `rerun` with `--strict`, where it was given.
+    pub(super) fn repeat(&self, rerun: Rerun) -> Rerun {
+        rerun.switch("--strict", self.strict)
     }
 
     /// The report to compare with; refused before anything is started if it is of something else.

@@ -14,6 +14,7 @@ mod explain;
 mod failure;
 mod gate;
 mod github;
+mod guide;
 mod ingest;
 mod init;
 mod man;
@@ -26,6 +27,7 @@ mod proxy;
 mod qdrant;
 mod queue;
 mod report;
+mod rerun;
 mod run;
 mod schema;
 mod screen;
@@ -85,6 +87,7 @@ enum Verb {
     Run(run::Args),
     Serve(serve::Args),
     Explain(explain::Args),
+    Guide(guide::Args),
     Suites(suites::Args),
     Init(init::Args),
     Up(up::Args),
@@ -156,6 +159,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Run(args) => return Box::pin(run::run(args, common)).await,
         Verb::Serve(args) => return Box::pin(serve::run(args, common)).await,
         Verb::Explain(args) => return explain::run(&args, common),
+        Verb::Guide(args) => return guide::run(&args),
         Verb::Suites(args) => return suites::run(&args, common),
         Verb::Init(args) => return init::run(&args),
         Verb::Up(args) => return up::run(args, common).await,

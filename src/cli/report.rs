@@ -74,7 +74,7 @@ impl To {
         }
         let format = self.format.or_else(|| self.report.is_empty().then_some(Format::Terminal));
         if let Some(format) = format {
-            deliver::show(report, format, Extent::Usual, true);
+            deliver::show(report, format, Extent::Usual, true, None);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use super::bundle::{self, Bundle};
 use super::deliver::Output;
 use super::failure::Failure;
 use super::gate::GateArgs;
+use super::rerun::Rerun;
 use super::signals::asked_to_end;
 use super::stack::{self, StackArgs};
 use super::traced::Traced;
@@ -120,9 +121,20 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     replay_on_panic();
     let traced = Traced::start(&settings)?;
     let span = traced.trace().begin("run");
-    let outcome =
-        Box::pin(judge(&args, &settings, described, &suites, &selection, baseline.as_ref(), bundle.as_ref(), &span))
-            .await;
+    let rerun = Rerun::new("run", common)
+        .option("--worker", args.worker.as_ref().map(|path| path.display()))
+        .option("--suites", args.suites.as_ref().map(|path| path.display()));
+    let session = Session {
+        rerun: args.gate.repeat(args.stack.repeat(rerun)),
+        args: &args,
+        settings: &settings,
+        described,
+        suites: &suites,
+        selection: &selection,
+        baseline: baseline.as_ref(),
+        bundle: bundle.as_ref(),
+    };
+    let outcome = Box::pin(session.run(&span)).await;
     match &outcome {
         Ok(Exit::Interrupted) => span.fail("interrupted"),
         Ok(_) => {}
@@ -144,143 +156,143 @@ fn described(args: &Args, common: &Common) -> Result<Option<Settings>, Failure> 
     Ok(Some(settings))
 }
 
-#[expect(clippy::too_many_arguments, reason = "each is something of its own, and there is one caller")]
-async fn judge(
-    args: &Args,
-    settings: &Settings,
-    described: &Settings,
-    suites: &Suites,
-    selection: &Selection,
-    baseline: Option<&Report>,
-    bundle: Option<&Bundle>,
-    span: &Span,
-) -> Result<Exit, Failure> {
-    let (untraced, heard) = Events::channel();
-    let events = untraced.within(span);
-    // The progress ends with the last of them.
-    drop(untraced);
-    let style = progress::Style::for_stderr(args.output.quiet);
-    let listener = tokio::spawn(progress::follow(heard, style));
-    let seed = match settings.number("SHAKEDOWN_SEED")? {
-        Some(seed) => seed,
-        None => rand::random::<u32>().into(),
-    };
-    let outcome = tokio::select! {
-        outcome = observations(args, settings, described, suites, selection, seed, &events) => Some(outcome),
-        () = asked_to_end()? => None,
-    };
-    let Some(outcome) = outcome else {
-        // The future that was running dropped what it had made; the ledger knows of the rest.
-        let left = emergency();
-        events.say(Event::TornDown { left });
-        drop(events);
-        let _ = listener.await;
-        return Ok(Exit::Interrupted);
-    };
-    drop(events);
-    // Progress is told before the report, or not at all.
-    let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
-    let mut report = outcome?;
-    report.notes.extend(span.trace().note());
-    span.report(&report);
-    report.gate.comparison = baseline.map(|baseline| Comparison::of(baseline, &report));
-    args.output.note(&mut report);
-    if let Some(bundle) = bundle {
-        let contract = contract(described, Path::new("shakedown"), Path::new("."));
-        bundle.fill(&mut report, &plan::plan(settings, &contract, suites, selection))?;
-    }
-    args.output.deliver(&report, settings)?;
-    Ok(Exit::of(&report))
+/// Everything that one run is made from.
+struct Session<'a> {
+    args: &'a Args,
+    settings: &'a Settings,
+    /// The settings that describe the worker; those of `--worker` where it is given.
+    described: &'a Settings,
+    suites: &'a Suites,
+    selection: &'a Selection,
+    baseline: Option<&'a Report>,
+    bundle: Option<&'a Bundle>,
+    rerun: Rerun,
 }
 
-/// Starts the stack, runs the cases, stops the stack.
-async fn observations(
-    args: &Args,
-    settings: &Settings,
-    described: &Settings,
-    suites: &Suites,
-    selection: &Selection,
-    seed: u64,
-    events: &Events,
-) -> Result<Report, Failure> {
-    let run = format!("{:08x}", rand::random::<u32>());
-    let (kind, mut options) = stack::options(settings, &run)?;
-    options.jina.seed = seed;
-    let spare = (kind != ProviderKind::Remote).then(|| (kind, options.clone()));
-    let (keep, shakedown) = (options.keep, options.shakedown.clone());
-    let phase = events.trace().begin("start stack");
-    let stack = Stack::start(kind, options, events).await?;
-    drop(phase);
-    // The second stack comes from where the first one came from, whatever `auto` would find by then.
-    let spare = spare.map(|(kind, options)| StackPoolOptions {
-        kind: match (kind, stack.provider().0) {
-            (ProviderKind::Auto, "containers") => ProviderKind::Containers,
-            (ProviderKind::Auto, _) => ProviderKind::Native,
-            (kind, _) => kind,
-        },
-        stack: options,
-    });
-    let directory = stack.directory().map_or_else(std::env::temp_dir, std::path::Path::to_owned);
-    let mut contract = contract(described, &shakedown, &directory);
-    let mut variables = described.variables_of_worker()?;
-    settings.hand_down_telemetry(Arc::make_mut(&mut contract), &mut variables);
-    let mut options = RunOptions {
-        run: run.clone(),
-        jobs: settings.number("SHAKEDOWN_JOBS")?.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(8),
-        seed,
-        profile: settings.profile().to_owned(),
-        shakedown: shakedown.clone(),
-        variables,
-        contract,
-        directory: directory.clone(),
-        waivers: runner::waived(settings),
-        keep_output: args.bundle.as_deref().map(bundle::output),
-        fail_fast: args.gate.fail_fast,
-        timeout: args.gate.timeout,
-        gate: args.gate.gate(),
-        endpoints: None,
-        spare,
-        given: None,
-        billed: runner::BilledCache::default(),
-        stands: std::collections::BTreeMap::new(),
-    };
-    if let (Some(build), Some(ledger)) = (&options.contract.worker.build, stack.ledger()) {
-        events.note(format!("building the worker: {}", build.command.join(" ")));
-        run_hook("build", build, Vec::new(), &directory, "build", ledger).await.map_err(Failure::usage)?;
-    }
-    if let Some(ledger) = stack.ledger() {
-        have_image(&options.contract.worker.program, &directory, ledger).await.map_err(Failure::usage)?;
-    }
-    let mut attempts = Vec::new();
-    for attempt in 1..=args.gate.repeat {
-        if attempt > 1 {
-            // Each attempt has names of its own.
-            options.run = format!("{run}-{attempt}");
+impl Session<'_> {
+    /// Runs the cases, writes the reports, and gives the exit code.
+    async fn run(&self, span: &Span) -> Result<Exit, Failure> {
+        let Self { args, settings, described, suites, selection, .. } = *self;
+        let (untraced, heard) = Events::channel();
+        let events = untraced.within(span);
+        // The progress ends with the last of them.
+        drop(untraced);
+        let style = progress::Style::for_stderr(args.output.quiet);
+        let listener = tokio::spawn(progress::follow(heard, style));
+        let seed = match settings.number("SHAKEDOWN_SEED")? {
+            Some(seed) => seed,
+            None => rand::random::<u32>().into(),
+        };
+        let outcome = tokio::select! {
+            outcome = self.attempts(seed, &events) => Some(outcome),
+            () = asked_to_end()? => None,
+        };
+        let Some(outcome) = outcome else {
+            // The future that was running dropped what it had made; the ledger knows of the rest.
+            let left = emergency();
+            events.say(Event::TornDown { left });
+            drop(events);
+            let _ = listener.await;
+            return Ok(Exit::Interrupted);
+        };
+        drop(events);
+        // Progress is told before the report, or not at all.
+        let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
+        let mut report = outcome?;
+        report.notes.extend(span.trace().note());
+        span.report(&report);
+        report.gate.comparison = self.baseline.map(|baseline| Comparison::of(baseline, &report));
+        args.output.note(&mut report);
+        if let Some(bundle) = self.bundle {
+            let contract = contract(described, Path::new("shakedown"), Path::new("."));
+            bundle.fill(&mut report, &plan::plan(settings, &contract, suites, selection))?;
         }
-        attempts.push(runner::run(suites, selection, &stack, &options, events).await);
-        if args.gate.fail_fast && attempts.iter().any(|report| report.totals.fail > 0) {
-            break;
-        }
+        args.output.deliver(&report, settings, self.rerun.as_str())?;
+        Ok(Exit::of(&report))
     }
-    let several = attempts.len() > 1;
-    let mut report = if several { merge(attempts) } else { attempts.pop() }
-        .ok_or_else(|| Failure::harness("no attempt was made"))?;
-    report.run = run;
-    events.say(Event::TearingDown);
-    report.notes.extend(stack.retention_notice());
-    let phase = events.trace().begin("stop stack");
-    let left = stack.stop().await;
-    drop(phase);
-    report.notes.extend(left.iter().map(|left| format!("could not be removed: {left}")));
-    events.say(Event::TornDown { left });
-    if keep {
-        report.files.push(FileNote {
-            path: directory.display().to_string(),
-            action: "created".to_owned(),
-            purpose: "the throwaway directory, kept as asked".to_owned(),
+
+    /// Starts the stack, runs the cases as often as `--repeat` asks, stops the stack.
+    async fn attempts(&self, seed: u64, events: &Events) -> Result<Report, Failure> {
+        let Self { args, settings, described, suites, selection, .. } = *self;
+        let run = format!("{:08x}", rand::random::<u32>());
+        let (kind, mut options) = stack::options(settings, &run)?;
+        options.jina.seed = seed;
+        let spare = (kind != ProviderKind::Remote).then(|| (kind, options.clone()));
+        let (keep, shakedown) = (options.keep, options.shakedown.clone());
+        let phase = events.trace().begin("start stack");
+        let stack = Stack::start(kind, options, events).await?;
+        drop(phase);
+        // The second stack comes from where the first one came from, whatever `auto` would find by then.
+        let spare = spare.map(|(kind, options)| StackPoolOptions {
+            kind: match (kind, stack.provider().0) {
+                (ProviderKind::Auto, "containers") => ProviderKind::Containers,
+                (ProviderKind::Auto, _) => ProviderKind::Native,
+                (kind, _) => kind,
+            },
+            stack: options,
         });
+        let directory = stack.directory().map_or_else(std::env::temp_dir, std::path::Path::to_owned);
+        let mut contract = contract(described, &shakedown, &directory);
+        let mut variables = described.variables_of_worker()?;
+        settings.hand_down_telemetry(Arc::make_mut(&mut contract), &mut variables);
+        let mut options = RunOptions {
+            run: run.clone(),
+            jobs: settings.number("SHAKEDOWN_JOBS")?.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(8),
+            seed,
+            profile: settings.profile().to_owned(),
+            shakedown: shakedown.clone(),
+            variables,
+            contract,
+            directory: directory.clone(),
+            waivers: runner::waived(settings),
+            keep_output: args.bundle.as_deref().map(bundle::output),
+            fail_fast: args.gate.fail_fast,
+            timeout: args.gate.timeout,
+            gate: args.gate.gate(),
+            endpoints: None,
+            spare,
+            given: None,
+            billed: runner::BilledCache::default(),
+            stands: std::collections::BTreeMap::new(),
+        };
+        if let (Some(build), Some(ledger)) = (&options.contract.worker.build, stack.ledger()) {
+            events.note(format!("building the worker: {}", build.command.join(" ")));
+            run_hook("build", build, Vec::new(), &directory, "build", ledger).await.map_err(Failure::usage)?;
+        }
+        if let Some(ledger) = stack.ledger() {
+            have_image(&options.contract.worker.program, &directory, ledger).await.map_err(Failure::usage)?;
+        }
+        let mut attempts = Vec::new();
+        for attempt in 1..=args.gate.repeat {
+            if attempt > 1 {
+                // Each attempt has names of its own.
+                options.run = format!("{run}-{attempt}");
+            }
+            attempts.push(runner::run(suites, selection, &stack, &options, events).await);
+            if args.gate.fail_fast && attempts.iter().any(|report| report.totals.fail > 0) {
+                break;
+            }
+        }
+        let several = attempts.len() > 1;
+        let mut report = if several { merge(attempts) } else { attempts.pop() }
+            .ok_or_else(|| Failure::harness("no attempt was made"))?;
+        report.run = run;
+        events.say(Event::TearingDown);
+        report.notes.extend(stack.retention_notice());
+        let phase = events.trace().begin("stop stack");
+        let left = stack.stop().await;
+        drop(phase);
+        report.notes.extend(left.iter().map(|left| format!("could not be removed: {left}")));
+        events.say(Event::TornDown { left });
+        if keep {
+            report.files.push(FileNote {
+                path: directory.display().to_string(),
+                action: "created".to_owned(),
+                purpose: "the throwaway directory, kept as asked".to_owned(),
+            });
+        }
+        Ok(report)
     }
-    Ok(report)
 }
 
 /// The worker that `shakedown.toml` describes, else the reference worker.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::failure::Failure;
+use super::rerun::Rerun;
 use crate::settings::{Settings, Source};
 use crate::stack::{CONTAINER_MEMORY_MB, Images, Overrides, ProviderKind, StackOptions};
 
@@ -44,6 +45,15 @@ impl StackArgs {
             .flag("SHAKEDOWN_REUSE", self.reuse.then_some("1"))
             .flag("SHAKEDOWN_KEEP", self.keep.then_some("1"))
             .flag("SHAKEDOWN_DATA_DIR", self.data_dir.as_ref().map(|path| path.display()))
+    }
+
+    /// `rerun` with the flags that choose the stack.
+    pub(super) fn repeat(&self, rerun: Rerun) -> Rerun {
+        rerun
+            .option("--provider", self.provider.as_ref())
+            .option("--redis-image", self.redis_image.as_ref())
+            .option("--postgres-image", self.postgres_image.as_ref())
+            .option("--qdrant-image", self.qdrant_image.as_ref())
     }
 }
 

@@ -8,6 +8,7 @@ use minijinja::{Environment, context};
 use serde_json::{Value, json};
 
 use super::graver_first;
+use super::source::format_source;
 use crate::outcome::{CaseRecord, Report, Timeline, Word};
 
 const TEMPLATE: &str = include_str!("templates/report.md.j2");
@@ -57,7 +58,7 @@ fn problem(case: &CaseRecord) -> Value {
         "reason": case.verdict.reason(),
         "why": case.why,
         "remedy": case.remedy,
-        "source": case.source,
+        "source": format_source(&case.source),
         "evidence": case.evidence.iter().map(|evidence| {
             let seen = evidence.seen.as_str().map_or_else(|| evidence.seen.to_string(), ToOwned::to_owned);
             json!({ "what": evidence.what, "seen": seen, "wanted": evidence.wanted })
@@ -71,7 +72,12 @@ fn happened(timeline: &Timeline) -> Value {
         "scenario": timeline.scenario,
         "title": timeline.title,
         "cases": timeline.cases,
-        "diagnoses": timeline.diagnoses,
+        "diagnoses": timeline.diagnoses.iter().map(|diagnosis| json!({
+            "seen": diagnosis.seen,
+            "means": diagnosis.means,
+            "remedy": diagnosis.remedy,
+            "source": format_source(&diagnosis.source),
+        })).collect::<Vec<_>>(),
         "documents": timeline.documents,
         // A fence inside the text must not end the one around it.
         "lines": shown.lines().map(|line| line.replace('`', "'")).collect::<Vec<_>>(),

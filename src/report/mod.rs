@@ -1,4 +1,4 @@
-//! Reports: the JSON is the source of truth, every other format is rendered from it. Imports `outcome` alone.
+//! Reports: the JSON is the source of truth, every other format is rendered from it. Uses `outcome` and `guide` alone.
 
 pub mod annotations;
 pub mod diff;
@@ -8,6 +8,7 @@ pub mod junit;
 pub mod markdown;
 pub mod merge;
 mod normal;
+pub(crate) mod source;
 pub mod terminal;
 
 use std::io::{self, Write};
@@ -85,7 +86,7 @@ impl FromStr for ReportTarget {
 
 /// Writes `report` in `format`. Colours and width are for the terminal's formats.
 pub fn write(report: &Report, format: Format, colours: bool, width: usize, out: &mut impl Write) -> io::Result<()> {
-    let style = |extent| terminal::Style { colours, width, extent };
+    let style = |extent| terminal::Style { colours, width, extent, rerun: None };
     match format {
         Format::Terminal => terminal::render(report, style(terminal::Extent::Usual), out),
         Format::Short => terminal::render(report, style(terminal::Extent::Short), out),

@@ -157,7 +157,8 @@ fn wordy() -> Report {
 
 fn on_screen(report: &Report, width: usize, extent: terminal::Extent) -> String {
     let mut out = Vec::new();
-    terminal::render(report, terminal::Style { colours: false, width, extent }, &mut out).unwrap();
+    let rerun = Some("shakedown run --provider native");
+    terminal::render(report, terminal::Style { colours: false, width, extent, rerun }, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -188,7 +189,49 @@ fn quiet_is_one_line_and_verbose_shows_why_a_case_passed() {
     let quiet = on_screen(&every_verdict(), 110, terminal::Extent::Verdict);
     assert_eq!(quiet, "not conformant: 2 of 4 MUST cases judged, partial: 1 skipped, 1 unknown\n");
     let evidence = |extent| on_screen(&every_verdict(), 110, extent).matches("      evidence ").count();
-    assert_eq!(evidence(terminal::Extent::Full), evidence(terminal::Extent::Usual) + 1);
+    // A fail and an unknown; with --verbose also the pass, the warning and the waived one.
+    assert_eq!((evidence(terminal::Extent::Usual), evidence(terminal::Extent::Full)), (2, 5));
+}
+
+#[test]
+fn one_cause_is_printed_once_above_the_cases_it_touches() {
+    use terminal::Extent;
+    let unreachable = |id: &str| case(id, Level::Must, Verdict::unmet(Level::Must, "redis is unreachable"));
+    let missing = |id: &str| case(id, Level::Must, Verdict::skip("no compose file here"));
+    let mut cases: Vec<CaseRecord> = ["docker.a", "docker.b", "docker.c"].map(missing).into();
+    cases.extend(["redis.a", "redis.b", "redis.c", "redis.d"].map(unreachable));
+    cases.push(case("env.a", Level::Should, Verdict::unmet(Level::Should, "off")));
+    let report = report(cases);
+    let text = on_screen(&report, 110, Extent::Usual);
+    assert_eq!(text.matches("redis is unreachable").count(), 1, "{text}");
+    assert_eq!(text.matches("no compose file here").count(), 1, "{text}");
+    assert!(text.contains("3 cases of `docker` skipped: no compose file here"), "{text}");
+    assert!(text.contains("4 cases: redis is unreachable"), "{text}");
+    for id in ["redis.a", "redis.b", "redis.c", "redis.d"] {
+        assert!(text.contains(&format!("✗ fail    must   {id}")), "{id} is missing:\n{text}");
+    }
+    let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("`{words}` is missing:\n{text}"));
+    assert!(place("warn    should env.a") < place("4 cases: redis"), "the gravest is next to the prompt:\n{text}");
+    assert!(place("✗ fail    must   redis.d") < place("not conformant: "), "{text}");
+    let end = "run these cases again:\n  shakedown run --provider native --case 'redis.a' --case 'redis.b' \
+               --case 'redis.c' --case 'redis.d'\n";
+    assert!(text.ends_with(end), "{text}");
+    let narrow = on_screen(&report, 80, Extent::Usual);
+    let end = "  shakedown run --provider native --case 'redis.a' --case 'redis.b' \\\n    \
+               --case 'redis.c' --case 'redis.d'\n";
+    assert!(narrow.ends_with(end), "{narrow}");
+    let verbose = on_screen(&report, 110, Extent::Full);
+    assert!(verbose.contains("– skip    must   docker.b"), "{verbose}");
+}
+
+#[test]
+fn a_conformant_run_of_every_suite_fits_one_screen() {
+    let ids: Vec<String> =
+        (0..14).flat_map(|suite| (0..30).map(move |case| format!("suite{suite}.case{case}"))).collect();
+    let cases = ids.iter().map(|id| case(id, Level::Must, Verdict::Pass)).collect();
+    let text = on_screen(&report(cases), 80, terminal::Extent::Usual);
+    assert!(text.lines().count() <= 24, "{text}");
+    assert!(!text.contains("run these cases again"), "{text}");
 }
 
 #[test]

@@ -464,7 +464,7 @@ fn a_terminal_is_shown_what_it_can_show(
     assert!(shown.contains("fail redis.answers") && shown.contains("not conformant"), "{shown}");
     assert_eq!(shown.contains("\u{1b}["), colours, "{shown}");
     assert_eq!(shown.contains('\r'), redraws, "{shown}");
-    let (_, report) = shown.split_once("\nenv\n").unwrap_or_else(|| shown.split_once("env\u{1b}[0m\n").unwrap());
+    let (_, report) = shown.split_once("\nsuites\n").unwrap_or_else(|| shown.split_once("suites\u{1b}[0m\n").unwrap());
     for line in report.lines() {
         assert!(console::measure_text_width(line) <= 80 || line.contains("://"), "{line}");
     }

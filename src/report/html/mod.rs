@@ -6,6 +6,7 @@
 mod drawing;
 mod matrix;
 mod page;
+mod sources;
 mod timeline;
 
 use std::collections::BTreeMap;
@@ -15,10 +16,12 @@ use serde_json::{Value, json};
 
 use crate::outcome::{CaseRecord, Evidence, Level, Report, RunVerdict, Totals, Word};
 
+pub(crate) use super::source::link;
 pub(crate) use drawing::Drawing;
 pub use matrix::matrix;
 use page::Anchors;
-pub(crate) use page::{Page, link, page};
+pub(crate) use page::{Page, page};
+use sources::Sources;
 
 const TEMPLATE: &str = include_str!("../templates/report.html.j2");
 
@@ -32,9 +35,10 @@ const SHOWN: usize = 2;
 /// Writes `report` as HTML.
 pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let mut anchors = Anchors::default();
-    let cases: Vec<String> = report.cases.iter().map(|case| anchors.of("case", &case.id)).collect();
-    let scenarios: Vec<String> = report.timelines.iter().map(|line| anchors.of("scenario", &line.scenario)).collect();
-    let places = Places { report, cases: &cases, scenarios: &scenarios };
+    let cases: Vec<String> = report.cases.iter().map(|case| anchors.id("case", &case.id)).collect();
+    let scenarios: Vec<String> = report.timelines.iter().map(|line| anchors.id("scenario", &line.scenario)).collect();
+    let sources = Sources::cited(report, &mut anchors);
+    let places = Places { report, cases: &cases, scenarios: &scenarios, sources: &sources };
     let grave = report.cases.iter().filter(|case| is_open(case.verdict.word())).count();
     let (class, symbol) = match report.verdict {
         RunVerdict::Conformant => ("holds", "✓"),
@@ -54,9 +58,10 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "problems": super::graver_first(report).into_iter().map(|case| places.problem(case)).collect::<Vec<_>>(),
         "suites": places.suites(grave <= UNFOLDED, &mut anchors),
         "timelines": report.timelines.iter().zip(&scenarios).enumerate().map(|(number, (line, anchor))| {
-            timeline::context(line, anchor, number < SHOWN, |id| places.case(id))
+            timeline::context(line, anchor, number < SHOWN, &places)
         }).collect::<Vec<_>>(),
         "legend": timeline::legend(),
+        "sources": sources.entries(),
         "facts": facts(report),
     });
     page(&Page { name: "report.html", template: TEMPLATE, context, style: "", script: "", live: false }, out)
@@ -71,6 +76,7 @@ struct Places<'a> {
     report: &'a Report,
     cases: &'a [String],
     scenarios: &'a [String],
+    sources: &'a Sources,
 }
 
 impl Places<'_> {
@@ -106,7 +112,7 @@ impl Places<'_> {
             let totals = Totals::of(cases.iter().map(|(case, _)| *case));
             json!({
                 "name": name,
-                "anchor": anchors.of("suite", name),
+                "anchor": anchors.id("suite", name),
                 "tally": drawing::tally(&totals),
                 "counts": counts(&totals),
                 "passed": totals.pass,
@@ -129,8 +135,7 @@ impl Places<'_> {
             "evidence": case.evidence.iter().map(evidence).collect::<Vec<_>>(),
             "why": case.why,
             "remedy": case.remedy,
-            "source": case.source,
-            "href": link(&case.source),
+            "sources": self.sources.items(&case.source),
             "took": took(case.duration_ms),
             "attempts": case.attempts,
             "flaky": case.flaky,

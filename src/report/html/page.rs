@@ -75,19 +75,13 @@ fn harmless(value: &Value) -> Value {
     }
 }
 
-/// The address of a source, where it is one that a browser may follow.
-pub(crate) fn link(source: &str) -> Option<&str> {
-    let is_address = source.starts_with("https://") || source.starts_with("http://");
-    (is_address && !source.contains(char::is_whitespace)).then_some(source)
-}
-
 /// Ids of elements: the same for the same name in every report, and never twice on one page.
 #[derive(Debug, Default)]
 pub(super) struct Anchors(BTreeSet<String>);
 
 impl Anchors {
     /// The id of what is called `name`, among others of its `kind`.
-    pub(super) fn of(&mut self, kind: &str, name: &str) -> String {
+    pub(super) fn id(&mut self, kind: &str, name: &str) -> String {
         let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_');
         let name: String = name.chars().map(|letter| if plain(letter) { letter } else { '-' }).take(120).collect();
         let first = format!("{kind}-{name}");

@@ -4,8 +4,7 @@
 use serde_json::{Value, json};
 
 use super::drawing::Drawing;
-use super::page::link;
-use super::{cut, took};
+use super::{Places, cut, took};
 use crate::outcome::{Progress, Timeline, TimelineEvent, Track};
 
 /// The drawing's width, and where its time begins and ends.
@@ -24,13 +23,8 @@ const NAMES: usize = 5;
 const LETTER: f64 = 7.4;
 const TINY: f64 = 5.4;
 
-/// What the template is told of a timeline; `case` gives where on the page a case stands.
-pub(super) fn context<'a>(
-    timeline: &Timeline,
-    anchor: &str,
-    open: bool,
-    case: impl Fn(&str) -> Option<&'a str>,
-) -> Value {
+/// The template's values for a timeline; `places` has the anchors of cases and sources.
+pub(super) fn context(timeline: &Timeline, anchor: &str, open: bool, places: &Places) -> Value {
     let progress = timeline.progress.clone().or_else(|| from_events(timeline));
     let left_out: Vec<String> =
         timeline.left_out.iter().map(|left| format!("{} more of {}", left.count, left.track.word())).collect();
@@ -39,13 +33,12 @@ pub(super) fn context<'a>(
         "scenario": timeline.scenario,
         "anchor": anchor,
         "title": timeline.title,
-        "cases": timeline.cases.iter().map(|id| json!({ "id": id, "anchor": case(id) })).collect::<Vec<_>>(),
+        "cases": timeline.cases.iter().map(|id| json!({ "id": id, "anchor": places.case(id) })).collect::<Vec<_>>(),
         "diagnoses": timeline.diagnoses.iter().map(|diagnosis| json!({
             "seen": diagnosis.seen,
             "means": diagnosis.means,
             "remedy": diagnosis.remedy,
-            "source": diagnosis.source,
-            "href": link(&diagnosis.source),
+            "sources": places.sources.items(&diagnosis.source),
         })).collect::<Vec<_>>(),
         "documents": timeline.documents,
         "partial": timeline.progress.is_none() && progress.is_some(),
