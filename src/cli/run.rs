@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bundle::{self, Bundle};
-use super::deliver::Output;
 use super::failure::Failure;
 use super::gate::GateArgs;
+use super::output::Output;
 use super::rerun::Rerun;
-use super::signals::asked_to_end;
+use super::signals::end_signal;
 use super::stack::{self, StackArgs};
-use super::traced::Traced;
+use super::trace_export::TraceExport;
 use super::{Common, plan, progress};
 use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, Span, merge};
 use crate::runner::{self, RunOptions, Selection, StackPoolOptions};
@@ -22,48 +22,48 @@ use crate::spec::{Suites, Verb};
 use crate::stack::{ProviderKind, Stack, emergency, replay_on_panic};
 use crate::worker::{have_image, run_hook};
 
-/// Start a stack, run the cases against it and the worker, and report
+/// Start a stack, run the cases against it and your worker, and report
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Args {
     #[command(flatten)]
     stack: StackArgs,
-    /// Directory of suites to run instead of the built-in ones
+    /// Directory of suites to use instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     suites: Option<PathBuf>,
-    /// Suites to run; globs, and ! to leave out; may be given several times
+    /// Suites to run; a glob, or !GLOB to exclude; can be repeated
     #[arg(long, value_name = "GLOB")]
     suite: Vec<String>,
-    /// Cases to run; globs, and ! to leave out; may be given several times
+    /// Cases to run; a glob, or !GLOB to exclude; can be repeated
     #[arg(long, value_name = "GLOB")]
     case: Vec<String>,
-    /// Leave out cases that are less binding: must, should or may
+    /// Lowest level of the cases to run: must, should or may
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     level: Option<Level>,
-    /// A new directory for all that is known of the run: report, timelines, output of workers; without secrets
+    /// Write reports, timelines, plan and the workers' output to this new directory; secrets are masked
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
-    /// Cases at once
+    /// Number of cases to run in parallel
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Also the cases that take minutes: long outages, two thousand documents, 50 MB
+    /// Also run the cases that take minutes: long outages, 2,000 documents, 50 MB
     #[arg(long)]
     slow: bool,
-    /// Only the fifteen cases that catch most: half a minute, for every push
+    /// Run only the fifteen cases that find the most defects; takes half a minute, for every push
     #[arg(long, conflicts_with = "slow")]
     quick: bool,
     /// List the cases and run none
     #[arg(long)]
     list: bool,
-    /// The file whose [worker], [queue] and [evidence] describe the worker, instead of this directory's shakedown.toml
+    /// File with the [worker], [queue] and [evidence] tables, instead of shakedown.toml in this directory
     #[arg(long, value_name = "FILE")]
     worker: Option<PathBuf>,
-    /// Say what would be done, and start nothing
+    /// Print what would run, and start nothing
     #[arg(long)]
     dry_run: bool,
-    /// The seed of every random choice
+    /// Seed of every random choice
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub(super) fn level(text: &str) -> Result<Level, String> {
         "must" => Ok(Level::Must),
         "should" => Ok(Level::Should),
         "may" => Ok(Level::May),
-        other => Err(format!("`{other}` is no level; there are must, should and may")),
+        other => Err(format!("invalid level `{other}`: expected must, should or may")),
     }
 }
 
@@ -103,7 +103,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         return Ok(list(&suites, &selection));
     }
     if !suites.cases.iter().any(|case| selection.chooses(case)) {
-        return Err(Failure::usage("the filters leave no case to run; `shakedown run --list` shows them all"));
+        return Err(Failure::usage("the filters select no case; `shakedown run --list` lists the cases"));
     }
     let described = described(&args, common)?;
     let described = described.as_ref().unwrap_or(&settings);
@@ -112,15 +112,15 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         described.variables_of_worker()?;
         settings.telemetry()?;
         let text = plan::plan(&settings, &contract, &suites, &selection);
-        // A reader that closed the pipe has seen enough.
+        // The reader may have closed the pipe.
         let _ = std::io::stdout().write_all(text.as_bytes());
         return Ok(Exit::Ok);
     }
     let bundle = args.bundle.as_deref().map(Bundle::open).transpose()?;
     let baseline = args.gate.baseline(&suites, &selection, settings.profile())?;
     replay_on_panic();
-    let traced = Traced::start(&settings)?;
-    let span = traced.trace().begin("run");
+    let trace_export = TraceExport::start(&settings)?;
+    let span = trace_export.trace().begin("run");
     let rerun = Rerun::new("run", common)
         .option("--worker", args.worker.as_ref().map(|path| path.display()))
         .option("--suites", args.suites.as_ref().map(|path| path.display()));
@@ -141,7 +141,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         Err(failure) => span.fail(&failure.report),
     }
     drop(span);
-    traced.end().await;
+    trace_export.end().await;
     outcome
 }
 
@@ -150,8 +150,8 @@ fn described(args: &Args, common: &Common) -> Result<Option<Settings>, Failure> 
     let Some(path) = &args.worker else { return Ok(None) };
     let settings = Settings::load(Source { config: Some(path.clone()), ..common.source() })?;
     if settings.config().contract.is_none() {
-        let remedy = "write [worker] with command = [\"node\", \"dist/worker.js\"], or let `shakedown init` write it";
-        return Err(Failure::usage(format!("{} describes no worker; {remedy}", path.display())));
+        let remedy = "add [worker] with command = [\"node\", \"dist/worker.js\"], or run `shakedown init`";
+        return Err(Failure::usage(format!("{} has no [worker]; {remedy}", path.display())));
     }
     Ok(Some(settings))
 }
@@ -175,7 +175,7 @@ impl Session<'_> {
         let Self { args, settings, described, suites, selection, .. } = *self;
         let (untraced, heard) = Events::channel();
         let events = untraced.within(span);
-        // The progress ends with the last of them.
+        // The progress ends when the last sender is dropped.
         drop(untraced);
         let style = progress::Style::for_stderr(args.output.quiet);
         let listener = tokio::spawn(progress::follow(heard, style));
@@ -185,10 +185,10 @@ impl Session<'_> {
         };
         let outcome = tokio::select! {
             outcome = self.attempts(seed, &events) => Some(outcome),
-            () = asked_to_end()? => None,
+            () = end_signal()? => None,
         };
         let Some(outcome) = outcome else {
-            // The future that was running dropped what it had made; the ledger knows of the rest.
+            // The future that ran was dropped with what it had created; the ledger lists the rest.
             let left = emergency();
             events.say(Event::TornDown { left });
             drop(events);
@@ -196,18 +196,18 @@ impl Session<'_> {
             return Ok(Exit::Interrupted);
         };
         drop(events);
-        // Progress is told before the report, or not at all.
+        // The progress must not mix with the report.
         let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
         let mut report = outcome?;
         report.notes.extend(span.trace().note());
         span.report(&report);
         report.gate.comparison = self.baseline.map(|baseline| Comparison::of(baseline, &report));
-        args.output.note(&mut report);
+        args.output.list_files(&mut report);
         if let Some(bundle) = self.bundle {
             let contract = contract(described, Path::new("shakedown"), Path::new("."));
             bundle.fill(&mut report, &plan::plan(settings, &contract, suites, selection))?;
         }
-        args.output.deliver(&report, settings, self.rerun.as_str())?;
+        args.output.write(&report, settings, self.rerun.as_str())?;
         Ok(Exit::of(&report))
     }
 
@@ -222,7 +222,7 @@ impl Session<'_> {
         let phase = events.trace().begin("start stack");
         let stack = Stack::start(kind, options, events).await?;
         drop(phase);
-        // The second stack comes from where the first one came from, whatever `auto` would find by then.
+        // Further stacks use the provider of the first one, even if `auto` would now choose another.
         let spare = spare.map(|(kind, options)| StackPoolOptions {
             kind: match (kind, stack.provider().0) {
                 (ProviderKind::Auto, "containers") => ProviderKind::Containers,
@@ -265,7 +265,7 @@ impl Session<'_> {
         let mut attempts = Vec::new();
         for attempt in 1..=args.gate.repeat {
             if attempt > 1 {
-                // Each attempt has names of its own.
+                // Each attempt uses its own names.
                 options.run = format!("{run}-{attempt}");
             }
             attempts.push(runner::run(suites, selection, &stack, &options, events).await);
@@ -288,7 +288,7 @@ impl Session<'_> {
             report.files.push(FileNote {
                 path: directory.display().to_string(),
                 action: "created".to_owned(),
-                purpose: "the throwaway directory, kept as asked".to_owned(),
+                purpose: "the temporary directory, kept because of --keep".to_owned(),
             });
         }
         Ok(report)
@@ -314,7 +314,7 @@ pub(super) fn list(suites: &Suites, selection: &Selection) -> Exit {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "  {:<6} {:<34} {}", case.level, case.id, case.title);
         }
-        // A reader that closed the pipe has seen enough.
+        // The reader may have closed the pipe.
         if out.write_all(text.as_bytes()).is_err() {
             break;
         }

@@ -10,19 +10,21 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)
 }
 
-/// A text that is no report that this version can read.
+/// Why a text cannot be read as a report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It is no JSON.
-    #[error("it is no JSON: {0}; write a report with --report json=PATH")]
+    /// It is not JSON.
+    #[error("it is not JSON: {0}; create a report with --report json=PATH")]
     NotJson(serde_json::Error),
-    /// It is JSON, and no report.
-    #[error("it is JSON without a report_version, so no report of shakedown; write one with --report json=PATH")]
-    NoReport,
-    /// A later shakedown wrote it.
+    /// It is JSON, but not a report.
     #[error(
-        "it is of report version {found}, written by shakedown {writer}, and this one, {}, reads versions 1 to {REPORT_VERSION}; \
-         use shakedown {writer} or a newer one", env!("CARGO_PKG_VERSION")
+        "it is JSON without a report_version, so it is not a report of shakedown; create one with --report json=PATH"
+    )]
+    NoReport,
+    /// A newer version of shakedown wrote it.
+    #[error(
+        "it has report version {found}, written by shakedown {writer}, but shakedown {} reads versions 1 to {REPORT_VERSION}; \
+         use shakedown {writer} or newer", env!("CARGO_PKG_VERSION")
     )]
     Newer {
         /// Its version.
@@ -30,17 +32,17 @@ pub enum ReadError {
         /// The version of shakedown that wrote it.
         writer: String,
     },
-    /// It says that it is a report, and has another shape.
-    #[error("it says report version {found} and has another shape: {source}; write it again with --report json=PATH")]
+    /// It does not have the shape of its version.
+    #[error("it has report version {found} but another shape: {source}; create it again with --report json=PATH")]
     Shape {
-        /// The version that it says.
+        /// Its version.
         found: u64,
-        /// What is otherwise.
+        /// What does not match.
         source: serde_json::Error,
     },
 }
 
-/// Reads a report back; each verdict gets the reason that stands beside it again.
+/// Reads a report, and restores the reason of each verdict.
 ///
 /// # Errors
 /// The text is no report, of a later version, or of another shape than its version has.
@@ -51,7 +53,7 @@ pub fn read(text: &str) -> Result<Report, ReadError> {
         let writer = value.get("shakedown").and_then(serde_json::Value::as_str).unwrap_or("of an unknown version");
         return Err(ReadError::Newer { found, writer: writer.to_owned() });
     }
-    // From the text again: its errors name line and column.
+    // From the text and not from the value, so that errors name line and column.
     let mut report: Report = serde_json::from_str(text).map_err(|source| ReadError::Shape { found, source })?;
     for case in &mut report.cases {
         let reason = case.reason.clone().unwrap_or_default();

@@ -45,7 +45,7 @@ fn test_case(case: &CaseRecord, report: &Report) -> TestCase {
         Word::Pass => TestCaseStatus::success(),
         Word::Warn if !strict => TestCaseStatus::success(),
         Word::Fail | Word::Warn => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        // Only what makes the exit code other than 0 may make the job red.
+        // Only a case that makes the exit code nonzero may fail the job.
         Word::Unknown | Word::Skip if case.level == Level::Must && (strict || case.verdict.word() == Word::Unknown) => {
             TestCaseStatus::non_success(NonSuccessKind::Error)
         }

@@ -40,6 +40,14 @@ pub(crate) fn format_source(source: &str) -> String {
     citations(source).map(|citation| citation.to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// The first URL of `source`; of a catalogue entry none is taken.
+pub(crate) fn first_url(source: &str) -> Option<&str> {
+    citations(source).find_map(|citation| match citation {
+        Citation::Url(url) => Some(url),
+        Citation::Entry(_) | Citation::Text(_) => None,
+    })
+}
+
 /// The address of a source, where it is one that a browser may follow.
 pub(crate) fn link(source: &str) -> Option<&str> {
     let is_address = source.starts_with("https://") || source.starts_with("http://");

@@ -73,7 +73,7 @@ pub(crate) fn report(cases: Vec<CaseRecord>) -> Report {
     report
 }
 
-fn every_verdict() -> Report {
+pub(crate) fn every_verdict() -> Report {
     let waived = Verdict::Waived { reason: "until the upgrade".to_owned(), expires: "2026-12-31".to_owned() };
     report(vec![
         case("redis.answers", Level::Must, Verdict::Pass),
@@ -103,7 +103,7 @@ fn every_renderer_shows_every_verdict_as_its_golden_says() {
 }
 
 /// A report with long texts everywhere.
-fn wordy() -> Report {
+pub(crate) fn wordy() -> Report {
     use crate::outcome::{Diagnosis, Timeline, TimelineEvent, Track};
     let long = "the connection to Redis was lost for good when the blocked client was closed while it waited for jobs";
     let mut failed = case("reconnection.redis-cut-mid-ingest", Level::Must, Verdict::unmet(Level::Must, long));
@@ -243,7 +243,7 @@ fn a_report_that_is_read_back_is_the_report_that_was_written() {
 #[test]
 fn a_report_that_cannot_be_read_is_refused_with_what_was_found() {
     let refused = |text: &str| json::read(text).unwrap_err().to_string();
-    assert!(refused("{").contains("no JSON"));
+    assert!(refused("{").contains("not JSON"));
     assert!(refused("[1]").contains("without a report_version"));
     assert!(refused("{\"report_version\": 1}").contains("missing field"));
     let mut report = every_verdict();

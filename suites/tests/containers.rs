@@ -563,7 +563,7 @@ fn killed() -> Outcome {
     wait_for_exports(&mut child);
     // While its harness lives, its containers are left alone.
     let said = place.command(&["clean"]).output()?;
-    assert!(String::from_utf8_lossy(&said.stdout).contains("still going on"), "{said:?}");
+    assert!(String::from_utf8_lossy(&said.stdout).contains("still running"), "{said:?}");
     signal(&child, Signal::SIGKILL);
     child.wait()?;
     assert_eq!(runtime().block_on(ours()).difference(&before).count(), 3);

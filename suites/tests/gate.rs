@@ -149,7 +149,7 @@ fn a_baseline_of_something_else_is_refused_before_anything_is_started() {
     assert!(missing.code == 2 && missing.err.contains("none.json"), "{}", missing.err);
     fs::write(desk.path("torn.json"), "{\"report_ver").unwrap();
     let torn = desk.run(&["--baseline", "torn.json"]);
-    assert!(torn.code == 2 && torn.err.contains("it is no JSON"), "{}", torn.err);
+    assert!(torn.code == 2 && torn.err.contains("it is not JSON"), "{}", torn.err);
 }
 
 #[test]

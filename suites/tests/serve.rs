@@ -354,7 +354,7 @@ fn outage(stack: &TestStack) {
     let again = Served::start(&desk, &endpoints, &arguments);
     let page = again.get("/").1;
     assert!(page.contains("redis did not answer"), "what was kept is there before anything is judged");
-    assert!(!page.contains(">lasts<"));
+    assert!(!page.contains(">ongoing<"));
     assert_eq!(again.end(), Some(0));
     fs::write(&history, "no history at all").unwrap();
     let output = with(&mut desk.command(&listen), &endpoints).output().unwrap();

@@ -4,8 +4,8 @@ mod pager;
 mod render;
 
 use super::failure::Failure;
-use super::screen::Screen;
-use super::shown::print;
+use super::print::print;
+use super::terminal::Terminal;
 use crate::guide::catalogue::{self, Entry};
 use crate::guide::{self, TOPICS, Topic};
 use crate::outcome::Exit;
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
         (None, Some(word)) => search(word)?,
         (None, None) => contents(),
     };
-    let screen = Screen::stdout();
+    let screen = Terminal::stdout();
     let width = screen.width.unwrap_or(WIDTH).min(WIDEST);
     let text = render(&markdown, width, screen.colours);
     if !pager::show(&text) {

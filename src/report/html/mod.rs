@@ -1,7 +1,7 @@
-//! The report as one HTML page: no network, no foreign script; for a screen of any width, and for paper.
+//! The report as one HTML page without external resources, for screens of any width and for print.
 //!
-//! Whatever a service or a worker said is escaped, twice over: the templates escape, and the page forbids every script
-//! and style but its own by their digests.
+//! Text from services and workers is escaped by the templates, and a content security policy allows only the page's own
+//! script and style, by their digests.
 
 mod drawing;
 mod matrix;
@@ -25,11 +25,11 @@ use sources::Sources;
 
 const TEMPLATE: &str = include_str!("../templates/report.html.j2");
 
-/// Evidence that is longer, in characters, is shown in part, and whole on request.
+/// Longer evidence, in characters, is shortened, with the whole text on request.
 const LONGEST: usize = 600;
-/// More failures than these are not unfolded from the start.
+/// If there are more failures, they start folded.
 const UNFOLDED: usize = 12;
-/// The first timelines are unfolded from the start.
+/// The number of timelines that start unfolded.
 const SHOWN: usize = 2;
 
 /// Writes `report` as HTML.
@@ -55,7 +55,7 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "counts": counts(&report.totals),
         "levels": levels(&report.cases),
         "notes": notes(report),
-        "problems": super::graver_first(report).into_iter().map(|case| places.problem(case)).collect::<Vec<_>>(),
+        "problems": super::worst_first(report).into_iter().map(|case| places.problem(case)).collect::<Vec<_>>(),
         "suites": places.suites(grave <= UNFOLDED, &mut anchors),
         "timelines": report.timelines.iter().zip(&scenarios).enumerate().map(|(number, (line, anchor))| {
             timeline::context(line, anchor, number < SHOWN, &places)
@@ -71,7 +71,7 @@ fn is_open(word: Word) -> bool {
     matches!(word, Word::Fail | Word::Unknown)
 }
 
-/// Where on the page what stands.
+/// The anchors of the page.
 struct Places<'a> {
     report: &'a Report,
     cases: &'a [String],
@@ -186,7 +186,7 @@ fn notes(report: &Report) -> Vec<String> {
         notes.push(comparison.sentence());
     }
     if let Some(shard) = &report.gate.shard {
-        notes.push(format!("shard {shard}: the other parts are other runs"));
+        notes.push(format!("shard {shard}: the other shards are separate runs"));
     }
     if report.gate.attempts > 1 {
         let flaky = report.cases.iter().filter(|case| case.flaky).count();
@@ -209,7 +209,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A time as people read it.
+/// A duration in words.
 pub(crate) fn took(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms} ms"),
