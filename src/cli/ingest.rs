@@ -65,7 +65,7 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
     let prefix = contract.and_then(|queue| queue.prefix.clone()).unwrap_or(names.prefix);
     let described = settings.desired().and_then(|desired| desired.queue.as_ref());
     // A description of another queue does not apply to this one.
-    let same = |said: &Option<String>, used: &str| said.as_deref().is_none_or(|said| said == used);
+    let same = |described: &Option<String>, used: &str| described.as_deref().is_none_or(|name| name == used);
     let described = described.filter(|queue| same(&queue.name, &name) && same(&queue.prefix, &prefix));
     let shape = JobShape::new(contract.map(|queue| queue.job.clone()), described.map(|queue| &queue.job));
 

@@ -63,11 +63,11 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
                 passed = true;
                 results = effects;
             }
-            Some(said) = heard.recv() => print_line(&connection(&said)),
+            Some(event) = heard.recv() => print_line(&connection(&event)),
         }
     }
-    while let Ok(said) = heard.try_recv() {
-        print_line(&connection(&said));
+    while let Ok(event) = heard.try_recv() {
+        print_line(&connection(&event));
     }
     if !passed {
         return Ok(Exit::Interrupted);
@@ -124,8 +124,8 @@ fn print_effect(fault: NetworkFault, effect: &Effect, begun: tokio::time::Instan
     effect.took_effect()
 }
 
-fn connection(said: &Said) -> serde_json::Value {
-    let (word, Connection { id, opened, closed, closed_by, up, down, .. }) = match said {
+fn connection(event: &Said) -> serde_json::Value {
+    let (word, Connection { id, opened, closed, closed_by, up, down, .. }) = match event {
         Said::Opened(connection) => ("opened", connection),
         Said::Closed(connection) => ("closed", connection),
     };

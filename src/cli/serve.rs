@@ -41,8 +41,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = intervals)]
     every: Duration,
     /// Interval of the probes that ask whether a service answers, at least 200ms
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = pulse)]
-    pulse: Duration,
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = heartbeat)]
+    heartbeat: Duration,
     /// File for the history, or `none` [default: serve.redb in the state directory]
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
@@ -61,7 +61,7 @@ fn intervals(text: &str) -> Result<Duration, String> {
     at_least(text, Duration::from_secs(1), "1s")
 }
 
-fn pulse(text: &str) -> Result<Duration, String> {
+fn heartbeat(text: &str) -> Result<Duration, String> {
     at_least(text, Duration::from_millis(200), "200ms")
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         Failure::usage(format!("cannot listen on {} (--listen): {error}; choose another address or port", args.listen))
     })?;
     let address = listener.local_addr().map_err(Failure::harness)?;
-    let intervals = Intervals { check: args.every, pulse: args.pulse };
+    let intervals = Intervals { check: args.every, heartbeat: args.heartbeat };
     let status_store = StatusStore::with_history(&check, intervals, history);
     let access = Access { token, bull_board: args.bull_board.clone(), ..Access::default() };
     let ending = access.ending.clone();

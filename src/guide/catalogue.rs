@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 const TEXT: &str = include_str!("../../suites/FAILURES.md");
 
-/// What stands before each entry; the slug and `"></a>` follow.
+/// The start of the anchor before each entry; the slug and `"></a>` follow.
 const ANCHOR: &str = "<a id=\"";
 
 /// One entry of the catalogue.

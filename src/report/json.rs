@@ -45,7 +45,7 @@ pub enum ReadError {
 /// Reads a report, and restores the reason of each verdict.
 ///
 /// # Errors
-/// The text is no report, of a later version, or of another shape than its version has.
+/// The text is not a report, is of a newer version, or does not have the shape of its version.
 pub fn read(text: &str) -> Result<Report, ReadError> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(ReadError::NotJson)?;
     let found = value.get("report_version").and_then(serde_json::Value::as_u64).ok_or(ReadError::NoReport)?;

@@ -204,7 +204,7 @@ fn notes(reports: &[Report], twice: Vec<String>, missing: Option<&str>) -> Vec<S
     }
     let seeds = unique_of(reports.iter().map(|report| report.seed.to_string()));
     if seeds.len() > 1 {
-        notes.push(format!("the parts had different seeds ({}); the first stands for them", seeds.join(", ")));
+        notes.push(format!("the reports have different seeds ({}); the first one is used", seeds.join(", ")));
     }
     if unique_of(reports.iter().map(|report| report.gate.strict)).len() > 1 {
         notes.push("some parts were strict and others were not; the whole is".to_owned());

@@ -1,4 +1,4 @@
-//! One report with every verdict, through every renderer.
+//! One report with every verdict, in every format.
 
 use super::*;
 use crate::outcome::{
@@ -92,9 +92,9 @@ fn rendered(report: &Report, format: Format) -> String {
 }
 
 #[test]
-fn every_renderer_shows_every_verdict_as_its_golden_says() {
+fn every_format_of_every_verdict_matches_its_snapshot() {
     let report = every_verdict();
-    // Style and script of the page are not what a golden is for.
+    // Style and script of the page are not part of the snapshot.
     insta::with_settings!({ filters => [(r"(?s)(<style>|<script>).*?(</style>|</script>)", "$1$2"), (r"sha256-[^']+", "DIGEST")] }, {
         for format in Format::ALL.map(|(_, format)| format) {
             insta::assert_snapshot!(format!("not_conformant.1.{format}"), rendered(&report, format));
@@ -174,8 +174,8 @@ fn a_terminal_shows_every_extent_as_wide_as_it_is(#[case] width: usize) {
 }
 
 #[test]
-fn whatever_the_width_lines_fit_and_nothing_steers_the_terminal() {
-    // On a narrower terminal not even the longest id has room.
+fn lines_fit_every_width_and_control_characters_are_replaced() {
+    // On a narrower terminal the longest id does not fit.
     for width in 60..=220 {
         for line in on_screen(&wordy(), width, terminal::Extent::Full).lines() {
             assert!(console::measure_text_width(line) <= width || line.contains("://"), "{width}: {line}");
@@ -254,7 +254,7 @@ fn a_report_that_cannot_be_read_is_refused_with_what_was_found() {
 }
 
 #[test]
-fn a_report_of_an_earlier_shakedown_is_read_without_what_it_did_not_have() {
+fn a_report_of_an_older_version_is_read_without_the_newer_fields() {
     let mut written: serde_json::Value = serde_json::from_str(&rendered(&every_verdict(), Format::Json)).unwrap();
     for field in ["gate", "timelines"] {
         written.as_object_mut().unwrap().remove(field);
@@ -283,7 +283,7 @@ fn colours_appear_only_when_asked_for() {
 }
 
 #[test]
-fn nothing_judged_is_no_pass() {
+fn a_report_without_a_verdict_is_inconclusive() {
     assert_eq!(report(Vec::new()).verdict, RunVerdict::Inconclusive);
     let skipped = report(vec![case("redis.answers", Level::Must, Verdict::skip("no redis"))]);
     assert_eq!(skipped.verdict, RunVerdict::Inconclusive);

@@ -86,8 +86,8 @@ mod tests {
     use super::*;
     use CircuitState::{Closed, HalfOpen, Open};
 
-    fn after(circuit: &mut Circuit, pulses: &[bool]) -> CircuitState {
-        for answered in pulses {
+    fn after(circuit: &mut Circuit, heartbeats: &[bool]) -> CircuitState {
+        for answered in heartbeats {
             circuit.heartbeat(*answered);
         }
         circuit.state()
@@ -117,7 +117,7 @@ mod tests {
         circuit.check_begins();
         circuit.check_ended(false);
         assert_eq!(circuit.state(), Open);
-        // What a check finds whose trial a pulse has ended counts for nothing.
+        // A check does not count if a heartbeat opened the circuit again meanwhile.
         assert_eq!(after(&mut circuit, &[true]), HalfOpen);
         circuit.check_begins();
         assert_eq!(after(&mut circuit, &[false]), Open);

@@ -126,7 +126,7 @@ pub(super) fn service(status_store: &StatusStore, name: &str, now: i64) -> Healt
         return (404, Value::Object(body));
     };
     // The status of a service without heartbeats is as old as the last check.
-    let stale = stale(status_store, &known, now).filter(|_| !known.pulses.contains_key(suite));
+    let stale = stale(status_store, &known, now).filter(|_| !known.heartbeats.contains_key(suite));
     let status = if stale.is_some() { Status::Fail } else { status };
     let mut body = frame(status, suite);
     body.insert("serviceId".to_owned(), json!(suite));
@@ -150,15 +150,15 @@ fn components(known: &Known, service: &str) -> Map<String, Value> {
         "env" | "docker" => "system",
         _ => "component",
     };
-    if let Some(pulse) = known.pulses.get(service) {
-        let status = if pulse.up { Status::Pass } else { Status::Fail };
+    if let Some(heartbeat) = known.heartbeats.get(service) {
+        let status = if heartbeat.up { Status::Pass } else { Status::Fail };
         #[expect(clippy::cast_precision_loss, reason = "microseconds of an answer")]
-        let ms = pulse.latency_us as f64 / 1000.0;
+        let ms = heartbeat.latency_us as f64 / 1000.0;
         let mut entry = json!({
             "componentId": service, "componentType": kind, "observedValue": ms, "observedUnit": "ms",
-            "status": status, "time": rfc3339(pulse.at_ms), "links": { "about": format!("/health/{service}") },
+            "status": status, "time": rfc3339(heartbeat.at_ms), "links": { "about": format!("/health/{service}") },
         });
-        if let Some(reason) = &pulse.reason {
+        if let Some(reason) = &heartbeat.reason {
             entry["output"] = json!(reason);
         }
         checks.insert(format!("{service}:responseTime"), json!([entry]));
@@ -170,14 +170,14 @@ fn components(known: &Known, service: &str) -> Map<String, Value> {
             };
             let entry = json!({
                 "componentId": service, "componentType": kind, "observedValue": circuit.word(), "observedUnit": "state",
-                "status": status, "time": rfc3339(pulse.at_ms), "links": { "about": format!("/health/{service}") },
+                "status": status, "time": rfc3339(heartbeat.at_ms), "links": { "about": format!("/health/{service}") },
             });
             checks.insert(format!("{service}:circuit"), json!([entry]));
         }
         let mut amount = |measurement: &str, id: &str, value: Value, unit: &str| {
             let entry = json!({
                 "componentId": id, "componentType": kind, "observedValue": value, "observedUnit": unit,
-                "status": Status::Pass, "time": rfc3339(pulse.at_ms), "links": { "about": format!("/health/{service}") },
+                "status": Status::Pass, "time": rfc3339(heartbeat.at_ms), "links": { "about": format!("/health/{service}") },
             });
             checks.insert(format!("{service}:{measurement}"), json!([entry]));
         };

@@ -145,11 +145,11 @@ fn registry(known: &Known) -> Registry {
     }
     let up = family(registry_, UP, "Whether a service answers");
     let latency = family(registry_, LATENCY, "Time that the service took to answer; absent without an answer");
-    for (service, pulse) in &known.pulses {
+    for (service, heartbeat) in &known.heartbeats {
         let of = labels([("service", service)]);
-        up.get_or_create(&of).set(f64::from(u8::from(pulse.up)));
-        if pulse.up {
-            latency.get_or_create(&of).set(pulse.latency_us as f64 / 1_000_000.0);
+        up.get_or_create(&of).set(f64::from(u8::from(heartbeat.up)));
+        if heartbeat.up {
+            latency.get_or_create(&of).set(heartbeat.latency_us as f64 / 1_000_000.0);
         }
     }
     let circuits = family(

@@ -13,9 +13,9 @@
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let settings = Settings::load(Source::process())?;
 //! let selection = Selection::default().for_verb(Verb::Check).only_reading(true);
-//! let checkup = EnvironmentCheck::new(settings, Suites::builtin()?, selection, ".".as_ref(), "shakedown".into())?;
-//! let status_store = StatusStore::new(&checkup, Intervals::default());
-//! let watch = Watch::start(Arc::new(checkup), status_store.clone(), None);
+//! let check = EnvironmentCheck::new(settings, Suites::builtin()?, selection, ".".as_ref(), "shakedown".into())?;
+//! let status_store = StatusStore::new(&check, Intervals::default());
+//! let watch = Watch::start(Arc::new(check), status_store.clone(), None);
 //!
 //! let own = axum::Router::new().route("/", axum::routing::get(|| async { "my service" }));
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;

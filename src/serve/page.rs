@@ -82,7 +82,7 @@ fn ago(ms: i64) -> String {
 
 fn service(known: &Known, name: &str, status: Status, now: i64) -> Value {
     let day = known.history.day(now, name);
-    let pulse = known.pulses.get(name);
+    let heartbeat = known.heartbeats.get(name);
     let wrong: Vec<Value> = known
         .cases_of(name)
         .filter(|judged| known.status_of(judged).is_some_and(|status| status != Status::Pass))
@@ -100,11 +100,11 @@ fn service(known: &Known, name: &str, status: Status, now: i64) -> Value {
     json!({
         "name": name,
         "status": status,
-        "up": pulse.map(|pulse| pulse.up),
-        "reason": pulse.and_then(|pulse| pulse.reason.as_deref()),
-        "since": pulse.map(|pulse| rfc3339(pulse.since_ms)),
+        "up": heartbeat.map(|heartbeat| heartbeat.up),
+        "reason": heartbeat.and_then(|heartbeat| heartbeat.reason.as_deref()),
+        "since": heartbeat.map(|heartbeat| rfc3339(heartbeat.since_ms)),
         "circuit": known.circuit(name).map(|circuit| circuit.word().replace('_', " ")),
-        "latency": pulse.filter(|pulse| pulse.up).map(|pulse| latency(f64_ms(pulse.latency_us))),
+        "latency": heartbeat.filter(|heartbeat| heartbeat.up).map(|heartbeat| latency(f64_ms(heartbeat.latency_us))),
         "passed": passed,
         "judged": judged,
         "wrong": wrong,

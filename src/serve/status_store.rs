@@ -19,12 +19,12 @@ pub struct Intervals {
     /// From the start of one check to the start of the next.
     pub check: Duration,
     /// From one heartbeat of a service to the next.
-    pub pulse: Duration,
+    pub heartbeat: Duration,
 }
 
 impl Default for Intervals {
     fn default() -> Self {
-        Self { check: Duration::from_secs(30), pulse: Duration::from_secs(2) }
+        Self { check: Duration::from_secs(30), heartbeat: Duration::from_secs(2) }
     }
 }
 
@@ -44,25 +44,25 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    fn from_check(checkup: &EnvironmentCheck) -> Self {
-        let chosen: Vec<_> = checkup.suites.cases.iter().filter(|case| checkup.selection.chooses(case)).collect();
+    fn from_check(check: &EnvironmentCheck) -> Self {
+        let selected: Vec<_> = check.suites.cases.iter().filter(|case| check.selection.chooses(case)).collect();
         let mut services: Vec<String> = Vec::new();
-        for case in &chosen {
+        for case in &selected {
             if !services.contains(&case.suite) {
                 services.push(case.suite.clone());
             }
         }
-        let probers = super::heartbeat::probers(&checkup.endpoints, &checkup.given);
+        let probers = super::heartbeat::probers(&check.endpoints, &check.given);
         let probed =
             probers.iter().map(|prober| prober.service.to_owned()).filter(|name| services.contains(name)).collect();
         Self {
             services,
             probed,
-            order: chosen.iter().enumerate().map(|(place, case)| (case.id.clone(), place)).collect(),
-            waivers: waived(&checkup.settings),
-            profile: checkup.settings.profile().to_owned(),
-            queue: checkup.endpoints.names.queue.clone(),
-            collection: checkup.endpoints.names.collection.clone(),
+            order: selected.iter().enumerate().map(|(place, case)| (case.id.clone(), place)).collect(),
+            waivers: waived(&check.settings),
+            profile: check.settings.profile().to_owned(),
+            queue: check.endpoints.names.queue.clone(),
+            collection: check.endpoints.names.collection.clone(),
         }
     }
 }
@@ -82,7 +82,7 @@ pub(super) struct Known {
     pub(super) targets: Targets,
     pub(super) cases: BTreeMap<usize, Judged>,
     pub(super) report: Option<Arc<Report>>,
-    pub(super) pulses: BTreeMap<String, Heartbeat>,
+    pub(super) heartbeats: BTreeMap<String, Heartbeat>,
     pub(super) circuits: BTreeMap<String, Circuit>,
     pub(super) queue: Option<QueueState>,
     pub(super) points: Option<u64>,
@@ -105,16 +105,16 @@ pub struct StatusStore {
 }
 
 impl StatusStore {
-    /// An empty store for the targets of `checkup`.
+    /// An empty store for the targets of `check`.
     #[must_use]
-    pub fn new(checkup: &EnvironmentCheck, intervals: Intervals) -> Self {
-        Self::with_history(checkup, intervals, History::default())
+    pub fn new(check: &EnvironmentCheck, intervals: Intervals) -> Self {
+        Self::with_history(check, intervals, History::default())
     }
 
-    /// A status_store that goes on with a history.
+    /// The same, continuing a saved history.
     #[must_use]
-    pub fn with_history(checkup: &EnvironmentCheck, intervals: Intervals, history: History) -> Self {
-        Self::with_targets(Targets::from_check(checkup), intervals, history)
+    pub fn with_history(check: &EnvironmentCheck, intervals: Intervals, history: History) -> Self {
+        Self::with_targets(Targets::from_check(check), intervals, history)
     }
 
     fn with_targets(targets: Targets, intervals: Intervals, history: History) -> Self {
@@ -122,7 +122,7 @@ impl StatusStore {
             targets,
             cases: BTreeMap::new(),
             report: None,
-            pulses: BTreeMap::new(),
+            heartbeats: BTreeMap::new(),
             circuits: BTreeMap::new(),
             queue: None,
             points: None,
@@ -138,11 +138,11 @@ impl StatusStore {
     }
 
     /// Replaces the targets. Drops the results of the old ones, and keeps the history.
-    pub fn replace_targets(&self, checkup: &EnvironmentCheck) {
+    pub fn replace_targets(&self, check: &EnvironmentCheck) {
         let mut known = self.write();
-        known.targets = Targets::from_check(checkup);
+        known.targets = Targets::from_check(check);
         known.cases.clear();
-        known.pulses.clear();
+        known.heartbeats.clear();
         known.circuits.clear();
         (known.report, known.queue, known.points, known.last_check_ms) = (None, None, None, None);
         drop(known);
@@ -202,7 +202,7 @@ impl StatusStore {
         took: Duration,
     ) -> bool {
         let mut known = self.write();
-        let before = known.pulses.get(service);
+        let before = known.heartbeats.get(service);
         let up = result.is_ok();
         let turned = before.is_some_and(|before| before.up != up);
         let since_ms = before.filter(|before| before.up == up).map_or(now, |before| before.since_ms);
@@ -220,7 +220,7 @@ impl StatusStore {
             Err(_) if service == "qdrant" => known.points = None,
             Err(_) => {}
         }
-        known.pulses.insert(service.to_owned(), Heartbeat { up, latency_us, reason, at_ms: now, since_ms });
+        known.heartbeats.insert(service.to_owned(), Heartbeat { up, latency_us, reason, at_ms: now, since_ms });
         let status = known.status(service).unwrap_or(Status::Pass);
         known.history.add_result(now, service, status, up.then_some(latency_us));
         drop(known);
@@ -344,9 +344,9 @@ impl Known {
         match record.verdict.word() {
             Word::Pass => Some(Status::Pass),
             Word::Fail => {
-                let pulse = self.pulses.get(&record.suite);
+                let heartbeat = self.heartbeats.get(&record.suite);
                 // A check that began before the service came back may end after it; the next check is already requested.
-                let is_back = pulse.is_some_and(|pulse| pulse.up && pulse.since_ms >= judged.begun_ms);
+                let is_back = heartbeat.is_some_and(|heartbeat| heartbeat.up && heartbeat.since_ms >= judged.begun_ms);
                 Some(if is_back && says_unreachable(record) { Status::Warn } else { Status::Fail })
             }
             Word::Warn | Word::Unknown | Word::Waived => Some(Status::Warn),
@@ -356,8 +356,9 @@ impl Known {
 
     /// The status of a service; none if it is not configured.
     pub(super) fn status(&self, service: &str) -> Option<Status> {
-        let pulse = self.pulses.get(service).map(|pulse| if pulse.up { Status::Pass } else { Status::Fail });
-        pulse.into_iter().chain(self.cases_of(service).filter_map(|judged| self.status_of(judged))).max()
+        let heartbeat =
+            self.heartbeats.get(service).map(|heartbeat| if heartbeat.up { Status::Pass } else { Status::Fail });
+        heartbeat.into_iter().chain(self.cases_of(service).filter_map(|judged| self.status_of(judged))).max()
     }
 
     /// The configured services.
@@ -372,11 +373,10 @@ impl Known {
 
     /// Why the environment is not ready: the MUST cases that fail, and the services that do not answer.
     pub(super) fn problems(&self) -> Vec<String> {
-        let silent = self
-            .pulses
-            .iter()
-            .filter(|(_, pulse)| !pulse.up)
-            .map(|(service, pulse)| format!("{service}: {}", pulse.reason.as_deref().unwrap_or("no answer")));
+        let silent =
+            self.heartbeats.iter().filter(|(_, heartbeat)| !heartbeat.up).map(|(service, heartbeat)| {
+                format!("{service}: {}", heartbeat.reason.as_deref().unwrap_or("no answer"))
+            });
         let failed = self
             .cases
             .values()

@@ -28,16 +28,16 @@ pub struct Watch {
 impl Watch {
     /// Starts at once; saves the history in `store`, if there is one. Must be called within a Tokio runtime.
     #[must_use]
-    pub fn start(checkup: Arc<EnvironmentCheck>, status_store: StatusStore, store: Option<Arc<Store>>) -> Self {
+    pub fn start(environment: Arc<EnvironmentCheck>, status_store: StatusStore, store: Option<Arc<Store>>) -> Self {
         let mut tasks = JoinSet::new();
         let urgent = Arc::new(Notify::new());
         let probed = status_store.read().targets.probed.clone();
-        for prober in probers(&checkup.endpoints, &checkup.given) {
+        for prober in probers(&environment.endpoints, &environment.given) {
             if probed.iter().any(|service| service == prober.service) {
                 tasks.spawn(probe(prober, status_store.clone(), Arc::clone(&urgent)));
             }
         }
-        tasks.spawn(check(checkup, status_store.clone(), store.clone(), urgent));
+        tasks.spawn(check(environment, status_store.clone(), store.clone(), urgent));
         Self { tasks, status_store, store }
     }
 
@@ -58,7 +58,7 @@ impl Watch {
 
 async fn probe(mut prober: Prober, status_store: StatusStore, urgent: Arc<Notify>) {
     let intervals = status_store.intervals();
-    let pause = if prober.is_public { intervals.check.max(intervals.pulse) } else { intervals.pulse };
+    let pause = if prober.is_public { intervals.check.max(intervals.heartbeat) } else { intervals.heartbeat };
     loop {
         let begun = Instant::now();
         let (result, took) = prober.probe().await;
@@ -70,7 +70,7 @@ async fn probe(mut prober: Prober, status_store: StatusStore, urgent: Arc<Notify
 }
 
 async fn check(
-    checkup: Arc<EnvironmentCheck>,
+    environment: Arc<EnvironmentCheck>,
     status_store: StatusStore,
     store: Option<Arc<Store>>,
     urgent: Arc<Notify>,
@@ -91,7 +91,7 @@ async fn check(
         };
         let options = CheckOptions { stands: status_store.start_check(now_ms()), ..CheckOptions::once() };
         let judged = async {
-            let report = checkup.judge(&options, &events).await;
+            let report = environment.judge(&options, &events).await;
             drop(events);
             report
         };

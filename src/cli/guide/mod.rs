@@ -97,7 +97,7 @@ fn search(word: &str) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// A page cut before each heading; a `#` in a code block is no heading.
+/// A page cut before each heading; a `#` in a code block is not a heading.
 fn sections(page: &str) -> Vec<String> {
     let mut sections: Vec<String> = vec![String::new()];
     let mut in_code = false;

@@ -21,9 +21,9 @@ struct Page {
     out: String,
     /// The words of the paragraph, heading or cell that is being read; each carries its own colours.
     inline: String,
-    /// What stands before each line: the blanks of lists, the bars of quotations.
+    /// The prefixes of each line: blanks for lists, bars for quotations.
     indents: Vec<String>,
-    /// What stands before the next line instead: the bullet of an item.
+    /// The prefix of the next line instead: the bullet of an item.
     marker: Option<String>,
     /// The next number of each open list; none for bullets.
     lists: Vec<Option<u64>>,

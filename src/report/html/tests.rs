@@ -88,7 +88,7 @@ fn hostile() -> Report {
             HOSTILE.clone_into(field);
         }
     }
-    // The same id twice is no report of ours, and must not make two elements of one id.
+    // A duplicate id, which our reports never have, must not give two elements the same id.
     report.cases[1].id = report.cases[0].id.clone();
     let mut line = eventful();
     for event in &mut line.events {
@@ -244,7 +244,7 @@ fn curves_of_an_old_report_are_counted_from_its_events_and_a_note_says_so() {
     let words: Vec<String> = all(&html, "svg.time text").into_iter().map(text).collect();
     assert!(words.contains(&"1 job completed".to_owned()), "{words:?}");
     assert!(words.contains(&"1 request refused".to_owned()), "{words:?}");
-    assert!(all(&html, "p.dim").into_iter().map(text).any(|said| said.contains("count the events")));
+    assert!(all(&html, "p.dim").into_iter().map(text).any(|note| note.contains("count the events")));
 }
 
 #[rstest::rstest]
@@ -313,6 +313,6 @@ fn a_matrix_is_told_from_both_sides() {
 #[case(7, "7 ms")]
 #[case(1234, "1.2 s")]
 #[case(125_000, "2 min 05 s")]
-fn times_are_told_as_people_read_them(#[case] ms: u64, #[case] told: &str) {
-    assert_eq!(took(ms), told);
+fn durations_are_rounded_to_readable_units(#[case] ms: u64, #[case] text: &str) {
+    assert_eq!(took(ms), text);
 }

@@ -90,7 +90,7 @@ fn diagnoses<'a>(report: &'a Report, case: &CaseRecord) -> &'a [Diagnosis] {
     timeline.map_or(&[], |timeline| timeline.diagnoses.as_slice())
 }
 
-/// The order in which problems are shown; 0 for what is no problem.
+/// The order of problems; 0 for a pass or a skip.
 fn gravity(word: Word) -> u8 {
     match word {
         Word::Pass | Word::Skip => 0,
