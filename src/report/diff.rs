@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(diff.slower.iter().map(|case| (case.was_ms, case.is_ms)).collect::<Vec<_>>(), [(900, 2000)]);
         assert!(!diff.holds());
         assert!(diff.notes.contains(&"profile: development before, staging now".to_owned()), "{:?}", diff.notes);
-        assert!(diff.notes.contains(&"passed, and not there before: 1".to_owned()), "{:?}", diff.notes);
+        assert!(diff.notes.contains(&"new cases that pass: 1".to_owned()), "{:?}", diff.notes);
         for (_, format) in DiffFormat::ALL {
             let text = written(&diff, format);
             for id in ["a.worse", "a.fixed", "a.new", "a.gone", "a.slower"] {
@@ -386,7 +386,7 @@ mod tests {
         let diff = Diff::between(&one, &one);
         assert!(diff.holds() && diff.notes.is_empty());
         assert!(written(&diff, DiffFormat::Terminal).contains("nothing changed"));
-        assert!(written(&diff, DiffFormat::Html).contains("nothing got worse"));
+        assert!(written(&diff, DiffFormat::Html).contains("nothing is worse"));
     }
 
     #[rstest::rstest]

@@ -129,6 +129,6 @@ mod tests {
         let (_directory, _, contract_of_image) = contract(&[("Dockerfile", "FROM scratch")]);
         assert!(command(&contract_of_image).starts_with("image "));
         let (_directory, draft, _) = contract(&[]);
-        assert!(draft.assumptions.iter().any(|line| line.contains("no worker was recognised")));
+        assert!(draft.assumptions.iter().any(|line| line.contains("no worker was found")));
     }
 }

@@ -244,7 +244,7 @@ fn curves_of_an_old_report_are_counted_from_its_events_and_a_note_says_so() {
     let words: Vec<String> = all(&html, "svg.time text").into_iter().map(text).collect();
     assert!(words.contains(&"1 job completed".to_owned()), "{words:?}");
     assert!(words.contains(&"1 request refused".to_owned()), "{words:?}");
-    assert!(all(&html, "p.dim").into_iter().map(text).any(|note| note.contains("count the events")));
+    assert!(all(&html, "p.dim").into_iter().map(text).any(|note| note.contains("count only the events")));
 }
 
 #[rstest::rstest]
