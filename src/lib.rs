@@ -9,6 +9,7 @@
 //! | [`testing`] | the harness in other people's `cargo test` |
 //! | [`runner`] | plan and run cases: case × stack × worker → verdicts |
 //! | [`telemetry`] | spans of what is done go to a collector |
+//! | [`guide`] | the user guide and the failure catalogue (leaf) |
 //! | [`report`] | render the result: terminal, JSON, JUnit, Markdown |
 //! | [`probe`], [`scenario`] | observe a service; drive a worker and judge what it left behind |
 //! | [`faults`] | what is broken on purpose: the proxy, and what it records |
@@ -25,6 +26,7 @@
 
 pub mod cli;
 pub mod faults;
+pub mod guide;
 pub mod interop_peer;
 pub mod operations;
 pub mod outcome;

@@ -1,4 +1,4 @@
-//! `--bundle DIR`: all that is known of a run, for somebody who was not there. No secret is in it.
+//! `--bundle DIR`: everything known about a run, for a reader who was not there. Secrets are masked.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,43 +6,44 @@ use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use crate::outcome::{FileNote, Report};
+use crate::report::source::format_source;
 use crate::report::{self, Format, ReportTarget};
 
-/// Where the output of workers is kept.
+/// The directory with the workers' output.
 const OUTPUT: &str = "output";
 
-/// A directory that is filled in the course of a run.
+/// A directory that a run fills.
 #[derive(Debug, Clone)]
 pub(super) struct Bundle {
     directory: PathBuf,
 }
 
 impl Bundle {
-    /// Creates the directory; one that holds something already is refused, for nothing in it may be lost or mixed up.
+    /// Creates the directory. Refuses one that is not empty, so that no file is overwritten or mixed with another run's.
     pub(super) fn open(directory: &Path) -> Result<Self, Failure> {
         let refuse = |what: String| Failure::usage(format!("--bundle {}: {what}", directory.display()));
         let output = output(directory);
         match fs::read_dir(directory) {
             Ok(mut entries) => {
                 if entries.next().is_some() {
-                    return Err(refuse("the directory is not empty; name a new one, or empty it".to_owned()));
+                    return Err(refuse("the directory is not empty; choose a new one, or empty it".to_owned()));
                 }
             }
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(refuse(format!("cannot be read: {error}")));
+                return Err(refuse(format!("cannot read the directory: {error}")));
             }
             Err(_) => {}
         }
-        fs::create_dir_all(&output).map_err(|error| refuse(format!("cannot be made: {error}")))?;
+        fs::create_dir_all(&output).map_err(|error| refuse(format!("cannot create the directory: {error}")))?;
         Ok(Self { directory: directory.to_owned() })
     }
 
-    /// Writes the report, a timeline for each scenario that was not passed, the plan and the machine.
+    /// Writes the report, a timeline for each scenario in which a case did not pass, the plan and the machine.
     pub(super) fn fill(&self, report: &mut Report, plan: &str) -> Result<(), Failure> {
         let at = |name: &str| self.directory.join(name);
         let write = |name: &str, text: &str| {
             fs::write(at(name), text)
-                .map_err(|error| Failure::usage(format!("{} cannot be written: {error}", at(name).display())))
+                .map_err(|error| Failure::usage(format!("cannot write {}: {error}", at(name).display())))
         };
         for timeline in &report.timelines {
             let mut text = format!("{}: {}\n", timeline.scenario, timeline.title);
@@ -52,7 +53,10 @@ impl Bundle {
                 let _ = writeln!(
                     text,
                     "seen:   {}\nmeans:  {}\nremedy: {}\nsource: {}\n",
-                    diagnosis.seen, diagnosis.means, diagnosis.remedy, diagnosis.source
+                    diagnosis.seen,
+                    diagnosis.means,
+                    diagnosis.remedy,
+                    format_source(&diagnosis.source)
                 );
             }
             for document in &timeline.documents {
@@ -72,7 +76,7 @@ impl Bundle {
         report.files.push(FileNote {
             path: std::path::absolute(&self.directory).unwrap_or_else(|_| self.directory.clone()).display().to_string(),
             action: "created".to_owned(),
-            purpose: "the diagnostic bundle: report, timelines, output of workers, plan, machine".to_owned(),
+            purpose: "the diagnostic bundle: report, timelines, workers' output, plan, machine".to_owned(),
         });
         for (name, format) in
             [("report.json", Format::Json), ("report.md", Format::Markdown), ("report.html", Format::Html)]
@@ -83,12 +87,12 @@ impl Bundle {
     }
 }
 
-/// Where the runner keeps the output of workers.
+/// The directory for the workers' output.
 pub(super) fn output(directory: &Path) -> PathBuf {
     directory.join(OUTPUT)
 }
 
-/// What the run was made on.
+/// The machine that ran the cases.
 fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);

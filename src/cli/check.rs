@@ -1,4 +1,4 @@
-//! `shakedown check`: judge an environment that is in use, by reading.
+//! `shakedown check`: check an environment in use, by reading only.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -6,75 +6,77 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::chosen::ChosenArgs;
-use super::deliver::Output;
+use super::case_selection::CaseArgs;
 use super::failure::Failure;
 use super::gate::{GateArgs, time};
-use super::signals::asked_to_end;
-use super::traced::Traced;
+use super::output::Output;
+use super::rerun::Rerun;
+use super::signals::end_signal;
+use super::trace_export::TraceExport;
 use super::{Common, progress};
 use crate::outcome::{Comparison, Events, Exit, Report, Word};
 use crate::runner::{CheckOptions, EnvironmentCheck};
 
-/// Judge an environment through its environment variables; reads only
+/// Check an environment that is in use; reads only
 ///
-/// What is wrong, what will break later, and how to mend each. Nothing is written anywhere, and the embeddings API is
-/// called once, with one token.
+/// Reports what is wrong, what will break later, and how to fix it. The environment variables name the services.
+/// Nothing is written, and the embeddings API is called once, with one token.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    chosen: ChosenArgs,
-    /// Also write, under names of its own that are removed again: a job, a row, points
+    selected: CaseArgs,
+    /// Also run the cases that write a job, a row or points, under their own names, and remove them again
     #[arg(long)]
     canary: bool,
-    /// Try again until everything is in order, at most for this time, such as 60s: for pipelines that deploy
+    /// Check again until every case passes, for at most this time, such as 60s; for deployment pipelines
     #[arg(long, value_name = "TIME", value_parser = time)]
     wait: Option<Duration>,
-    /// Judge again and again, that many seconds apart, and print what has changed, until Ctrl-C
+    /// Check every SECONDS seconds until Ctrl-C, and print what changed
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", conflicts_with = "wait",
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     watch: Option<u64>,
     #[command(flatten)]
     output: Output,
-    /// List the cases and judge none
+    /// List the cases and run none
     #[arg(long)]
     list: bool,
     #[command(flatten)]
     gate: GateArgs,
 }
 
-/// Between two tries.
+/// The pause between two checks of `--wait`.
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
-    let chosen = args.chosen.load(common, args.canary, args.gate.shard)?;
+    let selected = args.selected.load(common, args.canary, args.gate.shard)?;
     if args.list {
-        return Ok(super::run::list(&chosen.suites, &chosen.selection));
+        return Ok(super::run::list(&selected.suites, &selected.selection));
     }
-    let chosen = chosen.some()?;
-    let baseline = args.gate.baseline(&chosen.suites, &chosen.selection, chosen.settings.profile())?;
+    let selected = selected.require_cases()?;
+    let baseline = args.gate.baseline(&selected.suites, &selected.selection, selected.settings.profile())?;
     let deadline = args.wait.map(|wait| Instant::now() + wait);
-    let traced = Traced::start(&chosen.settings)?;
-    let checkup = EnvironmentCheck { trace: traced.trace().clone(), ..chosen.checkup()? };
-    let check = Check { args: &args, checkup };
+    let trace_export = TraceExport::start(&selected.settings)?;
+    let check = EnvironmentCheck { trace: trace_export.trace().clone(), ..selected.environment_check()? };
+    let rerun = args.selected.repeat(Rerun::new("check", common)).switch("--canary", args.canary);
+    let check = Check { rerun: args.gate.repeat(rerun), args: &args, check };
     let outcome = check.run(baseline.as_ref(), deadline).await;
-    traced.end().await;
+    trace_export.end().await;
     outcome
 }
 
-/// Says what is not yet in order, unless that was said already.
-fn waits_for(report: &Report, told: &[String]) -> Vec<String> {
+/// Prints the cases that do not pass yet, except those in `printed`; returns all of them.
+fn print_pending(report: &Report, printed: &[String]) -> Vec<String> {
     let wrong = report.cases.iter().filter(|case| matches!(case.verdict.word(), Word::Fail | Word::Unknown));
     let wrong: Vec<String> =
         wrong.map(|case| format!("waiting for {}: {}", case.id, case.verdict.reason().unwrap_or_default())).collect();
-    for line in wrong.iter().filter(|line| !told.contains(line)) {
-        // Nobody to tell is no reason to stop.
+    for line in wrong.iter().filter(|line| !printed.contains(line)) {
+        // A closed standard error must not end the check.
         let _ = writeln!(std::io::stderr(), "{line}");
     }
     wrong
 }
 
-/// The cases whose verdict is another one than before, a line each, with the time.
+/// One line, with the time, for each case whose verdict changed.
 fn changes(before: &Report, now: &Report) -> Vec<String> {
     let time = jiff::Zoned::now().strftime("%H:%M:%S");
     let changed = now.cases.iter().filter_map(|case| {
@@ -92,29 +94,30 @@ fn changes(before: &Report, now: &Report) -> Vec<String> {
 
 struct Check<'a> {
     args: &'a Args,
-    checkup: EnvironmentCheck,
+    check: EnvironmentCheck,
+    rerun: Rerun,
 }
 
 impl Check<'_> {
-    /// Judges as often as somebody wants to wait for, and tells the outcome.
+    /// Checks until every case passes or the deadline is over, and prints the report.
     async fn run(&self, baseline: Option<&Report>, deadline: Option<Instant>) -> Result<Exit, Failure> {
         if let Some(seconds) = self.args.watch {
             return self.watch(Duration::from_secs(seconds)).await;
         }
-        let mut told = Vec::new();
-        let mut ended = std::pin::pin!(asked_to_end()?);
+        let mut printed = Vec::new();
+        let mut ended = std::pin::pin!(end_signal()?);
         loop {
             let Some(mut report) = self.once().await? else { return Ok(Exit::Interrupted) };
             report.gate.comparison = baseline.map(|baseline| Comparison::of(baseline, &report));
             let exit = Exit::of(&report);
             let late = deadline.is_none_or(|deadline| Instant::now() + PAUSE > deadline);
             if exit == Exit::Ok || late {
-                self.args.output.note(&mut report);
-                self.args.output.deliver(&report, &self.checkup.settings)?;
+                self.args.output.list_files(&mut report);
+                self.args.output.write(&report, &self.check.settings, self.rerun.as_str())?;
                 return Ok(exit);
             }
             if !self.args.output.quiet {
-                told = waits_for(&report, &told);
+                printed = print_pending(&report, &printed);
             }
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
@@ -123,16 +126,16 @@ impl Check<'_> {
         }
     }
 
-    /// Judges everything once; nothing when it was interrupted.
+    /// Runs every case once; returns none when interrupted.
     async fn once(&self) -> Result<Option<Report>, Failure> {
         let (events, heard) = Events::channel();
-        // Whoever waits is told what for, and not every time all of it.
+        // `--wait` and `--watch` print their own lines instead of the progress.
         let style = progress::Style::for_stderr(
             self.args.output.quiet || self.args.wait.is_some() || self.args.watch.is_some(),
         );
         let listener = tokio::spawn(progress::follow(heard, style));
         let gate = &self.args.gate;
-        let occasion = CheckOptions {
+        let options = CheckOptions {
             run: CheckOptions::new_run(),
             repeat: gate.repeat,
             fail_fast: gate.fail_fast,
@@ -141,37 +144,37 @@ impl Check<'_> {
             carried_over: BTreeMap::new(),
         };
         let judged = tokio::select! {
-            judged = self.checkup.evaluate(&occasion, &events) => Some(judged),
-            () = asked_to_end()? => None,
+            judged = self.check.evaluate(&options, &events) => Some(judged),
+            () = end_signal()? => None,
         };
         drop(events);
-        // Progress is told before the report, or not at all.
+        // The progress must not mix with the report.
         let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
         if judged.is_none() && self.args.canary {
-            for error in self.checkup.clean_up(&occasion).await {
-                // Nobody to tell is no reason to stop.
-                let _ = writeln!(std::io::stderr(), "could not be removed: {error}");
+            for error in self.check.clean_up(&options).await {
+                // A closed standard error must not keep the rest from being removed.
+                let _ = writeln!(std::io::stderr(), "could not remove: {error}");
             }
         }
         Ok(judged)
     }
 
-    /// Judges until asked to end: everything once, and then only what has changed. The last check counts.
+    /// Checks until a signal ends it, and prints the first report and then what changed. The last check gives the exit code.
     async fn watch(&self, pause: Duration) -> Result<Exit, Failure> {
         let mut before: Option<Report> = None;
-        // Listens all the time: nobody asks twice.
-        let mut ended = std::pin::pin!(asked_to_end()?);
+        // Listens all the time, so that one signal is enough.
+        let mut ended = std::pin::pin!(end_signal()?);
         loop {
             let last = before.as_ref().map_or(Exit::Interrupted, Exit::of);
             let Some(mut report) = self.once().await? else { return Ok(last) };
             match &before {
                 None => {
-                    self.args.output.note(&mut report);
-                    self.args.output.deliver(&report, &self.checkup.settings)?;
+                    self.args.output.list_files(&mut report);
+                    self.args.output.write(&report, &self.check.settings, self.rerun.as_str())?;
                 }
                 Some(before) => {
                     for line in changes(before, &report) {
-                        // A reader that closed the pipe has seen enough.
+                        // The reader may have closed the pipe.
                         let _ = writeln!(std::io::stdout(), "{line}");
                     }
                 }

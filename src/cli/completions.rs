@@ -1,16 +1,16 @@
-//! `shakedown completions`: what a shell needs to complete this command line.
+//! `shakedown completions`: completion scripts for shells.
 
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
 use super::Cli;
-use super::shown::print;
+use super::print::print;
 use crate::outcome::Exit;
 
-/// Print what a shell needs to complete verbs and flags
+/// Print a completion script for your shell
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The shell
+    /// Your shell
     shell: Shell,
 }
 
@@ -21,7 +21,7 @@ pub(super) fn run(args: &Args) -> Exit {
     Exit::Ok
 }
 
-/// The command line without verbs that are not for people: the generators would offer them too.
+/// The command line without hidden verbs, which the generators would offer too.
 fn offered() -> Command {
     let whole = Cli::command();
     Command::new("shakedown")

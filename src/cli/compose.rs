@@ -7,15 +7,16 @@ use serde_json::json;
 
 use super::Common;
 use super::failure::Failure;
-use super::shown::{Format, print};
+use super::print::{Format, print};
 use crate::outcome::Exit;
 use crate::settings::Settings;
 use crate::stack::{COMPOSE_RULES, Images, check_compose, write_compose};
 
 /// Write a Docker Compose file for local development, or check one
 ///
-/// Redis, Postgres and Qdrant with volumes, health checks and limits; bull-board in profile `board`, your worker in
-/// profile `worker`. Exit codes of --check: 0 nothing to mend, 1 something, 2 no such file or no compose file.
+/// The file has Redis, Postgres and Qdrant with volumes, health checks and limits, bull-board in the profile `board` and
+/// your worker in the profile `worker`. Exit codes of --check: 0 no problems; 1 problems; 2 no such file, or not a
+/// compose file.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Directory to write to
@@ -24,22 +25,22 @@ pub(super) struct Args {
     /// Name of the compose project
     #[arg(long, value_name = "NAME", default_value = PROJECT)]
     project: String,
-    /// Overwrite what is there; .env, with its secrets, stays in any case
+    /// Overwrite existing files; .env, which has the secrets, is never overwritten
     #[arg(long)]
     force: bool,
-    /// Check this file, by default the one in --out, and write nothing
+    /// Check this file, and write nothing [default: the one in --out]
     #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "force")]
     #[expect(clippy::option_option, reason = "absent, given, given with a value: clap's own way to say it")]
     check: Option<Option<PathBuf>>,
-    /// How to write what --check finds; as JSON, the file may also be one of the usual names in this directory
+    /// Output format of --check; json also finds a file with a usual name in this directory
     #[arg(long, value_enum, default_value_t, requires = "check")]
     format: Format,
 }
 
-/// What the project is called, unless it is said.
+/// The default name of the project.
 pub(super) const PROJECT: &str = "shakedown";
 
-/// Where compose files usually are, in the order in which the compose tool looks.
+/// The usual names of compose files, in the order in which the compose tool looks for them.
 const USUAL: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
 
 pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
@@ -54,7 +55,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
     let letters = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || matches!(letter, '-' | '_');
     if args.project.is_empty() || !args.project.chars().all(letters) || args.project.starts_with(['-', '_']) {
         return Err(Failure::usage(format!(
-            "`{}` is no name of a compose project: lower-case letters, digits, - and _, beginning with a letter or digit",
+            "invalid project name `{}`: expected lower-case letters, digits, - and _, beginning with a letter or digit",
             args.project
         )));
     }
@@ -70,7 +71,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// The images that are asked for.
+/// The images that the settings name.
 pub(super) fn images(settings: &Settings) -> Images {
     let image = |name| settings.get(name).map(str::to_owned);
     Images {
@@ -88,18 +89,18 @@ fn check(path: &Path) -> Result<Exit, Failure> {
         let _ = writeln!(text, "{service}{}\n    remedy: {}", finding.what, finding.remedy);
     }
     if !tool {
-        text.push_str("the compose tool is not here: only the file itself was read\n");
+        text.push_str("docker compose is not installed: only the file itself was checked\n");
     }
     let _ = match findings.len() {
-        0 => writeln!(text, "{}: nothing to mend", path.display()),
-        1 => writeln!(text, "{}: 1 thing to mend", path.display()),
-        many => writeln!(text, "{}: {many} things to mend", path.display()),
+        0 => writeln!(text, "{}: no problems", path.display()),
+        1 => writeln!(text, "{}: 1 problem", path.display()),
+        many => writeln!(text, "{}: {many} problems", path.display()),
     };
     print(&text);
     Ok(if findings.is_empty() { Exit::Ok } else { Exit::NotConformant })
 }
 
-/// The findings of each rule; a directory without such a file has nothing to judge.
+/// The findings by rule; `skip` in a directory without a compose file.
 fn check_as_json(path: Option<&Path>) -> Result<Exit, Failure> {
     let Some(path) = path else {
         let reason = format!("there is no compose file here: {}", USUAL.join(", "));
@@ -107,14 +108,14 @@ fn check_as_json(path: Option<&Path>) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     };
     let (findings, tool) = check_compose(path).map_err(Failure::usage)?;
-    let of = |rule: &str| -> Vec<String> {
+    let findings_of = |rule: &str| -> Vec<String> {
         let broken = findings.iter().filter(|finding| finding.rule == rule);
         broken.map(|finding| format!("{} {}", finding.service, finding.what).trim().to_owned()).collect()
     };
     let mut rules: serde_json::Map<_, _> =
-        COMPOSE_RULES.iter().map(|rule| ((*rule).to_owned(), json!(of(rule)))).collect();
+        COMPOSE_RULES.iter().map(|rule| ((*rule).to_owned(), json!(findings_of(rule)))).collect();
     if !tool {
-        // Nobody was asked.
+        // The rule was not checked.
         rules.remove("tool");
     }
     print(&format!("{:#}\n", json!({ "rules": rules, "evidence": { "file": path } })));

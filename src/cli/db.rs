@@ -1,4 +1,4 @@
-//! `shakedown db`: look at a database, and bring its migrations in.
+//! `shakedown db`: inspect a database and apply its migrations.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Common;
 use super::failure::Failure;
-use super::shown::{Format, print};
+use super::print::{Format, print};
 use crate::operations::database::{self, History, MigrateError, MigratedFile, Options};
 use crate::outcome::Exit;
 use crate::services::ServiceError;
@@ -15,11 +15,11 @@ use crate::services::migrations::Standing;
 use crate::services::postgres_session::{Answer, SessionError};
 use crate::settings::{PostgresEndpoint, Settings};
 
-/// Look at the database of `DATABASE_URL`, and bring its migrations in
+/// Inspect the database of `DATABASE_URL`, and apply its migrations
 ///
-/// Migrations are files as the Supabase CLI has them, `VERSION_name.sql`, and are recorded as it records them: either may
-/// go on where the other stopped. Exit codes: 0 done, or nothing to do; 1 migrations are pending or do not fit, or a
-/// statement failed; 2 bad usage; 3 no answer.
+/// Migrations have the file names and the records of the Supabase CLI (`VERSION_name.sql`), so you can use both tools on
+/// one database. Exit codes: 0 done, or nothing to do; 1 migrations are pending or do not match, or a statement failed;
+/// 2 bad usage; 3 no answer.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -28,52 +28,52 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// List tables and views: columns, row level security, what each role may do, about how many rows
+    /// List tables and views with columns, row level security, grants and estimated row counts
     Tables {
-        /// How to write the list
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Ask something, in a transaction that can only read
+    /// Run SQL in a read-only transaction
     Query {
-        /// The SQL, or - to read it from standard input
+        /// The SQL, or - for standard input
         #[arg(value_name = "SQL")]
         text: String,
-        /// Let it write
+        /// Allow writes
         #[arg(long)]
         write: bool,
-        /// How to write the answer
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Compare the migrations of the directory with those of the database, by version and by content
+    /// Compare the migration files with the applied migrations, by version and by content
     Migrations {
         #[command(flatten)]
         directory: Directory,
-        /// How to write the list
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Bring in what is pending: each file in one transaction where it can be, and one runner at a time
+    /// Apply the pending migrations: each file in one transaction if possible, and one runner at a time
     Migrate {
         #[command(flatten)]
         directory: Directory,
-        /// Bring in files too that are older than the newest one that is applied
+        /// Also apply files that are older than the newest applied one
         #[arg(long)]
         include_all: bool,
-        /// Say what would be done, and do nothing
+        /// Print what would be applied, and apply nothing
         #[arg(long)]
         dry_run: bool,
-        /// Seconds that another runner is waited for
+        /// How long to wait for another runner, in seconds
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
         wait: u64,
-        /// How to write what was done
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Make an empty migration, with the time as its version
+    /// Create an empty migration, with the current time as its version
     New {
-        /// What it does, in words
+        /// Name of the migration
         #[arg(value_name = "NAME")]
         name: String,
         #[command(flatten)]
@@ -83,13 +83,13 @@ enum What {
 
 #[derive(Debug, clap::Args)]
 struct Directory {
-    /// The directory of migrations; `MIGRATIONS_DIR`, usually supabase/migrations, when absent
+    /// Directory of the migrations [default: MIGRATIONS_DIR, else supabase/migrations]
     #[arg(long = "dir", value_name = "DIR")]
     path: Option<PathBuf>,
 }
 
 impl Directory {
-    fn of(&self, settings: &Settings) -> PathBuf {
+    fn resolve(&self, settings: &Settings) -> PathBuf {
         let named = || settings.get("MIGRATIONS_DIR").map(PathBuf::from);
         self.path.clone().or_else(named).unwrap_or_default()
     }
@@ -99,20 +99,22 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let settings = Settings::load(common.source())?;
     match args.what {
         What::Tables { format } => {
-            let answer = database::tables(&postgres(&settings)?).await.map_err(|error| asked(&error))?;
-            print(&shown(&answer, format));
+            let answer = database::tables(&postgres(&settings)?).await.map_err(|error| session_failure(&error))?;
+            print(&format_answer(&answer, format));
             Ok(Exit::Ok)
         }
         What::Query { text, write, format } => {
             let text = if text == "-" { standard_input()? } else { text };
-            let answer = database::query(&postgres(&settings)?, &text, write).await.map_err(|error| asked(&error))?;
-            print(&shown(&answer, format));
+            let answer =
+                database::query(&postgres(&settings)?, &text, write).await.map_err(|error| session_failure(&error))?;
+            print(&format_answer(&answer, format));
             Ok(Exit::Ok)
         }
         What::Migrations { directory, format } => {
-            let history =
-                database::history(&postgres(&settings)?, &directory.of(&settings)).await.map_err(migrating)?;
-            print(&told(&history, format));
+            let history = database::history(&postgres(&settings)?, &directory.resolve(&settings))
+                .await
+                .map_err(migrate_failure)?;
+            print(&format_history(&history, format));
             let settled = |standing: Standing| matches!(standing, Standing::Applied | Standing::Unrecorded);
             let all = history.standings.iter().all(|(_, standing)| settled(*standing));
             Ok(if all { Exit::Ok } else { Exit::NotConformant })
@@ -125,8 +127,9 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
                     print(&line(done, dry_run));
                 }
             };
-            let directory = directory.of(&settings);
-            let done = database::migrate(&postgres(&settings)?, &directory, options, say).await.map_err(migrating)?;
+            let directory = directory.resolve(&settings);
+            let done =
+                database::migrate(&postgres(&settings)?, &directory, options, say).await.map_err(migrate_failure)?;
             match format {
                 Format::Json => print(&format!("{:#}\n", as_json(&done, dry_run))),
                 Format::Text if done.is_empty() => print("nothing is pending\n"),
@@ -135,8 +138,8 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
             Ok(Exit::Ok)
         }
         What::New { name, directory } => {
-            let path =
-                database::new_file(&directory.of(&settings), &name, jiff::Timestamp::now()).map_err(migrating)?;
+            let path = database::new_file(&directory.resolve(&settings), &name, jiff::Timestamp::now())
+                .map_err(migrate_failure)?;
             let path = std::path::absolute(&path).unwrap_or(path);
             print(&format!("created {}\n", path.display()));
             Ok(Exit::Ok)
@@ -150,19 +153,17 @@ fn postgres(settings: &Settings) -> Result<PostgresEndpoint, Failure> {
 
 fn standard_input() -> Result<String, Failure> {
     if std::io::stdin().is_terminal() {
-        return Err(Failure::usage(
-            "`-` reads the SQL from standard input, and that is a terminal: pipe a file into it",
-        ));
+        return Err(Failure::usage("`-` reads the SQL from standard input, which is a terminal: pipe a file into it"));
     }
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
-        .map_err(|error| Failure::usage(format!("standard input cannot be read: {error}")))?;
+        .map_err(|error| Failure::usage(format!("cannot read standard input: {error}")))?;
     Ok(text)
 }
 
-/// What Postgres refuses is an answer; that there is none is not.
-fn asked(error: &SessionError) -> Failure {
+/// The exit code of an error: 1 if Postgres refused the statement, 3 if it did not answer.
+fn session_failure(error: &SessionError) -> Failure {
     let exit = match error {
         SessionError::Refused { .. } => Exit::NotConformant,
         SessionError::Service(ServiceError::Unauthorised { .. }) => Exit::Usage,
@@ -171,9 +172,9 @@ fn asked(error: &SessionError) -> Failure {
     Failure { exit, report: miette::miette!("{error}") }
 }
 
-fn migrating(error: MigrateError) -> Failure {
+fn migrate_failure(error: MigrateError) -> Failure {
     match error {
-        MigrateError::Session(error) => asked(&error),
+        MigrateError::Session(error) => session_failure(&error),
         MigrateError::Directory { .. } | MigrateError::Pooler => Failure::usage(error),
         MigrateError::Locked(_) => Failure::harness(error),
         MigrateError::Missing { .. } | MigrateError::OutOfOrder { .. } | MigrateError::Statement { .. } => {
@@ -187,7 +188,7 @@ fn line(done: &MigratedFile, dry_run: bool) -> String {
     let way = if done.transactional {
         "in one transaction"
     } else {
-        "statement by statement: one cannot stand in a transaction"
+        "statement by statement, because one cannot run in a transaction"
     };
     format!("{verb} {}: {} statements, {way}\n", done.file, done.statements)
 }
@@ -199,7 +200,7 @@ fn as_json(done: &[MigratedFile], dry_run: bool) -> Value {
     json!({ "dry_run": dry_run, "migrations": each.collect::<Vec<_>>() })
 }
 
-fn told(history: &History, format: Format) -> String {
+fn format_history(history: &History, format: Format) -> String {
     let name = |version: &String| {
         let local = history.local.get(version).map(|local| local.name.clone());
         local.or_else(|| history.applied.get(version)?.name.clone())
@@ -209,11 +210,11 @@ fn told(history: &History, format: Format) -> String {
         .iter()
         .map(|(version, standing)| vec![Some(version.clone()), name(version), Some(standing.word().to_owned())]);
     let columns = ["version", "name", "standing"].map(str::to_owned).to_vec();
-    shown(&Answer { columns, rows: rows.collect(), count: 0 }, format)
+    format_answer(&Answer { columns, rows: rows.collect(), count: 0 }, format)
 }
 
 /// An answer as a table, or as a list of objects.
-fn shown(answer: &Answer, format: Format) -> String {
+fn format_answer(answer: &Answer, format: Format) -> String {
     if format == Format::Json {
         let row = |row: &Vec<Option<String>>| -> Value {
             let pairs = answer.columns.iter().cloned().zip(row.iter().map(|value| json!(value)));
@@ -222,7 +223,7 @@ fn shown(answer: &Answer, format: Format) -> String {
         return format!("{:#}\n", Value::Array(answer.rows.iter().map(row).collect()));
     }
     if answer.columns.is_empty() {
-        return format!("no rows; {} changed or read\n", answer.count);
+        return format!("no rows returned; {} rows affected\n", answer.count);
     }
     let cell = |value: Option<&str>| value.unwrap_or("-").replace('\n', " ");
     let mut lines: Vec<Vec<String>> = vec![answer.columns.clone()];

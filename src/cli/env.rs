@@ -1,4 +1,4 @@
-//! `shakedown env`: every variable, or what each is set to.
+//! `shakedown env`: list the variables, with or without their values.
 
 use std::io::Write as _;
 
@@ -6,13 +6,13 @@ use super::failure::Failure;
 use crate::outcome::Exit;
 use crate::settings::{self, Settings, Source};
 
-/// List every environment variable, or with --resolved what each is set to and why
+/// List the environment variables; with --resolved also their values and origins
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// How to write the list
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Show each variable's value and where it comes from; secrets are masked
+    /// Show the value and the origin of each variable; secrets are masked
     #[arg(long)]
     resolved: bool,
 }
@@ -28,7 +28,7 @@ enum Format {
     Json,
 }
 
-/// Prints the list. With `--resolved`, values that no verb would accept make exit code 2.
+/// Prints the list. With `--resolved`, an invalid value gives exit code 2.
 pub(super) fn run(args: &Args, source: Source) -> Result<Exit, Failure> {
     if !args.resolved {
         let text = match args.format {
@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args, source: Source) -> Result<Exit, Failure> {
         Format::Markdown => settings::resolved_markdown(settings.profile(), &rows),
         Format::Json => format!("{:#}\n", settings::resolved_json(settings.profile(), &rows)),
         Format::Dotenv => {
-            let remedy = "--resolved masks secrets, so its output is no .env file: use --format markdown or json";
+            let remedy = "--resolved masks secrets, so its output cannot be a .env file: use --format markdown or json";
             return Err(Failure::usage(remedy));
         }
     };

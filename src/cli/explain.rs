@@ -1,4 +1,4 @@
-//! `shakedown explain CASE`: what a case means, without running anything. With --all, a page of all of them.
+//! `shakedown explain CASE`: describe a case without running it; with `--all`, every case.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -7,20 +7,21 @@ use std::path::PathBuf;
 use super::Common;
 use super::failure::Failure;
 use crate::outcome::Exit;
+use crate::report::source::format_source;
 use crate::runner::Selection;
 use crate::settings::Settings;
 use crate::spec::{Case, Check, Suites};
 
-/// Say what a case means: what is done, what must then hold, why, and how to mend it
+/// Explain a case: what it does, what it expects, why, and how to fix a failure
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The case's id, or a glob over ids
+    /// Id of the case, or a glob
     #[arg(required_unless_present = "all", value_name = "CASE")]
     case: Vec<String>,
-    /// Every case, suite by suite
+    /// Explain every case, suite by suite
     #[arg(long, conflicts_with = "case")]
     all: bool,
-    /// How: terminal, or markdown with a heading for each case, which links can point at
+    /// Output format: terminal, or markdown with a heading for each case
     #[arg(long, value_name = "FORMAT", default_value = "terminal")]
     format: Page,
     /// Directory of suites to read instead of the built-in ones
@@ -28,7 +29,7 @@ pub(super) struct Args {
     suites: Option<PathBuf>,
 }
 
-/// What is printed.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Page {
     /// For people at a terminal.
@@ -47,22 +48,22 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
     };
     let selection = Selection::new(&[], &args.case, None)?.with_slow(true);
     selection.check(&suites)?;
-    // What is run only by its name is explained all the same.
+    // Cases that run only by name are explained too.
     let chosen: Vec<&Case> =
         suites.cases.iter().map(std::sync::Arc::as_ref).filter(|case| args.all || selection.chooses(case)).collect();
     let text = match args.format {
         Page::Terminal => chosen.iter().map(|case| explain(case, &suites)).collect::<Vec<_>>().join("\n"),
         Page::Markdown => page(&chosen, &suites),
     };
-    // A reader that closed the pipe has seen enough.
+    // The reader may have closed the pipe.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(Exit::Ok)
 }
 
-/// A page with a heading for each case, by its id alone: a link to it stays right when its title changes.
-fn page(chosen: &[&Case], suites: &Suites) -> String {
+/// A page with a heading for each case. The heading is the id alone, so that links stay valid when the title changes.
+pub(super) fn page(chosen: &[&Case], suites: &Suites) -> String {
     let mut text = format!(
-        "# Cases\n\n{} requirements, as `shakedown explain --all --format markdown` tells them. \
+        "# Cases\n\n{} requirements, printed by `shakedown explain --all --format markdown`. \
          Suite version `{}`.\n",
         chosen.len(),
         suites.version
@@ -78,16 +79,16 @@ fn page(chosen: &[&Case], suites: &Suites) -> String {
             let verbs: Vec<String> = case.verbs.iter().map(|verb| format!("`shakedown {}`", verb.word())).collect();
             let _ = write!(
                 text,
-                "\n### {}\n\n**{}** ({}, judged by {})\n\n{}\n\n**Remedy.** {}\n\n**Source.** {}\n\n```text\n",
+                "\n### {}\n\n**{}** ({}, run by {})\n\n{}\n\n**Remedy.** {}\n\n**Source.** {}\n\n```text\n",
                 case.id,
                 case.title,
                 case.level.to_string().to_uppercase(),
                 verbs.join(" and "),
                 case.why,
                 case.remedy,
-                case.source
+                format_source(&case.source)
             );
-            for (word, what) in done(case, suites) {
+            for (word, what) in describe(case, suites) {
                 let _ = writeln!(text, "{word:<10} {what}");
             }
             text.push_str("```\n");
@@ -96,13 +97,13 @@ fn page(chosen: &[&Case], suites: &Suites) -> String {
     text
 }
 
-/// What is done and wanted, line by line.
-fn done(case: &Case, suites: &Suites) -> Vec<(&'static str, String)> {
+/// What the case does and expects, one line each.
+fn describe(case: &Case, suites: &Suites) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     match &case.check {
         Check::Probe(probe, matchers) => {
-            lines.push(("looks at", probe.to_string()));
-            lines.extend(matchers.iter().map(|matcher| ("wants", matcher.to_string())));
+            lines.push(("reads", probe.to_string()));
+            lines.extend(matchers.iter().map(|matcher| ("expects", matcher.to_string())));
         }
         Check::Scenario(name, demands) => {
             if let Some(scenario) = suites.scenarios.get(name) {
@@ -111,28 +112,28 @@ fn done(case: &Case, suites: &Suites) -> Vec<(&'static str, String)> {
                 }
                 lines.extend(scenario.words());
                 if scenario.baseline.is_some() {
-                    let baseline = "with a observations over the same documents on which nothing goes wrong";
+                    let baseline = "with a run over the same documents without faults";
                     lines.push(("compared", baseline.to_owned()));
                 }
             }
-            lines.extend(demands.iter().map(|demand| ("wants", demand.to_string())));
+            lines.extend(demands.iter().map(|demand| ("expects", demand.to_string())));
         }
     }
     lines
 }
 
-fn explain(case: &Case, suites: &Suites) -> String {
+pub(super) fn explain(case: &Case, suites: &Suites) -> String {
     let mut text = format!("{}  ({}, suite {})\n{}\n\n", case.id, case.level, case.suite, case.title);
     let mut line = |word: &str, what: &str| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {word:<10} {what}");
     };
-    for (word, what) in &done(case, suites) {
+    for (word, what) in &describe(case, suites) {
         line(word, what);
     }
     line("why", &case.why);
     line("remedy", &case.remedy);
-    line("source", &case.source);
+    line("source", &format_source(&case.source));
     if !case.requires.is_empty() {
         line("after", &case.requires.join(", "));
     }
@@ -141,10 +142,10 @@ fn explain(case: &Case, suites: &Suites) -> String {
         line("needs", &format!("a stack with: {}", needs.join(", ")));
     }
     if case.is_slow() {
-        line("note", "takes minutes: runs with --slow, or when named by its id");
+        line("note", "takes minutes: runs with --slow, or when you name its id");
     }
     if case.is_by_name() {
-        line("note", "runs when its suite or itself is named: it fetches what it needs from npm and PyPI first");
+        line("note", "runs only when you name it or its suite, because it downloads packages from npm and PyPI");
     }
     text
 }

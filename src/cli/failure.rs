@@ -1,4 +1,4 @@
-//! Errors as a person sees them, and the exit code that goes with each.
+//! Errors with their exit codes.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ use crate::stack::StackError;
 pub(super) struct Failure {
     /// The exit code.
     pub(super) exit: Exit,
-    /// What is printed.
+    /// The message.
     pub(super) report: miette::Report,
 }
 
@@ -23,7 +23,7 @@ impl Failure {
         Self { exit: Exit::Usage, report: miette::miette!("{error}") }
     }
 
-    /// The harness could not do its work: exit code 3.
+    /// The harness failed: exit code 3.
     pub(super) fn harness(error: impl std::fmt::Display) -> Self {
         Self { exit: Exit::Inconclusive, report: miette::miette!("{error}") }
     }
@@ -61,6 +61,6 @@ impl From<StackError> for Failure {
 
 /// Prints an error to standard error.
 pub(super) fn print(report: &miette::Report) {
-    // Nobody to tell is no reason to fail otherwise.
+    // A closed standard error must not change the exit code.
     let _ = writeln!(std::io::stderr(), "{report:?}");
 }

@@ -1,4 +1,4 @@
-//! On a runner of GitHub Actions: the job summary and annotations.
+//! The job summary and annotations on a runner of GitHub Actions.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -8,21 +8,21 @@ use crate::outcome::Report;
 use crate::report;
 use crate::settings::Runner;
 
-/// A summary may have one MiB; what is longer is refused as a whole.
+/// GitHub refuses a summary of more than 1 MiB as a whole.
 const LONGEST: usize = 1024 * 1024 - 1024;
 
-/// Writes the summary, and says annotations to standard error: standard output may be somebody's JSON, and the runner
-/// reads both.
-pub(super) fn tell(runner: &Runner, report: &Report) {
+/// Writes the summary, and prints annotations to standard error: the runner reads both streams, and standard output may
+/// be JSON for another program.
+pub(super) fn publish(runner: &Runner, report: &Report) {
     let mut stderr = std::io::stderr().lock();
-    // Nobody to tell is no reason to leave out the summary.
+    // A closed standard error must not prevent the summary.
     let _ = report::annotations::render(report, &mut stderr);
     let Some(path) = &runner.summary else { return };
     let mut text = Vec::new();
     let written = report::markdown::render(report, &mut text).and_then(|()| append(path, &text));
     if let Err(error) = written {
-        // A report is worth more than its summary: this stops nothing.
-        let _ = writeln!(stderr, "the job summary `{}` could not be written: {error}", path.display());
+        // The report matters more than its summary, so this is not an error.
+        let _ = writeln!(stderr, "could not write the job summary `{}`: {error}", path.display());
     }
 }
 
@@ -33,5 +33,7 @@ fn append(path: &Path, text: &[u8]) -> std::io::Result<()> {
     }
     let cut = text[..LONGEST].iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
     file.write_all(&text[..=cut])?;
-    file.write_all(b"\n(cut: a job summary may have 1 MiB; the whole report is a file of this job)\n")
+    file.write_all(
+        b"\n(truncated: GitHub limits a job summary to 1 MiB; the whole report is among the files of this job)\n",
+    )
 }

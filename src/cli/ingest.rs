@@ -1,4 +1,4 @@
-//! `shakedown ingest`: files onto the queue, and with `--wait` to their end.
+//! `shakedown ingest`: add files to the queue, and with `--wait` follow them to the end.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::shown::Format;
+use super::print::Format;
 use crate::operations::ingest::{
     End, Enqueued, Followed, Gathered, IngestError, JobShape, LARGE, Queued, Unreadable, enqueue, follow, gather,
 };
@@ -19,16 +19,16 @@ use crate::services::queue::QueueClient;
 use crate::settings::{Settings, Source};
 use crate::spec::duration;
 
-/// Put files on the queue; with --wait, follow them until each is stored or given up
+/// Add files to the queue; with --wait, follow them until each is completed or failed
 ///
-/// Exit codes: 0 all done; 1 a document failed; 2 a file could not be read, the others went on; 3 Redis did not do its
-/// part, or --timeout came first.
+/// Exit codes: 0 all done; 1 a document failed; 2 a file could not be read, the others were added; 3 Redis failed or did
+/// not answer, or --timeout was reached.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Files, and directories with everything below them that is not hidden
+    /// Files, and directories with all files below them; hidden files are skipped
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Put before every document's id, which is otherwise the path below PATH
+    /// Prefix of every document's id; the id is the path below PATH
     #[arg(long, default_value = "", value_name = "TEXT")]
     id_prefix: String,
     /// Follow the documents until each is completed or failed
@@ -37,16 +37,16 @@ pub(super) struct Args {
     /// How long to wait, such as 90s or 10m
     #[arg(long, default_value = "10m", value_parser = time, value_name = "TIME")]
     timeout: Duration,
-    /// How to write the result
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 fn time(text: &str) -> Result<Duration, String> {
-    duration(text).ok_or_else(|| "write a number and ms, s, m or h, such as 90s".to_owned())
+    duration(text).ok_or_else(|| format!("invalid duration `{text}`: expected e.g. 90s or 10m"))
 }
 
-/// Everything that is told at the end.
+/// The result that is printed at the end.
 struct Ingested {
     queue: String,
     enqueued: Vec<Enqueued>,
@@ -55,7 +55,7 @@ struct Ingested {
     notes: Vec<String>,
 }
 
-/// WorkerPool the files over, follows them if asked to, and tells what became of each.
+/// Adds the files to the queue, follows them with `--wait`, and prints the result.
 pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
     let settings = Settings::load(source)?;
     let endpoint = settings.redis()?;
@@ -64,14 +64,14 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
     let name = contract.and_then(|queue| queue.name.clone()).unwrap_or(names.queue);
     let prefix = contract.and_then(|queue| queue.prefix.clone()).unwrap_or(names.prefix);
     let described = settings.desired().and_then(|desired| desired.queue.as_ref());
-    // What is described of another queue does not count for this one.
-    let same = |said: &Option<String>, used: &str| said.as_deref().is_none_or(|said| said == used);
+    // A description of another queue does not apply to this one.
+    let same = |described: &Option<String>, used: &str| described.as_deref().is_none_or(|name| name == used);
     let described = described.filter(|queue| same(&queue.name, &name) && same(&queue.prefix, &prefix));
     let shape = JobShape::new(contract.map(|queue| queue.job.clone()), described.map(|queue| &queue.job));
 
     let Gathered { files, unreadable } = gather(&args.paths, &args.id_prefix);
     if files.is_empty() && unreadable.is_empty() {
-        return Err(Failure::usage("there is no file at or below these paths; hidden files are left out"));
+        return Err(Failure::usage("no files at or below these paths; hidden files are skipped"));
     }
     let queue =
         QueueClient::open(&endpoint, &name, &prefix).await.map_err(|error| failure(IngestError::Service(error)))?;
@@ -89,7 +89,8 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
         bar.finish_and_clear();
         let (enqueued, unreadable) = done.map_err(|error| {
             let Failure { exit, report } = failure(error);
-            let report = report.wrap_err(format!("{acknowledged} of {} documents are in the queue", files.len()));
+            let report =
+                report.wrap_err(format!("{acknowledged} of {} documents were added to the queue", files.len()));
             Failure { exit, report }
         })?;
         result.enqueued = enqueued;
@@ -114,9 +115,9 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
     };
     queue.close().await;
     let Some(done) = finished else {
-        // Acknowledged jobs belong to the queue now, and a worker will do them.
-        let said = format!("interrupted; what was handed over stays in the queue {}\n", result.queue);
-        let _ = std::io::stderr().write_all(said.as_bytes());
+        // The queue keeps the acknowledged jobs, and a worker will process them.
+        let notice = format!("interrupted; the documents that were added stay in the queue {}\n", result.queue);
+        let _ = std::io::stderr().write_all(notice.as_bytes());
         return Ok(Exit::Interrupted);
     };
     done?;
@@ -138,7 +139,7 @@ fn failure(error: IngestError) -> Failure {
     }
 }
 
-/// A bar on standard error; nothing when that is no terminal.
+/// A progress bar on standard error; hidden if that is not a terminal.
 fn bar(length: usize, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(length as u64).with_message(what);
     match ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}  {elapsed_precise}") {
@@ -157,7 +158,7 @@ impl Ingested {
         let large: Vec<String> = large
             .map(|one| {
                 format!(
-                    "{} has {} KiB of text: a job of more than 1 MiB is heavy for Redis",
+                    "{} has {} KiB of text: a job of more than 1 MiB puts load on Redis",
                     one.document,
                     one.bytes / 1024
                 )
@@ -174,7 +175,7 @@ impl Ingested {
         let removed = self.ends("removed");
         if removed > 0 {
             self.notes.push(format!(
-                "{removed} jobs were removed as soon as they ended, so how they ended is not known: \
+                "{removed} jobs were removed when they ended, so their result is unknown: \
                  let the worker keep finished jobs (removeOnComplete, removeOnFail)"
             ));
         }
@@ -197,7 +198,7 @@ impl Ingested {
         let how = |queued| self.enqueued.iter().filter(|document| document.queued == queued).count();
         let _ = writeln!(
             text,
-            "queue {}: {} documents handed over ({} new, {} again, {} already waiting)",
+            "queue {}: {} documents added ({} new, {} again, {} already waiting)",
             self.queue,
             self.enqueued.len(),
             how(Queued::New),
@@ -205,7 +206,7 @@ impl Ingested {
             how(Queued::Already)
         );
         if let Some(followed) = &self.followed {
-            let counts = [("completed", ""), ("failed", ""), ("removed", ""), ("open", " when the time was over")];
+            let counts = [("completed", ""), ("failed", ""), ("removed", ""), ("open", " at the timeout")];
             let counts = counts.iter().filter(|(word, _)| *word == "completed" || self.ends(word) > 0);
             let counts: Vec<String> = counts.map(|(word, more)| format!("{} {word}{more}", self.ends(word))).collect();
             let _ = writeln!(text, "{}", counts.join(", "));

@@ -1,4 +1,4 @@
-//! `shakedown man`: the manual, made from the same command line.
+//! `shakedown man`: the manual, generated from the command line definition.
 
 use std::path::{Path, PathBuf};
 
@@ -7,13 +7,13 @@ use clap_mangen::Man;
 
 use super::Cli;
 use super::failure::Failure;
-use super::shown::print;
+use super::print::print;
 use crate::outcome::Exit;
 
-/// Print the manual page, or write the whole manual, a page for each verb
+/// Print the manual page, or write a page for each verb
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The directory for all pages, such as ~/.local/share/man/man1; made if it is not there
+    /// Directory to write all pages to, such as ~/.local/share/man/man1; created if it is missing
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -21,13 +21,13 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let Some(directory) = &args.out else {
         let mut page = Vec::new();
-        Man::new(set(Cli::command())).render(&mut page).map_err(Failure::harness)?;
+        Man::new(with_tables_as_paragraphs(Cli::command())).render(&mut page).map_err(Failure::harness)?;
         print(&String::from_utf8_lossy(&page));
         return Ok(Exit::Ok);
     };
     let count = write(directory).map_err(|error| {
         Failure::usage(format!(
-            "the manual cannot be written to `{}`: {error}; choose a directory that is writable",
+            "cannot write the manual to `{}`: {error}; choose a writable directory",
             directory.display()
         ))
     })?;
@@ -35,24 +35,24 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// The same with a paragraph for each line of a table in a description: a page would run them together.
-fn set(command: Command) -> Command {
-    let told = command.get_long_about().map(ToString::to_string);
-    let command = match told.filter(|told| told.contains("  ")) {
-        Some(told) => {
+/// Makes a paragraph of each line of a table in a description; otherwise the page would join the lines.
+fn with_tables_as_paragraphs(command: Command) -> Command {
+    let about = command.get_long_about().map(ToString::to_string);
+    let command = match about.filter(|about| about.contains("  ")) {
+        Some(about) => {
             let line = |line: &str| if line.contains("  ") { format!("\n{line}\n") } else { format!("{line}\n") };
-            command.long_about(told.lines().map(line).collect::<String>())
+            command.long_about(about.lines().map(line).collect::<String>())
         }
         None => command,
     };
-    command.mut_subcommands(set)
+    command.mut_subcommands(with_tables_as_paragraphs)
 }
 
-/// Writes the page of every verb; gives how many there are.
+/// Writes a page for every verb; returns their number.
 fn write(directory: &Path) -> std::io::Result<usize> {
     std::fs::create_dir_all(directory)?;
-    // `help` says what the pages say.
-    let mut whole = set(Cli::command()).disable_help_subcommand(true);
+    // The pages replace `help`.
+    let mut whole = with_tables_as_paragraphs(Cli::command()).disable_help_subcommand(true);
     whole.build();
     write_page(&whole, directory)
 }

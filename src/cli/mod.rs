@@ -1,24 +1,26 @@
-//! The command line: arguments, verbs, terminal. The only room that prints.
+//! The command line: arguments, verbs, terminal output. The only room that prints.
 
 mod bundle;
+mod case_selection;
 mod check;
-mod chosen;
 mod clean;
 mod completions;
 mod compose;
-mod consent;
+mod confirm;
 mod db;
-mod deliver;
 mod env;
 mod explain;
 mod failure;
 mod gate;
 mod github;
+mod guide;
 mod ingest;
 mod init;
 mod man;
+mod output;
 mod peer;
 mod plan;
+mod print;
 mod progress;
 mod provision;
 mod proxy;
@@ -26,16 +28,16 @@ mod proxy;
 mod qdrant;
 mod queue;
 mod report;
+mod rerun;
 mod run;
 mod schema;
-mod screen;
 mod serve;
 mod setup;
-mod shown;
 mod signals;
 mod stack;
 mod suites;
-mod traced;
+mod terminal;
+mod trace_export;
 mod up;
 mod worker;
 
@@ -48,10 +50,10 @@ use crate::outcome::Exit;
 use crate::settings::Source;
 use failure::Failure;
 
-/// Does this worker lose a document when things break? Is this stack set up right?
+/// Tests whether an ingestion worker loses documents when services fail, and checks that a stack is set up correctly
 ///
-/// Exit codes: 0 conformant, or the verb did what it was asked; 1 not conformant; 2 bad usage or configuration;
-/// 3 inconclusive, or the harness could not judge; 4 changes are pending (`plan`); 130 interrupted.
+/// Exit codes: 0 conformant, or the verb did what you asked; 1 not conformant; 2 bad usage or configuration;
+/// 3 inconclusive, or the harness failed; 4 changes are pending (`plan`); 130 interrupted. `shakedown guide` has more.
 #[derive(Debug, Parser)]
 #[command(name = "shakedown", version, propagate_version = true, max_term_width = 110)]
 struct Cli {
@@ -64,16 +66,16 @@ struct Cli {
 /// Flags that every verb takes.
 #[derive(Debug, Clone, clap::Args)]
 struct Common {
-    /// Profile of shakedown.toml: development, staging or production
+    /// Profile in shakedown.toml: development, staging or production
     #[arg(long, global = true, value_name = "NAME")]
     profile: Option<String>,
-    /// The shakedown.toml to read instead of the one in this directory
+    /// Path of shakedown.toml [default: the one in this directory]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 impl Common {
-    /// The sources of settings, with these flags.
+    /// The sources of the settings, with these flags.
     fn source(&self) -> Source {
         Source { config: self.config.clone(), profile: self.profile.clone(), ..Source::process() }
     }
@@ -85,6 +87,7 @@ enum Verb {
     Run(run::Args),
     Serve(serve::Args),
     Explain(explain::Args),
+    Guide(guide::Args),
     Suites(suites::Args),
     Init(init::Args),
     Up(up::Args),
@@ -108,23 +111,23 @@ enum Verb {
     Man(man::Args),
 }
 
-/// Parses the arguments, runs the verb, and gives its exit code.
+/// Parses the arguments, runs the verb, and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     ExitCode::from(main_with(std::env::args_os()))
 }
 
-/// The same with arguments of somebody else's, the first of which is the program's name; gives the exit code.
+/// The same with other arguments; the first one is the program's name.
 pub fn main_with<A: Into<std::ffi::OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> u8 {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come this way too, and are no errors.
+            // Help and version also arrive here.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage.code() } else { Exit::Ok.code() };
         }
     };
-    // Two crates of the tree each bring a cryptographic provider; one has to be named. A second call changes nothing.
+    // Two dependencies bring a cryptographic provider each, so one must be chosen. A second call changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match &cli.verb {
         Verb::Run(_) => crate::runner::runtime(),
@@ -133,12 +136,12 @@ pub fn main_with<A: Into<std::ffi::OsString> + Clone>(arguments: impl IntoIterat
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            failure::print(&miette::miette!("no asynchronous runtime could be made: {error}"));
+            failure::print(&miette::miette!("cannot create the asynchronous runtime: {error}"));
             return Exit::Inconclusive.code();
         }
     };
     let outcome = runtime.block_on(dispatch(cli));
-    // A thread that blocks on standard input or on a dead disk must not keep the process.
+    // A thread that blocks on standard input or on a dead disk must not keep the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     match outcome {
         Ok(exit) => exit.code(),
@@ -156,6 +159,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Run(args) => return Box::pin(run::run(args, common)).await,
         Verb::Serve(args) => return Box::pin(serve::run(args, common)).await,
         Verb::Explain(args) => return explain::run(&args, common),
+        Verb::Guide(args) => return guide::run(&args),
         Verb::Suites(args) => return suites::run(&args, common),
         Verb::Init(args) => return init::run(&args),
         Verb::Up(args) => return up::run(args, common).await,
@@ -178,3 +182,6 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Man(args) => return man::run(&args),
     })
 }
+
+#[cfg(test)]
+mod tests;

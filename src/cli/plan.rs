@@ -1,4 +1,4 @@
-//! `shakedown run --dry-run`: what would be done, before anything is started.
+//! `shakedown run --dry-run`: what a run would do; nothing is started.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::scenario::lacks;
 use crate::settings::{Contract, Endpoints, Ready, Settings};
 use crate::spec::{Case, Check, Need, Step, Suites};
 
-/// The worker, what it is given, and each case with what is broken or why it is left out.
+/// The worker, its variables, and each case with its faults, or with the reason why it would be skipped.
 pub(super) fn plan(settings: &Settings, contract: &Contract, suites: &Suites, selection: &Selection) -> String {
     let provider = settings.get("SHAKEDOWN_PROVIDER").unwrap_or("auto");
     let mut text = String::new();
@@ -21,33 +21,33 @@ pub(super) fn plan(settings: &Settings, contract: &Contract, suites: &Suites, se
     if let Some(path) = &contract.path {
         line(format!("contract    {}", path.display()));
     }
-    for (word, errand) in [("build", &contract.worker.build), ("prepare", &contract.worker.prepare)] {
-        if let Some(errand) = errand {
-            line(format!("{word:<11} {} (at most {} s)", errand.command.join(" "), errand.within.as_secs_f64()));
+    for (word, hook) in [("build", &contract.worker.build), ("prepare", &contract.worker.prepare)] {
+        if let Some(hook) = hook {
+            line(format!("{word:<11} {} (at most {} s)", hook.command.join(" "), hook.within.as_secs_f64()));
         }
     }
     let ready = match &contract.worker.ready {
-        Ready::Queue => "it is registered on the queue".to_owned(),
+        Ready::Queue => "it registers on the queue".to_owned(),
         Ready::Log(pattern) => format!("a line of its output matches /{pattern}/"),
-        Ready::Http(url) => format!("{url} answers with success"),
+        Ready::Http(url) => format!("{url} answers with a 2xx status"),
     };
     line(format!("ready       when {ready}, within {} s", contract.worker.ready_within.as_secs_f64()));
     line(format!(
-        "shutdown    within {} s of SIGTERM; patience × {}; {} at once",
+        "shutdown    within {} s of SIGTERM; timeout_factor {}; {} replicas",
         contract.worker.shutdown_grace.as_secs_f64(),
         contract.worker.timeout_factor,
         contract.worker.replicas
     ));
     if contract.has_fixed_names() {
-        line("names       the worker's own, so every scenario gets a stack of its own: this takes longer".to_owned());
+        line("names       fixed in the worker, so every scenario gets its own stack, which takes longer".to_owned());
     }
     for name in Endpoints::VARIABLES {
         if !contract.worker.env.contains_key(*name) {
-            line(format!("variable    {name}  by the stack"));
+            line(format!("variable    {name}  set by the stack"));
         }
     }
     for (name, template) in &contract.worker.env {
-        let value = if template.is_literal() { "as [worker] env says".to_owned() } else { template.to_string() };
+        let value = if template.is_literal() { "as in [worker.env]".to_owned() } else { template.to_string() };
         line(format!("variable    {name} = {value}"));
     }
     line(format!("job         {} with {}", contract.queue.job.name, fields(contract)));
@@ -58,7 +58,7 @@ pub(super) fn plan(settings: &Settings, contract: &Contract, suites: &Suites, se
             suite = &case.suite;
             line(format!("\n{suite}"));
         }
-        if let Some(reason) = left_out(case, contract, suites, provider) {
+        if let Some(reason) = skip_reason(case, contract, suites, provider) {
             skipped += 1;
             line(format!("  skip  {}: {reason}", case.id));
             continue;
@@ -79,17 +79,17 @@ fn fields(contract: &Contract) -> String {
     contract.queue.job.data.keys().cloned().collect::<Vec<_>>().join(", ")
 }
 
-/// Why a case would be skipped, as far as that can be known beforehand.
-fn left_out(case: &Case, contract: &Contract, suites: &Suites, provider: &str) -> Option<String> {
+/// The reason why a case would be skipped, as far as it is known before the run.
+fn skip_reason(case: &Case, contract: &Contract, suites: &Suites, provider: &str) -> Option<String> {
     if provider == "remote"
         && let Some(need) = case.needs.iter().find(|need| **need != Need::Worker)
     {
-        return Some(format!("the remote provider has no capability `{}`", need.word()));
+        return Some(format!("the remote provider does not have the capability `{}`", need.word()));
     }
     let Check::Scenario(name, demands) = &case.check else { return None };
     let deletes = suites.scenarios.get(name).is_some_and(|scenario| scenario.steps.contains(&Step::Delete));
     if deletes && contract.queue.delete.is_none() {
-        return Some("[queue] names no `delete` job".to_owned());
+        return Some("[queue] has no `delete` job".to_owned());
     }
     demands.iter().find_map(|demand| lacks(demand, &contract.evidence))
 }

@@ -1,4 +1,4 @@
-//! Progress on standard error while a run goes on: a bar on a terminal, plain lines elsewhere and in the logs of CI servers.
+//! Progress of a run on standard error: a bar on a terminal, plain lines elsewhere and in CI logs.
 
 use std::io::Write;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::screen::Screen;
+use super::terminal::Terminal;
 use crate::outcome::{CaseRecord, Event, Word};
 use crate::report::terminal::wrapped;
 
@@ -15,16 +15,16 @@ use crate::report::terminal::wrapped;
 pub(super) enum Style {
     /// A bar that redraws itself.
     Bar,
-    /// One line for each thing worth a line.
+    /// One line for each notable event.
     Plain,
     /// Nothing.
     Quiet,
 }
 
 impl Style {
-    /// The style that suits standard error.
+    /// The style for standard error.
     pub(super) fn for_stderr(quiet: bool) -> Self {
-        match (quiet, Screen::stderr().redraws) {
+        match (quiet, Terminal::stderr().redraws) {
             (true, _) => Self::Quiet,
             (false, true) => Self::Bar,
             (false, false) => Self::Plain,
@@ -32,7 +32,7 @@ impl Style {
     }
 }
 
-/// Follows the events of a run until the sender is gone.
+/// Shows the events of a run until the sender is dropped.
 pub(super) async fn follow(mut events: UnboundedReceiver<Event>, style: Style) {
     let bar = if style == Style::Bar { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.enable_steady_tick(Duration::from_millis(100));
@@ -83,18 +83,18 @@ fn finished(record: &CaseRecord) -> String {
 }
 
 fn say(bar: &ProgressBar, style: Style, text: &str) {
-    let lines = lines(text, Screen::stderr().width);
+    let lines = lines(text, Terminal::stderr().width);
     if style == Style::Bar {
         for line in lines {
             bar.println(line);
         }
     } else {
-        // Nobody to tell is no reason to stop.
+        // A closed standard error must not end the run.
         let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
     }
 }
 
-/// The text as lines of a terminal, all but the first indented; one line where nobody knows how wide that is.
+/// The text as lines of `width` columns, indented except for the first; one line if the width is unknown.
 fn lines(text: &str, width: Option<usize>) -> Vec<String> {
     const INDENT: &str = "    ";
     let room = width.map_or(usize::MAX, |width| width.saturating_sub(INDENT.len()).max(20));
@@ -109,7 +109,7 @@ mod tests {
     use super::lines;
 
     #[test]
-    fn what_is_too_long_for_the_terminal_goes_on_indented() {
+    fn a_line_that_is_too_long_is_wrapped_and_indented() {
         let text = "fail redis.answers: redis at redis://127.0.0.1:1/0 is unreachable";
         assert_eq!(lines(text, None), [text]);
         assert_eq!(lines(text, Some(200)), [text]);

@@ -1,4 +1,4 @@
-//! `shakedown plan`, and `shakedown setup` where `shakedown.toml` describes the stack.
+//! `shakedown plan`, and `shakedown setup` with a `[desired]` table.
 
 use std::fmt::Write as _;
 
@@ -6,43 +6,43 @@ use serde_json::json;
 
 use super::Common;
 use super::compose::{PROJECT, images};
-use super::consent::asked;
+use super::confirm::confirm;
 use super::failure::Failure;
+use super::print::{Format, print};
 use super::setup::{as_json, ended, text};
-use super::shown::{Format, print};
 use crate::operations::provision::{self, Action, Change, Consent, File, PlanError, SetupTarget, Step, WriteCounter};
 use crate::outcome::Exit;
 use crate::settings::{self, Desired, Settings};
 use crate::stack::compose_files;
 
-/// Variables that workers read, and that may say something else than [desired].
+/// Variables that workers read and that can contradict [desired].
 const COMPARED: [&str; 3] = ["JINA_MODEL", "EMBEDDING_DIMENSIONS", "EMBED_BATCH"];
 
-/// Compare the stack with what shakedown.toml describes under [desired], and say what `setup` would do; only reads
+/// Compare the stack with [desired] in shakedown.toml, and print what `setup` would change; reads only
 ///
-/// `create` what is not there; `change` what can be changed in place; `re-create` what cannot (a vector's size or
-/// distance): another one is made beside it; `drift` is not as described and will not be touched. Exit codes: 0 nothing to
-/// do; 4 changes are pending; 2 bad usage or settings; 3 a service did not do its part.
+/// `create`: it is missing. `change`: it can be changed in place. `re-create`: it cannot be changed in place, such as the
+/// size or distance of a vector, so a new one is created beside it. `drift`: it differs, and `setup` does not touch it.
+/// Exit codes: 0 nothing to do; 4 changes are pending; 2 bad usage or settings; 3 a service failed or did not answer.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// How to write the plan
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// As `setup --force` would do it: files are overwritten
+    /// Plan what `setup --force` would do, which overwrites files
     #[arg(long)]
     force: bool,
 }
 
-/// What somebody agrees to beforehand.
+/// Flags that agree to a change in advance.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(super) struct Agreed {
-    /// Replace what the plan re-creates without asking: for pipelines
+    /// Replace what the plan re-creates without asking; for pipelines
     #[arg(long)]
     yes: bool,
-    /// Let points be lost that a re-created collection cannot take over
+    /// Discard the points that a re-created collection cannot take over
     #[arg(long)]
     discard: bool,
-    /// Overwrite files that say something else
+    /// Overwrite files with other contents
     #[arg(long)]
     force: bool,
 }
@@ -51,14 +51,14 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let settings = Settings::load(common.source())?;
     let Some(desired) = settings.desired() else {
         return Err(Failure::usage(
-            "shakedown.toml describes no stack\n  remedy: write [desired.queue], [desired.postgres] or \
-             [desired.qdrant.collections.NAME]; without them `shakedown setup` prepares what a worker needs",
+            "shakedown.toml has no [desired]\n  remedy: add [desired.queue], [desired.postgres] or \
+             [desired.qdrant.collections.NAME]; without them `shakedown setup` creates what a worker needs",
         ));
     };
     let changes = provision::plan(desired, &place(&settings, desired)?, args.force).await.map_err(unplanned)?;
     let pending = changes.iter().any(Change::is_pending);
     print(&match args.format {
-        Format::Text => told(&changes),
+        Format::Text => format_changes(&changes),
         Format::Json => {
             let all: Vec<_> = changes.iter().map(Change::json).collect();
             format!("{:#}\n", json!({ "profile": settings.profile(), "pending": pending, "changes": all }))
@@ -67,7 +67,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     Ok(if pending { Exit::Pending } else { Exit::Ok })
 }
 
-/// Does what the plan says.
+/// Applies the plan.
 pub(super) async fn set_up(
     settings: &Settings,
     desired: &Desired,
@@ -76,35 +76,35 @@ pub(super) async fn set_up(
 ) -> Result<Exit, Failure> {
     let place = place(settings, desired)?;
     let mut consent = Consent { replace: agreed.yes, discard: agreed.discard, force: agreed.force };
-    // What cannot be planned cannot be agreed to either; which step fails is told by doing it.
+    // If planning fails there is nothing to confirm; applying then reports the step that fails.
     if let Ok(changes) = provision::plan(desired, &place, agreed.force).await
         && changes.iter().any(|change| change.destroys.is_some())
         && !agreed.yes
     {
         if format == Format::Text {
-            print(&told(&changes));
+            print(&format_changes(&changes));
         }
         let why: Vec<&str> = changes.iter().filter_map(|change| change.destroys.as_deref()).collect();
-        if !asked(&format!("{}. Go on?", why.join(". ")), false, "`shakedown plan`")? {
-            print("nothing was done\n");
+        if !confirm(&format!("{}. Continue?", why.join(". ")), false, "`shakedown plan`")? {
+            print("nothing was changed\n");
             return Ok(Exit::Ok);
         }
         consent.replace = true;
     }
     let mut writes = WriteCounter::ending_after(end_after(settings));
-    let tell = |step: &Step| {
+    let print_step = |step: &Step| {
         if format == Format::Text {
             print(&text(step));
         }
     };
-    let steps = provision::apply(desired, &place, consent, &mut writes, tell).await;
+    let steps = provision::apply(desired, &place, consent, &mut writes, print_step).await;
     if format == Format::Json {
         print(&as_json(&steps));
     }
     ended(steps)
 }
 
-/// After how many writes the process is to end, for tests alone.
+/// The number of writes after which the process ends, for tests only.
 #[cfg(feature = "defects")]
 fn end_after(settings: &Settings) -> Option<u32> {
     settings.get("SHAKEDOWN_DEFECT")?.strip_prefix("setup-ends-after-")?.parse().ok()
@@ -115,7 +115,7 @@ const fn end_after(_: &Settings) -> Option<u32> {
     None
 }
 
-/// The stack that the variables name; of a service of which nothing is desired no address is wanted.
+/// The stack that the variables name. A service without an entry in [desired] needs no address.
 fn place(settings: &Settings, desired: &Desired) -> Result<SetupTarget, Failure> {
     let roles = desired.postgres.iter().flat_map(|postgres| postgres.roles.values());
     let passwords = roles
@@ -137,7 +137,7 @@ fn place(settings: &Settings, desired: &Desired) -> Result<SetupTarget, Failure>
     })
 }
 
-/// The files that are described and not about what is described: the example of variables, and those of the compose tool.
+/// The files of [desired.files]: the example of variables, and the compose files.
 fn files(settings: &Settings, desired: &Desired) -> Vec<File> {
     let dotenv = desired.files.dotenv.iter().map(|path| File {
         path: path.clone(),
@@ -154,10 +154,10 @@ fn files(settings: &Settings, desired: &Desired) -> Vec<File> {
 fn unplanned(failed: PlanError) -> Failure {
     let PlanError { service, error } = failed;
     let remedy = error.remedy().map_or_else(String::new, |remedy| format!("\n  remedy: {remedy}"));
-    Failure { exit: error.exit(), report: miette::miette!("{service} cannot be compared: {error}{remedy}") }
+    Failure { exit: error.exit(), report: miette::miette!("cannot compare {service}: {error}{remedy}") }
 }
 
-fn told(changes: &[Change]) -> String {
+fn format_changes(changes: &[Change]) -> String {
     let mut text = String::new();
     for change in changes {
         let sign = match change.action {
@@ -180,14 +180,14 @@ fn told(changes: &[Change]) -> String {
     let _ = if changes.iter().any(Change::is_pending) {
         writeln!(
             text,
-            "{} to create, {} to change, {} to re-create; {} drifted, not touched",
+            "{} to create, {} to change, {} to re-create; {} drifted and left as they are",
             count(Action::Create),
             count(Action::Change),
             count(Action::Recreate),
             count(Action::Drift)
         )
     } else {
-        writeln!(text, "nothing to do; {} drifted, not touched", count(Action::Drift))
+        writeln!(text, "nothing to do; {} drifted and left as they are", count(Action::Drift))
     };
     text
 }

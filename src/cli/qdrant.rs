@@ -1,4 +1,4 @@
-//! `shakedown qdrant`: the embedded Qdrant as a server of its own.
+//! `shakedown qdrant`: the embedded Qdrant as a server.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -9,53 +9,52 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
-use super::signals::asked_to_end;
+use super::signals::end_signal;
 use crate::outcome::Exit;
 use shakedown_qdrant::{Bound, Options, Tls, serve};
 
-/// Serve Qdrant's REST and gRPC protocols over the engine inside this program.
+/// Run the embedded Qdrant as a server with the REST and gRPC APIs
 ///
-/// Prints one JSON line with the addresses once it can be used, and runs until SIGTERM or SIGINT.
+/// Prints one JSON line with the addresses when it is ready, and runs until SIGTERM or SIGINT.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Address to listen on.
+    /// Address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     host: IpAddr,
-    /// REST port; 0 takes a free one.
+    /// REST port; 0 takes a free one
     #[arg(long, default_value_t = 6333)]
     http_port: u16,
-    /// gRPC port; 0 takes a free one.
+    /// gRPC port; 0 takes a free one
     #[arg(long, default_value_t = 6334)]
     grpc_port: u16,
-    /// Directory for everything stored; made if there is none. One process at a time.
+    /// Directory for the data; created if it is missing. Only one process can use it at a time
     #[arg(long, value_name = "DIR", default_value = "qdrant_storage")]
     storage: PathBuf,
-    /// Key that requests must carry. Everyone on this machine can read it in the list of processes: prefer the
-    /// environment variable or --api-key-file.
+    /// Key that requests must carry. Every user of this machine can read the flag in the process list: prefer the
+    /// environment variable or --api-key-file
     #[arg(long, value_name = "KEY", env = "QDRANT_API_KEY", hide_env_values = true)]
     api_key: Option<SecretString>,
-    /// File that holds the key, instead of the above; the end of its last line does not count.
+    /// File with the key; a trailing line break is ignored
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
-    /// Key that allows reading only, beside the above. Prefer the environment variable or --read-only-api-key-file
-    /// here too.
+    /// Key that only allows reads. Prefer the environment variable or --read-only-api-key-file here too
     #[arg(long, value_name = "KEY", env = "QDRANT_READ_ONLY_API_KEY", hide_env_values = true)]
     read_only_api_key: Option<SecretString>,
-    /// File that holds the key for reading only, instead of the above.
+    /// File with the read-only key
     #[arg(long, value_name = "FILE")]
     read_only_api_key_file: Option<PathBuf>,
-    /// Certificate in PEM, for TLS on both ports; with --tls-key.
+    /// Certificate for TLS on both ports, in PEM; needs --tls-key
     #[arg(long, value_name = "FILE", env = "QDRANT_TLS_CERT", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// Private key of the certificate, in PEM.
+    /// Private key of the certificate, in PEM
     #[arg(long, value_name = "FILE", env = "QDRANT_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Authority in PEM that clients' certificates must come from; without it clients need none.
+    /// Certificate authority for client certificates, in PEM; without it clients need no certificate
     #[arg(long, value_name = "FILE", env = "QDRANT_TLS_CA", requires = "tls_cert")]
     tls_ca: Option<PathBuf>,
 }
 
-/// The key in `file` if there is one, or else `given`.
+/// The key in `file`, else `given`.
 fn key(file: Option<&Path>, given: Option<SecretString>) -> miette::Result<Option<SecretString>> {
     let Some(path) = file else { return Ok(given) };
     let text = std::fs::read_to_string(path)
@@ -64,7 +63,7 @@ fn key(file: Option<&Path>, given: Option<SecretString>) -> miette::Result<Optio
     Ok(Some(SecretString::from(text.trim_end_matches(['\r', '\n']))))
 }
 
-/// Runs the server until it is told to stop.
+/// Runs the server until a signal ends it.
 ///
 /// # Errors
 /// A key file or a TLS file cannot be read, the storage cannot be opened, or a port cannot be bound: exit code 2.
@@ -79,22 +78,22 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
         read_only_api_key: key(args.read_only_api_key_file.as_deref(), args.read_only_api_key)?,
         tls: tls.map(|(certificate, key)| Tls { certificate, key, authority: args.tls_ca }),
     };
-    // Signals are taken before the storage is opened, so that none is lost in between.
-    let asked_to_end = asked_to_end()?;
+    // Signal handlers are installed before the storage is opened, so that no signal is lost.
+    let end_signal = end_signal()?;
     let stop = CancellationToken::new();
     let stopper = stop.clone();
     tokio::spawn(async move {
-        asked_to_end.await;
+        end_signal.await;
         stopper.cancel();
     });
     serve(options, stop, announce).await.into_diagnostic()?;
     Ok(Exit::Ok)
 }
 
-/// Tells the caller where the server listens: one JSON line on standard output.
+/// Prints the addresses as one JSON line.
 fn announce(bound: Bound) {
     let line = serde_json::json!({ "http": bound.http.to_string(), "grpc": bound.grpc.to_string() });
     let mut out = std::io::stdout().lock();
-    // A caller that closed our output knows the ports it asked for.
+    // The caller may have closed the pipe.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

@@ -1,4 +1,4 @@
-//! `shakedown queue`: look at the queue, pause it, resume it, empty it, retry what failed.
+//! `shakedown queue`: inspect, pause, resume and drain the queue, and retry failed jobs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,19 +6,19 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Common;
-use super::consent::asked;
+use super::confirm::confirm;
 use super::failure::Failure;
-use super::shown::{Format, print};
+use super::print::{Format, print};
 use crate::operations::queue::{self, JobState, Operation, OperationError, OperationResult, QueueState};
 use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::settings::{Names, RedisEndpoint, Settings};
 use crate::spec::duration;
 
-/// Look at the BullMQ queue of `QUEUE_NAME`, pause it, resume it, empty it, retry what failed
+/// Inspect, pause, resume, drain and clean the BullMQ queue of `QUEUE_NAME`, and retry failed jobs
 ///
 /// The counts are those of BullMQ's `getJobCounts`, for BullMQ 5 and 6. Exit codes: 0 done, or nothing to do; 2 bad usage,
-/// no such queue, or nobody to ask; 3 no answer, or a permission is missing.
+/// no such queue, or refused without --yes; 3 no answer, or a permission is missing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -27,35 +27,35 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Count the jobs in each state, and say what the queue is limited to; writes nothing
+    /// Print the number of jobs in each state and the limits of the queue; reads only
     Status {
-        /// How to write it
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Let workers begin no more jobs; those in work are finished
+    /// Pause the queue: workers finish their active jobs and start no others
     Pause(Flags),
-    /// Let workers begin jobs again
+    /// Resume a paused queue
     Resume(Flags),
-    /// Remove every job that waits; those in work, and the finished ones, stay
+    /// Remove all waiting jobs; active and finished jobs stay
     Drain {
-        /// Delayed jobs too
+        /// Also remove delayed jobs
         #[arg(long)]
         delayed: bool,
         #[command(flatten)]
         flags: Destroying,
     },
-    /// Let every failed job wait again, with all of its attempts
+    /// Move every failed job back to waiting, with all of its attempts
     RetryFailed(Flags),
-    /// Remove jobs of one state
+    /// Remove the jobs of one state
     Clean {
-        /// Which state
+        /// State of the jobs to remove
         #[arg(long, value_enum)]
         state: StateWord,
-        /// Only what is older, such as 36h, 30m or 10s
+        /// Only jobs older than this, such as 36h, 30m or 10s
         #[arg(long, value_name = "AGE", value_parser = age, default_value = "0s")]
         older_than: Duration,
-        /// At most so many
+        /// Remove at most N jobs
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
         #[command(flatten)]
@@ -65,10 +65,10 @@ enum What {
 
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
-    /// Say what would be done, and write nothing
+    /// Print what would be done, and write nothing
     #[arg(long)]
     dry_run: bool,
-    /// How to write what was done
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -77,7 +77,7 @@ struct Flags {
 struct Destroying {
     #[command(flatten)]
     flags: Flags,
-    /// Do not ask: for pipelines
+    /// Do not ask for confirmation; for pipelines
     #[arg(long)]
     yes: bool,
 }
@@ -88,11 +88,11 @@ enum StateWord {
     Completed,
     /// Failed jobs
     Failed,
-    /// Jobs that wait, in a paused queue too
+    /// Waiting jobs, also in a paused queue
     Waiting,
     /// Delayed jobs
     Delayed,
-    /// Jobs that wait with a priority
+    /// Waiting jobs with a priority
     Prioritized,
 }
 
@@ -109,7 +109,7 @@ impl From<StateWord> for JobState {
 }
 
 fn age(text: &str) -> Result<Duration, String> {
-    duration(text).ok_or_else(|| "a number with ms, s, m or h is wanted, such as 36h".to_owned())
+    duration(text).ok_or_else(|| format!("invalid duration `{text}`: expected e.g. 36h, 30m or 10s"))
 }
 
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
@@ -128,16 +128,16 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let operate = |rehearsal| queue::operate(&redis, &names.queue, &names.prefix, verb, rehearsal);
     if verb.is_destructive() && !flags.dry_run && !yes {
         let planned = operate(true).await.map_err(failed)?;
-        let question = format!("{}: {}?", title(&planned.before), planned_words(verb, &planned));
-        if planned.needed && !asked(&question, yes, "--dry-run")? {
-            print("nothing was done\n");
+        let question = format!("{}: {}?", title(&planned.before), describe_action(verb, &planned));
+        if planned.needed && !confirm(&question, yes, "--dry-run")? {
+            print("nothing was changed\n");
             return Ok(Exit::Ok);
         }
     }
     let done = operate(flags.dry_run).await.map_err(failed)?;
     print(&match flags.format {
         Format::Json => as_json(verb, &done, flags.dry_run),
-        Format::Text => told(verb, &done),
+        Format::Text => format_done(verb, &done),
     });
     Ok(Exit::Ok)
 }
@@ -151,7 +151,7 @@ async fn status(redis: &RedisEndpoint, names: &Names, format: Format) -> Result<
     }
     print(&match format {
         Format::Json => format!("{:#}\n", sight.json()),
-        Format::Text => shown(&sight),
+        Format::Text => format_queue(&sight),
     });
     Ok(Exit::Ok)
 }
@@ -162,7 +162,7 @@ fn failed(error: OperationError) -> Failure {
             Failure::usage(error)
         }
         OperationError::Service(ServiceError::Denied { detail, .. }) => Failure::harness(format!(
-            "redis denied permission: {detail}\n  remedy: let an administrator grant what BullMQ needs: ACL SETUSER USER \
+            "redis denied permission: {detail}\n  remedy: ask an administrator to grant what BullMQ needs: ACL SETUSER USER \
              +@all -@admin ~PREFIX:* for the user of REDIS_URL and the prefix of the queue"
         )),
         OperationError::Service(_) => Failure::harness(error),
@@ -173,10 +173,10 @@ fn title(sight: &QueueState) -> String {
     format!("{}:{}", sight.prefix, sight.name)
 }
 
-fn shown(sight: &QueueState) -> String {
+fn format_queue(sight: &QueueState) -> String {
     let state = if sight.paused { "paused" } else { "running" };
     let workers = sight.workers.map_or_else(
-        || "workers not known, for CLIENT LIST is not permitted".to_owned(),
+        || "workers unknown, because CLIENT LIST is not permitted".to_owned(),
         |attached| counted(attached.all() as u64, "worker"),
     );
     let mut text = format!("{}: {state}, {workers}\n", title(sight));
@@ -189,13 +189,13 @@ fn shown(sight: &QueueState) -> String {
         beside.push(counted(sight.schedulers, "job scheduler"));
     }
     if let Some(concurrency) = sight.concurrency {
-        beside.push(format!("at most {concurrency} in work at once"));
+        beside.push(format!("at most {concurrency} active at once"));
     }
     if let Some((max, duration)) = sight.rate_limit {
-        beside.push(format!("at most {max} begun in {duration} ms"));
+        beside.push(format!("at most {max} started in {duration} ms"));
     }
     if let Some(events) = sight.events {
-        beside.push(format!("about {events} events kept"));
+        beside.push(format!("about {events} events stored"));
     }
     beside.extend(sight.version.clone());
     if !beside.is_empty() {
@@ -208,15 +208,15 @@ fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// What is done, as in `remove 12 jobs that wait`.
-fn planned_words(verb: Operation, done: &OperationResult) -> String {
+/// The action in words, such as `remove 12 waiting jobs`.
+fn describe_action(verb: Operation, done: &OperationResult) -> String {
     let jobs = counted(done.jobs, "job");
     match verb {
         Operation::Pause => format!("pause, with {jobs} waiting"),
         Operation::Resume => format!("resume, with {jobs} waiting"),
-        Operation::Drain { delayed: true } => format!("remove {jobs} that wait or are delayed"),
-        Operation::Drain { delayed: false } => format!("remove {jobs} that wait"),
-        Operation::RetryFailed => format!("let {jobs} that failed wait again"),
+        Operation::Drain { delayed: true } => format!("remove {jobs} that are waiting or delayed"),
+        Operation::Drain { delayed: false } => format!("remove {jobs} that are waiting"),
+        Operation::RetryFailed => format!("move {jobs} from failed to waiting"),
         Operation::Clean { state, .. } => {
             let most = if done.after.is_none() && !matches!(state, JobState::Completed | JobState::Failed) {
                 "up to "
@@ -228,9 +228,9 @@ fn planned_words(verb: Operation, done: &OperationResult) -> String {
     }
 }
 
-fn told(verb: Operation, done: &OperationResult) -> String {
+fn format_done(verb: Operation, done: &OperationResult) -> String {
     let title = title(&done.before);
-    let words = planned_words(verb, done);
+    let words = describe_action(verb, done);
     let mut text = match (&done.after, done.needed) {
         (None, true) => format!("{title}: would {words}; nothing was written\n"),
         (_, false) => format!("{title}: nothing to do\n"),
@@ -239,17 +239,17 @@ fn told(verb: Operation, done: &OperationResult) -> String {
     if let Operation::Drain { delayed } = verb {
         let counts = &done.before.counts;
         if counts.active > 0 {
-            let _ = writeln!(text, "  {} in work stay", counted(counts.active, "job"));
+            let _ = writeln!(text, "  {} stay active", counted(counts.active, "job"));
         }
         if !delayed && counts.delayed > 0 {
-            let _ = writeln!(text, "  {} that are delayed stay; --delayed removes them too", counts.delayed);
+            let _ = writeln!(text, "  {} delayed jobs stay; --delayed removes them too", counts.delayed);
         }
     }
     if matches!(verb, Operation::RetryFailed) && done.before.paused && done.needed {
-        text.push_str("  the queue is paused: they begin when it is resumed\n");
+        text.push_str("  the queue is paused: the jobs start when you resume it\n");
     }
     if let Some(after) = &done.after {
-        text.push_str(&shown(after));
+        text.push_str(&format_queue(after));
     }
     text
 }
@@ -262,7 +262,7 @@ fn as_json(verb: Operation, done: &OperationResult, dry_run: bool) -> String {
         Operation::RetryFailed => "retry-failed",
         Operation::Clean { .. } => "clean",
     };
-    let told = json!({
+    let result = json!({
         "verb": word,
         "dry_run": dry_run,
         "needed": done.needed,
@@ -270,5 +270,5 @@ fn as_json(verb: Operation, done: &OperationResult, dry_run: bool) -> String {
         "before": done.before.json(),
         "after": done.after.as_ref().map(QueueState::json),
     });
-    format!("{told:#}\n")
+    format!("{result:#}\n")
 }

@@ -1,17 +1,17 @@
-//! `shakedown report`: what can be done with reports once they are written.
+//! `shakedown report`: convert, compare and merge JSON reports.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::deliver;
 use super::failure::Failure;
-use super::shown::print;
+use super::output;
+use super::print::print;
 use crate::outcome::{Exit, Report};
 use crate::report::diff::{self, Diff, DiffFormat};
 use crate::report::terminal::Extent;
 use crate::report::{self, Format, ReportTarget, json, merge};
 
-/// Write a JSON report in other formats, compare two, or make one of several
+/// Convert, compare or merge JSON reports
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -20,7 +20,7 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Write a JSON report in other formats
+    /// Convert a JSON report to other formats
     Convert {
         /// The JSON report; - for standard input
         #[arg(value_name = "REPORT")]
@@ -28,10 +28,11 @@ enum What {
         #[command(flatten)]
         to: To,
     },
-    /// Say what is otherwise in a report than in an earlier one
+    /// Compare with an earlier report
     ///
-    /// Worse, new, fixed, gone, and slower: at least twice as long, and a second more. Exit code 1 when a case is worse,
-    /// or new and not passed, as with `shakedown run --baseline`; else 0.
+    /// Lists the cases that are worse, new, fixed, gone or slower. A case is slower if it takes at least twice as long
+    /// and at least a second longer. Exit codes: 1 if a case is worse, or is new and does not pass, as with
+    /// `shakedown run --baseline`; otherwise 0.
     Diff {
         /// The earlier JSON report; - for standard input
         #[arg(value_name = "BEFORE")]
@@ -39,14 +40,14 @@ enum What {
         /// The later JSON report
         #[arg(value_name = "AFTER")]
         after: PathBuf,
-        /// How to write it: terminal, markdown, html or json
+        /// Format of the comparison: terminal, markdown, html or json
         #[arg(long, value_name = "FORMAT", default_value = "terminal")]
         format: DiffFormat,
     },
-    /// Make one report of the reports of shards
+    /// Merge the reports of all shards
     ///
-    /// Of a case that two of them have, the graver verdict counts. Exit code as that of a run with this report: 0 conformant,
-    /// 1 not conformant, 3 inconclusive, which it also is when a shard is missing.
+    /// If two reports have the same case, the worse verdict counts. Exit codes are those of a run with the merged report:
+    /// 0 conformant, 1 not conformant, 3 inconclusive. A missing shard makes it inconclusive.
     Merge {
         /// The JSON reports
         #[arg(value_name = "REPORT", required = true)]
@@ -56,25 +57,25 @@ enum What {
     },
 }
 
-/// Where a report goes.
+/// The flags that choose the output.
 #[derive(Debug, clap::Args)]
 struct To {
-    /// Write a report: json, html, junit, markdown, terminal or short, then = and a path; may be given several times
+    /// Write the report to a file, as json, html, junit, markdown, terminal or short; can be repeated
     #[arg(long, value_name = "FORMAT=PATH")]
     report: Vec<ReportTarget>,
-    /// What to print: terminal, short, json, junit, markdown or html; terminal, where no --report is given
+    /// Format of the report on standard output: terminal, short, json, junit, markdown or html [default: terminal, if there is no --report]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
 }
 
 impl To {
-    fn deliver(&self, report: &Report) -> Result<(), Failure> {
+    fn write(&self, report: &Report) -> Result<(), Failure> {
         for target in &self.report {
             report::write_to_path(report, target).map_err(Failure::usage)?;
         }
         let format = self.format.or_else(|| self.report.is_empty().then_some(Format::Terminal));
         if let Some(format) = format {
-            deliver::show(report, format, Extent::Usual, true);
+            output::print_report(report, format, Extent::Usual, true, None);
         }
         Ok(())
     }
@@ -83,11 +84,11 @@ impl To {
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     match &args.what {
         What::Convert { from, to } => {
-            to.deliver(&read("report", from)?)?;
+            to.write(&read("report", from)?)?;
             Ok(Exit::Ok)
         }
         What::Diff { before, after, format } => {
-            let diff = Diff::of(&read("report", before)?, &read("report", after)?);
+            let diff = Diff::between(&read("report", before)?, &read("report", after)?);
             let mut text = Vec::new();
             diff::write(&diff, *format, &mut text).map_err(Failure::harness)?;
             print(&String::from_utf8_lossy(&text));
@@ -96,13 +97,13 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
         What::Merge { reports, to } => {
             let parts = reports.iter().map(|path| read("report", path)).collect::<Result<Vec<_>, _>>()?;
             let merged = merge::merge(&parts).map_err(Failure::usage)?;
-            to.deliver(&merged)?;
+            to.write(&merged)?;
             Ok(Exit::of(&merged))
         }
     }
 }
 
-/// Reads a JSON report; `what` is what an error calls it.
+/// Reads a JSON report; `what` names it in errors.
 pub(super) fn read(what: &str, path: &Path) -> Result<Report, Failure> {
     let shown = path.display();
     let mut text = String::new();
@@ -112,7 +113,7 @@ pub(super) fn read(what: &str, path: &Path) -> Result<Report, Failure> {
         std::fs::read_to_string(path).map(|read| text = read)
     };
     found.map_err(|error| {
-        Failure::usage(format!("the {what} `{shown}` cannot be read: {error}; write one with --report json={shown}"))
+        Failure::usage(format!("cannot read the {what} `{shown}`: {error}; create one with --report json={shown}"))
     })?;
-    json::read(&text).map_err(|error| Failure::usage(format!("the {what} `{shown}` cannot be used: {error}")))
+    json::read(&text).map_err(|error| Failure::usage(format!("cannot use the {what} `{shown}`: {error}")))
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bundle::{self, Bundle};
-use super::deliver::Output;
 use super::failure::Failure;
 use super::gate::GateArgs;
-use super::signals::asked_to_end;
+use super::output::Output;
+use super::rerun::Rerun;
+use super::signals::end_signal;
 use super::stack::{self, StackArgs};
-use super::traced::Traced;
+use super::trace_export::TraceExport;
 use super::{Common, plan, progress};
 use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, Span, merge};
 use crate::runner::{self, RunOptions, Selection, StackPoolOptions};
@@ -21,48 +22,48 @@ use crate::spec::{Suites, Verb};
 use crate::stack::{ProviderKind, Stack, clean_up_now, replay_on_panic};
 use crate::worker::{have_image, run_hook};
 
-/// Start a stack, run the cases against it and the worker, and report
+/// Start a stack, run the cases against it and your worker, and report
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Args {
     #[command(flatten)]
     stack: StackArgs,
-    /// Directory of suites to run instead of the built-in ones
+    /// Directory of suites to use instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     suites: Option<PathBuf>,
-    /// Suites to run; globs, and ! to leave out; may be given several times
+    /// Suites to run; a glob, or !GLOB to exclude; can be repeated
     #[arg(long, value_name = "GLOB")]
     suite: Vec<String>,
-    /// Cases to run; globs, and ! to leave out; may be given several times
+    /// Cases to run; a glob, or !GLOB to exclude; can be repeated
     #[arg(long, value_name = "GLOB")]
     case: Vec<String>,
-    /// Leave out cases that are less binding: must, should or may
+    /// Lowest level of the cases to run: must, should or may
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     level: Option<Level>,
-    /// A new directory for all that is known of the run: report, timelines, output of workers; without secrets
+    /// Write reports, timelines, plan and the workers' output to this new directory; secrets are masked
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
-    /// Cases at once
+    /// Number of cases to run in parallel
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Also the cases that take minutes: long outages, two thousand documents, 50 MB
+    /// Also run the cases that take minutes: long outages, 2,000 documents, 50 MB
     #[arg(long)]
     slow: bool,
-    /// Only the fifteen cases that catch most: half a minute, for every push
+    /// Run only the fifteen cases that find the most defects; takes half a minute, for every push
     #[arg(long, conflicts_with = "slow")]
     quick: bool,
     /// List the cases and run none
     #[arg(long)]
     list: bool,
-    /// The file whose [worker], [queue] and [evidence] describe the worker, instead of this directory's shakedown.toml
+    /// File with the [worker], [queue] and [evidence] tables, instead of shakedown.toml in this directory
     #[arg(long, value_name = "FILE")]
     worker: Option<PathBuf>,
-    /// Say what would be done, and start nothing
+    /// Print what would run, and start nothing
     #[arg(long)]
     dry_run: bool,
-    /// The seed of every random choice
+    /// Seed of every random choice
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     #[command(flatten)]
@@ -74,7 +75,7 @@ pub(super) fn level(text: &str) -> Result<Level, String> {
         "must" => Ok(Level::Must),
         "should" => Ok(Level::Should),
         "may" => Ok(Level::May),
-        other => Err(format!("`{other}` is no level; there are must, should and may")),
+        other => Err(format!("invalid level `{other}`: expected must, should or may")),
     }
 }
 
@@ -102,7 +103,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         return Ok(list(&suites, &selection));
     }
     if !suites.cases.iter().any(|case| selection.chooses(case)) {
-        return Err(Failure::usage("the filters leave no case to run; `shakedown run --list` shows them all"));
+        return Err(Failure::usage("the filters select no case; `shakedown run --list` lists the cases"));
     }
     let described = described(&args, common)?;
     let described = described.as_ref().unwrap_or(&settings);
@@ -111,25 +112,36 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         described.variables_of_worker()?;
         settings.telemetry()?;
         let text = plan::plan(&settings, &contract, &suites, &selection);
-        // A reader that closed the pipe has seen enough.
+        // The reader may have closed the pipe.
         let _ = std::io::stdout().write_all(text.as_bytes());
         return Ok(Exit::Ok);
     }
     let bundle = args.bundle.as_deref().map(Bundle::open).transpose()?;
     let baseline = args.gate.baseline(&suites, &selection, settings.profile())?;
     replay_on_panic();
-    let traced = Traced::start(&settings)?;
-    let span = traced.trace().begin("run");
-    let outcome =
-        Box::pin(judge(&args, &settings, described, &suites, &selection, baseline.as_ref(), bundle.as_ref(), &span))
-            .await;
+    let trace_export = TraceExport::start(&settings)?;
+    let span = trace_export.trace().begin("run");
+    let rerun = Rerun::new("run", common)
+        .option("--worker", args.worker.as_ref().map(|path| path.display()))
+        .option("--suites", args.suites.as_ref().map(|path| path.display()));
+    let session = Session {
+        rerun: args.gate.repeat(args.stack.repeat(rerun)),
+        args: &args,
+        settings: &settings,
+        described,
+        suites: &suites,
+        selection: &selection,
+        baseline: baseline.as_ref(),
+        bundle: bundle.as_ref(),
+    };
+    let outcome = Box::pin(session.run(&span)).await;
     match &outcome {
         Ok(Exit::Interrupted) => span.fail("interrupted"),
         Ok(_) => {}
         Err(failure) => span.fail(&failure.report),
     }
     drop(span);
-    traced.end().await;
+    trace_export.end().await;
     outcome
 }
 
@@ -138,143 +150,143 @@ fn described(args: &Args, common: &Common) -> Result<Option<Settings>, Failure> 
     let Some(path) = &args.worker else { return Ok(None) };
     let settings = Settings::load(Source { config: Some(path.clone()), ..common.source() })?;
     if settings.config().contract.is_none() {
-        let remedy = "write [worker] with command = [\"node\", \"dist/worker.js\"], or let `shakedown init` write it";
-        return Err(Failure::usage(format!("{} describes no worker; {remedy}", path.display())));
+        let remedy = "add [worker] with command = [\"node\", \"dist/worker.js\"], or run `shakedown init`";
+        return Err(Failure::usage(format!("{} has no [worker]; {remedy}", path.display())));
     }
     Ok(Some(settings))
 }
 
-#[expect(clippy::too_many_arguments, reason = "each is something of its own, and there is one caller")]
-async fn judge(
-    args: &Args,
-    settings: &Settings,
-    described: &Settings,
-    suites: &Suites,
-    selection: &Selection,
-    baseline: Option<&Report>,
-    bundle: Option<&Bundle>,
-    span: &Span,
-) -> Result<Exit, Failure> {
-    let (untraced, heard) = Events::channel();
-    let events = untraced.within(span);
-    // The progress ends with the last of them.
-    drop(untraced);
-    let style = progress::Style::for_stderr(args.output.quiet);
-    let listener = tokio::spawn(progress::follow(heard, style));
-    let seed = match settings.number("SHAKEDOWN_SEED")? {
-        Some(seed) => seed,
-        None => rand::random::<u32>().into(),
-    };
-    let outcome = tokio::select! {
-        outcome = observations(args, settings, described, suites, selection, seed, &events) => Some(outcome),
-        () = asked_to_end()? => None,
-    };
-    let Some(outcome) = outcome else {
-        // The future that was running dropped what it had made; the ledger knows of the rest.
-        let left = clean_up_now();
-        events.say(Event::TornDown { left });
-        drop(events);
-        let _ = listener.await;
-        return Ok(Exit::Interrupted);
-    };
-    drop(events);
-    // Progress is told before the report, or not at all.
-    let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
-    let mut report = outcome?;
-    report.notes.extend(span.trace().note());
-    span.report(&report);
-    report.gate.comparison = baseline.map(|baseline| Comparison::of(baseline, &report));
-    args.output.note(&mut report);
-    if let Some(bundle) = bundle {
-        let contract = contract(described, Path::new("shakedown"), Path::new("."));
-        bundle.fill(&mut report, &plan::plan(settings, &contract, suites, selection))?;
-    }
-    args.output.deliver(&report, settings)?;
-    Ok(Exit::of(&report))
+/// Everything that one run is made from.
+struct Session<'a> {
+    args: &'a Args,
+    settings: &'a Settings,
+    /// The settings that describe the worker; those of `--worker` where it is given.
+    described: &'a Settings,
+    suites: &'a Suites,
+    selection: &'a Selection,
+    baseline: Option<&'a Report>,
+    bundle: Option<&'a Bundle>,
+    rerun: Rerun,
 }
 
-/// Starts the stack, runs the cases, stops the stack.
-async fn observations(
-    args: &Args,
-    settings: &Settings,
-    described: &Settings,
-    suites: &Suites,
-    selection: &Selection,
-    seed: u64,
-    events: &Events,
-) -> Result<Report, Failure> {
-    let run = format!("{:08x}", rand::random::<u32>());
-    let (kind, mut options) = stack::options(settings, &run)?;
-    options.jina.seed = seed;
-    let spare = (kind != ProviderKind::Remote).then(|| (kind, options.clone()));
-    let (keep, shakedown) = (options.keep, options.shakedown.clone());
-    let phase = events.trace().begin("start stack");
-    let stack = Stack::start(kind, options, events).await?;
-    drop(phase);
-    // The second stack comes from where the first one came from, whatever `auto` would find by then.
-    let spare = spare.map(|(kind, options)| StackPoolOptions {
-        kind: match (kind, stack.provider().0) {
-            (ProviderKind::Auto, "containers") => ProviderKind::Containers,
-            (ProviderKind::Auto, _) => ProviderKind::Native,
-            (kind, _) => kind,
-        },
-        stack: options,
-    });
-    let directory = stack.directory().map_or_else(std::env::temp_dir, std::path::Path::to_owned);
-    let mut contract = contract(described, &shakedown, &directory);
-    let mut variables = described.variables_of_worker()?;
-    settings.pass_on_telemetry(Arc::make_mut(&mut contract), &mut variables);
-    let jobs = settings.number("SHAKEDOWN_JOBS")?.and_then(|jobs| usize::try_from(jobs).ok());
-    let mut options = RunOptions {
-        jobs: jobs.unwrap_or(RunOptions::JOBS),
-        seed,
-        profile: settings.profile().to_owned(),
-        variables,
-        waivers: runner::waived(settings),
-        keep_output: args.bundle.as_deref().map(bundle::output),
-        fail_fast: args.gate.fail_fast,
-        timeout: args.gate.timeout,
-        gate: args.gate.gate(),
-        stack_pool: spare,
-        ..RunOptions::new(&run, &shakedown, contract, &directory)
-    };
-    if let (Some(build), Some(ledger)) = (&options.contract.worker.build, stack.ledger()) {
-        events.note(format!("building the worker: {}", build.command.join(" ")));
-        run_hook("build", build, Vec::new(), &directory, "build", ledger).await.map_err(Failure::usage)?;
-    }
-    if let Some(ledger) = stack.ledger() {
-        have_image(&options.contract.worker.program, &directory, ledger).await.map_err(Failure::usage)?;
-    }
-    let mut attempts = Vec::new();
-    for attempt in 1..=args.gate.repeat {
-        if attempt > 1 {
-            // Each attempt has names of its own.
-            options.run = format!("{run}-{attempt}");
+impl Session<'_> {
+    /// Runs the cases, writes the reports, and gives the exit code.
+    async fn run(&self, span: &Span) -> Result<Exit, Failure> {
+        let Self { args, settings, described, suites, selection, .. } = *self;
+        let (untraced, heard) = Events::channel();
+        let events = untraced.within(span);
+        // The progress ends when the last sender is dropped.
+        drop(untraced);
+        let style = progress::Style::for_stderr(args.output.quiet);
+        let listener = tokio::spawn(progress::follow(heard, style));
+        let seed = match settings.number("SHAKEDOWN_SEED")? {
+            Some(seed) => seed,
+            None => rand::random::<u32>().into(),
+        };
+        let outcome = tokio::select! {
+            outcome = self.attempts(seed, &events) => Some(outcome),
+            () = end_signal()? => None,
+        };
+        let Some(outcome) = outcome else {
+            // The future that ran was dropped with what it had created; the ledger lists the rest.
+            let left = clean_up_now();
+            events.say(Event::TornDown { left });
+            drop(events);
+            let _ = listener.await;
+            return Ok(Exit::Interrupted);
+        };
+        drop(events);
+        // The progress must not mix with the report.
+        let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
+        let mut report = outcome?;
+        report.notes.extend(span.trace().note());
+        span.report(&report);
+        report.gate.comparison = self.baseline.map(|baseline| Comparison::of(baseline, &report));
+        args.output.list_files(&mut report);
+        if let Some(bundle) = self.bundle {
+            let contract = contract(described, Path::new("shakedown"), Path::new("."));
+            bundle.fill(&mut report, &plan::plan(settings, &contract, suites, selection))?;
         }
-        attempts.push(runner::run(suites, selection, &stack, &options, events).await);
-        if args.gate.fail_fast && attempts.iter().any(|report| report.totals.fail > 0) {
-            break;
-        }
+        args.output.write(&report, settings, self.rerun.as_str())?;
+        Ok(Exit::of(&report))
     }
-    let several = attempts.len() > 1;
-    let mut report = if several { merge(attempts) } else { attempts.pop() }
-        .ok_or_else(|| Failure::harness("no attempt was made"))?;
-    report.run = run;
-    events.say(Event::TearingDown);
-    report.notes.extend(stack.retention_notice());
-    let phase = events.trace().begin("stop stack");
-    let left = stack.stop().await;
-    drop(phase);
-    report.notes.extend(left.iter().map(|left| format!("could not be removed: {left}")));
-    events.say(Event::TornDown { left });
-    if keep {
-        report.files.push(FileNote {
-            path: directory.display().to_string(),
-            action: "created".to_owned(),
-            purpose: "the throwaway directory, kept as asked".to_owned(),
+
+    /// Starts the stack, runs the cases as often as `--repeat` asks, stops the stack.
+    async fn attempts(&self, seed: u64, events: &Events) -> Result<Report, Failure> {
+        let Self { args, settings, described, suites, selection, .. } = *self;
+        let run = format!("{:08x}", rand::random::<u32>());
+        let (kind, mut options) = stack::options(settings, &run)?;
+        options.jina.seed = seed;
+        let spare = (kind != ProviderKind::Remote).then(|| (kind, options.clone()));
+        let (keep, shakedown) = (options.keep, options.shakedown.clone());
+        let phase = events.trace().begin("start stack");
+        let stack = Stack::start(kind, options, events).await?;
+        drop(phase);
+        // Further stacks use the provider of the first one, even if `auto` would now choose another.
+        let spare = spare.map(|(kind, options)| StackPoolOptions {
+            kind: match (kind, stack.provider().0) {
+                (ProviderKind::Auto, "containers") => ProviderKind::Containers,
+                (ProviderKind::Auto, _) => ProviderKind::Native,
+                (kind, _) => kind,
+            },
+            stack: options,
         });
+        let directory = stack.directory().map_or_else(std::env::temp_dir, std::path::Path::to_owned);
+        let mut contract = contract(described, &shakedown, &directory);
+        let mut variables = described.variables_of_worker()?;
+        settings.pass_on_telemetry(Arc::make_mut(&mut contract), &mut variables);
+        let jobs = settings.number("SHAKEDOWN_JOBS")?.and_then(|jobs| usize::try_from(jobs).ok());
+        let mut options = RunOptions {
+            jobs: jobs.unwrap_or(RunOptions::JOBS),
+            seed,
+            profile: settings.profile().to_owned(),
+            variables,
+            waivers: runner::waived(settings),
+            keep_output: args.bundle.as_deref().map(bundle::output),
+            fail_fast: args.gate.fail_fast,
+            timeout: args.gate.timeout,
+            gate: args.gate.gate(),
+            stack_pool: spare,
+            ..RunOptions::new(&run, &shakedown, contract, &directory)
+        };
+        if let (Some(build), Some(ledger)) = (&options.contract.worker.build, stack.ledger()) {
+            events.note(format!("building the worker: {}", build.command.join(" ")));
+            run_hook("build", build, Vec::new(), &directory, "build", ledger).await.map_err(Failure::usage)?;
+        }
+        if let Some(ledger) = stack.ledger() {
+            have_image(&options.contract.worker.program, &directory, ledger).await.map_err(Failure::usage)?;
+        }
+        let mut attempts = Vec::new();
+        for attempt in 1..=args.gate.repeat {
+            if attempt > 1 {
+                // Each attempt uses its own names.
+                options.run = format!("{run}-{attempt}");
+            }
+            attempts.push(runner::run(suites, selection, &stack, &options, events).await);
+            if args.gate.fail_fast && attempts.iter().any(|report| report.totals.fail > 0) {
+                break;
+            }
+        }
+        let several = attempts.len() > 1;
+        let mut report = if several { merge(attempts) } else { attempts.pop() }
+            .ok_or_else(|| Failure::harness("no attempt was made"))?;
+        report.run = run;
+        events.say(Event::TearingDown);
+        report.notes.extend(stack.retention_notice());
+        let phase = events.trace().begin("stop stack");
+        let left = stack.stop().await;
+        drop(phase);
+        report.notes.extend(left.iter().map(|left| format!("could not be removed: {left}")));
+        events.say(Event::TornDown { left });
+        if keep {
+            report.files.push(FileNote {
+                path: directory.display().to_string(),
+                action: "created".to_owned(),
+                purpose: "the temporary directory, kept because of --keep".to_owned(),
+            });
+        }
+        Ok(report)
     }
-    Ok(report)
 }
 
 /// The worker that `shakedown.toml` describes, else the reference worker.
@@ -296,7 +308,7 @@ pub(super) fn list(suites: &Suites, selection: &Selection) -> Exit {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "  {:<6} {:<34} {}", case.level, case.id, case.title);
         }
-        // A reader that closed the pipe has seen enough.
+        // The reader may have closed the pipe.
         if out.write_all(text.as_bytes()).is_err() {
             break;
         }

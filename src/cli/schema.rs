@@ -1,4 +1,4 @@
-//! `shakedown schema`: the JSON Schemas of suites and reports, and what other programs are given.
+//! `shakedown schema`: JSON Schemas of suites and reports, and files for Prometheus and Grafana.
 
 use std::io::Write;
 
@@ -9,18 +9,18 @@ use crate::outcome::Exit;
 use crate::serve::monitoring;
 use crate::spec::{SuiteWritten, Suites};
 
-/// Print the JSON Schema of suite files or of the report, or what Prometheus and Grafana make of `shakedown serve`
+/// Print the JSON Schema of suites or reports, alert rules for Prometheus, or a dashboard for Grafana
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Which schema
+    /// What to print
     what: What,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum What {
-    /// The files that --suites reads
+    /// JSON Schema of the files that --suites reads
     Suite,
-    /// What --report json=PATH writes
+    /// JSON Schema of what --report json=PATH writes
     Report,
     /// Alert rules for Prometheus, from the built-in cases
     Alerts,

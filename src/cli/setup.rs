@@ -1,4 +1,4 @@
-//! `shakedown setup`: what `[desired]` describes, or queue, table and collection of a worker.
+//! `shakedown setup`: create what `[desired]` describes, or the queue, table and collection of a worker.
 
 use std::fmt::Write as _;
 
@@ -6,30 +6,30 @@ use serde_json::json;
 
 use super::Common;
 use super::failure::Failure;
+use super::print::{Format, print};
 use super::provision::{self, Agreed};
-use super::shown::{Format, print};
 use crate::operations::provision::{Outcome, Step, Wanted, prepare};
 use crate::outcome::Exit;
 use crate::settings::{Need, Settings};
 
-/// Bring about what shakedown.toml describes under [desired], or prepare queue, table and collection of a worker; a second
-/// time changes nothing
+/// Create what [desired] in shakedown.toml describes, or the queue, table and collection that a worker needs
 ///
-/// With [desired] it does what `shakedown plan` says, in order of dependency, and asks before something is replaced.
-/// Exit codes: 0 all is there; 1 something has another shape, or a migration failed; 2 wrong credentials or settings, or
-/// nobody has agreed; 3 a service did not do its part. After any of them it can be run again, and goes on.
+/// With [desired] it makes the changes that `shakedown plan` lists, in order of dependency, and asks before it replaces
+/// something. A second run changes nothing. Exit codes: 0 everything exists; 1 something has another shape, or a
+/// migration failed; 2 wrong credentials or settings, or refused without --yes; 3 a service failed or did not answer.
+/// After an error, the next run resumes it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// How to write the steps
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// What somebody else makes; may be given several times
+    /// Do not create this; can be repeated
     #[arg(long, value_name = "WHAT", value_enum)]
     without: Vec<Without>,
-    /// Name of the collection's vector, where it has one
+    /// Name of the collection's vector, if it has one
     #[arg(long, value_name = "NAME")]
     vector: Option<String>,
-    /// Prepare what a worker needs, whatever [desired] says
+    /// Create what a worker needs, and ignore [desired]
     #[arg(long)]
     worker: bool,
     #[command(flatten)]
@@ -38,13 +38,13 @@ pub(super) struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Without {
-    /// The table of documents; its schema is made all the same
+    /// The table of documents; its schema is still created
     Table,
     /// The collection of chunks
     Collection,
 }
 
-/// Prepares the stack that the environment names, and says what each step did.
+/// Sets up the stack that the environment names, and prints what each step did.
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let settings = Settings::load(common.source())?;
     let for_worker = args.worker || !args.without.is_empty() || args.vector.is_some();
@@ -65,7 +65,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     ended(steps)
 }
 
-/// The exit code, or the error that the first failure is.
+/// The exit code, or the first failure as an error.
 pub(super) fn ended(steps: Vec<Step>) -> Result<Exit, Failure> {
     let failed = steps.into_iter().find_map(|step| match step.outcome {
         Outcome::Failed(error) => Some(error),
@@ -84,9 +84,9 @@ pub(super) fn as_json(steps: &[Step]) -> String {
     format!("{:#}\n", json!({ "steps": steps.iter().map(Step::json).collect::<Vec<_>>() }))
 }
 
-/// A step, and what a person should know of it.
+/// A step with its notes, as text.
 pub(super) fn text(step: &Step) -> String {
-    // The error itself follows on standard error.
+    // The error itself is printed on standard error.
     let mut text = if matches!(step.outcome, Outcome::Failed(_)) {
         format!("{:<9} {:<11} failed\n", step.service, step.name)
     } else {

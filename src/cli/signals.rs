@@ -1,12 +1,13 @@
-//! Being asked to end.
+//! The signals that end the program.
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
 
-/// Listens from now on; resolves at the first SIGINT, SIGTERM or SIGHUP.
-pub(super) fn asked_to_end() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::harness(format!("signals cannot be received: {error}")));
+/// Installs the handlers now; the future resolves at the first SIGINT, SIGTERM or SIGHUP.
+pub(super) fn end_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    let listen =
+        |kind| signal(kind).map_err(|error| Failure::harness(format!("cannot install signal handlers: {error}")));
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut hang_up = listen(SignalKind::hangup())?;

@@ -1,8 +1,9 @@
-//! The flags that say where a stack comes from, and the options that they and the settings amount to.
+//! The flags that choose where the stack comes from, and the stack options that follow from them and the settings.
 
 use std::path::PathBuf;
 
 use super::failure::Failure;
+use super::rerun::Rerun;
 use crate::settings::{Settings, Source};
 use crate::stack::{CONTAINER_MEMORY_MB, Images, Overrides, ProviderKind, StackOptions};
 
@@ -13,22 +14,22 @@ pub(super) struct StackArgs {
     /// Where the stack comes from: auto, native, containers or remote
     #[arg(long, value_name = "PROVIDER")]
     provider: Option<String>,
-    /// Image of Redis for the containers provider
+    /// Redis image of the containers provider
     #[arg(long, value_name = "IMAGE")]
     redis_image: Option<String>,
-    /// Image of Postgres for the containers provider
+    /// Postgres image of the containers provider
     #[arg(long, value_name = "IMAGE")]
     postgres_image: Option<String>,
-    /// Image of Qdrant for the containers provider
+    /// Qdrant image of the containers provider
     #[arg(long, value_name = "IMAGE")]
     qdrant_image: Option<String>,
-    /// Leave the containers running for the next run that asks for the same, and use those of the last one
+    /// Keep the containers running for the next run with the same flags, and use those of the last run
     #[arg(long)]
     reuse: bool,
-    /// Leave the throwaway directory behind, with the workers' output, and the containers running
+    /// Keep the temporary directory with the workers' output, and keep the containers running
     #[arg(long, conflicts_with = "reuse")]
     keep: bool,
-    /// Directory in which the throwaway directory is made
+    /// Directory in which the temporary directory is created
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
@@ -45,9 +46,18 @@ impl StackArgs {
             .flag("SHAKEDOWN_KEEP", self.keep.then_some("1"))
             .flag("SHAKEDOWN_DATA_DIR", self.data_dir.as_ref().map(|path| path.display()))
     }
+
+    /// `rerun` with the flags that choose the stack.
+    pub(super) fn repeat(&self, rerun: Rerun) -> Rerun {
+        rerun
+            .option("--provider", self.provider.as_ref())
+            .option("--redis-image", self.redis_image.as_ref())
+            .option("--postgres-image", self.postgres_image.as_ref())
+            .option("--qdrant-image", self.qdrant_image.as_ref())
+    }
 }
 
-/// The provider and the options that `settings` ask for.
+/// The provider and the stack options of `settings`.
 pub(super) fn options(settings: &Settings, run: &str) -> Result<(ProviderKind, StackOptions), Failure> {
     let kind = match settings.get("SHAKEDOWN_PROVIDER").unwrap_or("auto") {
         "native" => ProviderKind::Native,
@@ -56,7 +66,7 @@ pub(super) fn options(settings: &Settings, run: &str) -> Result<(ProviderKind, S
         _ => ProviderKind::Auto,
     };
     let shakedown = std::env::current_exe()
-        .map_err(|error| Failure::harness(format!("this program's own file cannot be found: {error}")))?;
+        .map_err(|error| Failure::harness(format!("cannot find the path of this program: {error}")))?;
     let image = |name| settings.get(name).map(str::to_owned);
     let mut options = StackOptions::new(run, shakedown);
     options.keep = settings.switch("SHAKEDOWN_KEEP")?;

@@ -1,4 +1,4 @@
-//! `shakedown suites lint`: whether a directory of suites can be read, told file by file.
+//! `shakedown suites lint`: report every error in a directory of suites.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::outcome::Exit;
 use crate::settings::Settings;
 use crate::spec::Suites;
 
-/// Look after suites of one's own
+/// Work with your own suites
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -18,9 +18,9 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Say whether every suite of a directory can be read, and where one cannot
+    /// Check a directory of suites, and print every error with its place
     Lint {
-        /// The directory; `SHAKEDOWN_SUITES` when absent
+        /// The directory [default: SHAKEDOWN_SUITES]
         #[arg(value_name = "DIR")]
         directory: Option<PathBuf>,
     },
@@ -32,25 +32,25 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
         Some(directory) => directory.clone(),
         None => Settings::load(common.source())?
             .path("SHAKEDOWN_SUITES")
-            .ok_or_else(|| Failure::usage("no directory of suites is named: give one, or set SHAKEDOWN_SUITES"))?,
+            .ok_or_else(|| Failure::usage("no directory of suites: pass DIR, or set SHAKEDOWN_SUITES"))?,
     };
     let wrong = Suites::lint(&directory)?;
     if !wrong.is_empty() {
         for error in &wrong {
-            // Nobody to tell is no reason to fail otherwise.
+            // A closed standard error must not change the exit code.
             let _ = writeln!(std::io::stderr(), "{error}");
         }
-        return Err(Failure::usage(format!("{} of the suites cannot be read", count(wrong.len(), "file"))));
+        return Err(Failure::usage(format!("{} with errors", count(wrong.len(), "file"))));
     }
     let suites = Suites::from_directory(&directory)?;
-    // A reader that closed the pipe has seen enough.
-    let _ = writeln!(std::io::stdout(), "{}", told(&suites, &directory));
+    // The reader may have closed the pipe.
+    let _ = writeln!(std::io::stdout(), "{}", summary(&suites, &directory));
     Ok(Exit::Ok)
 }
 
-fn told(suites: &Suites, directory: &Path) -> String {
+fn summary(suites: &Suites, directory: &Path) -> String {
     format!(
-        "{} with {} and {} in {}: all can be read",
+        "{} with {} and {} in {}: no errors",
         count(suites.suites.len(), "suite"),
         count(suites.cases.len(), "case"),
         count(suites.scenarios.len(), "scenario"),

@@ -1,4 +1,4 @@
-//! `shakedown up`: a stack to develop against, until Ctrl-C.
+//! `shakedown up`: a stack for development, until Ctrl-C.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,15 +8,15 @@ use secrecy::ExposeSecret;
 
 use super::Common;
 use super::failure::Failure;
-use super::signals::asked_to_end;
+use super::signals::end_signal;
 use super::stack::{self, StackArgs};
 use crate::outcome::{Event, Events, Exit};
 use crate::settings::{Settings, Variable};
 use crate::stack::{Ports, ProviderKind, Stack, replay_on_panic};
 
-/// Start a throwaway stack, print how to reach it, and stay until Ctrl-C.
+/// Start a temporary stack, print its environment variables, and keep it running until Ctrl-C
 ///
-/// Standard output carries nothing but `export NAME=value` lines; everything else goes to standard error.
+/// Standard output has only `export NAME=value` lines; everything else goes to standard error.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(super) struct Args {
     /// The redis-server or valkey-server to run
     #[arg(long, value_name = "FILE")]
     redis_server: Option<PathBuf>,
-    /// The postgres to run; initdb must lie beside it
+    /// The postgres to run; initdb must be in the same directory
     #[arg(long, value_name = "FILE")]
     postgres: Option<PathBuf>,
     /// The qdrant to run instead of the embedded one
@@ -58,11 +58,11 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let settings = Settings::load(source)?;
     let run = format!("up-{:08x}", rand::random::<u32>());
     let (kind, mut options) = stack::options(&settings, &run)?;
-    // It stays for as long as somebody wants it: memory is not for that.
+    // The stack can run for a long time, so its data is kept on disk and not in memory.
     options.data_dir.get_or_insert_with(std::env::temp_dir);
     if kind == ProviderKind::Remote {
         return Err(Failure::usage(
-            "a remote stack is there already: `shakedown up` starts one, with native or containers",
+            "a remote stack already runs: `shakedown up` starts one with --provider native or containers",
         ));
     }
     options.ports = Ports {
@@ -73,31 +73,31 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         jina: args.jina_port,
     };
     replay_on_panic();
-    let mut asked_to_end = pin!(asked_to_end()?);
+    let mut end_signal = pin!(end_signal()?);
 
     let (events, mut heard) = Events::channel();
     let listener = tokio::spawn(async move {
         while let Some(event) = heard.recv().await {
-            tell(&event);
+            print_event(&event);
         }
     });
     let keep = options.keep;
     let stack = tokio::select! {
-        started = Stack::start(kind, options, &events) => started?,
-        // What was started by now goes with the future that was starting it.
-        () = &mut asked_to_end => return Ok(Exit::Interrupted),
-    };
+            started = Stack::start(kind, options, &events) => started?,
+    // Dropping the future removes what it has started.
+            () = &mut end_signal => return Ok(Exit::Interrupted),
+        };
 
     let mut variables = stack.endpoints().environment();
     variables.sort_by_key(|variable| variable.name);
     let lines: String = variables.iter().map(export).collect();
     let mut stdout = std::io::stdout().lock();
-    // A reader that closed the pipe has what it wanted; the stack stays up all the same.
+    // The reader may have closed the pipe; the stack keeps running.
     let _ = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
     drop(stdout);
-    say("ready; Ctrl-C removes everything");
+    say("ready; press Ctrl-C to stop and remove everything");
 
-    asked_to_end.await;
+    end_signal.await;
     events.say(Event::TearingDown);
     let directory = stack.directory().map(std::path::Path::to_owned);
     let retention_notice = stack.retention_notice();
@@ -119,7 +119,7 @@ fn export(variable: &Variable) -> String {
     format!("export {}='{}'\n", variable.name, variable.value.expose_secret().replace('\'', r"'\''"))
 }
 
-fn tell(event: &Event) {
+fn print_event(event: &Event) {
     match event {
         Event::ServiceReady { service, version, after } => {
             say(&format!("{service} {version} ready after {:.2} s", after.as_secs_f64()));
@@ -134,7 +134,7 @@ fn tell(event: &Event) {
 }
 
 fn say(text: &str) {
-    // Nobody to tell is no reason to stop.
+    // A closed standard error must not end the stack.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 

@@ -1,4 +1,4 @@
-//! `shakedown worker`: the reference worker, as a process like any other.
+//! `shakedown worker`: the reference worker as a process.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Common;
 use super::failure::Failure;
-use super::traced::Traced;
+use super::trace_export::TraceExport;
 use crate::outcome::{Exit, Trace};
 use crate::reference_worker::chunk::ChunkOptions;
 use crate::reference_worker::{BreakerState, Breakers, Policy, WorkerConfig, WorkerPhase};
@@ -14,17 +14,17 @@ use crate::serve::CircuitState;
 use crate::services::jina::Encoding;
 use crate::settings::{Need, Settings};
 
-/// Run the reference worker on the stack that the environment names, until SIGTERM
+/// Run the reference worker against the stack that the environment variables name, until SIGTERM
 ///
-/// Every setting is a variable: see `shakedown env`. The log goes to standard error, one JSON object a line.
+/// Every setting is a variable: see `shakedown env`. The log goes to standard error, one JSON object per line.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Also serve /health/live, /health/ready and /metrics on this port of 127.0.0.1: ready while it takes jobs
+    /// Also serve /health/live, /health/ready and /metrics on this port of 127.0.0.1; it is ready while it takes jobs
     #[arg(long, value_name = "PORT")]
     health_port: Option<u16>,
 }
 
-/// How long the collector of traces is waited for at the end, where the grace allows it.
+/// How long to wait for the trace collector at the end, within the grace period.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs the worker; exit code 0 after SIGTERM or SIGINT.
@@ -32,18 +32,18 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let settings = Settings::load(common.source())?;
     settings.validate(Need::Worker)?;
     let tell = |text: &str| tracing::warn!("{text}");
-    let traced = Traced::telling(&settings, "shakedown-worker", Box::new(tell))?;
-    let config = config(&settings, traced.trace().clone())?;
+    let trace_export = TraceExport::reporting(&settings, "shakedown-worker", Box::new(tell))?;
+    let config = config(&settings, trace_export.trace().clone())?;
     let filter = settings.get("RUST_LOG").unwrap_or("info");
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
-        Failure::usage(format!("RUST_LOG is `{filter}`: {error}; write for instance info or shakedown=debug"))
+        Failure::usage(format!("invalid RUST_LOG `{filter}`: {error}; expected e.g. info or shakedown=debug"))
     })?;
     let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr);
     #[cfg(feature = "defects")]
     if config.defect == Some(crate::reference_worker::Defect::LogsPlainText) {
         tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     }
-    // A second subscriber is refused; the first stays.
+    // A second subscriber is refused, and the first stays.
     let _ = tracing::subscriber::set_global_default(log.finish());
     let _health = match args.health_port {
         Some(port) => Some(serve_health(port, config.phase.subscribe(), config.breakers.clone()).await?),
@@ -52,8 +52,8 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let left = crate::reference_worker::run(config)
         .await
         .map_err(|error| if error.is_configuration() { Failure::usage(error) } else { Failure::harness(error) })?;
-    // Spans are not worth overstaying the grace.
-    if let Some(lost) = traced.end_within(left.min(PATIENCE)).await {
+    // Sending spans must not exceed the grace period.
+    if let Some(lost) = trace_export.end_within(left.min(PATIENCE)).await {
         tracing::warn!("{lost}");
     }
     Ok(Exit::Ok)
@@ -66,18 +66,18 @@ async fn serve_health(
     breakers: Breakers,
 ) -> Result<AbortOnDropHandle<()>, Failure> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
-        Failure::usage(format!("--health-port {port} cannot be listened on: {error}; choose another port"))
+        Failure::usage(format!("cannot listen on --health-port {port}: {error}; choose another port"))
     })?;
     let standing = move || match *standing.borrow() {
-        WorkerPhase::Starting => Err("it waits for its services".to_owned()),
+        WorkerPhase::Starting => Err("the worker waits for its services".to_owned()),
         WorkerPhase::Ready => Ok(()),
-        WorkerPhase::Ending => Err("it ends, and takes no more jobs".to_owned()),
+        WorkerPhase::Ending => Err("the worker is shutting down and takes no more jobs".to_owned()),
     };
     let circuits = move || breakers.all().into_iter().map(|(service, state)| (service, circuit(state))).collect();
     let routes = crate::serve::worker_routes(standing, circuits);
     Ok(AbortOnDropHandle::new(tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
-            tracing::warn!(%error, "health is no longer served");
+            tracing::warn!(%error, "the health server stopped");
         }
     })))
 }
@@ -127,9 +127,7 @@ fn config(settings: &Settings, trace: Trace) -> Result<WorkerConfig, Failure> {
 fn defect(settings: &Settings) -> Result<Option<crate::reference_worker::Defect>, Failure> {
     settings.get("SHAKEDOWN_DEFECT").map_or(Ok(None), |name| {
         let defect = crate::reference_worker::Defect::named(name);
-        defect
-            .map(Some)
-            .ok_or_else(|| Failure::usage(format!("SHAKEDOWN_DEFECT is `{name}`, and there is no such defect")))
+        defect.map(Some).ok_or_else(|| Failure::usage(format!("SHAKEDOWN_DEFECT: unknown defect `{name}`")))
     })
 }
 

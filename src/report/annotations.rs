@@ -1,13 +1,13 @@
-//! What is not a pass, as annotations of GitHub Actions: `::error` for what makes the exit code other than 0,
+//! Annotations of GitHub Actions for cases that do not pass: `::error` for those that make the exit code nonzero,
 //! `::warning` for the rest.
 //!
-//! Source of the form and of its escapes: <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>.
+//! Format and escapes: <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>.
 
 use std::io::{self, Write};
 
 use crate::outcome::{Level, Report, Word};
 
-/// Writes one line for each case that fails, warns or is unknown, the gravest first: a step shows ten of each kind.
+/// Writes one line for each case that fails, warns or is unknown, the worst first: GitHub shows ten of each kind per step.
 pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for wanted in [Word::Fail, Word::Unknown, Word::Warn] {
         for case in report.cases.iter().filter(|case| case.verdict.word() == wanted) {
@@ -16,7 +16,7 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
                 Word::Unknown => case.level == Level::Must,
                 _ => report.gate.strict,
             };
-            // Beside a baseline, only what got worse stops the job.
+            // With a baseline, only cases that got worse fail the job.
             let grave =
                 grave
                     && report.gate.comparison.as_ref().is_none_or(|comparison| {
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_is_an_error_what_warns_a_warning_and_a_line_break_stays_one_command() {
+    fn a_failure_is_an_error_a_warning_is_a_warning_and_a_line_break_is_escaped() {
         let mut report = report(&[("a", Word::Warn), ("b", Word::Pass), ("c", Word::Fail), ("d", Word::Unknown)]);
         report.cases[2].title = "50 %, or: less".to_owned();
         assert_eq!(
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_a_baseline_a_known_failure_is_a_warning() {
+    fn with_a_baseline_a_known_failure_is_a_warning() {
         let mut report = report(&[("a", Word::Fail), ("b", Word::Fail)]);
         report.gate.comparison = Some(Comparison { worse: vec!["b".to_owned()], ..Comparison::default() });
         let lines = lines(&report);

@@ -1,4 +1,4 @@
-//! What is otherwise in one report than in another, for a terminal, as Markdown, as HTML and as JSON.
+//! The comparison of two reports, for a terminal, as Markdown, as HTML and as JSON.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -12,18 +12,18 @@ use crate::outcome::{CaseRecord, Comparison, Report, RunVerdict, Word};
 
 const TEMPLATE: &str = include_str!("templates/diff.html.j2");
 
-/// A case is slower when it took at least so many times as long, and so much longer in milliseconds.
+/// A case is slower if it took at least this many times as long, and at least this many milliseconds longer.
 const SLOWER_TIMES: u64 = 2;
 const SLOWER_MS: u64 = 1000;
 
-/// A format of a difference.
+/// A format of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiffFormat {
-    /// For people.
+    /// Text for a terminal.
     Terminal,
     /// For job summaries and pull requests.
     Markdown,
-    /// For people with a browser.
+    /// A page for a browser.
     Html,
     /// For programs.
     Json,
@@ -40,12 +40,12 @@ impl FromStr for DiffFormat {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, format)| *format).ok_or_else(|| {
             let known = Self::ALL.map(|(name, _)| name).join(", ");
-            format!("a difference cannot be written as `{text}`, but as {known}")
+            format!("unknown format `{text}`: expected one of {known}")
         })
     }
 }
 
-/// What there is to know of one of the two reports.
+/// One of the two reports.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Side {
     /// The run's id.
@@ -62,64 +62,64 @@ pub struct Side {
     pub shakedown: String,
 }
 
-/// A case that is otherwise than it was.
+/// A case with another verdict.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
     /// The case's id.
     pub id: String,
     /// Its requirement in one line.
     pub title: String,
-    /// What its verdict was, if it was there.
+    /// Its verdict in the earlier report, if it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub was: Option<Word>,
-    /// What its verdict is, if it is there.
+    /// Its verdict in the later report, if it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is: Option<Word>,
-    /// Why it is.
+    /// The reason of the later verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// A case that takes longer than it did, in milliseconds for one attempt.
+/// A case that takes longer; times in milliseconds for one attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Slower {
     /// The case's id.
     pub id: String,
     /// Its requirement in one line.
     pub title: String,
-    /// How long it took.
+    /// The earlier time.
     pub was_ms: u64,
-    /// How long it takes.
+    /// The later time.
     pub is_ms: u64,
 }
 
-/// What is otherwise in one report than in another.
+/// The differences between two reports.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Diff {
-    /// The version of shakedown that compared.
+    /// The version of shakedown that made the comparison.
     pub shakedown: &'static str,
     /// The earlier report.
     pub before: Side,
     /// The later one.
     pub after: Side,
-    /// Why the two are not wholly alike: other suites, another profile, other cases.
+    /// Why the comparison is limited: other suites, another profile, other cases.
     pub notes: Vec<String>,
-    /// Cases whose verdict is graver than it was; one that is no longer judged is among them.
+    /// Cases whose verdict is worse; also cases that passed and are now skipped.
     pub worse: Vec<Change>,
-    /// Cases that were not judged before and do not pass.
+    /// Cases without an earlier verdict that do not pass.
     pub new: Vec<Change>,
-    /// Cases that pass now and did not.
+    /// Cases that pass now and did not before.
     pub fixed: Vec<Change>,
-    /// Cases that were there before and are not now.
+    /// Cases that are only in the earlier report.
     pub gone: Vec<Change>,
-    /// Cases that take at least twice as long as they did, and a second more.
+    /// Cases that take at least twice as long and at least a second longer.
     pub slower: Vec<Slower>,
 }
 
 impl Diff {
     /// Compares `after` with `before`, by the rule of `--baseline`.
     #[must_use]
-    pub fn of(before: &Report, after: &Report) -> Self {
+    pub fn between(before: &Report, after: &Report) -> Self {
         let comparison = Comparison::of(before, after);
         let (old, now) = (by_id(before), by_id(after));
         let changes = |ids: &[String]| -> Vec<Change> {
@@ -148,13 +148,13 @@ impl Diff {
         }
     }
 
-    /// Whether nothing got worse: nothing that was judged before, and nothing that was not.
+    /// Whether no case is worse or newly failing.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.worse.is_empty() && self.new.is_empty()
     }
 
-    /// The difference in one line.
+    /// The comparison in one line.
     #[must_use]
     pub fn sentence(&self) -> String {
         let counts: Vec<String> = self
@@ -175,16 +175,16 @@ impl Diff {
         });
         let group = |name, means, changes| Group { name, means, changes };
         [
-            group("worse", "The verdict is graver than it was.", changes(&self.worse)),
-            group("new", "Not judged before, and not passed.", changes(&self.new)),
-            group("fixed", "Passed now, and was not.", changes(&self.fixed)),
-            group("gone", "No longer there.", changes(&self.gone)),
-            group("slower", "At least twice as long, and a second more.", slower.collect()),
+            group("worse", "The verdict is worse than before.", changes(&self.worse)),
+            group("new", "No verdict before, and not passed now.", changes(&self.new)),
+            group("fixed", "Passes now, and did not before.", changes(&self.fixed)),
+            group("gone", "Not in the later report.", changes(&self.gone)),
+            group("slower", "At least twice as long, and at least a second longer.", slower.collect()),
         ]
     }
 }
 
-/// Cases of one kind of change, as all formats tell them.
+/// The cases of one kind of change.
 #[derive(Serialize)]
 struct Group {
     name: &'static str,
@@ -207,16 +207,16 @@ fn side(report: &Report) -> Side {
     }
 }
 
-/// What makes the two reports unlike before any verdict is looked at.
+/// The differences of the runs themselves.
 fn notes(before: &Report, after: &Report) -> Vec<String> {
     let mut notes = Vec::new();
-    let told = [
+    let properties = [
         ("suites", &before.suite_version, &after.suite_version),
         ("profile", &before.profile, &after.profile),
         ("provider", &before.provider, &after.provider),
         ("worker", &before.worker, &after.worker),
     ];
-    for (what, was, is) in told {
+    for (what, was, is) in properties {
         if was != is {
             notes.push(format!("{what}: {was} before, {is} now"));
         }
@@ -225,16 +225,16 @@ fn notes(before: &Report, after: &Report) -> Vec<String> {
     let more = after.cases.iter().filter(|case| !old.contains_key(case.id.as_str()));
     let passed = more.filter(|case| case.verdict.word() == Word::Pass).count();
     if passed > 0 {
-        notes.push(format!("passed, and not there before: {passed}"));
+        notes.push(format!("new cases that pass: {passed}"));
     }
     let gone = before.cases.iter().filter(|case| !now.contains_key(case.id.as_str())).count();
     if gone > 0 {
-        notes.push(format!("there before, and not now: {gone}"));
+        notes.push(format!("cases that are no longer there: {gone}"));
     }
     notes
 }
 
-/// The case as one that takes longer, if it does. All attempts together are told: one of them is compared.
+/// The case, if it takes longer. Reports have the time of all attempts together; the time of one is compared.
 fn slower(was: &CaseRecord, is: &CaseRecord) -> Option<Slower> {
     if [was, is].iter().any(|case| case.verdict.word() == Word::Skip) {
         return None;
@@ -258,7 +258,7 @@ pub fn write(diff: &Diff, format: DiffFormat, out: &mut impl Write) -> io::Resul
     }
 }
 
-/// What stands behind a change: from which verdict to which, or from which time.
+/// The change in words: the two verdicts, or the two times.
 fn from_to(change: &Value) -> String {
     if let Some(times) = change["times"].as_str() {
         return times.to_owned();
@@ -314,7 +314,7 @@ fn html(diff: &Diff, out: &mut impl Write) -> io::Result<()> {
         value
     };
     let (worse, new) = (diff.worse.len(), diff.new.len());
-    let headline = if diff.holds() { "nothing got worse".to_owned() } else { format!("{worse} worse, {new} new") };
+    let headline = if diff.holds() { "nothing is worse".to_owned() } else { format!("{worse} worse, {new} new") };
     let context = json!({
         "diff": diff,
         "holds": diff.holds(),
@@ -361,7 +361,7 @@ mod tests {
         before.cases[3].duration_ms = 900;
         after.cases[2].duration_ms = 2000;
         "staging".clone_into(&mut after.profile);
-        let diff = Diff::of(&before, &after);
+        let diff = Diff::between(&before, &after);
         assert_eq!(ids(&diff.worse), ["a.worse"]);
         assert_eq!(ids(&diff.fixed), ["a.fixed"]);
         assert_eq!(ids(&diff.new), ["a.new"]);
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(diff.slower.iter().map(|case| (case.was_ms, case.is_ms)).collect::<Vec<_>>(), [(900, 2000)]);
         assert!(!diff.holds());
         assert!(diff.notes.contains(&"profile: development before, staging now".to_owned()), "{:?}", diff.notes);
-        assert!(diff.notes.contains(&"passed, and not there before: 1".to_owned()), "{:?}", diff.notes);
+        assert!(diff.notes.contains(&"new cases that pass: 1".to_owned()), "{:?}", diff.notes);
         for (_, format) in DiffFormat::ALL {
             let text = written(&diff, format);
             for id in ["a.worse", "a.fixed", "a.new", "a.gone", "a.slower"] {
@@ -383,10 +383,10 @@ mod tests {
     #[test]
     fn a_report_is_not_otherwise_than_itself() {
         let one = report(&[("a", Word::Fail), ("b", Word::Pass)]);
-        let diff = Diff::of(&one, &one);
+        let diff = Diff::between(&one, &one);
         assert!(diff.holds() && diff.notes.is_empty());
         assert!(written(&diff, DiffFormat::Terminal).contains("nothing changed"));
-        assert!(written(&diff, DiffFormat::Html).contains("nothing got worse"));
+        assert!(written(&diff, DiffFormat::Html).contains("nothing is worse"));
     }
 
     #[rstest::rstest]
@@ -404,13 +404,13 @@ mod tests {
         before.cases[0].duration_ms = was;
         after.cases[0].duration_ms = is;
         after.cases[0].attempts = vec![Word::Pass; attempts];
-        assert_eq!(!Diff::of(&before, &after).slower.is_empty(), slower);
+        assert_eq!(!Diff::between(&before, &after).slower.is_empty(), slower);
     }
 
     #[test]
     fn a_skip_is_never_slower() {
         let (before, mut after) = (report(&[("a", Word::Pass)]), report(&[("a", Word::Skip)]));
         after.cases[0].duration_ms = 99_000;
-        assert!(Diff::of(&before, &after).slower.is_empty());
+        assert!(Diff::between(&before, &after).slower.is_empty());
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report as Junit, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use super::printable;
+use super::source::format_source;
 use crate::outcome::{CaseRecord, Level, Report, Word};
 
 /// Writes `report` as `JUnit` XML: `fail` is a failure, an `unknown` MUST an error, `warn` a success with its text in
@@ -44,7 +45,7 @@ fn test_case(case: &CaseRecord, report: &Report) -> TestCase {
         Word::Pass => TestCaseStatus::success(),
         Word::Warn if !strict => TestCaseStatus::success(),
         Word::Fail | Word::Warn => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        // Only what makes the exit code other than 0 may make the job red.
+        // Only a case that makes the exit code nonzero may fail the job.
         Word::Unknown | Word::Skip if case.level == Level::Must && (strict || case.verdict.word() == Word::Unknown) => {
             TestCaseStatus::non_success(NonSuccessKind::Error)
         }
@@ -87,7 +88,7 @@ fn body(case: &CaseRecord) -> String {
     lines.extend([
         format!("why: {}", case.why),
         format!("remedy: {}", case.remedy),
-        format!("source: {}\n", case.source),
+        format!("source: {}\n", format_source(&case.source)),
     ]);
     lines.join("\n")
 }

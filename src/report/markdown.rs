@@ -1,4 +1,4 @@
-//! The report as Markdown: for job summaries, and for handing a stack over.
+//! The report as Markdown, for job summaries and hand-overs.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,8 @@ use minijinja::value::Serde;
 use minijinja::{Environment, context};
 use serde_json::{Value, json};
 
-use super::graver_first;
+use super::source::format_source;
+use super::worst_first;
 use crate::outcome::{CaseRecord, Report, Timeline, Word};
 
 const TEMPLATE: &str = include_str!("templates/report.md.j2");
@@ -27,7 +28,7 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
             None => suites.push((&case.suite, vec![case])),
         }
     }
-    let problems: Vec<Value> = graver_first(report).into_iter().map(problem).collect();
+    let problems: Vec<Value> = worst_first(report).into_iter().map(problem).collect();
     let suites: Vec<Value> = suites
         .into_iter()
         .map(|(name, cases)| {
@@ -57,7 +58,7 @@ fn problem(case: &CaseRecord) -> Value {
         "reason": case.verdict.reason(),
         "why": case.why,
         "remedy": case.remedy,
-        "source": case.source,
+        "source": format_source(&case.source),
         "evidence": case.evidence.iter().map(|evidence| {
             let seen = evidence.seen.as_str().map_or_else(|| evidence.seen.to_string(), ToOwned::to_owned);
             json!({ "what": evidence.what, "seen": seen, "wanted": evidence.wanted })
@@ -68,46 +69,55 @@ fn problem(case: &CaseRecord) -> Value {
 fn happened(timeline: &Timeline) -> Value {
     let (shown, left_out) = timeline.shown();
     json!({
-        "scenario": timeline.scenario,
-        "title": timeline.title,
-        "cases": timeline.cases,
-        "diagnoses": timeline.diagnoses,
-        "documents": timeline.documents,
-        // A fence inside the text must not end the one around it.
-        "lines": shown.lines().map(|line| line.replace('`', "'")).collect::<Vec<_>>(),
-        "left_out": left_out,
-    })
+            "scenario": timeline.scenario,
+            "title": timeline.title,
+            "cases": timeline.cases,
+            "diagnoses": timeline.diagnoses.iter().map(|diagnosis| json!({
+                "seen": diagnosis.seen,
+                "means": diagnosis.means,
+                "remedy": diagnosis.remedy,
+                "source": format_source(&diagnosis.source),
+            })).collect::<Vec<_>>(),
+            "documents": timeline.documents,
+    // A fence in the text must not end the code block.
+            "lines": shown.lines().map(|line| line.replace('`', "'")).collect::<Vec<_>>(),
+            "left_out": left_out,
+        })
 }
 
 fn next_steps(report: &Report) -> Vec<String> {
-    let mut steps: Vec<String> = graver_first(report)
+    let mut steps: Vec<String> = worst_first(report)
         .into_iter()
         .map(|case| match case.verdict.word() {
-            Word::Unknown => format!("Find out `{}`: {}", case.id, case.verdict.reason().unwrap_or_default()),
-            _ => format!("Mend `{}` ({}): {}", case.id, case.level, case.remedy),
+            Word::Unknown => {
+                format!("Find out why `{}` is unknown: {}", case.id, case.verdict.reason().unwrap_or_default())
+            }
+            _ => format!("Fix `{}` ({}): {}", case.id, case.level, case.remedy),
         })
         .collect();
     steps.extend(report.notes.iter().cloned());
     if report.coverage.is_partial() {
         steps.push(format!(
-            "Judge the {} MUST cases that were skipped: each names what is missing.",
+            "Run the {} MUST cases that were skipped: the reason of each names what is missing.",
             report.coverage.must_skipped
         ));
     }
     if steps.is_empty() {
         steps.push(
-            "Gate CI with it: `shakedown run --report junit=shakedown.xml` fails the job by its exit code.".to_owned(),
+            "Add it to CI: `shakedown run --report junit=shakedown.xml` fails the job by its exit code.".to_owned(),
         );
-        steps.push("Keep the JSON report: the next run is compared with it.".to_owned());
+        steps.push(
+            "Keep the JSON report, and compare the next run with it: `shakedown run --baseline REPORT`.".to_owned(),
+        );
     }
     steps
 }
 
-/// Text fit for a cell of a table: one line, no pipe, no backtick that opens and never closes.
+/// Text for a table cell: one line, escaped pipes, no unpaired backtick.
 pub(super) fn cell(text: &str) -> String {
     let line: Vec<&str> = text.split_whitespace().collect();
     let line = line.join(" ").replace('|', "\\|").replace('<', "&lt;");
-    let shown: String = line.chars().take(300).collect();
-    let shown = if shown.len() < line.len() { format!("{shown}…") } else { shown };
-    if shown.matches('`').count() % 2 == 1 { shown.replace('`', "'") } else { shown }
+    let kept: String = line.chars().take(300).collect();
+    let kept = if kept.len() < line.len() { format!("{kept}…") } else { kept };
+    if kept.matches('`').count() % 2 == 1 { kept.replace('`', "'") } else { kept }
 }

@@ -1,38 +1,39 @@
-//! One report out of the parts of a run: shards that were run on several machines.
+//! Merges the reports of shards into one.
 
 use std::collections::BTreeMap;
 
 use crate::outcome::{CaseRecord, EnvironmentRow, Report, RunVerdict, ServiceRecord, Word};
 
-/// Reports that are not parts of one whole.
+/// Why reports cannot be merged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
-    /// There is none.
-    #[error("no report was given; name the JSON reports of the parts")]
+    /// There are none.
+    #[error("no report: pass the JSON reports of the shards")]
     Nothing,
-    /// Two differ in what makes reports alike.
-    #[error("run {run} is of {what} {is}, run {first} of {was}; merge reports of the same {what} alone")]
+    /// Two reports differ in their suites or their profile.
+    #[error("run {run} has {what} {is}, run {first} has {was}: merge only reports with the same {what}")]
     Unlike {
         /// What they differ in.
         what: &'static str,
         /// The first run.
         first: String,
-        /// What it has.
+        /// Its value.
         was: String,
-        /// The run that is unlike it.
+        /// The run that differs.
         run: String,
-        /// What that one has.
+        /// The value of that run.
         is: String,
     },
 }
 
-/// Creates one report of several: of all cases, each with the graver verdict where two runs judged it, and that is noted.
+/// Merges several reports into one with all cases. If two reports have the same case, the worse verdict counts, and a
+/// note says so.
 ///
-/// What holds for a run alone is told of all of them: ids and seeds side by side, the earliest beginning, times added
-/// up. A part that is missing makes a whole that would be conformant inconclusive.
+/// Run ids and versions are joined, the earliest start is taken, and durations are added. A missing shard makes a
+/// conformant result inconclusive.
 ///
 /// # Errors
-/// There is none, or their suites or profiles are not the same.
+/// There are no reports, or their suites or profiles differ.
 pub fn merge(reports: &[Report]) -> Result<Report, MergeError> {
     let first = reports.first().ok_or(MergeError::Nothing)?;
     for other in reports {
@@ -63,7 +64,7 @@ pub fn merge(reports: &[Report]) -> Result<Report, MergeError> {
     merged.cases = cases;
     let missing = missing(reports, &mut merged);
     merged.notes = notes(reports, twice, missing.as_deref());
-    // Every part leaves out what the others have: how many cases there are altogether is what each of them knows.
+    // Each shard excludes the cases of the others, so the total is the number of cases that each report knows of.
     let known = |report: &Report| report.cases.len().saturating_add(report.coverage.filtered_out);
     let known = reports.iter().map(known).max().unwrap_or(0);
     merged.settle(known.saturating_sub(merged.cases.len()));
@@ -100,7 +101,7 @@ fn unique<'a, T: PartialEq + Clone + 'a>(items: impl Iterator<Item = &'a T>) -> 
     unique_of(items.cloned())
 }
 
-/// All cases, those of a suite together; of which report each is; and what is to be said of those that two have.
+/// All cases, grouped by suite; the report that each comes from; and notes about cases that two reports have.
 fn cases(reports: &[Report]) -> (Vec<CaseRecord>, BTreeMap<String, usize>, Vec<String>) {
     let mut cases: Vec<CaseRecord> = Vec::new();
     let mut winners: BTreeMap<String, usize> = BTreeMap::new();
@@ -113,12 +114,12 @@ fn cases(reports: &[Report]) -> (Vec<CaseRecord>, BTreeMap<String, usize>, Vec<S
                 continue;
             };
             let (was, is) = (kept.verdict.word(), case.verdict.word());
-            if graver(is) > graver(was) {
+            if gravity(is) > gravity(was) {
                 *kept = case.clone();
                 winners.insert(case.id.clone(), number);
             }
             let kept = kept.verdict.word();
-            notes.push(format!("{} is in two reports, {was} and {is}: the graver counts, {kept}", case.id));
+            notes.push(format!("{} is in two reports, {was} and {is}: the worse verdict counts, {kept}", case.id));
         }
     }
     let suites = unique(cases.iter().map(|case| &case.suite));
@@ -126,8 +127,8 @@ fn cases(reports: &[Report]) -> (Vec<CaseRecord>, BTreeMap<String, usize>, Vec<S
     (cases, winners, notes)
 }
 
-/// How grave a verdict is beside another of the same case: a skip must not hide what the other run found.
-const fn graver(word: Word) -> u8 {
+/// Which of two verdicts of one case counts: a skip must not hide what the other run found.
+const fn gravity(word: Word) -> u8 {
     match word {
         Word::Pass => 0,
         Word::Skip => 1,
@@ -138,7 +139,7 @@ const fn graver(word: Word) -> u8 {
     }
 }
 
-/// Services by name, kind and version: the same service has another port on every machine.
+/// Services by name, kind and version; ports differ between machines.
 fn services(reports: &[Report]) -> Vec<ServiceRecord> {
     let mut kept: Vec<ServiceRecord> = Vec::new();
     for service in reports.iter().flat_map(|report| &report.services) {
@@ -153,20 +154,20 @@ fn services(reports: &[Report]) -> Vec<ServiceRecord> {
     kept
 }
 
-/// Variables by name, with their value where all agree on it.
+/// Variables by name, with their value if all reports agree.
 fn environment(reports: &[Report]) -> Vec<EnvironmentRow> {
     let mut kept: Vec<EnvironmentRow> = Vec::new();
     for row in reports.iter().flat_map(|report| &report.environment) {
         match kept.iter_mut().find(|other| other.name == row.name) {
             None => kept.push(row.clone()),
-            Some(other) if other.value != row.value => "(not the same in every part)".clone_into(&mut other.value),
+            Some(other) if other.value != row.value => "(differs between reports)".clone_into(&mut other.value),
             Some(_) => {}
         }
     }
     kept
 }
 
-/// Says which shards were merged, and gives those that are missing.
+/// Records which shards were merged, and returns the missing ones.
 fn missing(reports: &[Report], merged: &mut Report) -> Option<String> {
     let shards = unique_of(reports.iter().filter_map(|report| report.gate.shard.clone()));
     let part = |shard: &String| -> Option<(u32, u32)> {
@@ -177,7 +178,7 @@ fn missing(reports: &[Report], merged: &mut Report) -> Option<String> {
     let whole = reports.iter().any(|report| report.gate.shard.is_none());
     let of = parts.first().map(|(_, of)| *of);
     let missing: Vec<String> = match of {
-        // Parts of different wholes, or of one beside a whole, cannot be counted.
+        // Shards of different runs, or shards together with a whole run, cannot be counted.
         Some(of) if !whole && parts.iter().all(|(_, other)| *other == of) => {
             (1..=of.min(1000)).filter(|number| !parts.contains(&(*number, of))).map(|n| format!("{n}/{of}")).collect()
         }
@@ -191,19 +192,19 @@ fn missing(reports: &[Report], merged: &mut Report) -> Option<String> {
 fn notes(reports: &[Report], twice: Vec<String>, missing: Option<&str>) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(missing) = missing {
-        notes.push(format!("shard {missing} is missing: nothing is known of its cases"));
+        notes.push(format!("shard {missing} is missing: its cases are unknown"));
     }
     if reports.len() > 1 {
         let longest = reports.iter().map(|report| report.duration_ms).max().unwrap_or(0);
         notes.push(format!(
-            "merged from {} reports; their times are added up, and the longest took {}",
+            "merged from {} reports; the duration is their sum, and the longest took {}",
             reports.len(),
             super::html::took(longest)
         ));
     }
     let seeds = unique_of(reports.iter().map(|report| report.seed.to_string()));
     if seeds.len() > 1 {
-        notes.push(format!("the parts had different seeds ({}); the first stands for them", seeds.join(", ")));
+        notes.push(format!("the reports have different seeds ({}); the first one is used", seeds.join(", ")));
     }
     if unique_of(reports.iter().map(|report| report.gate.strict)).len() > 1 {
         notes.push("some parts were strict and others were not; the whole is".to_owned());
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_case_that_two_have_the_graver_verdict_counts_and_that_is_said() {
+    fn the_worse_verdict_of_a_case_in_two_reports_counts_and_is_noted() {
         let (mut one, mut two) = (report(&[("a", Word::Pass)]), report(&[("a", Word::Fail)]));
         one.timelines.push(timeline("a"));
         two.timelines.push(timeline("a"));
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skip_hides_nothing_that_the_other_run_found() {
+    fn a_skip_does_not_hide_the_verdict_of_another_run() {
         for (found, counts) in [(Word::Warn, Word::Warn), (Word::Fail, Word::Fail), (Word::Pass, Word::Skip)] {
             let merged = merge(&[report(&[("a", found)]), report(&[("a", Word::Skip)])]).unwrap();
             assert_eq!(merged.cases[0].verdict.word(), counts);
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_for_one_part_alone_is_not_told_of_the_whole() {
+    fn values_that_differ_between_reports_are_not_taken_from_one_of_them() {
         let (mut one, mut two) = (report(&[("a", Word::Pass)]), report(&[("b", Word::Pass)]));
         two.seed = 7;
         "containers".clone_into(&mut two.provider);
@@ -314,18 +315,18 @@ mod tests {
         assert_eq!(merged.provider, "native, containers");
         assert_eq!(merged.started_at, "2020-01-01T00:00:00Z");
         assert_eq!(merged.environment.len(), 1);
-        assert_eq!(merged.environment[0].value, "(not the same in every part)");
+        assert_eq!(merged.environment[0].value, "(differs between reports)");
         assert!(merged.notes.iter().any(|note| note.contains("different seeds (1, 7)")), "{:?}", merged.notes);
     }
 
     #[test]
-    fn reports_of_other_suites_or_profiles_are_no_parts_of_one_whole() {
+    fn reports_of_other_suites_or_profiles_cannot_be_merged() {
         let (one, mut two) = (report(&[("a", Word::Pass)]), report(&[("b", Word::Pass)]));
         assert_eq!(merge(&[]), Err(MergeError::Nothing));
         "w".clone_into(&mut two.suite_version);
-        assert!(merge(&[one.clone(), two.clone()]).unwrap_err().to_string().contains("of suites w"));
+        assert!(merge(&[one.clone(), two.clone()]).unwrap_err().to_string().contains("has suites w"));
         two.suite_version.clone_from(&one.suite_version);
         "staging".clone_into(&mut two.profile);
-        assert!(merge(&[one, two]).unwrap_err().to_string().contains("of profile staging"));
+        assert!(merge(&[one, two]).unwrap_err().to_string().contains("has profile staging"));
     }
 }

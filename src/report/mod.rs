@@ -1,4 +1,4 @@
-//! Reports: the JSON is the source of truth, every other format is rendered from it. Imports `outcome` alone.
+//! Reports: the JSON is the source of truth, every other format is rendered from it. Uses `outcome` and `guide` alone.
 
 pub mod annotations;
 pub mod diff;
@@ -8,6 +8,7 @@ pub mod junit;
 pub mod markdown;
 pub mod merge;
 mod normal;
+pub(crate) mod source;
 pub mod terminal;
 
 use std::io::{self, Write};
@@ -21,17 +22,17 @@ pub use normal::normalise;
 /// A format of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// For people: every case, grouped by suite.
+    /// Text for a terminal: a line for each suite, and the problems.
     Terminal,
-    /// For people in a hurry: only what is not a pass.
+    /// Text for a terminal: only what does not pass.
     Short,
-    /// For programs; everything else is rendered from it.
+    /// JSON; every other format is rendered from it.
     Json,
-    /// For CI servers.
+    /// `JUnit` XML for CI servers.
     Junit,
-    /// For job summaries and hand-overs.
+    /// Markdown for job summaries.
     Markdown,
-    /// For people with a browser: one file with filters and drawings of what happened.
+    /// One HTML file with filters and drawings of the timelines.
     Html,
 }
 
@@ -58,7 +59,7 @@ impl FromStr for Format {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, format)| *format).ok_or_else(|| {
             let known = Self::ALL.map(|(name, _)| name).join(", ");
-            format!("there is no report format `{text}`; there are {known}")
+            format!("unknown report format `{text}`: expected one of {known}")
         })
     }
 }
@@ -78,14 +79,14 @@ impl FromStr for ReportTarget {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
             Some((format, path)) if !path.is_empty() => Ok(Self { format: format.parse()?, path: PathBuf::from(path) }),
-            _ => Err(format!("`{text}` is not FORMAT=PATH; write for instance json=report.json")),
+            _ => Err(format!("invalid report `{text}`: expected FORMAT=PATH, e.g. json=report.json")),
         }
     }
 }
 
 /// Writes `report` in `format`. Colours and width are for the terminal's formats.
 pub fn write(report: &Report, format: Format, colours: bool, width: usize, out: &mut impl Write) -> io::Result<()> {
-    let style = |extent| terminal::Style { colours, width, extent };
+    let style = |extent| terminal::Style { colours, width, extent, rerun: None };
     match format {
         Format::Terminal => terminal::render(report, style(terminal::Extent::Usual), out),
         Format::Short => terminal::render(report, style(terminal::Extent::Short), out),
@@ -98,16 +99,16 @@ pub fn write(report: &Report, format: Format, colours: bool, width: usize, out: 
 
 /// A report that could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("the report `{}` cannot be written: {source}; choose a path in a directory that is writable and has room", path.display())]
+#[error("cannot write the report `{}`: {source}; choose a path in a writable directory with free space", path.display())]
 pub struct WriteError {
     /// Its path.
     pub path: PathBuf,
-    /// What the operating system said.
+    /// The error of the operating system.
     pub source: io::Error,
 }
 
-/// Writes `report` to its file, whole or not at all; missing directories are made. Links are followed, and a
-/// device or a pipe is written into, never replaced.
+/// Writes `report` to its file atomically, and creates missing directories. Follows links; writes into a device or a
+/// pipe, and never replaces it.
 pub fn write_to_path(report: &Report, target: &ReportTarget) -> Result<(), WriteError> {
     let failed = |source| WriteError { path: target.path.clone(), source };
     let path = std::fs::canonicalize(&target.path).unwrap_or_else(|_| target.path.clone());
@@ -123,15 +124,15 @@ pub fn write_to_path(report: &Report, target: &ReportTarget) -> Result<(), Write
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // A temporary file is readable by its owner alone; a report is meant to be read by others.
+        // A temporary file is readable only by its owner, but a report is meant for others.
         file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
     }
     file.persist(&path).map_err(|error| failed(error.error))?;
     Ok(())
 }
 
-/// What is neither a pass nor a skip, failures first.
-fn graver_first(report: &Report) -> Vec<&CaseRecord> {
+/// The cases that neither pass nor are skipped, the worst first.
+fn worst_first(report: &Report) -> Vec<&CaseRecord> {
     let rank = |case: &CaseRecord| match case.verdict.word() {
         Word::Fail => 0,
         Word::Unknown => 1,
@@ -144,16 +145,16 @@ fn graver_first(report: &Report) -> Vec<&CaseRecord> {
     cases
 }
 
-/// The same text without what neither XML nor HTML can hold, and without the characters that turn the order of others
-/// around: both are shown as a replacement character.
+/// Replaces the characters that XML and HTML cannot hold, and those that change the direction of text, by the
+/// replacement character.
 fn printable(text: &str) -> String {
-    let shown = |character| match character {
+    let replace = |character| match character {
         '\t' | '\n' | '\r' => character,
         '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FFFE}' | '\u{FFFF}' => '\u{FFFD}',
         control if control.is_control() => '\u{FFFD}',
         other => other,
     };
-    text.chars().map(shown).collect()
+    text.chars().map(replace).collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! A report without what differs from machine to machine and from run to run.
+//! A report without what differs between machines and runs.
 
 use serde_json::{Value, json};
 
 use crate::outcome::Report;
 
-/// What must be the same on every machine: verdicts, levels, and what each case wanted to see.
+/// What must be equal on every machine: verdicts, levels, and the expected values.
 #[must_use]
 pub fn normalise(report: &Report) -> Value {
     let mut cases: Vec<_> = report.cases.iter().collect();

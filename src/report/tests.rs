@@ -1,4 +1,4 @@
-//! One report with every verdict, through every renderer.
+//! One report with every verdict, in every format.
 
 use super::*;
 use crate::outcome::{
@@ -73,7 +73,7 @@ pub(crate) fn report(cases: Vec<CaseRecord>) -> Report {
     report
 }
 
-fn every_verdict() -> Report {
+pub(crate) fn every_verdict() -> Report {
     let waived = Verdict::Waived { reason: "until the upgrade".to_owned(), expires: "2026-12-31".to_owned() };
     report(vec![
         case("redis.answers", Level::Must, Verdict::Pass),
@@ -92,9 +92,9 @@ fn rendered(report: &Report, format: Format) -> String {
 }
 
 #[test]
-fn every_renderer_shows_every_verdict_as_its_golden_says() {
+fn every_format_of_every_verdict_matches_its_snapshot() {
     let report = every_verdict();
-    // Style and script of the page are not what a golden is for.
+    // Style and script of the page are not part of the snapshot.
     insta::with_settings!({ filters => [(r"(?s)(<style>|<script>).*?(</style>|</script>)", "$1$2"), (r"sha256-[^']+", "DIGEST")] }, {
         for format in Format::ALL.map(|(_, format)| format) {
             insta::assert_snapshot!(format!("not_conformant.1.{format}"), rendered(&report, format));
@@ -103,7 +103,7 @@ fn every_renderer_shows_every_verdict_as_its_golden_says() {
 }
 
 /// A report with long texts everywhere.
-fn wordy() -> Report {
+pub(crate) fn wordy() -> Report {
     use crate::outcome::{Diagnosis, Timeline, TimelineEvent, Track};
     let long = "the connection to Redis was lost for good when the blocked client was closed while it waited for jobs";
     let mut failed = case("reconnection.redis-cut-mid-ingest", Level::Must, Verdict::unmet(Level::Must, long));
@@ -157,7 +157,8 @@ fn wordy() -> Report {
 
 fn on_screen(report: &Report, width: usize, extent: terminal::Extent) -> String {
     let mut out = Vec::new();
-    terminal::render(report, terminal::Style { colours: false, width, extent }, &mut out).unwrap();
+    let rerun = Some("shakedown run --provider native");
+    terminal::render(report, terminal::Style { colours: false, width, extent, rerun }, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -173,8 +174,8 @@ fn a_terminal_shows_every_extent_as_wide_as_it_is(#[case] width: usize) {
 }
 
 #[test]
-fn whatever_the_width_lines_fit_and_nothing_steers_the_terminal() {
-    // On a narrower terminal not even the longest id has room.
+fn lines_fit_every_width_and_control_characters_are_replaced() {
+    // On a narrower terminal the longest id does not fit.
     for width in 60..=220 {
         for line in on_screen(&wordy(), width, terminal::Extent::Full).lines() {
             assert!(console::measure_text_width(line) <= width || line.contains("://"), "{width}: {line}");
@@ -188,7 +189,49 @@ fn quiet_is_one_line_and_verbose_shows_why_a_case_passed() {
     let quiet = on_screen(&every_verdict(), 110, terminal::Extent::Verdict);
     assert_eq!(quiet, "not conformant: 2 of 4 MUST cases judged, partial: 1 skipped, 1 unknown\n");
     let evidence = |extent| on_screen(&every_verdict(), 110, extent).matches("      evidence ").count();
-    assert_eq!(evidence(terminal::Extent::Full), evidence(terminal::Extent::Usual) + 1);
+    // A fail and an unknown; with --verbose also the pass, the warning and the waived one.
+    assert_eq!((evidence(terminal::Extent::Usual), evidence(terminal::Extent::Full)), (2, 5));
+}
+
+#[test]
+fn one_cause_is_printed_once_above_the_cases_it_touches() {
+    use terminal::Extent;
+    let unreachable = |id: &str| case(id, Level::Must, Verdict::unmet(Level::Must, "redis is unreachable"));
+    let missing = |id: &str| case(id, Level::Must, Verdict::skip("no compose file here"));
+    let mut cases: Vec<CaseRecord> = ["docker.a", "docker.b", "docker.c"].map(missing).into();
+    cases.extend(["redis.a", "redis.b", "redis.c", "redis.d"].map(unreachable));
+    cases.push(case("env.a", Level::Should, Verdict::unmet(Level::Should, "off")));
+    let report = report(cases);
+    let text = on_screen(&report, 110, Extent::Usual);
+    assert_eq!(text.matches("redis is unreachable").count(), 1, "{text}");
+    assert_eq!(text.matches("no compose file here").count(), 1, "{text}");
+    assert!(text.contains("3 cases of `docker` skipped: no compose file here"), "{text}");
+    assert!(text.contains("4 cases: redis is unreachable"), "{text}");
+    for id in ["redis.a", "redis.b", "redis.c", "redis.d"] {
+        assert!(text.contains(&format!("✗ fail    must   {id}")), "{id} is missing:\n{text}");
+    }
+    let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("`{words}` is missing:\n{text}"));
+    assert!(place("warn    should env.a") < place("4 cases: redis"), "the gravest is next to the prompt:\n{text}");
+    assert!(place("✗ fail    must   redis.d") < place("not conformant: "), "{text}");
+    let end = "run these cases again:\n  shakedown run --provider native --case 'redis.a' --case 'redis.b' \
+               --case 'redis.c' --case 'redis.d'\n";
+    assert!(text.ends_with(end), "{text}");
+    let narrow = on_screen(&report, 80, Extent::Usual);
+    let end = "  shakedown run --provider native --case 'redis.a' --case 'redis.b' \\\n    \
+               --case 'redis.c' --case 'redis.d'\n";
+    assert!(narrow.ends_with(end), "{narrow}");
+    let verbose = on_screen(&report, 110, Extent::Full);
+    assert!(verbose.contains("– skip    must   docker.b"), "{verbose}");
+}
+
+#[test]
+fn a_conformant_run_of_every_suite_fits_one_screen() {
+    let ids: Vec<String> =
+        (0..14).flat_map(|suite| (0..30).map(move |case| format!("suite{suite}.case{case}"))).collect();
+    let cases = ids.iter().map(|id| case(id, Level::Must, Verdict::Pass)).collect();
+    let text = on_screen(&report(cases), 80, terminal::Extent::Usual);
+    assert!(text.lines().count() <= 24, "{text}");
+    assert!(!text.contains("run these cases again"), "{text}");
 }
 
 #[test]
@@ -211,7 +254,7 @@ fn a_report_that_cannot_be_read_is_refused_with_what_was_found() {
 }
 
 #[test]
-fn a_report_of_an_earlier_shakedown_is_read_without_what_it_did_not_have() {
+fn a_report_of_an_older_version_is_read_without_the_newer_fields() {
     let mut written: serde_json::Value = serde_json::from_str(&rendered(&every_verdict(), Format::Json)).unwrap();
     for field in ["gate", "timelines"] {
         written.as_object_mut().unwrap().remove(field);
@@ -240,7 +283,7 @@ fn colours_appear_only_when_asked_for() {
 }
 
 #[test]
-fn nothing_judged_is_no_pass() {
+fn a_report_without_a_verdict_is_inconclusive() {
     assert_eq!(report(Vec::new()).verdict, RunVerdict::Inconclusive);
     let skipped = report(vec![case("redis.answers", Level::Must, Verdict::skip("no redis"))]);
     assert_eq!(skipped.verdict, RunVerdict::Inconclusive);

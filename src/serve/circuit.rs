@@ -1,26 +1,26 @@
-//! The circuit of a service: one that is known to be dead is not asked by checks until it answers again.
+//! The circuit breaker of a service: checks do not call a service that does not answer.
 //!
-//! Pulses decide. After three in a row without an answer the circuit is *open*: what a check said of the service for want
-//! of an answer stands, and only pulses go on asking. The first answer makes it *half open*: the check that then begins
-//! asks again, and closes it, or opens it anew when the service is gone already.
+//! Heartbeats drive it. After three in a row without an answer the circuit is *open*: the last verdicts are carried over,
+//! and only heartbeats call the service. The first answer makes it *half open*: the next check calls the service, and
+//! closes the circuit, or opens it again if there is no answer.
 
-/// Pulses in a row without an answer after which the circuit opens.
+/// The number of consecutive heartbeats without an answer that opens the circuit.
 const FAILURES: u32 = 3;
 
-/// Whether a service is asked.
+/// Who may call a service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum CircuitState {
-    /// By pulses and by checks.
+    /// Heartbeats and checks.
     #[default]
     Closed,
-    /// By pulses, and by the next check, which decides.
+    /// Heartbeats, and the next check, which decides.
     HalfOpen,
-    /// By pulses alone.
+    /// Only heartbeats.
     Open,
 }
 
 impl CircuitState {
-    /// The word that is shown.
+    /// Its word in output.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -45,9 +45,9 @@ impl CircuitState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Circuit {
     state: CircuitState,
-    /// Pulses in a row without an answer.
+    /// Consecutive heartbeats without an answer.
     failures: u32,
-    /// Whether a check has begun since it is half open.
+    /// Whether a check has started since the circuit is half open.
     on_trial: bool,
 }
 
@@ -56,8 +56,8 @@ impl Circuit {
         self.state
     }
 
-    /// A pulse was felt.
-    pub(super) fn pulse(&mut self, answered: bool) {
+    /// Records a heartbeat.
+    pub(super) fn heartbeat(&mut self, answered: bool) {
         self.failures = if answered { 0 } else { self.failures.saturating_add(1) };
         self.state = match (self.state, answered) {
             (CircuitState::Open, true) => CircuitState::HalfOpen,
@@ -68,12 +68,12 @@ impl Circuit {
         self.on_trial &= self.state == CircuitState::HalfOpen;
     }
 
-    /// A check begins.
+    /// Records the start of a check.
     pub(super) fn check_begins(&mut self) {
         self.on_trial = self.state == CircuitState::HalfOpen;
     }
 
-    /// A check came to its end; `reached` is false when it got no answer.
+    /// Records the end of a check; `reached` is false if it got no answer.
     pub(super) fn check_ended(&mut self, reached: bool) {
         if std::mem::take(&mut self.on_trial) {
             self.state = if reached { CircuitState::Closed } else { CircuitState::Open };
@@ -86,9 +86,9 @@ mod tests {
     use super::*;
     use CircuitState::{Closed, HalfOpen, Open};
 
-    fn after(circuit: &mut Circuit, pulses: &[bool]) -> CircuitState {
-        for answered in pulses {
-            circuit.pulse(*answered);
+    fn after(circuit: &mut Circuit, heartbeats: &[bool]) -> CircuitState {
+        for answered in heartbeats {
+            circuit.heartbeat(*answered);
         }
         circuit.state()
     }
@@ -117,7 +117,7 @@ mod tests {
         circuit.check_begins();
         circuit.check_ended(false);
         assert_eq!(circuit.state(), Open);
-        // What a check finds whose trial a pulse has ended counts for nothing.
+        // A check does not count if a heartbeat opened the circuit again meanwhile.
         assert_eq!(after(&mut circuit, &[true]), HalfOpen);
         circuit.check_begins();
         assert_eq!(after(&mut circuit, &[false]), Open);

@@ -6,16 +6,17 @@ use serde_json::{Map, Value, json};
 use super::circuit::CircuitState;
 use super::rfc3339;
 use super::status_store::{Judged, Known, StatusStore};
+use crate::report::source::first_url;
 
-/// How something is.
+/// The status of a service or a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// As it must be.
+    /// Everything passes.
     Pass,
-    /// Usable, with something to look at.
+    /// Usable, with warnings.
     Warn,
-    /// Not usable, or a MUST does not hold.
+    /// Not usable, or a MUST fails.
     Fail,
 }
 
@@ -59,17 +60,17 @@ fn finished(mut body: Map<String, Value>, status: Status, output: &[String]) -> 
     (status.code(), Value::Object(body))
 }
 
-/// The process runs.
+/// Whether the process runs.
 pub(super) fn live(status_store: &StatusStore) -> Health {
     let mut body = frame(Status::Pass, "the process runs");
     body.insert("notes".to_owned(), json!([format!("since {}", rfc3339(status_store.since_ms()))]));
     finished(body, Status::Pass, &[])
 }
 
-/// Whether what is judged can be relied on now.
+/// Whether the environment is usable now.
 pub(super) fn ready(status_store: &StatusStore, now: i64) -> Health {
     let known = status_store.read();
-    let mut output = known.hindrances();
+    let mut output = known.problems();
     output.extend(stale(status_store, &known, now));
     let status = if output.is_empty() { Status::Pass } else { Status::Fail };
     finished(frame(status, "no MUST fails, every service answers, and the last check is recent"), status, &output)
@@ -77,17 +78,17 @@ pub(super) fn ready(status_store: &StatusStore, now: i64) -> Health {
 
 fn stale(status_store: &StatusStore, known: &Known, now: i64) -> Option<String> {
     (!status_store.is_fresh(known, now)).then(|| match known.last_check_ms {
-        Some(last) => format!("the last check ended at {}, which is too long ago", rfc3339(last)),
-        None => "no check has come to its end yet".to_owned(),
+        Some(last) => format!("the last check is too old: it finished at {}", rfc3339(last)),
+        None => "no check has finished yet".to_owned(),
     })
 }
 
-/// Everything.
+/// All services and cases.
 pub(super) fn whole(status_store: &StatusStore, now: i64) -> Health {
     let known = status_store.read();
     let stale = stale(status_store, &known, now);
     let status = if stale.is_some() { Status::Fail } else { known.overall().unwrap_or(Status::Fail) };
-    let mut body = frame(status, "everything that is judged");
+    let mut body = frame(status, "all services and cases");
     let mut checks = Map::new();
     for (service, _) in known.services() {
         checks.append(&mut components(&known, service));
@@ -96,7 +97,7 @@ pub(super) fn whole(status_store: &StatusStore, now: i64) -> Health {
     let skipped = known.cases.values().filter(|judged| known.status_of(judged).is_none()).count();
     let mut notes: Vec<String> = known.notes.values().cloned().collect();
     if skipped > 0 {
-        notes.push(format!("{skipped} cases were skipped: what they judge is not there"));
+        notes.push(format!("{skipped} cases were skipped"));
     }
     body.insert("notes".to_owned(), json!(notes));
     let services: Map<String, Value> =
@@ -104,28 +105,28 @@ pub(super) fn whole(status_store: &StatusStore, now: i64) -> Health {
     let mut links = Map::from_iter([("report".to_owned(), json!("/report"))]);
     links.extend(services);
     body.insert("links".to_owned(), Value::Object(links));
-    let mut output = known.hindrances();
+    let mut output = known.problems();
     output.extend(stale);
     finished(body, status, &output)
 }
 
-/// One service; 404 for one that is not judged.
+/// One service; 404 for an unknown one.
 pub(super) fn service(status_store: &StatusStore, name: &str, now: i64) -> Health {
     let known = status_store.read();
     let suite = if name == "queue" { "bullmq" } else { name };
     let Some(status) = known.status(suite) else {
         let there: Vec<&str> = known.services().map(|(service, _)| service).collect();
-        let why = match known.subject.services.iter().any(|service| service == suite) {
-            true if known.last_check_ms.is_none() => "nothing is known of it yet".to_owned(),
+        let why = match known.targets.services.iter().any(|service| service == suite) {
+            true if known.last_check_ms.is_none() => format!("`{suite}` has no result yet"),
             true => format!("`{suite}` is not configured, or all its cases are skipped"),
-            false => format!("`{}` is no service that is judged", name.escape_debug()),
+            false => format!("unknown service `{}`", name.escape_debug()),
         };
-        let mut body = frame(Status::Fail, "there is no such service");
-        body.insert("output".to_owned(), json!(format!("{why}; there are {}", there.join(", "))));
+        let mut body = frame(Status::Fail, "unknown service");
+        body.insert("output".to_owned(), json!(format!("{why}; services: {}", there.join(", "))));
         return (404, Value::Object(body));
     };
-    // What only cases judge is as old as the last check.
-    let stale = stale(status_store, &known, now).filter(|_| !known.pulses.contains_key(suite));
+    // The status of a service without heartbeats is as old as the last check.
+    let stale = stale(status_store, &known, now).filter(|_| !known.heartbeats.contains_key(suite));
     let status = if stale.is_some() { Status::Fail } else { status };
     let mut body = frame(status, suite);
     body.insert("serviceId".to_owned(), json!(suite));
@@ -133,7 +134,7 @@ pub(super) fn service(status_store: &StatusStore, name: &str, now: i64) -> Healt
     body.insert("links".to_owned(), json!({ "report": format!("/report#suite-{suite}") }));
     let beginning = format!("{suite}.");
     let mut output: Vec<String> = known
-        .hindrances()
+        .problems()
         .into_iter()
         .filter(|line| line.starts_with(&beginning) || line.starts_with(&format!("{suite}: ")))
         .collect();
@@ -141,7 +142,7 @@ pub(super) fn service(status_store: &StatusStore, name: &str, now: i64) -> Healt
     finished(body, status, &output)
 }
 
-/// What is known of a service, by `component:measurement`.
+/// The results of a service, by `component:measurement`.
 fn components(known: &Known, service: &str) -> Map<String, Value> {
     let mut checks = Map::new();
     let kind = match service {
@@ -149,15 +150,15 @@ fn components(known: &Known, service: &str) -> Map<String, Value> {
         "env" | "docker" => "system",
         _ => "component",
     };
-    if let Some(pulse) = known.pulses.get(service) {
-        let status = if pulse.up { Status::Pass } else { Status::Fail };
+    if let Some(heartbeat) = known.heartbeats.get(service) {
+        let status = if heartbeat.up { Status::Pass } else { Status::Fail };
         #[expect(clippy::cast_precision_loss, reason = "microseconds of an answer")]
-        let ms = pulse.latency_us as f64 / 1000.0;
+        let ms = heartbeat.latency_us as f64 / 1000.0;
         let mut entry = json!({
             "componentId": service, "componentType": kind, "observedValue": ms, "observedUnit": "ms",
-            "status": status, "time": rfc3339(pulse.at_ms), "links": { "about": format!("/health/{service}") },
+            "status": status, "time": rfc3339(heartbeat.at_ms), "links": { "about": format!("/health/{service}") },
         });
-        if let Some(reason) = &pulse.reason {
+        if let Some(reason) = &heartbeat.reason {
             entry["output"] = json!(reason);
         }
         checks.insert(format!("{service}:responseTime"), json!([entry]));
@@ -169,27 +170,27 @@ fn components(known: &Known, service: &str) -> Map<String, Value> {
             };
             let entry = json!({
                 "componentId": service, "componentType": kind, "observedValue": circuit.word(), "observedUnit": "state",
-                "status": status, "time": rfc3339(pulse.at_ms), "links": { "about": format!("/health/{service}") },
+                "status": status, "time": rfc3339(heartbeat.at_ms), "links": { "about": format!("/health/{service}") },
             });
             checks.insert(format!("{service}:circuit"), json!([entry]));
         }
         let mut amount = |measurement: &str, id: &str, value: Value, unit: &str| {
             let entry = json!({
                 "componentId": id, "componentType": kind, "observedValue": value, "observedUnit": unit,
-                "status": Status::Pass, "time": rfc3339(pulse.at_ms), "links": { "about": format!("/health/{service}") },
+                "status": Status::Pass, "time": rfc3339(heartbeat.at_ms), "links": { "about": format!("/health/{service}") },
             });
             checks.insert(format!("{service}:{measurement}"), json!([entry]));
         };
         if let (Some(queue), "bullmq") = (known.queue, service) {
             for (state, count) in queue.counts.by_state() {
-                amount(state, &known.subject.queue, json!(count), "jobs");
+                amount(state, &known.targets.queue, json!(count), "jobs");
             }
             if let Some(oldest) = queue.oldest_s {
-                amount("oldestWaiting", &known.subject.queue, json!(oldest), "s");
+                amount("oldestWaiting", &known.targets.queue, json!(oldest), "s");
             }
         }
         if let (Some(points), "qdrant") = (known.points, service) {
-            amount("points", &known.subject.collection, json!(points), "points");
+            amount("points", &known.targets.collection, json!(points), "points");
         }
     }
     for judged in known.cases_of(service) {
@@ -205,8 +206,8 @@ fn case(known: &Known, judged: &Judged, kind: &str) -> Option<Value> {
     let record = &judged.record;
     let status = known.status_of(judged)?;
     let mut links = json!({ "about": format!("/report#case-{}", record.id) });
-    if record.source.starts_with("https://") || record.source.starts_with("http://") {
-        links["source"] = json!(record.source);
+    if let Some(url) = first_url(&record.source) {
+        links["source"] = json!(url);
     }
     let mut entry = json!({
         "componentId": record.id, "componentType": kind, "observedValue": record.verdict.word(),

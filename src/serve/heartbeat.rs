@@ -1,4 +1,4 @@
-//! The pulse of a service: whether it answers right now, and how fast. Reads only, and spends nothing.
+//! The heartbeat of a service: whether it answers, and how fast. Reads only, and costs nothing.
 
 use std::time::{Duration, Instant};
 
@@ -13,83 +13,91 @@ use crate::services::redis::Redis;
 use crate::settings::{Endpoints, Given, Names};
 
 /// How long a service may take to answer.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// What one look at a service found.
+/// The last result of asking a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heartbeat {
     /// Whether it answered.
     pub up: bool,
-    /// How long that took, in microseconds.
+    /// How long the answer took, in microseconds.
     pub latency_us: u64,
-    /// Why it did not.
+    /// Why it did not answer.
     pub reason: Option<String>,
-    /// When, in milliseconds since 1970.
+    /// When it was asked, in milliseconds since 1970.
     pub at_ms: i64,
-    /// Since when it is so.
+    /// Since when `up` has this value, in milliseconds since 1970.
     pub since_ms: i64,
 }
 
-/// What a look sees beside the answer.
+/// What a probe reads in addition to the answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Sight {
-    pub(super) queue: Option<QueueSight>,
+pub(super) struct ProbeResult {
+    pub(super) queue: Option<QueueState>,
     pub(super) points: Option<u64>,
 }
 
-/// A queue at one moment.
+/// The state of the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct QueueSight {
+pub(super) struct QueueState {
     pub(super) counts: Counts,
-    /// Seconds that the job has waited that has waited longest; none when none waits.
+    /// Age of the oldest waiting job in seconds; none when no job waits.
     pub(super) oldest_s: Option<f64>,
 }
 
-/// A service whose pulse is felt, with what is kept between two looks.
+/// Asks one service whether it answers, and keeps its connection open.
 pub(super) struct Prober {
-    /// The suite that judges it.
+    /// The suite of the service.
     pub(super) service: &'static str,
-    /// Whether it is somebody else's, who is not to be asked every other second.
-    pub(super) foreign: bool,
-    line: Line,
+    /// Whether it is a public service, which is asked at the interval of the checks.
+    pub(super) is_public: bool,
+    connection: ProbeConnection,
 }
 
-enum Line {
+enum ProbeConnection {
     Redis(Endpoints, Option<Redis>),
     Queue(Endpoints, Option<Redis>),
     Postgres(Endpoints, Option<Postgres>),
     Http { http: Http, method: &'static str, path: String, points: bool },
 }
 
-/// One for each service that is set.
+/// A prober for each configured service.
 pub(super) fn probers(endpoints: &Endpoints, given: &Given) -> Vec<Prober> {
     let mut probers = Vec::new();
-    let mut add = |service, foreign, line| probers.push(Prober { service, foreign, line });
+    let mut add = |service, is_public, connection| probers.push(Prober { service, is_public, connection });
     if !endpoints.redis.url.expose_secret().is_empty() {
-        add("redis", false, Line::Redis(endpoints.clone(), None));
-        add("bullmq", false, Line::Queue(endpoints.clone(), None));
+        add("redis", false, ProbeConnection::Redis(endpoints.clone(), None));
+        add("bullmq", false, ProbeConnection::Queue(endpoints.clone(), None));
     }
     if !endpoints.postgres.url.expose_secret().is_empty() {
-        add("postgres", false, Line::Postgres(endpoints.clone(), None));
+        add("postgres", false, ProbeConnection::Postgres(endpoints.clone(), None));
     }
-    let is_foreign = |url: &str| url::Url::parse(url).is_ok_and(|url| url.host_str() == Some("api.jina.ai"));
+    let is_public = |url: &str| url::Url::parse(url).is_ok_and(|url| url.host_str() == Some("api.jina.ai"));
     if !endpoints.qdrant.url.is_empty()
         && let Ok(http) = Http::qdrant(&endpoints.qdrant)
     {
         let path = format!("/collections/{}", encoded(&endpoints.names));
-        add("qdrant", false, Line::Http { http, method: "GET", path, points: true });
+        add("qdrant", false, ProbeConnection::Http { http, method: "GET", path, points: true });
     }
     if let Some(url) = given.value("SUPABASE_URL")
         && let Ok(http) =
             Http::new("supabase", url.expose_secret(), given.value("SUPABASE_ANON_KEY").cloned(), KeyHeader::Apikey)
     {
-        add("supabase", false, Line::Http { http, method: "GET", path: "/auth/v1/health".to_owned(), points: false });
+        add(
+            "supabase",
+            false,
+            ProbeConnection::Http { http, method: "GET", path: "/auth/v1/health".to_owned(), points: false },
+        );
     }
     if !endpoints.jina.base_url.is_empty()
         && let Ok(http) = Http::jina(&endpoints.jina)
     {
-        let foreign = is_foreign(&endpoints.jina.base_url);
-        add("jina", foreign, Line::Http { http, method: "GET", path: "/models".to_owned(), points: false });
+        let is_public = is_public(&endpoints.jina.base_url);
+        add(
+            "jina",
+            is_public,
+            ProbeConnection::Http { http, method: "GET", path: "/models".to_owned(), points: false },
+        );
     }
     probers
 }
@@ -99,26 +107,26 @@ fn encoded(names: &Names) -> String {
 }
 
 impl Prober {
-    /// Looks once, for at most 1.5 s.
-    pub(super) async fn feel(&mut self) -> (Result<Sight, String>, Duration) {
+    /// Asks once, for at most 1.5 s.
+    pub(super) async fn probe(&mut self) -> (Result<ProbeResult, String>, Duration) {
         let begun = Instant::now();
-        let seen = tokio::time::timeout(PATIENCE, self.line.ask()).await;
+        let answer = tokio::time::timeout(TIMEOUT, self.connection.ask()).await;
         let took = begun.elapsed();
-        let seen = match seen {
+        let result = match answer {
             Ok(Ok(sight)) => Ok(sight),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("{} did not answer within {} ms", self.service, PATIENCE.as_millis())),
+            Err(_) => Err(format!("{} did not answer within {} ms", self.service, TIMEOUT.as_millis())),
         };
-        if seen.is_err() {
-            self.line.drop_connection();
+        if result.is_err() {
+            self.connection.drop_connection();
         }
-        (seen, took)
+        (result, took)
     }
 }
 
-impl Line {
-    /// A connection that broke while nobody looked says nothing about the service: a new one decides.
-    async fn ask(&mut self) -> Result<Sight, ServiceError> {
+impl ProbeConnection {
+    /// Asks again on a new connection if a kept one is broken, which proves nothing about the service.
+    async fn ask(&mut self) -> Result<ProbeResult, ServiceError> {
         let fresh = !self.is_connected();
         match self.ask_once().await {
             Err(_) if !fresh => {
@@ -133,7 +141,7 @@ impl Line {
         match self {
             Self::Redis(_, line) | Self::Queue(_, line) => line.is_some(),
             Self::Postgres(_, line) => line.is_some(),
-            // The client itself tries again when a kept connection turns out to be closed.
+            // The client itself retries when a kept connection is closed.
             Self::Http { .. } => false,
         }
     }
@@ -146,32 +154,32 @@ impl Line {
         }
     }
 
-    async fn ask_once(&mut self) -> Result<Sight, ServiceError> {
+    async fn ask_once(&mut self) -> Result<ProbeResult, ServiceError> {
         match self {
             Self::Redis(endpoints, line) => {
                 let redis = connected(line, endpoints).await?;
-                redis.command(&["PING"]).await.map(|_| Sight::default())
+                redis.command(&["PING"]).await.map(|_| ProbeResult::default())
             }
             Self::Queue(endpoints, line) => {
                 let redis = connected(line, endpoints).await?;
-                let queue = look_at_queue(redis, &endpoints.names).await?;
-                Ok(Sight { queue: Some(queue), ..Sight::default() })
+                let queue = read_queue(redis, &endpoints.names).await?;
+                Ok(ProbeResult { queue: Some(queue), ..ProbeResult::default() })
             }
             Self::Postgres(endpoints, line) => {
                 let postgres = match line {
                     Some(postgres) => postgres,
                     None => line.insert(Postgres::connect_once(&endpoints.postgres).await?),
                 };
-                postgres.rows("select 1 as one").await.map(|_| Sight::default())
+                postgres.rows("select 1 as one").await.map(|_| ProbeResult::default())
             }
             Self::Http { http, method, path, points } => {
                 let answer = http.send(method, path, &Key::Own, None).await?;
-                // Whoever refuses a request is there; what it refuses is for the cases to say.
+                // A service that refuses a request answers; the cases report what it refuses.
                 if answer.status.is_server_error() {
                     http.accept(method, path, &answer)?;
                 }
                 let count = answer.json()["result"]["points_count"].as_u64();
-                Ok(Sight { points: count.filter(|_| *points), ..Sight::default() })
+                Ok(ProbeResult { points: count.filter(|_| *points), ..ProbeResult::default() })
             }
         }
     }
@@ -184,12 +192,12 @@ async fn connected<'a>(line: &'a mut Option<Redis>, endpoints: &Endpoints) -> Re
     }
 }
 
-/// Counts and the oldest job, in three round trips; nothing is written, not even the queue's `meta`.
-async fn look_at_queue(redis: &Redis, names: &Names) -> Result<QueueSight, ServiceError> {
+/// Reads the counts and the oldest job in three round trips; writes nothing, not even the queue's `meta`.
+async fn read_queue(redis: &Redis, names: &Names) -> Result<QueueState, ServiceError> {
     let keys = QueueKeys::new(&names.queue, Some(&names.prefix));
     let counts = Counts::read(redis, &keys).await?;
     let mut pipeline = redis::pipe();
-    // Jobs come in on the left and are taken from the right.
+    // Jobs are added on the left and taken from the right.
     pipeline.cmd("LINDEX").arg(keys.wait()).arg(-1);
     pipeline.cmd("TIME");
     let (oldest, (seconds, micros)): (Option<String>, (i64, i64)) = redis.pipeline(&pipeline).await?;
@@ -199,5 +207,5 @@ async fn look_at_queue(redis: &Redis, names: &Names) -> Result<QueueSight, Servi
     };
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since a job was added")]
     let oldest_s = added.map(|added| ((seconds * 1000 + micros / 1000 - added).max(0) as f64) / 1000.0);
-    Ok(QueueSight { counts, oldest_s })
+    Ok(QueueState { counts, oldest_s })
 }

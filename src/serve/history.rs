@@ -1,6 +1,6 @@
-//! What was: each service in blocks of a quarter of an hour, and incidents from their beginning to their end.
+//! The past of each service in blocks of 15 minutes, and its incidents.
 //!
-//! The time is told to it, and is never asked for.
+//! Callers pass the time; nothing here reads the clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,30 +14,30 @@ pub const BLOCK_MS: i64 = 15 * 60 * 1000;
 pub(super) const BLOCKS: usize = 96;
 /// Blocks are kept for a week.
 const BLOCKS_KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
-/// Incidents that ended are kept for a month,
+/// Ended incidents are kept for 30 days,
 const INCIDENTS_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// and no more than these.
 pub(super) const INCIDENTS_KEPT: usize = 500;
 
-/// What was seen of a service in a quarter of an hour.
+/// The results of a service in 15 minutes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
-    /// How often it was in order.
+    /// Number of passes.
     pub pass: u32,
-    /// How often there was a warning.
+    /// Number of warnings.
     pub warn: u32,
-    /// How often it did not answer, or a MUST failed.
+    /// Number of failures: no answer, or a MUST that failed.
     pub fail: u32,
-    /// Answers whose time was taken.
+    /// Number of measured answers.
     pub answers: u32,
-    /// The times of these together, in microseconds.
+    /// Sum of their times, in microseconds.
     pub sum_us: u64,
-    /// The longest of them, in microseconds.
+    /// Longest time, in microseconds.
     pub longest_us: u64,
 }
 
 impl Block {
-    /// The gravest status that was seen; none when nobody looked.
+    /// The worst status; none without a result.
     #[must_use]
     pub const fn status(&self) -> Option<Status> {
         match (self.fail, self.warn, self.pass) {
@@ -48,7 +48,7 @@ impl Block {
         }
     }
 
-    /// How long an answer took on average, in milliseconds; none without an answer.
+    /// The average time of an answer in milliseconds; none without an answer.
     #[must_use]
     pub fn mean_ms(&self) -> Option<f64> {
         #[expect(clippy::cast_precision_loss, reason = "microseconds of a quarter of an hour")]
@@ -70,7 +70,7 @@ impl Block {
     }
 }
 
-/// Something that was not as it must be, for a time.
+/// A period in which a case failed or a service did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
     /// Its number; later ones have higher numbers.
@@ -79,7 +79,7 @@ pub struct Incident {
     pub service: String,
     /// The case that failed; none when the service did not answer.
     pub case: Option<String>,
-    /// What was seen at its beginning.
+    /// The reason at its start.
     pub reason: String,
     /// When it began, in milliseconds since 1970.
     pub from_ms: i64,
@@ -87,14 +87,14 @@ pub struct Incident {
     pub until_ms: Option<i64>,
 }
 
-/// What has changed since it was last kept.
+/// The changes since the last save.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     pub(super) blocks: Vec<((String, i64), Block)>,
     pub(super) incidents: Vec<Incident>,
-    /// Blocks that begin before are forgotten.
+    /// Blocks that begin earlier are deleted.
     pub(super) oldest_ms: i64,
-    /// Incidents that are forgotten.
+    /// Incidents that are deleted.
     pub(super) forgotten: Vec<u64>,
 }
 
@@ -110,20 +110,20 @@ pub struct History {
 }
 
 impl History {
-    /// A history that was kept.
-    pub(super) fn of(blocks: BTreeMap<(String, i64), Block>, incidents: BTreeMap<u64, Incident>) -> Self {
+    /// The history that a file has.
+    pub(super) fn from_parts(blocks: BTreeMap<(String, i64), Block>, incidents: BTreeMap<u64, Incident>) -> Self {
         Self { blocks, incidents, ..Self::default() }
     }
 
-    /// Says how `service` is now, and how many microseconds it took to answer.
-    pub fn see(&mut self, now_ms: i64, service: &str, status: Status, latency_us: Option<u64>) {
+    /// Adds a result of `service`, with the microseconds that the answer took.
+    pub fn add_result(&mut self, now_ms: i64, service: &str, status: Status, latency_us: Option<u64>) {
         let key = (service.to_owned(), now_ms - now_ms.rem_euclid(BLOCK_MS));
         self.blocks.entry(key.clone()).or_default().add(status, latency_us);
         self.changed_blocks.insert(key);
     }
 
-    /// Says whether a case fails now, or with no case whether the service does not answer, and why.
-    pub fn judge(&mut self, now_ms: i64, service: &str, case: Option<&str>, wrong: Option<&str>) {
+    /// Opens or ends the incident of a case, or without a case that of the service. `wrong` is the reason of a failure.
+    pub fn update_incident(&mut self, now_ms: i64, service: &str, case: Option<&str>, wrong: Option<&str>) {
         let open = self.incidents.values_mut().find(|incident| {
             incident.until_ms.is_none() && incident.service == service && incident.case.as_deref() == case
         });
@@ -142,17 +142,17 @@ impl History {
         }
     }
 
-    /// Ends the incidents of cases and services that are no longer looked at.
-    pub fn end_others(&mut self, now_ms: i64, is_looked_at: impl Fn(&str, Option<&str>) -> bool) {
+    /// Ends the incidents of cases and services that are no longer checked.
+    pub fn end_others(&mut self, now_ms: i64, is_checked: impl Fn(&str, Option<&str>) -> bool) {
         for incident in self.incidents.values_mut() {
-            if incident.until_ms.is_none() && !is_looked_at(&incident.service, incident.case.as_deref()) {
+            if incident.until_ms.is_none() && !is_checked(&incident.service, incident.case.as_deref()) {
                 incident.until_ms = Some(now_ms.max(incident.from_ms));
                 self.changed_incidents.insert(incident.id);
             }
         }
     }
 
-    /// Forgets what is too old or too much; what still lasts is kept.
+    /// Deletes old blocks and surplus ended incidents; open incidents stay.
     pub fn prune(&mut self, now_ms: i64) {
         self.oldest_ms = now_ms - BLOCKS_KEPT_MS;
         let oldest = self.oldest_ms;
@@ -182,7 +182,7 @@ impl History {
             .collect()
     }
 
-    /// Incidents that last or ended after `since_ms`, the latest first.
+    /// Incidents that are open or ended after `since_ms`, the latest first.
     #[must_use]
     pub fn incidents(&self, since_ms: i64) -> Vec<&Incident> {
         self.incidents
@@ -192,7 +192,7 @@ impl History {
             .collect()
     }
 
-    /// What has changed since the last time this was asked.
+    /// The changes since the last call.
     pub(super) fn changes(&mut self) -> Changes {
         let blocks = std::mem::take(&mut self.changed_blocks).into_iter();
         let incidents = std::mem::take(&mut self.changed_incidents).into_iter();

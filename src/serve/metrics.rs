@@ -1,4 +1,4 @@
-//! What is known, in the text format of Prometheus.
+//! The results in the text format of Prometheus.
 
 use std::sync::atomic::AtomicU64;
 
@@ -13,12 +13,12 @@ use super::circuit::CircuitState;
 use super::status_store::{Known, StatusStore};
 use crate::outcome::Word;
 
-/// In which of its two forms the text is written.
+/// The two text formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// That of Prometheus, which every scraper reads.
+    /// The format of Prometheus, which every scraper reads.
     Prometheus,
-    /// `OpenMetrics`, for whoever asks for it.
+    /// `OpenMetrics`, on request.
     OpenMetrics,
 }
 
@@ -29,7 +29,7 @@ impl Form {
         if asks { Self::OpenMetrics } else { Self::Prometheus }
     }
 
-    /// What scrapers are told the text is.
+    /// The content type.
     pub(super) const fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
@@ -47,7 +47,7 @@ impl Form {
     }
 }
 
-/// The names of all metrics, with what they mean. `monitoring` uses no others.
+/// The names of all metrics. `monitoring` uses no others.
 pub(super) const VERDICT: &str = "shakedown_case_verdict";
 pub(super) const DURATION: &str = "shakedown_case_duration_seconds";
 pub(super) const UP: &str = "shakedown_service_up";
@@ -94,7 +94,7 @@ fn single(registry: &mut Registry, name: &str, help: &str, value: Option<f64>) {
     }
 }
 
-/// Everything, as text.
+/// All metrics, as text.
 ///
 /// # Errors
 /// Never, as far as writing to a string cannot fail.
@@ -103,7 +103,7 @@ pub(super) fn text(status_store: &StatusStore, form: Form) -> Result<String, std
     form.encode(&registry)
 }
 
-/// What a worker says of itself, as text.
+/// The metrics of a worker, as text.
 ///
 /// # Errors
 /// Never, as far as writing to a string cannot fail.
@@ -114,7 +114,7 @@ pub(super) fn worker_text(
 ) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::default();
     single(&mut registry, "shakedown_worker_ready", "Whether the worker takes jobs", Some(f64::from(u8::from(ready))));
-    let help = "The worker's circuit breaker before a service, as the last call met it: 0 closed, 1 half open, 2 open";
+    let help = "State of the worker's circuit breaker for a service at the last call: 0 closed, 1 half open, 2 open";
     let circuit = family(&mut registry, "shakedown_worker_circuit", help);
     for (service, state) in circuits {
         circuit.get_or_create(&labels([("service", service)])).set(f64::from(state.number()));
@@ -127,7 +127,7 @@ fn registry(known: &Known) -> Registry {
     let mut registry = Registry::default();
     let registry_ = &mut registry;
     let verdict = family(registry_, VERDICT, "Verdict of a case: 0 pass, 1 warn, 2 fail, 3 unknown, 4 skip, 5 waived");
-    let duration = family(registry_, DURATION, "How long a case took when it was judged last");
+    let duration = family(registry_, DURATION, "Duration of a case in the last check");
     for judged in known.cases.values() {
         let record = &judged.record;
         let of = labels([("case", &record.id), ("suite", &record.suite), ("level", record.level.word())]);
@@ -144,45 +144,45 @@ fn registry(known: &Known) -> Registry {
         status.get_or_create(&labels([("service", service)])).set(value);
     }
     let up = family(registry_, UP, "Whether a service answers");
-    let latency = family(registry_, LATENCY, "How long a service took to answer, when it did");
-    for (service, pulse) in &known.pulses {
+    let latency = family(registry_, LATENCY, "Time that the service took to answer; absent without an answer");
+    for (service, heartbeat) in &known.heartbeats {
         let of = labels([("service", service)]);
-        up.get_or_create(&of).set(f64::from(u8::from(pulse.up)));
-        if pulse.up {
-            latency.get_or_create(&of).set(pulse.latency_us as f64 / 1_000_000.0);
+        up.get_or_create(&of).set(f64::from(u8::from(heartbeat.up)));
+        if heartbeat.up {
+            latency.get_or_create(&of).set(heartbeat.latency_us as f64 / 1_000_000.0);
         }
     }
     let circuits = family(
         registry_,
         CIRCUIT,
-        "Whether checks ask a service: 0 closed, they do; 1 half open, the next one decides; 2 open, only pulses do",
+        "Circuit of a service: 0 closed, checks call it; 1 half open, the next check decides; 2 open, only heartbeats call it",
     );
     for (service, circuit) in &known.circuits {
         circuits.get_or_create(&labels([("service", service)])).set(f64::from(circuit.state().number()));
     }
     let jobs = family(registry_, JOBS, "Jobs of the queue by state");
-    let oldest = family(registry_, OLDEST, "Age of the job that waits longest, 0 when none waits");
+    let oldest = family(registry_, OLDEST, "Age of the oldest waiting job, 0 when no job waits");
     if let Some(queue) = &known.queue {
         for (state, count) in queue.counts.by_state() {
-            jobs.get_or_create(&labels([("queue", &known.subject.queue), ("state", state)])).set(count as f64);
+            jobs.get_or_create(&labels([("queue", &known.targets.queue), ("state", state)])).set(count as f64);
         }
-        let of = labels([("queue", &known.subject.queue)]);
+        let of = labels([("queue", &known.targets.queue)]);
         oldest.get_or_create(&of).set(queue.oldest_s.unwrap_or_default());
     }
     let points = family(registry_, POINTS, "Points in the collection");
     if let Some(count) = known.points {
-        points.get_or_create(&labels([("collection", &known.subject.collection)])).set(count as f64);
+        points.get_or_create(&labels([("collection", &known.targets.collection)])).set(count as f64);
     }
     let seconds = |ms: Option<i64>| ms.map(|ms| ms as f64 / 1000.0);
-    single(registry_, LAST_CHECK, "When the last check ended", seconds(known.last_check_ms));
+    single(registry_, LAST_CHECK, "Time of the end of the last check", seconds(known.last_check_ms));
     single(
         registry_,
         LAST_SUCCESS,
-        "When the last check ended that found no MUST failing",
+        "Time of the end of the last check in which no MUST failed",
         seconds(known.last_success_ms),
     );
     let checks: Counter = Counter::default();
     checks.inc_by(known.checks);
-    registry_.register(CHECKS, "Checks that came to their end", checks);
+    registry_.register(CHECKS, "Number of finished checks", checks);
     registry
 }

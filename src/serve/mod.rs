@@ -1,8 +1,7 @@
-//! The health of an environment, for machines and for people: `shakedown serve`, and the same routes for a service of
-//! one's own.
+//! Health, metrics and status page of an environment: `shakedown serve`, and routes for your own service.
 //!
-//! Whatever is asked is answered from what the last checks and pulses found: no request ever touches a service. A
-//! *check* judges every chosen case; a *pulse* asks one service, every other second, whether it answers.
+//! Requests are answered from the results of the last checks and heartbeats; no request touches a service. A *check*
+//! runs every selected case. A *heartbeat* asks one service, every two seconds, whether it answers.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -14,14 +13,14 @@
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let settings = Settings::load(Source::process())?;
 //! let selection = Selection::default().for_verb(Verb::Check).only_reading(true);
-//! let checkup = EnvironmentCheck::new(settings, Suites::builtin()?, selection, ".".as_ref(), "shakedown".into())?;
-//! let status_store = StatusStore::new(&checkup, Intervals::default());
-//! let watch = Watch::start(Arc::new(checkup), status_store.clone(), None);
+//! let check = EnvironmentCheck::new(settings, Suites::builtin()?, selection, ".".as_ref(), "shakedown".into())?;
+//! let status_store = StatusStore::new(&check, Intervals::default());
+//! let watch = Watch::start(Arc::new(check), status_store.clone(), None);
 //!
 //! let own = axum::Router::new().route("/", axum::routing::get(|| async { "my service" }));
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
 //! axum::serve(listener, own.merge(serve::health_routes(status_store))).await?;
-//! drop(watch); // ends checks and pulses
+//! drop(watch); // ends checks and heartbeats
 //! # Ok(())
 //! # }
 //! ```

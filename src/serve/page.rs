@@ -1,4 +1,4 @@
-//! The status page: what is now, what was in 24 h, and what was amiss.
+//! The status page: the services now and in the last 24 hours, and the incidents.
 
 use std::io;
 
@@ -15,7 +15,7 @@ const STYLE: &str = include_str!("templates/status.css");
 const SCRIPT: &str = include_str!("templates/status.js");
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// More incidents than these are a list for machines.
+/// The maximum number of incidents on the page.
 const INCIDENTS: usize = 50;
 
 /// The whole page.
@@ -24,10 +24,10 @@ pub(super) fn status(status_store: &StatusStore, bull_board: Option<&str>, now: 
     let fresh = status_store.is_fresh(&known, now);
     let overall = if fresh { known.overall() } else { known.last_check_ms.map(|_| Status::Fail) };
     let (class, symbol, verdict) = match overall {
-        Some(Status::Pass) => ("holds", "✓", "in order"),
-        Some(Status::Warn) => ("holds", "✓", "in order, with warnings"),
-        Some(Status::Fail) => ("fails", "✗", "not in order"),
-        None => ("open", "?", "not judged yet"),
+        Some(Status::Pass) => ("holds", "✓", "healthy"),
+        Some(Status::Warn) => ("holds", "✓", "healthy, with warnings"),
+        Some(Status::Fail) => ("fails", "✗", "unhealthy"),
+        None => ("open", "?", "no check yet"),
     };
     let records: Vec<_> = known.cases.values().map(|judged| judged.record.clone()).collect();
     let incidents = known.history.incidents(now - DAY_MS);
@@ -36,19 +36,19 @@ pub(super) fn status(status_store: &StatusStore, bull_board: Option<&str>, now: 
         "verdict_class": class,
         "verdict_symbol": symbol,
         "coverage": Coverage::of(&records, 0).sentence(),
-        "profile": known.subject.profile,
+        "profile": known.targets.profile,
         "checked": known.last_check_ms.map(|at| json!({ "at": rfc3339(at), "ago": ago(now - at) })),
         "every": took(millis(status_store.intervals().check)),
         "stale": known.last_check_ms.is_some() && !fresh,
         "notes": known.notes.values().collect::<Vec<_>>(),
         "services": known.services().map(|(name, status)| service(&known, name, status, now)).collect::<Vec<_>>(),
         "queue": known.queue.map(|queue| json!({
-            "name": known.subject.queue,
+            "name": known.targets.queue,
             "states": queue.counts.by_state().map(|(state, count)| json!({ "state": state, "count": count })),
             "oldest": queue.oldest_s.map(took_s),
         })),
         "points": known.points,
-        "collection": known.subject.collection,
+        "collection": known.targets.collection,
         "incidents": incidents.iter().take(INCIDENTS).map(|one| incident(one, now)).collect::<Vec<_>>(),
         "more_incidents": incidents.len().saturating_sub(INCIDENTS),
         "bull_board": bull_board.and_then(link),
@@ -82,7 +82,7 @@ fn ago(ms: i64) -> String {
 
 fn service(known: &Known, name: &str, status: Status, now: i64) -> Value {
     let day = known.history.day(now, name);
-    let pulse = known.pulses.get(name);
+    let heartbeat = known.heartbeats.get(name);
     let wrong: Vec<Value> = known
         .cases_of(name)
         .filter(|judged| known.status_of(judged).is_some_and(|status| status != Status::Pass))
@@ -100,11 +100,11 @@ fn service(known: &Known, name: &str, status: Status, now: i64) -> Value {
     json!({
         "name": name,
         "status": status,
-        "up": pulse.map(|pulse| pulse.up),
-        "reason": pulse.and_then(|pulse| pulse.reason.as_deref()),
-        "since": pulse.map(|pulse| rfc3339(pulse.since_ms)),
+        "up": heartbeat.map(|heartbeat| heartbeat.up),
+        "reason": heartbeat.and_then(|heartbeat| heartbeat.reason.as_deref()),
+        "since": heartbeat.map(|heartbeat| rfc3339(heartbeat.since_ms)),
         "circuit": known.circuit(name).map(|circuit| circuit.word().replace('_', " ")),
-        "latency": pulse.filter(|pulse| pulse.up).map(|pulse| latency(f64_ms(pulse.latency_us))),
+        "latency": heartbeat.filter(|heartbeat| heartbeat.up).map(|heartbeat| latency(f64_ms(heartbeat.latency_us))),
         "passed": passed,
         "judged": judged,
         "wrong": wrong,
@@ -127,7 +127,7 @@ fn x_of(place: usize) -> f64 {
     place as f64 * 10.0
 }
 
-/// A block for each quarter of an hour; the graver, the taller.
+/// A bar for each 15 minutes; a worse status is taller.
 fn strip(name: &str, day: &[(i64, Block)]) -> String {
     let mut drawing = Drawing::default();
     let mut counts = [0_usize; 3];
@@ -135,10 +135,10 @@ fn strip(name: &str, day: &[(i64, Block)]) -> String {
         let until = rfc3339(start + BLOCK_MS);
         let when = format!("{}–{} UTC", clock(&rfc3339(*start)), clock(&until));
         let (class, height, what) = match block.status() {
-            Some(Status::Pass) => ("s-pass", 20.0, "in order"),
+            Some(Status::Pass) => ("s-pass", 20.0, "healthy"),
             Some(Status::Warn) => ("s-warn", 28.0, "warnings"),
-            Some(Status::Fail) => ("s-fail", 36.0, "not in order"),
-            None => ("s-none", 4.0, "nobody looked"),
+            Some(Status::Fail) => ("s-fail", 36.0, "unhealthy"),
+            None => ("s-none", 4.0, "no data"),
         };
         if let Some(status) = block.status() {
             counts[status as usize] += 1;
@@ -149,13 +149,13 @@ fn strip(name: &str, day: &[(i64, Block)]) -> String {
     let [pass, warn, fail] = counts;
     let unseen = BLOCKS - pass - warn - fail;
     let label = format!(
-        "{name}, the last 24 hours in quarters of an hour: {pass} in order, {warn} with warnings, {fail} not in order, \
-         {unseen} in which nobody looked"
+        "{name}, the last 24 hours in blocks of 15 minutes: {pass} healthy, {warn} with warnings, {fail} unhealthy, \
+         {unseen} without data"
     );
     drawing.framed("strip", (x_of(BLOCKS) - 2.0, 36.0), &label)
 }
 
-/// How long answers took, a line; none without any answer.
+/// A line of the times to answer; none without an answer.
 fn sparkline(name: &str, day: &[(i64, Block)]) -> Option<String> {
     let means: Vec<(usize, f64)> =
         day.iter().enumerate().filter_map(|(place, (_, block))| Some((place, block.mean_ms()?))).collect();
@@ -164,7 +164,7 @@ fn sparkline(name: &str, day: &[(i64, Block)]) -> Option<String> {
     let mut drawing = Drawing::default();
     let point =
         |place: usize, ms: f64| (x_of(place) + 4.0, 28.0 - if highest > 0.0 { ms / highest * 24.0 } else { 0.0 });
-    // Where nobody looked there is no line.
+    // There is no line where there is no data.
     let mut stretch: Vec<(f64, f64)> = Vec::new();
     let mut before = None;
     let flush = |stretch: &mut Vec<(f64, f64)>, drawing: &mut Drawing| {

@@ -1,4 +1,4 @@
-//! The routes. Each answers from the status_store, within milliseconds, whatever the services do.
+//! The routes. Each answers from the status store within milliseconds, whatever the services do.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -28,18 +28,18 @@ use super::{metrics, now_ms, page};
 use crate::report::{Format, write};
 
 const HEALTH: &str = "application/health+json";
-/// Between two events of the stream: a page that looks need not see every pulse by itself.
+/// The shortest time between two events of the stream.
 const DEBOUNCE: Duration = Duration::from_millis(500);
 
-/// Who may look at what, and where else there is something to see.
+/// Access control, and links of the status page.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// What a request must carry as bearer token, or as the password of HTTP's basic scheme, which browsers ask for;
-    /// `/health/live` needs none.
+    /// The token that a request must carry as bearer token, or as password of HTTP basic authentication, which browsers
+    /// offer; `/health/live` needs none.
     pub token: Option<SecretString>,
-    /// Where bull-board is, for the status page.
+    /// Address of bull-board, for a link on the status page.
     pub bull_board: Option<String>,
-    /// Ends the streams of events, which would otherwise last as long as whoever listens.
+    /// Ends the event streams, which otherwise last as long as their clients.
     pub ending: CancellationToken,
 }
 
@@ -49,7 +49,7 @@ struct Served {
     access: Arc<Access>,
 }
 
-/// `/health/live`, `/health/ready`, `/health` and `/health/{service}`, for a router of one's own.
+/// `/health/live`, `/health/ready`, `/health` and `/health/{service}`, for your own router.
 pub fn health_routes<S: Clone + Send + Sync + 'static>(status_store: StatusStore) -> Router<S> {
     Router::new()
         .route("/health/live", get(live))
@@ -62,7 +62,7 @@ pub fn health_routes<S: Clone + Send + Sync + 'static>(status_store: StatusStore
             get(async |State(status_store): State<StatusStore>| answer(health::whole(&status_store, now_ms()))),
         )
         .route("/health/{service}", get(service))
-        .layer(from_fn(unkept))
+        .layer(from_fn(with_headers))
         .with_state(status_store)
 }
 
@@ -83,7 +83,7 @@ pub fn routes(status_store: StatusStore, access: Access) -> Router {
             (StatusCode::NOT_FOUND, format!("there is nothing here; there are {there}\n"))
         })
         .layer(from_fn_with_state(served, guard))
-        .layer(from_fn(unkept))
+        .layer(from_fn(with_headers))
 }
 
 /// `/health/live`, `/health/ready` and `/metrics` of a worker; `standing` gives why it takes no jobs, if it takes none, and
@@ -110,11 +110,11 @@ pub fn worker_routes(
                 scraped(&headers, |form| metrics::worker_text(ready().is_ok(), &circuits(), form))
             }),
         )
-        .layer(from_fn(unkept))
+        .layer(from_fn(with_headers))
 }
 
-/// A caching proxy would answer for a service that is gone.
-async fn unkept(request: Request, next: Next) -> Response {
+/// Adds security headers, and forbids caching: a caching proxy would answer for a dead service.
+async fn with_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -129,14 +129,14 @@ async fn guard(State(served): State<Served>, request: Request, next: Next) -> Re
     if request.uri().path() == "/health/live" || carries(request.headers(), token) {
         return next.run(request).await;
     }
-    let mut response = (StatusCode::UNAUTHORIZED, "a bearer token is needed\n").into_response();
+    let mut response = (StatusCode::UNAUTHORIZED, "this server requires a bearer token\n").into_response();
     let headers = response.headers_mut();
     headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"shakedown\""));
     headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"shakedown\""));
     response
 }
 
-/// Whether a request carries the token. Digests are compared, so that the time tells neither its text nor its length.
+/// Whether a request carries the token. Compares digests, so that the time reveals neither its text nor its length.
 fn carries(headers: &HeaderMap, token: &SecretString) -> bool {
     let Some((scheme, given)) = headers
         .get(header::AUTHORIZATION)
@@ -174,7 +174,7 @@ async fn scrape(State(served): State<Served>, headers: HeaderMap) -> Response {
     scraped(&headers, |form| metrics::text(&served.status_store, form))
 }
 
-/// Metrics in the form that is asked for.
+/// Metrics in the requested format.
 fn scraped(headers: &HeaderMap, text: impl FnOnce(Form) -> Result<String, std::fmt::Error>) -> Response {
     let form = Form::accepted(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
     match text(form) {
@@ -184,7 +184,7 @@ fn scraped(headers: &HeaderMap, text: impl FnOnce(Form) -> Result<String, std::f
 }
 
 fn broken(error: &dyn std::fmt::Display) -> Response {
-    (StatusCode::INTERNAL_SERVER_ERROR, format!("this could not be written: {error}\n")).into_response()
+    (StatusCode::INTERNAL_SERVER_ERROR, format!("internal error: {error}\n")).into_response()
 }
 
 async fn status_page(State(served): State<Served>) -> Response {
@@ -196,7 +196,7 @@ async fn status_page(State(served): State<Served>) -> Response {
 
 fn report(served: &Served, format: Format) -> Response {
     let Some(report) = served.status_store.read().report.clone() else {
-        let text = "no check has come to its end yet; look again in a moment\n";
+        let text = "no check has finished yet; try again in a moment\n";
         return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], text).into_response();
     };
     let kind = if format == Format::Html { "text/html; charset=utf-8" } else { "application/json" };
@@ -207,10 +207,10 @@ fn report(served: &Served, format: Format) -> Response {
     }
 }
 
-/// An event whenever something has changed; what, the page asks for itself.
+/// A server-sent event for each change; the page then reloads itself.
 async fn events(State(served): State<Served>) -> Sse<impl futures::Stream<Item = Result<Event, Infallible>>> {
     let ending = served.access.ending.clone();
-    let heard = served.status_store.listen();
+    let heard = served.status_store.subscribe();
     let stream = futures::stream::unfold((heard, ending, true), async |(mut heard, ending, first)| {
         if !first {
             tokio::select! {

@@ -1,4 +1,4 @@
-//! The status_store: what is known now. Everything that is asked of `serve` is read from it.
+//! The status store: the last results. Every request to `serve` is answered from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -7,35 +7,35 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::circuit::{Circuit, CircuitState};
-use super::heartbeat::{Heartbeat, QueueSight, Sight};
+use super::heartbeat::{Heartbeat, ProbeResult, QueueState};
 use super::history::{Changes, History};
 use super::{Status, now_ms};
 use crate::outcome::{CaseRecord, Level, Report, Verdict, Word};
 use crate::runner::{CheckOptions, EnvironmentCheck, Waived, unreachable_service, waived};
 
-/// How often is looked.
+/// The intervals of checks and heartbeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intervals {
-    /// Between the beginnings of two checks.
+    /// From the start of one check to the start of the next.
     pub check: Duration,
-    /// Between two pulses of a service.
-    pub pulse: Duration,
+    /// From one heartbeat of a service to the next.
+    pub heartbeat: Duration,
 }
 
 impl Default for Intervals {
     fn default() -> Self {
-        Self { check: Duration::from_secs(30), pulse: Duration::from_secs(2) }
+        Self { check: Duration::from_secs(30), heartbeat: Duration::from_secs(2) }
     }
 }
 
-/// What the status_store is about; another one after the settings were read again.
+/// What is checked; replaced when the settings are reloaded.
 #[derive(Debug, Clone)]
-pub(super) struct Subject {
-    /// The suites that are judged, in their order: the services.
+pub(super) struct Targets {
+    /// The suites that are run, in their order: the services.
     pub(super) services: Vec<String>,
-    /// The services whose pulse is felt.
-    pub(super) felt: Vec<String>,
-    /// The cases in their order.
+    /// The services that are asked for heartbeats.
+    pub(super) probed: Vec<String>,
+    /// The place of each case in the order of the suites.
     order: BTreeMap<String, usize>,
     waivers: Vec<Waived>,
     pub(super) profile: String,
@@ -43,58 +43,59 @@ pub(super) struct Subject {
     pub(super) collection: String,
 }
 
-impl Subject {
-    fn of(checkup: &EnvironmentCheck) -> Self {
-        let chosen: Vec<_> = checkup.suites.cases.iter().filter(|case| checkup.selection.chooses(case)).collect();
+impl Targets {
+    fn from_check(check: &EnvironmentCheck) -> Self {
+        let selected: Vec<_> = check.suites.cases.iter().filter(|case| check.selection.chooses(case)).collect();
         let mut services: Vec<String> = Vec::new();
-        for case in &chosen {
+        for case in &selected {
             if !services.contains(&case.suite) {
                 services.push(case.suite.clone());
             }
         }
-        let felt = super::heartbeat::probers(&checkup.endpoints, &checkup.given);
-        let felt = felt.iter().map(|prober| prober.service.to_owned()).filter(|name| services.contains(name)).collect();
+        let probers = super::heartbeat::probers(&check.endpoints, &check.given);
+        let probed =
+            probers.iter().map(|prober| prober.service.to_owned()).filter(|name| services.contains(name)).collect();
         Self {
             services,
-            felt,
-            order: chosen.iter().enumerate().map(|(place, case)| (case.id.clone(), place)).collect(),
-            waivers: waived(&checkup.settings),
-            profile: checkup.settings.profile().to_owned(),
-            queue: checkup.endpoints.names.queue.clone(),
-            collection: checkup.endpoints.names.collection.clone(),
+            probed,
+            order: selected.iter().enumerate().map(|(place, case)| (case.id.clone(), place)).collect(),
+            waivers: waived(&check.settings),
+            profile: check.settings.profile().to_owned(),
+            queue: check.endpoints.names.queue.clone(),
+            collection: check.endpoints.names.collection.clone(),
         }
     }
 }
 
-/// A case as it was judged last.
+/// The last verdict of a case.
 #[derive(Debug, Clone)]
 pub(super) struct Judged {
     pub(super) record: CaseRecord,
     pub(super) at_ms: i64,
-    /// When the check began that judged it: what has changed since may not show in it.
+    /// When that check began; later changes may not be part of the verdict.
     begun_ms: i64,
 }
 
-/// All that is known.
+/// All results.
 #[derive(Debug)]
 pub(super) struct Known {
-    pub(super) subject: Subject,
+    pub(super) targets: Targets,
     pub(super) cases: BTreeMap<usize, Judged>,
     pub(super) report: Option<Arc<Report>>,
-    pub(super) pulses: BTreeMap<String, Heartbeat>,
+    pub(super) heartbeats: BTreeMap<String, Heartbeat>,
     pub(super) circuits: BTreeMap<String, Circuit>,
-    pub(super) queue: Option<QueueSight>,
+    pub(super) queue: Option<QueueState>,
     pub(super) points: Option<u64>,
     check_begun_ms: i64,
     pub(super) last_check_ms: Option<i64>,
     pub(super) last_success_ms: Option<i64>,
     pub(super) checks: u64,
-    /// What whoever runs it should know, such as settings that cannot be read.
+    /// Messages for the operator, such as settings that cannot be read.
     pub(super) notes: BTreeMap<&'static str, String>,
     pub(super) history: History,
 }
 
-/// What is known of one environment; clones are the same status_store.
+/// The results of one environment; clones share them.
 #[derive(Debug, Clone)]
 pub struct StatusStore {
     known: Arc<RwLock<Known>>,
@@ -104,24 +105,24 @@ pub struct StatusStore {
 }
 
 impl StatusStore {
-    /// An empty status_store for what `checkup` judges.
+    /// An empty store for the targets of `check`.
     #[must_use]
-    pub fn new(checkup: &EnvironmentCheck, intervals: Intervals) -> Self {
-        Self::with_history(checkup, intervals, History::default())
+    pub fn new(check: &EnvironmentCheck, intervals: Intervals) -> Self {
+        Self::with_history(check, intervals, History::default())
     }
 
-    /// A status_store that goes on with a history.
+    /// The same, continuing a saved history.
     #[must_use]
-    pub fn with_history(checkup: &EnvironmentCheck, intervals: Intervals, history: History) -> Self {
-        Self::about(Subject::of(checkup), intervals, history)
+    pub fn with_history(check: &EnvironmentCheck, intervals: Intervals, history: History) -> Self {
+        Self::with_targets(Targets::from_check(check), intervals, history)
     }
 
-    fn about(subject: Subject, intervals: Intervals, history: History) -> Self {
+    fn with_targets(targets: Targets, intervals: Intervals, history: History) -> Self {
         let known = Known {
-            subject,
+            targets,
             cases: BTreeMap::new(),
             report: None,
-            pulses: BTreeMap::new(),
+            heartbeats: BTreeMap::new(),
             circuits: BTreeMap::new(),
             queue: None,
             points: None,
@@ -136,19 +137,19 @@ impl StatusStore {
         Self { known: Arc::new(RwLock::new(known)), changed, intervals, since_ms: now_ms() }
     }
 
-    /// Goes on with another subject; what was found of the last one is forgotten, its history is not.
-    pub fn refit(&self, checkup: &EnvironmentCheck) {
+    /// Replaces the targets. Drops the results of the old ones, and keeps the history.
+    pub fn replace_targets(&self, check: &EnvironmentCheck) {
         let mut known = self.write();
-        known.subject = Subject::of(checkup);
+        known.targets = Targets::from_check(check);
         known.cases.clear();
-        known.pulses.clear();
+        known.heartbeats.clear();
         known.circuits.clear();
         (known.report, known.queue, known.points, known.last_check_ms) = (None, None, None, None);
         drop(known);
-        self.tell();
+        self.notify();
     }
 
-    /// Shows a line to whoever looks, under a name; nothing takes it away.
+    /// Sets the message called `about`, or removes it.
     pub fn note(&self, about: &'static str, text: Option<String>) {
         let mut known = self.write();
         match text {
@@ -156,10 +157,10 @@ impl StatusStore {
             None => drop(known.notes.remove(about)),
         }
         drop(known);
-        self.tell();
+        self.notify();
     }
 
-    /// How often is looked.
+    /// The intervals of checks and heartbeats.
     #[must_use]
     pub const fn intervals(&self) -> Intervals {
         self.intervals
@@ -177,93 +178,101 @@ impl StatusStore {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self) {
+    fn notify(&self) {
         self.changed.send_modify(|number| *number = number.wrapping_add(1));
     }
 
-    /// Hears of every change.
-    pub(super) fn listen(&self) -> watch::Receiver<u64> {
+    /// Subscribes to changes.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Whether the last check is recent enough to be believed: three may be late, and one may take all its time.
+    /// Whether the last check is recent: not older than three intervals and the time limit of one check.
     pub(super) fn is_fresh(&self, known: &Known, now: i64) -> bool {
         let allowed = self.intervals.check * 3 + CheckOptions::DEFAULT_TIMEOUT;
         known.last_check_ms.is_some_and(|last| now - last <= i64::try_from(allowed.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// A pulse was felt; true when a service began or ceased to answer.
-    pub(super) fn feel(&self, now: i64, service: &str, seen: &Result<Sight, String>, took: Duration) -> bool {
+    /// Stores a heartbeat; returns true if the service started or stopped answering.
+    pub(super) fn record_heartbeat(
+        &self,
+        now: i64,
+        service: &str,
+        result: &Result<ProbeResult, String>,
+        took: Duration,
+    ) -> bool {
         let mut known = self.write();
-        let before = known.pulses.get(service);
-        let up = seen.is_ok();
+        let before = known.heartbeats.get(service);
+        let up = result.is_ok();
         let turned = before.is_some_and(|before| before.up != up);
         let since_ms = before.filter(|before| before.up == up).map_or(now, |before| before.since_ms);
         let latency_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let reason = seen.as_ref().err().cloned();
-        known.circuits.entry(service.to_owned()).or_default().pulse(up);
-        known.history.judge(now, service, None, reason.as_deref());
-        match seen {
-            Ok(sight) => {
-                known.queue = sight.queue.or(known.queue);
-                known.points = sight.points.or(known.points);
+        let reason = result.as_ref().err().cloned();
+        known.circuits.entry(service.to_owned()).or_default().heartbeat(up);
+        known.history.update_incident(now, service, None, reason.as_deref());
+        match result {
+            Ok(probed) => {
+                known.queue = probed.queue.or(known.queue);
+                known.points = probed.points.or(known.points);
             }
-            // What was seen before is not so any more, or nobody knows.
+            // The last known values may be wrong now.
             Err(_) if service == "bullmq" => known.queue = None,
             Err(_) if service == "qdrant" => known.points = None,
             Err(_) => {}
         }
-        known.pulses.insert(service.to_owned(), Heartbeat { up, latency_us, reason, at_ms: now, since_ms });
+        known.heartbeats.insert(service.to_owned(), Heartbeat { up, latency_us, reason, at_ms: now, since_ms });
         let status = known.status(service).unwrap_or(Status::Pass);
-        known.history.see(now, service, status, up.then_some(latency_us));
+        known.history.add_result(now, service, status, up.then_some(latency_us));
         drop(known);
-        self.tell();
+        self.notify();
         turned
     }
 
-    /// A case was judged. Waivers are heeded.
-    pub(super) fn judge(&self, now: i64, mut record: CaseRecord) {
+    /// Stores the verdict of a case, and applies its waiver.
+    pub(super) fn record_case(&self, now: i64, mut record: CaseRecord) {
         let mut known = self.write();
-        let Some(place) = known.subject.order.get(&record.id).copied() else { return };
-        let waiver = known.subject.waivers.iter().find(|waiver| waiver.case == record.id && !waiver.expired);
+        let Some(place) = known.targets.order.get(&record.id).copied() else { return };
+        let waiver = known.targets.waivers.iter().find(|waiver| waiver.case == record.id && !waiver.expired);
         if let (Some(waiver), Word::Fail | Word::Warn) = (waiver, record.verdict.word()) {
             let reason = format!("{} ({})", waiver.reason, record.verdict.reason().unwrap_or_default());
             record.judge(Verdict::Waived { reason, expires: waiver.expires.clone() });
         }
         let service = record.suite.clone();
         match record.verdict.word() {
-            // That the service does not answer is an incident of its own.
-            Word::Fail if !known.is_felt(&service) || !says_unreachable(&record) => {
+            // A service that does not answer has an incident of its own.
+            Word::Fail if !known.is_probed(&service) || !says_unreachable(&record) => {
                 let reason = record.verdict.reason().unwrap_or_default().to_owned();
-                known.history.judge(now, &service, Some(&record.id), Some(&reason));
+                known.history.update_incident(now, &service, Some(&record.id), Some(&reason));
             }
-            Word::Pass | Word::Warn | Word::Waived => known.history.judge(now, &service, Some(&record.id), None),
-            // Nobody knows: what was amiss may still be.
+            Word::Pass | Word::Warn | Word::Waived => {
+                known.history.update_incident(now, &service, Some(&record.id), None)
+            }
+            // Unknown: an open incident may still last.
             Word::Fail | Word::Skip | Word::Unknown => {}
         }
         let begun_ms = known.check_begun_ms;
         known.cases.insert(place, Judged { record, at_ms: now, begun_ms });
         drop(known);
-        self.tell();
+        self.notify();
     }
 
-    /// A check begins; gives the cases that it is not to judge anew, because their service is known not to answer.
-    pub(super) fn check_begins(&self, now: i64) -> BTreeMap<String, Verdict> {
+    /// Starts a check; returns the verdicts that are carried over because the circuit of their service is open.
+    pub(super) fn start_check(&self, now: i64) -> BTreeMap<String, Verdict> {
         let mut known = self.write();
         known.check_begun_ms = now;
         known.circuits.values_mut().for_each(Circuit::check_begins);
-        let stands = known.cases.values().filter(|judged| {
+        let carried_over = known.cases.values().filter(|judged| {
             let service = unreachable(&judged.record);
             let circuit = service.and_then(|service| known.circuits.get(service));
             circuit.is_some_and(|circuit| circuit.state() == CircuitState::Open)
         });
-        stands.map(|judged| (judged.record.id.clone(), judged.record.verdict.clone())).collect()
+        carried_over.map(|judged| (judged.record.id.clone(), judged.record.verdict.clone())).collect()
     }
 
-    /// A check came to its end.
-    pub(super) fn checked(&self, now: i64, report: Report) {
+    /// Stores the report of a finished check.
+    pub(super) fn finish_check(&self, now: i64, report: Report) {
         for case in &report.cases {
-            self.judge(now, case.clone());
+            self.record_case(now, case.clone());
         }
         let gone: BTreeSet<String> = report.cases.iter().filter_map(unreachable).map(ToOwned::to_owned).collect();
         let mut known = self.write();
@@ -276,36 +285,36 @@ impl StatusStore {
         if known.overall() != Some(Status::Fail) {
             known.last_success_ms = Some(now);
         }
-        let unfelt: Vec<String> =
-            known.subject.services.iter().filter(|service| !known.is_felt(service)).cloned().collect();
-        for service in unfelt {
+        let unprobed: Vec<String> =
+            known.targets.services.iter().filter(|service| !known.is_probed(service)).cloned().collect();
+        for service in unprobed {
             if let Some(status) = known.status(&service) {
-                known.history.see(now, &service, status, None);
+                known.history.add_result(now, &service, status, None);
             }
         }
-        let subject = known.subject.clone();
+        let targets = known.targets.clone();
         known.history.end_others(now, |service, case| match case {
-            Some(case) => subject.order.contains_key(case),
-            None => subject.felt.iter().any(|felt| felt == service),
+            Some(case) => targets.order.contains_key(case),
+            None => targets.probed.iter().any(|probed| probed == service),
         });
         known.history.prune(now);
         drop(known);
-        self.tell();
+        self.notify();
     }
 
-    /// What has changed in the history since the last time this was asked.
+    /// The changes of the history since the last call.
     pub(super) fn changes(&self) -> Changes {
         self.write().history.changes()
     }
 }
 
-/// Whether a case failed for no other reason than that its service did not answer.
+/// Whether a case failed only because its service did not answer.
 fn says_unreachable(record: &CaseRecord) -> bool {
     let silent = |reason: &str| reason.contains(" is unreachable: ") || reason.contains(" did not answer in time: ");
     record.verdict.reason().is_some_and(silent)
 }
 
-/// The service for want of whose answer a case failed.
+/// The service that did not answer, if a case failed because of that.
 fn unreachable(record: &CaseRecord) -> Option<&str> {
     match &record.verdict {
         Verdict::Fail { reason } | Verdict::Warn { reason } => unreachable_service(reason),
@@ -314,11 +323,11 @@ fn unreachable(record: &CaseRecord) -> Option<&str> {
 }
 
 impl Known {
-    pub(super) fn is_felt(&self, service: &str) -> bool {
-        self.subject.felt.iter().any(|felt| felt == service)
+    pub(super) fn is_probed(&self, service: &str) -> bool {
+        self.targets.probed.iter().any(|probed| probed == service)
     }
 
-    /// The circuit of a service whose pulse is felt.
+    /// The circuit of a probed service.
     pub(super) fn circuit(&self, service: &str) -> Option<CircuitState> {
         self.circuits.get(service).map(|circuit| circuit.state())
     }
@@ -328,16 +337,16 @@ impl Known {
         self.cases.values().filter(move |judged| judged.record.suite == service)
     }
 
-    /// How a case is to be taken now; none for a skipped one. That a service did not answer when it was judged means
-    /// nothing any more when it has come back since.
+    /// The status of a case now; none for a skipped one. A case that failed because its service did not answer counts as
+    /// a warning once the service answers again.
     pub(super) fn status_of(&self, judged: &Judged) -> Option<Status> {
         let record = &judged.record;
         match record.verdict.word() {
             Word::Pass => Some(Status::Pass),
             Word::Fail => {
-                let pulse = self.pulses.get(&record.suite);
-                // A check that began before the service came back may end after it; the return calls for another.
-                let is_back = pulse.is_some_and(|pulse| pulse.up && pulse.since_ms >= judged.begun_ms);
+                let heartbeat = self.heartbeats.get(&record.suite);
+                // A check that began before the service came back may end after it; the next check is already requested.
+                let is_back = heartbeat.is_some_and(|heartbeat| heartbeat.up && heartbeat.since_ms >= judged.begun_ms);
                 Some(if is_back && says_unreachable(record) { Status::Warn } else { Status::Fail })
             }
             Word::Warn | Word::Unknown | Word::Waived => Some(Status::Warn),
@@ -345,29 +354,29 @@ impl Known {
         }
     }
 
-    /// The status of a service; none when it is not there to be judged.
+    /// The status of a service; none if it is not configured.
     pub(super) fn status(&self, service: &str) -> Option<Status> {
-        let pulse = self.pulses.get(service).map(|pulse| if pulse.up { Status::Pass } else { Status::Fail });
-        pulse.into_iter().chain(self.cases_of(service).filter_map(|judged| self.status_of(judged))).max()
+        let heartbeat =
+            self.heartbeats.get(service).map(|heartbeat| if heartbeat.up { Status::Pass } else { Status::Fail });
+        heartbeat.into_iter().chain(self.cases_of(service).filter_map(|judged| self.status_of(judged))).max()
     }
 
-    /// The services that are there to be judged.
+    /// The configured services.
     pub(super) fn services(&self) -> impl Iterator<Item = (&str, Status)> {
-        self.subject.services.iter().filter_map(|service| Some((service.as_str(), self.status(service)?)))
+        self.targets.services.iter().filter_map(|service| Some((service.as_str(), self.status(service)?)))
     }
 
-    /// The status of everything; none before anything was looked at.
+    /// The worst status of all services; none before the first result.
     pub(super) fn overall(&self) -> Option<Status> {
         self.services().map(|(_, status)| status).max()
     }
 
-    /// Why the environment is not ready: the cases that must hold and do not, and the services that do not answer.
-    pub(super) fn hindrances(&self) -> Vec<String> {
-        let silent = self
-            .pulses
-            .iter()
-            .filter(|(_, pulse)| !pulse.up)
-            .map(|(service, pulse)| format!("{service}: {}", pulse.reason.as_deref().unwrap_or("no answer")));
+    /// Why the environment is not ready: the MUST cases that fail, and the services that do not answer.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let silent =
+            self.heartbeats.iter().filter(|(_, heartbeat)| !heartbeat.up).map(|(service, heartbeat)| {
+                format!("{service}: {}", heartbeat.reason.as_deref().unwrap_or("no answer"))
+            });
         let failed = self
             .cases
             .values()

@@ -1,4 +1,4 @@
-//! The history on the disk: a file of `redb` that one process uses at a time.
+//! The history on disk: a `redb` file that one process uses at a time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use super::history::{Changes, History};
 const BLOCKS: TableDefinition<(&str, i64), &[u8]> = TableDefinition::new("blocks-1");
 const INCIDENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("incidents-1");
 
-/// Why a history cannot be kept.
+/// Why the history file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has it.
-    #[error("the history `{}` is in use by another process; end that `shakedown serve`, or choose another file with --history", path.display())]
+    /// Another process uses it.
+    #[error("the history file `{}` is in use by another process; stop the other `shakedown serve`, or choose another file with --history", path.display())]
     InUse {
         /// The file.
         path: PathBuf,
     },
-    /// It is no history, or is damaged.
-    #[error("the history `{}` cannot be read: {detail}; move the file away, or choose another with --history, or none", path.display())]
+    /// It is not a history file, or it is damaged.
+    #[error("cannot read the history file `{}`: {detail}; move the file away, or pass --history with another file or `none`", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -28,7 +28,7 @@ pub enum StoreError {
         detail: String,
     },
     /// It cannot be written.
-    #[error("the history `{}` cannot be written: {detail}; free some room, or choose another file with --history", path.display())]
+    #[error("cannot write the history file `{}`: {detail}; free disk space, or choose another file with --history", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
@@ -43,7 +43,7 @@ impl StoreError {
     }
 }
 
-/// A history's file.
+/// The history file.
 #[derive(Debug)]
 pub struct Store {
     database: Database,
@@ -51,24 +51,24 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the file, or makes it with the directories that it needs, and reads what was kept.
+    /// Opens the file, or creates it with its directories, and reads the history.
     ///
     /// # Errors
-    /// It is in use, or damaged, or cannot be made.
+    /// The file is in use, damaged, or cannot be created.
     pub fn open(path: &Path) -> Result<(Self, History), StoreError> {
         let unwritable =
             |error: std::io::Error| StoreError::Unwritable { path: path.to_owned(), detail: error.to_string() };
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             std::fs::create_dir_all(directory).map_err(unwritable)?;
         }
-        // What is damaged in a way that the library does not expect makes it panic.
+        // The library panics on some damaged files.
         let opened = std::panic::catch_unwind(|| Database::create(path))
             .map_err(|_| StoreError::unreadable(path, "it is damaged"))?;
         let mut database = opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
             other => StoreError::unreadable(path, other),
         })?;
-        // A file that cannot be made smaller is still a history.
+        // A file that cannot be compacted can still be used.
         let _ = database.compact();
         let store = Self { database, path: path.to_owned() };
         let history = store.read()?;
@@ -77,7 +77,7 @@ impl Store {
 
     fn read(&self) -> Result<History, StoreError> {
         let unreadable = |error: redb::Error| StoreError::unreadable(&self.path, error);
-        // Both tables are there from now on, and can be read.
+        // Creates both tables, so that they can be read.
         self.save(&Changes { oldest_ms: i64::MIN, ..Changes::default() })?;
         let read = self.database.begin_read().map_err(|error| unreadable(error.into()))?;
         let mut blocks = BTreeMap::new();
@@ -97,10 +97,10 @@ impl Store {
                 serde_json::from_slice(value.value()).map_err(|error| StoreError::unreadable(&self.path, error))?;
             incidents.insert(key.value(), incident);
         }
-        Ok(History::of(blocks, incidents))
+        Ok(History::from_parts(blocks, incidents))
     }
 
-    /// Keeps what has changed, and forgets what was pruned; all of it or nothing.
+    /// Saves the changes and deletes what was pruned, in one transaction.
     pub(super) fn save(&self, changes: &Changes) -> Result<(), StoreError> {
         self.write(changes)
             .map_err(|error| StoreError::Unwritable { path: self.path.clone(), detail: error.to_string() })

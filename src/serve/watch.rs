@@ -1,4 +1,4 @@
-//! The schedule: checks and pulses, and keeping the history.
+//! The schedule of checks and heartbeats; saves the history.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::store::Store;
 use crate::outcome::{Event, Events};
 use crate::runner::{CheckOptions, EnvironmentCheck};
 
-/// A service that came or went is judged at once, and not more often than this.
+/// A service that starts or stops answering triggers a check, at most once in this time.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Checks and pulses that go on until it is dropped.
+/// Checks and heartbeats that run until it is dropped.
 #[derive(Debug)]
 pub struct Watch {
     tasks: JoinSet<()>,
@@ -26,43 +26,43 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins at once; the history is kept in `store`, if there is one. To be called within a Tokio runtime.
+    /// Starts at once; saves the history in `store`, if there is one. Must be called within a Tokio runtime.
     #[must_use]
-    pub fn start(checkup: Arc<EnvironmentCheck>, status_store: StatusStore, store: Option<Arc<Store>>) -> Self {
+    pub fn start(environment: Arc<EnvironmentCheck>, status_store: StatusStore, store: Option<Arc<Store>>) -> Self {
         let mut tasks = JoinSet::new();
         let urgent = Arc::new(Notify::new());
-        let felt = status_store.read().subject.felt.clone();
-        for prober in probers(&checkup.endpoints, &checkup.given) {
-            if felt.iter().any(|service| service == prober.service) {
-                tasks.spawn(feel(prober, status_store.clone(), Arc::clone(&urgent)));
+        let probed = status_store.read().targets.probed.clone();
+        for prober in probers(&environment.endpoints, &environment.given) {
+            if probed.iter().any(|service| service == prober.service) {
+                tasks.spawn(probe(prober, status_store.clone(), Arc::clone(&urgent)));
             }
         }
-        tasks.spawn(check(checkup, status_store.clone(), store.clone(), urgent));
+        tasks.spawn(check(environment, status_store.clone(), store.clone(), urgent));
         Self { tasks, status_store, store }
     }
 
-    /// The status_store that it writes on.
+    /// The store that it writes to.
     #[must_use]
     pub const fn status_store(&self) -> &StatusStore {
         &self.status_store
     }
 
-    /// Ends checks and pulses, and keeps what has changed in the history.
+    /// Ends checks and heartbeats, and saves the history.
     pub async fn end(mut self) {
         self.tasks.shutdown().await;
         if let Some(store) = self.store.take() {
-            keep(&self.status_store, store).await;
+            save(&self.status_store, store).await;
         }
     }
 }
 
-async fn feel(mut prober: Prober, status_store: StatusStore, urgent: Arc<Notify>) {
+async fn probe(mut prober: Prober, status_store: StatusStore, urgent: Arc<Notify>) {
     let intervals = status_store.intervals();
-    let pause = if prober.foreign { intervals.check.max(intervals.pulse) } else { intervals.pulse };
+    let pause = if prober.is_public { intervals.check.max(intervals.heartbeat) } else { intervals.heartbeat };
     loop {
         let begun = Instant::now();
-        let (seen, took) = prober.feel().await;
-        if status_store.feel(now_ms(), prober.service, &seen, took) {
+        let (result, took) = prober.probe().await;
+        if status_store.record_heartbeat(now_ms(), prober.service, &result, took) {
             urgent.notify_one();
         }
         tokio::time::sleep_until(begun + pause).await;
@@ -70,7 +70,7 @@ async fn feel(mut prober: Prober, status_store: StatusStore, urgent: Arc<Notify>
 }
 
 async fn check(
-    checkup: Arc<EnvironmentCheck>,
+    environment: Arc<EnvironmentCheck>,
     status_store: StatusStore,
     store: Option<Arc<Store>>,
     urgent: Arc<Notify>,
@@ -80,25 +80,25 @@ async fn check(
         let (events, mut heard) = Events::channel();
         let listener = {
             let status_store = status_store.clone();
-            // Each verdict counts as soon as it is there: a dead service keeps the others waiting for nothing.
+            // Each verdict is stored at once, so that a dead service does not delay the others.
             async move {
                 while let Some(event) = heard.recv().await {
                     if let Event::CaseFinished { record } = event {
-                        status_store.judge(now_ms(), *record);
+                        status_store.record_case(now_ms(), *record);
                     }
                 }
             }
         };
-        let options = CheckOptions { carried_over: status_store.check_begins(now_ms()), ..CheckOptions::once() };
+        let options = CheckOptions { carried_over: status_store.start_check(now_ms()), ..CheckOptions::once() };
         let judged = async {
-            let report = checkup.evaluate(&options, &events).await;
+            let report = environment.evaluate(&options, &events).await;
             drop(events);
             report
         };
         let (report, ()) = tokio::join!(judged, listener);
-        status_store.checked(now_ms(), report);
+        status_store.finish_check(now_ms(), report);
         if let Some(store) = &store {
-            keep(&status_store, Arc::clone(store)).await;
+            save(&status_store, Arc::clone(store)).await;
         }
         tokio::time::sleep_until(begun + LEAST_PAUSE).await;
         tokio::select! {
@@ -108,14 +108,14 @@ async fn check(
     }
 }
 
-/// Writes what has changed; a history that cannot be kept is said, and stops nothing.
-async fn keep(status_store: &StatusStore, store: Arc<Store>) {
+/// Saves the changes of the history. A failure becomes a message for the operator, and stops nothing.
+async fn save(status_store: &StatusStore, store: Arc<Store>) {
     let changes = status_store.changes();
-    let kept = tokio::task::spawn_blocking(move || store.save(&changes)).await;
-    let problem = match kept {
+    let saved = tokio::task::spawn_blocking(move || store.save(&changes)).await;
+    let problem = match saved {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
-        Err(error) => Some(format!("the history was not kept: {error}")),
+        Err(error) => Some(format!("could not save the history: {error}")),
     };
     status_store.note("history", problem);
 }

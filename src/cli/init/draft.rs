@@ -1,18 +1,18 @@
-//! The contract as text, with comments, and what was assumed in it.
+//! The contract as commented text, and the assumptions in it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::look::{Found, Kind};
+use super::detect::{Found, Kind};
 
-/// A contract that nobody has read yet.
+/// A contract to be reviewed by the user.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) text: String,
     pub(super) assumptions: Vec<String>,
 }
 
-/// Names that people give to what the harness knows, and the places that fill them.
+/// Usual names of variables, and the placeholders that fill them.
 const KNOWN: &[(&[&str], &str)] = &[
     (&["REDIS_URL", "REDIS_URI", "REDIS_CONNECTION_STRING", "BULLMQ_REDIS_URL"], "redis.url"),
     (&["REDIS_HOST", "REDISHOST"], "redis.host"),
@@ -43,7 +43,7 @@ const KNOWN: &[(&[&str], &str)] = &[
     (&["PORT", "HEALTH_PORT"], "worker.port"),
 ];
 
-/// Fields of jobs, by what they usually hold.
+/// Usual names of fields of jobs, and the placeholders that fill them.
 const FIELDS: &[(&[&str], &str)] = &[
     (&["documentId", "document_id", "docId", "doc_id", "id"], "document.id"),
     (&["text", "content", "body"], "document.text"),
@@ -53,7 +53,7 @@ const FIELDS: &[(&[&str], &str)] = &[
     (&["version"], "document.version"),
 ];
 
-fn place(table: &[(&[&str], &'static str)], name: &str) -> Option<&'static str> {
+fn placeholder(table: &[(&[&str], &'static str)], name: &str) -> Option<&'static str> {
     table.iter().find(|(names, _)| names.contains(&name)).map(|(_, place)| *place)
 }
 
@@ -61,10 +61,10 @@ fn list(words: &[String]) -> String {
     format!("[{}]", words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", "))
 }
 
-/// The contract for what was found.
-pub(super) fn of(found: &Found) -> Draft {
+/// The contract for the worker that was found.
+pub(super) fn contract(found: &Found) -> Draft {
     let mut assumptions = Vec::new();
-    let mut text = "# How Shakedown starts, feeds and looks at this worker. `shakedown run --dry-run` says what it makes of it.\n\n[worker]\n".to_owned();
+    let mut text = "# How Shakedown starts this worker, gives it jobs and reads its results. `shakedown run --dry-run` prints a summary.\n\n[worker]\n".to_owned();
     let mut line = |what: &str| {
         text.push_str(what);
         text.push('\n');
@@ -95,38 +95,40 @@ pub(super) fn of(found: &Found) -> Draft {
         Kind::Unknown => {
             line("command = [\"./worker\"]   # the program that takes jobs, and its arguments");
             assumptions.push(
-                "no worker was recognised here (package.json, pyproject.toml or Cargo.toml with bullmq, or a Dockerfile): \
-                 write its `command`"
+                "no worker was found here (package.json, pyproject.toml or Cargo.toml with bullmq, or a Dockerfile): \
+                 set `command`"
                     .to_owned(),
             );
         }
     }
     line(
-        "ready = \"queue\"           # when it is registered on the queue; or { log = \"regex\" }, or { http = \"http://127.0.0.1:{{worker.port}}/\" }",
+        "ready = \"queue\"           # when it registers on the queue; or { log = \"regex\" }, or { http = \"http://127.0.0.1:{{worker.port}}/\" }",
     );
     line("shutdown_grace = \"10s\"    # how long it may take to end after SIGTERM");
     line(
-        "# timeout_factor = 2.0          # stretches every deadline, for a worker that is slow or cannot be told its lock duration",
+        "# timeout_factor = 2.0          # multiplies every deadline, for a slow worker or one with a fixed lock duration",
     );
 
-    let (known, unknown): (Vec<_>, Vec<_>) = found.variables.iter().partition(|name| place(KNOWN, name).is_some());
-    line(
-        "\n# What it reads from its environment. REDIS_URL, DATABASE_URL, QDRANT_URL, JINA_BASE_URL and so on are given anyway.",
-    );
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        found.variables.iter().partition(|name| placeholder(KNOWN, name).is_some());
+    line("\n# Variables for the worker. REDIS_URL, DATABASE_URL, QDRANT_URL, JINA_BASE_URL and so on are always set.");
     line("[worker.env]");
     for name in &known {
-        if let Some(place) = place(KNOWN, name) {
+        if let Some(place) = placeholder(KNOWN, name) {
             line(&format!("{name} = \"{{{{{place}}}}}\""));
         }
     }
     if !known.is_empty() {
         let names: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
-        assumptions.push(format!("it is told where the services are by {}", names.join(", ")));
+        assumptions.push(format!("it reads the addresses of the services from {}", names.join(", ")));
     }
     if !unknown.is_empty() {
         let names: Vec<&str> = unknown.iter().map(|name| name.as_str()).collect();
-        line(&format!("# It also reads: {}. What is not set here comes from your own environment.", names.join(", ")));
-        assumptions.push(format!("it does without {}, or your environment has them", names.join(", ")));
+        line(&format!(
+            "# It also reads: {}. Variables that are not set here come from your environment.",
+            names.join(", ")
+        ));
+        assumptions.push(format!("it works without {}, or your environment sets them", names.join(", ")));
     }
     queue(found, &mut text, &mut assumptions);
     evidence(&mut text, &mut assumptions);
@@ -134,33 +136,34 @@ pub(super) fn of(found: &Found) -> Draft {
 }
 
 fn queue(found: &Found, text: &mut String, assumptions: &mut Vec<String>) {
-    let told = found.variables.iter().any(|name| place(KNOWN, name) == Some("queue.name"));
+    let from_variable = found.variables.iter().any(|name| placeholder(KNOWN, name) == Some("queue.name"));
     text.push_str("\n[queue]\n");
     let mut write = |what: String| {
         text.push_str(&what);
         text.push('\n');
     };
-    match (told, found.queues.len(), found.queues.first()) {
+    match (from_variable, found.queues.len(), found.queues.first()) {
         (false, 1, Some(name)) => {
             write(format!(
-                "# Its queue cannot be named by a variable, so every scenario gets a stack of its own: that takes longer.\nname = {name:?}"
+                "# The queue name is fixed, so every scenario gets its own stack, which takes longer.\nname = {name:?}"
             ));
             assumptions
-                .push(format!("its queue is always `{name}`; read the name from a variable to be judged faster"));
+                .push(format!("its queue is always `{name}`; runs are faster if it reads the name from a variable"));
         }
         (false, count, _) if count > 1 => {
             let names: Vec<&str> = found.queues.iter().map(String::as_str).collect();
             write(format!(
-                "# It takes jobs from {}. Which one brings documents?\n# name = {:?}",
+                "# It takes jobs from {}. Which queue has the documents?\n# name = {:?}",
                 names.join(", "),
                 names[0]
             ));
-            assumptions.push(format!("it is given its queue by QUEUE_NAME; it also knows {}", names.join(", ")));
+            assumptions
+                .push(format!("it reads the queue name from QUEUE_NAME; its source also names {}", names.join(", ")));
         }
-        _ => assumptions.push("it is given its queue by QUEUE_NAME and QUEUE_PREFIX".to_owned()),
+        _ => assumptions.push("it reads the queue name from QUEUE_NAME and QUEUE_PREFIX".to_owned()),
     }
     let mut fields: Vec<(String, &str)> =
-        found.fields.iter().filter_map(|field| Some((field.clone(), place(FIELDS, field)?))).collect();
+        found.fields.iter().filter_map(|field| Some((field.clone(), placeholder(FIELDS, field)?))).collect();
     let has = |fields: &[(String, &str)], wanted: &[&str]| fields.iter().any(|(_, place)| wanted.contains(place));
     if !has(&fields, &["document.id"]) {
         fields.push(("documentId".to_owned(), "document.id"));
@@ -174,20 +177,19 @@ fn queue(found: &Found, text: &mut String, assumptions: &mut Vec<String>) {
     write(format!(
         "job = {{ name = \"ingest-document\", data = {{ {fields} }}, attempts = 5, backoff = {{ type = \"exponential\", delay = 200, jitter = 0.5 }} }}"
     ));
-    write("# delete = { name = \"delete-document\", data = { documentId = \"{{document.id}}\" } }   # if it can remove a document".to_owned());
-    assumptions.push(format!("a job brings {fields}"));
+    write("# delete = { name = \"delete-document\", data = { documentId = \"{{document.id}}\" } }   # if it can delete a document".to_owned());
+    assumptions.push(format!("a job has {fields}"));
 }
 
 fn evidence(text: &mut String, assumptions: &mut Vec<String>) {
     let _ = write!(
         text,
-        "\n# Where its results are. Leave out what it does not store: the cases that need it are then skipped, and say so.\n\
+        "\n# Where it stores its results. Omit what it does not store: the cases that need it are skipped and say why.\n\
          [evidence]\n\
          qdrant = {{ document = \"document_id\", chunk = \"chunk_index\", text = \"text\" }}\n\
          # postgres = {{ id = \"id\", status = \"status\", done = \"ready\", failed = \"failed\", chunks = \"chunks\" }}\n"
     );
     assumptions.push(
-        "the payload of a point has `document_id`, `chunk_index` and `text`, and no row in Postgres is looked at"
-            .to_owned(),
+        "the payload of a point has `document_id`, `chunk_index` and `text`, and no row in Postgres is read".to_owned(),
     );
 }

@@ -1,7 +1,7 @@
-//! `shakedown init`: looks at a directory, asks nothing, writes a contract, and says what it assumed.
+//! `shakedown init`: inspect a directory, write a contract, and print the assumptions.
 
+mod detect;
 mod draft;
-mod look;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use crate::outcome::Exit;
 
-/// Write a shakedown.toml for the worker in this directory, and say what was assumed
+/// Write a shakedown.toml for the worker in this directory, and print the assumptions
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Directory of the worker
     #[arg(default_value = ".", value_name = "DIR")]
     directory: PathBuf,
-    /// Replace a shakedown.toml that is there
+    /// Overwrite an existing shakedown.toml
     #[arg(long)]
     force: bool,
 }
@@ -24,23 +24,23 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let path = args.directory.join("shakedown.toml");
     if !args.directory.is_dir() {
-        return Err(Failure::usage(format!("`{}` is no directory", args.directory.display())));
+        return Err(Failure::usage(format!("`{}` is not a directory", args.directory.display())));
     }
     if path.exists() && !args.force {
-        let remedy = "read it, remove it, or replace it with --force";
-        return Err(Failure::usage(format!("`{}` is there already: {remedy}", path.display())));
+        let remedy = "remove it, or overwrite it with --force";
+        return Err(Failure::usage(format!("`{}` already exists: {remedy}", path.display())));
     }
-    let found = look::at(&args.directory)
-        .map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", args.directory.display())))?;
-    let draft = draft::of(&found);
-    write(&path, &draft.text).map_err(|error| Failure::usage(format!("`{}`: {error}", path.display())))?;
-    let shown = std::path::absolute(&path).unwrap_or(path);
-    let mut text = format!("created {}\n\nassumed:\n", shown.display());
+    let found = detect::detect(&args.directory)
+        .map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", args.directory.display())))?;
+    let draft = draft::contract(&found);
+    write(&path, &draft.text).map_err(|error| Failure::usage(format!("cannot write `{}`: {error}", path.display())))?;
+    let absolute = std::path::absolute(&path).unwrap_or(path);
+    let mut text = format!("created {}\n\nassumptions:\n", absolute.display());
     for assumption in &draft.assumptions {
         text.push_str(&format!("  - {assumption}\n"));
     }
     text.push_str("\nnext: read it, then `shakedown run --dry-run`, then `shakedown run`\n");
-    // A reader that closed the pipe has seen enough.
+    // The reader may have closed the pipe.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(Exit::Ok)
 }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
     use crate::settings::{Program, Settings, Source};
 
-    /// A directory with these files, and the contract that is written for it.
+    /// A directory with these files, and the contract written for it.
     fn contract(files: &[(&str, &str)]) -> (tempfile::TempDir, draft::Draft, crate::settings::Contract) {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -62,7 +62,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let draft = draft::of(&look::at(directory.path()).unwrap());
+        let draft = draft::contract(&detect::detect(directory.path()).unwrap());
         let path = directory.path().join("shakedown.toml");
         std::fs::write(&path, &draft.text).unwrap();
         let settings = Settings::load(Source { config: Some(path), ..Source::default() })
@@ -125,10 +125,10 @@ mod tests {
     }
 
     #[test]
-    fn a_dockerfile_alone_is_an_image_and_nothing_at_all_is_a_question() {
+    fn a_dockerfile_alone_gives_an_image_and_an_empty_directory_gives_an_assumption() {
         let (_directory, _, contract_of_image) = contract(&[("Dockerfile", "FROM scratch")]);
         assert!(command(&contract_of_image).starts_with("image "));
         let (_directory, draft, _) = contract(&[]);
-        assert!(draft.assumptions.iter().any(|line| line.contains("no worker was recognised")));
+        assert!(draft.assumptions.iter().any(|line| line.contains("no worker was found")));
     }
 }

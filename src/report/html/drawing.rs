@@ -7,7 +7,7 @@ use minijinja::HtmlEscape;
 use crate::outcome::{Totals, Word};
 use crate::report::printable;
 
-/// Text that stands in a drawing or in an attribute of one.
+/// Text for a drawing or for one of its attributes.
 pub(super) fn escaped(text: &str) -> String {
     HtmlEscape(&printable(text)).to_string()
 }

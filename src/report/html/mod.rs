@@ -1,11 +1,12 @@
-//! The report as one HTML page: no network, no foreign script; for a screen of any width, and for paper.
+//! The report as one HTML page without external resources, for screens of any width and for print.
 //!
-//! Whatever a service or a worker said is escaped, twice over: the templates escape, and the page forbids every script
-//! and style but its own by their digests.
+//! Text from services and workers is escaped by the templates, and a content security policy allows only the page's own
+//! script and style, by their digests.
 
 mod drawing;
 mod matrix;
 mod page;
+mod sources;
 mod timeline;
 
 use std::collections::BTreeMap;
@@ -15,26 +16,29 @@ use serde_json::{Value, json};
 
 use crate::outcome::{CaseRecord, Evidence, Level, Report, RunVerdict, Totals, Word};
 
+pub(crate) use super::source::link;
 pub(crate) use drawing::Drawing;
 pub use matrix::matrix;
 use page::Anchors;
-pub(crate) use page::{Page, link, page};
+pub(crate) use page::{Page, page};
+use sources::Sources;
 
 const TEMPLATE: &str = include_str!("../templates/report.html.j2");
 
-/// Evidence that is longer, in characters, is shown in part, and whole on request.
+/// Longer evidence, in characters, is shortened, with the whole text on request.
 const LONGEST: usize = 600;
-/// More failures than these are not unfolded from the start.
+/// If there are more failures, they start folded.
 const UNFOLDED: usize = 12;
-/// The first timelines are unfolded from the start.
+/// The number of timelines that start unfolded.
 const SHOWN: usize = 2;
 
 /// Writes `report` as HTML.
 pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let mut anchors = Anchors::default();
-    let cases: Vec<String> = report.cases.iter().map(|case| anchors.of("case", &case.id)).collect();
-    let scenarios: Vec<String> = report.timelines.iter().map(|line| anchors.of("scenario", &line.scenario)).collect();
-    let places = Places { report, cases: &cases, scenarios: &scenarios };
+    let cases: Vec<String> = report.cases.iter().map(|case| anchors.id("case", &case.id)).collect();
+    let scenarios: Vec<String> = report.timelines.iter().map(|line| anchors.id("scenario", &line.scenario)).collect();
+    let sources = Sources::cited(report, &mut anchors);
+    let places = Places { report, cases: &cases, scenarios: &scenarios, sources: &sources };
     let grave = report.cases.iter().filter(|case| is_open(case.verdict.word())).count();
     let (class, symbol) = match report.verdict {
         RunVerdict::Conformant => ("holds", "✓"),
@@ -51,12 +55,13 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "counts": counts(&report.totals),
         "levels": levels(&report.cases),
         "notes": notes(report),
-        "problems": super::graver_first(report).into_iter().map(|case| places.problem(case)).collect::<Vec<_>>(),
+        "problems": super::worst_first(report).into_iter().map(|case| places.problem(case)).collect::<Vec<_>>(),
         "suites": places.suites(grave <= UNFOLDED, &mut anchors),
         "timelines": report.timelines.iter().zip(&scenarios).enumerate().map(|(number, (line, anchor))| {
-            timeline::context(line, anchor, number < SHOWN, |id| places.case(id))
+            timeline::context(line, anchor, number < SHOWN, &places)
         }).collect::<Vec<_>>(),
         "legend": timeline::legend(),
+        "sources": sources.entries(),
         "facts": facts(report),
     });
     page(&Page { name: "report.html", template: TEMPLATE, context, style: "", script: "", live: false }, out)
@@ -66,11 +71,12 @@ fn is_open(word: Word) -> bool {
     matches!(word, Word::Fail | Word::Unknown)
 }
 
-/// Where on the page what stands.
+/// The anchors of the page.
 struct Places<'a> {
     report: &'a Report,
     cases: &'a [String],
     scenarios: &'a [String],
+    sources: &'a Sources,
 }
 
 impl Places<'_> {
@@ -106,7 +112,7 @@ impl Places<'_> {
             let totals = Totals::of(cases.iter().map(|(case, _)| *case));
             json!({
                 "name": name,
-                "anchor": anchors.of("suite", name),
+                "anchor": anchors.id("suite", name),
                 "tally": drawing::tally(&totals),
                 "counts": counts(&totals),
                 "passed": totals.pass,
@@ -129,8 +135,7 @@ impl Places<'_> {
             "evidence": case.evidence.iter().map(evidence).collect::<Vec<_>>(),
             "why": case.why,
             "remedy": case.remedy,
-            "source": case.source,
-            "href": link(&case.source),
+            "sources": self.sources.items(&case.source),
             "took": took(case.duration_ms),
             "attempts": case.attempts,
             "flaky": case.flaky,
@@ -181,7 +186,7 @@ fn notes(report: &Report) -> Vec<String> {
         notes.push(comparison.sentence());
     }
     if let Some(shard) = &report.gate.shard {
-        notes.push(format!("shard {shard}: the other parts are other runs"));
+        notes.push(format!("shard {shard}: the other shards are separate runs"));
     }
     if report.gate.attempts > 1 {
         let flaky = report.cases.iter().filter(|case| case.flaky).count();
@@ -204,7 +209,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A time as people read it.
+/// A duration in words.
 pub(crate) fn took(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms} ms"),

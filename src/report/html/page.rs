@@ -1,4 +1,4 @@
-//! What every page has: style, script, the rule that no others are obeyed, and texts that can do no harm.
+//! The frame of every page: style, script, content security policy and harmless text.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -24,13 +24,13 @@ pub(crate) struct Page {
     pub(crate) name: &'static str,
     /// A template that extends `page.html`.
     pub(crate) template: &'static str,
-    /// What the template is told: an object.
+    /// The values for the template: an object.
     pub(crate) context: Value,
-    /// Style beyond that of every page.
+    /// Style in addition to that of every page.
     pub(crate) style: &'static str,
-    /// Script beyond that of every page.
+    /// Script in addition to that of every page.
     pub(crate) script: &'static str,
-    /// Whether its script may ask the server that it came from.
+    /// Whether its script may send requests to its server.
     pub(crate) live: bool,
 }
 
@@ -54,18 +54,18 @@ pub(crate) fn page(page: &Page, out: &mut impl Write) -> io::Result<()> {
         "symbols": symbols,
     });
     let template = environment.get_template(page.name).map_err(io::Error::other)?;
-    let mut told = harmless(&page.context);
-    told["page"] = own;
-    let text = template.render(Serde(told)).map_err(io::Error::other)?;
+    let mut context = harmless(&page.context);
+    context["page"] = own;
+    let text = template.render(Serde(context)).map_err(io::Error::other)?;
     writeln!(out, "{}", text.trim_end())
 }
 
-/// The digest by which a page allows its own script or style.
+/// The digest with which the policy allows a script or style.
 fn digest(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(Sha256::digest(text.as_bytes())))
 }
 
-/// The same with no text that HTML cannot hold, or that would turn the order of the characters around it.
+/// The same without characters that HTML cannot hold or that change the direction of text.
 fn harmless(value: &Value) -> Value {
     match value {
         Value::String(text) => printable(text).into(),
@@ -75,19 +75,13 @@ fn harmless(value: &Value) -> Value {
     }
 }
 
-/// The address of a source, where it is one that a browser may follow.
-pub(crate) fn link(source: &str) -> Option<&str> {
-    let is_address = source.starts_with("https://") || source.starts_with("http://");
-    (is_address && !source.contains(char::is_whitespace)).then_some(source)
-}
-
-/// Ids of elements: the same for the same name in every report, and never twice on one page.
+/// Ids of elements: stable across reports, and unique on one page.
 #[derive(Debug, Default)]
 pub(super) struct Anchors(BTreeSet<String>);
 
 impl Anchors {
-    /// The id of what is called `name`, among others of its `kind`.
-    pub(super) fn of(&mut self, kind: &str, name: &str) -> String {
+    /// An id for `name` of this `kind`.
+    pub(super) fn id(&mut self, kind: &str, name: &str) -> String {
         let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_');
         let name: String = name.chars().map(|letter| if plain(letter) { letter } else { '-' }).take(120).collect();
         let first = format!("{kind}-{name}");

@@ -1,4 +1,4 @@
-//! The page as a browser would read it: well formed, accessible, and deaf to whatever a worker or a service says.
+//! The page as a browser reads it: well formed, accessible, and safe from text of workers and services.
 
 use std::collections::BTreeSet;
 
@@ -88,7 +88,7 @@ fn hostile() -> Report {
             HOSTILE.clone_into(field);
         }
     }
-    // The same id twice is no report of ours, and must not make two elements of one id.
+    // A duplicate id, which our reports never have, must not give two elements the same id.
     report.cases[1].id = report.cases[0].id.clone();
     let mut line = eventful();
     for event in &mut line.events {
@@ -99,14 +99,14 @@ fn hostile() -> Report {
         HOSTILE.clone_into(field);
     }
     line.cases = vec![report.cases[0].id.clone(), HOSTILE.to_owned()];
-    let said = || HOSTILE.to_owned();
-    line.diagnoses = vec![Diagnosis { seen: said(), means: said(), remedy: said(), source: said() }];
-    line.documents = vec![AffectedDocument { document: said(), outcome: said(), why: said() }];
+    let hostile = || HOSTILE.to_owned();
+    line.diagnoses = vec![Diagnosis { seen: hostile(), means: hostile(), remedy: hostile(), source: hostile() }];
+    line.documents = vec![AffectedDocument { document: hostile(), outcome: hostile(), why: hostile() }];
     report.timelines = vec![line.clone(), line];
     for field in [&mut report.run, &mut report.worker, &mut report.provider, &mut report.started_at] {
         HOSTILE.clone_into(field);
     }
-    report.notes.push(said());
+    report.notes.push(hostile());
     report.settle(3);
     report
 }
@@ -142,7 +142,7 @@ fn assert_accessible(html: &Html) {
 }
 
 #[test]
-fn whatever_is_said_stays_text() {
+fn text_from_services_and_workers_stays_text() {
     let report = hostile();
     let html = parsed(&report);
     assert_eq!(all(&html, "script").len(), 1);
@@ -196,13 +196,18 @@ fn the_page_asks_for_nothing_and_allows_its_own_script_alone() {
 }
 
 #[test]
-fn a_source_that_is_an_address_is_a_link() {
+fn a_url_in_a_source_is_a_link_and_a_catalogue_entry_is_part_of_the_page() {
     let mut one = report(&[("a", Word::Pass), ("b", Word::Pass)]);
     one.cases[0].source = "https://docs.bullmq.io/guide?a=1&b=2".to_owned();
-    one.cases[1].source = "jina.5xx".to_owned();
+    one.cases[1].source = "jina.5xx, our runbook".to_owned();
     let html = parsed(&one);
     let links: Vec<_> = all(&html, "dd a").into_iter().map(|link| link.value().attr("href").unwrap()).collect();
-    assert_eq!(links, ["https://docs.bullmq.io/guide?a=1&b=2"]);
+    assert_eq!(links, ["https://docs.bullmq.io/guide?a=1&b=2", "#source-jina.5xx"]);
+    assert!(text(all(&html, "#case-b dl")[0]).contains("jina.5xx (shakedown guide jina.5xx), our runbook"));
+    let entry = all(&html, "section[aria-labelledby='source-jina.5xx']");
+    assert_eq!(entry.len(), 1, "the entry is embedded once");
+    assert!(text(entry[0]).contains("How to fix it:"), "{}", text(entry[0]));
+    assert_accessible(&html);
 }
 
 #[test]
@@ -232,14 +237,14 @@ fn a_timeline_shows_faults_as_bands_and_each_worker_service_and_document_in_a_ro
 }
 
 #[test]
-fn curves_that_were_not_counted_are_those_of_the_moments_and_that_is_said() {
+fn curves_of_an_old_report_are_counted_from_its_events_and_a_note_says_so() {
     let mut report = report(&[("a", Word::Fail)]);
     report.timelines = vec![eventful()];
     let html = parsed(&report);
     let words: Vec<String> = all(&html, "svg.time text").into_iter().map(text).collect();
     assert!(words.contains(&"1 job completed".to_owned()), "{words:?}");
     assert!(words.contains(&"1 request refused".to_owned()), "{words:?}");
-    assert!(all(&html, "p.dim").into_iter().map(text).any(|said| said.contains("count the events")));
+    assert!(all(&html, "p.dim").into_iter().map(text).any(|note| note.contains("count only the events")));
 }
 
 #[rstest::rstest]
@@ -308,6 +313,6 @@ fn a_matrix_is_told_from_both_sides() {
 #[case(7, "7 ms")]
 #[case(1234, "1.2 s")]
 #[case(125_000, "2 min 05 s")]
-fn times_are_told_as_people_read_them(#[case] ms: u64, #[case] told: &str) {
-    assert_eq!(took(ms), told);
+fn durations_are_rounded_to_readable_units(#[case] ms: u64, #[case] text: &str) {
+    assert_eq!(took(ms), text);
 }

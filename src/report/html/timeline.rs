@@ -1,36 +1,30 @@
-//! What happened in a scenario, drawn on one clock: faults as bands across everything, a row for each worker, service
-//! and document, and below them how much was done and how often in vain.
+//! The timeline of a scenario as a drawing: faults as bands across it, a row for each worker, service and document, and
+//! below them curves of completed jobs and refused requests.
 
 use serde_json::{Value, json};
 
 use super::drawing::Drawing;
-use super::page::link;
-use super::{cut, took};
+use super::{Places, cut, took};
 use crate::outcome::{Progress, Timeline, TimelineEvent, Track};
 
-/// The drawing's width, and where its time begins and ends.
+/// The width of the drawing, and the start and end of its time axis.
 const WIDTH: f64 = 860.0;
 const LEFT: f64 = 150.0;
 const RIGHT: f64 = 845.0;
-/// A row of text; a bar in a row; a curve.
+/// Heights of a row, of a bar in a row, and of a curve.
 const ROW: f64 = 20.0;
 const BAR: f64 = 6.0;
 const CURVE: f64 = 56.0;
-/// Rows of one track, bars above each other in a row, and lines of names of faults, at most.
+/// Maximum numbers of rows per track, of bars above each other in a row, and of lines with names of faults.
 const ROWS: usize = 8;
 const BARS: usize = 6;
 const NAMES: usize = 5;
-/// About the width of a letter: of a bold one, and of a tiny one.
+/// The approximate width of a letter: bold, and tiny.
 const LETTER: f64 = 7.4;
 const TINY: f64 = 5.4;
 
-/// What the template is told of a timeline; `case` gives where on the page a case stands.
-pub(super) fn context<'a>(
-    timeline: &Timeline,
-    anchor: &str,
-    open: bool,
-    case: impl Fn(&str) -> Option<&'a str>,
-) -> Value {
+/// The template's values for a timeline; `places` has the anchors of cases and sources.
+pub(super) fn context(timeline: &Timeline, anchor: &str, open: bool, places: &Places) -> Value {
     let progress = timeline.progress.clone().or_else(|| from_events(timeline));
     let left_out: Vec<String> =
         timeline.left_out.iter().map(|left| format!("{} more of {}", left.count, left.track.word())).collect();
@@ -39,13 +33,12 @@ pub(super) fn context<'a>(
         "scenario": timeline.scenario,
         "anchor": anchor,
         "title": timeline.title,
-        "cases": timeline.cases.iter().map(|id| json!({ "id": id, "anchor": case(id) })).collect::<Vec<_>>(),
+        "cases": timeline.cases.iter().map(|id| json!({ "id": id, "anchor": places.case(id) })).collect::<Vec<_>>(),
         "diagnoses": timeline.diagnoses.iter().map(|diagnosis| json!({
             "seen": diagnosis.seen,
             "means": diagnosis.means,
             "remedy": diagnosis.remedy,
-            "source": diagnosis.source,
-            "href": link(&diagnosis.source),
+            "sources": places.sources.items(&diagnosis.source),
         })).collect::<Vec<_>>(),
         "documents": timeline.documents,
         "partial": timeline.progress.is_none() && progress.is_some(),
@@ -61,7 +54,7 @@ pub(super) fn context<'a>(
     })
 }
 
-/// The signs that are used, and what they mean.
+/// The symbols and their meaning.
 pub(super) fn legend() -> Vec<Value> {
     let sign = |text: &str, paint: &dyn Fn(&mut Drawing)| {
         let mut drawing = Drawing::default();
@@ -69,20 +62,20 @@ pub(super) fn legend() -> Vec<Value> {
         json!({ "svg": drawing.sign((24.0, 14.0)), "text": text })
     };
     vec![
-        sign("a fault, while it lasted", &|drawing| {
+        sign("a fault, for its duration", &|drawing| {
             drawing.rect("band", [0.0, 0.0, 24.0, 14.0], "");
             drawing.path("band-edge", &[(1.0, 0.0), (1.0, 14.0)], "");
         }),
-        sign("something that lasted", &|drawing| drawing.rect("good", [1.0, 4.0, 22.0, BAR], "")),
-        sign("something that happened", &|drawing| drawing.dot("point", (12.0, 7.0), "")),
-        sign("it failed, with how long it took", &|drawing| {
+        sign("an event with a duration", &|drawing| drawing.rect("good", [1.0, 4.0, 22.0, BAR], "")),
+        sign("an event", &|drawing| drawing.dot("point", (12.0, 7.0), "")),
+        sign("a failed event, with its duration", &|drawing| {
             drawing.rect("bad", [1.0, 4.0, 22.0, BAR], "");
             drawing.cross((12.0, 7.0), "");
         }),
     ]
 }
 
-/// The curves of a report that did not count them: of the events that it has.
+/// The curves of an older report, counted from its events.
 fn from_events(timeline: &Timeline) -> Option<Progress> {
     let times = |wanted: &dyn Fn(&TimelineEvent) -> bool| -> Vec<i64> {
         timeline.events.iter().filter(|event| wanted(event)).map(|event| event.at_ms).collect()
@@ -91,7 +84,7 @@ fn from_events(timeline: &Timeline) -> Option<Progress> {
     Progress::of(&completed, &times(&|event| event.track == Track::Request && is_bad(event)))
 }
 
-/// Whether a event is of something that went wrong.
+/// Whether an event is a failure.
 fn is_bad(event: &TimelineEvent) -> bool {
     let what = event.what.as_str();
     match event.track {
@@ -112,13 +105,13 @@ fn seconds(ms: i64) -> String {
     format!("{:.3} s", float(ms) / 1000.0)
 }
 
-/// What a reader is told who points at a event.
-fn told(event: &TimelineEvent) -> String {
+/// The tooltip of an event.
+fn tooltip(event: &TimelineEvent) -> String {
     let until = event.until_ms.map_or_else(String::new, |until| format!(" to {}", seconds(until)));
     format!("{}{until}, {}: {}", seconds(event.at_ms), event.subject, event.what)
 }
 
-/// Where times are on the drawing.
+/// The time axis.
 #[derive(Debug, Clone, Copy)]
 struct Clock {
     from: f64,
@@ -126,7 +119,7 @@ struct Clock {
 }
 
 impl Clock {
-    fn of(timeline: &Timeline, progress: Option<&Progress>) -> Self {
+    fn new(timeline: &Timeline, progress: Option<&Progress>) -> Self {
         let events = timeline.events.iter();
         let ends = events.flat_map(|event| [Some(event.at_ms), event.until_ms]).flatten().map(float);
         let ends = ends.chain([0.0]).chain(progress.map(|progress| float(progress.from_ms)));
@@ -138,7 +131,7 @@ impl Clock {
         LEFT + ((ms - self.from) / (self.until - self.from)).clamp(0.0, 1.0) * (RIGHT - LEFT)
     }
 
-    /// Round times, about seven of them, in milliseconds.
+    /// About seven round times, in milliseconds.
     fn ticks(self) -> Vec<f64> {
         let rough = (self.until - self.from) / 7.0;
         let power = 10_f64.powf(rough.log10().floor());
@@ -149,15 +142,15 @@ impl Clock {
     }
 }
 
-/// One line of the drawing: what befell one worker, service or document.
+/// One row of the drawing: the events of one worker, service or document.
 struct Row<'a> {
     name: String,
     events: Vec<&'a TimelineEvent>,
-    /// Whether these are several, that had no room of their own.
+    /// Whether it combines several subjects for lack of space.
     crowd: bool,
 }
 
-/// The rows of a track, those that are too many in one.
+/// The rows of a track; the surplus ones are combined in one row.
 fn rows(timeline: &Timeline, track: Track) -> Vec<Row<'_>> {
     let mut rows: Vec<Row<'_>> = Vec::new();
     for event in timeline.events.iter().filter(|event| event.track == track) {
@@ -175,9 +168,9 @@ fn rows(timeline: &Timeline, track: Track) -> Vec<Row<'_>> {
 }
 
 fn draw(timeline: &Timeline, progress: Option<&Progress>) -> String {
-    let clock = Clock::of(timeline, progress);
+    let clock = Clock::new(timeline, progress);
     let faults: Vec<&TimelineEvent> = timeline.events.iter().filter(|event| event.track == Track::Fault).collect();
-    let (names, depth) = named(&faults, clock);
+    let (names, depth) = fault_names(&faults, clock);
     let top = 10.0 + row_at(depth);
     let mut front = Drawing::default();
     let mut y = top;
@@ -200,7 +193,7 @@ fn draw(timeline: &Timeline, progress: Option<&Progress>) -> String {
     }
     for at in clock.ticks() {
         back.path("grid", &[(clock.x(at), top), (clock.x(at), y + 4.0)], "");
-        back.text("faint middle", (clock.x(at), y + 18.0), &spoken(at));
+        back.text("faint middle", (clock.x(at), y + 18.0), &axis_label(at));
     }
     back.path("grid", &[(LEFT, y + 4.0), (RIGHT, y + 4.0)], "");
     for (x, row, name) in names {
@@ -210,7 +203,7 @@ fn draw(timeline: &Timeline, progress: Option<&Progress>) -> String {
     back.framed("time", (WIDTH, y + 26.0), &summary(timeline, progress, clock))
 }
 
-/// About how wide words are whose letters are so wide.
+/// The approximate width of a text.
 #[expect(clippy::cast_precision_loss, reason = "a few letters")]
 fn width(text: &str, letter: f64) -> f64 {
     text.chars().count() as f64 * letter
@@ -232,13 +225,13 @@ const fn plural(track: Track) -> &'static str {
     }
 }
 
-/// A time on the axis.
-fn spoken(ms: f64) -> String {
+/// The label of a time on the axis.
+fn axis_label(ms: f64) -> String {
     if ms.abs() < 1e-9 { "0".to_owned() } else { format!("{} s", (ms / 1000.0 * 1e6).round() / 1e6) }
 }
 
-/// The names of faults and where they stand, one below the other where they would touch, and how many lines that is.
-fn named(faults: &[&TimelineEvent], clock: Clock) -> (Vec<(f64, usize, String)>, usize) {
+/// The names of faults with their positions, on several lines where they would overlap, and the number of lines.
+fn fault_names(faults: &[&TimelineEvent], clock: Clock) -> (Vec<(f64, usize, String)>, usize) {
     let mut ends: Vec<f64> = Vec::new();
     let mut names = Vec::new();
     for fault in faults {
@@ -261,14 +254,14 @@ fn named(faults: &[&TimelineEvent], clock: Clock) -> (Vec<(f64, usize, String)>,
 fn band(fault: &TimelineEvent, clock: Clock, bottom: f64, drawing: &mut Drawing) {
     let (from, until) = (clock.x(float(fault.at_ms)), clock.x(fault.until_ms.map_or(clock.from, float)));
     if until > from {
-        drawing.rect("band", [from, 4.0, until - from, bottom], &told(fault));
+        drawing.rect("band", [from, 4.0, until - from, bottom], &tooltip(fault));
     }
     for x in [Some(from), (until > from).then_some(until)].into_iter().flatten() {
-        drawing.path("band-edge", &[(x, 4.0), (x, bottom + 4.0)], &told(fault));
+        drawing.path("band-edge", &[(x, 4.0), (x, bottom + 4.0)], &tooltip(fault));
     }
 }
 
-/// Draws a row at `y`, and gives how high it is.
+/// Draws a row at `y`, and returns its height.
 fn line(row: &Row<'_>, track: Track, clock: Clock, y: f64, drawing: &mut Drawing) -> f64 {
     let (bars, points): (Vec<&TimelineEvent>, Vec<&TimelineEvent>) =
         row.events.iter().partition(|event| event.until_ms.is_some());
@@ -283,9 +276,9 @@ fn line(row: &Row<'_>, track: Track, clock: Clock, y: f64, drawing: &mut Drawing
         ends[level] = until + 1.0;
         let top = y + 7.0 + row_at(level) * (BAR + 3.0) / ROW;
         let bad = is_bad(event);
-        drawing.rect(if bad { "bad" } else { "good" }, [from, top, until - from, BAR], &told(event));
+        drawing.rect(if bad { "bad" } else { "good" }, [from, top, until - from, BAR], &tooltip(event));
         if bad {
-            drawing.cross((f64::midpoint(from, until), top + BAR / 2.0), &told(event));
+            drawing.cross((f64::midpoint(from, until), top + BAR / 2.0), &tooltip(event));
         }
     }
     let height = ROW.max(8.0 + row_at(ends.len()) * (BAR + 3.0) / ROW);
@@ -296,7 +289,7 @@ fn line(row: &Row<'_>, track: Track, clock: Clock, y: f64, drawing: &mut Drawing
     if last > first && follows {
         drawing.path("thread", &[(first, middle), (last, middle)], "");
     }
-    // Words stand behind what they are of, or before it, where there is room for them.
+    // Labels are drawn after their event, or before it, where there is room.
     let mut free = LEFT;
     for (number, event) in points.iter().enumerate() {
         let place = (clock.x(float(event.at_ms)), middle);
@@ -312,23 +305,23 @@ fn line(row: &Row<'_>, track: Track, clock: Clock, y: f64, drawing: &mut Drawing
         } else {
             free = behind;
         }
-        // An open connection goes on to the end.
+        // An open connection lasts to the end.
         if track == Track::Connection && !is_bad(event) {
-            drawing.path("good-line", &[place, (RIGHT, middle)], &told(event));
+            drawing.path("good-line", &[place, (RIGHT, middle)], &tooltip(event));
         }
-        if is_bad(event) { drawing.cross(place, &told(event)) } else { drawing.dot("point", place, &told(event)) }
+        if is_bad(event) { drawing.cross(place, &tooltip(event)) } else { drawing.dot("point", place, &tooltip(event)) }
     }
     drawing.text("faint", (14.0, y + 14.0), &cut(&row.name, 20));
     height
 }
 
-/// How many jobs were completed by then, and how many requests were refused at that time; gives where they end.
+/// Draws the completed jobs and the refused requests over time; returns the lower edge.
 fn curves(progress: &Progress, clock: Clock, mut y: f64, drawing: &mut Drawing) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a place in a drawing")]
     let at = |step: usize| clock.x(float(progress.from_ms) + step as f64 * progress.step_ms as f64);
     let done: u64 = progress.completed.iter().map(|count| u64::from(*count)).sum();
     y += ROW;
-    drawing.text("track", (6.0, y - 6.0), "done in the end");
+    drawing.text("track", (6.0, y - 6.0), "completed");
     drawing.text("faint", (14.0, y + 14.0), &counted(done, "job", "completed"));
     let bottom = y + CURVE;
     let mut points = vec![(at(0), bottom)];
@@ -346,7 +339,7 @@ fn curves(progress: &Progress, clock: Clock, mut y: f64, drawing: &mut Drawing) 
     if refused > 0 {
         let most = progress.refused.iter().copied().max().unwrap_or(1);
         y += ROW + 4.0;
-        drawing.text("track", (6.0, y - 6.0), "asked in vain");
+        drawing.text("track", (6.0, y - 6.0), "refused");
         drawing.text("faint", (14.0, y + 14.0), &counted(refused, "request", "refused"));
         drawing.text("faint", (14.0, y + 30.0), &format!("most {most} in {}", took(progress.step_ms)));
         let bottom = y + CURVE;
@@ -371,7 +364,7 @@ fn counted(count: u64, what: &str, done: &str) -> String {
     format!("{count} {what}{} {done}", if count == 1 { "" } else { "s" })
 }
 
-/// The drawing in words.
+/// The text alternative of the drawing.
 fn summary(timeline: &Timeline, progress: Option<&Progress>, clock: Clock) -> String {
     let mut parts: Vec<String> = Vec::new();
     for track in Track::ALL {
@@ -388,6 +381,6 @@ fn summary(timeline: &Timeline, progress: Option<&Progress>, clock: Clock) -> St
         parts.push(counted(sum(&progress.completed), "job", "completed"));
         parts.push(counted(sum(&progress.refused), "request", "refused"));
     }
-    let times = format!("{} to {}", spoken(clock.from), spoken(clock.until));
+    let times = format!("{} to {}", axis_label(clock.from), axis_label(clock.until));
     format!("What happened from {times}: {}. The table below has every event.", parts.join("; "))
 }

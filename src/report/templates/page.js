@@ -37,7 +37,7 @@
   const cases = [...document.querySelectorAll("details.case")];
   const suites = [...document.querySelectorAll("section.suite")];
   const words = new Map();
-  const said = (details) => {
+  const textOf = (details) => {
     if (!words.has(details)) words.set(details, details.textContent.toLowerCase());
     return words.get(details);
   };
@@ -50,7 +50,7 @@
     let shown = 0;
     for (const details of cases) {
       const fits = verdicts.has(details.dataset.verdict) && levels.has(details.dataset.level)
-        && wanted.every((word) => said(details).includes(word));
+        && wanted.every((word) => textOf(details).includes(word));
       details.hidden = !fits;
       shown += fits;
     }

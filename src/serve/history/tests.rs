@@ -14,14 +14,14 @@ fn day() -> History {
             _ => Status::Pass,
         };
         let failed = status == Status::Fail;
-        history.see(NOW + at, "redis", status, (!failed).then_some(2000));
-        history.judge(NOW + at, "redis", Some("redis.policy"), failed.then_some("the policy is allkeys-lru"));
+        history.add_result(NOW + at, "redis", status, (!failed).then_some(2000));
+        history.update_incident(NOW + at, "redis", Some("redis.policy"), failed.then_some("the policy is allkeys-lru"));
     }
     history
 }
 
 #[test]
-fn a_day_is_blocks_and_an_incident_from_its_beginning_to_its_end() {
+fn a_day_has_blocks_and_an_incident_has_a_start_and_an_end() {
     let history = day();
     let blocks = history.day(NOW + 24 * HOUR - 1, "redis");
     assert_eq!(blocks.len(), 96);
@@ -41,11 +41,11 @@ fn a_day_is_blocks_and_an_incident_from_its_beginning_to_its_end() {
 }
 
 #[test]
-fn what_lasts_is_one_incident_and_no_longer_looked_at_it_ends() {
+fn a_lasting_failure_is_one_incident_that_ends_when_its_case_is_no_longer_checked() {
     let mut history = History::default();
     for at in 0..3 {
-        history.judge(NOW + at, "redis", None, Some("no answer"));
-        history.judge(NOW + at, "redis", Some("redis.policy"), Some("wrong"));
+        history.update_incident(NOW + at, "redis", None, Some("no answer"));
+        history.update_incident(NOW + at, "redis", Some("redis.policy"), Some("wrong"));
     }
     assert_eq!(history.incidents(0).len(), 2);
     history.end_others(NOW + 9, |service, case| (service, case) == ("redis", None));
@@ -54,12 +54,12 @@ fn what_lasts_is_one_incident_and_no_longer_looked_at_it_ends() {
 }
 
 #[test]
-fn what_is_old_or_too_much_is_forgotten_and_what_lasts_is_not() {
+fn old_and_surplus_incidents_are_deleted_but_open_ones_stay() {
     let mut history = day();
-    history.judge(NOW, "qdrant", None, Some("no answer"));
+    history.update_incident(NOW, "qdrant", None, Some("no answer"));
     for at in 0..2 * i64::try_from(INCIDENTS_KEPT).unwrap() {
-        history.judge(NOW + at, "jina", Some("jina.model"), (at % 2 == 0).then_some("wrong"));
-        history.judge(NOW + at, "jina", Some("jina.key"), (at % 2 == 0).then_some("wrong"));
+        history.update_incident(NOW + at, "jina", Some("jina.model"), (at % 2 == 0).then_some("wrong"));
+        history.update_incident(NOW + at, "jina", Some("jina.key"), (at % 2 == 0).then_some("wrong"));
     }
     history.prune(NOW + 24 * HOUR);
     assert_eq!(history.sizes(), (97, INCIDENTS_KEPT));
@@ -69,7 +69,7 @@ fn what_is_old_or_too_much_is_forgotten_and_what_lasts_is_not() {
 }
 
 #[test]
-fn a_history_that_was_kept_goes_on_after_a_restart() {
+fn a_saved_history_continues_after_a_restart() {
     use super::super::{Store, StoreError};
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("deep/serve.redb");
@@ -78,7 +78,7 @@ fn a_history_that_was_kept_goes_on_after_a_restart() {
     assert_eq!(empty.sizes(), (0, 0));
     history.prune(NOW + 24 * HOUR);
     store.save(&history.changes()).unwrap();
-    assert!(history.changes().blocks.is_empty(), "it is kept once");
+    assert!(history.changes().blocks.is_empty(), "changes are saved once");
     assert!(matches!(Store::open(&path).unwrap_err(), StoreError::InUse { .. }));
     drop(store);
 
@@ -89,5 +89,5 @@ fn a_history_that_was_kept_goes_on_after_a_restart() {
     kept.prune(NOW + 60 * 24 * HOUR);
     store.save(&kept.changes()).unwrap();
     drop(store);
-    assert_eq!(Store::open(&path).unwrap().1.sizes(), (0, 0), "what was pruned is gone from the file");
+    assert_eq!(Store::open(&path).unwrap().1.sizes(), (0, 0), "pruned entries are deleted from the file");
 }

@@ -1,5 +1,5 @@
 (() => {
-  // Whatever changes is asked for again as the same page; the parts that live are put in the place of the old ones.
+// On each change the page is fetched again, and its live parts replace the old ones.
   if (!window.EventSource) return;
   const connection = document.getElementById("connection");
   const say = (text, lost) => {
@@ -35,7 +35,7 @@
       }
       say("Live.", false);
     } catch {
-      say("Not connected: what is shown may be old. It is tried again by itself.", true);
+      say("Not connected: this page may be out of date. It reconnects automatically.", true);
     } finally {
       asking = false;
       if (again) {
@@ -46,5 +46,5 @@
   };
   const source = new EventSource("/events");
   source.addEventListener("changed", renew);
-  source.addEventListener("error", () => say("Not connected: what is shown may be old. It is tried again by itself.", true));
+  source.addEventListener("error", () => say("Not connected: this page may be out of date. It reconnects automatically.", true));
 })();

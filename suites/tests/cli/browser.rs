@@ -362,7 +362,7 @@ impl Watched {
         use std::io::BufRead as _;
         let desk = tempfile::tempdir().unwrap();
         let arguments =
-            "serve --listen 127.0.0.1:0 --pulse 300ms --every 1s --suite qdrant --suite redis --history none";
+            "serve --listen 127.0.0.1:0 --heartbeat 300ms --every 1s --suite qdrant --suite redis --history none";
         let mut child = Command::new(env!("CARGO_BIN_EXE_shakedown"))
             .args(arguments.split(' '))
             .args(["--bull-board", "http://127.0.0.1:3000"])

@@ -152,7 +152,7 @@ fn a_contract_of_another_file_is_read_and_one_without_a_worker_refused() {
     assert!(text.contains("worker other-worker"), "{text}");
     let (code, text) = desk.run(&["run", "--worker", "shakedown.toml", "--case", "crash.killed"]);
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains("shakedown.toml describes no worker"), "{text}");
+    assert!(text.contains("shakedown.toml has no [worker]"), "{text}");
     desk.assert_clean();
 }
 
@@ -309,7 +309,7 @@ fn init_writes_a_contract_that_can_be_run_and_replaces_none() {
     fs::write(work.join("worker.js"), "new Worker(process.env.QUEUE_NAME, async (job) => job.data.docId)").unwrap();
     let (code, text) = desk.run(&["init"]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("assumed:") && text.contains("a Node worker"), "{text}");
+    assert!(text.contains("assumptions:") && text.contains("a Node worker"), "{text}");
     let (code, text) = desk.run(&["run", "--dry-run", "--case", "ingestion.delivered"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("node worker.js") && text.contains("docId"), "{text}");

@@ -48,13 +48,13 @@ fn a_malformed_suite_is_pointed_at(#[case] text: &str, #[case] says: &str) {
 #[case::an_unknown_provider(&["run", "--provider", "cloud"], "SHAKEDOWN_PROVIDER")]
 #[case::an_unknown_suite(&["run", "--suite", "rediss"], "did you mean `redis`")]
 #[case::an_unknown_case(&["run", "--case", "redis.evict"], "matches no case")]
-#[case::an_unknown_format(&["run", "--report", "xml=a"], "there is no report format `xml`")]
+#[case::an_unknown_format(&["run", "--report", "xml=a"], "unknown report format `xml`")]
 #[case::a_report_without_a_path(&["run", "--report", "json"], "FORMAT=PATH")]
-#[case::an_unknown_level(&["run", "--level", "shall"], "there are must, should and may")]
+#[case::an_unknown_level(&["run", "--level", "shall"], "expected must, should or may")]
 #[case::a_missing_directory_of_suites(&["run", "--suites", "nowhere"], "nowhere")]
 #[case::a_missing_config(&["run", "--config", "nowhere.toml"], "nowhere.toml")]
 #[case::an_unknown_profile(&["run", "--profile", "prod"], "SHAKEDOWN_PROFILE")]
-#[case::filters_that_leave_nothing(&["run", "--suite", "redis", "--case", "jina.*"], "leave no case")]
+#[case::filters_that_leave_nothing(&["run", "--suite", "redis", "--case", "jina.*"], "select no case")]
 fn bad_usage_has_exit_code_2_and_a_remedy(#[case] arguments: &[&str], #[case] says: &str) {
     let desk = CliSandbox::new();
     let (code, said) = desk.run(arguments);
@@ -181,7 +181,7 @@ fn clean_removes_the_leftovers_of_a_killed_run() {
     desk.assert_clean();
     let (code, said) = clean();
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.starts_with("containers were not looked for: no Docker engine answers at"), "{said}");
+    assert!(said.starts_with("containers were not checked: no Docker engine answers at"), "{said}");
     assert_eq!(said.lines().count(), 1, "nothing else was left: {said}");
 }
 
@@ -464,7 +464,7 @@ fn terminal_output_uses_the_features_of_the_terminal(
     assert!(shown.contains("fail redis.answers") && shown.contains("not conformant"), "{shown}");
     assert_eq!(shown.contains("\u{1b}["), colours, "{shown}");
     assert_eq!(shown.contains('\r'), redraws, "{shown}");
-    let (_, report) = shown.split_once("\nenv\n").unwrap_or_else(|| shown.split_once("env\u{1b}[0m\n").unwrap());
+    let (_, report) = shown.split_once("\nsuites\n").unwrap_or_else(|| shown.split_once("suites\u{1b}[0m\n").unwrap());
     for line in report.lines() {
         assert!(console::measure_text_width(line) <= 80 || line.contains("://"), "{line}");
     }

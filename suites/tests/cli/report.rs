@@ -128,11 +128,14 @@ fn shards_become_one_report_and_its_verdict_is_the_exit_code() {
     let (code, said) = desk.run(&["report", "merge", "1.json"]);
     assert!(code == 3 && said.contains("shard 2/2 is missing"), "{said}");
     let (code, said) = desk.run(&["report", "merge", "1.json", "2.json", "again.json"]);
-    assert!(code == 1 && said.contains("t.a is in two reports, pass and fail: the graver counts, fail"), "{said}");
+    assert!(
+        code == 1 && said.contains("t.a is in two reports, pass and fail: the worse verdict counts, fail"),
+        "{said}"
+    );
 }
 
 #[rstest]
-#[case::not_there(None, "cannot be read")]
+#[case::not_there(None, "cannot read the")]
 #[case::no_json(Some("{"), "not JSON: ")]
 #[case::no_report(Some("{\"cases\": []}"), "without a report_version")]
 #[case::of_another_shape(Some("{\"report_version\": 1}"), "unexpected content in a report of version 1: missing field")]

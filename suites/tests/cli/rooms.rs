@@ -12,6 +12,7 @@ const QDRANT: &str = "qdrant";
 const MAY_USE: &[(&str, &[&str])] = &[
     ("outcome", &[]),
     ("spec", &["outcome"]),
+    ("guide", &[]),
     ("settings", &["outcome", "spec"]),
     ("services", &["settings", "outcome"]),
     ("stack", &["services", "settings", "outcome", "spec"]),
@@ -20,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("worker", &["stack", "settings", "outcome", "spec"]),
     ("scenario", &["faults", "worker", "stack", "services", "settings", "outcome", "spec"]),
     ("runner", &["probe", "scenario", "faults", "worker", "stack", "services", "settings", "outcome", "spec"]),
-    ("report", &["outcome"]),
+    ("report", &["outcome", "guide"]),
     ("telemetry", &["settings", "outcome"]),
     ("serve", &["runner", "report", "services", "settings", "outcome", "spec"]),
     (

@@ -208,7 +208,7 @@ fn drifts(stack: &TestStack) {
     // A description of no stack, and none that can be read.
     yard.describe("");
     let (code, text) = yard.run(&["plan"]);
-    assert!(code == 2 && text.contains("describes no stack"), "{text}");
+    assert!(code == 2 && text.contains("has no [desired]"), "{text}");
 }
 
 fn replaced(stack: &TestStack) {
@@ -224,7 +224,7 @@ fn replaced(stack: &TestStack) {
     let before = yard.state();
     let (code, text) = yard.run(&["setup"]);
     assert!(code == 2 && text.contains("--yes") && text.contains("is a collection, not an alias"), "{text}");
-    assert_eq!(yard.state(), before, "nothing was done unasked");
+    assert_eq!(yard.state(), before, "nothing was changed unasked");
 
     // The name of a collection becomes an alias; from then on it is switched.
     for (distance, target) in [("Dot", "replaced-1"), ("Euclid", "replaced-2")] {
@@ -323,7 +323,7 @@ fn discarded(stack: &TestStack) {
     yard.describe(&COLLECTION.replace("size = 4", "size = 8"));
     let (code, text) = yard.run(&["setup", "--yes"]);
     assert!(code == 2 && text.contains("--discard") && text.contains("3 points"), "{text}");
-    assert_eq!(yard.state(), before, "nothing was done unasked");
+    assert_eq!(yard.state(), before, "nothing was changed unasked");
     yard.set_up(&["--yes", "--discard"]);
     assert_eq!((yard.plan().0, yard.points("NAME")), (0, 0));
 }

@@ -276,7 +276,7 @@ fn storm(stack: &TestStack) {
     endpoints.postgres.url = moved(endpoints.postgres.url.expose_secret(), recorders[1].address).into();
     endpoints.qdrant.url = moved(&endpoints.qdrant.url, recorders[2].address);
     endpoints.jina.base_url = moved(&endpoints.jina.base_url, recorders[3].address);
-    let served = Served::start(&desk, &endpoints, &["--every", "1h", "--pulse", "1h", "--history", "none"]);
+    let served = Served::start(&desk, &endpoints, &["--every", "1h", "--heartbeat", "1h", "--history", "none"]);
     served.until_judged();
     served.until("pulses", |served| served.get("/health/ready").0 == 200);
     // What is still on its way is none of the requests'.
@@ -307,7 +307,7 @@ fn outage(stack: &TestStack) {
     let proxy = runtime().block_on(Proxy::start(listen, upstream(endpoints.redis.url.expose_secret()), None)).unwrap();
     endpoints.redis.url = SecretString::from(moved(endpoints.redis.url.expose_secret(), proxy.address()));
     let history = desk.path("history.redb").display().to_string();
-    let arguments = ["--every", "1s", "--pulse", "500ms", "--history", &history];
+    let arguments = ["--every", "1s", "--heartbeat", "500ms", "--history", &history];
     let served = Served::start(&desk, &endpoints, &arguments);
     served.until_judged();
     served.until("that it is ready", |served| served.get("/health/ready").0 == 200);
@@ -349,7 +349,7 @@ fn outage(stack: &TestStack) {
     let again = Served::start(&desk, &endpoints, &arguments);
     let page = again.get("/").1;
     assert!(page.contains("redis did not answer"), "what was kept is there before anything is judged");
-    assert!(!page.contains(">lasts<"));
+    assert!(!page.contains(">ongoing<"));
     assert_eq!(again.end(), Some(0));
     fs::write(&history, "no history at all").unwrap();
     let output = with(&mut desk.command(&listen), &endpoints).output().unwrap();
@@ -378,7 +378,7 @@ fn cuts(stack: &TestStack) {
     endpoints.postgres.url = moved(endpoints.postgres.url.expose_secret(), proxies[1].address()).into();
     endpoints.qdrant.url = moved(&endpoints.qdrant.url, proxies[2].address());
     endpoints.jina.base_url = moved(&endpoints.jina.base_url, proxies[3].address());
-    let served = Served::start(&desk, &endpoints, &["--every", "1h", "--pulse", "500ms", "--history", "none"]);
+    let served = Served::start(&desk, &endpoints, &["--every", "1h", "--heartbeat", "500ms", "--history", "none"]);
     served.until_judged();
     served.until("that it is ready", |served| served.get("/health/ready").0 == 200);
     let ready = || {

@@ -172,7 +172,7 @@ fn beside_node(stack: &TestStack, major: u8) {
     // Node pauses, we let the failed ones wait again, Node resumes.
     both.node("await queue.pause();");
     let (code, said) = both.ours(&["retry-failed", "--dry-run"]);
-    assert!(code == 0 && said.contains("would let 2 jobs that failed wait again"), "{said}");
+    assert!(code == 0 && said.contains("would move 2 jobs from failed to waiting"), "{said}");
     assert_eq!(both.status()["counts"]["failed"], 2);
     both.done(&["retry-failed"]);
     assert_eq!(both.agree("retry-failed")["failed"], 0);

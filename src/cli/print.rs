@@ -1,11 +1,11 @@
-//! What verbs print: as text or as JSON.
+//! Output of verbs, as text or as JSON.
 
 use std::io::Write as _;
 
-/// How to write what a verb found or did.
+/// The output format of a verb.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// For people
+    /// Plain text
     #[default]
     Text,
     /// JSON
@@ -14,6 +14,6 @@ pub(super) enum Format {
 
 /// Writes to standard output.
 pub(super) fn print(text: &str) {
-    // A reader that closed the pipe has seen enough.
+    // The reader may have closed the pipe.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

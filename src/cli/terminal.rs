@@ -1,33 +1,33 @@
-//! What an output stream can show: how wide it is, whether in colours, and whether a line may be drawn again.
+//! The capabilities of an output stream: its width, colours, and whether it can redraw a line.
 
 use console::Term;
 
 use crate::settings::process_variable;
 
-/// An output stream as a person, or a log, sees it.
+/// An output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Screen {
-    /// Columns; none for a file or a pipe, unless `COLUMNS` says.
+pub(super) struct Terminal {
+    /// Columns; none for a file or a pipe, unless `COLUMNS` is set.
     pub(super) width: Option<usize>,
-    /// Whether colours are wanted.
+    /// Whether to use colours.
     pub(super) colours: bool,
-    /// Whether a line may be drawn again: not in the log of a CI server, even where that is a terminal.
+    /// Whether a line can be redrawn; false in a CI log, even if it is a terminal.
     pub(super) redraws: bool,
 }
 
-impl Screen {
+impl Terminal {
     /// Standard output.
     pub(super) fn stdout() -> Self {
-        Self::of(seen(&Term::stdout()), process_variable)
+        Self::from_env(columns(&Term::stdout()), process_variable)
     }
 
     /// Standard error.
     pub(super) fn stderr() -> Self {
-        Self::of(seen(&Term::stderr()), process_variable)
+        Self::from_env(columns(&Term::stderr()), process_variable)
     }
 
-    /// A stream that is a terminal of so many columns, or none.
-    fn of(terminal: Option<usize>, variable: impl Fn(&str) -> Option<String>) -> Self {
+    /// A stream that is a terminal of `terminal` columns, or none.
+    fn from_env(terminal: Option<usize>, variable: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let says_yes = |name: &str| set(name).is_some_and(|value| value != "0" && value != "false");
         let columns = set("COLUMNS").and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
@@ -42,9 +42,9 @@ impl Screen {
     }
 }
 
-/// The columns of a terminal; none where it is no terminal.
-fn seen(term: &Term) -> Option<usize> {
-    // A terminal that does not know how wide it is has the usual width.
+/// The columns of a terminal; none if it is not a terminal.
+fn columns(term: &Term) -> Option<usize> {
+    // A terminal of unknown width gets the usual 80 columns.
     let known = || term.size_checked().map(|(_, columns)| usize::from(columns)).filter(|columns| *columns > 0);
     term.is_term().then(|| known().unwrap_or(80))
 }
@@ -77,13 +77,13 @@ mod tests {
     #[case::no_colours_the_other_way(TERMINAL, &[XTERM, ("CLICOLOR", "0")], (Some(132), false, true))]
     #[case::a_log_that_is_a_terminal(TERMINAL, &[XTERM, ("CI", "true")], (Some(132), true, false))]
     #[case::no_log(TERMINAL, &[XTERM, ("CI", "false")], (Some(132), true, true))]
-    fn a_stream_shows_what_it_can_and_what_is_wanted(
+    fn width_colours_and_redrawing_follow_the_terminal_and_the_variables(
         #[case] terminal: Option<usize>,
         #[case] variables: &[(&str, &str)],
         #[case] (width, colours, redraws): (Option<usize>, bool, bool),
     ) {
         let variable =
             |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned());
-        assert_eq!(Screen::of(terminal, variable), Screen { width, colours, redraws });
+        assert_eq!(Terminal::from_env(terminal, variable), Terminal { width, colours, redraws });
     }
 }

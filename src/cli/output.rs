@@ -1,54 +1,54 @@
-//! Where a finished report goes: files, the CI system, the terminal.
+//! Output of a finished report: to files, the CI system and the terminal.
 
 use std::io::Write;
 
 use super::failure::Failure;
 use super::github;
-use super::screen::Screen;
+use super::terminal::Terminal;
 use crate::outcome::{FileNote, Report};
 use crate::report::terminal::{self, Extent};
 use crate::report::{self, Format, ReportTarget};
 use crate::settings::{Settings, runner};
 
-/// Where the report of a run or a check goes, and how much of it is printed.
+/// The flags that choose where the report goes and how much is printed.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Output {
-    /// Write a report: json, html, junit, markdown, terminal or short, then = and a path; may be given several times
+    /// Write the report to a file, as json, html, junit, markdown, terminal or short; can be repeated
     #[arg(long, value_name = "FORMAT=PATH")]
     report: Vec<ReportTarget>,
-    /// What to print at the end: terminal, short, json, junit, markdown or html [default: terminal]
+    /// Format of the report on standard output: terminal, short, json, junit, markdown or html [default: terminal]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// Print the verdict alone, or what --format says, and no progress
+    /// Print no progress, and only the verdict unless --format is given
     #[arg(long, short)]
     pub(super) quiet: bool,
-    /// Also print the evidence of what passed
+    /// Also list every case, with the evidence of those that passed
     #[arg(long, short, conflicts_with = "quiet")]
     verbose: bool,
 }
 
 impl Output {
-    /// Writes the files, tells the CI system, and prints.
-    pub(super) fn deliver(&self, report: &Report, settings: &Settings) -> Result<(), Failure> {
+    /// Writes the report to files, to the CI system and to standard output.
+    pub(super) fn write(&self, report: &Report, settings: &Settings, rerun: &str) -> Result<(), Failure> {
         for target in &self.report {
             report::write_to_path(report, target).map_err(Failure::usage)?;
         }
         if let Some(runner) = runner() {
-            github::tell(&runner, report);
+            github::publish(&runner, report);
         }
         let extent = match self.format {
             None if self.quiet => Extent::Verdict,
             None | Some(Format::Terminal) if self.verbose => Extent::Full,
             _ => Extent::Usual,
         };
-        // The variable may also stand in `.env`.
+        // The variable may also be set in `.env`.
         let colours = settings.get("NO_COLOR").is_none();
-        show(report, self.format.unwrap_or(Format::Terminal), extent, colours);
+        print_report(report, self.format.unwrap_or(Format::Terminal), extent, colours, Some(rerun));
         Ok(())
     }
 
-    /// Says in the report which files it is written to.
-    pub(super) fn note(&self, report: &mut Report) {
+    /// Lists in the report the files that it is written to.
+    pub(super) fn list_files(&self, report: &mut Report) {
         for target in &self.report {
             report.files.push(FileNote {
                 path: target.path.display().to_string(),
@@ -59,17 +59,16 @@ impl Output {
     }
 }
 
-/// Prints a report as wide as the terminal is, and in its colours where that is wanted. Of the formats, `terminal` alone
-/// tells more or less.
-pub(super) fn show(report: &Report, format: Format, extent: Extent, colours: bool) {
-    let screen = Screen::stdout();
+/// Prints a report in the width and colours of the terminal. `extent` is for the format `terminal` alone.
+pub(super) fn print_report(report: &Report, format: Format, extent: Extent, colours: bool, rerun: Option<&str>) {
+    let screen = Terminal::stdout();
     let colours = colours && screen.colours;
     let width = screen.width.unwrap_or(110);
     let mut stdout = std::io::stdout().lock();
     let written = match format {
-        Format::Terminal => terminal::render(report, terminal::Style { colours, width, extent }, &mut stdout),
+        Format::Terminal => terminal::render(report, terminal::Style { colours, width, extent, rerun }, &mut stdout),
         format => report::write(report, format, colours, width, &mut stdout),
     };
-    // A reader that closed the pipe has seen what it wanted; the verdict stands all the same.
+    // The reader may have closed the pipe; the exit code is the same.
     let _ = written.and_then(|()| stdout.flush());
 }

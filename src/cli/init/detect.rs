@@ -1,4 +1,4 @@
-//! What a directory says about the worker in it.
+//! Detection of the worker in a directory.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-/// Directories that hold what others wrote, or what was built.
+/// Directories with dependencies or build output.
 const FOREIGN: &[&str] = &["node_modules", "dist", "build", "target", "vendor", "__pycache__", "site-packages", "venv"];
-/// Files that are read at most, and bytes of each.
+/// The maximum number of files to read, and of bytes per file.
 const MOST: usize = 2000;
 const LARGEST: u64 = 1 << 20;
 
@@ -23,28 +23,28 @@ pub(super) enum Kind {
     Python { start: Vec<String> },
     /// `Cargo.toml` with bullmq.
     Rust,
-    /// A Dockerfile and none of these.
+    /// A Dockerfile, and none of the above.
     Docker { tag: String },
-    /// Nothing that is known.
+    /// Unknown.
     Unknown,
 }
 
-/// What was found.
+/// The worker that was found.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) kind: Kind,
-    /// Files that say so.
+    /// The files that show it.
     pub(super) because: Vec<String>,
     /// Variables that the worker's own source reads.
     pub(super) variables: BTreeSet<String>,
-    /// Names of queues that it makes workers for.
+    /// Names of the queues for which it creates workers.
     pub(super) queues: BTreeSet<String>,
     /// Fields of a job's data that it reads.
     pub(super) fields: BTreeSet<String>,
 }
 
-/// Looks at `directory`.
-pub(super) fn at(directory: &Path) -> std::io::Result<Found> {
+/// Detects the worker in `directory`.
+pub(super) fn detect(directory: &Path) -> std::io::Result<Found> {
     let text = |name: &str| fs::read_to_string(directory.join(name)).ok();
     let mentions = |name: &str| text(name).is_some_and(|text| text.contains("bullmq"));
     let mut because = Vec::new();
@@ -102,12 +102,12 @@ fn read(text: &str, found: &mut Found) {
     all(&FIELD, &mut found.fields);
 }
 
-/// The source files of the directory, its own and nobody else's.
+/// The source files of the directory, without those of dependencies.
 fn sources(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut rest = vec![directory.to_owned()];
     while let Some(next) = rest.pop() {
-        // A directory inside that may not be read is left out; the one that was named is an error.
+        // An unreadable directory is an error at the top, and skipped below it.
         let entries = match fs::read_dir(&next) {
             Ok(entries) => entries,
             Err(error) if next == directory => return Err(error),
@@ -144,7 +144,7 @@ fn node(directory: &Path, package: &str) -> Kind {
         .into_iter()
         .find(|(lock, _)| directory.join(lock).is_file())
         .map_or("npm", |(_, manager)| manager);
-    // The program itself, where the script is nothing more: signals then reach it, and not a shell that keeps them.
+    // A script that only starts node is replaced by its command, so that signals reach the worker and not a shell.
     let plain = |text: &&str| !text.contains(['&', '|', ';', '$', '=', '"', '\'']) && text.starts_with("node ");
     let start = ["worker", "start:worker", "start"].into_iter().find_map(|name| {
         let text = script(name)?;

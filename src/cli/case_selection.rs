@@ -1,46 +1,47 @@
-//! By what an environment is judged: the flags that `check` and `serve` have in common.
+//! The flags of `check` and `serve` that select suites and cases.
 
 use std::path::PathBuf;
 
 use super::Common;
 use super::failure::Failure;
+use super::rerun::Rerun;
 use crate::outcome::Level;
 use crate::runner::{EnvironmentCheck, Selection, Shard};
 use crate::settings::Settings;
 use crate::spec::{Suites, Verb};
 
-/// Suites, and those of their cases that are judged.
+/// The flags.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct ChosenArgs {
-    /// Directory of suites to judge by instead of the built-in ones
+pub(super) struct CaseArgs {
+    /// Directory of suites to use instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     suites: Option<PathBuf>,
-    /// Suites to judge by; globs, and ! to leave out; may be given several times
+    /// Suites to run; a glob, or !GLOB to exclude; can be repeated
     #[arg(long, value_name = "GLOB")]
     suite: Vec<String>,
-    /// Cases to judge; globs, and ! to leave out; may be given several times
+    /// Cases to run; a glob, or !GLOB to exclude; can be repeated
     #[arg(long, value_name = "GLOB")]
     case: Vec<String>,
-    /// Leave out cases that are less binding: must, should or may
+    /// Lowest level of the cases to run: must, should or may
     #[arg(long, value_name = "LEVEL", value_parser = super::run::level)]
     level: Option<Level>,
-    /// Leave out what costs money: the one call of the embeddings API
+    /// Do not call the embeddings API, which costs one token
     #[arg(long)]
     no_spend: bool,
 }
 
-/// What the flags choose.
+/// The cases that the flags select, with the settings.
 #[derive(Debug)]
-pub(super) struct Chosen {
+pub(super) struct CaseSelection {
     pub(super) settings: Settings,
     pub(super) suites: Suites,
     pub(super) selection: Selection,
     canary: bool,
 }
 
-impl ChosenArgs {
-    /// Reads the settings and the suites; with `canary` also cases that write are chosen.
-    pub(super) fn load(&self, common: &Common, canary: bool, shard: Option<Shard>) -> Result<Chosen, Failure> {
+impl CaseArgs {
+    /// Reads the settings and the suites; `canary` also selects the cases that write.
+    pub(super) fn load(&self, common: &Common, canary: bool, shard: Option<Shard>) -> Result<CaseSelection, Failure> {
         let directory = self.suites.as_ref().map(|path| path.display().to_string());
         let settings = Settings::load(common.source().flag("SHAKEDOWN_SUITES", directory))?;
         let suites = match settings.path("SHAKEDOWN_SUITES") {
@@ -57,26 +58,33 @@ impl ChosenArgs {
             Some(shard) => selection.sharded(&suites, shard),
             None => selection,
         };
-        Ok(Chosen { settings, suites, selection, canary })
+        Ok(CaseSelection { settings, suites, selection, canary })
     }
 }
 
-impl Chosen {
-    /// Fails when nothing is left to judge.
-    pub(super) fn some(self) -> Result<Self, Failure> {
+impl CaseArgs {
+    /// `rerun` with the flags that choose the suites.
+    pub(super) fn repeat(&self, rerun: Rerun) -> Rerun {
+        rerun.option("--suites", self.suites.as_ref().map(|path| path.display())).switch("--no-spend", self.no_spend)
+    }
+}
+
+impl CaseSelection {
+    /// Fails if no case is selected.
+    pub(super) fn require_cases(self) -> Result<Self, Failure> {
         if self.suites.cases.iter().any(|case| self.selection.chooses(case)) {
             return Ok(self);
         }
-        let remedy = "`shakedown check --list` shows them all, with --canary also those that write";
-        Err(Failure::usage(format!("the filters leave no case to judge; {remedy}")))
+        let remedy = "`shakedown check --list` lists the cases, and with --canary also those that write";
+        Err(Failure::usage(format!("the filters select no case; {remedy}")))
     }
 
-    /// An environment in use, as the settings name it, of the project in the working directory.
-    pub(super) fn checkup(self) -> Result<EnvironmentCheck, Failure> {
+    /// A check of the environment that the settings name, for the project in the working directory.
+    pub(super) fn environment_check(self) -> Result<EnvironmentCheck, Failure> {
         let directory = std::env::current_dir()
-            .map_err(|error| Failure::usage(format!("the working directory cannot be read: {error}")))?;
+            .map_err(|error| Failure::usage(format!("cannot read the working directory: {error}")))?;
         let shakedown = std::env::current_exe()
-            .map_err(|error| Failure::harness(format!("this program's own file cannot be found: {error}")))?;
+            .map_err(|error| Failure::harness(format!("cannot find the path of this program: {error}")))?;
         let Self { settings, suites, selection, canary } = self;
         Ok(EnvironmentCheck { canary, ..EnvironmentCheck::new(settings, suites, selection, &directory, shakedown)? })
     }

@@ -1,0 +1,373 @@
+//! The report for people: a line for each suite, then the problems by cause, the gravest next to the prompt.
+
+mod groups;
+mod text;
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use console::Style as Paint;
+use serde_json::Value;
+
+use super::source::format_source;
+use crate::outcome::{CaseRecord, Report, RunVerdict, Timeline, Totals, Word};
+use groups::Problem;
+pub(crate) use text::wrapped;
+use text::{cut, shortened, wide};
+
+/// How much to print.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// The line with the verdict of the run.
+    Verdict,
+    /// Only what did not pass.
+    Short,
+    /// A line for each suite; evidence, cause and remedy of what did not pass.
+    #[default]
+    Usual,
+    /// Also a line for each case, with the evidence of those that passed.
+    Full,
+}
+
+/// How to render.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style<'a> {
+    /// Whether to colour.
+    pub colours: bool,
+    /// Columns. Text is wrapped to fit; what cannot be broken, such as a URL, may be longer.
+    pub width: usize,
+    /// How much to print.
+    pub extent: Extent,
+    /// The command that runs the same suites in the same way, to which `--case` flags are added; none if it is unknown.
+    pub rerun: Option<&'a str>,
+}
+
+impl Style<'_> {
+    fn paint(self, text: &str, paint: Paint) -> String {
+        paint.force_styling(self.colours).apply_to(text).to_string()
+    }
+
+    /// The columns that remain beside `taken`; at least 20.
+    fn room(self, taken: usize) -> usize {
+        self.width.saturating_sub(taken).max(20)
+    }
+}
+
+const LABEL: usize = 11;
+/// Columns before the text beside a label.
+const BESIDE: usize = 6 + LABEL + 1;
+/// In a group of more cases with one reason, details are printed for the first alone.
+const DETAILED: usize = 3;
+
+/// Writes `report` for a terminal.
+pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+    if style.extent == Extent::Verdict {
+        return verdict(report, style, out);
+    }
+    if matches!(style.extent, Extent::Usual | Extent::Full) {
+        suites(report, style, out)?;
+    }
+    if style.extent == Extent::Full {
+        every_case(report, style, out)?;
+    } else {
+        skipped(report, style, out)?;
+    }
+    for timeline in &report.timelines {
+        events(timeline, style, out)?;
+    }
+    about_the_run(report, style, out)?;
+    for problem in groups::problems(report) {
+        writeln!(out)?;
+        describe(&problem, report, style, out)?;
+    }
+    writeln!(out)?;
+    if let Some(comparison) = &report.gate.comparison {
+        let colour = if comparison.holds() { Paint::new().green() } else { Paint::new().red().bold() };
+        hanging(&comparison.sentence(), &colour, style, out)?;
+    }
+    let noun = if report.totals.cases == 1 { "case" } else { "cases" };
+    writeln!(out, "{} {noun}: {}", report.totals.cases, counts(&report.totals, style))?;
+    verdict(report, style, out)?;
+    rerun(report, style, out)
+}
+
+/// The counts of each verdict, such as `5 pass, 1 skip`.
+fn counts(totals: &Totals, style: Style) -> String {
+    let counts: Vec<String> = Word::ALL
+        .iter()
+        .filter(|word| totals.count(**word) > 0)
+        .map(|word| style.paint(&format!("{} {word}", totals.count(*word)), colour(*word)))
+        .collect();
+    counts.join(", ")
+}
+
+/// The names of the suites, in the order of the report.
+fn suite_names(report: &Report) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for case in &report.cases {
+        if !names.contains(&case.suite.as_str()) {
+            names.push(&case.suite);
+        }
+    }
+    names
+}
+
+/// One line for each suite.
+fn suites(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let names = suite_names(report);
+    if names.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{}", style.paint("suites", Paint::new().bold()))?;
+    let longest = names.iter().map(|name| wide(name)).max().unwrap_or(0);
+    for name in names {
+        let totals = Totals::of(report.cases.iter().filter(|case| case.suite == name));
+        writeln!(out, "  {name:<longest$}  {}", counts(&totals, style))?;
+    }
+    Ok(())
+}
+
+/// One line for each case, suite by suite; with the evidence of what passed.
+fn every_case(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+    for name in suite_names(report) {
+        writeln!(out, "\n{}", style.paint(name, Paint::new().bold()))?;
+        for case in report.cases.iter().filter(|case| case.suite == name) {
+            let word = case.verdict.word();
+            let whole = line(case, report, style, out)?;
+            if word == Word::Pass {
+                if !whole {
+                    item("title", &case.title, style, out)?;
+                }
+                evidence(case, style, out)?;
+            }
+            if let (Word::Skip, Some(reason)) = (word, case.verdict.reason()) {
+                item("found", reason, style, out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One line for each reason to skip cases.
+fn skipped(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let groups = groups::skipped(report);
+    if groups.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    for group in groups {
+        for (number, line) in wrapped(&group.sentence(), style.room(6)).iter().enumerate() {
+            writeln!(out, "{}{line}", if number == 0 { "  – " } else { "      " })?;
+        }
+    }
+    Ok(())
+}
+
+/// What a reader should know of the run, before the problems.
+fn about_the_run(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out)?;
+    for note in &report.notes {
+        let label = style.paint("note:", Paint::new().bold());
+        for (number, line) in wrapped(note, style.room(6)).iter().enumerate() {
+            writeln!(out, "{} {line}", if number == 0 { label.as_str() } else { "     " })?;
+        }
+    }
+    for file in &report.files {
+        hanging(&format!("{} {} ({})", file.action, file.path, file.purpose), &Paint::new(), style, out)?;
+    }
+    if report.coverage.filtered_out > 0 {
+        writeln!(out, "{} cases were left out by filters", report.coverage.filtered_out)?;
+    }
+    if report.gate.attempts > 1 {
+        let flaky = report.cases.iter().filter(|case| case.flaky).count();
+        writeln!(out, "{} attempts of every case, {flaky} flaky", report.gate.attempts)?;
+    }
+    if let Some(shard) = &report.gate.shard {
+        writeln!(out, "shard {shard}: the other shards are separate runs")?;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a duration to one decimal")]
+    let seconds = report.duration_ms as f64 / 1000.0;
+    writeln!(out, "{seconds:.1} s, provider {}, seed {}", report.provider, report.seed)
+}
+
+/// Cases with one cause: the cause once, then the cases.
+fn describe(problem: &Problem, report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let several = problem.cases.len() > 1;
+    if !problem.diagnoses.is_empty() {
+        let noun = if several { format!("{} cases", problem.cases.len()) } else { "1 case".to_owned() };
+        writeln!(out, "{}", style.paint(&format!("likely cause of {noun}"), Paint::new().bold()))?;
+    }
+    for diagnosis in problem.diagnoses {
+        item("seen", &diagnosis.seen, style, out)?;
+        item("means", &diagnosis.means, style, out)?;
+        item("remedy", &diagnosis.remedy, style, out)?;
+        item("source", &format_source(&diagnosis.source), style, out)?;
+    }
+    let shared = problem.shared_reason().filter(|_| several);
+    if let Some(reason) = shared {
+        let text = format!("{} cases: {reason}", problem.cases.len());
+        hanging(&text, &Paint::new().bold(), style, out)?;
+    }
+    let mut printed = BTreeSet::new();
+    for (number, case) in problem.cases.iter().enumerate() {
+        let whole = line(case, report, style, out)?;
+        if number > 0 && shared.is_some() && problem.cases.len() > DETAILED && style.extent != Extent::Full {
+            continue;
+        }
+        if !whole {
+            item("title", &case.title, style, out)?;
+        }
+        if let (None, Some(reason)) = (shared, case.verdict.reason()) {
+            item("found", reason, style, out)?;
+        }
+        details(case, report.gate.strict, &mut printed, style, out)?;
+    }
+    Ok(())
+}
+
+/// Evidence, cause and remedy of a case; what `printed` has already is not repeated.
+fn details<'a>(
+    case: &'a CaseRecord,
+    strict: bool,
+    printed: &mut BTreeSet<(&'static str, &'a str)>,
+    style: Style,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let word = case.verdict.word();
+    let brief = style.extent == Extent::Usual && (word == Word::Waived || (word == Word::Warn && !strict));
+    if !brief {
+        evidence(case, style, out)?;
+        if printed.insert(("why", &case.why)) {
+            item("why", &case.why, style, out)?;
+        }
+    }
+    if printed.insert(("remedy", &case.remedy)) {
+        item("remedy", &case.remedy, style, out)?;
+    }
+    if !brief && printed.insert(("source", &case.source)) {
+        item("source", &format_source(&case.source), style, out)?;
+    }
+    Ok(())
+}
+
+fn evidence(case: &CaseRecord, style: Style, out: &mut impl Write) -> io::Result<()> {
+    for evidence in &case.evidence {
+        let seen = match &evidence.seen {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let wanted = evidence.wanted.as_ref().map_or_else(String::new, |wanted| format!(" (wanted {wanted})"));
+        item("evidence", &format!("{}: {}{wanted}", evidence.what, shortened(&seen, 400)), style, out)?;
+    }
+    Ok(())
+}
+
+/// The verdict of the run, and how many cases it is based on.
+fn verdict(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let paint = match report.verdict {
+        RunVerdict::Conformant => Paint::new().green().bold(),
+        RunVerdict::NotConformant => Paint::new().red().bold(),
+        RunVerdict::Inconclusive => Paint::new().yellow().bold(),
+    };
+    let strict = if report.gate.strict { " (strict: warnings fail)" } else { "" };
+    let verdict = report.verdict.to_string();
+    let sentence = format!("{verdict}{strict}: {}", report.coverage.sentence());
+    for (number, line) in wrapped(&sentence, style.room(2)).iter().enumerate() {
+        match line.strip_prefix(&verdict) {
+            Some(rest) if number == 0 => writeln!(out, "{}{rest}", style.paint(&verdict, paint.clone()))?,
+            _ => writeln!(out, "  {line}")?,
+        }
+    }
+    Ok(())
+}
+
+/// The command that runs exactly those cases again that keep the run from being conformant.
+fn rerun(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let again = |case: &&CaseRecord| match case.verdict.word() {
+        Word::Fail | Word::Unknown => true,
+        Word::Warn => report.gate.strict,
+        _ => false,
+    };
+    let flags: Vec<String> = report.cases.iter().filter(again).map(|case| format!("--case '{}'", case.id)).collect();
+    let Some(command) = style.rerun.filter(|_| !flags.is_empty()) else { return Ok(()) };
+    writeln!(out, "run these cases again:")?;
+    let mut text = format!("  {command}");
+    for flag in flags {
+        if wide(&text) + 1 + wide(&flag) + 2 > style.width {
+            writeln!(out, "{text} \\")?;
+            text = "   ".to_owned();
+        }
+        text = format!("{text} {flag}");
+    }
+    writeln!(out, "{text}")
+}
+
+/// The line of a case; false when its title had to be cut.
+fn line(case: &CaseRecord, report: &Report, style: Style, out: &mut impl Write) -> io::Result<bool> {
+    let longest = report.cases.iter().map(|case| wide(&case.id)).max().unwrap_or(0).min(style.width / 2);
+    let word = case.verdict.word();
+    let symbol = word.symbol();
+    let painted = style.paint(&format!("{symbol} {word:<7}"), colour(word));
+    let took = format!("{} ms", case.duration_ms);
+    // Blanks, symbol, word and level before the id, and two blanks on both sides of the title.
+    let room = style.width.saturating_sub(19 + longest.max(wide(&case.id)) + 4 + took.len());
+    let title = cut(&case.title, room);
+    let level = style.paint(&format!("{:<6}", case.level), Paint::new().dim());
+    let took = style.paint(&took, Paint::new().dim());
+    if title.is_empty() {
+        writeln!(out, "  {painted} {level} {}  {took}", case.id)?;
+    } else {
+        writeln!(out, "  {painted} {level} {:<longest$}  {title}  {took}", case.id)?;
+    }
+    Ok(title == case.title)
+}
+
+/// A label and a text beside it.
+fn item(label: &str, text: &str, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let mut first = true;
+    for line in wrapped(text, style.room(BESIDE)) {
+        let label = if std::mem::take(&mut first) { label } else { "" };
+        writeln!(out, "      {} {line}", style.paint(&format!("{label:<LABEL$}"), Paint::new().bold()))?;
+    }
+    Ok(())
+}
+
+/// A text whose lines are indented, except the first.
+fn hanging(text: &str, paint: &Paint, style: Style, out: &mut impl Write) -> io::Result<()> {
+    for (number, line) in wrapped(text, style.room(2)).iter().enumerate() {
+        writeln!(out, "{}{}", if number == 0 { "" } else { "  " }, style.paint(line, paint.clone()))?;
+    }
+    Ok(())
+}
+
+/// The events of a scenario in which a case did not pass.
+fn events(timeline: &Timeline, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let heading = format!("what happened in {}", timeline.scenario);
+    writeln!(out, "\n{}", style.paint(&heading, Paint::new().bold()))?;
+    for line in wrapped(&timeline.title, style.room(2)) {
+        writeln!(out, "  {}", style.paint(&line, Paint::new().dim()))?;
+    }
+    let (shown, left_out) = timeline.shown();
+    for line in shown.lines() {
+        // One line each: the other formats have the whole text.
+        writeln!(out, "  {}", cut(&line, style.room(2)))?;
+    }
+    if left_out > 0 {
+        let more = format!("{left_out} more events: `--report json=PATH` and `--bundle DIR` have them");
+        for line in wrapped(&more, style.room(2)) {
+            writeln!(out, "  {}", style.paint(&line, Paint::new().dim()))?;
+        }
+    }
+    Ok(())
+}
+
+fn colour(word: Word) -> Paint {
+    match word {
+        Word::Pass => Paint::new().green(),
+        Word::Fail => Paint::new().red().bold(),
+        Word::Warn => Paint::new().yellow(),
+        Word::Skip => Paint::new().dim(),
+        Word::Unknown => Paint::new().magenta(),
+        Word::Waived => Paint::new().cyan(),
+    }
+}
