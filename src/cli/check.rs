@@ -56,9 +56,9 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let baseline = args.gate.baseline(&selected.suites, &selected.selection, selected.settings.profile())?;
     let deadline = args.wait.map(|wait| Instant::now() + wait);
     let trace_export = TraceExport::start(&selected.settings)?;
-    let check = EnvironmentCheck { trace: trace_export.trace().clone(), ..selected.environment_check()? };
+    let environment = EnvironmentCheck { trace: trace_export.trace().clone(), ..selected.environment_check()? };
     let rerun = args.selected.repeat(Rerun::new("check", common)).switch("--canary", args.canary);
-    let check = Check { rerun: args.gate.repeat(rerun), args: &args, check };
+    let check = Check { rerun: args.gate.repeat(rerun), args: &args, environment };
     let outcome = check.run(baseline.as_ref(), deadline).await;
     trace_export.end().await;
     outcome
@@ -94,7 +94,7 @@ fn changes(before: &Report, now: &Report) -> Vec<String> {
 
 struct Check<'a> {
     args: &'a Args,
-    check: EnvironmentCheck,
+    environment: EnvironmentCheck,
     rerun: Rerun,
 }
 
@@ -113,7 +113,7 @@ impl Check<'_> {
             let late = deadline.is_none_or(|deadline| Instant::now() + PAUSE > deadline);
             if exit == Exit::Ok || late {
                 self.args.output.list_files(&mut report);
-                self.args.output.write(&report, &self.check.settings, self.rerun.as_str())?;
+                self.args.output.write(&report, &self.environment.settings, self.rerun.as_str())?;
                 return Ok(exit);
             }
             if !self.args.output.quiet {
@@ -144,14 +144,14 @@ impl Check<'_> {
             carried_over: BTreeMap::new(),
         };
         let judged = tokio::select! {
-            judged = self.check.evaluate(&options, &events) => Some(judged),
+            judged = self.environment.evaluate(&options, &events) => Some(judged),
             () = end_signal()? => None,
         };
         drop(events);
         // The progress must not mix with the report.
         let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
         if judged.is_none() && self.args.canary {
-            for error in self.check.clean_up(&options).await {
+            for error in self.environment.clean_up(&options).await {
                 // A closed standard error must not keep the rest from being removed.
                 let _ = writeln!(std::io::stderr(), "could not remove: {error}");
             }
@@ -170,7 +170,7 @@ impl Check<'_> {
             match &before {
                 None => {
                     self.args.output.list_files(&mut report);
-                    self.args.output.write(&report, &self.check.settings, self.rerun.as_str())?;
+                    self.args.output.write(&report, &self.environment.settings, self.rerun.as_str())?;
                 }
                 Some(before) => {
                     for line in changes(before, &report) {

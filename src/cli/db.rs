@@ -83,7 +83,7 @@ enum What {
 
 #[derive(Debug, clap::Args)]
 struct Directory {
-    /// Directory of the migrations [default: MIGRATIONS_DIR, else supabase/migrations]
+    /// Directory of the migrations [default: `MIGRATIONS_DIR`, else supabase/migrations]
     #[arg(long = "dir", value_name = "DIR")]
     path: Option<PathBuf>,
 }

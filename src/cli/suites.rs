@@ -20,7 +20,7 @@ pub(super) struct Args {
 enum What {
     /// Check a directory of suites, and print every error with its place
     Lint {
-        /// The directory [default: SHAKEDOWN_SUITES]
+        /// The directory [default: `SHAKEDOWN_SUITES`]
         #[arg(value_name = "DIR")]
         directory: Option<PathBuf>,
     },

@@ -26,6 +26,7 @@ macro_rules! topics {
     ($($module:ident $name:literal;)*) => {
         $(
             #[doc = include_str!(concat!($name, ".md"))]
+            #[allow(clippy::doc_markdown, reason = "the pages are prose for users, with product names")]
             pub mod $module {}
         )*
 

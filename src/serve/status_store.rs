@@ -245,7 +245,7 @@ impl StatusStore {
                 known.history.update_incident(now, &service, Some(&record.id), Some(&reason));
             }
             Word::Pass | Word::Warn | Word::Waived => {
-                known.history.update_incident(now, &service, Some(&record.id), None)
+                known.history.update_incident(now, &service, Some(&record.id), None);
             }
             // Unknown: an open incident may still last.
             Word::Fail | Word::Skip | Word::Unknown => {}

@@ -61,7 +61,7 @@ pub(super) fn load(source: Source) -> Result<Loaded, SettingsError> {
     let mut values = BTreeMap::new();
     let mut absent = BTreeMap::new();
     for entry in TABLE {
-        let found = loader.above_profile(entry).or_else(|| loader.from_profile(entry, &config, profile, &mut absent));
+        let found = loader.above_profile(entry).or_else(|| loader.read_profile(entry, &config, profile, &mut absent));
         let found = found.or_else(|| Some((entry.default?.to_owned(), Origin::Default)));
         let Some((text, origin)) = found else { continue };
         // Other programs use the unprefixed names too, so those values are checked only when they are used.
@@ -213,7 +213,7 @@ impl Loader {
         }
     }
 
-    fn from_profile(
+    fn read_profile(
         &mut self,
         entry: &Entry,
         config: &Config,

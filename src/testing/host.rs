@@ -76,7 +76,7 @@ impl Host {
     }
 }
 
-/// The program that the harness starts as `shakedown`: SHAKEDOWN_BIN, or this test program.
+/// The program that the harness starts as `shakedown`: `SHAKEDOWN_BIN`, or this test program.
 fn shakedown() -> Result<PathBuf, TestError> {
     if let Some(named) = process_variable("SHAKEDOWN_BIN") {
         return find_program(&named, Path::new("."))

@@ -6,7 +6,6 @@
 
 #[allow(dead_code, reason = "shared with targets that use other parts of it")]
 #[path = "../tests/support/mod.rs"]
-#[allow(dead_code, reason = "a benchmark uses a part of it")]
 mod support;
 
 use std::collections::BTreeMap;

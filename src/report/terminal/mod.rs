@@ -295,7 +295,7 @@ fn rerun(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> 
     for flag in flags {
         if wide(&text) + 1 + wide(&flag) + 2 > style.width {
             writeln!(out, "{text} \\")?;
-            text = "   ".to_owned();
+            "   ".clone_into(&mut text);
         }
         text = format!("{text} {flag}");
     }

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-/// A small generator of uniform 64-bit numbers (SplitMix64), the same on every machine and in every version.
+/// A small generator of uniform 64-bit numbers (`SplitMix64`), the same on every machine and in every version.
 #[derive(Debug, Clone)]
 pub(super) struct Rng(u64);
 

@@ -1,7 +1,6 @@
 //! The HTML report in a real browser: no error, filters and details by keyboard, both themes, a phone, five hundred cases,
 //! whatever a worker says, and the rules of accessibility of axe-core.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![expect(clippy::disallowed_methods, reason = "where the browser is is no setting of the program")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use regex::Regex;
 use serde_json::Value;
+use shakedown::settings::process_variable;
 use shakedown::spec::Suites;
 
 use crate::support::cli_sandbox::{CliSandbox, SHAKEDOWN};
@@ -127,11 +128,11 @@ fn every_command_of_the_documentation_has_the_verbs_and_flags_that_it_uses() {
 
 #[test]
 fn every_suite_of_the_documentation_can_be_read() {
+    let id = Regex::new(r#"id = "([a-z-]+)\."#).unwrap();
     let mut seen = 0;
     for page in pages() {
         for block in blocks(&text(&page), "toml").iter().filter(|block| block.contains("[[case]]")) {
             seen += 1;
-            let id = Regex::new(r#"id = "([a-z-]+)\."#).unwrap();
             let suite = id.captures(block).unwrap()[1].to_owned();
             let head = if block.contains("suite = ") {
                 String::new()
@@ -266,14 +267,14 @@ fn expected(suite: &Value, of_scenarios: bool) -> Vec<(String, String)> {
         "empty",
         "exists",
     ];
-    let all = rows(&suite["$defs"]["ExpectWritten"]);
+    let all = rows(&suite["$defs"]["Expect"]);
     assert!(all.len() > 50, "{all:?}");
     all.into_iter().filter(|(name, _)| OF_PROBES.contains(&name.as_str()) != of_scenarios).collect()
 }
 
 #[test]
 fn generated_tables_are_what_the_code_says() {
-    let write = std::env::var_os("WRITE_DOCS").is_some();
+    let write = process_variable("WRITE_DOCS").is_some();
     let block = Regex::new(r"(?s)<!-- generated: ([a-z-]+) -->\n.*?<!-- end -->").unwrap();
     let mut stale = Vec::new();
     let mut names = BTreeSet::new();
@@ -385,7 +386,7 @@ fn the_glossary_explains_the_types_of_suites_and_reports() {
                     || entries.contains(&part.to_lowercase())
                     || entries.contains(&format!("{}s", part.to_lowercase()))
             };
-            if !parts.iter().any(|part| known(part)) {
+            if !parts.iter().any(known) {
                 unexplained.insert(name.clone());
             }
         }

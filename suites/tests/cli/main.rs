@@ -1,4 +1,5 @@
 //! What a user meets at the command line: errors, gates, reports, contracts, and what rests on files alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(dead_code, reason = "each test program uses a part of `support`")]
 
 mod browser;

@@ -1,6 +1,7 @@
 //! A browser that is steered by tests, through the protocol of `WebDriver`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stdout, reason = "what was left out is part of the test's report")]
+#![expect(clippy::disallowed_methods, reason = "the location of the browser is not a setting of the program")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
