@@ -24,8 +24,9 @@ pub(super) struct Args {
     /// Address to forward connections to
     #[arg(long, value_name = "HOST:PORT", value_parser = upstream)]
     upstream: String,
-    /// Fault to inject, such as cut@5s or latency=200ms~50ms:down@5s+10s: KIND[=VALUE][:up|:down][@START][+DURATION]; can
-    /// be repeated. Kinds: refuse, cut, blackhole, latency, bandwidth, `slow_close`, `limit_data`, `half_open`, flap,
+    /// Fault to inject: KIND[=VALUE][:up|:down][@START][+DURATION]. Can be repeated. Examples: cut@5s;
+    /// latency=200ms~50ms:down@5s+10s. Kinds: refuse, cut, blackhole, latency, bandwidth, `slow_close`, `limit_data`,
+    /// `half_open`, flap,
     /// answer (an HTTP status)
     #[arg(long, value_name = "FAULT")]
     fault: Vec<ScheduledFault>,

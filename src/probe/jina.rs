@@ -20,7 +20,7 @@ pub(super) async fn observe(probe: &JinaProbe, context: &Context) -> Result<Obse
     let http = context.clients.jina().await?;
     let texts = match (&probe.texts, probe.words) {
         (Some(texts), None) => texts.clone(),
-        (None, Some(words)) => vec!["sail ".repeat(words)],
+        (None, Some(words)) => vec!["word ".repeat(words)],
         (None, None) => TEXTS.map(ToOwned::to_owned).to_vec(),
         (Some(_), Some(_)) => return Err(ProbeError::Undecided("`texts` and `words` exclude each other".to_owned())),
     };

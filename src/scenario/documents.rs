@@ -187,63 +187,16 @@ fn tiny_text(rng: &mut StdRng) -> String {
     paragraphs(rng).chars().take(TINY).collect()
 }
 
+/// The words of generated text, one in each line.
+const WORDS: &str = include_str!("../../fixtures/words.txt");
+
 /// A few paragraphs of generated text: one to three chunks.
 fn paragraphs(rng: &mut StdRng) -> String {
-    const WORDS: &[&str] = &[
-        "anchor",
-        "ballast",
-        "beacon",
-        "bell",
-        "berth",
-        "bridge",
-        "buoy",
-        "cable",
-        "cargo",
-        "chart",
-        "compass",
-        "course",
-        "crew",
-        "current",
-        "deck",
-        "depth",
-        "dock",
-        "draught",
-        "engine",
-        "fathom",
-        "fog",
-        "harbour",
-        "hatch",
-        "hold",
-        "hull",
-        "keel",
-        "knot",
-        "ledger",
-        "lantern",
-        "log",
-        "mast",
-        "mooring",
-        "pilot",
-        "port",
-        "quay",
-        "rigging",
-        "rudder",
-        "sail",
-        "sextant",
-        "signal",
-        "sounding",
-        "starboard",
-        "stern",
-        "swell",
-        "tide",
-        "tow",
-        "watch",
-        "wind",
-    ];
+    let all: Vec<&str> = WORDS.lines().collect();
     let mut text = String::new();
     for _ in 0..rng.random_range(2..8) {
         for _ in 0..rng.random_range(3..9) {
-            let words: Vec<&str> =
-                (0..rng.random_range(6..16)).map(|_| *WORDS.choose(rng).unwrap_or(&"sail")).collect();
+            let words: Vec<&str> = (0..rng.random_range(6..16)).map(|_| *all.choose(rng).unwrap_or(&"")).collect();
             text.push_str(&words.join(" "));
             text.push_str(". ");
         }

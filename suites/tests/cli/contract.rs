@@ -133,7 +133,7 @@ fn a_dry_run_prints_the_plan_and_starts_nothing() {
         "variable PASSWORD = {{postgres.password}}",
         "run crash.killed",
         ": kill of the worker",
-        "skip ingestion.chunk-size: the contract does not say where a point has its text",
+        "skip ingestion.chunk-size: the contract does not name the payload field of a point's text",
         "1 cases would run, 1 would be skipped; nothing was started",
     ] {
         assert!(text.contains(words), "wanted: {words}\ngot: {text}");
@@ -164,8 +164,8 @@ fn a_case_is_explained_without_a_run() {
     for words in [
         "crash.killed (must, suite crash)",
         "kill of the worker",
-        "wants every document is stored whole and once, as in the baseline",
-        "wants noeviction",
+        "expects every document is stored whole and once, as in the baseline",
+        "expects noeviction",
         "remedy",
     ] {
         assert!(text.contains(words), "wanted: {words}\ngot: {text}");
@@ -198,7 +198,10 @@ fn an_option_that_no_job_has_is_refused() {
     let desk = desk(&format!("[worker]\ncommand = [\"sh\"]\n[queue]\n{job}\n"));
     let (code, text) = desk.run(&["run", "--dry-run"]);
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains("`removeOnCompletion` is no option of a job") && text.contains("removeOnComplete"), "{text}");
+    assert!(
+        text.contains("unsupported job option `removeOnCompletion`") && text.contains("removeOnComplete"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -242,7 +245,7 @@ fn a_bundle_has_the_timeline_and_no_secret() {
     let arguments = ["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"];
     let (code, text) = desk.run(&arguments);
     assert_eq!(code, 1, "{text}");
-    for words in ["what happened in", "exited with code 3 without being asked to", "The worker ended although"] {
+    for words in ["what happened in", "exited with code 3 without being asked to", "The worker exited although"] {
         assert!(text.contains(words), "wanted: {words}\ngot: {text}");
     }
     let read = |name: &str| fs::read_to_string(bundle.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -360,7 +363,7 @@ postgres = {{ query = 'select id, status, chunks, version, error from {{{{postgr
 #[rstest]
 #[case::named("dense", "", "4 pass")]
 // What the worker makes itself is not made before it, and not only not missed.
-#[case::made_by_the_worker("dense", "makes = [\"table\", \"collection\"]", "4 pass")]
+#[case::made_by_the_worker("dense", "creates = [\"table\", \"collection\"]", "4 pass")]
 fn named_vectors_and_objects_that_the_worker_creates_itself(
     #[case] vector: &str,
     #[case] makes: &str,

@@ -319,7 +319,7 @@ fn the_proxy_verb_reports_each_fault_and_the_ones_that_affected_nothing() {
     assert_eq!(finish(child), Some(3));
 
     for (arguments, says) in [
-        (&["proxy", "--upstream", "nowhere"][..], "no host:port"),
+        (&["proxy", "--upstream", "nowhere"][..], "expected host:port"),
         (&["proxy", "--upstream", "127.0.0.1:1", "--fault", "cutt"][..], "did you mean cut?"),
         (&["proxy", "--upstream", "127.0.0.1:1", "--listen", &upstream][..], "choose another address with --listen"),
     ] {

@@ -165,7 +165,7 @@ fn reports_of_other_suites_are_not_merged_and_compared_only_with_a_word() {
     other["suite_version"] = "xyz".into();
     let desk = desk(&[("a.json", report("r1", &[("t.a", "pass")])), ("b.json", other)]);
     let (code, said) = desk.run(&["report", "merge", "a.json", "b.json"]);
-    assert!(code == 2 && said.contains("run r2 is of suites xyz, run r1 of abc"), "{said}");
+    assert!(code == 2 && said.contains("run r2 has suites xyz, run r1 has abc"), "{said}");
     let (code, said) = desk.run(&["report", "diff", "a.json", "b.json"]);
     assert!(code == 0 && said.contains("note: suites: abc before, xyz now"), "{said}");
 }
