@@ -32,7 +32,7 @@ const ROUNDS: usize = 5;
 
 const SUITE: &str = r#"
 suite = "overhead"
-title = "A observations on which nothing goes wrong"
+title = "A run without faults"
 
 [scenario.long-baseline]
 title = "Many documents"

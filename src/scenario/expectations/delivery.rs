@@ -112,7 +112,7 @@ impl Scope<'_> {
             }
             let points = step.snapshot.points_of(&document.id).len();
             if points > 0 {
-                finding.wrong(&document.id, format!("has {points} points, and no text"));
+                finding.wrong(&document.id, format!("has {points} points but no text"));
             }
             if sent.contains(document.text.as_str()) {
                 finding.wrong(&document.id, "was sent to the embeddings API, which rejects empty input");

@@ -108,8 +108,8 @@ fn rounds() -> String {
 }
 
 #[rstest]
-#[case::session_over_rest("observations.py", &["--transport", "rest"])]
-#[case::session_over_grpc("observations.py", &["--transport", "grpc"])]
+#[case::session_over_rest("session.py", &["--transport", "rest"])]
+#[case::session_over_grpc("session.py", &["--transport", "grpc"])]
 #[case::oracle_over_rest("oracle.py", &["--transport", "rest"])]
 #[case::oracle_over_grpc("oracle.py", &["--transport", "grpc"])]
 #[case::fuzz("fuzz.py", &[])]
@@ -134,7 +134,7 @@ fn javascript() {
     let server = Server::start();
     judge(
         Command::new("node")
-            .arg(fixtures().join("observations.mjs"))
+            .arg(fixtures().join("session.mjs"))
             .args(["--url", &format!("http://{}", server.http), "--api-key", KEY, "--modules"])
             .arg(&clients),
     );
@@ -228,7 +228,7 @@ async fn rust() {
 
     client
         .create_collection(
-            CreateCollectionBuilder::new("observations")
+            CreateCollectionBuilder::new("session")
                 .vectors_config(VectorParamsBuilder::new(SIZE, Distance::Cosine))
                 .hnsw_config(HnswConfigDiffBuilder::default().m(16).ef_construct(100)),
         )
@@ -236,7 +236,7 @@ async fn rust() {
         .unwrap();
     for (field, kind) in [("document", FieldType::Keyword), ("colour", FieldType::Keyword), ("price", FieldType::Float)]
     {
-        let index = CreateFieldIndexCollectionBuilder::new("observations", field, kind).wait(true);
+        let index = CreateFieldIndexCollectionBuilder::new("session", field, kind).wait(true);
         client.create_field_index(index).await.unwrap();
     }
     let points: Vec<PointStruct> = (0..)
@@ -251,7 +251,7 @@ async fn rust() {
         })
         .collect();
     for batch in points.chunks(500) {
-        client.upsert_points(UpsertPointsBuilder::new("observations", batch).wait(true)).await.unwrap();
+        client.upsert_points(UpsertPointsBuilder::new("session", batch).wait(true)).await.unwrap();
     }
     reads(&client, &made, &mut random).await;
     changes(&client, &made).await;
@@ -259,13 +259,13 @@ async fn rust() {
 }
 
 async fn reads(client: &Qdrant, made: &[Made], random: &mut StdRng) {
-    let count = client.count(CountPointsBuilder::new("observations").exact(true)).await.unwrap();
+    let count = client.count(CountPointsBuilder::new("session").exact(true)).await.unwrap();
     assert_eq!(count.result.unwrap().count, COUNT);
     for page in [37, 1000, 10_000] {
-        assert_eq!(scroll_all(client, "observations", page, None).await, (0..COUNT).collect::<Vec<_>>());
+        assert_eq!(scroll_all(client, "session", page, None).await, (0..COUNT).collect::<Vec<_>>());
     }
     let order = OrderByBuilder::new("price").direction(Direction::Desc as i32);
-    let answer = client.scroll(ScrollPointsBuilder::new("observations").limit(50).order_by(order)).await.unwrap();
+    let answer = client.scroll(ScrollPointsBuilder::new("session").limit(50).order_by(order)).await.unwrap();
     let mut dearest: Vec<f64> = made.iter().map(|point| point.price).collect();
     dearest.sort_by(|left, right| right.total_cmp(left));
     let got: Vec<f64> = answer.result.iter().map(|point| point.payload["price"].as_double().unwrap()).collect();
@@ -282,7 +282,7 @@ async fn reads(client: &Qdrant, made: &[Made], random: &mut StdRng) {
             (cheap.clone(), best(made, &query, 10, |point| (20.0..30.0).contains(&point.price))),
         ];
         for (filter, expected) in expected {
-            let request = QueryPointsBuilder::new("observations").query(query.clone()).filter(filter).params(exact());
+            let request = QueryPointsBuilder::new("session").query(query.clone()).filter(filter).params(exact());
             let found = client.query(request.limit(10)).await.unwrap().result;
             assert_eq!(found.iter().map(|point| number(point.id.as_ref())).collect::<Vec<_>>(), expected);
         }
@@ -297,7 +297,7 @@ async fn reads(client: &Qdrant, made: &[Made], random: &mut StdRng) {
             None => expected.push((colour, vec![id])),
         }
     }
-    let request = QueryPointGroupsBuilder::new("observations", "colour").query(Query::from(query)).params(exact());
+    let request = QueryPointGroupsBuilder::new("session", "colour").query(Query::from(query)).params(exact());
     let groups = client.query_groups(request.limit(3_u64).group_size(4_u64)).await.unwrap().result.unwrap().groups;
     assert_eq!(groups.len(), 3);
     for (group, (colour, ids)) in groups.iter().zip(&expected) {
@@ -306,7 +306,7 @@ async fn reads(client: &Qdrant, made: &[Made], random: &mut StdRng) {
         let hits: Vec<u64> = group.hits.iter().map(|hit| number(hit.id.as_ref())).collect();
         assert_eq!(hits, ids[..4]);
     }
-    let facets = client.facet(FacetCountsBuilder::new("observations", "colour").exact(true)).await.unwrap().hits;
+    let facets = client.facet(FacetCountsBuilder::new("session", "colour").exact(true)).await.unwrap().hits;
     let counted: HashMap<String, u64> = facets
         .into_iter()
         .map(|hit| match hit.value.unwrap().variant {
@@ -320,17 +320,17 @@ async fn reads(client: &Qdrant, made: &[Made], random: &mut StdRng) {
 
 async fn changes(client: &Qdrant, made: &[Made]) {
     let seven = Filter::must([Condition::matches("document", "doc-7".to_owned())]);
-    client.delete_points(DeletePointsBuilder::new("observations").points(seven).wait(true)).await.unwrap();
+    client.delete_points(DeletePointsBuilder::new("session").points(seven).wait(true)).await.unwrap();
     let left: Vec<u64> = (0..).zip(made).filter(|(_, point)| point.document != "doc-7").map(|(id, _)| id).collect();
-    assert_eq!(scroll_all(client, "observations", 1000, None).await, left);
+    assert_eq!(scroll_all(client, "session", 1000, None).await, left);
 
-    client.create_alias(CreateAliasBuilder::new("observations", "live")).await.unwrap();
+    client.create_alias(CreateAliasBuilder::new("session", "live")).await.unwrap();
     assert_eq!(scroll_all(client, "live", 5000, None).await.len(), left.len());
     let aliases = client.list_aliases().await.unwrap().aliases;
-    assert_eq!(aliases[0].collection_name, "observations");
+    assert_eq!(aliases[0].collection_name, "session");
 
     let wrong = vec![PointStruct::new(1, vec![1.0, 2.0], [("a", 1.into())])];
-    let refused = client.upsert_points(UpsertPointsBuilder::new("observations", wrong)).await.unwrap_err();
+    let refused = client.upsert_points(UpsertPointsBuilder::new("session", wrong)).await.unwrap_err();
     let (code, text) = status(refused);
     assert_eq!(code, Code::InvalidArgument);
     assert!(text.contains("expected dim: 16, got 2"), "{text}");

@@ -575,7 +575,7 @@ fn told_apart(stack: &TestStack) {
         ("expired", authority.serve(&["good.test"], (2001, 2002)), "fail", "expired "),
         ("wrong-host", authority.serve(&["other.test"], (2020, 4000)), "fail", "not valid for the name good.test"),
         ("unknown-issuer", stranger.serve(&["good.test"], (2020, 4000)), "fail", "an authority that is not trusted"),
-        ("self-signed", serve(&own, &own_key), "fail", "signed by itself"),
+        ("self-signed", serve(&own, &own_key), "fail", "self-signed and not trusted"),
     ];
     let facts = |name: &str| match name {
         "expired" => (false, true, false),

@@ -452,12 +452,12 @@ fn hang_up(stack: &TestStack) {
     let dotenv = desk.path("work").join(".env");
     fs::write(&dotenv, "SHAKEDOWN_NONSENSE=1\n").unwrap();
     served.signal(Signal::SIGHUP);
-    served.until("a refusal", |served| heard("the old ones stay")(served) && heard("SHAKEDOWN_NONSENSE")(served));
+    served.until("a refusal", |served| heard("the old ones remain")(served) && heard("SHAKEDOWN_NONSENSE")(served));
     assert!(served.get("/").1.contains("SHAKEDOWN_NONSENSE"), "the page says so too");
     served.until("that it is ready", |served| served.get("/health/ready").0 == 200);
     fs::write(&dotenv, "SHAKEDOWN_PROFILE=staging\n").unwrap();
     served.signal(Signal::SIGHUP);
-    served.until("other settings", |served| heard("were read again")(served));
+    served.until("other settings", |served| heard("settings reloaded")(served));
     let page = served.get("/").1;
     assert!(page.contains("profile staging") && !page.contains("SHAKEDOWN_NONSENSE"));
     assert_eq!(served.end(), Some(0));

@@ -150,7 +150,7 @@ fn check_as_a_tree(stack: &TestStack) {
     command
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
         .env("OTEL_EXPORTER_OTLP_HEADERS", format!("x-key={KEY}"))
-        .env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=a%20ship")
+        .env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=a%20stack")
         .env("TRACEPARENT", ABOVE);
     let (code, report, said) = judged(&mut command);
     assert_eq!((code, said.as_str()), (1, ""));
