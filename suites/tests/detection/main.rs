@@ -20,11 +20,15 @@ use support::groups::{Group, run};
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let is_filtered = defect_matrix::is_filtered(&arguments);
-    let stack = Arc::new(SharedStack::new("detection", PLACES));
-    // Trials begin in this order. Breakages share a stack of their own under a lock, one at a time.
-    let mut groups = vec![breakages::group(), defects::group(&stack, is_filtered), workers::group(&stack, is_filtered)];
-    groups.push(Group::with_end("stack", Vec::new(), move |_| {
-        assert_eq!(stack.stop(), Vec::<String>::new(), "something could not be removed");
-    }));
+    // Trials begin in this order. Breakages share a stack under a lock, one at a time. The others have a stack for each
+    // group: collections stay until their stack ends, and one Qdrant cannot hold those of all.
+    let mut groups = vec![breakages::group()];
+    for (name, group) in [("defects", defects::group as fn(&_, _) -> _), ("workers", workers::group)] {
+        let stack = Arc::new(SharedStack::new(name, PLACES));
+        groups.push(group(&stack, is_filtered));
+        groups.push(Group::with_end("stack", Vec::new(), move |_| {
+            assert_eq!(stack.stop(), Vec::<String>::new(), "something could not be removed");
+        }));
+    }
     run(arguments, Some(PLACES as usize), groups)
 }
