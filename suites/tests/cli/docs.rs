@@ -168,8 +168,11 @@ fn every_configuration_of_the_documentation_can_be_read() {
 
 /// Names and descriptions of the variants or properties of a schema.
 fn rows(schema: &Value) -> Vec<(String, String)> {
-    let description =
-        |value: &Value| value["description"].as_str().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
+    let description = |value: &Value| -> String {
+        let text = value["description"].as_str().unwrap_or_default();
+        // A link of rustdoc leads nowhere in the guide.
+        text.replace('\n', " ").replace('|', "\\|").replace("[`", "`").replace("`]", "`")
+    };
     let mut rows = Vec::new();
     for variant in schema["oneOf"].as_array().into_iter().flatten() {
         let names: Vec<String> = match (&variant["const"], &variant["enum"], &variant["properties"]) {
