@@ -24,7 +24,7 @@ const SAYS: &[(&str, &str)] = &[
     ("deduplication", "wanted 2"),
     ("progress", "progress is"),
     ("failures", "atm is"),
-    ("events", "events ["),
+    ("events", "wanted added, waiting, active, completed"),
     ("pause", "sees it running"),
     ("stalled", "jobs ended within"),
 ];
