@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::documents::Document;
-use super::run::ScenarioError;
+use super::harness::ScenarioError;
 use crate::services::queue::NewJob;
 use crate::settings::{Contract, JobContract};
 

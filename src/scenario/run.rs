@@ -1,7 +1,5 @@
 //! One scenario run: set-up, workers, steps, shutdown. Everything observed is kept in [`Observations`].
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -10,89 +8,23 @@ use tokio::time::Instant;
 
 use super::clients::{ServiceClients, retry_unavailable};
 use super::documents::Document;
+use super::harness::{Harness, ScenarioError};
 use super::jobs::{JobBuilder, JobKind};
-pub use super::observations::{JobState, Observations, StepRecord};
+use super::observations::{Observations, StepRecord};
 use super::redaction::redact;
 use super::scheduler::{FaultRecord, FaultScheduler};
 use super::setup::Setup;
 use super::step::{StepInput, run_step};
-use crate::faults::ServiceFaultError;
-use crate::outcome::{Events, Trace};
-use crate::services::ServiceError;
+use crate::outcome::Trace;
 use crate::services::queue::QueueEvent;
-use crate::settings::{Contract, Endpoints};
 use crate::spec::{Scenario, Step};
 use crate::stack::jina::JinaRequest;
-use crate::stack::{Ledger, Stack, StackError};
-use crate::worker::{Worker, WorkerError};
+use crate::worker::Worker;
 
 /// Deadline of a scenario that sets none.
 const DEFAULT_DEADLINE: Duration = Duration::from_mins(1);
 /// Interval of polling until the workers are ready.
 const READY_POLL: Duration = Duration::from_millis(20);
-
-/// What a scenario run needs from its surroundings.
-#[derive(Debug, Clone)]
-pub struct Harness {
-    /// The stack, under names of this scenario alone. The caller removes what is created under them.
-    pub endpoints: Endpoints,
-    /// The shakedown binary, for `setup`.
-    pub shakedown: PathBuf,
-    /// The worker under test.
-    pub contract: Arc<Contract>,
-    /// Values for `{{env.NAME}}` in the contract.
-    pub variables: BTreeMap<String, SecretString>,
-    /// Directory for logs; it is removed with the stack.
-    pub directory: PathBuf,
-    /// The clean-up ledger; a resource is recorded in it before it is created.
-    pub ledger: Ledger,
-    /// The run's seed.
-    pub seed: u64,
-    /// Receives events and notes.
-    pub events: Events,
-    /// The stack, if this scenario has it to itself and may disturb its services.
-    pub stack: Option<Arc<Stack>>,
-}
-
-/// Why a scenario run did not complete.
-#[derive(Debug, thiserror::Error)]
-pub enum ScenarioError {
-    /// The documents or jobs of the scenario cannot be created.
-    #[error("the scenario cannot run: {0}")]
-    Spec(String),
-    /// A service failed a request of the harness.
-    #[error(transparent)]
-    Service(#[from] ServiceError),
-    /// The mock or a process could not be started.
-    #[error(transparent)]
-    Stack(#[from] StackError),
-    /// A fault on a service could not be injected or reverted.
-    #[error("a fault could not be injected or reverted: {0}")]
-    Fault(#[from] ServiceFaultError),
-    /// The worker could not be started.
-    #[error(transparent)]
-    Worker(#[from] WorkerError),
-    /// `shakedown setup` failed.
-    #[error("`shakedown setup` failed ({how}): {output}")]
-    Setup {
-        /// How it ended.
-        how: String,
-        /// Its output.
-        output: String,
-    },
-    /// A worker did not become ready.
-    #[error("the worker was not ready within {seconds} s: {state}; its last output:\n{tail}")]
-    NeverReady {
-        /// Whether it is running, or how it ended.
-        state: String,
-        /// The last lines of its output.
-        tail: String,
-        /// The deadline.
-        seconds: f64,
-        /// Its whole output.
-        output: String,
-    },
-}
 
 /// Runs the scenario to its end. What the worker does wrong is an observation, not an error.
 ///

@@ -9,9 +9,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::clients::ServiceClients;
 use super::documents::{self, Document};
+use super::harness::{Harness, ScenarioError};
 use super::jobs::JobBuilder;
 use super::redaction::worker_secrets;
-use super::run::{Harness, ScenarioError};
 use super::scheduler::{LaunchConfig, Proxies};
 use crate::services::http::Http;
 use crate::services::postgres::Postgres;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::assessment::{self, DocumentOutcome};
-use super::super::run::JobState;
+use super::super::observations::JobState;
 use super::{Finding, Scope, count, state_phrase};
 
 impl Scope<'_> {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::run::JobState;
+use super::super::observations::JobState;
 use super::{Finding, Scope, count, counted, state_phrase};
 use crate::spec::Range;
 

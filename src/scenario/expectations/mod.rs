@@ -19,7 +19,7 @@ pub(super) use chunks::{VECTOR_TOLERANCE, cosine_distance};
 use super::assessment;
 use super::documents::Document;
 use super::evidence::Point;
-use super::run::{JobState, Observations, StepRecord};
+use super::observations::{JobState, Observations, StepRecord};
 use crate::outcome::{Evidence, Level, Verdict};
 use crate::settings::EvidenceContract;
 use crate::spec::Expectation;

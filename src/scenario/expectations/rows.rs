@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::evidence::Point;
-use super::super::run::JobState;
+use super::super::observations::JobState;
 use super::{Finding, Scope, or_none};
 
 impl Scope<'_> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::super::run::{JobState, StepRecord};
+use super::super::observations::{JobState, StepRecord};
 use super::{Finding, Scope, state_phrase};
 
 impl<'a> Scope<'a> {

@@ -7,7 +7,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 
 use super::super::clients::ServiceClients;
-use super::super::run::ScenarioError;
+use super::super::harness::ScenarioError;
 use super::jina::JinaDriver;
 use super::network::NetworkDriver;
 use super::pool::WorkerPool;

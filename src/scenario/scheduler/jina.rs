@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 
-use super::super::run::ScenarioError;
+use super::super::harness::ScenarioError;
 use super::driver::{FaultDriver, RunContext};
 use super::record::Evidence;
 use crate::spec::Target;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::clients::{ServiceClients, retry_unavailable};
-use super::run::ScenarioError;
+use super::harness::ScenarioError;
 use crate::faults::{Answered, Writes};
 use crate::settings::Ready;
 use crate::spec::{Fault, Milestone, Target, When};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 
-use super::super::run::ScenarioError;
+use super::super::harness::ScenarioError;
 use super::driver::{FaultDriver, RunContext};
 use super::record::Evidence;
 use crate::faults::{Applied, Direction, Effect, NetworkFault};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::run::ScenarioError;
+use super::super::harness::ScenarioError;
 use crate::settings::Contract;
 use crate::stack::Ledger;
 use crate::worker::{Ended, Worker, WorkerEnv};

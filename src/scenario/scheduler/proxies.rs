@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::super::run::ScenarioError;
+use super::super::harness::ScenarioError;
 use crate::faults::{Answered, Applied, ClosedBy, Proxy, Writes};
 use crate::settings::Endpoints;
 use crate::spec::{FaultKind, Scenario, Target};
