@@ -89,11 +89,6 @@ pub fn summary(assessments: &[DocumentAssessment]) -> String {
     counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The assessment of a run, for callers that need their own copy; see [`Observations::assessment`].
-pub(super) fn assess(observations: &Observations) -> Vec<DocumentAssessment> {
-    observations.assessment().to_vec()
-}
-
 /// Assesses every document of the last step, and every stored document that no step ingested.
 pub(super) fn assess_documents(observations: &Observations) -> Vec<DocumentAssessment> {
     let Some(step) = observations.last() else { return Vec::new() };

@@ -10,13 +10,11 @@ impl Scope<'_> {
     pub(super) fn documents_intact(&self) -> Finding {
         let mut finding = Finding::over("documents");
         let is_selected = |document: &str| self.documents_matching.is_none_or(|globs| globs.is_match(document));
-        for document in
-            assessment::assess(self.observations).into_iter().filter(|document| is_selected(&document.document))
-        {
+        for document in self.observations.assessment().iter().filter(|document| is_selected(&document.document)) {
             finding.examine();
             match document.outcome.is_ok() {
                 Some(true) => {}
-                Some(false) => finding.wrong(document.document, format!("{}: {}", document.outcome, document.why)),
+                Some(false) => finding.wrong(&document.document, format!("{}: {}", document.outcome, document.why)),
                 None => finding.undecided = Some(format!("{}: {}", document.document, document.why)),
             }
         }
@@ -26,9 +24,8 @@ impl Scope<'_> {
     pub(super) fn delivered(&self) -> Finding {
         let mut finding = Finding::over("documents with text");
         let wanted: BTreeSet<&str> = self.deliverable().map(|(_, document)| document.id.as_str()).collect();
-        for document in assessment::assess(self.observations)
-            .into_iter()
-            .filter(|document| wanted.contains(document.document.as_str()))
+        for document in
+            self.observations.assessment().iter().filter(|document| wanted.contains(document.document.as_str()))
         {
             finding.examine();
             match document.outcome {
@@ -37,7 +34,7 @@ impl Scope<'_> {
                 DocumentOutcome::Indeterminate => {
                     finding.undecided = Some(format!("{}: {}", document.document, document.why));
                 }
-                outcome => finding.wrong(document.document, format!("{outcome}: {}", document.why)),
+                outcome => finding.wrong(&document.document, format!("{outcome}: {}", document.why)),
             }
         }
         finding
@@ -48,9 +45,8 @@ impl Scope<'_> {
         let wanted: BTreeSet<&str> = self.deliverable().map(|(_, document)| document.id.as_str()).collect();
         let step = self.observations.last();
         let mut failed = 0;
-        for document in assessment::assess(self.observations)
-            .into_iter()
-            .filter(|document| wanted.contains(document.document.as_str()))
+        for document in
+            self.observations.assessment().iter().filter(|document| wanted.contains(document.document.as_str()))
         {
             finding.examine();
             let Some(step) = step else { continue };
@@ -61,10 +57,10 @@ impl Scope<'_> {
                 (DocumentOutcome::Stable | DocumentOutcome::Recovered, _) => {}
                 (DocumentOutcome::Lost, JobState::Failed) if points == 0 && !done => failed += 1,
                 (DocumentOutcome::Lost, JobState::Failed) => finding.wrong(
-                    document.document,
+                    &document.document,
                     format!("its job failed, and {points} points are stored; its row says `{row}`"),
                 ),
-                (outcome, _) => finding.wrong(document.document, format!("{outcome}: {}", document.why)),
+                (outcome, _) => finding.wrong(&document.document, format!("{outcome}: {}", document.why)),
             }
         }
         finding.fact("documents whose job failed and whose row says so", failed);

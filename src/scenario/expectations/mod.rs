@@ -114,7 +114,7 @@ pub fn evaluate(
             }
         }
     }
-    evidence.push(Evidence::seen("documents", assessment::summary(&assessment::assess(observations))));
+    evidence.push(Evidence::seen("documents", assessment::summary(observations.assessment())));
     verdict = require_effective_faults(verdict, observations, &mut evidence);
     if !matches!(verdict, Verdict::Pass) {
         describe_worker(observations, &mut evidence);
