@@ -34,12 +34,12 @@ enum What {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Run SQL in a read-only transaction
+    /// Run one statement that only reads, in a read-only transaction
     Query {
         /// The SQL, or - for standard input
         #[arg(value_name = "SQL")]
         text: String,
-        /// Allow writes
+        /// Allow any SQL, also SQL that writes
         #[arg(long)]
         write: bool,
         /// Output format
@@ -166,6 +166,9 @@ fn standard_input() -> Result<String, Failure> {
 fn session_failure(error: &SessionError) -> Failure {
     let exit = match error {
         SessionError::Refused { .. } => Exit::NotConformant,
+        SessionError::NotReadOnly(_) => {
+            return Failure::usage(format!("{error}; add --write to run it all the same"));
+        }
         SessionError::Service(ServiceError::Unauthorised { .. }) => Exit::Usage,
         SessionError::Service(_) => Exit::Inconclusive,
     };

@@ -85,7 +85,7 @@ impl SharedClients {
     }
 
     async fn postgres(&self) -> Result<Postgres, ServiceError> {
-        self.inner.postgres.get_or_init(|| Postgres::connect_once(&self.inner.endpoints.postgres)).await.clone()
+        self.inner.postgres.get_or_init(|| Postgres::connect_to_read(&self.inner.endpoints.postgres)).await.clone()
     }
 
     /// Qdrant's REST API.

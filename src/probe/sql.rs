@@ -6,6 +6,7 @@ use super::{Context, Observation, ProbeError};
 use crate::services::ServiceError;
 use crate::services::postgres::Postgres;
 use crate::spec::SqlProbe;
+use crate::spec::read_only::check_sql;
 
 pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Observation, ProbeError> {
     if probe.keeps_session {
@@ -13,11 +14,15 @@ pub(super) async fn observe(probe: &SqlProbe, context: &Context) -> Result<Obser
         return Ok(Observation::new("whether a connection keeps its server process between transactions", kept));
     }
     let query = context.template().fill(&probe.query)?;
+    if !context.writes {
+        // Values have taken the places of the placeholders since the suite was read.
+        check_sql(&query).map_err(|reason| ProbeError::Undecided(format!("{reason}; the query was not sent")))?;
+    }
     let rows = if probe.wrong_password {
         let unauthorised = Postgres::connect_with_wrong_password(&context.endpoints.postgres).await?;
-        let rows = unauthorised.rows(&query).await;
+        let rows = unauthorised.read_all(std::slice::from_ref(&query)).await.pop();
         unauthorised.close().await;
-        rows
+        rows.unwrap_or_else(|| Ok(Vec::new()))
     } else if context.writes {
         written(probe, &query, context).await?
     } else {

@@ -168,7 +168,7 @@ impl ProbeConnection {
             Self::Postgres(endpoints, line) => {
                 let postgres = match line {
                     Some(postgres) => postgres,
-                    None => line.insert(Postgres::connect_once(&endpoints.postgres).await?),
+                    None => line.insert(Postgres::connect_to_read(&endpoints.postgres).await?),
                 };
                 postgres.rows("select 1 as one").await.map(|_| ProbeResult::default())
             }

@@ -5,16 +5,16 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::TryStreamExt;
 use futures::future::try_join_all;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, Either, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use super::ServiceError;
 use crate::settings::{PostgresEndpoint, public_url};
+use crate::spec::read_only::{SqlKind, check_sql};
 
 /// The message for every invalid URL: the client library's message may repeat the password.
 const UNREADABLE: &str = "DATABASE_URL is not a postgres:// URL, or its sslmode is not one of disable, allow, prefer, require, \
@@ -23,8 +23,6 @@ const UNREADABLE: &str = "DATABASE_URL is not a postgres:// URL, or its sslmode 
 const ACQUIRE: Duration = Duration::from_secs(8);
 /// Timeout of the extra connection that finds out why the pool could not connect.
 const REASON: Duration = Duration::from_secs(2);
-/// Timeout of a read-only query, in milliseconds.
-const READ_MS: u32 = 8000;
 
 /// A pool of at most four connections.
 #[derive(Clone, Debug)]
@@ -52,36 +50,39 @@ async fn connect_error(options: &PgConnectOptions) -> sqlx::Error {
 impl Postgres {
     /// Connects with the endpoint's credentials and checks that they are accepted.
     pub async fn connect(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
-        Self::open(endpoint, None, 4).await
+        Self::open(endpoint, Access::Full, 4).await
     }
 
     /// Like [`Postgres::connect`], with a single connection. A larger pool would open a second connection while the
     /// first is still being returned, and fail on a server that has no connection left.
     pub async fn connect_alone(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
-        Self::open(endpoint, None, 1).await
+        Self::open(endpoint, Access::Full, 1).await
     }
 
-    /// Like [`Postgres::connect`], with one connection that [`Postgres::read_all`] keeps, so that consecutive reads
-    /// wait neither for a new connection nor for the old one to be returned.
-    pub async fn connect_once(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
-        Ok(Self { kept: Some(Arc::default()), ..Self::open(endpoint, None, 2).await? })
+    /// Like [`Postgres::connect`], to read alone: the session is read-only if the server grants it. One connection is
+    /// kept by [`Postgres::read_all`], so that consecutive reads wait neither for a new connection nor for the old one
+    /// to be returned.
+    pub async fn connect_to_read(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
+        let opened = match Self::open(endpoint, Access::ReadOnly, 2).await {
+            // A pooler refuses the parameter that makes a session read-only; the transactions are read-only all the same.
+            Err(ServiceError::Refused { .. }) => Self::open(endpoint, Access::Full, 2).await?,
+            opened => opened?,
+        };
+        Ok(Self { kept: Some(Arc::default()), ..opened })
     }
 
     /// Connects with a wrong password, to see how the server treats unauthorised clients.
     pub async fn connect_with_wrong_password(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
-        Self::open(endpoint, Some("not-the-password"), 1).await
+        Self::open(endpoint, Access::WrongPassword, 1).await
     }
 
-    async fn open(endpoint: &PostgresEndpoint, password: Option<&str>, most: u32) -> Result<Self, ServiceError> {
+    async fn open(endpoint: &PostgresEndpoint, access: Access, most: u32) -> Result<Self, ServiceError> {
         let shown = public_url(&endpoint.url);
-        let options = options(endpoint)
-            .map_err(|error| failure(&shown, &error))?
-            // Named prepared statements break on a transaction pooler (FAILURES c, txn-pooler-prepared).
-            .statement_cache_capacity(0)
-            .application_name("shakedown");
-        let options = match password {
-            Some(password) => options.password(password),
-            None => options,
+        let options = options(endpoint).map_err(|error| failure(&shown, &error))?;
+        let options = match access {
+            Access::Full => options,
+            Access::ReadOnly => options.options([READ_ONLY_SESSION]),
+            Access::WrongPassword => options.password("not-the-password"),
         };
         let pool = PgPoolOptions::new()
             .max_connections(most)
@@ -108,11 +109,23 @@ impl Postgres {
         rows.iter().map(|row| row.try_get::<Value, _>(0).map_err(|error| failure(&self.endpoint, &error))).collect()
     }
 
-    /// The rows of several SELECTs as JSON objects, in one round trip and in a transaction that can only read.
+    /// The rows of several SELECTs as JSON objects, from one read-only transaction. If one fails, each is sent
+    /// separately. A query that is not known to only read is refused and not sent.
     ///
-    /// The simple protocol sends them all, so that it also works through a transaction pooler. If one fails, each is
-    /// sent separately.
+    /// All are subqueries of one statement, which is sent over the extended protocol: the server accepts one statement
+    /// there, whatever the texts contain. The statement is unnamed, so that it works through a transaction pooler.
     pub async fn read_all(&self, queries: &[String]) -> Vec<Result<Vec<Value>, ServiceError>> {
+        let checked: Vec<Result<(), ServiceError>> = queries.iter().map(|query| check_query(query)).collect();
+        let permitted: Vec<String> =
+            queries.iter().zip(&checked).filter(|(_, check)| check.is_ok()).map(|(query, _)| query.clone()).collect();
+        let mut answers =
+            if permitted.is_empty() { Vec::new() } else { self.read_permitted(&permitted).await }.into_iter();
+        let no_answer =
+            || Err(ServiceError::Refused { service: "postgres", detail: "the query was not sent".to_owned() });
+        checked.into_iter().map(|check| check.and_then(|()| answers.next().unwrap_or_else(no_answer))).collect()
+    }
+
+    async fn read_permitted(&self, queries: &[String]) -> Vec<Result<Vec<Value>, ServiceError>> {
         match self.read_at_once(queries).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             Err(error) if queries.len() == 1 || matches!(error, ServiceError::Unreachable { .. }) => {
@@ -136,38 +149,28 @@ impl Postgres {
             Some(connection) => connection,
             None => self.pool.acquire().await.map_err(failed)?,
         };
-        let selects = queries
-            .iter()
-            .fold(String::new(), |all, query| format!("{all}; select row_to_json(answer) from ({query}) as answer"));
-        let text = format!("begin read only; set local statement_timeout = {READ_MS}{selects}; commit");
-        // Two statements precede the first query, each with its own result.
-        let mut answers: Vec<Vec<Value>> = vec![Vec::new()];
         let asked = async {
-            let mut stream = sqlx::raw_sql(AssertSqlSafe(text)).fetch_many(&mut *connection);
-            while let Some(item) = stream.try_next().await? {
-                match item {
-                    Either::Left(_) => answers.push(Vec::new()),
-                    Either::Right(row) => {
-                        let value = row.try_get::<Value, _>(0)?;
-                        if let Some(rows) = answers.last_mut() {
-                            rows.push(value);
-                        }
-                    }
-                }
-            }
-            Ok(())
+            sqlx::raw_sql(READ_ONLY_TRANSACTION).execute(&mut *connection).await?;
+            let row =
+                sqlx::query(AssertSqlSafe(together(queries))).persistent(false).fetch_one(&mut *connection).await?;
+            sqlx::raw_sql("rollback").execute(&mut *connection).await?;
+            (0..queries.len()).map(|place| row.try_get::<Value, _>(place)).collect::<Result<Vec<_>, _>>()
         };
-        if let Err(error) = asked.await {
-            // The transaction failed; a connection that cannot be rolled back is closed.
-            if sqlx::raw_sql("rollback").execute(&mut *connection).await.is_err() {
-                let _ = connection.close().await;
+        let answers = match asked.await {
+            Ok(answers) => answers,
+            Err(error) => {
+                // The transaction failed; a connection that cannot be rolled back is closed.
+                if sqlx::raw_sql("rollback").execute(&mut *connection).await.is_err() {
+                    let _ = connection.close().await;
+                }
+                return Err(failed(error));
             }
-            return Err(failed(error));
-        }
+        };
         if let Some(kept) = &self.kept {
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
         }
-        Ok(answers.into_iter().skip(2).take(queries.len()).collect())
+        let rows = |answer| if let Value::Array(rows) = answer { rows } else { Vec::new() };
+        Ok(answers.into_iter().map(rows).collect())
     }
 
     /// Runs statements that yield no rows; several may be separated by semicolons.
@@ -196,7 +199,7 @@ impl Postgres {
     async fn has_stable_backends(endpoint: &PostgresEndpoint) -> Result<bool, ServiceError> {
         let shown = public_url(&endpoint.url);
         let failed = |error: sqlx::Error| failure(&shown, &error);
-        let options = options(endpoint).map_err(failed)?.statement_cache_capacity(0).application_name("shakedown");
+        let options = options(endpoint).map_err(failed)?;
         let connections = (0..SESSIONS).map(|_| PgConnection::connect_with(&options));
         let mut connections = try_join_all(connections).await.map_err(failed)?;
         let mut servers = [None; SESSIONS];
@@ -241,11 +244,49 @@ impl Postgres {
     }
 }
 
-/// The options in a URL. The client would resolve a bracketed IPv6 address as a name, so the brackets are removed;
+/// What a connection may do.
+#[derive(Debug, Clone, Copy)]
+enum Access {
+    /// What the user may do.
+    Full,
+    /// Read, if the server grants a read-only session.
+    ReadOnly,
+    /// Nothing: the password is wrong.
+    WrongPassword,
+}
+
+/// The parameter that makes the transactions of a session read-only.
+pub(super) const READ_ONLY_SESSION: (&str, &str) = ("default_transaction_read_only", "on");
+
+/// Begins a transaction that can only read, in which a backslash in a text is a backslash, as the parser reads it.
+pub(super) const READ_ONLY_TRANSACTION: &str =
+    "begin read only; set local statement_timeout = 8000; set local standard_conforming_strings = on";
+
+/// Refuses a query that is not known to only read.
+fn check_query(query: &str) -> Result<(), ServiceError> {
+    let detail = match check_sql(query) {
+        Ok(SqlKind::Query) => return Ok(()),
+        Ok(SqlKind::Other) => "the query is not a SELECT".to_owned(),
+        Err(reason) => reason.to_string(),
+    };
+    Err(ServiceError::Refused { service: "postgres", detail })
+}
+
+/// One statement that yields the rows of each query as a JSON array, in a column of its own.
+fn together(queries: &[String]) -> String {
+    let columns = queries.iter().map(|query| {
+        let query = query.trim_end().trim_end_matches(';');
+        // The query may end with a comment, which ends with the line.
+        format!("(select coalesce(json_agg(row_to_json(shakedown_row)), '[]') from ({query}\n) as shakedown_row)")
+    });
+    format!("select {}", columns.collect::<Vec<_>>().join(", "))
+}
+
+/// The options in a URL, without a cache of prepared statements: named ones break on a transaction pooler. The client would resolve a bracketed IPv6 address as a name, so the brackets are removed;
 /// `no-verify` of node-postgres is `require` elsewhere.
-fn options(endpoint: &PostgresEndpoint) -> Result<PgConnectOptions, sqlx::Error> {
+pub(super) fn options(endpoint: &PostgresEndpoint) -> Result<PgConnectOptions, sqlx::Error> {
     let url = endpoint.url.expose_secret().replace("sslmode=no-verify", "sslmode=require");
-    let options = PgConnectOptions::from_str(&url)?;
+    let options = PgConnectOptions::from_str(&url)?.statement_cache_capacity(0).application_name("shakedown");
     let address = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(ToOwned::to_owned);
     Ok(match address {
         Some(address) => options.host(&address),

@@ -1,15 +1,14 @@
 //! One Postgres connection for several statements, over the simple protocol, so that it also works where statements
-//! cannot be prepared.
-
-use std::str::FromStr;
+//! cannot be prepared; or for one statement that only reads.
 
 use futures::TryStreamExt as _;
-use secrecy::ExposeSecret;
-use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgErrorPosition, PgRow};
+use sqlx::postgres::{PgDatabaseError, PgErrorPosition, PgRow};
 use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, PgConnection, Row as _, ValueRef as _};
 
 use super::ServiceError;
+use super::postgres::{READ_ONLY_SESSION, READ_ONLY_TRANSACTION, failure, options};
 use crate::settings::{PostgresEndpoint, public_url};
+use crate::spec::read_only::{NotReadOnly, SqlKind, check_sql};
 
 /// The result of a statement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +36,9 @@ pub enum SessionError {
         /// The position in the statement, in characters from 1.
         position: Option<usize>,
     },
+    /// The SQL is not known to only read, and was not sent.
+    #[error("{0}; nothing was sent")]
+    NotReadOnly(#[from] NotReadOnly),
     /// The server did not respond.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -53,13 +55,69 @@ impl Session {
     /// Connects.
     pub async fn open(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
         let shown = public_url(&endpoint.url);
-        let options = PgConnectOptions::from_str(endpoint.url.expose_secret())
-            .map_err(|error| super::postgres::failure(&shown, &error))?
-            .statement_cache_capacity(0)
-            .application_name("shakedown");
-        let connection =
-            PgConnection::connect_with(&options).await.map_err(|error| super::postgres::failure(&shown, &error))?;
+        let failed = |error| failure(&shown, &error);
+        let options = options(endpoint).map_err(failed)?;
+        let connection = PgConnection::connect_with(&options).await.map_err(failed)?;
         Ok(Self { connection, endpoint: shown })
+    }
+
+    /// Like [`Session::open`]; the session is read-only if the server grants it.
+    async fn open_to_read(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
+        let shown = public_url(&endpoint.url);
+        let failed = |error| failure(&shown, &error);
+        let options = options(endpoint).map_err(failed)?.options([READ_ONLY_SESSION]);
+        match PgConnection::connect_with(&options).await.map_err(failed) {
+            // A pooler refuses the parameter; the transaction is read-only all the same.
+            Err(ServiceError::Refused { .. }) => Self::open(endpoint).await,
+            connected => Ok(Self { connection: connected?, endpoint: shown }),
+        }
+    }
+
+    /// The result of one statement that only reads, from a read-only transaction.
+    ///
+    /// # Errors
+    /// The text is not known to only read; Postgres refuses it, or does not respond.
+    pub async fn read(endpoint: &PostgresEndpoint, text: &str) -> Result<Answer, SessionError> {
+        let kind = check_sql(text)?;
+        let mut session = Self::open_to_read(endpoint).await?;
+        let read = session.read_in_transaction(text, kind).await;
+        session.close().await;
+        read
+    }
+
+    async fn read_in_transaction(&mut self, text: &str, kind: SqlKind) -> Result<Answer, SessionError> {
+        let query = text.trim_end().trim_end_matches(';');
+        self.run(READ_ONLY_TRANSACTION).await?;
+        let answer = match kind {
+            // SHOW and EXPLAIN yield texts, or JSON.
+            SqlKind::Other => self.extended(query.to_owned()).await?,
+            SqlKind::Query => {
+                // The extended protocol yields binary values: the names come first, then every value as text.
+                let first = self.extended(format!("select * from ({query}\n) as answer limit 1")).await?;
+                let names: Vec<String> = (0..first.columns.len()).map(|place| format!("c{place}")).collect();
+                if names.is_empty() {
+                    first
+                } else {
+                    let values = names.iter().map(|name| format!("{name}::text")).collect::<Vec<_>>().join(", ");
+                    let alias = names.join(", ");
+                    let wrapped = format!("select {values} from ({query}\n) as answer ({alias})");
+                    Answer { columns: first.columns, ..self.extended(wrapped).await? }
+                }
+            }
+        };
+        self.run("rollback").await?;
+        Ok(answer)
+    }
+
+    /// Runs one statement over the extended protocol, where the server accepts no second one, without a name.
+    async fn extended(&mut self, text: String) -> Result<Answer, SessionError> {
+        let rows = sqlx::query(AssertSqlSafe(text))
+            .persistent(false)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(|error| session_error(&self.endpoint, &error))?;
+        let columns = rows.first().map(names).unwrap_or_default();
+        Ok(Answer { columns, count: rows.len() as u64, rows: rows.iter().map(texts).collect() })
     }
 
     /// Runs statements and returns the result of the last one that returns rows.
@@ -109,7 +167,7 @@ fn texts(row: &PgRow) -> Vec<Option<String>> {
 
 fn session_error(endpoint: &str, error: &sqlx::Error) -> SessionError {
     let sqlx::Error::Database(answer) = error else {
-        return super::postgres::failure(endpoint, error).into();
+        return failure(endpoint, error).into();
     };
     let postgres = answer.try_downcast_ref::<PgDatabaseError>();
     let position = postgres.and_then(|answer| match answer.position()? {

@@ -13,6 +13,7 @@ mod expect;
 mod fault;
 pub mod jina;
 mod probe;
+pub mod read_only;
 mod renamed;
 mod resolve;
 mod scenario;

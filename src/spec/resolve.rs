@@ -5,6 +5,7 @@ use std::path::Path;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use toml::Spanned;
 
+use super::read_only;
 use super::suites::References;
 use super::written::{CaseWritten, ScenarioSource};
 use super::{Case, Check, Expect, Expectation, Matcher, Need, Place, SpecError, SuiteWritten, Verb};
@@ -98,6 +99,19 @@ impl Reader<'_> {
 
     fn check(&self, written: &CaseWritten, references: &mut References) -> Result<Check, SpecError> {
         match (&written.probe, &written.scenario) {
+            (Some(probe), None) if !written.writes => {
+                read_only::check_probe(probe.get_ref()).map_err(|reason| {
+                    let id = written.id.get_ref();
+                    self.error(
+                        probe,
+                        format!(
+                            "`{id}` has no `writes = true`, but {reason}; with it, the case runs only \
+                        where it may write: `check --canary`, or a stack that Shakedown starts"
+                        ),
+                    )
+                })?;
+                Ok(Check::Probe(Box::new(probe.get_ref().clone()), self.matchers(&written.expect)?))
+            }
             (Some(probe), None) => Ok(Check::Probe(Box::new(probe.get_ref().clone()), self.matchers(&written.expect)?)),
             (None, Some(scenario)) => {
                 let name = match scenario.get_ref() {
@@ -197,6 +211,13 @@ mod tests {
     #[case("scenario = {}\nexpect = {}", "`expect` is empty")]
     #[case("probe.env.variable = \"A\"\nexpect = {}", "`expect` is empty")]
     #[case("expect = { exists = true }", "exactly one of `probe` and `scenario`")]
+    #[case("probe.sql.query = \"delete from a\"\nexpect = { equals = 1 }", "DELETE is not a statement that only reads")]
+    #[case("probe.sql = { query = \"select 1\", after = [\"drop table a\"] }\nexpect = { equals = 1 }", "`after` run")]
+    #[case("probe.redis.command = [\"SET\", \"a\", \"b\"]\nexpect = { equals = 1 }", "SET may write")]
+    #[case(
+        "probe.http = { service = \"qdrant\", path = \"/\", method = \"PUT\" }\nexpect = { equals = 1 }",
+        "PUT may write"
+    )]
     #[case("probe.env.variable = \"A\"\nneeds = [\"luck\"]\nexpect = { exists = true }", "unknown capability `luck`")]
     fn an_invalid_case_is_refused_with_its_place(#[case] checks: &str, #[case] message: &str) {
         let error = error(checks);

@@ -29,22 +29,16 @@ pub async fn tables(endpoint: &PostgresEndpoint) -> Result<Answer, SessionError>
     query(endpoint, TABLES, false).await
 }
 
-/// Runs a query, in a read-only transaction unless it `writes`.
+/// Runs one statement that only reads, in a read-only transaction; or any SQL if it `writes`.
 ///
 /// # Errors
-/// Postgres cannot be reached, or refuses.
+/// The text is not known to only read and does not say `writes`; Postgres cannot be reached, or refuses.
 pub async fn query(endpoint: &PostgresEndpoint, text: &str, writes: bool) -> Result<Answer, SessionError> {
+    if !writes {
+        return Session::read(endpoint, text).await;
+    }
     let mut session = Session::open(endpoint).await?;
-    let answer = if writes {
-        session.run(text).await
-    } else {
-        // A `commit` in the text ends the transaction, and what follows could write: so the session is read-only too. A
-        // text that reverts both intends to write and must say so.
-        match session.run("set session characteristics as transaction read only").await {
-            Ok(_) => session.run(&format!("begin read only; {text}\n; rollback")).await,
-            Err(error) => Err(error),
-        }
-    };
+    let answer = session.run(text).await;
     session.close().await;
     answer
 }

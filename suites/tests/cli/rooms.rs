@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("spec", &["outcome"]),
     ("guide", &[]),
     ("settings", &["outcome", "spec"]),
-    ("services", &["settings", "outcome"]),
+    ("services", &["settings", "outcome", "spec"]),
     ("stack", &["services", "settings", "outcome", "spec"]),
     ("probe", &["services", "settings", "outcome", "spec"]),
     ("faults", &["stack", "services", "settings", "outcome", "spec"]),
