@@ -16,6 +16,7 @@ use crate::services::http::{Answer, Http, Key, KeyHeader};
 use crate::services::postgres::Postgres;
 use crate::services::redis::Redis;
 use crate::settings::Endpoints;
+use crate::spec::read_only::CommandFlags;
 
 /// A response that is requested once.
 type Cached<T> = OnceCell<Result<T, ServiceError>>;
@@ -116,6 +117,22 @@ impl SharedClients {
         cell.get_or_init(|| async { self.redis().await?.command(words).await }).await.clone()
     }
 
+    /// What the server says about a command, by `COMMAND INFO`; `None` if it does not say.
+    pub async fn command_flags(&self, words: &[String]) -> Option<CommandFlags> {
+        let name = words.first()?.to_ascii_lowercase();
+        // Since Redis 7 a subcommand has flags of its own.
+        let subcommand = words.get(1).map(|word| format!("{name}|{}", word.to_ascii_lowercase()));
+        let asked = ["COMMAND".to_owned(), "INFO".to_owned()].into_iter().chain(subcommand).chain([name]);
+        let reply = self.reply(&asked.collect::<Vec<_>>()).await.ok()?;
+        let info = reply.as_array()?.iter().find_map(|info| info.get(2)?.as_array())?;
+        let has = |flag: &str| info.iter().any(|word| word.as_str() == Some(flag));
+        Some(match (has("write"), has("readonly")) {
+            (true, _) => CommandFlags::Write,
+            (false, true) => CommandFlags::Readonly,
+            (false, false) => CommandFlags::Neither,
+        })
+    }
+
     /// The rows of a query, in a read-only transaction; sent once, in a batch with other queries.
     pub async fn rows(&self, query: &str) -> Result<Vec<Value>, ServiceError> {
         let cell = cell(&self.inner.rows, query.to_owned());
@@ -159,13 +176,13 @@ impl SharedClients {
 
     /// The response to a GET with the endpoint's key; sent once.
     pub async fn get(&self, http: &Http, path: &str) -> Result<Answer, ServiceError> {
-        let cell = cell(&self.inner.answers, format!("GET {}{path}", http.base()));
+        let cell = cell(&self.inner.answers, format!("GET {path} {}", http.identity()));
         cell.get_or_init(|| http.send("GET", path, &Key::Own, None)).await.clone()
     }
 
     /// The response to a billed POST; sent once, and in later runs again only if it failed.
     pub async fn post(&self, http: &Http, path: &str, body: &Value) -> Result<Answer, ServiceError> {
-        let what = format!("POST {}{path} {body}", http.base());
+        let what = format!("POST {path} {} {body}", http.identity());
         let billed = || self.inner.billed.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = billed().get(&what).cloned();
         if let Some(answer) = known {

@@ -66,7 +66,7 @@ async fn service(name: &str, context: &Context) -> Result<Http, ProbeError> {
 async fn steps(http: &Http, template: &Template, steps: &[HttpStep]) -> Result<Option<Observation>, ProbeError> {
     for step in steps {
         let path = template.fill(&step.path)?;
-        let body = step.body.as_ref().map(|body| template.fill_json(body)).transpose()?.map(numbers);
+        let body = step.body.as_ref().map(|body| filled_body(template, body)).transpose()?;
         http.call(&step.method, &path, body.as_ref()).await?;
     }
     Ok(None)
@@ -80,7 +80,7 @@ async fn observe_request(
 ) -> Result<Observation, ProbeError> {
     let path = template.fill(&probe.path)?;
     let method = probe.method.as_deref().unwrap_or("GET");
-    let body = probe.body.as_ref().map(|body| template.fill_json(body)).transpose()?.map(numbers);
+    let body = probe.body.as_ref().map(|body| filled_body(template, body)).transpose()?;
     let is_read_only = method == "GET" && body.is_none() && probe.auth == Auth::Key && !context.writes;
     let answer = if is_read_only {
         context.clients.get(http, &path).await?
@@ -129,6 +129,9 @@ async fn observe_request(
     };
     let mut observation = Observation::new(what, value);
     observation.lacks = lacks;
+    if let Some(target) = answer.redirect() {
+        observation.also.push(Evidence::seen("redirect that was not followed", target));
+    }
     if !answer.status.is_success() {
         let body = answer.text.chars().take(300).collect::<String>();
         observation.also.push(Evidence::seen("body", format!("{status} {body}")));
@@ -136,23 +139,38 @@ async fn observe_request(
     Ok(observation)
 }
 
-/// Expands two notations for bodies with placeholders, which are texts: `{"fill": 0.1, "size": "1024"}` becomes a
-/// vector, and a text such as `#1024` a number.
-fn numbers(value: Value) -> Value {
-    match value {
+/// Largest vector that `{"fill": …, "size": …}` makes: the largest of Qdrant.
+const MAX_VECTOR: usize = 65_536;
+
+/// A body with its placeholders filled, and with two notations for values that are not texts expanded:
+/// `{"fill": 0.1, "size": "1024"}` becomes a vector, and a text such as `#1024` a number.
+fn filled_body(template: &Template, body: &Value) -> Result<Value, ProbeError> {
+    numbers(template.fill_json(body)?)
+}
+
+fn numbers(value: Value) -> Result<Value, ProbeError> {
+    Ok(match value {
         Value::Object(table) => {
             let fill = table.get("fill").and_then(Value::as_f64);
             let size = table.get("size").and_then(Value::as_str).and_then(|size| size.parse::<usize>().ok());
             match (fill, size, table.len()) {
+                (Some(_), Some(size), 2) if size > MAX_VECTOR => {
+                    return Err(ProbeError::Undecided(format!(
+                        "the body has a vector of {size} numbers: at most {MAX_VECTOR} are sent"
+                    )));
+                }
                 (Some(fill), Some(size), 2) => Value::Array(vec![Value::from(fill); size]),
-                _ => Value::Object(table.into_iter().map(|(key, value)| (key, numbers(value))).collect()),
+                _ => {
+                    let pairs = table.into_iter().map(|(key, value)| Ok((key, numbers(value)?)));
+                    Value::Object(pairs.collect::<Result<_, ProbeError>>()?)
+                }
             }
         }
-        Value::Array(items) => Value::Array(items.into_iter().map(numbers).collect()),
+        Value::Array(items) => Value::Array(items.into_iter().map(numbers).collect::<Result<_, _>>()?),
         Value::String(text) => match text.strip_prefix('#').and_then(|digits| digits.parse::<u64>().ok()) {
             Some(number) => Value::from(number),
             None => Value::String(text),
         },
         other => other,
-    }
+    })
 }

@@ -9,11 +9,16 @@ use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
 use crate::services::ServiceError;
 use crate::services::redis::{Redis, field};
+use crate::spec::read_only::check_redis;
 use crate::spec::{RedisProbe, RedisYield};
 
 pub(super) async fn observe(probe: &RedisProbe, context: &Context) -> Result<Observation, ProbeError> {
     let template = context.template();
     let words = probe.command.iter().map(|word| template.fill(word)).collect::<Result<Vec<_>, _>>()?;
+    if !context.writes {
+        let flags = if probe.anonymous { None } else { context.clients.command_flags(&words).await };
+        check_redis(&words, flags).map_err(|reason| ProbeError::Undecided(format!("{reason}; it was not sent")))?;
+    }
     let mut what = words.join(" ");
     if let Some(yields) = probe.yields {
         return match yields {

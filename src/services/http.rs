@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::ServiceError;
+use super::http_client::{self, BodyError};
 use crate::settings::{JinaEndpoint, QdrantEndpoint};
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -42,6 +44,20 @@ impl Answer {
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    /// Where a redirect leads: scheme, host, port and path, which contain no credentials.
+    #[must_use]
+    pub fn redirect(&self) -> Option<String> {
+        let location = self.status.is_redirection().then(|| self.headers.get("location"))??;
+        let Ok(mut url) = url::Url::parse(location) else {
+            return Some(location.split(['?', '#']).next().unwrap_or_default().to_owned());
+        };
+        url.set_query(None);
+        url.set_fragment(None);
+        // An address without a host has no credentials.
+        let _ = url.set_username("").and_then(|()| url.set_password(None));
+        Some(url.to_string())
     }
 }
 
@@ -84,7 +100,7 @@ impl Http {
         key: Option<SecretString>,
         header: KeyHeader,
     ) -> Result<Self, ServiceError> {
-        let client = reqwest::Client::builder()
+        let client = http_client::builder()
             .connect_timeout(CONNECT)
             .timeout(ANSWER)
             .build()
@@ -104,6 +120,15 @@ impl Http {
     #[must_use]
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// What distinguishes the answers of this client from those of another: the address, the header of the key, and a
+    /// digest of the key.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let digest = self.key.as_ref().map(|key| Sha256::digest(key.expose_secret().as_bytes()));
+        let digest = digest.iter().flatten().map(|byte| format!("{byte:02x}")).collect::<String>();
+        format!("{} {:?} {digest}", self.base, self.header)
     }
 
     /// Sends a request and returns the response, whatever its status.
@@ -146,7 +171,14 @@ impl Http {
         let readable = |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers =
             response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), readable(value))).collect();
-        let text = response.text().await.map_err(unreachable)?;
+        let body = match http_client::read_body(response, http_client::MAX_BODY).await {
+            Ok(body) => body,
+            Err(BodyError::Network(error)) => return Err(unreachable(error)),
+            Err(too_long) => {
+                return Err(ServiceError::Refused { service: self.service, detail: format!("{path}: {too_long}") });
+            }
+        };
+        let text = String::from_utf8_lossy(&body).into_owned();
         Ok(Answer { status, text, headers, took: begun.elapsed() })
     }
 
@@ -161,11 +193,18 @@ impl Http {
         if answer.status.is_success() {
             return Ok(answer.json());
         }
-        let detail = format!(
-            "{method} {path}: {} {}",
-            answer.status.as_u16(),
-            answer.text.chars().take(300).collect::<String>()
-        );
+        let detail = match answer.redirect() {
+            Some(target) => format!(
+                "{method} {path}: {} redirects to {target}, which was not followed; if that is the right address, \
+                 configure it",
+                answer.status.as_u16()
+            ),
+            None => format!(
+                "{method} {path}: {} {}",
+                answer.status.as_u16(),
+                answer.text.chars().take(300).collect::<String>()
+            ),
+        };
         Err(match answer.status.as_u16() {
             401 => ServiceError::Unauthorised {
                 service: self.service,

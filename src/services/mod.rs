@@ -2,6 +2,7 @@
 
 mod error;
 pub mod http;
+pub mod http_client;
 pub mod jina;
 pub mod migrations;
 pub mod postgres;

@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::error::StackError;
+use crate::services::http_client;
 use crate::settings::{Endpoints, Names};
 
 /// Postgres silently truncates longer identifiers.
@@ -138,7 +139,7 @@ fn escape_pattern(text: &str) -> String {
 async fn drop_collection(endpoints: &Endpoints, names: &Names) -> Result<(), String> {
     let text = |error: reqwest::Error| error.without_url().to_string();
     let qdrant = &endpoints.qdrant;
-    let client = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30)).build().map_err(text)?;
+    let client = http_client::client(std::time::Duration::from_secs(30)).map_err(text)?;
     let mut request = client.delete(format!("{}/collections/{}", qdrant.url, names.collection));
     if let Some(key) = &qdrant.api_key {
         request = request.header("api-key", key.expose_secret());

@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Row};
 use url::Url;
 
+use crate::services::http_client::{self, BodyError};
 use crate::settings::public_url;
 
 /// The timeout of one probe.
@@ -192,7 +193,7 @@ async fn qdrant(url: &str, grpc_url: &str, key: Option<&SecretString>) -> Result
 }
 
 fn client() -> Result<reqwest::Client, String> {
-    reqwest::Client::builder().timeout(PROBE_TIMEOUT).build().map_err(|error| error.to_string())
+    http_client::client(PROBE_TIMEOUT).map_err(|error| error.to_string())
 }
 
 fn bearer(key: Option<&SecretString>) -> Option<SecretString> {
@@ -209,7 +210,11 @@ async fn get(client: &reqwest::Client, url: &str, header: &str, key: Option<&Sec
     if !status.is_success() {
         return Err(format!("{status}"));
     }
-    response.json().await.map_err(error_text)
+    let body = http_client::read_body(response, http_client::MAX_BODY).await.map_err(|error| match error {
+        BodyError::Network(error) => error_text(error),
+        too_long @ BodyError::TooLong(_) => too_long.to_string(),
+    })?;
+    serde_json::from_slice(&body).map_err(|error| format!("the answer is not JSON: {error}"))
 }
 
 /// The error with its causes, without the URL, which may contain credentials.

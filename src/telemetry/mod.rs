@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::outcome::{SpanRecord, Spans, Trace};
+use crate::services::http_client;
 use crate::settings::{Telemetry, TelemetryProtocol, public_url};
 
 /// Most spans in a request.
@@ -151,11 +152,7 @@ async fn gather(ended: &mut mpsc::Receiver<SpanRecord>, ending: &CancellationTok
 }
 
 fn exporter(telemetry: &Telemetry) -> Result<SpanExporter, TelemetryError> {
-    let client = reqwest::Client::builder()
-        .timeout(telemetry.timeout)
-        // Spans and the collector's key must go to the configured host only.
-        .redirect(reqwest::redirect::Policy::none())
-        .build()?;
+    let client = http_client::client(telemetry.timeout)?;
     let headers: HashMap<String, String> =
         telemetry.headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect();
     let builder = SpanExporter::builder()

@@ -12,6 +12,7 @@ use regex::Regex;
 use container::Container;
 pub use environment::WorkerEnv;
 
+use crate::services::http_client;
 use crate::settings::{Contract, Hook, Program, Ready};
 use crate::stack::{Launch, Ledger, Process, ProcessId, StackError, in_words, tail};
 
@@ -130,8 +131,9 @@ impl Worker {
             Readiness::Queue => None,
             Readiness::Log(pattern) => Some(self.output().lines().any(|line| pattern.is_match(line))),
             Readiness::Http(url) => {
-                let answer = tokio::time::timeout(READY_TIMEOUT, reqwest::get(url)).await;
-                Some(answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().as_u16() < 400)))
+                let Ok(client) = http_client::client(READY_TIMEOUT) else { return Some(false) };
+                let answer = client.get(url).send().await;
+                Some(answer.is_ok_and(|answer| answer.status().as_u16() < 400))
             }
         }
     }

@@ -185,6 +185,7 @@ async fn fingerprint(request: Request) -> u64 {
 mod tests {
     use super::super::testing::*;
     use crate::faults::Proxy;
+    use crate::services::http_client;
     use crate::spec::Requests;
 
     #[tokio::test]
@@ -196,9 +197,9 @@ mod tests {
             proxy.apply(NetworkFault::Answer { status: 503, retry_after_s: Some(7), only: None }, Direction::Both);
         assert_eq!(read_to_end(&mut before).await, (0, true), "connections to the service are reset");
         let url = format!("http://{}/any/path", proxy.address());
-        let plain = reqwest::Client::builder().no_proxy();
+        let plain = http_client::builder().no_proxy();
         for client in
-            [plain.build().unwrap(), reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap()]
+            [plain.build().unwrap(), http_client::builder().no_proxy().http2_prior_knowledge().build().unwrap()]
         {
             let answer = client.post(&url).body("anything").send().await.unwrap();
             assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"7".parse().unwrap()));
@@ -223,8 +224,8 @@ mod tests {
         let applied = proxy.apply(fault, Direction::Both);
         let base = format!("http://{}", proxy.address());
         let clients = [
-            reqwest::Client::builder().no_proxy().build().unwrap(),
-            reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap(),
+            http_client::builder().no_proxy().build().unwrap(),
+            http_client::builder().no_proxy().http2_prior_knowledge().build().unwrap(),
         ];
         for client in &clients {
             for (path, status) in [

@@ -9,11 +9,12 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
-use reqwest::{Client, Response, redirect};
+use reqwest::{Client, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use url::Url;
 
+use super::http_client::{self, BodyError};
 use crate::settings::JinaEndpoint;
 pub use error::{Class, JinaError};
 
@@ -138,11 +139,9 @@ impl JinaClient {
                 problem: "is 0; set it to the collection's vector size",
             });
         }
-        let client = Client::builder()
+        let client = http_client::builder()
             .connect_timeout(options.connect_timeout)
             .timeout(options.timeout)
-            // A redirected POST would lose its body or send the texts to an unintended host.
-            .redirect(redirect::Policy::none())
             .build()
             .map_err(JinaError::network)?;
         Ok(Self {
@@ -208,13 +207,9 @@ fn bearer(key: &SecretString) -> Result<HeaderValue, JinaError> {
 }
 
 /// The body of `response`, unless it is longer than `most` bytes.
-async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, JinaError> {
-    let mut body = Vec::new();
-    while let Some(part) = response.chunk().await.map_err(JinaError::network)? {
-        if body.len() + part.len() > most {
-            return Err(JinaError::Malformed(format!("longer than {most} bytes")));
-        }
-        body.extend_from_slice(&part);
-    }
-    Ok(body)
+async fn read(response: Response, most: usize) -> Result<Vec<u8>, JinaError> {
+    http_client::read_body(response, most).await.map_err(|error| match error {
+        BodyError::Network(error) => JinaError::network(error),
+        BodyError::TooLong(most) => JinaError::Malformed(format!("longer than {most} bytes")),
+    })
 }

@@ -12,7 +12,7 @@ use super::NotReadOnly;
 /// The kind of a statement that only reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SqlKind {
-    /// SELECT, VALUES, TABLE or WITH: it can be a subquery.
+    /// SELECT, VALUES or WITH: it can be a subquery.
     Query,
     /// EXPLAIN or SHOW.
     Other,
@@ -25,7 +25,7 @@ const MAX_BYTES: usize = 1 << 20;
 
 /// Refuses SQL that is not one statement which only reads.
 ///
-/// Permitted are SELECT, VALUES, TABLE, WITH, EXPLAIN of these, and SHOW, without functions that act outside of the
+/// Permitted are SELECT, VALUES, WITH, EXPLAIN of these, and SHOW, without functions that act outside of the
 /// transaction: on files, other servers, other sessions, or the session itself.
 ///
 /// # Errors
@@ -238,7 +238,6 @@ mod tests {
     #[case("-- a comment\nselect ';' as a, $$;$$ as b /* ; */")]
     #[case("with a as (select 1) select * from a")]
     #[case("values (1), (2)")]
-    #[case("table pg_class")]
     #[case("select count(*) from generate_series(1, 10) as t(n) where n > 3 group by n having count(*) > 1")]
     #[case("select embedding <=> '[1,2]'::vector as distance from documents order by 1 limit 3")]
     #[case("select to_regclass('public.a') is not null, current_setting('server_version_num')::int")]

@@ -1,5 +1,6 @@
 //! The mock over HTTP, as a worker uses it.
 
+use crate::services::http_client;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ fn always(answer: Answer) -> Vec<Behaviour> {
 async fn try_ask(mock: &JinaMock, body: &Value) -> reqwest::Result<Answered> {
     let endpoint = mock.endpoint();
     let key = endpoint.api_key.unwrap();
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(700)).build()?;
+    let client = http_client::builder().no_proxy().timeout(Duration::from_millis(700)).build()?;
     let url = format!("{}/embeddings", endpoint.base_url);
     let response = client.post(url).bearer_auth(key.expose_secret()).json(body).send().await?;
     let status = response.status().as_u16();
@@ -160,7 +161,7 @@ async fn truncate_cuts_a_long_text_and_ignores_its_tail() {
 #[tokio::test]
 async fn an_invalid_key_is_refused(#[case] header: Option<&str>, #[case] code: &str) {
     let mock = mock(Vec::new()).await;
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client::builder().no_proxy().build().unwrap();
     for (method, path) in [(reqwest::Method::POST, "embeddings"), (reqwest::Method::GET, "models")] {
         let mut request = client.request(method, format!("{}/{path}", mock.endpoint().base_url)).json(&body(&["a"]));
         if let Some(header) = header {
@@ -286,7 +287,7 @@ async fn limits_refuse_with_429() {
 async fn unknown_paths_are_not_found_and_invalid_json_is_refused() {
     let mock = mock(Vec::new()).await;
     let key = mock.endpoint().api_key.unwrap();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client::builder().no_proxy().build().unwrap();
     let url = mock.endpoint().base_url;
     assert_eq!(client.get(format!("{url}/rerank")).send().await.unwrap().status(), 404);
     let request = client.post(format!("{url}/embeddings")).bearer_auth(key.expose_secret()).body("{");

@@ -18,11 +18,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("stack", &["services", "settings", "outcome", "spec"]),
     ("probe", &["services", "settings", "outcome", "spec"]),
     ("faults", &["stack", "services", "settings", "outcome", "spec"]),
-    ("worker", &["stack", "settings", "outcome", "spec"]),
+    ("worker", &["stack", "services", "settings", "outcome", "spec"]),
     ("scenario", &["faults", "worker", "stack", "services", "settings", "outcome", "spec"]),
     ("runner", &["probe", "scenario", "faults", "worker", "stack", "services", "settings", "outcome", "spec"]),
     ("report", &["outcome", "guide"]),
-    ("telemetry", &["settings", "outcome"]),
+    ("telemetry", &["services", "settings", "outcome"]),
     ("serve", &["runner", "report", "services", "settings", "outcome", "spec"]),
     (
         "testing",

@@ -8,6 +8,7 @@ mod collector;
 mod provision;
 mod provision_sandbox;
 mod queue_care;
+mod read_only;
 mod serve;
 mod setup_steps;
 #[path = "../support/mod.rs"]
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
-    let groups = vec![check::group(), provision::group(), serve::group(), telemetry::group()];
+    let groups = vec![check::group(), provision::group(), read_only::group(), serve::group(), telemetry::group()];
     // One at a time: some break their stack for a while.
     support::groups::run(Arguments::from_args(), Some(1), groups)
 }

@@ -67,7 +67,7 @@ pub fn group() -> Group {
 }
 
 fn ignored(name: &str, why: &str) -> Trial {
-    Trial::test(format!("{name} ({why})"), || Ok(())).with_ignored_flag(true)
+    Trial::test(groups::name("provision", format!("{name} ({why})")), || Ok(())).with_ignored_flag(true)
 }
 
 fn pending(changes: &[String]) -> Vec<&str> {

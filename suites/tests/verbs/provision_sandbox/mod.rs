@@ -64,7 +64,7 @@ impl<'a> ProvisionSandbox<'a> {
         let endpoints = stack.stack.endpoints();
         let mut url = Url::parse(endpoints.postgres.url.expose_secret()).unwrap();
         let (redis, postgres) = runtime().block_on(async {
-            let server = Postgres::connect_to_read(&endpoints.postgres).await.unwrap();
+            let server = Postgres::connect(&endpoints.postgres).await.unwrap();
             // Where nothing of it is described, the one that is there will do.
             if described.contains("[desired.postgres]") {
                 server.execute(&format!("create database {name}")).await.unwrap();
@@ -72,7 +72,7 @@ impl<'a> ProvisionSandbox<'a> {
             }
             server.close().await;
             let own = PostgresEndpoint { url: url.to_string().into() };
-            (Redis::connect(&endpoints.redis).await.unwrap(), Postgres::connect_to_read(&own).await.unwrap())
+            (Redis::connect(&endpoints.redis).await.unwrap(), Postgres::connect(&own).await.unwrap())
         });
         let qdrant = Http::qdrant(&endpoints.qdrant).unwrap();
         let (name, database) = (name.to_owned(), url.to_string());
