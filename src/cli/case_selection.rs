@@ -43,7 +43,7 @@ impl CaseArgs {
     /// Reads the settings and the suites; `canary` also selects the cases that write.
     pub(super) fn load(&self, common: &Common, canary: bool, shard: Option<Shard>) -> Result<CaseSelection, Failure> {
         let directory = self.suites.as_ref().map(|path| path.display().to_string());
-        let settings = Settings::load(common.source().flag("SHAKEDOWN_SUITES", directory))?;
+        let settings = super::load(common.source().flag("SHAKEDOWN_SUITES", directory))?;
         let suites = match settings.path("SHAKEDOWN_SUITES") {
             Some(directory) => Suites::from_directory(&directory)?,
             None => Suites::builtin()?,

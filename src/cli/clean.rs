@@ -2,16 +2,19 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use miette::{IntoDiagnostic, WrapErr};
 
+use super::Common;
+use super::failure::Failure;
 use crate::outcome::Exit;
 use crate::settings;
 use crate::stack::{Cleaned, CleanedContainers, Found, StackError, clean, clean_containers};
 
 /// Remove the processes, directories and containers of killed runs; running runs are not touched
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Print what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
@@ -25,11 +28,16 @@ pub struct Args {
 /// Returns [`Exit::Inconclusive`] if something could not be removed or read.
 ///
 /// # Errors
-/// The directory of ledgers cannot be read.
-pub async fn run(args: Args) -> miette::Result<Exit> {
-    let state = settings::state_dir();
+/// The settings are invalid, or the directory of ledgers cannot be read.
+pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
+    let state = super::load(common.source())?.state_dir();
+    Ok(remove(&args, state).await?)
+}
+
+async fn remove(args: &Args, state: PathBuf) -> miette::Result<Exit> {
+    let (dry_run, warm) = (args.dry_run, state.join("warm"));
     let place = state.display().to_string();
-    let cleaned = tokio::task::spawn_blocking(move || clean(&state, args.dry_run))
+    let cleaned = tokio::task::spawn_blocking(move || clean(&state, dry_run))
         .await
         .into_diagnostic()?
         .into_diagnostic()
@@ -49,12 +57,12 @@ pub async fn run(args: Args) -> miette::Result<Exit> {
     text.extend(containers.iter().map(|cleaned| describe_containers(cleaned, args.dry_run)));
     if args.kept && !args.dry_run {
         // The records of reusable containers are stale now, and so are the secrets in them.
-        let _ = std::fs::remove_dir_all(settings::state_dir().join("warm"));
+        let _ = std::fs::remove_dir_all(warm);
     }
     let text = if text.is_empty() { "nothing to remove\n".to_owned() } else { text };
     std::io::stdout().write_all(text.as_bytes()).into_diagnostic()?;
     let trouble = cleaned.iter().any(|cleaned| match &cleaned.found {
-        Found::InUse { .. } => false,
+        Found::InUse { .. } | Found::Elsewhere => false,
         Found::Leftover { left, .. } => !left.is_empty(),
         Found::Unreadable { .. } => true,
     }) || containers.iter().any(|cleaned| !cleaned.left.is_empty());
@@ -65,6 +73,10 @@ fn describe(cleaned: &Cleaned, dry_run: bool) -> String {
     let run = &cleaned.run;
     match &cleaned.found {
         Found::InUse { pid } => format!("run {run}: still running in process {pid}, not touched\n"),
+        Found::Elsewhere => format!(
+            "run {run}: belongs to another machine, container or boot, not touched; if it is over, remove {} by hand\n",
+            cleaned.ledger.display()
+        ),
         Found::Unreadable { reason } => {
             let ledger = cleaned.ledger.display();
             format!("run {run}: {reason}; not touched, remove {ledger} by hand\n")

@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
             args.project
         )));
     }
-    let settings = Settings::load(common.source())?;
+    let settings = super::load(common.source())?;
     let written = write_compose(&args.out, &args.project, &images(&settings), args.force).map_err(Failure::usage)?;
     let mut text = String::new();
     for path in written {

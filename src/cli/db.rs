@@ -96,7 +96,7 @@ impl Directory {
 }
 
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
-    let settings = Settings::load(common.source())?;
+    let settings = super::load(common.source())?;
     match args.what {
         What::Tables { format } => {
             let answer = database::tables(&postgres(&settings)?).await.map_err(|error| session_failure(&error))?;

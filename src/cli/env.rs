@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::failure::Failure;
 use crate::outcome::Exit;
-use crate::settings::{self, Settings, Source};
+use crate::settings::{self, Source};
 
 /// List the environment variables; with --resolved also their values and origins
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args, source: Source) -> Result<Exit, Failure> {
         };
         return print(&text).map(|()| Exit::Ok);
     }
-    let settings = Settings::load(source)?;
+    let settings = super::load(source)?;
     let rows = settings.resolved();
     let text = match args.format {
         Format::Markdown => settings::resolved_markdown(settings.profile(), &rows),

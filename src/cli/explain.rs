@@ -9,7 +9,6 @@ use super::failure::Failure;
 use crate::outcome::Exit;
 use crate::report::source::format_source;
 use crate::runner::Selection;
-use crate::settings::Settings;
 use crate::spec::{Case, Check, Suites};
 
 /// Explain a case: what it does, what it expects, why, and how to fix a failure
@@ -41,7 +40,7 @@ enum Page {
 /// Prints the cases.
 pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
     let source = common.source().flag("SHAKEDOWN_SUITES", args.suites.as_ref().map(|path| path.display().to_string()));
-    let settings = Settings::load(source)?;
+    let settings = super::load(source)?;
     let suites = match settings.path("SHAKEDOWN_SUITES") {
         Some(directory) => Suites::from_directory(&directory)?,
         None => Suites::builtin()?,

@@ -16,7 +16,7 @@ use crate::operations::ingest::{
 use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::services::queue::QueueClient;
-use crate::settings::{Settings, Source};
+use crate::settings::Source;
 use crate::spec::duration;
 
 /// Add files to the queue; with --wait, follow them until each is completed or failed
@@ -57,7 +57,7 @@ struct Ingested {
 
 /// Adds the files to the queue, follows them with `--wait`, and prints the result.
 pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
-    let settings = Settings::load(source)?;
+    let settings = super::load(source)?;
     let endpoint = settings.redis()?;
     let names = settings.names()?;
     let contract = settings.config().queue.as_ref();

@@ -47,7 +47,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::outcome::Exit;
-use crate::settings::Source;
+use crate::settings::{Ignored, Settings, SettingsError, Source};
 use failure::Failure;
 
 /// Tests whether an ingestion worker loses documents when services fail, and checks that a stack is set up correctly
@@ -72,13 +72,29 @@ struct Common {
     /// Path of shakedown.toml [default: the one in this directory]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Let .env and shakedown.toml of this directory decide which programs and suites run; `run` does so anyway
+    #[arg(long, global = true)]
+    trust: bool,
 }
 
 impl Common {
     /// The sources of the settings, with these flags.
     fn source(&self) -> Source {
-        Source { config: self.config.clone(), profile: self.profile.clone(), ..Source::process() }
+        let (config, profile) = (self.config.clone(), self.profile.clone());
+        Source { config, profile, trusted: self.trust, ..Source::process() }
     }
+}
+
+/// Reads the settings, and names on standard error what was not used because the working directory is not trusted.
+fn load(source: Source) -> Result<Settings, SettingsError> {
+    let settings = Settings::load(source)?;
+    for Ignored { name, origin } in settings.ignored() {
+        print::note(&format!(
+            "ignored {name} ({origin}): it decides what runs here; pass --trust, or set \
+             SHAKEDOWN_TRUST=1 in the environment, if you trust the files of this directory\n"
+        ));
+    }
+    Ok(settings)
 }
 
 #[derive(Debug, Subcommand)]
@@ -169,7 +185,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Db(args) => return Box::pin(db::run(args, common)).await,
         Verb::Queue(args) => return Box::pin(queue::run(args, common)).await,
         Verb::Ingest(args) => ingest::run(args, common.source()).await?,
-        Verb::Clean(args) => clean::run(args).await?,
+        Verb::Clean(args) => clean::run(args, &common).await?,
         Verb::Proxy(args) => return proxy::run(args).await,
         Verb::Compose(args) => return compose::run(&args, common),
         Verb::Worker(args) => return worker::run(args, common).await,

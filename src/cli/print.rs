@@ -12,6 +12,12 @@ pub(super) enum Format {
     Json,
 }
 
+/// Writes a note to standard error.
+pub(super) fn note(text: &str) {
+    // The reader may have closed the pipe.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 /// Writes to standard output.
 pub(super) fn print(text: &str) {
     // The reader may have closed the pipe.

@@ -48,7 +48,7 @@ pub(super) struct Agreed {
 }
 
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
-    let settings = Settings::load(common.source())?;
+    let settings = super::load(common.source())?;
     let Some(desired) = settings.desired() else {
         return Err(Failure::usage(
             "shakedown.toml has no [desired]\n  remedy: add [desired.queue], [desired.postgres] or \

@@ -12,7 +12,7 @@ use super::print::{Format, print};
 use crate::operations::queue::{self, JobState, Operation, OperationError, OperationResult, QueueState};
 use crate::outcome::Exit;
 use crate::services::ServiceError;
-use crate::settings::{Names, RedisEndpoint, Settings};
+use crate::settings::{Names, RedisEndpoint};
 use crate::spec::duration;
 
 /// Inspect, pause, resume, drain and clean the BullMQ queue of `QUEUE_NAME`, and retry failed jobs
@@ -113,7 +113,7 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
-    let settings = Settings::load(common.source())?;
+    let settings = super::load(common.source())?;
     let (redis, names) = (settings.redis()?, settings.names()?);
     let (verb, flags, yes) = match args.what {
         What::Status { format } => return status(&redis, &names, format).await,

@@ -14,6 +14,7 @@ impl Rerun {
         Self(format!("shakedown {verb}"))
             .option("--profile", common.profile.as_ref())
             .option("--config", common.config.as_ref().map(|path| path.display()))
+            .switch("--trust", common.trust)
     }
 
     /// Adds a flag with its value, if there is one.
@@ -54,7 +55,7 @@ mod tests {
 
     #[test]
     fn flags_are_kept_and_quoted() {
-        let common = Common { profile: Some("staging".to_owned()), config: None };
+        let common = Common { profile: Some("staging".to_owned()), config: None, trust: false };
         let rerun = Rerun::new("run", &common)
             .option("--worker", Some("it's mine.toml"))
             .option("--suites", None::<String>)

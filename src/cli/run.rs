@@ -82,11 +82,11 @@ pub(super) fn level(text: &str) -> Result<Level, String> {
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let source = args
         .stack
-        .onto(common.source())
+        .onto(common.source().trusted())
         .flag("SHAKEDOWN_SUITES", args.suites.as_ref().map(|path| path.display().to_string()))
         .flag("SHAKEDOWN_JOBS", args.jobs)
         .flag("SHAKEDOWN_SEED", args.seed);
-    let settings = Settings::load(source)?;
+    let settings = super::load(source)?;
     let suites = match settings.path("SHAKEDOWN_SUITES") {
         Some(directory) => Suites::from_directory(&directory)?,
         None => Suites::builtin()?,
@@ -148,7 +148,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
 /// The settings with the file that `--worker` names, where it names one.
 fn described(args: &Args, common: &Common) -> Result<Option<Settings>, Failure> {
     let Some(path) = &args.worker else { return Ok(None) };
-    let settings = Settings::load(Source { config: Some(path.clone()), ..common.source() })?;
+    let settings = super::load(Source { config: Some(path.clone()), ..common.source().trusted() })?;
     if settings.config().contract.is_none() {
         let remedy = "add [worker] with command = [\"node\", \"dist/worker.js\"], or run `shakedown init`";
         return Err(Failure::usage(format!("{} has no [worker]; {remedy}", path.display())));

@@ -10,7 +10,7 @@ use super::print::{Format, print};
 use super::provision::{self, Agreed};
 use crate::operations::provision::{Outcome, Step, Wanted, prepare};
 use crate::outcome::Exit;
-use crate::settings::{Need, Settings};
+use crate::settings::Need;
 
 /// Create what [desired] in shakedown.toml describes, or the queue, table and collection that a worker needs
 ///
@@ -46,7 +46,7 @@ enum Without {
 
 /// Sets up the stack that the environment names, and prints what each step did.
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
-    let settings = Settings::load(common.source())?;
+    let settings = super::load(common.source())?;
     let for_worker = args.worker || !args.without.is_empty() || args.vector.is_some();
     if let Some(desired) = settings.desired().filter(|_| !for_worker) {
         return provision::set_up(&settings, desired, args.agreed, args.format).await;

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use super::Common;
 use super::failure::Failure;
 use crate::outcome::Exit;
-use crate::settings::Settings;
 use crate::spec::Suites;
 
 /// Work with your own suites
@@ -30,7 +29,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
     let What::Lint { directory } = &args.what;
     let directory = match directory {
         Some(directory) => directory.clone(),
-        None => Settings::load(common.source())?
+        None => super::load(common.source())?
             .path("SHAKEDOWN_SUITES")
             .ok_or_else(|| Failure::usage("no directory of suites: pass DIR, or set SHAKEDOWN_SUITES"))?,
     };

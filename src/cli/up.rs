@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::signals::end_signal;
 use super::stack::{self, StackArgs};
 use crate::outcome::{Event, Events, Exit};
-use crate::settings::{Settings, Variable};
+use crate::settings::Variable;
 use crate::stack::{Ports, ProviderKind, Stack, replay_on_panic};
 
 /// Start a temporary stack, print its environment variables, and keep it running until Ctrl-C
@@ -55,7 +55,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         .flag("SHAKEDOWN_REDIS_SERVER", args.redis_server.as_ref().map(|path| path.display()))
         .flag("SHAKEDOWN_POSTGRES", args.postgres.as_ref().map(|path| path.display()))
         .flag("SHAKEDOWN_QDRANT", args.qdrant.as_ref().map(|path| path.display()));
-    let settings = Settings::load(source)?;
+    let settings = super::load(source)?;
     let run = format!("up-{:08x}", rand::random::<u32>());
     let (kind, mut options) = stack::options(&settings, &run)?;
     // The stack can run for a long time, so its data is kept on disk and not in memory.

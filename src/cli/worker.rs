@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs the worker; exit code 0 after SIGTERM or SIGINT.
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
-    let settings = Settings::load(common.source())?;
+    let settings = super::load(common.source().trusted())?;
     settings.validate(Need::Worker)?;
     let tell = |text: &str| tracing::warn!("{text}");
     let trace_export = TraceExport::reporting(&settings, "shakedown-worker", Box::new(tell))?;

@@ -218,3 +218,49 @@ impl SharedClients {
 fn cell<T>(cache: &Cache<T>, what: String) -> Arc<Cached<T>> {
     Arc::clone(cache.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use wiremock::matchers::{any, header};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+    use crate::settings::{Need, Settings, Source};
+
+    fn endpoints(qdrant: &str) -> Endpoints {
+        let variables = [
+            ("REDIS_URL", "redis://h:6379"),
+            ("DATABASE_URL", "postgres://u:p@h/d"),
+            ("QDRANT_URL", qdrant),
+            ("QDRANT_GRPC_URL", qdrant),
+            ("JINA_BASE_URL", "http://h/v1"),
+            ("JINA_API_KEY", "jina_x"),
+        ];
+        let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let settings = Settings::load(Source { environment, ..Source::default() }).unwrap();
+        settings.endpoints_for(Need::Setup).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_cached_answer_belongs_to_the_key_that_asked() {
+        let server = MockServer::start().await;
+        let secret = Mock::given(header("apikey", "the-secret-key")).respond_with(ResponseTemplate::new(200)).expect(1);
+        secret.mount(&server).await;
+        let public = Mock::given(header("apikey", "the-public-key")).respond_with(ResponseTemplate::new(401)).expect(1);
+        public.mount(&server).await;
+        let bearer =
+            Mock::given(header("authorization", "Bearer the-public-key")).respond_with(ResponseTemplate::new(403));
+        bearer.expect(1).mount(&server).await;
+        Mock::given(any()).respond_with(ResponseTemplate::new(500)).mount(&server).await;
+        let clients = SharedClients::new(endpoints(&server.uri()), BilledCache::default());
+        let asked = async |key: &str, header| {
+            let http = clients.http("supabase", &server.uri(), Some(key.to_owned().into()), header).await.unwrap();
+            clients.get(&http, "/rest/v1/documents").await.unwrap().status.as_u16()
+        };
+        for _ in 0..2 {
+            assert_eq!(asked("the-secret-key", KeyHeader::Apikey).await, 200);
+            assert_eq!(asked("the-public-key", KeyHeader::Apikey).await, 401);
+            assert_eq!(asked("the-public-key", KeyHeader::Bearer).await, 403);
+        }
+    }
+}

@@ -235,3 +235,36 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use wiremock::matchers::{any, header};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_redirect_is_reported_and_the_key_goes_nowhere_else() {
+        let (first, second) = (MockServer::start().await, MockServer::start().await);
+        Mock::given(any()).respond_with(ResponseTemplate::new(200)).expect(0).mount(&second).await;
+        let target = format!("{}/collections?token=hunter2", second.uri().replace("http://", "http://user:hunter2@"));
+        let answer = ResponseTemplate::new(307).insert_header("location", target.as_str());
+        Mock::given(header("api-key", "the-key")).respond_with(answer).expect(2).mount(&first).await;
+        let http = Http::new("qdrant", &first.uri(), Some("the-key".to_owned().into()), KeyHeader::ApiKey).unwrap();
+        let answer = http.send("GET", "/collections", &Key::Own, None).await.unwrap();
+        assert_eq!(answer.redirect(), Some(format!("{}/collections", second.uri())));
+        let error = http.call("PUT", "/collections/a", Some(&Value::Null)).await.unwrap_err().to_string();
+        assert!(error.contains("307 redirects to") && error.contains(&second.uri()), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_body_above_the_limit_is_not_read() {
+        let server = MockServer::start().await;
+        let body = vec![b'a'; http_client::MAX_BODY + 1];
+        Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_bytes(body)).mount(&server).await;
+        let http = Http::new("qdrant", &server.uri(), None, KeyHeader::ApiKey).unwrap();
+        let error = http.call("GET", "/collections", None).await.unwrap_err().to_string();
+        assert!(error.contains("longer than the limit of 33554432 bytes"), "{error}");
+    }
+}

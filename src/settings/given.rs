@@ -48,7 +48,7 @@ impl Given {
                 let problem = settings.checked(entry.name).err().map(|error| error.to_string());
                 let variable = GivenVariable {
                     value: settings.secret(entry.name),
-                    secret: entry.is_secret(),
+                    secret: entry.is_secret() || origin.is_some_and(Origin::is_indirect),
                     origin: origin.map_or_else(|| "not set".to_owned(), ToString::to_string),
                     is_default: matches!(origin, None | Some(Origin::Default)),
                     problem,

@@ -1,6 +1,6 @@
 //! Determines the value of each variable: flag, environment, `.env`, profile, default, in this order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -30,6 +30,17 @@ pub(super) struct Loaded {
     pub(super) absent: BTreeMap<&'static str, String>,
     pub(super) config: Config,
     pub(super) environment: BTreeMap<String, SecretString>,
+    /// What was not used, because the working directory is not trusted.
+    pub(super) ignored: BTreeSet<Ignored>,
+}
+
+/// A value that was not used.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ignored {
+    /// The variable.
+    pub name: &'static str,
+    /// Where it is set.
+    pub origin: String,
 }
 
 /// A value with its origin, if a source sets the variable.
@@ -40,12 +51,21 @@ struct Loader {
     environment: BTreeMap<String, String>,
     dotenv: Vec<Assignment>,
     problems: Vec<Problem>,
+    trusted: bool,
+    ignored: BTreeSet<Ignored>,
 }
 
 /// Reads every source; all problems are reported together.
 pub(super) fn load(source: Source) -> Result<Loaded, SettingsError> {
-    let mut loader =
-        Loader { flags: source.flags, environment: source.environment, dotenv: Vec::new(), problems: Vec::new() };
+    let trust = source.environment.get("SHAKEDOWN_TRUST").and_then(|text| value::switch(text));
+    let mut loader = Loader {
+        flags: source.flags,
+        environment: source.environment,
+        dotenv: Vec::new(),
+        problems: Vec::new(),
+        trusted: source.trusted || trust == Some(true),
+        ignored: BTreeSet::new(),
+    };
     if let Some(profile) = source.profile {
         loader.flags.insert("SHAKEDOWN_PROFILE", profile);
     }
@@ -74,14 +94,14 @@ pub(super) fn load(source: Source) -> Result<Loaded, SettingsError> {
     let mut environment: BTreeMap<_, _> = assignments.collect();
     environment.extend(loader.environment.into_iter().map(|(name, value)| (name, SecretString::from(value))));
     SettingsError::unless_empty(loader.problems)?;
-    Ok(Loaded { profile, values, absent, config, environment })
+    Ok(Loaded { profile, values, absent, config, environment, ignored: loader.ignored })
 }
 
 /// The problem with `text` as a value of `entry`, with its origin; `None` if it is valid.
 pub(super) fn invalid(entry: &Entry, text: &str, origin: &Origin) -> Option<Problem> {
     value::problem(entry, text).map(|(problem, remedy)| Problem::Invalid {
         name: entry.name.to_owned(),
-        shown: format!("`{}`", value::shown(entry, text)),
+        shown: format!("`{}`", value::shown_from(entry, text, origin)),
         origin: origin.to_string(),
         problem,
         remedy,
@@ -185,10 +205,22 @@ impl Loader {
             |name: &str| self.dotenv.iter().rev().find(|line| line.name == name && !line.value.is_empty()).cloned();
         let (value, file) = (assignment(entry.name), assignment(&file_name));
         let line = value.as_ref().or(file.as_ref())?.line;
+        if self.ignores(entry, &Origin::Dotenv { line, file: None }) {
+            return None;
+        }
         self.value_or_file(entry, value.map(|line| line.value), file.map(|line| line.value), |file| Origin::Dotenv {
             line,
             file,
         })
+    }
+
+    /// Whether a value of `entry` is not used, because a file of a directory that is not trusted sets it.
+    fn ignores(&mut self, entry: &Entry, origin: &Origin) -> bool {
+        let ignores = entry.needs_trust && !self.trusted;
+        if ignores {
+            self.ignored.insert(Ignored { name: name_of(entry), origin: origin.to_string() });
+        }
+        ignores
     }
 
     /// The value itself or the content of the file; both together are a problem.
@@ -222,6 +254,9 @@ impl Loader {
     ) -> Found {
         let given = config.profiles.get(profile)?.iter().find(|given| given.entry.name == entry.name)?;
         let origin = |through| Origin::Profile { name: profile, through };
+        if self.ignores(entry, &origin(None)) {
+            return None;
+        }
         match &given.value {
             ProfileValue::Literal(value) => Some((value.clone(), origin(None))),
             ProfileValue::File(path) => {

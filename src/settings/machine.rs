@@ -14,8 +14,7 @@ pub fn search_path() -> Vec<PathBuf> {
 }
 
 /// The directory of the clean-up ledgers if no settings were read, as in a signal handler or in tests:
-/// `SHAKEDOWN_STATE_DIR`, `$XDG_STATE_HOME/shakedown`, else `~/.local/state/shakedown`,
-/// else a directory of this user in the system's directory for temporary files.
+/// `SHAKEDOWN_STATE_DIR`, `$XDG_STATE_HOME/shakedown`, else `~/.local/state/shakedown`.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
 pub fn state_dir() -> PathBuf {
@@ -25,17 +24,25 @@ pub fn state_dir() -> PathBuf {
         .unwrap_or_else(|| state_dir_of(variable))
 }
 
-/// The cache directory: `$XDG_CACHE_HOME/shakedown`, else `~/.cache/shakedown`, else a directory of this user in the
-/// system's directory for temporary files.
+/// The cache directory: `$XDG_CACHE_HOME/shakedown`, else `~/.cache/shakedown`.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
 pub fn cache_dir() -> PathBuf {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    match (absolute("XDG_CACHE_HOME"), absolute("HOME")) {
-        (Some(cache), _) => cache.join("shakedown"),
-        (None, Some(home)) if home != Path::new("/") => home.join(".cache/shakedown"),
-        _ => std::env::temp_dir().join(format!("shakedown-cache-{}", nix::unistd::getuid())),
+    match absolute("XDG_CACHE_HOME") {
+        Some(cache) => cache.join("shakedown"),
+        None => home(absolute("HOME")).join(".cache/shakedown"),
     }
+}
+
+/// The home directory: `HOME`, else that of the password file. Never a directory that another user could create first,
+/// such as one in `/tmp`: programs run from below it, and files below it say what is removed.
+fn home(variable: Option<PathBuf>) -> PathBuf {
+    variable.filter(|home| home != Path::new("/")).unwrap_or_else(|| {
+        let user = nix::unistd::User::from_uid(nix::unistd::getuid());
+        // A user without an entry has no home: what is not absolute is refused where it is used.
+        user.ok().flatten().map_or_else(PathBuf::new, |user| user.dir)
+    })
 }
 
 /// The directory of the clean-up ledgers by the XDG rules, which ignore relative paths.
@@ -44,10 +51,7 @@ pub(super) fn state_dir_of(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBu
     if let Some(state) = absolute("XDG_STATE_HOME") {
         return state.join("shakedown");
     }
-    match absolute("HOME") {
-        Some(home) if home != Path::new("/") => home.join(".local/state/shakedown"),
-        _ => std::env::temp_dir().join(format!("shakedown-state-{}", nix::unistd::getuid())),
-    }
+    home(absolute("HOME")).join(".local/state/shakedown")
 }
 
 /// The address of the Docker engine: `DOCKER_HOST`, else the first default socket that exists, else

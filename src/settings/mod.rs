@@ -19,6 +19,7 @@ mod load;
 mod machine;
 mod origin;
 mod pairs;
+mod private_dir;
 mod profile;
 mod render;
 mod source;
@@ -44,11 +45,13 @@ pub use endpoint::{
 };
 pub use error::{Missing, Place, Problem, SettingsError};
 pub use given::{Given, GivenVariable};
+pub use load::Ignored;
 pub use machine::{
     Runner, cache_dir, docker_host, find_program, inherited, podman_socket, process_variable, runner, search_path,
     state_dir,
 };
 pub use origin::Origin;
+pub use private_dir::{PrivateDirError, check_private, private_dir};
 pub use profile::PROFILES;
 pub use render::{dotenv, json, markdown, resolved_json, resolved_markdown};
 pub use source::Source;

@@ -36,6 +36,20 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// Whether the value was read from another file or variable that a setting names: it may be anything, so it is never
+    /// shown.
+    #[must_use]
+    pub const fn is_indirect(&self) -> bool {
+        matches!(
+            self,
+            Self::Environment { file: Some(_) }
+                | Self::Dotenv { file: Some(_), .. }
+                | Self::Profile { through: Some(_), .. }
+        )
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -18,6 +18,8 @@ pub struct Source {
     pub config: Option<PathBuf>,
     /// `--profile`: overrides `SHAKEDOWN_PROFILE`.
     pub profile: Option<String>,
+    /// `--trust`: the files of the working directory may decide which programs and suites run.
+    pub trusted: bool,
 }
 
 impl Source {
@@ -35,6 +37,13 @@ impl Source {
             }
         }
         source
+    }
+
+    /// This source for a verb that runs a program of the working directory anyway.
+    #[must_use]
+    pub fn trusted(mut self) -> Self {
+        self.trusted = true;
+        self
     }
 
     /// This source with the value of a flag, if the flag was given.

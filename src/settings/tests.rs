@@ -353,6 +353,63 @@ fn the_state_directory_follows_xdg() {
     assert_eq!(state_dir(&[("HOME", "/home/a"), ("SHAKEDOWN_STATE_DIR", "/d")]), Path::new("/d"));
 }
 
+/// A checkout may contain a `.env` and a `shakedown.toml` of a stranger.
+#[test]
+fn files_of_the_directory_decide_what_runs_only_if_they_are_trusted() {
+    let config = "[profile.development.env]\nSHAKEDOWN_REDIS_SERVER = \"./evil\"\nQUEUE_NAME = \"theirs\"\n";
+    let dotenv = "SHAKEDOWN_SUITES=evil\nSHAKEDOWN_TRUST=1\nQUEUE_PREFIX=theirs\n";
+    let names = |settings: &Settings| {
+        settings.ignored().iter().map(|ignored| format!("{} ({})", ignored.name, ignored.origin)).collect::<Vec<_>>()
+    };
+    let (_directory, source) = project(&[], config, dotenv);
+    let settings = Settings::load(source.clone()).unwrap();
+    assert_eq!((settings.path("SHAKEDOWN_SUITES"), settings.path("SHAKEDOWN_REDIS_SERVER")), (None, None));
+    // What decides nothing of the kind is used.
+    assert_eq!((settings.get("QUEUE_NAME"), settings.get("QUEUE_PREFIX")), (Some("theirs"), Some("theirs")));
+    let ignored = names(&settings);
+    for part in ["SHAKEDOWN_SUITES (.env line 1)", "SHAKEDOWN_TRUST (.env line 2)", "SHAKEDOWN_REDIS_SERVER (profile"] {
+        assert!(ignored.iter().any(|line| line.starts_with(part)), "{part} in {ignored:?}");
+    }
+    for trusting in [Source { trusted: true, ..source.clone() }, {
+        let mut source = source.clone();
+        source.environment.insert("SHAKEDOWN_TRUST".to_owned(), "1".to_owned());
+        source
+    }] {
+        let settings = Settings::load(trusting).unwrap();
+        assert!(settings.path("SHAKEDOWN_SUITES").is_some() && settings.path("SHAKEDOWN_REDIS_SERVER").is_some());
+        assert_eq!(names(&settings), Vec::<String>::new());
+    }
+    // The environment itself is trusted.
+    let (_directory, source) = project(&[("SHAKEDOWN_SUITES", "mine")], "", dotenv);
+    assert_eq!(Settings::load(source).unwrap().path("SHAKEDOWN_SUITES"), Some("mine".into()));
+}
+
+/// `QUEUE_NAME_FILE=/etc/shadow` in a `.env` must not print that file, nor `{ from = "…" }` a key of the environment.
+#[test]
+fn values_that_a_setting_only_points_to_are_never_shown() {
+    let config = "[profile.development.env]\nQDRANT_COLLECTION = { from = \"AWS_SECRET_ACCESS_KEY\" }\n\
+                  SHAKEDOWN_JOBS = { from = \"AWS_SECRET_ACCESS_KEY\" }\n";
+    let (directory, mut source) = project(&[("AWS_SECRET_ACCESS_KEY", "hunter2hunter2")], config, "");
+    let secret = directory.path().join("shadow");
+    std::fs::write(&secret, "root:hunter2hunter2").unwrap();
+    let dotenv = format!("QUEUE_NAME_FILE={0}\nSHAKEDOWN_SEED_FILE={0}\n", secret.display());
+    std::fs::write(source.dotenv.clone().unwrap(), &dotenv).unwrap();
+    let text = refusal(source.clone());
+    assert!(text.contains("SHAKEDOWN_SEED") && text.contains("SHAKEDOWN_JOBS") && !text.contains("hunter2"), "{text}");
+    std::fs::write(source.dotenv.clone().unwrap(), dotenv.replace("SHAKEDOWN_SEED_FILE", "QUEUE_PREFIX_FILE")).unwrap();
+    source.flags.insert("SHAKEDOWN_JOBS", "1".to_owned());
+    let settings = Settings::load(source).unwrap();
+    let rows = settings.resolved();
+    let row = |name: &str| rows.iter().find(|row| row.name == name).unwrap();
+    for name in ["QUEUE_NAME", "QUEUE_PREFIX", "QDRANT_COLLECTION"] {
+        assert!(row(name).secret && row(name).value == MASK, "{name} is {}", row(name).value);
+    }
+    let given = Given::of(&settings, directory.path().to_owned());
+    assert!(given.secrets().any(|(name, _)| name == "QDRANT_COLLECTION"));
+    // The error for an invalid value does not repeat it either.
+    assert!(!settings.check().map_or_else(|error| error.to_string(), |()| String::new()).contains("hunter2"));
+}
+
 #[test]
 fn resolved_rows_show_origins_and_no_secret() {
     let settings = Settings::load(environment(STACK)).unwrap();
@@ -382,6 +439,11 @@ fn the_example_file_is_valid() {
         .collect();
     let (_directory, mut source) = project(&[], "", &all);
     source.flags.insert("SHAKEDOWN_CONFIG", source.config.clone().unwrap().display().to_string());
+    let settings = Settings::load(source.clone()).unwrap();
+    let unused: Vec<_> = settings.ignored().iter().map(|ignored| ignored.name).collect();
+    let wanted: Vec<_> = TABLE.iter().filter(|entry| entry.needs_trust && entry.name != "SHAKEDOWN_CONFIG").collect();
+    assert_eq!(unused.len(), wanted.len(), "{unused:?}");
+    source.trusted = true;
     let settings = Settings::load(source).unwrap();
     settings.check().unwrap();
     assert!(TABLE.iter().all(|entry| entry.hidden || settings.secret(entry.name).is_some()));

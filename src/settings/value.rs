@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use super::origin::Origin;
 use super::pairs;
 use super::suggest::similar;
 use super::table::{Entry, Kind, Secrecy};
@@ -81,6 +82,16 @@ pub(super) fn switch(text: &str) -> Option<bool> {
         "1" | "true" | "yes" | "on" => Some(true),
         "0" | "false" | "no" | "off" => Some(false),
         _ => None,
+    }
+}
+
+/// `text` for display, if it came from `origin`: a value that was read from another file or variable is masked, except
+/// for the address in a URL.
+pub(super) fn shown_from(entry: &Entry, text: &str, origin: &Origin) -> String {
+    match (origin.is_indirect(), entry.kind) {
+        (false, _) => shown(entry, text),
+        (true, Kind::Url(_)) => masked_url(text).unwrap_or_else(|| MASK.to_owned()),
+        (true, _) => MASK.to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! All settings of one invocation, read by name and type.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::config::Config;
 use super::desired::Desired;
 use super::endpoint::{Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint};
 use super::error::{Missing, Problem, SettingsError};
-use super::load::{self, Loaded, Resolved, invalid};
+use super::load::{self, Ignored, Loaded, Resolved, invalid};
 use super::machine;
 use super::origin::Origin;
 use super::source::Source;
 use super::table::{Need, TABLE, entry};
 use super::template::ENV;
-use super::value::{self, shown};
+use super::value::{self, shown_from};
 use crate::outcome::EnvironmentRow;
 
 /// All settings of one invocation, with their origins. `Debug` masks secrets.
@@ -28,6 +28,7 @@ pub struct Settings {
     absent: BTreeMap<&'static str, String>,
     config: Config,
     environment: BTreeMap<String, SecretString>,
+    ignored: BTreeSet<Ignored>,
 }
 
 impl Settings {
@@ -36,8 +37,8 @@ impl Settings {
     /// Values of `SHAKEDOWN_` variables, flags and the profile are checked here. Other variables, which other programs
     /// may use differently, are checked when they are read.
     pub fn load(source: Source) -> Result<Self, SettingsError> {
-        let Loaded { profile, values, absent, config, environment } = load::load(source)?;
-        let mut settings = Self { profile, values, absent, config, environment };
+        let Loaded { profile, values, absent, config, environment, ignored } = load::load(source)?;
+        let mut settings = Self { profile, values, absent, config, environment, ignored };
         settings.derive_grpc_url();
         Ok(settings)
     }
@@ -58,6 +59,12 @@ impl Settings {
     #[must_use]
     pub const fn profile(&self) -> &'static str {
         self.profile
+    }
+
+    /// What `.env` and `shakedown.toml` set and was not used, because the working directory is not trusted.
+    #[must_use]
+    pub const fn ignored(&self) -> &BTreeSet<Ignored> {
+        &self.ignored
     }
 
     /// The content of `shakedown.toml`.
@@ -305,9 +312,11 @@ impl Settings {
                 let resolved = self.values.get(entry.name);
                 EnvironmentRow {
                     name: entry.name.to_owned(),
-                    value: resolved.map_or_else(String::new, |found| shown(entry, found.value.expose_secret())),
+                    value: resolved.map_or_else(String::new, |found| {
+                        shown_from(entry, found.value.expose_secret(), &found.origin)
+                    }),
                     origin: resolved.map_or_else(|| "not set".to_owned(), |found| found.origin.to_string()),
-                    secret: entry.is_secret(),
+                    secret: entry.is_secret() || resolved.is_some_and(|found| found.origin.is_indirect()),
                 }
             })
             .collect()
@@ -383,7 +392,9 @@ impl Settings {
     }
 
     fn out_of_range(&self, name: &str) -> Problem {
-        let shown = entry(name).map_or_else(String::new, |entry| shown(entry, self.raw(name).unwrap_or_default()));
+        let shown = entry(name)
+            .zip(self.values.get(name))
+            .map_or_else(String::new, |(entry, found)| shown_from(entry, found.value.expose_secret(), &found.origin));
         Problem::Invalid {
             name: name.to_owned(),
             shown: format!("`{shown}`"),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use secrecy::ExposeSecret;
 
 use super::cleanup::ledger::Ledger;
-use super::cleanup::resource::Resource;
+use super::cleanup::resource::{PREFIX, Resource};
 use super::error::StackError;
 use super::options::StackOptions;
 use super::random::random_word;
@@ -82,7 +82,7 @@ pub(super) fn create_throwaway(
     fs::create_dir_all(&parent).map_err(|cause| fail(&parent, cause))?;
     // Programs with other working directories get paths below it.
     let parent = fs::canonicalize(&parent).map_err(|cause| fail(&parent, cause))?;
-    let path = parent.join(format!("shakedown-{}-{}", options.run, random_word(6).to_lowercase()));
+    let path = parent.join(format!("{PREFIX}{}-{}", options.run, random_word(6).to_lowercase()));
     let entry = ledger.add(Resource::Directory { path: path.clone(), keep: options.keep })?;
     let mode = if traversable { 0o711 } else { 0o700 };
     if let Err(cause) = fs::DirBuilder::new().mode(mode).create(&path) {

@@ -14,6 +14,14 @@ use serde::{Deserialize, Serialize};
 /// group is still found. The leading underscore keeps it out of the `SHAKEDOWN_` settings.
 pub const MARK: &str = "_SHAKEDOWN_RUN";
 
+/// The system on which a pid is valid: boot id and pid namespace. Elsewhere the same pid is another process.
+#[must_use]
+pub fn system_id() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_else(|_| Path::new("?").to_owned());
+    format!("{} {}", boot.trim(), namespace.display())
+}
+
 /// A process, distinct from a later one with the same pid.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProcessId {

@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{OnceCell, oneshot};
 
+use crate::settings::private_dir;
 use crate::settings::{RedisEndpoint, cache_dir, find_program, inherited};
 
 /// Timeouts of a request to a peer, and of an installation step.
@@ -101,7 +102,8 @@ impl Kind {
             // Writing to a string cannot fail.
             let _ = write!(word, "{byte:02x}");
         }
-        let parent = cache_dir().join("peers");
+        // Programs run from it.
+        let parent = private_dir(&cache_dir(), "peers").map_err(|error| error.to_string())?;
         let place = parent.join(format!("{}-{word}", self.name()));
         if place.join("peer.mjs").is_file() || place.join("peer.py").is_file() {
             return Ok(place);

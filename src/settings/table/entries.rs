@@ -245,6 +245,7 @@ pub const TABLE: &[Entry] = &[
     Entry::new("SHAKEDOWN_CONFIG", Kind::Path, EVERY, "path of `shakedown.toml`; `--config`")
         .default("shakedown.toml")
         .otherwise("the file is optional")
+        .needs_trust()
         .group(HARNESS),
     Entry::new(
         "SHAKEDOWN_PROVIDER",
@@ -257,6 +258,7 @@ pub const TABLE: &[Entry] = &[
     Entry::new("SHAKEDOWN_SUITES", Kind::Path, JUDGES, "directory of your own suites; `--suites`")
         .otherwise("only the built-in suites")
         .example("suites")
+        .needs_trust()
         .group(HARNESS),
     Entry::new(
         "SHAKEDOWN_JOBS",
@@ -298,6 +300,7 @@ pub const TABLE: &[Entry] = &[
     Entry::new("SHAKEDOWN_REDIS_SERVER", Kind::Path, PROVIDERS, "path of `redis-server` or `valkey-server`")
         .otherwise("the first one on `PATH`")
         .example("/usr/bin/redis-server")
+        .needs_trust()
         .group(HARNESS),
     Entry::new(
         "SHAKEDOWN_POSTGRES",
@@ -307,10 +310,12 @@ pub const TABLE: &[Entry] = &[
     )
     .otherwise("the newest installed version")
     .example("/usr/lib/postgresql/17/bin/postgres")
+    .needs_trust()
     .group(HARNESS),
     Entry::new("SHAKEDOWN_QDRANT", Kind::Path, PROVIDERS, "path of `qdrant`")
         .otherwise("the first one on `PATH`, else the embedded Qdrant")
         .example("/usr/local/bin/qdrant")
+        .needs_trust()
         .group(HARNESS),
     Entry::new(
         "SHAKEDOWN_REDIS_IMAGE",
@@ -320,6 +325,7 @@ pub const TABLE: &[Entry] = &[
     )
     .otherwise("`redis:8-alpine`")
     .example("redis:7.4-alpine")
+    .needs_trust()
     .group(HARNESS),
     Entry::new(
         "SHAKEDOWN_POSTGRES_IMAGE",
@@ -329,6 +335,7 @@ pub const TABLE: &[Entry] = &[
     )
     .otherwise("`supabase/postgres:17.6.1.136`")
     .example("postgres:17-alpine")
+    .needs_trust()
     .group(HARNESS),
     Entry::new(
         "SHAKEDOWN_QDRANT_IMAGE",
@@ -338,11 +345,22 @@ pub const TABLE: &[Entry] = &[
     )
     .otherwise("`qdrant/qdrant:v1.18.3`")
     .example("qdrant/qdrant:v1.18.3")
+    .needs_trust()
     .group(HARNESS),
     Entry::new("SHAKEDOWN_DATA_DIR", Kind::Path, PROVIDERS, "parent directory of throwaway directories")
         .otherwise("`/dev/shm` if it has enough space, else the temporary directory")
         .example("/var/tmp")
         .group(HARNESS),
+    Entry::new(
+        "SHAKEDOWN_TRUST",
+        Kind::Switch,
+        EVERY,
+        "let `.env` and `shakedown.toml` of the working directory decide which programs and suites run; `--trust`",
+    )
+    .otherwise("they decide nothing, except for `run` and `worker`")
+    .example("1")
+    .needs_trust()
+    .group(HARNESS),
     Entry::new("SHAKEDOWN_STATE_DIR", Kind::Path, EVERY, "directory of the clean-up ledgers")
         .otherwise("`$XDG_STATE_HOME/shakedown`, else `~/.local/state/shakedown`")
         .example("/var/lib/shakedown")

@@ -143,6 +143,9 @@ pub struct Entry {
     pub group: &'static str,
     /// Whether lists omit it, because it exists only for tests.
     pub hidden: bool,
+    /// Whether it decides which programs or suites run: then a file of the working directory may set it only if the
+    /// directory is trusted.
+    pub needs_trust: bool,
 }
 
 impl Entry {
@@ -158,6 +161,7 @@ impl Entry {
             kind,
             group: "",
             hidden: false,
+            needs_trust: false,
         }
     }
 
@@ -184,6 +188,11 @@ impl Entry {
 
     pub(super) const fn group(mut self, heading: &'static str) -> Self {
         self.group = heading;
+        self
+    }
+
+    pub(super) const fn needs_trust(mut self) -> Self {
+        self.needs_trust = true;
         self
     }
 

@@ -5,10 +5,11 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::ledger::{self, LedgerLine};
+use super::ledger::{LedgerLine, RUNS};
 use super::remove::remove;
 use super::resource::Resource;
-use crate::stack::process_id::ProcessId;
+use crate::settings::check_private;
+use crate::stack::process_id::{ProcessId, system_id};
 
 /// What [`clean`] found in one ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,9 @@ pub enum Found {
         /// What could not be removed, one line each; empty in a dry run.
         left: Vec<String>,
     },
+    /// The harness ran on another machine, in another container, or before the last boot: its state cannot be seen from
+    /// here, so nothing was removed.
+    Elsewhere,
     /// The ledger cannot be read, so nothing was removed.
     Unreadable {
         /// Why.
@@ -50,12 +54,14 @@ pub struct Cleaned {
 /// # Errors
 /// The directory of ledgers exists and cannot be read.
 pub fn clean(state_dir: &Path, dry_run: bool) -> std::io::Result<Vec<Cleaned>> {
-    let directory = ledger::directory(state_dir);
+    let directory = state_dir.join(RUNS);
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
+    // Its files say what is removed: only this user may have written them.
+    check_private(&directory).map_err(std::io::Error::other)?;
     let mut paths: Vec<PathBuf> = entries
         .map(|entry| entry.map(|entry| entry.path()))
         .filter(|path| path.as_ref().map_or(true, |path| path.extension().is_some_and(|kind| kind == "jsonl")))
@@ -66,10 +72,13 @@ pub fn clean(state_dir: &Path, dry_run: bool) -> std::io::Result<Vec<Cleaned>> {
 
 fn clean_one(ledger: PathBuf, dry_run: bool) -> Cleaned {
     let name = ledger.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let (run, mark, harness, live) = match read(&ledger) {
+    let LedgerContent { run, mark, harness, system, live } = match read(&ledger) {
         Ok(content) => content,
         Err(reason) => return Cleaned { run: name, ledger, found: Found::Unreadable { reason } },
     };
+    if system != system_id() {
+        return Cleaned { run, ledger, found: Found::Elsewhere };
+    }
     if harness.is_alive() {
         return Cleaned { run, ledger, found: Found::InUse { pid: harness.pid } };
     }
@@ -82,14 +91,21 @@ fn clean_one(ledger: PathBuf, dry_run: bool) -> Cleaned {
     Cleaned { run, ledger, found: Found::Leftover { resources, left } }
 }
 
-/// The run, its mark, its harness and its live resources.
-type LedgerContent = (String, String, ProcessId, Vec<Resource>);
+struct LedgerContent {
+    run: String,
+    mark: String,
+    harness: ProcessId,
+    /// Where the pid is valid.
+    system: String,
+    live: Vec<Resource>,
+}
 
 fn read(path: &Path) -> Result<LedgerContent, String> {
+    check_private(path).map_err(|error| error.to_string())?;
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
     let mut lines = text.split_inclusive('\n');
     let first = lines.next().unwrap_or_default();
-    let Ok(LedgerLine::Harness { run, mark, process }) = serde_json::from_str(first) else {
+    let Ok(LedgerLine::Harness { run, mark, process: harness, system }) = serde_json::from_str(first) else {
         return Err("the first line does not name the harness process".to_owned());
     };
     let mut live = BTreeMap::new();
@@ -107,7 +123,7 @@ fn read(path: &Path) -> Result<LedgerContent, String> {
             Err(error) => return Err(format!("invalid line: {error}")),
         }
     }
-    Ok((run, mark, process, live.into_values().collect()))
+    Ok(LedgerContent { run, mark, harness, system, live: live.into_values().collect() })
 }
 
 #[cfg(test)]
@@ -116,7 +132,7 @@ mod tests {
     use crate::stack::process_id::{MARK, working_in};
 
     fn write(state: &Path, run: &str, lines: &[String]) -> PathBuf {
-        let directory = ledger::directory(state);
+        let directory = state.join(RUNS);
         fs::create_dir_all(&directory).unwrap();
         let path = directory.join(format!("{run}.jsonl"));
         fs::write(&path, lines.concat()).unwrap();
@@ -128,7 +144,7 @@ mod tests {
     }
 
     fn harness(run: &str, process: ProcessId) -> String {
-        line(&LedgerLine::Harness { run: run.to_owned(), mark: run.to_owned(), process })
+        line(&LedgerLine::Harness { run: run.to_owned(), mark: run.to_owned(), process, system: system_id() })
     }
 
     fn dead() -> ProcessId {
@@ -151,7 +167,7 @@ mod tests {
     #[test]
     fn a_dead_run_is_removed_despite_a_partial_last_line() {
         let state = tempfile::tempdir().unwrap();
-        let made = state.path().join("left");
+        let made = state.path().join("shakedown-left");
         fs::create_dir(&made).unwrap();
         let entry =
             line(&LedgerLine::Made { id: 1, resource: Resource::Directory { path: made.clone(), keep: false } });
@@ -203,6 +219,41 @@ mod tests {
         clean(state.path(), false).unwrap();
         assert_eq!(working_in(elsewhere.path()), []);
         reap.join().unwrap();
+    }
+
+    #[test]
+    fn a_run_of_another_namespace_is_not_touched() {
+        let state = tempfile::tempdir().unwrap();
+        let precious = state.path().join("shakedown-precious");
+        fs::create_dir(&precious).unwrap();
+        let (run, mark, process) = ("far".to_owned(), "far".to_owned(), dead());
+        let system = system_id().replace("pid:[", "pid:[9");
+        let first = line(&LedgerLine::Harness { run, mark, process, system });
+        let made =
+            line(&LedgerLine::Made { id: 1, resource: Resource::Directory { path: precious.clone(), keep: false } });
+        let ledger = write(state.path(), "far", &[first, made]);
+        let cleaned = clean(state.path(), false).unwrap();
+        assert_eq!(cleaned[0].found, Found::Elsewhere);
+        assert!(precious.exists() && ledger.exists());
+    }
+
+    #[test]
+    fn a_ledger_of_another_user_is_not_obeyed() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let state = tempfile::tempdir().unwrap();
+        let precious = state.path().join("shakedown-precious");
+        fs::create_dir(&precious).unwrap();
+        let made =
+            line(&LedgerLine::Made { id: 1, resource: Resource::Directory { path: precious.clone(), keep: false } });
+        let ledger = write(state.path(), "theirs", &[harness("theirs", dead()), made]);
+        std::os::unix::fs::chown(&ledger, Some(65534), None).unwrap();
+        let cleaned = clean(state.path(), false).unwrap();
+        assert!(matches!(&cleaned[0].found, Found::Unreadable { reason } if reason.contains("65534")), "{cleaned:?}");
+        std::os::unix::fs::chown(state.path().join(RUNS), Some(65534), None).unwrap();
+        clean(state.path(), false).unwrap_err();
+        assert!(precious.exists());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::resource::Resource;
+use crate::settings::private_dir;
 use crate::stack::error::StackError;
-use crate::stack::process_id::ProcessId;
+use crate::stack::process_id::{ProcessId, system_id};
 use crate::stack::random::random_word;
 
 /// Removes resources of the run with the given mark. Returns what could not be removed, one line each.
@@ -27,7 +29,13 @@ pub(super) type Remover = fn(&[Resource], &str) -> Vec<String>;
 #[serde(rename_all = "snake_case")]
 pub(super) enum LedgerLine {
     /// The first line: the harness that owns the ledger.
-    Harness { run: String, mark: String, process: ProcessId },
+    Harness {
+        run: String,
+        mark: String,
+        process: ProcessId,
+        /// Where the pid is valid.
+        system: String,
+    },
     /// About to be created.
     Made { id: u64, resource: Resource },
     /// Removed, or kept on purpose.
@@ -61,9 +69,7 @@ struct State {
 static OPEN: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
 
 /// The directory of the ledgers in a state directory.
-pub(super) fn directory(state_dir: &Path) -> PathBuf {
-    state_dir.join("runs")
-}
+pub(super) const RUNS: &str = "runs";
 
 impl Ledger {
     /// Creates a ledger for `run` under `state_dir`, as `runs/<run>.jsonl`; `remover` replays it.
@@ -71,14 +77,13 @@ impl Ledger {
     /// # Errors
     /// The directory or file cannot be created or written.
     pub(super) fn create(state_dir: &Path, run: &str, remover: Remover) -> Result<Self, StackError> {
-        let directory = directory(state_dir);
         let fail = |path: &Path, cause| StackError::Ledger { path: path.to_owned(), cause };
-        fs::create_dir_all(&directory).map_err(|cause| fail(&directory, cause))?;
+        let directory = private_dir(state_dir, RUNS).map_err(StackError::StateDirectory)?;
         let (path, file) = (1_u32..)
             .find_map(|nth| {
                 let name = if nth == 1 { run.to_owned() } else { format!("{run}.{nth}") };
                 let path = directory.join(format!("{name}.jsonl"));
-                match OpenOptions::new().append(true).create_new(true).open(&path) {
+                match OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path) {
                     Ok(file) => Some(Ok((path, file))),
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
                     Err(error) => Some(Err(fail(&path, error))),
@@ -88,7 +93,12 @@ impl Ledger {
         // Another state directory may contain a run of the same name: the mark is unique to this ledger.
         let mark = format!("{run}-{}", random_word(12));
         let mut state = State { file, next: 1, live: BTreeMap::new() };
-        let first = LedgerLine::Harness { run: run.to_owned(), mark: mark.clone(), process: ProcessId::own() };
+        let first = LedgerLine::Harness {
+            run: run.to_owned(),
+            mark: mark.clone(),
+            process: ProcessId::own(),
+            system: system_id(),
+        };
         state.write(&first).map_err(|cause| fail(&path, cause))?;
         let inner = Arc::new(Inner { path, mark, remover, state: Mutex::new(state) });
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -258,7 +268,7 @@ mod tests {
     #[test]
     fn dropping_a_ledger_removes_its_resources() {
         let state = tempfile::tempdir().unwrap();
-        let made = state.path().join("made");
+        let made = state.path().join("shakedown-made");
         let ledger = Ledger::open(state.path(), "r2").unwrap();
         let _entry = ledger.add(Resource::Directory { path: made.clone(), keep: false }).unwrap();
         fs::create_dir_all(made.join("deep")).unwrap();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::ledger::Ledger;
-use super::resource::Resource;
+use super::resource::{PREFIX, Resource};
 use crate::stack::containers::sweep::remove_marked;
 use crate::stack::error::StackError;
 use crate::stack::native::shared_memory::release_shared_memory;
@@ -45,6 +45,11 @@ pub(super) fn remove(resources: &[Resource], mark: &str) -> Vec<String> {
         let Resource::Directory { path, keep } = resource else { continue };
         release_shared_memory(path);
         if *keep {
+            continue;
+        }
+        let is_ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+        if !is_ours {
+            left.push(format!("directory {}: its name does not begin with {PREFIX}", path.display()));
             continue;
         }
         if let Err(error) = remove_directory(path) {

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::stack::process_id::ProcessId;
 
+/// How the name of every directory that we create begins; no other directory is removed.
+pub const PREFIX: &str = "shakedown-";
+
 /// Something that must be removed when a run ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

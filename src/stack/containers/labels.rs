@@ -1,12 +1,11 @@
 //! The labels of every container that we create, and how they show whether the harness is dead.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::stack::process_id::ProcessId;
+use crate::stack::process_id::{ProcessId, system_id};
 
 /// The run's id.
 pub(super) const RUN: &str = "shakedown.run";
@@ -47,12 +46,6 @@ struct Harness {
     system: String,
 }
 
-fn system() -> String {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_else(|_| Path::new("?").to_owned());
-    format!("{} {}", boot.trim(), namespace.display())
-}
-
 /// The labels of the container of a worker, which is removed at the end of the run.
 #[must_use]
 pub fn container_labels(run: &str, mark: &str) -> BTreeMap<String, String> {
@@ -61,7 +54,7 @@ pub fn container_labels(run: &str, mark: &str) -> BTreeMap<String, String> {
 
 /// The labels of every container of `run`, whose ledger has `mark`.
 pub(super) fn run_labels(run: &str, mark: &str, retention: Retention) -> BTreeMap<String, String> {
-    let harness = Harness { process: ProcessId::own(), system: system() };
+    let harness = Harness { process: ProcessId::own(), system: system_id() };
     // Serialising a struct of strings and numbers cannot fail.
     let harness = serde_json::to_string(&harness).unwrap_or_default();
     let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -96,7 +89,7 @@ pub(super) fn harness_state(labels: &HashMap<String, String>) -> HarnessState {
     }
     let harness: Option<Harness> = labels.get(HARNESS).and_then(|text| serde_json::from_str(text).ok());
     match harness {
-        Some(harness) if harness.system != system() => HarnessState::Elsewhere,
+        Some(harness) if harness.system != system_id() => HarnessState::Elsewhere,
         Some(harness) if harness.process.is_alive() => HarnessState::Alive,
         Some(_) => {
             let started = labels.get(STARTED).and_then(|text| text.parse().ok()).unwrap_or_default();
@@ -119,7 +112,7 @@ mod tests {
     fn labels_distinguish_a_live_harness_from_a_dead_one_and_a_foreign_one() {
         let mut labels = labels(Retention::Remove);
         assert_eq!(harness_state(&labels), HarnessState::Alive);
-        let dead = Harness { process: ProcessId { pid: 1, started: "never".to_owned() }, system: system() };
+        let dead = Harness { process: ProcessId { pid: 1, started: "never".to_owned() }, system: system_id() };
         labels.insert(HARNESS.to_owned(), serde_json::to_string(&dead).unwrap());
         labels.insert(STARTED.to_owned(), "0".to_owned());
         assert!(matches!(harness_state(&labels), HarnessState::Dead(age) if age > Duration::from_secs(3600)));

@@ -3,7 +3,7 @@
 //! A file in the state directory, readable only by its owner, records their ids, ports and secrets. It stays locked
 //! while they are looked up or created, so that two runs that start at the same time share them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use super::plan;
 use super::service::ContainerService;
 use super::services::{Containers, Secrets, Started, remove_failed};
 use crate::outcome::{Event, Events};
+use crate::settings::private_dir;
 use crate::stack::cleanup::ledger::Ledger;
 use crate::stack::cleanup::resource::Resource;
 use crate::stack::error::StackError;
@@ -84,8 +85,9 @@ pub(super) async fn start(
 
 /// Opens and locks the record.
 fn open_locked(path: &Path) -> std::io::Result<File> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
+    if let Some((state_dir, name)) = path.parent().and_then(|directory| directory.parent().zip(directory.file_name())) {
+        // The records contain the passwords of the containers.
+        private_dir(state_dir, &name.to_string_lossy()).map_err(std::io::Error::other)?;
     }
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     file.lock()?;
