@@ -10,6 +10,7 @@ use super::case_selection::CaseArgs;
 use super::failure::Failure;
 use super::gate::{GateArgs, time};
 use super::output::Output;
+use super::print::note;
 use super::rerun::Rerun;
 use super::signals::end_signal;
 use super::trace_export::TraceExport;
@@ -56,7 +57,12 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let baseline = args.gate.baseline(&selected.suites, &selected.selection, selected.settings.profile())?;
     let deadline = args.wait.map(|wait| Instant::now() + wait);
     let trace_export = TraceExport::start(&selected.settings)?;
-    let environment = EnvironmentCheck { trace: trace_export.trace().clone(), ..selected.environment_check()? };
+    let mut environment = EnvironmentCheck { trace: trace_export.trace().clone(), ..selected.environment_check()? };
+    if args.canary {
+        let say = |line: &str| note(&format!("{line}\n"));
+        let left = environment.record_canary_writes(&CheckOptions::new_run(), say).await?;
+        left.iter().for_each(|line| say(&format!("could not remove: {line}")));
+    }
     let rerun = args.selected.repeat(Rerun::new("check", common)).switch("--canary", args.canary);
     let check = Check { rerun: args.gate.repeat(rerun), args: &args, environment };
     let outcome = check.run(baseline.as_ref(), deadline).await;

@@ -8,9 +8,10 @@ use miette::{IntoDiagnostic, WrapErr};
 
 use super::Common;
 use super::failure::Failure;
+use super::print::print;
 use crate::outcome::Exit;
 use crate::settings;
-use crate::stack::{Cleaned, CleanedContainers, Found, StackError, clean, clean_containers};
+use crate::stack::{Cleaned, CleanedContainers, Found, StackError, clean, clean_containers, clean_remote_data};
 
 /// Remove the processes, directories and containers of killed runs; running runs are not touched
 #[derive(Debug, clap::Args)]
@@ -30,8 +31,15 @@ pub(super) struct Args {
 /// # Errors
 /// The settings are invalid, or the directory of ledgers cannot be read.
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
-    let state = super::load(common.source())?.state_dir();
-    Ok(remove(&args, state).await?)
+    let settings = super::load(common.source())?;
+    // Without addresses of services, what is left there is named and stays.
+    let endpoints = settings.endpoints_to_check().ok();
+    let state = settings.state_dir();
+    let local = remove(&args, state.clone()).await?;
+    let say = |line: &str| print(&format!("{line}\n"));
+    let left = clean_remote_data(&state, endpoints.as_ref(), args.dry_run, say).await.map_err(Failure::harness)?;
+    left.iter().for_each(|line| say(&format!("could not remove: {line}")));
+    Ok(if left.is_empty() { local } else { Exit::Inconclusive })
 }
 
 async fn remove(args: &Args, state: PathBuf) -> miette::Result<Exit> {
@@ -59,7 +67,9 @@ async fn remove(args: &Args, state: PathBuf) -> miette::Result<Exit> {
         // The records of reusable containers are stale now, and so are the secrets in them.
         let _ = std::fs::remove_dir_all(warm);
     }
-    let text = if text.is_empty() { "nothing to remove\n".to_owned() } else { text };
+    let has_remote =
+        cleaned.iter().any(|cleaned| matches!(&cleaned.found, Found::Leftover { remote, .. } if !remote.is_empty()));
+    let text = if text.is_empty() && !has_remote { "nothing to remove\n".to_owned() } else { text };
     std::io::stdout().write_all(text.as_bytes()).into_diagnostic()?;
     let trouble = cleaned.iter().any(|cleaned| match &cleaned.found {
         Found::InUse { .. } | Found::Elsewhere => false,
@@ -81,11 +91,11 @@ fn describe(cleaned: &Cleaned, dry_run: bool) -> String {
             let ledger = cleaned.ledger.display();
             format!("run {run}: {reason}; not touched, remove {ledger} by hand\n")
         }
-        Found::Leftover { resources, left } => {
+        Found::Leftover { resources, left, remote } => {
             let verb = if dry_run { "would remove" } else { "removed" };
             // Writing to a string cannot fail.
             let mut text = String::new();
-            if resources.is_empty() {
+            if resources.is_empty() && remote.is_empty() {
                 text = format!("run {run}: removed only its ledger\n");
             }
             // `left` names what could not be removed.

@@ -16,7 +16,7 @@ use crate::services::http::{Answer, Http, Key, KeyHeader};
 use crate::services::postgres::Postgres;
 use crate::services::redis::Redis;
 use crate::settings::Endpoints;
-use crate::spec::read_only::CommandFlags;
+use crate::spec::read_only::{CommandFlags, subcommand};
 
 /// A response that is requested once.
 type Cached<T> = OnceCell<Result<T, ServiceError>>;
@@ -121,8 +121,7 @@ impl SharedClients {
     pub async fn command_flags(&self, words: &[String]) -> Option<CommandFlags> {
         let name = words.first()?.to_ascii_lowercase();
         // Since Redis 7 a subcommand has flags of its own.
-        let subcommand = words.get(1).map(|word| format!("{name}|{}", word.to_ascii_lowercase()));
-        let asked = ["COMMAND".to_owned(), "INFO".to_owned()].into_iter().chain(subcommand).chain([name]);
+        let asked = ["COMMAND".to_owned(), "INFO".to_owned()].into_iter().chain(subcommand(words)).chain([name]);
         let reply = self.reply(&asked.collect::<Vec<_>>()).await.ok()?;
         let info = reply.as_array()?.iter().find_map(|info| info.get(2)?.as_array())?;
         let has = |flag: &str| info.iter().any(|word| word.as_str() == Some(flag));

@@ -9,7 +9,7 @@ use super::{BilledCache, RunOptions, Selection, run, unreachable_service, waived
 use crate::outcome::{Events, Gate, Report, Trace, Verdict, merge};
 use crate::settings::{Contract, Endpoints, Given, Settings, SettingsError};
 use crate::spec::Suites;
-use crate::stack::{Stack, ask_services, drop_names, names_for};
+use crate::stack::{Ledger, RemoteData, Stack, StackError, ask_services, clean_remote_data, names_for};
 
 /// How many cases run at once. They share connections, so more cases need no more of them.
 const JOBS: usize = 256;
@@ -35,6 +35,8 @@ pub struct EnvironmentCheck {
     pub billed: BilledCache,
     /// The trace of the checks.
     pub trace: Trace,
+    /// What canary writes are recorded in; [`EnvironmentCheck::record_canary_writes`] opens it.
+    pub ledger: Option<Ledger>,
 }
 
 /// The options of one check.
@@ -98,14 +100,37 @@ impl EnvironmentCheck {
         let endpoints = settings.endpoints_to_check()?;
         let given = Arc::new(Given::of(&settings, directory.to_owned()));
         let (billed, trace) = (BilledCache::default(), Trace::off());
-        Ok(Self { settings, suites, selection, endpoints, given, shakedown, canary: false, billed, trace })
+        Ok(Self {
+            settings,
+            suites,
+            selection,
+            endpoints,
+            given,
+            shakedown,
+            canary: false,
+            billed,
+            trace,
+            ledger: None,
+        })
+    }
+
+    /// Records canary writes in a ledger, so that `shakedown clean` removes what a killed check leaves; and removes what
+    /// dead checks left in these services, after `say` has named it. Returns what is left, one line each.
+    ///
+    /// # Errors
+    /// The directory of ledgers cannot be written or read.
+    pub async fn record_canary_writes(&mut self, run: &str, say: impl FnMut(&str)) -> Result<Vec<String>, StackError> {
+        let state_dir = self.settings.state_dir();
+        self.ledger = Some(Ledger::open(&state_dir, run)?);
+        let cleaned = clean_remote_data(&state_dir, Some(&self.endpoints), false, say).await;
+        cleaned.map_err(|cause| StackError::Ledger { path: state_dir, cause })
     }
 
     /// Judges the selected cases. A `repeat` of 0 counts as 1.
     pub async fn evaluate(&self, check: &CheckOptions, events: &Events) -> Report {
         let span = self.trace.begin("check");
         let events = &events.within(&span);
-        let stack = Stack::found(self.endpoints.clone(), self.canary);
+        let stack = Stack::found(self.endpoints.clone(), self.canary).recorded_in(self.ledger.clone());
         let directory = std::env::temp_dir();
         let contract = Arc::new(Contract::reference(&self.shakedown, &directory));
         let mut options = RunOptions {
@@ -155,9 +180,14 @@ impl EnvironmentCheck {
         for case in writing {
             for attempt in 1..=check.repeat.max(1) {
                 let names = names_for(&check.attempt(attempt), &case.id);
-                let errors = drop_names(&self.endpoints, &names).await.err().unwrap_or_default();
-                left.extend(errors.iter().map(ToString::to_string));
+                let own = Endpoints { names, ..self.endpoints.clone() };
+                left.extend(RemoteData::new(&own).remove(&own).await);
             }
+        }
+        if left.is_empty()
+            && let Some(ledger) = &self.ledger
+        {
+            ledger.forget_remote_data();
         }
         left
     }

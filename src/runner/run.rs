@@ -16,7 +16,7 @@ use crate::probe::{self, Context, SharedClients};
 use crate::scenario::{self, Observations};
 use crate::settings::{Contract, Endpoints};
 use crate::spec::{Case, Check, Need, Suites};
-use crate::stack::{Capability, Stack, drop_names, names_for};
+use crate::stack::{Capability, RemoteData, Resource, Stack, drop_names, names_for};
 
 /// The verdict of a case, for the cases that require it.
 #[derive(Debug, Clone)]
@@ -255,8 +255,20 @@ impl<'a> Engine<'a> {
                 let context = self.probe_context(case);
                 let leaves_data = case.needs.contains(&Need::Write) && !self.stack.is_throwaway();
                 let dirty = || self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut entry = None;
                 if leaves_data {
                     dirty().insert(case.id.clone());
+                    match self
+                        .stack
+                        .ledger()
+                        .map(|ledger| ledger.add(Resource::RemoteData(RemoteData::new(&context.own))))
+                    {
+                        Some(Ok(recorded)) => entry = Some(recorded),
+                        Some(Err(error)) => {
+                            return (Verdict::unknown(format!("nothing was written: {error}")), Vec::new());
+                        }
+                        None => {}
+                    }
                 }
                 let probing = span.trace().begin(format_args!("probe {}", probe.kind()));
                 let judged = probe::judge(probe, matchers, case.level, &context).await;
@@ -264,6 +276,9 @@ impl<'a> Engine<'a> {
                 if leaves_data {
                     let errors = drop_names(&context.own, &context.own.names).await.err().unwrap_or_default();
                     dirty().remove(&case.id);
+                    if let Some((ledger, entry)) = self.stack.ledger().zip(entry.filter(|_| errors.is_empty())) {
+                        ledger.gone(entry);
+                    }
                     self.note_clean_up_errors(&errors);
                 }
                 judged

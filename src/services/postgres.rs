@@ -50,39 +50,34 @@ async fn connect_error(options: &PgConnectOptions) -> sqlx::Error {
 impl Postgres {
     /// Connects with the endpoint's credentials and checks that they are accepted.
     pub async fn connect(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
-        Self::open(endpoint, Access::Full, 4).await
+        Self::open(endpoint, None, 4).await
     }
 
     /// Like [`Postgres::connect`], with a single connection. A larger pool would open a second connection while the
     /// first is still being returned, and fail on a server that has no connection left.
     pub async fn connect_alone(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
-        Self::open(endpoint, Access::Full, 1).await
+        Self::open(endpoint, None, 1).await
     }
 
-    /// Like [`Postgres::connect`], to read alone: the session is read-only if the server grants it. One connection is
-    /// kept by [`Postgres::read_all`], so that consecutive reads wait neither for a new connection nor for the old one
-    /// to be returned.
+    /// Like [`Postgres::connect`], with one connection that [`Postgres::read_all`] keeps, so that consecutive reads
+    /// wait neither for a new connection nor for the old one to be returned.
+    ///
+    /// The session itself is not made read-only: that would hide whether the server makes its sessions read-only.
     pub async fn connect_to_read(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
-        let opened = match Self::open(endpoint, Access::ReadOnly, 2).await {
-            // A pooler refuses the parameter that makes a session read-only; the transactions are read-only all the same.
-            Err(ServiceError::Refused { .. }) => Self::open(endpoint, Access::Full, 2).await?,
-            opened => opened?,
-        };
-        Ok(Self { kept: Some(Arc::default()), ..opened })
+        Ok(Self { kept: Some(Arc::default()), ..Self::open(endpoint, None, 2).await? })
     }
 
     /// Connects with a wrong password, to see how the server treats unauthorised clients.
     pub async fn connect_with_wrong_password(endpoint: &PostgresEndpoint) -> Result<Self, ServiceError> {
-        Self::open(endpoint, Access::WrongPassword, 1).await
+        Self::open(endpoint, Some("not-the-password"), 1).await
     }
 
-    async fn open(endpoint: &PostgresEndpoint, access: Access, most: u32) -> Result<Self, ServiceError> {
+    async fn open(endpoint: &PostgresEndpoint, password: Option<&str>, most: u32) -> Result<Self, ServiceError> {
         let shown = public_url(&endpoint.url);
         let options = options(endpoint).map_err(|error| failure(&shown, &error))?;
-        let options = match access {
-            Access::Full => options,
-            Access::ReadOnly => options.options([READ_ONLY_SESSION]),
-            Access::WrongPassword => options.password("not-the-password"),
+        let options = match password {
+            Some(password) => options.password(password),
+            None => options,
         };
         let pool = PgPoolOptions::new()
             .max_connections(most)
@@ -242,17 +237,6 @@ impl Postgres {
         let ours: Vec<String> = ours.pids.iter().map(i32::to_string).collect();
         self.execute(&format!("{END_OTHERS} and not pid = any(array[{}]::int[])", ours.join(","))).await
     }
-}
-
-/// What a connection may do.
-#[derive(Debug, Clone, Copy)]
-enum Access {
-    /// What the user may do.
-    Full,
-    /// Read, if the server grants a read-only session.
-    ReadOnly,
-    /// Nothing: the password is wrong.
-    WrongPassword,
 }
 
 /// The parameter that makes the transactions of a session read-only.

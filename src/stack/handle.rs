@@ -60,6 +60,13 @@ impl Stack {
         }
     }
 
+    /// The same stack with a ledger for what is created in its services.
+    #[must_use]
+    pub fn recorded_in(mut self, ledger: Option<Ledger>) -> Self {
+        self.ledger = ledger;
+        self
+    }
+
     /// The endpoints of the services.
     #[must_use]
     pub fn endpoints(&self) -> &Endpoints {
@@ -90,7 +97,7 @@ impl Stack {
         self.jina.as_ref()
     }
 
-    /// The clean-up ledger, for everything else that is started for this run; `None` for a remote stack.
+    /// The clean-up ledger, for everything else that is started for this run; `None` for a remote stack that is only read.
     #[must_use]
     pub fn ledger(&self) -> Option<&Ledger> {
         self.ledger.as_ref()

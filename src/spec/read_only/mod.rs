@@ -6,7 +6,7 @@
 mod redis;
 mod sql;
 
-pub use redis::{CommandFlags, check_redis};
+pub use redis::{CommandFlags, check_redis, subcommand};
 pub use sql::{SqlKind, check_sql};
 
 use super::probe::{HttpProbe, Probe};

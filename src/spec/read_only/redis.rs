@@ -40,6 +40,16 @@ pub fn check_redis(words: &[String], flags: Option<CommandFlags>) -> Result<(), 
     Err(NotReadOnly(format!("the Redis command {shown} may write{hint}")))
 }
 
+/// The name of the subcommand in `COMMAND INFO`, such as `config|get`; `None` for a command without subcommands.
+#[must_use]
+pub fn subcommand(words: &[String]) -> Option<String> {
+    let [name, subcommand] = words.get(..2)? else { return None };
+    let name = name.to_ascii_lowercase();
+    let has_subcommands =
+        STATE.iter().chain(READONLY).any(|known| known.split_once(' ').is_some_and(|(command, _)| command == name));
+    has_subcommands.then(|| format!("{name}|{}", subcommand.to_ascii_lowercase()))
+}
+
 /// The first two words in lower case: a command, and its subcommand or first argument.
 fn command_name(words: &[String]) -> String {
     words.iter().take(2).map(|word| word.to_ascii_lowercase()).collect::<Vec<_>>().join(" ")

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::ledger::{LedgerLine, RUNS};
+use super::remote_data::RemoteData;
 use super::remove::remove;
 use super::resource::Resource;
 use crate::settings::check_private;
@@ -21,8 +22,11 @@ pub enum Found {
     },
     /// The harness is dead.
     Leftover {
-        /// What it left, one line each.
+        /// What it left on this machine, one line each.
         resources: Vec<String>,
+        /// What it left in services that it did not start; [`clean_remote_data`](super::remote_data::clean_remote_data)
+        /// removes it.
+        remote: Vec<RemoteData>,
         /// What could not be removed, one line each; empty in a dry run.
         left: Vec<String>,
     },
@@ -82,13 +86,19 @@ fn clean_one(ledger: PathBuf, dry_run: bool) -> Cleaned {
     if harness.is_alive() {
         return Cleaned { run, ledger, found: Found::InUse { pid: harness.pid } };
     }
+    let (remote, live): (Vec<Resource>, Vec<Resource>) =
+        live.into_iter().partition(|resource| matches!(resource, Resource::RemoteData(_)));
     let left = if dry_run { Vec::new() } else { remove(&live, &mark) };
-    if left.is_empty() && !dry_run {
+    if left.is_empty() && remote.is_empty() && !dry_run {
         // If the file stays, the next clean finds nothing more to remove.
         let _ = fs::remove_file(&ledger);
     }
     let resources = live.iter().map(ToString::to_string).collect();
-    Cleaned { run, ledger, found: Found::Leftover { resources, left } }
+    let remote = remote.into_iter().filter_map(|resource| match resource {
+        Resource::RemoteData(data) => Some(data),
+        _ => None,
+    });
+    Cleaned { run, ledger, found: Found::Leftover { resources, remote: remote.collect(), left } }
 }
 
 struct LedgerContent {

@@ -137,6 +137,18 @@ impl Ledger {
         }
     }
 
+    /// Declares all data in services removed.
+    pub fn forget_remote_data(&self) {
+        let mut state = self.state();
+        let is_remote = |(_, resource): &(&u64, &Resource)| matches!(resource, Resource::RemoteData(_));
+        let ids: Vec<u64> = state.live.iter().filter(is_remote).map(|(id, _)| *id).collect();
+        for id in ids {
+            state.live.remove(&id);
+            // If this line is lost, the removal is repeated and finds nothing: no harm.
+            let _ = state.write(&LedgerLine::Gone { id });
+        }
+    }
+
     /// The resources that are not gone.
     #[must_use]
     pub fn left(&self) -> Vec<Resource> {

@@ -2,5 +2,6 @@
 
 pub(super) mod clean;
 pub(super) mod ledger;
+pub(super) mod remote_data;
 mod remove;
 pub(super) mod resource;

@@ -39,6 +39,10 @@ pub(super) fn remove(resources: &[Resource], mark: &str) -> Vec<String> {
         if let Resource::Containers { engine, keep: false } = resource {
             left.extend(remove_marked(engine, mark));
         }
+        if let Resource::RemoteData(data) = resource {
+            // Its removal needs credentials, which no ledger contains.
+            left.push(format!("{data}: run `shakedown clean` with the variables of these services"));
+        }
         if let Resource::Container { engine, name } = resource {
             left.extend(remove_marked(engine, name));
         }
@@ -94,9 +98,7 @@ fn stop_processes(resources: &[Resource], mark: &str) -> Vec<String> {
 /// Every process that still belongs to `resources`.
 fn running(resources: &[Resource], mark: &str) -> BTreeSet<ProcessId> {
     let mut found = BTreeSet::new();
-    if resources.iter().any(|resource| {
-        !matches!(resource, Resource::Directory { .. } | Resource::Containers { .. } | Resource::Container { .. })
-    }) {
+    if resources.iter().any(|resource| matches!(resource, Resource::Launching { .. } | Resource::Process { .. })) {
         found.extend(marked(mark));
     }
     for resource in resources {
@@ -109,7 +111,8 @@ fn running(resources: &[Resource], mark: &str) -> BTreeSet<ProcessId> {
             Resource::Process { .. }
             | Resource::Launching { .. }
             | Resource::Containers { .. }
-            | Resource::Container { .. } => {}
+            | Resource::Container { .. }
+            | Resource::RemoteData(_) => {}
         }
     }
     found

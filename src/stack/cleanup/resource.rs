@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::remote_data::RemoteData;
 use crate::stack::process_id::ProcessId;
 
 /// How the name of every directory that we create begins; no other directory is removed.
@@ -34,6 +35,8 @@ pub enum Resource {
         /// Its name, which is also its mark.
         name: String,
     },
+    /// Data in services that the run did not start.
+    RemoteData(RemoteData),
     /// A program about to be started: its pid is not known yet, but its environment carries the mark of the ledger.
     Launching {
         /// What it is, such as `redis`.
@@ -58,6 +61,7 @@ impl std::fmt::Display for Resource {
             Self::Containers { engine, keep: true } => write!(f, "containers of the engine at {engine} (kept)"),
             Self::Containers { engine, keep: false } => write!(f, "containers of the engine at {engine}"),
             Self::Container { name, .. } => write!(f, "container {name}"),
+            Self::RemoteData(data) => data.fmt(f),
             Self::Launching { name } => write!(f, "processes started as {name}"),
             Self::Process { name, process, .. } => write!(f, "process {} ({name})", process.pid),
         }

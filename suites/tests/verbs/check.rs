@@ -34,6 +34,7 @@ const TESTS: &[(&str, Test)] = &[
     ("nothing_is_written_and_one_token_is_paid_for", reads_only),
     ("canary_writes_are_removed_afterwards", canaries),
     ("canary_writes_are_removed_after_ctrl_c", interrupted_canaries),
+    ("canary_writes_of_a_killed_check_are_removed_by_clean", killed_canaries),
     ("a_dead_service_is_asked_once_and_named_to_all_that_need_it", dead_redis),
     ("wait_names_the_missing_service_and_ends_when_it_answers", waits),
     ("watch_prints_changes", watches),
@@ -325,6 +326,50 @@ fn canaries(stack: &TestStack) {
         assert!(reads || path.starts_with("/collections/sd-"), "a write outside of its own names: {method} {path}");
     }
     assert_eq!(contents(&whole), before);
+}
+
+/// A check that is killed cannot remove anything; `clean` and the next check do.
+fn killed_canaries(stack: &TestStack) {
+    let sandbox = CliSandbox::new();
+    let whole = stack.prepared("killed");
+    let before = contents(&whole);
+    let mut recorded = whole.clone();
+    let recorders = Recorders::before(&mut recorded);
+    let mut left_something = false;
+    for by_clean in [true, false, true] {
+        let mut child = check(&sandbox, &recorded, &["--canary", "--quiet"]).stdout(Stdio::null()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while contents(&whole) == before {
+            assert!(Instant::now() < deadline, "no canary wrote anything");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let is_left = contents(&whole) != before;
+        left_something |= is_left;
+        let mut command = if by_clean {
+            // Without the variables of the services nothing is removed there, and what is left is named.
+            let output = sandbox.command(&["clean"]).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(!is_left || text.contains("schema sd_") && text.contains("DATABASE_URL"), "{text}");
+            assert!(!is_left || output.status.code() == Some(3), "{text}");
+            let mut command = sandbox.command(&["clean"]);
+            for variable in recorded.environment() {
+                command.env(variable.name, variable.value.expose_secret());
+            }
+            command
+        } else {
+            check(&sandbox, &recorded, &["--canary", "--quiet", "--case", "redis.writable"])
+        };
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        assert!(!is_left || text.contains("removing keys sd-"), "{text}");
+        assert_eq!(contents(&whole), before, "{text}");
+        // Nothing is left to say.
+        let output = sandbox.command(&["clean"]).output().unwrap();
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout).contains("sd_")), (Some(0), false));
+    }
+    assert!(left_something, "no check was killed while its data was there");
+    drop(recorders);
 }
 
 fn interrupted_canaries(stack: &TestStack) {

@@ -191,10 +191,9 @@ fn second_barrier(stack: &TestStack) {
             matches!(&read[0], Err(ServiceError::Refused { detail, .. }) if detail.contains("read-only")),
             "{read:?}"
         );
-        // The session is read-only as well, which the transaction alone does not show.
-        let shown =
-            reader.read_all(&["select current_setting('default_transaction_read_only') as it".to_owned()]).await;
-        assert_eq!(shown[0].as_ref().unwrap()[0]["it"], "on");
+        // The session of `db query` is read-only as well.
+        let shown = database::query(endpoint, "show default_transaction_read_only", false).await.unwrap();
+        assert_eq!(shown.rows, [[Some("on".to_owned())]]);
         // With leave to write, it writes.
         database::query(endpoint, text, true).await.unwrap();
         assert_eq!(owner.rows("select count(*) as rows from barrier.rows").await.unwrap()[0]["rows"], 0);
