@@ -159,6 +159,10 @@ pub fn main_with<A: Into<std::ffi::OsString> + Clone>(arguments: impl IntoIterat
     let outcome = runtime.block_on(dispatch(cli));
     // A thread that blocks on standard input or on a dead disk must not keep the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    // What a worker has started and left, also without its mark, became a child of this process.
+    for left in crate::stack::end_descendants() {
+        print::note(&format!("could not remove: {left}\n"));
+    }
     match outcome {
         Ok(exit) => exit.code(),
         Err(failure) => {

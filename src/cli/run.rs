@@ -19,7 +19,7 @@ use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, S
 use crate::runner::{self, RunOptions, Selection, StackPoolOptions};
 use crate::settings::{Contract, Settings, Source};
 use crate::spec::{Suites, Verb};
-use crate::stack::{ProviderKind, Stack, clean_up_now, replay_on_panic};
+use crate::stack::{ProviderKind, Stack, adopt_orphans, clean_up_now, replay_on_panic};
 use crate::worker::{have_image, run_hook};
 
 /// Start a stack, run the cases against it and your worker, and report
@@ -119,6 +119,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let bundle = args.bundle.as_deref().map(Bundle::open).transpose()?;
     let baseline = args.gate.baseline(&suites, &selection, settings.profile())?;
     replay_on_panic();
+    adopt_orphans();
     let trace_export = TraceExport::start(&settings)?;
     let span = trace_export.trace().begin("run");
     let rerun = Rerun::new("run", common)

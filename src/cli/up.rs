@@ -12,7 +12,7 @@ use super::signals::end_signal;
 use super::stack::{self, StackArgs};
 use crate::outcome::{Event, Events, Exit};
 use crate::settings::Variable;
-use crate::stack::{Ports, ProviderKind, Stack, replay_on_panic};
+use crate::stack::{Ports, ProviderKind, Stack, adopt_orphans, replay_on_panic};
 
 /// Start a temporary stack, print its environment variables, and keep it running until Ctrl-C
 ///
@@ -73,6 +73,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         jina: args.jina_port,
     };
     replay_on_panic();
+    adopt_orphans();
     let mut end_signal = pin!(end_signal()?);
 
     let (events, mut heard) = Events::channel();

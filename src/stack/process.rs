@@ -15,7 +15,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::cleanup::ledger::{Entry, Ledger};
 use super::cleanup::resource::Resource;
 use super::error::StackError;
-use super::process_id::{MARK, ProcessId};
+use super::process_id::{FAMILY, MARK, ProcessId, carrying};
+use super::random::random_word;
 
 /// How many of the last lines of a log an error shows.
 const TAIL_LINES: usize = 20;
@@ -61,6 +62,8 @@ pub struct Process {
     polite: bool,
     ledger: Ledger,
     entry: Entry,
+    /// The value of [`FAMILY`] in its environment.
+    family: String,
 }
 
 impl Process {
@@ -82,12 +85,14 @@ impl Process {
             }
             _ => StackError::Spawn { program: launch.program.clone(), cause },
         };
+        let family = random_word(16);
         let mut command = Command::new(&launch.program);
         command
             .args(&launch.arguments)
             .env_clear()
             .envs(launch.environment.iter().map(|(name, value)| (name, value.expose_secret())))
             .env(MARK, ledger.mark())
+            .env(FAMILY, &family)
             .current_dir(&launch.directory)
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(fail)?)
@@ -124,6 +129,7 @@ impl Process {
             polite,
             ledger: ledger.clone(),
             entry,
+            family,
         };
         if let Some(error) = failure {
             return Err(error);
@@ -139,9 +145,14 @@ impl Process {
     }
 
     /// Its exit status, if it has exited.
+    ///
+    /// The process is not reaped: as long as it is a zombie, its pid names its process group and nothing else.
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().ok().flatten()
+        match system::peek(self.id.pid) {
+            Ok(status) => status,
+            Err(_) => self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().ok().flatten(),
+        }
     }
 
     /// Sends `signal` to the process and all its descendants, including those in other process groups and sessions.
@@ -215,20 +226,24 @@ impl Drop for Process {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
+        let mut family = self.id.descendants();
         let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut orphans = Vec::new();
-        if matches!(child.try_wait(), Ok(None)) {
-            orphans = self.id.descendants();
-            self.id.signal_group(Signal::SIGKILL);
-            for process in &orphans {
-                process.signal(Signal::SIGKILL);
-            }
-            let _ = child.kill();
-            let _ = child.wait();
+        // It may have exited and left children in its group: until it is reaped below, its pid names that group only.
+        if self.id.pid > 0 {
+            // A group without processes is not an error.
+            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(self.id.pid), Signal::SIGKILL);
         }
-        // Wait for descendants in other process groups, so that none writes after this.
+        let _ = child.kill();
+        let _ = child.wait();
+        // Descendants in other groups and sessions, also those that others have adopted, so that none writes after this.
         let deadline = Instant::now() + Duration::from_secs(3);
-        while orphans.iter().any(ProcessId::is_alive) && Instant::now() < deadline {
+        loop {
+            family.extend(carrying(FAMILY, &self.family));
+            family.retain(ProcessId::is_alive);
+            if family.is_empty() || Instant::now() > deadline {
+                break;
+            }
+            family.iter().for_each(|process| process.signal(Signal::SIGKILL));
             std::thread::sleep(Duration::from_millis(1));
         }
         self.ledger.gone(self.entry);
@@ -297,6 +312,37 @@ fn spawn(command: Command) -> std::io::Result<Child> {
 }
 
 #[cfg(target_os = "linux")]
+mod system {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::ExitStatus;
+
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    use nix::unistd::Pid;
+
+    /// The exit status of a child, without reaping it; `None` while it runs.
+    pub(super) fn peek(pid: i32) -> nix::Result<Option<ExitStatus>> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        Ok(match waitid(Id::Pid(Pid::from_raw(pid)), flags)? {
+            WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw(code << 8)),
+            WaitStatus::Signaled(_, signal, core) => {
+                Some(ExitStatus::from_raw(signal as i32 | if core { 0x80 } else { 0 }))
+            }
+            _ => None,
+        })
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::process::ExitStatus;
+
+    /// Not available here.
+    pub(super) fn peek(_pid: i32) -> Result<Option<ExitStatus>, ()> {
+        Err(())
+    }
+}
+
+#[cfg(target_os = "linux")]
 #[expect(
     unsafe_code,
     reason = "pre_exec is unsafe; the closure makes one prctl system call, which is async-signal-safe"
@@ -352,6 +398,25 @@ mod tests {
         drop(process);
         assert!(working_in(directory.path()).is_empty());
         assert!(ledger.left().is_empty());
+    }
+
+    /// A program that has ended well may leave children: in its group, and in a session of their own.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn dropping_a_process_that_has_exited_kills_what_it_left() {
+        for script in ["sleep 60 & exit 0", "setsid sleep 60 & exit 0", "(setsid sleep 60 &) & exit 3"] {
+            let directory = tempfile::tempdir().unwrap();
+            let ledger = Ledger::open(directory.path(), "r").unwrap();
+            let process = Process::start(&launch(directory.path(), script), &ledger).unwrap();
+            assert!(process.wait(Duration::from_secs(5)).await.is_some(), "{script}");
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while working_in(directory.path()).is_empty() && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            assert_eq!(working_in(directory.path()).len(), 1, "the premise: {script} leaves a process");
+            drop(process);
+            assert!(working_in(directory.path()).is_empty(), "{script}");
+        }
     }
 
     #[cfg(target_os = "linux")]

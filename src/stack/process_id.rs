@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 /// group is still found. The leading underscore keeps it out of the `SHAKEDOWN_` settings.
 pub const MARK: &str = "_SHAKEDOWN_RUN";
 
+/// The environment variable that marks the descendants of one program that we started.
+pub(super) const FAMILY: &str = "_SHAKEDOWN_FAMILY";
+
 /// The system on which a pid is valid: boot id and pid namespace. Elsewhere the same pid is another process.
 #[must_use]
 pub fn system_id() -> String {
@@ -105,7 +108,12 @@ pub fn working_in(directory: &Path) -> Vec<ProcessId> {
 /// Running processes that carry the [`MARK`] of `run` in their environment.
 #[must_use]
 pub fn marked(run: &str) -> Vec<ProcessId> {
-    let mark = format!("{MARK}={run}");
+    carrying(MARK, run)
+}
+
+/// Running processes with this variable in their environment.
+pub(super) fn carrying(variable: &str, value: &str) -> Vec<ProcessId> {
+    let mark = format!("{variable}={value}");
     others().filter(|process| system::has_variable(process.pid, &mark)).collect()
 }
 

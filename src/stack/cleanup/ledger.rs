@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::resource::Resource;
 use crate::settings::private_dir;
 use crate::stack::error::StackError;
+use crate::stack::orphans::end_descendants;
 use crate::stack::process_id::{ProcessId, system_id};
 use crate::stack::random::random_word;
 
@@ -224,7 +225,9 @@ pub fn clean_up_now() -> Vec<String> {
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().iter().filter_map(Weak::upgrade).collect(),
         Err(TryLockError::WouldBlock) => return vec!["ledgers are busy: run `shakedown clean`".to_owned()],
     };
-    open.iter().flat_map(|ledger| ledger.replay()).collect()
+    let mut left: Vec<String> = open.iter().flat_map(|ledger| ledger.replay()).collect();
+    left.extend(end_descendants());
+    left
 }
 
 /// [`clean_up_now`] for the end of the process: also removes the files of ledgers without leftovers.
