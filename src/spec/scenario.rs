@@ -54,7 +54,7 @@ impl Documents {
     /// The smallest workload that has all documents of both. `None` if that is not known, or if it would make a case with a
     /// few documents wait for many.
     #[must_use]
-    pub fn with(&self, other: &Self) -> Option<Self> {
+    pub fn union(&self, other: &Self) -> Option<Self> {
         let is_plain = |one: &Self| {
             one.named.is_none()
                 && *one != Self::default()
