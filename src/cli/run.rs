@@ -201,14 +201,14 @@ impl Session<'_> {
         let mut report = outcome?;
         report.notes.extend(span.trace().note());
         span.report(&report);
-        report.gate.comparison = self.baseline.map(|baseline| Comparison::of(baseline, &report));
+        report.gate.comparison = self.baseline.map(|baseline| Comparison::between(baseline, &report));
         args.output.list_files(&mut report);
         if let Some(bundle) = self.bundle {
             let contract = contract(described, Path::new("shakedown"), Path::new("."));
             bundle.fill(&mut report, &plan::plan(settings, &contract, suites, selection))?;
         }
         args.output.write(&report, settings, self.rerun.as_str())?;
-        Ok(Exit::of(&report))
+        Ok(Exit::from_report(&report))
     }
 
     /// Starts the stack, runs the cases as often as `--repeat` asks, stops the stack.

@@ -120,7 +120,7 @@ impl Diff {
     /// Compares `after` with `before`, by the rule of `--baseline`.
     #[must_use]
     pub fn between(before: &Report, after: &Report) -> Self {
-        let comparison = Comparison::of(before, after);
+        let comparison = Comparison::between(before, after);
         let (old, now) = (by_id(before), by_id(after));
         let changes = |ids: &[String]| -> Vec<Change> {
             let change = |id: &String| {

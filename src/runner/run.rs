@@ -165,7 +165,7 @@ impl<'a> Engine<'a> {
         drop(slot);
         record.evidence = evidence;
         record.duration_ms = report::millis(begun.elapsed().saturating_sub(self.wait_for_stack(case)));
-        record.judge(verdict);
+        record.set_verdict(verdict);
         self.complete(&record);
         let mut waivers = self.options.waivers.iter();
         span.case(&record, waivers.any(|waiver| waiver.case == case.id && !waiver.expired));

@@ -109,7 +109,7 @@ impl Places<'_> {
             }
         }
         let suite = |(name, cases): (&str, Vec<(&CaseRecord, &str)>)| {
-            let totals = Totals::of(cases.iter().map(|(case, _)| *case));
+            let totals = Totals::from_cases(cases.iter().map(|(case, _)| *case));
             json!({
                 "name": name,
                 "anchor": anchors.id("suite", name),

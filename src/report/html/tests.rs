@@ -78,7 +78,7 @@ fn hostile() -> Report {
             Verdict::Unknown { .. } if number < 6 => Verdict::Unknown { reason: "x".repeat(100_000) },
             other => other,
         };
-        case.judge(verdict);
+        case.set_verdict(verdict);
         case.suite = format!("suite {} {HOSTILE}", number / 50);
         case.source = "javascript:alert(3)".to_owned();
         let seen = if number % 50 == 0 { "y".repeat(20_000) } else { HOSTILE.to_owned() };
@@ -215,7 +215,7 @@ fn a_timeline_shows_faults_as_bands_and_each_worker_service_and_document_in_a_ro
     let mut report = report(&[("a", Word::Fail)]);
     report.cases[0].scenario = Some("reconnection.redis-cut".to_owned());
     let mut line = eventful();
-    line.progress = Progress::of(&[400, 5000, 6000], &[120]);
+    line.progress = Progress::from_times(&[400, 5000, 6000], &[120]);
     line.left_out = vec![LeftOut { track: Track::Request, count: 7 }];
     report.timelines = vec![line];
     let html = parsed(&report);

@@ -314,7 +314,7 @@ fn defective() -> Value {
         let reason = reasons.get(&case.id)?;
         let mut record = case.record();
         record.evidence = vec![Evidence::seen("documents", json!({ "lost": ["generated-0001"], "duplicated": [] }))];
-        record.judge(Verdict::unmet(case.level, reason.clone()));
+        record.set_verdict(Verdict::unmet(case.level, reason.clone()));
         Some(serde_json::to_value(record).unwrap())
     });
     report(records.collect())
