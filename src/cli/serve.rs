@@ -84,7 +84,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let mut check = load(&args, common)?;
     let trace_export =
-        TraceExport::reporting(&check.settings, "shakedown", Box::new(|text| say(&format!("note: {text}"))))?;
+        TraceExport::reporting(&check.settings, "shakedown", Box::new(|text| print_line(&format!("note: {text}"))))?;
     check.trace = trace_export.trace().clone();
     let check = Arc::new(check);
     let token = match &args.token_env {
@@ -104,9 +104,11 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         .with_graceful_shutdown(ending.clone().cancelled_owned());
     let mut served = tokio::spawn(served.into_future());
     let mut watch = Watch::start(check, status_store.clone(), store.clone());
-    say(&format!("serving http://{address}/ ; press Ctrl-C to stop"));
+    print_line(&format!("serving http://{address}/ ; press Ctrl-C to stop"));
     if !address.ip().is_loopback() && args.token_env.is_none() {
-        say("warning: everyone who can reach this address can read the status; set a token with --token-env NAME");
+        print_line(
+            "warning: everyone who can reach this address can read the status; set a token with --token-env NAME",
+        );
     }
     loop {
         tokio::select! {
@@ -131,11 +133,11 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
                         status_store.replace_targets(&check);
                         status_store.note("settings", None);
                         watch = Watch::start(check, status_store.clone(), store.clone());
-                        say("settings reloaded");
+                        print_line("settings reloaded");
                     }
                     Err(failure) => {
                         let text = format!("could not reload the settings, so the old ones remain: {}", failure.report);
-                        say(&text);
+                        print_line(&text);
                         status_store.note("settings", Some(text));
                     }
                 }
@@ -148,14 +150,14 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let _ = tokio::time::timeout(GRACE, &mut served).await;
     served.abort();
     if let Some(lost) = trace_export.end_within(GRACE).await {
-        say(&format!("note: {lost}"));
+        print_line(&format!("note: {lost}"));
     }
-    say("stopped");
+    print_line("stopped");
     Ok(Exit::Ok)
 }
 
 /// Prints a line to standard error.
-fn say(text: &str) {
+fn print_line(text: &str) {
     // A closed standard error must not end the server.
     let _ = writeln!(std::io::stderr(), "{text}");
 }

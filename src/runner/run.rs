@@ -67,7 +67,7 @@ pub async fn run(
 ) -> Report {
     let clock = report::Clock::start();
     let plan = Plan::new(suites, selection, options.contract.has_fixed_names());
-    events.say(Event::Planned { cases: plan.cases.len() });
+    events.send(Event::Planned { cases: plan.cases.len() });
 
     let mut notes = Vec::new();
     let endpoints = prepare_endpoints(stack, options, &mut notes).await;
@@ -140,7 +140,7 @@ impl<'a> Engine<'a> {
         let missing = self.missing_prerequisite(case).await;
         // Cases with a stack of their own wait for it in the pool, and must not take a slot meanwhile.
         let slot = if self.needs_own_stack(case) { None } else { Some(self.slots.acquire().await) };
-        self.events.say(Event::CaseStarted { id: case.id.clone() });
+        self.events.send(Event::CaseStarted { id: case.id.clone() });
         let span = self.events.trace().begin(format_args!("case {}", case.id));
         let begun = Instant::now();
         let skip = missing.or_else(|| self.missing_capability(case)).or_else(|| {
@@ -169,7 +169,7 @@ impl<'a> Engine<'a> {
         self.complete(&record);
         let mut waivers = self.options.waivers.iter();
         span.case(&record, waivers.any(|waiver| waiver.case == case.id && !waiver.expired));
-        self.events.say(Event::CaseFinished { record: Box::new(record.clone()) });
+        self.events.send(Event::CaseFinished { record: Box::new(record.clone()) });
         record
     }
 
