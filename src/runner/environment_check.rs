@@ -96,7 +96,7 @@ impl EnvironmentCheck {
         shakedown: PathBuf,
     ) -> Result<Self, SettingsError> {
         let endpoints = settings.endpoints_to_check()?;
-        let given = Arc::new(Given::of(&settings, directory.to_owned()));
+        let given = Arc::new(Given::from_settings(&settings, directory.to_owned()));
         let (billed, trace) = (BilledCache::default(), Trace::off());
         Ok(Self { settings, suites, selection, endpoints, given, shakedown, canary: false, billed, trace })
     }

@@ -179,7 +179,11 @@ pub struct NewJob {
 
 impl NewJob {
     /// A job of `contract` with its placeholders replaced by `lookup`; the error is a placeholder without a value.
-    pub fn of(contract: &JobContract, id: String, lookup: &impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+    pub fn from_contract(
+        contract: &JobContract,
+        id: String,
+        lookup: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, String> {
         let JobContract { name, attempts, backoff, options, .. } = contract;
         let (name, data, options) = (name.clone(), contract.fill(lookup)?, options.clone());
         Ok(Self { id, name, data, attempts: attempts.unwrap_or(1), backoff: *backoff, options })

@@ -108,7 +108,7 @@ impl Process {
         };
         let pid = i32::try_from(child.id()).unwrap_or_default();
         // A program that has already exited has no identity; its zombie keeps the pid from being reused.
-        let id = ProcessId::of(pid).unwrap_or(ProcessId { pid, started: String::new() });
+        let id = ProcessId::from_pid(pid).unwrap_or(ProcessId { pid, started: String::new() });
         let polite = launch.on_harness_death == Signal::SIGQUIT;
         let recorded = ledger.add(Resource::Process { name: launch.name.clone(), process: id.clone(), polite });
         let (entry, failure) = match recorded {

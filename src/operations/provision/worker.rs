@@ -84,7 +84,7 @@ fn desired(endpoints: &Endpoints, wanted: &Wanted) -> Desired {
     let collection = DesiredCollection {
         vector: wanted.vector.clone().or_else(|| endpoints.qdrant.vector.clone()),
         indexes: INDEXES.map(|(field, kind)| (field.to_owned(), kind.to_owned())).into(),
-        ..DesiredCollection::of(endpoints.jina.dimensions, Distance::Cosine)
+        ..DesiredCollection::new(endpoints.jina.dimensions, Distance::Cosine)
     };
     Desired {
         keep: true,

@@ -357,7 +357,7 @@ async fn project(
     }
     let source = Source { environment, profile: breakage.profile.clone(), ..Source::default() };
     let settings = Settings::load(source).map_err(|error| error.to_string())?;
-    let given = Given::of(&settings, directory.path().to_owned());
+    let given = Given::from_settings(&settings, directory.path().to_owned());
     Ok((Some((directory, given)), liar))
 }
 

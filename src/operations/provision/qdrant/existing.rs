@@ -81,7 +81,7 @@ mod tests {
         let indexes = [("document_id", "keyword"), ("version", "keyword")];
         let wanted = DesiredCollection {
             indexes: BTreeMap::from(indexes.map(|(field, kind)| (field.to_owned(), kind.to_owned()))),
-            ..DesiredCollection::of(8, Distance::Cosine)
+            ..DesiredCollection::new(8, Distance::Cosine)
         };
         check("c", &wanted, &Shape::new(&wanted, 8), found).map_err(|stop| stop.error)
     }

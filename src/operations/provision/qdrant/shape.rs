@@ -286,7 +286,7 @@ mod tests {
 
     fn shape(vector: Option<&str>) -> Shape {
         let wanted =
-            DesiredCollection { vector: vector.map(str::to_owned), ..DesiredCollection::of(4, Distance::Cosine) };
+            DesiredCollection { vector: vector.map(str::to_owned), ..DesiredCollection::new(4, Distance::Cosine) };
         Shape::new(&wanted, 1024)
     }
 
