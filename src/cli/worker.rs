@@ -31,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let settings = Settings::load(common.source())?;
     settings.validate(Need::Worker)?;
-    let tell = |text: &str| tracing::warn!("{text}");
-    let trace_export = TraceExport::reporting(&settings, "shakedown-worker", Box::new(tell))?;
+    let warn = |text: &str| tracing::warn!("{text}");
+    let trace_export = TraceExport::reporting(&settings, "shakedown-worker", Box::new(warn))?;
     let config = config(&settings, trace_export.trace().clone())?;
     let filter = settings.get("RUST_LOG").unwrap_or("info");
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {

@@ -199,7 +199,7 @@ impl Trace {
     #[must_use]
     pub fn below(&self, parent: Option<TraceParent>) -> Self {
         match (&self.0, parent) {
-            (Some(on), Some(parent)) => on.with(Some((parent, true))),
+            (Some(on), Some(parent)) => on.with_parent(Some((parent, true))),
             _ => self.clone(),
         }
     }
@@ -241,7 +241,7 @@ impl Trace {
             links: Vec::new(),
             failed: None,
         };
-        let below = on.with(Some((place, false)));
+        let below = on.with_parent(Some((place, false)));
         Span { below, open: Some((Instant::now(), Mutex::new(record))) }
     }
 
@@ -258,7 +258,7 @@ impl Trace {
 }
 
 impl On {
-    fn with(&self, above: Option<(TraceParent, bool)>) -> Trace {
+    fn with_parent(&self, above: Option<(TraceParent, bool)>) -> Trace {
         Trace(Some(Arc::new(Self { sender: self.sender.clone(), lost: Arc::clone(&self.lost), above })))
     }
 }
