@@ -31,14 +31,14 @@ impl TraceExport {
         let warn: WarningHandler = Box::new(move |text| {
             kept.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| text.to_owned());
         });
-        Ok(Self { problem, ..Self::reporting(settings, SERVICE, report)? })
+        Ok(Self { problem, ..Self::reporting(settings, SERVICE, warn)? })
     }
 
-    /// The same for the service `service`; passes problems to `report` at once.
+    /// The same for the service `service`; passes warnings to `warn` at once.
     pub(super) fn reporting(settings: &Settings, service: &'static str, warn: WarningHandler) -> Result<Self, Failure> {
         let (exporter, trace) = match settings.telemetry()? {
             Some(telemetry) => {
-                let (exporter, trace) = Exporter::start(&telemetry, service, report).map_err(Failure::usage)?;
+                let (exporter, trace) = Exporter::start(&telemetry, service, warn).map_err(Failure::usage)?;
                 (Some(exporter), trace)
             }
             None => (None, Trace::off()),
