@@ -151,12 +151,12 @@ impl<'a> Engine<'a> {
             (Some(reason), _) => (Verdict::skip(reason), Vec::new()),
             (None, _) if self.options.carried_over.contains_key(&case.id) => self.carry_over(case),
             (None, Some((deadline, timeout))) => {
-                tokio::time::timeout_at(deadline, Box::pin(self.judge(case, &span))).await.unwrap_or_else(|_| {
+                tokio::time::timeout_at(deadline, Box::pin(self.evaluate(case, &span))).await.unwrap_or_else(|_| {
                     let reason = format!("not judged within the {} s of --timeout", timeout.as_secs_f64());
                     (Verdict::unknown(reason), Vec::new())
                 })
             }
-            (None, None) => Box::pin(self.judge(case, &span)).await,
+            (None, None) => Box::pin(self.evaluate(case, &span)).await,
         };
         if self.options.fail_fast && verdict.word() == Word::Fail {
             // If two fail at the same time, the first one to get here is named.
@@ -249,7 +249,7 @@ impl<'a> Engine<'a> {
         })
     }
 
-    async fn judge(&self, case: &Case, span: &Span) -> (Verdict, Vec<Evidence>) {
+    async fn evaluate(&self, case: &Case, span: &Span) -> (Verdict, Vec<Evidence>) {
         match &case.check {
             Check::Probe(probe, matchers) => {
                 let context = self.probe_context(case);
@@ -259,7 +259,7 @@ impl<'a> Engine<'a> {
                     dirty().insert(case.id.clone());
                 }
                 let probing = span.trace().begin(format_args!("probe {}", probe.kind()));
-                let judged = probe::judge(probe, matchers, case.level, &context).await;
+                let judged = probe::evaluate(probe, matchers, case.level, &context).await;
                 drop(probing);
                 if leaves_data {
                     let errors = drop_names(&context.own, &context.own.names).await.err().unwrap_or_default();
@@ -275,7 +275,7 @@ impl<'a> Engine<'a> {
                 }
                 match result {
                     Ok(observations) => {
-                        scenario::judge(expectations, &observations, case.documents_matching.as_ref(), case.level)
+                        scenario::evaluate(expectations, &observations, case.documents_matching.as_ref(), case.level)
                     }
                     Err(ScenarioFailure { reason, blames_worker }) => {
                         let evidence = vec![Evidence::seen("the scenario", reason.clone())];
