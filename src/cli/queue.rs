@@ -13,7 +13,7 @@ use crate::operations::queue::{self, JobState, Operation, OperationError, Operat
 use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::settings::{Names, RedisEndpoint, Settings};
-use crate::spec::duration;
+use crate::spec::parse_duration;
 
 /// Inspect, pause, resume, drain and clean the BullMQ queue of `QUEUE_NAME`, and retry failed jobs
 ///
@@ -109,7 +109,7 @@ impl From<StateWord> for JobState {
 }
 
 fn age(text: &str) -> Result<Duration, String> {
-    duration(text).ok_or_else(|| format!("invalid duration `{text}`: expected e.g. 36h, 30m or 10s"))
+    parse_duration(text).ok_or_else(|| format!("invalid duration `{text}`: expected e.g. 36h, 30m or 10s"))
 }
 
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
