@@ -122,7 +122,7 @@ fn faults(observations: &Observations) -> Vec<TimelineEvent> {
                 [] => "worker".to_owned(),
                 targets => targets.iter().map(|target| target.word()).collect::<Vec<_>>().join(", "),
             },
-            what: format!("{}, affected {}", fault.what, fault.met),
+            what: format!("{}, affected {}", fault.what, fault.affected),
         })
     };
     observations.faults.iter().filter_map(event).collect()

@@ -172,7 +172,7 @@ pub struct Broken<'a>(Vec<(&'a Proxy, Option<Applied>)>);
 impl Broken<'_> {
     /// The number of connections that it has affected so far. A fault that affected none proves nothing.
     #[must_use]
-    pub fn met(&self) -> u64 {
+    pub fn affected_connections(&self) -> u64 {
         self.0.iter().filter_map(|(_, applied)| applied.as_ref()).map(|applied| applied.effect.connections()).sum()
     }
 }

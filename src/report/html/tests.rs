@@ -59,9 +59,9 @@ fn eventful() -> Timeline {
         event(100, Some(300), Track::Request, "jina", "4 texts, 1 at once, answered 200"),
         event(120, Some(200), Track::Request, "jina", "4 texts, 2 at once, answered 503"),
         event(400, None, Track::Job, "generated-0000", "completed"),
-        event(500, Some(2500), Track::Fault, "redis", "cut of redis, met 3"),
+        event(500, Some(2500), Track::Fault, "redis", "cut of redis, affected 3"),
         event(900, None, Track::Job, "generated-0001", "failed: connection reset"),
-        event(1500, Some(2000), Track::Fault, "worker", "SIGKILL, met 1"),
+        event(1500, Some(2000), Track::Fault, "worker", "SIGKILL, affected 1"),
         event(3000, None, Track::Output, "worker 1", "panicked"),
         event(9000, None, Track::Process, "worker 1", "exited with code 0"),
     ])
@@ -225,7 +225,7 @@ fn a_timeline_shows_faults_as_bands_and_each_worker_service_and_document_in_a_ro
     assert_eq!(all(&html, "svg.time .done-line").len(), 1);
     assert_eq!(all(&html, "svg.time .refused").len(), 1);
     let words: Vec<String> = all(&html, "svg.time text").into_iter().map(text).collect();
-    for word in ["worker 1", "redis", "jina", "generated-0001", "redis: cut of redis, met 3", "3 jobs completed"] {
+    for word in ["worker 1", "redis", "jina", "generated-0001", "redis: cut of redis, affected 3", "3 jobs completed"] {
         assert!(words.contains(&word.to_owned()), "{word} is not among {words:?}");
     }
     assert_eq!(all(&html, "details.table tbody tr").len(), 10);

@@ -137,14 +137,14 @@ const fn gravity(verdict: &Verdict) -> u8 {
 fn require_effective_faults(verdict: Verdict, observations: &Observations, evidence: &mut Vec<Evidence>) -> Verdict {
     let time = |at: Option<Duration>| at.map_or("never".to_owned(), |at| format!("{} ms", at.as_millis()));
     for fault in &observations.faults {
-        let seen = format!("began {}, ended {}, affected {}", time(fault.began), time(fault.ended), fault.met);
+        let seen = format!("began {}, ended {}, affected {}", time(fault.began), time(fault.ended), fault.affected);
         evidence.push(Evidence::seen(fault.what.clone(), seen));
     }
     if verdict != Verdict::Pass {
         return verdict;
     }
     if let Some(idle) = observations.faults.iter().find(|fault| !fault.took_effect) {
-        return Verdict::unknown(format!("the {} never took effect: it affected {}", idle.what, idle.met));
+        return Verdict::unknown(format!("the {} never took effect: it affected {}", idle.what, idle.affected));
     }
     match observations.api_fault {
         Some((what, false)) => Verdict::unknown(format!("the {what} never took effect: it affected no request")),

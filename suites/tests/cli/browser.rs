@@ -37,7 +37,7 @@ fn report(mut cases: Vec<Value>) -> Value {
         })
         .chain([
             json!({ "at_ms": -300, "track": "process", "subject": "worker 1", "what": "started" }),
-            json!({ "at_ms": 500, "until_ms": 900, "track": "fault", "subject": "redis", "what": "cut of redis, met 3" }),
+            json!({ "at_ms": 500, "until_ms": 900, "track": "fault", "subject": "redis", "what": "cut of redis, affected 3" }),
             json!({ "at_ms": 950, "track": "job", "subject": "generated-0001", "what": "failed: connection reset" }),
             json!({ "at_ms": 0, "until_ms": 500, "track": "connection", "subject": "redis", "what": "connection" }),
         ])

@@ -312,7 +312,7 @@ fn the_proxy_verb_reports_each_fault_and_the_ones_that_affected_nothing() {
     assert!(lines.next().unwrap().contains("began_ms"));
     assert_eq!(finish(child), Some(3));
 
-    // One that met nothing.
+    // One that affected nothing.
     let (child, mut lines, _) = start(&["--fault", "blackhole+50ms"]);
     let end = lines.find(|line| line.contains("ended_ms")).unwrap();
     assert!(end.contains(r#""took_effect":false"#), "{end}");
