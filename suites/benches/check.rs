@@ -79,7 +79,7 @@ async fn check(endpoints: &Endpoints) -> Duration {
     let begun = Instant::now();
     let ended = tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap();
     let took = begun.elapsed();
-    assert!(ended.success(), "a healthy stack was not told so");
+    assert!(ended.success(), "the check of a healthy stack failed");
     took
 }
 

@@ -94,7 +94,7 @@ fn passes(id: &str, report: &Report) -> Result<(), Failed> {
     }
 }
 
-/// What `shakedown run` judges unless it is told otherwise.
+/// What `shakedown run` judges by default.
 fn usual() -> Selection {
     Selection::default().for_verb(Verb::Run)
 }

@@ -148,7 +148,7 @@ fn every_suite_of_the_documentation_can_be_read() {
 
 #[test]
 fn every_configuration_of_the_documentation_can_be_read() {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let mut seen = 0;
     for page in pages() {
         for block in blocks(&text(&page), "toml") {
@@ -156,11 +156,11 @@ fn every_configuration_of_the_documentation_can_be_read() {
                 continue;
             }
             seen += 1;
-            let work = desk.path("work");
+            let work = sandbox.path("work");
             fs::write(work.join("shakedown.toml"), &block).unwrap();
             fs::create_dir_all(work.join("app")).unwrap();
-            let (code, said) = desk.run(&["env", "--resolved"]);
-            assert_eq!(code, 0, "{}: {said}\n{block}", page.display());
+            let (code, printed) = sandbox.run(&["env", "--resolved"]);
+            assert_eq!(code, 0, "{}: {printed}\n{block}", page.display());
         }
     }
     assert!(seen >= 4, "only {seen} configurations were found");

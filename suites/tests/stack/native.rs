@@ -336,7 +336,7 @@ async fn a_remote_stack_is_only_read() {
     postgres(&native.endpoints().postgres.url).await.unwrap();
 }
 
-/// `shakedown up`, once it has said where everything is.
+/// `shakedown up`, once it has printed the addresses.
 fn up(place: &Place) -> (std::process::Child, Vec<String>) {
     let mut child = Command::new(SHAKEDOWN)
         .args(["up", "--provider", "native", "--data-dir"])
