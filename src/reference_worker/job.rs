@@ -71,7 +71,7 @@ impl Classified for JinaError {
         use crate::services::jina::Class as JinaClass;
         match self.class() {
             JinaClass::Retry { after } => Class::Retry { after },
-            JinaClass::Poison => Class::Rejected,
+            JinaClass::Rejected => Class::Rejected,
             JinaClass::Fatal => Class::Fatal,
         }
     }
