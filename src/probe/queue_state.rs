@@ -1,7 +1,9 @@
 //! The state of a BullMQ queue in use: counts, and samples of its jobs. Changes nothing, searches no keys by pattern,
 //! and reads only a sample of a long queue.
 //!
-//! Keys, scores and fields: FAILURES.md 0.1.
+//! A queue's keys are `PREFIX:QUEUE:NAME`: the lists `wait`, `paused` and `active`; the sorted sets `prioritized`,
+//! `delayed`, `failed`, `completed` and `repeat`; the hash `meta`; the stream `events`; and a hash for each job. The score of
+//! a delayed job is its due time in milliseconds times 4096, that of a finished job the time when it ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};

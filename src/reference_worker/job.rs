@@ -149,7 +149,7 @@ impl Shared {
     /// Embeds and stores all chunks; returns the first failure.
     ///
     /// Runs one batch more than concurrent requests: while one is stored, the others are embedded. After a failure no
-    /// new batch starts, and batches being stored are awaited: a write that nobody awaits may arrive after the removal
+    /// new batch starts, and batches being stored are awaited: a write that is not awaited may arrive after the removal
     /// of the document.
     async fn store_batches(&self, document: &ChunkedDocument<'_>) -> Result<(), JobError> {
         let batch = if planted(Defect::OneTextPerRequest) { 1 } else { self.batch };

@@ -151,7 +151,7 @@ fn digest(text: &str) -> String {
 }
 
 /// The id of the job for `document` in a step. It differs between steps: BullMQ ignores a job whose id already exists
-/// (suites/FAILURES.md, bullmq.jobid-swallowed).
+/// (suites/FAILURES.md#bullmq.jobid-swallowed).
 pub(super) fn job_id(step: usize, document: &str) -> String {
     let digest = Sha256::digest(document.as_bytes());
     let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();

@@ -1,7 +1,7 @@
 //! Migrations of the Supabase CLI: files in a directory, and the records of applied migrations in the database.
 //!
-//! File names, the table and the format of recorded statements: FAILURES.md 0.2; checked against the CLI by
-//! `suites/tests/supabase_cli.rs`.
+//! A file is called `VERSION_NAME.sql`. The table `supabase_migrations.schema_migrations` records version, name and
+//! statements. `suites/tests/cli/supabase_cli.rs` compares both with what the CLI does.
 
 mod split;
 

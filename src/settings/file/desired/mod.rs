@@ -27,7 +27,7 @@ const SIZES: RangeInclusive<u32> = 1..=65_536;
 const INDEXES: &[&str] = &["bool", "datetime", "float", "geo", "integer", "keyword", "text", "uuid"];
 /// Table privileges of Postgres.
 const RIGHTS: &[&str] = &["delete", "insert", "references", "select", "trigger", "truncate", "update"];
-/// Jina's models: name prefix, largest vector size and accepted tasks (FAILURES.md 0.4).
+/// Jina's models: name prefix, largest vector size and accepted tasks (suites/FAILURES.md#jina.dimensions, #jina.task-mismatch).
 const MODELS: &[(&str, u32, &[&str])] = &[
     ("jina-embeddings-v2-", 768, &[]),
     (
