@@ -4,6 +4,7 @@
 mod chunks;
 mod connections;
 mod delivery;
+mod grouped;
 mod jobs;
 mod log;
 mod process;
@@ -25,7 +26,7 @@ use crate::settings::EvidenceContract;
 use crate::spec::Expectation;
 use globset::GlobSet;
 
-/// How many wrong items the evidence of a finding lists; the rest are counted.
+/// How many groups of wrong items the evidence of a finding lists; the items of the rest are counted.
 const LISTED: usize = 6;
 
 /// The result of evaluating one expectation.
@@ -64,11 +65,13 @@ impl Finding {
     fn into_verdict(self, level: Level, evidence: &mut Vec<Evidence>) -> Verdict {
         evidence.push(Evidence::seen(self.items, self.examined));
         evidence.extend(self.facts);
-        for (at, what) in self.wrong.iter().take(LISTED) {
-            evidence.push(Evidence::seen(at.clone(), what.clone()));
+        let groups = grouped::grouped(&self.wrong);
+        for group in groups.iter().take(LISTED) {
+            evidence.push(Evidence::seen(group.places(), group.text()));
         }
-        if self.wrong.len() > LISTED {
-            evidence.push(Evidence::seen("more of these", self.wrong.len() - LISTED));
+        let unlisted: usize = groups.iter().skip(LISTED).map(|group| group.items).sum();
+        if unlisted > 0 {
+            evidence.push(Evidence::seen("more of these", unlisted));
         }
         if let Some((at, what)) = self.wrong.first() {
             let more = match self.wrong.len() {
@@ -392,17 +395,20 @@ mod tests {
         finding.wrong("b.md", "its job failed");
         let (found, evidence) = verdict(finding);
         assert_eq!(found, Verdict::unmet(Level::Must, "a.md: its job failed (and 1 more)"));
-        assert_eq!(evidence.len(), 3, "the items, and what is wrong with each");
+        assert_eq!(evidence, [Evidence::seen("jobs", 1), Evidence::seen("a.md, b.md", "its job failed")]);
     }
 
     #[test]
     fn the_evidence_lists_a_few_items_and_counts_the_rest() {
         let mut finding = Finding::over("jobs");
         for number in 0..LISTED + 3 {
-            finding.wrong(format!("{number}.md"), "its job failed");
+            finding.wrong(format!("{number}.md"), format!("its job failed {number} times"));
+            finding.wrong(format!("{number}.txt"), format!("its job failed {number} times"));
         }
         let (_, evidence) = verdict(finding);
-        assert_eq!(evidence.last().unwrap(), &Evidence::seen("more of these", 3));
+        assert_eq!(evidence.len(), 1 + LISTED + 1, "the items, what is wrong, and the rest");
+        assert_eq!(evidence[1], Evidence::seen("0.md, 0.txt", "its job failed 0 times"));
+        assert_eq!(evidence.last().unwrap(), &Evidence::seen("more of these", 6));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! tables in `fixtures/breakages/`; cases that judge a worker are proved by `fixtures/defects/`.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod table;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde_json::Value;
 use shakedown::outcome::{Events, Level, Word};
 use shakedown::runner::{self, RunOptions, Selection};
@@ -22,136 +23,12 @@ use shakedown::stack::{ProviderKind, names_for};
 use tempfile::TempDir;
 use url::Url;
 
+use self::table::{Breakage, example_of_the_page, planted, read};
 use crate::support::groups::{self, Group};
 use crate::support::harness::{SHAKEDOWN, TestStack, runtime};
 
 /// What the names of the trials begin with.
 const NAME: &str = "breakages";
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    breakage: Vec<Breakage>,
-}
-
-/// One way to break a stack or a worker.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Breakage {
-    /// The case that must notice.
-    case: String,
-    /// What is broken, where the case has several breakages.
-    #[serde(default)]
-    name: Option<String>,
-    /// What the reason must say: a failure for another reason proves nothing.
-    says: String,
-    /// The verdict, where it is not the usual one of the case's level.
-    #[serde(default)]
-    verdict: Option<String>,
-    /// Redis commands.
-    #[serde(default)]
-    redis: Vec<Vec<String>>,
-    /// Postgres statements.
-    #[serde(default)]
-    sql: Option<String>,
-    /// A query that yields true once the statements have taken effect.
-    #[serde(default)]
-    settles_sql: Option<String>,
-    /// Requests to Qdrant.
-    #[serde(default)]
-    qdrant: Vec<Request>,
-    /// Behaviours of the Jina mock.
-    #[serde(default)]
-    jina: Vec<Value>,
-    /// Endpoints that lead elsewhere: redis, postgres, qdrant, `qdrant_grpc`, `qdrant_key`, jina, `jina_key`.
-    #[serde(default)]
-    endpoint: BTreeMap<String, String>,
-    /// Servers that make things up.
-    #[serde(default)]
-    answers: Answers,
-    /// A server with TLS at `{{tls.address}}`, which shows such a certificate and says nothing.
-    #[serde(default)]
-    tls: Option<Certificate>,
-    /// `PgBouncer` before Postgres at `{{pooler.address}}`, in this mode.
-    #[serde(default)]
-    pooler: Option<String>,
-    /// What somebody has set, beside what the stack needs.
-    #[serde(default)]
-    given: Option<BTreeMap<String, String>>,
-    /// The profile that somebody has chosen.
-    #[serde(default)]
-    profile: Option<String>,
-    /// Files of the project, by their paths; Git keeps them.
-    #[serde(default)]
-    files: BTreeMap<String, String>,
-    /// A shell script in the place of `shakedown setup`.
-    #[serde(default)]
-    setup: Option<String>,
-    /// Other cases that rightly notice it too; with that, no other may.
-    #[serde(default)]
-    also: BTreeSet<String>,
-    /// What undoes it, where it outlives the case's names.
-    #[serde(default)]
-    restore: Restore,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Answers {
-    redis: Option<BTreeMap<String, String>>,
-    qdrant: Option<Vec<crate::support::fake_servers::Answer>>,
-    jina: Option<Vec<crate::support::fake_servers::Answer>>,
-    /// Supabase's API, and its management API.
-    supabase: Option<Vec<crate::support::fake_servers::Answer>>,
-}
-
-/// A certificate that is signed by itself.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Certificate {
-    /// Whom it is for.
-    name: String,
-    /// The year on whose first day it expires.
-    until: i32,
-    /// Whether the server is asked for TLS first, as Postgres is.
-    #[serde(default)]
-    postgres: bool,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Restore {
-    redis: Vec<Vec<String>>,
-    sql: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
-    method: String,
-    path: String,
-    #[serde(default)]
-    body: Option<Value>,
-}
-
-impl Breakage {
-    /// Whether it breaks one thing of a stack that is otherwise in order, so that no unrelated case may turn red. A server
-    /// that makes things up, or an address that leads elsewhere, is a whole service gone.
-    fn is_one_thing(&self) -> bool {
-        let Answers { redis, qdrant, jina, supabase } = &self.answers;
-        redis.is_none()
-            && qdrant.is_none()
-            && jina.is_none()
-            && supabase.is_none()
-            && self.endpoint.is_empty()
-            && self.tls.is_none()
-            && self.setup.is_none()
-    }
-
-    fn title(&self) -> String {
-        self.name.as_ref().map_or_else(|| self.case.clone(), |name| format!("{} ({name})", self.case))
-    }
-}
 
 /// Breaks the stack in one way at a time; the case that judges it must notice.
 pub fn group() -> Group {
@@ -173,16 +50,21 @@ pub fn group() -> Group {
         }
     })];
     let stack: Arc<Mutex<Option<TestStack>>> = Arc::default();
-    for (number, breakage) in breakages.into_iter().enumerate() {
+    let suites = Arc::new(suites);
+    let rows = breakages.into_iter().map(|breakage| (breakage.title(), breakage, Arc::clone(&suites)));
+    let (with_example, example) = example_of_the_page();
+    let example = (format!("{} (suites/README.md)", example.case), example, Arc::new(with_example));
+    for (number, (title, breakage, suites)) in rows.chain([example]).enumerate() {
         let stack = Arc::clone(&stack);
-        trials.push(Trial::test(groups::name(NAME, breakage.title()), move || {
+        trials.push(Trial::test(groups::name(NAME, title), move || {
             // One stack for all, and one breakage at a time: most disturb a whole service.
             let mut stack = stack.lock().unwrap_or_else(PoisonError::into_inner);
             runtime().block_on(async {
                 if stack.is_none() {
                     *stack = Some(TestStack::launch(ProviderKind::Native, "breakages").await);
                 }
-                Box::pin(prove(&breakage, number, stack.as_ref().expect("it was launched above"))).await
+                let stack = stack.as_ref().expect("it was launched above");
+                Box::pin(prove(&suites, &breakage, number, stack)).await
             })
         }));
     }
@@ -193,44 +75,9 @@ pub fn group() -> Group {
     })
 }
 
-/// The cases that a planted defect proves: in the reference worker, or in those for Node and Python.
-fn planted() -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Table {
-        defect: Vec<Row>,
-    }
-    #[derive(Deserialize)]
-    struct Row {
-        cases: Vec<String>,
-    }
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
-    let reference = std::fs::read_dir(fixtures.join("defects")).unwrap().map(|entry| entry.unwrap().path());
-    reference
-        .chain(["node", "python"].map(|worker| fixtures.join("workers").join(worker).join("defects.toml")))
-        .flat_map(|path| {
-            let text = std::fs::read_to_string(path).unwrap();
-            toml::from_str::<Table>(&text).unwrap().defect
-        })
-        .flat_map(|row| row.cases)
-        .collect()
-}
-
-fn read() -> Vec<Breakage> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/breakages");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths
-        .into_iter()
-        .flat_map(|path| {
-            let text = std::fs::read_to_string(&path).unwrap();
-            toml::from_str::<File>(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())).breakage
-        })
-        .collect()
-}
-
 /// Breaks the stack, evaluates the case and restores the stack. The verdict must be the case's own failure, for the reason
 /// that the table names.
-async fn prove(breakage: &Breakage, number: usize, stack: &TestStack) -> Result<(), Failed> {
+async fn prove(suites: &Suites, breakage: &Breakage, number: usize, stack: &TestStack) -> Result<(), Failed> {
     let run = format!("b{number}");
     let mut whole = stack.stack.endpoints().clone();
     whole.names = names_for(&run, "run");
@@ -251,7 +98,6 @@ async fn prove(breakage: &Breakage, number: usize, stack: &TestStack) -> Result<
     };
     let pooled = pooler.as_ref().map(|pooler| pooler.address.clone()).unwrap_or_default();
     let template = template(&whole, secured, pooled);
-    let suites = Suites::builtin().unwrap();
     let mut options = stack.options(&run);
     // What an earlier breakage was refused is no sign of this one.
     Redis::connect(&whole.redis).await?.command(&["CONFIG", "RESETSTAT"]).await?;
@@ -265,9 +111,9 @@ async fn prove(breakage: &Breakage, number: usize, stack: &TestStack) -> Result<
     options.given = project.as_ref().map(|(_, given)| Arc::new(given.clone()));
     options.endpoints = Some(broken);
     let selection = Selection::new(&[], std::slice::from_ref(&breakage.case), None).unwrap();
-    let report = runner::run(&suites, &selection, &stack.stack, &options, &Events::silent()).await;
+    let report = runner::run(suites, &selection, &stack.stack, &options, &Events::silent()).await;
     let others = if breakage.is_one_thing() {
-        red(&breakage.case, breakage, &template, &options, stack).await
+        red(suites, breakage, &template, &options, stack).await
     } else {
         Ok(BTreeSet::new())
     };
@@ -299,13 +145,12 @@ const TIMED: [&str; 6] =
 
 /// The other cases of `shakedown check` that do not pass.
 async fn red(
-    case: &str,
+    suites: &Suites,
     breakage: &Breakage,
     template: &Template,
     options: &RunOptions,
     stack: &TestStack,
 ) -> Result<BTreeSet<String>, Failed> {
-    let suites = Suites::builtin().unwrap();
     let selection = Selection::new(&[], &[], None).unwrap().for_verb(Verb::Check).only_reading(true);
     let mut options = options.clone();
     let endpoints = options.endpoints.clone().ok_or("the endpoints are set above")?;
@@ -313,9 +158,9 @@ async fn red(
     let (project, _supabase) = project(&breakage, template, &endpoints).await?;
     options.given = project.as_ref().map(|(_, given)| Arc::new(given.clone()));
     options.jobs = 256;
-    let report = runner::run(&suites, &selection, &stack.stack, &options, &Events::silent()).await;
+    let report = runner::run(suites, &selection, &stack.stack, &options, &Events::silent()).await;
     let red = report.cases.into_iter().filter(|judged| matches!(judged.verdict.word(), Word::Fail | Word::Warn));
-    let known = |id: &str| id == case || ALWAYS.contains(&id) || TIMED.contains(&id);
+    let known = |id: &str| id == breakage.case || ALWAYS.contains(&id) || TIMED.contains(&id);
     Ok(red.map(|judged| judged.id).filter(|id| !known(id)).collect())
 }
 
