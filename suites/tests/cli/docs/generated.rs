@@ -1,7 +1,6 @@
 //! The tables of the documentation that are generated from code and suites.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 
 use regex::Regex;
@@ -16,7 +15,7 @@ fn rows(schema: &Value) -> Vec<(String, String)> {
     let description = |value: &Value| -> String {
         let text = value["description"].as_str().unwrap_or_default();
         // A link of rustdoc leads nowhere in the guide.
-        text.replace('\n', " ").replace('|', "\\|").replace("[`", "`").replace("`]", "`")
+        text.replace("[`", "`").replace("`]", "`")
     };
     let mut rows = Vec::new();
     for variant in schema["oneOf"].as_array().into_iter().flatten() {
@@ -42,11 +41,7 @@ fn rows(schema: &Value) -> Vec<(String, String)> {
 }
 
 fn table(head: [&str; 2], rows: &[(String, String)]) -> String {
-    let mut table = format!("| {} | {} |\n|---|---|\n", head[0], head[1]);
-    for (name, description) in rows {
-        let _ = writeln!(table, "| `{name}` | {description} |");
-    }
-    table
+    wide_table(head, rows.iter().map(|(name, description)| [format!("`{name}`"), description.clone()]))
 }
 
 fn exit_codes() -> String {
@@ -100,7 +95,7 @@ fn wide_table<const COLUMNS: usize>(
     rows: impl IntoIterator<Item = [String; COLUMNS]>,
 ) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let mut table = line(&head.map(str::to_owned)) + &line(&head.map(|_| "---".to_owned()));
+    let mut table = line(&head.map(str::to_owned)) + "|" + &"---|".repeat(COLUMNS) + "\n";
     for row in rows {
         table.push_str(&line(&row.map(|cell| cell.replace('|', "\\|").replace('\n', " "))));
     }
