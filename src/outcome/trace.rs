@@ -154,10 +154,10 @@ pub struct SpanRecord {
 
 /// Starts spans. Cheap to clone; has no cost if tracing is off.
 #[derive(Debug, Clone, Default)]
-pub struct Trace(Option<Arc<On>>);
+pub struct Trace(Option<Arc<ActiveTrace>>);
 
 #[derive(Debug)]
-struct On {
+struct ActiveTrace {
     sender: mpsc::Sender<SpanRecord>,
     lost: Arc<AtomicU64>,
     /// The parent of spans that start here, and whether it belongs to another process.
@@ -186,7 +186,7 @@ impl Trace {
         let (sender, ended) = mpsc::channel(MAX_WAITING);
         let lost = Arc::<AtomicU64>::default();
         let spans = Spans { ended, lost: Arc::clone(&lost) };
-        (Self(Some(Arc::new(On { sender, lost, above: None }))), spans)
+        (Self(Some(Arc::new(ActiveTrace { sender, lost, above: None }))), spans)
     }
 
     /// Whether tracing is on.
@@ -257,7 +257,7 @@ impl Trace {
     }
 }
 
-impl On {
+impl ActiveTrace {
     fn with_parent(&self, above: Option<(TraceParent, bool)>) -> Trace {
         Trace(Some(Arc::new(Self { sender: self.sender.clone(), lost: Arc::clone(&self.lost), above })))
     }

@@ -312,7 +312,7 @@ async fn evaluate_unmasked(
     level: Level,
     context: &Context,
 ) -> (Verdict, Vec<Evidence>) {
-    let matchers = match filled(matchers, &context.template()) {
+    let matchers = match fill_matchers(matchers, &context.template()) {
         Ok(matchers) => matchers,
         Err(error) => return verdict_of_error(context.unfilled(&error), &[], level),
     };
@@ -364,7 +364,7 @@ fn verdict_of_error(error: ProbeError, matchers: &[Matcher], level: Level) -> (V
 }
 
 /// The matchers with the placeholders in their texts replaced.
-fn filled(matchers: &[Matcher], template: &Template) -> Result<Vec<Matcher>, TemplateError> {
+fn fill_matchers(matchers: &[Matcher], template: &Template) -> Result<Vec<Matcher>, TemplateError> {
     matchers
         .iter()
         .map(|matcher| {

@@ -105,7 +105,7 @@ impl EnvironmentCheck {
     pub async fn evaluate(&self, check: &CheckOptions, events: &Events) -> Report {
         let span = self.trace.begin("check");
         let events = &events.within(&span);
-        let stack = Stack::found(self.endpoints.clone(), self.canary);
+        let stack = Stack::from_endpoints(self.endpoints.clone(), self.canary);
         let directory = std::env::temp_dir();
         let contract = Arc::new(Contract::reference(&self.shakedown, &directory));
         let mut options = RunOptions {

@@ -279,7 +279,7 @@ impl QueueClient {
     ///
     /// # Errors
     /// Redis does not respond.
-    pub async fn carried(redis: &Redis, keys: &QueueKeys, id: &str) -> Result<Option<TraceParent>, ServiceError> {
+    pub async fn trace_parent(redis: &Redis, keys: &QueueKeys, id: &str) -> Result<Option<TraceParent>, ServiceError> {
         let command = redis::cmd("HGET").arg(keys.job_key(id)).arg("opts").to_owned();
         let options: Option<String> = redis.get(&command).await?;
         let options: Option<Value> = options.and_then(|text| serde_json::from_str(&text).ok());

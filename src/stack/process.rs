@@ -102,7 +102,7 @@ impl Process {
         let child = match spawn(command) {
             Ok(child) => child,
             Err(cause) => {
-                ledger.gone(launching);
+                ledger.mark_removed(launching);
                 return Err(fail(cause));
             }
         };
@@ -128,7 +128,7 @@ impl Process {
         if let Some(error) = failure {
             return Err(error);
         }
-        ledger.gone(launching);
+        ledger.mark_removed(launching);
         Ok(process)
     }
 
@@ -231,7 +231,7 @@ impl Drop for Process {
         while orphans.iter().any(ProcessId::is_alive) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.ledger.gone(self.entry);
+        self.ledger.mark_removed(self.entry);
     }
 }
 

@@ -88,7 +88,7 @@ impl Stack {
         let stack = if let Chosen::Remote(_) = chosen {
             let endpoints = options.endpoints.ok_or(StackError::NoEndpoints)?;
             let services = remote::ask_services(&endpoints, &BTreeSet::new(), events).await;
-            let mut stack = Self::found(endpoints, false);
+            let mut stack = Self::from_endpoints(endpoints, false);
             (stack.why, stack.services) = (why, services);
             stack
         } else {

@@ -28,7 +28,7 @@ mod host;
 mod stack;
 
 pub use conformance::{ConformanceCheck, ConformanceResult};
-pub use stack::{Broken, Faults, TestStack};
+pub use stack::{FaultGuard, Faults, TestStack};
 
 /// Why a stack cannot be started or a check cannot run.
 #[derive(Debug, Clone, thiserror::Error)]

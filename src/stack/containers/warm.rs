@@ -72,7 +72,7 @@ pub(super) async fn start(
     };
     match written.and(launched) {
         Ok(started) => {
-            ledger.gone(entry);
+            ledger.mark_removed(entry);
             Ok(started)
         }
         Err(error) => {

@@ -23,10 +23,10 @@ use crate::support::groups::{self, Group};
 use crate::support::harness::{Test, TestStack, on_one_stack, runtime};
 
 const TESTS: &[(&str, Test)] = &[
-    ("a_check_is_exported_as_a_tree_below_that_of_the_pipeline", check_as_a_tree),
-    ("a_collector_may_want_json_and_headers_and_may_be_switched_off", as_it_is_wanted),
+    ("a_check_is_exported_as_a_tree_below_the_span_of_the_pipeline", check_as_a_tree),
+    ("a_collector_may_need_json_and_headers_and_may_be_disabled", protocol_and_headers),
     ("a_collector_that_is_dead_or_silent_changes_nothing", dead_or_silent),
-    ("jobs_carry_where_they_come_from_before_anybody_takes_them", carried),
+    ("an_added_job_carries_the_trace_context_of_its_producer", trace_context_of_jobs),
     ("a_server_exports_each_check", served),
 ];
 
@@ -188,7 +188,7 @@ fn check_as_a_tree(stack: &TestStack) {
     assert!(!report.to_string().contains(KEY));
 }
 
-fn as_it_is_wanted(stack: &TestStack) {
+fn protocol_and_headers(stack: &TestStack) {
     let (sandbox, endpoints) = (sandbox(SUITE), endpoints(stack, "wanted"));
     let collector = runtime().block_on(Collector::start());
     let mut command = check(&sandbox, &endpoints);
@@ -257,7 +257,7 @@ fn dead_or_silent(stack: &TestStack) {
     }
 }
 
-fn carried(stack: &TestStack) {
+fn trace_context_of_jobs(stack: &TestStack) {
     let endpoints = endpoints(stack, "carried");
     let names = &endpoints.names;
     let place: TraceParent = ABOVE.parse().unwrap();
@@ -273,7 +273,7 @@ fn carried(stack: &TestStack) {
         let queue = QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await.unwrap();
         queue.add_below(vec![job("a"), job("b")], Some(place)).await.unwrap();
         queue.add_below(vec![job("c")], None).await.unwrap();
-        let carried = async |id: &str| QueueClient::carried(queue.redis(), queue.keys(), id).await.unwrap();
+        let carried = async |id: &str| QueueClient::trace_parent(queue.redis(), queue.keys(), id).await.unwrap();
         assert_eq!((carried("a").await, carried("b").await, carried("c").await), (Some(place), Some(place), None));
         let options = queue.redis().command(&["HGET", &queue.keys().job_key("a"), "opts"]).await.unwrap();
         let options: Value = serde_json::from_str(options.as_str().unwrap()).unwrap();
