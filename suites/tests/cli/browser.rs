@@ -167,7 +167,7 @@ fn cases_are_filtered_by_keyboard_and_the_address_keeps_the_filter() {
             json!(["case-redis.answers", "case-redis.persistence", "case-qdrant.healthy", "case-qdrant.version"]);
         assert_eq!(browser.ask(SEEN).await, rest);
 
-        // Somebody else opens the same address.
+        // The same address, opened again, shows the same cases.
         let address = browser.address().await;
         assert!(address.ends_with("#verdict=pass,warn,skip,unknown,waived&level=must,should"), "{address}");
         browser.open("about:blank").await;

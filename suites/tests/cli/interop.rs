@@ -73,7 +73,7 @@ fn a_library_that_loses_a_field_is_noticed(#[case] spoilt: &str, #[case] others:
         if *word != Word::Fail || !seen.contains(says) {
             wrong.push(format!("{case}: {word}, wanted fail and `{says}`: {seen}"));
         }
-        // Whoever is in order agrees with the others that are.
+        // Correct libraries agree with each other.
         for maker in others {
             for taker in others {
                 if maker != taker && seen.contains(&format!("{maker} → {taker}")) {

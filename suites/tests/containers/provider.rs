@@ -156,7 +156,7 @@ fn docker() -> Docker {
     Docker::connect_with_host(&docker_host()).unwrap()
 }
 
-/// Whether a container belongs to a harness that runs, and is not this one: somebody else is at work here.
+/// Whether a container belongs to another harness that is still running.
 fn is_foreign(labels: Option<&HashMap<String, String>>) -> bool {
     let harness = labels.and_then(|labels| labels.get("shakedown.harness"));
     let harness: Option<serde_json::Value> = harness.and_then(|text| serde_json::from_str(text).ok());

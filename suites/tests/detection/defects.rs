@@ -31,7 +31,7 @@ pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
     for (number, defect) in defects.into_iter().enumerate() {
         if names.insert(defect.name.clone()) {
             let (stack, name) = (Arc::clone(stack), defect.name.clone());
-            // For whoever writes the tables: what a defect breaks, among all cases that judge a worker.
+            // For authors of the tables: which of all cases that judge a worker a defect breaks.
             let whole = move || stack.run_with(PLACES, async |stack: &TestStack| survey(&name, number, stack).await);
             trials.push(
                 Trial::test(groups::name(NAME, format!("survey of {}", defect.name)), whole).with_ignored_flag(true),

@@ -1,5 +1,5 @@
-//! `shakedown check` as somebody meets it: on a stack that is in order, and on one that is not; what it sends, what it
-//! leaves, and how long it waits. And suites of somebody's own, for services that shakedown does not know.
+//! `shakedown check` as a process, on a healthy stack and on a broken one: what it sends, what it leaves, and how long it
+//! waits. Also user suites for services that Shakedown does not know.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -470,7 +470,7 @@ fn lint() {
 
 const TOKEN: &str = "the-token-of-the-search-api";
 
-/// A search API of somebody's own: `/health` wants the token, `/version` does too.
+/// A user's search API: `/health` and `/version` need the token.
 async fn search_api(status: &'static str) -> (String, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

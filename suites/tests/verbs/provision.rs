@@ -1,4 +1,4 @@
-//! `shakedown plan` and `shakedown setup` of a desired state, and `shakedown queue`, as somebody meets them.
+//! `shakedown plan` and `shakedown setup` of a desired state, and `shakedown queue`, as processes.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;

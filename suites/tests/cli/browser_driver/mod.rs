@@ -235,7 +235,7 @@ impl Browser {
         assert_eq!(found, json!([]), "{what}");
     }
 
-    /// Keeps a picture of the whole page for whoever wants to look, where the other results of the tests are.
+    /// Saves a picture of the whole page in the directory of test results.
     pub async fn picture(&self, name: &str) {
         let taken = self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
         let bytes = base64::engine::general_purpose::STANDARD.decode(taken["data"].as_str().unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! Proof that every case can fail: each is run on a stack that is broken in just that way, and must say why. The ways are
-//! tables in `fixtures/breakages/`; cases that judge a worker are proved by `fixtures/defects/`.
+//! Proof that every case can fail: each case runs on a stack that is broken in one way, and must name the reason. The ways
+//! are tables in `fixtures/breakages/`; `fixtures/defects/` proves the cases that judge a worker.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod table;
@@ -105,7 +105,7 @@ async fn prove(suites: &Suites, breakage: &Breakage, number: usize, stack: &Test
     let redirected = redirect(breakage, &template, &mut broken).await?;
     disturb(breakage, &template, &whole, stack).await?;
     if let Some(script) = &breakage.setup {
-        options.shakedown = impostor(&stack.directory(), number, script);
+        options.shakedown = fake_shakedown(&stack.directory(), number, script);
     }
     let (project, _supabase) = project(breakage, &template, &broken).await?;
     options.given = project.as_ref().map(|(_, given)| Arc::new(given.clone()));
@@ -164,7 +164,7 @@ async fn red(
     Ok(red.map(|judged| judged.id).filter(|id| !known(id)).collect())
 }
 
-/// The project of whoever has set something: its directory, and its settings.
+/// The user's project: its directory and its settings, if the row sets any.
 async fn project(
     breakage: &Breakage,
     template: &Template,
@@ -176,13 +176,13 @@ async fn project(
         .into_iter()
         .map(|variable| (variable.name.to_owned(), variable.value.expose_secret().to_owned()))
         .collect();
-    let liar = match &breakage.answers.supabase {
+    let server = match &breakage.answers.supabase {
         Some(answers) => {
-            let liar = crate::support::fake_servers::http(answers.clone()).await;
+            let server = crate::support::fake_servers::http(answers.clone()).await;
             for name in ["SUPABASE_URL", "SUPABASE_MANAGEMENT_URL"] {
-                environment.insert(name.to_owned(), format!("http://{}", liar.address()));
+                environment.insert(name.to_owned(), format!("http://{}", server.address()));
             }
-            Some(liar)
+            Some(server)
         }
         None => None,
     };
@@ -203,7 +203,7 @@ async fn project(
     let source = Source { environment, profile: breakage.profile.clone(), ..Source::default() };
     let settings = Settings::load(source).map_err(|error| error.to_string())?;
     let given = Given::from_settings(&settings, directory.path().to_owned());
-    Ok((Some((directory, given)), liar))
+    Ok((Some((directory, given)), server))
 }
 
 /// Placeholders of the tables: addresses, secrets and names.
@@ -228,7 +228,7 @@ fn template(endpoints: &Endpoints, secured: String, pooled: String) -> Template 
     ])
 }
 
-/// Lets endpoints lead elsewhere; what is given back keeps the liars alive.
+/// Points endpoints to other addresses; the returned fake servers run until they are dropped.
 async fn redirect(
     breakage: &Breakage,
     template: &Template,
@@ -249,9 +249,9 @@ async fn redirect(
     }
     let mut alive = Vec::new();
     if let Some(answers) = &breakage.answers.redis {
-        let liar = crate::support::fake_servers::redis(answers.clone()).await;
-        endpoints.redis.url = format!("redis://{}/0", liar.address()).into();
-        alive.push(liar);
+        let server = crate::support::fake_servers::redis(answers.clone()).await;
+        endpoints.redis.url = format!("redis://{}/0", server.address()).into();
+        alive.push(server);
     }
     for (answers, base) in
         [(&breakage.answers.qdrant, &mut endpoints.qdrant.url), (&breakage.answers.jina, &mut endpoints.jina.base_url)]
@@ -263,9 +263,9 @@ async fn redirect(
                 Ok(crate::support::fake_servers::Answer { path: template.fill(&answer.path)?, ..answer.clone() })
             })
             .collect::<Result<Vec<_>, Failed>>()?;
-        let liar = crate::support::fake_servers::http(filled).await;
-        *base = format!("http://{}", liar.address());
-        alive.push(liar);
+        let server = crate::support::fake_servers::http(filled).await;
+        *base = format!("http://{}", server.address());
+        alive.push(server);
     }
     Ok(alive)
 }
@@ -349,9 +349,9 @@ async fn commands(commands: &[Vec<String>], template: &Template, endpoints: &End
 }
 
 /// A program that is not `shakedown`.
-fn impostor(directory: &Path, number: usize, script: &str) -> PathBuf {
+fn fake_shakedown(directory: &Path, number: usize, script: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
-    let path = directory.join(format!("impostor-{number}"));
+    let path = directory.join(format!("fake-shakedown-{number}"));
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path

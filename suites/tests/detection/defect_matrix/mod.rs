@@ -128,7 +128,7 @@ impl SharedStack {
         Self { name, stack: OnceCell::new(), places: Semaphore::new(places as usize) }
     }
 
-    /// Does `work` as soon as there is room for it.
+    /// Runs `work` on the stack as soon as `places` are free.
     pub fn run_with(
         &self,
         places: u32,
@@ -141,7 +141,7 @@ impl SharedStack {
         })
     }
 
-    /// Ends the stack; gives what could not be removed, or that somebody still has it.
+    /// Stops the stack; returns what could not be removed, or that the stack is still in use.
     pub fn stop(self: Arc<Self>) -> Vec<String> {
         match Arc::into_inner(self) {
             Some(shared) => shared.stack.into_inner().map(|stack| runtime().block_on(stack.stop())).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! A stack that somebody describes: names, a database and a `shakedown.toml` of its own.
+//! A stack with a description: its own names, database and `shakedown.toml`.
 
 use std::fs;
 use std::process::{Child, Command, Output, Stdio};
