@@ -51,7 +51,7 @@ pub(super) async fn follow(mut events: UnboundedReceiver<Event>, style: Style) {
                 );
             }
             Event::StackReady { after } => {
-                print_line(&bar, style, &format!("stack ready after {} ms", after.as_millis()))
+                print_line(&bar, style, &format!("stack ready after {} ms", after.as_millis()));
             }
             Event::Planned { cases } => {
                 bar.set_length(cases as u64);

@@ -169,7 +169,7 @@ fn migrations_and_exposed_tables_are_judged_as_the_supabase_cli_judges_them() {
     let stack = runtime().block_on(TestStack::launch(ProviderKind::Native, "supabase-cli"));
     let project = Project { sandbox, cli, stack };
     migrations(&project);
-    alike(&project);
+    same_result_as_supabase(&project);
     failing(&project);
     side_by_side(&project);
     reading(&project);
@@ -224,7 +224,7 @@ fn migrations(project: &Project) {
 }
 
 /// What `shakedown db migrate` records is what the CLI records, statement by statement, and each goes on after the other.
-fn alike(project: &Project) {
+fn same_result_as_supabase(project: &Project) {
     project.sql("create database ours");
     let (code, printed) = project.ours("ours", &["migrations"]);
     assert!(code == 1 && printed.contains("20240104000000 quotes pending"), "{printed}");

@@ -230,8 +230,8 @@ fn daemon_down() -> Outcome {
     place.refused(&[], &[("DOCKER_HOST", &host)], &["the daemon is down", "systemctl start docker"])
 }
 
-/// An engine that makes things up.
-fn liar(answers: &[(&str, u16, &str)]) -> (crate::support::fake_servers::FakeServer, String) {
+/// A fake Docker engine with these answers, each a path, a status and a body.
+fn fake_engine(answers: &[(&str, u16, &str)]) -> (crate::support::fake_servers::FakeServer, String) {
     let answer = |(path, status, body): &(&str, u16, &str)| crate::support::fake_servers::Answer {
         path: (*path).to_owned(),
         status: *status,
@@ -244,21 +244,22 @@ fn liar(answers: &[(&str, u16, &str)]) -> (crate::support::fake_servers::FakeSer
     let mut answers: Vec<_> = answers.iter().map(answer).collect();
     answers.push(answer(&("/containers/json", 200, "[]")));
     answers.push(answer(&("/_ping", 200, "OK")));
-    let liar = runtime().block_on(crate::support::fake_servers::http(answers));
-    let host = format!("tcp://{}", liar.address());
-    (liar, host)
+    let engine = runtime().block_on(crate::support::fake_servers::http(answers));
+    let host = format!("tcp://{}", engine.address());
+    (engine, host)
 }
 
 fn rate_limited() -> Outcome {
     let body = r#"{"message":"toomanyrequests: You have reached your unauthenticated pull rate limit."}"#;
-    let (_liar, host) = liar(&[("/json", 404, r#"{"message":"No such image"}"#), ("/images/create", 429, body)]);
+    let (_engine, host) =
+        fake_engine(&[("/json", 404, r#"{"message":"No such image"}"#), ("/images/create", 429, body)]);
     let words = ["cannot be pulled", "limits the pull rate", "docker login", "_IMAGE"];
     Place::new().refused(&[], &[("DOCKER_HOST", &host)], &words)
 }
 
 fn no_ports() -> Outcome {
     let taken = r#"{"message":"driver failed programming external connectivity: port is already allocated"}"#;
-    let (_liar, host) = liar(&[
+    let (_engine, host) = fake_engine(&[
         ("/json", 200, r#"{"Config":{"Cmd":["postgres"]}}"#),
         ("/containers/create", 201, r#"{"Id":"made-up","Warnings":[]}"#),
         ("/start", 500, taken),

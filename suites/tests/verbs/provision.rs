@@ -57,7 +57,7 @@ pub fn group() -> Group {
     let engine = runtime().block_on(engine_answers(&docker_host(), Duration::from_secs(5)));
     others.push(if engine.is_ok() {
         Trial::test(groups::name("provision", parity), || {
-            crate::setup_steps::alike();
+            crate::setup_steps::same_result_on_both_providers();
             Ok(())
         })
     } else {

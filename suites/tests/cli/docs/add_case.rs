@@ -59,7 +59,7 @@ fn follow(sandbox: &CliSandbox, work: &Path) -> Followed {
                 fs::write(&path, format!("{}\n{}", text(&path), block.text)).unwrap();
                 followed.changed.push(file);
                 if let Some(found) = id.captures(&block.text) {
-                    followed.id = found[1].to_owned();
+                    found[1].clone_into(&mut followed.id);
                 }
             }
             "console" => {

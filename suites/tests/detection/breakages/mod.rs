@@ -113,7 +113,7 @@ async fn prove(suites: &Suites, breakage: &Breakage, number: usize, stack: &Test
     let selection = Selection::new(&[], std::slice::from_ref(&breakage.case), None).unwrap();
     let report = runner::run(suites, &selection, &stack.stack, &options, &Events::silent()).await;
     let others = if breakage.is_one_thing() {
-        red(suites, breakage, &template, &options, stack).await
+        other_failures(suites, breakage, &template, &options, stack).await
     } else {
         Ok(BTreeSet::new())
     };
@@ -144,7 +144,7 @@ const TIMED: [&str; 6] =
     ["redis.latency", "supabase.latency", "jina.latency", "qdrant.search-median", "qdrant.search-p99", "redis.clock"];
 
 /// The other cases of `shakedown check` that do not pass.
-async fn red(
+async fn other_failures(
     suites: &Suites,
     breakage: &Breakage,
     template: &Template,

@@ -90,7 +90,7 @@ pub fn for_a_worker(stack: &TestStack) {
 }
 
 /// The same description over processes and over containers.
-pub fn alike() {
+pub fn same_result_on_both_providers() {
     let set_up = |kind: ProviderKind, run: &str| {
         let stack = runtime().block_on(TestStack::launch(kind, run));
         let sandbox = ProvisionSandbox::new(&stack, "parity", DESCRIBED);
