@@ -34,10 +34,10 @@ const TESTS: &[(&str, Test)] = &[
     ("nothing_is_written_and_one_token_is_paid_for", reads_only),
     ("canary_writes_are_removed_afterwards", canaries),
     ("canary_writes_are_removed_after_ctrl_c", interrupted_canaries),
-    ("a_dead_service_is_asked_once_and_named_to_all_that_need_it", dead_redis),
+    ("a_dead_service_is_contacted_once_and_named_in_every_case_that_needs_it", dead_redis),
     ("wait_names_the_missing_service_and_ends_when_it_answers", waits),
     ("watch_prints_changes", watches),
-    ("suites_of_ones_own_judge_a_service_of_ones_own", example),
+    ("user_suites_judge_user_services", example),
     ("certificates_are_distinguished", told_apart),
 ];
 

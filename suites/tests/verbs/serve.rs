@@ -23,13 +23,13 @@ use crate::support::harness::{Test, TestStack, on_one_stack, runtime};
 use crate::support::recorder::Recorder;
 
 const TESTS: &[(&str, Test)] = &[
-    ("every_route_answers_and_none_tells_a_secret", routes),
-    ("requests_cost_the_services_nothing", storm),
-    ("an_outage_and_its_end_are_seen_and_kept", outage),
+    ("every_route_answers_without_a_secret", routes),
+    ("requests_cause_no_traffic_to_the_services", many_requests),
+    ("an_outage_and_its_end_are_recorded", outage),
     ("an_outage_and_its_end_are_reported_within_five_seconds", cuts),
-    ("a_token_is_asked_for", token),
-    ("settings_are_read_again_and_wrong_ones_change_nothing", hang_up),
-    ("a_worker_says_whether_it_takes_jobs", worker),
+    ("requests_without_the_token_are_refused", token),
+    ("settings_are_reloaded_and_invalid_ones_change_nothing", hang_up),
+    ("a_worker_reports_whether_it_takes_jobs", worker),
 ];
 
 /// `shakedown serve`.
@@ -262,9 +262,9 @@ fn upstream(url: &str) -> String {
     format!("{}:{}", url.host_str().unwrap(), url.port().unwrap())
 }
 
-fn storm(stack: &TestStack) {
+fn many_requests(stack: &TestStack) {
     let sandbox = CliSandbox::new();
-    let mut endpoints = stack.prepared("storm");
+    let mut endpoints = stack.prepared("many_requests");
     let before = |url: &str| runtime().block_on(Recorder::start("127.0.0.1:0", Some(upstream(url))));
     let recorders = [
         before(endpoints.redis.url.expose_secret()),
