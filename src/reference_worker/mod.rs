@@ -239,7 +239,7 @@ fn build_shared(config: &WorkerConfig) -> Result<Shared, WorkerError> {
     let task = if planted(Defect::WrongTask) { "retrieval.query" } else { "retrieval.passage" };
     let task = (!planted(Defect::NoTask)).then(|| task.to_owned());
     let mut options = JinaOptions { encoding: config.encoding, task, ..JinaOptions::default() };
-    options.takes_short_answers = planted(Defect::AcceptsTooFewVectors);
+    options.accepts_too_few_vectors = planted(Defect::AcceptsTooFewVectors);
     if planted(Defect::NoTimeLimit) {
         options.timeout = Duration::from_hours(1);
     }

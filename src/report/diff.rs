@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_change_is_found_and_told_in_every_format() {
+    fn every_kind_of_change_is_found_and_shown_in_every_format() {
         let mut before = report(&[
             ("a.worse", Word::Pass),
             ("a.fixed", Word::Fail),

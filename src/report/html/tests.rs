@@ -297,7 +297,7 @@ fn every_ink_can_be_read_on_every_ground_in_both_themes() {
 }
 
 #[test]
-fn a_matrix_is_told_from_both_sides() {
+fn a_matrix_is_shown_by_defect_and_by_case() {
     let found = |cases: &[&str]| cases.iter().map(|case| ((*case).to_owned(), HOSTILE.to_owned())).collect();
     let all_found = [("gives-up".to_owned(), found(&["a", "b"])), ("loses".to_owned(), found(&["b"]))].into();
     let mut out = Vec::new();

@@ -38,7 +38,7 @@ const TESTS: &[(&str, Test)] = &[
     ("wait_names_the_missing_service_and_ends_when_it_answers", waits),
     ("watch_prints_changes", watches),
     ("user_suites_judge_user_services", example),
-    ("certificates_are_distinguished", told_apart),
+    ("certificates_are_distinguished", certificates_are_distinguished),
 ];
 
 /// `shakedown check`.
@@ -564,7 +564,7 @@ fn serve(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> String {
     runtime().block_on(crate::support::certificates::serve(certificate, key, false))
 }
 
-fn told_apart(stack: &TestStack) {
+fn certificates_are_distinguished(stack: &TestStack) {
     let sandbox = CliSandbox::new();
     let (authority, stranger) = (Authority::new(), Authority::new());
     fs::write(sandbox.path("work/ca.pem"), authority.pem()).unwrap();
