@@ -114,8 +114,8 @@ impl Check<'_> {
         let mut ended = std::pin::pin!(end_signal()?);
         loop {
             let Some(mut report) = self.once().await? else { return Ok(Exit::Interrupted) };
-            report.gate.comparison = baseline.map(|baseline| Comparison::of(baseline, &report));
-            let exit = Exit::of(&report);
+            report.gate.comparison = baseline.map(|baseline| Comparison::between(baseline, &report));
+            let exit = Exit::from_report(&report);
             let late = deadline.is_none_or(|deadline| Instant::now() + PAUSE > deadline);
             if exit == Exit::Ok || late {
                 self.args.output.list_files(&mut report);
@@ -171,7 +171,7 @@ impl Check<'_> {
         // Listens all the time, so that one signal is enough.
         let mut ended = std::pin::pin!(end_signal()?);
         loop {
-            let last = before.as_ref().map_or(Exit::Interrupted, Exit::of);
+            let last = before.as_ref().map_or(Exit::Interrupted, Exit::from_report);
             let Some(mut report) = self.once().await? else { return Ok(last) };
             match &before {
                 None => {
@@ -185,7 +185,7 @@ impl Check<'_> {
                     }
                 }
             }
-            let last = Exit::of(&report);
+            let last = Exit::from_report(&report);
             before = Some(report);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

@@ -11,7 +11,7 @@ use super::print::{Format, print};
 use crate::operations::database::{self, History, MigrateError, MigratedFile, Options};
 use crate::outcome::Exit;
 use crate::services::ServiceError;
-use crate::services::migrations::Standing;
+use crate::services::migrations::MigrationState;
 use crate::services::postgres_session::{Answer, SessionError};
 use crate::settings::{PostgresEndpoint, Settings};
 
@@ -115,8 +115,8 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
                 .await
                 .map_err(migrate_failure)?;
             print(&format_history(&history, format));
-            let settled = |standing: Standing| matches!(standing, Standing::Applied | Standing::Unrecorded);
-            let all = history.standings.iter().all(|(_, standing)| settled(*standing));
+            let settled = |state: MigrationState| matches!(state, MigrationState::Applied | MigrationState::Unrecorded);
+            let all = history.states.iter().all(|(_, state)| settled(*state));
             Ok(if all { Exit::Ok } else { Exit::NotConformant })
         }
         What::Migrate { directory, include_all, dry_run, wait, format } => {
@@ -209,10 +209,10 @@ fn format_history(history: &History, format: Format) -> String {
         local.or_else(|| history.applied.get(version)?.name.clone())
     };
     let rows = history
-        .standings
+        .states
         .iter()
-        .map(|(version, standing)| vec![Some(version.clone()), name(version), Some(standing.word().to_owned())]);
-    let columns = ["version", "name", "standing"].map(str::to_owned).to_vec();
+        .map(|(version, state)| vec![Some(version.clone()), name(version), Some(state.word().to_owned())]);
+    let columns = ["version", "name", "state"].map(str::to_owned).to_vec();
     format_answer(&Answer { columns, rows: rows.collect(), count: 0 }, format)
 }
 

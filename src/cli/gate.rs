@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::rerun::Rerun;
 use crate::outcome::{Gate, Report, incomparable};
 use crate::runner::{Selection, Shard};
-use crate::spec::{Suites, duration};
+use crate::spec::{Suites, parse_duration};
 
 /// Flags that decide whether a pipeline fails.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,7 +35,7 @@ pub(super) struct GateArgs {
 }
 
 pub(super) fn time(text: &str) -> Result<Duration, String> {
-    duration(text)
+    parse_duration(text)
         .filter(|time| !time.is_zero())
         .ok_or_else(|| format!("invalid duration `{text}`: expected e.g. 500ms, 90s, 10m or 1h"))
 }

@@ -17,7 +17,7 @@ use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::services::queue::QueueClient;
 use crate::settings::Source;
-use crate::spec::duration;
+use crate::spec::parse_duration;
 
 /// Add files to the queue; with --wait, follow them until each is completed or failed
 ///
@@ -43,7 +43,7 @@ pub(super) struct Args {
 }
 
 fn time(text: &str) -> Result<Duration, String> {
-    duration(text).ok_or_else(|| format!("invalid duration `{text}`: expected e.g. 90s or 10m"))
+    parse_duration(text).ok_or_else(|| format!("invalid duration `{text}`: expected e.g. 90s or 10m"))
 }
 
 /// The result that is printed at the end.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::runner::Selection;
-use crate::scenario::lacks;
+use crate::scenario::missing_evidence;
 use crate::settings::{Contract, Endpoints, Ready, Settings};
 use crate::spec::{Case, Check, Need, Step, Suites};
 
@@ -91,5 +91,5 @@ fn skip_reason(case: &Case, contract: &Contract, suites: &Suites, provider: &str
     if deletes && contract.queue.delete.is_none() {
         return Some("[queue] has no `delete` job".to_owned());
     }
-    demands.iter().find_map(|demand| lacks(demand, &contract.evidence))
+    demands.iter().find_map(|demand| missing_evidence(demand, &contract.evidence))
 }

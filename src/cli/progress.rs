@@ -42,11 +42,17 @@ pub(super) async fn follow(mut events: UnboundedReceiver<Event>, style: Style) {
             continue;
         }
         match event {
-            Event::Provider { name, reason } => say(&bar, style, &format!("stack: {name} ({reason})")),
+            Event::Provider { name, reason } => print_line(&bar, style, &format!("stack: {name} ({reason})")),
             Event::ServiceReady { service, version, after } => {
-                say(&bar, style, &format!("  {service:<9} {version:<10} ready after {:>5} ms", after.as_millis()));
+                print_line(
+                    &bar,
+                    style,
+                    &format!("  {service:<9} {version:<10} ready after {:>5} ms", after.as_millis()),
+                );
             }
-            Event::StackReady { after } => say(&bar, style, &format!("stack ready after {} ms", after.as_millis())),
+            Event::StackReady { after } => {
+                print_line(&bar, style, &format!("stack ready after {} ms", after.as_millis()));
+            }
             Event::Planned { cases } => {
                 bar.set_length(cases as u64);
                 if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {wide_msg}") {
@@ -62,15 +68,15 @@ pub(super) async fn follow(mut events: UnboundedReceiver<Event>, style: Style) {
                 bar.inc(1);
                 bar.set_message(running.join(" "));
                 if !matches!(record.verdict.word(), Word::Pass | Word::Skip) {
-                    say(&bar, style, &finished(&record));
+                    print_line(&bar, style, &finished(&record));
                 }
             }
             Event::Note { text } => bar.set_message(text),
-            Event::Remark { text } => say(&bar, style, &format!("  {text}")),
+            Event::Remark { text } => print_line(&bar, style, &format!("  {text}")),
             Event::TearingDown => bar.set_message("removing everything"),
             Event::TornDown { left } => {
                 for left in left {
-                    say(&bar, style, &format!("could not remove {left}"));
+                    print_line(&bar, style, &format!("could not remove {left}"));
                 }
             }
         }
@@ -82,7 +88,7 @@ fn finished(record: &CaseRecord) -> String {
     format!("{} {}: {}", record.verdict.word(), record.id, record.verdict.reason().unwrap_or_default())
 }
 
-fn say(bar: &ProgressBar, style: Style, text: &str) {
+fn print_line(bar: &ProgressBar, style: Style, text: &str) {
     let lines = lines(text, Terminal::stderr().width);
     if style == Style::Bar {
         for line in lines {

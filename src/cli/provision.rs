@@ -172,8 +172,8 @@ fn format_changes(changes: &[Change]) -> String {
         for detail in &change.details {
             let _ = writeln!(text, "      {detail}");
         }
-        if let Some(fate) = &change.destroys {
-            let _ = writeln!(text, "      {fate}");
+        if let Some(loss) = &change.destroys {
+            let _ = writeln!(text, "      {loss}");
         }
     }
     let count = |action: Action| changes.iter().filter(|change| change.action == action).count();

@@ -13,7 +13,7 @@ use crate::operations::queue::{self, JobState, Operation, OperationError, Operat
 use crate::outcome::Exit;
 use crate::services::ServiceError;
 use crate::settings::{Names, RedisEndpoint};
-use crate::spec::duration;
+use crate::spec::parse_duration;
 
 /// Inspect, pause, resume, drain and clean the BullMQ queue of `QUEUE_NAME`, and retry failed jobs
 ///
@@ -109,7 +109,7 @@ impl From<StateWord> for JobState {
 }
 
 fn age(text: &str) -> Result<Duration, String> {
-    duration(text).ok_or_else(|| format!("invalid duration `{text}`: expected e.g. 36h, 30m or 10s"))
+    parse_duration(text).ok_or_else(|| format!("invalid duration `{text}`: expected e.g. 36h, 30m or 10s"))
 }
 
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
@@ -143,15 +143,15 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
 }
 
 async fn status(redis: &RedisEndpoint, names: &Names, format: Format) -> Result<Exit, Failure> {
-    let (sight, others) =
+    let (inspected, others) =
         queue::inspect(redis, &names.queue, &names.prefix).await.map_err(|error| failed(error.into()))?;
-    if !sight.exists && format == Format::Text {
+    if !inspected.exists && format == Format::Text {
         let (name, prefix) = (names.queue.clone(), names.prefix.clone());
         return Err(failed(OperationError::NoQueue { name, prefix, others }));
     }
     print(&match format {
-        Format::Json => format!("{:#}\n", sight.json()),
-        Format::Text => format_queue(&sight),
+        Format::Json => format!("{:#}\n", inspected.json()),
+        Format::Text => format_queue(&inspected),
     });
     Ok(Exit::Ok)
 }
@@ -169,35 +169,35 @@ fn failed(error: OperationError) -> Failure {
     }
 }
 
-fn title(sight: &QueueState) -> String {
-    format!("{}:{}", sight.prefix, sight.name)
+fn title(inspected: &QueueState) -> String {
+    format!("{}:{}", inspected.prefix, inspected.name)
 }
 
-fn format_queue(sight: &QueueState) -> String {
-    let state = if sight.paused { "paused" } else { "running" };
-    let workers = sight.workers.map_or_else(
+fn format_queue(inspected: &QueueState) -> String {
+    let state = if inspected.paused { "paused" } else { "running" };
+    let workers = inspected.workers.map_or_else(
         || "workers unknown, because CLIENT LIST is not permitted".to_owned(),
         |attached| counted(attached.all() as u64, "worker"),
     );
-    let mut text = format!("{}: {state}, {workers}\n", title(sight));
+    let mut text = format!("{}: {state}, {workers}\n", title(inspected));
     // Writing to a string cannot fail.
-    for (state, count) in sight.counts.by_state() {
+    for (state, count) in inspected.counts.by_state() {
         let _ = writeln!(text, "  {state:<17} {count:>9}");
     }
     let mut beside = Vec::new();
-    if sight.schedulers > 0 {
-        beside.push(counted(sight.schedulers, "job scheduler"));
+    if inspected.schedulers > 0 {
+        beside.push(counted(inspected.schedulers, "job scheduler"));
     }
-    if let Some(concurrency) = sight.concurrency {
+    if let Some(concurrency) = inspected.concurrency {
         beside.push(format!("at most {concurrency} active at once"));
     }
-    if let Some((max, duration)) = sight.rate_limit {
+    if let Some((max, duration)) = inspected.rate_limit {
         beside.push(format!("at most {max} started in {duration} ms"));
     }
-    if let Some(events) = sight.events {
+    if let Some(events) = inspected.events {
         beside.push(format!("about {events} events stored"));
     }
-    beside.extend(sight.version.clone());
+    beside.extend(inspected.version.clone());
     if !beside.is_empty() {
         let _ = writeln!(text, "  {}", beside.join(", "));
     }

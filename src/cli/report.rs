@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
             let parts = reports.iter().map(|path| read("report", path)).collect::<Result<Vec<_>, _>>()?;
             let merged = merge::merge(&parts).map_err(Failure::usage)?;
             to.write(&merged)?;
-            Ok(Exit::of(&merged))
+            Ok(Exit::from_report(&merged))
         }
     }
 }

@@ -191,7 +191,7 @@ impl Session<'_> {
         let Some(outcome) = outcome else {
             // The future that ran was dropped with what it had created; the ledger lists the rest.
             let left = clean_up_now();
-            events.say(Event::TornDown { left });
+            events.send(Event::TornDown { left });
             drop(events);
             let _ = listener.await;
             return Ok(Exit::Interrupted);
@@ -202,14 +202,14 @@ impl Session<'_> {
         let mut report = outcome?;
         report.notes.extend(span.trace().note());
         span.report(&report);
-        report.gate.comparison = self.baseline.map(|baseline| Comparison::of(baseline, &report));
+        report.gate.comparison = self.baseline.map(|baseline| Comparison::between(baseline, &report));
         args.output.list_files(&mut report);
         if let Some(bundle) = self.bundle {
             let contract = contract(described, Path::new("shakedown"), Path::new("."));
             bundle.fill(&mut report, &plan::plan(settings, &contract, suites, selection))?;
         }
         args.output.write(&report, settings, self.rerun.as_str())?;
-        Ok(Exit::of(&report))
+        Ok(Exit::from_report(&report))
     }
 
     /// Starts the stack, runs the cases as often as `--repeat` asks, stops the stack.
@@ -272,13 +272,13 @@ impl Session<'_> {
         let mut report = if several { merge(attempts) } else { attempts.pop() }
             .ok_or_else(|| Failure::harness("no attempt was made"))?;
         report.run = run;
-        events.say(Event::TearingDown);
+        events.send(Event::TearingDown);
         report.notes.extend(stack.retention_notice());
         let phase = events.trace().begin("stop stack");
         let left = stack.stop().await;
         drop(phase);
         report.notes.extend(left.iter().map(|left| format!("could not be removed: {left}")));
-        events.say(Event::TornDown { left });
+        events.send(Event::TornDown { left });
         if keep {
             report.files.push(FileNote {
                 path: directory.display().to_string(),

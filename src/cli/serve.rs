@@ -15,7 +15,7 @@ use super::gate::time;
 use super::trace_export::TraceExport;
 use crate::outcome::Exit;
 use crate::runner::EnvironmentCheck;
-use crate::serve::{Access, History, Intervals, StatusStore, Store, Watch, routes};
+use crate::serve::{Access, History, HistoryFile, Intervals, StatusStore, Watch, routes};
 use crate::settings::Settings;
 
 /// Check an environment on a schedule, and serve its health, metrics and a status page
@@ -84,14 +84,14 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let mut check = load(&args, common)?;
     let trace_export =
-        TraceExport::reporting(&check.settings, "shakedown", Box::new(|text| say(&format!("note: {text}"))))?;
+        TraceExport::reporting(&check.settings, "shakedown", Box::new(|text| print_line(&format!("note: {text}"))))?;
     check.trace = trace_export.trace().clone();
     let check = Arc::new(check);
     let token = match &args.token_env {
         Some(name) => Some(token(&check, name)?),
         None => None,
     };
-    let (store, history) = history(&args, &check.settings)?;
+    let (file, history) = history(&args, &check.settings)?;
     let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(|error| {
         Failure::usage(format!("cannot listen on {} (--listen): {error}; choose another address or port", args.listen))
     })?;
@@ -103,10 +103,12 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let served = axum::serve(listener, routes(status_store.clone(), access))
         .with_graceful_shutdown(ending.clone().cancelled_owned());
     let mut served = tokio::spawn(served.into_future());
-    let mut watch = Watch::start(check, status_store.clone(), store.clone());
-    say(&format!("serving http://{address}/ ; press Ctrl-C to stop"));
+    let mut watch = Watch::start(check, status_store.clone(), file.clone());
+    print_line(&format!("serving http://{address}/ ; press Ctrl-C to stop"));
     if !address.ip().is_loopback() && args.token_env.is_none() {
-        say("warning: everyone who can reach this address can read the status; set a token with --token-env NAME");
+        print_line(
+            "warning: everyone who can reach this address can read the status; set a token with --token-env NAME",
+        );
     }
     loop {
         tokio::select! {
@@ -130,12 +132,12 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
                         watch.end().await;
                         status_store.replace_targets(&check);
                         status_store.note("settings", None);
-                        watch = Watch::start(check, status_store.clone(), store.clone());
-                        say("settings reloaded");
+                        watch = Watch::start(check, status_store.clone(), file.clone());
+                        print_line("settings reloaded");
                     }
                     Err(failure) => {
                         let text = format!("could not reload the settings, so the old ones remain: {}", failure.report);
-                        say(&text);
+                        print_line(&text);
                         status_store.note("settings", Some(text));
                     }
                 }
@@ -148,14 +150,14 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let _ = tokio::time::timeout(GRACE, &mut served).await;
     served.abort();
     if let Some(lost) = trace_export.end_within(GRACE).await {
-        say(&format!("note: {lost}"));
+        print_line(&format!("note: {lost}"));
     }
-    say("stopped");
+    print_line("stopped");
     Ok(Exit::Ok)
 }
 
 /// Prints a line to standard error.
-fn say(text: &str) {
+fn print_line(text: &str) {
     // A closed standard error must not end the server.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
@@ -173,14 +175,14 @@ fn token(check: &EnvironmentCheck, name: &str) -> Result<secrecy::SecretString, 
     })
 }
 
-fn history(args: &Args, settings: &Settings) -> Result<(Option<Arc<Store>>, History), Failure> {
+fn history(args: &Args, settings: &Settings) -> Result<(Option<Arc<HistoryFile>>, History), Failure> {
     let path = match &args.history {
         Some(path) if path.as_os_str() == "none" => return Ok((None, History::default())),
         Some(path) => path.clone(),
         None => settings.state_dir().join("serve.redb"),
     };
-    let (store, history) = Store::open(&path).map_err(Failure::usage)?;
-    Ok((Some(Arc::new(store)), history))
+    let (file, history) = HistoryFile::open(&path).map_err(Failure::usage)?;
+    Ok((Some(Arc::new(file)), history))
 }
 
 /// The signals that end the server or reload the settings.

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::signals::end_signal;
 use crate::outcome::Trace;
 use crate::settings::Settings;
-use crate::telemetry::{Exporter, Tell};
+use crate::telemetry::{Exporter, WarningHandler};
 
 /// The name under which the harness's own spans are shown.
 const SERVICE: &str = "shakedown";
@@ -28,17 +28,17 @@ impl TraceExport {
     pub(super) fn start(settings: &Settings) -> Result<Self, Failure> {
         let problem = Arc::<Mutex<Option<String>>>::default();
         let kept = Arc::clone(&problem);
-        let report: Tell = Box::new(move |text| {
+        let warn: WarningHandler = Box::new(move |text| {
             kept.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| text.to_owned());
         });
-        Ok(Self { problem, ..Self::reporting(settings, SERVICE, report)? })
+        Ok(Self { problem, ..Self::reporting(settings, SERVICE, warn)? })
     }
 
-    /// The same for the service `service`; passes problems to `report` at once.
-    pub(super) fn reporting(settings: &Settings, service: &'static str, report: Tell) -> Result<Self, Failure> {
+    /// The same for the service `service`; passes warnings to `warn` at once.
+    pub(super) fn reporting(settings: &Settings, service: &'static str, warn: WarningHandler) -> Result<Self, Failure> {
         let (exporter, trace) = match settings.telemetry()? {
             Some(telemetry) => {
-                let (exporter, trace) = Exporter::start(&telemetry, service, report).map_err(Failure::usage)?;
+                let (exporter, trace) = Exporter::start(&telemetry, service, warn).map_err(Failure::usage)?;
                 (Some(exporter), trace)
             }
             None => (None, Trace::off()),

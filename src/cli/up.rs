@@ -96,21 +96,21 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     // The reader may have closed the pipe; the stack keeps running.
     let _ = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
     drop(stdout);
-    say("ready; press Ctrl-C to stop and remove everything");
+    print_line("ready; press Ctrl-C to stop and remove everything");
 
     end_signal.await;
-    events.say(Event::TearingDown);
+    events.send(Event::TearingDown);
     let directory = stack.directory().map(std::path::Path::to_owned);
     let retention_notice = stack.retention_notice();
     let left = stack.stop().await;
-    events.say(Event::TornDown { left });
+    events.send(Event::TornDown { left });
     drop(events);
     listener.await.map_err(|error| Failure::harness(format!("listening to events: {error}")))?;
     if let Some(retention_notice) = retention_notice {
-        say(&retention_notice);
+        print_line(&retention_notice);
     }
     if let Some(directory) = directory.filter(|_| keep) {
-        say(&format!("kept {}", directory.display()));
+        print_line(&format!("kept {}", directory.display()));
     }
     Ok(Exit::Ok)
 }
@@ -123,18 +123,18 @@ fn export(variable: &Variable) -> String {
 fn print_event(event: &Event) {
     match event {
         Event::ServiceReady { service, version, after } => {
-            say(&format!("{service} {version} ready after {:.2} s", after.as_secs_f64()));
+            print_line(&format!("{service} {version} ready after {:.2} s", after.as_secs_f64()));
         }
-        Event::StackReady { after } => say(&format!("stack ready after {:.2} s", after.as_secs_f64())),
-        Event::Note { text } | Event::Remark { text } => say(text),
-        Event::TearingDown => say("removing everything"),
-        Event::TornDown { left } => left.iter().for_each(|left| say(&format!("could not remove {left}"))),
-        Event::Provider { name, reason } => say(&format!("stack: {name} ({reason})")),
+        Event::StackReady { after } => print_line(&format!("stack ready after {:.2} s", after.as_secs_f64())),
+        Event::Note { text } | Event::Remark { text } => print_line(text),
+        Event::TearingDown => print_line("removing everything"),
+        Event::TornDown { left } => left.iter().for_each(|left| print_line(&format!("could not remove {left}"))),
+        Event::Provider { name, reason } => print_line(&format!("stack: {name} ({reason})")),
         Event::Planned { .. } | Event::CaseStarted { .. } | Event::CaseFinished { .. } => {}
     }
 }
 
-fn say(text: &str) {
+fn print_line(text: &str) {
     // A closed standard error must not end the stack.
     let _ = writeln!(std::io::stderr(), "{text}");
 }

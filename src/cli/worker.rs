@@ -31,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let settings = super::load(common.source().trusted())?;
     settings.validate(Need::Worker)?;
-    let tell = |text: &str| tracing::warn!("{text}");
-    let trace_export = TraceExport::reporting(&settings, "shakedown-worker", Box::new(tell))?;
+    let warn = |text: &str| tracing::warn!("{text}");
+    let trace_export = TraceExport::reporting(&settings, "shakedown-worker", Box::new(warn))?;
     let config = config(&settings, trace_export.trace().clone())?;
     let filter = settings.get("RUST_LOG").unwrap_or("info");
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
@@ -62,19 +62,19 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
 /// Serves the worker's health until the handle is dropped.
 async fn serve_health(
     port: u16,
-    standing: tokio::sync::watch::Receiver<WorkerPhase>,
+    phase: tokio::sync::watch::Receiver<WorkerPhase>,
     breakers: Breakers,
 ) -> Result<AbortOnDropHandle<()>, Failure> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
         Failure::usage(format!("cannot listen on --health-port {port}: {error}; choose another port"))
     })?;
-    let standing = move || match *standing.borrow() {
+    let phase = move || match *phase.borrow() {
         WorkerPhase::Starting => Err("the worker waits for its services".to_owned()),
         WorkerPhase::Ready => Ok(()),
         WorkerPhase::Ending => Err("the worker is shutting down and takes no more jobs".to_owned()),
     };
     let circuits = move || breakers.all().into_iter().map(|(service, state)| (service, circuit(state))).collect();
-    let routes = crate::serve::worker_routes(standing, circuits);
+    let routes = crate::serve::worker_routes(phase, circuits);
     Ok(AbortOnDropHandle::new(tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             tracing::warn!(%error, "the health server stopped");

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::network::{duration, parse};
+use super::network::{parse, parse_duration};
 use super::{Direction, NetworkFault};
 
 /// A fault with its time, as `shakedown proxy --fault` takes it.
@@ -35,11 +35,11 @@ impl FromStr for ScheduledFault {
     fn from_str(text: &str) -> Result<Self, FaultError> {
         let fail = |reason: String| FaultError { text: text.to_owned(), reason };
         let (rest, lasts) = match text.rsplit_once('+') {
-            Some((rest, word)) => (rest, Some(duration(word).map_err(fail)?)),
+            Some((rest, word)) => (rest, Some(parse_duration(word).map_err(fail)?)),
             None => (text, None),
         };
         let (rest, start) = match rest.rsplit_once('@') {
-            Some((rest, word)) => (rest, duration(word).map_err(fail)?),
+            Some((rest, word)) => (rest, parse_duration(word).map_err(fail)?),
             None => (rest, Duration::ZERO),
         };
         let (rest, direction) = match rest.rsplit_once(':') {

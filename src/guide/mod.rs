@@ -46,6 +46,7 @@ topics! {
     faults "faults";
     expectations "expectations";
     ci "ci";
+    variables "variables";
     exit_codes "exit-codes";
     troubleshooting "troubleshooting";
 }

@@ -49,7 +49,7 @@ fn most_severe(attempts: Vec<CaseRecord>, last: CaseRecord) -> CaseRecord {
         let (total, worst) = (words.len(), case.verdict.word());
         let reason = case.verdict.reason().unwrap_or_default();
         let reason = format!("flaky: {passed} of {total} attempts passed; worst attempt: {worst}: {reason}");
-        case.judge(Verdict::Warn { reason });
+        case.set_verdict(Verdict::Warn { reason });
         case.flaky = true;
     }
     case.attempts = words;

@@ -9,7 +9,7 @@ use super::verdict::Word;
 impl Comparison {
     /// Compares two runs of the same suites.
     #[must_use]
-    pub fn of(before: &Report, after: &Report) -> Self {
+    pub fn between(before: &Report, after: &Report) -> Self {
         let words = |report: &Report| -> BTreeMap<String, Word> {
             report.cases.iter().map(|case| (case.id.clone(), case.verdict.word())).collect()
         };
@@ -67,14 +67,14 @@ mod tests {
         ]);
         let after =
             report(&[("a", Word::Fail), ("b", Word::Fail), ("c", Word::Pass), ("d", Word::Warn), ("e", Word::Skip)]);
-        let comparison = Comparison::of(&before, &after);
+        let comparison = Comparison::between(&before, &after);
         assert_eq!(comparison.worse, ["a", "e"]);
         assert_eq!(comparison.fixed, ["c"]);
         assert_eq!(comparison.new, ["d"]);
         assert_eq!(comparison.gone, ["f"]);
         assert!(!comparison.holds());
-        assert!(Comparison::of(&before, &before).holds());
-        assert_eq!(Comparison::of(&before, &before).sentence(), "compared with run r: no changes");
+        assert!(Comparison::between(&before, &before).holds());
+        assert_eq!(Comparison::between(&before, &before).sentence(), "compared with run r: no changes");
     }
 
     #[test]

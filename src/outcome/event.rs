@@ -97,7 +97,7 @@ impl Events {
     }
 
     /// Sends `event` to the listener, if there is one.
-    pub fn say(&self, event: Event) {
+    pub fn send(&self, event: Event) {
         if let Some(sender) = &self.listener {
             // A closed listener misses the event; the report still contains it.
             let _ = sender.send(event);
@@ -106,6 +106,6 @@ impl Events {
 
     /// Sends an [`Event::Note`].
     pub fn note(&self, text: impl Into<String>) {
-        self.say(Event::Note { text: text.into() });
+        self.send(Event::Note { text: text.into() });
     }
 }

@@ -37,7 +37,7 @@ impl Exit {
     /// The exit code of a complete run: from its verdict, or, if it was compared with an earlier report, from whether a
     /// case got worse.
     #[must_use]
-    pub fn of(report: &Report) -> Self {
+    pub fn from_report(report: &Report) -> Self {
         if let Some(comparison) = &report.gate.comparison {
             return if comparison.holds() { Self::Ok } else { Self::NotConformant };
         }

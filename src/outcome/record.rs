@@ -56,7 +56,7 @@ pub struct CaseRecord {
 
 impl CaseRecord {
     /// Sets the verdict and the fields that mirror it in the JSON.
-    pub fn judge(&mut self, verdict: Verdict) {
+    pub fn set_verdict(&mut self, verdict: Verdict) {
         self.reason = verdict.reason().map(ToOwned::to_owned);
         self.waived_until = match &verdict {
             Verdict::Waived { expires, .. } => Some(expires.clone()),
@@ -167,7 +167,7 @@ pub struct Totals {
 impl Totals {
     /// Counts the verdicts of `cases`.
     #[must_use]
-    pub fn of<'a>(cases: impl IntoIterator<Item = &'a CaseRecord>) -> Self {
+    pub fn from_cases<'a>(cases: impl IntoIterator<Item = &'a CaseRecord>) -> Self {
         let mut totals = Self::default();
         for case in cases {
             totals.cases += 1;
@@ -215,7 +215,7 @@ pub struct Coverage {
 impl Coverage {
     /// Counts the MUST cases of `cases`.
     #[must_use]
-    pub fn of(cases: &[CaseRecord], filtered_out: usize) -> Self {
+    pub fn from_cases(cases: &[CaseRecord], filtered_out: usize) -> Self {
         let mut coverage = Self { filtered_out, ..Self::default() };
         for case in cases.iter().filter(|case| case.level == Level::Must) {
             coverage.must_total += 1;
@@ -304,7 +304,7 @@ impl Report {
     /// *inconclusive*. A `strict` run counts a warning as a failure and a skipped MUST as unknown.
     #[must_use]
     pub fn verdict_of(cases: &[CaseRecord], strict: bool) -> RunVerdict {
-        let coverage = Coverage::of(cases, 0);
+        let coverage = Coverage::from_cases(cases, 0);
         let fails = |word| word == Word::Fail || (strict && word == Word::Warn);
         if cases.iter().any(|case| fails(case.verdict.word())) {
             RunVerdict::NotConformant
@@ -322,7 +322,7 @@ impl Report {
     /// Recomputes verdict, coverage and totals from the cases.
     pub fn settle(&mut self, filtered_out: usize) {
         self.verdict = Self::verdict_of(&self.cases, self.gate.strict);
-        self.coverage = Coverage::of(&self.cases, filtered_out);
-        self.totals = Totals::of(&self.cases);
+        self.coverage = Coverage::from_cases(&self.cases, filtered_out);
+        self.totals = Totals::from_cases(&self.cases);
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn report(words: &[(&str, Word)]) -> Report {
             flaky: false,
             scenario: None,
         };
-        case.judge(match word {
+        case.set_verdict(match word {
             Word::Pass => Verdict::Pass,
             Word::Fail => Verdict::Fail { reason: reason() },
             Word::Warn => Verdict::Warn { reason: reason() },

@@ -109,7 +109,7 @@ const STEPS: i64 = 120;
 impl Progress {
     /// Counts these times per interval; `None` if there are none.
     #[must_use]
-    pub fn of(completed: &[i64], refused: &[i64]) -> Option<Self> {
+    pub fn from_times(completed: &[i64], refused: &[i64]) -> Option<Self> {
         let all = || completed.iter().chain(refused).copied();
         let (first, last) = (all().min()?.min(0), all().max()?);
         let span = last.saturating_sub(first).saturating_add(1);
@@ -215,15 +215,15 @@ mod tests {
     #[test]
     fn progress_counts_every_event_once_in_at_most_120_intervals() {
         let completed: Vec<i64> = (0..1000).map(|number| number * 37).collect();
-        let progress = Progress::of(&completed, &[-40, 36_963]).unwrap();
+        let progress = Progress::from_times(&completed, &[-40, 36_963]).unwrap();
         assert_eq!(progress.from_ms, -40);
         assert!(progress.completed.len() <= 120 && progress.completed.len() == progress.refused.len());
         assert_eq!((progress.completed.iter().sum::<u32>(), progress.refused.iter().sum::<u32>()), (1000, 2));
-        assert_eq!(Progress::of(&[], &[]), None);
-        let one = Progress::of(&[0], &[]).unwrap();
+        assert_eq!(Progress::from_times(&[], &[]), None);
+        let one = Progress::from_times(&[0], &[]).unwrap();
         assert_eq!((one.step_ms, one.completed, one.refused), (1, vec![1], vec![0]));
         // Times in a report may be arbitrary.
-        let all = Progress::of(&[i64::MIN, i64::MAX], &[0]).unwrap();
+        let all = Progress::from_times(&[i64::MIN, i64::MAX], &[0]).unwrap();
         assert_eq!(all.completed.iter().sum::<u32>(), 2);
     }
 }

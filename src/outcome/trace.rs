@@ -154,10 +154,10 @@ pub struct SpanRecord {
 
 /// Starts spans. Cheap to clone; has no cost if tracing is off.
 #[derive(Debug, Clone, Default)]
-pub struct Trace(Option<Arc<On>>);
+pub struct Trace(Option<Arc<ActiveTrace>>);
 
 #[derive(Debug)]
-struct On {
+struct ActiveTrace {
     sender: mpsc::Sender<SpanRecord>,
     lost: Arc<AtomicU64>,
     /// The parent of spans that start here, and whether it belongs to another process.
@@ -186,7 +186,7 @@ impl Trace {
         let (sender, ended) = mpsc::channel(MAX_WAITING);
         let lost = Arc::<AtomicU64>::default();
         let spans = Spans { ended, lost: Arc::clone(&lost) };
-        (Self(Some(Arc::new(On { sender, lost, above: None }))), spans)
+        (Self(Some(Arc::new(ActiveTrace { sender, lost, above: None }))), spans)
     }
 
     /// Whether tracing is on.
@@ -199,7 +199,7 @@ impl Trace {
     #[must_use]
     pub fn below(&self, parent: Option<TraceParent>) -> Self {
         match (&self.0, parent) {
-            (Some(on), Some(parent)) => on.with(Some((parent, true))),
+            (Some(on), Some(parent)) => on.with_parent(Some((parent, true))),
             _ => self.clone(),
         }
     }
@@ -241,7 +241,7 @@ impl Trace {
             links: Vec::new(),
             failed: None,
         };
-        let below = on.with(Some((place, false)));
+        let below = on.with_parent(Some((place, false)));
         Span { below, open: Some((Instant::now(), Mutex::new(record))) }
     }
 
@@ -257,8 +257,8 @@ impl Trace {
     }
 }
 
-impl On {
-    fn with(&self, above: Option<(TraceParent, bool)>) -> Trace {
+impl ActiveTrace {
+    fn with_parent(&self, above: Option<(TraceParent, bool)>) -> Trace {
         Trace(Some(Arc::new(Self { sender: self.sender.clone(), lost: Arc::clone(&self.lost), above })))
     }
 }

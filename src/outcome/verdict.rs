@@ -194,7 +194,7 @@ impl Verdict {
 /// An observation that a verdict is based on. Never contains a secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
-    /// What was observed: a command, a query, a request, a document id.
+    /// What was observed: a command, a query, a request, or documents: the ids of the first three, and a count.
     pub what: String,
     /// The observed value.
     pub seen: Value,

@@ -1,7 +1,7 @@
 //! The Redis commands that BullMQ needs.
 
-/// The commands that BullMQ's scripts and clients use (FAILURES.md 0.1), with arguments; `{k}` stands for a key of the
-/// queue.
+/// The commands that BullMQ's scripts and clients use, with arguments; `{k}` stands for a key of the queue. An ACL user
+/// without one of them cannot run a worker (suites/FAILURES.md#redis.acl).
 pub(super) const COMMANDS: &[&str] = &[
     "EVALSHA x 0",
     "EVAL x 0",

@@ -58,10 +58,10 @@ pub(super) async fn observe(probe: &CommandProbe, context: &Context) -> Result<O
         }
         CommandYield::Pointer(pointer) => {
             let found = answer.pointer(pointer).cloned();
-            let lacks = found.is_none().then(|| format!("the output of `{shown}` has no {pointer}"));
+            let missing = found.is_none().then(|| format!("the output of `{shown}` has no {pointer}"));
             let mut observation =
                 Observation::new(what(&format!("{pointer} in the output")), found.unwrap_or(Value::Null));
-            observation.lacks = lacks;
+            observation.missing = missing;
             observation
         }
         CommandYield::Verdict => {

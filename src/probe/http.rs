@@ -89,7 +89,7 @@ async fn observe_request(
     };
     let status = answer.status.as_u16();
     let mut what = format!("{method} {path}");
-    let mut lacks = None;
+    let mut missing = None;
     match probe.auth {
         Auth::Key => {}
         Auth::None => what.push_str(" without a key"),
@@ -122,13 +122,13 @@ async fn observe_request(
             let found = body.pointer(&pointer).cloned();
             let around = pointer.rsplit_once('/').and_then(|(around, _)| body.pointer(around));
             if found.is_none() && !(probe.sparse && around.is_some_and(Value::is_object)) {
-                lacks = Some(format!("the response to {method} {path} has no {pointer}"));
+                missing = Some(format!("the response to {method} {path} has no {pointer}"));
             }
             found.unwrap_or(Value::Null)
         }
     };
     let mut observation = Observation::new(what, value);
-    observation.lacks = lacks;
+    observation.missing = missing;
     if let Some(target) = answer.redirect() {
         observation.also.push(Evidence::seen("redirect that was not followed", target));
     }

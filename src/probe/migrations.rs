@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
-use crate::services::migrations::{self, Applied, HISTORY, HISTORY_EXISTS, Standing};
+use crate::services::migrations::{self, Applied, HISTORY, HISTORY_EXISTS, MigrationState};
 use crate::spec::{MigrationsFact, MigrationsProbe};
 
 pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Result<Observation, ProbeError> {
@@ -28,7 +28,7 @@ pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Resul
         }
     };
     let states = migrations::compare(&local, &applied);
-    let in_state = |wanted: &[Standing]| -> Vec<String> {
+    let in_state = |wanted: &[MigrationState]| -> Vec<String> {
         let title = |version: &String| match (local.get(version), applied.get(version)) {
             (Some(local), _) => local.file.clone(),
             (None, Some(Applied { name: Some(name), .. })) => format!("{version}_{name}"),
@@ -37,17 +37,19 @@ pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Resul
         states.iter().filter(|(_, state)| wanted.contains(state)).map(|(version, _)| title(version)).collect()
     };
     let (what, seen): (&str, Vec<String>) = match probe.yields {
-        MigrationsFact::NotApplied => {
-            ("migrations in the directory that are not applied", in_state(&[Standing::Pending, Standing::OutOfOrder]))
-        }
+        MigrationsFact::NotApplied => (
+            "migrations in the directory that are not applied",
+            in_state(&[MigrationState::Pending, MigrationState::OutOfOrder]),
+        ),
         MigrationsFact::NotInDirectory => {
-            ("applied migrations that are not in the directory", in_state(&[Standing::Missing]))
+            ("applied migrations that are not in the directory", in_state(&[MigrationState::Missing]))
         }
-        MigrationsFact::OutOfOrder => {
-            ("unapplied migrations that are older than the newest applied migration", in_state(&[Standing::OutOfOrder]))
-        }
+        MigrationsFact::OutOfOrder => (
+            "unapplied migrations that are older than the newest applied migration",
+            in_state(&[MigrationState::OutOfOrder]),
+        ),
         MigrationsFact::Edited => {
-            let (edited, unrecorded) = (in_state(&[Standing::Edited]), in_state(&[Standing::Unrecorded]));
+            let (edited, unrecorded) = (in_state(&[MigrationState::Edited]), in_state(&[MigrationState::Unrecorded]));
             if edited.is_empty() && !unrecorded.is_empty() {
                 return Err(ProbeError::Undecided(format!(
                     "the statements of these migrations were not recorded: {}",

@@ -247,12 +247,12 @@ pub struct Observation {
     pub also: Vec<Evidence>,
     /// Why the verdict is unknown if the matchers hold: a response without the expected field does not prove that the
     /// requirement is met.
-    pub lacks: Option<String>,
+    pub missing: Option<String>,
 }
 
 impl Observation {
     fn new(what: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { value: value.into(), what: what.into(), shown: None, also: Vec::new(), lacks: None }
+        Self { value: value.into(), what: what.into(), shown: None, also: Vec::new(), missing: None }
     }
 }
 
@@ -297,12 +297,22 @@ pub async fn observe(probe: &Probe, context: &Context) -> Result<Observation, Pr
 }
 
 /// Runs the probe and evaluates the matchers; secrets are replaced by their names.
-pub async fn judge(probe: &Probe, matchers: &[Matcher], level: Level, context: &Context) -> (Verdict, Vec<Evidence>) {
-    masked(evaluate(probe, matchers, level, context).await, &context.private())
+pub async fn evaluate(
+    probe: &Probe,
+    matchers: &[Matcher],
+    level: Level,
+    context: &Context,
+) -> (Verdict, Vec<Evidence>) {
+    masked(evaluate_unmasked(probe, matchers, level, context).await, &context.private())
 }
 
-async fn evaluate(probe: &Probe, matchers: &[Matcher], level: Level, context: &Context) -> (Verdict, Vec<Evidence>) {
-    let matchers = match filled(matchers, &context.template()) {
+async fn evaluate_unmasked(
+    probe: &Probe,
+    matchers: &[Matcher],
+    level: Level,
+    context: &Context,
+) -> (Verdict, Vec<Evidence>) {
+    let matchers = match fill_matchers(matchers, &context.template()) {
         Ok(matchers) => matchers,
         Err(error) => return verdict_of_error(context.unfilled(&error), &[], level),
     };
@@ -315,8 +325,8 @@ async fn evaluate(probe: &Probe, matchers: &[Matcher], level: Level, context: &C
             let wanted = matchers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let shown = observation.shown.unwrap_or(observation.value);
             let demands_absence = matchers.iter().any(|matcher| matches!(matcher, Matcher::Exists(false)));
-            let verdict = if let Some(lacks) = observation.lacks.filter(|_| !demands_absence && unmet.is_empty()) {
-                Verdict::unknown(lacks)
+            let verdict = if let Some(missing) = observation.missing.filter(|_| !demands_absence && unmet.is_empty()) {
+                Verdict::unknown(missing)
             } else if unmet.is_empty() {
                 Verdict::Pass
             } else {
@@ -354,7 +364,7 @@ fn verdict_of_error(error: ProbeError, matchers: &[Matcher], level: Level) -> (V
 }
 
 /// The matchers with the placeholders in their texts replaced.
-fn filled(matchers: &[Matcher], template: &Template) -> Result<Vec<Matcher>, TemplateError> {
+fn fill_matchers(matchers: &[Matcher], template: &Template) -> Result<Vec<Matcher>, TemplateError> {
     matchers
         .iter()
         .map(|matcher| {

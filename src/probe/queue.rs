@@ -198,7 +198,7 @@ async fn backoff(context: &Context) -> Result<Observation, ProbeError> {
     let starts: Vec<_> = starts.lock().map(|starts| starts.clone()).unwrap_or_default();
     let waits: Vec<u64> =
         starts.windows(2).map(|pair| u64::try_from((pair[1] - pair[0]).as_millis()).unwrap_or(u64::MAX)).collect();
-    // The formula of FAILURES.md 0.1: 2^(n−1)·delay. A retry may come late on a busy machine, never early.
+    // BullMQ waits 2^(n−1)·delay after the nth failure (suites/FAILURES.md#bullmq.backoff-shape). A retry may come late on a busy machine, never early.
     let early = waits
         .iter()
         .enumerate()

@@ -1,7 +1,9 @@
 //! The state of a BullMQ queue in use: counts, and samples of its jobs. Changes nothing, searches no keys by pattern,
 //! and reads only a sample of a long queue.
 //!
-//! Keys, scores and fields: FAILURES.md 0.1.
+//! A queue's keys are `PREFIX:QUEUE:NAME`: the lists `wait`, `paused` and `active`; the sorted sets `prioritized`,
+//! `delayed`, `failed`, `completed` and `repeat`; the hash `meta`; the stream `events`; and a hash for each job. The score of
+//! a delayed job is its due time in milliseconds times 4096, that of a finished job the time when it ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,17 +22,17 @@ use crate::spec::{QueueFact, QueueStateProbe};
 /// Jobs of each state that are read.
 const SAMPLE: isize = 50;
 /// Job data above this size, in bytes, should not be in Redis.
-const FAT: u64 = 64 * 1024;
+const LARGE_DATA: u64 = 64 * 1024;
 /// A delayed job is overdue after this many milliseconds.
 const OVERDUE_MS: u64 = 60_000;
-/// A delayed job is far off if it is due in more than this many milliseconds, a year.
-const FAR_MS: u64 = 365 * 24 * 3_600_000;
+/// No job should be delayed by more than this many milliseconds, a year.
+const YEAR_MS: u64 = 365 * 24 * 3_600_000;
 /// A job is active for too long after this many milliseconds.
-const LONG_MS: u64 = 3_600_000;
+const LONG_ACTIVE_MS: u64 = 3_600_000;
 /// This many jobs with the same failure reason have a common cause.
-const ALIKE: usize = 10;
+const COMMON: usize = 10;
 /// BullMQ's failure reason of a job that stalled too often.
-const BURNT: &str = "job stalled more than allowable limit";
+const STALLED_OUT: &str = "job stalled more than allowable limit";
 
 pub(super) async fn observe(probe: &QueueStateProbe, context: &Context) -> Result<Observation, ProbeError> {
     let state = context.clients.fact("queue", async { Ok(json!(read_state(context).await?)) }).await?;
@@ -42,25 +44,25 @@ pub(super) async fn observe(probe: &QueueStateProbe, context: &Context) -> Resul
         QueueFact::Overdue => ("delayed jobs that were due more than a minute ago", "overdue"),
         QueueFact::ActiveWithoutLock => ("active jobs without a lock", "without_lock"),
         QueueFact::WithoutJob => ("ids in lists without a job", "without_job"),
-        QueueFact::Fat => ("jobs whose data is larger than 64 KiB", "fat"),
+        QueueFact::LargeData => ("jobs whose data is larger than 64 KiB", "large_data"),
         QueueFact::WithoutRetries => ("jobs with fewer than three attempts, or without backoff", "without_retries"),
         QueueFact::WithoutJitter => ("jobs with backoff and without jitter", "without_jitter"),
-        QueueFact::BurntByStalls => ("jobs that failed by stalling, with attempts left", "burnt"),
+        QueueFact::StalledOut => ("jobs that failed by stalling, with attempts left", "stalled_out"),
         QueueFact::Failed => ("failed jobs", "failed"),
         QueueFact::LegacyRepeatables => ("legacy repeatable jobs", "legacy_repeatables"),
         QueueFact::EventBytes => ("size of the event stream in bytes", "event_bytes"),
         QueueFact::OldestWaitingMinutes => ("age of the oldest waiting job in minutes", "oldest_waiting_minutes"),
         QueueFact::OldestFinishedHours => ("age of the oldest finished job in hours", "oldest_finished_hours"),
         QueueFact::PausedWithJobs => ("jobs waiting in a paused queue", "paused_with_jobs"),
-        QueueFact::FailedAlike => ("failure reasons shared by ten jobs or more", "failed_alike"),
-        QueueFact::FarOff => ("delayed jobs that are due in more than a year", "far_off"),
+        QueueFact::CommonFailures => ("failure reasons shared by ten jobs or more", "common_failures"),
+        QueueFact::DelayedOverAYear => ("delayed jobs that are due in more than a year", "delayed_over_a_year"),
         QueueFact::LongActive => ("jobs active for more than an hour", "long_active"),
     };
     if let Some(denied) = state.denied.get(place) {
         return Err(ProbeError::Undecided(format!("cannot read {what}: {denied}")));
     }
     // Without jobs there is nothing to check.
-    if matches!(place, "fat" | "without_retries" | "without_jitter") && state.sampled == 0 {
+    if matches!(place, "large_data" | "without_retries" | "without_jitter") && state.sampled == 0 {
         return Err(ProbeError::Missing("the queue has no jobs to inspect".to_owned()));
     }
     let mut observation = Observation::new(what, state.values.get(place).cloned().unwrap_or_default());
@@ -103,7 +105,7 @@ async fn read_state(context: &Context) -> Result<QueueState, ServiceError> {
     pipe.cmd("ZREVRANGE").arg(key("failed")).arg(0).arg(last);
     pipe.cmd("ZRANGE").arg(key("completed")).arg(0).arg(0).arg("WITHSCORES");
     pipe.cmd("ZRANGE").arg(key("repeat")).arg(0).arg(last);
-    pipe.cmd("ZCOUNT").arg(key("delayed")).arg((now_ms + FAR_MS).saturating_mul(4096)).arg("+inf");
+    pipe.cmd("ZCOUNT").arg(key("delayed")).arg((now_ms + YEAR_MS).saturating_mul(4096)).arg("+inf");
     let replies: Vec<Reply> = redis.all(&pipe).await?;
 
     let mut state = QueueState::default();
@@ -151,7 +153,7 @@ impl QueueState {
         );
         self.put("paused_with_jobs", waiting.clone().and_then(|waiting| Ok(if paused? { waiting } else { 0 })));
         self.put("overdue", number(4));
-        self.put("far_off", number(15));
+        self.put("delayed_over_a_year", number(15));
         self.put("failed", number(5));
         self.put("event_bytes", number(6));
         self.put(
@@ -174,11 +176,11 @@ impl QueueState {
             |ids: Result<Vec<String>, String>, aspect: Aspect| ids.and_then(|ids| jobs.require(aspect).map(|()| ids));
         let locks = readable(readable(active, Aspect::Fields), Aspect::Lock);
         let is_long_active =
-            |job: &SampledJob| job.locked && job.begun > 0 && now_ms.saturating_sub(job.begun) > LONG_MS;
+            |job: &SampledJob| job.locked && job.begun > 0 && now_ms.saturating_sub(job.begun) > LONG_ACTIVE_MS;
         self.put("long_active", locks.clone().map(|ids| jobs.matching(&ids, is_long_active)));
         self.put("without_lock", locks.map(|ids| jobs.matching(&ids, |job| job.exists && !job.locked)));
         let sizes = readable(all.clone(), Aspect::Size);
-        self.put("fat", sizes.map(|ids| jobs.matching(&ids, |job| job.bytes > FAT)));
+        self.put("large_data", sizes.map(|ids| jobs.matching(&ids, |job| job.bytes > LARGE_DATA)));
         let (all, failed) = (readable(all, Aspect::Fields), readable(failed, Aspect::Fields));
         let wait = readable(wait, Aspect::Fields);
         self.put("without_job", all.clone().map(|ids| jobs.matching(&ids, |job| !job.exists)));
@@ -187,10 +189,10 @@ impl QueueState {
             "without_jitter",
             all.map(|ids| jobs.matching(&ids, |job| job.exists && job.retries() && job.jitter() == 0.0)),
         );
-        self.put("failed_alike", failed.clone().map(|ids| jobs.alike(&ids)));
+        self.put("common_failures", failed.clone().map(|ids| jobs.common_failures(&ids)));
         self.put(
-            "burnt",
-            failed.map(|ids| jobs.matching(&ids, |job| job.reason.contains(BURNT) && job.made < job.attempts())),
+            "stalled_out",
+            failed.map(|ids| jobs.matching(&ids, |job| job.reason.contains(STALLED_OUT) && job.made < job.attempts())),
         );
         let oldest = wait.map(|ids| {
             let first = ids.iter().filter_map(|id| jobs.get(id)).filter(|job| job.since > 0).map(|job| job.since).min();
@@ -371,12 +373,12 @@ impl Jobs {
     }
 
     /// The failure reasons that many of the jobs share.
-    fn alike(&self, ids: &[String]) -> Vec<String> {
+    fn common_failures(&self, ids: &[String]) -> Vec<String> {
         let mut counts = BTreeMap::<String, usize>::new();
         for job in ids.iter().filter_map(|id| self.get(id)).filter(|job| !job.reason.is_empty()) {
             *counts.entry(kind_of(&job.reason)).or_default() += 1;
         }
-        let many = counts.into_iter().filter(|(_, count)| *count >= ALIKE);
+        let many = counts.into_iter().filter(|(_, count)| *count >= COMMON);
         many.map(|(reason, count)| format!("{count} of {}: {reason}", ids.len())).collect()
     }
 

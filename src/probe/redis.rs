@@ -150,7 +150,7 @@ async fn refused_commands(context: &Context) -> Result<Observation, ServiceError
     let counted = field(&errors, "errorstat_NOPERM");
     let mut observation = Observation::new("BullMQ commands that the server refused", refusals(&counted, &commands));
     if errors.as_str().is_none_or(|text| text.trim().is_empty()) {
-        observation.lacks = Some("the server's reply to INFO errorstats is empty".to_owned());
+        observation.missing = Some("the server's reply to INFO errorstats is empty".to_owned());
     }
     observation.also.push(Evidence::seen("errorstat_NOPERM", counted));
     Ok(observation)

@@ -40,11 +40,11 @@ pub enum Defect {
     /// Every point is stored a second time under another id.
     DuplicatesPoints,
     /// Rejected input is retried.
-    RetriesPoison,
+    RetriesRejectedInput,
     /// The first failure of a job drops its other writes.
-    LeavesWrites,
+    AbandonsWrites,
     /// A rejected document is marked as ready.
-    PoisonDone,
+    RejectedMarkedReady,
     /// SIGTERM is ignored.
     IgnoresSignals,
     /// Exit code 1 on SIGTERM.
@@ -56,7 +56,7 @@ pub enum Defect {
     /// The key is logged.
     LogsKey,
     /// A job that removes a document completes without removing anything.
-    ForgetsToDelete,
+    DeleteDoesNothing,
     /// The log is plain text.
     LogsPlainText,
     /// Every request is sent twice.
@@ -64,21 +64,21 @@ pub enum Defect {
     /// Every document's first attempt fails.
     FirstAttemptFails,
     /// Each job leaks 64 MiB.
-    HoldsMemory,
+    LeaksMemory,
     /// Requests are not limited in number.
     NoSemaphore,
     /// The worker takes jobs from another queue.
-    Unregistered,
+    WrongQueue,
     /// Jobs never end.
     NeverEnds,
     /// After one rejected document, every later document fails.
-    PoisonSpreads,
+    RejectionSpreads,
     /// The row says `ready` before anything is stored; every third document is never stored.
     MarksDoneFirst,
     /// Writes to Qdrant do not wait.
     WaitFalse,
     /// U+0000 is dropped from the text of chunks.
-    LosesNul,
+    DropsNul,
     /// Requests have no task.
     NoTask,
     /// Every job fails.
@@ -86,17 +86,17 @@ pub enum Defect {
     /// The worker ends at once with code 1.
     CrashesAtStart,
     /// The first error of a service is final: the job fails permanently, and without Redis the worker ends.
-    GivesUp,
+    FirstErrorIsFinal,
     /// A job whose worker died fails.
     NoStalledRecovery,
     /// The row of a job that stalled too often stays `processing`.
-    StalledOutUntold,
+    StalledOutRowUnchanged,
     /// On SIGTERM the worker ends at once, with active jobs.
     DropsOnSigterm,
     /// On SIGTERM active jobs complete without being done.
     AcksOnSigterm,
     /// Calls longer than 400 ms fail permanently.
-    Impatient,
+    ShortCallTimeout,
     /// Failed calls are retried at once, without a breaker.
     NoBackoff,
     /// All retry delays are equal.
@@ -106,13 +106,13 @@ pub enum Defect {
     /// No circuit breaker.
     NoBreaker,
     /// A rejected API key is retried.
-    RetriesRefusals,
+    RetriesRejectedKey,
     /// A document without embeddings because of a rejected key is marked as done.
-    DoneOnRefusal,
+    RejectedKeyMarkedReady,
     /// After SIGTERM the worker takes jobs until the grace is over.
     TakesJobsAfterSigterm,
     /// After SIGTERM the worker waits for active jobs without limit.
-    OverstaysGrace,
+    ExceedsGracePeriod,
     /// Every job opens its own connections, and keeps them.
     ConnectsForEachJob,
     /// After an outage of Redis the worker runs on without taking jobs.
@@ -122,17 +122,17 @@ pub enum Defect {
     /// The points of a document are removed before new ones are stored.
     DeletesFirst,
     /// A failed request is never retried, and its job never ends.
-    DelaysForEver,
+    HangsAfterFailedRequest,
     /// Chunks are cut between bytes, even inside a character.
     SplitsCodePoints,
     /// Texts and vectors are zipped, and a response with too few vectors is accepted.
-    ZipsShortAnswers,
+    AcceptsTooFewVectors,
     /// Requests to the embeddings API have no timeout.
     NoTimeLimit,
     /// Another process keeps connections open after the worker's end.
     LeavesConnections,
     /// A connection that ends or is refused is reopened at once, to every service.
-    StormsReconnecting,
+    ReconnectsWithoutDelay,
     /// A job that is two minutes old by the worker's clock is dropped.
     DropsOldJobs,
 }
@@ -158,53 +158,53 @@ impl Defect {
         ("no-row", Self::NoRow),
         ("wrong-count", Self::WrongCount),
         ("duplicates-points", Self::DuplicatesPoints),
-        ("retries-poison", Self::RetriesPoison),
-        ("leaves-writes", Self::LeavesWrites),
-        ("poison-done", Self::PoisonDone),
+        ("retries-rejected-input", Self::RetriesRejectedInput),
+        ("abandons-writes", Self::AbandonsWrites),
+        ("rejected-marked-ready", Self::RejectedMarkedReady),
         ("ignores-signals", Self::IgnoresSignals),
         ("exits-with-one", Self::ExitsWithOne),
         ("no-chunk-index", Self::NoChunkIndex),
         ("index-from-one", Self::IndexFromOne),
         ("logs-key", Self::LogsKey),
-        ("forgets-to-delete", Self::ForgetsToDelete),
+        ("delete-does-nothing", Self::DeleteDoesNothing),
         ("logs-plain-text", Self::LogsPlainText),
         ("embeds-twice", Self::EmbedsTwice),
         ("first-attempt-fails", Self::FirstAttemptFails),
-        ("holds-memory", Self::HoldsMemory),
+        ("leaks-memory", Self::LeaksMemory),
         ("no-semaphore", Self::NoSemaphore),
-        ("unregistered", Self::Unregistered),
+        ("wrong-queue", Self::WrongQueue),
         ("never-ends", Self::NeverEnds),
-        ("poison-spreads", Self::PoisonSpreads),
+        ("rejection-spreads", Self::RejectionSpreads),
         ("marks-done-first", Self::MarksDoneFirst),
         ("wait-false", Self::WaitFalse),
-        ("loses-nul", Self::LosesNul),
+        ("drops-nul", Self::DropsNul),
         ("no-task", Self::NoTask),
         ("fails-jobs", Self::FailsJobs),
         ("crashes-at-start", Self::CrashesAtStart),
-        ("gives-up", Self::GivesUp),
+        ("first-error-is-final", Self::FirstErrorIsFinal),
         ("no-stalled-recovery", Self::NoStalledRecovery),
-        ("stalled-out-untold", Self::StalledOutUntold),
+        ("stalled-out-row-unchanged", Self::StalledOutRowUnchanged),
         ("drops-on-sigterm", Self::DropsOnSigterm),
         ("acks-on-sigterm", Self::AcksOnSigterm),
-        ("impatient", Self::Impatient),
+        ("short-call-timeout", Self::ShortCallTimeout),
         ("no-backoff", Self::NoBackoff),
         ("fixed-backoff", Self::FixedBackoff),
         ("ignores-retry-after", Self::IgnoresRetryAfter),
         ("no-breaker", Self::NoBreaker),
-        ("retries-refusals", Self::RetriesRefusals),
-        ("done-on-refusal", Self::DoneOnRefusal),
+        ("retries-rejected-key", Self::RetriesRejectedKey),
+        ("rejected-key-marked-ready", Self::RejectedKeyMarkedReady),
         ("takes-jobs-after-sigterm", Self::TakesJobsAfterSigterm),
-        ("overstays-grace", Self::OverstaysGrace),
+        ("exceeds-grace-period", Self::ExceedsGracePeriod),
         ("connects-for-each-job", Self::ConnectsForEachJob),
         ("never-reconnects", Self::NeverReconnects),
         ("skips-failed-batches", Self::SkipsFailedBatches),
         ("deletes-first", Self::DeletesFirst),
-        ("delays-for-ever", Self::DelaysForEver),
+        ("hangs-after-failed-request", Self::HangsAfterFailedRequest),
         ("splits-code-points", Self::SplitsCodePoints),
-        ("zips-short-answers", Self::ZipsShortAnswers),
+        ("accepts-too-few-vectors", Self::AcceptsTooFewVectors),
         ("no-time-limit", Self::NoTimeLimit),
         ("leaves-connections", Self::LeavesConnections),
-        ("storms-reconnecting", Self::StormsReconnecting),
+        ("reconnects-without-delay", Self::ReconnectsWithoutDelay),
         ("drops-old-jobs", Self::DropsOldJobs),
     ];
 

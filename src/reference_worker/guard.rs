@@ -212,12 +212,13 @@ impl Guard {
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let attempts = if [Defect::SwallowsErrors, Defect::GivesUp, Defect::SkipsFailedBatches].into_iter().any(planted)
-        {
-            1
-        } else {
-            self.policy.attempts.max(1)
-        };
+        let attempts =
+            if [Defect::SwallowsErrors, Defect::FirstErrorIsFinal, Defect::SkipsFailedBatches].into_iter().any(planted)
+            {
+                1
+            } else {
+                self.policy.attempts.max(1)
+            };
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(self.policy.base)
             .with_max_delay(self.policy.longest)
@@ -226,7 +227,7 @@ impl Guard {
         let mut rejections = 0;
         loop {
             let slot = self.acquire_slot().await;
-            if planted(Defect::Impatient) {
+            if planted(Defect::ShortCallTimeout) {
                 match tokio::time::timeout(Duration::from_millis(400), call()).await {
                     Ok(Ok(value)) => return Ok(value),
                     Ok(Err(error)) => return Err(Guarded::Failed(error)),
@@ -251,8 +252,8 @@ impl Guard {
                 Err(recloser::Error::Rejected) => Guarded::Open { service: self.service },
             };
             let class = error.class();
-            let again =
-                matches!(class, Class::Retry { .. }) || (planted(Defect::RetriesPoison) && class == Class::Rejected);
+            let again = matches!(class, Class::Retry { .. })
+                || (planted(Defect::RetriesRejectedInput) && class == Class::Rejected);
             if !again {
                 return Err(error);
             }
@@ -265,7 +266,7 @@ impl Guard {
                 tokio::time::sleep(self.policy.open.mul_f64(1.0 + rand::random::<f64>())).await;
                 continue;
             }
-            if planted(Defect::DelaysForEver) {
+            if planted(Defect::HangsAfterFailedRequest) {
                 std::future::pending::<()>().await;
             }
             let Some(delay) = delays.next() else { return Err(error) };

@@ -71,7 +71,7 @@ impl Classified for JinaError {
         use crate::services::jina::Class as JinaClass;
         match self.class() {
             JinaClass::Retry { after } => Class::Retry { after },
-            JinaClass::Poison => Class::Rejected,
+            JinaClass::Rejected => Class::Rejected,
             JinaClass::Fatal => Class::Fatal,
         }
     }
@@ -149,7 +149,7 @@ impl Shared {
     /// Embeds and stores all chunks; returns the first failure.
     ///
     /// Runs one batch more than concurrent requests: while one is stored, the others are embedded. After a failure no
-    /// new batch starts, and batches being stored are awaited: a write that nobody awaits may arrive after the removal
+    /// new batch starts, and batches being stored are awaited: a write that is not awaited may arrive after the removal
     /// of the document.
     async fn store_batches(&self, document: &ChunkedDocument<'_>) -> Result<(), JobError> {
         let batch = if planted(Defect::OneTextPerRequest) { 1 } else { self.batch };
@@ -163,7 +163,7 @@ impl Shared {
             if done.is_err() && outcome.is_ok() {
                 over.cancel();
                 outcome = done;
-                if planted(Defect::LeavesWrites) {
+                if planted(Defect::AbandonsWrites) {
                     break;
                 }
             }
@@ -215,11 +215,11 @@ impl Shared {
 
     /// Records a permanent failure, and removes what was stored of the document.
     pub(super) async fn give_up(&self, identity: &Identity, reason: &str, trace: &Trace) {
-        if planted(Defect::PoisonSpreads) {
+        if planted(Defect::RejectionSpreads) {
             let _ = self.first_rejection.set(reason.to_owned());
         }
         let undone = async {
-            if planted(Defect::PoisonDone) {
+            if planted(Defect::RejectedMarkedReady) {
                 return self.store.record(identity, Status::Ready, 0, 0, Some(reason)).await;
             }
             self.store.give_up(identity, reason).await
@@ -282,13 +282,14 @@ impl Shared {
         if planted(Defect::FailsJobs) || (planted(Defect::FirstAttemptFails) && attempt == 0) {
             return Err(JobError::Planted);
         }
-        if planted(Defect::PoisonSpreads) && self.first_rejection.get().is_some() && !request.text.contains("POISON") {
+        if planted(Defect::RejectionSpreads) && self.first_rejection.get().is_some() && !request.text.contains("POISON")
+        {
             return Err(JobError::Malformed("planted defect".to_owned()));
         }
         if planted(Defect::ConnectsForEachJob) {
             self.store.connect_anew(&request.identity);
         }
-        if planted(Defect::HoldsMemory) {
+        if planted(Defect::LeaksMemory) {
             std::mem::forget(vec![1_u8; 1 << 26]);
         }
         Ok(())
@@ -311,7 +312,7 @@ fn text_of(text: &str, chunk: &Chunk) -> String {
         return String::from_utf8_lossy(&text.as_bytes()[chunk.start..end]).into_owned();
     }
     let text = &text[chunk.start..chunk.end];
-    if planted(Defect::LosesNul) {
+    if planted(Defect::DropsNul) {
         return text.replace('\0', "");
     }
     if planted(Defect::TrimsChunks) {

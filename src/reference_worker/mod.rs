@@ -182,7 +182,7 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     {
         tracing::info!(key = key.expose_secret(), "planted defect");
     }
-    if planted(Defect::StormsReconnecting) {
+    if planted(Defect::ReconnectsWithoutDelay) {
         shared.store.storm();
     }
     let mut recorder = StalledJobRecorder { config: &config, shared: &shared, tasks: JoinSet::new() };
@@ -239,7 +239,7 @@ fn build_shared(config: &WorkerConfig) -> Result<Shared, WorkerError> {
     let task = if planted(Defect::WrongTask) { "retrieval.query" } else { "retrieval.passage" };
     let task = (!planted(Defect::NoTask)).then(|| task.to_owned());
     let mut options = JinaOptions { encoding: config.encoding, task, ..JinaOptions::default() };
-    options.takes_short_answers = planted(Defect::ZipsShortAnswers);
+    options.accepts_too_few_vectors = planted(Defect::AcceptsTooFewVectors);
     if planted(Defect::NoTimeLimit) {
         options.timeout = Duration::from_hours(1);
     }
@@ -299,7 +299,7 @@ where
 async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker, WorkerError> {
     let names = &config.endpoints.names;
     let mut queue = names.queue.clone();
-    if planted(Defect::Unregistered) {
+    if planted(Defect::WrongQueue) {
         queue.push_str("-elsewhere");
     }
     let options = WorkerOptions::new()
@@ -322,7 +322,7 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
                 if let Err(error) = &outcome {
                     span.fail(error);
                 }
-                if planted(Defect::Impatient)
+                if planted(Defect::ShortCallTimeout)
                     && let Some(token) = job.token()
                     && tokio::time::timeout(LISTING_DELAY * 8, job.extend_lock(token, millis(lock))).await.is_err()
                 {
@@ -343,7 +343,7 @@ async fn take_jobs(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker
 
 fn log_event(event: Option<WorkerEvent>) {
     match event {
-        Some(WorkerEvent::Error(_)) if planted(Defect::GivesUp) => std::process::exit(1),
+        Some(WorkerEvent::Error(_)) if planted(Defect::FirstErrorIsFinal) => std::process::exit(1),
         Some(WorkerEvent::Error(error)) if error.contains("OOM") => {
             tracing::error!(error, "redis is out of memory; raise maxmemory, and keep maxmemory-policy noeviction");
         }

@@ -22,7 +22,7 @@ pub(super) async fn keep_lock(job: &Job, lock: Duration, cancelled: &Cancellatio
         match job.extend_lock(token, millis(lock)).await {
             Ok(()) => return true,
             Err(bullmq::Error::JobLocked(_)) => return false,
-            Err(_) if planted(Defect::GivesUp) => std::process::exit(1),
+            Err(_) if planted(Defect::FirstErrorIsFinal) => std::process::exit(1),
             Err(bullmq::Error::Redis(error)) if is_transient(&error) => {
                 tracing::warn!(job = job.id(), %error, "redis does not answer; the outcome of the job is kept until it does");
             }
@@ -111,7 +111,7 @@ pub(super) async fn process(
             if last {
                 shared.give_up(&identity, &error.to_string(), span.trace()).await;
             }
-            if planted(Defect::GivesUp) || planted(Defect::Impatient) {
+            if planted(Defect::FirstErrorIsFinal) || planted(Defect::ShortCallTimeout) {
                 return Err(bullmq::Error::Unrecoverable(error.to_string()));
             }
             Err(bullmq::Error::ProcessingError(error.to_string()))
@@ -119,10 +119,10 @@ pub(super) async fn process(
         Err(error) => {
             tracing::error!(job = job.id(), document = identity.document, took_ms, %error, "job failed permanently");
             shared.give_up(&identity, &error.to_string(), span.trace()).await;
-            if planted(Defect::DoneOnRefusal) {
+            if planted(Defect::RejectedKeyMarkedReady) {
                 return Ok(Value::Null);
             }
-            if planted(Defect::RetriesPoison) || planted(Defect::RetriesRefusals) {
+            if planted(Defect::RetriesRejectedInput) || planted(Defect::RetriesRejectedKey) {
                 return Err(bullmq::Error::ProcessingError(error.to_string()));
             }
             Err(bullmq::Error::Unrecoverable(error.to_string()))
@@ -135,7 +135,7 @@ async fn remove(shared: &Shared, job: &Job, trace: &Trace) -> Result<Value, bull
     let Some(document) = job.data()["documentId"].as_str().filter(|id| !id.is_empty()) else {
         return Err(bullmq::Error::Unrecoverable("malformed job: data has no text `documentId`".to_owned()));
     };
-    if planted(Defect::ForgetsToDelete) {
+    if planted(Defect::DeleteDoesNothing) {
         return Ok(Value::Null);
     }
     match within(trace.begin("remove"), shared.store.delete_document(document)).await {

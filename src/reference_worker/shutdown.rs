@@ -20,7 +20,7 @@ pub(super) async fn shut_down(worker: &Worker, recorder: &mut StalledJobRecorder
     // A tenth of the grace is reserved for returning jobs; even without grace, jobs are returned.
     let hand_back_at = Instant::now() + grace.mul_f64(0.9);
     let deadline = Instant::now() + grace.max(LISTING_DELAY * 10);
-    let (hand_back_at, deadline) = if planted(Defect::OverstaysGrace) {
+    let (hand_back_at, deadline) = if planted(Defect::ExceedsGracePeriod) {
         (hand_back_at + Duration::from_hours(1), deadline + Duration::from_hours(1))
     } else {
         (hand_back_at, deadline)
@@ -62,7 +62,7 @@ impl StalledJobRecorder<'_> {
         while self.tasks.try_join_next().is_some() {}
         if let Some(WorkerEvent::Failed { job_id, error }) = event
             && error == STALLED_TOO_OFTEN
-            && !planted(Defect::StalledOutUntold)
+            && !planted(Defect::StalledOutRowUnchanged)
         {
             let (endpoints, id, shared) = (self.config.endpoints.clone(), job_id.clone(), Arc::clone(self.shared));
             self.tasks.spawn(async move {

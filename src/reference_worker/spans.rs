@@ -42,7 +42,7 @@ impl Traces {
         }
         let carried = async {
             let redis = self.redis.get_or_try_init(|| Redis::connect(&self.endpoint)).await?;
-            QueueClient::carried(redis, &self.keys, job.id()).await
+            QueueClient::trace_parent(redis, &self.keys, job.id()).await
         };
         // A Redis that does not answer must not prevent the job.
         let parent = tokio::time::timeout(PARENT_TIMEOUT, carried).await.ok().and_then(Result::ok).flatten();

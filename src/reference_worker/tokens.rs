@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_tokenizer_is_named() {
+    fn an_invalid_tokenizer_file_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tokenizer.json");
         std::fs::write(&path, "{}").unwrap();

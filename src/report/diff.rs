@@ -120,7 +120,7 @@ impl Diff {
     /// Compares `after` with `before`, by the rule of `--baseline`.
     #[must_use]
     pub fn between(before: &Report, after: &Report) -> Self {
-        let comparison = Comparison::of(before, after);
+        let comparison = Comparison::between(before, after);
         let (old, now) = (by_id(before), by_id(after));
         let changes = |ids: &[String]| -> Vec<Change> {
             let change = |id: &String| {
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_change_is_found_and_told_in_every_format() {
+    fn every_kind_of_change_is_found_and_shown_in_every_format() {
         let mut before = report(&[
             ("a.worse", Word::Pass),
             ("a.fixed", Word::Fail),

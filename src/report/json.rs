@@ -63,7 +63,7 @@ pub fn read(text: &str) -> Result<Report, ReadError> {
     for case in &mut report.cases {
         let reason = case.reason.clone().unwrap_or_default();
         let expires = case.waived_until.clone().unwrap_or_default();
-        case.judge(match case.verdict {
+        case.set_verdict(match case.verdict {
             Verdict::Pass => Verdict::Pass,
             Verdict::Fail { .. } => Verdict::Fail { reason },
             Verdict::Warn { .. } => Verdict::Warn { reason },

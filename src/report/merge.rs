@@ -37,8 +37,8 @@ pub enum MergeError {
 pub fn merge(reports: &[Report]) -> Result<Report, MergeError> {
     let first = reports.first().ok_or(MergeError::Nothing)?;
     for other in reports {
-        alike("suites", first, other, |report| &report.suite_version)?;
-        alike("profile", first, other, |report| &report.profile)?;
+        require_equal("suites", first, other, |report| &report.suite_version)?;
+        require_equal("profile", first, other, |report| &report.profile)?;
     }
     let mut merged = first.clone();
     let all = |field: fn(&Report) -> String| joined(reports.iter().map(field));
@@ -74,7 +74,12 @@ pub fn merge(reports: &[Report]) -> Result<Report, MergeError> {
     Ok(merged)
 }
 
-fn alike(what: &'static str, first: &Report, other: &Report, field: fn(&Report) -> &String) -> Result<(), MergeError> {
+fn require_equal(
+    what: &'static str,
+    first: &Report,
+    other: &Report,
+    field: fn(&Report) -> &String,
+) -> Result<(), MergeError> {
     let (was, is) = (field(first).clone(), field(other).clone());
     if was == is {
         return Ok(());

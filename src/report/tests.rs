@@ -28,7 +28,7 @@ fn case(id: &str, level: Level, verdict: Verdict) -> CaseRecord {
         flaky: false,
         scenario: None,
     };
-    case.judge(verdict);
+    case.set_verdict(verdict);
     case
 }
 

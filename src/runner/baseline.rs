@@ -26,7 +26,7 @@ impl Baselines {
                 continue;
             }
             let combined =
-                |group: &Scenario| group.documents.with(&baseline.documents).filter(|_| group.steps == baseline.steps);
+                |group: &Scenario| group.documents.union(&baseline.documents).filter(|_| group.steps == baseline.steps);
             match groups.iter_mut().find_map(|(group, names)| Some((combined(group)?, group, names))) {
                 Some((documents, group, names)) => {
                     group.documents = documents;
@@ -78,7 +78,7 @@ mod tests {
         for (name, baseline) in baselines {
             let Some(shared) = merged.get(merged.resolve(name)) else { continue };
             assert_eq!(shared.steps, baseline.steps);
-            assert_eq!(shared.documents.with(&baseline.documents).as_ref(), Some(&shared.documents), "{name}");
+            assert_eq!(shared.documents.union(&baseline.documents).as_ref(), Some(&shared.documents), "{name}");
         }
     }
 

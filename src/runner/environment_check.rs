@@ -98,7 +98,7 @@ impl EnvironmentCheck {
         shakedown: PathBuf,
     ) -> Result<Self, SettingsError> {
         let endpoints = settings.endpoints_to_check()?;
-        let given = Arc::new(Given::of(&settings, directory.to_owned()));
+        let given = Arc::new(Given::from_settings(&settings, directory.to_owned()));
         let (billed, trace) = (BilledCache::default(), Trace::off());
         Ok(Self {
             settings,
@@ -130,7 +130,7 @@ impl EnvironmentCheck {
     pub async fn evaluate(&self, check: &CheckOptions, events: &Events) -> Report {
         let span = self.trace.begin("check");
         let events = &events.within(&span);
-        let stack = Stack::found(self.endpoints.clone(), self.canary).recorded_in(self.ledger.clone());
+        let stack = Stack::from_endpoints(self.endpoints.clone(), self.canary).recorded_in(self.ledger.clone());
         let directory = std::env::temp_dir();
         let contract = Arc::new(Contract::reference(&self.shakedown, &directory));
         let mut options = RunOptions {

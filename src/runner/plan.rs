@@ -48,7 +48,7 @@ impl Plan {
         let planned = |scenario: &Scenario| ScenarioRun {
             scenario: scenario.clone(),
             baseline: scenario.baseline.as_deref().map(|baseline| baselines.resolve(baseline).to_owned()),
-            needs_own_stack: fixed_names || scenario.is_alone(),
+            needs_own_stack: fixed_names || scenario.needs_own_stack(),
         };
         let mut scenario_runs = BTreeMap::new();
         for (name, scenario) in judged() {

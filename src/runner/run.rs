@@ -67,7 +67,7 @@ pub async fn run(
 ) -> Report {
     let clock = report::Clock::start();
     let plan = Plan::new(suites, selection, options.contract.has_fixed_names());
-    events.say(Event::Planned { cases: plan.cases.len() });
+    events.send(Event::Planned { cases: plan.cases.len() });
 
     let mut notes = Vec::new();
     let endpoints = prepare_endpoints(stack, options, &mut notes).await;
@@ -140,7 +140,7 @@ impl<'a> Engine<'a> {
         let missing = self.missing_prerequisite(case).await;
         // Cases with a stack of their own wait for it in the pool, and must not take a slot meanwhile.
         let slot = if self.needs_own_stack(case) { None } else { Some(self.slots.acquire().await) };
-        self.events.say(Event::CaseStarted { id: case.id.clone() });
+        self.events.send(Event::CaseStarted { id: case.id.clone() });
         let span = self.events.trace().begin(format_args!("case {}", case.id));
         let begun = Instant::now();
         let skip = missing.or_else(|| self.missing_capability(case)).or_else(|| {
@@ -151,12 +151,12 @@ impl<'a> Engine<'a> {
             (Some(reason), _) => (Verdict::skip(reason), Vec::new()),
             (None, _) if self.options.carried_over.contains_key(&case.id) => self.carry_over(case),
             (None, Some((deadline, timeout))) => {
-                tokio::time::timeout_at(deadline, Box::pin(self.judge(case, &span))).await.unwrap_or_else(|_| {
+                tokio::time::timeout_at(deadline, Box::pin(self.evaluate(case, &span))).await.unwrap_or_else(|_| {
                     let reason = format!("not judged within the {} s of --timeout", timeout.as_secs_f64());
                     (Verdict::unknown(reason), Vec::new())
                 })
             }
-            (None, None) => Box::pin(self.judge(case, &span)).await,
+            (None, None) => Box::pin(self.evaluate(case, &span)).await,
         };
         if self.options.fail_fast && verdict.word() == Word::Fail {
             // If two fail at the same time, the first one to get here is named.
@@ -165,11 +165,11 @@ impl<'a> Engine<'a> {
         drop(slot);
         record.evidence = evidence;
         record.duration_ms = report::millis(begun.elapsed().saturating_sub(self.wait_for_stack(case)));
-        record.judge(verdict);
+        record.set_verdict(verdict);
         self.complete(&record);
         let mut waivers = self.options.waivers.iter();
         span.case(&record, waivers.any(|waiver| waiver.case == case.id && !waiver.expired));
-        self.events.say(Event::CaseFinished { record: Box::new(record.clone()) });
+        self.events.send(Event::CaseFinished { record: Box::new(record.clone()) });
         record
     }
 
@@ -249,7 +249,7 @@ impl<'a> Engine<'a> {
         })
     }
 
-    async fn judge(&self, case: &Case, span: &Span) -> (Verdict, Vec<Evidence>) {
+    async fn evaluate(&self, case: &Case, span: &Span) -> (Verdict, Vec<Evidence>) {
         match &case.check {
             Check::Probe(probe, matchers) => {
                 let context = self.probe_context(case);
@@ -271,13 +271,13 @@ impl<'a> Engine<'a> {
                     }
                 }
                 let probing = span.trace().begin(format_args!("probe {}", probe.kind()));
-                let judged = probe::judge(probe, matchers, case.level, &context).await;
+                let judged = probe::evaluate(probe, matchers, case.level, &context).await;
                 drop(probing);
                 if leaves_data {
                     let errors = drop_names(&context.own, &context.own.names).await.err().unwrap_or_default();
                     dirty().remove(&case.id);
                     if let Some((ledger, entry)) = self.stack.ledger().zip(entry.filter(|_| errors.is_empty())) {
-                        ledger.gone(entry);
+                        ledger.mark_removed(entry);
                     }
                     self.note_clean_up_errors(&errors);
                 }
@@ -290,7 +290,7 @@ impl<'a> Engine<'a> {
                 }
                 match result {
                     Ok(observations) => {
-                        scenario::judge(expectations, &observations, case.documents_matching.as_ref(), case.level)
+                        scenario::evaluate(expectations, &observations, case.documents_matching.as_ref(), case.level)
                     }
                     Err(ScenarioFailure { reason, blames_worker }) => {
                         let evidence = vec![Evidence::seen("the scenario", reason.clone())];

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use globset::{Glob, GlobMatcher};
 
 use crate::outcome::Level;
-use crate::spec::{Case, Check, Suites, Verb, meant};
+use crate::spec::{Case, Check, Suites, Verb, did_you_mean};
 
 /// Why a selection is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,14 +20,14 @@ pub enum SelectionError {
         detail: String,
     },
     /// A pattern matches nothing.
-    #[error("`{pattern}` matches no {what}; `shakedown run --list` lists all{meant}")]
+    #[error("`{pattern}` matches no {what}; `shakedown run --list` lists all{suggestion}")]
     Nothing {
         /// The pattern.
         pattern: String,
         /// `case` or `suite`.
         what: &'static str,
         /// `; did you mean …?`, or nothing.
-        meant: String,
+        suggestion: String,
     },
 }
 
@@ -200,8 +200,8 @@ impl Selection {
             for pattern in patterns {
                 if !known.iter().any(|known| pattern.glob.is_match(known)) {
                     let word = pattern.text.trim_start_matches('!');
-                    let meant = meant(word, known.iter().copied());
-                    return Err(SelectionError::Nothing { pattern: pattern.text.clone(), what, meant });
+                    let suggestion = did_you_mean(word, known.iter().copied());
+                    return Err(SelectionError::Nothing { pattern: pattern.text.clone(), what, suggestion });
                 }
             }
         }

@@ -42,7 +42,7 @@ pub(super) fn apply(waiver: &Waived, cases: &mut [CaseRecord], notes: &mut Vec<S
         }
         Word::Fail | Word::Warn => {
             let reason = format!("{} ({failure})", waiver.reason);
-            record.judge(Verdict::Waived { reason, expires: waiver.expires.clone() });
+            record.set_verdict(Verdict::Waived { reason, expires: waiver.expires.clone() });
         }
         Word::Pass => notes.push(format!("stale waiver: {} passes now; remove it from [waive]", waiver.case)),
         Word::Skip | Word::Unknown | Word::Waived => {}

@@ -113,7 +113,7 @@ impl JobBuilder {
                 _ => return None,
             })
         };
-        let mut job = NewJob::of(job, job_id(number, &document.id), &lookup)
+        let mut job = NewJob::from_contract(job, job_id(number, &document.id), &lookup)
             .map_err(|place| ScenarioError::Spec(format!("placeholder `{{{{{place}}}}}` in [queue] has no value")))?;
         if self.clock_s != 0 {
             let added = chrono::Utc::now().timestamp_millis().saturating_add(self.clock_s.saturating_mul(1000));
@@ -151,7 +151,7 @@ fn digest(text: &str) -> String {
 }
 
 /// The id of the job for `document` in a step. It differs between steps: BullMQ ignores a job whose id already exists
-/// (suites/FAILURES.md, bullmq.jobid-swallowed).
+/// (suites/FAILURES.md#bullmq.jobid-swallowed).
 pub(super) fn job_id(step: usize, document: &str) -> String {
     let digest = Sha256::digest(document.as_bytes());
     let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
@@ -170,7 +170,8 @@ mod tests {
     use crate::settings::{Data, Program, Template, WorkerContract};
 
     fn contract(data: &[(&str, &str)]) -> Arc<Contract> {
-        let mut contract = Contract::of(WorkerContract::new(Program::Command(vec!["w".to_owned()]), PathBuf::new()));
+        let mut contract =
+            Contract::for_worker(WorkerContract::new(Program::Command(vec!["w".to_owned()]), PathBuf::new()));
         let places = crate::settings::DOCUMENT_PLACES;
         let field = |(name, text): &(&str, &str)| {
             ((*name).to_owned(), Data::Text(Template::parse(text, places, false).unwrap()))

@@ -25,7 +25,7 @@ mod timeline;
 pub use assessment::{DocumentAssessment, DocumentOutcome};
 pub use documents::Document;
 pub use evidence::{Point, Row, Snapshot};
-pub use expectations::{evaluate as judge, missing_evidence as lacks};
+pub use expectations::{evaluate, missing_evidence};
 pub use harness::{Harness, ScenarioError};
 pub use observations::{JobState, Observations, StepRecord};
 pub use redaction::redact;

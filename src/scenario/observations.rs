@@ -88,7 +88,7 @@ pub struct Observations {
     pub peak_memory_mib: Option<f64>,
     /// The injected faults and their effects.
     pub faults: Vec<FaultRecord>,
-    /// The behaviour configured for the embeddings mock, and whether a request met it; `None` without one.
+    /// The behaviour configured for the embeddings mock, and whether it affected a request; `None` without one.
     pub api_fault: Option<(&'static str, bool)>,
     /// How workers ended that were told to end during the run.
     pub exits: Vec<Exit>,

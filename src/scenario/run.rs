@@ -194,7 +194,7 @@ fn trace_faults(trace: &Trace, begun: SystemTime, faults: &[FaultRecord]) {
         let Some(began) = fault.began else { continue };
         let ended = fault.ended.unwrap_or(began);
         let span = trace.past(format_args!("fault: {}", fault.what), begun + began, begun + ended);
-        span.fact("shakedown.fault.met", fault.met.as_str());
+        span.fact("shakedown.fault.affected", fault.affected.as_str());
         span.fact("shakedown.fault.took_effect", fault.took_effect);
     }
 }

@@ -75,7 +75,7 @@ fn progress(observations: &Observations) -> Option<Progress> {
     let offset = ms(observations.mock_offset);
     let refused = observations.requests.iter().filter(|request| !(200..300).contains(&request.status));
     let refused = refused.map(|request| i64::try_from(request.at_ms).unwrap_or(i64::MAX) - offset);
-    Progress::of(&completed.collect::<Vec<_>>(), &refused.collect::<Vec<_>>())
+    Progress::from_times(&completed.collect::<Vec<_>>(), &refused.collect::<Vec<_>>())
 }
 
 /// The time window of interest, in milliseconds: around the faults, else around the last job event of the first affected
@@ -122,7 +122,7 @@ fn faults(observations: &Observations) -> Vec<TimelineEvent> {
                 [] => "worker".to_owned(),
                 targets => targets.iter().map(|target| target.word()).collect::<Vec<_>>().join(", "),
             },
-            what: format!("{}, affected {}", fault.what, fault.met),
+            what: format!("{}, affected {}", fault.what, fault.affected),
         })
     };
     observations.faults.iter().filter_map(event).collect()

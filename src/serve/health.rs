@@ -84,7 +84,7 @@ fn stale(status_store: &StatusStore, known: &Known, now: i64) -> Option<String> 
 }
 
 /// All services and cases.
-pub(super) fn whole(status_store: &StatusStore, now: i64) -> Health {
+pub(super) fn full(status_store: &StatusStore, now: i64) -> Health {
     let known = status_store.read();
     let stale = stale(status_store, &known, now);
     let status = if stale.is_some() { Status::Fail } else { known.overall().unwrap_or(Status::Fail) };

@@ -113,7 +113,7 @@ impl Prober {
         let answer = tokio::time::timeout(TIMEOUT, self.connection.ask()).await;
         let took = begun.elapsed();
         let result = match answer {
-            Ok(Ok(sight)) => Ok(sight),
+            Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("{} did not answer within {} ms", self.service, TIMEOUT.as_millis())),
         };

@@ -29,21 +29,21 @@ mod circuit;
 mod health;
 mod heartbeat;
 mod history;
+mod history_file;
 mod metrics;
 pub mod monitoring;
 mod page;
 mod router;
 mod status_store;
-mod store;
 mod watch;
 
 pub use circuit::CircuitState;
 pub use health::Status;
 pub use heartbeat::Heartbeat;
 pub use history::{BLOCK_MS, Block, History, Incident};
+pub use history_file::{HistoryFile, HistoryFileError};
 pub use router::{Access, health_routes, routes, worker_routes};
 pub use status_store::{Intervals, StatusStore};
-pub use store::{Store, StoreError};
 pub use watch::Watch;
 
 /// Milliseconds since 1970.

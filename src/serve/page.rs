@@ -35,7 +35,7 @@ pub(super) fn status(status_store: &StatusStore, bull_board: Option<&str>, now: 
         "verdict": verdict,
         "verdict_class": class,
         "verdict_symbol": symbol,
-        "coverage": Coverage::of(&records, 0).sentence(),
+        "coverage": Coverage::from_cases(&records, 0).sentence(),
         "profile": known.targets.profile,
         "checked": known.last_check_ms.map(|at| json!({ "at": rfc3339(at), "ago": ago(now - at) })),
         "every": took(millis(status_store.intervals().check)),

@@ -59,7 +59,7 @@ pub fn health_routes<S: Clone + Send + Sync + 'static>(status_store: StatusStore
         )
         .route(
             "/health",
-            get(async |State(status_store): State<StatusStore>| answer(health::whole(&status_store, now_ms()))),
+            get(async |State(status_store): State<StatusStore>| answer(health::full(&status_store, now_ms()))),
         )
         .route("/health/{service}", get(service))
         .layer(from_fn(with_headers))
@@ -86,24 +86,24 @@ pub fn routes(status_store: StatusStore, access: Access) -> Router {
         .layer(from_fn(with_headers))
 }
 
-/// `/health/live`, `/health/ready` and `/metrics` of a worker; `standing` gives why it takes no jobs, if it takes none, and
+/// `/health/live`, `/health/ready` and `/metrics` of a worker; `readiness` gives why it takes no jobs, if it takes none, and
 /// `circuits` what the circuit breakers before its services do.
 pub fn worker_routes(
-    standing: impl Fn() -> Result<(), String> + Clone + Send + Sync + 'static,
+    readiness: impl Fn() -> Result<(), String> + Clone + Send + Sync + 'static,
     circuits: impl Fn() -> Vec<(&'static str, CircuitState)> + Clone + Send + Sync + 'static,
 ) -> Router {
-    let ready = standing.clone();
-    let body = |standing: Result<(), String>| {
-        let (code, status) = if standing.is_ok() { (200, "pass") } else { (503, "fail") };
+    let ready = readiness.clone();
+    let body = |readiness: Result<(), String>| {
+        let (code, status) = if readiness.is_ok() { (200, "pass") } else { (503, "fail") };
         let mut body = json!({ "status": status, "version": "1", "releaseId": env!("CARGO_PKG_VERSION") });
-        if let Err(why) = standing {
+        if let Err(why) = readiness {
             body["output"] = json!(why);
         }
         answer((code, body))
     };
     Router::new()
         .route("/health/live", get(async move || body(Ok(()))))
-        .route("/health/ready", get(async move || body(standing())))
+        .route("/health/ready", get(async move || body(readiness())))
         .route(
             "/metrics",
             get(async move |headers: HeaderMap| {

@@ -235,7 +235,7 @@ impl StatusStore {
         let waiver = known.targets.waivers.iter().find(|waiver| waiver.case == record.id && !waiver.expired);
         if let (Some(waiver), Word::Fail | Word::Warn) = (waiver, record.verdict.word()) {
             let reason = format!("{} ({})", waiver.reason, record.verdict.reason().unwrap_or_default());
-            record.judge(Verdict::Waived { reason, expires: waiver.expires.clone() });
+            record.set_verdict(Verdict::Waived { reason, expires: waiver.expires.clone() });
         }
         let service = record.suite.clone();
         match record.verdict.word() {

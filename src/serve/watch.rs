@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::heartbeat::{Prober, probers};
+use super::history_file::HistoryFile;
 use super::now_ms;
 use super::status_store::StatusStore;
-use super::store::Store;
 use crate::outcome::{Event, Events};
 use crate::runner::{CheckOptions, EnvironmentCheck};
 
@@ -22,13 +22,17 @@ const LEAST_PAUSE: Duration = Duration::from_secs(1);
 pub struct Watch {
     tasks: JoinSet<()>,
     status_store: StatusStore,
-    store: Option<Arc<Store>>,
+    history_file: Option<Arc<HistoryFile>>,
 }
 
 impl Watch {
-    /// Starts at once; saves the history in `store`, if there is one. Must be called within a Tokio runtime.
+    /// Starts at once; saves the history in `history_file`, if there is one. Must be called within a Tokio runtime.
     #[must_use]
-    pub fn start(environment: Arc<EnvironmentCheck>, status_store: StatusStore, store: Option<Arc<Store>>) -> Self {
+    pub fn start(
+        environment: Arc<EnvironmentCheck>,
+        status_store: StatusStore,
+        history_file: Option<Arc<HistoryFile>>,
+    ) -> Self {
         let mut tasks = JoinSet::new();
         let urgent = Arc::new(Notify::new());
         let probed = status_store.read().targets.probed.clone();
@@ -37,11 +41,11 @@ impl Watch {
                 tasks.spawn(probe(prober, status_store.clone(), Arc::clone(&urgent)));
             }
         }
-        tasks.spawn(check(environment, status_store.clone(), store.clone(), urgent));
-        Self { tasks, status_store, store }
+        tasks.spawn(check(environment, status_store.clone(), history_file.clone(), urgent));
+        Self { tasks, status_store, history_file }
     }
 
-    /// The store that it writes to.
+    /// The status store that it writes to.
     #[must_use]
     pub const fn status_store(&self) -> &StatusStore {
         &self.status_store
@@ -50,8 +54,8 @@ impl Watch {
     /// Ends checks and heartbeats, and saves the history.
     pub async fn end(mut self) {
         self.tasks.shutdown().await;
-        if let Some(store) = self.store.take() {
-            save(&self.status_store, store).await;
+        if let Some(history_file) = self.history_file.take() {
+            save(&self.status_store, history_file).await;
         }
     }
 }
@@ -72,7 +76,7 @@ async fn probe(mut prober: Prober, status_store: StatusStore, urgent: Arc<Notify
 async fn check(
     environment: Arc<EnvironmentCheck>,
     status_store: StatusStore,
-    store: Option<Arc<Store>>,
+    history_file: Option<Arc<HistoryFile>>,
     urgent: Arc<Notify>,
 ) {
     loop {
@@ -97,8 +101,8 @@ async fn check(
         };
         let (report, ()) = tokio::join!(judged, listener);
         status_store.finish_check(now_ms(), report);
-        if let Some(store) = &store {
-            save(&status_store, Arc::clone(store)).await;
+        if let Some(history_file) = &history_file {
+            save(&status_store, Arc::clone(history_file)).await;
         }
         tokio::time::sleep_until(begun + LEAST_PAUSE).await;
         tokio::select! {
@@ -109,9 +113,9 @@ async fn check(
 }
 
 /// Saves the changes of the history. A failure becomes a message for the operator, and stops nothing.
-async fn save(status_store: &StatusStore, store: Arc<Store>) {
+async fn save(status_store: &StatusStore, history_file: Arc<HistoryFile>) {
     let changes = status_store.changes();
-    let saved = tokio::task::spawn_blocking(move || store.save(&changes)).await;
+    let saved = tokio::task::spawn_blocking(move || history_file.save(&changes)).await;
     let problem = match saved {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),

@@ -179,7 +179,11 @@ pub struct NewJob {
 
 impl NewJob {
     /// A job of `contract` with its placeholders replaced by `lookup`; the error is a placeholder without a value.
-    pub fn of(contract: &JobContract, id: String, lookup: &impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+    pub fn from_contract(
+        contract: &JobContract,
+        id: String,
+        lookup: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, String> {
         let JobContract { name, attempts, backoff, options, .. } = contract;
         let (name, data, options) = (name.clone(), contract.fill(lookup)?, options.clone());
         Ok(Self { id, name, data, attempts: attempts.unwrap_or(1), backoff: *backoff, options })
@@ -275,7 +279,7 @@ impl QueueClient {
     ///
     /// # Errors
     /// Redis does not respond.
-    pub async fn carried(redis: &Redis, keys: &QueueKeys, id: &str) -> Result<Option<TraceParent>, ServiceError> {
+    pub async fn trace_parent(redis: &Redis, keys: &QueueKeys, id: &str) -> Result<Option<TraceParent>, ServiceError> {
         let command = redis::cmd("HGET").arg(keys.job_key(id)).arg("opts").to_owned();
         let options: Option<String> = redis.get(&command).await?;
         let options: Option<Value> = options.and_then(|text| serde_json::from_str(&text).ok());

@@ -400,12 +400,12 @@ impl Contract {
     #[must_use]
     pub fn reference(shakedown: &Path, cwd: &Path) -> Self {
         let command = vec![shakedown.display().to_string(), "worker".to_owned()];
-        Self::of(WorkerContract::new(Program::Command(command), cwd.to_owned()))
+        Self::for_worker(WorkerContract::new(Program::Command(command), cwd.to_owned()))
     }
 
     /// A worker that takes the reference worker's jobs and stores the same results.
     #[must_use]
-    pub fn of(worker: WorkerContract) -> Self {
+    pub fn for_worker(worker: WorkerContract) -> Self {
         Self { path: None, worker, queue: QueueContract::default(), evidence: EvidenceContract::default() }
     }
 

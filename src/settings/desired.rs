@@ -239,7 +239,7 @@ pub(super) const EF_CONSTRUCT: u32 = 100;
 impl DesiredCollection {
     /// A collection with this vector size and distance, and defaults otherwise.
     #[must_use]
-    pub const fn of(size: u32, distance: Distance) -> Self {
+    pub const fn new(size: u32, distance: Distance) -> Self {
         Self {
             size: Some(size),
             distance,

@@ -40,7 +40,7 @@ pub struct Given {
 impl Given {
     /// The settings of the project in `directory`.
     #[must_use]
-    pub fn of(settings: &Settings, directory: PathBuf) -> Self {
+    pub fn from_settings(settings: &Settings, directory: PathBuf) -> Self {
         let variables = TABLE
             .iter()
             .map(|entry| {

@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn a_worker_gets_the_variables_that_are_set_and_secrets_as_placeholders() {
-        let mut contract = Contract::of(WorkerContract::new(Program::Command(vec!["w".to_owned()]), PathBuf::new()));
+        let mut contract =
+            Contract::for_worker(WorkerContract::new(Program::Command(vec!["w".to_owned()]), PathBuf::new()));
         contract.worker.env.insert("OTEL_LOG_LEVEL".to_owned(), Template::literal("its own"));
         let mut variables = BTreeMap::new();
         let settings = settings(&[

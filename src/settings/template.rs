@@ -60,12 +60,12 @@ pub enum TemplateError {
     #[error("`{{{{` is never closed")]
     Open,
     /// An unknown placeholder.
-    #[error("unknown placeholder `{{{{{name}}}}}`{}", meant.as_ref().map_or_else(String::new, |meant| format!("; did you mean `{{{{{meant}}}}}`?")))]
+    #[error("unknown placeholder `{{{{{name}}}}}`{}", suggestion.as_ref().map_or_else(String::new, |suggestion| format!("; did you mean `{{{{{suggestion}}}}}`?")))]
     Unknown {
         /// The name that was written.
         name: String,
         /// The most similar known name.
-        meant: Option<String>,
+        suggestion: Option<String>,
     },
 }
 
@@ -79,8 +79,8 @@ impl Template {
             let name = name.trim();
             let variable = env && name.strip_prefix(ENV).is_some_and(|name| !name.is_empty());
             if !variable && !places.contains(&name) {
-                let meant = similar(name, places.iter().map(|place| (*place).to_owned()));
-                return Err(TemplateError::Unknown { name: name.to_owned(), meant });
+                let suggestion = similar(name, places.iter().map(|place| (*place).to_owned()));
+                return Err(TemplateError::Unknown { name: name.to_owned(), suggestion });
             }
             if !before.is_empty() {
                 parts.push(Part::Text(before.to_owned()));

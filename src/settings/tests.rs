@@ -404,7 +404,7 @@ fn values_that_a_setting_only_points_to_are_never_shown() {
     for name in ["QUEUE_NAME", "QUEUE_PREFIX", "QDRANT_COLLECTION"] {
         assert!(row(name).secret && row(name).value == MASK, "{name} is {}", row(name).value);
     }
-    let given = Given::of(&settings, directory.path().to_owned());
+    let given = Given::from_settings(&settings, directory.path().to_owned());
     assert!(given.secrets().any(|(name, _)| name == "QDRANT_COLLECTION"));
     // The error for an invalid value does not repeat it either.
     assert!(!settings.check().map_or_else(|error| error.to_string(), |()| String::new()).contains("hunter2"));

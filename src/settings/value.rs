@@ -52,8 +52,8 @@ fn kind_problem(kind: Kind, text: &str) -> Option<String> {
             (!is_valid).then(|| "it is not in the form `schema.table`".to_owned())
         }
         Kind::Choice(words) => (!words.contains(&text)).then(|| {
-            let meant = similar(text, words.iter().map(|word| (*word).to_owned()));
-            meant.map_or_else(
+            let suggestion = similar(text, words.iter().map(|word| (*word).to_owned()));
+            suggestion.map_or_else(
                 || "it is not one of the allowed values".to_owned(),
                 |word| format!("did you mean `{word}`?"),
             )

@@ -138,7 +138,7 @@ impl Case {
                 Check::Probe(..) => None,
             },
         };
-        record.judge(Verdict::unknown("not run"));
+        record.set_verdict(Verdict::unknown("not run"));
         record
     }
 }

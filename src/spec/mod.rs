@@ -28,7 +28,7 @@ pub use error::{Place, SpecError};
 pub use expect::{All, Expect, Expectation, Intact, Matcher, Pattern, Range};
 pub use fault::{
     Direction, Fault, FaultKind, Lasts, Milestone, NetworkFault, Requests, ServiceFault, Target, When, WorkerFault,
-    duration,
+    parse_duration,
 };
 pub use probe::{
     Auth, CommandProbe, CommandYield, ConsistencyProbe, DnsProbe, DnsYield, EnvProbe, EnvYield, HttpProbe, HttpStep,
@@ -37,6 +37,6 @@ pub use probe::{
     SearchFact, SearchProbe, SetupProbe, SetupYield, SqlProbe, TcpProbe, TcpYield, TlsBefore, TlsProbe, TlsYield,
 };
 pub use scenario::{Documents, Scenario, ScenarioWritten, Step};
-pub use suites::{Suite, Suites, did_you_mean as meant};
+pub use suites::{Suite, Suites, did_you_mean};
 pub use template::{Template, TemplateError};
 pub use written::SuiteWritten;

@@ -37,6 +37,9 @@ mod tests {
                  remedy = \"r\"\nsource = \"s\"\n"
             )
         };
+        let probe = |kind: &str, yields: &str| {
+            suite("", "", "", "").replace("scenario = {  }", &format!("probe.{kind} = {{ yields = \"{yields}\" }}"))
+        };
         vec![
             suite(&format!("[{old}]\n"), "", "", ""),
             suite("", &format!("{old} = [\"a\"]\n"), "", ""),
@@ -44,6 +47,8 @@ mod tests {
             suite("", "", &format!("documents = {{ {old} = 1 }}"), ""),
             suite("", "", &format!("faults = [{{ at = \"1s\", {old}.worker = \"kill\" }}]"), ""),
             suite("", "", "", &format!(", {old} = 1")),
+            probe("queue-state", old),
+            probe("search", old),
         ]
     }
 

@@ -54,7 +54,7 @@ impl Documents {
     /// The smallest workload that has all documents of both. `None` if that is not known, or if it would make a case with a
     /// few documents wait for many.
     #[must_use]
-    pub fn with(&self, other: &Self) -> Option<Self> {
+    pub fn union(&self, other: &Self) -> Option<Self> {
         let is_plain = |one: &Self| {
             one.named.is_none()
                 && *one != Self::default()
@@ -228,10 +228,10 @@ impl Scenario {
 
     /// Whether a fault affects every client of a service, so that the scenario needs a stack of its own.
     #[must_use]
-    pub fn is_alone(&self) -> bool {
-        let alone =
+    pub fn needs_own_stack(&self) -> bool {
+        let affects_every_client =
             |fault: &Fault| matches!(&fault.kind, FaultKind::Service { fault, .. } if fault.affects_every_client());
-        self.faults.iter().any(alone)
+        self.faults.iter().any(affects_every_client)
     }
 
     /// The baseline, with its name: the scenario with the same documents and steps and no fault. `None` if this scenario has

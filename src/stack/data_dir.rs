@@ -86,7 +86,7 @@ pub(super) fn create_throwaway(
     let entry = ledger.add(Resource::Directory { path: path.clone(), keep: options.keep })?;
     let mode = if traversable { 0o711 } else { 0o700 };
     if let Err(cause) = fs::DirBuilder::new().mode(mode).create(&path) {
-        ledger.gone(entry);
+        ledger.mark_removed(entry);
         return Err(fail(&path, cause));
     }
     // The umask may have cleared bits.

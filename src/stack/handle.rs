@@ -46,7 +46,7 @@ pub struct Stack {
 impl Stack {
     /// Existing services. No request is sent to them. The stack is read-only unless `writable`.
     #[must_use]
-    pub fn found(endpoints: Endpoints, writable: bool) -> Self {
+    pub fn from_endpoints(endpoints: Endpoints, writable: bool) -> Self {
         Self {
             provider: "remote",
             why: "endpoints come from environment variables".to_owned(),

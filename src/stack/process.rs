@@ -107,13 +107,13 @@ impl Process {
         let child = match spawn(command) {
             Ok(child) => child,
             Err(cause) => {
-                ledger.gone(launching);
+                ledger.mark_removed(launching);
                 return Err(fail(cause));
             }
         };
         let pid = i32::try_from(child.id()).unwrap_or_default();
         // A program that has already exited has no identity; its zombie keeps the pid from being reused.
-        let id = ProcessId::of(pid).unwrap_or(ProcessId { pid, started: String::new() });
+        let id = ProcessId::from_pid(pid).unwrap_or(ProcessId { pid, started: String::new() });
         let polite = launch.on_harness_death == Signal::SIGQUIT;
         let recorded = ledger.add(Resource::Process { name: launch.name.clone(), process: id.clone(), polite });
         let (entry, failure) = match recorded {
@@ -134,7 +134,7 @@ impl Process {
         if let Some(error) = failure {
             return Err(error);
         }
-        ledger.gone(launching);
+        ledger.mark_removed(launching);
         Ok(process)
     }
 
@@ -246,7 +246,7 @@ impl Drop for Process {
             family.iter().for_each(|process| process.signal(Signal::SIGKILL));
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.ledger.gone(self.entry);
+        self.ledger.mark_removed(self.entry);
     }
 }
 

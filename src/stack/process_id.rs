@@ -37,7 +37,7 @@ pub struct ProcessId {
 impl ProcessId {
     /// The identity of the running process `pid`; `None` if no such process runs.
     #[must_use]
-    pub fn of(pid: i32) -> Option<Self> {
+    pub fn from_pid(pid: i32) -> Option<Self> {
         let stat = system::stat(pid)?;
         (!stat.zombie).then_some(Self { pid, started: stat.started })
     }
@@ -46,13 +46,13 @@ impl ProcessId {
     #[must_use]
     pub fn own() -> Self {
         let pid = nix::unistd::getpid().as_raw();
-        Self::of(pid).unwrap_or(Self { pid, started: String::new() })
+        Self::from_pid(pid).unwrap_or(Self { pid, started: String::new() })
     }
 
     /// Whether this process, and not a later one with the same pid, still runs. A zombie does not count as running.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        Self::of(self.pid).as_ref() == Some(self)
+        Self::from_pid(self.pid).as_ref() == Some(self)
     }
 
     /// Sends `signal` to this process. A process that is gone is not an error.
@@ -119,7 +119,7 @@ pub(super) fn carrying(variable: &str, value: &str) -> Vec<ProcessId> {
 
 fn others() -> impl Iterator<Item = ProcessId> {
     let own = nix::unistd::getpid().as_raw();
-    system::pids().into_iter().filter(move |pid| *pid != own).filter_map(ProcessId::of)
+    system::pids().into_iter().filter(move |pid| *pid != own).filter_map(ProcessId::from_pid)
 }
 
 struct Stat {

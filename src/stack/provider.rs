@@ -83,18 +83,18 @@ impl Stack {
     pub async fn start(kind: ProviderKind, options: StackOptions, events: &Events) -> Result<Self, StackError> {
         let chosen = Chosen::resolve(kind, &options).await?;
         let (provider, why) = chosen.describe();
-        events.say(Event::Provider { name: provider.to_owned(), reason: why.clone() });
+        events.send(Event::Provider { name: provider.to_owned(), reason: why.clone() });
         let begun = Instant::now();
         let stack = if let Chosen::Remote(_) = chosen {
             let endpoints = options.endpoints.ok_or(StackError::NoEndpoints)?;
             let services = remote::ask_services(&endpoints, &BTreeSet::new(), events).await;
-            let mut stack = Self::found(endpoints, false);
+            let mut stack = Self::from_endpoints(endpoints, false);
             (stack.why, stack.services) = (why, services);
             stack
         } else {
             Box::pin(Self::start_throwaway(chosen, options, events)).await?
         };
-        events.say(Event::StackReady { after: begun.elapsed() });
+        events.send(Event::StackReady { after: begun.elapsed() });
         Ok(stack)
     }
 
@@ -112,7 +112,7 @@ impl Stack {
         };
         let record = mock_record(&jina, jina_ready_after);
         let (service, version) = (record.name.clone(), record.version.clone());
-        events.say(Event::ServiceReady { service, version, after: jina_ready_after });
+        events.send(Event::ServiceReady { service, version, after: jina_ready_after });
         started.services.push(record);
         let endpoints = Endpoints {
             redis: started.addresses.redis,

@@ -58,7 +58,7 @@ async fn record(service: Service, readiness: Readiness, dead: &BTreeSet<String>,
             record.status = ServiceStatus::Ready;
             record.version = facts.version;
             record.parameters = facts.parameters;
-            events.say(Event::ServiceReady {
+            events.send(Event::ServiceReady {
                 service: record.name.clone(),
                 version: record.version.clone(),
                 after: begun.elapsed(),

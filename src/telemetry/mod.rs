@@ -51,7 +51,7 @@ pub enum TelemetryError {
 }
 
 /// Receives one line when spans are lost.
-pub type Tell = Box<dyn Fn(&str) + Send>;
+pub type WarningHandler = Box<dyn Fn(&str) + Send>;
 
 /// An exporter that runs until [`Exporter::end`]. If it is dropped, unsent spans are lost.
 #[derive(Debug)]
@@ -67,7 +67,11 @@ impl Exporter {
     ///
     /// # Errors
     /// See [`TelemetryError`].
-    pub fn start(telemetry: &Telemetry, service: &'static str, warn: Tell) -> Result<(Self, Trace), TelemetryError> {
+    pub fn start(
+        telemetry: &Telemetry,
+        service: &'static str,
+        warn: WarningHandler,
+    ) -> Result<(Self, Trace), TelemetryError> {
         let mut exporter = exporter(telemetry)?;
         exporter.set_resource(&resource(telemetry, service));
         let shown = public_url(&telemetry.endpoint);
@@ -100,7 +104,7 @@ struct Collector {
     exporter: SpanExporter,
     shown: String,
     variable: &'static str,
-    warn: Tell,
+    warn: WarningHandler,
     /// Whether the last batch failed: consecutive failures are reported once.
     failing: bool,
 }

@@ -1,7 +1,7 @@
 //! Shakedown as a library for `cargo test`: a throwaway stack for a test, and the conformance check as one call.
 //!
 //! ```no_run
-//! use shakedown::testing::{TestStack, judge};
+//! use shakedown::testing::{ConformanceCheck, TestStack};
 //!
 //! // Once per file: lets the harness start its own services.
 //! shakedown::testing::child!();
@@ -15,19 +15,20 @@
 //!
 //! #[tokio::test]
 //! async fn my_worker_is_conformant() {
-//!     judge("shakedown.toml").suites(["ingestion", "crash"]).run().await.unwrap().assert_conformant();
+//!     let check = ConformanceCheck::new("shakedown.toml").suites(["ingestion", "crash"]);
+//!     check.run().await.unwrap().assert_conformant();
 //! }
 //! ```
 //!
 //! Each process starts one stack on first use and removes it at exit. On it, every [`TestStack`] has its own queue,
 //! table, collection, mock of the embeddings API and fault proxies.
 
+mod conformance;
 mod host;
-mod judgement;
 mod stack;
 
-pub use judgement::{Judge, Judgement, judge};
-pub use stack::{Broken, Faults, TestStack};
+pub use conformance::{ConformanceCheck, ConformanceResult};
+pub use stack::{FaultGuard, Faults, TestStack};
 
 /// Why a stack cannot be started or a check cannot run.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -148,14 +148,14 @@ impl<'a> Faults<'a> {
 
     /// Applies a fault to all open and new connections until the guard is dropped.
     #[must_use = "the fault is reverted when the guard is dropped"]
-    pub fn apply(&self, fault: NetworkFault) -> Broken<'a> {
+    pub fn apply(&self, fault: NetworkFault) -> FaultGuard<'a> {
         self.apply_to(fault, fault.usual_direction())
     }
 
     /// Applies a fault in one direction.
     #[must_use = "the fault is reverted when the guard is dropped"]
-    pub fn apply_to(&self, fault: NetworkFault, direction: Direction) -> Broken<'a> {
-        Broken(self.0.iter().map(|proxy| (proxy, Some(proxy.apply(fault, direction)))).collect())
+    pub fn apply_to(&self, fault: NetworkFault, direction: Direction) -> FaultGuard<'a> {
+        FaultGuard(self.0.iter().map(|proxy| (proxy, Some(proxy.apply(fault, direction)))).collect())
     }
 
     /// The number of connections so far, including attempts.
@@ -167,17 +167,17 @@ impl<'a> Faults<'a> {
 
 /// The guard of an active fault, which is reverted when the guard is dropped.
 #[derive(Debug)]
-pub struct Broken<'a>(Vec<(&'a Proxy, Option<Applied>)>);
+pub struct FaultGuard<'a>(Vec<(&'a Proxy, Option<Applied>)>);
 
-impl Broken<'_> {
+impl FaultGuard<'_> {
     /// The number of connections that it has affected so far. A fault that affected none proves nothing.
     #[must_use]
-    pub fn met(&self) -> u64 {
+    pub fn affected_connections(&self) -> u64 {
         self.0.iter().filter_map(|(_, applied)| applied.as_ref()).map(|applied| applied.effect.connections()).sum()
     }
 }
 
-impl Drop for Broken<'_> {
+impl Drop for FaultGuard<'_> {
     fn drop(&mut self) {
         for (proxy, applied) in &mut self.0 {
             if let Some(applied) = applied.take() {

@@ -97,7 +97,7 @@ impl Drop for Container {
         // It removes itself when it ends, so it may be gone already. One that remains stays in the ledger.
         let removed = self.run(&["rm", "--force", "--volumes"]) || !self.run(&["inspect"]);
         if removed {
-            self.ledger.gone(self.entry);
+            self.ledger.mark_removed(self.entry);
         }
     }
 }

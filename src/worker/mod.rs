@@ -178,7 +178,7 @@ impl Worker {
     #[must_use]
     pub fn peak_memory_mib(&self) -> Option<f64> {
         let first = match &self.container {
-            Some(container) => ProcessId::of(container.pid()?)?,
+            Some(container) => ProcessId::from_pid(container.pid()?)?,
             None => self.process.id().clone(),
         };
         let tree = std::iter::once(first.clone()).chain(first.descendants());

@@ -1,5 +1,5 @@
-//! How long `shakedown check` takes on a healthy stack, as somebody types it: beside the services, and 100 ms away from
-//! them, where the round trips in sequence are what counts. Nothing here passes or fails: a benchmark is no test.
+//! How long `shakedown check` takes on a healthy stack, as a process: next to the services, and 100 ms away from them,
+//! where sequential round trips dominate. It prints a table and asserts no time.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
 
@@ -79,7 +79,7 @@ async fn check(endpoints: &Endpoints) -> Duration {
     let begun = Instant::now();
     let ended = tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap();
     let took = begun.elapsed();
-    assert!(ended.success(), "a healthy stack was not told so");
+    assert!(ended.success(), "the check of a healthy stack failed");
     took
 }
 

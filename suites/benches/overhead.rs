@@ -148,7 +148,7 @@ async fn alone(stack: &TestStack, contract: &Arc<Contract>, documents: &[Documen
     queue.add(documents.iter().map(job).collect()).await.unwrap();
     while queue.counts().await.unwrap().completed < DOCUMENTS as u64 {
         waits(deadline);
-        // As seldom as somebody would look who only waits.
+        // As rarely as a client that only waits would ask.
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let mut events = Vec::new();

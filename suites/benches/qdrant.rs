@@ -197,7 +197,7 @@ fn ask(query: Vec<f32>, limit: usize) -> QueryRequest {
     }
 }
 
-fn tell(what: &str, value: &str, aim: &str, met: bool) {
+fn print_row(what: &str, value: &str, aim: &str, met: bool) {
     println!("{what:<58} {value:>22}   aim {aim:<10} {}", if met { "met" } else { "MISSED" });
 }
 
@@ -211,11 +211,11 @@ async fn speed(place: &Path) {
         starts.push(Server::start(&place.join(format!("empty-{turn}"))).ready);
     }
     let start = median(starts);
-    tell("start to ready, empty", &format!("{} ms", start.as_millis()), "≤ 150 ms", start.as_millis() <= 150);
+    print_row("start to ready, empty", &format!("{} ms", start.as_millis()), "≤ 150 ms", start.as_millis() <= 150);
 
     let server = Server::start(&place.join("served"));
     let idle = server.memory();
-    tell("memory of an idle server", &format!("{idle:.0} MiB"), "≤ 60 MiB", idle <= 60.0);
+    print_row("memory of an idle server", &format!("{idle:.0} MiB"), "≤ 60 MiB", idle <= 60.0);
 
     let client = server.client();
     let collection = CreateCollectionBuilder::new("bench")
@@ -236,7 +236,7 @@ async fn speed(place: &Path) {
     );
     let direct = upload_directly(&shard, &points);
     let ratio = served / direct;
-    tell(
+    print_row(
         "points stored over gRPC against the engine directly",
         &format!("{ratio:.2} ({served:.0}/{direct:.0})"),
         "≥ 0.6",
@@ -256,7 +256,7 @@ async fn speed(place: &Path) {
     }
     let (through, within) = (median(through), median(within));
     let ratio = through.as_secs_f64() / within.as_secs_f64();
-    tell(
+    print_row(
         "median query over gRPC against the engine directly",
         &format!("{ratio:.2} ({through:.1?}/{within:.1?})"),
         "≤ 2",
@@ -338,7 +338,7 @@ async fn recall(place: &Path, sea: Sea) {
         println!("{what:<58} {recall:>22.3}");
         return;
     }
-    tell(&what, &format!("{recall:.3}"), "≥ 0.99", recall >= 0.99);
+    print_row(&what, &format!("{recall:.3}"), "≥ 0.99", recall >= 0.99);
 }
 
 fn main() {

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
                 Trial::test(title(&case.id), move || passes(&id, observations.get_or_init(|| run_scenario(kind))));
             trials.push(trial.with_ignored_flag(ignored));
         }
-        // One snapshot for both: what one provider judges, the other judges alike.
+        // One snapshot for both: the verdicts do not depend on the provider.
         let observations = Arc::clone(observations);
         let snapshot = move || {
             let report = observations.get_or_init(|| run_scenario(kind));
@@ -52,12 +52,13 @@ fn main() -> ExitCode {
         trials.push(Trial::test(title("the_report_is_what_the_snapshot_says"), snapshot).with_ignored_flag(ignored));
     }
     let [(_, _, native), (_, _, containers)] = scenario_runs;
-    let alike = move || {
+    let same_verdicts = move || {
         let (native, containers) = (native.get_or_init(|| run_scenario(ProviderKind::Native)), containers);
         let containers = containers.get_or_init(|| run_scenario(ProviderKind::Containers));
         differences(native, containers)
     };
-    trials.push(Trial::test("both_providers_reach_the_same_verdicts", alike).with_ignored_flag(engine.is_err()));
+    trials
+        .push(Trial::test("both_providers_reach_the_same_verdicts", same_verdicts).with_ignored_flag(engine.is_err()));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -94,7 +95,7 @@ fn passes(id: &str, report: &Report) -> Result<(), Failed> {
     }
 }
 
-/// What `shakedown run` judges unless it is told otherwise.
+/// What `shakedown run` judges by default.
 fn usual() -> Selection {
     Selection::default().for_verb(Verb::Run)
 }

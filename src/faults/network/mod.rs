@@ -144,13 +144,13 @@ fn value<'a>(word: &str, value: Option<&'a str>, example: &str) -> Result<&'a st
 }
 
 /// A duration.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    crate::spec::duration(text).ok_or_else(|| format!("invalid duration `{text}`: expected e.g. 500ms or 2s"))
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    crate::spec::parse_duration(text).ok_or_else(|| format!("invalid duration `{text}`: expected e.g. 500ms or 2s"))
 }
 
 /// A duration in milliseconds.
 fn millis(text: &str) -> Result<u64, String> {
-    duration(text).map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    parse_duration(text).map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A number of bytes: `4096`, `64KiB`, `2MiB`.

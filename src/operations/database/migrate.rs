@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::services::ServiceError;
-use crate::services::migrations::{self, Applied, HISTORY, HISTORY_EXISTS, Local, Standing, Statement};
+use crate::services::migrations::{self, Applied, HISTORY, HISTORY_EXISTS, Local, MigrationState, Statement};
 use crate::services::postgres::Postgres;
 use crate::services::postgres_session::{Session, SessionError};
 use crate::settings::PostgresEndpoint;
@@ -90,7 +90,7 @@ pub struct History {
     /// The migrations that the database records, by version.
     pub applied: BTreeMap<String, Applied>,
     /// The status of each, in the order of versions.
-    pub standings: Vec<(String, Standing)>,
+    pub states: Vec<(String, MigrationState)>,
 }
 
 /// How to migrate.
@@ -140,8 +140,8 @@ async fn read_history(session: &mut Session, directory: &Path) -> Result<History
             .collect();
         applied = migrations::applied(&rows);
     }
-    let standings = migrations::compare(&local, &applied);
-    Ok(History { local, applied, standings })
+    let states = migrations::compare(&local, &applied);
+    Ok(History { local, applied, states })
 }
 
 /// Applies pending migrations in the order of versions; calls `on_file` before each file.
@@ -211,20 +211,20 @@ async fn lock(session: &mut Session, wait_s: u64) -> Result<(), MigrateError> {
 
 /// The pending migrations, if directory and database are compatible.
 fn pending(history: &History, include_all: bool) -> Result<Vec<(&String, &Local)>, MigrateError> {
-    let with_standing = |wanted: Standing| {
-        history.standings.iter().filter(move |(_, standing)| *standing == wanted).map(|(version, _)| version)
+    let in_state = |wanted: MigrationState| {
+        history.states.iter().filter(move |(_, state)| *state == wanted).map(|(version, _)| version)
     };
-    let versions: Vec<String> = with_standing(Standing::Missing).cloned().collect();
+    let versions: Vec<String> = in_state(MigrationState::Missing).cloned().collect();
     if !versions.is_empty() {
         return Err(MigrateError::Missing { versions });
     }
     let file = |version: &String| history.local.get(version).map(|local| local.file.clone());
-    let files: Vec<String> = with_standing(Standing::OutOfOrder).filter_map(file).collect();
+    let files: Vec<String> = in_state(MigrationState::OutOfOrder).filter_map(file).collect();
     if !files.is_empty() && !include_all {
         return Err(MigrateError::OutOfOrder { files });
     }
-    let wanted = |standing: Standing| matches!(standing, Standing::Pending | Standing::OutOfOrder);
-    let pending = history.standings.iter().filter(|(_, standing)| wanted(*standing));
+    let wanted = |state: MigrationState| matches!(state, MigrationState::Pending | MigrationState::OutOfOrder);
+    let pending = history.states.iter().filter(|(_, state)| wanted(*state));
     Ok(pending.filter_map(|(version, _)| history.local.get_key_value(version)).collect())
 }
 

@@ -44,7 +44,7 @@ impl JobShape {
             "document.version" => Some(document.version.clone()),
             _ => None,
         };
-        NewJob::of(&self.contract, document.job_id(), &lookup)
+        NewJob::from_contract(&self.contract, document.job_id(), &lookup)
             .map_err(|placeholder| IngestError::Placeholder { placeholder })
     }
 }

@@ -24,8 +24,8 @@ pub(super) enum Part {
 const PARTS: [Part; 5] = [Part::Queue, Part::Postgres, Part::Qdrant, Part::Jina, Part::Files];
 
 impl Part {
-    /// The parts of which something is desired.
-    pub(super) fn wanted(desired: &Desired, target: &SetupTarget) -> impl Iterator<Item = Self> {
+    /// The parts that the description contains.
+    pub(super) fn described(desired: &Desired, target: &SetupTarget) -> impl Iterator<Item = Self> {
         let is_wanted = |part: &Self| match part {
             Self::Queue => target.redis.is_some(),
             Self::Postgres => target.postgres.is_some(),
@@ -174,7 +174,7 @@ pub(super) async fn converge_all(
     report: &mut impl Reporter,
 ) {
     let mut failed: Option<String> = None;
-    for part in Part::wanted(desired, target) {
+    for part in Part::described(desired, target) {
         if let Some(prerequisite) = &failed {
             report.skipped(part, prerequisite);
             continue;

@@ -112,7 +112,7 @@ pub struct PlanError {
 /// A service cannot be reached or read.
 pub async fn plan(desired: &Desired, target: &SetupTarget, force: bool) -> Result<Vec<Change>, PlanError> {
     let mut all = Vec::new();
-    for part in Part::wanted(desired, target) {
+    for part in Part::described(desired, target) {
         let failed = |error| PlanError { service: part.service(), error };
         let (connection, _) = part.connect(target).await.map_err(failed)?;
         let changes = connection.changes(desired, target, force).await;
@@ -143,7 +143,14 @@ struct ChangeReporter<F> {
 }
 
 impl<F: FnMut(&Step)> ChangeReporter<F> {
-    fn take(&mut self, service: &'static str, name: &'static str, what: String, outcome: Outcome, notes: Vec<String>) {
+    fn record(
+        &mut self,
+        service: &'static str,
+        name: &'static str,
+        what: String,
+        outcome: Outcome,
+        notes: Vec<String>,
+    ) {
         let step = Step { service, name, what, outcome, notes };
         (self.on_step)(&step);
         self.steps.push(step);
@@ -153,11 +160,11 @@ impl<F: FnMut(&Step)> ChangeReporter<F> {
 impl<F: FnMut(&Step)> Reporter for ChangeReporter<F> {
     fn skipped(&mut self, part: Part, prerequisite: &str) {
         let outcome = Outcome::Skipped { prerequisite: prerequisite.to_owned() };
-        self.take(part.service(), STATE, String::new(), outcome, Vec::new());
+        self.record(part.service(), STATE, String::new(), outcome, Vec::new());
     }
 
     fn reached(&mut self, part: Part, found: Found) {
-        self.take(part.service(), "connection", found.what, Outcome::Unchanged, found.notes);
+        self.record(part.service(), "connection", found.what, Outcome::Unchanged, found.notes);
     }
 
     fn made(&mut self, change: &Change) {
@@ -165,22 +172,22 @@ impl<F: FnMut(&Step)> Reporter for ChangeReporter<F> {
         let outcome = if change.action == Action::Create { Outcome::Created } else { Outcome::Changed };
         let details = change.details.join(", ");
         let what = if details.is_empty() { change.what.clone() } else { format!("{}: {details}", change.what) };
-        self.take(change.service, change.kind, what, outcome, change.destroys.clone().into_iter().collect());
+        self.record(change.service, change.kind, what, outcome, change.destroys.clone().into_iter().collect());
     }
 
     fn ended(&mut self, part: Part, left: &[Change]) {
         for change in left {
             let notes = change.details.iter().map(|detail| format!("{detail}; left unchanged")).collect();
-            self.take(change.service, change.kind, change.what.clone(), Outcome::Unchanged, notes);
+            self.record(change.service, change.kind, change.what.clone(), Outcome::Unchanged, notes);
         }
         if !std::mem::take(&mut self.made) && left.is_empty() {
-            self.take(part.owner(), STATE, "all as described".to_owned(), Outcome::Unchanged, Vec::new());
+            self.record(part.owner(), STATE, "all as described".to_owned(), Outcome::Unchanged, Vec::new());
         }
     }
 
     fn failed(&mut self, part: Part, Stop { kind, error }: Stop) -> String {
         let service = if kind == "connection" { part.service() } else { part.owner() };
-        self.take(service, kind, error.to_string(), Outcome::Failed(error), Vec::new());
+        self.record(service, kind, error.to_string(), Outcome::Failed(error), Vec::new());
         format!("{service} {kind}")
     }
 }

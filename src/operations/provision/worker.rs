@@ -84,7 +84,7 @@ fn desired(endpoints: &Endpoints, wanted: &Wanted) -> Desired {
     let collection = DesiredCollection {
         vector: wanted.vector.clone().or_else(|| endpoints.qdrant.vector.clone()),
         indexes: INDEXES.map(|(field, kind)| (field.to_owned(), kind.to_owned())).into(),
-        ..DesiredCollection::of(endpoints.jina.dimensions, Distance::Cosine)
+        ..DesiredCollection::new(endpoints.jina.dimensions, Distance::Cosine)
     };
     Desired {
         keep: true,
@@ -178,14 +178,21 @@ impl StageReporter<'_> {
         }
     }
 
-    fn take(&mut self, service: &'static str, name: &'static str, what: String, outcome: Outcome, notes: Vec<String>) {
+    fn record(
+        &mut self,
+        service: &'static str,
+        name: &'static str,
+        what: String,
+        outcome: Outcome,
+        notes: Vec<String>,
+    ) {
         self.steps.push(Step { service, name, what, outcome, notes });
     }
 
     fn skip(&mut self, stages: impl IntoIterator<Item = Stage>, prerequisite: &str) {
         for Stage { service, name, .. } in stages {
             let outcome = Outcome::Skipped { prerequisite: prerequisite.to_owned() };
-            self.take(service, name, String::new(), outcome, Vec::new());
+            self.record(service, name, String::new(), outcome, Vec::new());
         }
     }
 
@@ -194,7 +201,7 @@ impl StageReporter<'_> {
             let notes = left.iter().filter(|change| change.kind == stage.kind);
             let notes = notes.flat_map(|change| change.details.clone()).collect();
             let outcome = self.outcome(&stage);
-            self.take(stage.service, stage.name, stage.what, outcome, notes);
+            self.record(stage.service, stage.name, stage.what, outcome, notes);
         }
     }
 }
@@ -202,13 +209,13 @@ impl StageReporter<'_> {
 impl Reporter for StageReporter<'_> {
     fn skipped(&mut self, part: Part, prerequisite: &str) {
         let outcome = Outcome::Skipped { prerequisite: prerequisite.to_owned() };
-        self.take(part.service(), "connection", String::new(), outcome, Vec::new());
+        self.record(part.service(), "connection", String::new(), outcome, Vec::new());
         self.skip(self.stages(part), prerequisite);
     }
 
     fn reached(&mut self, part: Part, found: Found) {
         self.made.clear();
-        self.take(part.service(), "connection", found.what, Outcome::Unchanged, found.notes);
+        self.record(part.service(), "connection", found.what, Outcome::Unchanged, found.notes);
     }
 
     fn made(&mut self, change: &Change) {
@@ -236,7 +243,7 @@ impl Reporter for StageReporter<'_> {
             }
         };
         let prerequisite = format!("{service} {name}");
-        self.take(service, name, error.to_string(), Outcome::Failed(error), Vec::new());
+        self.record(service, name, error.to_string(), Outcome::Failed(error), Vec::new());
         self.skip(stages, &prerequisite);
         prerequisite
     }

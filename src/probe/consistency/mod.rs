@@ -15,7 +15,7 @@ use crate::outcome::Evidence;
 use crate::settings::Given;
 use crate::spec::{ConsistencyProbe, Rule};
 
-/// Largest vector sizes of Jina's models (FAILURES.md 0.4).
+/// Largest vector sizes of Jina's models (suites/FAILURES.md#jina.dimensions).
 const MODEL_DIMENSIONS: &[(&str, u64)] = &[
     ("jina-embeddings-v2", 768),
     ("jina-embeddings-v3", 1024),

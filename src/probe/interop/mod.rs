@@ -112,7 +112,7 @@ impl Pair<'_> {
                 ));
             }
             tokio::time::sleep(PAUSED).await;
-            let early = self.taken(self.consumer, &order).await?;
+            let early = self.taken_jobs(self.consumer, &order).await?;
             if !early.is_empty() {
                 wrong.push(format!("{} jobs were taken while the queue was paused", early.len()));
             }
@@ -122,7 +122,7 @@ impl Pair<'_> {
             let victim = Peer::start(self.consumer.kind, &self.context.own.redis, &self.context.shakedown).await?;
             victim.request("work", work.clone()).await?;
             let deadline = Instant::now() + DEADLINE;
-            while self.taken(&victim, &order).await?.is_empty() && Instant::now() < deadline {
+            while self.taken_jobs(&victim, &order).await?.is_empty() && Instant::now() < deadline {
                 tokio::time::sleep(POLL).await;
             }
             victim.kill();
@@ -165,7 +165,7 @@ impl Pair<'_> {
         }
     }
 
-    async fn taken(&self, peer: &Peer, order: &Value) -> Result<Vec<Value>, String> {
+    async fn taken_jobs(&self, peer: &Peer, order: &Value) -> Result<Vec<Value>, String> {
         Ok(peer.request("taken", order.clone()).await?.as_array().cloned().unwrap_or_default())
     }
 
@@ -179,7 +179,7 @@ impl Pair<'_> {
         wrong: &mut Vec<String>,
     ) -> Result<(), String> {
         let want = &self.probe.want;
-        let taken = self.taken(self.consumer, &with(json!({}))).await?;
+        let taken = self.taken_jobs(self.consumer, &with(json!({}))).await?;
         if let Some(order) = &want.taken {
             let seen: Vec<Option<usize>> =
                 taken.iter().map(|job| ids.iter().position(|id| job["id"].as_str() == Some(id))).collect();

@@ -127,7 +127,7 @@ pub(super) fn reads_grpc(path: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn with(name: &'static str, value: &'static str) -> impl Fn(&str) -> Option<&'static str> {
+    fn header(name: &'static str, value: &'static str) -> impl Fn(&str) -> Option<&'static str> {
         move |asked| (asked == name).then_some(value)
     }
 
@@ -142,18 +142,18 @@ mod tests {
     #[test]
     fn both_headers_are_accepted_and_anything_else_is_not() {
         let auth = Auth::new(Some(&SecretString::from("k")), None);
-        assert_eq!(auth.check(with("api-key", "k")), Ok(Access::Full));
-        assert_eq!(auth.check(with("authorization", "Bearer k")), Ok(Access::Full));
-        assert_eq!(auth.check(with("authorization", "k")), Err(NO_KEY));
-        assert_eq!(auth.check(with("api-key", "K")), Err(WRONG_KEY));
-        assert_eq!(auth.check(with("api-key", "")), Err(WRONG_KEY));
+        assert_eq!(auth.check(header("api-key", "k")), Ok(Access::Full));
+        assert_eq!(auth.check(header("authorization", "Bearer k")), Ok(Access::Full));
+        assert_eq!(auth.check(header("authorization", "k")), Err(NO_KEY));
+        assert_eq!(auth.check(header("api-key", "K")), Err(WRONG_KEY));
+        assert_eq!(auth.check(header("api-key", "")), Err(WRONG_KEY));
         assert_eq!(auth.check(|_| None), Err(NO_KEY));
     }
 
     #[test]
     fn a_read_only_key_alone_rejects_other_keys_and_writes() {
         let auth = Auth::new(None, Some(&SecretString::from("r")));
-        assert_eq!(auth.check(with("api-key", "r")), Ok(Access::Read));
+        assert_eq!(auth.check(header("api-key", "r")), Ok(Access::Read));
         assert_eq!(auth.check(|_| None), Err(NO_KEY));
         assert_eq!(Access::Read.check(true), Ok(()));
         assert!(matches!(Access::Read.check(false), Err(Error::Forbidden(_))));

@@ -190,7 +190,7 @@ impl Store {
             .application_name("shakedown-worker");
         let postgres = PgPoolOptions::new()
             // Dead connections are detected before use, unless a defect is planted.
-            .test_before_acquire(!planted(Defect::GivesUp))
+            .test_before_acquire(!planted(Defect::FirstErrorIsFinal))
             .max_connections(4)
             .acquire_timeout(TIMEOUT)
             .connect_lazy_with(options.clone());

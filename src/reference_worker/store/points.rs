@@ -83,7 +83,7 @@ impl Store {
     ) -> StoreResult<()> {
         let (all, own) = (document_filter(identity), version_filter(identity));
         let planted_more =
-            [Defect::DuplicatesPoints, Defect::RandomIds, Defect::SkipsFailedBatches, Defect::ZipsShortAnswers]
+            [Defect::DuplicatesPoints, Defect::RandomIds, Defect::SkipsFailedBatches, Defect::AcceptsTooFewVectors]
                 .into_iter()
                 .any(planted);
         if self.count(&own).await? > written as u64 && !planted_more {

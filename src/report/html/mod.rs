@@ -109,7 +109,7 @@ impl Places<'_> {
             }
         }
         let suite = |(name, cases): (&str, Vec<(&CaseRecord, &str)>)| {
-            let totals = Totals::of(cases.iter().map(|(case, _)| *case));
+            let totals = Totals::from_cases(cases.iter().map(|(case, _)| *case));
             json!({
                 "name": name,
                 "anchor": anchors.id("suite", name),
@@ -117,13 +117,13 @@ impl Places<'_> {
                 "counts": counts(&totals),
                 "passed": totals.pass,
                 "total": totals.cases,
-                "cases": cases.iter().map(|(case, anchor)| self.whole(case, anchor, unfolded)).collect::<Vec<_>>(),
+                "cases": cases.iter().map(|(case, anchor)| self.details(case, anchor, unfolded)).collect::<Vec<_>>(),
             })
         };
         suites.into_iter().map(suite).collect()
     }
 
-    fn whole(&self, case: &CaseRecord, anchor: &str, unfolded: bool) -> Value {
+    fn details(&self, case: &CaseRecord, anchor: &str, unfolded: bool) -> Value {
         json!({
             "id": case.id,
             "anchor": anchor,

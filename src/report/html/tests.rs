@@ -59,9 +59,9 @@ fn eventful() -> Timeline {
         event(100, Some(300), Track::Request, "jina", "4 texts, 1 at once, answered 200"),
         event(120, Some(200), Track::Request, "jina", "4 texts, 2 at once, answered 503"),
         event(400, None, Track::Job, "generated-0000", "completed"),
-        event(500, Some(2500), Track::Fault, "redis", "cut of redis, met 3"),
+        event(500, Some(2500), Track::Fault, "redis", "cut of redis, affected 3"),
         event(900, None, Track::Job, "generated-0001", "failed: connection reset"),
-        event(1500, Some(2000), Track::Fault, "worker", "SIGKILL, met 1"),
+        event(1500, Some(2000), Track::Fault, "worker", "SIGKILL, affected 1"),
         event(3000, None, Track::Output, "worker 1", "panicked"),
         event(9000, None, Track::Process, "worker 1", "exited with code 0"),
     ])
@@ -78,7 +78,7 @@ fn hostile() -> Report {
             Verdict::Unknown { .. } if number < 6 => Verdict::Unknown { reason: "x".repeat(100_000) },
             other => other,
         };
-        case.judge(verdict);
+        case.set_verdict(verdict);
         case.suite = format!("suite {} {HOSTILE}", number / 50);
         case.source = "javascript:alert(3)".to_owned();
         let seen = if number % 50 == 0 { "y".repeat(20_000) } else { HOSTILE.to_owned() };
@@ -215,7 +215,7 @@ fn a_timeline_shows_faults_as_bands_and_each_worker_service_and_document_in_a_ro
     let mut report = report(&[("a", Word::Fail)]);
     report.cases[0].scenario = Some("reconnection.redis-cut".to_owned());
     let mut line = eventful();
-    line.progress = Progress::of(&[400, 5000, 6000], &[120]);
+    line.progress = Progress::from_times(&[400, 5000, 6000], &[120]);
     line.left_out = vec![LeftOut { track: Track::Request, count: 7 }];
     report.timelines = vec![line];
     let html = parsed(&report);
@@ -225,7 +225,7 @@ fn a_timeline_shows_faults_as_bands_and_each_worker_service_and_document_in_a_ro
     assert_eq!(all(&html, "svg.time .done-line").len(), 1);
     assert_eq!(all(&html, "svg.time .refused").len(), 1);
     let words: Vec<String> = all(&html, "svg.time text").into_iter().map(text).collect();
-    for word in ["worker 1", "redis", "jina", "generated-0001", "redis: cut of redis, met 3", "3 jobs completed"] {
+    for word in ["worker 1", "redis", "jina", "generated-0001", "redis: cut of redis, affected 3", "3 jobs completed"] {
         assert!(words.contains(&word.to_owned()), "{word} is not among {words:?}");
     }
     assert_eq!(all(&html, "details.table tbody tr").len(), 10);
@@ -297,7 +297,7 @@ fn every_ink_can_be_read_on_every_ground_in_both_themes() {
 }
 
 #[test]
-fn a_matrix_is_told_from_both_sides() {
+fn a_matrix_is_shown_by_defect_and_by_case() {
     let found = |cases: &[&str]| cases.iter().map(|case| ((*case).to_owned(), HOSTILE.to_owned())).collect();
     let all_found = [("gives-up".to_owned(), found(&["a", "b"])), ("loses".to_owned(), found(&["b"]))].into();
     let mut out = Vec::new();

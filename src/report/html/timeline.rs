@@ -81,7 +81,7 @@ fn from_events(timeline: &Timeline) -> Option<Progress> {
         timeline.events.iter().filter(|event| wanted(event)).map(|event| event.at_ms).collect()
     };
     let completed = times(&|event| event.track == Track::Job && event.what == "completed");
-    Progress::of(&completed, &times(&|event| event.track == Track::Request && is_bad(event)))
+    Progress::from_times(&completed, &times(&|event| event.track == Track::Request && is_bad(event)))
 }
 
 /// Whether an event is a failure.

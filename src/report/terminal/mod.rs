@@ -121,7 +121,7 @@ fn suites(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()>
     writeln!(out, "\n{}", style.paint("suites", Paint::new().bold()))?;
     let longest = names.iter().map(|name| wide(name)).max().unwrap_or(0);
     for name in names {
-        let totals = Totals::of(report.cases.iter().filter(|case| case.suite == name));
+        let totals = Totals::from_cases(report.cases.iter().filter(|case| case.suite == name));
         writeln!(out, "  {name:<longest$}  {}", counts(&totals, style))?;
     }
     Ok(())

@@ -4,6 +4,7 @@
 mod chunks;
 mod connections;
 mod delivery;
+mod grouped;
 mod jobs;
 mod log;
 mod process;
@@ -25,7 +26,7 @@ use crate::settings::EvidenceContract;
 use crate::spec::Expectation;
 use globset::GlobSet;
 
-/// How many wrong items the evidence of a finding lists; the rest are counted.
+/// How many groups of wrong items the evidence of a finding lists; the items of the rest are counted.
 const LISTED: usize = 6;
 
 /// The result of evaluating one expectation.
@@ -64,11 +65,13 @@ impl Finding {
     fn into_verdict(self, level: Level, evidence: &mut Vec<Evidence>) -> Verdict {
         evidence.push(Evidence::seen(self.items, self.examined));
         evidence.extend(self.facts);
-        for (at, what) in self.wrong.iter().take(LISTED) {
-            evidence.push(Evidence::seen(at.clone(), what.clone()));
+        let groups = grouped::grouped(&self.wrong);
+        for group in groups.iter().take(LISTED) {
+            evidence.push(Evidence::seen(group.places(), group.text()));
         }
-        if self.wrong.len() > LISTED {
-            evidence.push(Evidence::seen("more of these", self.wrong.len() - LISTED));
+        let unlisted: usize = groups.iter().skip(LISTED).map(|group| group.items).sum();
+        if unlisted > 0 {
+            evidence.push(Evidence::seen("more of these", unlisted));
         }
         if let Some((at, what)) = self.wrong.first() {
             let more = match self.wrong.len() {
@@ -137,14 +140,14 @@ const fn gravity(verdict: &Verdict) -> u8 {
 fn require_effective_faults(verdict: Verdict, observations: &Observations, evidence: &mut Vec<Evidence>) -> Verdict {
     let time = |at: Option<Duration>| at.map_or("never".to_owned(), |at| format!("{} ms", at.as_millis()));
     for fault in &observations.faults {
-        let seen = format!("began {}, ended {}, affected {}", time(fault.began), time(fault.ended), fault.met);
+        let seen = format!("began {}, ended {}, affected {}", time(fault.began), time(fault.ended), fault.affected);
         evidence.push(Evidence::seen(fault.what.clone(), seen));
     }
     if verdict != Verdict::Pass {
         return verdict;
     }
     if let Some(idle) = observations.faults.iter().find(|fault| !fault.took_effect) {
-        return Verdict::unknown(format!("the {} never took effect: it affected {}", idle.what, idle.met));
+        return Verdict::unknown(format!("the {} never took effect: it affected {}", idle.what, idle.affected));
     }
     match observations.api_fault {
         Some((what, false)) => Verdict::unknown(format!("the {what} never took effect: it affected no request")),
@@ -392,17 +395,20 @@ mod tests {
         finding.wrong("b.md", "its job failed");
         let (found, evidence) = verdict(finding);
         assert_eq!(found, Verdict::unmet(Level::Must, "a.md: its job failed (and 1 more)"));
-        assert_eq!(evidence.len(), 3, "the items, and what is wrong with each");
+        assert_eq!(evidence, [Evidence::seen("jobs", 1), Evidence::seen("a.md, b.md", "its job failed")]);
     }
 
     #[test]
     fn the_evidence_lists_a_few_items_and_counts_the_rest() {
         let mut finding = Finding::over("jobs");
         for number in 0..LISTED + 3 {
-            finding.wrong(format!("{number}.md"), "its job failed");
+            finding.wrong(format!("{number}.md"), format!("its job failed {number} times"));
+            finding.wrong(format!("{number}.txt"), format!("its job failed {number} times"));
         }
         let (_, evidence) = verdict(finding);
-        assert_eq!(evidence.last().unwrap(), &Evidence::seen("more of these", 3));
+        assert_eq!(evidence.len(), 1 + LISTED + 1, "the items, what is wrong, and the rest");
+        assert_eq!(evidence[1], Evidence::seen("0.md, 0.txt", "its job failed 0 times"));
+        assert_eq!(evidence.last().unwrap(), &Evidence::seen("more of these", 6));
     }
 
     #[test]

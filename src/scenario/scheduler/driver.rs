@@ -67,7 +67,7 @@ pub(super) trait FaultDriver: Send + Sync {
         false
     }
 
-    /// Whether it waits, once its time is over, until it has met something.
+    /// Whether it waits, once its time is over, until it has affected something.
     fn waits_for_effect(&self) -> bool {
         true
     }
@@ -90,7 +90,7 @@ pub(super) trait FaultDriver: Send + Sync {
         ready(Phase::InForce).boxed()
     }
 
-    /// Records what it has met so far, where that is not counted by itself.
+    /// Records what it has affected so far, where that is not counted by itself.
     fn measure<'a>(&'a mut self, _context: &'a RunContext) -> BoxFuture<'a, ()> {
         ready(()).boxed()
     }
@@ -98,7 +98,7 @@ pub(super) trait FaultDriver: Send + Sync {
     /// Repairs the target.
     fn revert<'a>(&'a mut self, context: &'a mut RunContext) -> BoxFuture<'a, Result<(), ScenarioError>>;
 
-    /// What it has met, as far as it was measured. `lasted`: when it began and ended, since the scenario run began.
+    /// What it has affected, as far as it was measured. `lasted`: when it began and ended, since the scenario run began.
     fn evidence(&self, context: &RunContext, lasted: Option<(Duration, Duration)>) -> Evidence;
 }
 

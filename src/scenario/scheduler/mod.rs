@@ -36,7 +36,7 @@ const READY_POLL: Duration = Duration::from_millis(20);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
-/// A fault whose time is over and that has met nothing yet stays in force for this much longer, as long as there is work
+/// A fault whose time is over and that has affected nothing yet stays in force for this much longer, as long as there is work
 /// left: on a busy machine a worker may not have got that far. Once it meets something it has its whole time.
 const EFFECT_WAIT: Duration = Duration::from_secs(10);
 
@@ -330,7 +330,7 @@ impl FaultScheduler {
             && self.planned.iter().any(|other| other.is_pending() && begins_within(other))
     }
 
-    /// Whether a fault whose time is over stays in force until it has met something; see [`EFFECT_WAIT`].
+    /// Whether a fault whose time is over stays in force until it has affected something; see [`EFFECT_WAIT`].
     async fn waits_for_effect(&mut self, index: usize, share: f64) -> bool {
         let planned = &mut self.planned[index];
         if planned.fault.lasts.is_none() || !planned.driver.waits_for_effect() {
@@ -384,13 +384,13 @@ impl FaultScheduler {
     /// What each fault did.
     pub(super) fn faults(&self) -> Vec<FaultRecord> {
         let record = |planned: &Planned| {
-            let Evidence { met, took_effect } = planned.evidence(&self.context);
+            let Evidence { affected, took_effect } = planned.evidence(&self.context);
             FaultRecord {
                 what: planned.fault.to_string(),
                 targets: planned.driver.targets(),
                 began: planned.began,
                 ended: planned.ended,
-                met,
+                affected,
                 took_effect,
             }
         };

@@ -1,6 +1,6 @@
 //! Faults of the connections between the worker and some services.
 //!
-//! Evidence: the connections and bytes that the proxies counted. Every service of the fault must have been met.
+//! Evidence: the connections and bytes that the proxies counted. Every service of the fault must have been affected.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl NetworkDriver {
         }
     }
 
-    /// Connections to `target` that it met.
+    /// Connections to `target` that it affected.
     fn connections(&self, target: Target) -> u64 {
         self.effects.iter().filter(|(of, _)| *of == target).map(|(_, effect)| effect.connections()).sum()
     }

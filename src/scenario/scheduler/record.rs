@@ -15,24 +15,24 @@ pub struct FaultRecord {
     pub began: Option<Duration>,
     /// When it ended, since the scenario run began; `None` if it never did.
     pub ended: Option<Duration>,
-    /// What it met, such as `3 connections, 120 bytes`.
-    pub met: String,
-    /// Whether it met anything: a fault that met nothing proves nothing.
+    /// What it affected, such as `3 connections, 120 bytes`.
+    pub affected: String,
+    /// Whether it affected anything: a fault that affected nothing proves nothing.
     pub took_effect: bool,
 }
 
 /// The evidence that a fault took effect, as far as it has been measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Evidence {
-    /// See [`FaultRecord::met`].
-    pub(super) met: String,
+    /// See [`FaultRecord::affected`].
+    pub(super) affected: String,
     /// See [`FaultRecord::took_effect`].
     pub(super) took_effect: bool,
 }
 
 impl Evidence {
-    pub(super) fn new(met: impl Into<String>, took_effect: bool) -> Self {
-        Self { met: met.into(), took_effect }
+    pub(super) fn new(affected: impl Into<String>, took_effect: bool) -> Self {
+        Self { affected: affected.into(), took_effect }
     }
 
     /// Nothing was measured yet.

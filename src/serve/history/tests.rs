@@ -70,24 +70,24 @@ fn old_and_surplus_incidents_are_deleted_but_open_ones_stay() {
 
 #[test]
 fn a_saved_history_continues_after_a_restart() {
-    use super::super::{Store, StoreError};
+    use super::super::{HistoryFile, HistoryFileError};
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("deep/serve.redb");
     let mut history = day();
-    let (store, empty) = Store::open(&path).unwrap();
+    let (file, empty) = HistoryFile::open(&path).unwrap();
     assert_eq!(empty.sizes(), (0, 0));
     history.prune(NOW + 24 * HOUR);
-    store.save(&history.changes()).unwrap();
+    file.save(&history.changes()).unwrap();
     assert!(history.changes().blocks.is_empty(), "changes are saved once");
-    assert!(matches!(Store::open(&path).unwrap_err(), StoreError::InUse { .. }));
-    drop(store);
+    assert!(matches!(HistoryFile::open(&path).unwrap_err(), HistoryFileError::InUse { .. }));
+    drop(file);
 
-    let (store, mut kept) = Store::open(&path).unwrap();
+    let (file, mut kept) = HistoryFile::open(&path).unwrap();
     assert_eq!(kept.sizes(), history.sizes());
     assert_eq!(kept.day(NOW + 24 * HOUR, "redis"), history.day(NOW + 24 * HOUR, "redis"));
     assert_eq!(kept.incidents(0), history.incidents(0));
     kept.prune(NOW + 60 * 24 * HOUR);
-    store.save(&kept.changes()).unwrap();
-    drop(store);
-    assert_eq!(Store::open(&path).unwrap().1.sizes(), (0, 0), "pruned entries are deleted from the file");
+    file.save(&kept.changes()).unwrap();
+    drop(file);
+    assert_eq!(HistoryFile::open(&path).unwrap().1.sizes(), (0, 0), "pruned entries are deleted from the file");
 }

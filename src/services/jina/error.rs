@@ -19,7 +19,7 @@ pub enum Class {
         after: Option<Duration>,
     },
     /// These texts are rejected and will be rejected again; other texts may be accepted.
-    Poison,
+    Rejected,
     /// Every request fails until a person fixes the cause.
     Fatal,
 }
@@ -67,7 +67,7 @@ impl JinaError {
             // either.
             Self::Refused { code: Some(code), .. } if code == "INPUT_MODEL_NOT_FOUND" => Class::Fatal,
             Self::Refused { status, after, .. } => match status {
-                400 | 413 | 422 => Class::Poison,
+                400 | 413 | 422 => Class::Rejected,
                 408 | 409 | 425 | 429 | 500.. => Class::Retry { after: *after },
                 _ => Class::Fatal,
             },

@@ -58,7 +58,7 @@ pub struct JinaOptions {
     /// Timeout of a request, from connecting to the last byte of the response.
     pub timeout: Duration,
     /// Whether a response with too few vectors is accepted. Only a test defect sets this.
-    pub takes_short_answers: bool,
+    pub accepts_too_few_vectors: bool,
 }
 
 impl Default for JinaOptions {
@@ -68,7 +68,7 @@ impl Default for JinaOptions {
             task: Some("retrieval.passage".to_owned()),
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(30),
-            takes_short_answers: false,
+            accepts_too_few_vectors: false,
         }
     }
 }
@@ -192,7 +192,7 @@ impl JinaClient {
         let dimensions = usize::try_from(self.dimensions).unwrap_or(usize::MAX);
         let most = dimensions.saturating_mul(NUMBER).saturating_add(ITEM).saturating_mul(texts.len());
         let body = read(response, most.saturating_add(ENVELOPE)).await?;
-        answer::check(&body, &self.model, texts.len(), dimensions, self.options.takes_short_answers)
+        answer::check(&body, &self.model, texts.len(), dimensions, self.options.accepts_too_few_vectors)
     }
 }
 

@@ -141,10 +141,10 @@ async fn an_oversized_response_is_refused() {
 
 #[rstest]
 #[case::flat(401, json!({ "detail": "no", "code": "AUTH_INVALID_API_KEY", "request_id": "03f5" }), "AUTH_INVALID_API_KEY (request 03f5)", Class::Fatal)]
-#[case::nested(400, json!({ "detail": { "message": "no", "code": "INPUT_TOKEN_LIMIT_EXCEEDED" } }), "INPUT_TOKEN_LIMIT_EXCEEDED", Class::Poison)]
+#[case::nested(400, json!({ "detail": { "message": "no", "code": "INPUT_TOKEN_LIMIT_EXCEEDED" } }), "INPUT_TOKEN_LIMIT_EXCEEDED", Class::Rejected)]
 #[case::no_model(400, json!({ "detail": { "code": "INPUT_MODEL_NOT_FOUND" } }), "INPUT_MODEL_NOT_FOUND", Class::Fatal)]
-#[case::no_code(422, json!({ "detail": "Validation error" }), "422", Class::Poison)]
-#[case::too_large(413, Value::Null, "413", Class::Poison)]
+#[case::no_code(422, json!({ "detail": "Validation error" }), "422", Class::Rejected)]
+#[case::too_large(413, Value::Null, "413", Class::Rejected)]
 #[case::balance(403, json!({ "detail": "no", "code": "AUTHZ_INSUFFICIENT_BALANCE" }), "AUTHZ_INSUFFICIENT_BALANCE", Class::Fatal)]
 #[case::payment(402, json!("pay"), "402", Class::Fatal)]
 #[case::not_found(404, json!({ "detail": ["no"] }), "404", Class::Fatal)]

@@ -1,7 +1,7 @@
 //! Migrations of the Supabase CLI: files in a directory, and the records of applied migrations in the database.
 //!
-//! File names, the table and the format of recorded statements: FAILURES.md 0.2; checked against the CLI by
-//! `suites/tests/supabase_cli.rs`.
+//! A file is called `VERSION_NAME.sql`. The table `supabase_migrations.schema_migrations` records version, name and
+//! statements. `suites/tests/cli/supabase_cli.rs` compares both with what the CLI does.
 
 mod split;
 
@@ -43,7 +43,7 @@ pub struct Applied {
 
 /// The state of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum MigrationState {
     /// Applied, and the file has the applied statements.
     Applied,
     /// Applied; the statements were not recorded.
@@ -58,7 +58,7 @@ pub enum Standing {
     Missing,
 }
 
-impl Standing {
+impl MigrationState {
     /// The state in words.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -108,18 +108,18 @@ pub fn applied(rows: &[Value]) -> BTreeMap<String, Applied> {
 
 /// The state of each migration of either side, in the order of versions.
 #[must_use]
-pub fn compare(local: &BTreeMap<String, Local>, applied: &BTreeMap<String, Applied>) -> Vec<(String, Standing)> {
+pub fn compare(local: &BTreeMap<String, Local>, applied: &BTreeMap<String, Applied>) -> Vec<(String, MigrationState)> {
     let newest = applied.keys().next_back();
     let versions: BTreeSet<&String> = local.keys().chain(applied.keys()).collect();
     let state_of = |version: &String| match (local.get(version), applied.get(version)) {
         (Some(local), Some(applied)) => match &applied.statements {
-            Some(statements) if is_same_sql(statements, &local.text) => Standing::Applied,
-            Some(_) => Standing::Edited,
-            None => Standing::Unrecorded,
+            Some(statements) if is_same_sql(statements, &local.text) => MigrationState::Applied,
+            Some(_) => MigrationState::Edited,
+            None => MigrationState::Unrecorded,
         },
-        (Some(_), None) if newest.is_some_and(|newest| version < newest) => Standing::OutOfOrder,
-        (Some(_), None) => Standing::Pending,
-        (None, _) => Standing::Missing,
+        (Some(_), None) if newest.is_some_and(|newest| version < newest) => MigrationState::OutOfOrder,
+        (Some(_), None) => MigrationState::Pending,
+        (None, _) => MigrationState::Missing,
     };
     versions.into_iter().map(|version| (version.clone(), state_of(version))).collect()
 }
@@ -172,16 +172,16 @@ mod tests {
         let local = files.map(|(version, text)| (version.to_owned(), local(text))).into();
         let history = [("1", Some("a")), ("2", Some("x")), ("3", None), ("6", Some("f"))];
         let applied = history.map(|(version, text)| (version.to_owned(), done(text))).into();
-        let states: Vec<Standing> = compare(&local, &applied).into_iter().map(|(_, standing)| standing).collect();
+        let states: Vec<MigrationState> = compare(&local, &applied).into_iter().map(|(_, state)| state).collect();
         assert_eq!(
             states,
             [
-                Standing::Applied,
-                Standing::Edited,
-                Standing::Unrecorded,
-                Standing::OutOfOrder,
-                Standing::Missing,
-                Standing::Pending
+                MigrationState::Applied,
+                MigrationState::Edited,
+                MigrationState::Unrecorded,
+                MigrationState::OutOfOrder,
+                MigrationState::Missing,
+                MigrationState::Pending
             ]
         );
     }

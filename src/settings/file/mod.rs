@@ -83,7 +83,7 @@ fn syntax_problem(path: &Path, text: &str, error: &toml::de::Error) -> Problem {
         } else {
             remedy = Some(similar(unknown, known.iter().cloned()).map_or_else(
                 || format!("use one of: {}", known.join(", ")),
-                |meant| format!("did you mean `{meant}`?"),
+                |suggestion| format!("did you mean `{suggestion}`?"),
             ));
         }
     }

@@ -10,7 +10,7 @@ use crate::settings::error::{Place, Problem};
 use crate::settings::table::{Entry, Kind, Secrecy};
 use crate::settings::template::Template;
 use crate::settings::value;
-use crate::spec::duration;
+use crate::spec::parse_duration;
 
 /// The file that is read, with the problems found so far.
 pub(super) struct Reader<'a> {
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
 
     /// The duration in `text`; reports a text that is none. `example` is shown in the remedy.
     pub(super) fn duration(&mut self, text: &Spanned<String>, example: &str) -> Option<Duration> {
-        let read = duration(text.get_ref());
+        let read = parse_duration(text.get_ref());
         if read.is_none() {
             let problem = format!("invalid duration `{}`", text.get_ref());
             self.report(

@@ -64,9 +64,6 @@ pub const TABLE: &[Entry] = &[
     Entry::new("SUPABASE_MANAGEMENT_URL", HTTP, &[Check], "Supabase management API")
         .default("https://api.supabase.com")
         .group(SERVICES),
-    Entry::new("MIGRATIONS_DIR", Kind::Path, &[Check], "directory of the database migrations")
-        .default("supabase/migrations")
-        .group(NAMES),
     Entry::new("QDRANT_URL", HTTP, STORES, "Qdrant REST API").example("http://127.0.0.1:6333").group(SERVICES),
     Entry::new("QDRANT_GRPC_URL", HTTP, STORES, "Qdrant gRPC API")
         .otherwise("`QDRANT_URL` with port 6334")
@@ -121,6 +118,9 @@ pub const TABLE: &[Entry] = &[
     )
     .example("dense")
     .group(NAMES),
+    Entry::new("MIGRATIONS_DIR", Kind::Path, &[Check], "directory of the database migrations")
+        .default("supabase/migrations")
+        .group(NAMES),
     Entry::new(
         "WORKER_CONCURRENCY",
         Kind::Integer { min: 1, max: 1024 },

@@ -40,6 +40,14 @@ mod tests {
     }
 
     #[test]
+    fn the_entries_of_a_group_are_together() {
+        let mut groups: Vec<&str> = TABLE.iter().map(|entry| entry.group).collect();
+        groups.dedup();
+        let unique: BTreeSet<_> = groups.iter().collect();
+        assert_eq!(unique.len(), groups.len(), "{groups:?}");
+    }
+
+    #[test]
     fn every_entry_has_a_meaning_and_an_example() {
         for entry in TABLE {
             assert!(!entry.meaning.is_empty() && !entry.group.is_empty() && !entry.needs.is_empty(), "{}", entry.name);

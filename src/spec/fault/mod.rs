@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 pub use network::{Direction, NetworkFault, Requests};
 pub use service::{ServiceFault, Target};
-pub use when::{Lasts, Milestone, When, duration};
+pub use when::{Lasts, Milestone, When, parse_duration};
 pub use worker::WorkerFault;
 
 use super::jina::{Answer, Behaviour};

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 /// The duration in a text such as `500ms`, `10s`, `2m` or `1h`; `None` for anything else.
 #[must_use]
-pub fn duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let unit = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, unit) = text.split_at(unit);
     let seconds = match unit.trim() {
@@ -84,14 +84,14 @@ impl TryFrom<String> for When {
         let count = point.split_once(' ').and_then(|(number, word)| {
             let one = word.strip_suffix('s').unwrap_or(word);
             let milestone = Milestone::ALL.iter().find(|(name, _)| *name == one)?.1;
-            Some(Self::Count(number.parse().ok()?, milestone, duration(later)?))
+            Some(Self::Count(number.parse().ok()?, milestone, parse_duration(later)?))
         });
         if let Some((time, fault)) = text.split_once(" into fault ")
-            && let (Some(time), Ok(fault)) = (duration(time), fault.trim().parse())
+            && let (Some(time), Ok(fault)) = (parse_duration(time), fault.trim().parse())
         {
             return Ok(Self::Into(time, fault));
         }
-        match (share, count, duration(&text)) {
+        match (share, count, parse_duration(&text)) {
             (Some(share), _, _) if (0.0..=100.0).contains(&share) => Ok(Self::Share(share / 100.0)),
             (None, Some(count), _) => Ok(count),
             (None, None, Some(time)) => Ok(Self::After(time)),
@@ -114,7 +114,9 @@ impl TryFrom<String> for Lasts {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        duration(&text).map(Self).ok_or_else(|| format!("invalid duration `{text}`: expected e.g. \"500ms\" or \"2s\""))
+        parse_duration(&text)
+            .map(Self)
+            .ok_or_else(|| format!("invalid duration `{text}`: expected e.g. \"500ms\" or \"2s\""))
     }
 }
 
@@ -136,7 +138,7 @@ mod tests {
             ("1.2.3s", None),
             ("1 day", None),
         ] {
-            assert_eq!(duration(text), milliseconds.map(Duration::from_millis), "{text}");
+            assert_eq!(parse_duration(text), milliseconds.map(Duration::from_millis), "{text}");
         }
     }
 

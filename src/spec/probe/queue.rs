@@ -44,13 +44,13 @@ pub enum QueueFact {
     /// Ids in lists that have no job.
     WithoutJob,
     /// Jobs whose data is larger than 64 KiB.
-    Fat,
+    LargeData,
     /// Waiting or failed jobs with fewer than three attempts, or without backoff.
     WithoutRetries,
     /// Jobs with backoff and without jitter: jobs that failed together are retried together.
     WithoutJitter,
     /// Jobs that failed because they stalled too often, with attempts left.
-    BurntByStalls,
+    StalledOut,
     /// Failed jobs.
     Failed,
     /// Repeatable jobs of the old kind, which BullMQ 6 refuses.
@@ -64,9 +64,9 @@ pub enum QueueFact {
     /// Waiting jobs in a paused queue.
     PausedWithJobs,
     /// Reasons, without the numbers in them, for which at least ten of the sampled jobs failed, each with its count.
-    FailedAlike,
+    CommonFailures,
     /// Delayed jobs that are due in more than a year.
-    FarOff,
+    DelayedOverAYear,
     /// Jobs with a lock that have been active for more than an hour.
     LongActive,
 }
@@ -111,18 +111,18 @@ impl fmt::Display for QueueFact {
             Self::Overdue => "delayed jobs that are overdue by more than a minute",
             Self::ActiveWithoutLock => "active jobs without a lock",
             Self::WithoutJob => "ids in lists without a job",
-            Self::Fat => "jobs with more than 64 KiB of data",
+            Self::LargeData => "jobs with more than 64 KiB of data",
             Self::WithoutRetries => "jobs with fewer than three attempts or without backoff",
             Self::WithoutJitter => "jobs with backoff and without jitter",
-            Self::BurntByStalls => "jobs that failed because they stalled too often",
+            Self::StalledOut => "jobs that failed because they stalled too often",
             Self::Failed => "failed jobs",
             Self::LegacyRepeatables => "repeatable jobs of the old kind",
             Self::EventBytes => "the size of the event stream in bytes",
             Self::OldestWaitingMinutes => "the age of the oldest waiting job in minutes",
             Self::OldestFinishedHours => "hours since the end of the oldest finished job",
             Self::PausedWithJobs => "waiting jobs in a paused queue",
-            Self::FailedAlike => "reasons for which many jobs failed",
-            Self::FarOff => "delayed jobs that are due in more than a year",
+            Self::CommonFailures => "reasons for which many jobs failed",
+            Self::DelayedOverAYear => "delayed jobs that are due in more than a year",
             Self::LongActive => "jobs that have been active for more than an hour",
         })
     }

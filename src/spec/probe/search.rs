@@ -19,9 +19,9 @@ pub enum SearchFact {
     /// Sampled vectors that are all zeros.
     Empty,
     /// Sampled vectors that are the same as another sampled vector.
-    Alike,
+    DuplicateVectors,
     /// Sampled points whose payload names no document.
-    Nameless,
+    WithoutDocument,
     /// Models, other than the configured one, that the payloads of sampled points name.
     OtherModels,
     /// Documents without a point, out of a few whose row is `ready`.
@@ -45,8 +45,8 @@ impl fmt::Display for SearchFact {
             Self::P50Ms => "the median time in ms",
             Self::P99Ms => "the 99th percentile of the time in ms",
             Self::Empty => "vectors that are all zeros",
-            Self::Alike => "identical vectors",
-            Self::Nameless => "points that name no document",
+            Self::DuplicateVectors => "identical vectors",
+            Self::WithoutDocument => "points that name no document",
             Self::OtherModels => "models other than the configured one",
             Self::Lost => "documents with a `ready` row and no point",
             Self::Orphaned => "documents with points and no row",

@@ -209,7 +209,7 @@ mod tests {
         // recorded the pid.
         let mut recorded = start("setsid sleep 60 & wait", "another-run");
         let mut launching = start("sleep 60 & wait", "dead");
-        let process = ProcessId::of(i32::try_from(recorded.id()).unwrap()).unwrap();
+        let process = ProcessId::from_pid(i32::try_from(recorded.id()).unwrap()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(3);
         while working_in(elsewhere.path()).len() != 4 {
             assert!(Instant::now() < deadline, "the processes did not start");

@@ -130,7 +130,7 @@ impl Ledger {
     }
 
     /// Declares an entry removed, or kept on purpose.
-    pub fn gone(&self, entry: Entry) {
+    pub fn mark_removed(&self, entry: Entry) {
         let mut state = self.state();
         if state.live.remove(&entry.0).is_some() {
             // If this line is lost, the replay finds nothing to remove: no harm.
@@ -275,7 +275,7 @@ mod tests {
         let path = state.path().join("runs/r1.jsonl");
         assert!(path.exists());
         let entry = ledger.add(Resource::Directory { path: state.path().join("never-created"), keep: false }).unwrap();
-        ledger.gone(entry);
+        ledger.mark_removed(entry);
         drop(ledger);
         assert!(!path.exists());
     }

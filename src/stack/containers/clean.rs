@@ -58,7 +58,7 @@ pub(super) async fn remove_old(engine: &Engine, events: &Events) {
         if swept.outcome == SweepOutcome::Removed(Vec::new()) {
             let names = swept.names.join(", ");
             let text = format!("removed containers of run {}, which died more than an hour ago: {names}", swept.run);
-            events.say(Event::Remark { text });
+            events.send(Event::Remark { text });
         }
     }
 }

@@ -77,7 +77,7 @@ async fn ensure_image(
     let inspect = || engine.docker.inspect_image(image.as_str());
     let found = match inspect().await {
         Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => {
-            events.say(Event::Remark { text: format!("pulling {image}: not on this machine") });
+            events.send(Event::Remark { text: format!("pulling {image}: not on this machine") });
             let (repository, tag) = image.parts();
             match GenericImage::new(repository, tag).pull_image().await {
                 Ok(_) => inspect().await,

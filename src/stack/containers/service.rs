@@ -84,7 +84,7 @@ impl ContainerService {
         let after = begun.elapsed();
         let record = self.record(after).await;
         let (name, version) = (record.name.clone(), record.version.clone());
-        events.say(Event::ServiceReady { service: name, version, after });
+        events.send(Event::ServiceReady { service: name, version, after });
         Ok((self, record))
     }
 

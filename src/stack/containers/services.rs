@@ -148,7 +148,7 @@ impl Containers {
         let (redis, postgres, qdrant) = tokio::join!(self.redis.remove(), self.postgres.remove(), self.qdrant.remove());
         let left: Vec<String> = [redis, postgres, qdrant].into_iter().filter_map(Result::err).collect();
         if let Some((ledger, entry)) = self.entry.as_ref().filter(|_| left.is_empty()) {
-            ledger.gone(*entry);
+            ledger.mark_removed(*entry);
         }
         left
     }
@@ -159,6 +159,6 @@ pub(super) async fn remove_failed(engine: &Engine, ledger: &Ledger, entry: Entry
     let (host, mark) = (engine.host.clone(), ledger.mark().to_owned());
     let removal = tokio::task::spawn_blocking(move || remove_marked(&host, &mark)).await;
     if removal.is_ok_and(|left| left.is_empty()) {
-        ledger.gone(entry);
+        ledger.mark_removed(entry);
     }
 }

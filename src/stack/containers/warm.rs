@@ -56,10 +56,10 @@ pub(super) async fn start(
     if let Ok(record) = serde_json::from_str(&text) {
         match Box::pin(adopt(engine, options, images, record)).await {
             Some(started) => {
-                events.say(Event::Remark { text: "reusing the warm containers of an earlier run".to_owned() });
+                events.send(Event::Remark { text: "reusing the warm containers of an earlier run".to_owned() });
                 return Ok(started);
             }
-            None => events.say(Event::Remark { text: "the warm containers are gone: starting new ones".to_owned() }),
+            None => events.send(Event::Remark { text: "the warm containers are gone: starting new ones".to_owned() }),
         }
     }
     // Until the record is written they belong to this run and are removed with it.
@@ -73,7 +73,7 @@ pub(super) async fn start(
     };
     match written.and(launched) {
         Ok(started) => {
-            ledger.gone(entry);
+            ledger.mark_removed(entry);
             Ok(started)
         }
         Err(error) => {

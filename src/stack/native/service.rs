@@ -54,7 +54,7 @@ impl NativeService {
                     let service = Self { plan, process: Mutex::new(Some(process)), ledger: ledger.clone() };
                     let record = service.record(after).await;
                     let version = record.version.clone();
-                    events.say(Event::ServiceReady { service: name.to_owned(), version, after });
+                    events.send(Event::ServiceReady { service: name.to_owned(), version, after });
                     return Ok((service, record));
                 }
                 Err(StackError::Died { log, .. })

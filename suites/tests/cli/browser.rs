@@ -37,7 +37,7 @@ fn report(mut cases: Vec<Value>) -> Value {
         })
         .chain([
             json!({ "at_ms": -300, "track": "process", "subject": "worker 1", "what": "started" }),
-            json!({ "at_ms": 500, "until_ms": 900, "track": "fault", "subject": "redis", "what": "cut of redis, met 3" }),
+            json!({ "at_ms": 500, "until_ms": 900, "track": "fault", "subject": "redis", "what": "cut of redis, affected 3" }),
             json!({ "at_ms": 950, "track": "job", "subject": "generated-0001", "what": "failed: connection reset" }),
             json!({ "at_ms": 0, "until_ms": 500, "track": "connection", "subject": "redis", "what": "connection" }),
         ])
@@ -110,7 +110,7 @@ fn crowd() -> Value {
 struct Sheet(TempDir);
 
 impl Sheet {
-    fn of(report: &Value) -> Self {
+    fn write(report: &Value) -> Self {
         let sheet = Self(tempfile::tempdir().unwrap());
         fs::write(sheet.path("report.json"), report.to_string()).unwrap();
         let html = format!("html={}", sheet.path("report.html"));
@@ -146,7 +146,7 @@ const UNFOLD: &str = "for (const d of document.querySelectorAll('details')) d.op
 #[test]
 fn cases_are_filtered_by_keyboard_and_the_address_keeps_the_filter() {
     run_scenario(async |browser: &Browser| {
-        let sheet = Sheet::of(&usual());
+        let sheet = Sheet::write(&usual());
         browser.open(&sheet.url("report.html")).await;
         assert_eq!(browser.ask(SEEN).await.as_array().unwrap().len(), 6);
 
@@ -167,7 +167,7 @@ fn cases_are_filtered_by_keyboard_and_the_address_keeps_the_filter() {
             json!(["case-redis.answers", "case-redis.persistence", "case-qdrant.healthy", "case-qdrant.version"]);
         assert_eq!(browser.ask(SEEN).await, rest);
 
-        // Somebody else opens the same address.
+        // The same address, opened again, shows the same cases.
         let address = browser.address().await;
         assert!(address.ends_with("#verdict=pass,warn,skip,unknown,waived&level=must,should"), "{address}");
         browser.open("about:blank").await;
@@ -184,7 +184,7 @@ fn cases_are_filtered_by_keyboard_and_the_address_keeps_the_filter() {
 #[test]
 fn details_unfold_by_keyboard_and_by_their_address() {
     run_scenario(async |browser: &Browser| {
-        let sheet = Sheet::of(&usual());
+        let sheet = Sheet::write(&usual());
         browser.open(&sheet.url("report.html")).await;
         // The first key of a keyboard's user leads past the top.
         browser.press("\u{E004}").await; // Tab
@@ -212,7 +212,7 @@ fn details_unfold_by_keyboard_and_by_their_address() {
 #[test]
 fn output_of_workers_is_escaped_and_a_phone_needs_no_horizontal_scrolling() {
     run_scenario(async |browser: &Browser| {
-        let sheet = Sheet::of(&hostile());
+        let sheet = Sheet::write(&hostile());
         for width in [390, 1280] {
             browser.resize(width).await;
             browser.open(&sheet.url("report.html")).await;
@@ -229,7 +229,7 @@ fn output_of_workers_is_escaped_and_a_phone_needs_no_horizontal_scrolling() {
 #[test]
 fn both_themes_and_both_widths_keep_the_rules_of_accessibility() {
     run_scenario(async |browser: &Browser| {
-        let sheet = Sheet::of(&usual());
+        let sheet = Sheet::write(&usual());
         for (width, theme) in [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")] {
             browser.resize(width).await;
             browser.prefer(theme).await;
@@ -252,7 +252,7 @@ fn both_themes_and_both_widths_keep_the_rules_of_accessibility() {
 #[test]
 fn five_hundred_cases_are_filtered_too() {
     run_scenario(async |browser: &Browser| {
-        let sheet = Sheet::of(&crowd());
+        let sheet = Sheet::write(&crowd());
         browser.open(&sheet.url("report.html")).await;
         browser.focus("#text").await;
         browser.press("case-49").await;
@@ -267,7 +267,7 @@ fn five_hundred_cases_are_filtered_too() {
 #[test]
 fn the_page_of_a_difference_keeps_the_same_rules() {
     run_scenario(async |browser: &Browser| {
-        let sheet = Sheet::of(&usual());
+        let sheet = Sheet::write(&usual());
         let mut later = usual();
         later["cases"][0]["verdict"] = "pass".into();
         later["cases"][1]["verdict"] = "fail".into();
@@ -314,7 +314,7 @@ fn defective() -> Value {
         let reason = reasons.get(&case.id)?;
         let mut record = case.record();
         record.evidence = vec![Evidence::seen("documents", json!({ "lost": ["generated-0001"], "duplicated": [] }))];
-        record.judge(Verdict::unmet(case.level, reason.clone()));
+        record.set_verdict(Verdict::unmet(case.level, reason.clone()));
         Some(serde_json::to_value(record).unwrap())
     });
     report(records.collect())
@@ -323,7 +323,7 @@ fn defective() -> Value {
 #[test]
 fn a_run_with_planted_defects_and_their_matrix_keep_the_same_rules() {
     run_scenario(async |browser: &Browser| {
-        let sheet = Sheet::of(&defective());
+        let sheet = Sheet::write(&defective());
         let found = planted();
         assert!(found.len() > 50, "there are {} defects", found.len());
         let mut matrix = Vec::new();
@@ -346,7 +346,7 @@ fn a_run_with_planted_defects_and_their_matrix_keep_the_same_rules() {
 struct Watched {
     child: std::process::Child,
     address: String,
-    _desk: TempDir,
+    _sandbox: TempDir,
 }
 
 impl Drop for Watched {
@@ -359,13 +359,13 @@ impl Drop for Watched {
 impl Watched {
     fn before(qdrant: std::net::SocketAddr) -> Self {
         use std::io::BufRead as _;
-        let desk = tempfile::tempdir().unwrap();
+        let sandbox = tempfile::tempdir().unwrap();
         let arguments =
             "serve --listen 127.0.0.1:0 --heartbeat 300ms --every 1s --suite qdrant --suite redis --history none";
         let mut child = Command::new(env!("CARGO_BIN_EXE_shakedown"))
             .args(arguments.split(' '))
             .args(["--bull-board", "http://127.0.0.1:3000"])
-            .current_dir(desk.path())
+            .current_dir(sandbox.path())
             .env("QDRANT_URL", format!("http://{qdrant}"))
             .env("REDIS_URL", "redis://127.0.0.1:1")
             .env("JINA_BASE_URL", "http://127.0.0.1:1")
@@ -375,7 +375,7 @@ impl Watched {
         let mut lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
         let line = lines.find_map(|line| line.unwrap().split_once("http://").map(|(_, rest)| rest.to_owned())).unwrap();
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: format!("http://{}/", line.split('/').next().unwrap()), _desk: desk }
+        Self { child, address: format!("http://{}/", line.split('/').next().unwrap()), _sandbox: sandbox }
     }
 }
 

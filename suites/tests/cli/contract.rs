@@ -1,5 +1,5 @@
-//! A worker that somebody else wrote, by its contract: what goes wrong before it takes its first job is told with its
-//! own last words, and nothing of it stays.
+//! Workers of users, by their contract: what fails before the first job is reported with the worker's last output, and
+//! nothing of the worker stays.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
@@ -9,15 +9,15 @@ use shakedown::stack::working_in;
 
 use crate::support::cli_sandbox::{CliSandbox, SHAKEDOWN};
 
-/// A desk on which `shakedown.toml` says this.
-fn desk(contract: &str) -> CliSandbox {
-    let desk = CliSandbox::new();
-    fs::write(desk.path("work").join("shakedown.toml"), contract).unwrap();
-    desk
+/// A directory with this `shakedown.toml`.
+fn sandbox(contract: &str) -> CliSandbox {
+    let sandbox = CliSandbox::new();
+    fs::write(sandbox.path("work").join("shakedown.toml"), contract).unwrap();
+    sandbox
 }
 
-fn judge(desk: &CliSandbox) -> (i32, String) {
-    desk.run(&["run", "--provider", "native", "--case", "ingestion.removed-gone", "--format", "short"])
+fn run_removal_case(sandbox: &CliSandbox) -> (i32, String) {
+    sandbox.run(&["run", "--provider", "native", "--case", "ingestion.removed-gone", "--format", "short"])
 }
 
 #[rstest]
@@ -50,44 +50,43 @@ fn judge(desk: &CliSandbox) -> (i32, String) {
     &["[worker.prepare] command", "exited with code 4", "cannot migrate sd-"]
 )]
 fn a_worker_that_takes_no_job_is_reported_with_its_last_output(#[case] contract: &str, #[case] wanted: &[&str]) {
-    let desk = desk(contract);
-    let (code, text) = judge(&desk);
+    let sandbox = sandbox(contract);
+    let (code, text) = run_removal_case(&sandbox);
     assert_eq!(code, 1, "{text}");
     for words in wanted {
         assert!(text.contains(words), "wanted: {words}\ngot: {text}");
     }
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 #[test]
 fn a_build_that_fails_ends_the_run_before_the_worker_is_started() {
-    let desk =
-        desk("[worker]\ncommand = [\"true\"]\nbuild = { command = [\"sh\", \"-c\", \"echo no compiler; exit 9\"] }");
-    let (code, text) = judge(&desk);
+    let sandbox =
+        sandbox("[worker]\ncommand = [\"true\"]\nbuild = { command = [\"sh\", \"-c\", \"echo no compiler; exit 9\"] }");
+    let (code, text) = run_removal_case(&sandbox);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("[worker.build] command") && text.contains("exited with code 9"), "{text}");
     assert!(text.contains("no compiler"), "{text}");
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 #[test]
 fn all_that_a_worker_starts_ends_with_it() {
     let marker = tempfile::tempdir().unwrap();
     let directory = marker.path().display();
-    let desk = desk(&format!(
+    let sandbox = sandbox(&format!(
         "[worker]\ncommand = [\"sh\", \"-c\", \"cd {directory} && (sleep 600 & setsid sleep 600 & exec sleep 600)\"]\n\
          ready_within = \"1s\""
     ));
-    assert_eq!(judge(&desk).0, 1);
+    assert_eq!(run_removal_case(&sandbox).0, 1);
     assert!(working_in(marker.path()).is_empty(), "{:?}", working_in(marker.path()));
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
-/// The reference worker, with names of its own, another shape of job data is not needed: what it is told by its
-/// environment is what the contract says.
+/// The reference worker with fixed names: its environment has the names of the contract.
 #[test]
 fn a_worker_with_names_of_its_own_is_judged_on_stacks_of_its_own() {
-    let desk = desk(&format!(
+    let sandbox = sandbox(&format!(
         r#"
 [worker]
 command = ["{SHAKEDOWN}", "worker"]
@@ -100,7 +99,7 @@ qdrant = {{ collection = "chunks", document = "document_id", chunk = "chunk_inde
 postgres = {{ table = "letters", id = "id", status = "status", done = "ready" }}
 "#
     ));
-    let (code, text) = desk.run(&[
+    let (code, text) = sandbox.run(&[
         "run",
         "--provider",
         "native",
@@ -116,17 +115,17 @@ postgres = {{ table = "letters", id = "id", status = "status", done = "ready" }}
     for words in ["add `text = \"FIELD\"`", "add `chunks = \"COLUMN\"`", "add `delete = {"] {
         assert!(text.contains(words), "wanted: {words}\ngot: {text}");
     }
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 #[test]
 fn a_dry_run_prints_the_plan_and_starts_nothing() {
-    let desk = desk(
+    let sandbox = sandbox(
         "[worker]\ncommand = [\"node\", \"worker.js\"]\nenv = { PASSWORD = \"{{postgres.password}}\", FIXED = \"hunter2\" }\n\
          [evidence]\nqdrant = { document = \"id\" }",
     );
     let (code, text) =
-        desk.run(&["run", "--dry-run", "--provider", "native", "--case", "{crash.killed,ingestion.chunk-size}"]);
+        sandbox.run(&["run", "--dry-run", "--provider", "native", "--case", "{crash.killed,ingestion.chunk-size}"]);
     assert_eq!(code, 0, "{text}");
     for words in [
         "worker node worker.js",
@@ -139,27 +138,27 @@ fn a_dry_run_prints_the_plan_and_starts_nothing() {
         assert!(text.contains(words), "wanted: {words}\ngot: {text}");
     }
     assert!(!text.contains("hunter2"), "{text}");
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 #[test]
 fn a_contract_of_another_file_is_read_and_one_without_a_worker_refused() {
-    let desk = desk("");
-    let other = desk.path("work").join("other.toml");
+    let sandbox = sandbox("");
+    let other = sandbox.path("work").join("other.toml");
     fs::write(&other, "[worker]\ncommand = [\"other-worker\"]").unwrap();
-    let (code, text) = desk.run(&["run", "--dry-run", "--worker", "other.toml", "--case", "crash.killed"]);
+    let (code, text) = sandbox.run(&["run", "--dry-run", "--worker", "other.toml", "--case", "crash.killed"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("worker other-worker"), "{text}");
-    let (code, text) = desk.run(&["run", "--worker", "shakedown.toml", "--case", "crash.killed"]);
+    let (code, text) = sandbox.run(&["run", "--worker", "shakedown.toml", "--case", "crash.killed"]);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("shakedown.toml has no [worker]"), "{text}");
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 #[test]
 fn a_case_is_explained_without_a_run() {
-    let desk = desk("");
-    let (code, text) = desk.run(&["explain", "crash.killed", "redis.eviction-policy"]);
+    let sandbox = sandbox("");
+    let (code, text) = sandbox.run(&["explain", "crash.killed", "redis.eviction-policy"]);
     assert_eq!(code, 0, "{text}");
     for words in [
         "crash.killed (must, suite crash)",
@@ -170,14 +169,14 @@ fn a_case_is_explained_without_a_run() {
     ] {
         assert!(text.contains(words), "wanted: {words}\ngot: {text}");
     }
-    let (code, text) = desk.run(&["explain", "crash.kiled"]);
+    let (code, text) = sandbox.run(&["explain", "crash.kiled"]);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("did you mean `crash.killed`?"), "{text}");
 }
 
 #[test]
 fn jobs_that_are_not_kept_are_known_from_the_event_stream() {
-    let desk = desk(&format!(
+    let sandbox = sandbox(&format!(
         r#"
 [worker]
 command = ["{SHAKEDOWN}", "worker"]
@@ -186,17 +185,17 @@ job = {{ name = "ingest-document", data = {{ documentId = "{{{{document.id}}}}",
 "#
     ));
     let cases = "{ingestion.delivered,ingestion.rejected-isolated,crash.killed-before-the-ack,load.delivered}";
-    let (code, text) = desk.run(&["run", "--provider", "native", "--format", "short", "--case", cases]);
+    let (code, text) = sandbox.run(&["run", "--provider", "native", "--format", "short", "--case", cases]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("4 pass"), "{text}");
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 #[test]
 fn an_option_that_no_job_has_is_refused() {
     let job = "job = { name = \"x\", data = { id = \"{{document.id}}\" }, options = { removeOnCompletion = true } }";
-    let desk = desk(&format!("[worker]\ncommand = [\"sh\"]\n[queue]\n{job}\n"));
-    let (code, text) = desk.run(&["run", "--dry-run"]);
+    let sandbox = sandbox(&format!("[worker]\ncommand = [\"sh\"]\n[queue]\n{job}\n"));
+    let (code, text) = sandbox.run(&["run", "--dry-run"]);
     assert_eq!(code, 2, "{text}");
     assert!(
         text.contains("unsupported job option `removeOnCompletion`") && text.contains("removeOnComplete"),
@@ -208,11 +207,11 @@ fn an_option_that_no_job_has_is_refused() {
 fn several_workers_that_take_their_time_are_waited_for() {
     let marks = tempfile::tempdir().unwrap();
     let mark = marks.path().display();
-    let desk = desk(&format!(
+    let sandbox = sandbox(&format!(
         "[worker]\ncommand = [\"sh\", \"-c\", \"touch {mark}/$QUEUE_NAME.$$; sleep 1; exec {SHAKEDOWN} worker\"]\nreplicas = 2\n"
     ));
-    let report = desk.path("work").join("report.json");
-    let (code, text) = desk.run(&[
+    let report = sandbox.path("work").join("report.json");
+    let (code, text) = sandbox.run(&[
         "run",
         "--provider",
         "native",
@@ -233,17 +232,17 @@ fn several_workers_that_take_their_time_are_waited_for() {
         *started.entry(name.rsplit_once('.').unwrap().0.to_owned()).or_default() += 1;
     }
     assert!(!started.is_empty() && started.values().all(|count| *count >= 2), "{started:?}");
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 #[test]
 fn a_bundle_has_the_timeline_and_no_secret() {
-    let desk = desk(
+    let sandbox = sandbox(
         "[worker]\ncommand = [\"sh\", \"-c\", \"echo ready; echo url $REDIS_URL key $JINA_API_KEY; sleep 0.5; exit 3\"]\nready = { log = \"^ready\" }\n",
     );
-    let bundle = desk.path("work").join("bundle");
+    let bundle = sandbox.path("work").join("bundle");
     let arguments = ["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"];
-    let (code, text) = desk.run(&arguments);
+    let (code, text) = sandbox.run(&arguments);
     assert_eq!(code, 1, "{text}");
     for words in ["what happened in", "exited with code 3 without being asked to", "The worker exited although"] {
         assert!(text.contains(words), "wanted: {words}\ngot: {text}");
@@ -263,20 +262,20 @@ fn a_bundle_has_the_timeline_and_no_secret() {
     assert!(read("report.md").contains("## What happened"));
 
     // What is there already is not mixed with another run's.
-    let (code, text) = desk.run(&arguments);
+    let (code, text) = sandbox.run(&arguments);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("the directory is not empty"), "{text}");
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 #[test]
 fn a_bundle_of_a_worker_that_never_was_ready_has_its_output_and_no_secret() {
-    let desk = desk(
+    let sandbox = sandbox(
         "[worker]\ncommand = [\"sh\", \"-c\", \"echo first words; echo url $REDIS_URL key $JINA_API_KEY db $DATABASE_URL; seq 100; exit 7\"]\n",
     );
-    let bundle = desk.path("work").join("bundle");
+    let bundle = sandbox.path("work").join("bundle");
     let (code, text) =
-        desk.run(&["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"]);
+        sandbox.run(&["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"]);
     assert_eq!(code, 1, "{text}");
     let outputs: Vec<String> = fs::read_dir(bundle.join("output"))
         .unwrap()
@@ -291,13 +290,13 @@ fn a_bundle_of_a_worker_that_never_was_ready_has_its_output_and_no_secret() {
     for text in everything.iter().chain([&text]) {
         assert!(!text.contains("redis://:") && !text.contains("jina_"), "{text}");
     }
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 #[test]
 fn the_quick_cases_are_fifteen() {
-    let desk = CliSandbox::new();
-    let output = desk.command(&["run", "--quick", "--list"]).output().unwrap();
+    let sandbox = CliSandbox::new();
+    let output = sandbox.command(&["run", "--quick", "--list"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let cases = text.lines().filter(|line| line.starts_with("  ")).count();
     assert_eq!(cases, 15, "{text}");
@@ -305,40 +304,40 @@ fn the_quick_cases_are_fifteen() {
 
 #[test]
 fn init_writes_a_contract_that_can_be_run_and_replaces_none() {
-    let desk = CliSandbox::new();
-    let work = desk.path("work");
+    let sandbox = CliSandbox::new();
+    let work = sandbox.path("work");
     fs::write(work.join("package.json"), r#"{"dependencies":{"bullmq":"^5"},"scripts":{"start":"node worker.js"}}"#)
         .unwrap();
     fs::write(work.join("worker.js"), "new Worker(process.env.QUEUE_NAME, async (job) => job.data.docId)").unwrap();
-    let (code, text) = desk.run(&["init"]);
+    let (code, text) = sandbox.run(&["init"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("assumptions:") && text.contains("a Node worker"), "{text}");
-    let (code, text) = desk.run(&["run", "--dry-run", "--case", "ingestion.delivered"]);
+    let (code, text) = sandbox.run(&["run", "--dry-run", "--case", "ingestion.delivered"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("node worker.js") && text.contains("docId"), "{text}");
-    let (code, text) = desk.run(&["init"]);
+    let (code, text) = sandbox.run(&["init"]);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("--force"), "{text}");
-    assert_eq!(desk.run(&["init", "--force"]).0, 0);
-    assert_eq!(desk.run(&["init", "no-such-directory"]).0, 2);
+    assert_eq!(sandbox.run(&["init", "--force"]).0, 0);
+    assert_eq!(sandbox.run(&["init", "no-such-directory"]).0, 2);
 }
 
 #[test]
 fn a_worker_that_prints_megabytes_and_is_in_order_is_conformant() {
-    let desk = desk(&format!(
+    let sandbox = sandbox(&format!(
         "[worker]\ncommand = [\"sh\", \"-c\", \"yes words | head -c 40000000; exec {SHAKEDOWN} worker\"]\n"
     ));
-    let (code, text) = desk.run(&["run", "--provider", "native", "--case", "ingestion.{delivered,removed-gone}"]);
+    let (code, text) = sandbox.run(&["run", "--provider", "native", "--case", "ingestion.{delivered,removed-gone}"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("2 pass"), "{text}");
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 /// What a contract may say otherwise, at once: readiness over HTTP, rows by a query, and another job for what is
 /// ingested again.
 #[test]
 fn a_worker_is_judged_by_the_other_words_of_its_contract() {
-    let desk = desk(&format!(
+    let sandbox = sandbox(&format!(
         r#"
 [worker]
 command = ["sh", "-c", "{SHAKEDOWN} worker & worker=$!; trap 'kill $worker; wait $worker; exit 0' TERM; python3 -m http.server --bind 127.0.0.1 $READY_PORT >/dev/null 2>&1 & wait $worker"]
@@ -354,10 +353,10 @@ postgres = {{ query = 'select id, status, chunks, version, error from {{{{postgr
 "#
     ));
     let cases = "ingestion.{delivered,rows-agree,reingest-idempotent,stale-tail-gone}";
-    let (code, text) = desk.run(&["run", "--provider", "native", "--case", cases]);
+    let (code, text) = sandbox.run(&["run", "--provider", "native", "--case", cases]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("4 pass"), "{text}");
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 #[rstest]
@@ -369,7 +368,7 @@ fn named_vectors_and_objects_that_the_worker_creates_itself(
     #[case] makes: &str,
     #[case] says: &str,
 ) {
-    let desk = desk(&format!(
+    let sandbox = sandbox(&format!(
         r#"
 [worker]
 command = ["sh", "-c", "{SHAKEDOWN} setup >/dev/null && exec {SHAKEDOWN} worker"]
@@ -380,20 +379,20 @@ qdrant = {{ document = "document_id", chunk = "chunk_index", text = "text", vers
 "#
     ));
     let cases = "ingestion.{delivered,vectors-match-texts,stale-tail-gone,no-duplicates}";
-    let (code, text) = desk.run(&["run", "--provider", "native", "--case", cases]);
+    let (code, text) = sandbox.run(&["run", "--provider", "native", "--case", cases]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains(says), "{text}");
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 #[test]
 fn rows_in_another_table_than_the_contract_names_are_reported() {
-    let desk = desk(&format!(
+    let sandbox = sandbox(&format!(
         "[worker]\ncommand = [\"{SHAKEDOWN}\", \"worker\"]\n[evidence]\nqdrant = {{ document = \"document_id\", text = \"text\" }}\n\
          postgres = {{ query = \"select * from no_such_table\", id = \"id\", status = \"status\", done = \"ready\" }}\n"
     ));
-    let (code, text) = desk.run(&["run", "--provider", "native", "--case", "ingestion.delivered"]);
+    let (code, text) = sandbox.run(&["run", "--provider", "native", "--case", "ingestion.delivered"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("relation \"no_such_table\" does not exist"), "{text}");
-    desk.assert_clean();
+    sandbox.assert_clean();
 }

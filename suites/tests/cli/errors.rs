@@ -34,13 +34,13 @@ use crate::support::cli_sandbox::CliSandbox;
     "4:6"
 )]
 fn a_malformed_suite_is_pointed_at(#[case] text: &str, #[case] says: &str) {
-    let desk = CliSandbox::new();
-    fs::write(desk.path("suites/bad.toml"), text).unwrap();
-    let suites = desk.path("suites");
-    let (code, said) = desk.run(&["run", "--provider", "native", "--suites", suites.to_str().unwrap()]);
-    assert_eq!(code, 2, "{said}");
-    assert!(said.contains("bad.toml") && said.contains(says), "{said}");
-    desk.assert_clean();
+    let sandbox = CliSandbox::new();
+    fs::write(sandbox.path("suites/bad.toml"), text).unwrap();
+    let suites = sandbox.path("suites");
+    let (code, printed) = sandbox.run(&["run", "--provider", "native", "--suites", suites.to_str().unwrap()]);
+    assert_eq!(code, 2, "{printed}");
+    assert!(printed.contains("bad.toml") && printed.contains(says), "{printed}");
+    sandbox.assert_clean();
 }
 
 #[rstest]
@@ -56,52 +56,52 @@ fn a_malformed_suite_is_pointed_at(#[case] text: &str, #[case] says: &str) {
 #[case::an_unknown_profile(&["run", "--profile", "prod"], "SHAKEDOWN_PROFILE")]
 #[case::filters_that_leave_nothing(&["run", "--suite", "redis", "--case", "jina.*"], "select no case")]
 fn bad_usage_has_exit_code_2_and_a_remedy(#[case] arguments: &[&str], #[case] says: &str) {
-    let desk = CliSandbox::new();
-    let (code, said) = desk.run(arguments);
-    assert_eq!(code, 2, "{said}");
-    assert!(said.contains(says), "{said}");
-    desk.assert_clean();
+    let sandbox = CliSandbox::new();
+    let (code, printed) = sandbox.run(arguments);
+    assert_eq!(code, 2, "{printed}");
+    assert!(printed.contains(says), "{printed}");
+    sandbox.assert_clean();
 }
 
 #[test]
 fn an_unknown_variable_of_ours_is_an_error_with_a_suggestion() {
-    let desk = CliSandbox::new();
-    let output = desk.command(&["env", "--resolved"]).env("SHAKEDOWN_PROVIDR", "native").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("SHAKEDOWN_PROVIDR") && said.contains("SHAKEDOWN_PROVIDER"), "{said}");
+    let sandbox = CliSandbox::new();
+    let output = sandbox.command(&["env", "--resolved"]).env("SHAKEDOWN_PROVIDR", "native").output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{printed}");
+    assert!(printed.contains("SHAKEDOWN_PROVIDR") && printed.contains("SHAKEDOWN_PROVIDER"), "{printed}");
 }
 
 #[test]
 fn a_program_that_is_not_there_is_named() {
-    let desk = CliSandbox::new();
-    let output = desk
+    let sandbox = CliSandbox::new();
+    let output = sandbox
         .command(&["run", "--provider", "native", "--quiet"])
         .env("SHAKEDOWN_REDIS_SERVER", "/nowhere/redis-server")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("/nowhere/redis-server"), "{said}");
-    desk.assert_clean();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{printed}");
+    assert!(printed.contains("/nowhere/redis-server"), "{printed}");
+    sandbox.assert_clean();
 }
 
 #[test]
 fn a_port_in_use_is_named() {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let data = desk.path("data");
-    let (code, said) = desk.run(&["up", "--data-dir", data.to_str().unwrap(), "--redis-port", &port]);
-    assert_eq!(code, 2, "{said}");
-    assert!(said.contains(&port), "{said}");
-    desk.assert_clean();
+    let data = sandbox.path("data");
+    let (code, printed) = sandbox.run(&["up", "--data-dir", data.to_str().unwrap(), "--redis-port", &port]);
+    assert_eq!(code, 2, "{printed}");
+    assert!(printed.contains(&port), "{printed}");
+    sandbox.assert_clean();
 }
 
 #[test]
 fn unreachable_and_misspelt_services_are_named_without_their_secrets() {
-    let desk = CliSandbox::new();
-    let output = desk
+    let sandbox = CliSandbox::new();
+    let output = sandbox
         .command(&["setup"])
         .env("REDIS_URL", "redis://:the-secret@127.0.0.1:1/0")
         .env("DATABASE_URL", "postgres://postgres:the-secret@127.0.0.1:1/postgres")
@@ -110,15 +110,15 @@ fn unreachable_and_misspelt_services_are_named_without_their_secrets() {
         .env("QDRANT_API_KEY", "the-secret")
         .output()
         .unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("127.0.0.1:1") && !said.contains("the-secret"), "{said}");
+    let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(3), "{printed}");
+    assert!(printed.contains("127.0.0.1:1") && !printed.contains("the-secret"), "{printed}");
 }
 
 #[test]
 fn a_worker_with_an_invalid_embeddings_url_reports_it() {
-    let desk = CliSandbox::new();
-    let output = desk
+    let sandbox = CliSandbox::new();
+    let output = sandbox
         .command(&["worker"])
         .env("REDIS_URL", "redis://127.0.0.1:1/0")
         .env("DATABASE_URL", "postgres://postgres@127.0.0.1:1/postgres")
@@ -127,17 +127,17 @@ fn a_worker_with_an_invalid_embeddings_url_reports_it() {
         .env("JINA_API_KEY", "jina_x")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("JINA_BASE_URL"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{printed}");
+    assert!(printed.contains("JINA_BASE_URL"), "{printed}");
 }
 
 #[rstest]
 #[case::ctrl_c(Signal::SIGINT)]
 #[case::a_polite_end(Signal::SIGTERM)]
 fn an_interrupted_run_leaves_nothing_and_says_130(#[case] signal: Signal) {
-    let desk = CliSandbox::new();
-    let mut run = desk
+    let sandbox = CliSandbox::new();
+    let mut run = sandbox
         .command(&["run", "--provider", "native", "--suite", "ingestion"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -150,39 +150,39 @@ fn an_interrupted_run_leaves_nothing_and_says_130(#[case] signal: Signal) {
             break;
         }
     }
-    wait_for_a_worker(&desk.path("data"));
+    wait_for_a_worker(&sandbox.path("data"));
     kill(Pid::from_raw(i32::try_from(run.id()).unwrap()), signal).unwrap();
     let status = run.wait().unwrap();
     assert_eq!(status.code(), Some(130));
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 #[test]
 fn clean_removes_the_leftovers_of_a_killed_run() {
-    let desk = CliSandbox::new();
-    let mut run = desk
+    let sandbox = CliSandbox::new();
+    let mut run = sandbox
         .command(&["run", "--provider", "native", "--suite", "ingestion", "--quiet"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    wait_for_a_worker(&desk.path("data"));
+    wait_for_a_worker(&sandbox.path("data"));
     run.kill().unwrap();
     run.wait().unwrap();
     // What is in Docker is other people's, and whether there is Docker is no matter.
     let clean = || {
-        let nowhere = format!("unix://{}", desk.path("docker.sock").display());
-        let output = desk.command(&["clean"]).env("DOCKER_HOST", nowhere).output().unwrap();
+        let nowhere = format!("unix://{}", sandbox.path("docker.sock").display());
+        let output = sandbox.command(&["clean"]).env("DOCKER_HOST", nowhere).output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let (code, said) = clean();
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains(": removed "), "{said}");
-    desk.assert_clean();
-    let (code, said) = clean();
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.starts_with("containers were not checked: no Docker engine answers at"), "{said}");
-    assert_eq!(said.lines().count(), 1, "nothing else was left: {said}");
+    let (code, printed) = clean();
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains(": removed "), "{printed}");
+    sandbox.assert_clean();
+    let (code, printed) = clean();
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.starts_with("containers were not checked: no Docker engine answers at"), "{printed}");
+    assert_eq!(printed.lines().count(), 1, "nothing else was left: {printed}");
 }
 
 /// Waits until a worker's log is there.
@@ -205,8 +205,8 @@ fn wait_for_a_worker(data: &Path) {
 
 #[test]
 fn a_report_is_written_to_every_requested_file() {
-    let desk = CliSandbox::new();
-    let (code, said) = desk.run(&[
+    let sandbox = CliSandbox::new();
+    let (code, printed) = sandbox.run(&[
         "run",
         "--provider",
         "native",
@@ -222,25 +222,25 @@ fn a_report_is_written_to_every_requested_file() {
         "--report",
         "html=report.html",
     ]);
-    assert_eq!(code, 0, "{said}");
-    let html = fs::read_to_string(desk.path("work/report.html")).unwrap();
+    assert_eq!(code, 0, "{printed}");
+    let html = fs::read_to_string(sandbox.path("work/report.html")).unwrap();
     assert!(html.starts_with("<!doctype html>") && html.contains("id=\"case-redis.eviction-policy\""));
-    let json = fs::read_to_string(desk.path("work/deep/er/report.json")).unwrap();
+    let json = fs::read_to_string(sandbox.path("work/deep/er/report.json")).unwrap();
     let report = shakedown::report::json::read(&json).unwrap();
     assert!(report.cases.iter().all(|case| case.suite == "redis") && report.cases.len() > 10);
-    assert!(fs::read_to_string(desk.path("work/report.xml")).unwrap().contains("redis.eviction-policy"));
-    let markdown = fs::read_to_string(desk.path("work/report.md")).unwrap();
+    assert!(fs::read_to_string(sandbox.path("work/report.xml")).unwrap().contains("redis.eviction-policy"));
+    let markdown = fs::read_to_string(sandbox.path("work/report.md")).unwrap();
     for section in
         ["## Services configured", "## Environment variables", "## Connection validation", "## Files", "## Next steps"]
     {
         assert!(markdown.contains(section), "{section}");
     }
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 #[test]
 fn a_waiver_turns_a_failure_into_waived_and_a_stale_waiver_is_reported() {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let suite = r#"
 suite = "mine"
 title = "Mine"
@@ -265,27 +265,27 @@ why = "w"
 remedy = "r"
 source = "s"
 "#;
-    fs::write(desk.path("suites/mine.toml"), suite).unwrap();
-    let suites = desk.path("suites");
+    fs::write(sandbox.path("suites/mine.toml"), suite).unwrap();
+    let suites = sandbox.path("suites");
     let arguments =
         ["run", "--provider", "native", "--quiet", "--format", "terminal", "--suites", suites.to_str().unwrap()];
-    let (code, said) = desk.run(&arguments);
-    assert_eq!(code, 1, "{said}");
+    let (code, printed) = sandbox.run(&arguments);
+    assert_eq!(code, 1, "{printed}");
     let waivers = "[[waive]]\ncase = \"mine.impossible\"\nreason = \"single node for now\"\nexpires = \"2999-12-31\"\n\n[[waive]]\ncase = \"mine.fine\"\nreason = \"was broken\"\nexpires = \"2999-12-31\"\n";
-    fs::write(desk.path("work/shakedown.toml"), waivers).unwrap();
-    let (code, said) = desk.run(&arguments);
-    assert_eq!(code, 0, "{said}");
-    assert!(said.contains("waived") && said.contains("stale waiver: mine.fine"), "{said}");
+    fs::write(sandbox.path("work/shakedown.toml"), waivers).unwrap();
+    let (code, printed) = sandbox.run(&arguments);
+    assert_eq!(code, 0, "{printed}");
+    assert!(printed.contains("waived") && printed.contains("stale waiver: mine.fine"), "{printed}");
 }
 
 #[test]
 fn the_proxy_verb_reports_each_fault_and_the_ones_that_affected_nothing() {
     use std::io::{Read, Write};
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let upstream = server.local_addr().unwrap().to_string();
     let start = |faults: &[&str]| {
-        let mut child = desk
+        let mut child = sandbox
             .command(&[&["proxy", "--upstream", &upstream], faults].concat())
             .stdout(Stdio::piped())
             .spawn()
@@ -312,7 +312,7 @@ fn the_proxy_verb_reports_each_fault_and_the_ones_that_affected_nothing() {
     assert!(lines.next().unwrap().contains("began_ms"));
     assert_eq!(finish(child), Some(3));
 
-    // One that met nothing.
+    // One that affected nothing.
     let (child, mut lines, _) = start(&["--fault", "blackhole+50ms"]);
     let end = lines.find(|line| line.contains("ended_ms")).unwrap();
     assert!(end.contains(r#""took_effect":false"#), "{end}");
@@ -323,7 +323,7 @@ fn the_proxy_verb_reports_each_fault_and_the_ones_that_affected_nothing() {
         (&["proxy", "--upstream", "127.0.0.1:1", "--fault", "cutt"][..], "did you mean cut?"),
         (&["proxy", "--upstream", "127.0.0.1:1", "--listen", &upstream][..], "choose another address with --listen"),
     ] {
-        let (code, text) = desk.run(arguments);
+        let (code, text) = sandbox.run(arguments);
         assert!(code == 2 && text.contains(says), "{code} {text}");
     }
 }
@@ -349,11 +349,11 @@ fn installed(program: &str) -> bool {
 #[case::powershell("powershell", &["pwsh", "-NoProfile", "-File"])]
 #[case::elvish("elvish", &["elvish", "-compileonly"])]
 fn completions_name_every_verb_and_the_shell_reads_them(#[case] shell: &str, #[case] reader: &[&str]) {
-    let desk = CliSandbox::new();
-    let script = desk.command(&["completions", shell]).output().unwrap();
+    let sandbox = CliSandbox::new();
+    let script = sandbox.command(&["completions", shell]).output().unwrap();
     assert!(script.status.success());
     let text = String::from_utf8(script.stdout).unwrap();
-    let all = verbs(&String::from_utf8(desk.command(&["--help"]).output().unwrap().stdout).unwrap());
+    let all = verbs(&String::from_utf8(sandbox.command(&["--help"]).output().unwrap().stdout).unwrap());
     assert!(all.len() > 20, "{all:?}");
     let words: Vec<&str> = text.split(|letter: char| !letter.is_alphanumeric() && letter != '-').collect();
     for verb in all.iter().map(String::as_str).chain(["retry-failed"]) {
@@ -363,17 +363,17 @@ fn completions_name_every_verb_and_the_shell_reads_them(#[case] shell: &str, #[c
     assert!(!words.contains(&"peer"), "what is hidden is not offered");
     if installed(reader[0]) {
         let name = if shell == "powershell" { "completions.ps1" } else { "completions" };
-        fs::write(desk.path(name), &text).unwrap();
-        let read = std::process::Command::new(reader[0]).args(&reader[1..]).arg(desk.path(name)).output().unwrap();
+        fs::write(sandbox.path(name), &text).unwrap();
+        let read = std::process::Command::new(reader[0]).args(&reader[1..]).arg(sandbox.path(name)).output().unwrap();
         assert!(read.status.success() && read.stderr.is_empty(), "{}", String::from_utf8_lossy(&read.stderr));
     }
 }
 
 #[test]
 fn bash_completes_verbs_flags_and_values() {
-    let desk = CliSandbox::new();
-    let script = desk.command(&["completions", "bash"]).output().unwrap().stdout;
-    fs::write(desk.path("completions"), script).unwrap();
+    let sandbox = CliSandbox::new();
+    let script = sandbox.command(&["completions", "bash"]).output().unwrap().stdout;
+    fs::write(sandbox.path("completions"), script).unwrap();
     for (typed, wanted) in [
         (&["shakedown", "comple"][..], "completions"),
         (&["shakedown", "queue", "retr"], "retry-failed"),
@@ -384,7 +384,7 @@ fn bash_completes_verbs_flags_and_values() {
         let line = format!(
             "source '{}'; COMP_WORDS=({}); COMP_CWORD={}; _shakedown shakedown '{last}' '{before}'; \
              echo \"${{COMPREPLY[*]}}\"",
-            desk.path("completions").display(),
+            sandbox.path("completions").display(),
             typed.join(" "),
             typed.len() - 1
         );
@@ -395,15 +395,15 @@ fn bash_completes_verbs_flags_and_values() {
 
 #[test]
 fn the_manual_has_a_page_for_every_verb_and_is_set_without_warnings() {
-    let desk = CliSandbox::new();
-    let page = desk.command(&["man"]).output().unwrap();
+    let sandbox = CliSandbox::new();
+    let page = sandbox.command(&["man"]).output().unwrap();
     assert!(page.status.success());
     let page = String::from_utf8(page.stdout).unwrap();
-    let directory = desk.path("man");
-    let (code, said) = desk.run(&["man", "--out", directory.to_str().unwrap()]);
-    assert_eq!(code, 0, "{said}");
+    let directory = sandbox.path("man");
+    let (code, printed) = sandbox.run(&["man", "--out", directory.to_str().unwrap()]);
+    assert_eq!(code, 0, "{printed}");
     let read = |name: &str| fs::read_to_string(directory.join(format!("{name}.1"))).unwrap();
-    for verb in verbs(&String::from_utf8(desk.command(&["--help"]).output().unwrap().stdout).unwrap()) {
+    for verb in verbs(&String::from_utf8(sandbox.command(&["--help"]).output().unwrap().stdout).unwrap()) {
         let escaped = verb.replace('-', "\\-");
         assert!(page.contains(&format!("shakedown\\-{escaped}(1)")), "{verb}");
         assert!(read(&format!("shakedown-{verb}")).contains(".SH NAME"), "{verb}");
@@ -417,26 +417,26 @@ fn the_manual_has_a_page_for_every_verb_and_is_set_without_warnings() {
             let set =
                 std::process::Command::new("groff").args(["-k", "-man", "-ww", "-Tutf8", "-z"]).arg(&file).output();
             let set = set.unwrap();
-            let said = String::from_utf8_lossy(&set.stderr);
-            assert!(set.status.success() && said.is_empty(), "{}: {said}", file.display());
+            let printed = String::from_utf8_lossy(&set.stderr);
+            assert!(set.status.success() && printed.is_empty(), "{}: {printed}", file.display());
         }
     }
-    let taken = desk.path("work/taken");
+    let taken = sandbox.path("work/taken");
     fs::write(&taken, "").unwrap();
-    let (code, said) = desk.run(&["man", "--out", taken.to_str().unwrap()]);
-    assert!(code == 2 && said.contains("taken") && said.contains("choose a writable directory"), "{said}");
+    let (code, printed) = sandbox.run(&["man", "--out", taken.to_str().unwrap()]);
+    assert!(code == 2 && printed.contains("taken") && printed.contains("choose a writable directory"), "{printed}");
 }
 
 /// What `shakedown check` of a Redis that is not there shows on a terminal of 80 columns.
 fn on_a_terminal(variables: &[(&str, &str)], arguments: &str) -> String {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let line = format!(
         "stty cols 80 rows 40; exec '{}' check --suite env --suite redis {arguments}",
         crate::support::cli_sandbox::SHAKEDOWN
     );
     let mut command = std::process::Command::new("script");
-    command.args(["-qec", &line, "/dev/null"]).current_dir(desk.path("work")).stdin(Stdio::null());
-    for (name, value) in desk.command(&[]).get_envs().filter(|(name, _)| *name != "NO_COLOR") {
+    command.args(["-qec", &line, "/dev/null"]).current_dir(sandbox.path("work")).stdin(Stdio::null());
+    for (name, value) in sandbox.command(&[]).get_envs().filter(|(name, _)| *name != "NO_COLOR") {
         command.env(name, value.unwrap_or_default());
     }
     for name in ["CI", "GITHUB_ACTIONS", "COLUMNS", "CLICOLOR_FORCE", "FORCE_COLOR"] {
@@ -475,7 +475,7 @@ fn terminal_output_uses_the_features_of_the_terminal(
 
 #[test]
 fn reasons_name_the_address_or_the_variable_and_never_a_placeholder_or_a_password() {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     for (name, value, case, says) in [
         (
             "REDIS_URL",
@@ -494,7 +494,7 @@ fn reasons_name_the_address_or_the_variable_and_never_a_placeholder_or_a_passwor
     ] {
         let suite = case.split('.').next().unwrap();
         let arguments = ["check", "--format", "json", "--quiet", "--suite", "env", "--suite", suite];
-        let output = desk.command(&arguments).env(name, value).output().unwrap();
+        let output = sandbox.command(&arguments).env(name, value).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let report = shakedown::report::json::read(&text).unwrap();
         let reason =

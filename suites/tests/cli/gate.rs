@@ -1,5 +1,5 @@
-//! What decides whether a pipeline goes on: strictness, baselines, several attempts, time limits, and what a runner of
-//! GitHub Actions is told. Suites of its own, with cases that pass, fail, change their mind and take too long.
+//! What decides whether a pipeline continues: strictness, baselines, several attempts, time limits, and the annotations
+//! for GitHub Actions. Its own suites have cases that pass, fail, are flaky and take too long.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
@@ -43,14 +43,14 @@ struct Said {
 impl CliSandbox {
     fn new(cases: &[String]) -> Self {
         use std::os::unix::fs::PermissionsExt;
-        let desk = tempfile::tempdir().unwrap();
-        fs::set_permissions(desk.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let sandbox = tempfile::tempdir().unwrap();
+        fs::set_permissions(sandbox.path(), fs::Permissions::from_mode(0o755)).unwrap();
         for directory in ["data", "state", "suites"] {
-            fs::create_dir(desk.path().join(directory)).unwrap();
+            fs::create_dir(sandbox.path().join(directory)).unwrap();
         }
-        let desk = Self(desk);
-        desk.write(cases);
-        desk
+        let sandbox = Self(sandbox);
+        sandbox.write(cases);
+        sandbox
     }
 
     fn write(&self, cases: &[String]) {
@@ -103,134 +103,134 @@ impl CliSandbox {
 
 #[test]
 fn a_warning_fails_a_strict_run_and_no_other() {
-    let desk = CliSandbox::new(&[passes("good"), fails("odd", "should")]);
-    let usual = desk.run(&[]);
-    assert_eq!((usual.code, desk.verdicts()), (0, vec!["pass".to_owned(), "warn".to_owned()]), "{}", usual.out);
-    assert!(!fs::read_to_string(desk.path("report.xml")).unwrap().contains("<failure"));
-    let strict = desk.run(&["--strict"]);
+    let sandbox = CliSandbox::new(&[passes("good"), fails("odd", "should")]);
+    let usual = sandbox.run(&[]);
+    assert_eq!((usual.code, sandbox.verdicts()), (0, vec!["pass".to_owned(), "warn".to_owned()]), "{}", usual.out);
+    assert!(!fs::read_to_string(sandbox.path("report.xml")).unwrap().contains("<failure"));
+    let strict = sandbox.run(&["--strict"]);
     assert_eq!(strict.code, 1, "{}", strict.out);
     assert!(strict.out.contains("not conformant (strict: warnings fail)"), "{}", strict.out);
-    assert!(fs::read_to_string(desk.path("report.xml")).unwrap().contains("<failure"));
+    assert!(fs::read_to_string(sandbox.path("report.xml")).unwrap().contains("<failure"));
 }
 
 #[test]
 fn with_a_baseline_only_cases_that_got_worse_fail() {
-    let desk = CliSandbox::new(&[passes("good"), fails("known", "must"), fails("mended", "must")]);
-    assert_eq!(desk.run(&[]).code, 1);
-    let mut baseline = desk.report();
-    fs::copy(desk.path("report.json"), desk.path("same.json")).unwrap();
-    let same = desk.run(&["--baseline", "same.json"]);
+    let sandbox = CliSandbox::new(&[passes("good"), fails("known", "must"), fails("mended", "must")]);
+    assert_eq!(sandbox.run(&[]).code, 1);
+    let mut baseline = sandbox.report();
+    fs::copy(sandbox.path("report.json"), sandbox.path("same.json")).unwrap();
+    let same = sandbox.run(&["--baseline", "same.json"]);
     assert_eq!(same.code, 0, "{}", same.out);
     assert!(same.out.contains("no changes"), "{}", same.out);
 
     // As if `known` had passed before, and `good` had not.
     baseline["cases"][0]["verdict"] = "fail".into();
     baseline["cases"][1]["verdict"] = "pass".into();
-    fs::write(desk.path("other.json"), baseline.to_string()).unwrap();
-    let worse = desk.run(&["--baseline", "other.json"]);
+    fs::write(sandbox.path("other.json"), baseline.to_string()).unwrap();
+    let worse = sandbox.run(&["--baseline", "other.json"]);
     assert_eq!(worse.code, 1);
     assert!(worse.out.contains("1 worse (t.known); 1 fixed (t.good)"), "{}", worse.out);
-    assert_eq!(desk.report()["gate"]["comparison"]["worse"], serde_json::json!(["t.known"]));
+    assert_eq!(sandbox.report()["gate"]["comparison"]["worse"], serde_json::json!(["t.known"]));
 }
 
 #[test]
 fn a_baseline_of_something_else_is_refused_before_anything_is_started() {
-    let desk = CliSandbox::new(&[passes("good"), passes("better")]);
-    desk.run(&[]);
-    fs::copy(desk.path("report.json"), desk.path("base.json")).unwrap();
-    let fewer = desk.run(&["--baseline", "base.json", "--case", "t.good"]);
+    let sandbox = CliSandbox::new(&[passes("good"), passes("better")]);
+    sandbox.run(&[]);
+    fs::copy(sandbox.path("report.json"), sandbox.path("base.json")).unwrap();
+    let fewer = sandbox.run(&["--baseline", "base.json", "--case", "t.good"]);
     assert!(fewer.code == 2 && fewer.err.contains("its selection of cases differs"), "{}", fewer.err);
-    let profile = desk.run(&["--baseline", "base.json", "--profile", "staging"]);
+    let profile = sandbox.run(&["--baseline", "base.json", "--profile", "staging"]);
     assert!(
         profile.code == 2 && profile.err.contains("it is for profile development, but this run uses profile staging"),
         "{}",
         profile.err
     );
-    desk.write(&[passes("good"), fails("better", "must")]);
-    let suites = desk.run(&["--baseline", "base.json"]);
+    sandbox.write(&[passes("good"), fails("better", "must")]);
+    let suites = sandbox.run(&["--baseline", "base.json"]);
     assert!(suites.code == 2 && suites.err.contains("it is for suites"), "{}", suites.err);
-    let missing = desk.run(&["--baseline", "none.json"]);
+    let missing = sandbox.run(&["--baseline", "none.json"]);
     assert!(missing.code == 2 && missing.err.contains("none.json"), "{}", missing.err);
-    fs::write(desk.path("torn.json"), "{\"report_ver").unwrap();
-    let torn = desk.run(&["--baseline", "torn.json"]);
+    fs::write(sandbox.path("torn.json"), "{\"report_ver").unwrap();
+    let torn = sandbox.run(&["--baseline", "torn.json"]);
     assert!(torn.code == 2 && torn.err.contains("not JSON: "), "{}", torn.err);
 }
 
 #[test]
 fn fail_fast_starts_nothing_after_a_failure() {
-    let desk = CliSandbox::new(&[passes("first"), fails("second", "must"), passes("third")]);
-    let said = desk.run(&["--fail-fast"]);
-    assert_eq!((said.code, desk.verdicts()), (1, ["pass", "fail", "skip"].map(str::to_owned).to_vec()));
-    assert!(said.out.contains("--fail-fast: t.second failed"), "{}", said.out);
-    desk.run(&[]);
-    assert_eq!(desk.verdicts(), ["pass", "fail", "pass"]);
+    let sandbox = CliSandbox::new(&[passes("first"), fails("second", "must"), passes("third")]);
+    let ran = sandbox.run(&["--fail-fast"]);
+    assert_eq!((ran.code, sandbox.verdicts()), (1, ["pass", "fail", "skip"].map(str::to_owned).to_vec()));
+    assert!(ran.out.contains("--fail-fast: t.second failed"), "{}", ran.out);
+    sandbox.run(&[]);
+    assert_eq!(sandbox.verdicts(), ["pass", "fail", "pass"]);
 }
 
 #[test]
 fn a_case_that_changes_its_verdict_is_flaky() {
-    let desk = CliSandbox::new(&[passes("steady"), changes_its_mind("fickle")]);
-    assert_eq!(desk.run(&[]).code, 0);
-    let said = desk.run(&["--repeat", "3"]);
-    assert_eq!(said.code, 0, "{}", said.out);
-    assert!(said.out.contains("flaky: 1 of 3 attempts passed; worst attempt: fail"), "{}", said.out);
-    assert!(said.out.contains("3 attempts of every case, 1 flaky"), "{}", said.out);
-    let case = &desk.report()["cases"][1];
+    let sandbox = CliSandbox::new(&[passes("steady"), changes_its_mind("fickle")]);
+    assert_eq!(sandbox.run(&[]).code, 0);
+    let ran = sandbox.run(&["--repeat", "3"]);
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    assert!(ran.out.contains("flaky: 1 of 3 attempts passed; worst attempt: fail"), "{}", ran.out);
+    assert!(ran.out.contains("3 attempts of every case, 1 flaky"), "{}", ran.out);
+    let case = &sandbox.report()["cases"][1];
     assert_eq!(case["attempts"], serde_json::json!(["pass", "fail", "fail"]));
     assert_eq!(case["flaky"], true);
-    let junit = fs::read_to_string(desk.path("report.xml")).unwrap();
+    let junit = fs::read_to_string(sandbox.path("report.xml")).unwrap();
     assert_eq!(junit.matches("<flakyFailure").count(), 2, "{junit}");
-    let strict = desk.run(&["--repeat", "2", "--strict"]);
+    let strict = sandbox.run(&["--repeat", "2", "--strict"]);
     assert_eq!(strict.code, 1, "{}", strict.out);
-    assert!(fs::read_to_string(desk.path("report.xml")).unwrap().contains("<rerunFailure"));
+    assert!(fs::read_to_string(sandbox.path("report.xml")).unwrap().contains("<rerunFailure"));
 }
 
 #[test]
 fn a_case_that_exceeds_the_timeout_is_unknown() {
     let waits = case("waits", "must", "{ command = [\"BLPOP\", \"nothing\", \"60\"] }", "equals = \"never\"");
-    let desk = CliSandbox::new(&[passes("quick"), waits, passes("late")]);
-    let said = desk.run(&["--timeout", "4s"]);
+    let sandbox = CliSandbox::new(&[passes("quick"), waits, passes("late")]);
+    let ran = sandbox.run(&["--timeout", "4s"]);
     assert_eq!(
-        (said.code, desk.verdicts()),
+        (ran.code, sandbox.verdicts()),
         (3, ["pass", "unknown", "unknown"].map(str::to_owned).to_vec()),
         "{}",
-        said.out
+        ran.out
     );
-    assert!(said.out.contains("not judged within the 4 s of --timeout"), "{}", said.out);
+    assert!(ran.out.contains("not judged within the 4 s of --timeout"), "{}", ran.out);
 }
 
 #[test]
 fn the_shards_of_a_selection_are_the_whole_of_it() {
-    let desk = CliSandbox::new(&[passes("a"), passes("b"), passes("c")]);
+    let sandbox = CliSandbox::new(&[passes("a"), passes("b"), passes("c")]);
     let mut seen = Vec::new();
     for shard in ["1/2", "2/2"] {
-        assert_eq!(desk.run(&["--shard", shard]).code, 0);
-        let report = desk.report();
+        assert_eq!(sandbox.run(&["--shard", shard]).code, 0);
+        let report = sandbox.report();
         assert_eq!(report["gate"]["shard"], shard);
         seen.extend(report["cases"].as_array().unwrap().iter().map(|case| case["id"].as_str().unwrap().to_owned()));
     }
     seen.sort();
     assert_eq!(seen, ["t.a", "t.b", "t.c"]);
     // More parts than cases: a part with nothing in it says so.
-    assert_eq!(desk.run(&["--shard", "4/4"]).code, 2);
+    assert_eq!(sandbox.run(&["--shard", "4/4"]).code, 2);
 }
 
 #[test]
 fn annotations_are_written_on_github_actions_only() {
-    let desk = CliSandbox::new(&[passes("good"), fails("bad", "must"), fails("odd", "should")]);
-    let summary = desk.path("summary.md");
+    let sandbox = CliSandbox::new(&[passes("good"), fails("bad", "must"), fails("odd", "should")]);
+    let summary = sandbox.path("summary.md");
     fs::write(&summary, "what the step before wrote\n").unwrap();
     let path = summary.display().to_string();
-    let elsewhere = desk.run_with(&[], &[("GITHUB_STEP_SUMMARY", &path)]);
+    let elsewhere = sandbox.run_with(&[], &[("GITHUB_STEP_SUMMARY", &path)]);
     assert!(!elsewhere.err.contains("::error"), "{}", elsewhere.err);
     assert_eq!(fs::read_to_string(&summary).unwrap(), "what the step before wrote\n");
 
-    let there = desk.run_with(&[], &[("GITHUB_STEP_SUMMARY", &path), ("GITHUB_ACTIONS", "true")]);
+    let there = sandbox.run_with(&[], &[("GITHUB_STEP_SUMMARY", &path), ("GITHUB_ACTIONS", "true")]);
     assert_eq!(there.code, 1);
     assert!(there.err.contains("::error title=fail t.bad%3A bad::"), "{}", there.err);
     assert!(there.err.contains("::warning title=warn t.odd%3A odd::"), "{}", there.err);
     let text = fs::read_to_string(&summary).unwrap();
     assert!(text.starts_with("what the step before wrote\n# Shakedown: not conformant"), "{text}");
     // A summary that cannot be written changes nothing else.
-    let lost = desk.run_with(&[], &[("GITHUB_STEP_SUMMARY", "/proc/none"), ("GITHUB_ACTIONS", "true")]);
+    let lost = sandbox.run_with(&[], &[("GITHUB_STEP_SUMMARY", "/proc/none"), ("GITHUB_ACTIONS", "true")]);
     assert!(lost.code == 1 && lost.err.contains("/proc/none"), "{}", lost.err);
 }

@@ -30,15 +30,15 @@ const SAYS: &[(&str, &str)] = &[
 ];
 
 /// Runs the suite with the library of `spoilt` spoilt; none when something is not installed here.
-fn run(desk: &CliSandbox, spoilt: &str) -> Option<BTreeMap<String, (Word, String)>> {
-    let report = desk.path("work").join("report.json");
+fn run(sandbox: &CliSandbox, spoilt: &str) -> Option<BTreeMap<String, (Word, String)>> {
+    let report = sandbox.path("work").join("report.json");
     let report_at = format!("json={}", report.display());
     let arguments = ["run", "--provider", "native", "--suite", "bullmq-interop", "--jobs", "4", "--report", &report_at];
-    let output = desk.command(&arguments).env("PEER_DEFECTS", spoilt).output().unwrap();
+    let output = sandbox.command(&arguments).env("PEER_DEFECTS", spoilt).output().unwrap();
     let text = fs::read_to_string(&report)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
     let report: Report = serde_json::from_str(&text).unwrap();
-    desk.assert_clean();
+    sandbox.assert_clean();
     let skipped = report.cases.iter().find(|case| case.verdict.word() == Word::Skip);
     if let Some(reason) = skipped.and_then(|case| case.verdict.reason())
         && process_variable("CI").is_none()
@@ -73,7 +73,7 @@ fn a_library_that_loses_a_field_is_noticed(#[case] spoilt: &str, #[case] others:
         if *word != Word::Fail || !seen.contains(says) {
             wrong.push(format!("{case}: {word}, wanted fail and `{says}`: {seen}"));
         }
-        // Whoever is in order agrees with the others that are.
+        // Correct libraries agree with each other.
         for maker in others {
             for taker in others {
                 if maker != taker && seen.contains(&format!("{maker} → {taker}")) {

@@ -36,12 +36,12 @@ fn report(run: &str, cases: &[(&str, &str)]) -> Value {
     })
 }
 
-fn desk(reports: &[(&str, Value)]) -> CliSandbox {
-    let desk = CliSandbox::new();
+fn sandbox(reports: &[(&str, Value)]) -> CliSandbox {
+    let sandbox = CliSandbox::new();
     for (name, report) in reports {
-        fs::write(desk.path(&format!("work/{name}")), report.to_string()).unwrap();
+        fs::write(sandbox.path(&format!("work/{name}")), report.to_string()).unwrap();
     }
-    desk
+    sandbox
 }
 
 fn shard(part: &str, cases: &[(&str, &str)]) -> Value {
@@ -52,34 +52,34 @@ fn shard(part: &str, cases: &[(&str, &str)]) -> Value {
 
 #[test]
 fn a_report_is_written_in_every_other_format_to_files_or_to_the_terminal() {
-    let desk = desk(&[("r.json", report("r1", &[("t.good", "pass"), ("t.bad", "fail")]))]);
+    let sandbox = sandbox(&[("r.json", report("r1", &[("t.good", "pass"), ("t.bad", "fail")]))]);
     let formats = ["json", "html", "junit", "markdown", "terminal", "short"];
     let targets: Vec<String> = formats.iter().map(|format| format!("{format}=out/{format}")).collect();
     let mut arguments = vec!["report", "convert", "r.json"];
     arguments.extend(targets.iter().flat_map(|target| ["--report", target]));
-    let (code, said) = desk.run(&arguments);
-    assert_eq!((code, said.as_str()), (0, ""));
+    let (code, printed) = sandbox.run(&arguments);
+    assert_eq!((code, printed.as_str()), (0, ""));
     for format in formats {
-        let written = fs::read_to_string(desk.path(&format!("work/out/{format}"))).unwrap();
+        let written = fs::read_to_string(sandbox.path(&format!("work/out/{format}"))).unwrap();
         assert!(written.contains("t.bad"), "{format}: {written}");
-        let (code, said) = desk.run(&["report", "convert", "r.json", "--format", format]);
-        assert_eq!(code, 0, "{said}");
+        let (code, printed) = sandbox.run(&["report", "convert", "r.json", "--format", format]);
+        assert_eq!(code, 0, "{printed}");
         // What goes to a terminal is as wide as that is.
         if !matches!(format, "terminal" | "short") {
             let words = written.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert_eq!(said, words, "{format}");
+            assert_eq!(printed, words, "{format}");
         }
     }
-    let (code, said) = desk.run(&["report", "convert", "r.json"]);
-    assert!(code == 0 && said.contains("not conformant: 2 of 2 MUST cases judged"), "{said}");
-    let again = fs::read_to_string(desk.path("work/out/json")).unwrap();
+    let (code, printed) = sandbox.run(&["report", "convert", "r.json"]);
+    assert!(code == 0 && printed.contains("not conformant: 2 of 2 MUST cases judged"), "{printed}");
+    let again = fs::read_to_string(sandbox.path("work/out/json")).unwrap();
     assert!(again.contains("\"reason\": \"it does not hold\""), "{again}");
 }
 
 #[test]
 fn a_report_is_read_from_standard_input_too() {
-    let desk = CliSandbox::new();
-    let mut child = desk
+    let sandbox = CliSandbox::new();
+    let mut child = sandbox
         .command(&["report", "convert", "-", "--format", "short"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -98,39 +98,39 @@ fn a_diff_fails_only_if_a_case_got_worse() {
     after["cases"][0]["duration_ms"] = 5000.into();
     let mut worse = after.clone();
     worse["cases"][0]["verdict"] = "fail".into();
-    let desk = desk(&[("before.json", before), ("after.json", after), ("worse.json", worse)]);
-    let (code, said) = desk.run(&["report", "diff", "before.json", "after.json"]);
-    assert_eq!(code, 0, "{said}");
-    assert!(said.contains("run r2 against run r1: 1 fixed, 1 gone, 1 slower"), "{said}");
-    assert!(said.contains("100 ms → 5.0 s t.a"), "{said}");
-    let (code, said) = desk.run(&["report", "diff", "before.json", "worse.json", "--format", "json"]);
-    assert_eq!(code, 1, "{said}");
-    let diff: Value = serde_json::from_str(&said).unwrap();
+    let sandbox = sandbox(&[("before.json", before), ("after.json", after), ("worse.json", worse)]);
+    let (code, printed) = sandbox.run(&["report", "diff", "before.json", "after.json"]);
+    assert_eq!(code, 0, "{printed}");
+    assert!(printed.contains("run r2 against run r1: 1 fixed, 1 gone, 1 slower"), "{printed}");
+    assert!(printed.contains("100 ms → 5.0 s t.a"), "{printed}");
+    let (code, printed) = sandbox.run(&["report", "diff", "before.json", "worse.json", "--format", "json"]);
+    assert_eq!(code, 1, "{printed}");
+    let diff: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!((&diff["worse"][0]["id"], &diff["worse"][0]["was"]), (&json!("t.a"), &json!("pass")));
     for format in ["markdown", "html"] {
-        let (code, said) = desk.run(&["report", "diff", "before.json", "worse.json", "--format", format]);
-        assert!(code == 1 && said.contains("1 worse") && said.contains("t.a"), "{said}");
+        let (code, printed) = sandbox.run(&["report", "diff", "before.json", "worse.json", "--format", format]);
+        assert!(code == 1 && printed.contains("1 worse") && printed.contains("t.a"), "{printed}");
     }
 }
 
 #[test]
 fn shards_become_one_report_and_its_verdict_is_the_exit_code() {
-    let desk = desk(&[
+    let sandbox = sandbox(&[
         ("1.json", shard("1/2", &[("t.a", "pass")])),
         ("2.json", shard("2/2", &[("t.b", "pass")])),
         ("again.json", shard("2/2", &[("t.a", "fail")])),
     ]);
-    let (code, said) =
-        desk.run(&["report", "merge", "1.json", "2.json", "--report", "json=all.json", "--report", "html=all.html"]);
-    assert_eq!((code, said.as_str()), (0, ""));
-    let (code, said) = desk.run(&["report", "convert", "all.json"]);
-    assert!(code == 0 && said.contains("conformant: 2 of 2 MUST cases judged"), "{said}");
-    let (code, said) = desk.run(&["report", "merge", "1.json"]);
-    assert!(code == 3 && said.contains("shard 2/2 is missing"), "{said}");
-    let (code, said) = desk.run(&["report", "merge", "1.json", "2.json", "again.json"]);
+    let (code, printed) =
+        sandbox.run(&["report", "merge", "1.json", "2.json", "--report", "json=all.json", "--report", "html=all.html"]);
+    assert_eq!((code, printed.as_str()), (0, ""));
+    let (code, printed) = sandbox.run(&["report", "convert", "all.json"]);
+    assert!(code == 0 && printed.contains("conformant: 2 of 2 MUST cases judged"), "{printed}");
+    let (code, printed) = sandbox.run(&["report", "merge", "1.json"]);
+    assert!(code == 3 && printed.contains("shard 2/2 is missing"), "{printed}");
+    let (code, printed) = sandbox.run(&["report", "merge", "1.json", "2.json", "again.json"]);
     assert!(
-        code == 1 && said.contains("t.a is in two reports, pass and fail: the worse verdict counts, fail"),
-        "{said}"
+        code == 1 && printed.contains("t.a is in two reports, pass and fail: the worse verdict counts, fail"),
+        "{printed}"
     );
 }
 
@@ -144,18 +144,18 @@ fn shards_become_one_report_and_its_verdict_is_the_exit_code() {
     "report version 7, written by shakedown 9.0.0"
 )]
 fn a_report_that_cannot_be_read_is_named_and_refused(#[case] text: Option<&str>, #[case] says: &str) {
-    let desk = desk(&[("good.json", report("r1", &[("t.a", "pass")]))]);
+    let sandbox = sandbox(&[("good.json", report("r1", &[("t.a", "pass")]))]);
     if let Some(text) = text {
-        fs::write(desk.path("work/bad.json"), text).unwrap();
+        fs::write(sandbox.path("work/bad.json"), text).unwrap();
     }
     for arguments in [
         &["report", "convert", "bad.json"][..],
         &["report", "diff", "good.json", "bad.json"],
         &["report", "merge", "good.json", "bad.json"],
     ] {
-        let (code, said) = desk.run(arguments);
-        assert_eq!(code, 2, "{said}");
-        assert!(said.contains("bad.json") && said.contains(says), "{said}");
+        let (code, printed) = sandbox.run(arguments);
+        assert_eq!(code, 2, "{printed}");
+        assert!(printed.contains("bad.json") && printed.contains(says), "{printed}");
     }
 }
 
@@ -163,9 +163,9 @@ fn a_report_that_cannot_be_read_is_named_and_refused(#[case] text: Option<&str>,
 fn reports_of_other_suites_are_not_merged_and_compared_only_with_a_word() {
     let mut other = report("r2", &[("t.a", "pass")]);
     other["suite_version"] = "xyz".into();
-    let desk = desk(&[("a.json", report("r1", &[("t.a", "pass")])), ("b.json", other)]);
-    let (code, said) = desk.run(&["report", "merge", "a.json", "b.json"]);
-    assert!(code == 2 && said.contains("run r2 has suites xyz, run r1 has abc"), "{said}");
-    let (code, said) = desk.run(&["report", "diff", "a.json", "b.json"]);
-    assert!(code == 0 && said.contains("note: suites: abc before, xyz now"), "{said}");
+    let sandbox = sandbox(&[("a.json", report("r1", &[("t.a", "pass")])), ("b.json", other)]);
+    let (code, printed) = sandbox.run(&["report", "merge", "a.json", "b.json"]);
+    assert!(code == 2 && printed.contains("run r2 has suites xyz, run r1 has abc"), "{printed}");
+    let (code, printed) = sandbox.run(&["report", "diff", "a.json", "b.json"]);
+    assert!(code == 0 && printed.contains("note: suites: abc before, xyz now"), "{printed}");
 }

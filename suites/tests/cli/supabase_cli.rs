@@ -54,7 +54,7 @@ fn cli() -> Option<PathBuf> {
 }
 
 struct Project {
-    desk: CliSandbox,
+    sandbox: CliSandbox,
     cli: PathBuf,
     stack: TestStack,
 }
@@ -77,20 +77,20 @@ impl Project {
         let output = Command::new(&self.cli)
             .args(arguments)
             .arg(url)
-            .current_dir(self.desk.path("work"))
-            .env("HOME", self.desk.path("state"))
+            .current_dir(self.sandbox.path("work"))
+            .env("HOME", self.sandbox.path("state"))
             .env("SUPABASE_TELEMETRY_DISABLED", "1")
             .env("CI", "1")
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        (output.status.success(), said.concat())
+        let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.success(), printed.concat())
     }
 
     /// The cases that are not passed, with what was seen.
     fn check(&self, cases: &[&str]) -> Vec<(String, Value)> {
-        let mut command = self.desk.command(&["check", "--quiet", "--format", "json"]);
+        let mut command = self.sandbox.command(&["check", "--quiet", "--format", "json"]);
         for case in cases {
             command.args(["--case", case]);
         }
@@ -106,16 +106,16 @@ impl Project {
     }
 
     fn db(&self, database: &str, arguments: &[&str]) -> Command {
-        let mut command = self.desk.command(&[&["db"], arguments].concat());
+        let mut command = self.sandbox.command(&[&["db"], arguments].concat());
         command.env("DATABASE_URL", self.url(database));
         command
     }
 
-    /// Exit code, and what was said.
+    /// The exit code, and the output.
     fn ours(&self, database: &str, arguments: &[&str]) -> (i32, String) {
         let output = self.db(database, arguments).output().unwrap();
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        let words: Vec<&str> = said.split_whitespace().filter(|word| *word != "│").collect();
+        let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        let words: Vec<&str> = printed.split_whitespace().filter(|word| *word != "│").collect();
         (output.status.code().unwrap(), words.join(" "))
     }
 
@@ -132,11 +132,11 @@ impl Project {
     }
 
     fn write(&self, file: &str, text: &str) {
-        fs::write(self.desk.path("work/supabase/migrations").join(file), text).unwrap();
+        fs::write(self.sandbox.path("work/supabase/migrations").join(file), text).unwrap();
     }
 
     fn remove(&self, file: &str) {
-        fs::remove_file(self.desk.path("work/supabase/migrations").join(file)).unwrap();
+        fs::remove_file(self.sandbox.path("work/supabase/migrations").join(file)).unwrap();
     }
 
     fn sql(&self, statements: &str) {
@@ -164,12 +164,12 @@ fn migrations_and_exposed_tables_are_judged_as_the_supabase_cli_judges_them() {
         println!("left out: the Supabase CLI is not installed here; scripts/install clients installs it");
         return;
     };
-    let desk = CliSandbox::new();
-    fs::create_dir_all(desk.path("work/supabase/migrations")).unwrap();
+    let sandbox = CliSandbox::new();
+    fs::create_dir_all(sandbox.path("work/supabase/migrations")).unwrap();
     let stack = runtime().block_on(TestStack::launch(ProviderKind::Native, "supabase-cli"));
-    let project = Project { desk, cli, stack };
+    let project = Project { sandbox, cli, stack };
     migrations(&project);
-    alike(&project);
+    same_result_as_supabase(&project);
     failing(&project);
     side_by_side(&project);
     reading(&project);
@@ -181,23 +181,23 @@ fn migrations(project: &Project) {
     for (file, text) in CORPUS {
         project.write(file, text);
     }
-    let (pushed, said) = project.supabase(&["db", "push", "--yes"]);
-    assert!(pushed, "{said}");
+    let (pushed, printed) = project.supabase(&["db", "push", "--yes"]);
+    assert!(pushed, "{printed}");
     assert_eq!(project.migrations(), [], "what the CLI has pushed is in order");
 
     // Edited afterwards: the CLI compares versions alone, and sees nothing.
     let (file, text) = CORPUS[0];
     project.write(file, &text.replace("high; and low", "low; and high"));
-    let (ended, said) = project.supabase(&["db", "push", "--yes"]);
-    assert!(ended && said.contains("up to date"), "{said}");
+    let (ended, printed) = project.supabase(&["db", "push", "--yes"]);
+    assert!(ended && printed.contains("up to date"), "{printed}");
     let [(case, seen)] = project.migrations().try_into().unwrap();
     assert_eq!((case.as_str(), texts(&seen)), ("postgres.migrations-unedited", [file.to_owned()].into()));
     project.write(file, text);
 
     // Not applied yet.
     project.write("20240106000000_later.sql", "select 1;");
-    let (_, said) = project.supabase(&["db", "push", "--dry-run"]);
-    assert!(said.contains("20240106000000_later.sql"), "{said}");
+    let (_, printed) = project.supabase(&["db", "push", "--dry-run"]);
+    assert!(printed.contains("20240106000000_later.sql"), "{printed}");
     let [(case, seen)] = project.migrations().try_into().unwrap();
     assert_eq!(case, "postgres.migrations-applied");
     assert_eq!(texts(&seen), ["20240106000000_later.sql".to_owned()].into());
@@ -205,8 +205,8 @@ fn migrations(project: &Project) {
 
     // Older than the newest one: refused.
     project.write("20240101120000_between.sql", "select 1;");
-    let (pushed, said) = project.supabase(&["db", "push", "--yes"]);
-    assert!(!pushed, "{said}");
+    let (pushed, printed) = project.supabase(&["db", "push", "--yes"]);
+    assert!(!pushed, "{printed}");
     let wrong: Vec<String> = project.migrations().into_iter().map(|(case, _)| case).collect();
     assert_eq!(wrong, ["postgres.migrations-applied", "postgres.migrations-in-order"]);
     project.remove("20240101120000_between.sql");
@@ -214,8 +214,8 @@ fn migrations(project: &Project) {
     // Applied from elsewhere: refused.
     project
         .sql("insert into supabase_migrations.schema_migrations (version, name) values ('20240105000000', 'by_hand')");
-    let (pushed, said) = project.supabase(&["db", "push", "--yes"]);
-    assert!(!pushed, "{said}");
+    let (pushed, printed) = project.supabase(&["db", "push", "--yes"]);
+    assert!(!pushed, "{printed}");
     let [(case, seen)] = project.migrations().try_into().unwrap();
     assert_eq!(case, "postgres.migrations-known");
     assert_eq!(texts(&seen), ["20240105000000_by_hand".to_owned()].into());
@@ -224,38 +224,38 @@ fn migrations(project: &Project) {
 }
 
 /// What `shakedown db migrate` records is what the CLI records, statement by statement, and each goes on after the other.
-fn alike(project: &Project) {
+fn same_result_as_supabase(project: &Project) {
     project.sql("create database ours");
-    let (code, said) = project.ours("ours", &["migrations"]);
-    assert!(code == 1 && said.contains("20240104000000 quotes pending"), "{said}");
-    let (code, said) = project.ours("ours", &["migrate", "--dry-run"]);
-    assert!(code == 0 && said.contains("would apply 20240101000000_harbour.sql"), "{said}");
-    let (code, said) = project.ours("ours", &["migrate"]);
-    assert!(code == 0, "{said}");
-    assert!(said.contains("20240102000000_names.sql: 2 statements, statement by statement"), "{said}");
+    let (code, printed) = project.ours("ours", &["migrations"]);
+    assert!(code == 1 && printed.contains("20240104000000 quotes pending"), "{printed}");
+    let (code, printed) = project.ours("ours", &["migrate", "--dry-run"]);
+    assert!(code == 0 && printed.contains("would apply 20240101000000_harbour.sql"), "{printed}");
+    let (code, printed) = project.ours("ours", &["migrate"]);
+    assert!(code == 0, "{printed}");
+    assert!(printed.contains("20240102000000_names.sql: 2 statements, statement by statement"), "{printed}");
     let (theirs, ours) = (project.recorded("postgres"), project.recorded("ours"));
     assert_eq!(theirs.as_array().unwrap().len(), CORPUS.len());
     assert_eq!(theirs, ours);
-    let (pushed, said) = project.supabase_on("ours", &["db", "push", "--yes"]);
-    assert!(pushed && said.contains("up to date"), "{said}");
+    let (pushed, printed) = project.supabase_on("ours", &["db", "push", "--yes"]);
+    assert!(pushed && printed.contains("up to date"), "{printed}");
     assert_eq!(project.ours("postgres", &["migrate"]), (0, "nothing is pending".to_owned()));
     assert_eq!(project.ours("postgres", &["migrations"]).0, 0);
     // One after the other, in turn.
     project.write("20240201000000_theirs.sql", "create table public.theirs (id int primary key);");
     assert!(project.supabase_on("ours", &["db", "push", "--yes"]).0);
     project.write("20240202000000_ours.sql", "create table public.ours (id int primary key);");
-    let (code, said) = project.ours("ours", &["migrate"]);
-    assert!(code == 0 && said.contains("20240202000000_ours.sql") && !said.contains("theirs"), "{said}");
-    let (_, said) = project.supabase_on("ours", &["db", "push", "--dry-run"]);
-    assert!(said.contains("up to date"), "{said}");
+    let (code, printed) = project.ours("ours", &["migrate"]);
+    assert!(code == 0 && printed.contains("20240202000000_ours.sql") && !printed.contains("theirs"), "{printed}");
+    let (_, printed) = project.supabase_on("ours", &["db", "push", "--dry-run"]);
+    assert!(printed.contains("up to date"), "{printed}");
     project.remove("20240201000000_theirs.sql");
     // What only the database has, and what comes too late, are refused by both.
-    let (code, said) = project.ours("ours", &["migrate"]);
-    assert!(code == 1 && said.contains("20240201000000"), "{said}");
+    let (code, printed) = project.ours("ours", &["migrate"]);
+    assert!(code == 1 && printed.contains("20240201000000"), "{printed}");
     project.write("20240201000000_theirs.sql", "create table public.theirs (id int primary key);");
     project.write("20240201120000_late.sql", "select 1;");
-    let (code, said) = project.ours("ours", &["migrate"]);
-    assert!(code == 1 && said.contains("20240201120000_late.sql") && said.contains("--include-all"), "{said}");
+    let (code, printed) = project.ours("ours", &["migrate"]);
+    assert!(code == 1 && printed.contains("20240201120000_late.sql") && printed.contains("--include-all"), "{printed}");
     assert_eq!(project.ours("ours", &["migrate", "--include-all"]).0, 0);
     assert_eq!(project.ours("ours", &["migrations"]).0, 0);
     for file in ["20240201000000_theirs.sql", "20240202000000_ours.sql", "20240201120000_late.sql"] {
@@ -269,13 +269,16 @@ fn failing(project: &Project) {
     let text =
         "create table public.half (id int);\n\n-- the depth\nalter table public.half\n  add column depth nonsense;\n";
     project.write("20240301000000_half.sql", text);
-    let (code, said) = project.ours("failing", &["migrate"]);
-    assert!(code == 1 && said.contains("20240301000000_half.sql:5"), "{said}");
-    assert!(said.contains("nonsense") && said.contains("nothing of this file was applied"), "{said}");
-    let (_, said) = project.ours("failing", &["query", "select to_regclass('public.half') as half"]);
-    assert_eq!(said, "half -");
-    let (_, said) = project.ours("failing", &["migrations"]);
-    assert!(said.contains("20240104000000 quotes applied") && said.contains("20240301000000 half pending"), "{said}");
+    let (code, printed) = project.ours("failing", &["migrate"]);
+    assert!(code == 1 && printed.contains("20240301000000_half.sql:5"), "{printed}");
+    assert!(printed.contains("nonsense") && printed.contains("nothing of this file was applied"), "{printed}");
+    let (_, printed) = project.ours("failing", &["query", "select to_regclass('public.half') as half"]);
+    assert_eq!(printed, "half -");
+    let (_, printed) = project.ours("failing", &["migrations"]);
+    assert!(
+        printed.contains("20240104000000 quotes applied") && printed.contains("20240301000000 half pending"),
+        "{printed}"
+    );
     // Mended, it goes on where it stopped.
     project.write("20240301000000_half.sql", "create table public.half (id int);");
     assert_eq!(project.ours("failing", &["migrate"]).0, 0);
@@ -287,44 +290,44 @@ fn side_by_side(project: &Project) {
     project.sql("create database race");
     project.write("20240401000000_slow.sql", "select pg_sleep(1); create table public.once (id int);");
     let start = || project.db("race", &["migrate"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said: Vec<(bool, String)> = [start(), start()]
+    let mut printed: Vec<(bool, String)> = [start(), start()]
         .into_iter()
         .map(|child| {
             let output = child.wait_with_output().unwrap();
             (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
         })
         .collect();
-    said.sort_by_key(|(_, text)| text.len());
-    assert!(said.iter().all(|(success, _)| *success), "{said:?}");
-    assert_eq!(said[0].1, "nothing is pending\n");
-    assert!(said[1].1.contains("20240401000000_slow.sql"), "{said:?}");
+    printed.sort_by_key(|(_, text)| text.len());
+    assert!(printed.iter().all(|(success, _)| *success), "{printed:?}");
+    assert_eq!(printed[0].1, "nothing is pending\n");
+    assert!(printed[1].1.contains("20240401000000_slow.sql"), "{printed:?}");
     project.remove("20240401000000_slow.sql");
 }
 
 /// Questions write nothing unless they may.
 fn reading(project: &Project) {
     for text in ["delete from public.harbour", "select 1; commit; delete from public.harbour"] {
-        let (code, said) = project.ours("postgres", &["query", text]);
-        assert!(code == 1 && said.contains("read-only transaction"), "{said}");
+        let (code, printed) = project.ours("postgres", &["query", text]);
+        assert!(code == 1 && printed.contains("read-only transaction"), "{printed}");
     }
     assert_eq!(project.ours("postgres", &["query", "select count(*) as rows from public.harbour"]).1, "rows 2");
     assert_eq!(project.ours("postgres", &["query", "--write", "delete from public.harbour where id = 2"]).0, 0);
     assert_eq!(project.ours("postgres", &["query", "select count(*) as rows from public.harbour"]).1, "rows 1");
-    let (code, said) = project.ours("postgres", &["tables"]);
-    assert!(code == 0 && said.contains("public harbour table 4 t 1"), "{said}");
-    let (code, said) = project.ours("postgres", &["new", "Add harbour masters"]);
-    assert!(code == 0 && said.contains("_add_harbour_masters.sql"), "{said}");
-    fs::remove_file(said.strip_prefix("created ").unwrap()).unwrap();
-    let (code, said) = project.ours("postgres", &["query", "select wrong"]);
-    assert!(code == 1 && said.contains("42703"), "{said}");
+    let (code, printed) = project.ours("postgres", &["tables"]);
+    assert!(code == 0 && printed.contains("public harbour table 4 t 1"), "{printed}");
+    let (code, printed) = project.ours("postgres", &["new", "Add harbour masters"]);
+    assert!(code == 0 && printed.contains("_add_harbour_masters.sql"), "{printed}");
+    fs::remove_file(printed.strip_prefix("created ").unwrap()).unwrap();
+    let (code, printed) = project.ours("postgres", &["query", "select wrong"]);
+    assert!(code == 1 && printed.contains("42703"), "{printed}");
 }
 
 /// What the CLI's advisor of this name says is amiss, as `schema.name`.
 fn advised(project: &Project, advisor: &str) -> BTreeSet<String> {
-    let (_, said) = project.supabase(&["db", "advisors", "--output", "json"]);
-    let Some(list) = said.find('[') else { return BTreeSet::new() };
-    let mut list = serde_json::Deserializer::from_str(&said[list..]).into_iter::<Vec<Value>>();
-    let list = list.next().unwrap_or_else(|| panic!("{said}")).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let (_, printed) = project.supabase(&["db", "advisors", "--output", "json"]);
+    let Some(list) = printed.find('[') else { return BTreeSet::new() };
+    let mut list = serde_json::Deserializer::from_str(&printed[list..]).into_iter::<Vec<Value>>();
+    let list = list.next().unwrap_or_else(|| panic!("{printed}")).unwrap_or_else(|error| panic!("{error}: {printed}"));
     list.iter()
         .filter(|advice| advice["name"] == advisor)
         .map(|advice| {

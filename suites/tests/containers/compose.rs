@@ -56,7 +56,7 @@ fn shakedown(directory: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
@@ -64,7 +64,7 @@ fn files() {
     let place = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
         let output = shakedown(place.path(), arguments).output().unwrap();
-        (output.status.code(), said(&output))
+        (output.status.code(), printed(&output))
     };
     let (code, text) = run(&["compose"]);
     assert_eq!(code, Some(0), "{text}");
@@ -92,7 +92,7 @@ fn flaws() {
     let text = "services:\n  cache:\n    image: redis\n    ports: ['6379:6379']\n";
     fs::write(&file, text).unwrap();
     let output = shakedown(place.path(), &["compose", "--check", "theirs.yaml"]).output().unwrap();
-    let text = said(&output);
+    let text = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     for flaw in [
         "is not pinned to a version",
@@ -104,7 +104,7 @@ fn flaws() {
         assert!(text.contains(flaw), "{flaw}: {text}");
     }
     let missing = shakedown(place.path(), &["compose", "--check", "none.yaml"]).output().unwrap();
-    assert!(missing.status.code() == Some(2) && said(&missing).contains("none.yaml"), "{}", said(&missing));
+    assert!(missing.status.code() == Some(2) && printed(&missing).contains("none.yaml"), "{}", printed(&missing));
 }
 
 // --- the compose tool -----------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ impl Project {
 impl Drop for Project {
     fn drop(&mut self) {
         let down = self.tool(&["down", "--volumes", "--timeout", "2"]);
-        assert!(down.status.success() || std::thread::panicking(), "{}", said(&down));
+        assert!(down.status.success() || std::thread::panicking(), "{}", printed(&down));
     }
 }
 
@@ -149,14 +149,14 @@ fn brings_up() -> Outcome {
     let place = tempfile::tempdir()?;
     let name = format!("shakedown-test-{}", std::process::id());
     let written = shakedown(place.path(), &["compose", "--project", &name]).output()?;
-    assert!(written.status.success(), "{}", said(&written));
+    assert!(written.status.success(), "{}", printed(&written));
     let names = ["REDIS_PORT", "POSTGRES_PORT", "QDRANT_PORT", "QDRANT_GRPC_PORT"];
     let held: Vec<TcpListener> = names.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let ports = names.into_iter().zip(held.iter().map(|held| held.local_addr().unwrap().port())).collect();
     drop(held);
     let project = Project { place, ports };
     let up = project.tool(&["up", "-d", "redis", "postgres", "qdrant"]);
-    assert!(up.status.success(), "{}", said(&up));
+    assert!(up.status.success(), "{}", printed(&up));
     wait_until_healthy(&name)?;
 
     let secrets = fs::read_to_string(project.place.path().join("compose/.env"))?;
@@ -183,14 +183,14 @@ fn brings_up() -> Outcome {
         ("JINA_BASE_URL", "http://127.0.0.1:9/v1".to_owned()),
     ];
     let setup = shakedown(project.place.path(), &["setup"]).envs(environment.clone()).output()?;
-    assert!(setup.status.success(), "{}", said(&setup));
+    assert!(setup.status.success(), "{}", printed(&setup));
     let judge = ["run", "--provider", "remote", "--format", "short", "--quiet", "--report", "json=report.json"];
     let suites = ["--suite", "redis", "--suite", "bullmq", "--suite", "postgres", "--suite", "qdrant"];
     let run = shakedown(project.place.path(), &[&judge[..], &suites[..]].concat()).envs(environment).output()?;
-    assert!(run.status.success(), "{}", said(&run));
+    assert!(run.status.success(), "{}", printed(&run));
     let report: serde_json::Value = serde_json::from_slice(&fs::read(project.place.path().join("report.json"))?)?;
     assert!(report["totals"]["pass"].as_u64() > Some(20), "{}", report["totals"]);
-    // What the file promises, the container keeps: nobody else's network, and a restart that forgets nothing.
+    // The ports are published on the loopback interface only.
     let open = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
         socket.connect("192.0.2.1:9")?;
         socket.local_addr()
@@ -255,7 +255,7 @@ fn board() -> Outcome {
         let queued = shakedown(Path::new(env!("CARGO_MANIFEST_DIR")), &["ingest", "fixtures/documents/one-letter.txt"])
             .envs(endpoints.environment().iter().map(|row| (row.name, row.value.expose_secret().to_owned())))
             .output()?;
-        assert!(queued.status.success(), "{}", said(&queued));
+        assert!(queued.status.success(), "{}", printed(&queued));
         let mut board = Killed(
             Command::new("node")
                 .arg(&server)

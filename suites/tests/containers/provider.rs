@@ -130,14 +130,14 @@ impl Place {
     fn refused(&self, arguments: &[&str], environment: &[(&str, &str)], words: &[&str]) -> Outcome {
         let output = self.run(&[&["--provider", "containers", "--quiet"], arguments].concat(), environment);
         // A terminal's width breaks lines anywhere.
-        let said: Vec<_> = String::from_utf8_lossy(&output.stderr).split_whitespace().map(str::to_owned).collect();
-        let said = said.join(" ").replace(" │ ", " ");
+        let printed: Vec<_> = String::from_utf8_lossy(&output.stderr).split_whitespace().map(str::to_owned).collect();
+        let printed = printed.join(" ").replace(" │ ", " ");
         if output.status.code() != Some(3) {
-            return Err(format!("{:?}: {said}", output.status).into());
+            return Err(format!("{:?}: {printed}", output.status).into());
         }
         for word in words {
-            if !said.contains(word) {
-                return Err(format!("`{word}` is not in: {said}").into());
+            if !printed.contains(word) {
+                return Err(format!("`{word}` is not in: {printed}").into());
             }
         }
         for directory in ["data", "state/shakedown/runs"] {
@@ -156,7 +156,7 @@ fn docker() -> Docker {
     Docker::connect_with_host(&docker_host()).unwrap()
 }
 
-/// Whether a container belongs to a harness that runs, and is not this one: somebody else is at work here.
+/// Whether a container belongs to another harness that is still running.
 fn is_foreign(labels: Option<&HashMap<String, String>>) -> bool {
     let harness = labels.and_then(|labels| labels.get("shakedown.harness"));
     let harness: Option<serde_json::Value> = harness.and_then(|text| serde_json::from_str(text).ok());
@@ -230,8 +230,8 @@ fn daemon_down() -> Outcome {
     place.refused(&[], &[("DOCKER_HOST", &host)], &["the daemon is down", "systemctl start docker"])
 }
 
-/// An engine that makes things up.
-fn liar(answers: &[(&str, u16, &str)]) -> (crate::support::fake_servers::FakeServer, String) {
+/// A fake Docker engine with these answers, each a path, a status and a body.
+fn fake_engine(answers: &[(&str, u16, &str)]) -> (crate::support::fake_servers::FakeServer, String) {
     let answer = |(path, status, body): &(&str, u16, &str)| crate::support::fake_servers::Answer {
         path: (*path).to_owned(),
         status: *status,
@@ -244,21 +244,22 @@ fn liar(answers: &[(&str, u16, &str)]) -> (crate::support::fake_servers::FakeSer
     let mut answers: Vec<_> = answers.iter().map(answer).collect();
     answers.push(answer(&("/containers/json", 200, "[]")));
     answers.push(answer(&("/_ping", 200, "OK")));
-    let liar = runtime().block_on(crate::support::fake_servers::http(answers));
-    let host = format!("tcp://{}", liar.address());
-    (liar, host)
+    let engine = runtime().block_on(crate::support::fake_servers::http(answers));
+    let host = format!("tcp://{}", engine.address());
+    (engine, host)
 }
 
 fn rate_limited() -> Outcome {
-    let said = r#"{"message":"toomanyrequests: You have reached your unauthenticated pull rate limit."}"#;
-    let (_liar, host) = liar(&[("/json", 404, r#"{"message":"No such image"}"#), ("/images/create", 429, said)]);
+    let body = r#"{"message":"toomanyrequests: You have reached your unauthenticated pull rate limit."}"#;
+    let (_engine, host) =
+        fake_engine(&[("/json", 404, r#"{"message":"No such image"}"#), ("/images/create", 429, body)]);
     let words = ["cannot be pulled", "limits the pull rate", "docker login", "_IMAGE"];
     Place::new().refused(&[], &[("DOCKER_HOST", &host)], &words)
 }
 
 fn no_ports() -> Outcome {
     let taken = r#"{"message":"driver failed programming external connectivity: port is already allocated"}"#;
-    let (_liar, host) = liar(&[
+    let (_engine, host) = fake_engine(&[
         ("/json", 200, r#"{"Config":{"Cmd":["postgres"]}}"#),
         ("/containers/create", 201, r#"{"Id":"made-up","Warnings":[]}"#),
         ("/start", 500, taken),
@@ -336,7 +337,7 @@ fn answers() -> Outcome {
         }
         assert_eq!(stack.services()[0].parameters["maxmemory_policy"], "noeviction");
         assert!(stack.capabilities().has(Capability::Disconnect));
-        // Nobody who lists processes, and nobody who reads a debug text, learns a secret.
+        // Neither a list of processes nor a debug text shows a secret.
         let password = url::Url::parse(&url)?.password().map(str::to_owned).unwrap();
         for service in [Service::Redis, Service::Postgres, Service::Qdrant] {
             let pid = stack.pid(service).await.unwrap();
@@ -490,7 +491,7 @@ fn image_worker(place: &Place, program: &str, cases: &[&str]) -> Command {
 }
 
 fn worker_image() -> Outcome {
-    // Told to end, killed, paused, and looked at while it runs.
+    // These cases end, kill, pause and inspect the worker.
     let cases = [
         "ingestion.delivered",
         "ingestion.memory-bounded",
@@ -501,17 +502,17 @@ fn worker_image() -> Outcome {
     ];
     let place = Place::new();
     let output = image_worker(&place, r#"["shakedown", "worker"]"#, &cases).output()?;
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if output.status.success() { Ok(()) } else { Err(said.into()) }
+    let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.success() { Ok(()) } else { Err(printed.into()) }
 }
 
 fn worker_image_ends() -> Outcome {
     let place = Place::new();
     let program = r#"["sh", "-c", "echo $QUEUE_NAME has no worker; exit 9"]"#;
     let output = image_worker(&place, program, &["ingestion.delivered"]).output()?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let wanted = output.status.code() == Some(1) && said.contains("code 9") && said.contains("has no worker");
-    if wanted { Ok(()) } else { Err(format!("{:?}: {said}", output.status).into()) }
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let wanted = output.status.code() == Some(1) && printed.contains("code 9") && printed.contains("has no worker");
+    if wanted { Ok(()) } else { Err(format!("{:?}: {printed}", output.status).into()) }
 }
 
 fn worker_image_interrupted() -> Outcome {
@@ -558,8 +559,8 @@ fn killed() -> Outcome {
     let mut child = up(&place);
     wait_for_exports(&mut child);
     // While its harness lives, its containers are left alone.
-    let said = place.command(&["clean"]).output()?;
-    assert!(String::from_utf8_lossy(&said.stdout).contains("its harness is still running"), "{said:?}");
+    let cleaned = place.command(&["clean"]).output()?;
+    assert!(String::from_utf8_lossy(&cleaned.stdout).contains("its harness is still running"), "{cleaned:?}");
     signal(&child, Signal::SIGKILL);
     child.wait()?;
     assert_eq!(runtime().block_on(ours()).difference(&before).count(), 3);
@@ -625,11 +626,11 @@ fn kept() -> Outcome {
     let place = Place::new();
     let before = runtime().block_on(ours());
     let output = place.run(&["--provider", "containers", "--keep"], &[]);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && said.contains("docker rm -fv") && said.contains("stack.env"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && printed.contains("docker rm -fv") && printed.contains("stack.env"), "{printed}");
     assert_eq!(runtime().block_on(ours()).difference(&before).count(), 3);
     // The file that it names leads there.
-    let file = said.split("`set -a; . ").nth(1).and_then(|rest| rest.split('`').next()).ok_or("no file is named")?;
+    let file = printed.split("`set -a; . ").nth(1).and_then(|rest| rest.split('`').next()).ok_or("no file is named")?;
     let url = Command::new("sh").args(["-c", &format!("set -a; . {file}; printf %s \"$REDIS_URL\"")]).output()?;
     runtime().block_on(redis(&String::from_utf8(url.stdout)?))?;
     // A usual clean leaves them.
@@ -662,15 +663,18 @@ fn auto_without_an_engine() -> Outcome {
     let place = Place::new();
     let host = format!("unix://{}/none.sock", place.0.path().display());
     let output = place.run(&["--provider", "auto"], &[("DOCKER_HOST", &host)]);
-    let said = String::from_utf8(output.stderr)?;
-    assert!(output.status.success() && said.contains("stack: native (no Docker engine answers at unix://"), "{said}");
+    let printed = String::from_utf8(output.stderr)?;
+    assert!(
+        output.status.success() && printed.contains("stack: native (no Docker engine answers at unix://"),
+        "{printed}"
+    );
     Ok(())
 }
 
 fn auto_with_an_engine() -> Outcome {
     let output = Place::new().run(&["--provider", "auto"], &[]);
-    let said = String::from_utf8(output.stderr)?;
-    assert!(output.status.success() && said.contains("stack: containers (a Docker engine answers at"), "{said}");
+    let printed = String::from_utf8(output.stderr)?;
+    assert!(output.status.success() && printed.contains("stack: containers (a Docker engine answers at"), "{printed}");
     Ok(())
 }
 
@@ -685,8 +689,8 @@ fn two_at_once() -> Outcome {
         .collect();
     for run in runs {
         let output = run.wait_with_output()?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{said}");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{printed}");
     }
     Ok(())
 }

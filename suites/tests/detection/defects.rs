@@ -31,15 +31,16 @@ pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
     for (number, defect) in defects.into_iter().enumerate() {
         if names.insert(defect.name.clone()) {
             let (stack, name) = (Arc::clone(stack), defect.name.clone());
-            // For whoever writes the tables: what a defect breaks, among all cases that judge a worker.
-            let whole = move || stack.with(PLACES, async |stack: &TestStack| survey(&name, number, stack).await);
+            // For authors of the tables: which of all cases that judge a worker a defect breaks.
+            let whole = move || stack.run_with(PLACES, async |stack: &TestStack| survey(&name, number, stack).await);
             trials.push(
                 Trial::test(groups::name(NAME, format!("survey of {}", defect.name)), whole).with_ignored_flag(true),
             );
         }
         let (stack, matrix) = (Arc::clone(stack), Arc::clone(&matrix));
         trials.push(Trial::test(groups::name(NAME, defect.title()), move || {
-            stack.with(defect.places(PLACES), async |stack: &TestStack| prove(&defect, number, stack, &matrix).await)
+            stack
+                .run_with(defect.places(PLACES), async |stack: &TestStack| prove(&defect, number, stack, &matrix).await)
         }));
     }
     Group::with_end(NAME, trials, move |conclusion| {
@@ -61,7 +62,7 @@ async fn run(defect: &str, cases: &[String], instead: &Instead<'_>, number: usiz
 async fn prove(defect: &Defect, number: usize, stack: &TestStack, matrix: &Matrix) -> Result<(), Failed> {
     let instead = Instead { within_s: defect.within_s, documents: defect.documents.as_ref(), ..Instead::default() };
     let report = run(&defect.name, &defect.cases, &instead, number, stack).await;
-    defect_matrix::judge(defect, &report, matrix)
+    defect_matrix::assert_noticed(defect, &report, matrix)
 }
 
 /// Says which of all the cases that judge a worker notice the defect, and why.

@@ -1,6 +1,6 @@
-//! Workers that were written as people write them, in other languages and with their own libraries, judged like any
-//! other: in good order they are conformant, and each mistake that is planted in them is noticed by the cases that their
-//! `defects.toml` names. What is not installed here is left out, and said.
+//! Workers in other languages, with their own libraries, judged like any other worker: without a defect they are
+//! conformant, and the cases in their `defects.toml` notice each planted defect. A worker whose tools are not installed is
+//! skipped with a message.
 #![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stdout, reason = "what was left out is part of the test's report")]
 
@@ -41,7 +41,7 @@ enum Outage {
     Hangs,
 }
 
-/// The case that tells the two apart, which is slow, so that no suite runs it unasked.
+/// The case that distinguishes the two. It is slow, so it runs only when it is named.
 const OUTAGE: &str = "reconnection.redis-outage";
 /// Seconds after which a worker that hangs is given up; one that does not is done in half of that.
 const OUTAGE_WITHIN_S: u64 = 75;
@@ -91,31 +91,33 @@ pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
                 let contract = defect_matrix::planted(&contract, "WORKER_DEFECT", &defect.name);
                 let name = format!("{name}d{number}");
                 trials.push(Trial::test(groups::name(NAME, format!("{title} {}", defect.title())), move || {
-                    stack.with(defect.places(PLACES), async |stack: &TestStack| {
+                    stack.run_with(defect.places(PLACES), async |stack: &TestStack| {
                         let instead = Instead {
                             within_s: defect.within_s,
                             documents: defect.documents.as_ref(),
                             ..Instead::default()
                         };
                         let report = defect_matrix::run(stack, &name, contract, &defect.cases, &instead).await;
-                        defect_matrix::judge(&defect, &report, &matrix)
+                        defect_matrix::assert_noticed(&defect, &report, &matrix)
                     })
                 }));
             }
         }
-        let (shared, outage, told) = (Arc::clone(stack), contract.clone(), format!("{name}outage"));
+        let (shared, outage, run) = (Arc::clone(stack), contract.clone(), format!("{name}outage"));
         let title_of_outage = match fixture.outage {
             Outage::Survives => format!("{title} takes jobs again after a long outage of Redis"),
-            Outage::Hangs => format!("{title} hangs after a long outage of Redis, and is told so"),
+            Outage::Hangs => format!("{title} hangs after a long outage of Redis, and the report says so"),
         };
         trials.push(Trial::test(groups::name(NAME, title_of_outage), move || {
-            shared.with(1, async |stack: &TestStack| survives(stack, &told, outage, fixture.outage).await)
+            shared.run_with(1, async |stack: &TestStack| survives(stack, &run, outage, fixture.outage).await)
         }));
         let waived: Vec<Waived> = waived(&settings);
         if !fixture.suites.is_empty() {
             let (stack, name, suites) = (Arc::clone(stack), format!("{name}whole"), fixture.suites);
             trials.push(Trial::test(groups::name(NAME, format!("{title} is conformant")), move || {
-                stack.with(PLACES, async |stack: &TestStack| conformant(stack, &name, contract, suites, &waived).await)
+                stack.run_with(PLACES, async |stack: &TestStack| {
+                    conformant(stack, &name, contract, suites, &waived).await
+                })
             }));
         }
     }
@@ -134,8 +136,8 @@ async fn survives(stack: &TestStack, name: &str, contract: Contract, wanted: Out
         return Err(format!("{} cases were judged", report.cases.len()).into());
     };
     let reason = case.verdict.reason().unwrap_or_default();
-    let told = report.timelines.iter().flat_map(|timeline| &timeline.diagnoses);
-    let is_named = told.into_iter().any(|diagnosis| diagnosis.means.contains("taskforcesh/bullmq#4585"));
+    let mut diagnoses = report.timelines.iter().flat_map(|timeline| &timeline.diagnoses);
+    let is_named = diagnoses.any(|diagnosis| diagnosis.means.contains("taskforcesh/bullmq#4585"));
     match (wanted, case.verdict.word()) {
         (Outage::Survives, Word::Pass) => Ok(()),
         (Outage::Hangs, Word::Fail) if reason.contains("its job never ended") && is_named => Ok(()),

@@ -91,7 +91,7 @@ async fn collections(stack: &Stack, key: Option<&str>) -> reqwest::StatusCode {
 }
 
 /// `url` with another password.
-fn stranger(url: &SecretString) -> SecretString {
+fn with_wrong_password(url: &SecretString) -> SecretString {
     let mut url = url::Url::parse(url.expose_secret()).unwrap();
     url.set_password(Some("wrong")).unwrap();
     SecretString::from(url.to_string())
@@ -113,9 +113,9 @@ async fn a_stack_answers_its_own_clients_refuses_others_and_leaves_nothing() {
     assert!(endpoints.redis.url.expose_secret().starts_with("redis://default:"));
 
     redis(&endpoints.redis.url).await.unwrap();
-    assert!(redis(&stranger(&endpoints.redis.url)).await.is_err());
+    assert!(redis(&with_wrong_password(&endpoints.redis.url)).await.is_err());
     postgres(&endpoints.postgres.url).await.unwrap();
-    assert!(postgres(&stranger(&endpoints.postgres.url)).await.is_err());
+    assert!(postgres(&with_wrong_password(&endpoints.postgres.url)).await.is_err());
     let key = endpoints.qdrant.api_key.clone().unwrap();
     assert!(collections(&stack, Some(key.expose_secret())).await.is_success());
     assert_eq!(collections(&stack, Some("wrong")).await, 401);
@@ -324,7 +324,7 @@ async fn a_remote_stack_is_only_read() {
     let native = place.stack("far").await;
     let mut options = place.options("near");
     let mut endpoints = native.endpoints().clone();
-    endpoints.redis.url = stranger(&endpoints.redis.url);
+    endpoints.redis.url = with_wrong_password(&endpoints.redis.url);
     options.endpoints = Some(endpoints);
     let remote = Stack::start(ProviderKind::Remote, options, &Events::silent()).await.unwrap();
     let status: Vec<ServiceStatus> = remote.services().iter().map(|service| service.status).collect();
@@ -336,7 +336,7 @@ async fn a_remote_stack_is_only_read() {
     postgres(&native.endpoints().postgres.url).await.unwrap();
 }
 
-/// `shakedown up`, once it has said where everything is.
+/// `shakedown up`, once it has printed the addresses.
 fn up(place: &Place) -> (std::process::Child, Vec<String>) {
     let mut child = Command::new(SHAKEDOWN)
         .args(["up", "--provider", "native", "--data-dir"])

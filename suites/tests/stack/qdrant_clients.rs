@@ -1,4 +1,4 @@
-//! The embedded Qdrant judged by clients and by an oracle that nobody here wrote: `fixtures/clients/qdrant`.
+//! The embedded Qdrant tested with independent clients and an independent oracle: `fixtures/clients/qdrant`.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::disallowed_methods, reason = "where the clients are is no setting of the program")]
 
@@ -102,7 +102,7 @@ impl Drop for Server {
     }
 }
 
-/// How much of what is random: 1 if nothing is said.
+/// The number of random rounds: 1 by default.
 fn rounds() -> String {
     std::env::var("SHAKEDOWN_CLIENTS_ROUNDS").unwrap_or_else(|_| "1".to_owned())
 }
@@ -117,7 +117,7 @@ fn python(#[case] program: &str, #[case] arguments: &[&str]) {
     let clients = clients();
     let server = Server::start();
     let port = server.grpc.rsplit_once(':').unwrap().1.to_owned();
-    judge(
+    assert_succeeds(
         Command::new(clients.join("python/bin/python"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .arg(fixtures().join(program))
@@ -132,7 +132,7 @@ fn python(#[case] program: &str, #[case] arguments: &[&str]) {
 fn javascript() {
     let clients = clients();
     let server = Server::start();
-    judge(
+    assert_succeeds(
         Command::new("node")
             .arg(fixtures().join("session.mjs"))
             .args(["--url", &format!("http://{}", server.http), "--api-key", KEY, "--modules"])
@@ -141,7 +141,7 @@ fn javascript() {
     server.acquit();
 }
 
-fn judge(program: &mut Command) {
+fn assert_succeeds(program: &mut Command) {
     let output = program.output().unwrap_or_else(|error| panic!("{program:?}: {error}"));
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);

@@ -6,5 +6,6 @@ pub mod client_packages;
 pub mod fake_servers;
 pub mod groups;
 pub mod harness;
+pub mod markdown;
 pub mod pgbouncer;
 pub mod recorder;

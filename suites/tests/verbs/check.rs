@@ -1,5 +1,5 @@
-//! `shakedown check` as somebody meets it: on a stack that is in order, and on one that is not; what it sends, what it
-//! leaves, and how long it waits. And suites of somebody's own, for services that shakedown does not know.
+//! `shakedown check` as a process, on a healthy stack and on a broken one: what it sends, what it leaves, and how long it
+//! waits. Also user suites for services that Shakedown does not know.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,11 +35,11 @@ const TESTS: &[(&str, Test)] = &[
     ("canary_writes_are_removed_afterwards", canaries),
     ("canary_writes_are_removed_after_ctrl_c", interrupted_canaries),
     ("canary_writes_of_a_killed_check_are_removed_by_clean", killed_canaries),
-    ("a_dead_service_is_asked_once_and_named_to_all_that_need_it", dead_redis),
+    ("a_dead_service_is_contacted_once_and_named_in_every_case_that_needs_it", dead_redis),
     ("wait_names_the_missing_service_and_ends_when_it_answers", waits),
     ("watch_prints_changes", watches),
-    ("suites_of_ones_own_judge_a_service_of_ones_own", example),
-    ("certificates_are_distinguished", told_apart),
+    ("user_suites_judge_user_services", example),
+    ("certificates_are_distinguished", certificates_are_distinguished),
 ];
 
 /// `shakedown check`.
@@ -65,8 +65,8 @@ pub fn group() -> Group {
     on_one_stack("check", TESTS, others)
 }
 
-fn check(desk: &CliSandbox, endpoints: &Endpoints, arguments: &[&str]) -> Command {
-    let mut command = desk.command(&[&["check"], arguments].concat());
+fn check(sandbox: &CliSandbox, endpoints: &Endpoints, arguments: &[&str]) -> Command {
+    let mut command = sandbox.command(&[&["check"], arguments].concat());
     for variable in endpoints.environment() {
         command.env(variable.name, variable.value.expose_secret());
     }
@@ -89,7 +89,7 @@ fn verdicts(report: &Value) -> BTreeMap<String, (String, String)> {
 }
 
 fn in_order(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let endpoints = stack.prepared("order");
     // An empty collection is a warning, and rightly so.
     runtime().block_on(async {
@@ -104,7 +104,7 @@ fn in_order(stack: &TestStack) {
         postgres.execute(&row).await.unwrap();
         postgres.close().await;
     });
-    let (code, report) = judged(&mut check(&desk, &endpoints, &[]));
+    let (code, report) = judged(&mut check(&sandbox, &endpoints, &[]));
     let verdicts = verdicts(&report);
     let wrong: Vec<_> = verdicts
         .iter()
@@ -118,7 +118,7 @@ fn in_order(stack: &TestStack) {
     let unnamed: Vec<_> = verdicts.iter().filter(|(_, (word, reason))| word == "skip" && reason.is_empty()).collect();
     assert_eq!(unnamed, Vec::new());
     // Where an address is missing that is needed for one case, the variable is named.
-    let mut without = check(&desk, &endpoints, &["--case", "qdrant.grpc-port"]);
+    let mut without = check(&sandbox, &endpoints, &["--case", "qdrant.grpc-port"]);
     let (_, report) = judged(without.env_remove("QDRANT_GRPC_URL"));
     let wanted = ("skip".to_owned(), "QDRANT_GRPC_URL is not set".to_owned());
     assert_eq!(self::verdicts(&report)["qdrant.grpc-port"], wanted);
@@ -130,12 +130,12 @@ fn in_order(stack: &TestStack) {
 }
 
 fn pooled(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let mut endpoints = stack.prepared("pooled");
     let pooler =
         runtime().block_on(crate::support::pgbouncer::PgBouncer::start(&endpoints.postgres.url, "transaction"));
     endpoints.postgres.url = format!("postgres://postgres:x@{}/postgres", pooler.address).into();
-    let (_, report) = judged(&mut check(&desk, &endpoints, &["--suite", "postgres", "--suite", "env"]));
+    let (_, report) = judged(&mut check(&sandbox, &endpoints, &["--suite", "postgres", "--suite", "env"]));
     let verdicts = verdicts(&report);
     let wrong: Vec<&str> =
         verdicts.iter().filter(|(_, (word, _))| word != "pass" && word != "skip").map(|(id, _)| id.as_str()).collect();
@@ -246,11 +246,11 @@ fn only_selects(statement: &str) -> bool {
 }
 
 fn reads_only(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     for (arguments, paid) in [(&[][..], 1), (&["--no-spend"][..], 0)] {
         let mut endpoints = stack.prepared("reads");
         let recorders = Recorders::before(&mut endpoints);
-        let (code, report) = judged(&mut check(&desk, &endpoints, arguments));
+        let (code, report) = judged(&mut check(&sandbox, &endpoints, arguments));
         assert_eq!(code, 0, "{:?}", verdicts(&report));
 
         let commands = recorders.redis.redis();
@@ -317,12 +317,12 @@ fn wrote(recorders: &Recorders) -> (bool, bool) {
 }
 
 fn canaries(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let whole = stack.prepared("canary");
     let before = contents(&whole);
     let mut recorded = whole.clone();
     let recorders = Recorders::before(&mut recorded);
-    let (code, report) = judged(&mut check(&desk, &recorded, &["--canary"]));
+    let (code, report) = judged(&mut check(&sandbox, &recorded, &["--canary"]));
     assert_eq!(code, 0, "{:?}", verdicts(&report));
     assert_eq!(wrote(&recorders), (true, true), "no canary wrote anything");
     for (method, path, _) in recorders.qdrant.requests() {
@@ -377,12 +377,12 @@ fn killed_canaries(stack: &TestStack) {
 }
 
 fn interrupted_canaries(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let whole = stack.prepared("ctrl-c");
     let before = contents(&whole);
     let mut recorded = whole.clone();
     let recorders = Recorders::before(&mut recorded);
-    let mut child = check(&desk, &recorded, &["--canary", "--quiet"]).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = check(&sandbox, &recorded, &["--canary", "--quiet"]).stdout(Stdio::null()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while wrote(&recorders) != (true, true) {
         assert!(Instant::now() < deadline, "no canary wrote anything");
@@ -398,13 +398,13 @@ fn end(child: &Child) {
 }
 
 fn dead_redis(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let mut endpoints = stack.prepared("dead");
     // It takes connections, and never answers.
     let mute = runtime().block_on(Recorder::start("127.0.0.1:0", None));
     endpoints.redis.url = moved(endpoints.redis.url.expose_secret(), &mute).into();
     let begun = Instant::now();
-    let (code, report) = judged(&mut check(&desk, &endpoints, &[]));
+    let (code, report) = judged(&mut check(&sandbox, &endpoints, &[]));
     let took = begun.elapsed();
     assert_eq!(code, 1);
     let verdicts = verdicts(&report);
@@ -421,12 +421,12 @@ fn dead_redis(stack: &TestStack) {
     assert_eq!(verdicts["postgres.answers"].0, "pass");
     // Twice for the cases, however many there are, twice for what the report says of the service, and once each in the
     // clear and by TLS for what its port speaks.
-    assert!(mute.said().len() <= 6, "{} connections", mute.said().len());
+    assert!(mute.received().len() <= 6, "{} connections", mute.received().len());
     assert!(took < Duration::from_secs(40), "{took:?}");
 }
 
 fn waits(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let mut endpoints = stack.prepared("waits");
     let upstream = Url::parse(endpoints.redis.url.expose_secret()).unwrap();
     let upstream = format!("{}:{}", upstream.host_str().unwrap(), upstream.port().unwrap());
@@ -434,7 +434,7 @@ fn waits(stack: &TestStack) {
     endpoints.redis.url = moved(endpoints.redis.url.expose_secret(), &kept).into();
     let address = kept.address.to_string();
     drop(kept);
-    let mut child = check(&desk, &endpoints, &["--wait", "60s", "--format", "short"])
+    let mut child = check(&sandbox, &endpoints, &["--wait", "60s", "--format", "short"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -448,24 +448,24 @@ fn waits(stack: &TestStack) {
 }
 
 fn watches(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let endpoints = stack.prepared("watch");
     let meta = format!("{}:{}:meta", endpoints.names.prefix, endpoints.names.queue);
     let command = |words: &[&str]| {
         runtime().block_on(async { Redis::connect(&endpoints.redis).await.unwrap().command(words).await.unwrap() })
     };
-    let mut child = check(&desk, &endpoints, &["--watch", "1", "--suite", "bullmq", "--format", "markdown"])
+    let mut child = check(&sandbox, &endpoints, &["--watch", "1", "--suite", "bullmq", "--format", "markdown"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    lines.find(|line| line.contains("bullmq.not-paused")).expect("the first check is told whole");
+    lines.find(|line| line.contains("bullmq.not-paused")).expect("the first check is printed in full");
     command(&["HSET", &meta, "paused", "1"]);
-    let told = lines.find(|line| line.contains('→')).unwrap();
-    assert!(told.contains("bullmq.not-paused pass → fail: "), "{told}");
-    let (hour, _) = told.split_once(':').unwrap();
-    assert!(hour.len() == 2 && hour.parse::<u8>().is_ok(), "{told}");
+    let change = lines.find(|line| line.contains('→')).unwrap();
+    assert!(change.contains("bullmq.not-paused pass → fail: "), "{change}");
+    let (hour, _) = change.split_once(':').unwrap();
+    assert!(hour.len() == 2 && hour.parse::<u8>().is_ok(), "{change}");
     end(&child);
     let more: Vec<String> = lines.collect();
     assert_eq!((child.wait().unwrap().code(), more), (Some(1), Vec::new()));
@@ -473,15 +473,15 @@ fn watches(stack: &TestStack) {
 }
 
 fn every_case_has_a_heading() {
-    let desk = CliSandbox::new();
-    let output = desk.command(&["explain", "--all", "--format", "markdown"]).output().unwrap();
+    let sandbox = CliSandbox::new();
+    let output = sandbox.command(&["explain", "--all", "--format", "markdown"]).output().unwrap();
     assert!(output.status.success());
     let page = String::from_utf8(output.stdout).unwrap();
     let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
     let suites = Suites::builtin().unwrap();
     let wanted: Vec<&str> = suites.cases.iter().map(|case| case.id.as_str()).collect();
     assert_eq!(headings, wanted);
-    let terminal = desk.command(&["explain", "--all"]).output().unwrap();
+    let terminal = sandbox.command(&["explain", "--all"]).output().unwrap();
     let terminal = String::from_utf8(terminal.stdout).unwrap();
     for case in &suites.cases {
         assert!(page.contains(&case.remedy) && terminal.contains(&case.remedy), "{}", case.id);
@@ -489,8 +489,8 @@ fn every_case_has_a_heading() {
 }
 
 fn lint() {
-    let desk = CliSandbox::new();
-    let suites = desk.path("suites");
+    let sandbox = CliSandbox::new();
+    let suites = sandbox.path("suites");
     let case = |id: &str, more: &str| {
         format!(
             "[[case]]\nid = \"{id}\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\n\
@@ -502,24 +502,24 @@ fn lint() {
     fs::write(suites.join("b.toml"), suite("b", &case("c.x", ""))).unwrap();
     fs::write(suites.join("c.toml"), suite("c", &case("c.y", ""))).unwrap();
     let directory = suites.to_str().unwrap();
-    let (code, said) = desk.run(&["suites", "lint", directory]);
-    assert_eq!(code, 2, "{said}");
-    assert!(said.contains("a.toml:3:1") && said.contains("b.toml:4:6"), "every error is told: {said}");
-    assert!(!said.contains("c.toml"), "{said}");
+    let (code, printed) = sandbox.run(&["suites", "lint", directory]);
+    assert_eq!(code, 2, "{printed}");
+    assert!(printed.contains("a.toml:3:1") && printed.contains("b.toml:4:6"), "every error is reported: {printed}");
+    assert!(!printed.contains("c.toml"), "{printed}");
 
     fs::remove_file(suites.join("a.toml")).unwrap();
     fs::write(suites.join("b.toml"), suite("b", &case("b.x", "requires = [\"c.z\"]"))).unwrap();
-    let (code, said) = desk.run(&["suites", "lint", directory]);
-    assert!(code == 2 && said.contains("b.toml:12:13") && said.contains("c.z"), "{said}");
+    let (code, printed) = sandbox.run(&["suites", "lint", directory]);
+    assert!(code == 2 && printed.contains("b.toml:12:13") && printed.contains("c.z"), "{printed}");
 
     fs::write(suites.join("b.toml"), suite("b", &case("b.x", "requires = [\"c.y\"]"))).unwrap();
-    let (code, said) = desk.run(&["suites", "lint", directory]);
-    assert!(code == 0 && said.contains("2 suites with 2 cases"), "{said}");
+    let (code, printed) = sandbox.run(&["suites", "lint", directory]);
+    assert!(code == 0 && printed.contains("2 suites with 2 cases"), "{printed}");
 }
 
 const TOKEN: &str = "the-token-of-the-search-api";
 
-/// A search API of somebody's own: `/health` wants the token, `/version` does too.
+/// A user's search API: `/health` and `/version` need the token.
 async fn search_api(status: &'static str) -> (String, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -540,18 +540,18 @@ async fn search_api(status: &'static str) -> (String, tokio::task::JoinHandle<()
 }
 
 fn example(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/suites/example");
-    let (code, said) = desk.run(&["suites", "lint", directory.to_str().unwrap()]);
-    assert!(code == 0 && said.contains("1 suite with 8 cases"), "{said}");
+    let (code, printed) = sandbox.run(&["suites", "lint", directory.to_str().unwrap()]);
+    assert!(code == 0 && printed.contains("1 suite with 8 cases"), "{printed}");
     let authority = Authority::new();
     let tls = authority.serve(&["search.test"], (2020, 4000));
-    fs::write(desk.path("work/ca.pem"), authority.pem()).unwrap();
+    fs::write(sandbox.path("work/ca.pem"), authority.pem()).unwrap();
     let script = "echo '{\"verdict\":\"pass\",\"evidence\":{\"synonyms\":812}}'";
-    fs::write(desk.path("work/synonyms.sh"), script).unwrap();
+    fs::write(sandbox.path("work/synonyms.sh"), script).unwrap();
     for (status, wanted) in [("ok", 0), ("gone", 1)] {
         let (address, task) = runtime().block_on(search_api(status));
-        let mut command = check(&desk, &stack.prepared("search"), &["--suites", directory.to_str().unwrap()]);
+        let mut command = check(&sandbox, &stack.prepared("search"), &["--suites", directory.to_str().unwrap()]);
         command
             .env("SEARCH_HOST", &address)
             .env("SEARCH_NAME", "search.test")
@@ -571,7 +571,7 @@ fn example(stack: &TestStack) {
         assert_eq!(verdicts["search.trusted"].0, "pass", "{verdicts:?}");
         assert_eq!(verdicts["search.certificate"].0, "pass", "{verdicts:?}");
         assert!(text.contains("812"), "what the program says is shown: {text}");
-        // A name that nobody has is not decided, and never passed.
+        // A name that does not exist is `unknown`, never `pass`.
         assert_eq!(verdicts["search.resolves"].0, "unknown", "{verdicts:?}");
         let healthy = if wanted == 0 { "pass" } else { "fail" };
         assert_eq!(verdicts["search.healthy"].0, healthy, "{verdicts:?}");
@@ -579,7 +579,7 @@ fn example(stack: &TestStack) {
     }
     // Without the variable nothing is judged, and it is named.
     let (_, report) =
-        judged(&mut check(&desk, &stack.prepared("search-none"), &["--suites", directory.to_str().unwrap()]));
+        judged(&mut check(&sandbox, &stack.prepared("search-none"), &["--suites", directory.to_str().unwrap()]));
     assert_eq!(verdicts(&report)["search.answers"], ("unknown".to_owned(), "SEARCH_HOST is not set".to_owned()));
 }
 
@@ -613,10 +613,10 @@ fn serve(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> String {
     runtime().block_on(crate::support::certificates::serve(certificate, key, false))
 }
 
-fn told_apart(stack: &TestStack) {
-    let desk = CliSandbox::new();
+fn certificates_are_distinguished(stack: &TestStack) {
+    let sandbox = CliSandbox::new();
     let (authority, stranger) = (Authority::new(), Authority::new());
-    fs::write(desk.path("work/ca.pem"), authority.pem()).unwrap();
+    fs::write(sandbox.path("work/ca.pem"), authority.pem()).unwrap();
     let own_key = rcgen::KeyPair::generate().unwrap();
     let own = params(&["good.test"], 2020, 4000).self_signed(&own_key).unwrap();
     let servers = [
@@ -649,10 +649,10 @@ fn told_apart(stack: &TestStack) {
         add(&format!("{name}-alone"), address, ", yields = \"self-signed\"", &format!("equals = {alone}"));
     }
     add("version", &servers[0].1, ", yields = \"version\"", "equals = \"1.3\"");
-    fs::write(desk.path("suites/tls.toml"), &text).unwrap();
-    let suites = desk.path("suites");
+    fs::write(sandbox.path("suites/tls.toml"), &text).unwrap();
+    let suites = sandbox.path("suites");
     let endpoints = stack.prepared("tls");
-    let (_, report) = judged(&mut check(&desk, &endpoints, &["--suites", suites.to_str().unwrap()]));
+    let (_, report) = judged(&mut check(&sandbox, &endpoints, &["--suites", suites.to_str().unwrap()]));
     let verdicts = verdicts(&report);
     for (name, _, wanted, says) in servers {
         let (word, reason) = &verdicts[&format!("tls.{name}")];

@@ -23,13 +23,13 @@ use crate::support::harness::{Test, TestStack, on_one_stack, runtime};
 use crate::support::recorder::Recorder;
 
 const TESTS: &[(&str, Test)] = &[
-    ("every_route_answers_and_none_tells_a_secret", routes),
-    ("requests_cost_the_services_nothing", storm),
-    ("an_outage_and_its_end_are_seen_and_kept", outage),
+    ("every_route_answers_without_a_secret", routes),
+    ("requests_cause_no_traffic_to_the_services", many_requests),
+    ("an_outage_and_its_end_are_recorded", outage),
     ("an_outage_and_its_end_are_reported_within_five_seconds", cuts),
-    ("a_token_is_asked_for", token),
-    ("settings_are_read_again_and_wrong_ones_change_nothing", hang_up),
-    ("a_worker_says_whether_it_takes_jobs", worker),
+    ("requests_without_the_token_are_refused", token),
+    ("settings_are_reloaded_and_invalid_ones_change_nothing", hang_up),
+    ("a_worker_reports_whether_it_takes_jobs", worker),
 ];
 
 /// `shakedown serve`.
@@ -52,9 +52,9 @@ impl Drop for Served {
 }
 
 impl Served {
-    fn start(desk: &CliSandbox, endpoints: &Endpoints, arguments: &[&str]) -> Self {
+    fn start(sandbox: &CliSandbox, endpoints: &Endpoints, arguments: &[&str]) -> Self {
         let arguments = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
-        Self::spawn(with(&mut desk.command(&arguments), endpoints))
+        Self::spawn(with_endpoints(&mut sandbox.command(&arguments), endpoints))
     }
 
     fn spawn(command: &mut Command) -> Self {
@@ -98,7 +98,7 @@ impl Served {
     }
 }
 
-fn with<'a>(command: &'a mut Command, endpoints: &Endpoints) -> &'a mut Command {
+fn with_endpoints<'a>(command: &'a mut Command, endpoints: &Endpoints) -> &'a mut Command {
     for variable in endpoints.environment() {
         command.env(variable.name, variable.value.expose_secret());
     }
@@ -140,12 +140,12 @@ const ROUTES: &[&str] = &[
 ];
 
 fn routes(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let endpoints = stack.prepared("routes");
     let secret = "a-management-token-that-nobody-may-see";
-    let mut command = desk.command(&["serve", "--listen", "127.0.0.1:0", "--history", "none"]);
+    let mut command = sandbox.command(&["serve", "--listen", "127.0.0.1:0", "--history", "none"]);
     command.env("SUPABASE_ACCESS_TOKEN", secret);
-    let served = Served::spawn(with(&mut command, &endpoints));
+    let served = Served::spawn(with_endpoints(&mut command, &endpoints));
     served.until_judged();
     served.until("pulses", |served| served.get("/health/ready").0 == 200);
     let mut secrets = vec![secret.to_owned()];
@@ -157,7 +157,7 @@ fn routes(stack: &TestStack) {
         let (code, text) = served.get(path);
         assert_eq!(code, if path.contains("nothing") { 404 } else { 200 }, "{path}: {text}");
         for secret in &secrets {
-            assert!(!text.contains(secret.as_str()), "{path} tells a secret");
+            assert!(!text.contains(secret.as_str()), "{path} shows a secret");
         }
     }
     let health: Value = serde_json::from_str(&served.get("/health").1).unwrap();
@@ -262,9 +262,9 @@ fn upstream(url: &str) -> String {
     format!("{}:{}", url.host_str().unwrap(), url.port().unwrap())
 }
 
-fn storm(stack: &TestStack) {
-    let desk = CliSandbox::new();
-    let mut endpoints = stack.prepared("storm");
+fn many_requests(stack: &TestStack) {
+    let sandbox = CliSandbox::new();
+    let mut endpoints = stack.prepared("many_requests");
     let before = |url: &str| runtime().block_on(Recorder::start("127.0.0.1:0", Some(upstream(url))));
     let recorders = [
         before(endpoints.redis.url.expose_secret()),
@@ -276,39 +276,39 @@ fn storm(stack: &TestStack) {
     endpoints.postgres.url = moved(endpoints.postgres.url.expose_secret(), recorders[1].address).into();
     endpoints.qdrant.url = moved(&endpoints.qdrant.url, recorders[2].address);
     endpoints.jina.base_url = moved(&endpoints.jina.base_url, recorders[3].address);
-    let served = Served::start(&desk, &endpoints, &["--every", "1h", "--heartbeat", "1h", "--history", "none"]);
+    let served = Served::start(&sandbox, &endpoints, &["--every", "1h", "--heartbeat", "1h", "--history", "none"]);
     served.until_judged();
     served.until("pulses", |served| served.get("/health/ready").0 == 200);
     // What is still on its way is none of the requests'.
-    let said = || -> (usize, usize) {
-        let all: Vec<Vec<u8>> = recorders.iter().flat_map(Recorder::said).collect();
+    let sent = || -> (usize, usize) {
+        let all: Vec<Vec<u8>> = recorders.iter().flat_map(Recorder::received).collect();
         (all.len(), all.iter().map(Vec::len).sum())
     };
-    let stable = Mutex::new((said(), Instant::now()));
+    let stable = Mutex::new((sent(), Instant::now()));
     until("silence", || {
         let mut stable = stable.lock().unwrap();
-        if stable.0 != said() {
-            *stable = (said(), Instant::now());
+        if stable.0 != sent() {
+            *stable = (sent(), Instant::now());
         }
         stable.1.elapsed() > Duration::from_millis(500)
     });
-    let before = said();
+    let before = sent();
     assert!(before.0 > 4, "the services were asked through the recorders");
     for number in 0..200 {
         assert_eq!(served.get(ROUTES[number % ROUTES.len()]).0, 200);
     }
-    assert_eq!(said(), before, "connections and bytes");
+    assert_eq!(sent(), before, "connections and bytes");
 }
 
 fn outage(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let mut endpoints = stack.prepared("outage");
     let listen = "127.0.0.1:0".parse().unwrap();
     let proxy = runtime().block_on(Proxy::start(listen, upstream(endpoints.redis.url.expose_secret()), None)).unwrap();
     endpoints.redis.url = SecretString::from(moved(endpoints.redis.url.expose_secret(), proxy.address()));
-    let history = desk.path("history.redb").display().to_string();
+    let history = sandbox.path("history.redb").display().to_string();
     let arguments = ["--every", "1s", "--heartbeat", "500ms", "--history", &history];
-    let served = Served::start(&desk, &endpoints, &arguments);
+    let served = Served::start(&sandbox, &endpoints, &arguments);
     served.until_judged();
     served.until("that it is ready", |served| served.get("/health/ready").0 == 200);
     let code = |path: &'static str| move |served: &Served| served.get(path).0;
@@ -340,29 +340,29 @@ fn outage(stack: &TestStack) {
 
     // One process has the history at a time.
     let listen = ["serve", "--listen", "127.0.0.1:0", "--history", &history];
-    let output = with(&mut desk.command(&listen), &endpoints).output().unwrap();
+    let output = with_endpoints(&mut sandbox.command(&listen), &endpoints).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("in use by another"), "{error}");
     assert_eq!(served.end(), Some(0));
 
-    let again = Served::start(&desk, &endpoints, &arguments);
+    let again = Served::start(&sandbox, &endpoints, &arguments);
     let page = again.get("/").1;
     assert!(page.contains("redis did not answer"), "what was kept is there before anything is judged");
     assert!(!page.contains(">ongoing<"));
     assert_eq!(again.end(), Some(0));
     fs::write(&history, "no history at all").unwrap();
-    let output = with(&mut desk.command(&listen), &endpoints).output().unwrap();
+    let output = with_endpoints(&mut sandbox.command(&listen), &endpoints).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// How long may pass from a cut, or its end, until `/health/ready` says so.
-const TOLD_WITHIN: Duration = Duration::from_secs(5);
+const STATUS_WITHIN: Duration = Duration::from_secs(5);
 /// Every answer is read from what is known, whatever the services do.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
 fn cuts(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let mut endpoints = stack.prepared("cuts");
     let before = |url: &str| {
         let listen = "127.0.0.1:0".parse().unwrap();
@@ -378,7 +378,7 @@ fn cuts(stack: &TestStack) {
     endpoints.postgres.url = moved(endpoints.postgres.url.expose_secret(), proxies[1].address()).into();
     endpoints.qdrant.url = moved(&endpoints.qdrant.url, proxies[2].address());
     endpoints.jina.base_url = moved(&endpoints.jina.base_url, proxies[3].address());
-    let served = Served::start(&desk, &endpoints, &["--every", "1h", "--heartbeat", "500ms", "--history", "none"]);
+    let served = Served::start(&sandbox, &endpoints, &["--every", "1h", "--heartbeat", "500ms", "--history", "none"]);
     served.until_judged();
     served.until("that it is ready", |served| served.get("/health/ready").0 == 200);
     let ready = || {
@@ -387,11 +387,11 @@ fn cuts(stack: &TestStack) {
         assert!(begun.elapsed() < ANSWERED_WITHIN, "an answer took {:?}", begun.elapsed());
         answer
     };
-    let told = |what: &str, is: &dyn Fn(u16, &str) -> bool| {
+    let wait_for_status = |what: &str, is: &dyn Fn(u16, &str) -> bool| {
         let since = Instant::now();
         loop {
             let (code, text) = ready();
-            assert!(since.elapsed() < TOLD_WITHIN, "not told within {TOLD_WITHIN:?}: {what}: {code} {text}");
+            assert!(since.elapsed() < STATUS_WITHIN, "not reported within {STATUS_WITHIN:?}: {what}: {code} {text}");
             if is(code, &text) {
                 return;
             }
@@ -409,13 +409,13 @@ fn cuts(stack: &TestStack) {
     let applied: Vec<_> = runtime().block_on(async {
         proxies.iter().map(|proxy| proxy.apply(NetworkFault::Blackhole, Direction::Both)).collect()
     });
-    told("that all four are gone", &|code, text| {
+    wait_for_status("that all four are gone", &|code, text| {
         code == 503 && ["redis: ", "postgres: ", "qdrant: ", "jina: "].iter().all(|service| text.contains(service))
     });
     for (proxy, applied) in proxies.iter().zip(applied) {
         assert!(runtime().block_on(async { proxy.revert(applied) }).took_effect());
     }
-    told("that all four are back", &|code, _| code == 200);
+    wait_for_status("that all four are back", &|code, _| code == 200);
     // The check that was begun without them ends after they are back, and says nothing of what is now.
     until("checks that were begun before and after", || {
         let (code, text) = ready();
@@ -426,13 +426,13 @@ fn cuts(stack: &TestStack) {
 }
 
 fn token(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let endpoints = stack.prepared("token");
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--history", "none", "--token-env", "STATUS_TOKEN"];
-    let output = with(&mut desk.command(&arguments), &endpoints).output().unwrap();
+    let output = with_endpoints(&mut sandbox.command(&arguments), &endpoints).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "a variable that is not set");
-    let mut command = desk.command(&arguments);
-    let served = Served::spawn(with(command.env("STATUS_TOKEN", "open:sesame"), &endpoints));
+    let mut command = sandbox.command(&arguments);
+    let served = Served::spawn(with_endpoints(command.env("STATUS_TOKEN", "open:sesame"), &endpoints));
     for path in ROUTES {
         let url = format!("{}{path}", served.base);
         let open = *path == "/health/live";
@@ -445,11 +445,11 @@ fn token(stack: &TestStack) {
 }
 
 fn hang_up(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let endpoints = stack.prepared("again");
-    let served = Served::start(&desk, &endpoints, &["--history", "none"]);
+    let served = Served::start(&sandbox, &endpoints, &["--history", "none"]);
     let heard = |text: &'static str| move |served: &Served| served.heard.lock().unwrap().contains(text);
-    let dotenv = desk.path("work").join(".env");
+    let dotenv = sandbox.path("work").join(".env");
     fs::write(&dotenv, "SHAKEDOWN_NONSENSE=1\n").unwrap();
     served.signal(Signal::SIGHUP);
     served.until("a refusal", |served| heard("the old ones remain")(served) && heard("SHAKEDOWN_NONSENSE")(served));
@@ -464,11 +464,11 @@ fn hang_up(stack: &TestStack) {
 }
 
 fn worker(stack: &TestStack) {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let endpoints = stack.prepared("worker");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut command = desk.command(&["worker", "--health-port", &port.to_string()]);
-    let child = with(&mut command, &endpoints).stderr(Stdio::null()).spawn().unwrap();
+    let mut command = sandbox.command(&["worker", "--health-port", &port.to_string()]);
+    let child = with_endpoints(&mut command, &endpoints).stderr(Stdio::null()).spawn().unwrap();
     let served = Served { child, base: format!("http://127.0.0.1:{port}"), heard: Arc::default() };
     served.until("that it takes jobs", |served| served.get("/health/ready").0 == 200);
     assert_eq!(served.get("/health/live").0, 200);

@@ -1,5 +1,5 @@
-//! Traces as a collector gets them: what is in them, what is above what, that no secret is; and that a collector that is
-//! dead, slow, or no collector at all is in nobody's way.
+//! Traces as a collector receives them: their content, the parents of spans, no secrets. A collector that is dead, slow
+//! or no collector at all changes no verdict.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
@@ -23,10 +23,10 @@ use crate::support::groups::{self, Group};
 use crate::support::harness::{Test, TestStack, on_one_stack, runtime};
 
 const TESTS: &[(&str, Test)] = &[
-    ("a_check_is_exported_as_a_tree_below_that_of_the_pipeline", check_as_a_tree),
-    ("a_collector_may_want_json_and_headers_and_may_be_switched_off", as_it_is_wanted),
+    ("a_check_is_exported_as_a_tree_below_the_span_of_the_pipeline", check_as_a_tree),
+    ("a_collector_may_need_json_and_headers_and_may_be_disabled", protocol_and_headers),
     ("a_collector_that_is_dead_or_silent_changes_nothing", dead_or_silent),
-    ("jobs_carry_where_they_come_from_before_anybody_takes_them", carried),
+    ("an_added_job_carries_the_trace_context_of_its_producer", trace_context_of_jobs),
     ("a_server_exports_each_check", served),
 ];
 
@@ -88,10 +88,10 @@ remedy = "remedy"
 source = "source"
 "#;
 
-fn desk(suite: &str) -> CliSandbox {
-    let desk = CliSandbox::new();
-    fs::write(desk.path("suites").join("t.toml"), suite).unwrap();
-    desk
+fn sandbox(suite: &str) -> CliSandbox {
+    let sandbox = CliSandbox::new();
+    fs::write(sandbox.path("suites").join("t.toml"), suite).unwrap();
+    sandbox
 }
 
 fn endpoints(stack: &TestStack, run: &str) -> Endpoints {
@@ -100,22 +100,22 @@ fn endpoints(stack: &TestStack, run: &str) -> Endpoints {
     whole
 }
 
-/// `shakedown check` of two cases, one of which fails; what is traced, and where to, is yet to be said.
-fn check(desk: &CliSandbox, endpoints: &Endpoints) -> Command {
-    let suites = desk.path("suites");
-    let mut command = desk.command(&["check", "--suites", suites.to_str().unwrap(), "--quiet", "--format", "json"]);
+/// `shakedown check` of two cases, one of which fails; the caller sets what is traced and where to.
+fn check(sandbox: &CliSandbox, endpoints: &Endpoints) -> Command {
+    let suites = sandbox.path("suites");
+    let mut command = sandbox.command(&["check", "--suites", suites.to_str().unwrap(), "--quiet", "--format", "json"]);
     for variable in endpoints.environment() {
         command.env(variable.name, variable.value.expose_secret());
     }
     command
 }
 
-/// Exit code, report, and what was said beside it.
+/// Exit code, report and standard error.
 fn judged(command: &mut Command) -> (i32, Value, String) {
     let output = command.output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
-    (output.status.code().unwrap(), report, said)
+    let printed = String::from_utf8(output.stderr).unwrap();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    (output.status.code().unwrap(), report, printed)
 }
 
 /// Secrets that would be found in nothing else.
@@ -144,16 +144,16 @@ fn names(spans: &[&Seen]) -> BTreeSet<String> {
 }
 
 fn check_as_a_tree(stack: &TestStack) {
-    let (desk, endpoints) = (desk(SUITE), endpoints(stack, "tree"));
+    let (sandbox, endpoints) = (sandbox(SUITE), endpoints(stack, "tree"));
     let collector = runtime().block_on(Collector::start());
-    let mut command = check(&desk, &endpoints);
+    let mut command = check(&sandbox, &endpoints);
     command
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
         .env("OTEL_EXPORTER_OTLP_HEADERS", format!("x-key={KEY}"))
         .env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=a%20stack")
         .env("TRACEPARENT", ABOVE);
-    let (code, report, said) = judged(&mut command);
-    assert_eq!((code, said.as_str()), (1, ""));
+    let (code, report, printed) = judged(&mut command);
+    assert_eq!((code, printed.as_str()), (1, ""));
     assert!(report["notes"].as_array().unwrap().contains(&json!("trace 4bf92f3577b34da6a3ce929d0e0e4736")), "{report}");
 
     let spans = collector.spans();
@@ -188,11 +188,11 @@ fn check_as_a_tree(stack: &TestStack) {
     assert!(!report.to_string().contains(KEY));
 }
 
-fn as_it_is_wanted(stack: &TestStack) {
-    let (desk, endpoints) = (desk(SUITE), endpoints(stack, "wanted"));
+fn protocol_and_headers(stack: &TestStack) {
+    let (sandbox, endpoints) = (sandbox(SUITE), endpoints(stack, "wanted"));
     let collector = runtime().block_on(Collector::start());
-    let mut command = check(&desk, &endpoints);
-    // What is said of traces alone counts more than what is said of everything.
+    let mut command = check(&sandbox, &endpoints);
+    // The variables for traces override the variables for all signals.
     command
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
         .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("{}/somewhere/else", collector.url))
@@ -200,8 +200,8 @@ fn as_it_is_wanted(stack: &TestStack) {
         .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20general")
         .env("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Bearer%20own")
         .env("OTEL_SERVICE_NAME", "harbour");
-    let (code, _, said) = judged(&mut command);
-    assert_eq!((code, said.as_str()), (1, ""));
+    let (code, _, printed) = judged(&mut command);
+    assert_eq!((code, printed.as_str()), (1, ""));
     let request = &collector.requests()[0];
     assert_eq!(request.path, "/somewhere/else");
     assert_eq!(request.headers["content-type"], "application/json");
@@ -219,16 +219,16 @@ fn as_it_is_wanted(stack: &TestStack) {
         // What the pipeline does not record is not recorded here either.
         ("TRACEPARENT", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"),
     ] {
-        let mut command = check(&desk, &endpoints);
+        let mut command = check(&sandbox, &endpoints);
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url).env(name, value);
-        let (code, report, said) = judged(&mut command);
-        assert_eq!((code, said.as_str(), &report["notes"]), (1, "", &json!([])), "{name}");
+        let (code, report, printed) = judged(&mut command);
+        assert_eq!((code, printed.as_str(), &report["notes"]), (1, "", &json!([])), "{name}");
         assert_eq!(collector.requests().len(), before, "{name}");
     }
 }
 
 fn dead_or_silent(stack: &TestStack) {
-    let (desk, endpoints) = (desk(SUITE), endpoints(stack, "dead"));
+    let (sandbox, endpoints) = (sandbox(SUITE), endpoints(stack, "dead"));
     let verdicts = |report: &Value| -> Vec<Value> {
         report["cases"]
             .as_array()
@@ -237,27 +237,27 @@ fn dead_or_silent(stack: &TestStack) {
             .map(|case| json!([case["id"], case["verdict"], case["reason"]]))
             .collect()
     };
-    let (code, report, said) = judged(&mut check(&desk, &endpoints));
-    assert_eq!((code, said.as_str(), &report["notes"]), (1, "", &json!([])));
-    // One at which nobody listens, and one at which somebody listens and says nothing.
+    let (code, report, printed) = judged(&mut check(&sandbox, &endpoints));
+    assert_eq!((code, printed.as_str(), &report["notes"]), (1, "", &json!([])));
+    // One address without a listener, and one with a listener that never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let dead = { std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
     for address in [dead, silent.local_addr().unwrap()] {
         let begun = Instant::now();
-        let mut command = check(&desk, &endpoints);
+        let mut command = check(&sandbox, &endpoints);
         command
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}"))
             .env("OTEL_EXPORTER_OTLP_TIMEOUT", "600000");
-        let (with, traced, said) = judged(&mut command);
-        assert_eq!((with, verdicts(&traced)), (code, verdicts(&report)), "{said}");
-        assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(said.starts_with("note: ") && said.contains("spans are lost"), "{said}");
-        // Ten minutes are what the collector may take, and not what anybody waits for it.
+        let (with, traced, printed) = judged(&mut command);
+        assert_eq!((with, verdicts(&traced)), (code, verdicts(&report)), "{printed}");
+        assert_eq!(printed.lines().count(), 1, "{printed}");
+        assert!(printed.starts_with("note: ") && printed.contains("spans are lost"), "{printed}");
+        // The exporter's timeout is ten minutes; the end of the program does not wait for it.
         assert!(begun.elapsed() < Duration::from_secs(60), "it took {:?}", begun.elapsed());
     }
 }
 
-fn carried(stack: &TestStack) {
+fn trace_context_of_jobs(stack: &TestStack) {
     let endpoints = endpoints(stack, "carried");
     let names = &endpoints.names;
     let place: TraceParent = ABOVE.parse().unwrap();
@@ -273,14 +273,14 @@ fn carried(stack: &TestStack) {
         let queue = QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await.unwrap();
         queue.add_below(vec![job("a"), job("b")], Some(place)).await.unwrap();
         queue.add_below(vec![job("c")], None).await.unwrap();
-        let carried = async |id: &str| QueueClient::carried(queue.redis(), queue.keys(), id).await.unwrap();
+        let carried = async |id: &str| QueueClient::trace_parent(queue.redis(), queue.keys(), id).await.unwrap();
         assert_eq!((carried("a").await, carried("b").await, carried("c").await), (Some(place), Some(place), None));
         let options = queue.redis().command(&["HGET", &queue.keys().job_key("a"), "opts"]).await.unwrap();
         let options: Value = serde_json::from_str(options.as_str().unwrap()).unwrap();
         // As BullMQ's libraries write and read it: text that is JSON.
         let tm: Value = serde_json::from_str(options["tm"].as_str().unwrap()).unwrap();
         assert_eq!((tm, &options["attempts"]), (json!({ "traceparent": ABOVE }), &json!(2)));
-        // Whoever added it may have said that it is below nothing.
+        // The producer may have omitted the trace context: `omc`.
         let mut alone = options.clone();
         alone["omc"] = true.into();
         queue.redis().command(&["HSET", &queue.keys().job_key("b"), "opts", &alone.to_string()]).await.unwrap();
@@ -293,12 +293,12 @@ fn carried(stack: &TestStack) {
 }
 
 fn served(stack: &TestStack) {
-    let (desk, endpoints) = (desk(SUITE), endpoints(stack, "served"));
+    let (sandbox, endpoints) = (sandbox(SUITE), endpoints(stack, "served"));
     let collector = runtime().block_on(Collector::start());
-    let suites = desk.path("suites");
+    let suites = sandbox.path("suites");
     let suites = suites.to_str().unwrap();
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--history", "none", "--every", "1s", "--suites", suites];
-    let mut command = desk.command(&arguments);
+    let mut command = sandbox.command(&arguments);
     for variable in endpoints.environment() {
         command.env(variable.name, variable.value.expose_secret());
     }
@@ -317,25 +317,25 @@ fn served(stack: &TestStack) {
 }
 
 /// `shakedown run` of a scenario, with a worker that writes down what it was given.
-fn run(desk: &CliSandbox, collector: &Collector) -> Command {
-    let given = desk.path("work").join("given");
+fn run(sandbox: &CliSandbox, collector: &Collector) -> Command {
+    let given = sandbox.path("work").join("given");
     let contract =
         format!("[worker]\ncommand = [\"sh\", \"-c\", \"env > {}; exec {SHAKEDOWN} worker\"]\n", given.display());
-    fs::write(desk.path("work").join("shakedown.toml"), contract).unwrap();
-    let suites = desk.path("suites");
+    fs::write(sandbox.path("work").join("shakedown.toml"), contract).unwrap();
+    let suites = sandbox.path("suites");
     let arguments =
         ["run", "--provider", "native", "--suites", suites.to_str().unwrap(), "--quiet", "--format", "json"];
-    let mut command = desk.command(&arguments);
+    let mut command = sandbox.command(&arguments);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url);
     command
 }
 
 fn interrupted() {
-    let desk = desk(&format!("suite = \"t\"\ntitle = \"Test\"\n{SCENARIO}"));
+    let sandbox = sandbox(&format!("suite = \"t\"\ntitle = \"Test\"\n{SCENARIO}"));
     let collector = runtime().block_on(Collector::start());
-    let mut child = run(&desk, &collector).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = run(&sandbox, &collector).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
-    while !desk.path("work").join("given").exists() {
+    while !sandbox.path("work").join("given").exists() {
         assert!(Instant::now() < deadline, "no worker was started");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -347,19 +347,19 @@ fn interrupted() {
     // What was going on ended with it.
     let below = names(&below(&spans, root));
     assert!(below.contains("case t.delivered") && below.iter().any(|name| name.starts_with("scenario ")), "{below:?}");
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 fn run_down_to_the_stages() {
-    let desk = desk(&format!("{SUITE}{SCENARIO}"));
+    let sandbox = sandbox(&format!("{SUITE}{SCENARIO}"));
     let collector = runtime().block_on(Collector::start());
-    let mut command = run(&desk, &collector);
+    let mut command = run(&sandbox, &collector);
     command
         .env("OTEL_EXPORTER_OTLP_HEADERS", format!("x-key={KEY}"))
         .env("OTEL_SERVICE_NAME", "shakedown-of-a-pipeline")
         .env("TRACEPARENT", ABOVE);
-    let (code, report, said) = judged(&mut command);
-    assert_eq!((code, said.as_str()), (1, ""), "{report}");
+    let (code, report, printed) = judged(&mut command);
+    assert_eq!((code, printed.as_str()), (1, ""), "{report}");
     assert!(report["notes"].as_array().unwrap().contains(&json!("trace 4bf92f3577b34da6a3ce929d0e0e4736")), "{report}");
 
     let spans = collector.spans();
@@ -398,8 +398,8 @@ fn run_down_to_the_stages() {
         assert!(stages.contains(stage), "{stage} is not among {stages:?}");
     }
 
-    // What the worker was given tells which secrets there were; and what of OpenTelemetry it was handed.
-    let given = fs::read_to_string(desk.path("work").join("given")).unwrap();
+    // The environment of the worker shows its secrets, and the variables of OpenTelemetry that it received.
+    let given = fs::read_to_string(sandbox.path("work").join("given")).unwrap();
     let variable =
         |name: &str| given.lines().find_map(|line| line.strip_prefix(&format!("{name}=")).map(str::to_owned));
     assert_eq!(variable("OTEL_EXPORTER_OTLP_ENDPOINT").as_ref(), Some(&collector.url));
@@ -415,11 +415,11 @@ fn run_down_to_the_stages() {
     secrets.retain(|secret| secret.len() > 6);
     assert_no_secret(&collector, &secrets);
     assert!(!report.to_string().contains(KEY));
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
 
 fn refused() {
-    let desk = CliSandbox::new();
+    let sandbox = CliSandbox::new();
     let verbs: [&[&str]; 2] = [&["check"], &["run", "--dry-run"]];
     for (name, value) in [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
@@ -433,15 +433,18 @@ fn refused() {
         ("OTEL_RESOURCE_ATTRIBUTES", "ci"),
     ] {
         for arguments in verbs {
-            let mut command = desk.command(arguments);
+            let mut command = sandbox.command(arguments);
             command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318").env(name, value);
             let output = command.output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert_eq!(output.status.code(), Some(2), "{name}={value}: {said}");
-            assert!(said.contains(name) && said.contains("remedy") && !said.contains(KEY), "{name}={value}: {said}");
+            let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{name}={value}: {printed}");
+            assert!(
+                printed.contains(name) && printed.contains("remedy") && !printed.contains(KEY),
+                "{name}={value}: {printed}"
+            );
         }
     }
     // Where no collector is named, they are other programs' business.
-    let output = desk.command(&["run", "--dry-run"]).env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc").output().unwrap();
+    let output = sandbox.command(&["run", "--dry-run"]).env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }

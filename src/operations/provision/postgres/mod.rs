@@ -12,7 +12,7 @@ use super::change::{Action, Change, Task};
 use super::step::{Found, Stop};
 use crate::operations::database::{self, Options};
 use crate::services::ServiceError;
-use crate::services::migrations::Standing;
+use crate::services::migrations::MigrationState;
 use crate::services::postgres::Postgres;
 use crate::settings::{Desired, DesiredGrant, DesiredPostgres, DesiredRole, PostgresEndpoint, public_url};
 
@@ -166,8 +166,8 @@ pub(super) async fn role(
 async fn migrations(endpoint: &PostgresEndpoint, directory: &Path) -> Result<Vec<Change>, SetupError> {
     let history = database::history(endpoint, directory).await?;
     let what = directory.display().to_string();
-    let files = |wanted: Standing| -> Vec<String> {
-        let matching = history.standings.iter().filter(|(_, standing)| *standing == wanted);
+    let files = |wanted: MigrationState| -> Vec<String> {
+        let matching = history.states.iter().filter(|(_, state)| *state == wanted);
         matching
             .map(|(version, _)| {
                 let local = history.local.get(version).map(|local| local.file.clone());
@@ -176,13 +176,13 @@ async fn migrations(endpoint: &PostgresEndpoint, directory: &Path) -> Result<Vec
             .collect()
     };
     let mut changes = Vec::new();
-    for standing in [Standing::Missing, Standing::OutOfOrder, Standing::Edited] {
-        for file in files(standing) {
-            let detail = format!("{file}: {}", standing.word());
+    for state in [MigrationState::Missing, MigrationState::OutOfOrder, MigrationState::Edited] {
+        for file in files(state) {
+            let detail = format!("{file}: {}", state.word());
             changes.push(Change::drift(SERVICE, "migrations", what.clone(), detail));
         }
     }
-    let pending = files(Standing::Pending);
+    let pending = files(MigrationState::Pending);
     if !pending.is_empty() {
         let task = Task::Migrate(directory.to_owned());
         changes.insert(0, Change::new(SERVICE, "migrations", what, Action::Change, task).details(pending));

@@ -81,12 +81,12 @@ mod tests {
         let indexes = [("document_id", "keyword"), ("version", "keyword")];
         let wanted = DesiredCollection {
             indexes: BTreeMap::from(indexes.map(|(field, kind)| (field.to_owned(), kind.to_owned()))),
-            ..DesiredCollection::of(8, Distance::Cosine)
+            ..DesiredCollection::new(8, Distance::Cosine)
         };
         check("c", &wanted, &Shape::new(&wanted, 8), found).map_err(|stop| stop.error)
     }
 
-    fn with(vectors: &Value, schema: &Value) -> Value {
+    fn collection_info(vectors: &Value, schema: &Value) -> Value {
         json!({ "config": { "params": { "vectors": vectors } }, "payload_schema": schema })
     }
 
@@ -96,7 +96,7 @@ mod tests {
     #[case(json!({ "dense": { "size": 8, "distance": "Cosine" } }), "named vectors (dense)")]
     #[case(json!({}), "no dense vectors")]
     fn a_collection_of_another_shape_is_refused_naming_both_and_the_remedy(#[case] vectors: Value, #[case] says: &str) {
-        let error = check_found(&with(&vectors, &json!({}))).unwrap_err();
+        let error = check_found(&collection_info(&vectors, &json!({}))).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(says) && text.contains("8 dimensions with distance Cosine is required"), "{text}");
         assert!(error.remedy().unwrap().contains("was not changed"));
@@ -106,10 +106,10 @@ mod tests {
     fn an_index_of_another_type_is_refused_and_a_missing_one_is_made() {
         let vectors = json!({ "size": 8, "distance": "Cosine" });
         let schema = json!({ "document_id": { "data_type": "keyword" }, "version": { "data_type": "text" } });
-        let text = check_found(&with(&vectors, &schema)).unwrap_err().to_string();
+        let text = check_found(&collection_info(&vectors, &schema)).unwrap_err().to_string();
         assert!(text.contains("is of type text, but keyword is required"), "{text}");
         let schema = json!({ "document_id": { "data_type": "keyword" } });
-        let changes = check_found(&with(&vectors, &schema)).unwrap();
+        let changes = check_found(&collection_info(&vectors, &schema)).unwrap();
         assert_eq!(changes.iter().map(|change| change.what.as_str()).collect::<Vec<_>>(), ["version of c"]);
     }
 }

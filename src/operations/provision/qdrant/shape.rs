@@ -286,7 +286,7 @@ mod tests {
 
     fn shape(vector: Option<&str>) -> Shape {
         let wanted =
-            DesiredCollection { vector: vector.map(str::to_owned), ..DesiredCollection::of(4, Distance::Cosine) };
+            DesiredCollection { vector: vector.map(str::to_owned), ..DesiredCollection::new(4, Distance::Cosine) };
         Shape::new(&wanted, 1024)
     }
 
@@ -318,7 +318,7 @@ mod tests {
     #[case(None, json!({ "only": { "size": 4 } }), json!({ "only": [1], "sparse": { "indices": [3] } }), Some(json!({ "": [1], "sparse": { "indices": [3] } })))]
     #[case(None, json!({ "a": { "size": 4 }, "b": { "size": 4 } }), json!({}), None)]
     #[case(None, json!({ "size": 8 }), json!([]), None)]
-    fn points_are_carried_over_where_their_vectors_fit(
+    fn points_are_copied_where_their_vectors_fit(
         #[case] vector: Option<&str>,
         #[case] vectors: Value,
         #[case] stored: Value,

@@ -27,7 +27,7 @@ const SIZES: RangeInclusive<u32> = 1..=65_536;
 const INDEXES: &[&str] = &["bool", "datetime", "float", "geo", "integer", "keyword", "text", "uuid"];
 /// Table privileges of Postgres.
 const RIGHTS: &[&str] = &["delete", "insert", "references", "select", "trigger", "truncate", "update"];
-/// Jina's models: name prefix, largest vector size and accepted tasks (FAILURES.md 0.4).
+/// Jina's models: name prefix, largest vector size and accepted tasks (suites/FAILURES.md#jina.dimensions, #jina.task-mismatch).
 const MODELS: &[(&str, u32, &[&str])] = &[
     ("jina-embeddings-v2-", 768, &[]),
     (
@@ -272,9 +272,11 @@ impl Reader<'_> {
 
     /// Reports `word`, which is none of the `known` words.
     fn report_unknown(&mut self, span: std::ops::Range<usize>, what: &str, word: &str, known: &[&str]) {
-        let meant = similar(word, known.iter().map(|word| (*word).to_owned()));
-        let remedy = meant
-            .map_or_else(|| format!("use one of {}", known.join(", ")), |meant| format!("did you mean `{meant}`?"));
+        let suggestion = similar(word, known.iter().map(|word| (*word).to_owned()));
+        let remedy = suggestion.map_or_else(
+            || format!("use one of {}", known.join(", ")),
+            |suggestion| format!("did you mean `{suggestion}`?"),
+        );
         self.report(span, format!("`{word}` is not a {what}"), remedy);
     }
 

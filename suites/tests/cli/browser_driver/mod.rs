@@ -45,8 +45,8 @@ fn tools() -> Result<Tools, String> {
     })
 }
 
-/// Does `test` with a browser of its own, which is ended whatever happens; without one the test is left out, and that is
-/// said, but not on a machine of CI.
+/// Runs `test` with its own browser, which is always ended. Without a browser the test is skipped with a message; in CI
+/// it fails.
 pub fn run_scenario(test: impl AsyncFnOnce(&Browser)) {
     let tools = match tools() {
         Ok(tools) => tools,
@@ -81,7 +81,7 @@ impl Drop for Driver {
 pub struct Browser {
     client: Client,
     rules: String,
-    // In this order: the profile goes when nobody writes into it any more.
+    // In this order: the driver writes into the profile until it ends.
     _driver: Driver,
     _profile: TempDir,
 }
@@ -120,7 +120,7 @@ fn drive(driver: &Path, profile: &Path) -> Option<(Driver, String)> {
         let line = line.unwrap();
         line.split_once("started successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned())
     })?;
-    // The driver goes on talking, and must not be stopped by a pipe that nobody reads.
+    // The driver keeps writing, and a full pipe would block it.
     std::thread::spawn(move || lines.for_each(drop));
     Some((driver, port))
 }
@@ -235,7 +235,7 @@ impl Browser {
         assert_eq!(found, json!([]), "{what}");
     }
 
-    /// Keeps a picture of the whole page for whoever wants to look, where the other results of the tests are.
+    /// Saves a picture of the whole page in the directory of test results.
     pub async fn picture(&self, name: &str) {
         let taken = self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
         let bytes = base64::engine::general_purpose::STANDARD.decode(taken["data"].as_str().unwrap()).unwrap();

@@ -37,8 +37,8 @@ impl Says {
         }
     }
 
-    /// Whether the verdict says so, in its reason or in what was seen; what the worker printed is no finding.
-    fn is_said(&self, case: &CaseRecord) -> bool {
+    /// Whether the reason or the evidence of the verdict contains one of the words. The worker's output does not count.
+    fn is_in(&self, case: &CaseRecord) -> bool {
         let findings = case.evidence.iter().filter(|evidence| evidence.what != "the worker's last output");
         let seen = findings.map(|evidence| evidence.seen.to_string());
         let all: Vec<String> =
@@ -82,7 +82,7 @@ impl Defect {
     /// A name for its test, unlike that of any other.
     pub fn title(&self) -> String {
         let first = self.cases.first().map_or("", String::as_str);
-        format!("{} breaks {first}, told by {}", self.name, self.says.words()[0])
+        format!("{} breaks {first}, reported as {}", self.name, self.says.words()[0])
     }
 }
 
@@ -128,8 +128,12 @@ impl SharedStack {
         Self { name, stack: OnceCell::new(), places: Semaphore::new(places as usize) }
     }
 
-    /// Does `work` as soon as there is room for it.
-    pub fn with(&self, places: u32, work: impl AsyncFnOnce(&TestStack) -> Result<(), Failed>) -> Result<(), Failed> {
+    /// Runs `work` on the stack as soon as `places` are free.
+    pub fn run_with(
+        &self,
+        places: u32,
+        work: impl AsyncFnOnce(&TestStack) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
         runtime().block_on(async {
             let _places = self.places.acquire_many(places).await.unwrap();
             let stack = self.stack.get_or_init(|| TestStack::launch(ProviderKind::Native, self.name)).await;
@@ -137,10 +141,10 @@ impl SharedStack {
         })
     }
 
-    /// Ends the stack; gives what could not be removed, or that somebody still has it.
+    /// Stops the stack; returns what could not be removed, or that the stack is still in use.
     pub fn stop(self: Arc<Self>) -> Vec<String> {
         match Arc::into_inner(self) {
-            Some(aboard) => aboard.stack.into_inner().map(|stack| runtime().block_on(stack.stop())).unwrap_or_default(),
+            Some(shared) => shared.stack.into_inner().map(|stack| runtime().block_on(stack.stop())).unwrap_or_default(),
             None => vec!["the stack is still in use".to_owned()],
         }
     }
@@ -186,7 +190,7 @@ pub async fn run(stack: &TestStack, name: &str, contract: Contract, cases: &[Str
 }
 
 /// Whether every case of the table noticed the defect, for the reason that the table names.
-pub fn judge(defect: &Defect, report: &Report, matrix: &Matrix) -> Result<(), Failed> {
+pub fn assert_noticed(defect: &Defect, report: &Report, matrix: &Matrix) -> Result<(), Failed> {
     let known: BTreeSet<&str> = report.cases.iter().map(|case| case.id.as_str()).collect();
     let unknown = defect.cases.iter().filter(|case| !known.contains(case.as_str()));
     let mut wrong: Vec<String> = unknown.map(|case| format!("there is no case {case}")).collect();
@@ -195,7 +199,7 @@ pub fn judge(defect: &Defect, report: &Report, matrix: &Matrix) -> Result<(), Fa
         let (seen, reason) = (case.verdict.word(), case.verdict.reason().unwrap_or_default());
         if seen != wanted {
             wrong.push(format!("{}: the verdict is {seen}, wanted {wanted}: {reason}\n{:#?}", case.id, case.evidence));
-        } else if !defect.says.is_said(case) {
+        } else if !defect.says.is_in(case) {
             wrong.push(format!(
                 "{}: failed for another reason than `{}`: {reason}",
                 case.id,
@@ -236,7 +240,7 @@ pub fn publish(title: &str, file: &str, matrix: &Matrix) {
     println!("{} defects were noticed by {cases} verdicts: {}", matrix.len(), path.display());
 }
 
-/// Whether the arguments leave something out, so that nothing can be said of the whole.
+/// Whether the arguments select only some tests, so that the matrix is incomplete.
 pub fn is_filtered(arguments: &Arguments) -> bool {
     arguments.filter.is_some() || !arguments.skip.is_empty() || arguments.list || arguments.ignored
 }

@@ -79,7 +79,7 @@ async fn a_full_disk_fails_writes_and_nothing_else() {
     assert_eq!(refusal.0, 500, "{}", refusal.1);
     let text = refusal.1["status"]["error"].as_str().unwrap().to_owned();
     assert!(text.contains("No space left on device"), "{text}");
-    // What is left is used up by somebody else.
+    // Another file uses up the remaining space.
     let filler = place.join("filler");
     let mut room = vec![0_u8; 1 << 20];
     room.fill(1);

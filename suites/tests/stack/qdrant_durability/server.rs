@@ -28,7 +28,7 @@ pub struct Server {
 pub struct Refusal {
     /// How the process ended.
     pub status: ExitStatus,
-    /// What it said, without colours and line breaks.
+    /// Its output, without colours and line breaks.
     pub text: String,
 }
 
@@ -63,7 +63,7 @@ impl Server {
         Self::try_start(storage).unwrap_or_else(|refusal| panic!("the server did not start: {refusal:?}"))
     }
 
-    /// Starts a server; what it said when it ended instead of becoming ready.
+    /// Starts a server. The error is its output, if it ended instead of becoming ready.
     pub fn try_start(storage: &Path) -> Result<Self, Refusal> {
         let mut child = spawn(storage);
         let mut line = String::new();

@@ -17,12 +17,12 @@ pub struct CliSandbox(TempDir);
 impl CliSandbox {
     pub fn new() -> Self {
         use std::os::unix::fs::PermissionsExt;
-        let desk = tempfile::tempdir_in(shakedown::stack::usual_data_dir()).unwrap();
-        fs::set_permissions(desk.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let sandbox = tempfile::tempdir_in(shakedown::stack::usual_data_dir()).unwrap();
+        fs::set_permissions(sandbox.path(), fs::Permissions::from_mode(0o755)).unwrap();
         for directory in ["data", "state", "work", "suites"] {
-            fs::create_dir(desk.path().join(directory)).unwrap();
+            fs::create_dir(sandbox.path().join(directory)).unwrap();
         }
-        Self(desk)
+        Self(sandbox)
     }
 
     pub fn path(&self, name: &str) -> std::path::PathBuf {

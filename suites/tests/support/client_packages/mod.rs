@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 /// The place of the packages that are called `name`, such as `board`; of the clients themselves with an empty one.
-/// Nobody says that it is there.
+/// It may not exist.
 pub fn home(name: &str) -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = || variable("XDG_CACHE_HOME").unwrap_or_else(|| variable("HOME").unwrap_or_default().join(".cache"));

@@ -27,7 +27,7 @@ impl Drop for PgBouncer {
 }
 
 impl PgBouncer {
-    /// Before the Postgres at `url`, whose user and password it knows; whoever comes is let in.
+    /// In front of the Postgres at `url`, whose user and password it knows; it admits every client.
     pub async fn start(url: &SecretString, mode: &str) -> Self {
         let server = Url::parse(url.expose_secret()).unwrap();
         let place = tempfile::tempdir().unwrap();
@@ -35,7 +35,7 @@ impl PgBouncer {
         let config = place.path().join("pgbouncer.ini");
         let (host, server_port) = (server.host_str().unwrap(), server.port().unwrap());
         let (user, password) = (server.username(), server.password().unwrap());
-        // As root it wants somebody else to be.
+        // It refuses to run as root.
         let as_whom = if nix::unistd::Uid::effective().is_root() { "user = postgres" } else { "" };
         let text = format!(
             "[databases]\n\

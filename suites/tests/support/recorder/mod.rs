@@ -1,4 +1,4 @@
-//! A proxy that keeps what clients say: which commands, statements and requests a service was sent.
+//! A proxy that records what clients send: which commands, statements and requests a service was sent.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::SocketAddr;
@@ -8,12 +8,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-type Said = Arc<Mutex<Vec<Vec<u8>>>>;
+type Received = Arc<Mutex<Vec<Vec<u8>>>>;
 
 /// A recording proxy; it ends when it is dropped.
 pub struct Recorder {
     pub address: SocketAddr,
-    said: Said,
+    received: Received,
     task: JoinHandle<()>,
 }
 
@@ -28,8 +28,8 @@ impl Recorder {
     pub async fn start(listen: &str, upstream: Option<String>) -> Self {
         let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let said = Said::default();
-        let kept = Arc::clone(&said);
+        let received = Received::default();
+        let kept = Arc::clone(&received);
         let task = tokio::spawn(async move {
             while let Ok((down, _)) = listener.accept().await {
                 let place = {
@@ -40,31 +40,31 @@ impl Recorder {
                 tokio::spawn(carry(down, upstream.clone(), Arc::clone(&kept), place));
             }
         });
-        Self { address, said, task }
+        Self { address, received, task }
     }
 
-    /// What was said upstream, connection by connection.
-    pub fn said(&self) -> Vec<Vec<u8>> {
-        self.said.lock().unwrap().clone()
+    /// The bytes that clients sent, for each connection.
+    pub fn received(&self) -> Vec<Vec<u8>> {
+        self.received.lock().unwrap().clone()
     }
 
     /// Every Redis command, as words.
     pub fn redis(&self) -> Vec<Vec<String>> {
-        self.said().iter().flat_map(|bytes| resp(bytes)).collect()
+        self.received().iter().flat_map(|bytes| resp(bytes)).collect()
     }
 
     /// Every statement that Postgres was sent.
     pub fn statements(&self) -> Vec<String> {
-        self.said().iter().flat_map(|bytes| statements(bytes)).collect()
+        self.received().iter().flat_map(|bytes| statements(bytes)).collect()
     }
 
     /// Every HTTP request: method, path without its query, body.
     pub fn requests(&self) -> Vec<(String, String, String)> {
-        self.said().iter().flat_map(|bytes| requests(bytes)).collect()
+        self.received().iter().flat_map(|bytes| requests(bytes)).collect()
     }
 }
 
-async fn carry(down: TcpStream, upstream: Option<String>, said: Said, place: usize) {
+async fn carry(down: TcpStream, upstream: Option<String>, received: Received, place: usize) {
     let (mut from, mut back) = down.into_split();
     let up = match upstream {
         Some(upstream) => match TcpStream::connect(upstream).await {
@@ -80,7 +80,7 @@ async fn carry(down: TcpStream, upstream: Option<String>, said: Said, place: usi
     let there = async {
         let mut buffer = vec![0; 1 << 16];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
-            said.lock().unwrap()[place].extend_from_slice(&buffer[..count]);
+            received.lock().unwrap()[place].extend_from_slice(&buffer[..count]);
             if let Some(up) = &mut up
                 && up.write_all(&buffer[..count]).await.is_err()
             {

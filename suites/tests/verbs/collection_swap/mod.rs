@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::provision_sandbox::{COLLECTION, ProvisionSandbox, said};
+use crate::provision_sandbox::{COLLECTION, ProvisionSandbox, code_and_text};
 use crate::support::harness::TestStack;
 
 /// A way to Qdrant on which something happens when the first points are about to be stored.
@@ -66,56 +66,56 @@ impl Way {
     }
 }
 
-fn overwrite(yard: &ProvisionSandbox, id: u32, text: &str) {
+fn overwrite(sandbox: &ProvisionSandbox, id: u32, text: &str) {
     let point = json!({ "id": id, "vector": [1.0, id, 0.0, 1.0], "payload": { "document_id": text } });
-    yard.qdrant("PUT", "/collections/NAME/points?wait=true", json!({ "points": [point] }));
+    sandbox.qdrant("PUT", "/collections/NAME/points?wait=true", json!({ "points": [point] }));
 }
 
-fn text_of(yard: &ProvisionSandbox, id: u32) -> Value {
-    yard.qdrant("GET", &format!("/collections/NAME/points/{id}"), Value::Null)["result"]["payload"]["document_id"]
+fn text_of(sandbox: &ProvisionSandbox, id: u32) -> Value {
+    sandbox.qdrant("GET", &format!("/collections/NAME/points/{id}"), Value::Null)["result"]["payload"]["document_id"]
         .clone()
 }
 
 pub fn overwritten(stack: &TestStack) {
-    let yard = ProvisionSandbox::new(stack, "overwritten", COLLECTION);
-    yard.set_up(&[]);
-    yard.store(300);
-    yard.describe(&COLLECTION.replace("size = 4", "size = 4\ndistance = \"Dot\""));
+    let sandbox = ProvisionSandbox::new(stack, "overwritten", COLLECTION);
+    sandbox.set_up(&[]);
+    sandbox.store(300);
+    sandbox.describe(&COLLECTION.replace("size = 4", "size = 4\ndistance = \"Dot\""));
     let ended = AtomicBool::new(false);
     let qdrant = url::Url::parse(&stack.stack.endpoints().qdrant.url).unwrap();
     let to = format!("{}:{}", qdrant.host_str().unwrap(), qdrant.port().unwrap());
     // The first points have been read, and are not stored yet: 7 is overwritten, and no point comes or goes.
     let (code, text) = std::thread::scope(|scope| {
-        let way = Way::through(scope, &to, &ended, || overwrite(&yard, 7, "newer"));
-        let mut command = yard.command(&["setup", "--yes"]);
+        let way = Way::through(scope, &to, &ended, || overwrite(&sandbox, 7, "newer"));
+        let mut command = sandbox.command(&["setup", "--yes"]);
         let output = command.env("QDRANT_URL", format!("http://{}", way.address)).output();
         way.end(&ended);
-        said(&output.unwrap())
+        code_and_text(&output.unwrap())
     });
     assert_eq!(code, 1, "{text}");
     for part in ["differs from", "in 1 points (7)", "shakedown queue pause", "was not changed"] {
         assert!(text.contains(part), "{part} in {text}");
     }
-    assert_eq!((yard.alias("NAME"), yard.points("NAME")), (None, 300), "nothing was switched");
+    assert_eq!((sandbox.alias("NAME"), sandbox.points("NAME")), (None, 300), "nothing was switched");
 
-    yard.set_up(&["--yes"]);
-    assert_eq!(yard.plan(), (0, Vec::new()));
-    assert_eq!((yard.alias("NAME").as_deref(), yard.points("NAME")), (Some("overwritten-1"), 300));
-    assert_eq!(text_of(&yard, 7), "newer");
+    sandbox.set_up(&["--yes"]);
+    assert_eq!(sandbox.plan(), (0, Vec::new()));
+    assert_eq!((sandbox.alias("NAME").as_deref(), sandbox.points("NAME")), (Some("overwritten-1"), 300));
+    assert_eq!(text_of(&sandbox, 7), "newer");
 }
 
 pub fn overwritten_after_a_kill(stack: &TestStack) {
-    let yard = ProvisionSandbox::new(stack, "overwrittenlate", COLLECTION);
-    yard.set_up(&[]);
-    yard.store(3);
-    yard.describe(&COLLECTION.replace("size = 4", "size = 4\ndistance = \"Dot\""));
+    let sandbox = ProvisionSandbox::new(stack, "overwrittenlate", COLLECTION);
+    sandbox.set_up(&[]);
+    sandbox.store(3);
+    sandbox.describe(&COLLECTION.replace("size = 4", "size = 4\ndistance = \"Dot\""));
     // The collection, its mark, an index, the points; and the mark that all are there.
-    let killed = yard.command(&["setup", "--yes"]).env("SHAKEDOWN_DEFECT", "setup-ends-after-5").output().unwrap();
-    assert_eq!(killed.status.code(), Some(137), "{:?}", said(&killed));
-    assert_eq!(yard.alias("NAME--copied").as_deref(), Some("overwrittenlate-1"));
-    overwrite(&yard, 2, "newer");
-    let (code, text) = yard.run(&["setup", "--yes"]);
+    let killed = sandbox.command(&["setup", "--yes"]).env("SHAKEDOWN_DEFECT", "setup-ends-after-5").output().unwrap();
+    assert_eq!(killed.status.code(), Some(137), "{:?}", code_and_text(&killed));
+    assert_eq!(sandbox.alias("NAME--copied").as_deref(), Some("overwrittenlate-1"));
+    overwrite(&sandbox, 2, "newer");
+    let (code, text) = sandbox.run(&["setup", "--yes"]);
     assert!(code == 1 && text.contains("in 1 points (2)"), "{text}");
-    yard.set_up(&["--yes"]);
-    assert_eq!((yard.plan(), text_of(&yard, 2)), ((0, Vec::new()), json!("newer")));
+    sandbox.set_up(&["--yes"]);
+    assert_eq!((sandbox.plan(), text_of(&sandbox, 2)), ((0, Vec::new()), json!("newer")));
 }

@@ -1,4 +1,4 @@
-//! A stack that somebody describes: names, a database and a `shakedown.toml` of its own.
+//! A stack with a description: its own names, database and `shakedown.toml`.
 
 use std::fs;
 use std::process::{Child, Command, Output, Stdio};
@@ -48,7 +48,7 @@ pub const COLLECTION: &str =
     "[desired.qdrant.collections.NAME]\nsize = 4\nindexes = { document_id = \"keyword\" }\naliases = [\"NAME-live\"]\n";
 
 pub struct ProvisionSandbox<'a> {
-    pub desk: CliSandbox,
+    pub cli: CliSandbox,
     pub stack: &'a TestStack,
     pub name: String,
     pub redis: Redis,
@@ -60,7 +60,7 @@ pub struct ProvisionSandbox<'a> {
 impl<'a> ProvisionSandbox<'a> {
     /// `name` is a word of lower-case letters and digits.
     pub fn new(stack: &'a TestStack, name: &str, described: &str) -> Self {
-        let desk = CliSandbox::new();
+        let cli = CliSandbox::new();
         let endpoints = stack.stack.endpoints();
         let mut url = Url::parse(endpoints.postgres.url.expose_secret()).unwrap();
         let (redis, postgres) = runtime().block_on(async {
@@ -76,15 +76,15 @@ impl<'a> ProvisionSandbox<'a> {
         });
         let qdrant = Http::qdrant(&endpoints.qdrant).unwrap();
         let (name, database) = (name.to_owned(), url.to_string());
-        let yard = Self { desk, stack, name, redis, postgres, qdrant, database };
-        fs::create_dir(yard.desk.path("work/migrations")).unwrap();
-        yard.write("migrations/20260101000000_docs.sql", "create table public.docs (id text primary key);\n");
-        yard.describe(described);
-        yard
+        let sandbox = Self { cli, stack, name, redis, postgres, qdrant, database };
+        fs::create_dir(sandbox.cli.path("work/migrations")).unwrap();
+        sandbox.write("migrations/20260101000000_docs.sql", "create table public.docs (id text primary key);\n");
+        sandbox.describe(described);
+        sandbox
     }
 
     pub fn write(&self, file: &str, text: &str) {
-        fs::write(self.desk.path("work").join(file), text).unwrap();
+        fs::write(self.cli.path("work").join(file), text).unwrap();
     }
 
     pub fn describe(&self, text: &str) {
@@ -92,7 +92,7 @@ impl<'a> ProvisionSandbox<'a> {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.desk.command(arguments);
+        let mut command = self.cli.command(arguments);
         for variable in self.stack.stack.endpoints().environment() {
             command.env(variable.name, variable.value.expose_secret());
         }
@@ -101,9 +101,9 @@ impl<'a> ProvisionSandbox<'a> {
         command
     }
 
-    /// Exit code, and what was said.
+    /// The exit code, and the output.
     pub fn run(&self, arguments: &[&str]) -> (i32, String) {
-        said(&self.command(arguments).output().unwrap())
+        code_and_text(&self.command(arguments).output().unwrap())
     }
 
     pub fn begin(&self, arguments: &[&str]) -> Child {
@@ -182,12 +182,12 @@ impl<'a> ProvisionSandbox<'a> {
         let mut names: Vec<String> =
             collections["result"]["collections"].as_array().unwrap().iter().map(named).filter(own).collect();
         names.sort();
-        let told = |name: &String| {
+        let describe = |name: &String| {
             let found = self.qdrant("GET", &format!("/collections/{name}"), Value::Null);
             let indexes: Vec<String> = found["result"]["payload_schema"].as_object().unwrap().keys().cloned().collect();
             json!([name, found["result"]["config"]["params"], indexes, self.points(name)])
         };
-        let collections: Vec<Value> = names.iter().map(told).collect();
+        let collections: Vec<Value> = names.iter().map(describe).collect();
         let aliases = self.qdrant("GET", "/aliases", Value::Null);
         let mut aliases: Vec<String> = aliases["result"]["aliases"]
             .as_array()
@@ -205,7 +205,7 @@ impl<'a> ProvisionSandbox<'a> {
             "migrations": rows("select to_regclass('supabase_migrations.schema_migrations') is not null as there"),
             "collections": collections,
             "aliases": aliases,
-            "file": fs::read_to_string(self.desk.path("work/worker.json")).ok(),
+            "file": fs::read_to_string(self.cli.path("work/worker.json")).ok(),
         });
         serde_json::from_str(&state.to_string().replace(&self.name, "NAME")).unwrap()
     }
@@ -217,8 +217,8 @@ impl Drop for ProvisionSandbox<'_> {
     }
 }
 
-/// Exit code, and what was said in one line.
-pub fn said(output: &Output) -> (i32, String) {
+/// The exit code, and the output in one line.
+pub fn code_and_text(output: &Output) -> (i32, String) {
     let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
     let words: Vec<&str> = text.split_whitespace().filter(|word| *word != "│").collect();
     (output.status.code().unwrap(), words.join(" "))

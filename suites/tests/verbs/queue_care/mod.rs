@@ -59,7 +59,7 @@ const HOLD: &str = "
 ";
 
 struct Both<'a> {
-    desk: CliSandbox,
+    sandbox: CliSandbox,
     stack: &'a TestStack,
     modules: PathBuf,
     name: String,
@@ -108,24 +108,24 @@ impl Both<'_> {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.desk.command(&[&["queue"], arguments].concat());
+        let mut command = self.sandbox.command(&[&["queue"], arguments].concat());
         command.env("REDIS_URL", self.redis()).env("QUEUE_NAME", &self.name).env("QUEUE_PREFIX", "care");
         command
     }
 
-    /// Exit code, and what was said.
+    /// The exit code, and the output.
     fn ours(&self, arguments: &[&str]) -> (i32, String) {
         let output = self.command(arguments).output().unwrap();
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         (
             output.status.code().unwrap(),
-            said.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" "),
+            printed.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" "),
         )
     }
 
     fn done(&self, arguments: &[&str]) {
-        let (code, said) = self.ours(arguments);
-        assert_eq!(code, 0, "{arguments:?}: {said}");
+        let (code, printed) = self.ours(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {printed}");
     }
 
     fn status(&self) -> Value {
@@ -151,9 +151,9 @@ fn waiting(counts: &Value) -> u64 {
 }
 
 fn beside_node(stack: &TestStack, major: u8) {
-    let both = Both { desk: CliSandbox::new(), stack, modules: modules(major), name: format!("care{major}") };
-    let (code, said) = both.ours(&["status"]);
-    assert!(code == 2 && said.contains(&format!("has no queue care{major} with the prefix care")), "{said}");
+    let both = Both { sandbox: CliSandbox::new(), stack, modules: modules(major), name: format!("care{major}") };
+    let (code, printed) = both.ours(&["status"]);
+    assert!(code == 2 && printed.contains(&format!("has no queue care{major} with the prefix care")), "{printed}");
     assert_eq!(both.status()["exists"], false, "looking makes nothing");
 
     both.node(SEED);
@@ -171,8 +171,8 @@ fn beside_node(stack: &TestStack, major: u8) {
 
     // Node pauses, we let the failed ones wait again, Node resumes.
     both.node("await queue.pause();");
-    let (code, said) = both.ours(&["retry-failed", "--dry-run"]);
-    assert!(code == 0 && said.contains("would move 2 jobs from failed to waiting"), "{said}");
+    let (code, printed) = both.ours(&["retry-failed", "--dry-run"]);
+    assert!(code == 0 && printed.contains("would move 2 jobs from failed to waiting"), "{printed}");
     assert_eq!(both.status()["counts"]["failed"], 2);
     both.done(&["retry-failed"]);
     assert_eq!(both.agree("retry-failed")["failed"], 0);
@@ -182,13 +182,13 @@ fn beside_node(stack: &TestStack, major: u8) {
     both.node("await queue.pause(); await queue.add('later still', {});");
     both.done(&["resume"]);
     assert_eq!(both.agree("resume")["waiting"], 11);
-    let (code, said) = both.ours(&["resume"]);
-    assert!(code == 0 && said.contains("nothing to do"), "{said}");
+    let (code, printed) = both.ours(&["resume"]);
+    assert!(code == 0 && printed.contains("nothing to do"), "{printed}");
 
-    // What destroys is asked for, and nobody can be asked.
+    // A destructive verb asks for confirmation, and without a terminal it cannot ask.
     for verb in [&["drain"][..], &["clean", "--state", "completed"]] {
-        let (code, said) = both.ours(verb);
-        assert!(code == 2 && said.contains("--yes"), "{said}");
+        let (code, printed) = both.ours(verb);
+        assert!(code == 2 && printed.contains("--yes"), "{printed}");
     }
     both.done(&["drain", "--delayed", "--dry-run"]);
     assert_eq!(waiting(&both.status()["counts"]), 11);
@@ -213,7 +213,7 @@ pub fn beside_node_6(stack: &TestStack) {
 
 fn beside_board(stack: &TestStack, major: u8) {
     let home = board_home().unwrap();
-    let both = Both { desk: CliSandbox::new(), stack, modules: modules(major), name: format!("board{major}") };
+    let both = Both { sandbox: CliSandbox::new(), stack, modules: modules(major), name: format!("board{major}") };
     both.node(&format!("{SEED} {HOLD}"));
     let counts = both.agree("seeding");
     let wanted = json!({ "waiting": 6, "paused": 0, "prioritized": 3, "delayed": 4, "active": 1, "waiting-children": 1,

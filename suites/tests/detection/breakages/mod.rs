@@ -1,6 +1,8 @@
-//! Proof that every case can fail: each is run on a stack that is broken in just that way, and must say why. The ways are
-//! tables in `fixtures/breakages/`; cases that judge a worker are proved by `fixtures/defects/`.
+//! Proof that every case can fail: each case runs on a stack that is broken in one way, and must name the reason. The ways
+//! are tables in `fixtures/breakages/`; `fixtures/defects/` proves the cases that judge a worker.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde_json::Value;
 use shakedown::outcome::{Events, Level, Word};
 use shakedown::runner::{self, RunOptions, Selection};
@@ -22,136 +23,12 @@ use shakedown::stack::{ProviderKind, names_for};
 use tempfile::TempDir;
 use url::Url;
 
+use self::table::{Breakage, example_of_the_page, planted, read};
 use crate::support::groups::{self, Group};
 use crate::support::harness::{SHAKEDOWN, TestStack, runtime};
 
 /// What the names of the trials begin with.
 const NAME: &str = "breakages";
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    breakage: Vec<Breakage>,
-}
-
-/// One way to break a stack or a worker.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Breakage {
-    /// The case that must notice.
-    case: String,
-    /// What is broken, where the case has several breakages.
-    #[serde(default)]
-    name: Option<String>,
-    /// What the reason must say: a failure for another reason proves nothing.
-    says: String,
-    /// The verdict, where it is not the usual one of the case's level.
-    #[serde(default)]
-    verdict: Option<String>,
-    /// Redis commands.
-    #[serde(default)]
-    redis: Vec<Vec<String>>,
-    /// Postgres statements.
-    #[serde(default)]
-    sql: Option<String>,
-    /// A query that yields true once the statements have taken effect.
-    #[serde(default)]
-    settles_sql: Option<String>,
-    /// Requests to Qdrant.
-    #[serde(default)]
-    qdrant: Vec<Request>,
-    /// Behaviours of the Jina mock.
-    #[serde(default)]
-    jina: Vec<Value>,
-    /// Endpoints that lead elsewhere: redis, postgres, qdrant, `qdrant_grpc`, `qdrant_key`, jina, `jina_key`.
-    #[serde(default)]
-    endpoint: BTreeMap<String, String>,
-    /// Servers that make things up.
-    #[serde(default)]
-    answers: Answers,
-    /// A server with TLS at `{{tls.address}}`, which shows such a certificate and says nothing.
-    #[serde(default)]
-    tls: Option<Certificate>,
-    /// `PgBouncer` before Postgres at `{{pooler.address}}`, in this mode.
-    #[serde(default)]
-    pooler: Option<String>,
-    /// What somebody has set, beside what the stack needs.
-    #[serde(default)]
-    given: Option<BTreeMap<String, String>>,
-    /// The profile that somebody has chosen.
-    #[serde(default)]
-    profile: Option<String>,
-    /// Files of the project, by their paths; Git keeps them.
-    #[serde(default)]
-    files: BTreeMap<String, String>,
-    /// A shell script in the place of `shakedown setup`.
-    #[serde(default)]
-    setup: Option<String>,
-    /// Other cases that rightly notice it too; with that, no other may.
-    #[serde(default)]
-    also: BTreeSet<String>,
-    /// What undoes it, where it outlives the case's names.
-    #[serde(default)]
-    restore: Restore,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Answers {
-    redis: Option<BTreeMap<String, String>>,
-    qdrant: Option<Vec<crate::support::fake_servers::Answer>>,
-    jina: Option<Vec<crate::support::fake_servers::Answer>>,
-    /// Supabase's API, and its management API.
-    supabase: Option<Vec<crate::support::fake_servers::Answer>>,
-}
-
-/// A certificate that is signed by itself.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Certificate {
-    /// Whom it is for.
-    name: String,
-    /// The year on whose first day it expires.
-    until: i32,
-    /// Whether the server is asked for TLS first, as Postgres is.
-    #[serde(default)]
-    postgres: bool,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Restore {
-    redis: Vec<Vec<String>>,
-    sql: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
-    method: String,
-    path: String,
-    #[serde(default)]
-    body: Option<Value>,
-}
-
-impl Breakage {
-    /// Whether it breaks one thing of a stack that is otherwise in order, so that no unrelated case may turn red. A server
-    /// that makes things up, or an address that leads elsewhere, is a whole service gone.
-    fn is_one_thing(&self) -> bool {
-        let Answers { redis, qdrant, jina, supabase } = &self.answers;
-        redis.is_none()
-            && qdrant.is_none()
-            && jina.is_none()
-            && supabase.is_none()
-            && self.endpoint.is_empty()
-            && self.tls.is_none()
-            && self.setup.is_none()
-    }
-
-    fn title(&self) -> String {
-        self.name.as_ref().map_or_else(|| self.case.clone(), |name| format!("{} ({name})", self.case))
-    }
-}
 
 /// Breaks the stack in one way at a time; the case that judges it must notice.
 pub fn group() -> Group {
@@ -173,16 +50,21 @@ pub fn group() -> Group {
         }
     })];
     let stack: Arc<Mutex<Option<TestStack>>> = Arc::default();
-    for (number, breakage) in breakages.into_iter().enumerate() {
+    let suites = Arc::new(suites);
+    let rows = breakages.into_iter().map(|breakage| (breakage.title(), breakage, Arc::clone(&suites)));
+    let (with_example, example) = example_of_the_page();
+    let example = (format!("{} (suites/README.md)", example.case), example, Arc::new(with_example));
+    for (number, (title, breakage, suites)) in rows.chain([example]).enumerate() {
         let stack = Arc::clone(&stack);
-        trials.push(Trial::test(groups::name(NAME, breakage.title()), move || {
+        trials.push(Trial::test(groups::name(NAME, title), move || {
             // One stack for all, and one breakage at a time: most disturb a whole service.
             let mut stack = stack.lock().unwrap_or_else(PoisonError::into_inner);
             runtime().block_on(async {
                 if stack.is_none() {
                     *stack = Some(TestStack::launch(ProviderKind::Native, "breakages").await);
                 }
-                Box::pin(prove(&breakage, number, stack.as_ref().expect("it was launched above"))).await
+                let stack = stack.as_ref().expect("it was launched above");
+                Box::pin(prove(&suites, &breakage, number, stack)).await
             })
         }));
     }
@@ -193,44 +75,9 @@ pub fn group() -> Group {
     })
 }
 
-/// The cases that a planted defect proves: in the reference worker, or in those for Node and Python.
-fn planted() -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Table {
-        defect: Vec<Row>,
-    }
-    #[derive(Deserialize)]
-    struct Row {
-        cases: Vec<String>,
-    }
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
-    let reference = std::fs::read_dir(fixtures.join("defects")).unwrap().map(|entry| entry.unwrap().path());
-    reference
-        .chain(["node", "python"].map(|worker| fixtures.join("workers").join(worker).join("defects.toml")))
-        .flat_map(|path| {
-            let text = std::fs::read_to_string(path).unwrap();
-            toml::from_str::<Table>(&text).unwrap().defect
-        })
-        .flat_map(|row| row.cases)
-        .collect()
-}
-
-fn read() -> Vec<Breakage> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/breakages");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths
-        .into_iter()
-        .flat_map(|path| {
-            let text = std::fs::read_to_string(&path).unwrap();
-            toml::from_str::<File>(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())).breakage
-        })
-        .collect()
-}
-
 /// Breaks the stack, evaluates the case and restores the stack. The verdict must be the case's own failure, for the reason
 /// that the table names.
-async fn prove(breakage: &Breakage, number: usize, stack: &TestStack) -> Result<(), Failed> {
+async fn prove(suites: &Suites, breakage: &Breakage, number: usize, stack: &TestStack) -> Result<(), Failed> {
     let run = format!("b{number}");
     let mut whole = stack.stack.endpoints().clone();
     whole.names = names_for(&run, "run");
@@ -251,7 +98,6 @@ async fn prove(breakage: &Breakage, number: usize, stack: &TestStack) -> Result<
     };
     let pooled = pooler.as_ref().map(|pooler| pooler.address.clone()).unwrap_or_default();
     let template = template(&whole, secured, pooled);
-    let suites = Suites::builtin().unwrap();
     let mut options = stack.options(&run);
     // What an earlier breakage was refused is no sign of this one.
     Redis::connect(&whole.redis).await?.command(&["CONFIG", "RESETSTAT"]).await?;
@@ -259,15 +105,15 @@ async fn prove(breakage: &Breakage, number: usize, stack: &TestStack) -> Result<
     let redirected = redirect(breakage, &template, &mut broken).await?;
     disturb(breakage, &template, &whole, stack).await?;
     if let Some(script) = &breakage.setup {
-        options.shakedown = impostor(&stack.directory(), number, script);
+        options.shakedown = fake_shakedown(&stack.directory(), number, script);
     }
     let (project, _supabase) = project(breakage, &template, &broken).await?;
     options.given = project.as_ref().map(|(_, given)| Arc::new(given.clone()));
     options.endpoints = Some(broken);
     let selection = Selection::new(&[], std::slice::from_ref(&breakage.case), None).unwrap();
-    let report = runner::run(&suites, &selection, &stack.stack, &options, &Events::silent()).await;
+    let report = runner::run(suites, &selection, &stack.stack, &options, &Events::silent()).await;
     let others = if breakage.is_one_thing() {
-        red(&breakage.case, breakage, &template, &options, stack).await
+        other_failures(suites, breakage, &template, &options, stack).await
     } else {
         Ok(BTreeSet::new())
     };
@@ -298,14 +144,13 @@ const TIMED: [&str; 6] =
     ["redis.latency", "supabase.latency", "jina.latency", "qdrant.search-median", "qdrant.search-p99", "redis.clock"];
 
 /// The other cases of `shakedown check` that do not pass.
-async fn red(
-    case: &str,
+async fn other_failures(
+    suites: &Suites,
     breakage: &Breakage,
     template: &Template,
     options: &RunOptions,
     stack: &TestStack,
 ) -> Result<BTreeSet<String>, Failed> {
-    let suites = Suites::builtin().unwrap();
     let selection = Selection::new(&[], &[], None).unwrap().for_verb(Verb::Check).only_reading(true);
     let mut options = options.clone();
     let endpoints = options.endpoints.clone().ok_or("the endpoints are set above")?;
@@ -313,13 +158,13 @@ async fn red(
     let (project, _supabase) = project(&breakage, template, &endpoints).await?;
     options.given = project.as_ref().map(|(_, given)| Arc::new(given.clone()));
     options.jobs = 256;
-    let report = runner::run(&suites, &selection, &stack.stack, &options, &Events::silent()).await;
+    let report = runner::run(suites, &selection, &stack.stack, &options, &Events::silent()).await;
     let red = report.cases.into_iter().filter(|judged| matches!(judged.verdict.word(), Word::Fail | Word::Warn));
-    let known = |id: &str| id == case || ALWAYS.contains(&id) || TIMED.contains(&id);
+    let known = |id: &str| id == breakage.case || ALWAYS.contains(&id) || TIMED.contains(&id);
     Ok(red.map(|judged| judged.id).filter(|id| !known(id)).collect())
 }
 
-/// The project of whoever has set something: its directory, and its settings.
+/// The user's project: its directory and its settings, if the row sets any.
 async fn project(
     breakage: &Breakage,
     template: &Template,
@@ -331,13 +176,13 @@ async fn project(
         .into_iter()
         .map(|variable| (variable.name.to_owned(), variable.value.expose_secret().to_owned()))
         .collect();
-    let liar = match &breakage.answers.supabase {
+    let server = match &breakage.answers.supabase {
         Some(answers) => {
-            let liar = crate::support::fake_servers::http(answers.clone()).await;
+            let server = crate::support::fake_servers::http(answers.clone()).await;
             for name in ["SUPABASE_URL", "SUPABASE_MANAGEMENT_URL"] {
-                environment.insert(name.to_owned(), format!("http://{}", liar.address()));
+                environment.insert(name.to_owned(), format!("http://{}", server.address()));
             }
-            Some(liar)
+            Some(server)
         }
         None => None,
     };
@@ -357,8 +202,8 @@ async fn project(
     }
     let source = Source { environment, profile: breakage.profile.clone(), ..Source::default() };
     let settings = Settings::load(source).map_err(|error| error.to_string())?;
-    let given = Given::of(&settings, directory.path().to_owned());
-    Ok((Some((directory, given)), liar))
+    let given = Given::from_settings(&settings, directory.path().to_owned());
+    Ok((Some((directory, given)), server))
 }
 
 /// Placeholders of the tables: addresses, secrets and names.
@@ -383,7 +228,7 @@ fn template(endpoints: &Endpoints, secured: String, pooled: String) -> Template 
     ])
 }
 
-/// Lets endpoints lead elsewhere; what is given back keeps the liars alive.
+/// Points endpoints to other addresses; the returned fake servers run until they are dropped.
 async fn redirect(
     breakage: &Breakage,
     template: &Template,
@@ -404,9 +249,9 @@ async fn redirect(
     }
     let mut alive = Vec::new();
     if let Some(answers) = &breakage.answers.redis {
-        let liar = crate::support::fake_servers::redis(answers.clone()).await;
-        endpoints.redis.url = format!("redis://{}/0", liar.address()).into();
-        alive.push(liar);
+        let server = crate::support::fake_servers::redis(answers.clone()).await;
+        endpoints.redis.url = format!("redis://{}/0", server.address()).into();
+        alive.push(server);
     }
     for (answers, base) in
         [(&breakage.answers.qdrant, &mut endpoints.qdrant.url), (&breakage.answers.jina, &mut endpoints.jina.base_url)]
@@ -418,9 +263,9 @@ async fn redirect(
                 Ok(crate::support::fake_servers::Answer { path: template.fill(&answer.path)?, ..answer.clone() })
             })
             .collect::<Result<Vec<_>, Failed>>()?;
-        let liar = crate::support::fake_servers::http(filled).await;
-        *base = format!("http://{}", liar.address());
-        alive.push(liar);
+        let server = crate::support::fake_servers::http(filled).await;
+        *base = format!("http://{}", server.address());
+        alive.push(server);
     }
     Ok(alive)
 }
@@ -504,9 +349,9 @@ async fn commands(commands: &[Vec<String>], template: &Template, endpoints: &End
 }
 
 /// A program that is not `shakedown`.
-fn impostor(directory: &Path, number: usize, script: &str) -> PathBuf {
+fn fake_shakedown(directory: &Path, number: usize, script: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
-    let path = directory.join(format!("impostor-{number}"));
+    let path = directory.join(format!("fake-shakedown-{number}"));
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path

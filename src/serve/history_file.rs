@@ -12,7 +12,7 @@ const INCIDENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("incidents-1
 
 /// Why the history file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub enum HistoryFileError {
     /// Another process uses it.
     #[error("the history file `{}` is in use by another process; stop the other `shakedown serve`, or choose another file with --history", path.display())]
     InUse {
@@ -37,7 +37,7 @@ pub enum StoreError {
     },
 }
 
-impl StoreError {
+impl HistoryFileError {
     fn unreadable(path: &Path, detail: impl std::fmt::Display) -> Self {
         Self::Unreadable { path: path.to_owned(), detail: detail.to_string() }
     }
@@ -45,38 +45,38 @@ impl StoreError {
 
 /// The history file.
 #[derive(Debug)]
-pub struct Store {
+pub struct HistoryFile {
     database: Database,
     path: PathBuf,
 }
 
-impl Store {
+impl HistoryFile {
     /// Opens the file, or creates it with its directories, and reads the history.
     ///
     /// # Errors
     /// The file is in use, damaged, or cannot be created.
-    pub fn open(path: &Path) -> Result<(Self, History), StoreError> {
+    pub fn open(path: &Path) -> Result<(Self, History), HistoryFileError> {
         let unwritable =
-            |error: std::io::Error| StoreError::Unwritable { path: path.to_owned(), detail: error.to_string() };
+            |error: std::io::Error| HistoryFileError::Unwritable { path: path.to_owned(), detail: error.to_string() };
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             std::fs::create_dir_all(directory).map_err(unwritable)?;
         }
         // The library panics on some damaged files.
         let opened = std::panic::catch_unwind(|| Database::create(path))
-            .map_err(|_| StoreError::unreadable(path, "it is damaged"))?;
+            .map_err(|_| HistoryFileError::unreadable(path, "it is damaged"))?;
         let mut database = opened.map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
-            other => StoreError::unreadable(path, other),
+            DatabaseError::DatabaseAlreadyOpen => HistoryFileError::InUse { path: path.to_owned() },
+            other => HistoryFileError::unreadable(path, other),
         })?;
         // A file that cannot be compacted can still be used.
         let _ = database.compact();
-        let store = Self { database, path: path.to_owned() };
-        let history = store.read()?;
-        Ok((store, history))
+        let file = Self { database, path: path.to_owned() };
+        let history = file.read()?;
+        Ok((file, history))
     }
 
-    fn read(&self) -> Result<History, StoreError> {
-        let unreadable = |error: redb::Error| StoreError::unreadable(&self.path, error);
+    fn read(&self) -> Result<History, HistoryFileError> {
+        let unreadable = |error: redb::Error| HistoryFileError::unreadable(&self.path, error);
         // Creates both tables, so that they can be read.
         self.save(&Changes { oldest_ms: i64::MIN, ..Changes::default() })?;
         let read = self.database.begin_read().map_err(|error| unreadable(error.into()))?;
@@ -85,25 +85,25 @@ impl Store {
         for entry in table.iter().map_err(|error| unreadable(error.into()))? {
             let (key, value) = entry.map_err(|error| unreadable(error.into()))?;
             let (service, start) = key.value();
-            let block =
-                serde_json::from_slice(value.value()).map_err(|error| StoreError::unreadable(&self.path, error))?;
+            let block = serde_json::from_slice(value.value())
+                .map_err(|error| HistoryFileError::unreadable(&self.path, error))?;
             blocks.insert((service.to_owned(), start), block);
         }
         let mut incidents = BTreeMap::new();
         let table = read.open_table(INCIDENTS).map_err(|error| unreadable(error.into()))?;
         for entry in table.iter().map_err(|error| unreadable(error.into()))? {
             let (key, value) = entry.map_err(|error| unreadable(error.into()))?;
-            let incident =
-                serde_json::from_slice(value.value()).map_err(|error| StoreError::unreadable(&self.path, error))?;
+            let incident = serde_json::from_slice(value.value())
+                .map_err(|error| HistoryFileError::unreadable(&self.path, error))?;
             incidents.insert(key.value(), incident);
         }
         Ok(History::from_parts(blocks, incidents))
     }
 
     /// Saves the changes and deletes what was pruned, in one transaction.
-    pub(super) fn save(&self, changes: &Changes) -> Result<(), StoreError> {
+    pub(super) fn save(&self, changes: &Changes) -> Result<(), HistoryFileError> {
         self.write(changes)
-            .map_err(|error| StoreError::Unwritable { path: self.path.clone(), detail: error.to_string() })
+            .map_err(|error| HistoryFileError::Unwritable { path: self.path.clone(), detail: error.to_string() })
     }
 
     fn write(&self, changes: &Changes) -> Result<(), redb::Error> {

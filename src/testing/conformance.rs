@@ -1,4 +1,4 @@
-//! The conformance check of a worker as one call.
+//! The conformance check of a worker.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,23 +12,10 @@ use crate::settings::{Program, Settings, Source};
 use crate::spec::{Suites, Verb};
 use crate::worker::{have_image, run_hook};
 
-/// Checks the worker of the contract file `shakedown.toml`.
-pub fn judge(contract: impl Into<PathBuf>) -> Judge {
-    Judge {
-        contract: contract.into(),
-        command: None,
-        suites: Vec::new(),
-        cases: Vec::new(),
-        quick: false,
-        slow: false,
-        jobs: 8,
-    }
-}
-
-/// A conformance check of a worker. [`Judge::run`] runs it.
+/// A conformance check of a worker. [`ConformanceCheck::run`] runs it.
 #[derive(Debug, Clone)]
 #[must_use = "nothing runs until `run` is called"]
-pub struct Judge {
+pub struct ConformanceCheck {
     contract: PathBuf,
     command: Option<Vec<String>>,
     suites: Vec<String>,
@@ -38,7 +25,20 @@ pub struct Judge {
     jobs: usize,
 }
 
-impl Judge {
+impl ConformanceCheck {
+    /// A check of the worker of the contract file `contract`, such as `shakedown.toml`.
+    pub fn new(contract: impl Into<PathBuf>) -> Self {
+        Self {
+            contract: contract.into(),
+            command: None,
+            suites: Vec::new(),
+            cases: Vec::new(),
+            quick: false,
+            slow: false,
+            jobs: 8,
+        }
+    }
+
     /// Replaces the command in the file by this program with arguments. `[env!("CARGO_BIN_EXE_worker")]` is the program
     /// that Cargo built for the test.
     pub fn command<S: Into<String>>(mut self, command: impl IntoIterator<Item = S>) -> Self {
@@ -81,14 +81,14 @@ impl Judge {
     /// # Errors
     /// The file cannot be read or has no worker, the selection matches no case, the worker cannot be built, or the stack
     /// cannot be started.
-    pub async fn run(self) -> Result<Judgement, TestError> {
+    pub async fn run(self) -> Result<ConformanceResult, TestError> {
         let host = Host::get().await?;
         // The stack belongs to the runtime of the host, and so must everything that uses it.
         let task = host.handle().spawn(async move { self.run_on(host).await });
         task.await.map_err(|error| TestError::Stack(error.to_string()))?
     }
 
-    async fn run_on(self, host: &'static Host) -> Result<Judgement, TestError> {
+    async fn run_on(self, host: &'static Host) -> Result<ConformanceResult, TestError> {
         let usage = |error: &dyn std::fmt::Display| TestError::Usage(error.to_string());
         let source = Source { config: Some(self.contract.clone()), ..Source::default() };
         let settings = Settings::load(source).map_err(|error| usage(&error))?;
@@ -123,20 +123,20 @@ impl Judge {
             ..RunOptions::new(format!("{}-{own}", host.run), &host.shakedown, Arc::new(contract), directory)
         };
         let report = runner::run(&suites, &selection, &host.stack, &options, &Events::silent()).await;
-        Ok(Judgement { report })
+        Ok(ConformanceResult { report })
     }
 }
 
 /// The result of a conformance check.
 #[derive(Debug, Clone)]
-pub struct Judgement {
+pub struct ConformanceResult {
     /// The whole report.
     pub report: Report,
 }
 
-impl Judgement {
+impl ConformanceResult {
     /// Panics unless the worker is conformant. The message contains the failures with evidence, cause and remedy. MUST
-    /// cases may have been skipped: see [`Judgement::assert_wholly_conformant`].
+    /// cases may have been skipped: see [`ConformanceResult::assert_wholly_conformant`].
     ///
     /// # Panics
     /// A MUST case failed, or its verdict is unknown.
@@ -145,7 +145,7 @@ impl Judgement {
         assert!(self.report.verdict == RunVerdict::Conformant, "the worker is {}:\n{self}", self.report.verdict);
     }
 
-    /// Panics unless the worker is conformant and no selected MUST case was skipped. [`Judgement::assert_conformant`]
+    /// Panics unless the worker is conformant and no selected MUST case was skipped. [`ConformanceResult::assert_conformant`]
     /// permits cases that are skipped because evidence or a capability is missing.
     ///
     /// # Panics
@@ -158,7 +158,7 @@ impl Judgement {
     }
 }
 
-impl std::fmt::Display for Judgement {
+impl std::fmt::Display for ConformanceResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = Vec::new();
         // Writing to memory cannot fail.
