@@ -33,15 +33,16 @@ mod metrics;
 pub mod monitoring;
 mod page;
 mod router;
+mod status;
 mod status_store;
 mod store;
 mod watch;
 
 pub use circuit::CircuitState;
-pub use health::Status;
 pub use heartbeat::Heartbeat;
 pub use history::{BLOCK_MS, Block, History, Incident};
 pub use router::{Access, health_routes, routes, worker_routes};
+pub use status::Status;
 pub use status_store::{Intervals, StatusStore};
 pub use store::{Store, StoreError};
 pub use watch::Watch;
