@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::Common;
 use super::failure::Failure;
+use crate::guide::catalogue::format_source;
 use crate::outcome::Exit;
-use crate::report::source::format_source;
 use crate::runner::Selection;
 use crate::settings::Settings;
 use crate::spec::{Case, Check, Suites};

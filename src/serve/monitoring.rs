@@ -1,11 +1,13 @@
 //! Alert rules for Prometheus and a dashboard for Grafana, generated from the cases.
 
+use std::fmt;
+
 use serde_json::{Value, json};
 
 use super::CircuitState;
 use super::metrics;
+use crate::guide::catalogue::first_url;
 use crate::outcome::{Level, Word};
-use crate::report::source::first_url;
 use crate::runner::Selection;
 use crate::spec::{Case, Suites, Verb};
 
@@ -46,70 +48,80 @@ pub fn alerts(suites: &Suites) -> String {
          groups:\n",
     );
     let general = [
-        (
-            "ShakedownServiceDown",
-            format!("{} == 0", metrics::UP),
-            "15s",
-            "critical",
-            "{{ $labels.service }} does not answer",
-            "{{ $labels.service }} has not answered for 15 seconds.",
-        ),
-        (
-            "ShakedownCheckLate",
-            format!("time() - {} > 300", metrics::LAST_CHECK),
-            "1m",
-            "warning",
-            "no check has finished for five minutes",
-            "shakedown serve is running, but its checks do not finish.",
-        ),
-        (
-            "ShakedownGone",
-            format!("absent({})", metrics::LAST_CHECK),
-            "5m",
-            "warning",
-            "there are no metrics of shakedown serve",
-            "Prometheus cannot scrape shakedown serve, or no check has finished yet.",
-        ),
-        (
-            "ShakedownQueueWaits",
-            format!("{} > 600", metrics::OLDEST),
-            "5m",
-            "warning",
-            "a job of {{ $labels.queue }} has waited for more than ten minutes",
-            "The workers are stopped, stuck, or too few.",
-        ),
-        (
-            "ShakedownJobsFail",
-            format!("delta({}{{state=\"failed\"}}[15m]) > 0", metrics::JOBS),
-            "1m",
-            "warning",
-            "jobs of {{ $labels.queue }} fail",
-            "There are more failed jobs than fifteen minutes ago.",
-        ),
+        Rule {
+            alert: "ShakedownServiceDown".to_owned(),
+            expression: format!("{} == 0", metrics::UP),
+            lasts: "15s",
+            severity: "critical",
+            summary: quoted("{{ $labels.service }} does not answer"),
+            description: quoted("{{ $labels.service }} has not answered for 15 seconds."),
+            source: None,
+        },
+        Rule {
+            alert: "ShakedownCheckLate".to_owned(),
+            expression: format!("time() - {} > 300", metrics::LAST_CHECK),
+            lasts: "1m",
+            severity: "warning",
+            summary: quoted("no check has finished for five minutes"),
+            description: quoted("shakedown serve is running, but its checks do not finish."),
+            source: None,
+        },
+        Rule {
+            alert: "ShakedownGone".to_owned(),
+            expression: format!("absent({})", metrics::LAST_CHECK),
+            lasts: "5m",
+            severity: "warning",
+            summary: quoted("there are no metrics of shakedown serve"),
+            description: quoted("Prometheus cannot scrape shakedown serve, or no check has finished yet."),
+            source: None,
+        },
+        Rule {
+            alert: "ShakedownQueueWaits".to_owned(),
+            expression: format!("{} > 600", metrics::OLDEST),
+            lasts: "5m",
+            severity: "warning",
+            summary: quoted("a job of {{ $labels.queue }} has waited for more than ten minutes"),
+            description: quoted("The workers are stopped, stuck, or too few."),
+            source: None,
+        },
+        Rule {
+            alert: "ShakedownJobsFail".to_owned(),
+            expression: format!("delta({}{{state=\"failed\"}}[15m]) > 0", metrics::JOBS),
+            lasts: "1m",
+            severity: "warning",
+            summary: quoted("jobs of {{ $labels.queue }} fail"),
+            description: quoted("There are more failed jobs than fifteen minutes ago."),
+            source: None,
+        },
     ];
     text += "  - name: shakedown\n    rules:\n";
-    for (alert, expression, lasts, severity, summary, description) in general {
-        text += &rule(alert, &expression, lasts, severity, &quoted(summary), &quoted(description), None);
-    }
+    general.iter().for_each(|rule| text += &rule.to_string());
     for suite in names(suites) {
         text += &format!("  - name: {}\n    rules:\n", quoted(&format!("shakedown-{suite}")));
         for case in cases(suites).iter().filter(|case| case.suite == suite && case.level == Level::Must) {
-            let expression = format!("{}{{case={}}} == {fail}", metrics::VERDICT, quoted(&case.id));
-            let description = annotation(&format!("{} Remedy: {}", case.why, case.remedy));
-            let summary = annotation(&format!("{} fails: {}", case.id, case.title));
-            text +=
-                &rule(&alert_name(&case.id), &expression, "1m", "critical", &summary, &description, Some(&case.source));
+            let rule = Rule {
+                alert: alert_name(&case.id),
+                expression: format!("{}{{case={}}} == {fail}", metrics::VERDICT, quoted(&case.id)),
+                lasts: "1m",
+                severity: "critical",
+                summary: annotation(&format!("{} fails: {}", case.id, case.title)),
+                description: annotation(&format!("{} Remedy: {}", case.why, case.remedy)),
+                source: Some(&case.source),
+            };
+            text += &rule.to_string();
         }
-        let expression = format!("{}{{suite={}}} == {warn}", metrics::VERDICT, quoted(&suite));
-        text += &rule(
-            &format!("{}Warns", alert_name(&suite)),
-            &expression,
-            "15m",
-            "info",
-            &quoted("{{ $labels.case }} warns"),
-            &quoted("A SHOULD or MAY case does not pass; `shakedown explain {{ $labels.case }}` explains it."),
-            None,
-        );
+        let rule = Rule {
+            alert: format!("{}Warns", alert_name(&suite)),
+            expression: format!("{}{{suite={}}} == {warn}", metrics::VERDICT, quoted(&suite)),
+            lasts: "15m",
+            severity: "info",
+            summary: quoted("{{ $labels.case }} warns"),
+            description: quoted(
+                "A SHOULD or MAY case does not pass; `shakedown explain {{ $labels.case }}` explains it.",
+            ),
+            source: None,
+        };
+        text += &rule.to_string();
     }
     text
 }
@@ -124,24 +136,32 @@ fn alert_name(id: &str) -> String {
     format!("Shakedown{}", words.map(capital).collect::<String>())
 }
 
-fn rule(
-    alert: &str,
-    expression: &str,
-    lasts: &str,
-    severity: &str,
-    summary: &str,
-    description: &str,
-    source: Option<&str>,
-) -> String {
-    let source = source
-        .and_then(first_url)
-        .filter(|url| url.starts_with("https://"))
-        .map_or_else(String::new, |source| format!("          runbook_url: {}\n", annotation(source)));
-    format!(
-        "      - alert: {alert}\n        expr: {}\n        for: {lasts}\n        labels:\n          severity: {severity}\n        \
-         annotations:\n          summary: {summary}\n          description: {description}\n{source}",
-        quoted(expression)
-    )
+/// An alert rule; its [`Display`](fmt::Display) is an item of the list `rules`, as YAML.
+struct Rule<'a> {
+    alert: String,
+    expression: String,
+    /// How long the expression holds before the alert fires.
+    lasts: &'static str,
+    severity: &'static str,
+    /// In quotes.
+    summary: String,
+    /// In quotes.
+    description: String,
+    /// Its first `https` address is the runbook.
+    source: Option<&'a str>,
+}
+
+impl fmt::Display for Rule<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { alert, lasts, severity, summary, description, .. } = self;
+        writeln!(f, "      - alert: {alert}\n        expr: {}\n        for: {lasts}", quoted(&self.expression))?;
+        writeln!(f, "        labels:\n          severity: {severity}")?;
+        writeln!(f, "        annotations:\n          summary: {summary}\n          description: {description}")?;
+        match self.source.and_then(first_url).filter(|url| url.starts_with("https://")) {
+            Some(url) => writeln!(f, "          runbook_url: {}", annotation(url)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A dashboard for Grafana, as JSON: services, verdicts, queue, and a row for each suite.
