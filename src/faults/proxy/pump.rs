@@ -260,7 +260,7 @@ impl Pump<'_> {
         match rate {
             None => self.queue.push_back((due, Queued::Bytes(bytes.to_vec()))),
             Some(rate) => {
-                let portions = self.shaper.portions(bytes, due, rate, CHUNK);
+                let portions = self.shaper.throttle.portions(bytes, due, rate, CHUNK);
                 self.queue.extend(portions.map(|(due, portion)| (due, Queued::Bytes(portion.to_vec()))));
             }
         }
