@@ -4,6 +4,7 @@
 
 mod browser;
 mod browser_driver;
+mod completions;
 mod contract;
 mod docs;
 mod errors;
