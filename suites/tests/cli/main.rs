@@ -14,6 +14,7 @@ mod gate;
 mod interop;
 mod report;
 mod rooms;
+mod sources;
 mod supabase_cli;
 #[path = "../support/mod.rs"]
 mod support;
