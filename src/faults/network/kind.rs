@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// What one kind of network fault does to connections while it is in force. By default it does nothing.
 ///
-/// A kind counts what it did in its [`Effect`](super::Effect): the proxy counts resets and swallowed bytes, the states of the
-/// [`Shaper`](super::Shaper) count what they hold back, and [`answer`](super::answer) counts its answers.
+/// A kind counts what it did in its [`Effect`](super::Effect): the proxy counts resets and swallowed bytes, the states of
+/// the [`Shaper`](super::Shaper) count what they hold back, and [`answer`](super::answer) counts its answers.
 pub(in crate::faults) trait NetworkKind: std::fmt::Debug + Send + Sync {
     /// Whether it resets every connection, open ones and new ones, at this moment.
     fn resets(&self) -> bool {

@@ -211,8 +211,8 @@ impl Pump<'_> {
         end
     }
 
-    /// Moves bytes on without looking at them, until the faults change or the sender has no more; then the loop of [`Pump::run`]
-    /// takes over again.
+    /// Moves bytes on without looking at them, until the faults change or the sender has no more; then the loop of
+    /// [`Pump::run`] takes over again.
     async fn splice(&mut self, pipe: &Pipe) -> Option<End> {
         loop {
             let mut rest = tokio::select! {
