@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
+use crate::guide::catalogue::format_source;
 use crate::outcome::{FileNote, Report};
-use crate::report::source::format_source;
 use crate::report::{self, Format, ReportTarget};
 
 /// The directory with the workers' output.

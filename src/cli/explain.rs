@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::PathBuf;
 
 use super::Common;
+use super::case_selection::{SuitesArgs, read_suites};
 use super::failure::Failure;
+use crate::guide::catalogue::format_source;
 use crate::outcome::Exit;
-use crate::report::source::format_source;
 use crate::runner::Selection;
 use crate::spec::{Case, Check, Suites};
 
@@ -23,9 +23,8 @@ pub(super) struct Args {
     /// Output format: terminal, or markdown with a heading for each case
     #[arg(long, value_name = "FORMAT", default_value = "terminal")]
     format: Page,
-    /// Directory of suites to read instead of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    suites: Option<PathBuf>,
+    #[command(flatten)]
+    suites: SuitesArgs,
 }
 
 /// The output format.
@@ -39,12 +38,8 @@ enum Page {
 
 /// Prints the cases.
 pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
-    let source = common.source().flag("SHAKEDOWN_SUITES", args.suites.as_ref().map(|path| path.display().to_string()));
-    let settings = super::load(source)?;
-    let suites = match settings.path("SHAKEDOWN_SUITES") {
-        Some(directory) => Suites::from_directory(&directory)?,
-        None => Suites::builtin()?,
-    };
+    let settings = super::load(args.suites.onto(common.source()))?;
+    let suites = read_suites(&settings)?;
     let selection = Selection::new(&[], &args.case, None)?.with_slow(true);
     selection.check(&suites)?;
     // Cases that run only by name are explained too.

@@ -35,6 +35,7 @@ mod serve;
 mod setup;
 mod signals;
 mod stack;
+mod steps;
 mod suites;
 mod terminal;
 mod trace_export;

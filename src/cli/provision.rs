@@ -9,7 +9,7 @@ use super::compose::{PROJECT, images};
 use super::confirm::confirm;
 use super::failure::Failure;
 use super::print::{Format, print};
-use super::setup::{as_json, ended, text};
+use super::steps::{as_json, as_text, exit_of};
 use crate::operations::provision::{self, Action, Change, Consent, File, PlanError, SetupTarget, Step, WriteCounter};
 use crate::outcome::Exit;
 use crate::settings::{self, Desired, Settings};
@@ -94,14 +94,14 @@ pub(super) async fn set_up(
     let mut writes = WriteCounter::ending_after(end_after(settings));
     let print_step = |step: &Step| {
         if format == Format::Text {
-            print(&text(step));
+            print(&as_text(step));
         }
     };
     let steps = provision::apply(desired, &place, consent, &mut writes, print_step).await;
     if format == Format::Json {
         print(&as_json(&steps));
     }
-    ended(steps)
+    exit_of(steps)
 }
 
 /// The number of writes after which the process ends, for tests only.

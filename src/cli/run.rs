@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bundle::{self, Bundle};
+use super::case_selection::FilterArgs;
 use super::failure::Failure;
 use super::gate::GateArgs;
 use super::output::Output;
@@ -15,7 +16,7 @@ use super::signals::end_signal;
 use super::stack::{self, StackArgs};
 use super::trace_export::TraceExport;
 use super::{Common, plan, progress};
-use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Level, Report, Span, merge};
+use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Report, Span, merge};
 use crate::runner::{self, RunOptions, Selection, StackPoolOptions};
 use crate::settings::{Contract, Settings, Source};
 use crate::spec::{Suites, Verb};
@@ -28,18 +29,8 @@ use crate::worker::{have_image, run_hook};
 pub(super) struct Args {
     #[command(flatten)]
     stack: StackArgs,
-    /// Directory of suites to use instead of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    suites: Option<PathBuf>,
-    /// Suites to run; a glob, or !GLOB to exclude; can be repeated
-    #[arg(long, value_name = "GLOB")]
-    suite: Vec<String>,
-    /// Cases to run; a glob, or !GLOB to exclude; can be repeated
-    #[arg(long, value_name = "GLOB")]
-    case: Vec<String>,
-    /// Lowest level of the cases to run: must, should or may
-    #[arg(long, value_name = "LEVEL", value_parser = level)]
-    level: Option<Level>,
+    #[command(flatten)]
+    filters: FilterArgs,
     /// Write reports, timelines, plan and the workers' output to this new directory; secrets are masked
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
@@ -70,35 +61,13 @@ pub(super) struct Args {
     gate: GateArgs,
 }
 
-pub(super) fn level(text: &str) -> Result<Level, String> {
-    match text {
-        "must" => Ok(Level::Must),
-        "should" => Ok(Level::Should),
-        "may" => Ok(Level::May),
-        other => Err(format!("invalid level `{other}`: expected must, should or may")),
-    }
-}
-
 pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
-    let source = args
-        .stack
-        .onto(common.source().trusted())
-        .flag("SHAKEDOWN_SUITES", args.suites.as_ref().map(|path| path.display().to_string()))
-        .flag("SHAKEDOWN_JOBS", args.jobs)
-        .flag("SHAKEDOWN_SEED", args.seed);
+    let source = args.filters.suites.onto(args.stack.onto(common.source().trusted()));
+    let source = source.flag("SHAKEDOWN_JOBS", args.jobs).flag("SHAKEDOWN_SEED", args.seed);
     let settings = super::load(source)?;
-    let suites = match settings.path("SHAKEDOWN_SUITES") {
-        Some(directory) => Suites::from_directory(&directory)?,
-        None => Suites::builtin()?,
-    };
-    let mut selection = Selection::new(&args.suite, &args.case, args.level)?
-        .with_slow(args.slow)
-        .only_quick(args.quick)
-        .for_verb(Verb::Run);
-    selection.check(&suites)?;
-    if let Some(shard) = args.gate.shard {
-        selection = selection.sharded(&suites, shard);
-    }
+    let (suites, selection) = args.filters.select(&settings, args.gate.shard, |selection| {
+        selection.with_slow(args.slow).only_quick(args.quick).for_verb(Verb::Run)
+    })?;
     if args.list {
         return Ok(list(&suites, &selection));
     }
@@ -122,11 +91,9 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     adopt_orphans();
     let trace_export = TraceExport::start(&settings)?;
     let span = trace_export.trace().begin("run");
-    let rerun = Rerun::new("run", common)
-        .option("--worker", args.worker.as_ref().map(|path| path.display()))
-        .option("--suites", args.suites.as_ref().map(|path| path.display()));
+    let rerun = Rerun::new("run", common).option("--worker", args.worker.as_ref().map(|path| path.display()));
     let session = Session {
-        rerun: args.gate.repeat(args.stack.repeat(rerun)),
+        rerun: args.gate.repeat(args.stack.repeat(args.filters.suites.repeat(rerun))),
         args: &args,
         settings: &settings,
         described,

@@ -1,14 +1,11 @@
 //! `shakedown setup`: create what `[desired]` describes, or the queue, table and collection of a worker.
 
-use std::fmt::Write as _;
-
-use serde_json::json;
-
 use super::Common;
 use super::failure::Failure;
 use super::print::{Format, print};
 use super::provision::{self, Agreed};
-use crate::operations::provision::{Outcome, Step, Wanted, prepare};
+use super::steps::{as_json, as_text, exit_of};
+use crate::operations::provision::{Wanted, prepare};
 use crate::outcome::Exit;
 use crate::settings::Need;
 
@@ -59,42 +56,8 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     };
     let steps = Box::pin(prepare(&endpoints, &wanted)).await;
     print(&match args.format {
-        Format::Text => steps.iter().map(text).collect(),
+        Format::Text => steps.iter().map(as_text).collect(),
         Format::Json => as_json(&steps),
     });
-    ended(steps)
-}
-
-/// The exit code, or the first failure as an error.
-pub(super) fn ended(steps: Vec<Step>) -> Result<Exit, Failure> {
-    let failed = steps.into_iter().find_map(|step| match step.outcome {
-        Outcome::Failed(error) => Some(error),
-        _ => None,
-    });
-    match failed {
-        None => Ok(Exit::Ok),
-        Some(error) => {
-            let remedy = error.remedy().map_or_else(String::new, |remedy| format!("\n  remedy: {remedy}"));
-            Err(Failure { exit: error.exit(), report: miette::miette!("{error}{remedy}") })
-        }
-    }
-}
-
-pub(super) fn as_json(steps: &[Step]) -> String {
-    format!("{:#}\n", json!({ "steps": steps.iter().map(Step::json).collect::<Vec<_>>() }))
-}
-
-/// A step with its notes, as text.
-pub(super) fn text(step: &Step) -> String {
-    // The error itself is printed on standard error.
-    let mut text = if matches!(step.outcome, Outcome::Failed(_)) {
-        format!("{:<9} {:<11} failed\n", step.service, step.name)
-    } else {
-        format!("{step}\n")
-    };
-    for note in &step.notes {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{:<21} note: {note}", "");
-    }
-    text
+    exit_of(steps)
 }

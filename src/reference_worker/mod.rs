@@ -2,16 +2,17 @@
 //! is stored, counted and recorded. It runs as a process, like any other worker.
 
 pub mod chunk;
+mod config;
 mod defect;
 mod guard;
 mod job;
 mod process;
+mod queue;
 mod shutdown;
 mod spans;
 mod store;
 pub mod tokens;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,90 +23,29 @@ use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
+pub use config::{WorkerConfig, WorkerPhase};
 pub use defect::Defect;
 pub use guard::{BreakerState, Breakers, Policy};
 
-use crate::outcome::Trace;
 use crate::services::ServiceError;
-use crate::services::jina::{Encoding, JinaClient, JinaError, JinaOptions};
+use crate::services::jina::{JinaClient, JinaError, JinaOptions};
 use crate::services::queue::connection;
 use crate::services::redis::Redis;
-use crate::settings::Endpoints;
-use chunk::{ChunkError, ChunkOptions, Chunker};
+use chunk::{ChunkError, Chunker};
 use defect::planted;
 use guard::Guard;
 use job::Shared;
 use process::{keep_lock, process};
+use queue::{LISTING_DELAY, REDIS_RETRY_DELAY, millis};
 use shutdown::{StalledJobRecorder, shut_down};
 use spans::Traces;
 use store::{Store, StoreError};
 use tokens::Tokens;
 
-/// The name of jobs that remove a document; all other jobs ingest one.
-const DELETE: &str = "delete-document";
-/// Pause between two attempts to reach Redis.
-const REDIS_RETRY_DELAY: Duration = Duration::from_millis(250);
 /// Longest pause between two checks of services that are not available yet.
 const MAX_STARTUP_PAUSE: Duration = Duration::from_secs(2);
 /// Minimum time for a service to answer at start, even without a startup timeout.
 const MIN_STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// A fetched job is on the library's list of active jobs after this time at the latest.
-const LISTING_DELAY: Duration = Duration::from_millis(50);
-/// `BullMQ`'s reason when it fails a stalled job by itself (`moveStalledJobsToWait`).
-const STALLED_TOO_OFTEN: &str = "job stalled more than allowable limit";
-
-/// The configuration of the worker.
-#[derive(Debug, Clone)]
-pub struct WorkerConfig {
-    /// Endpoints of the stack.
-    pub endpoints: Endpoints,
-    /// Maximum of active jobs.
-    pub concurrency: usize,
-    /// Lifetime of a job's lock without renewal.
-    pub lock: Duration,
-    /// Interval of the search for stalled jobs.
-    pub stalled: Duration,
-    /// Number of times a job may stall before it fails.
-    pub max_stalled: u32,
-    /// Time for active jobs after SIGTERM.
-    pub grace: Duration,
-    /// Time to wait for the services at start.
-    pub startup: Duration,
-    /// Texts per request.
-    pub embed_batch: usize,
-    /// Maximum of concurrent requests.
-    pub embed_concurrency: usize,
-    /// Encoding of vectors in responses.
-    pub encoding: Encoding,
-    /// Retries and circuit breakers.
-    pub policy: Policy,
-    /// Points per upsert.
-    pub upsert_batch: usize,
-    /// Size and overlap of chunks.
-    pub chunks: ChunkOptions,
-    /// The model's own `tokenizer.json`; `cl100k_base` without one.
-    pub tokenizer: Option<PathBuf>,
-    /// A defect to plant; only with the feature `defects`.
-    pub defect: Option<Defect>,
-    /// Receives the worker's phase.
-    pub phase: tokio::sync::watch::Sender<WorkerPhase>,
-    /// Receives the states of the circuit breakers.
-    pub breakers: Breakers,
-    /// Parent of the worker's spans.
-    pub trace: Trace,
-}
-
-/// The phase of the worker.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum WorkerPhase {
-    /// Waiting for its services.
-    #[default]
-    Starting,
-    /// Taking jobs.
-    Ready,
-    /// Finishing its jobs, without taking new ones.
-    Ending,
-}
 
 /// Why the worker could not run.
 #[derive(Debug, thiserror::Error)]
@@ -353,8 +293,4 @@ fn log_event(event: Option<WorkerEvent>) {
         Some(WorkerEvent::Stalled { job_id }) => tracing::warn!(job = job_id, "a stalled job returns to the queue"),
         _ => {}
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::defect::{Defect, planted};
 use super::job::{IngestJob, Shared};
+use super::queue::{DELETE, REDIS_RETRY_DELAY, millis};
 use super::spans::within;
-use super::{DELETE, REDIS_RETRY_DELAY, millis};
 use crate::outcome::{Span, Trace};
 
 /// Waits until Redis answers, so that the queue can receive the job's outcome; false if the lock is lost.

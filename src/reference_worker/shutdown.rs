@@ -7,9 +7,10 @@ use bullmq::Worker;
 use bullmq::worker::WorkerEvent;
 use tokio::task::JoinSet;
 
+use super::config::WorkerConfig;
 use super::defect::{Defect, planted};
 use super::job::{IngestJob, Shared};
-use super::{DELETE, LISTING_DELAY, STALLED_TOO_OFTEN, WorkerConfig, millis};
+use super::queue::{DELETE, LISTING_DELAY, STALLED_TOO_OFTEN, millis};
 use crate::services::ServiceError;
 use crate::services::queue::{QueueClient, failure};
 use crate::settings::Endpoints;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report as Junit, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use super::printable;
-use super::source::format_source;
+use crate::guide::catalogue::format_source;
 use crate::outcome::{CaseRecord, Level, Report, Word};
 
 /// Writes `report` as `JUnit` XML: `fail` is a failure, an `unknown` MUST an error, `warn` a success with its text in

@@ -7,8 +7,8 @@ use minijinja::value::Serde;
 use minijinja::{Environment, context};
 use serde_json::{Value, json};
 
-use super::source::format_source;
 use super::worst_first;
+use crate::guide::catalogue::format_source;
 use crate::outcome::{CaseRecord, Report, Timeline, Word};
 
 const TEMPLATE: &str = include_str!("templates/report.md.j2");

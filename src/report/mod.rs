@@ -8,7 +8,6 @@ pub mod junit;
 pub mod markdown;
 pub mod merge;
 mod normal;
-pub(crate) mod source;
 pub mod terminal;
 
 use std::io::{self, Write};

@@ -1,45 +1,12 @@
 //! Health as `application/health+json`, in the shape of the IETF's draft `draft-inadarei-api-health-check`.
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::circuit::CircuitState;
 use super::rfc3339;
+use super::status::Status;
 use super::status_store::{Judged, Known, StatusStore};
-use crate::report::source::first_url;
-
-/// The status of a service or a case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// Everything passes.
-    Pass,
-    /// Usable, with warnings.
-    Warn,
-    /// Not usable, or a MUST fails.
-    Fail,
-}
-
-impl Status {
-    /// The lower-case word.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-        }
-    }
-
-    /// The HTTP status that goes with it.
-    #[must_use]
-    pub const fn code(self) -> u16 {
-        match self {
-            Self::Pass | Self::Warn => 200,
-            Self::Fail => 503,
-        }
-    }
-}
+use crate::guide::catalogue::first_url;
 
 /// A status and a body.
 pub(super) type Health = (u16, Value);

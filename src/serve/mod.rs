@@ -34,15 +34,16 @@ mod metrics;
 pub mod monitoring;
 mod page;
 mod router;
+mod status;
 mod status_store;
 mod watch;
 
 pub use circuit::CircuitState;
-pub use health::Status;
 pub use heartbeat::Heartbeat;
 pub use history::{BLOCK_MS, Block, History, Incident};
 pub use history_file::{HistoryFile, HistoryFileError};
 pub use router::{Access, health_routes, routes, worker_routes};
+pub use status::Status;
 pub use status_store::{Intervals, StatusStore};
 pub use watch::Watch;
 

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::history::{BLOCK_MS, BLOCKS, Block, Incident};
 use super::status_store::{Known, StatusStore};
 use super::{Status, rfc3339};
+use crate::guide::catalogue::link;
 use crate::outcome::{Coverage, Word};
-use crate::report::html::{Drawing, Page, link, page, took};
+use crate::report::html::{Drawing, Page, page, took};
 
 const TEMPLATE: &str = include_str!("templates/status.html.j2");
 const STYLE: &str = include_str!("templates/status.css");

@@ -7,7 +7,6 @@
 
 mod builtin;
 mod case;
-pub mod catalogue;
 mod error;
 mod expect;
 mod fault;

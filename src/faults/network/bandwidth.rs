@@ -23,7 +23,7 @@ impl NetworkKind for Bandwidth {
 
 /// The throttle of one direction of a connection.
 #[derive(Debug)]
-pub(super) struct Throttle {
+pub(in crate::faults) struct Throttle {
     /// The fault that held back last.
     by: Option<u64>,
     /// When the next byte may go.
@@ -47,7 +47,7 @@ impl Throttle {
 
     /// Divides `bytes`, which may go at `due`, into portions of at most `most` bytes, each with the time at which it
     /// may go.
-    pub(super) fn portions<'a>(
+    pub(in crate::faults) fn portions<'a>(
         &'a mut self,
         bytes: &'a [u8],
         due: Instant,

@@ -11,13 +11,13 @@ mod blackhole;
 mod cut;
 mod flap;
 mod half_open;
+mod kind;
 mod latency;
 mod limit_data;
 mod refuse;
 mod shaper;
 mod slow_close;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,48 +30,8 @@ pub use active::Effect;
 pub(super) use active::{Active, ActiveFaults};
 pub(super) use blackhole::WORD as BLACKHOLE;
 pub(super) use cut::WORD as CUT;
+pub(super) use kind::NetworkKind;
 pub(super) use shaper::Shaper;
-
-/// What one kind of network fault does to connections while it is in force. By default it does nothing.
-///
-/// A kind counts what it did in its [`Effect`]: the proxy counts resets and swallowed bytes, the states of the
-/// [`Shaper`] count what they hold back, and [`answer`] counts its answers.
-pub(super) trait NetworkKind: std::fmt::Debug + Send + Sync {
-    /// Whether it resets every connection, open ones and new ones, at this moment.
-    fn resets(&self) -> bool {
-        false
-    }
-
-    /// Whether it takes the bytes of its direction and passes none on.
-    fn swallows(&self) -> bool {
-        false
-    }
-
-    /// The server to which connections lead in place of the service.
-    fn replacement(&self) -> Option<SocketAddr> {
-        None
-    }
-
-    /// How many bytes of its direction a connection may pass before it is reset.
-    fn byte_limit(&self) -> Option<u64> {
-        None
-    }
-
-    /// By how much later the next bytes of its direction arrive; drawn anew at each call.
-    fn delay(&self) -> Option<Duration> {
-        None
-    }
-
-    /// Bytes per second that its direction of a connection may pass.
-    fn rate(&self) -> Option<u64> {
-        None
-    }
-
-    /// By how much later the receiver learns that the sender has closed.
-    fn close_delay(&self) -> Option<Duration> {
-        None
-    }
-}
 
 /// What a kind may use when it starts.
 pub(super) struct StartContext<'a> {

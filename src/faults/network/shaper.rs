@@ -24,7 +24,8 @@ pub(in crate::faults) struct Shaped {
 pub(in crate::faults) struct Shaper {
     limit: Counter,
     latency: Delayed,
-    throttle: Throttle,
+    /// Divides bytes into portions where bandwidth is limited.
+    pub(in crate::faults) throttle: Throttle,
 }
 
 impl Shaper {
@@ -45,17 +46,6 @@ impl Shaper {
         let due = now + self.latency.delay(faults, way, read, is_idle);
         let rate = self.throttle.rate(faults, way, read, now);
         Shaped { count, due, rate, reset_by }
-    }
-
-    /// Divides `bytes` into portions of at most `most` bytes, each with the time at which it may go.
-    pub(in crate::faults) fn portions<'a>(
-        &'a mut self,
-        bytes: &'a [u8],
-        due: Instant,
-        rate: u64,
-        most: usize,
-    ) -> impl Iterator<Item = (Instant, &'a [u8])> {
-        self.throttle.portions(bytes, due, rate, most)
     }
 
     /// By how much later the receiver learns that the sender has closed.

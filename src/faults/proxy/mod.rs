@@ -4,10 +4,10 @@
 //! a direction pass through one pump, so that their order is kept whichever faults are active.
 
 mod log;
+mod pipe;
 mod postgres_messages;
 mod pump;
 mod qdrant_writes;
-mod splice;
 
 use std::net::SocketAddr;
 use std::pin::pin;

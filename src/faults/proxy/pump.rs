@@ -12,7 +12,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 
 use super::log::{ByteObserver, ClosedBy};
-use super::splice::{Pipe, splice};
+use super::pipe::Pipe;
 use crate::faults::Direction;
 use crate::faults::network::{ActiveFaults, BLACKHOLE, CUT, Shaper};
 
@@ -83,10 +83,10 @@ impl Link<'_> {
     }
 }
 
-pub(super) struct Pump<'a> {
-    pub(super) link: Link<'a>,
-    pub(super) from: &'a mut OwnedReadHalf,
-    pub(super) to: &'a mut OwnedWriteHalf,
+struct Pump<'a> {
+    link: Link<'a>,
+    from: &'a mut OwnedReadHalf,
+    to: &'a mut OwnedWriteHalf,
     queue: VecDeque<(Instant, Queued)>,
     /// Whether the sender has closed.
     is_over: bool,
@@ -206,9 +206,53 @@ impl Pump<'_> {
             BulkPipe::Created(pipe) => pipe,
             BulkPipe::Unavailable => return None,
         };
-        let end = splice(self, &pipe).await;
+        let end = self.splice(&pipe).await;
         self.pipe = BulkPipe::Created(pipe);
         end
+    }
+
+    /// Moves bytes on without looking at them, until the faults change or the sender has no more; then the loop of
+    /// [`Pump::run`] takes over again.
+    async fn splice(&mut self, pipe: &Pipe) -> Option<End> {
+        loop {
+            let mut rest = tokio::select! {
+                biased;
+                Ok(()) = self.link.active_faults.changed() => {
+                    self.link.active_faults.mark_changed();
+                    return None;
+                }
+                filled = pipe.fill(self.from) => match filled {
+                    // The next read of the pump sees the close too.
+                    Ok(0) => return None,
+                    Ok(count) => count,
+                    Err(_) => return Some(End::Reset(self.sender())),
+                },
+            };
+            self.count_read();
+            let mut has_changed = false;
+            while rest > 0 {
+                tokio::select! {
+                    biased;
+                    drained = pipe.drain(self.to, rest) => match drained {
+                        Ok(0) | Err(_) => return Some(End::Reset(self.receiver())),
+                        Ok(count) => {
+                            self.count_passed(count);
+                            rest -= count;
+                        }
+                    },
+                    Ok(()) = self.link.active_faults.changed() => {
+                        if let Some(end) = self.lose(rest).await {
+                            return Some(end);
+                        }
+                        has_changed = true;
+                    }
+                }
+            }
+            // The new faults were applied to the bytes on their way only: they must apply to the next ones too.
+            if has_changed {
+                return None;
+            }
+        }
     }
 
     /// Queues bytes, in portions where bandwidth is limited.
@@ -216,7 +260,7 @@ impl Pump<'_> {
         match rate {
             None => self.queue.push_back((due, Queued::Bytes(bytes.to_vec()))),
             Some(rate) => {
-                let portions = self.shaper.portions(bytes, due, rate, CHUNK);
+                let portions = self.shaper.throttle.portions(bytes, due, rate, CHUNK);
                 self.queue.extend(portions.map(|(due, portion)| (due, Queued::Bytes(portion.to_vec()))));
             }
         }
@@ -278,7 +322,7 @@ impl Pump<'_> {
     }
 
     /// How the connection ends if the faults, which have changed, take `rest` bytes that are on their way.
-    pub(super) async fn lose(&mut self, rest: usize) -> Option<End> {
+    async fn lose(&mut self, rest: usize) -> Option<End> {
         let faults = Arc::clone(&self.link.active_faults.borrow_and_update());
         if let Some(end) = self.reset_by_fault(&faults) {
             return Some(end);
@@ -318,14 +362,14 @@ impl Pump<'_> {
     }
 
     /// Records that the sender sent something.
-    pub(super) fn count_read(&self) {
+    fn count_read(&self) {
         if self.link.way == Direction::Up {
             self.link.awaits_answer.store(true, Ordering::Relaxed);
         }
     }
 
     /// Records that `count` bytes were written.
-    pub(super) fn count_passed(&self, count: usize) {
+    fn count_passed(&self, count: usize) {
         self.link.passed.fetch_add(count as u64, Ordering::Relaxed);
         if self.link.way == Direction::Down {
             self.link.awaits_answer.store(false, Ordering::Relaxed);
@@ -333,7 +377,7 @@ impl Pump<'_> {
     }
 
     /// Who closed the connection if it cannot be read.
-    pub(super) const fn sender(&self) -> ClosedBy {
+    const fn sender(&self) -> ClosedBy {
         match self.link.way {
             Direction::Up => ClosedBy::Client,
             _ => ClosedBy::Server,
@@ -341,7 +385,7 @@ impl Pump<'_> {
     }
 
     /// Who closed the connection if it cannot be written.
-    pub(super) const fn receiver(&self) -> ClosedBy {
+    const fn receiver(&self) -> ClosedBy {
         match self.link.way {
             Direction::Up => ClosedBy::Server,
             _ => ClosedBy::Client,

@@ -1,13 +1,12 @@
 //! What every kind uses to reach a service: its endpoints, the stack that runs it, and errors that name the fault.
 
+use super::{Counted, ServiceFaultError};
 use crate::services::ServiceError;
 use crate::services::postgres::Postgres;
 use crate::services::redis::{Redis, field};
 use crate::settings::Endpoints;
 use crate::spec::{ServiceFault, Target};
 use crate::stack::{Service, Stack, StackError};
-
-use super::{Counted, ServiceFaultError};
 
 pub(super) struct InjectContext<'a> {
     /// The stack that runs the service, if the scenario has one of its own.

@@ -4,7 +4,9 @@
 //! the fault took effect ([`Counted`]).
 
 mod context;
+mod counted;
 mod drop_connections;
+mod error;
 mod kill;
 mod misconf;
 mod out_of_memory;
@@ -16,53 +18,13 @@ mod too_many_connections;
 
 use futures::future::BoxFuture;
 
-use crate::services::ServiceError;
 use crate::settings::Endpoints;
 use crate::spec::{ServiceFault, Target};
-use crate::stack::{Stack, StackError};
+use crate::stack::Stack;
 use context::{InjectContext, redis_refusals};
 
-/// Why a fault of a service could not be injected or reverted.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceFaultError {
-    /// The service refused, or could not be reached.
-    #[error("{what}: {source}")]
-    Service {
-        /// What was done.
-        what: String,
-        /// Why it did not work.
-        source: ServiceError,
-    },
-    /// The provider could not do it.
-    #[error("{what}: {source}")]
-    Stack {
-        /// What was done.
-        what: String,
-        /// Why it did not work.
-        source: StackError,
-    },
-    /// The service accepted a command and did not follow it.
-    #[error("{what}: {detail}")]
-    Ineffective {
-        /// What was done.
-        what: String,
-        /// What was seen instead.
-        detail: String,
-    },
-}
-
-/// What proves that a fault of a service took effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counted {
-    /// Bytes and new connections to the service while the fault lasts.
-    Traffic,
-    /// Connections that the service ended: the fault is over at once.
-    EndedConnections,
-    /// Refusals that Redis counts under this field of `INFO errorstats`.
-    RedisErrors(&'static str),
-    /// Errors of Postgres with this `SQLSTATE` (PostgreSQL, appendix A).
-    SqlErrors(&'static str),
-}
+pub use counted::Counted;
+pub use error::ServiceFaultError;
 
 /// One kind of fault of a service.
 trait ServiceKind: Send + Sync {

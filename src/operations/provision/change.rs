@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{File, qdrant};
+use super::File;
+use super::qdrant::Task as QdrantTask;
 
 /// What setup does about a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub(super) enum Task {
     /// The pending migrations.
     Migrate(PathBuf),
     /// A change in Qdrant.
-    Qdrant(Box<qdrant::Task>),
+    Qdrant(Box<QdrantTask>),
     /// A file.
     File(File),
 }
@@ -83,7 +84,7 @@ impl Task {
     pub(super) fn needs_replan(&self) -> bool {
         match self {
             Self::Migrate(_) | Self::Role { .. } => true,
-            Self::Qdrant(task) => matches!(task.as_ref(), qdrant::Task::Rebuild(_)),
+            Self::Qdrant(task) => matches!(task.as_ref(), QdrantTask::Rebuild(_)),
             Self::Nothing | Self::Queue(_) | Self::Sql(_) | Self::File(_) => false,
         }
     }

@@ -5,96 +5,25 @@
 //! run after a complete one changes nothing.
 
 mod change;
+mod consent;
 mod engine;
 mod files;
 mod postgres;
 mod qdrant;
 mod queue;
 mod step;
+mod target;
 mod worker;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-use secrecy::SecretString;
-
-use crate::settings::{Desired, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint};
+use crate::settings::Desired;
 use engine::{Part, Reporter, converge_all};
 use step::{Found, STATE, Stop};
 
 pub use change::{Action, Change};
+pub use consent::{Consent, WriteCounter};
 pub use step::{Outcome, SetupError, Step};
+pub use target::{File, SetupTarget};
 pub use worker::{Wanted, prepare};
-
-/// The stack to set up. A service without desired state needs no address.
-#[derive(Debug, Clone)]
-pub struct SetupTarget {
-    /// Redis.
-    pub redis: Option<RedisEndpoint>,
-    /// Postgres.
-    pub postgres: Option<PostgresEndpoint>,
-    /// Qdrant.
-    pub qdrant: Option<QdrantEndpoint>,
-    /// Names from the variables.
-    pub names: Names,
-    /// Vector size, if nothing else sets it.
-    pub dimensions: u32,
-    /// Passwords of roles, by variable; unset variables are absent.
-    pub passwords: BTreeMap<String, SecretString>,
-    /// Variables that workers read, to compare with the desired state: `JINA_MODEL` and others.
-    pub variables: BTreeMap<&'static str, String>,
-    /// Files to write, besides the one for producers and workers.
-    pub files: Vec<File>,
-}
-
-/// A file to write.
-#[derive(Debug, Clone)]
-pub struct File {
-    /// Its path.
-    pub path: PathBuf,
-    /// Its content.
-    pub text: String,
-    /// Whether only its owner may read it, e.g. because it holds secrets.
-    pub private: bool,
-    /// Beginnings of required lines, for a file that is written only once and never overwritten because users edit it.
-    /// Empty for a file that is compared as a whole.
-    pub lines: Vec<String>,
-}
-
-/// What the user has agreed to.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Consent {
-    /// Collections may be replaced.
-    pub replace: bool,
-    /// Points that cannot be converted may be lost.
-    pub discard: bool,
-    /// Files may be overwritten.
-    pub force: bool,
-}
-
-/// Counts writes, so that tests can end the process after any of them.
-#[derive(Debug, Default)]
-pub struct WriteCounter {
-    done: u32,
-    end_after: Option<u32>,
-}
-
-impl WriteCounter {
-    /// Ends the process after this many writes, or never.
-    #[must_use]
-    pub const fn ending_after(end_after: Option<u32>) -> Self {
-        Self { done: 0, end_after }
-    }
-
-    /// Counts a write.
-    fn count(&mut self) {
-        self.done += 1;
-        if self.end_after == Some(self.done) {
-            // Like a kill: without report or clean-up.
-            std::process::exit(137);
-        }
-    }
-}
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! Stores documents: points in Qdrant over gRPC, a row in Postgres.
 
 mod defects;
+mod documents;
 mod points;
 mod rows;
 

@@ -9,7 +9,6 @@ use qdrant_client::qdrant::{
 };
 use uuid::Uuid;
 
-use super::rows::replace_nul;
 use super::{EmbeddedChunk, Identity, Store, StoreError, StoreResult};
 use crate::reference_worker::defect::{Defect, planted};
 use crate::reference_worker::guard::Guarded;
@@ -81,7 +80,7 @@ impl Store {
         identity: &Identity,
         written: usize,
     ) -> StoreResult<()> {
-        let (all, own) = (document_filter(identity), version_filter(identity));
+        let (all, own) = (document_filter(&identity.document), version_filter(identity));
         let planted_more =
             [Defect::DuplicatesPoints, Defect::RandomIds, Defect::SkipsFailedBatches, Defect::AcceptsTooFewVectors]
                 .into_iter()
@@ -107,16 +106,7 @@ impl Store {
 
     /// Removes every point of the document.
     pub(in crate::reference_worker) async fn remove_all(&self, identity: &Identity) -> StoreResult<()> {
-        self.delete(&document_filter(identity)).await
-    }
-
-    /// Removes a document. Its points go first: a row without points is found and reported, points without a row are
-    /// not.
-    pub(in crate::reference_worker) async fn delete_document(&self, document: &str) -> StoreResult<()> {
-        self.delete(&Filter::must([keyword("document_id", document)])).await?;
-        let statement = format!("delete from {} where id = $1", self.table);
-        self.execute(&statement, |query| query.bind(replace_nul(document))).await?;
-        Ok(())
+        self.delete(&document_filter(&identity.document)).await
     }
 
     async fn count(&self, filter: &Filter) -> StoreResult<u64> {
@@ -145,12 +135,14 @@ impl Store {
     }
 }
 
-fn document_filter(identity: &Identity) -> Filter {
-    Filter::must([keyword("document_id", &identity.document)])
+/// The points of all versions of a document.
+pub(super) fn document_filter(document: &str) -> Filter {
+    Filter::must([keyword("document_id", document)])
 }
 
+/// The points of one version.
 pub(super) fn version_filter(identity: &Identity) -> Filter {
-    let mut filter = document_filter(identity);
+    let mut filter = document_filter(&identity.document);
     filter.must.push(keyword("version", &identity.version));
     filter
 }

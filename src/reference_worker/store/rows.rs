@@ -2,41 +2,25 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::points::version_filter;
 use super::{Identity, Status, Store, StoreResult};
 use crate::reference_worker::defect::{Defect, planted};
 
 type Statement<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
+/// What the row of a document says about its version.
+struct Row<'a> {
+    status: Status,
+    chunks: usize,
+    tokens: usize,
+    error: Option<&'a str>,
+}
+
 impl Store {
     /// Marks the document as in progress, unless this version is already complete.
     pub(in crate::reference_worker) async fn begin(&self, identity: &Identity) -> StoreResult<()> {
         let unless_whole = "where not (known.version is not distinct from excluded.version and known.status = 'ready')";
-        self.write_row(identity, Status::Processing, 0, 0, None, unless_whole).await
-    }
-
-    /// Removes what was stored of a failed version, and records the reason in its row.
-    ///
-    /// A version that was complete before stays: an outage while the same text is ingested again must not remove the
-    /// document. Its row then stays `ready`, with the reason in `error`.
-    pub(in crate::reference_worker) async fn give_up(&self, identity: &Identity, reason: &str) -> StoreResult<()> {
-        let statement = format!(
-            "update {} set error = $3, updated_at = now() where id = $1 and version = $2 and status = 'ready'",
-            self.table
-        );
-        let stays = self
-            .execute(&statement, |query| {
-                query
-                    .bind(replace_nul(&identity.document))
-                    .bind(replace_nul(&identity.version))
-                    .bind(replace_nul(reason))
-            })
-            .await?;
-        if stays > 0 {
-            return Ok(());
-        }
-        self.delete(&version_filter(identity)).await?;
-        self.record(identity, Status::Failed, 0, 0, Some(reason)).await
+        let row = Row { status: Status::Processing, chunks: 0, tokens: 0, error: None };
+        self.write_row(identity, &row, unless_whole).await
     }
 
     /// Records the outcome of a document.
@@ -48,19 +32,13 @@ impl Store {
         tokens: usize,
         error: Option<&str>,
     ) -> StoreResult<()> {
-        self.write_row(identity, status, chunks + usize::from(planted(Defect::WrongCount)), tokens, error, "").await
+        let chunks = chunks + usize::from(planted(Defect::WrongCount));
+        self.write_row(identity, &Row { status, chunks, tokens, error }, "").await
     }
 
-    async fn write_row(
-        &self,
-        identity: &Identity,
-        status: Status,
-        chunks: usize,
-        tokens: usize,
-        error: Option<&str>,
-        condition: &str,
-    ) -> StoreResult<()> {
-        if planted(Defect::NoRow) || (planted(Defect::SkipsSilently) && status == Status::Skipped) {
+    /// Inserts or updates the row; an update only where `condition` holds.
+    async fn write_row(&self, identity: &Identity, row: &Row<'_>, condition: &str) -> StoreResult<()> {
+        if planted(Defect::NoRow) || (planted(Defect::SkipsSilently) && row.status == Status::Skipped) {
             return Ok(());
         }
         let number = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
@@ -76,11 +54,11 @@ impl Store {
             query
                 .bind(replace_nul(&identity.document))
                 .bind(replace_nul(&identity.version))
-                .bind(status.word())
-                .bind(number(chunks))
-                .bind(number(tokens))
+                .bind(row.status.word())
+                .bind(number(row.chunks))
+                .bind(number(row.tokens))
                 .bind(replace_nul(&identity.source))
-                .bind(error.map(replace_nul))
+                .bind(row.error.map(replace_nul))
         })
         .await?;
         Ok(())

@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 
 use crate::outcome::{CaseRecord, Evidence, Level, Report, RunVerdict, Totals, Word};
 
-pub(crate) use super::source::link;
 pub(crate) use drawing::Drawing;
 pub use matrix::matrix;
 use page::Anchors;

@@ -6,9 +6,8 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use serde_json::{Value, json};
 
 use super::page::Anchors;
-use crate::guide::catalogue::{self, Entry};
+use crate::guide::catalogue::{Entry, Source, link, sources};
 use crate::outcome::Report;
-use crate::report::source::{Citation, citations};
 
 /// The catalogue entries that a report cites, each with the id of its element.
 #[derive(Debug, Default)]
@@ -19,29 +18,27 @@ impl Sources {
     pub(super) fn cited(report: &Report, anchors: &mut Anchors) -> Self {
         let diagnoses = report.timelines.iter().flat_map(|timeline| &timeline.diagnoses);
         let texts = report.cases.iter().map(|case| &case.source).chain(diagnoses.map(|diagnosis| &diagnosis.source));
-        let mut sources = Self::default();
-        for citation in texts.flat_map(|text| citations(text)) {
-            if let Citation::Entry(slug) = citation
-                && let Some(entry) = catalogue::entry(slug)
-            {
-                sources.0.entry(entry.slug).or_insert_with(|| (entry, anchors.id("source", entry.slug)));
+        let mut cited = Self::default();
+        for source in texts.flat_map(|text| sources(text)) {
+            if let Source::Entry(entry) = source {
+                cited.0.entry(entry.slug).or_insert_with(|| (entry, anchors.id("source", entry.slug)));
             }
         }
-        sources
+        cited
     }
 
     /// The items of a `source` for the template: text, target and, for a catalogue entry, the command that prints it.
     pub(super) fn items(&self, source: &str) -> Vec<Value> {
-        let item = |citation: Citation| match citation {
-            Citation::Entry(slug) => json!({
+        let item = |source: Source| match source {
+            Source::Entry(Entry { slug, .. }) => json!({
                 "text": slug,
                 "href": self.0.get(slug).map(|(_, anchor)| format!("#{anchor}")),
                 "command": format!("shakedown guide {slug}"),
             }),
-            Citation::Url(url) => json!({ "text": url, "href": url, "outside": true }),
-            Citation::Text(text) => json!({ "text": text }),
+            Source::Url(url) => json!({ "text": url, "href": url, "outside": true }),
+            Source::Text(text) => json!({ "text": text }),
         };
-        citations(source).map(item).collect()
+        sources(source).map(item).collect()
     }
 
     /// The entries themselves, for the end of the page.
@@ -54,12 +51,11 @@ impl Sources {
 /// An entry as HTML without its heading. Raw HTML is dropped, and only links to other sites are kept.
 fn html(markdown: &str) -> String {
     let body = markdown.split_once('\n').map_or("", |(_, body)| body);
-    let is_outside = |url: &str| crate::report::source::link(url).is_some();
     let mut open = Vec::new();
     let events = Parser::new_ext(body, Options::ENABLE_TABLES).filter_map(|event| match event {
         Event::Html(_) | Event::InlineHtml(_) => None,
         Event::Start(Tag::Link { ref dest_url, .. }) => {
-            open.push(is_outside(dest_url));
+            open.push(link(dest_url).is_some());
             open.last().copied().unwrap_or(false).then_some(event)
         }
         Event::End(TagEnd::Link) => open.pop().unwrap_or(false).then_some(event),

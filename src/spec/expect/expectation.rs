@@ -154,6 +154,7 @@ pub enum Expectation {
 
 /// The sentence that `shakedown explain` shows after `wants`.
 impl fmt::Display for Expectation {
+    #[expect(clippy::too_many_lines, reason = "a table: one sentence for each expectation")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DocumentsIntact(_) => {

@@ -86,16 +86,6 @@ impl ServiceFault {
         }
     }
 
-    /// The `SQLSTATE` of the errors that the fault causes in Postgres (PostgreSQL documentation, appendix A).
-    #[must_use]
-    pub const fn refusal(self) -> Option<&'static str> {
-        match self {
-            Self::ReadOnly => Some("25006"),
-            Self::TooManyConnections => Some("53300"),
-            _ => None,
-        }
-    }
-
     /// Whether every client of the service is affected.
     #[must_use]
     pub const fn affects_every_client(self) -> bool {

@@ -4,6 +4,7 @@
 
 mod browser;
 mod browser_driver;
+mod completions;
 mod contract;
 mod docs;
 mod errors;
@@ -13,6 +14,7 @@ mod gate;
 mod interop;
 mod report;
 mod rooms;
+mod sources;
 mod supabase_cli;
 #[path = "../support/mod.rs"]
 mod support;

@@ -30,6 +30,25 @@ pub fn name(group: &str, trial: impl std::fmt::Display) -> String {
     format!("{group}::{trial}")
 }
 
+/// Tests that share nothing, as trials of the group.
+#[allow(dead_code, reason = "not every test target needs it")]
+pub fn trials(group: &str, tests: &[(&str, fn())]) -> Vec<Trial> {
+    let trial = |(test, run): &(&str, fn())| {
+        let run = *run;
+        Trial::test(name(group, test), move || {
+            run();
+            Ok(())
+        })
+    };
+    tests.iter().map(trial).collect()
+}
+
+/// A trial of the group that cannot run here, and why.
+#[allow(dead_code, reason = "not every test target needs it")]
+pub fn ignored(group: &str, test: &str, why: &str) -> Trial {
+    Trial::test(name(group, format!("{test} ({why})")), || Ok(())).with_ignored_flag(true)
+}
+
 /// Runs the groups one after the other in one program, `threads` trials at a time.
 pub fn run(mut arguments: Arguments, threads: Option<usize>, groups: Vec<Group>) -> ExitCode {
     if threads.is_some() {

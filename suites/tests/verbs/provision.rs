@@ -6,7 +6,6 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use shakedown::settings::docker_host;
@@ -54,23 +53,16 @@ pub fn group() -> Group {
         tests.extend(BOARD);
     } else {
         let why = "bull-board is not installed here: scripts/install clients";
-        others.extend(BOARD.iter().map(|(name, _)| ignored(name, why)));
+        others.extend(BOARD.iter().map(|(name, _)| groups::ignored("provision", name, why)));
     }
     let parity = "containers_are_set_up_in_the_same_steps_as_processes";
     let engine = runtime().block_on(engine_answers(&docker_host(), Duration::from_secs(5)));
-    others.push(if engine.is_ok() {
-        Trial::test(groups::name("provision", parity), || {
-            crate::setup_steps::same_result_on_both_providers();
-            Ok(())
-        })
+    if engine.is_ok() {
+        others.extend(groups::trials("provision", &[(parity, crate::setup_steps::same_result_on_both_providers)]));
     } else {
-        ignored(parity, "no Docker engine here")
-    });
+        others.push(groups::ignored("provision", parity, "no Docker engine here"));
+    }
     on_one_stack("provision", &tests, others)
-}
-
-fn ignored(name: &str, why: &str) -> Trial {
-    Trial::test(groups::name("provision", format!("{name} ({why})")), || Ok(())).with_ignored_flag(true)
 }
 
 fn pending(changes: &[String]) -> Vec<&str> {

@@ -7,7 +7,6 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use secrecy::ExposeSecret as _;
@@ -30,20 +29,16 @@ const TESTS: &[(&str, Test)] = &[
     ("a_server_exports_each_check", served),
 ];
 
+/// These have a stack of their own, or none.
+const ALONE: &[(&str, fn())] = &[
+    ("a_run_is_exported_down_to_the_stages_of_the_worker", run_down_to_the_stages),
+    ("spans_that_ended_before_ctrl_c_are_exported", interrupted),
+    ("unusable_settings_are_named_with_exit_code_two", refused),
+];
+
 /// Traces that `run`, `check` and `serve` export.
 pub fn group() -> Group {
-    let own = [
-        ("a_run_is_exported_down_to_the_stages_of_the_worker", run_down_to_the_stages as fn()),
-        ("spans_that_ended_before_ctrl_c_are_exported", interrupted),
-        ("unusable_settings_are_named_with_exit_code_two", refused),
-    ];
-    let own = own.map(|(name, test)| {
-        Trial::test(groups::name("telemetry", name), move || {
-            test();
-            Ok(())
-        })
-    });
-    on_one_stack("telemetry", TESTS, own.into())
+    on_one_stack("telemetry", TESTS, groups::trials("telemetry", ALONE))
 }
 
 const KEY: &str = "a-key-of-the-collector-that-nobody-may-see";

@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use super::{META_FILE, SHARD_DIRECTORY};
 use crate::error::Error;
 
+/// File with a collection's name and configuration; a directory without it is not a collection.
+pub(crate) const META_FILE: &str = "collection.json";
+/// Directory of the engine's files.
+pub(crate) const SHARD_DIRECTORY: &str = "shard";
 /// Exists until a new collection is complete.
 const UNFINISHED: &str = "unfinished";
 /// Name of the settings file of a removed collection.

@@ -21,13 +21,9 @@ use super::rate::Rate;
 use super::shard::Shard;
 use super::strict::{Indexes, StrictMode};
 use super::writer::{Health, Policy, Writer};
-pub(super) use existence::{Existence, begin, clear, existence};
+pub(super) use existence::{Existence, META_FILE, SHARD_DIRECTORY, begin, clear, existence};
 
-/// File with a collection's name and configuration; a directory without it is not a collection.
-pub(super) const META_FILE: &str = "collection.json";
 const JOURNAL_FILE: &str = "journal";
-/// Directory of the engine's files.
-pub(super) const SHARD_DIRECTORY: &str = "shard";
 /// How long the removal of a collection waits for requests and an optimisation that still use it.
 const READERS: Duration = Duration::from_mins(1);
 

@@ -43,16 +43,16 @@ pub(super) fn query_from(request: QueryPoints) -> Result<Query, Error> {
 }
 
 fn prefetch_from(prefetch: PrefetchQuery) -> Result<Query, Error> {
-    Ok(Query {
-        kind: prefetch.query.map(kind_from).transpose()?,
-        using: prefetch.using.unwrap_or_default(),
-        prefetch: prefetch.prefetch.into_iter().map(prefetch_from).collect::<Result<_, _>>()?,
-        filter: prefetch.filter.map(filter_from).transpose()?,
-        params: prefetch.params.as_ref().map(params_from).transpose()?,
+    query_from(QueryPoints {
+        prefetch: prefetch.prefetch,
+        query: prefetch.query,
+        using: prefetch.using,
+        filter: prefetch.filter,
+        params: prefetch.params,
         score_threshold: prefetch.score_threshold,
-        limit: prefetch.limit.map(count),
-        lookup: prefetch.lookup_from.map(lookup_from).transpose()?,
-        ..Query::default()
+        limit: prefetch.limit,
+        lookup_from: prefetch.lookup_from,
+        ..QueryPoints::default()
     })
 }
 
@@ -98,23 +98,23 @@ pub(super) fn query_groups_from(request: QueryPointGroups) -> Result<(Query, Gro
 
 /// The older search as a query.
 pub(super) fn search_from(request: SearchPoints) -> Result<Query, Error> {
-    no_shard_key(request.shard_key_selector.as_ref())?;
     let vector = match request.sparse_indices {
         Some(indices) => VectorInternal::Sparse(SparseVector { indices: indices.data, values: request.vector }),
         None => VectorInternal::Dense(request.vector),
     };
-    Ok(Query {
-        kind: Some(Kind::nearest(Target::Vector(vector))),
-        using: request.vector_name.unwrap_or_default(),
-        filter: request.filter.map(filter_from).transpose()?,
-        params: request.params.as_ref().map(params_from).transpose()?,
+    let query = query_from(QueryPoints {
+        using: request.vector_name,
+        filter: request.filter,
+        params: request.params,
         score_threshold: request.score_threshold,
-        limit: Some(count(request.limit)),
-        offset: request.offset.map(count).unwrap_or_default(),
-        with_payload: with_payload_from(request.with_payload)?,
-        with_vector: Some(with_vectors_from(request.with_vectors)),
-        ..Query::default()
-    })
+        limit: Some(request.limit),
+        offset: request.offset,
+        with_payload: request.with_payload,
+        with_vectors: request.with_vectors,
+        shard_key_selector: request.shard_key_selector,
+        ..QueryPoints::default()
+    })?;
+    Ok(Query { kind: Some(Kind::nearest(Target::Vector(vector))), ..query })
 }
 
 /// The older search with grouped results.
@@ -138,27 +138,27 @@ pub(super) fn search_groups_from(request: SearchPointGroups) -> Result<(Query, G
 
 /// The older recommendation as a query.
 pub(super) fn recommend_from(request: RecommendPoints) -> Result<Query, Error> {
-    no_shard_key(request.shard_key_selector.as_ref())?;
     let examples = |ids: Vec<proto::PointId>, vectors: Vec<proto::Vector>| {
         let ids = ids.into_iter().map(|id| id_from(Some(id)).map(Target::Id));
         ids.chain(vectors.into_iter().map(vector_target)).collect::<Result<Vec<_>, _>>()
     };
     let positive = examples(request.positive, request.positive_vectors)?;
     let negative = examples(request.negative, request.negative_vectors)?;
-    Ok(Query {
-        kind: Some(Kind::Vector(recommendation(strategy_from(request.strategy)?, positive, negative)?)),
-        using: request.using.unwrap_or_default(),
-        filter: request.filter.map(filter_from).transpose()?,
-        params: request.params.as_ref().map(params_from).transpose()?,
+    let kind = Kind::Vector(recommendation(strategy_from(request.strategy)?, positive, negative)?);
+    let query = query_from(QueryPoints {
+        using: request.using,
+        filter: request.filter,
+        params: request.params,
         score_threshold: request.score_threshold,
-        limit: Some(count(request.limit)),
-        lookup: request.lookup_from.map(lookup_from).transpose()?,
-        names_missing_points: true,
-        offset: request.offset.map(count).unwrap_or_default(),
-        with_payload: with_payload_from(request.with_payload)?,
-        with_vector: Some(with_vectors_from(request.with_vectors)),
-        prefetch: Vec::new(),
-    })
+        limit: Some(request.limit),
+        offset: request.offset,
+        with_payload: request.with_payload,
+        with_vectors: request.with_vectors,
+        lookup_from: request.lookup_from,
+        shard_key_selector: request.shard_key_selector,
+        ..QueryPoints::default()
+    })?;
+    Ok(Query { kind: Some(kind), names_missing_points: true, ..query })
 }
 
 /// The older recommendation with grouped results.
@@ -186,7 +186,6 @@ pub(super) fn recommend_groups_from(request: RecommendPointGroups) -> Result<(Qu
 
 /// The older discovery as a query.
 pub(super) fn discover_from(request: DiscoverPoints) -> Result<Query, Error> {
-    no_shard_key(request.shard_key_selector.as_ref())?;
     let example = |example: Option<proto::VectorExample>| match required(
         example.and_then(|example| example.example),
         "vector example",
@@ -199,19 +198,20 @@ pub(super) fn discover_from(request: DiscoverPoints) -> Result<Query, Error> {
         None => None,
     };
     let pairs = request.context.into_iter().map(|pair| Ok((example(pair.positive)?, example(pair.negative)?)));
-    Ok(Query {
-        kind: Some(Kind::Vector(discovery(target, pairs.collect::<Result<_, Error>>()?)?)),
-        using: request.using.unwrap_or_default(),
-        filter: request.filter.map(filter_from).transpose()?,
-        params: request.params.as_ref().map(params_from).transpose()?,
-        limit: Some(count(request.limit)),
-        lookup: request.lookup_from.map(lookup_from).transpose()?,
-        names_missing_points: true,
-        offset: request.offset.map(count).unwrap_or_default(),
-        with_payload: with_payload_from(request.with_payload)?,
-        with_vector: Some(with_vectors_from(request.with_vectors)),
-        ..Query::default()
-    })
+    let kind = Kind::Vector(discovery(target, pairs.collect::<Result<_, Error>>()?)?);
+    let query = query_from(QueryPoints {
+        using: request.using,
+        filter: request.filter,
+        params: request.params,
+        limit: Some(request.limit),
+        offset: request.offset,
+        with_payload: request.with_payload,
+        with_vectors: request.with_vectors,
+        lookup_from: request.lookup_from,
+        shard_key_selector: request.shard_key_selector,
+        ..QueryPoints::default()
+    })?;
+    Ok(Query { kind: Some(kind), names_missing_points: true, ..query })
 }
 
 fn strategy_from(strategy: Option<i32>) -> Result<Strategy, Error> {

@@ -5,11 +5,20 @@ use std::sync::Arc;
 
 use qdrant_edge::{PointId, VectorInternal, VectorStructInternal, WithVector};
 
-use super::{Lookup, Target};
+use super::target::Target;
 use crate::collection::Collection;
 use crate::error::Error;
 use crate::storage::Storage;
 use crate::validate::check_query_vector;
+
+/// Where points named by a query are looked up, if not in the searched collection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lookup {
+    /// Name or alias of the collection.
+    pub collection: String,
+    /// Their vector; the searched one if `None`.
+    pub vector: Option<String>,
+}
 
 /// The vectors of the points that a query names.
 pub(super) struct NamedPoints {

@@ -1,6 +1,7 @@
 //! Queries of REST and gRPC, before the points they name are looked up.
 
 mod lookup;
+mod target;
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use qdrant_edge::external::ordered_float::OrderedFloat;
 use qdrant_edge::{
     Condition, ContextPair, ContextQuery, DEFAULT_VECTOR_NAME, DiscoverQuery, FeedbackItem, FeedbackNaiveQuery, Filter,
     Formula, Fusion, HasIdCondition, Mmr, NaiveFeedbackStrategy, NamedQuery, OrderBy, PointId, Prefetch, QueryEnum,
-    QueryRequest, RecommendQuery, Sample, ScoredPoint, ScoringQuery, SearchParams, Vector, VectorInternal,
+    QueryRequest, RecommendQuery, Sample, ScoredPoint, ScoringQuery, SearchParams, VectorInternal,
     WithPayloadInterface, WithVector,
 };
 
@@ -18,34 +19,13 @@ use super::error::Error;
 use super::recommend::average;
 use super::storage::Storage;
 use lookup::NamedPoints;
-pub(super) use lookup::pick;
+pub(super) use lookup::{Lookup, pick};
+pub(super) use target::Target;
 
 /// Default number of results.
 pub(super) const DEFAULT_LIMIT: usize = 10;
 /// Default balance between relevance and diversity.
 const DEFAULT_DIVERSITY: f32 = 0.5;
-
-/// The target of a search.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Target {
-    /// The vector of a stored point; the point itself is excluded.
-    Id(PointId),
-    /// A vector.
-    Vector(VectorInternal),
-}
-
-impl Target {
-    /// Several dense vectors as one multivector.
-    ///
-    /// # Errors
-    /// They are empty or of different sizes.
-    pub(super) fn multi(vectors: Vec<Vec<f32>>) -> Result<Self, Error> {
-        if vectors.is_empty() || vectors.iter().any(Vec::is_empty) {
-            return Err(Error::Invalid("Validation error in JSON body: [multivector must not be empty]".to_owned()));
-        }
-        Ok(Self::Vector(Vector::new_multi(vectors)?.into()))
-    }
-}
 
 /// How the examples of a recommendation are used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -283,15 +263,6 @@ pub(super) fn discovery(target: Option<Target>, pairs: Vec<(Target, Target)>) ->
         None if pairs.is_empty() => Err(Error::BadRequest("target and/or context must be specified".to_owned())),
         None => Ok(VectorQuery::Context(pairs)),
     }
-}
-
-/// Where points named by a query are looked up, if not in the searched collection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Lookup {
-    /// Name or alias of the collection.
-    pub collection: String,
-    /// Their vector; the searched one if `None`.
-    pub vector: Option<String>,
 }
 
 /// A query or one of its prefetches.

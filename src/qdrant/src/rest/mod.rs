@@ -3,6 +3,7 @@
 mod aliases;
 mod collections;
 mod formula;
+mod found;
 mod metrics;
 mod names;
 mod points;

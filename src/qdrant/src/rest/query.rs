@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::App;
 use super::formula::formula;
+use super::found::{GroupsView, ScoredView};
 use super::read::Read;
-use super::search::{GroupsView, ScoredView};
 use crate::error::Error;
 use crate::groups::{self, Grouping, WithLookup};
 use crate::input::{NoShardKey, OneVector};

@@ -3,18 +3,18 @@
 use axum::Router;
 use axum::routing::post;
 use qdrant_edge::{
-    CountRequest, FacetRequest, FacetValue, Filter, JsonPath, OrderByInterface, Payload, PointId, ScoredPoint,
-    ScrollRequest, SearchParams, VectorStructPersisted, WithPayloadInterface, WithVector,
+    CountRequest, FacetRequest, FacetValue, Filter, JsonPath, OrderByInterface, PointId, ScrollRequest, SearchParams,
+    WithPayloadInterface, WithVector,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::App;
+use super::found::ScoredView;
 use super::points::RecordView;
 use super::query::{Grouped, LookupBody, QueryBody, StrategyBody, target};
 use super::read::{Batch, Read, answer};
 use crate::error::Error;
-use crate::groups::{Group, GroupId};
 use crate::input::NoShardKey;
 use crate::matrix::{self, Matrix, MatrixRequest};
 use crate::query::{self, DEFAULT_LIMIT, Kind, Query, Target, VectorQuery};
@@ -138,58 +138,6 @@ impl Read for FacetBody {
             json!({ "value": value, "count": hit.count })
         });
         Ok(json!({ "hits": hits.collect::<Vec<_>>() }))
-    }
-}
-
-/// The JSON of a found point.
-#[derive(Serialize)]
-pub(super) struct ScoredView {
-    id: PointId,
-    version: u64,
-    score: f32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<Payload>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vector: Option<VectorStructPersisted>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    order_value: Option<qdrant_edge::OrderValue>,
-}
-
-impl From<ScoredPoint> for ScoredView {
-    fn from(point: ScoredPoint) -> Self {
-        Self {
-            id: point.id,
-            version: point.version,
-            score: point.score,
-            payload: point.payload,
-            vector: point.vector.map(Into::into),
-            order_value: point.order_value,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct GroupView {
-    hits: Vec<ScoredView>,
-    id: GroupId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lookup: Option<RecordView>,
-}
-
-/// The JSON of groups.
-#[derive(Serialize)]
-pub(super) struct GroupsView {
-    groups: Vec<GroupView>,
-}
-
-impl From<Vec<Group>> for GroupsView {
-    fn from(groups: Vec<Group>) -> Self {
-        let view = |group: Group| GroupView {
-            hits: group.hits.into_iter().map(ScoredView::from).collect(),
-            id: group.id,
-            lookup: group.lookup.map(RecordView::from),
-        };
-        Self { groups: groups.into_iter().map(view).collect() }
     }
 }
 

@@ -21,10 +21,9 @@ use super::collection::{Collection, begin, blocking, clear};
 use super::disk::{check_room, used};
 use super::error::Error;
 use super::storage::Storage;
+use source::SNAPSHOTS;
 pub(super) use source::{Checksum, Location};
 
-/// Directory of all snapshots, below the storage directory.
-const SNAPSHOTS: &str = "snapshots";
 /// Directory for unfinished files, below the storage directory.
 const UNFINISHED: &str = "unfinished";
 /// Suffix of snapshot names.

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use tempfile::NamedTempFile;
 use url::Url;
 
-use super::{SNAPSHOTS, archive};
+use super::archive;
 use crate::collection::blocking;
 use crate::disk::check_room;
 use crate::error::Error;
 use crate::storage::Storage;
+
+/// Directory of all snapshots, below the storage directory.
+pub(super) const SNAPSHOTS: &str = "snapshots";
 
 /// The expected SHA-256 of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::COLLECTIONS;
 use crate::error::ServeError;
 
+pub(super) const COLLECTIONS: &str = "collections";
 /// Marks a directory as storage of this server, with its format. It is also the lock file.
 const MARKER: &str = "shakedown-qdrant.json";
 /// Format 1 had journals without checksums, and did not distinguish damaged from unfinished collections.

@@ -15,9 +15,8 @@ use super::collection::{Collection, Existence, META_FILE, Meta, blocking, clear,
 use super::config::Config;
 use super::disk::check_room;
 use super::error::{Error, ServeError};
-use claim::{claim, upgrade};
+use claim::{COLLECTIONS, claim, upgrade};
 
-const COLLECTIONS: &str = "collections";
 const ALIASES: &str = "aliases.json";
 /// Holds the server's peer id.
 const PEER: &str = "peer.json";

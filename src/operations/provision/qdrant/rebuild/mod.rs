@@ -6,11 +6,10 @@
 
 mod verify;
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
-use super::{CollectionNames, Shape, change_aliases, collection_info, count, create, make_index};
+use super::collections::{CollectionNames, change_aliases, collection_info, count, create, make_index};
+use super::task::Rebuild;
 use crate::operations::provision::{SetupError, WriteCounter};
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
@@ -21,15 +20,6 @@ const BATCH: usize = 256;
 const END: bool = true;
 /// Attempts to change aliases that another run changes at the same time.
 const TRIES: usize = 3;
-
-/// The collection to create.
-#[derive(Debug, Clone)]
-pub(in crate::operations::provision) struct Rebuild {
-    pub(super) name: String,
-    pub(super) shape: Shape,
-    pub(super) indexes: BTreeMap<String, String>,
-    pub(super) aliases: Vec<String>,
-}
 
 /// The aliases that mark the progress: copying, copied.
 pub(super) fn marks(name: &str) -> [String; 2] {

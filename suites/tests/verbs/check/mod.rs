@@ -2,7 +2,10 @@
 //! waits. Also user suites for services that Shakedown does not know.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod certificates;
+mod reads;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -22,11 +25,12 @@ use shakedown::spec::Suites;
 use shakedown::stack::{ProviderKind, engine_answers};
 use url::Url;
 
-use crate::support::certificates::params;
 use crate::support::cli_sandbox::CliSandbox;
-use crate::support::groups::Group;
+use crate::support::groups::{self, Group};
 use crate::support::harness::{Test, TestStack, on_one_stack, runtime};
 use crate::support::recorder::Recorder;
+use certificates::{Authority, certificates_are_distinguished};
+use reads::{Recorders, bare, moved, only_reads, only_selects};
 
 const TESTS: &[(&str, Test)] = &[
     ("a_correct_stack_passes", in_order),
@@ -42,6 +46,12 @@ const TESTS: &[(&str, Test)] = &[
     ("certificates_are_distinguished", certificates_are_distinguished),
 ];
 
+/// These need no stack.
+const ALONE: &[(&str, fn())] = &[
+    ("every_case_has_a_heading_of_its_own", every_case_has_a_heading),
+    ("unreadable_suites_are_reported_file_by_file", lint),
+];
+
 /// `shakedown check`.
 pub fn group() -> Group {
     let engine = runtime().block_on(engine_answers(&docker_host(), Duration::from_secs(5)));
@@ -51,17 +61,9 @@ pub fn group() -> Group {
         let left = runtime().block_on(stack.stop());
         if left.is_empty() { Ok(()) } else { Err(format!("could not be removed: {left:?}").into()) }
     };
-    let others = vec![
-        Trial::test("check::a_correct_stack_of_containers_passes", contained).with_ignored_flag(engine.is_err()),
-        Trial::test("check::every_case_has_a_heading_of_its_own", || {
-            every_case_has_a_heading();
-            Ok(())
-        }),
-        Trial::test("check::unreadable_suites_are_reported_file_by_file", || {
-            lint();
-            Ok(())
-        }),
-    ];
+    let name = "check::a_correct_stack_of_containers_passes";
+    let mut others = groups::trials("check", ALONE);
+    others.push(Trial::test(name, contained).with_ignored_flag(engine.is_err()));
     on_one_stack("check", TESTS, others)
 }
 
@@ -140,109 +142,6 @@ fn pooled(stack: &TestStack) {
     let wrong: Vec<&str> =
         verdicts.iter().filter(|(_, (word, _))| word != "pass" && word != "skip").map(|(id, _)| id.as_str()).collect();
     assert_eq!(wrong, ["postgres.session-kept"], "{verdicts:?}");
-}
-
-/// Recorders before every service.
-struct Recorders {
-    redis: Recorder,
-    postgres: Recorder,
-    qdrant: Recorder,
-    jina: Recorder,
-}
-
-impl Recorders {
-    fn before(endpoints: &mut Endpoints) -> Self {
-        let start = |url: &str| {
-            let url = Url::parse(url).unwrap();
-            let upstream = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
-            runtime().block_on(Recorder::start("127.0.0.1:0", Some(upstream)))
-        };
-        let recorders = Self {
-            redis: start(endpoints.redis.url.expose_secret()),
-            postgres: start(endpoints.postgres.url.expose_secret()),
-            qdrant: start(&endpoints.qdrant.url),
-            jina: start(&endpoints.jina.base_url),
-        };
-        endpoints.redis.url = moved(endpoints.redis.url.expose_secret(), &recorders.redis).into();
-        endpoints.postgres.url = moved(endpoints.postgres.url.expose_secret(), &recorders.postgres).into();
-        let qdrant = moved(&endpoints.qdrant.url, &recorders.qdrant);
-        qdrant.trim_end_matches('/').clone_into(&mut endpoints.qdrant.url);
-        endpoints.jina.base_url = moved(&endpoints.jina.base_url, &recorders.jina);
-        recorders
-    }
-}
-
-/// `url`, with the recorder's address in it.
-fn moved(url: &str, recorder: &Recorder) -> String {
-    let mut url = Url::parse(url).unwrap();
-    url.set_ip_host(recorder.address.ip()).unwrap();
-    url.set_port(Some(recorder.address.port())).unwrap();
-    url.to_string()
-}
-
-/// Commands that change nothing and cost little, whatever they are given.
-const READS: &[&str] = &[
-    "AUTH", "EXISTS", "GET", "HELLO", "HEXISTS", "HGET", "HLEN", "HMGET", "HSTRLEN", "INFO", "LLEN", "PING", "PTTL",
-    "SELECT", "TIME", "TTL", "TYPE", "XLEN", "ZCARD", "ZCOUNT", "ZSCORE",
-];
-const READS_OF_TWO_WORDS: &[&str] = &[
-    "ACL DRYRUN",
-    "ACL WHOAMI",
-    "CLIENT LIST",
-    "CLIENT SETINFO",
-    "CLIENT SETNAME",
-    "CLUSTER INFO",
-    "CLUSTER KEYSLOT",
-    "COMMAND INFO",
-    "CONFIG GET",
-    "MEMORY USAGE",
-];
-
-fn only_reads(words: &[String]) -> bool {
-    let name = words[0].to_uppercase();
-    let two = format!("{name} {}", words.get(1).map(|word| word.to_uppercase()).unwrap_or_default());
-    let number = |place: usize| words.get(place).and_then(|word| word.parse::<i64>().ok());
-    READS.contains(&name.as_str())
-        || READS_OF_TWO_WORDS.contains(&two.as_str())
-        // Ranges have two ends, and not many between them.
-        || (["LRANGE", "ZRANGE", "ZREVRANGE"].contains(&name.as_str())
-            && matches!((number(2), number(3)), (Some(from), Some(to)) if (from >= 0) == (to >= 0) && to - from < 50))
-        || (name == "SCAN" && words.iter().any(|word| word.eq_ignore_ascii_case("COUNT")))
-}
-
-/// The statements of a text, without what stands between quotation marks.
-fn bare(text: &str) -> Vec<String> {
-    let bare: String = text.split('\'').step_by(2).collect::<Vec<_>>().join("''");
-    bare.split(';').map(|part| part.trim().to_lowercase()).filter(|part| !part.is_empty()).collect()
-}
-
-fn only_selects(statement: &str) -> bool {
-    let harmless = ["begin read only", "commit", "rollback"].contains(&statement)
-        || statement.starts_with("select ")
-        || statement.starts_with("show ")
-        || statement.starts_with("set local statement_timeout")
-        || statement.starts_with("set local standard_conforming_strings");
-    let words: BTreeSet<&str> = statement.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-    let changing = [
-        "insert",
-        "update",
-        "delete",
-        "truncate",
-        "create",
-        "alter",
-        "drop",
-        "grant",
-        "revoke",
-        "copy",
-        "nextval",
-        "setval",
-        "pg_terminate_backend",
-        "pg_cancel_backend",
-        "pg_advisory_lock",
-        "lo_create",
-        "into",
-    ];
-    harmless && changing.iter().all(|word| !words.contains(word))
 }
 
 fn reads_only(stack: &TestStack) {
@@ -581,86 +480,4 @@ fn example(stack: &TestStack) {
     let (_, report) =
         judged(&mut check(&sandbox, &stack.prepared("search-none"), &["--suites", directory.to_str().unwrap()]));
     assert_eq!(verdicts(&report)["search.answers"], ("unknown".to_owned(), "SEARCH_HOST is not set".to_owned()));
-}
-
-/// An authority of certificates, and servers that show what it signed.
-struct Authority {
-    issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "an authority for tests");
-        let issuer = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
-        Self { issuer }
-    }
-
-    fn pem(&self) -> String {
-        self.issuer.pem()
-    }
-
-    /// The address of a server with a certificate for `names`, good in these years.
-    fn serve(&self, names: &[&str], (from, until): (i32, i32)) -> String {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params(names, from, until).signed_by(&key, &self.issuer).unwrap();
-        serve(&certificate, &key)
-    }
-}
-
-fn serve(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> String {
-    runtime().block_on(crate::support::certificates::serve(certificate, key, false))
-}
-
-fn certificates_are_distinguished(stack: &TestStack) {
-    let sandbox = CliSandbox::new();
-    let (authority, stranger) = (Authority::new(), Authority::new());
-    fs::write(sandbox.path("work/ca.pem"), authority.pem()).unwrap();
-    let own_key = rcgen::KeyPair::generate().unwrap();
-    let own = params(&["good.test"], 2020, 4000).self_signed(&own_key).unwrap();
-    let servers = [
-        ("good", authority.serve(&["good.test"], (2020, 4000)), "pass", ""),
-        ("expired", authority.serve(&["good.test"], (2001, 2002)), "fail", "expired "),
-        ("wrong-host", authority.serve(&["other.test"], (2020, 4000)), "fail", "not valid for the name good.test"),
-        ("unknown-issuer", stranger.serve(&["good.test"], (2020, 4000)), "fail", "an authority that is not trusted"),
-        ("self-signed", serve(&own, &own_key), "fail", "self-signed and not trusted"),
-    ];
-    let facts = |name: &str| match name {
-        "expired" => (false, true, false),
-        "wrong-host" => (true, false, false),
-        "self-signed" => (true, true, true),
-        _ => (true, true, false),
-    };
-    let mut text = "suite = \"tls\"\ntitle = \"t\"\n".to_owned();
-    let mut add = |id: &str, address: &str, more: &str, expect: &str| {
-        text.push_str(&format!(
-            "[[case]]\nid = \"tls.{id}\"\ntitle = \"t\"\nlevel = \"must\"\nwhy = \"w\"\nremedy = \"r\"\nsource = \"s\"\n\
-             probe.tls = {{ address = \"{address}\", name = \"good.test\", authorities = \"ca.pem\"{more} }}\n\
-             expect = {{ {expect} }}\n"
-        ));
-    };
-    for (name, address, _, _) in &servers {
-        add(name, address, "", "exists = false");
-        let (lasts, fits, alone) = facts(name);
-        let days = if lasts { "at_least = 600000" } else { "at_most = -7000" };
-        add(&format!("{name}-days"), address, ", yields = \"days-left\"", days);
-        add(&format!("{name}-host"), address, ", yields = \"host-matches\"", &format!("equals = {fits}"));
-        add(&format!("{name}-alone"), address, ", yields = \"self-signed\"", &format!("equals = {alone}"));
-    }
-    add("version", &servers[0].1, ", yields = \"version\"", "equals = \"1.3\"");
-    fs::write(sandbox.path("suites/tls.toml"), &text).unwrap();
-    let suites = sandbox.path("suites");
-    let endpoints = stack.prepared("tls");
-    let (_, report) = judged(&mut check(&sandbox, &endpoints, &["--suites", suites.to_str().unwrap()]));
-    let verdicts = verdicts(&report);
-    for (name, _, wanted, says) in servers {
-        let (word, reason) = &verdicts[&format!("tls.{name}")];
-        assert!(word == wanted && reason.contains(says), "{name}: {word}: {reason}");
-        for fact in ["days", "host", "alone"] {
-            let id = format!("tls.{name}-{fact}");
-            assert_eq!(verdicts[&id].0, "pass", "{id}: {}", verdicts[&id].1);
-        }
-    }
-    assert_eq!(verdicts["tls.version"].0, "pass");
 }

@@ -4,52 +4,6 @@ use std::io;
 
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::pump::{End, Pump};
-
-/// Moves bytes on without looking at them, until the faults change or the sender has no more; then the loop of the pump
-/// takes over again.
-pub(super) async fn splice(pump: &mut Pump<'_>, pipe: &Pipe) -> Option<End> {
-    loop {
-        let mut rest = tokio::select! {
-            biased;
-            Ok(()) = pump.link.active_faults.changed() => {
-                pump.link.active_faults.mark_changed();
-                return None;
-            }
-            filled = pipe.fill(pump.from) => match filled {
-                // The next read of the pump sees the close too.
-                Ok(0) => return None,
-                Ok(count) => count,
-                Err(_) => return Some(End::Reset(pump.sender())),
-            },
-        };
-        pump.count_read();
-        let mut has_changed = false;
-        while rest > 0 {
-            tokio::select! {
-                biased;
-                drained = pipe.drain(pump.to, rest) => match drained {
-                    Ok(0) | Err(_) => return Some(End::Reset(pump.receiver())),
-                    Ok(count) => {
-                        pump.count_passed(count);
-                        rest -= count;
-                    }
-                },
-                Ok(()) = pump.link.active_faults.changed() => {
-                    if let Some(end) = pump.lose(rest).await {
-                        return Some(end);
-                    }
-                    has_changed = true;
-                }
-            }
-        }
-        // The new faults were applied to the bytes on their way only: they must apply to the next ones too.
-        if has_changed {
-            return None;
-        }
-    }
-}
-
 /// A pipe between two sockets. It is empty before each [`Pipe::fill`]: what fills it also drains it.
 #[cfg(target_os = "linux")]
 pub(super) struct Pipe {

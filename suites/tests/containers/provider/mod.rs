@@ -2,33 +2,31 @@
 //! Where no Docker engine answers, everything that needs one is listed as ignored.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod clean_up;
+mod place;
+
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use secrecy::ExposeSecret;
-use shakedown::outcome::{Events, ServiceStatus};
+use shakedown::outcome::ServiceStatus;
 use shakedown::settings::docker_host;
-use shakedown::stack::{
-    Capability, ProcessId, ProviderKind, Service, Stack, StackOptions, clean_containers, engine_answers,
-    replay_on_panic,
-};
+use shakedown::stack::{Capability, Service, engine_answers};
 use sqlx::Connection;
-use tempfile::TempDir;
-use testcontainers::bollard::Docker;
 use testcontainers::bollard::models::{ContainerConfig, ContainerCreateBody};
 use testcontainers::bollard::query_parameters::{
-    CommitContainerOptionsBuilder, CreateContainerOptions, ListContainersOptionsBuilder, ListNetworksOptions,
-    ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
+    CommitContainerOptionsBuilder, CreateContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    RemoveImageOptions,
 };
 
 use crate::support::groups::{self, Group};
-use crate::support::harness::{SHAKEDOWN, runtime};
+use crate::support::harness::runtime;
+use clean_up::{killed, old_leftovers, panics, signals, worker_image, worker_image_ends, worker_image_interrupted};
+pub use clean_up::{panic_with_a_stack, panicking_place};
+use place::{Place, docker, everything, nothing_new, ours, redis};
 
 /// What the names of the trials begin with.
 const NAME: &str = "provider";
@@ -81,137 +79,6 @@ pub fn group() -> Group {
         trials.push(Trial::test(groups::name(NAME, name), alone).with_ignored_flag(ignored));
     }
     Group::new(NAME, trials)
-}
-
-// --- a place of its own for each test ----------------------------------------------------------------
-
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let place = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        std::fs::create_dir(place.path().join("data")).unwrap();
-        Self(place)
-    }
-
-    fn options(&self, run: &str) -> StackOptions {
-        let mut options = StackOptions::new(run, SHAKEDOWN);
-        options.data_dir = Some(self.0.path().join("data"));
-        options.state_dir = self.0.path().join("state/shakedown");
-        options
-    }
-
-    async fn stack(&self, run: &str) -> Stack {
-        Stack::start(ProviderKind::Containers, self.options(run), &Events::silent()).await.unwrap()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(SHAKEDOWN);
-        command
-            .args(arguments)
-            .current_dir(self.0.path())
-            .env("SHAKEDOWN_DATA_DIR", self.0.path().join("data"))
-            .env("XDG_STATE_HOME", self.0.path().join("state"))
-            .env_remove("SHAKEDOWN_STATE_DIR")
-            .env_remove("GITHUB_STEP_SUMMARY")
-            .env_remove("GITHUB_ACTIONS");
-        command
-    }
-
-    /// `shakedown run` over few cases.
-    fn run(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-        let mut command = self.command(&["run", "--suite", "redis", "--format", "short"]);
-        command.args(arguments).envs(environment.iter().copied()).output().unwrap()
-    }
-
-    /// Fails unless `shakedown run --provider containers` ends with 3 and says all of `words`; nothing may be left.
-    fn refused(&self, arguments: &[&str], environment: &[(&str, &str)], words: &[&str]) -> Outcome {
-        let output = self.run(&[&["--provider", "containers", "--quiet"], arguments].concat(), environment);
-        // A terminal's width breaks lines anywhere.
-        let printed: Vec<_> = String::from_utf8_lossy(&output.stderr).split_whitespace().map(str::to_owned).collect();
-        let printed = printed.join(" ").replace(" │ ", " ");
-        if output.status.code() != Some(3) {
-            return Err(format!("{:?}: {printed}", output.status).into());
-        }
-        for word in words {
-            if !printed.contains(word) {
-                return Err(format!("`{word}` is not in: {printed}").into());
-            }
-        }
-        for directory in ["data", "state/shakedown/runs"] {
-            let left = std::fs::read_dir(self.0.path().join(directory)).map_or(0, Iterator::count);
-            if left > 0 {
-                return Err(format!("something is left in {directory}").into());
-            }
-        }
-        Ok(())
-    }
-}
-
-// --- what is there -----------------------------------------------------------------------------------
-
-fn docker() -> Docker {
-    Docker::connect_with_host(&docker_host()).unwrap()
-}
-
-/// Whether a container belongs to another harness that is still running.
-fn is_foreign(labels: Option<&HashMap<String, String>>) -> bool {
-    let harness = labels.and_then(|labels| labels.get("shakedown.harness"));
-    let harness: Option<serde_json::Value> = harness.and_then(|text| serde_json::from_str(text).ok());
-    let process = harness.and_then(|harness| serde_json::from_value::<ProcessId>(harness["process"].clone()).ok());
-    process.is_some_and(|process| process.pid != nix::unistd::getpid().as_raw() && process.is_alive())
-}
-
-/// Containers of ours or of a harness that is gone, networks, and volumes that no container uses.
-async fn everything() -> BTreeSet<String> {
-    everything_but(is_foreign).await
-}
-
-async fn everything_but(foreign: fn(Option<&HashMap<String, String>>) -> bool) -> BTreeSet<String> {
-    let docker = docker();
-    let filters = HashMap::from([("label".to_owned(), vec!["shakedown.run".to_owned()])]);
-    let list = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let containers = docker.list_containers(Some(list)).await.unwrap();
-    let networks = docker.list_networks(None::<ListNetworksOptions>).await.unwrap();
-    let unused = HashMap::from([("dangling".to_owned(), vec!["true".to_owned()])]);
-    let list = ListVolumesOptionsBuilder::new().filters(&unused).build();
-    let volumes = docker.list_volumes(Some(list)).await.unwrap();
-    let containers = containers
-        .into_iter()
-        .filter(|found| !foreign(found.labels.as_ref()))
-        .map(|found| format!("container {:?} {:?}", found.names, found.id));
-    let networks = networks.into_iter().map(|found| format!("network {:?}", found.name));
-    let volumes = volumes.volumes.unwrap_or_default().into_iter().map(|found| format!("volume {}", found.name));
-    containers.chain(networks).chain(volumes).collect()
-}
-
-/// Fails when there is something that was not there before; the engine may take a moment to forget.
-fn nothing_new(before: &BTreeSet<String>) -> Outcome {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let after = runtime().block_on(everything());
-        let left: Vec<_> = after.difference(before).collect();
-        if left.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return Err(format!("left behind: {left:?}").into());
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Containers of every harness, also of one that was started by a test and runs.
-async fn ours() -> BTreeSet<String> {
-    everything_but(|_| false).await.into_iter().filter(|line| line.starts_with("container")).collect()
-}
-
-async fn redis(url: &str) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
-    let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
-    redis::cmd("PING").query_async::<String>(&mut connection).await?;
-    Ok(connection)
 }
 
 // --- what prevents a stack -----------------------------------------------------------------------------
@@ -422,200 +289,6 @@ fn pause_and_disconnect() -> Outcome {
         // A stack with a paused service is removed like any other.
         stack.pause(Service::Postgres).await?;
         drop(stack);
-        Ok(())
-    })
-}
-
-// --- however it ends, nothing is left ------------------------------------------------------------------------
-
-/// `shakedown up` on containers, begun and perhaps not ready.
-fn up(place: &Place) -> Child {
-    let mut command = place.command(&["up", "--provider", "containers"]);
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
-}
-
-fn signal(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
-}
-
-/// Blocks until the stack is up.
-fn wait_for_exports(child: &mut Child) {
-    use std::io::{BufRead, BufReader};
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap).take(13).count();
-    assert_eq!(lines, 13, "the stack did not come up");
-}
-
-/// Blocks until at least `count` containers of ours are there that were not before.
-fn wait_for_containers(before: &BTreeSet<String>, count: usize) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while runtime().block_on(ours()).difference(before).count() < count {
-        assert!(Instant::now() < deadline, "no container appeared");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-fn signals() -> Outcome {
-    // Once while the containers are being made, and once when all are up.
-    for (when, which) in [(1, Signal::SIGINT), (2, Signal::SIGTERM), (3, Signal::SIGTERM)] {
-        let place = Place::new();
-        let before = runtime().block_on(everything());
-        let mut child = up(&place);
-        wait_for_containers(&before, when);
-        signal(&child, which);
-        let status = child.wait()?;
-        assert!(matches!(status.code(), Some(0 | 130)), "{status:?}");
-        nothing_new(&before)?;
-    }
-    for which in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        let place = Place::new();
-        let before = runtime().block_on(everything());
-        let mut child = up(&place);
-        wait_for_exports(&mut child);
-        signal(&child, which);
-        assert_eq!(child.wait()?.code(), Some(0));
-        nothing_new(&before)?;
-    }
-    Ok(())
-}
-
-/// The reference worker as an image, built by `scripts/images`.
-const WORKER_IMAGE: &str = "shakedown/worker:stand-in";
-
-/// `shakedown run --provider native` over `cases`, with a program of the worker's image as the worker.
-fn image_worker(place: &Place, program: &str, cases: &[&str]) -> Command {
-    let contract = format!("[worker]\nimage = \"{WORKER_IMAGE}\"\ncommand = {program}\nready_within = \"60s\"\n");
-    std::fs::write(place.0.path().join("shakedown.toml"), contract).unwrap();
-    let mut command = place.command(&["run", "--provider", "native", "--format", "short", "--quiet"]);
-    command.args(cases.iter().flat_map(|case| ["--case", case])).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn worker_image() -> Outcome {
-    // These cases end, kill, pause and inspect the worker.
-    let cases = [
-        "ingestion.delivered",
-        "ingestion.memory-bounded",
-        "ingestion.exits-cleanly",
-        "crash.sigterm-in-time",
-        "crash.killed-before-the-ack",
-        "crash.paused-past-its-lock",
-    ];
-    let place = Place::new();
-    let output = image_worker(&place, r#"["shakedown", "worker"]"#, &cases).output()?;
-    let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if output.status.success() { Ok(()) } else { Err(printed.into()) }
-}
-
-fn worker_image_ends() -> Outcome {
-    let place = Place::new();
-    let program = r#"["sh", "-c", "echo $QUEUE_NAME has no worker; exit 9"]"#;
-    let output = image_worker(&place, program, &["ingestion.delivered"]).output()?;
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    let wanted = output.status.code() == Some(1) && printed.contains("code 9") && printed.contains("has no worker");
-    if wanted { Ok(()) } else { Err(format!("{:?}: {printed}", output.status).into()) }
-}
-
-fn worker_image_interrupted() -> Outcome {
-    let place = Place::new();
-    let before = runtime().block_on(everything());
-    let mut child = image_worker(&place, r#"["shakedown", "worker"]"#, &["ingestion.delivered"]).spawn()?;
-    wait_for_containers(&before, 1);
-    signal(&child, Signal::SIGINT);
-    assert_eq!(child.wait()?.code(), Some(130));
-    nothing_new(&before)
-}
-
-pub fn panicking_place() -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "handed over by the test that runs this program again")]
-    std::env::var_os("SHAKEDOWN_TEST_PANIC").map(PathBuf::from)
-}
-
-/// This program as a harness that panics while its stack is up, and drops nothing.
-pub fn panic_with_a_stack(place: &std::path::Path) {
-    let mut options = StackOptions::new("panics", SHAKEDOWN);
-    options.data_dir = Some(place.join("data"));
-    options.state_dir = place.join("state");
-    let stack = runtime().block_on(Stack::start(ProviderKind::Containers, options, &Events::silent())).unwrap();
-    std::fs::write(place.join("started"), "").unwrap();
-    std::mem::forget(stack);
-    replay_on_panic();
-    panic!("on purpose");
-}
-
-fn panics() -> Outcome {
-    let place = Place::new();
-    let status = Command::new(std::env::current_exe()?)
-        .env("SHAKEDOWN_TEST_PANIC", place.0.path())
-        .stderr(Stdio::null())
-        .status()?;
-    assert!(!status.success());
-    assert!(place.0.path().join("started").exists(), "it panicked before the stack was up");
-    Ok(())
-}
-
-fn killed() -> Outcome {
-    let place = Place::new();
-    let before = runtime().block_on(ours());
-    let mut child = up(&place);
-    wait_for_exports(&mut child);
-    // While its harness lives, its containers are left alone.
-    let cleaned = place.command(&["clean"]).output()?;
-    assert!(String::from_utf8_lossy(&cleaned.stdout).contains("its harness is still running"), "{cleaned:?}");
-    signal(&child, Signal::SIGKILL);
-    child.wait()?;
-    assert_eq!(runtime().block_on(ours()).difference(&before).count(), 3);
-    let dry = place.command(&["clean", "--dry-run"]).output()?;
-    assert!(String::from_utf8_lossy(&dry.stdout).contains("would remove"), "{dry:?}");
-    assert_eq!(runtime().block_on(ours()).difference(&before).count(), 3);
-    // Without its ledger, too.
-    std::fs::remove_dir_all(place.0.path().join("state"))?;
-    let clean = place.command(&["clean"]).output()?;
-    assert_eq!(clean.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&clean.stdout).contains("removed containers"), "{clean:?}");
-    Ok(())
-}
-
-fn old_leftovers() -> Outcome {
-    runtime().block_on(async {
-        let docker = docker();
-        // Two of a harness that is dead on this very system: one from long ago, one from just now.
-        let made = |run: &str, age: u64| {
-            let run = run.to_owned();
-            let docker = docker.clone();
-            async move {
-                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-                let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-                let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap();
-                let system = format!("{} {}", boot.trim(), namespace.display());
-                let harness = serde_json::json!({ "process": { "pid": 1, "started": "never" }, "system": system });
-                let labels = [
-                    ("shakedown.run", run.clone()),
-                    ("shakedown.mark", run),
-                    ("shakedown.harness", harness.to_string()),
-                    ("shakedown.started", (now - age).to_string()),
-                    ("shakedown.retention", "remove".to_owned()),
-                ];
-                let body = ContainerCreateBody {
-                    image: Some(shakedown::stack::REDIS_IMAGE.to_owned()),
-                    labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
-                    ..Default::default()
-                };
-                docker.create_container(None::<CreateContainerOptions>, body).await.unwrap().id
-            }
-        };
-        let old = made("old-one", 2 * 3600).await;
-        let young = made("young-one", 60).await;
-        let place = Place::new();
-        let stack = place.stack("after").await;
-        let now: String = ours().await.into_iter().collect();
-        assert!(!now.contains(&old), "what died two hours ago is still there");
-        assert!(now.contains(&young), "what died a minute ago was removed by another run");
-        stack.stop().await;
-        let cleaned = clean_containers(&docker_host(), false, false).await?;
-        assert!(
-            cleaned.iter().any(|cleaned| cleaned.run == "young-one" && cleaned.left_alone.is_none()),
-            "{cleaned:?}"
-        );
         Ok(())
     })
 }
