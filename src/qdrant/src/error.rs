@@ -180,6 +180,12 @@ pub enum ServeError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// The server's threads cannot be started, or one of them failed.
+    #[error("the server's threads failed: {reason}; check the limit on processes (`ulimit -u`)")]
+    Threads {
+        /// The error.
+        reason: String,
+    },
     /// A listener failed while serving.
     #[error("the {protocol} server failed: {reason}")]
     Serve {

@@ -10,6 +10,7 @@ use qdrant_edge::{
 };
 
 use super::collection::Collection;
+use super::depth;
 use super::error::Error;
 use super::filters::{translate, translate_query};
 use super::mmr;
@@ -165,23 +166,29 @@ impl Collection {
         Ok(chosen)
     }
 
-    /// Checks a read against strict mode.
+    /// Checks a read against strict mode, and how deep its filter is nested.
     ///
     /// # Errors
-    /// Strict mode forbids it.
+    /// Strict mode forbids it, or the filter is nested too deeply.
     pub(super) fn check_read(&self, limit: Option<usize>, filter: Option<&Filter>) -> Result<(), Error> {
+        filter.map_or(Ok(()), depth::check_filter)?;
         self.strict(|strict, indexes| {
             limit.map_or(Ok(()), |limit| strict.check_limit(limit))?;
             strict.check_filter(filter, indexes, Purpose::Read)
         })
     }
 
-    /// Checks a query and its prefetches against strict mode.
+    /// Checks a query and its prefetches against strict mode, and how deep they are nested.
     ///
     /// # Errors
-    /// Strict mode forbids it.
+    /// Strict mode forbids it, or it is nested too deeply.
     pub(super) fn check_query(&self, query: &Query) -> Result<(), Error> {
-        query.prefetch.iter().try_for_each(|inner| self.check_query(inner))?;
+        depth::check_query(query)?;
+        self.check_strict_query(query)
+    }
+
+    fn check_strict_query(&self, query: &Query) -> Result<(), Error> {
+        query.prefetch.iter().try_for_each(|inner| self.check_strict_query(inner))?;
         self.check_read(Some(query.limit.unwrap_or(DEFAULT_LIMIT)), query.filter.as_ref())?;
         self.strict(|strict, _| strict.check_params(query.params.as_ref()))?;
         let by_vector = matches!(query.kind, Some(Kind::Vector(_))) && query.prefetch.is_empty();
