@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::Code;
@@ -15,14 +15,14 @@ use tonic::transport::{Channel, Endpoint};
 use super::child::Server;
 use super::rest::encoded;
 use super::values::COLLECTIONS;
-use super::{grpc, rest};
+use super::{grpc, rest, upload};
 
 /// Longest time for an answer.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Requests between two kills.
-const KILL_EVERY: usize = 500;
+const KILL_EVERY: u64 = 500;
 /// Requests between two repairs of what earlier ones deleted.
-const REPAIR_EVERY: usize = 50;
+const REPAIR_EVERY: u64 = 50;
 /// Requests that a finding shows.
 const SHOWN: usize = 3;
 /// Bytes of a request that a finding shows.
@@ -34,7 +34,7 @@ const KEPT: &str = "kept";
 
 /// When the fuzz ends.
 enum End {
-    After(usize),
+    After(u64),
     At(Instant),
 }
 
@@ -45,10 +45,7 @@ pub(crate) async fn run() {
     let seed = variable("SHAKEDOWN_FUZZ_SEED").unwrap_or_else(rand::random);
     let end = match variable("SHAKEDOWN_FUZZ_SECONDS") {
         Some(seconds) => End::At(Instant::now() + Duration::from_secs(seconds)),
-        None => {
-            let requests = variable("SHAKEDOWN_FUZZ_REQUESTS").unwrap_or(3_000);
-            End::After(usize::try_from(requests).expect("a number of requests"))
-        }
+        None => End::After(variable("SHAKEDOWN_FUZZ_REQUESTS").unwrap_or(3_000)),
     };
     println!("SHAKEDOWN_FUZZ_SEED={seed}");
     let mut campaign = Campaign::start(seed);
@@ -79,6 +76,7 @@ pub(crate) async fn run() {
 enum Request {
     Rest(rest::Request),
     Grpc(grpc::Request),
+    Upload(upload::Request),
 }
 
 impl Request {
@@ -88,6 +86,7 @@ impl Request {
                 format!("{} {} {}", it.method, it.path, String::from_utf8_lossy(it.body.as_deref().unwrap_or_default()))
             }
             Self::Grpc(it) => format!("{} {}", it.path, it.text),
+            Self::Upload(it) => format!("{} of {} bytes as {:?}: {:?}", it.path, it.archive.len(), it.name, it.changes),
         };
         text.truncate(text.floor_char_boundary(SHOWN_BYTES));
         text
@@ -106,6 +105,8 @@ struct Campaign {
     recent: VecDeque<Request>,
     findings: Vec<String>,
     codes: BTreeMap<String, usize>,
+    /// A snapshot of [`KEPT`].
+    snapshot: Vec<u8>,
     /// What the server acknowledged for each point of [`KEPT`].
     kept: BTreeMap<u64, u64>,
 }
@@ -126,6 +127,7 @@ impl Campaign {
             recent: VecDeque::new(),
             findings: Vec::new(),
             codes: BTreeMap::new(),
+            snapshot: Vec::new(),
             kept: BTreeMap::new(),
         }
     }
@@ -141,10 +143,10 @@ impl Campaign {
 
     /// Sends one random request.
     async fn step(&mut self) {
-        let request = if self.rng.random() {
-            Request::Rest(self.samples.request(&mut self.rng))
-        } else {
-            Request::Grpc(self.methods.request(&mut self.rng))
+        let request = match self.rng.random_range(0..40) {
+            0 => Request::Upload(upload::request(&mut self.rng, &self.snapshot)),
+            1..20 => Request::Rest(self.samples.request(&mut self.rng)),
+            _ => Request::Grpc(self.methods.request(&mut self.rng)),
         };
         if self.recent.len() == SHOWN {
             self.recent.pop_front();
@@ -152,13 +154,8 @@ impl Campaign {
         self.recent.push_back(request.clone());
         let began = Instant::now();
         let (code, wrong, text) = match &request {
-            Request::Rest(request) => match self.send(request).await {
-                Ok((status, answer)) => {
-                    let wrong = status.is_server_error() && status != reqwest::StatusCode::NOT_IMPLEMENTED;
-                    (status.as_u16().to_string(), wrong, answer.to_string())
-                }
-                Err(error) => ("no answer".to_owned(), true, format!("{error:?}")),
-            },
+            Request::Rest(request) => judged(self.send(request).await),
+            Request::Upload(request) => judged(answer(request.build(&self.client, self.server.http)).await),
             Request::Grpc(request) => match tokio::time::timeout(DEADLINE, grpc::send(&self.channel, request)).await {
                 Ok((code, text)) => {
                     let wrong = matches!(code, Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable);
@@ -178,18 +175,13 @@ impl Campaign {
         }
     }
 
-    async fn send(&self, request: &rest::Request) -> reqwest::Result<(reqwest::StatusCode, Value)> {
+    async fn send(&self, request: &rest::Request) -> reqwest::Result<(StatusCode, Value)> {
         let url = format!("http://{}{}", self.server.http, request.path);
         let mut sent = self.client.request(request.method.clone(), url);
         if let Some(body) = &request.body {
             sent = sent.header("content-type", "application/json").body(body.clone());
         }
-        let answer = sent.send().await?;
-        let status = answer.status();
-        let text = answer.bytes().await?;
-        let text =
-            serde_json::from_slice(&text).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&text).into()));
-        Ok((status, text))
+        answer(sent).await
     }
 
     /// Sends a request of the fuzz's own, which must be answered.
@@ -238,6 +230,18 @@ impl Campaign {
         } else {
             self.find(&format!("an ordinary upsert is answered {status}: {answer}"));
         }
+        if self.snapshot.is_empty() {
+            self.snapshot = self.take_snapshot().await;
+        }
+    }
+
+    async fn take_snapshot(&mut self) -> Vec<u8> {
+        let path = format!("/collections/{KEPT}/snapshots");
+        let (_, answer) = self.ask(Method::POST, &path, None).await;
+        let name = answer["result"]["name"].as_str().unwrap_or_default();
+        let url = format!("http://{}{path}/{name}", self.server.http);
+        let answer = self.client.get(url).send().await.expect("an answer");
+        answer.bytes().await.expect("a snapshot").to_vec()
     }
 
     /// Kills the server, starts it again, and compares.
@@ -304,6 +308,26 @@ impl Campaign {
             state.insert(name.to_owned(), settings);
         }
         state
+    }
+}
+
+/// The status of the answer to `request`, and its body.
+async fn answer(request: reqwest::RequestBuilder) -> reqwest::Result<(StatusCode, Value)> {
+    let answer = request.send().await?;
+    let status = answer.status();
+    let text = answer.bytes().await?;
+    let text = serde_json::from_slice(&text).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&text).into()));
+    Ok((status, text))
+}
+
+/// The code of an answer, whether it is wrong, and its text.
+fn judged(answer: reqwest::Result<(StatusCode, Value)>) -> (String, bool, String) {
+    match answer {
+        Ok((status, answer)) => {
+            let wrong = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
+            (status.as_u16().to_string(), wrong, answer.to_string())
+        }
+        Err(error) => ("no answer".to_owned(), true, format!("{error:?}")),
     }
 }
 

@@ -10,10 +10,14 @@
 //! | `SHAKEDOWN_FUZZ_REQUESTS` | number of requests; 3,000 by default |
 //! | `SHAKEDOWN_FUZZ_SECONDS` | how long to send requests, instead of their number |
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "the seed and the numbers are for whoever runs it")]
+
 mod campaign;
 mod child;
 mod grpc;
 mod rest;
+mod upload;
 mod values;
 
 /// The server of the other test, as a process of its own.

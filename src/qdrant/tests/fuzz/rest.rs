@@ -37,10 +37,15 @@ impl Samples {
 
     /// A random request.
     pub(crate) fn request(&self, rng: &mut StdRng) -> Request {
-        let (method, path, body) = &self.0[rng.random_range(0..self.0.len())];
+        let mut sample = &self.0[rng.random_range(0..self.0.len())];
+        if sample.2.is_none() {
+            // Of those without a body there is less to try.
+            sample = &self.0[rng.random_range(0..self.0.len())];
+        }
+        let (method, path, body) = sample;
         let mut body = body.clone();
         if let Some(body) = &mut body
-            && rng.random_bool(0.8)
+            && rng.random_bool(0.7)
         {
             for _ in 0..rng.random_range(1..4) {
                 self.change(rng, body);
@@ -148,6 +153,9 @@ fn value(rng: &mut StdRng) -> Value {
 
 /// `part` within `levels` more levels of one form.
 fn nested(rng: &mut StdRng, part: Value, levels: usize) -> Value {
+    const FILTERS: [&str; 7] = ["must", "should", "must_not", "min_should", "key", "has_id", "nested"];
+    const QUERIES: [&str; 3] = ["query", "prefetch", "limit"];
+    const EXPRESSIONS: [&str; 4] = ["sum", "mult", "neg", "div"];
     let forms: [fn(Value) -> Value; 9] = [
         |inner| json!([inner]),
         |inner| json!({ "a": inner }),
@@ -159,7 +167,14 @@ fn nested(rng: &mut StdRng, part: Value, levels: usize) -> Value {
         |inner| json!({ "sum": [inner, 1] }),
         |inner| json!({ "neg": inner }),
     ];
-    let form = forms[rng.random_range(0..forms.len())];
+    let has = |names: &[&str]| names.iter().any(|name| part.get(name).is_some());
+    let fitting = match () {
+        () if has(&FILTERS) => 2..6,
+        () if has(&QUERIES) => 6..7,
+        () if has(&EXPRESSIONS) || part == "$score" => 7..9,
+        () => 0..forms.len(),
+    };
+    let form = forms[rng.random_range(fitting)];
     (0..levels).fold(part, |inner, _| form(inner))
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn one<'a, T: ?Sized>(rng: &mut StdRng, items: &[&'a T]) -> &'a T {
 
 /// The name of a collection: mostly of one that exists.
 pub(crate) fn collection(rng: &mut StdRng) -> String {
-    match rng.random_range(0..20) {
+    match rng.random_range(0..40) {
         0 => "missing".to_owned(),
         1 => "alias".to_owned(),
         2 => "x".repeat(255),
