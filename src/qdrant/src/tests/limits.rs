@@ -23,7 +23,7 @@ fn nested(levels: usize, innermost: Value, outer: impl Fn(Value) -> Value) -> Va
 }
 
 fn filter(levels: usize) -> Value {
-    let innermost = json!({ "must": [{ "key": "document_id", "match": { "value": "a" } }] });
+    let innermost = json!({ "must": [condition()] });
     nested(levels, innermost, |inner| json!({ "must": [inner] }))
 }
 
@@ -104,6 +104,32 @@ async fn prefetches_and_formulas_may_have_32_levels() {
             assert!(status == StatusCode::OK || error(&answer).contains(TOO_DEEP), "{answer}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_part_of_a_nested_query_is_found_as_fast_as_a_right_one() {
+    let server = Server::start().await;
+    server.make("c").await;
+    let wrong = [
+        nested(50, json!("wrong"), |inner| json!({ "prefetch": [inner], "query": { "fusion": "rrf" } })),
+        nested(50, json!("wrong"), |inner| json!({ "prefetch": inner, "query": { "fusion": "rrf" } })),
+        nested(120, json!([1]), |inner| json!([inner])),
+        json!({ "filter": nested(50, json!("wrong"), |inner| json!({ "must": [inner] })) }),
+        json!({ "filter": nested(50, json!("wrong"), |inner| json!({ "should": inner, "must": condition() })) }),
+        json!({ "filter": nested(120, json!([1]), |inner| json!([inner])) }),
+        json!({ "filter": nested(30, json!("wrong"), |inner| json!({ "must": { "nested": { "key": "a", "filter": inner } } })) }),
+        json!({ "prefetch": {}, "query": { "formula": nested(120, json!("$wrong"), |inner| json!({ "neg": inner })) } }),
+    ];
+    for body in wrong {
+        let began = std::time::Instant::now();
+        let (status, answer) = server.post("/collections/c/points/query", body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?} for {answer}", began.elapsed());
+    }
+}
+
+fn condition() -> Value {
+    json!({ "key": "document_id", "match": { "value": "a" } })
 }
 
 #[tokio::test(flavor = "multi_thread")]

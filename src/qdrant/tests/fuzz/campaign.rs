@@ -18,7 +18,7 @@ use super::values::COLLECTIONS;
 use super::{grpc, rest, upload};
 
 /// Longest time for an answer.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(30);
 /// Requests between two kills.
 const KILL_EVERY: u64 = 500;
 /// Requests between two repairs of what earlier ones deleted.

@@ -1,10 +1,10 @@
 //! The server under test, as a child process: this program with another test.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use shakedown_qdrant::{Options, serve as serve_qdrant};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,8 @@ pub(crate) fn serve() {
 /// A running server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
+    /// Open as long as the child, which writes there that a test takes long.
+    _output: BufReader<ChildStdout>,
     log: PathBuf,
     /// REST.
     pub(crate) http: SocketAddr,
@@ -57,13 +59,13 @@ impl Server {
             .stderr(File::create(&log).expect("a log"))
             .spawn()
             .expect("started");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-        let ready = lines.find_map(|line| {
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let ready = output.by_ref().lines().map_while(Result::ok).find_map(|line| {
             let (http, grpc) = line.strip_prefix(READY)?.split_once(' ')?;
             Some((http.parse().ok()?, grpc.parse().ok()?))
         });
         match ready {
-            Some((http, grpc)) => Ok(Self { child, log, http, grpc }),
+            Some((http, grpc)) => Ok(Self { child, _output: output, log, http, grpc }),
             None => Err(format!("the server does not start: {:?}\n{}", child.wait(), tail(&log))),
         }
     }

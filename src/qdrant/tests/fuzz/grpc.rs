@@ -80,17 +80,14 @@ impl Methods {
     /// A message at `level`, of which `deep` more levels go to one place.
     fn message(&self, rng: &mut StdRng, of: &MessageDescriptor, level: usize, deep: usize) -> DynamicMessage {
         let mut message = DynamicMessage::new(of.clone());
-        if deep > 0 && self.recursive.contains(of.full_name()) {
-            let inner = |field: &FieldDescriptor| match value_kind(field) {
-                Kind::Message(inner) => self.recursive.contains(inner.full_name()),
-                _ => false,
-            };
-            let fields: Vec<_> = of.fields().filter(inner).collect();
+        if deep > 0 {
+            let fields: Vec<_> = of.fields().filter(|field| self.is_recursive(field)).collect();
             if let Some(field) = fields.choose(rng) {
                 message.set_field(field, self.value(rng, field, level, deep - 1));
-            }
-            if level > LEVELS {
-                return message;
+                // Nothing else may be wrong with most of them.
+                if level > LEVELS || level > 0 && rng.random_bool(0.7) {
+                    return message;
+                }
             }
         }
         let mut chosen = HashSet::new();
@@ -99,13 +96,13 @@ impl Methods {
                 continue;
             }
             if let Some(oneof) = field.containing_oneof().filter(|oneof| oneof.fields().len() > 1) {
-                if chosen.insert(oneof.name().to_owned())
-                    && rng.random_bool(0.95)
-                    && !oneof.fields().any(|it| message.has_field(&it))
-                {
-                    let fields: Vec<_> = oneof.fields().collect();
-                    let field = fields.choose(rng).expect("fields");
-                    message.set_field(field, self.value(rng, field, level, 0));
+                let free = !oneof.fields().any(|it| message.has_field(&it));
+                if chosen.insert(oneof.name().to_owned()) && free && rng.random_bool(0.98) {
+                    let ends = |field: &FieldDescriptor| level <= LEVELS || !self.is_recursive(field);
+                    let fields: Vec<_> = oneof.fields().filter(ends).collect();
+                    if let Some(field) = fields.choose(rng) {
+                        message.set_field(field, self.value(rng, field, level, 0));
+                    }
                 }
                 continue;
             }
@@ -114,6 +111,10 @@ impl Methods {
             }
         }
         message
+    }
+
+    fn is_recursive(&self, field: &FieldDescriptor) -> bool {
+        matches!(value_kind(field), Kind::Message(inner) if self.recursive.contains(inner.full_name()))
     }
 
     fn value(&self, rng: &mut StdRng, field: &FieldDescriptor, level: usize, deep: usize) -> Value {
@@ -193,6 +194,13 @@ fn presence(field: &FieldDescriptor, level: usize) -> f64 {
         "collection_name" | "points" | "id" | "wait" => 0.98,
         // These are not implemented, whatever else the request has.
         name if name.starts_with("shard") || name == "sharding_method" || name == "idf" => 0.02,
+        // The messages within a small one are required, as a rule.
+        _ if !field.is_list()
+            && matches!(field.kind(), Kind::Message(_))
+            && field.parent_message().fields().len() <= 4 =>
+        {
+            0.97
+        }
         _ if level > LEVELS => 0.05,
         _ if level > 2 => 0.4,
         _ => 0.6,
