@@ -2,12 +2,9 @@
 //! limit one request would overflow the stack and end the process.
 //!
 //! The decoders have limits of their own (serde: 128 levels of JSON; prost: 100 messages within each other). These are
-//! lower, and count what the client means: filters within filters, not brackets.
+//! lower, and count what the client means: filters within filters, not brackets. Filters are counted while they are read.
 
-use qdrant_edge::{
-    Condition, Expression, Filter, JsonPath, Payload, PayloadOps, PointInsertOperations, PointOperations,
-    UpdateOperation, VectorOperations,
-};
+use qdrant_edge::{Expression, JsonPath, Payload, PayloadOps, PointInsertOperations, PointOperations, UpdateOperation};
 use serde_json::{Map, Value};
 
 use super::error::Error;
@@ -23,60 +20,37 @@ pub(super) const PAYLOAD_DEPTH: usize = 64;
 /// default.
 pub(super) const STACK: usize = 16 * 1024 * 1024;
 
-fn too_deep(what: &str, limit: usize) -> Error {
-    Error::BadInput(format!("the {what} is nested too deeply: at most {limit} levels are allowed"))
+/// The text for the client whose `what` has more than `limit` levels.
+pub(super) fn too_deep(what: &str, limit: usize) -> String {
+    format!("the {what} is nested too deeply: at most {limit} levels are allowed")
 }
 
 fn check(deeper: bool, what: &str, limit: usize) -> Result<(), Error> {
-    if deeper { Err(too_deep(what, limit)) } else { Ok(()) }
+    if deeper { Err(Error::BadInput(too_deep(what, limit))) } else { Ok(()) }
 }
 
-/// Checks a filter.
+/// Checks the prefetches and formulas of a query.
 ///
 /// # Errors
-/// It has more than [`QUERY_DEPTH`] levels of filters; `must`, `nested` and the others count alike.
-pub(super) fn check_filter(filter: &Filter) -> Result<(), Error> {
-    check(is_filter_deeper(filter, QUERY_DEPTH), "filter", QUERY_DEPTH)
-}
-
-/// Checks the filters, prefetches and formulas of a query.
-///
-/// # Errors
-/// One of them has more than [`QUERY_DEPTH`] levels.
+/// They have more than [`QUERY_DEPTH`] levels.
 pub(super) fn check_query(query: &Query) -> Result<(), Error> {
     check_prefetches(query, QUERY_DEPTH)
 }
 
-/// Checks the payloads and filters of a change.
+/// Checks the payloads of a change.
 ///
 /// # Errors
-/// A payload has more than [`PAYLOAD_DEPTH`] levels, or a filter more than [`QUERY_DEPTH`].
+/// One has more than [`PAYLOAD_DEPTH`] levels.
 pub(super) fn check_change(operation: &UpdateOperation) -> Result<(), Error> {
     match operation {
-        UpdateOperation::PointOperation(operation) => match operation {
-            PointOperations::UpsertPoints(points) => check_points(points),
-            PointOperations::UpsertPointsConditional(conditional) => {
-                check_filter(&conditional.condition)?;
-                check_points(&conditional.points_op)
-            }
-            PointOperations::DeletePointsByFilter(filter) => check_filter(filter),
-            PointOperations::DeletePoints { .. } | PointOperations::SyncPoints(_) => Ok(()),
-        },
-        UpdateOperation::PayloadOperation(operation) => match operation {
-            PayloadOps::SetPayload(set) | PayloadOps::OverwritePayload(set) => {
-                set.filter.as_ref().map_or(Ok(()), check_filter)?;
-                check_payload(&set.payload, set.key.as_ref())
-            }
-            PayloadOps::DeletePayload(delete) => delete.filter.as_ref().map_or(Ok(()), check_filter),
-            PayloadOps::ClearPayloadByFilter(filter) => check_filter(filter),
-            PayloadOps::ClearPayload { .. } => Ok(()),
-        },
-        UpdateOperation::VectorOperation(operation) => match operation {
-            VectorOperations::UpdateVectors(update) => update.update_filter.as_ref().map_or(Ok(()), check_filter),
-            VectorOperations::DeleteVectorsByFilter(filter, _) => check_filter(filter),
-            VectorOperations::DeleteVectors(..) => Ok(()),
-        },
-        UpdateOperation::FieldIndexOperation(_) | UpdateOperation::VectorNameOperation(_) => Ok(()),
+        UpdateOperation::PointOperation(PointOperations::UpsertPoints(points)) => check_points(points),
+        UpdateOperation::PointOperation(PointOperations::UpsertPointsConditional(conditional)) => {
+            check_points(&conditional.points_op)
+        }
+        UpdateOperation::PayloadOperation(PayloadOps::SetPayload(set) | PayloadOps::OverwritePayload(set)) => {
+            check_payload(&set.payload, set.key.as_ref())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -112,7 +86,6 @@ fn check_payload(payload: &Payload, key: Option<&JsonPath>) -> Result<(), Error>
 }
 
 fn check_prefetches(query: &Query, limit: usize) -> Result<(), Error> {
-    query.filter.as_ref().map_or(Ok(()), check_filter)?;
     if let Some(Kind::Formula(formula)) = &query.kind {
         check_expression(&formula.formula, QUERY_DEPTH)?;
         formula.defaults.values().try_for_each(|value| {
@@ -126,10 +99,9 @@ fn check_prefetches(query: &Query, limit: usize) -> Result<(), Error> {
 }
 
 fn check_expression(expression: &Expression, limit: usize) -> Result<(), Error> {
-    let Some(limit) = limit.checked_sub(1) else { return Err(too_deep("formula", QUERY_DEPTH)) };
+    let Some(limit) = limit.checked_sub(1) else { return check(true, "formula", QUERY_DEPTH) };
     let inner = |expression: &Expression| check_expression(expression, limit);
     match expression {
-        Expression::Condition(condition) => condition_filter(condition).map_or(Ok(()), check_filter),
         Expression::Mult(all) | Expression::Sum(all) => all.iter().try_for_each(inner),
         Expression::Neg(one)
         | Expression::Sqrt(one)
@@ -143,27 +115,11 @@ fn check_expression(expression: &Expression, limit: usize) -> Result<(), Error> 
         Expression::Decay { x, target, .. } => inner(x).and_then(|()| target.as_deref().map_or(Ok(()), inner)),
         Expression::Constant(_)
         | Expression::Variable(_)
+        | Expression::Condition(_)
         | Expression::GeoDistance { .. }
         | Expression::Datetime(_)
         | Expression::DatetimeKey(_) => Ok(()),
     }
-}
-
-/// The filter within a condition.
-fn condition_filter(condition: &Condition) -> Option<&Filter> {
-    match condition {
-        Condition::Filter(filter) => Some(filter),
-        Condition::Nested(nested) => Some(nested.filter()),
-        _ => None,
-    }
-}
-
-fn is_filter_deeper(filter: &Filter, limit: usize) -> bool {
-    let Some(limit) = limit.checked_sub(1) else { return true };
-    let some = filter.min_should.as_ref().map(|min| &min.conditions);
-    let conditions = [filter.must.as_ref(), filter.should.as_ref(), filter.must_not.as_ref(), some];
-    let mut inner = conditions.into_iter().flatten().flatten().filter_map(condition_filter);
-    inner.any(|filter| is_filter_deeper(filter, limit))
 }
 
 fn is_object_deeper(object: &Map<String, Value>, limit: usize) -> bool {
@@ -187,30 +143,6 @@ mod tests {
 
     fn nested(levels: usize, innermost: Value, outer: impl Fn(Value) -> Value) -> Value {
         (1..levels).fold(innermost, |inner, _| outer(inner))
-    }
-
-    #[test]
-    fn a_filter_may_have_32_levels_whatever_nests_them() {
-        let forms: [fn(Value) -> Value; 5] = [
-            |inner| json!({ "must": [inner] }),
-            |inner| json!({ "should": [{ "key": "a", "match": { "value": 1 } }, inner] }),
-            |inner| json!({ "must_not": inner }),
-            |inner| json!({ "min_should": { "conditions": [inner], "min_count": 1 } }),
-            |inner| json!({ "must": [{ "nested": { "key": "a", "filter": inner } }] }),
-        ];
-        for outer in forms {
-            let filter = |levels| {
-                let innermost = json!({ "must": [{ "key": "a", "match": { "value": 1 } }] });
-                serde_json::from_value::<Filter>(nested(levels, innermost, outer)).expect("a filter")
-            };
-            assert_eq!(check_filter(&filter(QUERY_DEPTH)), Ok(()));
-            let error = check_filter(&filter(QUERY_DEPTH + 1)).expect_err("too deep");
-            assert_eq!(
-                error.to_string(),
-                "Wrong input: the filter is nested too deeply: at most 32 levels are allowed"
-            );
-            assert_eq!(error.codes(), (axum::http::StatusCode::BAD_REQUEST, tonic::Code::InvalidArgument));
-        }
     }
 
     #[test]

@@ -166,12 +166,11 @@ impl Collection {
         Ok(chosen)
     }
 
-    /// Checks a read against strict mode, and how deep its filter is nested.
+    /// Checks a read against strict mode.
     ///
     /// # Errors
-    /// Strict mode forbids it, or the filter is nested too deeply.
+    /// Strict mode forbids it.
     pub(super) fn check_read(&self, limit: Option<usize>, filter: Option<&Filter>) -> Result<(), Error> {
-        filter.map_or(Ok(()), depth::check_filter)?;
         self.strict(|strict, indexes| {
             limit.map_or(Ok(()), |limit| strict.check_limit(limit))?;
             strict.check_filter(filter, indexes, Purpose::Read)

@@ -44,7 +44,7 @@ pub(super) struct QueryBody {
     query: Option<Value>,
     #[serde(default)]
     using: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::input::filter::optional")]
     filter: Option<Filter>,
     #[serde(default)]
     params: Option<SearchParams>,
