@@ -25,7 +25,6 @@ use crate::snapshots::check_file_name;
 /// The form has no such part or cannot be read, its other parts and headers are larger than [`BODY_LIMIT`], the file
 /// name is impossible, or the disk is full.
 pub(super) async fn receive(app: &App, request: Request) -> Result<(NamedTempFile, String), Error> {
-    let unreadable = |error: multer::Error| Error::Format(format!("Multipart error: {error}"));
     let (parts, body) = request.into_parts();
     let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let boundary = multer::parse_boundary(kind).map_err(unreadable)?;
@@ -50,6 +49,14 @@ pub(super) async fn receive(app: &App, request: Request) -> Result<(NamedTempFil
         return Ok((file, sent.unwrap_or_else(|| Uuid::new_v4().to_string())));
     }
     Err(Error::Format("Field with name 'snapshot' is required".to_owned()))
+}
+
+fn unreadable(error: multer::Error) -> Error {
+    match error {
+        // Its own text does not name the limit.
+        multer::Error::StreamReadFailed(cause) => Error::Format(format!("Multipart error: {cause}")),
+        error => Error::Format(format!("Multipart error: {error}")),
+    }
 }
 
 /// A body that is read one chunk at a time, and only as long as there are bytes `left`. The reader of forms collects in

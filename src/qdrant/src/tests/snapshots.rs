@@ -346,6 +346,19 @@ async fn a_collection_with_the_longest_name_has_snapshots() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_not_a_snapshot_is_read_up_to_a_limit() {
+    let server = Server::start().await;
+    let request = server.client.post(server.url("/collections/c/snapshots/upload")).header("api-key", KEY);
+    let request = request.header("content-type", "multipart/form-data; boundary=edge");
+    let endless = [b"--edge\r\nX-Header: ".as_slice(), &vec![b'x'; 40 * 1024 * 1024]].concat();
+    // The server may close the connection before it has read everything.
+    let Ok(response) = request.body(endless).send().await else { return };
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let answer: Value = response.json().await.expect("JSON");
+    assert!(error(&answer).contains("limit: 33554432 bytes"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_that_the_engine_cannot_open_are_a_damage_of_the_snapshot() {
     let server = Server::start().await;
     server.make("c").await;
