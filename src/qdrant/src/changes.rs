@@ -6,6 +6,7 @@ use qdrant_edge::{
 };
 
 use super::collection::{Collection, Written};
+use super::depth;
 use super::disk::used_by;
 use super::error::Error;
 use super::filters::translate_change;
@@ -33,7 +34,10 @@ impl Collection {
         operations: Vec<UpdateOperation>,
         waited: bool,
     ) -> Result<Vec<Written>, Error> {
-        operations.iter().try_for_each(|operation| self.check_strict(operation))?;
+        operations.iter().try_for_each(|operation| {
+            depth::check_change(operation)?;
+            self.check_strict(operation)
+        })?;
         let mut written = Vec::with_capacity(operations.len());
         for operation in operations {
             written.push(self.change(operation, waited).await?);
@@ -42,6 +46,7 @@ impl Collection {
     }
 
     fn check_change(&self, operation: &UpdateOperation) -> Result<(), Error> {
+        depth::check_change(operation)?;
         match operation {
             UpdateOperation::PointOperation(operation) => {
                 if let Some(points) = upserted(operation) {

@@ -7,6 +7,9 @@ use tonic::Code;
 /// Prefix of a serde error for a request that is not implemented.
 pub(super) const UNIMPLEMENTED: &str = "not implemented: ";
 
+/// Part of serde's error for a body that is nested too deeply.
+const RECURSION: &str = "recursion limit exceeded";
+
 /// Why a request was rejected. Clients read the text, which follows Qdrant's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -86,10 +89,11 @@ impl Error {
     #[must_use]
     pub(super) fn unreadable(error: &serde_json::Error) -> Self {
         let text = error.to_string();
-        match text.split_once(UNIMPLEMENTED) {
-            Some((_, what)) => Self::Unimplemented(what.split(" at line ").next().unwrap_or(what).to_owned()),
-            None => Self::Format(format!("Format error in JSON body: {text}")),
+        if let Some((_, what)) = text.split_once(UNIMPLEMENTED) {
+            return Self::Unimplemented(what.split(" at line ").next().unwrap_or(what).to_owned());
         }
+        let limit = if text.contains(RECURSION) { "; at most 127 levels of JSON are allowed" } else { "" };
+        Self::Format(format!("Format error in JSON body: {text}{limit}"))
     }
 
     /// The error for a collection that does not exist.
@@ -179,6 +183,12 @@ pub enum ServeError {
         address: String,
         /// The system's error.
         source: std::io::Error,
+    },
+    /// The server's threads cannot be started, or one of them failed.
+    #[error("the server's threads failed: {reason}; check the limit on processes (`ulimit -u`)")]
+    Threads {
+        /// The error.
+        reason: String,
     },
     /// A listener failed while serving.
     #[error("the {protocol} server failed: {reason}")]

@@ -8,7 +8,7 @@
 //! | `collection`, `reads`, `changes`, `resolve`, `writer`, `journal`, `shard`, `disk` | one collection: reads, changes, its writer thread, the journal that survives a kill, the engine, disk space |
 //! | `snapshots` | snapshots: create, restore |
 //! | `telemetry` | metrics of requests and of the process |
-//! | `config`, `strict`, `validate`, `input`, `rate`, `deadline` | requests: configuration, limits, checks |
+//! | `config`, `strict`, `validate`, `depth`, `input`, `rate`, `deadline` | requests: configuration, limits, checks |
 //! | `query`, `filters`, `recommend`, `groups`, `matrix`, `mmr` | queries built from the engine's searches |
 //! | `rest`, `grpc` | the protocols, one file per area |
 //! | `listen`, `auth`, `error` | connections, plain or TLS; API keys; the error with its table of codes |
@@ -18,6 +18,7 @@ mod changes;
 mod collection;
 mod config;
 mod deadline;
+mod depth;
 mod disk;
 mod error;
 mod filters;
@@ -51,6 +52,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
 pub use error::ServeError;
@@ -98,16 +100,45 @@ pub struct Bound {
     pub grpc: SocketAddr,
 }
 
+/// The threads of a server, with stacks for the deepest request. They end when this is dropped.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start() -> Result<(Self, Handle), ServeError> {
+        let built =
+            Builder::new_multi_thread().thread_name("qdrant").thread_stack_size(depth::STACK).enable_all().build();
+        let runtime = built.map_err(|error| ServeError::Threads { reason: error.to_string() })?;
+        let handle = runtime.handle().clone();
+        Ok((Self(Some(runtime)), handle))
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Dropped itself, a runtime waits for its threads, which is not allowed on a thread of another one.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// Opens the storage, listens, calls `ready` with the addresses, and serves until `stop` is cancelled; then
 /// flushes and returns within two seconds.
 ///
 /// # Errors
-/// The storage cannot be opened, a port cannot be bound, or a listener fails.
+/// The storage cannot be opened, a port cannot be bound, or a listener or a thread fails.
 pub async fn serve(
     options: Options,
     stop: CancellationToken,
-    ready: impl FnOnce(Bound) + Send,
+    ready: impl FnOnce(Bound) + Send + 'static,
 ) -> Result<(), ServeError> {
+    let (threads, handle) = Threads::start()?;
+    let served = handle.spawn(run(options, stop, ready)).await;
+    drop(threads);
+    served.unwrap_or_else(|error| Err(ServeError::Threads { reason: error.to_string() }))
+}
+
+async fn run(options: Options, stop: CancellationToken, ready: impl FnOnce(Bound) + Send) -> Result<(), ServeError> {
     let root = options.storage.clone();
     let opened = tokio::task::spawn_blocking(move || Storage::open(&root)).await;
     let storage = Arc::new(opened.map_err(|error| ServeError::Storage {

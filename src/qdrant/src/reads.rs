@@ -10,6 +10,7 @@ use qdrant_edge::{
 };
 
 use super::collection::Collection;
+use super::depth;
 use super::error::Error;
 use super::filters::{translate, translate_query};
 use super::mmr;
@@ -176,12 +177,17 @@ impl Collection {
         })
     }
 
-    /// Checks a query and its prefetches against strict mode.
+    /// Checks a query and its prefetches against strict mode, and how deep they are nested.
     ///
     /// # Errors
-    /// Strict mode forbids it.
+    /// Strict mode forbids it, or it is nested too deeply.
     pub(super) fn check_query(&self, query: &Query) -> Result<(), Error> {
-        query.prefetch.iter().try_for_each(|inner| self.check_query(inner))?;
+        depth::check_query(query)?;
+        self.check_strict_query(query)
+    }
+
+    fn check_strict_query(&self, query: &Query) -> Result<(), Error> {
+        query.prefetch.iter().try_for_each(|inner| self.check_strict_query(inner))?;
         self.check_read(Some(query.limit.unwrap_or(DEFAULT_LIMIT)), query.filter.as_ref())?;
         self.strict(|strict, _| strict.check_params(query.params.as_ref()))?;
         let by_vector = matches!(query.kind, Some(Kind::Vector(_))) && query.prefetch.is_empty();

@@ -5,7 +5,7 @@ use qdrant_edge::{DEFAULT_VECTOR_NAME, SparseVector, VectorInternal, VectorPersi
 use super::config::{Config, VectorParams};
 use super::error::Error;
 
-/// Checks names, kinds and sizes of the vectors of some points.
+/// Checks names, kinds, sizes and numbers of the vectors of some points.
 ///
 /// # Errors
 /// The first vector that does not fit.
@@ -15,7 +15,7 @@ pub(super) fn check_points<'a>(
 ) -> Result<(), Error> {
     for vector in vectors {
         match vector {
-            VectorStructPersisted::Single(vector) => check_dense(vector.len(), DEFAULT_VECTOR_NAME, config)?,
+            VectorStructPersisted::Single(vector) => check_dense(vector, DEFAULT_VECTOR_NAME, config)?,
             VectorStructPersisted::MultiDense(vectors) => check_multi(vectors, DEFAULT_VECTOR_NAME, config)?,
             VectorStructPersisted::Named(vectors) => {
                 for (name, vector) in vectors {
@@ -29,7 +29,7 @@ pub(super) fn check_points<'a>(
 
 fn check_named(vector: &VectorPersisted, name: &str, config: &Config) -> Result<(), Error> {
     match vector {
-        VectorPersisted::Dense(vector) => check_dense(vector.len(), name, config),
+        VectorPersisted::Dense(vector) => check_dense(vector, name, config),
         VectorPersisted::MultiDense(vectors) => check_multi(vectors, name, config),
         VectorPersisted::Sparse(sparse) => {
             if !config.has_sparse(name) {
@@ -49,6 +49,7 @@ fn check_sparse(sparse: &SparseVector) -> Result<(), Error> {
     if sparse.indices.len() != sparse.values.len() {
         return invalid("values: must be the same length as indices");
     }
+    check_finite(&sparse.values)?;
     let mut indices = sparse.indices.clone();
     indices.sort_unstable();
     if indices.windows(2).any(|pair| pair[0] == pair[1]) { invalid("indices: must be unique") } else { Ok(()) }
@@ -57,14 +58,15 @@ fn check_sparse(sparse: &SparseVector) -> Result<(), Error> {
 /// Checks the target of a search, as far as possible without its collection.
 ///
 /// # Errors
-/// It is empty, or a sparse vector is contradictory.
+/// It is empty, a number is not finite, or a sparse vector is contradictory.
 pub(super) fn check_query_vector(vector: &VectorInternal) -> Result<(), Error> {
     match vector {
         VectorInternal::Dense(vector) if vector.is_empty() => {
             Err(Error::Invalid("Validation error in JSON body: [vector must not be empty]".to_owned()))
         }
         VectorInternal::Sparse(sparse) => check_sparse(sparse),
-        VectorInternal::Dense(_) | VectorInternal::MultiDense(_) => Ok(()),
+        VectorInternal::Dense(vector) => check_finite(vector),
+        VectorInternal::MultiDense(vectors) => check_finite(&vectors.flattened_vectors),
     }
 }
 
@@ -78,10 +80,20 @@ fn params<'a>(name: &str, config: &'a Config) -> Result<&'a VectorParams, Error>
     })
 }
 
-fn check_dense(length: usize, name: &str, config: &Config) -> Result<(), Error> {
+fn check_dense(vector: &[f32], name: &str, config: &Config) -> Result<(), Error> {
     let params = params(name, config)?;
     let expected = usize::try_from(params.size).unwrap_or(usize::MAX);
-    if length == expected { Ok(()) } else { Err(Error::dimension(expected, length, name)) }
+    if vector.len() == expected { check_finite(vector) } else { Err(Error::dimension(expected, vector.len(), name)) }
+}
+
+/// Scores of other numbers have no order, and JSON cannot express them.
+fn check_finite(vector: &[f32]) -> Result<(), Error> {
+    match vector.iter().find(|number| !number.is_finite()) {
+        None => Ok(()),
+        Some(number) => Err(Error::Invalid(format!(
+            "Validation error in JSON body: [vector: value {number} invalid, must be a finite number of 32 bits]"
+        ))),
+    }
 }
 
 fn check_multi(vectors: &[Vec<f32>], name: &str, config: &Config) -> Result<(), Error> {
@@ -91,5 +103,5 @@ fn check_multi(vectors: &[Vec<f32>], name: &str, config: &Config) -> Result<(), 
     if vectors.is_empty() {
         return Err(Error::Invalid("Validation error in JSON body: [multivector must not be empty]".to_owned()));
     }
-    vectors.iter().try_for_each(|vector| check_dense(vector.len(), name, config))
+    vectors.iter().try_for_each(|vector| check_dense(vector, name, config))
 }

@@ -353,13 +353,21 @@ fn policy(config: &Config) -> Policy {
 pub(super) fn save_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("{}: {error}", path.display()));
     let text = serde_json::to_vec_pretty(value).map_err(|error| failed(&error))?;
-    let temporary = path.with_extension("new");
-    fs::File::create(&temporary)
-        .and_then(|mut file| file.write_all(&text))
-        .and_then(|()| fs::rename(&temporary, path))
-        .map_err(|error| failed(&error))
+    replace_file(path, &text)
 }
 
+fn replace_file(path: &Path, text: &[u8]) -> Result<(), Error> {
+    let temporary = path.with_extension("new");
+    fs::File::create(&temporary)
+        .and_then(|mut file| file.write_all(text))
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(|error| Error::Internal(format!("{}: {error}", path.display())))
+}
+
+/// Stores `meta`, if the next start can read it.
 fn save(directory: &Path, meta: &Meta) -> Result<(), Error> {
-    save_json(&directory.join(META_FILE), meta)
+    let text = serde_json::to_vec_pretty(meta).map_err(|error| Error::Internal(error.to_string()))?;
+    serde_json::from_slice::<Meta>(&text)
+        .map_err(|error| Error::BadInput(format!("the settings of the collection could not be read back: {error}")))?;
+    replace_file(&directory.join(META_FILE), &text)
 }

@@ -12,6 +12,7 @@ use qdrant_edge::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::depth::check_object;
 use super::error::Error;
 use super::strict::StrictMode;
 pub(super) use params::{HnswDiff, OptimizersDiff, SparseIndex, SparseVectorParams, VectorParams, Vectors, WalConfig};
@@ -150,7 +151,7 @@ impl Config {
     /// The configuration for a new collection.
     ///
     /// # Errors
-    /// A value is out of range (422), or not supported by the embedded engine (501).
+    /// A value is out of range (422), nested too deeply (400), or not supported by the embedded engine (501).
     pub(super) fn new(request: CreateCollection) -> Result<Self, Error> {
         for (name, params) in request.vectors.iter() {
             if params.size == 0 || params.size > MAX_DIMENSIONS {
@@ -175,7 +176,7 @@ impl Config {
         if let Some(what) = unsupported {
             return Err(Error::Unimplemented(format!("creating a collection with {what}")));
         }
-        Ok(Self {
+        let config = Self {
             params: Params {
                 vectors: request.vectors,
                 shard_number: 1,
@@ -190,7 +191,20 @@ impl Config {
             quantization_config: request.quantization_config,
             strict_mode_config: request.strict_mode_config,
             metadata: request.metadata,
-        })
+        };
+        config.check_depth()?;
+        Ok(config)
+    }
+
+    /// Checks the settings that may be any JSON: they are stored, and must be readable at the next start.
+    fn check_depth(&self) -> Result<(), Error> {
+        if let Some(Value::Array(_) | Value::Object(_)) = &self.optimizer_config.max_optimization_threads {
+            return Err(Error::Format(
+                "Format error in JSON body: max_optimization_threads: expected a number or \"auto\"".to_owned(),
+            ));
+        }
+        self.metadata.as_ref().map_or(Ok(()), |object| check_object("metadata of the collection", object))?;
+        self.strict_mode_config.as_ref().map_or(Ok(()), |strict| check_object("strict mode configuration", &strict.0))
     }
 
     /// Edges per node in the graph of the dense vector called `name`, 0 if it has no graph; `None` if there is no such vector.
@@ -203,7 +217,7 @@ impl Config {
     /// Applies the changes of `request`.
     ///
     /// # Errors
-    /// A vector does not exist, or a value is out of range; nothing has changed then.
+    /// A vector does not exist, or a value is out of range or nested too deeply; nothing has changed then.
     pub(super) fn update(&mut self, request: UpdateCollection) -> Result<(), Error> {
         let mut new = self.clone();
         check_hnsw(request.hnsw_config.as_ref())?;
@@ -244,6 +258,7 @@ impl Config {
         if let Some(metadata) = request.metadata {
             new.metadata.get_or_insert_default().extend(metadata);
         }
+        new.check_depth()?;
         *self = new;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Filters: converted to the REST API's JSON and parsed by the engine, so that both protocols mean the same.
+//! Filters: converted to the REST API's JSON and read as such, so that both protocols mean the same.
 
 use chrono::DateTime;
 use qdrant_client::qdrant::condition::ConditionOneOf;
@@ -15,10 +15,11 @@ use super::convert::ids_from;
 use super::required;
 use crate::collection::Selection;
 use crate::error::Error;
+use crate::input::filter::read_filter;
 
 /// A filter in the engine's form.
 pub(super) fn filter_from(filter: Filter) -> Result<qdrant_edge::Filter, Error> {
-    serde_json::from_value(filter_json(filter)?).map_err(|error| Error::Format(format!("Malformed filter: {error}")))
+    read_filter(filter_json(filter)?).map_err(|error| Error::Format(format!("Malformed filter: {error}")))
 }
 
 /// The points that a change affects.

@@ -41,6 +41,12 @@ const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// Bytes of one HTTP/2 frame, for the same reason.
 const FRAME: u32 = 1024 * 1024;
+/// Largest message, also after it was unpacked. The real server has no limit, but then a few bytes of gzip fill the memory.
+const MESSAGE_LIMIT: usize = 256 * 1024 * 1024;
+/// How the decoder's errors begin. It reports them as errors of the server, although the client sent the message.
+const UNREADABLE: [&str; 2] = ["failed to decode Protobuf message", "Error decompressing: "];
+/// Part of the decoder's error for a message that is nested too deeply.
+const RECURSION: &str = "recursion limit reached";
 
 /// The operations, over one storage.
 #[derive(Clone)]
@@ -60,18 +66,16 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let api = Api { storage: Arc::clone(&storage) };
-    // There is no body limit here, as in the real server.
-    let limit = usize::MAX;
     let guard = Guard { auth, storage };
     let routes = tonic::service::Routes::new(
         PointsServer::new(api.clone())
-            .max_decoding_message_size(limit)
+            .max_decoding_message_size(MESSAGE_LIMIT)
             .accept_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Gzip),
     )
     .add_service(
         CollectionsServer::new(api.clone())
-            .max_decoding_message_size(limit)
+            .max_decoding_message_size(MESSAGE_LIMIT)
             .accept_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Gzip),
     )
@@ -121,7 +125,7 @@ async fn count(
 ) -> axum::response::Response {
     let since = Instant::now();
     let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
+    let response = blame(next.run(request).await);
     // A rejection has its code in the headers; any other response has not failed so far.
     let code = response.headers().get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
     let code = code.unwrap_or(if response.status().is_success() { Code::Ok } else { Code::Unknown } as i32);
@@ -130,6 +134,19 @@ async fn count(
         telemetry.add(Protocol::Grpc, &path, code, since, None);
     }
     response
+}
+
+/// The response, with the client's code if its message could not be decoded.
+fn blame(response: axum::response::Response) -> axum::response::Response {
+    let status = Status::from_header_map(response.headers()).filter(|status| status.code() == Code::Internal);
+    match status {
+        Some(status) if UNREADABLE.iter().any(|beginning| status.message().starts_with(beginning)) => {
+            let limit =
+                if status.message().contains(RECURSION) { ": at most 100 messages within each other" } else { "" };
+            Status::invalid_argument(format!("{}{limit}", status.message())).into_http()
+        }
+        _ => response,
+    }
 }
 
 /// Rejects an unsupported operation.

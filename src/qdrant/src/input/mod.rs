@@ -1,5 +1,6 @@
 //! Changes of points in REST requests.
 
+pub(super) mod filter;
 mod vectors;
 
 use std::collections::HashMap;
@@ -145,7 +146,7 @@ pub(super) struct Upsert {
     #[serde(default)]
     batch: Option<Batch>,
     /// Only matching points are replaced.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filter::optional")]
     update_filter: Option<Filter>,
     /// Whether points must be new or must exist.
     #[serde(default)]
@@ -193,7 +194,7 @@ pub(super) fn upsert(
 pub(super) struct Selector {
     #[serde(default)]
     points: Option<Vec<PointId>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filter::optional")]
     filter: Option<Filter>,
     #[serde(default, rename = "shard_key")]
     _shard_key: NoShardKey,
@@ -245,7 +246,7 @@ pub(super) struct SetPayload {
     payload: Payload,
     #[serde(default)]
     points: Option<Vec<PointId>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filter::optional")]
     filter: Option<Filter>,
     /// Path in the payload; the top level if absent.
     #[serde(default)]
@@ -293,7 +294,7 @@ pub(super) struct DeletePayload {
     keys: Vec<JsonPath>,
     #[serde(default)]
     points: Option<Vec<PointId>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filter::optional")]
     filter: Option<Filter>,
     #[serde(default, rename = "shard_key")]
     _shard_key: NoShardKey,
@@ -319,7 +320,7 @@ pub struct NewVectors {
 #[derive(Debug, Deserialize)]
 pub(super) struct UpdateVectors {
     points: Vec<NewVectors>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filter::optional")]
     update_filter: Option<Filter>,
     #[serde(default, rename = "shard_key")]
     _shard_key: NoShardKey,
@@ -340,7 +341,7 @@ impl ChangeBody for UpdateVectors {
 pub(super) struct DeleteVectors {
     #[serde(default)]
     points: Option<Vec<PointId>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filter::optional")]
     filter: Option<Filter>,
     #[serde(alias = "vectors")]
     vector: Vec<String>,

@@ -57,7 +57,7 @@ impl Journal {
         file.read_to_end(&mut bytes)?;
         let split = if bytes.starts_with(MAGIC) { split_record } else { split_record_of_format_1 };
         let start = if bytes.starts_with(MAGIC) { MAGIC.len() } else { 0 };
-        let damaged = |rest: &[u8], what| {
+        let damaged = |rest: &[u8], what: &str| {
             let place = bytes.len() - rest.len();
             io::Error::new(io::ErrorKind::InvalidData, format!("{what} at byte {place}"))
         };
@@ -65,7 +65,9 @@ impl Journal {
         let mut rest = bytes.get(start..).unwrap_or_default();
         if !MAGIC.starts_with(&bytes) {
             while let Some((body, after)) = split(rest).map_err(|what| damaged(rest, what))? {
-                entries.push(Some(decode(body).ok_or_else(|| damaged(rest, "a record is unreadable"))?));
+                entries.push(Some(
+                    decode(body).map_err(|error| damaged(rest, &format!("a record is unreadable ({error})")))?,
+                ));
                 rest = after;
             }
         }
@@ -213,10 +215,11 @@ fn seal(record: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Appends the record of `operation` to `out`.
+/// Appends the record of `operation` to `out`. What this accepts, [`Journal::open`] can read: the packed form is made so,
+/// and JSON is read again, because it has no infinite numbers and because its reader has a limit on nesting.
 ///
 /// # Errors
-/// The change is larger than 4 GiB or cannot be written as JSON; `out` is then unchanged.
+/// The change is larger than 4 GiB, or cannot be written as JSON or read back; `out` is then unchanged.
 pub(super) fn encode(operation: &UpdateOperation, out: &mut Vec<u8>) -> io::Result<()> {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
@@ -230,25 +233,30 @@ pub(super) fn encode(operation: &UpdateOperation, out: &mut Vec<u8>) -> io::Resu
     let written = if packed.is_none() {
         out.truncate(start + HEAD);
         out.push(KIND_JSON);
-        serde_json::to_writer(&mut *out, operation).map_err(io::Error::from)
+        let written = serde_json::to_writer(&mut *out, operation).map_err(io::Error::from);
+        written.and_then(|()| decode(&out[start + HEAD..]).map(|_| ()).map_err(io::Error::other))
     } else {
         Ok(())
     };
     written.and_then(|()| seal(&mut out[start..])).inspect_err(|_| out.truncate(start))
 }
 
-fn decode(body: &[u8]) -> Option<Entry> {
-    let (kind, mut body) = body.split_first()?;
+fn decode(body: &[u8]) -> Result<Entry, String> {
+    let short = || "its end is missing".to_owned();
+    let (kind, mut body) = body.split_first().ok_or_else(short)?;
     let operation = match *kind {
-        KIND_JSON => serde_json::from_slice(body).ok()?,
+        KIND_JSON => serde_json::from_slice(body).map_err(|error| error.to_string())?,
         KIND_UPSERT => {
-            let points = PointInsertOperations::PointsList(unpack_points(&mut body)?);
-            UpdateOperation::PointOperation(PointOperations::UpsertPoints(points))
+            let points = unpack_points(&mut body).ok_or_else(|| "its points are malformed".to_owned())?;
+            UpdateOperation::PointOperation(PointOperations::UpsertPoints(PointInsertOperations::PointsList(points)))
         }
-        KIND_REFUSED => return take_chunk(&mut body).map(|number| Entry::Refused(u64::from_le_bytes(*number))),
-        _ => return None,
+        KIND_REFUSED => {
+            let number = take_chunk(&mut body).ok_or_else(short)?;
+            return Ok(Entry::Refused(u64::from_le_bytes(*number)));
+        }
+        kind => return Err(format!("its kind {kind} is unknown")),
     };
-    Some(Entry::Change(Box::new(operation)))
+    Ok(Entry::Change(Box::new(operation)))
 }
 
 #[cfg(test)]
@@ -366,6 +374,55 @@ mod tests {
         assert_eq!(journal.append(&record(&named()), 1).expect("written"), 3);
         drop(journal);
         assert_eq!(Journal::open(&path).expect("readable").1, [deletion(), named()]);
+    }
+
+    /// A point with a payload of `levels` levels.
+    fn deep(levels: usize) -> UpdateOperation {
+        let payload = (1..levels).fold(serde_json::json!({}), |inner, _| serde_json::json!({ "a": inner }));
+        let mut operation = upsert(&[1]);
+        if let UpdateOperation::PointOperation(PointOperations::UpsertPoints(PointInsertOperations::PointsList(
+            points,
+        ))) = &mut operation
+        {
+            points[0].payload = serde_json::from_value(payload).ok();
+        }
+        operation
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_read_back_is_not_accepted() {
+        let (_directory, path) = place();
+        let infinite = VectorPersisted::new_sparse(vec![3], vec![f32::INFINITY]);
+        let point = PointStructPersisted {
+            id: PointId::NumId(1),
+            vector: VectorStructPersisted::Named([("s".to_owned(), infinite)].into()),
+            payload: None,
+        };
+        let points = PointInsertOperations::PointsList(vec![point]);
+        let infinite = UpdateOperation::PointOperation(PointOperations::UpsertPoints(points));
+        let mut out = record(&deletion());
+        let before = out.clone();
+        for operation in [infinite, deep(126), deep(200)] {
+            encode(&operation, &mut out).expect_err("refused");
+            assert_eq!(out, before);
+        }
+        let deepest = deep(crate::depth::PAYLOAD_DEPTH);
+        encode(&deepest, &mut out).expect("accepted");
+        Journal::open(&path).expect("a new journal").0.append(&out, 2).expect("written");
+        assert_eq!(Journal::open(&path).expect("readable").1, [deletion(), deepest]);
+    }
+
+    #[test]
+    fn an_unreadable_record_is_named_with_its_place_and_the_reason() {
+        let (_directory, path) = place();
+        let mut unreadable = vec![0; HEAD];
+        unreadable.extend_from_slice(b"\0{\"unknown\":1}");
+        seal(&mut unreadable).expect("sealed");
+        let first = record(&upsert(&[1]));
+        std::fs::write(&path, file(&[first.clone(), unreadable])).expect("written");
+        let error = Journal::open(&path).expect_err("refused").to_string();
+        assert!(error.starts_with("a record is unreadable ("), "{error}");
+        assert!(error.ends_with(&format!(" at byte {}", MAGIC.len() + first.len())), "{error}");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use qdrant_edge::external::uuid::Uuid;
 use qdrant_edge::{Payload, PointId, PointStructPersisted, VectorPersisted, VectorStructPersisted};
 
-/// Appends `points` to `out`; `None` if a point has other than dense vectors.
+use crate::depth::is_payload_too_deep;
+
+/// Appends `points` to `out`; `None` if a point has other than dense vectors, or a payload that is nested too deeply to be
+/// read back.
 pub(super) fn pack_points(points: &[PointStructPersisted], out: &mut Vec<u8>) -> Option<()> {
     put_length(points.len(), out)?;
     for point in points {
@@ -35,6 +38,7 @@ pub(super) fn pack_points(points: &[PointStructPersisted], out: &mut Vec<u8>) ->
         }
         match &point.payload {
             None => out.push(0),
+            Some(payload) if is_payload_too_deep(payload) => return None,
             Some(payload) => {
                 out.push(1);
                 let start = out.len();

@@ -1,11 +1,12 @@
 //! Formulas that rank results by scores and payloads.
 
-use qdrant_edge::{Condition, DecayKind, Expression, Formula, GeoPoint, JsonPath};
+use qdrant_edge::{DecayKind, Expression, Formula, GeoPoint, JsonPath};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::input::filter::read_condition;
 
 /// A formula with defaults for missing payload fields.
 ///
@@ -93,7 +94,11 @@ fn read_object(mut object: Map<String, Value>) -> Result<Expression, Error> {
         "lin_decay" => decay(DecayKind::Lin, value())?,
         "exp_decay" => decay(DecayKind::Exp, value())?,
         "gauss_decay" => decay(DecayKind::Gauss, value())?,
-        _ => Expression::Condition(Box::new(read::<Condition>(Value::Object(object))?)),
+        _ => {
+            let condition = read_condition(Value::Object(object));
+            let condition = condition.map_err(|text| Error::Format(format!("Format error in JSON body: {text}")))?;
+            Expression::Condition(Box::new(condition))
+        }
     })
 }
 

@@ -12,6 +12,7 @@ mod read;
 mod search;
 mod service;
 mod snapshots;
+mod upload;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;

@@ -1,8 +1,13 @@
 //! The bodies of queries: `/points/query`, its batches and its groups.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use qdrant_edge::{Filter, Fusion, JsonPath, OrderBy, OrderByInterface, PointId, SearchParams, VectorPersisted};
 use qdrant_edge::{VectorInternal, WithPayloadInterface, WithVector};
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::App;
@@ -39,7 +44,7 @@ pub(super) struct QueryBody {
     query: Option<Value>,
     #[serde(default)]
     using: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::input::filter::optional")]
     filter: Option<Filter>,
     #[serde(default)]
     params: Option<SearchParams>,
@@ -59,11 +64,36 @@ pub(super) struct QueryBody {
     _shard_key: NoShardKey,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "an object or an array of objects")]
+#[derive(Debug)]
 enum OneOrMany<T> {
     Many(Vec<T>),
     One(Box<T>),
+}
+
+/// Reads what there is, once. As an untagged enum it would read an array that is wrong somewhere a second time, as an
+/// object; prefetches within prefetches then take twice as long with each level.
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrManyVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrManyVisitor<T> {
+            type Value = OneOrMany<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+                formatter.write_str("an object or an array of objects")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<OneOrMany<T>, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(OneOrMany::Many)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneOrMany<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|one| OneOrMany::One(Box::new(one)))
+            }
+        }
+
+        deserializer.deserialize_any(OneOrManyVisitor(PhantomData))
+    }
 }
 
 impl<T> OneOrMany<T> {
@@ -160,7 +190,7 @@ pub(super) struct Grouped<T> {
 }
 
 impl<'de, T: serde::de::DeserializeOwned> Deserialize<'de> for Grouped<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let object = Value::deserialize(deserializer)?;
         let unreadable = serde::de::Error::custom;
         Ok(Self {

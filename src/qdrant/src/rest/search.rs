@@ -45,7 +45,7 @@ struct ScrollBody {
     offset: Option<PointId>,
     #[serde(default)]
     limit: Option<usize>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::input::filter::optional")]
     filter: Option<Filter>,
     #[serde(default)]
     with_payload: Option<WithPayloadInterface>,
@@ -82,7 +82,7 @@ impl Read for ScrollBody {
 
 #[derive(Deserialize)]
 struct CountBody {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::input::filter::optional")]
     filter: Option<Filter>,
     #[serde(default = "exactly")]
     exact: bool,
@@ -108,7 +108,7 @@ struct FacetBody {
     key: JsonPath,
     #[serde(default)]
     limit: Option<usize>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::input::filter::optional")]
     filter: Option<Filter>,
     #[serde(default)]
     exact: Option<bool>,
@@ -144,7 +144,7 @@ impl Read for FacetBody {
 /// The common fields of the older searches.
 #[derive(Debug, Deserialize)]
 struct Common {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::input::filter::optional")]
     filter: Option<Filter>,
     #[serde(default)]
     params: Option<SearchParams>,
@@ -277,7 +277,7 @@ impl TryFrom<DiscoverBody> for Query {
 
 #[derive(Deserialize)]
 struct MatrixBody {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::input::filter::optional")]
     filter: Option<Filter>,
     #[serde(default)]
     sample: Option<usize>,

@@ -1,8 +1,7 @@
 //! Snapshots: create, list, fetch, delete and recover.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::path::Path as FilePath;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,12 +13,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures::stream;
 use serde::Deserialize;
-use tempfile::NamedTempFile;
 use url::Url;
-use uuid::Uuid;
 
+use super::upload::receive;
 use super::{App, Json, Query, respond, respond_or_accept};
-use crate::disk::check_room;
 use crate::error::Error;
 use crate::snapshots::{Checksum, Location, Scope};
 
@@ -176,28 +173,4 @@ async fn upload(
     let storage = Arc::clone(&app.storage);
     let work = async move { storage.recover_upload(name, file, sent, checksum).await.map(|()| true) };
     respond_or_accept(since, params.wait(), work).await
-}
-
-/// Writes the part `snapshot` of a form to a file; returns it with the client's file name.
-async fn receive(app: &App, request: Request) -> Result<(NamedTempFile, String), Error> {
-    let unreadable = |error: multer::Error| Error::Format(format!("Multipart error: {error}"));
-    let (parts, body) = request.into_parts();
-    let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let boundary = multer::parse_boundary(kind).map_err(unreadable)?;
-    let mut form = multer::Multipart::new(body.into_data_stream(), boundary);
-    while let Some(mut field) = form.next_field().await.map_err(unreadable)? {
-        if field.name() != Some("snapshot") {
-            continue;
-        }
-        // Only the last component: a client must not choose the directory.
-        let sent = field.file_name().and_then(|sent| FilePath::new(sent).file_name()?.to_str().map(str::to_owned));
-        let mut file = app.storage.unfinished()?;
-        while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
-            check_room(file.path(), chunk.len() as u64)?;
-            // Small writes to the page cache; a blocking task for each would cost more.
-            file.write_all(&chunk).map_err(|error| Error::Internal(format!("writing a snapshot: {error}")))?;
-        }
-        return Ok((file, sent.unwrap_or_else(|| Uuid::new_v4().to_string())));
-    }
-    Err(Error::Format("Field with name 'snapshot' is required".to_owned()))
 }

@@ -1,10 +1,12 @@
 //! The format of a snapshot: a tar file with a collection's settings, the files of its shard, and last a list of those
 //! files with their digests. An archive without the list, or that differs from it, is damaged.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,8 +21,13 @@ const LIST: &str = "files.json";
 const FORMAT: u32 = 1;
 /// Bytes per read.
 const CHUNK: usize = 64 * 1024;
-/// Largest settings or list to read into memory.
+/// Largest settings, list or header (with long names and the map of a sparse file) to read into memory.
 const TEXT_LIMIT: u64 = 64 * 1024 * 1024;
+/// Most files and directories in an archive.
+const ENTRY_LIMIT: usize = 100_000;
+/// Most bytes in the holes of all files together: they take no space in the archive, but time to write. The engine's
+/// files have holes of up to 32 MiB.
+const HOLE_LIMIT: u64 = 64 * 1024 * 1024 * 1024;
 
 /// The files of an archive.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -101,16 +108,23 @@ fn try_unpack(archive: &Path, target: &Path) -> Result<Meta, Error> {
     let file = File::open(archive).map_err(failed)?;
     fs::create_dir_all(target).map_err(failed)?;
     check_room(target, file.metadata().map_err(failed)?.len())?;
-    let mut tar = tar::Archive::new(BufReader::new(file));
+    let budget = Rc::new(Cell::new(TEXT_LIMIT));
+    let mut tar = tar::Archive::new(Budgeted { source: BufReader::new(file), budget: Rc::clone(&budget) });
+    let mut bounds = Bounds::default();
     let mut found = BTreeMap::new();
     let (mut meta, mut list) = (None, None);
-    for entry in tar.entries().map_err(|error| damaged(&error))? {
+    let mut entries = tar.entries().map_err(|error| damaged(&error))?;
+    loop {
+        budget.set(TEXT_LIMIT);
+        let Some(entry) = entries.next() else { break };
         let mut entry = entry.map_err(|error| damaged(&error))?;
+        budget.set(u64::MAX);
+        bounds.admit(&entry)?;
         let path = entry.path().map_err(|error| damaged(&error))?.into_owned();
         let name = safe_name(&path)?;
         let kind = entry.header().entry_type();
         if kind.is_dir() {
-            fs::create_dir_all(target.join(&name)).map_err(failed)?;
+            fs::create_dir_all(target.join(&name)).map_err(|error| unwritable(&name, &error))?;
         } else if !kind.is_file() && !kind.is_gnu_sparse() {
             return Err(damaged(&format!("{name} is neither file nor directory")));
         } else if name == META_FILE || name == LIST {
@@ -124,8 +138,9 @@ fn try_unpack(archive: &Path, target: &Path) -> Result<Meta, Error> {
             }
         } else {
             let path = target.join(&name);
-            fs::create_dir_all(path.parent().unwrap_or(target)).map_err(failed)?;
-            let digest = write_file(&mut entry, &path)?;
+            fs::create_dir_all(path.parent().unwrap_or(target)).map_err(|error| unwritable(&name, &error))?;
+            let file = File::create(&path).map_err(|error| unwritable(&name, &error))?;
+            let digest = write_file(&mut entry, file, &path)?;
             found.insert(name, digest);
         }
     }
@@ -163,10 +178,66 @@ fn damaged(reason: &dyn std::fmt::Display) -> Error {
     Error::BadRequest(format!("Snapshot is damaged or not from this server: {reason}"))
 }
 
-/// Copies `source` to `path`, with holes for zeros; returns its digest.
-fn write_file(source: &mut impl Read, path: &PathBuf) -> Result<String, Error> {
+/// The error for an entry that no file or directory can be made for: its name is at fault, or the disk.
+fn unwritable(name: &str, error: &io::Error) -> Error {
+    use io::ErrorKind::{AlreadyExists, InvalidFilename, InvalidInput, IsADirectory, NotADirectory};
+    match error.kind() {
+        AlreadyExists | InvalidFilename | InvalidInput | IsADirectory | NotADirectory => {
+            damaged(&format!("{name}: {error}"))
+        }
+        _ => Error::Internal(format!("unpacking {name}: {error}")),
+    }
+}
+
+/// What an archive has had so far of what is limited.
+#[derive(Debug, Default)]
+struct Bounds {
+    entries: usize,
+    holes: u64,
+}
+
+impl Bounds {
+    /// Counts an entry.
+    ///
+    /// # Errors
+    /// With it the archive exceeds a limit; the text names the limit.
+    fn admit<R: Read>(&mut self, entry: &tar::Entry<'_, R>) -> Result<(), Error> {
+        self.entries += 1;
+        if self.entries > ENTRY_LIMIT {
+            return Err(damaged(&format!("it has more than {ENTRY_LIMIT} entries")));
+        }
+        let stored = entry.header().entry_size().map_err(|error| damaged(&error))?;
+        self.holes = self.holes.saturating_add(entry.size().saturating_sub(stored));
+        if self.holes > HOLE_LIMIT {
+            let holes = self.holes;
+            return Err(damaged(&format!("its files have holes of {holes} bytes; the limit is {HOLE_LIMIT} bytes")));
+        }
+        Ok(())
+    }
+}
+
+/// A source that can be read only as far as the budget reaches: tar reads a header into memory whatever its size.
+struct Budgeted<R> {
+    source: R,
+    budget: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Budgeted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let budget = self.budget.get();
+        if budget == 0 && !buffer.is_empty() {
+            return Err(io::Error::other(format!("a header is larger than the limit of {TEXT_LIMIT} bytes")));
+        }
+        let length = buffer.len().min(usize::try_from(budget).unwrap_or(usize::MAX));
+        let read = self.source.read(&mut buffer[..length])?;
+        self.budget.set(budget - read as u64);
+        Ok(read)
+    }
+}
+
+/// Copies `source` to the new `file`, with holes for zeros; returns its digest. `path` is for errors.
+fn write_file(source: &mut impl Read, mut file: File, path: &Path) -> Result<String, Error> {
     let failed = |error: io::Error| Error::Internal(format!("writing {}: {error}", path.display()));
-    let mut file = File::create(path).map_err(failed)?;
     let mut digest = Sha256::new();
     let mut chunk = vec![0; CHUNK];
     let mut length = 0;
@@ -237,13 +308,81 @@ mod tests {
         assert!(!target.exists());
     }
 
+    /// Unpacks an archive with these bytes; nothing of it is kept.
+    fn refusal(archive: &[u8]) -> String {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("archive");
+        fs::write(&path, archive).expect("written");
+        let target = directory.path().join("target");
+        let error = unpack(&path, &target).expect_err("refused");
+        assert!(matches!(error, Error::BadRequest(_)), "{error}");
+        assert!(!target.exists());
+        error.to_string()
+    }
+
+    /// The header of an entry of this kind that has `size` bytes in the archive.
+    fn header(name: &str, kind: tar::EntryType, size: u64) -> tar::Header {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name).expect("a path");
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_mode(0o644);
+        header
+    }
+
+    #[test]
+    fn a_sparse_file_that_is_mostly_holes_is_refused_at_once() {
+        let real: u64 = 1 << 62;
+        let mut sparse = header("shard/file", tar::EntryType::GNUSparse, 0);
+        let gnu = sparse.as_gnu_mut().expect("GNU");
+        gnu.set_real_size(real);
+        gnu.sparse[0].set_offset(real);
+        gnu.sparse[0].set_length(0);
+        sparse.set_cksum();
+        let began = std::time::Instant::now();
+        let error = refusal(sparse.as_bytes());
+        assert!(error.contains(&format!("holes of {real} bytes; the limit is {HOLE_LIMIT} bytes")), "{error}");
+        assert!(began.elapsed() < std::time::Duration::from_secs(1));
+    }
+
+    #[test]
+    fn an_archive_with_too_many_entries_is_refused() {
+        let mut directory = header("shard/a", tar::EntryType::Directory, 0);
+        directory.set_cksum();
+        let error = refusal(&directory.as_bytes().repeat(ENTRY_LIMIT + 1));
+        assert!(error.contains("more than 100000 entries"), "{error}");
+    }
+
+    #[test]
+    fn a_header_larger_than_the_limit_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("archive");
+        let mut name = header("././@LongLink", tar::EntryType::GNULongName, 8 * TEXT_LIMIT);
+        name.set_cksum();
+        fs::write(&path, name.as_bytes()).expect("written");
+        File::options().write(true).open(&path).and_then(|file| file.set_len(9 * TEXT_LIMIT)).expect("extended");
+        let error = unpack(&path, &directory.path().join("target")).expect_err("refused");
+        assert!(error.to_string().contains(&format!("the limit of {TEXT_LIMIT} bytes")), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_no_file_can_have_is_refused_as_a_damage_of_the_archive() {
+        let mut file = header("shard/a", tar::EntryType::Regular, 0);
+        file.set_cksum();
+        let mut below = header("shard/a/b", tar::EntryType::Regular, 0);
+        below.set_cksum();
+        let error = refusal(&[file.as_bytes().as_slice(), below.as_bytes()].concat());
+        assert!(error.contains("shard/a/b: "), "{error}");
+    }
+
     #[test]
     fn holes_stay_holes_and_the_digest_counts_them() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("file");
         let mut bytes = vec![0; 3 * CHUNK];
         bytes[CHUNK] = 7;
-        let written = write_file(&mut bytes.as_slice(), &path).expect("written");
+        let file = File::create(&path).expect("made");
+        let written = write_file(&mut bytes.as_slice(), file, &path).expect("written");
         assert_eq!(fs::read(&path).expect("readable"), bytes);
         assert_eq!(written, hex(&Sha256::digest(&bytes)));
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::collection::{Collection, begin, blocking, clear};
@@ -28,6 +29,12 @@ pub(super) use source::{Checksum, Location};
 const UNFINISHED: &str = "unfinished";
 /// Suffix of snapshot names.
 const EXTENSION: &str = "snapshot";
+/// Suffix of the files with checksums, after the snapshot's name.
+const CHECKSUM: &str = ".checksum";
+/// Longest name of a snapshot in bytes: file systems allow 255 for a name, and that of the checksum is longer.
+const NAME_LIMIT: usize = 255 - CHECKSUM.len();
+/// Digits of the digest in the name of a snapshot that cannot have the whole name of its collection.
+const DIGEST_DIGITS: usize = 16;
 
 /// The description of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -85,11 +92,11 @@ impl Storage {
     /// # Errors
     /// The collection does not exist, or the disk is full.
     pub(super) async fn create_snapshot(self: &Arc<Self>, scope: Scope) -> Result<Description, Error> {
-        let time = Utc::now().format("%Y-%m-%d-%H-%M-%S");
+        let time = Utc::now().format("%Y-%m-%d-%H-%M-%S").to_string();
         match &scope {
             Scope::Collection(name) => {
                 let collection = self.get(name)?;
-                let name = format!("{}-{}-{time}.{EXTENSION}", collection.meta().name, self.peer_id());
+                let name = snapshot_name(&collection.meta().name, self.peer_id(), &time);
                 let file = self.pack(&collection).await?;
                 self.keep_snapshot(file, scope, name).await
             }
@@ -98,7 +105,7 @@ impl Storage {
                 for name in self.names() {
                     // A collection that is deleted meanwhile is skipped.
                     let Ok(collection) = self.get(&name) else { continue };
-                    let file = format!("{name}-{}-{time}.{EXTENSION}", self.peer_id());
+                    let file = snapshot_name(&name, self.peer_id(), &time);
                     parts.push((name, file, self.pack(&collection).await?));
                 }
                 let storage = Arc::clone(self);
@@ -293,8 +300,8 @@ impl Storage {
         let all = self.root().join(SNAPSHOTS);
         let Scope::Collection(name) = scope else { return Ok(all) };
         let name = self.get(name)?.meta().name;
-        // A collection may be called `..`, which as a directory is another one.
-        let dots = name.bytes().all(|byte| byte == b'.');
+        // As directories these names are others.
+        let dots = name == "." || name == "..";
         Ok(all.join(if dots { name.replace('.', "%2E") } else { name }))
     }
 
@@ -308,13 +315,40 @@ impl Storage {
     }
 }
 
+/// The name of a new snapshot. A collection's name may be as long as a file's; then its beginning and its digest stand
+/// for it.
+fn snapshot_name(collection: &str, peer: u64, time: &str) -> String {
+    let end = format!("-{peer}-{time}.{EXTENSION}");
+    let room = NAME_LIMIT - end.len();
+    if collection.len() <= room {
+        return format!("{collection}{end}");
+    }
+    let mut digest = archive::hex(&Sha256::digest(collection));
+    digest.truncate(DIGEST_DIGITS);
+    let beginning = &collection[..collection.floor_char_boundary(room - DIGEST_DIGITS - 1)];
+    format!("{beginning}-{digest}{end}")
+}
+
+/// Checks the file name under which a client uploads a snapshot.
+///
+/// # Errors
+/// No file can have it.
+pub(super) fn check_file_name(name: &str) -> Result<(), Error> {
+    if name.len() > NAME_LIMIT || name.contains('\0') {
+        return Err(Error::BadRequest(format!(
+            "Invalid file name of the snapshot: it must have at most {NAME_LIMIT} bytes and no NUL"
+        )));
+    }
+    Ok(())
+}
+
 fn no_snapshot(name: &str) -> Error {
     Error::NotFound(format!("Snapshot {name} not found"))
 }
 
 fn checksum_path(path: &Path) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
-    path.push(".checksum");
+    path.push(CHECKSUM);
     path.into()
 }
 
@@ -330,4 +364,22 @@ fn describe(path: &Path) -> Result<Description, Error> {
         size: metadata.len(),
         checksum: fs::read_to_string(checksum_path(path)).ok(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_of_the_longest_collection_name_has_a_file_name() {
+        let time = "2026-11-30-10-00-00";
+        assert_eq!(snapshot_name("documents", 7, time), format!("documents-7-{time}.snapshot"));
+        for collection in ["x".repeat(255), "ä".repeat(127)] {
+            let name = snapshot_name(&collection, u64::MAX, time);
+            assert!(checksum_path(Path::new(&name)).as_os_str().len() <= 255, "{name}");
+            assert!(collection.starts_with(&name[..150]), "{name}");
+            let other = format!("{}y", &collection[..collection.floor_char_boundary(253)]);
+            assert_ne!(snapshot_name(&other, u64::MAX, time), name);
+        }
+    }
 }

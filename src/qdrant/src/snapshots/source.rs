@@ -4,7 +4,11 @@ use std::fs::{self, File};
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use reqwest::Client;
+use reqwest::header::LOCATION;
+use reqwest::redirect::Policy;
 use tempfile::NamedTempFile;
 use url::Url;
 
@@ -16,6 +20,10 @@ use crate::storage::Storage;
 
 /// Directory of all snapshots, below the storage directory.
 pub(super) const SNAPSHOTS: &str = "snapshots";
+/// Time to connect to another server.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Longest time in which another server sends nothing. It may be creating the snapshot meanwhile.
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// The expected SHA-256 of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +74,7 @@ impl Location {
                 Error::BadRequest("Invalid snapshot URI, file path must be absolute or on localhost".to_owned())
             }),
             "http" | "https" => Ok(Self::Web(url)),
-            scheme => Err(Error::BadRequest(format!("URL {url} with scheme {scheme} is not supported"))),
+            scheme => Err(Error::BadRequest(format!("URL {} with scheme {scheme} is not supported", shown(&url)))),
         }
     }
 }
@@ -123,26 +131,49 @@ impl Storage {
     }
 
     async fn download(&self, url: Url, key: Option<&str>) -> Result<NamedTempFile, Error> {
-        let shown = url.clone();
+        let source = shown(&url);
         let failed = |reason: &dyn std::fmt::Display| {
-            Error::BadRequest(format!("Failed to download snapshot from {shown}: {reason}"))
+            Error::BadRequest(format!("Failed to download snapshot from {source}: {reason}"))
         };
-        let mut request = reqwest::Client::new().get(url);
+        let mut request = client().map_err(|error| failed(&chain(error)))?.get(url.clone());
         if let Some(key) = key {
             request = request.header("api-key", key);
         }
         let mut response = request.send().await.map_err(|error| failed(&chain(error)))?;
+        if response.status().is_redirection() {
+            let target = response.headers().get(LOCATION).and_then(|target| url.join(target.to_str().ok()?).ok());
+            let target = target.map_or_else(|| "nowhere".to_owned(), |target| shown(&target));
+            return Err(failed(&format!("it redirects to {target}; specify that location if you trust it")));
+        }
         if !response.status().is_success() {
             return Err(failed(&format!("status - {}", response.status())));
         }
         let mut file = self.unfinished()?;
         check_room(file.path(), response.content_length().unwrap_or_default())?;
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(&chain(error)))? {
+            // The declared length may be missing or false.
+            check_room(file.path(), chunk.len() as u64)?;
             // Small writes to the page cache; a blocking task for each would cost more.
             file.write_all(&chunk).map_err(|error| Error::Internal(format!("writing a snapshot: {error}")))?;
         }
         Ok(file)
     }
+}
+
+/// A client that sends the other server's key to that server alone.
+fn client() -> reqwest::Result<Client> {
+    Client::builder().redirect(Policy::none()).connect_timeout(CONNECT).read_timeout(SILENCE).build()
+}
+
+/// An address without what may be secret: user, password, query.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // These fail only for addresses that have no such part.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
 }
 
 /// An error with its causes: the first one says only that the request failed.
@@ -168,6 +199,12 @@ mod tests {
         assert!(matches!(of("https://host/x"), Ok(Location::Web(_))));
         assert!(matches!(of("s3://bucket/x"), Err(Error::BadRequest(_))));
         assert!(matches!(of("file://elsewhere/x"), Err(Error::BadRequest(_))));
+    }
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        let url = Url::parse("https://user:secret@host:1/a/b?token=secret#c").expect("a URL");
+        assert_eq!(shown(&url), "https://host:1/a/b");
     }
 
     #[test]

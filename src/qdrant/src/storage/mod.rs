@@ -216,7 +216,7 @@ impl Storage {
         let place = old.and_then(|old| old.directory().file_name());
         let replaces = place.map(|place| place.to_string_lossy().into_owned());
         let meta = Meta { name: name.clone(), replaces, ..meta };
-        let new = Arc::new(Collection::adopt(directory.to_owned(), meta)?);
+        let new = Arc::new(Collection::adopt(directory.to_owned(), meta).map_err(not_restorable)?);
         let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
         let current = collections.get(&name);
         let unchanged = match (current, old) {
@@ -405,6 +405,14 @@ struct Reservation<'a> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.storage.reserved.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}
+
+/// The files of a shard come from a client, so the client is wrong if the engine cannot open them.
+fn not_restorable(error: Error) -> Error {
+    match error {
+        Error::Internal(reason) => Error::BadRequest(format!("Snapshot is damaged or not from this server: {reason}")),
+        other => other,
     }
 }
 

@@ -10,12 +10,12 @@ use tonic::Code;
 
 use super::*;
 
-fn client(server: &Server, key: &str) -> Qdrant {
+pub(super) fn client(server: &Server, key: &str) -> Qdrant {
     let url = format!("http://{}", server.bound.grpc);
     Qdrant::from_url(&url).api_key(key).skip_compatibility_check().build().expect("a client")
 }
 
-fn code(error: &qdrant_client::QdrantError) -> (Code, String) {
+pub(super) fn code(error: &qdrant_client::QdrantError) -> (Code, String) {
     match error {
         qdrant_client::QdrantError::ResponseError { status } => (status.code(), status.message().to_owned()),
         other => panic!("{other}"),

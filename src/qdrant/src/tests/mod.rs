@@ -2,6 +2,7 @@
 
 mod durability;
 mod grpc;
+mod limits;
 mod names;
 mod points;
 mod queries;

@@ -26,9 +26,15 @@ async fn fetch(server: &Server, name: &str, snapshot: &Value) -> Vec<u8> {
 }
 
 async fn upload(server: &Server, path: &str, bytes: &[u8]) -> (StatusCode, Value) {
-    let mut body = b"--edge\r\nContent-Disposition: form-data; name=\"snapshot\"; filename=\"../../up.snapshot\"\r\n\
+    upload_as(server, path, "../../up.snapshot", bytes).await
+}
+
+async fn upload_as(server: &Server, path: &str, name: &str, bytes: &[u8]) -> (StatusCode, Value) {
+    let mut body = format!(
+        "--edge\r\nContent-Disposition: form-data; name=\"snapshot\"; filename=\"{name}\"\r\n\
         Content-Type: application/octet-stream\r\n\r\n"
-        .to_vec();
+    )
+    .into_bytes();
     body.extend_from_slice(bytes);
     body.extend_from_slice(b"\r\n--edge--\r\n");
     let request = server.client.post(server.url(path)).header("api-key", KEY);
@@ -316,4 +322,99 @@ async fn a_snapshot_of_everything_holds_those_of_all_collections() {
     assert_eq!(server.count("three").await, 5);
     assert_eq!(server.send(Method::DELETE, &format!("/snapshots/{name}"), None).await.1["result"], true);
     assert_eq!(server.get("/snapshots").await.1["result"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_with_the_longest_name_has_snapshots() {
+    let server = Server::start().await;
+    for name in ["x".repeat(255), ".".repeat(255)] {
+        server.make(&name).await;
+        server.fill(&name, 0..3, "a").await;
+        let made = take(&server, &name).await;
+        assert_eq!(server.get(&format!("/collections/{name}/snapshots")).await.1["result"], json!([made]));
+        let bytes = fetch(&server, &name, &made).await;
+        let (status, answer) = upload(&server, "/collections/copy/snapshots/upload", &bytes).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        assert_eq!(server.count("copy").await, 3);
+    }
+    let (status, answer) = server.post("/snapshots", json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let long = "y".repeat(247);
+    let (status, answer) = upload_as(&server, "/collections/copy/snapshots/upload", &long, b"").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(error(&answer).contains("at most 246 bytes"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_not_a_snapshot_is_read_up_to_a_limit() {
+    let server = Server::start().await;
+    let request = server.client.post(server.url("/collections/c/snapshots/upload")).header("api-key", KEY);
+    let request = request.header("content-type", "multipart/form-data; boundary=edge");
+    let endless = [b"--edge\r\nX-Header: ".as_slice(), &vec![b'x'; 40 * 1024 * 1024]].concat();
+    // The server may close the connection before it has read everything.
+    let Ok(response) = request.body(endless).send().await else { return };
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let answer: Value = response.json().await.expect("JSON");
+    assert!(error(&answer).contains("limit: 33554432 bytes"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_the_engine_cannot_open_are_a_damage_of_the_snapshot() {
+    let server = Server::start().await;
+    server.make("c").await;
+    let bytes = fetch(&server, "c", &take(&server, "c").await).await;
+    // Without its segments, and with a list that agrees.
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut list = json!({ "format": 1, "files": {} });
+    for entry in tar::Archive::new(&bytes[..]).entries().expect("a tar file") {
+        let mut entry = entry.expect("readable");
+        let path = entry.path().expect("a path").display().to_string();
+        if path.contains("segments") || path == "files.json" || entry.header().entry_type().is_dir() {
+            continue;
+        }
+        let mut content = Vec::new();
+        std::io::copy(&mut entry, &mut content).expect("read");
+        let digest: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+        list["files"][path.as_str()] = digest.into();
+        append(&mut archive, &path, &content);
+    }
+    append(&mut archive, "files.json", list.to_string().as_bytes());
+    let bytes = archive.into_inner().expect("finished");
+    let (status, answer) = upload(&server, "/collections/d/snapshots/upload", &bytes).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    assert!(error(&answer).contains("Snapshot is damaged or not from this server"), "{answer}");
+    assert_eq!(server.get("/collections/d/exists").await.1["result"]["exists"], false);
+}
+
+fn append(archive: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8]) {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, path, content).expect("appended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_is_not_redirected_and_takes_its_key_nowhere_else() {
+    use axum::http::header::LOCATION;
+    use axum::response::IntoResponse;
+
+    let elsewhere = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let target = format!("http://{}/x.snapshot", elsewhere.local_addr().expect("an address"));
+    let answer = (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, format!("{target}?token=secret"))]).into_response();
+    let headers = answer.headers().clone();
+    let source =
+        axum::Router::new().fallback(move || std::future::ready((StatusCode::TEMPORARY_REDIRECT, headers.clone())));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, source).await });
+
+    let server = Server::start().await;
+    let location = format!("http://user:secret@{address}/x.snapshot?token=secret");
+    let body = json!({ "location": location, "api_key": "secret" });
+    let (status, answer) = server.put("/collections/c/snapshots/recover", body).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    assert!(error(&answer).contains(&format!("it redirects to {target};")), "{answer}");
+    assert!(!error(&answer).contains("secret"), "{answer}");
+    let visit = tokio::time::timeout(Duration::from_millis(200), elsewhere.accept()).await;
+    assert!(visit.is_err(), "nobody is sent there");
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use qdrant_edge::{PointId, UpdateOperation};
 use tokio::sync::oneshot;
 
+use super::depth::STACK;
 use super::disk::{check_room, used};
 use super::error::Error;
 use super::journal::{Journal, encode};
@@ -152,6 +153,7 @@ impl Writer {
         };
         let thread = std::thread::Builder::new()
             .name("collection".to_owned())
+            .stack_size(STACK)
             .spawn(move || work.run())
             .map_err(|error| Error::Internal(format!("cannot start a thread: {error}")))?;
         Ok(Self { commands, thread: Mutex::new(Some(thread)) })
@@ -435,7 +437,7 @@ impl Work {
         self.health.optimizing.store(true, Ordering::Relaxed);
         let shard = Arc::clone(&self.shard);
         let outbox = self.outbox.clone();
-        let started = std::thread::Builder::new().name("optimizer".to_owned()).spawn(move || {
+        let started = std::thread::Builder::new().name("optimizer".to_owned()).stack_size(STACK).spawn(move || {
             // Segments are rewritten beside the old ones.
             let room = check_room(shard.directory(), used(shard.directory()));
             let result = room.and_then(|()| shard.optimize());
