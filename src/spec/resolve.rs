@@ -5,7 +5,7 @@ use std::path::Path;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use toml::Spanned;
 
-use super::suites::References;
+use super::references::References;
 use super::written::{CaseWritten, ScenarioSource};
 use super::{Case, Check, Expect, Expectation, Matcher, Need, Place, SpecError, SuiteWritten, Verb};
 

@@ -35,7 +35,7 @@ use words::True;
 pub use words::{All, Intact};
 
 use super::renamed;
-use super::suites::did_you_mean;
+use super::similar::did_you_mean;
 
 /// The entries of `expect`, each with its key, in the order in which the enums declare them.
 #[derive(Debug, Clone, Default)]
