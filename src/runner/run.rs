@@ -262,13 +262,13 @@ impl<'a> Engine<'a> {
                 judged
             }
             Check::Scenario(name, expectations) => {
-                let result = self.scenario_runs.observations(name).await;
+                let result = self.scenario_runs.assessment(name).await;
                 if let Some(parent) = self.scenario_runs.trace_parent(name) {
                     span.link(parent);
                 }
                 match result {
-                    Ok(observations) => {
-                        scenario::judge(expectations, &observations, case.documents_matching.as_ref(), case.level)
+                    Ok(assessment) => {
+                        scenario::judge(expectations, &assessment, case.documents_matching.as_ref(), case.level)
                     }
                     Err(ScenarioFailure { reason, blames_worker }) => {
                         let evidence = vec![Evidence::seen("the scenario", reason.clone())];

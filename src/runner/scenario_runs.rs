@@ -13,7 +13,7 @@ use super::plan::{Plan, ScenarioRun};
 use super::stack_pool::{FIXED_NAMES, POOL_SIZE, StackPool};
 use super::{RunOptions, worker_output};
 use crate::outcome::{Events, TraceParent};
-use crate::scenario::{self, Harness, Observations, ScenarioError};
+use crate::scenario::{self, Assessment, Harness, Observations, ScenarioError};
 use crate::settings::{Endpoints, Names};
 use crate::spec::Scenario;
 use crate::stack::{Stack, drop_any_names, names_for};
@@ -33,9 +33,9 @@ impl<T: Into<String>> From<T> for ScenarioFailure {
 }
 
 /// The result of a scenario run, once it has run.
-type ObservationsCell = OnceCell<Result<Arc<Observations>, ScenarioFailure>>;
+type ResultCell = OnceCell<Result<Arc<Assessment>, ScenarioFailure>>;
 
-/// The scenario runs of a plan. Each starts when the first case asks for its observations.
+/// The scenario runs of a plan. Each starts when the first case asks for its assessment.
 pub(super) struct ScenarioRuns<'a> {
     planned: &'a BTreeMap<String, ScenarioRun>,
     /// The stack of the run.
@@ -45,7 +45,7 @@ pub(super) struct ScenarioRuns<'a> {
     options: &'a RunOptions,
     events: &'a Events,
     stack_pool: StackPool,
-    cells: BTreeMap<&'a str, ObservationsCell>,
+    cells: BTreeMap<&'a str, ResultCell>,
     /// Positions in the trace by name; the cases that judge a scenario run link to it.
     trace_parents: Mutex<BTreeMap<String, TraceParent>>,
     /// How long scenario runs waited for a stack of their own, by name.
@@ -68,14 +68,14 @@ impl<'a> ScenarioRuns<'a> {
             options,
             events,
             stack_pool: StackPool::new(options.stack_pool.clone(), pool_size),
-            cells: plan.scenario_runs.keys().map(|name| (name.as_str(), ObservationsCell::new())).collect(),
+            cells: plan.scenario_runs.keys().map(|name| (name.as_str(), ResultCell::new())).collect(),
             trace_parents: Mutex::default(),
             waits: Mutex::default(),
         }
     }
 
-    /// The observations of the scenario run `name`, if it has run and did not fail.
-    pub(super) fn finished(&self, name: &str) -> Option<&Observations> {
+    /// The assessment of the scenario run `name`, if it has run and did not fail.
+    pub(super) fn finished(&self, name: &str) -> Option<&Assessment> {
         self.cells.get(name)?.get()?.as_ref().ok().map(Arc::as_ref)
     }
 
@@ -99,27 +99,27 @@ impl<'a> ScenarioRuns<'a> {
         self.stack_pool.stop().await
     }
 
-    /// The observations of the scenario run `name`. The first call runs it, and its baseline at the same time unless only
+    /// The assessment of the scenario run `name`. The first call runs it, and its baseline at the same time unless only
     /// one case may run at once.
-    pub(super) async fn observations(&self, name: &str) -> Result<Arc<Observations>, ScenarioFailure> {
+    pub(super) async fn assessment(&self, name: &str) -> Result<Arc<Assessment>, ScenarioFailure> {
         let (Some(run), Some(cell)) = (self.planned.get(name), self.cells.get(name)) else {
             return Err(format!("unknown scenario `{name}`").into());
         };
-        let observations = cell.get_or_init(|| async {
+        let result = cell.get_or_init(|| async {
             let baseline = async {
                 let Some(baseline) = &run.baseline else { return Ok(None) };
                 let failed = |failure: ScenarioFailure| ScenarioFailure {
                     reason: format!("the baseline failed: {}", failure.reason),
                     ..failure
                 };
-                Box::pin(self.observations(baseline)).await.map(Some).map_err(failed)
+                Box::pin(self.assessment(baseline)).await.map(Some).map_err(failed)
             };
             let result = self.run_on_stack(name, run);
             let (baseline, result) =
                 if self.options.jobs > 1 { tokio::join!(baseline, result) } else { (baseline.await, result.await) };
-            Ok(Arc::new(result?.with_baseline(baseline?)))
+            Ok(Arc::new(Assessment::new(result?, baseline?)))
         });
-        observations.await.clone()
+        result.await.clone()
     }
 
     /// Runs the scenario on the run's stack, or on one of its own from the pool.

@@ -23,9 +23,11 @@ pub(super) fn timelines(
     }
     let mut timelines = Vec::new();
     for (name, cases) in not_passed {
-        let Some(observations) = runs.finished(name) else { continue };
-        timelines.push(scenario::timeline(name, cases, observations));
-        notes.extend(worker_output::keep(options, name, &observations.redact(&observations.log)).err());
+        let Some(assessment) = runs.finished(name) else { continue };
+        timelines.push(scenario::timeline(name, cases, assessment));
+        let observations = &assessment.observations;
+        let output = observations.redact(&observations.workers.log);
+        notes.extend(worker_output::keep(options, name, &output).err());
     }
     timelines
 }

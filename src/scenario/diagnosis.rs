@@ -107,8 +107,8 @@ pub(super) fn diagnose(observations: &Observations, affected: &[AffectedDocument
 
 /// The first line of output, or failure reason of a job, that matches.
 fn find_line(regex: &Regex, observations: &Observations) -> Option<String> {
-    let reasons = observations.job_events.iter().filter_map(|(_, event)| event.detail.as_deref());
-    let line = observations.log.lines().chain(reasons).find(|line| regex.is_match(line))?;
+    let reasons = observations.queue.events.iter().filter_map(|(_, event)| event.detail.as_deref());
+    let line = observations.workers.log.lines().chain(reasons).find(|line| regex.is_match(line))?;
     Some(observations.redact(&line.chars().take(240).collect::<String>()))
 }
 
@@ -127,12 +127,12 @@ fn find_symptom(symptom: Symptom, observations: &Observations, affected: &[Affec
         let noun = if names.len() == 1 { "document" } else { "documents" };
         Some(format!("{} {noun} {what}, such as {first}", names.len()))
     };
-    let counts = observations.counts;
+    let counts = observations.queue.counts;
     match symptom {
-        Symptom::Died => observations.died.as_ref().map(|how| format!("the worker {how}")),
+        Symptom::Died => observations.workers.died.as_ref().map(|how| format!("the worker {how}")),
         Symptom::Idle => {
             let waiting = counts.waiting + counts.prioritized;
-            (waiting > 0 && counts.active == 0 && observations.died.is_none())
+            (waiting > 0 && counts.active == 0 && observations.workers.died.is_none())
                 .then(|| format!("{waiting} jobs in `wait`, none in `active`, and the worker is running"))
         }
         Symptom::Stuck => (counts.active > 0).then(|| format!("{} jobs still in `active`", counts.active)),

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::assessment::Assessment;
 use super::diagnosis;
 use super::jobs::document_of;
 use super::observations::Observations;
-use super::scheduler::Output;
+use super::scheduler::{FaultRecord, Output, WorkerEvent};
 use crate::faults::ClosedBy;
 use crate::outcome::{AffectedDocument, LeftOut, Progress, Timeline, TimelineEvent, Track};
 
@@ -23,9 +24,10 @@ const MAX_TEXT: usize = 300;
 
 /// The timeline of the run of `scenario`, for `cases` that did not pass.
 #[must_use]
-pub fn timeline(scenario: &str, cases: Vec<String>, observations: &Observations) -> Timeline {
-    let affected: Vec<AffectedDocument> = observations
-        .assessment()
+pub fn timeline(scenario: &str, cases: Vec<String>, assessment: &Assessment) -> Timeline {
+    let observations = &assessment.observations;
+    let affected: Vec<AffectedDocument> = assessment
+        .documents()
         .iter()
         .filter(|document| document.outcome.is_ok() == Some(false))
         .map(|document| AffectedDocument {
@@ -44,7 +46,7 @@ pub fn timeline(scenario: &str, cases: Vec<String>, observations: &Observations)
             Track::Connection => connections(observations),
             Track::Request => requests(observations),
             Track::Job => jobs(observations, &affected),
-            Track::Output => observations.outputs.iter().flat_map(lines).collect(),
+            Track::Output => observations.workers.outputs.iter().flat_map(lines).collect(),
         };
         let count = all.len();
         let kept = select(all, window);
@@ -71,9 +73,9 @@ pub fn timeline(scenario: &str, cases: Vec<String>, observations: &Observations)
 
 /// The progress curve. It counts all jobs and requests, including those whose events are left out.
 fn progress(observations: &Observations) -> Option<Progress> {
-    let completed = observations.job_events.iter().filter(|(_, event)| event.what == "completed").map(|(at, _)| *at);
-    let offset = ms(observations.mock_offset);
-    let refused = observations.requests.iter().filter(|request| !(200..300).contains(&request.status));
+    let completed = observations.queue.events.iter().filter(|(_, event)| event.what == "completed").map(|(at, _)| *at);
+    let offset = ms(observations.embeddings.mock_offset);
+    let refused = observations.embeddings.requests.iter().filter(|request| !(200..300).contains(&request.status));
     let refused = refused.map(|request| i64::try_from(request.at_ms).unwrap_or(i64::MAX) - offset);
     Progress::of(&completed.collect::<Vec<_>>(), &refused.collect::<Vec<_>>())
 }
@@ -90,7 +92,7 @@ fn window(observations: &Observations, affected: &[AffectedDocument]) -> (i64, i
     let last_event = affected.first().and_then(|affected| {
         let is_its_job = |job: &str| document_of(job, all.iter().copied()) == Some(affected.document.as_str());
         let mut events =
-            observations.job_events.iter().filter(|(_, event)| event.job.as_deref().is_some_and(is_its_job));
+            observations.queue.events.iter().filter(|(_, event)| event.job.as_deref().is_some_and(is_its_job));
         events.next_back().map(|(at, _)| *at)
     });
     let at = last_event.unwrap_or_else(|| ms(observations.length));
@@ -113,7 +115,7 @@ fn select(mut all: Vec<TimelineEvent>, (from, until): (i64, i64)) -> Vec<Timelin
 }
 
 fn faults(observations: &Observations) -> Vec<TimelineEvent> {
-    let event = |fault: &super::FaultRecord| {
+    let event = |fault: &FaultRecord| {
         Some(TimelineEvent {
             at_ms: ms(fault.began?),
             until_ms: fault.ended.map(ms),
@@ -129,19 +131,19 @@ fn faults(observations: &Observations) -> Vec<TimelineEvent> {
 }
 
 fn processes(observations: &Observations) -> Vec<TimelineEvent> {
-    let event = |(at_ms, number, what): &(i64, usize, String)| TimelineEvent {
-        at_ms: *at_ms,
+    let event = |event: &WorkerEvent| TimelineEvent {
+        at_ms: event.at_ms,
         until_ms: None,
         track: Track::Process,
-        subject: format!("worker {number}"),
-        what: what.clone(),
+        subject: format!("worker {}", event.worker),
+        what: event.what.clone(),
     };
-    observations.worker_events.iter().map(event).collect()
+    observations.workers.events.iter().map(event).collect()
 }
 
 fn connections(observations: &Observations) -> Vec<TimelineEvent> {
     let mut events = Vec::new();
-    for (target, proxied_connections) in &observations.proxied_connections {
+    for (target, proxied_connections) in &observations.network.connections {
         for connection in proxied_connections {
             let ended = match connection.closed_by {
                 None => "still open at the end".to_owned(),
@@ -161,7 +163,7 @@ fn connections(observations: &Observations) -> Vec<TimelineEvent> {
 }
 
 fn requests(observations: &Observations) -> Vec<TimelineEvent> {
-    let offset = ms(observations.mock_offset);
+    let offset = ms(observations.embeddings.mock_offset);
     let event = |request: &crate::stack::jina::JinaRequest| {
         let at_ms = i64::try_from(request.at_ms).unwrap_or(i64::MAX) - offset;
         let answer = match request.status {
@@ -177,7 +179,7 @@ fn requests(observations: &Observations) -> Vec<TimelineEvent> {
             what: format!("{} texts, {} in flight, {answer}{wait}", request.texts.len(), request.in_flight),
         }
     };
-    observations.requests.iter().map(event).collect()
+    observations.embeddings.requests.iter().map(event).collect()
 }
 
 /// All job events of the first affected documents, and the unusual events of the others.
@@ -188,7 +190,7 @@ fn jobs(observations: &Observations, affected: &[AffectedDocument]) -> Vec<Timel
     let mut known: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     let mut added: BTreeSet<&str> = BTreeSet::new();
     let mut events = Vec::new();
-    for (at_ms, event) in &observations.job_events {
+    for (at_ms, event) in &observations.queue.events {
         let Some(job) = event.job.as_deref() else { continue };
         let document = *known.entry(job).or_insert_with(|| document_of(job, all.iter().copied()));
         // BullMQ adds a `waiting` event to every `added` one.

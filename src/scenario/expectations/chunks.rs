@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::{Finding, Scope, count, texts, tokens};
+use super::super::vectors::{VECTOR_TOLERANCE, cosine_distance};
+use super::finding::Finding;
+use super::measure::{count, texts, tokens};
+use super::scope::Scope;
 use crate::spec::Range;
-
-/// The largest cosine distance at which a stored vector counts as the mock's. Qdrant normalises vectors and stores f32 or
-/// f16, and f16 costs 1e-7. Rounding to three decimals costs 5e-5.
-pub(in crate::scenario) const VECTOR_TOLERANCE: f64 = 5e-6;
 
 impl Scope<'_> {
     pub(super) fn vectors_match_texts(&self) -> Finding {
@@ -22,7 +21,7 @@ impl Scope<'_> {
                     Some("points have no text to compare vectors with: set `text` in [evidence]".to_owned());
                 continue;
             };
-            let wanted = self.observations.mock().vector_for(Some("retrieval.passage"), text);
+            let wanted = self.observations.embeddings.vector(text);
             let distance = cosine_distance(&wanted, &point.vector);
             worst = worst.max(distance);
             if distance.is_nan() || distance > VECTOR_TOLERANCE {
@@ -243,16 +242,6 @@ fn reassemble(document: &str, chunks: &[&str]) -> Result<(), String> {
         return Err(format!("its last {} of {} bytes are in no chunk", document.len() - covered, document.len()));
     }
     Ok(())
-}
-
-pub(in crate::scenario) fn cosine_distance(left: &[f32], right: &[f32]) -> f64 {
-    if left.len() != right.len() {
-        return f64::NAN;
-    }
-    let dot = |left: &[f32], right: &[f32]| -> f64 {
-        left.iter().zip(right).map(|(left, right)| f64::from(*left) * f64::from(*right)).sum()
-    };
-    1.0 - dot(left, right) / (dot(left, left).sqrt() * dot(right, right).sqrt())
 }
 
 #[cfg(test)]

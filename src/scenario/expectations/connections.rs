@@ -1,13 +1,15 @@
 //! Connections to services: how many, how long, and whether they are closed.
 
 use super::super::scheduler::ProxiedConnection;
-use super::{Finding, Scope, count};
+use super::finding::Finding;
+use super::measure::count;
+use super::scope::Scope;
 use crate::spec::Target;
 
 impl Scope<'_> {
     /// The connections to a service, as its proxy recorded them. Without a proxy the finding is undecided.
     fn proxied_connections(&self, target: Target, finding: &mut Finding) -> Option<&[ProxiedConnection]> {
-        let proxied_connections = self.observations.proxied_connections.get(&target);
+        let proxied_connections = self.observations.network.connections.get(&target);
         if proxied_connections.is_none() {
             finding.undecided = Some(format!("{} was not reached through a proxy: name it in `watch`", target.word()));
         }
@@ -74,10 +76,10 @@ impl Scope<'_> {
 
     pub(super) fn connections_closed(&self) -> Finding {
         let mut finding = Finding::over("connections");
-        if self.observations.proxied_connections.is_empty() {
+        if self.observations.network.connections.is_empty() {
             finding.undecided = Some("no service was reached through a proxy: name some in `watch`".to_owned());
         }
-        for (target, proxied_connections) in &self.observations.proxied_connections {
+        for (target, proxied_connections) in &self.observations.network.connections {
             let open = proxied_connections.iter().filter(|connection| connection.closed.is_none()).count();
             finding.examined += proxied_connections.len();
             finding

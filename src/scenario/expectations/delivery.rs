@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use super::super::assessment::{self, DocumentOutcome};
 use super::super::observations::JobState;
-use super::{Finding, Scope, count, state_phrase};
+use super::finding::Finding;
+use super::measure::{count, state_phrase};
+use super::scope::Scope;
 
 impl Scope<'_> {
     pub(super) fn documents_intact(&self) -> Finding {
         let mut finding = Finding::over("documents");
         let is_selected = |document: &str| self.documents_matching.is_none_or(|globs| globs.is_match(document));
-        for document in self.observations.assessment().iter().filter(|document| is_selected(&document.document)) {
+        for document in self.assessment.documents().iter().filter(|document| is_selected(&document.document)) {
             finding.examine();
             match document.outcome.is_ok() {
                 Some(true) => {}
@@ -25,7 +27,7 @@ impl Scope<'_> {
         let mut finding = Finding::over("documents with text");
         let wanted: BTreeSet<&str> = self.deliverable().map(|(_, document)| document.id.as_str()).collect();
         for document in
-            self.observations.assessment().iter().filter(|document| wanted.contains(document.document.as_str()))
+            self.assessment.documents().iter().filter(|document| wanted.contains(document.document.as_str()))
         {
             finding.examine();
             match document.outcome {
@@ -46,7 +48,7 @@ impl Scope<'_> {
         let step = self.observations.last();
         let mut failed = 0;
         for document in
-            self.observations.assessment().iter().filter(|document| wanted.contains(document.document.as_str()))
+            self.assessment.documents().iter().filter(|document| wanted.contains(document.document.as_str()))
         {
             finding.examine();
             let Some(step) = step else { continue };
@@ -69,14 +71,13 @@ impl Scope<'_> {
 
     pub(super) fn max_duplicates(&self, most: f64) -> Finding {
         let mut finding = Finding::over("points");
-        let baseline = self.observations.baseline.as_ref().and_then(|baseline| baseline.last());
         let mut all = Vec::new();
         for (document, points) in self.observations.last().iter().flat_map(|step| &step.snapshot.points) {
             if self.documents_matching.is_some_and(|globs| !globs.is_match(document.as_str())) {
                 continue;
             }
             finding.examined += points.len();
-            let baseline = baseline.map_or(&[][..], |step| step.snapshot.points_of(document));
+            let baseline = self.assessment.baseline_points(document).unwrap_or_default();
             all.extend(
                 assessment::doubles(points, baseline).into_iter().map(|(chunk, extra)| (document, chunk, extra)),
             );
@@ -93,12 +94,18 @@ impl Scope<'_> {
 
     pub(super) fn empty_skipped(&self) -> Finding {
         let mut finding = Finding::over("documents without text");
-        let sent: BTreeSet<&str> =
-            self.observations.requests.iter().flat_map(|request| request.texts.iter().map(String::as_str)).collect();
+        let sent: BTreeSet<&str> = self
+            .observations
+            .embeddings
+            .requests
+            .iter()
+            .flat_map(|request| request.texts.iter().map(String::as_str))
+            .collect();
         for (step, document) in self.last().filter(|(_, document)| !document.has_text()) {
             finding.examine();
             let row = step.snapshot.rows.get(&document.id);
-            match (self.observations.evidence.postgres.as_ref().and_then(|rows| rows.skipped.as_deref()), row) {
+            match (self.observations.contract.evidence.postgres.as_ref().and_then(|rows| rows.skipped.as_deref()), row)
+            {
                 (None, _) => {}
                 (Some(_), None) => finding.wrong(&document.id, "has no row that says that it was skipped"),
                 (Some(skipped), Some(row)) if row.status != skipped => {
@@ -120,7 +127,13 @@ impl Scope<'_> {
                 );
             }
         }
-        if self.observations.requests.iter().any(|request| request.texts.iter().any(|text| text.trim().is_empty())) {
+        if self
+            .observations
+            .embeddings
+            .requests
+            .iter()
+            .any(|request| request.texts.iter().any(|text| text.trim().is_empty()))
+        {
             finding.wrong("the embeddings API", "was sent a text of nothing but blanks");
         }
         finding
@@ -128,7 +141,7 @@ impl Scope<'_> {
 
     pub(super) fn writes_awaited(&self) -> Finding {
         let mut finding = Finding::over("readable changes of points");
-        let Some(writes) = self.observations.writes else {
+        let Some(writes) = self.observations.network.writes else {
             finding.undecided = Some("qdrant was not reached through a proxy: name it in `watch`".to_owned());
             return finding;
         };
@@ -148,7 +161,7 @@ impl Scope<'_> {
             if point.document.is_none() {
                 missing.push("document");
             }
-            let keys = &self.observations.evidence.qdrant;
+            let keys = &self.observations.contract.evidence.qdrant;
             if point.chunk.is_none() && keys.chunk.is_some() {
                 missing.push("chunk");
             }

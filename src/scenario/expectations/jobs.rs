@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use super::super::observations::JobState;
-use super::{Finding, Scope, count, counted, state_phrase};
+use super::finding::Finding;
+use super::measure::{count, counted, state_phrase};
+use super::scope::Scope;
 use crate::spec::Range;
 
 impl Scope<'_> {
@@ -30,9 +32,9 @@ impl Scope<'_> {
         // The last step has the last fault.
         let recovered = self.observations.last().and_then(|step| step.recovered).filter(|_| !late);
         match recovered {
-            Some(after) if after.as_secs_f64() <= most * self.observations.timeout_factor => {}
+            Some(after) if after.as_secs_f64() <= most * self.observations.contract.timeout_factor => {}
             Some(after) => {
-                let (after, most) = (after.as_secs_f64(), most * self.observations.timeout_factor);
+                let (after, most) = (after.as_secs_f64(), most * self.observations.contract.timeout_factor);
                 finding.wrong("recovery", format!("took {after:.1} s after the last fault, wanted at most {most} s"));
             }
             None if self.observations.faults.is_empty() => {
@@ -49,7 +51,7 @@ impl Scope<'_> {
     pub(super) fn queue_drained(&self) -> Finding {
         let mut finding = Finding::over("queues");
         finding.examine();
-        let counts = &self.observations.counts;
+        let counts = &self.observations.queue.counts;
         if counts.pending() > 0 {
             let by_state: Vec<String> = counts
                 .by_state()

@@ -1,18 +1,19 @@
 //! Secrets and texts of documents in the worker's log, in reasons and in errors.
 
-use super::{Finding, Scope};
+use super::finding::Finding;
+use super::scope::Scope;
 
 impl Scope<'_> {
     pub(super) fn log_holds_no_secret(&self) -> Finding {
         use secrecy::ExposeSecret;
         let mut finding = Finding::over("secrets");
-        for (variable, secret) in &self.observations.secrets {
+        for (variable, secret) in &self.observations.contract.secrets {
             finding.examine();
-            if self.observations.log.contains(secret.expose_secret()) {
+            if self.observations.workers.log.contains(secret.expose_secret()) {
                 finding.wrong("the worker's log", format!("holds the value of {variable}"));
             }
         }
-        if self.observations.log.contains(crate::worker::OMISSION_MARK) {
+        if self.observations.workers.log.contains(crate::worker::OMISSION_MARK) {
             finding.undecided =
                 Some("the worker's output is longer than what is kept, and its middle was not examined".to_owned());
         }
@@ -21,7 +22,9 @@ impl Scope<'_> {
 
     pub(super) fn log_is_json(&self) -> Finding {
         let mut finding = Finding::over("lines of the log");
-        for (number, line) in self.observations.log.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        for (number, line) in
+            self.observations.workers.log.lines().enumerate().filter(|(_, line)| !line.trim().is_empty())
+        {
             finding.examine();
             if !serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object()) {
                 let line: String = line.chars().take(120).collect();
@@ -33,7 +36,7 @@ impl Scope<'_> {
 
     pub(super) fn log_holds_no_text(&self) -> Finding {
         let mut finding = Finding::over("texts of documents");
-        let log = &self.observations.log;
+        let log = &self.observations.workers.log;
         for document in self.observations.steps.iter().take(1).flat_map(|step| &step.documents) {
             let Some(excerpts) = excerpts(&document.text) else { continue };
             finding.examine();
@@ -56,7 +59,7 @@ impl Scope<'_> {
             for (what, document, text) in jobs.chain(rows) {
                 let Some(text) = text else { continue };
                 finding.examine();
-                for (variable, secret) in &self.observations.secrets {
+                for (variable, secret) in &self.observations.contract.secrets {
                     if text.contains(secret.expose_secret()) {
                         finding.wrong(format!("{what} {document}"), format!("holds the value of {variable}"));
                     }

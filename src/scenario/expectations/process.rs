@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use super::{Finding, Scope, counted};
+use super::finding::Finding;
+use super::measure::counted;
+use super::scope::Scope;
 
 impl Scope<'_> {
     pub(super) fn exits_cleanly(&self) -> Finding {
         let mut finding = Finding::over("exits");
         finding.examine();
-        match (&self.observations.died, &self.observations.ended) {
+        match (&self.observations.workers.died, &self.observations.workers.ended) {
             (Some(how), _) => finding.wrong("the worker", format!("{how} before SIGTERM")),
             (None, None) => {
                 finding.wrong(
                     "the worker",
-                    format!("did not end within {} s of SIGTERM", self.observations.grace.as_secs()),
+                    format!("did not end within {} s of SIGTERM", self.observations.workers.grace.as_secs()),
                 );
             }
             (None, Some(ended)) => {
@@ -21,8 +23,8 @@ impl Scope<'_> {
                 if ended.code != Some(0) {
                     finding.wrong("the worker", format!("{} after SIGTERM, wanted exit code 0", ended.how));
                 }
-                if ended.after > self.observations.grace {
-                    let (took, grace) = (ended.after.as_secs_f32(), self.observations.grace.as_secs_f32());
+                if ended.after > self.observations.workers.grace {
+                    let (took, grace) = (ended.after.as_secs_f32(), self.observations.workers.grace.as_secs_f32());
                     finding.wrong(
                         "the worker",
                         format!("took {took:.1} s to end, wanted at most its grace period of {grace:.1} s"),
@@ -30,7 +32,7 @@ impl Scope<'_> {
                 }
             }
         }
-        for exit in &self.observations.exits {
+        for exit in &self.observations.workers.exits {
             finding.examine();
             let at = format!("the worker that got SIGTERM at {} ms", exit.signalled.as_millis());
             finding.fact("how a worker ended after SIGTERM", exit.how.clone());
@@ -48,7 +50,7 @@ impl Scope<'_> {
 
     pub(super) fn no_job_after_sigterm(&self) -> Finding {
         let mut finding = Finding::over("workers that got SIGTERM alone");
-        for exit in &self.observations.exits {
+        for exit in &self.observations.workers.exits {
             let Some(taken) = &exit.taken else { continue };
             finding.examine();
             if !taken.is_empty() {
@@ -63,7 +65,7 @@ impl Scope<'_> {
 
     pub(super) fn none_left_active(&self) -> Finding {
         let mut finding = Finding::over("workers that got SIGTERM alone");
-        for exit in &self.observations.exits {
+        for exit in &self.observations.workers.exits {
             let Some(left) = &exit.left else { continue };
             finding.examine();
             if !left.is_empty() {
@@ -79,7 +81,7 @@ impl Scope<'_> {
     pub(super) fn worker_registered(&self) -> Finding {
         let mut finding = Finding::over("workers");
         finding.examine();
-        let attached = self.observations.attached;
+        let attached = self.observations.queue.attached;
         finding.fact("connections with BullMQ's worker name", attached.registered);
         match (attached.registered, attached.unregistered) {
             (0, 0) => finding.wrong("the queue", "no connection has BullMQ's worker name"),
@@ -94,7 +96,7 @@ impl Scope<'_> {
 
     pub(super) fn max_memory(&self, most: f64) -> Finding {
         let mut finding = Finding::over("workers");
-        match self.observations.peak_memory_mib {
+        match self.observations.workers.peak_memory_mib {
             None => finding.undecided = Some("the worker's memory cannot be read on this system".to_owned()),
             Some(peak) => {
                 finding.examine();

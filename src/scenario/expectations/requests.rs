@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Scope, count, or_none, texts, tokens};
+use super::super::observations::PASSAGE_TASK;
+use super::finding::Finding;
+use super::measure::{count, or_none, texts, tokens};
+use super::scope::Scope;
 
 impl Scope<'_> {
     pub(super) fn max_texts_per_request(&self, most: f64) -> Finding {
         let mut finding = Finding::over("requests");
         let mut largest = 0;
-        for (number, request) in self.observations.requests.iter().enumerate() {
+        for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             largest = largest.max(request.texts.len());
             if count(request.texts.len() as u64) > most {
@@ -33,6 +36,7 @@ impl Scope<'_> {
             // A request belongs to the document whose chunks it carries; texts of several documents count for each.
             let requests = self
                 .observations
+                .embeddings
                 .requests
                 .iter()
                 .filter(|request| request.status == 200)
@@ -64,7 +68,7 @@ impl Scope<'_> {
     pub(super) fn max_requests_in_flight(&self, most: f64) -> Finding {
         let mut finding = Finding::over("requests");
         let mut peak = 0;
-        for request in &self.observations.requests {
+        for request in &self.observations.embeddings.requests {
             finding.examine();
             peak = peak.max(request.in_flight);
         }
@@ -77,14 +81,14 @@ impl Scope<'_> {
 
     pub(super) fn requests_well_formed(&self) -> Finding {
         let mut finding = Finding::over("requests");
-        let wanted = &self.observations.jina;
-        for (number, request) in self.observations.requests.iter().enumerate() {
+        let wanted = &self.observations.embeddings.endpoint;
+        for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             let at = format!("request {}", number + 1);
-            if request.task.as_deref() != Some("retrieval.passage") {
+            if request.task.as_deref() != Some(PASSAGE_TASK) {
                 finding.wrong(
                     at.clone(),
-                    format!("task is {}, wanted retrieval.passage", request.task.as_deref().unwrap_or("missing")),
+                    format!("task is {}, wanted {PASSAGE_TASK}", request.task.as_deref().unwrap_or("missing")),
                 );
             }
             if request.dimensions != Some(wanted.dimensions) {
@@ -102,7 +106,7 @@ impl Scope<'_> {
 
     pub(super) fn requests_untruncated(&self) -> Finding {
         let mut finding = Finding::over("requests");
-        for (number, request) in self.observations.requests.iter().enumerate() {
+        for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             if request.truncate {
                 finding.wrong(format!("request {}", number + 1), "sets `truncate`, so that a long text loses its end");
@@ -115,7 +119,7 @@ impl Scope<'_> {
         let mut finding = Finding::over("requests");
         let documents = || self.observations.steps.iter().flat_map(|step| &step.documents);
         let mut late = 0;
-        for (number, request) in self.observations.requests.iter().enumerate() {
+        for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             if !request.late_chunking {
                 continue;
@@ -144,7 +148,7 @@ impl Scope<'_> {
 
     pub(super) fn requests_accepted(&self) -> Finding {
         let mut finding = Finding::over("requests");
-        for (number, request) in self.observations.requests.iter().enumerate() {
+        for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             if request.status != 200 {
                 finding.wrong(format!("request {}", number + 1), format!("was answered with {}", request.status));
@@ -164,6 +168,7 @@ impl Scope<'_> {
         let mut wasted = 0;
         for text in self
             .observations
+            .embeddings
             .requests
             .iter()
             .filter(|request| request.status == 200)

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Finding, Scope, count};
+use super::finding::Finding;
+use super::measure::count;
+use super::scope::Scope;
 use crate::spec::Target;
 use crate::stack::jina::JinaRequest;
 
@@ -25,7 +27,7 @@ impl Scope<'_> {
     /// Requests for the same texts in the order of their arrival, each group up to its first success.
     fn attempts_by_texts(&self) -> Vec<Vec<&JinaRequest>> {
         let mut by_text: BTreeMap<&[String], Vec<Vec<&JinaRequest>>> = BTreeMap::new();
-        for request in &self.observations.requests {
+        for request in &self.observations.embeddings.requests {
             let groups = by_text.entry(&request.texts).or_default();
             let is_over =
                 |group: &Vec<&JinaRequest>| group.last().is_some_and(|last| last.status == 200 && !last.disturbed);
@@ -117,7 +119,7 @@ impl Scope<'_> {
             }
         }
         // The same request to a service behind a gateway fault. A later one reaches the service itself.
-        for (target, answered) in &self.observations.answered {
+        for (target, answered) in &self.observations.network.answered {
             for (at, first) in answered.iter().enumerate() {
                 let Some(wanted) = first.wait else { continue };
                 finding.examine();
@@ -142,8 +144,9 @@ impl Scope<'_> {
 
     /// When requests to the embeddings API arrived, on the clock of the scenario run.
     fn arrivals(&self) -> Vec<Duration> {
-        let offset = self.observations.mock_offset;
+        let offset = self.observations.embeddings.mock_offset;
         self.observations
+            .embeddings
             .requests
             .iter()
             .map(|request| Duration::from_millis(request.at_ms).saturating_sub(offset))
@@ -153,20 +156,20 @@ impl Scope<'_> {
     /// When calls arrived at a service, as its proxy or the mock recorded them; `None` without a proxy.
     fn calls(&self, target: Target) -> Option<Vec<Duration>> {
         match target {
-            Target::Jina if !self.observations.proxied_connections.contains_key(&Target::Jina) => Some(self.arrivals()),
+            Target::Jina if !self.observations.network.connections.contains_key(&Target::Jina) => Some(self.arrivals()),
             Target::Jina => {
                 // The mock does not see refused attempts, and the proxy does not see requests over kept connections.
                 let mut all = self.arrivals();
                 all.extend(
-                    self.observations.proxied_connections[&Target::Jina].iter().map(|connection| connection.opened),
+                    self.observations.network.connections[&Target::Jina].iter().map(|connection| connection.opened),
                 );
                 all.sort();
                 Some(all)
             }
             target => {
-                let proxied_connections = self.observations.proxied_connections.get(&target)?;
+                let proxied_connections = self.observations.network.connections.get(&target)?;
                 // A kept connection carries many requests: where the proxy recorded requests, they are counted.
-                let answered = self.observations.answered.get(&target).filter(|answered| !answered.is_empty());
+                let answered = self.observations.network.answered.get(&target).filter(|answered| !answered.is_empty());
                 Some(match answered {
                     Some(answered) => answered.iter().map(|answered| answered.at).collect(),
                     None => proxied_connections.iter().map(|connection| connection.opened).collect(),

@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use super::super::evidence::Point;
 use super::super::observations::JobState;
-use super::{Finding, Scope, or_none};
+use super::finding::Finding;
+use super::measure::or_none;
+use super::scope::Scope;
 
 impl Scope<'_> {
     pub(super) fn rows_agree(&self) -> Finding {
         let mut finding = Finding::over("rows");
         // Without a column for the version in the contract, rows have none to compare.
-        let names_version = self.observations.evidence.postgres.as_ref().is_some_and(|rows| rows.version.is_some());
+        let names_version =
+            self.observations.contract.evidence.postgres.as_ref().is_some_and(|rows| rows.version.is_some());
         for (step, document) in self.deliverable() {
             finding.examine();
             let points = step.snapshot.points_of(&document.id);
@@ -52,7 +55,7 @@ impl Scope<'_> {
     pub(super) fn row_status_matches_job(&self, failures: bool) -> Finding {
         let mut finding =
             Finding::over(if failures { "documents whose job failed for good" } else { "documents whose job ended" });
-        let Some(contract) = &self.observations.evidence.postgres else { return finding };
+        let Some(contract) = &self.observations.contract.evidence.postgres else { return finding };
         let failed = contract.failed.as_deref().unwrap_or_default();
         for (step, document) in self.last() {
             let has_failed = match step.jobs[&document.id].0 {

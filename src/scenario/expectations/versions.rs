@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::super::observations::{JobState, StepRecord};
-use super::{Finding, Scope, state_phrase};
+use super::finding::Finding;
+use super::measure::state_phrase;
+use super::scope::Scope;
 
 impl<'a> Scope<'a> {
     pub(super) fn unchanged(&self) -> Finding {

@@ -26,7 +26,7 @@ use driver::{Phase, RunContext};
 use planned::{Planned, State};
 pub(super) use pool::LaunchConfig;
 use pool::WorkerPool;
-pub use pool::{Exit, Output};
+pub use pool::{Exit, Output, WorkerEvent};
 pub use proxies::{ProxiedConnection, Proxies};
 use record::Evidence;
 pub use record::FaultRecord;
@@ -390,8 +390,8 @@ impl FaultScheduler {
         self.context.pool.outputs()
     }
 
-    /// The events of the workers: milliseconds since the scenario run began, the worker's number, what happened.
-    pub(super) fn worker_events(&self) -> Vec<(i64, usize, String)> {
+    /// What happened to which worker.
+    pub(super) fn worker_events(&self) -> Vec<WorkerEvent> {
         self.context.pool.worker_events()
     }
 }
