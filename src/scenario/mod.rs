@@ -20,6 +20,8 @@ mod run;
 mod scheduler;
 mod setup;
 mod step;
+#[cfg(test)]
+mod testing;
 mod timeline;
 mod vectors;
 

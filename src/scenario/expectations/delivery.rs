@@ -227,3 +227,169 @@ impl Scope<'_> {
         finding
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::observations::JobState;
+    use super::super::super::testing::TestRun;
+    use super::super::testing::check;
+    use crate::faults::Writes;
+
+    /// A run without the second chunk of `a.md`.
+    fn without_a_chunk() -> TestRun {
+        let whole = TestRun::two_documents();
+        whole.edit_step(|step| step.points("a.md").truncate(1)).compared_with(&whole)
+    }
+
+    /// A run that stored the first chunk of `a.md` twice.
+    fn with_a_duplicate() -> TestRun {
+        TestRun::two_documents().edit_step(|step| {
+            let mut again = step.points("a.md")[0].clone();
+            "another-id".clone_into(&mut again.id);
+            step.points("a.md").push(again);
+            step.row("a.md").chunks = Some(3);
+        })
+    }
+
+    /// A run whose baseline stored nothing of `a.md`.
+    fn with_an_empty_baseline() -> TestRun {
+        let whole = TestRun::two_documents();
+        whole.compared_with(&whole.edit_step(|step| step.points("a.md").clear()))
+    }
+
+    #[test]
+    fn every_document_must_be_stored_whole_and_once() {
+        let run = TestRun::two_documents();
+        check("documents = \"intact\"")
+            .passes(&run.compared_with(&run))
+            .fails(
+                &without_a_chunk(),
+                "a.md: lost: 1 of 2 baseline chunks are missing (the first is chunk 1); 0 points are not in the baseline",
+            )
+            .fails(&with_a_duplicate(), "a.md: duplicated: chunk 0 is stored more than once")
+            .fails(
+                &run.edit_step(|step| {
+                    let points = step.points("a.md").clone();
+                    step.snapshot.points.insert("old.md".to_owned(), points);
+                }),
+                "old.md: orphaned: 2 points of a document that was never ingested",
+            )
+            .is_unknown(
+                &with_an_empty_baseline(),
+                "a.md: the baseline stored nothing of it: there is nothing to compare with",
+            );
+    }
+
+    #[test]
+    fn every_document_with_text_must_be_delivered() {
+        check("delivered = \"all\"")
+            .passes(&with_a_duplicate())
+            .fails(
+                &TestRun::two_documents().edit_step(|step| step.fail("a.md", "no answer")),
+                "a.md: lost: its job failed: no answer",
+            )
+            .is_unknown(
+                &with_an_empty_baseline(),
+                "a.md: the baseline stored nothing of it: there is nothing to compare with",
+            );
+    }
+
+    #[test]
+    fn a_document_is_stored_whole_or_failed_with_nothing_stored() {
+        let run = TestRun::two_documents();
+        let failed = run.edit_step(|step| step.fail("a.md", "no answer"));
+        let half = run.edit_step(|step| {
+            let points = step.points("a.md")[..1].to_vec();
+            step.fail("a.md", "no answer");
+            *step.points("a.md") = points;
+        });
+        check("all_or_nothing = true")
+            .passes(&run)
+            .fails(&half, "a.md: its job failed, and 1 points are stored; its row says `failed`")
+            .passes(&failed)
+            .is_unknown(&TestRun::ingested(&[]), "there were no documents with text to evaluate");
+    }
+
+    #[test]
+    fn duplicates_are_points_of_the_same_chunk() {
+        check("max_duplicates = 0")
+            .passes(&TestRun::two_documents())
+            .fails(&with_a_duplicate(), "a.md: chunk 0 is stored 2 times")
+            .is_unknown(&TestRun::ingested(&[]), "there were no points to evaluate");
+    }
+
+    #[test]
+    fn a_document_without_text_must_be_skipped() {
+        let run = TestRun::ingested(&[("empty.md", &[])]);
+        check("empty_skipped = true")
+            .passes(&run)
+            .fails(
+                &run.edit_step(|step| "ready".clone_into(&mut step.row("empty.md").status)),
+                "empty.md: its row says `ready`, wanted `skipped`",
+            )
+            .fails(
+                &run.edit_step(|step| *step.state("empty.md") = JobState::Missing),
+                "empty.md: its job disappeared from Redis, wanted completed",
+            )
+            .is_unknown(&TestRun::two_documents(), "there were no documents without text to evaluate");
+    }
+
+    #[test]
+    fn changes_of_points_must_be_waited_for() {
+        let run = TestRun::two_documents();
+        let writes = |not_awaited| run.edit(|seen| seen.network.writes = Some(Writes { awaited: 2, not_awaited }));
+        check("writes_awaited = true")
+            .passes(&writes(0))
+            .fails(&writes(1), "qdrant: 1 of 3 changes were not waited for")
+            .is_unknown(&run, "qdrant was not reached through a proxy: name it in `watch`");
+    }
+
+    #[test]
+    fn a_payload_must_name_document_chunk_and_text() {
+        let run = TestRun::two_documents();
+        check("payload_complete = true")
+            .passes(&run)
+            .fails(
+                &run.edit_step(|step| (step.points("a.md")[0].chunk, step.points("a.md")[0].text) = (None, None)),
+                "a.md: the payload does not name its chunk, text",
+            )
+            .is_unknown(&TestRun::ingested(&[]), "there were no points to evaluate");
+    }
+
+    #[test]
+    fn the_job_of_a_rejected_document_must_fail_at_once_with_a_reason() {
+        let run = TestRun::two_documents();
+        let rejected = run.edit_step(|step| {
+            step.document("a.md").rejected = true;
+            step.fail("a.md", "422: rejected");
+        });
+        check("only_rejected_fail = true")
+            .passes(&rejected)
+            .fails(
+                &rejected.edit_step(|step| step.job("a.md").attempts = 3),
+                "a.md: its job took 3 attempts, and a rejected text stays rejected",
+            )
+            .fails(
+                &rejected.edit_step(|step| step.job("a.md").failed_reason = None),
+                "a.md: its job has no failed reason",
+            )
+            .is_unknown(&run, "there were no rejected documents to evaluate");
+    }
+
+    #[test]
+    fn nothing_may_be_reported_as_done_if_it_cannot_be_embedded() {
+        let run = TestRun::ingested(&[("a.md", &["Only chunk."])]);
+        let failed = run.edit_step(|step| step.fail("a.md", "no answer"));
+        check("nothing_completed = true")
+            .passes(&failed)
+            .fails(
+                &failed.edit_step(|step| *step.state("a.md") = JobState::Completed),
+                "a.md: its job completed with 0 points, although it could not be embedded",
+            )
+            .fails(
+                &failed.edit_step(|step| step.row("a.md").done = true),
+                "a.md: its row says `failed`, although it could not be embedded",
+            )
+            .is_unknown(&TestRun::ingested(&[]), "there were no documents with text to evaluate");
+    }
+}

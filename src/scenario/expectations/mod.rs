@@ -13,6 +13,8 @@ mod requests;
 mod retries;
 mod rows;
 mod scope;
+#[cfg(test)]
+mod testing;
 mod versions;
 
 use std::time::Duration;
