@@ -91,3 +91,67 @@ impl Scope<'_> {
         finding
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::super::testing::{TestRun, connection};
+    use super::super::testing::check;
+    use super::*;
+
+    /// A run with these connections to a service.
+    fn connected(target: Target, connections: &[ProxiedConnection]) -> TestRun {
+        TestRun::two_documents().edit(|seen| drop(seen.network.connections.insert(target, connections.to_vec())))
+    }
+
+    #[test]
+    fn the_connections_at_the_same_time_are_bounded() {
+        let from_to =
+            |first, second| connected(Target::Redis, &[connection(0, Some(first)), connection(second, Some(30))]);
+        check("max_connections = { redis = 1 }")
+            .passes(&from_to(10, 20))
+            .fails(&from_to(10, 5), "redis: had 2 connections at once, wanted at most 1")
+            .is_unknown(&TestRun::two_documents(), "redis was not reached through a proxy: name it in `watch`");
+    }
+
+    #[test]
+    fn the_connections_of_the_whole_run_are_bounded() {
+        let many = |count: u64| {
+            let connections: Vec<_> = (0..count).map(|number| connection(number, Some(number + 1))).collect();
+            connected(Target::Qdrant, &connections)
+        };
+        check("max_connections_made = { qdrant = 2 }")
+            .passes(&many(2))
+            .fails(&many(3), "qdrant: 3 connections were made in total, wanted at most 2: they are not reused")
+            .is_unknown(&many(0), "there were no connections to evaluate")
+            .is_unknown(&TestRun::two_documents(), "qdrant was not reached through a proxy: name it in `watch`");
+    }
+
+    #[test]
+    fn the_idle_time_of_a_transaction_is_bounded() {
+        let idle = |ms: Option<u64>| {
+            let idle_in_transaction = ms.map(Duration::from_millis);
+            connected(Target::Postgres, &[ProxiedConnection { idle_in_transaction, ..connection(0, Some(900)) }])
+        };
+        check("max_idle_transaction_ms = 100")
+            .passes(&idle(Some(50)))
+            .fails(
+                &idle(Some(250)),
+                "postgres: a transaction was open for 250 ms without a query, wanted at most 100 ms",
+            )
+            .is_unknown(&idle(None), "there were no unencrypted connections to postgres to evaluate")
+            .is_unknown(&TestRun::two_documents(), "postgres was not reached through a proxy: name it in `watch`");
+    }
+
+    #[test]
+    fn no_connection_may_be_open_after_the_workers_have_ended() {
+        check("connections_closed = true")
+            .passes(&connected(Target::Redis, &[connection(0, Some(10))]))
+            .fails(
+                &connected(Target::Redis, &[connection(0, Some(10)), connection(5, None)]),
+                "redis: 1 connections are still open after the worker has ended",
+            )
+            .is_unknown(&TestRun::two_documents(), "no service was reached through a proxy: name some in `watch`");
+    }
+}
