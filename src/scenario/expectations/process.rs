@@ -112,3 +112,99 @@ impl Scope<'_> {
         finding
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::scheduler::Exit;
+    use super::super::super::testing::{TestRun, exit};
+    use super::super::testing::check;
+    use super::*;
+    use crate::services::queue::Attached;
+    use crate::worker::Ended;
+
+    const NOT_ALONE: &str = "there were no workers that got SIGTERM alone to evaluate";
+
+    /// A run with a worker that a fault terminated.
+    fn terminated(exit: Exit) -> TestRun {
+        TestRun::two_documents().edit(|seen| seen.workers.exits = vec![exit])
+    }
+
+    #[test]
+    fn a_worker_must_exit_with_code_0_within_its_grace() {
+        let run = TestRun::two_documents();
+        let ended = |code, seconds| {
+            let how = format!("exited with code {code}");
+            let ended = Ended { how, code: Some(code), after: Duration::from_secs(seconds) };
+            run.edit(|seen| seen.workers.ended = Some(ended))
+        };
+        check("exits_cleanly = true")
+            .passes(&run)
+            .fails(&ended(1, 1), "the worker: exited with code 1 after SIGTERM, wanted exit code 0")
+            .fails(&ended(0, 12), "the worker: took 12.0 s to end, wanted at most its grace period of 10.0 s")
+            .fails(&run.edit(|seen| seen.workers.ended = None), "the worker: did not end within 10 s of SIGTERM")
+            .fails(
+                &run.edit(|seen| seen.workers.died = Some("exited with code 1".to_owned())),
+                "the worker: exited with code 1 before SIGTERM",
+            );
+    }
+
+    #[test]
+    fn a_worker_that_a_fault_terminated_must_exit_cleanly_too() {
+        let (code, how) = (Some(1), "exited with code 1".to_owned());
+        check("exits_cleanly = true")
+            .passes(&terminated(exit()))
+            .fails(
+                &terminated(Exit { code, how, ..exit() }),
+                "the worker that got SIGTERM at 500 ms: exited with code 1 after SIGTERM, wanted exit code 0",
+            )
+            .fails(
+                &terminated(Exit { after: Duration::from_secs(11), ..exit() }),
+                "the worker that got SIGTERM at 500 ms: took 11.0 s to end, wanted at most its grace period of 10.0 s",
+            );
+    }
+
+    #[test]
+    fn a_worker_may_take_no_job_after_sigterm() {
+        check("no_job_after_sigterm = true")
+            .passes(&terminated(exit()))
+            .fails(
+                &terminated(Exit { taken: Some(vec!["s0-abc".to_owned()]), ..exit() }),
+                "the worker: took 1 job after SIGTERM: s0-abc",
+            )
+            .is_unknown(&terminated(Exit { taken: None, ..exit() }), NOT_ALONE);
+    }
+
+    #[test]
+    fn a_worker_may_leave_no_job_active() {
+        check("none_left_active = true")
+            .passes(&terminated(exit()))
+            .fails(
+                &terminated(Exit { left: Some(vec!["s0-abc".to_owned()]), ..exit() }),
+                "the worker: exited with code 0, and left 1 job active: s0-abc",
+            )
+            .is_unknown(&terminated(Exit { left: None, ..exit() }), NOT_ALONE);
+    }
+
+    #[test]
+    fn a_worker_must_be_registered_on_the_queue() {
+        let attached = |registered, unregistered| {
+            TestRun::two_documents().edit(|seen| seen.queue.attached = Attached { registered, unregistered })
+        };
+        check("worker_registered = true")
+            .passes(&attached(1, 0))
+            .fails(&attached(0, 0), "the queue: no connection has BullMQ's worker name")
+            .fails(
+                &attached(0, 2),
+                "the queue: 2 connections have the queue's plain name, which BullMQ's getWorkers does not find",
+            );
+    }
+
+    #[test]
+    fn the_memory_of_a_worker_process_is_bounded() {
+        let peak = |mib| TestRun::two_documents().edit(|seen| seen.workers.peak_memory_mib = mib);
+        check("max_memory_mib = 512")
+            .passes(&peak(Some(512.0)))
+            .fails(&peak(Some(700.0)), "the worker: used 700 MiB at its peak in one process, wanted at most 512")
+            .is_unknown(&peak(None), "the worker's memory cannot be read on this system");
+    }
+}
