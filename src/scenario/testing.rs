@@ -156,6 +156,14 @@ impl StepRecord {
         (row.done, row.error) = (false, Some(reason.to_owned()));
     }
 
+    /// Stores the first chunk of a document twice, and counts it twice.
+    pub(super) fn duplicate(&mut self, id: &str) {
+        let mut again = self.points(id)[0].clone();
+        "another-id".clone_into(&mut again.id);
+        self.points(id).push(again);
+        self.row(id).chunks = Some(self.points(id).len() as u64);
+    }
+
     /// Makes this a step that removed `id` alone.
     pub(super) fn remove(&mut self, id: &str) {
         self.documents.retain(|document| document.id == id);
@@ -246,6 +254,11 @@ pub(super) fn fault(target: Target, began: u64, ended: u64) -> FaultRecord {
         met: "1 connections, 1 bytes".to_owned(),
         took_effect: true,
     }
+}
+
+/// A fault that began and affected nothing.
+pub(super) fn missed_fault(target: Target) -> FaultRecord {
+    FaultRecord { met: "nothing".to_owned(), took_effect: false, ..fault(target, 1000, 2000) }
 }
 
 /// The exit of a worker that ended as it should after SIGTERM, and that ran alone.

@@ -241,14 +241,8 @@ mod tests {
         whole.edit_step(|step| step.points("a.md").truncate(1)).compared_with(&whole)
     }
 
-    /// A run that stored the first chunk of `a.md` twice.
-    fn with_a_duplicate() -> TestRun {
-        TestRun::two_documents().edit_step(|step| {
-            let mut again = step.points("a.md")[0].clone();
-            "another-id".clone_into(&mut again.id);
-            step.points("a.md").push(again);
-            step.row("a.md").chunks = Some(3);
-        })
+    fn duplicated() -> TestRun {
+        TestRun::two_documents().edit_step(|step| step.duplicate("a.md"))
     }
 
     /// A run whose baseline stored nothing of `a.md`.
@@ -266,7 +260,7 @@ mod tests {
                 &without_a_chunk(),
                 "a.md: lost: 1 of 2 baseline chunks are missing (the first is chunk 1); 0 points are not in the baseline",
             )
-            .fails(&with_a_duplicate(), "a.md: duplicated: chunk 0 is stored more than once")
+            .fails(&duplicated(), "a.md: duplicated: chunk 0 is stored more than once")
             .fails(
                 &run.edit_step(|step| {
                     let points = step.points("a.md").clone();
@@ -283,7 +277,7 @@ mod tests {
     #[test]
     fn every_document_with_text_must_be_delivered() {
         check("delivered = \"all\"")
-            .passes(&with_a_duplicate())
+            .passes(&duplicated())
             .fails(
                 &TestRun::two_documents().edit_step(|step| step.fail("a.md", "no answer")),
                 "a.md: lost: its job failed: no answer",
@@ -314,7 +308,7 @@ mod tests {
     fn duplicates_are_points_of_the_same_chunk() {
         check("max_duplicates = 0")
             .passes(&TestRun::two_documents())
-            .fails(&with_a_duplicate(), "a.md: chunk 0 is stored 2 times")
+            .fails(&duplicated(), "a.md: chunk 0 is stored 2 times")
             .is_unknown(&TestRun::ingested(&[]), "there were no points to evaluate");
     }
 
