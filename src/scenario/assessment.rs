@@ -298,7 +298,97 @@ pub(super) fn doubles(points: &[Point], baseline: &[Point]) -> Vec<(String, usiz
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::TestRun;
     use super::*;
+
+    /// The outcome of `a.md`, and the reason.
+    fn assessed(run: &TestRun) -> (DocumentOutcome, String) {
+        let assessment = run.assessment();
+        let found = assessment.documents().iter().find(|document| document.document == "a.md").unwrap();
+        (found.outcome, found.why.clone())
+    }
+
+    #[test]
+    fn a_document_has_the_outcome_that_job_row_and_points_show() {
+        let run = TestRun::two_documents();
+        let rejected = run.edit_step(|step| {
+            step.document("a.md").rejected = true;
+            step.fail("a.md", "422: rejected");
+        });
+        let empty = TestRun::ingested(&[("a.md", &[])]);
+        for (run, outcome, why) in [
+            (run.compared_with(&run), DocumentOutcome::Stable, ""),
+            (
+                run.edit_step(|step| step.job("a.md").starts = 2),
+                DocumentOutcome::Recovered,
+                "1 attempts, started 2 times, stalled 0 times",
+            ),
+            (rejected.clone(), DocumentOutcome::Rejected, ""),
+            (
+                rejected.edit_step(|step| step.row("a.md").done = true),
+                DocumentOutcome::Unexpected,
+                "the embeddings API rejects its text, but its row says `failed`",
+            ),
+            (empty, DocumentOutcome::Skipped, ""),
+            (
+                run.edit_step(|step| *step.state("a.md") = JobState::Unfinished),
+                DocumentOutcome::Lost,
+                "its job never ended (1 attempts)",
+            ),
+            (
+                run.edit_step(|step| *step.state("a.md") = JobState::Missing),
+                DocumentOutcome::Lost,
+                "its job vanished from Redis",
+            ),
+            (
+                run.edit_step(|step| step.points("a.md").clear()),
+                DocumentOutcome::Lost,
+                "its job completed but it has no points",
+            ),
+            (
+                run.edit_step(|step| drop(step.snapshot.rows.remove("a.md"))),
+                DocumentOutcome::Lost,
+                "its job completed but it has no row",
+            ),
+            (
+                run.edit_step(|step| step.duplicate("a.md")),
+                DocumentOutcome::Duplicated,
+                "chunk 0 is stored more than once",
+            ),
+            (
+                run.edit_step(|step| step.points("a.md")[1].vector.reverse()),
+                DocumentOutcome::Corrupted,
+                "the vector of chunk 1 is not the one given for its text",
+            ),
+            (
+                run.edit_step(|step| step.row("a.md").chunks = None),
+                DocumentOutcome::Corrupted,
+                "2 points, but the row says no number of chunks",
+            ),
+            (
+                run.compared_with(&run.edit(|seen| seen.steps.clear())),
+                DocumentOutcome::Indeterminate,
+                "the baseline stored nothing of it: there is nothing to compare with",
+            ),
+        ] {
+            assert_eq!(assessed(&run), (outcome, why.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_stored_document_that_no_step_ingested_is_orphaned() {
+        let run = TestRun::two_documents();
+        let removed_before = run.then(|step| {
+            let points = step.points("b.md").clone();
+            step.remove("a.md");
+            step.snapshot.points.insert("old.md".to_owned(), points);
+        });
+        let assessment = removed_before.assessment();
+        let orphaned: Vec<&DocumentAssessment> =
+            assessment.documents().iter().filter(|document| document.outcome == DocumentOutcome::Orphaned).collect();
+        assert_eq!(orphaned.len(), 1, "b.md was ingested by the first step: {orphaned:?}");
+        assert_eq!(orphaned[0].document, "old.md");
+    }
 
     fn point(chunk: u64, text: &str) -> Point {
         Point {
