@@ -25,8 +25,8 @@ pub(super) const SECRET: &str = "redis://:long-password@127.0.0.1:6379";
 /// A scenario run. It begins as one in which all is well, and a test changes what it is about.
 #[derive(Clone)]
 pub(super) struct TestRun {
-    observations: Observations,
-    baseline: Option<Observations>,
+    observations: Box<Observations>,
+    baseline: Option<Box<Observations>>,
 }
 
 impl TestRun {
@@ -37,7 +37,7 @@ impl TestRun {
 
     /// One step that ingested documents: for each its id and its chunks, which together are its text.
     pub(super) fn ingested(documents: &[(&str, &[&str])]) -> Self {
-        let mut run = Self { observations: observations(), baseline: None };
+        let mut run = Self { observations: Box::new(observations()), baseline: None };
         run.observations.steps.push(StepRecord::empty());
         for (id, chunks) in documents {
             run.store(id, &chunks.concat(), chunks);
@@ -76,8 +76,8 @@ impl TestRun {
     }
 
     pub(super) fn assessment(&self) -> Assessment {
-        let baseline = self.baseline.clone().map(|baseline| Arc::new(Assessment::new(baseline, None)));
-        Assessment::new(self.observations.clone(), baseline)
+        let baseline = self.baseline.clone().map(|baseline| Arc::new(Assessment::new(*baseline, None)));
+        Assessment::new(*self.observations.clone(), baseline)
     }
 
     /// Adds a document to the last step: its job, its row, its points, and one request with its chunks.

@@ -150,11 +150,11 @@ mod tests {
 
     #[test]
     fn a_worker_that_a_fault_terminated_must_exit_cleanly_too() {
-        let (code, how) = (Some(1), "exited with code 1".to_owned());
+        let (how, code) = ("exited with code 1".to_owned(), Some(1));
         check("exits_cleanly = true")
             .passes(&terminated(exit()))
             .fails(
-                &terminated(Exit { code, how, ..exit() }),
+                &terminated(Exit { how, code, ..exit() }),
                 "the worker that got SIGTERM at 500 ms: exited with code 1 after SIGTERM, wanted exit code 0",
             )
             .fails(

@@ -40,33 +40,35 @@ impl Passed {
     /// The first run that fails, with the whole reason.
     #[track_caller]
     pub(super) fn fails(self, run: &TestRun, reason: &str) -> Tested {
-        Tested(self.0).fails(run, reason)
+        let tested = Tested(self.0);
+        tested.fails(run, reason);
+        tested
     }
 }
 
 impl Tested {
     #[track_caller]
-    pub(super) fn passes(self, run: &TestRun) -> Self {
+    pub(super) fn passes(&self, run: &TestRun) -> &Self {
         assert_eq!(self.0.verdict(run), Verdict::Pass);
         self
     }
 
     #[track_caller]
-    pub(super) fn fails(self, run: &TestRun, reason: &str) -> Self {
+    pub(super) fn fails(&self, run: &TestRun, reason: &str) -> &Self {
         assert_eq!(self.0.verdict(run), Verdict::unmet(Level::Must, reason));
         self
     }
 
     /// The run does not decide the expectation, for this reason.
     #[track_caller]
-    pub(super) fn is_unknown(self, run: &TestRun, reason: &str) -> Self {
+    pub(super) fn is_unknown(&self, run: &TestRun, reason: &str) -> &Self {
         assert_eq!(self.0.verdict(run), Verdict::unknown(reason));
         self
     }
 
     /// The contract lacks what the expectation needs, and the reason names it.
     #[track_caller]
-    pub(super) fn is_skipped(self, run: &TestRun, part: &str) -> Self {
+    pub(super) fn is_skipped(&self, run: &TestRun, part: &str) -> &Self {
         let verdict = self.0.verdict(run);
         let Verdict::Skip { reason } = &verdict else { panic!("{verdict:?}") };
         assert!(reason.contains(part), "{reason}");
