@@ -143,8 +143,8 @@ fn processes(observations: &Observations) -> Vec<TimelineEvent> {
 
 fn connections(observations: &Observations) -> Vec<TimelineEvent> {
     let mut events = Vec::new();
-    for (target, proxied_connections) in &observations.network.connections {
-        for connection in proxied_connections {
+    for (target, connections) in &observations.network.connections {
+        for connection in connections {
             let ended = match connection.closed_by {
                 None => "still open at the end".to_owned(),
                 Some(ClosedBy::Unreachable) => "could not be made".to_owned(),

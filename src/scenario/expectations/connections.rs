@@ -8,21 +8,21 @@ use crate::spec::Target;
 
 impl Scope<'_> {
     /// The connections to a service, as its proxy recorded them. Without a proxy the finding is undecided.
-    fn proxied_connections(&self, target: Target, finding: &mut Finding) -> Option<&[ProxiedConnection]> {
-        let proxied_connections = self.observations.network.connections.get(&target);
-        if proxied_connections.is_none() {
+    fn connections_to(&self, target: Target, finding: &mut Finding) -> Option<&[ProxiedConnection]> {
+        let connections = self.observations.network.connections.get(&target);
+        if connections.is_none() {
             finding.undecided = Some(format!("{} was not reached through a proxy: name it in `watch`", target.word()));
         }
-        proxied_connections.map(Vec::as_slice)
+        connections.map(Vec::as_slice)
     }
 
     pub(super) fn max_connections(&self, target: Target, most: f64) -> Finding {
         let mut finding = Finding::over("connections");
-        let Some(proxied_connections) = self.proxied_connections(target, &mut finding) else { return finding };
+        let Some(connections) = self.connections_to(target, &mut finding) else { return finding };
         let mut peak = 0;
-        for connection in proxied_connections {
+        for connection in connections {
             finding.examine();
-            let at_once = proxied_connections
+            let at_once = connections
                 .iter()
                 .filter(|other| {
                     other.opened <= connection.opened && other.closed.is_none_or(|closed| closed > connection.opened)
@@ -31,7 +31,7 @@ impl Scope<'_> {
             peak = peak.max(at_once);
         }
         finding.fact(&format!("most connections to {} at once", target.word()), peak);
-        finding.fact(&format!("connections to {} in total", target.word()), proxied_connections.len());
+        finding.fact(&format!("connections to {} in total", target.word()), connections.len());
         if count(peak as u64) > most {
             finding.wrong(target.word(), format!("had {peak} connections at once, wanted at most {most}"));
         }
@@ -40,14 +40,14 @@ impl Scope<'_> {
 
     pub(super) fn max_connections_made(&self, target: Target, most: f64) -> Finding {
         let mut finding = Finding::over("connections");
-        let Some(proxied_connections) = self.proxied_connections(target, &mut finding) else { return finding };
-        finding.examined = proxied_connections.len();
-        if count(proxied_connections.len() as u64) > most {
+        let Some(connections) = self.connections_to(target, &mut finding) else { return finding };
+        finding.examined = connections.len();
+        if count(connections.len() as u64) > most {
             finding.wrong(
                 target.word(),
                 format!(
                     "{} connections were made in total, wanted at most {most}: they are not reused",
-                    proxied_connections.len()
+                    connections.len()
                 ),
             );
         }
@@ -56,11 +56,11 @@ impl Scope<'_> {
 
     pub(super) fn max_idle_transaction(&self, most: f64) -> Finding {
         let mut finding = Finding::over("unencrypted connections to postgres");
-        let Some(proxied_connections) = self.proxied_connections(Target::Postgres, &mut finding) else {
+        let Some(connections) = self.connections_to(Target::Postgres, &mut finding) else {
             return finding;
         };
         let mut longest = 0.0_f64;
-        for idle in proxied_connections.iter().filter_map(|connection| connection.idle_in_transaction) {
+        for idle in connections.iter().filter_map(|connection| connection.idle_in_transaction) {
             finding.examine();
             longest = longest.max(idle.as_secs_f64() * 1000.0);
         }
@@ -79,11 +79,10 @@ impl Scope<'_> {
         if self.observations.network.connections.is_empty() {
             finding.undecided = Some("no service was reached through a proxy: name some in `watch`".to_owned());
         }
-        for (target, proxied_connections) in &self.observations.network.connections {
-            let open = proxied_connections.iter().filter(|connection| connection.closed.is_none()).count();
-            finding.examined += proxied_connections.len();
-            finding
-                .fact(&format!("connections to {} that were closed", target.word()), proxied_connections.len() - open);
+        for (target, connections) in &self.observations.network.connections {
+            let open = connections.iter().filter(|connection| connection.closed.is_none()).count();
+            finding.examined += connections.len();
+            finding.fact(&format!("connections to {} that were closed", target.word()), connections.len() - open);
             if open > 0 {
                 finding.wrong(target.word(), format!("{open} connections are still open after the worker has ended"));
             }

@@ -167,12 +167,12 @@ impl Scope<'_> {
                 Some(all)
             }
             target => {
-                let proxied_connections = self.observations.network.connections.get(&target)?;
+                let connections = self.observations.network.connections.get(&target)?;
                 // A kept connection carries many requests: where the proxy recorded requests, they are counted.
                 let answered = self.observations.network.answered.get(&target).filter(|answered| !answered.is_empty());
                 Some(match answered {
                     Some(answered) => answered.iter().map(|answered| answered.at).collect(),
-                    None => proxied_connections.iter().map(|connection| connection.opened).collect(),
+                    None => connections.iter().map(|connection| connection.opened).collect(),
                 })
             }
         }
