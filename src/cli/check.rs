@@ -61,7 +61,9 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     if args.canary {
         let say = |line: &str| note(&format!("{line}\n"));
         let left = environment.record_canary_writes(&CheckOptions::new_run(), say).await?;
-        left.iter().for_each(|line| say(&format!("could not remove: {line}")));
+        for line in &left {
+            say(&format!("could not remove: {line}"));
+        }
     }
     let rerun = args.selected.repeat(Rerun::new("check", common)).switch("--canary", args.canary);
     let check = Check { rerun: args.gate.repeat(rerun), args: &args, environment };

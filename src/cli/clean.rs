@@ -38,7 +38,9 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let local = remove(&args, state.clone()).await?;
     let say = |line: &str| print(&format!("{line}\n"));
     let left = clean_remote_data(&state, endpoints.as_ref(), args.dry_run, say).await.map_err(Failure::harness)?;
-    left.iter().for_each(|line| say(&format!("could not remove: {line}")));
+    for line in &left {
+        say(&format!("could not remove: {line}"));
+    }
     Ok(if left.is_empty() { local } else { Exit::Inconclusive })
 }
 

@@ -190,7 +190,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Db(args) => return Box::pin(db::run(args, common)).await,
         Verb::Queue(args) => return Box::pin(queue::run(args, common)).await,
         Verb::Ingest(args) => ingest::run(args, common.source()).await?,
-        Verb::Clean(args) => clean::run(args, &common).await?,
+        Verb::Clean(args) => clean::run(args, common).await?,
         Verb::Proxy(args) => return proxy::run(args).await,
         Verb::Compose(args) => return compose::run(&args, common),
         Verb::Worker(args) => return worker::run(args, common).await,

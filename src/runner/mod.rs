@@ -1,9 +1,10 @@
 //! The runner: plans which cases and scenarios run, judges the cases, and assembles the report.
 //!
 //! `plan` (cases → scenario runs with their baselines) → `run` (the engine: one case at a time for each slot) →
-//! `scenario_runs` (each scenario once for all its cases) → `waivers` → `report`.
+//! `scenario_runs` (each scenario once for all its cases) → `waivers` → `timelines` → `report`.
 
 mod baseline;
+mod clean_up;
 mod environment_check;
 mod options;
 mod plan;
@@ -12,7 +13,9 @@ mod run;
 mod scenario_runs;
 mod select;
 mod stack_pool;
+mod timelines;
 mod waivers;
+mod worker_output;
 
 /// Minimum number of runtime threads. With more threads than cores, the operating system shares the cores, so that
 /// computations (the mock's vectors, verdicts) do not delay the injection of faults.

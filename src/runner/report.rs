@@ -1,16 +1,13 @@
-//! Assembles the report of a run: metadata, environment, timelines, and the worker output that is kept.
+//! Assembles the report of a run: its metadata, its environment and the judged cases.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
 
-use super::run::Engine;
-use crate::outcome::{
-    CaseRecord, Coverage, EnvironmentRow, REPORT_VERSION, Report, RunVerdict, Timeline, Totals, Word,
-};
-use crate::scenario;
+use super::RunOptions;
+use crate::outcome::{Coverage, EnvironmentRow, REPORT_VERSION, Report, RunVerdict, Totals};
 use crate::settings::Endpoints;
+use crate::stack::Stack;
 
 /// When the run started.
 #[derive(Debug)]
@@ -26,10 +23,15 @@ impl Clock {
     }
 }
 
-/// The report of the judged cases, before its verdict and totals are settled.
-pub(super) fn assemble(engine: &Engine<'_>, suite_version: &str, clock: &Clock, cases: Vec<CaseRecord>) -> Report {
-    let options = engine.options;
-    let (provider, provider_reason) = engine.stack.provider();
+/// The report of a run on `stack`, without cases, and before its verdict and totals are settled.
+pub(super) fn assemble(
+    stack: &Stack,
+    endpoints: &Endpoints,
+    options: &RunOptions,
+    suite_version: &str,
+    clock: &Clock,
+) -> Report {
+    let (provider, provider_reason) = stack.provider();
     Report {
         report_version: REPORT_VERSION,
         shakedown: env!("CARGO_PKG_VERSION").to_owned(),
@@ -46,11 +48,11 @@ pub(super) fn assemble(engine: &Engine<'_>, suite_version: &str, clock: &Clock, 
         coverage: Coverage::default(),
         totals: Totals::default(),
         gate: options.gate.clone(),
-        services: engine.stack.services().to_vec(),
-        environment: environment(&engine.endpoints),
+        services: stack.services().to_vec(),
+        environment: environment(endpoints),
         files: Vec::new(),
         notes: Vec::new(),
-        cases,
+        cases: Vec::new(),
         timelines: Vec::new(),
     }
 }
@@ -67,35 +69,6 @@ fn environment(endpoints: &Endpoints) -> Vec<EnvironmentRow> {
             secret: variable.secret,
         })
         .collect()
-}
-
-impl Engine<'_> {
-    /// The timelines of the scenario runs with a case that did not pass. Their worker output is kept if the options say
-    /// so.
-    pub(super) fn timelines(&self, cases: &[CaseRecord], notes: &mut Vec<String>) -> Vec<Timeline> {
-        let mut not_passed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for case in cases {
-            let word = case.verdict.word();
-            if let (Some(name), Word::Fail | Word::Warn | Word::Unknown | Word::Waived) = (&case.scenario, word) {
-                not_passed.entry(name).or_default().push(case.id.clone());
-            }
-        }
-        let mut timelines = Vec::new();
-        for (name, cases) in not_passed {
-            let Some(Ok(observations)) = self.scenario_runs.get(name).and_then(|cell| cell.get()) else { continue };
-            timelines.push(scenario::timeline(name, cases, observations));
-            notes.extend(self.keep_output(name, &observations.redact(&observations.log)).err());
-        }
-        timelines
-    }
-
-    /// Writes the workers' output of a scenario run to the directory of the options, if there is one. The error is a
-    /// note.
-    pub(super) fn keep_output(&self, name: &str, output: &str) -> Result<(), String> {
-        let Some(directory) = &self.options.keep_output else { return Ok(()) };
-        let path = directory.join(format!("{name}.log"));
-        std::fs::write(&path, output).map_err(|error| format!("cannot write {}: {error}", path.display()))
-    }
 }
 
 /// Whole milliseconds.

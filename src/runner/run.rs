@@ -5,18 +5,19 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
+use super::clean_up::remove_names;
 use super::plan::{Plan, ScenarioRun};
-use super::scenario_runs::ScenarioFailure;
-use super::stack_pool::{FIXED_NAMES, POOL_SIZE, StackPool};
+use super::scenario_runs::{ScenarioFailure, ScenarioRuns};
+use super::timelines::timelines;
 use super::{RunOptions, Selection, report, waivers};
-use crate::outcome::{CaseRecord, Event, Events, Evidence, Report, Span, TraceParent, Verdict, Word};
+use crate::outcome::{CaseRecord, Event, Events, Evidence, Report, Span, Verdict, Word};
 use crate::probe::{self, Context, SharedClients};
-use crate::scenario::{self, Observations};
+use crate::scenario;
 use crate::settings::{Contract, Endpoints};
 use crate::spec::{Case, Check, Need, Suites};
-use crate::stack::{Capability, RemoteData, Resource, Stack, drop_names, names_for};
+use crate::stack::{Capability, RemoteData, Resource, Stack, names_for};
 
 /// The verdict of a case, for the cases that require it.
 #[derive(Debug, Clone)]
@@ -28,18 +29,15 @@ struct Completion {
 
 type CompletionChannel = (watch::Sender<Option<Completion>>, watch::Receiver<Option<Completion>>);
 
-/// The result of a scenario run, once it has run.
-pub(super) type ObservationsCell = Arc<OnceCell<Result<Arc<Observations>, ScenarioFailure>>>;
-
 /// What all cases of a run share.
-pub(super) struct Engine<'a> {
-    pub(super) plan: Plan,
-    pub(super) stack: &'a Stack,
-    pub(super) options: &'a RunOptions,
-    pub(super) events: &'a Events,
-    pub(super) stack_pool: StackPool,
+struct Engine<'a> {
+    plan: &'a Plan,
+    stack: &'a Stack,
+    options: &'a RunOptions,
+    events: &'a Events,
+    scenario_runs: ScenarioRuns<'a>,
     /// The stack under the run's own names, which `shakedown setup` has prepared.
-    pub(super) endpoints: Endpoints,
+    endpoints: Endpoints,
     clients: SharedClients,
     /// One permit for each case that may run now.
     slots: Semaphore,
@@ -49,11 +47,6 @@ pub(super) struct Engine<'a> {
     first_failed: OnceLock<String>,
     /// Cases that may have left something under names of their own.
     dirty: Mutex<BTreeSet<String>>,
-    pub(super) scenario_runs: BTreeMap<String, ObservationsCell>,
-    /// The position of scenario runs in the trace; the cases that judge one link to it.
-    pub(super) trace_parents: Mutex<BTreeMap<String, TraceParent>>,
-    /// How long scenario runs waited for a stack of their own.
-    pub(super) waits: Mutex<BTreeMap<String, Duration>>,
     completions: BTreeMap<String, CompletionChannel>,
 }
 
@@ -71,20 +64,21 @@ pub async fn run(
 
     let mut notes = Vec::new();
     let endpoints = prepare_endpoints(stack, options, &mut notes).await;
-    let engine = Engine::new(plan, stack, options, events, endpoints);
-    let mut cases = join_all(engine.plan.cases.iter().map(|case| engine.run_case(case))).await;
+    let engine = Engine::new(&plan, stack, options, events, endpoints);
+    let mut cases = join_all(plan.cases.iter().map(|case| engine.run_case(case))).await;
     engine.clean_up().await;
     engine.clients.close().await;
-    notes.extend(engine.stack_pool.stop().await.into_iter().map(|error| format!("clean-up failed: {error}")));
+    let runs = &engine.scenario_runs;
+    notes.extend(runs.stop().await.into_iter().map(|error| format!("clean-up failed: {error}")));
 
     for waiver in &options.waivers {
         waivers::apply(waiver, &mut cases, &mut notes);
     }
-    let timelines = engine.timelines(&cases, &mut notes);
-    let mut report = report::assemble(&engine, &suites.version, &clock, cases);
+    let mut report = report::assemble(stack, &engine.endpoints, options, &suites.version, &clock);
+    report.timelines = timelines(&cases, runs, options, &mut notes);
+    report.cases = cases;
     report.notes = notes;
-    report.timelines = timelines;
-    report.settle(engine.plan.filtered_out);
+    report.settle(plan.filtered_out);
     report
 }
 
@@ -114,24 +108,26 @@ pub fn unreachable_service(reason: &str) -> Option<&str> {
 }
 
 impl<'a> Engine<'a> {
-    fn new(plan: Plan, stack: &'a Stack, options: &'a RunOptions, events: &'a Events, endpoints: Endpoints) -> Self {
-        let pool_size = if options.contract.has_fixed_names() { FIXED_NAMES } else { POOL_SIZE };
+    fn new(
+        plan: &'a Plan,
+        stack: &'a Stack,
+        options: &'a RunOptions,
+        events: &'a Events,
+        endpoints: Endpoints,
+    ) -> Self {
         Self {
+            plan,
             stack,
             options,
             events,
-            stack_pool: StackPool::new(options.stack_pool.clone(), pool_size),
+            scenario_runs: ScenarioRuns::new(plan, stack, endpoints.clone(), options, events),
             clients: SharedClients::new(endpoints.clone(), options.billed.clone()),
             endpoints,
             slots: Semaphore::new(options.jobs.max(1)),
             deadline: options.timeout.map(|timeout| (tokio::time::Instant::now() + timeout, timeout)),
             first_failed: OnceLock::new(),
             dirty: Mutex::default(),
-            scenario_runs: plan.scenario_runs.keys().map(|name| (name.clone(), ObservationsCell::default())).collect(),
-            trace_parents: Mutex::default(),
-            waits: Mutex::default(),
             completions: plan.cases.iter().map(|case| (case.id.clone(), watch::channel(None))).collect(),
-            plan,
         }
     }
 
@@ -218,9 +214,7 @@ impl<'a> Engine<'a> {
 
     /// How long the case's scenario waited for a stack of its own; the case's duration is without it.
     fn wait_for_stack(&self, case: &Case) -> Duration {
-        let Some((name, _)) = self.plan.run_of(case) else { return Duration::ZERO };
-        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        waits.get(name).copied().unwrap_or_default()
+        self.plan.run_of(case).map_or(Duration::ZERO, |(name, _)| self.scenario_runs.wait(name))
     }
 
     /// Why the stack or the contract does not permit the case, if so.
@@ -274,23 +268,22 @@ impl<'a> Engine<'a> {
                 let judged = probe::evaluate(probe, matchers, case.level, &context).await;
                 drop(probing);
                 if leaves_data {
-                    let errors = drop_names(&context.own, &context.own.names).await.err().unwrap_or_default();
+                    let is_removed = remove_names(&context.own, self.events).await;
                     dirty().remove(&case.id);
-                    if let Some((ledger, entry)) = self.stack.ledger().zip(entry.filter(|_| errors.is_empty())) {
+                    if let Some((ledger, entry)) = self.stack.ledger().zip(entry.filter(|_| is_removed)) {
                         ledger.mark_removed(entry);
                     }
-                    self.note_clean_up_errors(&errors);
                 }
                 judged
             }
             Check::Scenario(name, expectations) => {
-                let result = self.observations(name).await;
-                if let Some(parent) = self.trace_parents.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
-                    span.link(*parent);
+                let result = self.scenario_runs.assessment(name).await;
+                if let Some(parent) = self.scenario_runs.trace_parent(name) {
+                    span.link(parent);
                 }
                 match result {
-                    Ok(observations) => {
-                        scenario::evaluate(expectations, &observations, case.documents_matching.as_ref(), case.level)
+                    Ok(assessment) => {
+                        scenario::evaluate(expectations, &assessment, case.documents_matching.as_ref(), case.level)
                     }
                     Err(ScenarioFailure { reason, blames_worker }) => {
                         let evidence = vec![Evidence::seen("the scenario", reason.clone())];
@@ -316,12 +309,6 @@ impl<'a> Engine<'a> {
         }
     }
 
-    pub(super) fn note_clean_up_errors(&self, errors: &[impl std::fmt::Display]) {
-        for error in errors {
-            self.events.note(format!("clean-up failed: {error}"));
-        }
-    }
-
     /// Removes what the run created on a stack that is not a throwaway.
     async fn clean_up(&self) {
         if self.stack.is_throwaway() || !self.stack.capabilities().has(Capability::Write) {
@@ -330,17 +317,15 @@ impl<'a> Engine<'a> {
         // Given endpoints belong to the user, with their names.
         let mut all: Vec<Endpoints> =
             self.options.endpoints.is_none().then(|| self.endpoints.clone()).into_iter().collect();
-        let ran = self.scenario_runs.iter().filter(|(_, cell)| cell.initialized()).map(|(name, _)| name.clone());
         // Cases that were interrupted by the deadline.
         let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
-        for name in ran.chain(dirty) {
+        for name in self.scenario_runs.ran().map(ToOwned::to_owned).chain(dirty) {
             let mut endpoints = self.endpoints.clone();
             endpoints.names = names_for(&self.options.run, &name);
             all.push(endpoints);
         }
         for endpoints in all {
-            let errors = drop_names(&endpoints, &endpoints.names).await.err().unwrap_or_default();
-            self.note_clean_up_errors(&errors);
+            remove_names(&endpoints, self.events).await;
         }
     }
 }

@@ -1,14 +1,19 @@
 //! Runs the planned scenarios, each once for all cases that judge it, together with its baseline.
 
-use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
+use tokio::sync::OnceCell;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::plan::ScenarioRun;
-use super::run::Engine;
-use crate::scenario::{self, Harness, Observations, ScenarioError};
+use super::clean_up::note_errors;
+use super::plan::{Plan, ScenarioRun};
+use super::stack_pool::{FIXED_NAMES, POOL_SIZE, StackPool};
+use super::{RunOptions, worker_output};
+use crate::outcome::{Events, TraceParent};
+use crate::scenario::{self, Assessment, Harness, Observations, ScenarioError};
 use crate::settings::{Endpoints, Names};
 use crate::spec::Scenario;
 use crate::stack::{Stack, drop_any_names, names_for};
@@ -27,28 +32,94 @@ impl<T: Into<String>> From<T> for ScenarioFailure {
     }
 }
 
-impl Engine<'_> {
-    /// The observations of the scenario run `name`. The first call runs it, and its baseline at the same time unless only
+/// The result of a scenario run, once it has run.
+type ResultCell = OnceCell<Result<Arc<Assessment>, ScenarioFailure>>;
+
+/// The scenario runs of a plan. Each starts when the first case asks for its assessment.
+pub(super) struct ScenarioRuns<'a> {
+    planned: &'a BTreeMap<String, ScenarioRun>,
+    /// The stack of the run.
+    stack: &'a Stack,
+    /// The addresses of the run's stack.
+    endpoints: Endpoints,
+    options: &'a RunOptions,
+    events: &'a Events,
+    stack_pool: StackPool,
+    cells: BTreeMap<&'a str, ResultCell>,
+    /// Positions in the trace by name; the cases that judge a scenario run link to it.
+    trace_parents: Mutex<BTreeMap<String, TraceParent>>,
+    /// How long scenario runs waited for a stack of their own, by name.
+    waits: Mutex<BTreeMap<String, Duration>>,
+}
+
+impl<'a> ScenarioRuns<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        stack: &'a Stack,
+        endpoints: Endpoints,
+        options: &'a RunOptions,
+        events: &'a Events,
+    ) -> Self {
+        let pool_size = if options.contract.has_fixed_names() { FIXED_NAMES } else { POOL_SIZE };
+        Self {
+            planned: &plan.scenario_runs,
+            stack,
+            endpoints,
+            options,
+            events,
+            stack_pool: StackPool::new(options.stack_pool.clone(), pool_size),
+            cells: plan.scenario_runs.keys().map(|name| (name.as_str(), ResultCell::new())).collect(),
+            trace_parents: Mutex::default(),
+            waits: Mutex::default(),
+        }
+    }
+
+    /// The assessment of the scenario run `name`, if it has run and did not fail.
+    pub(super) fn finished(&self, name: &str) -> Option<&Assessment> {
+        self.cells.get(name)?.get()?.as_ref().ok().map(Arc::as_ref)
+    }
+
+    /// The names of the scenario runs that have run, failed ones included.
+    pub(super) fn ran(&self) -> impl Iterator<Item = &str> {
+        self.cells.iter().filter(|(_, cell)| cell.initialized()).map(|(name, _)| *name)
+    }
+
+    /// The position of the scenario run `name` in the trace.
+    pub(super) fn trace_parent(&self, name: &str) -> Option<TraceParent> {
+        self.trace_parents.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+    }
+
+    /// How long the scenario run `name` waited for a stack of its own.
+    pub(super) fn wait(&self, name: &str) -> Duration {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or_default()
+    }
+
+    /// Removes the stacks of the pool; gives one line for each error.
+    pub(super) async fn stop(&self) -> Vec<String> {
+        self.stack_pool.stop().await
+    }
+
+    /// The assessment of the scenario run `name`. The first call runs it, and its baseline at the same time unless only
     /// one case may run at once.
-    pub(super) async fn observations(&self, name: &str) -> Result<Arc<Observations>, ScenarioFailure> {
-        let (Some(run), Some(cell)) = (self.plan.scenario_runs.get(name), self.scenario_runs.get(name)) else {
+    pub(super) async fn assessment(&self, name: &str) -> Result<Arc<Assessment>, ScenarioFailure> {
+        let (Some(run), Some(cell)) = (self.planned.get(name), self.cells.get(name)) else {
             return Err(format!("unknown scenario `{name}`").into());
         };
-        let observations = cell.get_or_init(|| async {
+        let result = cell.get_or_init(|| async {
             let baseline = async {
                 let Some(baseline) = &run.baseline else { return Ok(None) };
                 let failed = |failure: ScenarioFailure| ScenarioFailure {
                     reason: format!("the baseline failed: {}", failure.reason),
                     ..failure
                 };
-                Box::pin(self.observations(baseline)).await.map(Some).map_err(failed)
+                Box::pin(self.assessment(baseline)).await.map(Some).map_err(failed)
             };
             let result = self.run_on_stack(name, run);
             let (baseline, result) =
                 if self.options.jobs > 1 { tokio::join!(baseline, result) } else { (baseline.await, result.await) };
-            Ok(Arc::new(result?.with_baseline(baseline?)))
+            Ok(Arc::new(Assessment::new(result?, baseline?)))
         });
-        observations.await.clone()
+        result.await.clone()
     }
 
     /// Runs the scenario on the run's stack, or on one of its own from the pool.
@@ -64,10 +135,10 @@ impl Engine<'_> {
         let result = self.run_scenario(name, &run.scenario, Some(&lease.stack)).await;
         if self.options.contract.has_fixed_names() {
             let errors = drop_any_names(lease.stack.endpoints(), &self.names(name)).await.err().unwrap_or_default();
-            self.note_clean_up_errors(&errors);
+            note_errors(&errors, self.events);
         }
         let errors = lease.release(result.is_ok()).await;
-        self.note_clean_up_errors(&errors);
+        note_errors(&errors, self.events);
         result
     }
 
@@ -116,7 +187,7 @@ impl Engine<'_> {
     /// The failure of a scenario run, without private values. The output of a worker that never got ready is kept.
     fn failure(&self, name: &str, error: &ScenarioError, private: &[SecretString]) -> ScenarioFailure {
         if let ScenarioError::NeverReady { output, .. } = error
-            && let Err(note) = self.keep_output(name, &scenario::redact(output, private))
+            && let Err(note) = worker_output::keep(self.options, name, &scenario::redact(output, private))
         {
             self.events.note(note);
         }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use super::documents::Document;
 use super::evidence::{Point, Row};
-use super::expectations::{VECTOR_TOLERANCE, cosine_distance};
 use super::observations::{JobState, Observations, StepRecord};
+use super::vectors::{VECTOR_TOLERANCE, cosine_distance};
 
 /// What became of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +80,122 @@ pub struct DocumentAssessment {
     pub why: String,
 }
 
+/// A scenario run with the run to compare it with, and the outcome of every document.
+#[derive(Debug)]
+pub struct Assessment {
+    /// What was observed of the run.
+    pub observations: Observations,
+    /// The run over the same documents without faults.
+    pub baseline: Option<Arc<Self>>,
+    documents: OnceLock<Vec<DocumentAssessment>>,
+}
+
+impl Assessment {
+    /// The assessment of a run, compared with `baseline`.
+    #[must_use]
+    pub fn new(observations: Observations, baseline: Option<Arc<Self>>) -> Self {
+        Self { observations, baseline, documents: OnceLock::new() }
+    }
+
+    /// The outcome of every document of the last step, and of every stored document that no step ingested. It is
+    /// computed on the first call.
+    pub fn documents(&self) -> &[DocumentAssessment] {
+        self.documents.get_or_init(|| self.assess_documents())
+    }
+
+    /// The points of `document` in the baseline, empty if it stored none; `None` without a baseline.
+    pub(super) fn baseline_points(&self, document: &str) -> Option<&[Point]> {
+        let baseline = self.baseline.as_ref()?;
+        Some(baseline.observations.last().map_or(&[], |step| step.snapshot.points_of(document)))
+    }
+
+    fn assess_documents(&self) -> Vec<DocumentAssessment> {
+        let observations = &self.observations;
+        let Some(step) = observations.last() else { return Vec::new() };
+        let assessed = |document: &str, (outcome, why): (DocumentOutcome, String)| DocumentAssessment {
+            document: document.to_owned(),
+            outcome,
+            why,
+        };
+        let mut assessments: Vec<DocumentAssessment> = step
+            .documents
+            .iter()
+            .map(|document| assessed(&document.id, self.assess_document(step, document)))
+            .collect();
+        let known: BTreeSet<&str> = observations
+            .steps
+            .iter()
+            .flat_map(|step| step.documents.iter().map(|document| document.id.as_str()))
+            .collect();
+        for (document, points) in &step.snapshot.points {
+            if !known.contains(document.as_str()) {
+                let why = format!("{} points of a document that was never ingested", points.len());
+                assessments.push(assessed(document, (DocumentOutcome::Orphaned, why)));
+            }
+        }
+        assessments
+    }
+
+    fn assess_document(&self, step: &StepRecord, document: &Document) -> (DocumentOutcome, String) {
+        let observations = &self.observations;
+        let (state, job) = &step.jobs[&document.id];
+        let points = step.snapshot.points_of(&document.id);
+        let row = step.snapshot.rows.get(&document.id);
+        if !document.has_text() {
+            return assess_empty(*state, row, observations.contract.evidence.postgres.is_some(), points.len());
+        }
+        if document.rejected {
+            return assess_rejected(*state, row, points.len());
+        }
+        let lost = |why: String| (DocumentOutcome::Lost, why);
+        match state {
+            JobState::Unfinished => return lost(format!("its job never ended ({} attempts)", job.attempts)),
+            JobState::Missing => return lost("its job vanished from Redis".to_owned()),
+            JobState::Failed => {
+                let reason = job.failed_reason.as_deref().unwrap_or("no reason given");
+                return lost(format!("its job failed: {reason}"));
+            }
+            JobState::Completed if points.is_empty() => {
+                return lost("its job completed but it has no points".to_owned());
+            }
+            JobState::Completed => {}
+        }
+        let mut wrong_count = None;
+        if let Some(contract) = &observations.contract.evidence.postgres {
+            let Some(row) = row else { return lost("its job completed but it has no row".to_owned()) };
+            if !row.done {
+                return lost(format!("its job completed but its row says `{}`", row.status));
+            }
+            if contract.chunks.is_some() && row.chunks != Some(points.len() as u64) {
+                let chunks = row.chunks.map_or_else(|| "no number of".to_owned(), |chunks| chunks.to_string());
+                wrong_count = Some(format!("{} points, but the row says {chunks} chunks", points.len()));
+            }
+        }
+        let baseline = self.baseline_points(&document.id);
+        if let Some(baseline) = baseline {
+            if baseline.is_empty() {
+                let why = "the baseline stored nothing of it: there is nothing to compare with";
+                return (DocumentOutcome::Indeterminate, why.to_owned());
+            }
+            if let Some(why) = missing_chunks(baseline, points) {
+                return lost(why);
+            }
+        }
+        // A missing chunk is the more specific reason, so the wrong count comes after it.
+        if let Some(why) = wrong_count.or_else(|| wrong_vector(observations, points)) {
+            return (DocumentOutcome::Corrupted, why);
+        }
+        if let Some((chunk, _)) = doubles(points, baseline.unwrap_or_default()).first() {
+            return (DocumentOutcome::Duplicated, format!("{chunk} is stored more than once"));
+        }
+        if job.attempts > 1 || job.starts > 1 || job.stalls > 0 {
+            let why = format!("{} attempts, started {} times, stalled {} times", job.attempts, job.starts, job.stalls);
+            return (DocumentOutcome::Recovered, why);
+        }
+        (DocumentOutcome::Stable, String::new())
+    }
+}
+
 /// The number of documents by outcome: `18 stable, 2 recovered`.
 #[must_use]
 pub fn summary(assessments: &[DocumentAssessment]) -> String {
@@ -89,96 +206,11 @@ pub fn summary(assessments: &[DocumentAssessment]) -> String {
     counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Assesses every document of the last step, and every stored document that no step ingested.
-pub(super) fn assess_documents(observations: &Observations) -> Vec<DocumentAssessment> {
-    let Some(step) = observations.last() else { return Vec::new() };
-    let assessed = |document: &str, (outcome, why): (DocumentOutcome, String)| DocumentAssessment {
-        document: document.to_owned(),
-        outcome,
-        why,
-    };
-    let mut assessments: Vec<DocumentAssessment> = step
-        .documents
-        .iter()
-        .map(|document| assessed(&document.id, assess_document(observations, step, document)))
-        .collect();
-    let known: BTreeSet<&str> =
-        observations.steps.iter().flat_map(|step| step.documents.iter().map(|document| document.id.as_str())).collect();
-    for (document, points) in &step.snapshot.points {
-        if !known.contains(document.as_str()) {
-            let why = format!("{} points of a document that was never ingested", points.len());
-            assessments.push(assessed(document, (DocumentOutcome::Orphaned, why)));
-        }
-    }
-    assessments
-}
-
-fn assess_document(observations: &Observations, step: &StepRecord, document: &Document) -> (DocumentOutcome, String) {
-    let (state, job) = &step.jobs[&document.id];
-    let points = step.snapshot.points_of(&document.id);
-    let row = step.snapshot.rows.get(&document.id);
-    if !document.has_text() {
-        return assess_empty(*state, row, observations.evidence.postgres.is_some(), points.len());
-    }
-    if document.rejected {
-        return assess_rejected(*state, row, points.len());
-    }
-    let lost = |why: String| (DocumentOutcome::Lost, why);
-    match state {
-        JobState::Unfinished => return lost(format!("its job never ended ({} attempts)", job.attempts)),
-        JobState::Missing => return lost("its job vanished from Redis".to_owned()),
-        JobState::Failed => {
-            let reason = job.failed_reason.as_deref().unwrap_or("no reason given");
-            return lost(format!("its job failed: {reason}"));
-        }
-        JobState::Completed if points.is_empty() => {
-            return lost("its job completed but it has no points".to_owned());
-        }
-        JobState::Completed => {}
-    }
-    let mut wrong_count = None;
-    if let Some(contract) = &observations.evidence.postgres {
-        let Some(row) = row else { return lost("its job completed but it has no row".to_owned()) };
-        if !row.done {
-            return lost(format!("its job completed but its row says `{}`", row.status));
-        }
-        if contract.chunks.is_some() && row.chunks != Some(points.len() as u64) {
-            let chunks = row.chunks.map_or_else(|| "no number of".to_owned(), |chunks| chunks.to_string());
-            wrong_count = Some(format!("{} points, but the row says {chunks} chunks", points.len()));
-        }
-    }
-    let baseline = observations
-        .baseline
-        .as_ref()
-        .map(|baseline| baseline.last().map_or(&[][..], |step| step.snapshot.points_of(&document.id)));
-    if let Some(baseline) = baseline {
-        if baseline.is_empty() {
-            let why = "the baseline stored nothing of it: there is nothing to compare with";
-            return (DocumentOutcome::Indeterminate, why.to_owned());
-        }
-        if let Some(why) = missing_chunks(baseline, points) {
-            return lost(why);
-        }
-    }
-    // A missing chunk is the more specific reason, so the wrong count comes after it.
-    if let Some(why) = wrong_count.or_else(|| wrong_vector(observations, points)) {
-        return (DocumentOutcome::Corrupted, why);
-    }
-    if let Some((chunk, _)) = doubles(points, baseline.unwrap_or_default()).first() {
-        return (DocumentOutcome::Duplicated, format!("{chunk} is stored more than once"));
-    }
-    if job.attempts > 1 || job.starts > 1 || job.stalls > 0 {
-        let why = format!("{} attempts, started {} times, stalled {} times", job.attempts, job.starts, job.stalls);
-        return (DocumentOutcome::Recovered, why);
-    }
-    (DocumentOutcome::Stable, String::new())
-}
-
 /// The first chunk whose vector is not the one that the embeddings mock gives for its text.
 fn wrong_vector(observations: &Observations, points: &[Point]) -> Option<String> {
     points.iter().find_map(|point| {
         let text = point.text.as_ref()?;
-        let wanted = observations.mock().vector_for(Some("retrieval.passage"), text);
+        let wanted = observations.embeddings.vector(text);
         let distance = cosine_distance(&wanted, &point.vector);
         (distance.is_nan() || distance > VECTOR_TOLERANCE)
             .then(|| format!("the vector of {} is not the one given for its text", chunk_name(point.chunk)))
@@ -266,7 +298,97 @@ pub(super) fn doubles(points: &[Point], baseline: &[Point]) -> Vec<(String, usiz
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::TestRun;
     use super::*;
+
+    /// The outcome of `a.md`, and the reason.
+    fn assessed(run: &TestRun) -> (DocumentOutcome, String) {
+        let assessment = run.assessment();
+        let found = assessment.documents().iter().find(|document| document.document == "a.md").unwrap();
+        (found.outcome, found.why.clone())
+    }
+
+    #[test]
+    fn a_document_has_the_outcome_that_job_row_and_points_show() {
+        let run = TestRun::two_documents();
+        let rejected = run.edit_step(|step| {
+            step.document("a.md").rejected = true;
+            step.fail("a.md", "422: rejected");
+        });
+        let empty = TestRun::ingested(&[("a.md", &[])]);
+        for (run, outcome, why) in [
+            (run.compared_with(&run), DocumentOutcome::Stable, ""),
+            (
+                run.edit_step(|step| step.job("a.md").starts = 2),
+                DocumentOutcome::Recovered,
+                "1 attempts, started 2 times, stalled 0 times",
+            ),
+            (rejected.clone(), DocumentOutcome::Rejected, ""),
+            (
+                rejected.edit_step(|step| step.row("a.md").done = true),
+                DocumentOutcome::Unexpected,
+                "the embeddings API rejects its text, but its row says `failed`",
+            ),
+            (empty, DocumentOutcome::Skipped, ""),
+            (
+                run.edit_step(|step| *step.state("a.md") = JobState::Unfinished),
+                DocumentOutcome::Lost,
+                "its job never ended (1 attempts)",
+            ),
+            (
+                run.edit_step(|step| *step.state("a.md") = JobState::Missing),
+                DocumentOutcome::Lost,
+                "its job vanished from Redis",
+            ),
+            (
+                run.edit_step(|step| step.points("a.md").clear()),
+                DocumentOutcome::Lost,
+                "its job completed but it has no points",
+            ),
+            (
+                run.edit_step(|step| drop(step.snapshot.rows.remove("a.md"))),
+                DocumentOutcome::Lost,
+                "its job completed but it has no row",
+            ),
+            (
+                run.edit_step(|step| step.duplicate("a.md")),
+                DocumentOutcome::Duplicated,
+                "chunk 0 is stored more than once",
+            ),
+            (
+                run.edit_step(|step| step.points("a.md")[1].vector.reverse()),
+                DocumentOutcome::Corrupted,
+                "the vector of chunk 1 is not the one given for its text",
+            ),
+            (
+                run.edit_step(|step| step.row("a.md").chunks = None),
+                DocumentOutcome::Corrupted,
+                "2 points, but the row says no number of chunks",
+            ),
+            (
+                run.compared_with(&run.edit(|seen| seen.steps.clear())),
+                DocumentOutcome::Indeterminate,
+                "the baseline stored nothing of it: there is nothing to compare with",
+            ),
+        ] {
+            assert_eq!(assessed(&run), (outcome, why.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_stored_document_that_no_step_ingested_is_orphaned() {
+        let run = TestRun::two_documents();
+        let removed_before = run.then(|step| {
+            let points = step.points("b.md").clone();
+            step.remove("a.md");
+            step.snapshot.points.insert("old.md".to_owned(), points);
+        });
+        let assessment = removed_before.assessment();
+        let orphaned: Vec<&DocumentAssessment> =
+            assessment.documents().iter().filter(|document| document.outcome == DocumentOutcome::Orphaned).collect();
+        assert_eq!(orphaned.len(), 1, "b.md was ingested by the first step: {orphaned:?}");
+        assert_eq!(orphaned[0].document, "old.md");
+    }
 
     fn point(chunk: u64, text: &str) -> Point {
         Point {

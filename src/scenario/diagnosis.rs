@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde::Deserialize;
 
-use super::assessment::DocumentOutcome;
+use super::assessment::{Assessment, DocumentOutcome};
 use super::observations::{JobState, Observations};
-use crate::outcome::{AffectedDocument, Diagnosis};
+use crate::outcome::Diagnosis;
 use crate::spec::Target;
 
 /// Maximum number of diagnoses.
@@ -70,14 +70,15 @@ static ENTRIES: LazyLock<Vec<(Entry, Option<Regex>)>> = LazyLock::new(|| {
 });
 
 /// The first matching entries, in the order of the table.
-pub(super) fn diagnose(observations: &Observations, affected: &[AffectedDocument]) -> Vec<Diagnosis> {
+pub(super) fn diagnose(assessment: &Assessment) -> Vec<Diagnosis> {
+    let observations = &assessment.observations;
     let mut diagnoses: Vec<Diagnosis> = Vec::new();
     for (entry, regex) in ENTRIES.iter() {
         let has_fault = |target: Target| observations.faults.iter().any(|fault| fault.targets.contains(&target));
         if entry.fault_on.is_some_and(|target| !has_fault(target)) {
             continue;
         }
-        let symptom = match entry.symptom.map(|symptom| find_symptom(symptom, observations, affected)) {
+        let symptom = match entry.symptom.map(|symptom| find_symptom(symptom, assessment)) {
             Some(None) => continue,
             Some(Some(symptom)) => Some(symptom),
             None => None,
@@ -107,32 +108,29 @@ pub(super) fn diagnose(observations: &Observations, affected: &[AffectedDocument
 
 /// The first line of output, or failure reason of a job, that matches.
 fn find_line(regex: &Regex, observations: &Observations) -> Option<String> {
-    let reasons = observations.job_events.iter().filter_map(|(_, event)| event.detail.as_deref());
-    let line = observations.log.lines().chain(reasons).find(|line| regex.is_match(line))?;
+    let reasons = observations.queue.events.iter().filter_map(|(_, event)| event.detail.as_deref());
+    let line = observations.workers.log.lines().chain(reasons).find(|line| regex.is_match(line))?;
     Some(observations.redact(&line.chars().take(240).collect::<String>()))
 }
 
 /// A sentence about the symptom, if the observations show it.
-fn find_symptom(symptom: Symptom, observations: &Observations, affected: &[AffectedDocument]) -> Option<String> {
-    let with_outcome = |outcome: DocumentOutcome| {
-        let names: Vec<&str> = affected
-            .iter()
-            .filter(|document| document.outcome == outcome.word())
-            .map(|document| document.document.as_str())
-            .collect();
-        names
+fn find_symptom(symptom: Symptom, assessment: &Assessment) -> Option<String> {
+    let observations = &assessment.observations;
+    let with_outcome = |outcome: DocumentOutcome| -> Vec<&str> {
+        let documents = assessment.documents().iter().filter(|document| document.outcome == outcome);
+        documents.map(|document| document.document.as_str()).collect()
     };
     let describe = |names: Vec<&str>, what: &str| {
         let first = names.first()?;
         let noun = if names.len() == 1 { "document" } else { "documents" };
         Some(format!("{} {noun} {what}, such as {first}", names.len()))
     };
-    let counts = observations.counts;
+    let counts = observations.queue.counts;
     match symptom {
-        Symptom::Died => observations.died.as_ref().map(|how| format!("the worker {how}")),
+        Symptom::Died => observations.workers.died.as_ref().map(|how| format!("the worker {how}")),
         Symptom::Idle => {
             let waiting = counts.waiting + counts.prioritized;
-            (waiting > 0 && counts.active == 0 && observations.died.is_none())
+            (waiting > 0 && counts.active == 0 && observations.workers.died.is_none())
                 .then(|| format!("{waiting} jobs in `wait`, none in `active`, and the worker is running"))
         }
         Symptom::Stuck => (counts.active > 0).then(|| format!("{} jobs still in `active`", counts.active)),
@@ -167,6 +165,7 @@ fn find_symptom(symptom: Symptom, observations: &Observations, affected: &[Affec
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{SECRET, TestRun, fault};
     use super::*;
 
     #[test]
@@ -178,5 +177,60 @@ mod tests {
                 Regex::new(&pattern).unwrap();
             }
         }
+    }
+
+    /// What the diagnoses of a run have seen.
+    fn seen(run: &TestRun) -> Vec<String> {
+        diagnose(&run.assessment()).into_iter().map(|diagnosis| diagnosis.seen).collect()
+    }
+
+    #[test]
+    fn each_symptom_is_found_in_what_was_observed() {
+        let run = TestRun::two_documents();
+        let failed = run.edit_step(|step| step.fail("a.md", "no answer"));
+        for (run, wanted) in [
+            (
+                run.edit(|seen| seen.workers.died = Some("exited with code 1".to_owned())),
+                "the worker exited with code 1",
+            ),
+            (
+                run.edit(|seen| seen.queue.counts.waiting = 2),
+                "2 jobs in `wait`, none in `active`, and the worker is running",
+            ),
+            (run.edit(|seen| seen.queue.counts.active = 1), "1 jobs still in `active`"),
+            (
+                run.edit_step(|step| step.points("a.md").clear()),
+                "1 document with a completed job but no points, such as a.md",
+            ),
+            (
+                failed.edit_step(|step| step.job("a.md").attempts = 3),
+                "1 document lost after all attempts of the job failed, such as a.md",
+            ),
+            (failed.clone(), "1 document lost because the job failed and was not retried, such as a.md"),
+            (run.edit_step(|step| step.duplicate("a.md")), "1 document stored more than once, such as a.md"),
+            (
+                run.edit_step(|step| step.points("a.md")[0].vector.reverse()),
+                "1 document stored with wrong content, such as a.md",
+            ),
+        ] {
+            assert_eq!(seen(&run), [wanted]);
+        }
+        assert_eq!(seen(&run), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_line_of_the_output_is_shown_without_secrets() {
+        let run = TestRun::two_documents()
+            .edit(|seen| seen.workers.log = format!("starting\nMISCONF from {SECRET}\nMISCONF again\n"));
+        assert_eq!(seen(&run), ["MISCONF from ********"]);
+    }
+
+    #[test]
+    fn an_entry_for_a_fault_needs_a_fault_on_its_service() {
+        let run = TestRun::two_documents().edit(|seen| seen.queue.counts.waiting = 2);
+        let faulted = |target| run.edit(|seen| seen.faults = vec![fault(target, 0, 1000)]);
+        let means = |run: &TestRun| diagnose(&run.assessment())[0].means.clone();
+        assert_ne!(means(&run), means(&faulted(Target::Redis)));
+        assert_eq!(means(&run), means(&faulted(Target::Qdrant)));
     }
 }

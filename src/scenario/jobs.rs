@@ -184,6 +184,10 @@ mod tests {
         Document { id: "a/b ü.md".to_owned(), text: "Grüße\n".to_owned(), rejected: false }
     }
 
+    async fn fetch(url: &str) -> reqwest::Response {
+        crate::services::http_client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap()
+    }
+
     #[tokio::test]
     async fn a_text_is_available_inline_in_a_file_and_at_a_url() {
         let directory = tempfile::tempdir().unwrap();
@@ -199,14 +203,14 @@ mod tests {
         let data = |field: &str| jobs[0].data[field].as_str().unwrap().to_owned();
         assert_eq!((data("id"), data("text")), (document().id, document().text));
         assert_eq!(std::fs::read_to_string(data("path")).unwrap(), document().text);
-        assert_eq!(reqwest::get(data("url")).await.unwrap().text().await.unwrap(), document().text);
+        assert_eq!(fetch(&data("url")).await.text().await.unwrap(), document().text);
         // After the next step the same path and URL give the new text.
         let shorter = document().truncated();
         builder.jobs(1, JobKind::Reingest, std::slice::from_ref(&shorter)).unwrap();
         assert_eq!(std::fs::read_to_string(data("path")).unwrap(), shorter.text);
-        assert_eq!(reqwest::get(data("url")).await.unwrap().text().await.unwrap(), shorter.text);
+        assert_eq!(fetch(&data("url")).await.text().await.unwrap(), shorter.text);
         let nowhere = format!("{}x", data("url"));
-        assert_eq!(reqwest::get(nowhere).await.unwrap().status().as_u16(), 404);
+        assert_eq!(fetch(&nowhere).await.status().as_u16(), 404);
     }
 
     #[tokio::test]

@@ -1,10 +1,10 @@
 //! Scenarios: run a worker through a workload with faults, read the evidence it leaves, and assess it.
 //!
-//! `setup` → `run` (one `step` after the other) → [`Observations`] → `assessment` (the outcome of every document),
-//! `timeline` and `diagnosis` → `expectations` (findings and a verdict).
+//! `setup` → `run` (one `step` after the other) → [`Observations`] → [`Assessment`] (the outcome of every document,
+//! compared with the baseline) → `expectations` (findings and a verdict), `timeline` and `diagnosis`.
 //!
 //! The evidence reader shares no chunking, id or payload code with the reference worker: a shared bug would hide itself.
-//! A scenario runs once; every case that names it judges the same [`Observations`].
+//! A scenario runs once; every case that names it judges the same [`Assessment`].
 
 mod assessment;
 mod clients;
@@ -20,16 +20,22 @@ mod run;
 mod scheduler;
 mod setup;
 mod step;
+#[cfg(test)]
+mod testing;
 mod timeline;
+mod vectors;
 
-pub use assessment::{DocumentAssessment, DocumentOutcome};
+pub use assessment::{Assessment, DocumentAssessment, DocumentOutcome};
 pub use documents::Document;
 pub use evidence::{Point, Row, Snapshot};
 pub use expectations::{evaluate, missing_evidence};
 pub use harness::{Harness, ScenarioError};
-pub use observations::{JobState, Observations, StepRecord};
+pub use observations::{
+    ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, QueueObservations,
+    StepRecord, WorkerObservations,
+};
 pub use redaction::redact;
 pub use run::run_scenario;
-pub use scheduler::{Exit, FaultRecord, Output, ProxiedConnection, Proxies};
+pub use scheduler::{Exit, FaultRecord, Output, ProxiedConnection, Proxies, WorkerEvent};
 pub use setup::set_up;
 pub use timeline::timeline;

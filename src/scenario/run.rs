@@ -1,6 +1,6 @@
 //! One scenario run: set-up, workers, steps, shutdown. Everything observed is kept in [`Observations`].
 
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use secrecy::SecretString;
@@ -10,7 +10,10 @@ use super::clients::{ServiceClients, retry_unavailable};
 use super::documents::Document;
 use super::harness::{Harness, ScenarioError};
 use super::jobs::{JobBuilder, JobKind};
-use super::observations::{Observations, StepRecord};
+use super::observations::{
+    ApiFault, ContractTerms, EmbeddingsObservations, NetworkObservations, Observations, QueueObservations, StepRecord,
+    WorkerObservations,
+};
 use super::redaction::redact;
 use super::scheduler::{FaultRecord, FaultScheduler};
 use super::setup::Setup;
@@ -54,55 +57,50 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
 
     let phase = trace.begin("stop workers");
     let counts = retry_unavailable(|| clients.queue.counts()).await?;
-    let died = scheduler.died();
-    let peak_memory_mib = scheduler.peak_memory_mib();
-    let ended = scheduler.stop().await;
-    scheduler.drain().await;
+    let workers = stop_workers(&mut scheduler, grace).await;
     let length = scheduler.elapsed();
-    let outputs = scheduler.outputs();
-    let job_events = read_job_events(&clients, begun_ms).await;
+    let queue = QueueObservations { counts, attached, events: read_job_events(&clients, begun_ms).await };
     let faults = scheduler.faults();
-    let (exits, worker_events) = (scheduler.exits(), scheduler.worker_events());
-    let (proxied_connections, answered) = (scheduler.proxied_connections(), scheduler.answered());
-    let writes = scheduler.writes();
+    let network = NetworkObservations {
+        connections: scheduler.proxied_connections(),
+        answered: scheduler.answered(),
+        writes: scheduler.writes(),
+    };
     drop(scheduler);
     drop(phase);
     trace_faults(trace, begun, &faults);
     let requests = clients.mock.requests();
-    let observations = Observations {
-        title: scenario.title.clone(),
-        steps,
-        jina: clients.mock.endpoint(),
-        clients,
-        counts,
-        attached,
+    let embeddings = EmbeddingsObservations {
+        api_fault: api_fault(scenario, &requests),
+        requests,
+        endpoint: clients.mock.endpoint(),
+        mock_offset,
+    };
+    clients.queue.close().await;
+    clients.postgres.close().await;
+    let (evidence, timeout_factor) = (contract.evidence.clone(), contract.worker.timeout_factor);
+    let contract = ContractTerms { evidence, timeout_factor, secrets, private };
+    let title = scenario.title.clone();
+    Ok(Observations { title, length, steps, workers, queue, embeddings, network, faults, contract })
+}
+
+/// Ends all workers, with SIGTERM and the time of their grace, and waits until their connections are closed.
+async fn stop_workers(scheduler: &mut FaultScheduler, grace: Duration) -> WorkerObservations {
+    let died = scheduler.died();
+    let peak_memory_mib = scheduler.peak_memory_mib();
+    let ended = scheduler.stop().await;
+    scheduler.drain().await;
+    let outputs = scheduler.outputs();
+    WorkerObservations {
         ended,
         died,
+        exits: scheduler.exits(),
         grace,
         log: outputs.iter().map(|output| output.text.as_str()).collect(),
         outputs,
-        worker_events,
-        job_events,
-        length,
+        events: scheduler.worker_events(),
         peak_memory_mib,
-        api_fault: api_fault(scenario, &requests),
-        requests,
-        faults,
-        exits,
-        proxied_connections,
-        answered,
-        writes,
-        mock_offset,
-        baseline: None,
-        secrets,
-        evidence: contract.evidence.clone(),
-        timeout_factor: contract.worker.timeout_factor,
-        private,
-        assessment: OnceLock::new(),
-    };
-    observations.clients.queue.close().await;
-    observations.clients.postgres.close().await;
-    Ok(observations)
+    }
 }
 
 /// Runs the steps of the scenario one after the other, until the scenario's deadline.
@@ -199,12 +197,18 @@ fn trace_faults(trace: &Trace, begun: SystemTime, faults: &[FaultRecord]) {
     }
 }
 
-/// The behaviour configured for the embeddings mock, and whether it affected a request.
-fn api_fault(scenario: &Scenario, requests: &[JinaRequest]) -> Option<(&'static str, bool)> {
+/// What the scenario configured the embeddings mock to do wrong, and whether it affected a request.
+fn api_fault(scenario: &Scenario, requests: &[JinaRequest]) -> Option<ApiFault> {
     let limited = scenario.limits != crate::spec::jina::Limits::default();
     if limited {
-        return Some(("rate limit of the embeddings API", requests.iter().any(|request| request.status == 429)));
+        return Some(ApiFault {
+            what: "rate limit of the embeddings API",
+            took_effect: requests.iter().any(|request| request.status == 429),
+        });
     }
     let affected = |request: &JinaRequest| request.disturbed || request.took_ms > 0;
-    (!scenario.jina.is_empty()).then(|| ("configured behaviour of the embeddings API", requests.iter().any(affected)))
+    (!scenario.jina.is_empty()).then(|| ApiFault {
+        what: "configured behaviour of the embeddings API",
+        took_effect: requests.iter().any(affected),
+    })
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::diagnosis;
+use super::assessment::Assessment;
+use super::diagnosis::diagnose;
 use super::jobs::document_of;
 use super::observations::Observations;
-use super::scheduler::Output;
+use super::scheduler::{FaultRecord, Output, WorkerEvent};
 use crate::faults::ClosedBy;
 use crate::outcome::{AffectedDocument, LeftOut, Progress, Timeline, TimelineEvent, Track};
 
@@ -23,9 +24,10 @@ const MAX_TEXT: usize = 300;
 
 /// The timeline of the run of `scenario`, for `cases` that did not pass.
 #[must_use]
-pub fn timeline(scenario: &str, cases: Vec<String>, observations: &Observations) -> Timeline {
-    let affected: Vec<AffectedDocument> = observations
-        .assessment()
+pub fn timeline(scenario: &str, cases: Vec<String>, assessment: &Assessment) -> Timeline {
+    let observations = &assessment.observations;
+    let affected: Vec<AffectedDocument> = assessment
+        .documents()
         .iter()
         .filter(|document| document.outcome.is_ok() == Some(false))
         .map(|document| AffectedDocument {
@@ -44,7 +46,7 @@ pub fn timeline(scenario: &str, cases: Vec<String>, observations: &Observations)
             Track::Connection => connections(observations),
             Track::Request => requests(observations),
             Track::Job => jobs(observations, &affected),
-            Track::Output => observations.outputs.iter().flat_map(lines).collect(),
+            Track::Output => observations.workers.outputs.iter().flat_map(lines).collect(),
         };
         let count = all.len();
         let kept = select(all, window);
@@ -61,7 +63,7 @@ pub fn timeline(scenario: &str, cases: Vec<String>, observations: &Observations)
         title: observations.title.clone(),
         cases,
         length_ms: u64::try_from(observations.length.as_millis()).unwrap_or(u64::MAX),
-        diagnoses: diagnosis::diagnose(observations, &affected),
+        diagnoses: diagnose(assessment),
         documents: affected.into_iter().take(MAX_DOCUMENTS).collect(),
         events,
         left_out,
@@ -71,9 +73,9 @@ pub fn timeline(scenario: &str, cases: Vec<String>, observations: &Observations)
 
 /// The progress curve. It counts all jobs and requests, including those whose events are left out.
 fn progress(observations: &Observations) -> Option<Progress> {
-    let completed = observations.job_events.iter().filter(|(_, event)| event.what == "completed").map(|(at, _)| *at);
-    let offset = ms(observations.mock_offset);
-    let refused = observations.requests.iter().filter(|request| !(200..300).contains(&request.status));
+    let completed = observations.queue.events.iter().filter(|(_, event)| event.what == "completed").map(|(at, _)| *at);
+    let offset = ms(observations.embeddings.mock_offset);
+    let refused = observations.embeddings.requests.iter().filter(|request| !(200..300).contains(&request.status));
     let refused = refused.map(|request| i64::try_from(request.at_ms).unwrap_or(i64::MAX) - offset);
     Progress::from_times(&completed.collect::<Vec<_>>(), &refused.collect::<Vec<_>>())
 }
@@ -90,7 +92,7 @@ fn window(observations: &Observations, affected: &[AffectedDocument]) -> (i64, i
     let last_event = affected.first().and_then(|affected| {
         let is_its_job = |job: &str| document_of(job, all.iter().copied()) == Some(affected.document.as_str());
         let mut events =
-            observations.job_events.iter().filter(|(_, event)| event.job.as_deref().is_some_and(is_its_job));
+            observations.queue.events.iter().filter(|(_, event)| event.job.as_deref().is_some_and(is_its_job));
         events.next_back().map(|(at, _)| *at)
     });
     let at = last_event.unwrap_or_else(|| ms(observations.length));
@@ -113,7 +115,7 @@ fn select(mut all: Vec<TimelineEvent>, (from, until): (i64, i64)) -> Vec<Timelin
 }
 
 fn faults(observations: &Observations) -> Vec<TimelineEvent> {
-    let event = |fault: &super::FaultRecord| {
+    let event = |fault: &FaultRecord| {
         Some(TimelineEvent {
             at_ms: ms(fault.began?),
             until_ms: fault.ended.map(ms),
@@ -129,20 +131,20 @@ fn faults(observations: &Observations) -> Vec<TimelineEvent> {
 }
 
 fn processes(observations: &Observations) -> Vec<TimelineEvent> {
-    let event = |(at_ms, number, what): &(i64, usize, String)| TimelineEvent {
-        at_ms: *at_ms,
+    let event = |event: &WorkerEvent| TimelineEvent {
+        at_ms: event.at_ms,
         until_ms: None,
         track: Track::Process,
-        subject: format!("worker {number}"),
-        what: what.clone(),
+        subject: format!("worker {}", event.worker),
+        what: event.what.clone(),
     };
-    observations.worker_events.iter().map(event).collect()
+    observations.workers.events.iter().map(event).collect()
 }
 
 fn connections(observations: &Observations) -> Vec<TimelineEvent> {
     let mut events = Vec::new();
-    for (target, proxied_connections) in &observations.proxied_connections {
-        for connection in proxied_connections {
+    for (target, connections) in &observations.network.connections {
+        for connection in connections {
             let ended = match connection.closed_by {
                 None => "still open at the end".to_owned(),
                 Some(ClosedBy::Unreachable) => "could not be made".to_owned(),
@@ -161,7 +163,7 @@ fn connections(observations: &Observations) -> Vec<TimelineEvent> {
 }
 
 fn requests(observations: &Observations) -> Vec<TimelineEvent> {
-    let offset = ms(observations.mock_offset);
+    let offset = ms(observations.embeddings.mock_offset);
     let event = |request: &crate::stack::jina::JinaRequest| {
         let at_ms = i64::try_from(request.at_ms).unwrap_or(i64::MAX) - offset;
         let answer = match request.status {
@@ -177,7 +179,7 @@ fn requests(observations: &Observations) -> Vec<TimelineEvent> {
             what: format!("{} texts, {} in flight, {answer}{wait}", request.texts.len(), request.in_flight),
         }
     };
-    observations.requests.iter().map(event).collect()
+    observations.embeddings.requests.iter().map(event).collect()
 }
 
 /// All job events of the first affected documents, and the unusual events of the others.
@@ -188,7 +190,7 @@ fn jobs(observations: &Observations, affected: &[AffectedDocument]) -> Vec<Timel
     let mut known: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     let mut added: BTreeSet<&str> = BTreeSet::new();
     let mut events = Vec::new();
-    for (at_ms, event) in &observations.job_events {
+    for (at_ms, event) in &observations.queue.events {
         let Some(job) = event.job.as_deref() else { continue };
         let document = *known.entry(job).or_insert_with(|| document_of(job, all.iter().copied()));
         // BullMQ adds a `waiting` event to every `added` one.
@@ -246,4 +248,102 @@ fn ms(time: std::time::Duration) -> i64 {
 fn shorten(text: &str) -> String {
     let clean = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
     if text.chars().nth(MAX_TEXT).is_some() { clean.take(MAX_TEXT).chain(['…']).collect() } else { clean.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::jobs::job_id;
+    use super::super::testing::{SECRET, TestRun, connection, fault};
+    use super::*;
+    use crate::services::queue::QueueEvent;
+    use crate::spec::Target;
+
+    fn timeline_of(run: &TestRun) -> Timeline {
+        timeline("scenario", vec!["a.case".to_owned()], &run.assessment())
+    }
+
+    /// The events of a track: when, about what, and what happened.
+    fn events(timeline: &Timeline, track: Track) -> Vec<(i64, &str, &str)> {
+        let events = timeline.events.iter().filter(|event| event.track == track);
+        events.map(|event| (event.at_ms, event.subject.as_str(), event.what.as_str())).collect()
+    }
+
+    fn job_event(document: &str, what: &str, detail: Option<&str>) -> QueueEvent {
+        QueueEvent {
+            id: "0-0".to_owned(),
+            what: what.to_owned(),
+            job: Some(job_id(0, document)),
+            detail: detail.map(ToOwned::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_events_of_all_tracks_are_on_one_clock() {
+        let timeline = timeline_of(&TestRun::two_documents().edit(|seen| {
+            seen.faults = vec![fault(Target::Redis, 1000, 2000)];
+            seen.workers.events = vec![WorkerEvent { at_ms: -20, worker: 1, what: "started".to_owned() }];
+            seen.network.connections.insert(Target::Redis, vec![connection(5, Some(1000)), connection(1100, None)]);
+            seen.embeddings.mock_offset = Duration::from_millis(100);
+            seen.embeddings.requests.truncate(1);
+            seen.embeddings.requests[0].at_ms = 150;
+        }));
+        assert_eq!(events(&timeline, Track::Fault), [(1000, "redis", "cut of redis, affected 1 connections, 1 bytes")]);
+        assert_eq!(events(&timeline, Track::Process), [(-20, "worker 1", "started")]);
+        assert_eq!(
+            events(&timeline, Track::Connection),
+            [
+                (5, "redis", "connection, 1 bytes sent, 1 received, closed by client"),
+                (1100, "redis", "connection, 1 bytes sent, 1 received, still open at the end"),
+            ]
+        );
+        assert_eq!(events(&timeline, Track::Request), [(50, "jina", "2 texts, 1 in flight, answered 200")]);
+        assert!(timeline.events.is_sorted_by_key(|event| event.at_ms));
+    }
+
+    #[test]
+    fn all_events_of_affected_documents_and_unusual_events_of_others_are_shown() {
+        let timeline =
+            timeline_of(&TestRun::two_documents().edit_step(|step| step.fail("a.md", "no answer")).edit(|seen| {
+                let failed = |document| job_event(document, "failed", Some(&format!("no answer from {SECRET}")));
+                seen.queue.events = vec![
+                    (0, job_event("a.md", "added", None)),
+                    (1, job_event("a.md", "waiting", None)),
+                    (2, job_event("b.md", "added", None)),
+                    (3, job_event("a.md", "active", None)),
+                    (4, failed("a.md")),
+                    (5, job_event("b.md", "stalled", None)),
+                    (6, job_event("b.md", "completed", None)),
+                ];
+            }));
+        assert_eq!(
+            events(&timeline, Track::Job),
+            [
+                (0, "a.md", "added"),
+                (3, "a.md", "active"),
+                (4, "a.md", "failed: no answer from ********"),
+                (5, "b.md", "stalled"),
+            ]
+        );
+        assert_eq!(timeline.documents.len(), 1);
+        assert_eq!(timeline.documents[0].outcome, "lost");
+        let progress = timeline.progress.unwrap();
+        assert_eq!(progress.completed.iter().sum::<u32>(), 1, "all jobs count, also those without shown events");
+    }
+
+    #[test]
+    fn of_too_many_events_those_around_the_faults_are_kept() {
+        let timeline = timeline_of(&TestRun::two_documents().edit(|seen| {
+            seen.faults = vec![fault(Target::Redis, 50_000, 51_000)];
+            let opened = (0..200_u64).map(|number| connection(number * 1000, Some(number * 1000 + 1)));
+            seen.network.connections.insert(Target::Redis, opened.collect());
+        }));
+        assert_eq!(timeline.left_out, [LeftOut { track: Track::Connection, count: 200 - MAX_EVENTS }]);
+        let times: Vec<i64> = events(&timeline, Track::Connection).into_iter().map(|(at_ms, ..)| at_ms).collect();
+        for at_ms in [50_000, 51_000, 54_000, 199_000] {
+            assert!(times.contains(&at_ms), "{at_ms} is not in {times:?}");
+        }
+        assert!(!times.contains(&10_000));
+    }
 }

@@ -19,7 +19,6 @@ pub enum BodyError {
 }
 
 /// A client builder. A redirect is an answer like any other: following one would send the key to another host.
-#[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one constructor")]
 pub fn builder() -> ClientBuilder {
     Client::builder().redirect(redirect::Policy::none())

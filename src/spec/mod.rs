@@ -13,9 +13,11 @@ mod fault;
 pub mod jina;
 mod probe;
 pub mod read_only;
+mod references;
 mod renamed;
 mod resolve;
 mod scenario;
+mod similar;
 mod suites;
 mod template;
 mod words;
@@ -36,6 +38,7 @@ pub use probe::{
     SearchFact, SearchProbe, SetupProbe, SetupYield, SqlProbe, TcpProbe, TcpYield, TlsBefore, TlsProbe, TlsYield,
 };
 pub use scenario::{Documents, Scenario, ScenarioWritten, Step};
-pub use suites::{Suite, Suites, did_you_mean};
+pub use similar::did_you_mean;
+pub use suites::{Suite, Suites};
 pub use template::{Template, TemplateError};
 pub use written::SuiteWritten;

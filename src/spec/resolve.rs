@@ -6,7 +6,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use toml::Spanned;
 
 use super::read_only;
-use super::suites::References;
+use super::references::References;
 use super::written::{CaseWritten, ScenarioSource};
 use super::{Case, Check, Expect, Expectation, Matcher, Need, Place, SpecError, SuiteWritten, Verb};
 

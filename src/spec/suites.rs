@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::references::References;
 use super::resolve::Reader;
+use super::similar::did_you_mean;
 use super::written::{CaseWritten, ScenarioSource};
 use super::{Case, Place, Scenario, SpecError, SuiteWritten, renamed};
 
@@ -32,14 +34,6 @@ pub struct Suites {
     pub scenarios: BTreeMap<String, Scenario>,
     /// Fingerprint of the texts: the first 12 hex digits of their SHA-256.
     pub version: String,
-}
-
-/// References to cases and scenarios that may be in other files, each with its place, and where each case is.
-#[derive(Default)]
-pub(super) struct References {
-    pub(super) required_cases: Vec<(Place, String)>,
-    pub(super) scenarios: Vec<(Place, String)>,
-    case_places: BTreeMap<String, Place>,
 }
 
 impl Suites {
@@ -244,14 +238,4 @@ impl Suites {
     pub fn case(&self, id: &str) -> Option<&Arc<Case>> {
         self.cases.iter().find(|case| case.id == id)
     }
-}
-
-/// `; did you mean …?` if a known word is similar to `word`, else nothing.
-#[must_use]
-pub fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
-    known
-        .map(|known| (strsim::jaro_winkler(word, known), known))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|left, right| left.0.total_cmp(&right.0))
-        .map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"))
 }

@@ -38,9 +38,13 @@ pub fn end_descendants() -> Vec<String> {
             return family.iter().map(|process| format!("process {} did not exit", process.pid)).collect();
         }
         // What is stopped does not fork: the second pass finds the rest.
-        family.iter().for_each(|process| process.signal(Signal::SIGSTOP));
+        for process in &family {
+            process.signal(Signal::SIGSTOP);
+        }
         family.extend(own.descendants());
-        family.iter().for_each(|process| process.signal(Signal::SIGKILL));
+        for process in &family {
+            process.signal(Signal::SIGKILL);
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
 }

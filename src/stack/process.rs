@@ -243,7 +243,9 @@ impl Drop for Process {
             if family.is_empty() || Instant::now() > deadline {
                 break;
             }
-            family.iter().for_each(|process| process.signal(Signal::SIGKILL));
+            for process in &family {
+                process.signal(Signal::SIGKILL);
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         self.ledger.mark_removed(self.entry);

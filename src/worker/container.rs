@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 use secrecy::SecretString;
 
-use super::WorkerError;
+use super::error::WorkerError;
 use crate::settings::{docker_host, find_program};
 use crate::stack::{Entry, Launch, Ledger, Resource, container_labels};
 

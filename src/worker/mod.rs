@@ -2,6 +2,7 @@
 
 mod container;
 mod environment;
+mod error;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use regex::Regex;
 
 use container::Container;
 pub use environment::WorkerEnv;
+pub use error::WorkerError;
 
 use crate::services::http_client;
 use crate::settings::{Contract, Hook, Program, Ready};
@@ -28,35 +30,6 @@ const READY_TIMEOUT: Duration = Duration::from_secs(1);
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long Docker may take to pull an image.
 const PULL_TIMEOUT: Duration = Duration::from_mins(10);
-
-/// Why a worker could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkerError {
-    /// The process could not be started.
-    #[error(transparent)]
-    Stack(#[from] StackError),
-    /// A placeholder of the contract has no value.
-    #[error("placeholder `{{{{{place}}}}}` in [worker] has no value: set its variable, or remove the placeholder")]
-    NoValue {
-        /// The placeholder.
-        place: String,
-    },
-    /// The worker is an image, and Docker is not installed.
-    #[error("[worker] names an image, but `docker` is not on PATH: install Docker, or set `command` instead")]
-    NoDocker,
-    /// A command of the contract failed.
-    #[error("[worker.{what}] command `{command}` {how}; its output ends with:\n{log}")]
-    Hook {
-        /// `build`, `prepare` or `image`.
-        what: &'static str,
-        /// The command.
-        command: String,
-        /// How it ended.
-        how: String,
-        /// Its last lines.
-        log: String,
-    },
-}
 
 /// How the worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

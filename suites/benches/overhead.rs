@@ -108,7 +108,7 @@ async fn under_the_harness(stack: &TestStack, contract: &Arc<Contract>, round: u
     };
     let scenario = &suites.scenarios["long-baseline"];
     let observations = Box::pin(run_scenario(&format!("watched{round}"), scenario, &harness)).await.unwrap();
-    let events: Vec<QueueEvent> = observations.job_events.iter().map(|(_, event)| event.clone()).collect();
+    let events: Vec<QueueEvent> = observations.queue.events.iter().map(|(_, event)| event.clone()).collect();
     (observations.steps[0].documents.clone(), rate(&events))
 }
 

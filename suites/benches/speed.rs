@@ -173,7 +173,7 @@ async fn ingestion(stack: &TestStack, rows: &mut Vec<[String; 4]>) {
     let raw = all.len() as f64 / begun.elapsed().as_secs_f64();
     let beside = format!("{worker:.0} of {raw:.0} points/s, {} points", all.len());
     rows.push(row("ingestion against raw upsert", format!("{:.2}", worker / raw), "≥ 0.6", &beside));
-    let memory = observations.peak_memory_mib.unwrap_or_default();
+    let memory = observations.workers.peak_memory_mib.unwrap_or_default();
     rows.push(row("reference worker, peak memory", format!("{memory:.0} MiB"), "", ""));
 }
 

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::{Finding, Scope, count, texts, tokens};
+use super::super::vectors::{VECTOR_TOLERANCE, cosine_distance};
+use super::finding::Finding;
+use super::measure::{count, texts, tokens};
+use super::scope::Scope;
 use crate::spec::Range;
-
-/// The largest cosine distance at which a stored vector counts as the mock's. Qdrant normalises vectors and stores f32 or
-/// f16, and f16 costs 1e-7. Rounding to three decimals costs 5e-5.
-pub(in crate::scenario) const VECTOR_TOLERANCE: f64 = 5e-6;
 
 impl Scope<'_> {
     pub(super) fn vectors_match_texts(&self) -> Finding {
@@ -22,7 +21,7 @@ impl Scope<'_> {
                     Some("points have no text to compare vectors with: set `text` in [evidence]".to_owned());
                 continue;
             };
-            let wanted = self.observations.mock().vector_for(Some("retrieval.passage"), text);
+            let wanted = self.observations.embeddings.vector(text);
             let distance = cosine_distance(&wanted, &point.vector);
             worst = worst.max(distance);
             if distance.is_nan() || distance > VECTOR_TOLERANCE {
@@ -245,18 +244,10 @@ fn reassemble(document: &str, chunks: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-pub(in crate::scenario) fn cosine_distance(left: &[f32], right: &[f32]) -> f64 {
-    if left.len() != right.len() {
-        return f64::NAN;
-    }
-    let dot = |left: &[f32], right: &[f32]| -> f64 {
-        left.iter().zip(right).map(|(left, right)| f64::from(*left) * f64::from(*right)).sum()
-    };
-    1.0 - dot(left, right) / (dot(left, left).sqrt() * dot(right, right).sqrt())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::super::testing::TestRun;
+    use super::super::testing::check;
     use super::*;
 
     #[test]
@@ -274,5 +265,86 @@ mod tests {
         );
         assert!(reassemble("abcdefghij", &["abcde", "dXfghij"]).unwrap_err().contains("chunk 1"));
         assert!(reassemble("abc", &[]).unwrap_err().contains("no chunk"));
+    }
+
+    #[test]
+    fn a_stored_vector_must_belong_to_its_text() {
+        let run = TestRun::two_documents();
+        let negated = run.edit_step(|step| {
+            step.points("a.md")[0].vector.iter_mut().for_each(|number| *number = -*number);
+        });
+        check("vectors_match_texts = true")
+            .passes(&run)
+            .fails(
+                &negated,
+                "a.md: the vector of chunk 0 (8 numbers) is not the one given for its text (cosine distance 2.000000)",
+            )
+            .is_unknown(
+                &run.edit_step(|step| step.points("a.md")[0].text = None),
+                "points have no text to compare vectors with: set `text` in [evidence]",
+            )
+            .is_skipped(&run.edit(|seen| seen.contract.evidence.qdrant.text = None), "add `text = ");
+    }
+
+    #[test]
+    fn the_tokens_of_each_chunk_are_bounded() {
+        let run = TestRun::two_documents();
+        check("chunk_tokens = { at_most = 5 }")
+            .passes(&run)
+            .fails(
+                &run.edit_step(|step| step.points("a.md")[0].text = Some("one two three four five six".to_owned())),
+                "a.md: chunk 0 has 6 tokens, wanted at most 5",
+            )
+            .is_unknown(&TestRun::ingested(&[]), "there were no chunks to evaluate");
+    }
+
+    #[test]
+    fn the_tokens_that_chunks_share_are_bounded() {
+        let chunked = |chunks: &[&str]| TestRun::chunked("one two three four five", chunks);
+        check("overlap_tokens = { at_most = 2 }")
+            .passes(&chunked(&["one two three", " three four five"]))
+            .fails(
+                &chunked(&["one two three four", " two three four five"]),
+                "a.md: chunks 0 and 1 share 3 tokens, wanted at most 2",
+            )
+            .is_unknown(
+                &chunked(&["one two three four five"]),
+                "there were no pairs of neighbouring chunks to evaluate",
+            );
+    }
+
+    #[test]
+    fn the_chunks_of_a_document_must_give_it_back() {
+        let chunked = |chunks: &[&str]| TestRun::chunked("abcdefghij", chunks);
+        check("reassembled = true")
+            .passes(&chunked(&["abcde", "defgh", "hij"]))
+            .fails(&chunked(&["abcde", "defgh"]), "a.md: its last 2 of 10 bytes are in no chunk")
+            .fails(
+                &chunked(&["abcde", "fghij"]).then(|step| step.document("a.md").text.push('k')),
+                "a.md: the previous version is stored whole: its last 1 of 11 bytes are in no chunk",
+            )
+            .is_unknown(&TestRun::ingested(&[]), "there were no documents to evaluate");
+    }
+
+    #[test]
+    fn chunk_indices_must_count_from_zero() {
+        let run = TestRun::two_documents();
+        check("chunks_numbered = true")
+            .passes(&run)
+            .fails(
+                &run.edit_step(|step| step.points("a.md")[1].chunk = Some(2)),
+                "a.md: has 2 chunk indices, missing [1]",
+            )
+            .is_unknown(&TestRun::ingested(&[]), "there were no documents to evaluate");
+    }
+
+    #[test]
+    fn no_character_may_be_altered_or_lost() {
+        let chunked = |chunk: &str| TestRun::chunked("na\u{ef}ve", &[chunk]);
+        check("unicode_intact = true")
+            .passes(&chunked("na\u{ef}ve"))
+            .fails(&chunked("na\u{fffd}\u{ef}ve"), "a.md: a chunk has U+FFFD, which the document does not contain")
+            .fails(&chunked("nave"), "a.md: the chunks have lost every U+00EF")
+            .is_unknown(&TestRun::ingested(&[]), "there were no documents to evaluate");
     }
 }

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use super::super::assessment::{self, DocumentOutcome};
 use super::super::observations::JobState;
-use super::{Finding, Scope, count, state_phrase};
+use super::finding::Finding;
+use super::measure::{count, state_phrase};
+use super::scope::Scope;
 
 impl Scope<'_> {
     pub(super) fn documents_intact(&self) -> Finding {
         let mut finding = Finding::over("documents");
         let is_selected = |document: &str| self.documents_matching.is_none_or(|globs| globs.is_match(document));
-        for document in self.observations.assessment().iter().filter(|document| is_selected(&document.document)) {
+        for document in self.assessment.documents().iter().filter(|document| is_selected(&document.document)) {
             finding.examine();
             match document.outcome.is_ok() {
                 Some(true) => {}
@@ -25,7 +27,7 @@ impl Scope<'_> {
         let mut finding = Finding::over("documents with text");
         let wanted: BTreeSet<&str> = self.deliverable().map(|(_, document)| document.id.as_str()).collect();
         for document in
-            self.observations.assessment().iter().filter(|document| wanted.contains(document.document.as_str()))
+            self.assessment.documents().iter().filter(|document| wanted.contains(document.document.as_str()))
         {
             finding.examine();
             match document.outcome {
@@ -46,7 +48,7 @@ impl Scope<'_> {
         let step = self.observations.last();
         let mut failed = 0;
         for document in
-            self.observations.assessment().iter().filter(|document| wanted.contains(document.document.as_str()))
+            self.assessment.documents().iter().filter(|document| wanted.contains(document.document.as_str()))
         {
             finding.examine();
             let Some(step) = step else { continue };
@@ -69,14 +71,13 @@ impl Scope<'_> {
 
     pub(super) fn max_duplicates(&self, most: f64) -> Finding {
         let mut finding = Finding::over("points");
-        let baseline = self.observations.baseline.as_ref().and_then(|baseline| baseline.last());
         let mut all = Vec::new();
         for (document, points) in self.observations.last().iter().flat_map(|step| &step.snapshot.points) {
             if self.documents_matching.is_some_and(|globs| !globs.is_match(document.as_str())) {
                 continue;
             }
             finding.examined += points.len();
-            let baseline = baseline.map_or(&[][..], |step| step.snapshot.points_of(document));
+            let baseline = self.assessment.baseline_points(document).unwrap_or_default();
             all.extend(
                 assessment::doubles(points, baseline).into_iter().map(|(chunk, extra)| (document, chunk, extra)),
             );
@@ -93,12 +94,18 @@ impl Scope<'_> {
 
     pub(super) fn empty_skipped(&self) -> Finding {
         let mut finding = Finding::over("documents without text");
-        let sent: BTreeSet<&str> =
-            self.observations.requests.iter().flat_map(|request| request.texts.iter().map(String::as_str)).collect();
+        let sent: BTreeSet<&str> = self
+            .observations
+            .embeddings
+            .requests
+            .iter()
+            .flat_map(|request| request.texts.iter().map(String::as_str))
+            .collect();
         for (step, document) in self.last().filter(|(_, document)| !document.has_text()) {
             finding.examine();
             let row = step.snapshot.rows.get(&document.id);
-            match (self.observations.evidence.postgres.as_ref().and_then(|rows| rows.skipped.as_deref()), row) {
+            match (self.observations.contract.evidence.postgres.as_ref().and_then(|rows| rows.skipped.as_deref()), row)
+            {
                 (None, _) => {}
                 (Some(_), None) => finding.wrong(&document.id, "has no row that says that it was skipped"),
                 (Some(skipped), Some(row)) if row.status != skipped => {
@@ -120,7 +127,13 @@ impl Scope<'_> {
                 );
             }
         }
-        if self.observations.requests.iter().any(|request| request.texts.iter().any(|text| text.trim().is_empty())) {
+        if self
+            .observations
+            .embeddings
+            .requests
+            .iter()
+            .any(|request| request.texts.iter().any(|text| text.trim().is_empty()))
+        {
             finding.wrong("the embeddings API", "was sent a text of nothing but blanks");
         }
         finding
@@ -128,7 +141,7 @@ impl Scope<'_> {
 
     pub(super) fn writes_awaited(&self) -> Finding {
         let mut finding = Finding::over("readable changes of points");
-        let Some(writes) = self.observations.writes else {
+        let Some(writes) = self.observations.network.writes else {
             finding.undecided = Some("qdrant was not reached through a proxy: name it in `watch`".to_owned());
             return finding;
         };
@@ -148,7 +161,7 @@ impl Scope<'_> {
             if point.document.is_none() {
                 missing.push("document");
             }
-            let keys = &self.observations.evidence.qdrant;
+            let keys = &self.observations.contract.evidence.qdrant;
             if point.chunk.is_none() && keys.chunk.is_some() {
                 missing.push("chunk");
             }
@@ -212,5 +225,165 @@ impl Scope<'_> {
             }
         }
         finding
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::observations::JobState;
+    use super::super::super::testing::TestRun;
+    use super::super::testing::check;
+    use crate::faults::Writes;
+
+    /// A run without the second chunk of `a.md`.
+    fn without_a_chunk() -> TestRun {
+        let whole = TestRun::two_documents();
+        whole.edit_step(|step| step.points("a.md").truncate(1)).compared_with(&whole)
+    }
+
+    fn duplicated() -> TestRun {
+        TestRun::two_documents().edit_step(|step| step.duplicate("a.md"))
+    }
+
+    /// A run whose baseline stored nothing of `a.md`.
+    fn with_an_empty_baseline() -> TestRun {
+        let whole = TestRun::two_documents();
+        whole.compared_with(&whole.edit_step(|step| step.points("a.md").clear()))
+    }
+
+    #[test]
+    fn every_document_must_be_stored_whole_and_once() {
+        let run = TestRun::two_documents();
+        check("documents = \"intact\"")
+            .passes(&run.compared_with(&run))
+            .fails(
+                &without_a_chunk(),
+                "a.md: lost: 1 of 2 baseline chunks are missing (the first is chunk 1); 0 points are not in the baseline",
+            )
+            .fails(&duplicated(), "a.md: duplicated: chunk 0 is stored more than once")
+            .fails(
+                &run.edit_step(|step| {
+                    let points = step.points("a.md").clone();
+                    step.snapshot.points.insert("old.md".to_owned(), points);
+                }),
+                "old.md: orphaned: 2 points of a document that was never ingested",
+            )
+            .is_unknown(
+                &with_an_empty_baseline(),
+                "a.md: the baseline stored nothing of it: there is nothing to compare with",
+            );
+    }
+
+    #[test]
+    fn every_document_with_text_must_be_delivered() {
+        check("delivered = \"all\"")
+            .passes(&duplicated())
+            .fails(
+                &TestRun::two_documents().edit_step(|step| step.fail("a.md", "no answer")),
+                "a.md: lost: its job failed: no answer",
+            )
+            .is_unknown(
+                &with_an_empty_baseline(),
+                "a.md: the baseline stored nothing of it: there is nothing to compare with",
+            );
+    }
+
+    #[test]
+    fn a_document_is_stored_whole_or_failed_with_nothing_stored() {
+        let run = TestRun::two_documents();
+        let failed = run.edit_step(|step| step.fail("a.md", "no answer"));
+        let half = run.edit_step(|step| {
+            let points = step.points("a.md")[..1].to_vec();
+            step.fail("a.md", "no answer");
+            *step.points("a.md") = points;
+        });
+        check("all_or_nothing = true")
+            .passes(&run)
+            .fails(&half, "a.md: its job failed, and 1 points are stored; its row says `failed`")
+            .passes(&failed)
+            .is_unknown(&TestRun::ingested(&[]), "there were no documents with text to evaluate");
+    }
+
+    #[test]
+    fn duplicates_are_points_of_the_same_chunk() {
+        check("max_duplicates = 0")
+            .passes(&TestRun::two_documents())
+            .fails(&duplicated(), "a.md: chunk 0 is stored 2 times")
+            .is_unknown(&TestRun::ingested(&[]), "there were no points to evaluate");
+    }
+
+    #[test]
+    fn a_document_without_text_must_be_skipped() {
+        let run = TestRun::ingested(&[("empty.md", &[])]);
+        check("empty_skipped = true")
+            .passes(&run)
+            .fails(
+                &run.edit_step(|step| "ready".clone_into(&mut step.row("empty.md").status)),
+                "empty.md: its row says `ready`, wanted `skipped`",
+            )
+            .fails(
+                &run.edit_step(|step| *step.state("empty.md") = JobState::Missing),
+                "empty.md: its job disappeared from Redis, wanted completed",
+            )
+            .is_unknown(&TestRun::two_documents(), "there were no documents without text to evaluate");
+    }
+
+    #[test]
+    fn changes_of_points_must_be_waited_for() {
+        let run = TestRun::two_documents();
+        let writes = |not_awaited| run.edit(|seen| seen.network.writes = Some(Writes { awaited: 2, not_awaited }));
+        check("writes_awaited = true")
+            .passes(&writes(0))
+            .fails(&writes(1), "qdrant: 1 of 3 changes were not waited for")
+            .is_unknown(&run, "qdrant was not reached through a proxy: name it in `watch`");
+    }
+
+    #[test]
+    fn a_payload_must_name_document_chunk_and_text() {
+        let run = TestRun::two_documents();
+        check("payload_complete = true")
+            .passes(&run)
+            .fails(
+                &run.edit_step(|step| (step.points("a.md")[0].chunk, step.points("a.md")[0].text) = (None, None)),
+                "a.md: the payload does not name its chunk, text",
+            )
+            .is_unknown(&TestRun::ingested(&[]), "there were no points to evaluate");
+    }
+
+    #[test]
+    fn the_job_of_a_rejected_document_must_fail_at_once_with_a_reason() {
+        let run = TestRun::two_documents();
+        let rejected = run.edit_step(|step| {
+            step.document("a.md").rejected = true;
+            step.fail("a.md", "422: rejected");
+        });
+        check("only_rejected_fail = true")
+            .passes(&rejected)
+            .fails(
+                &rejected.edit_step(|step| step.job("a.md").attempts = 3),
+                "a.md: its job took 3 attempts, and a rejected text stays rejected",
+            )
+            .fails(
+                &rejected.edit_step(|step| step.job("a.md").failed_reason = None),
+                "a.md: its job has no failed reason",
+            )
+            .is_unknown(&run, "there were no rejected documents to evaluate");
+    }
+
+    #[test]
+    fn nothing_may_be_reported_as_done_if_it_cannot_be_embedded() {
+        let run = TestRun::ingested(&[("a.md", &["Only chunk."])]);
+        let failed = run.edit_step(|step| step.fail("a.md", "no answer"));
+        check("nothing_completed = true")
+            .passes(&failed)
+            .fails(
+                &failed.edit_step(|step| *step.state("a.md") = JobState::Completed),
+                "a.md: its job completed with 0 points, although it could not be embedded",
+            )
+            .fails(
+                &failed.edit_step(|step| step.row("a.md").done = true),
+                "a.md: its row says `failed`, although it could not be embedded",
+            )
+            .is_unknown(&TestRun::ingested(&[]), "there were no documents with text to evaluate");
     }
 }

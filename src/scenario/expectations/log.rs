@@ -1,18 +1,19 @@
 //! Secrets and texts of documents in the worker's log, in reasons and in errors.
 
-use super::{Finding, Scope};
+use super::finding::Finding;
+use super::scope::Scope;
 
 impl Scope<'_> {
     pub(super) fn log_holds_no_secret(&self) -> Finding {
         use secrecy::ExposeSecret;
         let mut finding = Finding::over("secrets");
-        for (variable, secret) in &self.observations.secrets {
+        for (variable, secret) in &self.observations.contract.secrets {
             finding.examine();
-            if self.observations.log.contains(secret.expose_secret()) {
+            if self.observations.workers.log.contains(secret.expose_secret()) {
                 finding.wrong("the worker's log", format!("holds the value of {variable}"));
             }
         }
-        if self.observations.log.contains(crate::worker::OMISSION_MARK) {
+        if self.observations.workers.log.contains(crate::worker::OMISSION_MARK) {
             finding.undecided =
                 Some("the worker's output is longer than what is kept, and its middle was not examined".to_owned());
         }
@@ -21,7 +22,9 @@ impl Scope<'_> {
 
     pub(super) fn log_is_json(&self) -> Finding {
         let mut finding = Finding::over("lines of the log");
-        for (number, line) in self.observations.log.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        for (number, line) in
+            self.observations.workers.log.lines().enumerate().filter(|(_, line)| !line.trim().is_empty())
+        {
             finding.examine();
             if !serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object()) {
                 let line: String = line.chars().take(120).collect();
@@ -33,7 +36,7 @@ impl Scope<'_> {
 
     pub(super) fn log_holds_no_text(&self) -> Finding {
         let mut finding = Finding::over("texts of documents");
-        let log = &self.observations.log;
+        let log = &self.observations.workers.log;
         for document in self.observations.steps.iter().take(1).flat_map(|step| &step.documents) {
             let Some(excerpts) = excerpts(&document.text) else { continue };
             finding.examine();
@@ -56,7 +59,7 @@ impl Scope<'_> {
             for (what, document, text) in jobs.chain(rows) {
                 let Some(text) = text else { continue };
                 finding.examine();
-                for (variable, secret) in &self.observations.secrets {
+                for (variable, secret) in &self.observations.contract.secrets {
                     if text.contains(secret.expose_secret()) {
                         finding.wrong(format!("{what} {document}"), format!("holds the value of {variable}"));
                     }
@@ -87,6 +90,8 @@ fn excerpts(text: &str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::testing::{SECRET, TestRun};
+    use super::super::testing::check;
     use super::*;
 
     #[test]
@@ -97,5 +102,58 @@ mod tests {
         assert!(found.iter().any(|piece| text.starts_with(piece.as_str())));
         assert!(found.iter().any(|piece| text.ends_with(piece.as_str())));
         assert_eq!(excerpts("too short"), None);
+    }
+
+    /// A run whose workers printed `line` too.
+    fn printed(run: &TestRun, line: &str) -> TestRun {
+        run.edit(|seen| seen.workers.log.push_str(line))
+    }
+
+    #[test]
+    fn the_log_may_hold_no_secret() {
+        let run = TestRun::two_documents();
+        check("log_holds_no_secret = true")
+            .passes(&run)
+            .fails(&printed(&run, &format!("connected to {SECRET}")), "the worker's log: holds the value of REDIS_URL")
+            .is_unknown(
+                &printed(&run, crate::worker::OMISSION_MARK),
+                "the worker's output is longer than what is kept, and its middle was not examined",
+            );
+    }
+
+    #[test]
+    fn every_line_of_the_log_must_be_a_json_object() {
+        let run = TestRun::two_documents();
+        check("log_is_json = true")
+            .passes(&run)
+            .fails(&printed(&run, "ready"), "line 2: is not a JSON object: ready")
+            .is_unknown(&run.edit(|seen| seen.workers.log.clear()), "there were no lines of the log to evaluate");
+    }
+
+    #[test]
+    fn the_log_may_repeat_no_text_of_a_document() {
+        let text = "A sentence that is long enough to be recognised. ".repeat(4);
+        let run = TestRun::ingested(&[("a.md", &[&text])]);
+        check("log_holds_no_text = true")
+            .passes(&run)
+            .fails(&printed(&run, &text), "the worker's log: repeats the text of a.md")
+            .is_unknown(&TestRun::two_documents(), "there were no texts of documents to evaluate");
+    }
+
+    #[test]
+    fn no_reason_return_value_or_error_may_hold_a_secret() {
+        let run = TestRun::two_documents();
+        let reason = |text: &str| run.edit_step(|step| step.job("a.md").failed_reason = Some(text.to_owned()));
+        check("reasons_hold_no_secret = true")
+            .passes(&reason("no answer"))
+            .fails(
+                &reason(&format!("no answer from {SECRET}")),
+                "the failed reason of a.md: holds the value of REDIS_URL",
+            )
+            .fails(
+                &run.edit_step(|step| step.row("b.md").error = Some(SECRET.to_owned())),
+                "the row of b.md: holds the value of REDIS_URL",
+            )
+            .is_unknown(&run, "there were no reasons, return values and errors to evaluate");
     }
 }

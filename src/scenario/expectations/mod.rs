@@ -4,106 +4,47 @@
 mod chunks;
 mod connections;
 mod delivery;
+mod finding;
 mod grouped;
 mod jobs;
 mod log;
+mod measure;
 mod process;
 mod requests;
 mod retries;
 mod rows;
+mod scope;
+#[cfg(test)]
+mod testing;
 mod versions;
 
 use std::time::Duration;
 
-pub(super) use chunks::{VECTOR_TOLERANCE, cosine_distance};
+use globset::GlobSet;
 
-use super::assessment;
-use super::documents::Document;
-use super::evidence::Point;
-use super::observations::{JobState, Observations, StepRecord};
+use self::finding::Finding;
+use self::scope::Scope;
+use super::assessment::{self, Assessment};
+use super::observations::Observations;
 use crate::outcome::{Evidence, Level, Verdict};
 use crate::settings::EvidenceContract;
 use crate::spec::Expectation;
-use globset::GlobSet;
-
-/// How many groups of wrong items the evidence of a finding lists; the items of the rest are counted.
-const LISTED: usize = 6;
-
-/// The result of evaluating one expectation.
-#[derive(Debug, Default)]
-struct Finding {
-    /// How many items were examined. If there were none, the verdict is `unknown`.
-    examined: usize,
-    /// What the items are, in the plural.
-    items: &'static str,
-    /// What is wrong: where, and what.
-    wrong: Vec<(String, String)>,
-    /// Figures for the evidence.
-    facts: Vec<Evidence>,
-    /// Why the expectation could not be evaluated.
-    undecided: Option<String>,
-}
-
-impl Finding {
-    fn over(items: &'static str) -> Self {
-        Self { items, ..Self::default() }
-    }
-
-    fn examine(&mut self) {
-        self.examined += 1;
-    }
-
-    fn wrong(&mut self, at: impl Into<String>, what: impl Into<String>) {
-        self.wrong.push((at.into(), what.into()));
-    }
-
-    fn fact(&mut self, what: &str, seen: impl Into<serde_json::Value>) {
-        self.facts.push(Evidence::seen(what, seen));
-    }
-
-    /// The verdict of this finding; its facts are added to `evidence`.
-    fn into_verdict(self, level: Level, evidence: &mut Vec<Evidence>) -> Verdict {
-        evidence.push(Evidence::seen(self.items, self.examined));
-        evidence.extend(self.facts);
-        let groups = grouped::grouped(&self.wrong);
-        for group in groups.iter().take(LISTED) {
-            evidence.push(Evidence::seen(group.places(), group.text()));
-        }
-        let unlisted: usize = groups.iter().skip(LISTED).map(|group| group.items).sum();
-        if unlisted > 0 {
-            evidence.push(Evidence::seen("more of these", unlisted));
-        }
-        if let Some((at, what)) = self.wrong.first() {
-            let more = match self.wrong.len() {
-                1 => String::new(),
-                all => format!(" (and {} more)", all - 1),
-            };
-            Verdict::unmet(level, format!("{at}: {what}{more}"))
-        } else if let Some(reason) = self.undecided {
-            Verdict::unknown(reason)
-        } else if self.examined == 0 {
-            // Nothing to examine proves nothing.
-            Verdict::unknown(format!("there were no {} to evaluate", self.items))
-        } else {
-            Verdict::Pass
-        }
-    }
-}
 
 /// Evaluates `expectations` over a scenario run, in their order. The first of the gravest findings gives the verdict.
 /// Only documents that `documents_matching` matches are considered.
 #[must_use]
 pub fn evaluate(
     expectations: &[Expectation],
-    observations: &Observations,
+    assessment: &Assessment,
     documents_matching: Option<&GlobSet>,
     level: Level,
 ) -> (Verdict, Vec<Evidence>) {
     let mut evidence = Vec::new();
     let mut verdict = Verdict::Pass;
-    let scope = Scope { observations, documents_matching };
+    let observations = &assessment.observations;
+    let scope = Scope { assessment, observations, documents_matching };
     for expectation in expectations {
-        if let Some(missing) = missing_evidence(expectation, &observations.evidence) {
+        if let Some(missing) = missing_evidence(expectation, &observations.contract.evidence) {
             evidence.push(Evidence::seen("not evaluated", missing.clone()));
             if verdict == Verdict::Pass {
                 verdict = Verdict::skip(missing);
@@ -117,7 +58,7 @@ pub fn evaluate(
             }
         }
     }
-    evidence.push(Evidence::seen("documents", assessment::summary(observations.assessment())));
+    evidence.push(Evidence::seen("documents", assessment::summary(assessment.documents())));
     verdict = require_effective_faults(verdict, observations, &mut evidence);
     if !matches!(verdict, Verdict::Pass) {
         describe_worker(observations, &mut evidence);
@@ -149,8 +90,10 @@ fn require_effective_faults(verdict: Verdict, observations: &Observations, evide
     if let Some(idle) = observations.faults.iter().find(|fault| !fault.took_effect) {
         return Verdict::unknown(format!("the {} never took effect: it affected {}", idle.what, idle.affected));
     }
-    match observations.api_fault {
-        Some((what, false)) => Verdict::unknown(format!("the {what} never took effect: it affected no request")),
+    match observations.embeddings.api_fault {
+        Some(fault) if !fault.took_effect => {
+            Verdict::unknown(format!("the {} never took effect: it affected no request", fault.what))
+        }
         _ => verdict,
     }
 }
@@ -160,10 +103,10 @@ fn describe_worker(observations: &Observations, evidence: &mut Vec<Evidence>) {
     if let Some(why) = observations.last().and_then(|step| step.snapshot.no_rows.as_ref()) {
         evidence.push(Evidence::seen("the rows that the contract names", why.clone()));
     }
-    if let Some(died) = &observations.died {
+    if let Some(died) = &observations.workers.died {
         evidence.push(Evidence::seen("the worker", died.clone()));
     }
-    let lines: Vec<&str> = observations.log.lines().collect();
+    let lines: Vec<&str> = observations.workers.log.lines().collect();
     evidence.push(Evidence::seen(
         "the worker's last output",
         observations.redact(&lines[lines.len().saturating_sub(3)..].join("\n")),
@@ -216,13 +159,7 @@ pub fn missing_evidence(expectation: &Expectation, evidence: &EvidenceContract) 
     }
 }
 
-/// The part of a scenario run that a case evaluates.
-struct Scope<'a> {
-    observations: &'a Observations,
-    documents_matching: Option<&'a GlobSet>,
-}
-
-impl<'a> Scope<'a> {
+impl Scope<'_> {
     /// The findings of an expectation: one, or one for each service that it names.
     fn findings(&self, expectation: &Expectation) -> Vec<Finding> {
         let finding = match expectation {
@@ -302,113 +239,106 @@ impl<'a> Scope<'a> {
         };
         vec![finding]
     }
-
-    fn is_selected(&self, document: &Document) -> bool {
-        self.documents_matching.is_none_or(|globs| globs.is_match(&document.id))
-    }
-
-    /// Documents of the last step that must be delivered, with that step.
-    fn deliverable(&self) -> impl Iterator<Item = (&'a StepRecord, &'a Document)> {
-        self.last().filter(|(_, document)| document.has_text() && !document.rejected)
-    }
-
-    /// Selected documents of the last step, with that step.
-    fn last(&self) -> impl Iterator<Item = (&'a StepRecord, &'a Document)> {
-        let observations = self.observations;
-        observations
-            .last()
-            .into_iter()
-            .flat_map(|step| step.documents.iter().map(move |document| (step, document)))
-            .filter(|(_, document)| self.is_selected(document))
-    }
-
-    /// Points of selected documents after the last step.
-    fn points(&self) -> impl Iterator<Item = (&'a str, &'a Point)> {
-        let observations = self.observations;
-        observations
-            .last()
-            .into_iter()
-            .flat_map(|step| step.snapshot.points.iter())
-            .filter(|(document, _)| self.documents_matching.is_none_or(|globs| globs.is_match(document.as_str())))
-            .flat_map(|(document, points)| points.iter().map(move |point| (document.as_str(), point)))
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-const fn count(number: u64) -> f64 {
-    number as f64
-}
-
-fn tokens(text: &str) -> usize {
-    bpe_openai::cl100k_base().count(text)
-}
-
-/// The texts of a document's chunks in the order of their indices.
-fn texts<'a>(step: &'a StepRecord, document: &Document) -> Vec<&'a str> {
-    step.snapshot.points_of(&document.id).iter().filter_map(|point| point.text.as_deref()).collect()
-}
-
-/// `1 job`, `3 jobs`.
-fn counted(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
-/// A number for a message, or `missing`.
-fn or_none<T: std::fmt::Display>(number: Option<T>) -> String {
-    number.map_or_else(|| "missing".to_owned(), |number| number.to_string())
-}
-
-/// How a job ended, after `its job`.
-const fn state_phrase(state: JobState) -> &'static str {
-    match state {
-        JobState::Completed => "completed",
-        JobState::Failed => "failed",
-        JobState::Unfinished => "never ended",
-        JobState::Missing => "disappeared from Redis",
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use globset::{Glob, GlobSetBuilder};
+
+    use super::super::observations::ApiFault;
+    use super::super::testing::{TestRun, missed_fault};
     use super::*;
+    use crate::spec::{Range, Target};
 
-    fn verdict(finding: Finding) -> (Verdict, Vec<Evidence>) {
-        let mut evidence = Vec::new();
-        let verdict = finding.into_verdict(Level::Must, &mut evidence);
-        (verdict, evidence)
+    fn verdict(expectations: &[Expectation], run: &TestRun) -> Verdict {
+        evaluate(expectations, &run.assessment(), None, Level::Must).0
     }
 
     #[test]
-    fn a_finding_without_items_proves_nothing() {
-        assert_eq!(verdict(Finding::over("jobs")).0, Verdict::unknown("there were no jobs to evaluate"));
-        let mut finding = Finding::over("jobs");
-        finding.examine();
-        assert_eq!(verdict(finding).0, Verdict::Pass);
+    fn a_pass_is_unknown_if_the_fault_affected_nothing() {
+        let drained = [Expectation::QueueDrained];
+        let run = TestRun::two_documents().edit(|seen| seen.faults = vec![missed_fault(Target::Redis)]);
+        let reason = "the cut of redis never took effect: it affected nothing";
+        assert_eq!(verdict(&drained, &run), Verdict::unknown(reason));
+        let run = run.edit(|seen| seen.queue.counts.active = 1);
+        let reason = "the queue: still holds 1 unfinished job: 1 active";
+        assert_eq!(verdict(&drained, &run), Verdict::unmet(Level::Must, reason), "a failure stays a failure");
     }
 
     #[test]
-    fn what_is_wrong_outweighs_what_is_undecided() {
-        let mut finding = Finding::over("jobs");
-        finding.examine();
-        finding.undecided = Some("no text".to_owned());
-        finding.wrong("a.md", "its job failed");
-        finding.wrong("b.md", "its job failed");
-        let (found, evidence) = verdict(finding);
-        assert_eq!(found, Verdict::unmet(Level::Must, "a.md: its job failed (and 1 more)"));
-        assert_eq!(evidence, [Evidence::seen("jobs", 1), Evidence::seen("a.md, b.md", "its job failed")]);
+    fn a_pass_is_unknown_if_the_api_fault_affected_no_request() {
+        let run = |took_effect| {
+            let what = "rate limit of the embeddings API";
+            TestRun::two_documents().edit(|seen| seen.embeddings.api_fault = Some(ApiFault { what, took_effect }))
+        };
+        let drained = [Expectation::QueueDrained];
+        assert_eq!(verdict(&drained, &run(true)), Verdict::Pass);
+        let reason = "the rate limit of the embeddings API never took effect: it affected no request";
+        assert_eq!(verdict(&drained, &run(false)), Verdict::unknown(reason));
     }
 
     #[test]
-    fn the_evidence_lists_a_few_items_and_counts_the_rest() {
-        let mut finding = Finding::over("jobs");
-        for number in 0..LISTED + 3 {
-            finding.wrong(format!("{number}.md"), format!("its job failed {number} times"));
-            finding.wrong(format!("{number}.txt"), format!("its job failed {number} times"));
+    fn only_the_documents_that_match_are_considered() {
+        let matching = |glob: &str| GlobSetBuilder::new().add(Glob::new(glob).unwrap()).build().unwrap();
+        let run = TestRun::two_documents().edit_step(|step| step.job("a.md").attempts = 3);
+        let verdict = |glob: &str| {
+            let matching = matching(glob);
+            evaluate(&[Expectation::MaxAttempts(1.0)], &run.assessment(), Some(&matching), Level::Must).0
+        };
+        assert_eq!(verdict("b.*"), Verdict::Pass);
+        assert!(matches!(verdict("a.*"), Verdict::Fail { .. }));
+        assert_eq!(verdict("c.*"), Verdict::unknown("there were no jobs to evaluate"));
+    }
+
+    #[test]
+    fn the_first_of_the_gravest_findings_gives_the_verdict() {
+        let run = TestRun::two_documents().edit_step(|step| {
+            step.job("a.md").attempts = 3;
+            step.job("a.md").starts = 3;
+        });
+        let all = [Expectation::Unchanged, Expectation::MaxAttempts(1.0), Expectation::MaxExecutions(1.0)];
+        let reason = "a.md: its job took 3 attempts, wanted at most 1; last reason: no reason given";
+        assert_eq!(verdict(&all, &run), Verdict::unmet(Level::Must, reason));
+    }
+
+    #[test]
+    fn an_expectation_is_skipped_if_the_contract_names_too_little() {
+        let run = TestRun::two_documents().edit(|seen| {
+            let evidence = &mut seen.contract.evidence;
+            (evidence.qdrant.chunk, evidence.qdrant.text, evidence.qdrant.version) = (None, None, None);
+            evidence.postgres = None;
+        });
+        let range = Range { at_least: None, at_most: Some(1.0) };
+        for (expectation, key) in [
+            (Expectation::VectorsMatchTexts, "text"),
+            (Expectation::ChunkTokens(range), "text"),
+            (Expectation::UnicodeIntact, "text"),
+            (Expectation::BatchesFilled(2.0), "text"),
+            (Expectation::OverlapTokens(range), "text"),
+            (Expectation::Reassembled, "text"),
+            (Expectation::NoStaleChunks, "text"),
+            (Expectation::ChunksNumbered, "chunk"),
+            (Expectation::RowsAgree, "postgres"),
+            (Expectation::RowAfterPoints, "postgres"),
+            (Expectation::FailedRowsMarked, "failed"),
+            (Expectation::RowStatusMatchesJob, "failed"),
+        ] {
+            let found = verdict(std::slice::from_ref(&expectation), &run);
+            let Verdict::Skip { reason } = &found else { panic!("{expectation:?}: {found:?}") };
+            assert!(reason.contains(&format!("add `{key} = ")), "{expectation:?}: {reason}");
         }
-        let (_, evidence) = verdict(finding);
-        assert_eq!(evidence.len(), 1 + LISTED + 1, "the items, what is wrong, and the rest");
-        assert_eq!(evidence[1], Evidence::seen("0.md, 0.txt", "its job failed 0 times"));
-        assert_eq!(evidence.last().unwrap(), &Evidence::seen("more of these", 6));
+        assert_eq!(verdict(&[Expectation::QueueDrained], &run), Verdict::Pass);
+    }
+
+    #[test]
+    fn the_evidence_of_a_failure_has_the_last_output_without_secrets() {
+        let run = TestRun::two_documents().edit(|seen| {
+            seen.queue.counts.active = 1;
+            seen.workers.log = format!("one\ntwo\nthree\nconnected to {}", super::super::testing::SECRET);
+        });
+        let (_, evidence) = evaluate(&[Expectation::QueueDrained], &run.assessment(), None, Level::Must);
+        let output = Evidence::seen("the worker's last output", "two\nthree\nconnected to ********");
+        assert_eq!(evidence.last(), Some(&output));
     }
 
     #[test]

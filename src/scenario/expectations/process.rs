@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use super::{Finding, Scope, counted};
+use super::finding::Finding;
+use super::measure::counted;
+use super::scope::Scope;
 
 impl Scope<'_> {
     pub(super) fn exits_cleanly(&self) -> Finding {
         let mut finding = Finding::over("exits");
         finding.examine();
-        match (&self.observations.died, &self.observations.ended) {
+        match (&self.observations.workers.died, &self.observations.workers.ended) {
             (Some(how), _) => finding.wrong("the worker", format!("{how} before SIGTERM")),
             (None, None) => {
                 finding.wrong(
                     "the worker",
-                    format!("did not end within {} s of SIGTERM", self.observations.grace.as_secs()),
+                    format!("did not end within {} s of SIGTERM", self.observations.workers.grace.as_secs()),
                 );
             }
             (None, Some(ended)) => {
@@ -21,8 +23,8 @@ impl Scope<'_> {
                 if ended.code != Some(0) {
                     finding.wrong("the worker", format!("{} after SIGTERM, wanted exit code 0", ended.how));
                 }
-                if ended.after > self.observations.grace {
-                    let (took, grace) = (ended.after.as_secs_f32(), self.observations.grace.as_secs_f32());
+                if ended.after > self.observations.workers.grace {
+                    let (took, grace) = (ended.after.as_secs_f32(), self.observations.workers.grace.as_secs_f32());
                     finding.wrong(
                         "the worker",
                         format!("took {took:.1} s to end, wanted at most its grace period of {grace:.1} s"),
@@ -30,7 +32,7 @@ impl Scope<'_> {
                 }
             }
         }
-        for exit in &self.observations.exits {
+        for exit in &self.observations.workers.exits {
             finding.examine();
             let at = format!("the worker that got SIGTERM at {} ms", exit.signalled.as_millis());
             finding.fact("how a worker ended after SIGTERM", exit.how.clone());
@@ -48,7 +50,7 @@ impl Scope<'_> {
 
     pub(super) fn no_job_after_sigterm(&self) -> Finding {
         let mut finding = Finding::over("workers that got SIGTERM alone");
-        for exit in &self.observations.exits {
+        for exit in &self.observations.workers.exits {
             let Some(taken) = &exit.taken else { continue };
             finding.examine();
             if !taken.is_empty() {
@@ -63,7 +65,7 @@ impl Scope<'_> {
 
     pub(super) fn none_left_active(&self) -> Finding {
         let mut finding = Finding::over("workers that got SIGTERM alone");
-        for exit in &self.observations.exits {
+        for exit in &self.observations.workers.exits {
             let Some(left) = &exit.left else { continue };
             finding.examine();
             if !left.is_empty() {
@@ -79,7 +81,7 @@ impl Scope<'_> {
     pub(super) fn worker_registered(&self) -> Finding {
         let mut finding = Finding::over("workers");
         finding.examine();
-        let attached = self.observations.attached;
+        let attached = self.observations.queue.attached;
         finding.fact("connections with BullMQ's worker name", attached.registered);
         match (attached.registered, attached.unregistered) {
             (0, 0) => finding.wrong("the queue", "no connection has BullMQ's worker name"),
@@ -94,7 +96,7 @@ impl Scope<'_> {
 
     pub(super) fn max_memory(&self, most: f64) -> Finding {
         let mut finding = Finding::over("workers");
-        match self.observations.peak_memory_mib {
+        match self.observations.workers.peak_memory_mib {
             None => finding.undecided = Some("the worker's memory cannot be read on this system".to_owned()),
             Some(peak) => {
                 finding.examine();
@@ -108,5 +110,101 @@ impl Scope<'_> {
             }
         }
         finding
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::scheduler::Exit;
+    use super::super::super::testing::{TestRun, exit};
+    use super::super::testing::check;
+    use super::*;
+    use crate::services::queue::Attached;
+    use crate::worker::Ended;
+
+    const NOT_ALONE: &str = "there were no workers that got SIGTERM alone to evaluate";
+
+    /// A run with a worker that a fault terminated.
+    fn terminated(exit: Exit) -> TestRun {
+        TestRun::two_documents().edit(|seen| seen.workers.exits = vec![exit])
+    }
+
+    #[test]
+    fn a_worker_must_exit_with_code_0_within_its_grace() {
+        let run = TestRun::two_documents();
+        let ended = |code, seconds| {
+            let how = format!("exited with code {code}");
+            let ended = Ended { how, code: Some(code), after: Duration::from_secs(seconds) };
+            run.edit(|seen| seen.workers.ended = Some(ended))
+        };
+        check("exits_cleanly = true")
+            .passes(&run)
+            .fails(&ended(1, 1), "the worker: exited with code 1 after SIGTERM, wanted exit code 0")
+            .fails(&ended(0, 12), "the worker: took 12.0 s to end, wanted at most its grace period of 10.0 s")
+            .fails(&run.edit(|seen| seen.workers.ended = None), "the worker: did not end within 10 s of SIGTERM")
+            .fails(
+                &run.edit(|seen| seen.workers.died = Some("exited with code 1".to_owned())),
+                "the worker: exited with code 1 before SIGTERM",
+            );
+    }
+
+    #[test]
+    fn a_worker_that_a_fault_terminated_must_exit_cleanly_too() {
+        let (how, code) = ("exited with code 1".to_owned(), Some(1));
+        check("exits_cleanly = true")
+            .passes(&terminated(exit()))
+            .fails(
+                &terminated(Exit { how, code, ..exit() }),
+                "the worker that got SIGTERM at 500 ms: exited with code 1 after SIGTERM, wanted exit code 0",
+            )
+            .fails(
+                &terminated(Exit { after: Duration::from_secs(11), ..exit() }),
+                "the worker that got SIGTERM at 500 ms: took 11.0 s to end, wanted at most its grace period of 10.0 s",
+            );
+    }
+
+    #[test]
+    fn a_worker_may_take_no_job_after_sigterm() {
+        check("no_job_after_sigterm = true")
+            .passes(&terminated(exit()))
+            .fails(
+                &terminated(Exit { taken: Some(vec!["s0-abc".to_owned()]), ..exit() }),
+                "the worker: took 1 job after SIGTERM: s0-abc",
+            )
+            .is_unknown(&terminated(Exit { taken: None, ..exit() }), NOT_ALONE);
+    }
+
+    #[test]
+    fn a_worker_may_leave_no_job_active() {
+        check("none_left_active = true")
+            .passes(&terminated(exit()))
+            .fails(
+                &terminated(Exit { left: Some(vec!["s0-abc".to_owned()]), ..exit() }),
+                "the worker: exited with code 0, and left 1 job active: s0-abc",
+            )
+            .is_unknown(&terminated(Exit { left: None, ..exit() }), NOT_ALONE);
+    }
+
+    #[test]
+    fn a_worker_must_be_registered_on_the_queue() {
+        let attached = |registered, unregistered| {
+            TestRun::two_documents().edit(|seen| seen.queue.attached = Attached { registered, unregistered })
+        };
+        check("worker_registered = true")
+            .passes(&attached(1, 0))
+            .fails(&attached(0, 0), "the queue: no connection has BullMQ's worker name")
+            .fails(
+                &attached(0, 2),
+                "the queue: 2 connections have the queue's plain name, which BullMQ's getWorkers does not find",
+            );
+    }
+
+    #[test]
+    fn the_memory_of_a_worker_process_is_bounded() {
+        let peak = |mib| TestRun::two_documents().edit(|seen| seen.workers.peak_memory_mib = mib);
+        check("max_memory_mib = 512")
+            .passes(&peak(Some(512.0)))
+            .fails(&peak(Some(700.0)), "the worker: used 700 MiB at its peak in one process, wanted at most 512")
+            .is_unknown(&peak(None), "the worker's memory cannot be read on this system");
     }
 }

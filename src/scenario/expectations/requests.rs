@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Scope, count, or_none, texts, tokens};
+use super::super::observations::PASSAGE_TASK;
+use super::finding::Finding;
+use super::measure::{count, or_none, texts, tokens};
+use super::scope::Scope;
 
 impl Scope<'_> {
     pub(super) fn max_texts_per_request(&self, most: f64) -> Finding {
         let mut finding = Finding::over("requests");
         let mut largest = 0;
-        for (number, request) in self.observations.requests.iter().enumerate() {
+        for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             largest = largest.max(request.texts.len());
             if count(request.texts.len() as u64) > most {
@@ -33,6 +36,7 @@ impl Scope<'_> {
             // A request belongs to the document whose chunks it carries; texts of several documents count for each.
             let requests = self
                 .observations
+                .embeddings
                 .requests
                 .iter()
                 .filter(|request| request.status == 200)
@@ -64,7 +68,7 @@ impl Scope<'_> {
     pub(super) fn max_requests_in_flight(&self, most: f64) -> Finding {
         let mut finding = Finding::over("requests");
         let mut peak = 0;
-        for request in &self.observations.requests {
+        for request in &self.observations.embeddings.requests {
             finding.examine();
             peak = peak.max(request.in_flight);
         }
@@ -77,14 +81,14 @@ impl Scope<'_> {
 
     pub(super) fn requests_well_formed(&self) -> Finding {
         let mut finding = Finding::over("requests");
-        let wanted = &self.observations.jina;
-        for (number, request) in self.observations.requests.iter().enumerate() {
+        let wanted = &self.observations.embeddings.endpoint;
+        for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             let at = format!("request {}", number + 1);
-            if request.task.as_deref() != Some("retrieval.passage") {
+            if request.task.as_deref() != Some(PASSAGE_TASK) {
                 finding.wrong(
                     at.clone(),
-                    format!("task is {}, wanted retrieval.passage", request.task.as_deref().unwrap_or("missing")),
+                    format!("task is {}, wanted {PASSAGE_TASK}", request.task.as_deref().unwrap_or("missing")),
                 );
             }
             if request.dimensions != Some(wanted.dimensions) {
@@ -102,7 +106,7 @@ impl Scope<'_> {
 
     pub(super) fn requests_untruncated(&self) -> Finding {
         let mut finding = Finding::over("requests");
-        for (number, request) in self.observations.requests.iter().enumerate() {
+        for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             if request.truncate {
                 finding.wrong(format!("request {}", number + 1), "sets `truncate`, so that a long text loses its end");
@@ -115,7 +119,7 @@ impl Scope<'_> {
         let mut finding = Finding::over("requests");
         let documents = || self.observations.steps.iter().flat_map(|step| &step.documents);
         let mut late = 0;
-        for (number, request) in self.observations.requests.iter().enumerate() {
+        for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             if !request.late_chunking {
                 continue;
@@ -144,7 +148,7 @@ impl Scope<'_> {
 
     pub(super) fn requests_accepted(&self) -> Finding {
         let mut finding = Finding::over("requests");
-        for (number, request) in self.observations.requests.iter().enumerate() {
+        for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             if request.status != 200 {
                 finding.wrong(format!("request {}", number + 1), format!("was answered with {}", request.status));
@@ -164,6 +168,7 @@ impl Scope<'_> {
         let mut wasted = 0;
         for text in self
             .observations
+            .embeddings
             .requests
             .iter()
             .filter(|request| request.status == 200)
@@ -183,5 +188,116 @@ impl Scope<'_> {
             );
         }
         finding
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{TestRun, request};
+    use super::super::testing::check;
+    use crate::stack::jina::JinaRequest;
+
+    const NO_REQUESTS: &str = "there were no requests to evaluate";
+
+    /// The run after `edit` has changed its first request.
+    fn edit_first(run: &TestRun, edit: impl FnOnce(&mut JinaRequest)) -> TestRun {
+        run.edit(|seen| edit(&mut seen.embeddings.requests[0]))
+    }
+
+    /// The run with one more request.
+    fn and_request(run: &TestRun, request: JinaRequest) -> TestRun {
+        run.edit(|seen| seen.embeddings.requests.push(request))
+    }
+
+    #[test]
+    fn the_texts_of_a_request_are_bounded() {
+        let run = TestRun::two_documents();
+        check("max_texts_per_request = 2")
+            .passes(&run)
+            .fails(&and_request(&run, request(1, &["a", "b", "c"])), "request 3: 3 texts, wanted at most 2")
+            .is_unknown(&TestRun::ingested(&[]), NO_REQUESTS);
+    }
+
+    #[test]
+    fn a_long_document_must_take_as_few_requests_as_its_batches_need() {
+        let (first, second) = ("a".repeat(12_000), "b".repeat(12_000));
+        let run = TestRun::ingested(&[("long.md", &[&first, &second])]);
+        let one_by_one =
+            run.edit(|seen| seen.embeddings.requests = vec![request(0, &[&first]), request(1, &[&second])]);
+        check("batches_filled = 2")
+            .passes(&run)
+            .fails(&one_by_one, "long.md: 2 requests for 2 chunks, wanted at most 1")
+            .passes(&one_by_one.edit_step(|step| step.job("long.md").attempts = 2))
+            .is_unknown(&TestRun::ingested(&[]), "there were no documents to evaluate");
+    }
+
+    #[test]
+    fn the_requests_at_the_same_time_are_bounded() {
+        let run = TestRun::two_documents();
+        check("max_requests_in_flight = 1")
+            .passes(&run)
+            .fails(
+                &edit_first(&run, |request| request.in_flight = 2),
+                "the embeddings API: 2 requests at once, wanted at most 1",
+            )
+            .is_unknown(&TestRun::ingested(&[]), NO_REQUESTS);
+    }
+
+    #[test]
+    fn a_request_must_name_task_dimensions_and_a_valid_key() {
+        let run = TestRun::two_documents();
+        check("requests_well_formed = true")
+            .passes(&run)
+            .fails(
+                &edit_first(&run, |request| request.task = None),
+                "request 1: task is missing, wanted retrieval.passage",
+            )
+            .fails(&edit_first(&run, |request| request.dimensions = Some(16)), "request 1: dimensions are 16, wanted 8")
+            .fails(&edit_first(&run, |request| request.authorised = false), "request 1: has no valid key")
+            .is_unknown(&TestRun::ingested(&[]), NO_REQUESTS);
+    }
+
+    #[test]
+    fn no_request_may_permit_truncation() {
+        let run = TestRun::two_documents();
+        check("requests_untruncated = true")
+            .passes(&run)
+            .fails(
+                &edit_first(&run, |request| request.truncate = true),
+                "request 1: sets `truncate`, so that a long text loses its end",
+            )
+            .is_unknown(&TestRun::ingested(&[]), NO_REQUESTS);
+    }
+
+    #[test]
+    fn late_chunking_may_not_mix_documents() {
+        let run = TestRun::two_documents();
+        let late = |texts: &[&str]| and_request(&run, JinaRequest { late_chunking: true, ..request(1, texts) });
+        check("late_chunking_apart = true")
+            .passes(&late(&["First chunk. ", "Second chunk."]))
+            .fails(
+                &late(&["Second chunk.", "Only chunk."]),
+                "request 3: has late chunking, and its 2 texts belong to more than one document",
+            )
+            .is_unknown(&TestRun::ingested(&[]), NO_REQUESTS);
+    }
+
+    #[test]
+    fn every_request_must_be_accepted() {
+        let run = TestRun::two_documents();
+        check("requests_accepted = true")
+            .passes(&run)
+            .fails(&edit_first(&run, |request| request.status = 429), "request 1: was answered with 429")
+            .is_unknown(&TestRun::ingested(&[]), NO_REQUESTS);
+    }
+
+    #[test]
+    fn tokens_that_no_stored_chunk_needs_are_wasted() {
+        let run = TestRun::ingested(&[("a.md", &["one two three"])]);
+        let again = and_request(&run, request(1, &["one two three"]));
+        check("max_tokens_wasted = 0")
+            .passes(&run)
+            .fails(&again, "the embeddings API: 3 tokens were embedded that no stored chunk needed, wanted at most 0")
+            .is_unknown(&TestRun::ingested(&[]), "there were no texts sent to evaluate");
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Finding, Scope, count};
+use super::finding::Finding;
+use super::measure::count;
+use super::scope::Scope;
 use crate::spec::Target;
 use crate::stack::jina::JinaRequest;
 
@@ -25,7 +27,7 @@ impl Scope<'_> {
     /// Requests for the same texts in the order of their arrival, each group up to its first success.
     fn attempts_by_texts(&self) -> Vec<Vec<&JinaRequest>> {
         let mut by_text: BTreeMap<&[String], Vec<Vec<&JinaRequest>>> = BTreeMap::new();
-        for request in &self.observations.requests {
+        for request in &self.observations.embeddings.requests {
             let groups = by_text.entry(&request.texts).or_default();
             let is_over =
                 |group: &Vec<&JinaRequest>| group.last().is_some_and(|last| last.status == 200 && !last.disturbed);
@@ -117,7 +119,7 @@ impl Scope<'_> {
             }
         }
         // The same request to a service behind a gateway fault. A later one reaches the service itself.
-        for (target, answered) in &self.observations.answered {
+        for (target, answered) in &self.observations.network.answered {
             for (at, first) in answered.iter().enumerate() {
                 let Some(wanted) = first.wait else { continue };
                 finding.examine();
@@ -142,8 +144,9 @@ impl Scope<'_> {
 
     /// When requests to the embeddings API arrived, on the clock of the scenario run.
     fn arrivals(&self) -> Vec<Duration> {
-        let offset = self.observations.mock_offset;
+        let offset = self.observations.embeddings.mock_offset;
         self.observations
+            .embeddings
             .requests
             .iter()
             .map(|request| Duration::from_millis(request.at_ms).saturating_sub(offset))
@@ -153,23 +156,23 @@ impl Scope<'_> {
     /// When calls arrived at a service, as its proxy or the mock recorded them; `None` without a proxy.
     fn calls(&self, target: Target) -> Option<Vec<Duration>> {
         match target {
-            Target::Jina if !self.observations.proxied_connections.contains_key(&Target::Jina) => Some(self.arrivals()),
+            Target::Jina if !self.observations.network.connections.contains_key(&Target::Jina) => Some(self.arrivals()),
             Target::Jina => {
                 // The mock does not see refused attempts, and the proxy does not see requests over kept connections.
                 let mut all = self.arrivals();
                 all.extend(
-                    self.observations.proxied_connections[&Target::Jina].iter().map(|connection| connection.opened),
+                    self.observations.network.connections[&Target::Jina].iter().map(|connection| connection.opened),
                 );
                 all.sort();
                 Some(all)
             }
             target => {
-                let proxied_connections = self.observations.proxied_connections.get(&target)?;
+                let connections = self.observations.network.connections.get(&target)?;
                 // A kept connection carries many requests: where the proxy recorded requests, they are counted.
-                let answered = self.observations.answered.get(&target).filter(|answered| !answered.is_empty());
+                let answered = self.observations.network.answered.get(&target).filter(|answered| !answered.is_empty());
                 Some(match answered {
                     Some(answered) => answered.iter().map(|answered| answered.at).collect(),
-                    None => proxied_connections.iter().map(|connection| connection.opened).collect(),
+                    None => connections.iter().map(|connection| connection.opened).collect(),
                 })
             }
         }
@@ -238,11 +241,108 @@ fn median(numbers: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::testing::{TestRun, connection, fault, request};
+    use super::super::testing::check;
     use super::*;
+    use crate::faults::Answered;
 
     #[test]
     fn the_median_is_the_middle_number() {
         assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
         assert!(median(&[]).abs() < f64::EPSILON);
+    }
+
+    /// A run in which each text was sent again after each of its waits, in milliseconds, and then accepted.
+    fn retried<const RETRIES: usize>(waits_by_text: &[[u64; RETRIES]]) -> TestRun {
+        let mut requests = Vec::new();
+        for (number, waits) in waits_by_text.iter().enumerate() {
+            let text = format!("text {number}");
+            let mut at_ms = 0;
+            for wait in waits {
+                requests.push(JinaRequest { status: 503, ..request(at_ms, &[&text]) });
+                at_ms += wait;
+            }
+            requests.push(request(at_ms, &[&text]));
+        }
+        TestRun::ingested(&[]).edit(|seen| seen.embeddings.requests = requests)
+    }
+
+    /// A run with requests at these times, and an outage of the embeddings API, in milliseconds.
+    fn requested(times: &[u64], outage: (u64, u64)) -> TestRun {
+        TestRun::ingested(&[]).edit(|seen| {
+            seen.faults = vec![fault(Target::Jina, outage.0, outage.1)];
+            seen.embeddings.requests = times.iter().map(|at_ms| request(*at_ms, &["a text"])).collect();
+        })
+    }
+
+    #[test]
+    fn the_wait_must_grow_from_one_retry_to_the_next() {
+        check("backoff_grows = true")
+            .passes(&retried(&[[100, 200], [110, 220], [120, 240], [130, 260]]))
+            .fails(
+                &retried(&[[100, 100]; 4]),
+                "retries: the wait grows by a factor of 1.00 from one retry to the next (100 ms to 100 ms), wanted at least 1.3",
+            )
+            .is_unknown(&retried(&[[100]; 4]), "no request was repeated often enough to show how waits grow")
+            .is_unknown(&retried(&[[100, 200]; 3]), "there were no retries to evaluate");
+    }
+
+    #[test]
+    fn the_waits_must_differ_from_request_to_request() {
+        check("backoff_jitters = true")
+            .passes(&retried(&[[80], [100], [120], [140]]))
+            .fails(
+                &retried(&[[100]; 4]),
+                "retry 1: 4 waits of 100 ms on average have a relative deviation of 0.00, wanted at least 0.1: no jitter",
+            )
+            .is_unknown(&retried(&[[100]; 3]), "there were no retries to evaluate");
+    }
+
+    #[test]
+    fn no_request_may_be_repeated_before_its_retry_after() {
+        let retried_after = |wait| retried(&[[wait]]).edit(|seen| seen.embeddings.requests[0].wait_ms = Some(1000));
+        let answered_again_after = |ms| {
+            TestRun::ingested(&[]).edit(|seen| {
+                let first = Answered { at: Duration::ZERO, request: 1, wait: Some(Duration::from_secs(1)) };
+                let other = Answered { at: Duration::from_millis(10), request: 2, wait: None };
+                let again = Answered { at: Duration::from_millis(ms), ..first };
+                seen.network.answered.insert(Target::Qdrant, vec![first, other, again]);
+            })
+        };
+        check("retry_after_honoured = true")
+            .passes(&retried_after(1000))
+            .fails(&retried_after(200), "a request: was repeated after 200 ms, although its Retry-After was 1000 ms")
+            .passes(&answered_again_after(1000))
+            .fails(
+                &answered_again_after(200),
+                "qdrant: the same request was repeated after 200 ms, although its Retry-After was 1000 ms",
+            )
+            .is_unknown(&retried(&[[200]]), "there were no requests with a Retry-After to evaluate");
+    }
+
+    #[test]
+    fn the_calls_of_any_second_of_an_outage_are_bounded() {
+        let unwatched = TestRun::ingested(&[]).edit(|seen| seen.faults = vec![fault(Target::Redis, 0, 1000)]);
+        let reconnected = unwatched.edit(|seen| {
+            let connections = [0, 100, 200].map(|opened| connection(opened, Some(opened + 10)));
+            seen.network.connections.insert(Target::Redis, connections.to_vec());
+        });
+        check("max_calls_per_s = 2")
+            .passes(&requested(&[0, 600, 1200], (0, 1000)))
+            .fails(&requested(&[0, 100, 200], (0, 1000)), "jina: got 3 calls within a second, wanted at most 2")
+            .passes(&requested(&[5000, 5100, 5200], (0, 1000)))
+            .fails(&reconnected, "redis: got 3 calls within a second, wanted at most 2")
+            .is_unknown(&unwatched, "there were no outages to evaluate");
+    }
+
+    #[test]
+    fn the_rate_of_calls_late_in_an_outage_is_bounded() {
+        check("max_probes_per_s = 2")
+            .passes(&requested(&[0, 10, 20, 30, 40, 2500, 3500], (0, 4000)))
+            .fails(
+                &requested(&[2100, 2200, 2300, 2400, 2500, 2600], (0, 4000)),
+                "jina: got 3.0 calls a second in the second half of its outage, wanted at most 2",
+            )
+            .is_unknown(&retried(&[[100]]), "there were no outages to evaluate");
     }
 }

@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use super::super::evidence::Point;
 use super::super::observations::JobState;
-use super::{Finding, Scope, or_none};
+use super::finding::Finding;
+use super::measure::or_none;
+use super::scope::Scope;
 
 impl Scope<'_> {
     pub(super) fn rows_agree(&self) -> Finding {
         let mut finding = Finding::over("rows");
         // Without a column for the version in the contract, rows have none to compare.
-        let names_version = self.observations.evidence.postgres.as_ref().is_some_and(|rows| rows.version.is_some());
+        let names_version =
+            self.observations.contract.evidence.postgres.as_ref().is_some_and(|rows| rows.version.is_some());
         for (step, document) in self.deliverable() {
             finding.examine();
             let points = step.snapshot.points_of(&document.id);
@@ -52,7 +55,7 @@ impl Scope<'_> {
     pub(super) fn row_status_matches_job(&self, failures: bool) -> Finding {
         let mut finding =
             Finding::over(if failures { "documents whose job failed for good" } else { "documents whose job ended" });
-        let Some(contract) = &self.observations.evidence.postgres else { return finding };
+        let Some(contract) = &self.observations.contract.evidence.postgres else { return finding };
         let failed = contract.failed.as_deref().unwrap_or_default();
         for (step, document) in self.last() {
             let has_failed = match step.jobs[&document.id].0 {
@@ -91,5 +94,80 @@ impl Scope<'_> {
             }
         }
         finding
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::observations::JobState;
+    use super::super::super::testing::TestRun;
+    use super::super::testing::check;
+
+    #[test]
+    fn a_row_must_agree_with_the_points_of_its_document() {
+        let run = TestRun::two_documents();
+        check("rows_agree = true")
+            .passes(&run)
+            .fails(
+                &run.edit_step(|step| step.row("a.md").chunks = Some(3)),
+                "a.md: the row says 3 chunks, and 2 points are stored",
+            )
+            .fails(
+                &run.edit_step(|step| step.row("b.md").version = Some("v0".to_owned())),
+                "b.md: its points have another version than its row",
+            )
+            .is_unknown(&TestRun::ingested(&[]), "there were no rows to evaluate")
+            .is_skipped(&run.edit(|seen| seen.contract.evidence.postgres = None), "the contract names no rows");
+    }
+
+    #[test]
+    fn the_row_of_a_failed_document_must_say_so_and_why() {
+        let run = TestRun::two_documents();
+        let failed = run.edit_step(|step| step.fail("a.md", "no answer"));
+        check("failed_rows_marked = true")
+            .passes(&failed)
+            .fails(
+                &failed.edit_step(|step| "processing".clone_into(&mut step.row("a.md").status)),
+                "a.md: its job failed for good, and its row says `processing`, wanted `failed`",
+            )
+            .fails(
+                &failed.edit_step(|step| step.row("a.md").error = None),
+                "a.md: its row says `failed` without a reason",
+            )
+            .is_unknown(&run, "there were no documents whose job failed for good to evaluate");
+    }
+
+    #[test]
+    fn the_status_of_a_row_must_match_the_end_of_its_job() {
+        let run = TestRun::two_documents();
+        let late = run.edit_step(|step| {
+            "processing".clone_into(&mut step.row("b.md").status);
+            step.row("b.md").done = false;
+        });
+        let unfinished = run.edit_step(|step| {
+            *step.state("a.md") = JobState::Unfinished;
+            *step.state("b.md") = JobState::Unfinished;
+        });
+        check("row_status_matches_job = true")
+            .passes(&run.edit_step(|step| step.fail("a.md", "no answer")))
+            .fails(&late, "b.md: its job completed, and its row says `processing`, wanted `ready`")
+            .is_unknown(&unfinished, "there were no documents whose job ended to evaluate");
+    }
+
+    #[test]
+    fn a_row_may_not_be_done_before_the_points_are_stored() {
+        let run = TestRun::two_documents();
+        let seen = |problem: Option<&str>| {
+            run.edit_step(|step| {
+                step.seen_done.insert("a.md".to_owned(), problem.map(ToOwned::to_owned));
+            })
+        };
+        check("row_after_points = true")
+            .passes(&seen(None))
+            .fails(
+                &seen(Some("its row was `ready` when 1 of its 2 points were stored")),
+                "a.md: its row was `ready` when 1 of its 2 points were stored",
+            )
+            .is_unknown(&run, "there were no observed rows of stored documents to evaluate");
     }
 }

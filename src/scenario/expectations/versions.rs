@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::super::observations::{JobState, StepRecord};
-use super::{Finding, Scope, state_phrase};
+use super::finding::Finding;
+use super::measure::state_phrase;
+use super::scope::Scope;
 
 impl<'a> Scope<'a> {
     pub(super) fn unchanged(&self) -> Finding {
@@ -143,5 +145,109 @@ impl<'a> Scope<'a> {
             }
         }
         finding
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::TestRun;
+    use super::super::testing::check;
+
+    #[test]
+    fn the_last_step_may_change_nothing() {
+        let run = TestRun::two_documents();
+        check("unchanged = true")
+            .passes(&run.then(|_| {}))
+            .fails(
+                &run.then(|step| "new".clone_into(&mut step.points("a.md")[0].id)),
+                "a.md: 2 points before, 2 after, 1 of them new",
+            )
+            .fails(&run.then(|step| step.row("b.md").version = None), "b.md: its row has changed")
+            .is_unknown(&run, "the scenario has only one step, and so nothing to compare");
+    }
+
+    #[test]
+    fn no_point_of_an_older_version_may_be_left() {
+        let run = TestRun::two_documents();
+        check("no_stale_chunks = true")
+            .passes(&run)
+            .fails(
+                &run.edit_step(|step| step.points("a.md")[1].version = Some("v0".to_owned())),
+                "a.md: has points of 2 versions at the same time",
+            )
+            .fails(
+                &run.edit_step(|step| step.points("a.md")[1].text = Some("Old chunk.".to_owned())),
+                "a.md: 1 points have a text that the document no longer contains",
+            )
+            .is_unknown(&TestRun::ingested(&[]), "there were no documents to evaluate");
+    }
+
+    #[test]
+    fn the_number_of_points_may_not_drop_during_a_step() {
+        let run = TestRun::two_documents();
+        check("points_never_drop = true")
+            .passes(&run.then(|step| step.least_points = Some(3)))
+            .fails(
+                &run.then(|step| step.least_points = Some(2)),
+                "the collection: held 2 points at one moment, and 3 before: searches missed documents",
+            )
+            .is_unknown(&run, "there were no observations of the collection to evaluate");
+    }
+
+    #[test]
+    fn nothing_of_a_removed_document_may_be_left() {
+        let run = TestRun::two_documents();
+        let removed = run.then(|step| step.remove("a.md"));
+        let left = run.then(|step| {
+            let points = step.points("a.md").clone();
+            step.remove("a.md");
+            step.snapshot.points.insert("a.md".to_owned(), points);
+        });
+        check("deleted = true")
+            .passes(&removed)
+            .fails(&left, "a.md: 2 points are still stored after its removal")
+            .is_unknown(&TestRun::ingested(&[]), "there were no removed documents to evaluate");
+    }
+
+    #[test]
+    fn a_removal_may_not_change_other_documents() {
+        let run = TestRun::two_documents();
+        let removed = run.then(|step| step.remove("a.md"));
+        check("other_documents_unchanged = true")
+            .passes(&removed)
+            .fails(
+                &removed.edit_step(|step| step.points("b.md").clear()),
+                "b.md: had 1 points, and has 0 since others were removed",
+            )
+            .fails(
+                &removed.edit_step(|step| drop(step.snapshot.rows.remove("b.md"))),
+                "b.md: its row is gone since others were removed",
+            )
+            .is_unknown(&run, "there were no documents that the last step did not touch to evaluate");
+    }
+
+    #[test]
+    fn the_previous_version_must_stay_when_the_new_one_is_refused() {
+        let run = TestRun::two_documents();
+        let kept = run.then(|step| {
+            let points = step.points("a.md").clone();
+            step.fail("a.md", "422: rejected");
+            *step.points("a.md") = points;
+        });
+        check("previous_version_kept = true")
+            .passes(&kept)
+            .fails(
+                &run.then(|step| step.fail("a.md", "422: rejected")),
+                "a.md: its new version was refused, and 2 of 2 points of the previous version are gone",
+            )
+            .fails(
+                &kept.edit_step(|step| {
+                    let mut added = step.points("a.md")[0].clone();
+                    "new".clone_into(&mut added.id);
+                    step.points("a.md").push(added);
+                }),
+                "a.md: its new version was refused, and 1 points of it are stored",
+            )
+            .is_unknown(&run, "the scenario has only one step, and so no previous version");
     }
 }

@@ -8,15 +8,11 @@ use futures::future::{BoxFuture, ready};
 
 use super::super::clients::ServiceClients;
 use super::super::harness::ScenarioError;
-use super::jina::JinaDriver;
-use super::network::NetworkDriver;
 use super::pool::WorkerPool;
 use super::proxies::Proxies;
 use super::record::Evidence;
-use super::service::ServiceDriver;
-use super::worker::WorkerDriver;
 use crate::services::queue::Attached;
-use crate::spec::{Fault, FaultKind, Target};
+use crate::spec::Target;
 
 /// How long Redis may take to report its workers.
 const WORKERS_TIMEOUT: Duration = Duration::from_millis(500);
@@ -100,16 +96,4 @@ pub(super) trait FaultDriver: Send + Sync {
 
     /// What it has affected, as far as it was measured. `lasted`: when it began and ended, since the scenario run began.
     fn evidence(&self, context: &RunContext, lasted: Option<(Duration, Duration)>) -> Evidence;
-}
-
-/// The driver of a fault: the one place that knows every kind of target.
-pub(super) fn driver(fault: &Fault) -> Box<dyn FaultDriver> {
-    match &fault.kind {
-        FaultKind::Network { on, fault: what, direction } => {
-            Box::new(NetworkDriver::new(on, *what, *direction, fault.lasts.is_none()))
-        }
-        FaultKind::Service { on, fault } => Box::new(ServiceDriver::new(*on, *fault)),
-        FaultKind::Jina(behaviours) => Box::new(JinaDriver::new(behaviours)),
-        FaultKind::Worker(fault) => Box::new(WorkerDriver::new(*fault)),
-    }
 }

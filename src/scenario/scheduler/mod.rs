@@ -1,10 +1,11 @@
 //! The workers of a scenario run, the proxies between them and the services, and when each fault begins and ends.
 //!
-//! What a fault breaks, and how, is its [`FaultDriver`]'s business.
+//! What a fault breaks, and how, is the business of its driver.
 
 mod driver;
 mod jina;
 mod network;
+mod planned;
 mod pool;
 mod proxies;
 mod record;
@@ -21,10 +22,11 @@ use crate::faults::{Answered, Writes};
 use crate::settings::Ready;
 use crate::spec::{Fault, Milestone, Target, When};
 use crate::worker::{Ended, Worker};
-use driver::{FaultDriver, Phase, RunContext, driver};
+use driver::{Phase, RunContext};
+use planned::{Planned, State};
 pub(super) use pool::LaunchConfig;
 use pool::WorkerPool;
-pub use pool::{Exit, Output};
+pub use pool::{Exit, Output, WorkerEvent};
 pub use proxies::{ProxiedConnection, Proxies};
 use record::Evidence;
 pub use record::FaultRecord;
@@ -39,67 +41,6 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// A fault whose time is over and that has affected nothing yet stays in force for this much longer, as long as there is work
 /// left: on a busy machine a worker may not have got that far. Once it meets something it has its whole time.
 const EFFECT_WAIT: Duration = Duration::from_secs(10);
-
-enum State {
-    Pending,
-    Active { until: Instant },
-    Over,
-}
-
-/// A fault of this scenario run.
-struct Planned {
-    fault: Fault,
-    driver: Box<dyn FaultDriver>,
-    state: State,
-    /// Since when the point of the pipeline that it waits for is reached.
-    reached: Option<Instant>,
-    /// Since when it is due.
-    due: Option<Instant>,
-    /// When it began and ended, since the scenario run began.
-    began: Option<Duration>,
-    ended: Option<Duration>,
-    /// Since when its time has been over without an effect.
-    without_effect: Option<Instant>,
-}
-
-impl Planned {
-    fn new(fault: &Fault) -> Self {
-        Self {
-            fault: fault.clone(),
-            driver: driver(fault),
-            state: State::Pending,
-            reached: None,
-            due: None,
-            began: None,
-            ended: None,
-            without_effect: None,
-        }
-    }
-
-    const fn is_pending(&self) -> bool {
-        matches!(self.state, State::Pending)
-    }
-
-    const fn is_active(&self) -> bool {
-        matches!(self.state, State::Active { .. })
-    }
-
-    /// Whether it belongs to this step, counted from 1.
-    fn is_in_step(&self, step: usize) -> bool {
-        self.fault.step.unwrap_or(1) == step
-    }
-
-    /// Lets the fault, which is in force, last its whole time from `now` on.
-    fn restart_time(&mut self, now: Instant) {
-        if let State::Active { until } = &mut self.state {
-            *until = self.fault.lasts.map_or(now, |lasts| now + lasts.0);
-        }
-    }
-
-    fn evidence(&self, context: &RunContext) -> Evidence {
-        self.driver.evidence(context, self.began.zip(self.ended))
-    }
-}
 
 /// The workers, their proxies and their faults.
 pub(super) struct FaultScheduler {
@@ -449,8 +390,8 @@ impl FaultScheduler {
         self.context.pool.outputs()
     }
 
-    /// The events of the workers: milliseconds since the scenario run began, the worker's number, what happened.
-    pub(super) fn worker_events(&self) -> Vec<(i64, usize, String)> {
+    /// What happened to which worker.
+    pub(super) fn worker_events(&self) -> Vec<WorkerEvent> {
         self.context.pool.worker_events()
     }
 }

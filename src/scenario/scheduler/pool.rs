@@ -51,6 +51,17 @@ pub struct Output {
     pub marks: Vec<(i64, u64)>,
 }
 
+/// An event in the life of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerEvent {
+    /// When, in milliseconds since the scenario run began; negative before that.
+    pub at_ms: i64,
+    /// The worker's number, from 1.
+    pub worker: usize,
+    /// What happened, such as `takes jobs`.
+    pub what: String,
+}
+
 /// How workers are started.
 pub(in crate::scenario) struct LaunchConfig {
     pub(in crate::scenario) contract: Arc<Contract>,
@@ -212,9 +223,14 @@ impl WorkerPool {
         ms(at.saturating_duration_since(self.clock)) - ms(self.clock.saturating_duration_since(at))
     }
 
-    /// The events of the workers: milliseconds since the scenario run began, the worker's number, what happened.
-    pub(super) fn worker_events(&self) -> Vec<(i64, usize, String)> {
-        self.worker_events.iter().map(|(at, number, what)| (self.ms(*at), *number, what.clone())).collect()
+    /// What happened to which worker.
+    pub(super) fn worker_events(&self) -> Vec<WorkerEvent> {
+        let event = |(at, number, what): &(Instant, usize, String)| WorkerEvent {
+            at_ms: self.ms(*at),
+            worker: *number,
+            what: what.clone(),
+        };
+        self.worker_events.iter().map(event).collect()
     }
 
     /// The output of every worker.

@@ -9,8 +9,10 @@
 //!    belongs. Its doc comment becomes the description in the schema; a number, a [`Range`] or nothing (`true`) is its
 //!    value. Add its sentence in `Display` beside it.
 //! 2. `scenario/expectations/`: add its function to the file of its family (`delivery`, `chunks`, `requests`, `retries`,
-//!    `process` …) with a test where it computes something, and its arm to the `match` in `mod.rs`. If it needs a key of
-//!    the contract's `[evidence]`, name the key in `missing_evidence`.
+//!    `process` …) and its arm to the `match` in `mod.rs`. If it needs a key of the contract's `[evidence]`, name the key
+//!    in `missing_evidence`. If it reads something new, add it to the group of `scenario/observations/` that it belongs to.
+//!    Beside the function, add a test with `check("key = …")`: a run that passes, one that fails with its message, and one
+//!    that is unknown if the check can be undecided. `scenario/testing.rs` makes such runs without services.
 //! 3. Add a case to a suite and a row to `fixtures/defects` that proves that the case fails when it should.
 //! 4. Regenerate the schema: `shakedown schema suite > suites/schema/suite.json`.
 
@@ -35,7 +37,7 @@ use words::True;
 pub use words::{All, Intact};
 
 use super::renamed;
-use super::suites::did_you_mean;
+use super::similar::did_you_mean;
 
 /// The entries of `expect`, each with its key, in the order in which the enums declare them.
 #[derive(Debug, Clone, Default)]

@@ -149,8 +149,7 @@ impl JinaMock {
     /// The correct vector for `text` with `task` and the configured model and dimensions.
     #[must_use]
     pub fn vector_for(&self, task: Option<&str>, text: &str) -> Vec<f32> {
-        let config = &self.shared.config;
-        unit(&config.model, &request::effective_task(&config.model, task), config.dimensions, text)
+        vector_for(&self.endpoint.model, self.endpoint.dimensions, task, text)
     }
 
     /// Replaces the behaviours and restarts the count of requests.
@@ -159,6 +158,12 @@ impl JinaMock {
         state.behaviours = behaviours.into();
         state.arrived = 0;
     }
+}
+
+/// The vector that a mock with `model` and `dimensions` returns for `text` with `task`.
+#[must_use]
+pub fn vector_for(model: &str, dimensions: u32, task: Option<&str>, text: &str) -> Vec<f32> {
+    unit(model, &request::effective_task(model, task), dimensions, text)
 }
 
 impl Drop for JinaMock {

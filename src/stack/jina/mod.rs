@@ -16,4 +16,4 @@ mod vector;
 
 pub use crate::spec::jina::{Answer, Behaviour, Body, Limits, RetryAfter, When};
 pub use log::JinaRequest;
-pub use mock::{JinaConfig, JinaMock};
+pub use mock::{JinaConfig, JinaMock, vector_for};

@@ -1,5 +1,6 @@
 //! What a user meets at the command line: errors, gates, reports, contracts, and what rests on files alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "tests ask services themselves")]
 #![allow(dead_code, reason = "each test program uses a part of `support`")]
 
 mod browser;
@@ -12,6 +13,7 @@ mod fixtures;
 mod gate;
 #[cfg(feature = "defects")]
 mod interop;
+mod paths;
 mod report;
 mod rooms;
 mod sources;

@@ -1,5 +1,6 @@
 //! What needs a Docker engine: the container provider, and compose files. Without one most are skipped, by name.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "tests ask services themselves")]
 #![allow(dead_code, reason = "each test program uses a part of `support`")]
 
 mod compose;

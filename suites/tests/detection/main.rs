@@ -1,6 +1,7 @@
 //! Every case notices what it is there for: breakages of the stack, defects planted in the reference worker, and
 //! mistakes planted in workers in TypeScript and Python.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "tests ask services themselves")]
 #![allow(dead_code, reason = "each test program uses a part of `support`")]
 
 mod breakages;

@@ -1,5 +1,6 @@
 //! The verbs that look at, set up and serve a stack, as a user calls them.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "tests ask services themselves")]
 #![allow(dead_code, reason = "each test program uses a part of `support`")]
 
 mod check;

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use regex::Regex;
 use serde_json::Value;
-use shakedown::spec::catalogue;
+use shakedown::guide::catalogue;
 
 use crate::support::cli_sandbox::SHAKEDOWN;
 

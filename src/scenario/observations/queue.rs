@@ -1,0 +1,14 @@
+//! What was observed of the queue as a whole; the jobs are in the steps.
+
+use crate::services::queue::{Attached, Counts, QueueEvent};
+
+/// The queue of a scenario run.
+#[derive(Debug, Clone, Default)]
+pub struct QueueObservations {
+    /// The number of jobs by state at the end.
+    pub counts: Counts,
+    /// Connections of workers to the queue when the run began.
+    pub attached: Attached,
+    /// The entries of the queue's event stream, with the time in milliseconds since the run began.
+    pub events: Vec<(i64, QueueEvent)>,
+}

@@ -1,0 +1,85 @@
+//! The faults of a scenario run: when each is due, and when it began and ended.
+
+use std::time::{Duration, Instant};
+
+use super::driver::{FaultDriver, RunContext};
+use super::jina::JinaDriver;
+use super::network::NetworkDriver;
+use super::record::Evidence;
+use super::service::ServiceDriver;
+use super::worker::WorkerDriver;
+use crate::spec::{Fault, FaultKind};
+
+/// The driver of a fault: the one place that knows every kind of target.
+fn driver(fault: &Fault) -> Box<dyn FaultDriver> {
+    match &fault.kind {
+        FaultKind::Network { on, fault: what, direction } => {
+            Box::new(NetworkDriver::new(on, *what, *direction, fault.lasts.is_none()))
+        }
+        FaultKind::Service { on, fault } => Box::new(ServiceDriver::new(*on, *fault)),
+        FaultKind::Jina(behaviours) => Box::new(JinaDriver::new(behaviours)),
+        FaultKind::Worker(fault) => Box::new(WorkerDriver::new(*fault)),
+    }
+}
+
+/// Where a fault is between its plan and its end.
+pub(super) enum State {
+    Pending,
+    Active { until: Instant },
+    Over,
+}
+
+/// A fault of this scenario run.
+pub(super) struct Planned {
+    pub(super) fault: Fault,
+    pub(super) driver: Box<dyn FaultDriver>,
+    pub(super) state: State,
+    /// Since when the point of the pipeline that it waits for is reached.
+    pub(super) reached: Option<Instant>,
+    /// Since when it is due.
+    pub(super) due: Option<Instant>,
+    /// When it began and ended, since the scenario run began.
+    pub(super) began: Option<Duration>,
+    pub(super) ended: Option<Duration>,
+    /// Since when its time has been over without an effect.
+    pub(super) without_effect: Option<Instant>,
+}
+
+impl Planned {
+    pub(super) fn new(fault: &Fault) -> Self {
+        Self {
+            fault: fault.clone(),
+            driver: driver(fault),
+            state: State::Pending,
+            reached: None,
+            due: None,
+            began: None,
+            ended: None,
+            without_effect: None,
+        }
+    }
+
+    pub(super) const fn is_pending(&self) -> bool {
+        matches!(self.state, State::Pending)
+    }
+
+    pub(super) const fn is_active(&self) -> bool {
+        matches!(self.state, State::Active { .. })
+    }
+
+    /// Whether it belongs to this step, counted from 1.
+    pub(super) fn is_in_step(&self, step: usize) -> bool {
+        self.fault.step.unwrap_or(1) == step
+    }
+
+    /// Lets the fault, which is in force, last its whole time from `now` on.
+    pub(super) fn restart_time(&mut self, now: Instant) {
+        if let State::Active { until } = &mut self.state {
+            *until = self.fault.lasts.map_or(now, |lasts| now + lasts.0);
+        }
+    }
+
+    pub(super) fn evidence(&self, context: &RunContext) -> Evidence {
+        self.driver.evidence(context, self.began.zip(self.ended))
+    }
+}
