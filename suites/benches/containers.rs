@@ -1,5 +1,6 @@
 //! Speed of the containers provider, as ratios measured in one run: the whole stack against the slowest container
 //! started alone, and a whole run against the native one. Nothing here passes or fails: a benchmark is no test.
+#![allow(clippy::disallowed_methods, reason = "a benchmark asks the services itself")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
 
