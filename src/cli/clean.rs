@@ -1,10 +1,10 @@
 //! `shakedown clean`: remove what killed runs left behind.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use miette::{IntoDiagnostic, WrapErr};
 
+use super::print::try_print;
 use crate::outcome::Exit;
 use crate::settings;
 use crate::stack::{Cleaned, CleanedContainers, Found, StackError, clean, clean_containers};
@@ -52,7 +52,7 @@ pub async fn run(args: Args) -> miette::Result<Exit> {
         let _ = std::fs::remove_dir_all(settings::state_dir().join("warm"));
     }
     let text = if text.is_empty() { "nothing to remove\n".to_owned() } else { text };
-    std::io::stdout().write_all(text.as_bytes()).into_diagnostic()?;
+    try_print(&text).into_diagnostic()?;
     let trouble = cleaned.iter().any(|cleaned| match &cleaned.found {
         Found::InUse { .. } => false,
         Found::Leftover { left, .. } => !left.is_empty(),

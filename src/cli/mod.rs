@@ -41,12 +41,14 @@ mod trace_export;
 mod up;
 mod worker;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::outcome::Exit;
+use crate::redaction::printable;
 use crate::settings::Source;
 use failure::Failure;
 
@@ -119,11 +121,18 @@ pub fn main() -> ExitCode {
 
 /// The same with other arguments; the first one is the program's name.
 pub fn main_with<A: Into<std::ffi::OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> u8 {
+    // First of all, so that no message contains a secret of the environment.
+    crate::settings::learn_process_environment();
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version also arrive here.
-            let _ = error.print();
+            // Help and version also arrive here. An argument may be a secret or control the terminal.
+            let text = error.to_string();
+            let _ = match print::shown(&printable(&text)) {
+                shown if shown == text => error.print(),
+                shown if error.use_stderr() => write!(std::io::stderr(), "{shown}"),
+                shown => write!(std::io::stdout(), "{shown}"),
+            };
             return if error.use_stderr() { Exit::Usage.code() } else { Exit::Ok.code() };
         }
     };

@@ -1,11 +1,11 @@
 //! Progress of a run on standard error: a bar on a terminal, plain lines elsewhere and in CI logs.
 
-use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::print::{say_styled, shown};
 use super::terminal::Terminal;
 use crate::outcome::{CaseRecord, Event, Word};
 use crate::report::terminal::wrapped;
@@ -83,14 +83,13 @@ fn finished(record: &CaseRecord) -> String {
 }
 
 fn say(bar: &ProgressBar, style: Style, text: &str) {
-    let lines = lines(text, Terminal::stderr().width);
+    let lines = lines(&shown(text), Terminal::stderr().width);
     if style == Style::Bar {
         for line in lines {
             bar.println(line);
         }
     } else {
-        // A closed standard error must not end the run.
-        let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
+        say_styled(&lines.join("\n"));
     }
 }
 

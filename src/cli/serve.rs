@@ -1,6 +1,5 @@
 //! `shakedown serve`: check an environment on a schedule, and serve its health, metrics and a status page.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use super::Common;
 use super::case_selection::CaseArgs;
 use super::failure::Failure;
 use super::gate::time;
+use super::print::say;
 use super::trace_export::TraceExport;
 use crate::outcome::Exit;
 use crate::runner::EnvironmentCheck;
@@ -152,12 +152,6 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     }
     say("stopped");
     Ok(Exit::Ok)
-}
-
-/// Prints a line to standard error.
-fn say(text: &str) {
-    // A closed standard error must not end the server.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// The check that the settings and flags describe.

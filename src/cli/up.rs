@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::Common;
 use super::failure::Failure;
+use super::print::say;
 use super::signals::end_signal;
 use super::stack::{self, StackArgs};
 use crate::outcome::{Event, Events, Exit};
@@ -92,7 +93,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     variables.sort_by_key(|variable| variable.name);
     let lines: String = variables.iter().map(export).collect();
     let mut stdout = std::io::stdout().lock();
-    // The reader may have closed the pipe; the stack keeps running.
+    // With the passwords, because the reader is a shell that needs them, and not through `print`. The reader may have closed the pipe; the stack keeps running.
     let _ = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
     drop(stdout);
     say("ready; press Ctrl-C to stop and remove everything");
@@ -131,11 +132,6 @@ fn print_event(event: &Event) {
         Event::Provider { name, reason } => say(&format!("stack: {name} ({reason})")),
         Event::Planned { .. } | Event::CaseStarted { .. } | Event::CaseFinished { .. } => {}
     }
-}
-
-fn say(text: &str) {
-    // A closed standard error must not end the stack.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

@@ -59,6 +59,15 @@ impl Redactor {
         Self { known: Arc::new(self.known.with(secrets)) }
     }
 
+    /// This redactor with the variables that are secret by their name or their value, such as `DB_PASS` or a URL with a
+    /// password.
+    #[must_use]
+    pub fn with_environment<'a>(&self, variables: impl IntoIterator<Item = (&'a str, &'a SecretString)>) -> Self {
+        self.with(
+            variables.into_iter().filter(|(name, value)| lessons::is_secret_variable(name, value.expose_secret())),
+        )
+    }
+
     /// `text` with `$NAME` or [`MASK`] in the place of each secret.
     #[must_use]
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
@@ -165,9 +174,10 @@ pub fn learn<'a>(variables: impl IntoIterator<Item = (&'a str, &'a SecretString)
     *process = process.with(variables);
 }
 
-/// Adds the variables that are secret by their name or their value, such as `DB_PASS` or a URL with a password.
+/// Adds the variables that are secret by their name or their value: see [`Redactor::with_environment`].
 pub fn learn_environment<'a>(variables: impl IntoIterator<Item = (&'a str, &'a SecretString)>) {
-    learn(variables.into_iter().filter(|(name, value)| lessons::is_secret_variable(name, value.expose_secret())));
+    let mut process = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
+    *process = process.with_environment(variables);
 }
 
 /// The redactor of this process as it is now.

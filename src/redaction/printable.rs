@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// `text` with every control character, and every character that changes the direction of text, written as an escape
-/// such as `\x1b` or `\u{202e}`. Tabs and line breaks are kept.
+/// such as `\u001b`. Tabs and line breaks are kept. JSON stays JSON, with the same meaning.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, |character| is_harmful(character) && !matches!(character, '\t' | '\n'))
@@ -35,8 +35,7 @@ fn escaped(text: &str, harmful: impl Fn(char) -> bool) -> Cow<'_, str> {
             '\n' if harmful('\n') => shown.push_str("\\n"),
             '\t' if harmful('\t') => shown.push_str("\\t"),
             '\r' => shown.push_str("\\r"),
-            low if harmful(low) && u32::from(low) < 0x100 => shown.push_str(&format!("\\x{:02x}", u32::from(low))),
-            other if harmful(other) => shown.push_str(&format!("\\u{{{:x}}}", u32::from(other))),
+            other if harmful(other) => shown.push_str(&format!("\\u{:04x}", u32::from(other))),
             other => shown.push(other),
         }
     }
@@ -71,11 +70,11 @@ mod tests {
 
     #[rstest]
     #[case::plain("a ü\tb\n", "a ü\tb\n")]
-    #[case::colour("\u{1b}[31mred", "\\x1b[31mred")]
-    #[case::c1("\u{9b}31m", "\\x9b31m")]
+    #[case::colour("\u{1b}[31mred", "\\u001b[31mred")]
+    #[case::c1("\u{9b}31m", "\\u009b31m")]
     #[case::carriage_return("safe\revil", "safe\\revil")]
-    #[case::direction("a\u{202e}b\u{2066}c", "a\\u{202e}b\\u{2066}c")]
-    #[case::nothing_to_see("a\u{200b}b\0", "a\\u{200b}b\\x00")]
+    #[case::direction("a\u{202e}b\u{2066}c", "a\\u202eb\\u2066c")]
+    #[case::nothing_to_see("a\u{200b}b\0", "a\\u200bb\\u0000")]
     fn control_characters_are_written_as_escapes(#[case] text: &str, #[case] shown: &str) {
         assert_eq!(printable(text), shown);
     }

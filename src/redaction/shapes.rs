@@ -125,8 +125,8 @@ fn assigned(text: &str, assignment: &Captures<'_>) -> Option<Range<usize>> {
 
 /// Whether a value under a name with this hint is a secret, and not a placeholder, a count or a name.
 fn looks_secret(hint: Hint, value: &str) -> bool {
-    // The password of a URL is found by its own expression.
-    if value.contains("://") || value.contains("::") || value.contains(MASK) {
+    // The password of a URL is found by its own expression; `a::b` is a path of a programming language.
+    if value.starts_with(':') || value.contains("://") || value.contains("::") || value.contains(MASK) {
         return false;
     }
     if is_placeholder(value) || ordinary::is_ordinary_value(value) || ordinary::reads_like_a_name(value) {

@@ -9,6 +9,7 @@ use super::run::Engine;
 use crate::outcome::{
     CaseRecord, Coverage, EnvironmentRow, REPORT_VERSION, Report, RunVerdict, Timeline, Totals, Word,
 };
+use crate::redaction::{MASK, public_address, redact};
 use crate::scenario;
 use crate::settings::Endpoints;
 
@@ -62,7 +63,11 @@ fn environment(endpoints: &Endpoints) -> Vec<EnvironmentRow> {
         .into_iter()
         .map(|variable| EnvironmentRow {
             name: variable.name.to_owned(),
-            value: if variable.secret { "********".to_owned() } else { variable.value.expose_secret().to_owned() },
+            value: match variable.value.expose_secret() {
+                _ if variable.secret => MASK.to_owned(),
+                url if url.contains("://") => public_address(url),
+                other => other.to_owned(),
+            },
             origin: "stack".to_owned(),
             secret: variable.secret,
         })
@@ -84,7 +89,7 @@ impl Engine<'_> {
         for (name, cases) in not_passed {
             let Some(Ok(observations)) = self.scenario_runs.get(name).and_then(|cell| cell.get()) else { continue };
             timelines.push(scenario::timeline(name, cases, observations));
-            notes.extend(self.keep_output(name, &observations.redact(&observations.log)).err());
+            notes.extend(self.keep_output(name, &redact(&observations.log)).err());
         }
         timelines
     }

@@ -13,6 +13,7 @@ use super::stack_pool::{FIXED_NAMES, POOL_SIZE, StackPool};
 use super::{RunOptions, Selection, report, waivers};
 use crate::outcome::{CaseRecord, Event, Events, Evidence, Report, Span, TraceParent, Verdict, Word};
 use crate::probe::{self, Context, SharedClients};
+use crate::redaction::redactor;
 use crate::scenario::{self, Observations};
 use crate::settings::{Contract, Endpoints};
 use crate::spec::{Case, Check, Need, Suites};
@@ -85,6 +86,7 @@ pub async fn run(
     report.notes = notes;
     report.timelines = timelines;
     report.settle(engine.plan.filtered_out);
+    report.mask(&redactor());
     report
 }
 
@@ -166,6 +168,7 @@ impl<'a> Engine<'a> {
         record.evidence = evidence;
         record.duration_ms = report::millis(begun.elapsed().saturating_sub(self.wait_for_stack(case)));
         record.judge(verdict);
+        record.mask(&redactor());
         self.complete(&record);
         let mut waivers = self.options.waivers.iter();
         span.case(&record, waivers.any(|waiver| waiver.case == case.id && !waiver.expired));

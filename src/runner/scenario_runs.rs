@@ -3,13 +3,13 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use secrecy::SecretString;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::plan::ScenarioRun;
 use super::run::Engine;
+use crate::redaction::{redact, redacted};
 use crate::scenario::{self, Harness, Observations, ScenarioError};
-use crate::settings::{Endpoints, Names};
+use crate::settings::Names;
 use crate::spec::Scenario;
 use crate::stack::{Stack, drop_any_names, names_for};
 
@@ -101,37 +101,30 @@ impl Engine<'_> {
             events: self.events.within(&span),
             stack: own_stack.cloned(),
         };
-        let private = self.private_values(&harness.endpoints);
         let (owned_name, scenario) = (name.to_owned(), scenario.clone());
         // It runs in its own task, so that the computations of one scenario run do not delay the faults of another.
         let task =
             tokio::spawn(async move { Box::pin(scenario::run_scenario(&owned_name, &scenario, &harness)).await });
         let result = match AbortOnDropHandle::new(task).await {
-            Ok(result) => result.map_err(|error| self.failure(name, &error, &private)),
+            Ok(result) => result.map_err(|error| self.failure(name, &error)),
             Err(error) => Err(format!("internal error of the harness: {error}").into()),
         };
         result.inspect_err(|failure: &ScenarioFailure| span.fail(&failure.reason))
     }
 
-    /// The failure of a scenario run, without private values. The output of a worker that never got ready is kept.
-    fn failure(&self, name: &str, error: &ScenarioError, private: &[SecretString]) -> ScenarioFailure {
+    /// The failure of a scenario run, without secrets. The output of a worker that never got ready is kept.
+    fn failure(&self, name: &str, error: &ScenarioError) -> ScenarioFailure {
         if let ScenarioError::NeverReady { output, .. } = error
-            && let Err(note) = self.keep_output(name, &scenario::redact(output, private))
+            && let Err(note) = self.keep_output(name, &redact(output))
         {
             self.events.note(note);
         }
         ScenarioFailure {
-            reason: scenario::redact(&error.to_string(), private),
+            reason: redacted(error.to_string()),
             blames_worker: matches!(
                 error,
                 ScenarioError::NeverReady { .. } | ScenarioError::Worker(_) | ScenarioError::Setup { .. }
             ),
         }
-    }
-
-    /// Values that reports must not contain.
-    fn private_values(&self, endpoints: &Endpoints) -> Vec<SecretString> {
-        let secrets = endpoints.environment().into_iter().filter(|variable| variable.secret);
-        secrets.map(|variable| variable.value).chain(self.options.variables.values().cloned()).collect()
     }
 }

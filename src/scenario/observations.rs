@@ -10,7 +10,6 @@ use super::assessment::{self, DocumentAssessment};
 use super::clients::ServiceClients;
 use super::documents::Document;
 use super::evidence::Snapshot;
-use super::redaction::redact;
 use super::scheduler::{Exit, FaultRecord, Output, ProxiedConnection};
 use crate::faults::{Answered, Writes};
 use crate::services::queue::{Attached, Counts, JobHash, QueueEvent};
@@ -108,9 +107,6 @@ pub struct Observations {
     pub evidence: EvidenceContract,
     /// The factor by which deadlines are extended.
     pub timeout_factor: f64,
-    /// Values that reports must not contain: the secrets above and the variables the contract takes from the
-    /// environment.
-    pub private: Vec<SecretString>,
     /// See [`Observations::assessment`].
     pub(super) assessment: OnceLock<Vec<DocumentAssessment>>,
 }
@@ -130,12 +126,6 @@ impl Observations {
     /// The embeddings mock, which knows the vector of every text.
     pub(super) fn mock(&self) -> &JinaMock {
         &self.clients.mock
-    }
-
-    /// `text` without private values.
-    #[must_use]
-    pub fn redact(&self, text: &str) -> String {
-        redact(text, &self.private)
     }
 
     /// The last step, other than `idle` steps.

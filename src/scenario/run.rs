@@ -3,7 +3,6 @@
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::clients::{ServiceClients, retry_unavailable};
@@ -11,11 +10,11 @@ use super::documents::Document;
 use super::harness::{Harness, ScenarioError};
 use super::jobs::{JobBuilder, JobKind};
 use super::observations::{Observations, StepRecord};
-use super::redaction::redact;
 use super::scheduler::{FaultRecord, FaultScheduler};
 use super::setup::Setup;
 use super::step::{StepInput, run_step};
 use crate::outcome::Trace;
+use crate::redaction::redacted;
 use crate::services::queue::QueueEvent;
 use crate::spec::{Scenario, Step};
 use crate::stack::jina::JinaRequest;
@@ -33,7 +32,7 @@ const READY_POLL: Duration = Duration::from_millis(20);
 pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) -> Result<Observations, ScenarioError> {
     let trace = harness.events.trace();
     let phase = trace.begin("set up");
-    let Setup { documents, builder, clients, proxies, launch, secrets, private } =
+    let Setup { documents, builder, clients, proxies, launch, secrets } =
         Setup::prepare(name, scenario, harness).await?;
     let contract = &harness.contract;
     let grace = launch.grace;
@@ -42,7 +41,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     let phase = trace.begin("start workers");
     phase.fact("shakedown.workers", workers);
     let mut scheduler = FaultScheduler::start(launch, workers, &scenario.faults, proxies, Arc::clone(&clients))?;
-    wait_until_ready(&scheduler, contract.worker.ready_within, &private).await?;
+    wait_until_ready(&scheduler, contract.worker.ready_within).await?;
     let attached = retry_unavailable(|| clients.queue.workers()).await?;
     drop(phase);
     let mock_offset = scheduler.begin().saturating_duration_since(clients.mock.started());
@@ -97,7 +96,6 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
         secrets,
         evidence: contract.evidence.clone(),
         timeout_factor: contract.worker.timeout_factor,
-        private,
         assessment: OnceLock::new(),
     };
     observations.clients.queue.close().await;
@@ -156,12 +154,8 @@ fn documents_of_step(step: Step, documents: &[Document]) -> Vec<Document> {
     }
 }
 
-/// Waits until all workers are ready; the error's texts are without `private` values.
-async fn wait_until_ready(
-    scheduler: &FaultScheduler,
-    timeout: Duration,
-    private: &[SecretString],
-) -> Result<(), ScenarioError> {
+/// Waits until all workers are ready; the error's texts are without secrets.
+async fn wait_until_ready(scheduler: &FaultScheduler, timeout: Duration) -> Result<(), ScenarioError> {
     let deadline = Instant::now() + timeout;
     loop {
         let died = scheduler.died();
@@ -171,9 +165,9 @@ async fn wait_until_ready(
         if died.is_some() || Instant::now() >= deadline {
             return Err(ScenarioError::NeverReady {
                 state: died.unwrap_or_else(|| format!("it is running, but {}", scheduler.not_ready())),
-                tail: redact(&scheduler.worker().map(Worker::tail).unwrap_or_default(), private),
+                tail: redacted(scheduler.worker().map(Worker::tail).unwrap_or_default()),
                 seconds: timeout.as_secs_f64(),
-                output: redact(&scheduler.worker().map(Worker::output).unwrap_or_default(), private),
+                output: redacted(scheduler.worker().map(Worker::output).unwrap_or_default()),
             });
         }
         tokio::time::sleep(READY_POLL).await;

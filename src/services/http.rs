@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::ServiceError;
+use crate::redaction::{public_address, redact, redacted};
 use crate::settings::{JinaEndpoint, QdrantEndpoint};
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -137,7 +138,7 @@ impl Http {
         }
         let unreachable = |error: reqwest::Error| ServiceError::Unreachable {
             service: self.service,
-            endpoint: self.base.clone(),
+            endpoint: public_address(&self.base),
             detail: with_causes(&error.without_url()),
         };
         let begun = Instant::now();
@@ -161,15 +162,13 @@ impl Http {
         if answer.status.is_success() {
             return Ok(answer.json());
         }
-        let detail = format!(
-            "{method} {path}: {} {}",
-            answer.status.as_u16(),
-            answer.text.chars().take(300).collect::<String>()
-        );
+        // Masked before it is cut: what is left of a cut secret may be too short to be found.
+        let text: String = redact(&answer.text).chars().take(300).collect();
+        let detail = redacted(format!("{method} {path}: {} {text}", answer.status.as_u16()));
         Err(match answer.status.as_u16() {
             401 => ServiceError::Unauthorised {
                 service: self.service,
-                endpoint: self.base.clone(),
+                endpoint: public_address(&self.base),
                 detail,
                 variable: match self.service {
                     "qdrant" => "QDRANT_API_KEY",

@@ -45,8 +45,8 @@ pub use endpoint::{
 pub use error::{Missing, Place, Problem, SettingsError};
 pub use given::{Given, GivenVariable};
 pub use machine::{
-    Runner, cache_dir, docker_host, find_program, inherited, podman_socket, process_variable, runner, search_path,
-    state_dir,
+    Runner, cache_dir, docker_host, find_program, inherited, learn_process_environment, podman_socket,
+    process_variable, runner, search_path, state_dir,
 };
 pub use origin::Origin;
 pub use profile::PROFILES;

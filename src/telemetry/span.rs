@@ -5,6 +5,7 @@ use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use crate::outcome::{Fact, Role, SpanRecord, TraceParent};
+use crate::redaction::redacted;
 
 /// Converts `record` for export.
 pub(super) fn data(record: SpanRecord) -> SpanData {
@@ -19,14 +20,14 @@ pub(super) fn data(record: SpanRecord) -> SpanData {
             Role::Producer => SpanKind::Producer,
             Role::Consumer => SpanKind::Consumer,
         },
-        name: record.name.into(),
+        name: redacted(record.name).into(),
         start_time: record.began,
         end_time: record.ended,
         attributes: record.facts.into_iter().map(|(name, fact)| KeyValue::new(name, value(fact))).collect(),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links,
-        status: record.failed.map_or(Status::Unset, Status::error),
+        status: record.failed.map_or(Status::Unset, |why| Status::error(redacted(why))),
         instrumentation_scope: InstrumentationScope::builder("shakedown")
             .with_version(env!("CARGO_PKG_VERSION"))
             .build(),
@@ -40,7 +41,7 @@ fn context(place: TraceParent, remote: bool) -> SpanContext {
 
 fn value(fact: Fact) -> Value {
     match fact {
-        Fact::Text(text) => text.into(),
+        Fact::Text(text) => redacted(text).into(),
         Fact::Number(number) => number.into(),
         Fact::Truth(truth) => truth.into(),
     }

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use console::Style as Paint;
 use serde_json::Value;
 
+use super::plain;
 use super::source::format_source;
 use crate::outcome::{CaseRecord, Report, RunVerdict, Timeline, Totals, Word};
 use groups::Problem;
@@ -61,6 +62,7 @@ const DETAILED: usize = 3;
 
 /// Writes `report` for a terminal.
 pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let report = &plain(report);
     if style.extent == Extent::Verdict {
         return verdict(report, style, out);
     }

@@ -21,6 +21,7 @@ use super::documents::Document;
 use super::evidence::Point;
 use super::observations::{JobState, Observations, StepRecord};
 use crate::outcome::{Evidence, Level, Verdict};
+use crate::redaction::redacted;
 use crate::settings::EvidenceContract;
 use crate::spec::Expectation;
 use globset::GlobSet;
@@ -161,10 +162,8 @@ fn describe_worker(observations: &Observations, evidence: &mut Vec<Evidence>) {
         evidence.push(Evidence::seen("the worker", died.clone()));
     }
     let lines: Vec<&str> = observations.log.lines().collect();
-    evidence.push(Evidence::seen(
-        "the worker's last output",
-        observations.redact(&lines[lines.len().saturating_sub(3)..].join("\n")),
-    ));
+    evidence
+        .push(Evidence::seen("the worker's last output", redacted(lines[lines.len().saturating_sub(3)..].join("\n"))));
 }
 
 /// What is missing in the contract's `[evidence]` to evaluate an expectation; `None` if it names enough.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
@@ -78,7 +79,7 @@ impl Ledger {
             .find_map(|nth| {
                 let name = if nth == 1 { run.to_owned() } else { format!("{run}.{nth}") };
                 let path = directory.join(format!("{name}.jsonl"));
-                match OpenOptions::new().append(true).create_new(true).open(&path) {
+                match OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path) {
                     Ok(file) => Some(Ok((path, file))),
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
                     Err(error) => Some(Err(fail(&path, error))),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::change::{Action, Change, Task as Any};
 use super::step::{Found, Stop};
 use super::{SetupError, WriteCounter};
+use crate::redaction::public_address;
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::settings::{Desired, DesiredCollection, QdrantEndpoint};
@@ -104,7 +105,7 @@ pub(super) async fn connect(endpoint: &QdrantEndpoint) -> Result<(Http, Found), 
     let root = http.call("GET", "/", None).await?;
     http.call("GET", "/collections", None).await?;
     let version = root["version"].as_str().unwrap_or("?");
-    Ok((http, Found::new(format!("Qdrant {version} at {}", endpoint.url))))
+    Ok((http, Found::new(format!("Qdrant {version} at {}", public_address(&endpoint.url)))))
 }
 
 pub(super) async fn changes(http: &Http, desired: &Desired, dimensions: u32) -> Result<Vec<Change>, Stop> {
