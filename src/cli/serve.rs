@@ -14,6 +14,7 @@ use super::gate::time;
 use super::print::say;
 use super::trace_export::TraceExport;
 use crate::outcome::Exit;
+use crate::redaction;
 use crate::runner::EnvironmentCheck;
 use crate::serve::{Access, History, Intervals, StatusStore, Store, Watch, routes};
 use crate::settings::Settings;
@@ -162,6 +163,7 @@ fn load(args: &Args, common: &Common) -> Result<EnvironmentCheck, Failure> {
 fn token(check: &EnvironmentCheck, name: &str) -> Result<secrecy::SecretString, Failure> {
     use secrecy::ExposeSecret as _;
     let token = check.given.environment.get(name).filter(|token| !token.expose_secret().trim().is_empty());
+    redaction::learn(token.map(|token| (name, token)));
     token.cloned().ok_or_else(|| {
         Failure::usage(format!("--token-env names {name}, which is not set or is empty: set it, or omit the flag"))
     })

@@ -50,15 +50,17 @@ impl Report {
             lists.into_iter().flatten().for_each(text);
         }
         for service in &mut self.services {
-            [&mut service.name, &mut service.version, &mut service.endpoint, &mut service.kind].map(text);
+            [&mut service.name, &mut service.version, &mut service.endpoint, &mut service.kind]
+                .into_iter()
+                .for_each(text);
             let parameters = std::mem::take(&mut service.parameters).into_iter();
             service.parameters = parameters.map(|(name, value)| (changed(name, text), changed(value, text))).collect();
         }
         for row in &mut self.environment {
-            [&mut row.name, &mut row.value, &mut row.origin].map(text);
+            [&mut row.name, &mut row.value, &mut row.origin].into_iter().for_each(text);
         }
         for file in &mut self.files {
-            [&mut file.path, &mut file.action, &mut file.purpose].map(text);
+            [&mut file.path, &mut file.action, &mut file.purpose].into_iter().for_each(text);
         }
         self.cases.iter_mut().for_each(|case| case.map_texts(text, json));
         self.timelines.iter_mut().for_each(|timeline| timeline.map_texts(text));
@@ -117,13 +119,15 @@ impl Timeline {
     fn map_texts(&mut self, text: &impl Fn(&mut String)) {
         [&mut self.scenario, &mut self.title].into_iter().chain(&mut self.cases).for_each(text);
         for diagnosis in &mut self.diagnoses {
-            [&mut diagnosis.seen, &mut diagnosis.means, &mut diagnosis.remedy, &mut diagnosis.source].map(text);
+            [&mut diagnosis.seen, &mut diagnosis.means, &mut diagnosis.remedy, &mut diagnosis.source]
+                .into_iter()
+                .for_each(text);
         }
         for document in &mut self.documents {
-            [&mut document.document, &mut document.outcome, &mut document.why].map(text);
+            [&mut document.document, &mut document.outcome, &mut document.why].into_iter().for_each(text);
         }
         for event in &mut self.events {
-            [&mut event.subject, &mut event.what].map(text);
+            [&mut event.subject, &mut event.what].into_iter().for_each(text);
         }
     }
 }

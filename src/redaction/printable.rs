@@ -30,8 +30,11 @@ fn escaped(text: &str, harmful: impl Fn(char) -> bool) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
-    for character in text.chars() {
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
         match character {
+            // The line break of Windows is one all the same.
+            '\r' if characters.peek() == Some(&'\n') => {}
             '\n' if harmful('\n') => shown.push_str("\\n"),
             '\t' if harmful('\t') => shown.push_str("\\t"),
             '\r' => shown.push_str("\\r"),
@@ -72,6 +75,7 @@ mod tests {
     #[case::plain("a ü\tb\n", "a ü\tb\n")]
     #[case::colour("\u{1b}[31mred", "\\u001b[31mred")]
     #[case::c1("\u{9b}31m", "\\u009b31m")]
+    #[case::windows("a\r\nb", "a\nb")]
     #[case::carriage_return("safe\revil", "safe\\revil")]
     #[case::direction("a\u{202e}b\u{2066}c", "a\\u202eb\\u2066c")]
     #[case::nothing_to_see("a\u{200b}b\0", "a\\u200bb\\u0000")]

@@ -160,15 +160,14 @@ pub(super) fn contains_secret(value: &str) -> bool {
 fn is_placeholder(value: &str) -> bool {
     const WORDS: [&str; 10] =
         ["password", "passwd", "pass", "secret", "pwd", "pw", "p", "your-password", "token", "key"];
-    let name =
-        |text: &str| text.chars().all(|character| character.is_ascii_uppercase() || "_0123456789".contains(character));
+    let name = |letter: char| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_';
     value == MASK
         || value.chars().all(|character| "*x.…X".contains(character))
         || value.starts_with(['<', '{'])
         || value.starts_with("%s")
-        || (value.starts_with('$') && {
-            let rest = value.trim_start_matches('$');
-            rest.starts_with(['{', '(']) || name(rest)
+        || value.strip_prefix('$').is_some_and(|rest| {
+            let rest = rest.trim_start_matches('$');
+            rest.starts_with(['{', '(']) || !rest.trim_start_matches(name).contains(char::is_alphanumeric)
         })
         || WORDS.iter().any(|word| word.eq_ignore_ascii_case(value))
 }

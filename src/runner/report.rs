@@ -9,7 +9,7 @@ use super::run::Engine;
 use crate::outcome::{
     CaseRecord, Coverage, EnvironmentRow, REPORT_VERSION, Report, RunVerdict, Timeline, Totals, Word,
 };
-use crate::redaction::{MASK, public_address, redact};
+use crate::redaction::{MASK, printable, public_address, redact};
 use crate::scenario;
 use crate::settings::Endpoints;
 
@@ -99,7 +99,8 @@ impl Engine<'_> {
     pub(super) fn keep_output(&self, name: &str, output: &str) -> Result<(), String> {
         let Some(directory) = &self.options.keep_output else { return Ok(()) };
         let path = directory.join(format!("{name}.log"));
-        std::fs::write(&path, output).map_err(|error| format!("cannot write {}: {error}", path.display()))
+        std::fs::write(&path, printable(output).as_bytes())
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))
     }
 }
 

@@ -11,6 +11,7 @@ mod fixtures;
 mod gate;
 #[cfg(feature = "defects")]
 mod interop;
+mod redaction;
 mod report;
 mod rooms;
 mod supabase_cli;
