@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::print::{say_styled, shown};
 use super::terminal::Terminal;
 use crate::outcome::{CaseRecord, Event, Word};
+use crate::redaction::printable_line;
 use crate::report::terminal::wrapped;
 
 /// How progress is shown.
@@ -65,7 +66,7 @@ pub(super) async fn follow(mut events: UnboundedReceiver<Event>, style: Style) {
                     say(&bar, style, &finished(&record));
                 }
             }
-            Event::Note { text } => bar.set_message(text),
+            Event::Note { text } => bar.set_message(printable_line(&shown(&text)).into_owned()),
             Event::Remark { text } => say(&bar, style, &format!("  {text}")),
             Event::TearingDown => bar.set_message("removing everything"),
             Event::TornDown { left } => {

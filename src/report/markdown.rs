@@ -131,7 +131,8 @@ pub(super) fn cell(text: &str) -> String {
 /// Text between backticks.
 fn code(text: &str) -> String {
     let line: Vec<&str> = text.split_whitespace().collect();
-    line.join(" ").replace('`', "'").replace('\\', "/").replace('|', "\\|")
+    // In a table, a backslash before the escape of a pipe would end the cell.
+    line.join(" ").replace('`', "'").replace("\\|", "\\ |").replace('|', "\\|")
 }
 
 /// Text in which links, images, HTML and the ends of table cells are only characters.

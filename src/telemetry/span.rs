@@ -46,3 +46,31 @@ fn value(fact: Fact) -> Value {
         Fact::Truth(truth) => truth.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn a_span_is_exported_without_secrets() {
+        crate::redaction::learn([("SPAN_TOKEN", &"known-to-spans-0815".into())]);
+        let text = || "a known-to-spans-0815 b".to_owned();
+        let span = data(SpanRecord {
+            place: TraceParent::root(),
+            parent: None,
+            remote: false,
+            name: text(),
+            role: Role::Internal,
+            began: SystemTime::now(),
+            ended: SystemTime::now(),
+            facts: vec![("fact", Fact::Text(text()))],
+            links: Vec::new(),
+            failed: Some(text()),
+        });
+        let shown = format!("{:?} {:?} {:?}", span.name, span.attributes, span.status);
+        assert_eq!(shown.matches("a $SPAN_TOKEN b").count(), 3, "{shown}");
+        assert!(!shown.contains("0815"), "{shown}");
+    }
+}
