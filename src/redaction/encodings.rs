@@ -9,13 +9,17 @@ use base64::engine::{GeneralPurpose, general_purpose::NO_PAD};
 /// Shorter forms would match unrelated text.
 const SHORTEST: usize = 6;
 
-/// `secret` itself, with `+` for spaces as in forms, in base64 of both alphabets at each of the three alignments, and in
+/// `secret` itself, with `+` for spaces as in forms, without line breaks, in base64 of both alphabets at each of the three alignments, and in
 /// hexadecimal; without duplicates.
 pub(super) fn forms(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
     let mut forms = vec![secret.to_owned()];
     if secret.contains(' ') {
         forms.push(secret.replace(' ', "+"));
+    }
+    if secret.contains('\n') {
+        // As it is found in a text without line breaks.
+        forms.push(secret.lines().map(|line| line.trim_start_matches([' ', '\t'])).collect());
     }
     for alphabet in [&STANDARD, &URL_SAFE] {
         let engine = GeneralPurpose::new(alphabet, NO_PAD);

@@ -47,6 +47,11 @@ impl Known {
         self.secrets.contains(secret)
     }
 
+    /// Whether nothing is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.starts.is_empty() && self.short.is_empty()
+    }
+
     /// Whether a text is the password of a known URL.
     pub(super) fn is_password(&self, text: &str) -> bool {
         self.passwords.contains(text)

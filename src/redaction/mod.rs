@@ -26,6 +26,7 @@ pub use address::public_address;
 pub use printable::{harmless_commands, printable, printable_line};
 
 use known::Known;
+use views::View;
 
 /// What is shown instead of a secret without a name.
 pub const MASK: &str = "********";
@@ -72,7 +73,13 @@ impl Redactor {
     #[must_use]
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut found = Vec::new();
-        self.find(text, DEPTH, &mut found);
+        self.find(text, &Search { depth: DEPTH, shapes: true }, &mut found);
+        // Lines may have nothing to do with each other, so no shape is looked for across them.
+        if !self.known.is_empty()
+            && let Some(view) = views::unbroken(text)
+        {
+            self.find_in(&view, &Search { depth: DEPTH - 1, shapes: false }, &mut found);
+        }
         if found.is_empty() {
             return Cow::Borrowed(text);
         }
@@ -100,18 +107,32 @@ impl Redactor {
     }
 
     /// Adds the secrets of `text` to `found`, also those in what `text` stands for if its escapes are read.
-    fn find(&self, text: &str, depth: usize, found: &mut Vec<Found>) {
+    fn find(&self, text: &str, search: &Search, found: &mut Vec<Found>) {
         self.known.find(text, found);
-        shapes::find(text, &self.known, found);
-        if depth == 0 {
-            return;
+        if search.shapes {
+            shapes::find(text, &self.known, found);
         }
-        for view in views::of(text) {
-            let mut within = Vec::new();
-            self.find(view.text(), depth - 1, &mut within);
-            found.extend(within.into_iter().map(|it| Found { place: view.place(&it.place), shown: it.shown }));
+        if let Some(depth) = search.depth.checked_sub(1) {
+            for view in views::of(text) {
+                self.find_in(&view, &Search { depth, ..*search }, found);
+            }
         }
     }
+
+    /// Adds the secrets in `view` at their places in the original.
+    fn find_in(&self, view: &View, search: &Search, found: &mut Vec<Found>) {
+        let mut within = Vec::new();
+        self.find(view.text(), search, &mut within);
+        found.extend(within.into_iter().map(|it| Found { place: view.place(&it.place), shown: it.shown }));
+    }
+}
+
+/// How a text is searched.
+struct Search {
+    /// How many escapes are read.
+    depth: usize,
+    /// Whether shapes are looked for, and not known values alone.
+    shapes: bool,
 }
 
 impl std::fmt::Debug for Redactor {

@@ -28,7 +28,8 @@ fn a_secret_is_masked_in_every_form(#[case] text: &str) {
 #[case::the_start("see geheim-0815…", "see ********…")]
 #[case::the_end("…0815-secret", "…********")]
 #[case::the_middle("x eim-0815-s x", "x ******** x")]
-#[case::a_line_break("geheim-0815\n-secret", "********\n-secret")]
+#[case::a_line_break("geheim-0815\n-secret", "$DB_PASS")]
+#[case::short_lines("x geh\r\n  eim-\r\n  0815-s\n", "x ********\n")]
 #[case::seven_characters("geheim-", "geheim-")]
 fn a_piece_of_eight_characters_is_masked(#[case] text: &str, #[case] shown: &str) {
     assert_eq!(redactor(&[("DB_PASS", "geheim-0815-secret")]).redact(text), shown);

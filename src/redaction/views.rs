@@ -1,4 +1,5 @@
-//! A text as its readers will see it: with the escapes of JSON, of URLs or of HTML replaced by what they stand for.
+//! A text as its readers will see it: with the escapes of JSON, of URLs or of HTML replaced by what they stand for, or
+//! as it was before it was broken into lines.
 
 use std::ops::Range;
 
@@ -80,6 +81,23 @@ fn view(text: &str, mark: u8, read: Read) -> Option<View> {
         shown.push_str(&text[copied..]);
     }
     Some(View { text: shown, parts, length: text.len() })
+}
+
+/// The view without line breaks and the blanks after them; `None` for a text of one line.
+pub(super) fn unbroken(text: &str) -> Option<View> {
+    let mut shown = String::new();
+    let mut parts = Vec::new();
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let kept = line.trim_end_matches(['\n', '\r']);
+        let start = if at == 0 { 0 } else { kept.len() - kept.trim_start_matches([' ', '\t']).len() };
+        if start < kept.len() {
+            parts.push(Part { at: shown.len(), original: at + start, escape: false });
+            shown.push_str(&kept[start..]);
+        }
+        at += line.len();
+    }
+    (parts.len() > 1).then(|| View { text: shown, parts, length: text.len() })
 }
 
 /// The escapes of JSON and of string literals of most languages.
@@ -174,6 +192,16 @@ mod tests {
             let part = &text[place];
             assert!(part == character.to_string() || of(part).next().unwrap().text() == character.to_string());
         }
+    }
+
+    #[test]
+    fn line_breaks_with_their_indentation_are_left_out() {
+        let text = "  ab\r\n    cd\n\nef";
+        let view = unbroken(text).unwrap();
+        assert_eq!(view.text(), "  abcdef");
+        assert_eq!(&text[view.place(&(2..8))], "ab\r\n    cd\n\nef");
+        assert_eq!(&text[view.place(&(4..6))], "cd");
+        assert!(unbroken("one line\n").is_none());
     }
 
     #[rstest]
