@@ -169,6 +169,15 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
+/// Whether a text is surely the name of a secret field, and not the beginning of a secret that contains `=`.
+fn is_field(name: &str) -> bool {
+    let known = |word: &String| {
+        let lists = [STRONG, WEAK, STRONG_KEYS, &["client", "id", "sas", "user", "x"]];
+        lists.iter().any(|list| list.contains(&word.as_str()))
+    };
+    hint(name).is_some() && words(name).iter().all(known)
+}
+
 /// Whether a variable is secret by its name or by its value.
 pub(super) fn is_secret_variable(name: &str, value: &str) -> bool {
     let by_name = match hint(name) {
@@ -200,8 +209,7 @@ impl Lesson<'_> {
         } else if let Some((scheme, credentials)) = authorization(value) {
             self.authorization(scheme, credentials);
         } else {
-            let pairs: Vec<&str> =
-                pairs(value).filter(|(key, _)| hint(key).is_some()).map(|(_, value)| value).collect();
+            let pairs: Vec<&str> = pairs(value).filter(|(key, _)| is_field(key)).map(|(_, value)| value).collect();
             if pairs.is_empty() {
                 self.secret(Some(self.name.to_owned()), value);
             }
@@ -371,6 +379,7 @@ mod tests {
     #[case::a_header("AUTH_HEADER", "Bearer geheim-0815", &[("AUTH_HEADER", "geheim-0815")])]
     #[case::basic("A", "Basic dTpnZWhlaW0tMDgxNQ==", &[("A", "dTpnZWhlaW0tMDgxNQ=="), ("", "geheim-0815")])]
     #[case::headers("H", "api-key=geheim-0815,x=y", &[("", "geheim-0815")])]
+    #[case::no_headers("K", "1Gy1uApwd=s", &[("K", "1Gy1uApwd=s")])]
     #[case::a_connection_string("C", "host=h user=u password=geheim-0815", &[("", "geheim-0815")])]
     #[case::json("J", r#"{"type": "service_account", "private_key": "geheim-0815"}"#, &[("", "geheim-0815")])]
     #[case::ordinary("DB_PASS", "postgres", &[])]

@@ -456,13 +456,13 @@ echo "::stop-commands::x"
 printf '\033[31mred ##[add-mask]x\n'
 for name in DB_PASS ADMIN_PWD GH_PAT SSH_PASSPHRASE AUTH_HEADER SESSION_COOKIE MY_JWT BROKER_URL; do
   eval "value=\$$name"
-  echo "plain $value"
+  printf 'plain %s\n' "$value"
   printf '%s' "$value" | sed 's/\\/\\\\/g; s/"/\\"/g; s/^/{"level":"error","value":"/; s/$/"}/'
   echo
   printf '%s' "$value" | base64
   printf 'user:%s' "$value" | base64
-  echo "start $(printf '%s' "$value" | head -c 12)"
-  echo "$(printf '%s' "$value" | tail -c 12) end"
+  printf 'start %s\n' "$(printf '%s' "$value" | head -c 12)"
+  printf '%s end\n' "$(printf '%s' "$value" | tail -c 12)"
 done
 exit 3
 "#;
