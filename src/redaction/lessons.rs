@@ -202,10 +202,13 @@ struct Lesson<'a> {
 
 impl Lesson<'_> {
     fn value(&mut self, value: &str) {
-        if value.contains("://") && !value.contains(char::is_whitespace) {
+        if is_address(value) {
             self.url(value);
         } else if let Some(json) = container(value) {
             self.json("", &json);
+            if self.found.is_empty() {
+                self.secret(Some(self.name.to_owned()), value);
+            }
         } else if let Some((scheme, credentials)) = authorization(value) {
             self.authorization(scheme, credentials);
         } else {
@@ -290,6 +293,32 @@ impl Lesson<'_> {
             _ => {}
         }
     }
+}
+
+/// Whether a value is the address of something, and not a secret that contains `://`.
+fn is_address(value: &str) -> bool {
+    const SCHEMES: [&str; 18] = [
+        "amqp",
+        "amqps",
+        "file",
+        "ftp",
+        "grpc",
+        "http",
+        "https",
+        "mongodb",
+        "mongodb+srv",
+        "mysql",
+        "nats",
+        "postgres",
+        "postgresql",
+        "redis",
+        "rediss",
+        "s3",
+        "tcp",
+        "unix",
+    ];
+    let scheme = value.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    scheme.is_some_and(|scheme| SCHEMES.contains(&scheme.as_str())) && !value.contains(char::is_whitespace)
 }
 
 /// A JSON object or array.
@@ -379,6 +408,8 @@ mod tests {
     #[case::a_header("AUTH_HEADER", "Bearer geheim-0815", &[("AUTH_HEADER", "geheim-0815")])]
     #[case::basic("A", "Basic dTpnZWhlaW0tMDgxNQ==", &[("A", "dTpnZWhlaW0tMDgxNQ=="), ("", "geheim-0815")])]
     #[case::headers("H", "api-key=geheim-0815,x=y", &[("", "geheim-0815")])]
+    #[case::no_url("K", "x://geheim-0815", &[("K", "x://geheim-0815")])]
+    #[case::json_without_fields("K", "[\"a-b-c-d-e\"]", &[("K", "[\"a-b-c-d-e\"]")])]
     #[case::no_headers("K", "1Gy1uApwd=s", &[("K", "1Gy1uApwd=s")])]
     #[case::a_connection_string("C", "host=h user=u password=geheim-0815", &[("", "geheim-0815")])]
     #[case::json("J", r#"{"type": "service_account", "private_key": "geheim-0815"}"#, &[("", "geheim-0815")])]

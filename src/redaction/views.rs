@@ -46,12 +46,12 @@ impl View {
 /// Reads the escape at the start of a text: the character that it stands for, and its length in bytes.
 type Read = fn(&str) -> Option<(char, usize)>;
 
-/// The ways to escape a text: the first byte of an escape, and its reader.
-const ESCAPES: [(u8, Read); 3] = [(b'\\', backslash), (b'%', percent), (b'&', entity)];
-
-/// The views of `text` that differ from it.
+/// The views of `text` that differ from it and from each other.
 pub(super) fn of(text: &str) -> impl Iterator<Item = View> {
-    ESCAPES.iter().filter_map(move |(mark, read)| view(text, *mark, *read))
+    let json = view(text, b'\\', json);
+    let is_other = |literal: &View| json.as_ref().is_none_or(|json| json.text != literal.text);
+    let literal = view(text, b'\\', literal).filter(is_other);
+    [json, literal, view(text, b'%', percent), view(text, b'&', entity)].into_iter().flatten()
 }
 
 fn view(text: &str, mark: u8, read: Read) -> Option<View> {
@@ -100,8 +100,8 @@ pub(super) fn unbroken(text: &str) -> Option<View> {
     (parts.len() > 1).then(|| View { text: shown, parts, length: text.len() })
 }
 
-/// The escapes of JSON and of string literals of most languages.
-fn backslash(text: &str) -> Option<(char, usize)> {
+/// The escapes of JSON.
+fn json(text: &str) -> Option<(char, usize)> {
     let simple = |character| Some((character, 2));
     match text[1..].chars().next()? {
         'n' => simple('\n'),
@@ -109,14 +109,7 @@ fn backslash(text: &str) -> Option<(char, usize)> {
         't' => simple('\t'),
         'b' => simple('\u{8}'),
         'f' => simple('\u{c}'),
-        'e' => simple('\u{1b}'),
-        '0' => simple('\0'),
-        quoted @ ('"' | '\'' | '\\' | '/') => simple(quoted),
-        'x' => hexadecimal(text.get(2..4)?).and_then(char::from_u32).map(|character| (character, 4)),
-        'u' if text[2..].starts_with('{') => {
-            let digits = text[3..].split_once('}')?.0;
-            hexadecimal(digits).and_then(char::from_u32).map(|character| (character, digits.len() + 4))
-        }
+        quoted @ ('"' | '\\' | '/') => simple(quoted),
         'u' => {
             let first = hexadecimal(text.get(2..6)?)?;
             if let Some(character) = char::from_u32(first) {
@@ -127,6 +120,21 @@ fn backslash(text: &str) -> Option<(char, usize)> {
             char::decode_utf16(pair).next()?.ok().map(|character| (character, 12))
         }
         _ => None,
+    }
+}
+
+/// The escapes of string literals in most languages: those of JSON, and some more.
+fn literal(text: &str) -> Option<(char, usize)> {
+    match text[1..].chars().next()? {
+        '\'' => Some(('\'', 2)),
+        '0' => Some(('\0', 2)),
+        'e' => Some(('\u{1b}', 2)),
+        'x' => hexadecimal(text.get(2..4)?).and_then(char::from_u32).map(|character| (character, 4)),
+        'u' if text[2..].starts_with('{') => {
+            let digits = text[3..].split_once('}')?.0;
+            hexadecimal(digits).and_then(char::from_u32).map(|character| (character, digits.len() + 4))
+        }
+        _ => json(text),
     }
 }
 
@@ -180,7 +188,8 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case::json(r#"a\"b\\c\/d\n\u00e9\ud83d\ude00\x41\u{1F600}"#, "a\"b\\c/d\né😀A😀")]
+    #[case::json(r#"a\"b\\c\/d\n\u00e9\ud83d\ude00"#, "a\"b\\c/d\né😀")]
+    #[case::a_literal(r"\x41\u{1F600}\'\0", "A😀'\0")]
     #[case::url("a%20b%c3%A9%F0%9F%98%80c", "a bé😀c")]
     #[case::html("&lt;a&#39;&#x2f;&amp;amp;&quot;", "<a'/&amp;\"")]
     fn escapes_are_read_and_places_lead_back(#[case] text: &str, #[case] wanted: &str) {

@@ -64,8 +64,8 @@ fn secret(random: &mut StdRng) -> String {
         let alphabet: Vec<char> = ALPHABETS.choose(random).unwrap().chars().collect();
         let length = random.random_range(RUN..40);
         let secret: String = (0..length).map(|_| *alphabet.choose(random).unwrap()).collect();
-        // A value is read without the blanks around it, and one that is a URL is a secret only in parts.
-        if secret.trim() == secret && !secret.contains("://") && !secret.starts_with(['{', '[']) {
+        // A value is read without the blanks around it.
+        if secret.trim() == secret {
             return secret;
         }
     }
