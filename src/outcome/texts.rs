@@ -62,8 +62,12 @@ impl Report {
         for file in &mut self.files {
             [&mut file.path, &mut file.action, &mut file.purpose].into_iter().for_each(text);
         }
-        self.cases.iter_mut().for_each(|case| case.map_texts(text, json));
-        self.timelines.iter_mut().for_each(|timeline| timeline.map_texts(text));
+        for case in &mut self.cases {
+            case.map_texts(text, json);
+        }
+        for timeline in &mut self.timelines {
+            timeline.map_texts(text);
+        }
     }
 }
 
@@ -80,7 +84,9 @@ impl CaseRecord {
             .chain(&mut self.scenario)
             .for_each(text);
         self.verdict.map_texts(text);
-        self.evidence.iter_mut().for_each(|evidence| evidence.map_texts(text, json));
+        for evidence in &mut self.evidence {
+            evidence.map_texts(text, json);
+        }
     }
 }
 

@@ -164,7 +164,9 @@ const ADDRESSES: &[&str] = &[
 /// A verdict with its evidence, with secrets masked.
 fn masked((mut verdict, mut evidence): (Verdict, Vec<Evidence>), redactor: &Redactor) -> (Verdict, Vec<Evidence>) {
     verdict.mask(redactor);
-    evidence.iter_mut().for_each(|fact| fact.mask(redactor));
+    for fact in &mut evidence {
+        fact.mask(redactor);
+    }
     (verdict, evidence)
 }
 

@@ -288,8 +288,16 @@ impl Lesson<'_> {
             {
                 self.secret(None, text);
             }
-            Value::Array(items) => items.iter().for_each(|item| self.json(key, item)),
-            Value::Object(fields) => fields.iter().for_each(|(key, value)| self.json(key, value)),
+            Value::Array(items) => {
+                for item in items {
+                    self.json(key, item);
+                }
+            }
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    self.json(key, value);
+                }
+            }
             _ => {}
         }
     }

@@ -97,7 +97,7 @@ pub(super) fn unbroken(text: &str) -> Option<View> {
         }
         at += line.len();
     }
-    (parts.len() > 1).then(|| View { text: shown, parts, length: text.len() })
+    (parts.len() > 1).then_some(View { text: shown, parts, length: text.len() })
 }
 
 /// The escapes of JSON.
