@@ -18,6 +18,7 @@
 //! | [`services`] | thin typed clients |
 //! | [`settings`] | the only reader of the environment and of `shakedown.toml` |
 //! | [`spec`], [`outcome`] | suites as typed cases; verdicts and evidence (leaves) |
+//! | [`redaction`] | masks secrets, and makes foreign text printable (leaf) |
 //! | [`operations`] | what a user does to a stack: set it up, migrate its database, inspect its queue, ingest documents |
 //! | [`reference_worker`] | the ingestion worker that the suites run; it is started as a process |
 //! | [`interop_peer`] | the Rust peer of the BullMQ interop suite; it is started as a process |
@@ -31,6 +32,7 @@ pub mod interop_peer;
 pub mod operations;
 pub mod outcome;
 pub mod probe;
+pub mod redaction;
 pub mod reference_worker;
 pub mod report;
 pub mod runner;

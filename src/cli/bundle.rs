@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use crate::guide::catalogue::format_source;
 use crate::outcome::{FileNote, Report};
+use crate::redaction::{printable, redact};
 use crate::report::{self, Format, ReportTarget};
 
 /// The directory with the workers' output.
@@ -42,7 +43,7 @@ impl Bundle {
     pub(super) fn fill(&self, report: &mut Report, plan: &str) -> Result<(), Failure> {
         let at = |name: &str| self.directory.join(name);
         let write = |name: &str, text: &str| {
-            fs::write(at(name), text)
+            fs::write(at(name), printable(&redact(text)).as_bytes())
                 .map_err(|error| Failure::usage(format!("cannot write {}: {error}", at(name).display())))
         };
         for timeline in &report.timelines {

@@ -1,7 +1,6 @@
 //! `shakedown check`: check an environment in use, by reading only.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,7 +9,7 @@ use super::case_selection::CaseArgs;
 use super::failure::Failure;
 use super::gate::{GateArgs, time};
 use super::output::Output;
-use super::print::note;
+use super::print::{note, print};
 use super::rerun::Rerun;
 use super::signals::end_signal;
 use super::trace_export::TraceExport;
@@ -59,7 +58,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let trace_export = TraceExport::start(&selected.settings)?;
     let mut environment = EnvironmentCheck { trace: trace_export.trace().clone(), ..selected.environment_check()? };
     if args.canary {
-        let say = |line: &str| note(&format!("{line}\n"));
+        let say = note;
         let left = environment.record_canary_writes(&CheckOptions::new_run(), say).await?;
         for line in &left {
             say(&format!("could not remove: {line}"));
@@ -78,8 +77,7 @@ fn print_pending(report: &Report, printed: &[String]) -> Vec<String> {
     let wrong: Vec<String> =
         wrong.map(|case| format!("waiting for {}: {}", case.id, case.verdict.reason().unwrap_or_default())).collect();
     for line in wrong.iter().filter(|line| !printed.contains(line)) {
-        // A closed standard error must not end the check.
-        let _ = writeln!(std::io::stderr(), "{line}");
+        note(line);
     }
     wrong
 }
@@ -160,8 +158,7 @@ impl Check<'_> {
         let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
         if judged.is_none() && self.args.canary {
             for error in self.environment.clean_up(&options).await {
-                // A closed standard error must not keep the rest from being removed.
-                let _ = writeln!(std::io::stderr(), "could not remove: {error}");
+                note(&format!("could not remove: {error}"));
             }
         }
         Ok(judged)
@@ -182,8 +179,7 @@ impl Check<'_> {
                 }
                 Some(before) => {
                     for line in changes(before, &report) {
-                        // The reader may have closed the pipe.
-                        let _ = writeln!(std::io::stdout(), "{line}");
+                        print(&format!("{line}\n"));
                     }
                 }
             }

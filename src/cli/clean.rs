@@ -1,14 +1,13 @@
 //! `shakedown clean`: remove what killed runs left behind.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use miette::{IntoDiagnostic, WrapErr};
 
 use super::Common;
 use super::failure::Failure;
-use super::print::print;
+use super::print::{print, try_print};
 use crate::outcome::Exit;
 use crate::settings;
 use crate::stack::{Cleaned, CleanedContainers, Found, StackError, clean, clean_containers, clean_remote_data};
@@ -72,7 +71,7 @@ async fn remove(args: &Args, state: PathBuf) -> miette::Result<Exit> {
     let has_remote =
         cleaned.iter().any(|cleaned| matches!(&cleaned.found, Found::Leftover { remote, .. } if !remote.is_empty()));
     let text = if text.is_empty() && !has_remote { "nothing to remove\n".to_owned() } else { text };
-    std::io::stdout().write_all(text.as_bytes()).into_diagnostic()?;
+    try_print(&text).into_diagnostic()?;
     let trouble = cleaned.iter().any(|cleaned| match &cleaned.found {
         Found::InUse { .. } | Found::Elsewhere => false,
         Found::Leftover { left, .. } => !left.is_empty(),

@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use super::failure::Failure;
+use super::print::shown;
+use crate::redaction::printable;
 
 /// Asks on the terminal whether to continue; `yes` skips the question.
 ///
@@ -19,7 +21,7 @@ pub(super) fn confirm(question: &str, yes: bool, preview: &str) -> Result<bool, 
     }
     let mut terminal = std::io::stderr();
     // A question that cannot be written is not answered with yes.
-    let _ = write!(terminal, "{question} [y/N] ");
+    let _ = write!(terminal, "{} [y/N] ", shown(&printable(question)));
     let _ = terminal.flush();
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);

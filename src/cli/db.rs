@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::print::{Format, print};
 use crate::operations::database::{self, History, MigrateError, MigratedFile, Options};
 use crate::outcome::Exit;
+use crate::redaction::printable_line;
 use crate::services::ServiceError;
 use crate::services::migrations::MigrationState;
 use crate::services::postgres_session::{Answer, SessionError};
@@ -228,8 +229,8 @@ fn format_answer(answer: &Answer, format: Format) -> String {
     if answer.columns.is_empty() {
         return format!("no rows returned; {} rows affected\n", answer.count);
     }
-    let cell = |value: Option<&str>| value.unwrap_or("-").replace('\n', " ");
-    let mut lines: Vec<Vec<String>> = vec![answer.columns.clone()];
+    let cell = |value: Option<&str>| printable_line(&value.unwrap_or("-").replace('\n', " ")).into_owned();
+    let mut lines: Vec<Vec<String>> = vec![answer.columns.iter().map(|name| cell(Some(name))).collect()];
     lines.extend(answer.rows.iter().map(|row| row.iter().map(|value| cell(value.as_deref())).collect()));
     let width = |place: usize| lines.iter().map(|line| console::measure_text_width(&line[place])).max().unwrap_or(0);
     let widths: Vec<usize> = (0..answer.columns.len()).map(width).collect();

@@ -1,8 +1,7 @@
 //! `shakedown env`: list the variables, with or without their values.
 
-use std::io::Write as _;
-
 use super::failure::Failure;
+use super::print::try_print;
 use crate::outcome::Exit;
 use crate::settings::{self, Source};
 
@@ -36,7 +35,7 @@ pub(super) fn run(args: &Args, source: Source) -> Result<Exit, Failure> {
             Format::Dotenv => settings::dotenv(),
             Format::Json => format!("{:#}\n", settings::json()),
         };
-        return print(&text).map(|()| Exit::Ok);
+        return try_print(&text).map(|()| Exit::Ok).map_err(Failure::harness);
     }
     let settings = super::load(source)?;
     let rows = settings.resolved();
@@ -48,11 +47,7 @@ pub(super) fn run(args: &Args, source: Source) -> Result<Exit, Failure> {
             return Err(Failure::usage(remedy));
         }
     };
-    print(&text)?;
+    try_print(&text).map_err(Failure::harness)?;
     settings.check()?;
     Ok(Exit::Ok)
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::harness)
 }

@@ -1,7 +1,6 @@
 //! `shakedown explain CASE`: describe a case without running it; with `--all`, every case.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use super::Common;
 use super::case_selection::{SuitesArgs, read_suites};
@@ -49,8 +48,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
         Page::Terminal => chosen.iter().map(|case| explain(case, &suites)).collect::<Vec<_>>().join("\n"),
         Page::Markdown => page(&chosen, &suites),
     };
-    // The reader may have closed the pipe.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    print(&text);
     Ok(Exit::Ok)
 }
 

@@ -1,8 +1,10 @@
 //! Errors with their exit codes.
 
-use std::io::Write;
+use std::borrow::Cow;
 
+use super::print::note_styled;
 use crate::outcome::Exit;
+use crate::redaction::printable;
 use crate::runner::SelectionError;
 use crate::settings::SettingsError;
 use crate::spec::SpecError;
@@ -61,6 +63,11 @@ impl From<StackError> for Failure {
 
 /// Prints an error to standard error.
 pub(super) fn print(report: &miette::Report) {
-    // A closed standard error must not change the exit code.
-    let _ = writeln!(std::io::stderr(), "{report:?}");
+    let causes = report.chain().any(|cause| matches!(printable(&cause.to_string()), Cow::Owned(_)));
+    if causes {
+        // The frame of a report has colours, so foreign control characters are removed before it is drawn.
+        let text: Vec<String> = report.chain().map(|cause| printable(&cause.to_string()).into_owned()).collect();
+        return note_styled(&format!("{:?}", miette::miette!("{}", text.join(": "))));
+    }
+    note_styled(&format!("{report:?}"));
 }

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+use super::print::note;
 use crate::outcome::Report;
 use crate::report;
 use crate::settings::Runner;
@@ -14,15 +15,14 @@ const LONGEST: usize = 1024 * 1024 - 1024;
 /// Writes the summary, and prints annotations to standard error: the runner reads both streams, and standard output may
 /// be JSON for another program.
 pub(super) fn publish(runner: &Runner, report: &Report) {
-    let mut stderr = std::io::stderr().lock();
-    // A closed standard error must not prevent the summary.
-    let _ = report::annotations::render(report, &mut stderr);
+    // The only workflow commands that are meant. A closed standard error must not prevent the summary.
+    let _ = report::annotations::render(report, &mut std::io::stderr().lock());
     let Some(path) = &runner.summary else { return };
     let mut text = Vec::new();
     let written = report::markdown::render(report, &mut text).and_then(|()| append(path, &text));
     if let Err(error) = written {
         // The report matters more than its summary, so this is not an error.
-        let _ = writeln!(stderr, "could not write the job summary `{}`: {error}", path.display());
+        note(&format!("could not write the job summary `{}`: {error}", path.display()));
     }
 }
 

@@ -1,7 +1,6 @@
 //! `shakedown ingest`: add files to the queue, and with `--wait` follow them to the end.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::print::Format;
+use super::print::{Format, note, try_print};
 use crate::operations::ingest::{
     End, Enqueued, Followed, Gathered, IngestError, JobShape, LARGE, Queued, Unreadable, enqueue, follow, gather,
 };
@@ -116,8 +115,7 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
     queue.close().await;
     let Some(done) = finished else {
         // The queue keeps the acknowledged jobs, and a worker will process them.
-        let notice = format!("interrupted; the documents that were added stay in the queue {}\n", result.queue);
-        let _ = std::io::stderr().write_all(notice.as_bytes());
+        note(&format!("interrupted; the documents that were added stay in the queue {}", result.queue));
         return Ok(Exit::Interrupted);
     };
     done?;
@@ -126,7 +124,7 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
         Format::Text => result.text(),
         Format::Json => format!("{:#}\n", result.json()),
     };
-    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::harness)?;
+    try_print(&text).map_err(Failure::harness)?;
     Ok(result.exit())
 }
 

@@ -42,12 +42,14 @@ mod trace_export;
 mod up;
 mod worker;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::outcome::Exit;
+use crate::redaction::printable;
 use crate::settings::{Ignored, Settings, SettingsError, Source};
 use failure::Failure;
 
@@ -92,7 +94,7 @@ fn load(source: Source) -> Result<Settings, SettingsError> {
     for Ignored { name, origin } in settings.ignored() {
         print::note(&format!(
             "ignored {name} ({origin}): it decides what runs here; pass --trust, or set \
-             SHAKEDOWN_TRUST=1 in the environment, if you trust the files of this directory\n"
+             SHAKEDOWN_TRUST=1 in the environment, if you trust the files of this directory"
         ));
     }
     Ok(settings)
@@ -136,11 +138,18 @@ pub fn main() -> ExitCode {
 
 /// The same with other arguments; the first one is the program's name.
 pub fn main_with<A: Into<std::ffi::OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> u8 {
+    // First of all, so that no message contains a secret of the environment.
+    crate::settings::learn_process_environment();
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version also arrive here.
-            let _ = error.print();
+            // Help and version also arrive here. An argument may be a secret or control the terminal.
+            let text = error.to_string();
+            let _ = match print::shown(&printable(&text)) {
+                shown if shown == text => error.print(),
+                shown if error.use_stderr() => write!(std::io::stderr(), "{shown}"),
+                shown => write!(std::io::stdout(), "{shown}"),
+            };
             return if error.use_stderr() { Exit::Usage.code() } else { Exit::Ok.code() };
         }
     };
@@ -162,7 +171,7 @@ pub fn main_with<A: Into<std::ffi::OsString> + Clone>(arguments: impl IntoIterat
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     // What a worker has started and left, also without its mark, became a child of this process.
     for left in crate::stack::end_descendants() {
-        print::note(&format!("could not remove: {left}\n"));
+        print::note(&format!("could not remove: {left}"));
     }
     match outcome {
         Ok(exit) => exit.code(),

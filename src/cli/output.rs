@@ -1,9 +1,8 @@
 //! Output of a finished report: to files, the CI system and the terminal.
 
-use std::io::Write;
-
 use super::failure::Failure;
 use super::github;
+use super::print::print_styled;
 use super::terminal::Terminal;
 use crate::outcome::{FileNote, Report};
 use crate::report::terminal::{self, Extent};
@@ -64,11 +63,11 @@ pub(super) fn print_report(report: &Report, format: Format, extent: Extent, colo
     let screen = Terminal::stdout();
     let colours = colours && screen.colours;
     let width = screen.width.unwrap_or(110);
-    let mut stdout = std::io::stdout().lock();
+    let mut text = Vec::new();
     let written = match format {
-        Format::Terminal => terminal::render(report, terminal::Style { colours, width, extent, rerun }, &mut stdout),
-        format => report::write(report, format, colours, width, &mut stdout),
+        Format::Terminal => terminal::render(report, terminal::Style { colours, width, extent, rerun }, &mut text),
+        format => report::write(report, format, colours, width, &mut text),
     };
     // The reader may have closed the pipe; the exit code is the same.
-    let _ = written.and_then(|()| stdout.flush());
+    let _ = written.and_then(|()| print_styled(&String::from_utf8_lossy(&text)));
 }

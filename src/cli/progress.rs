@@ -1,13 +1,14 @@
 //! Progress of a run on standard error: a bar on a terminal, plain lines elsewhere and in CI logs.
 
-use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::print::{note_styled, shown};
 use super::terminal::Terminal;
 use crate::outcome::{CaseRecord, Event, Word};
+use crate::redaction::printable_line;
 use crate::report::terminal::wrapped;
 
 /// How progress is shown.
@@ -71,7 +72,7 @@ pub(super) async fn follow(mut events: UnboundedReceiver<Event>, style: Style) {
                     print_line(&bar, style, &finished(&record));
                 }
             }
-            Event::Note { text } => bar.set_message(text),
+            Event::Note { text } => bar.set_message(printable_line(&shown(&text)).into_owned()),
             Event::Remark { text } => print_line(&bar, style, &format!("  {text}")),
             Event::TearingDown => bar.set_message("removing everything"),
             Event::TornDown { left } => {
@@ -89,14 +90,13 @@ fn finished(record: &CaseRecord) -> String {
 }
 
 fn print_line(bar: &ProgressBar, style: Style, text: &str) {
-    let lines = lines(text, Terminal::stderr().width);
+    let lines = lines(&shown(text), Terminal::stderr().width);
     if style == Style::Bar {
         for line in lines {
             bar.println(line);
         }
     } else {
-        // A closed standard error must not end the run.
-        let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
+        note_styled(&lines.join("\n"));
     }
 }
 

@@ -1,6 +1,9 @@
 //! `shakedown plan`, and `shakedown setup` with a `[desired]` table.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use secrecy::SecretString;
 
 use serde_json::json;
 
@@ -12,6 +15,7 @@ use super::print::{Format, print};
 use super::steps::{as_json, as_text, exit_of};
 use crate::operations::provision::{self, Action, Change, Consent, File, PlanError, SetupTarget, Step, WriteCounter};
 use crate::outcome::Exit;
+use crate::redaction;
 use crate::settings::{self, Desired, Settings};
 use crate::stack::compose_files;
 
@@ -118,12 +122,13 @@ const fn end_after(_: &Settings) -> Option<u32> {
 /// The stack that the variables name. A service without an entry in [desired] needs no address.
 fn place(settings: &Settings, desired: &Desired) -> Result<SetupTarget, Failure> {
     let roles = desired.postgres.iter().flat_map(|postgres| postgres.roles.values());
-    let passwords = roles
+    let passwords: BTreeMap<String, SecretString> = roles
         .filter_map(|role| {
             let variable = role.password.as_ref()?;
             Some((variable.clone(), settings.variable(variable)?))
         })
         .collect();
+    redaction::learn(passwords.iter().map(|(name, password)| (name.as_str(), password)));
     let compared = COMPARED.into_iter().filter_map(|name| Some((name, settings.get(name)?.to_owned())));
     Ok(SetupTarget {
         redis: desired.queue.as_ref().map(|_| settings.redis()).transpose()?,

@@ -1,6 +1,5 @@
 //! `shakedown proxy`: a fault proxy as a program of its own.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
+use super::print::print;
 use super::signals::end_signal;
 use crate::faults::{ClosedBy, Connection, ConnectionEvent, Effect, NetworkFault, Proxy, ScheduledFault};
 use crate::outcome::Exit;
@@ -142,7 +142,5 @@ fn connection(event: &ConnectionEvent) -> serde_json::Value {
 }
 
 fn print_line(line: &serde_json::Value) {
-    let mut out = std::io::stdout().lock();
-    // The reader may have closed the pipe; the proxy continues.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    print(&format!("{line}\n"));
 }

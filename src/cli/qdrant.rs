@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::failure::Failure;
 use super::signals::end_signal;
 use crate::outcome::Exit;
+use crate::redaction;
 use shakedown_qdrant::{Bound, Options, Tls, serve};
 
 /// Run the embedded Qdrant as a server with the REST and gRPC APIs
@@ -56,11 +57,17 @@ pub(super) struct Args {
 
 /// The key in `file`, else `given`.
 fn key(file: Option<&Path>, given: Option<SecretString>) -> miette::Result<Option<SecretString>> {
-    let Some(path) = file else { return Ok(given) };
-    let text = std::fs::read_to_string(path)
-        .into_diagnostic()
-        .wrap_err_with(|| format!("cannot read the API key from {}", path.display()))?;
-    Ok(Some(SecretString::from(text.trim_end_matches(['\r', '\n']))))
+    let key = match file {
+        None => given,
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .into_diagnostic()
+                .wrap_err_with(|| format!("cannot read the API key from {}", path.display()))?;
+            Some(SecretString::from(text.trim_end_matches(['\r', '\n'])))
+        }
+    };
+    redaction::learn(key.as_ref().map(|key| ("QDRANT_API_KEY", key)));
+    Ok(key)
 }
 
 /// Runs the server until a signal ends it.

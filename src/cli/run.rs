@@ -1,7 +1,6 @@
 //! `shakedown run`: start the stack, run the cases, write the reports.
 
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use super::case_selection::FilterArgs;
 use super::failure::Failure;
 use super::gate::GateArgs;
 use super::output::Output;
+use super::print::{print, try_print};
 use super::rerun::Rerun;
 use super::signals::end_signal;
 use super::stack::{self, StackArgs};
@@ -81,8 +81,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         described.variables_of_worker()?;
         settings.telemetry()?;
         let text = plan::plan(&settings, &contract, &suites, &selection);
-        // The reader may have closed the pipe.
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        print(&text);
         return Ok(Exit::Ok);
     }
     let bundle = args.bundle.as_deref().map(Bundle::open).transpose()?;
@@ -264,7 +263,6 @@ fn contract(settings: &Settings, shakedown: &Path, directory: &Path) -> Arc<Cont
 }
 
 pub(super) fn list(suites: &Suites, selection: &Selection) -> Exit {
-    let mut out = std::io::stdout().lock();
     for suite in &suites.suites {
         let chosen: Vec<_> =
             suites.cases.iter().filter(|case| case.suite == suite.name && selection.chooses(case)).collect();
@@ -277,7 +275,7 @@ pub(super) fn list(suites: &Suites, selection: &Selection) -> Exit {
             let _ = writeln!(text, "  {:<6} {:<34} {}", case.level, case.id, case.title);
         }
         // The reader may have closed the pipe.
-        if out.write_all(text.as_bytes()).is_err() {
+        if try_print(&text).is_err() {
             break;
         }
     }

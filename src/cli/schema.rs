@@ -1,10 +1,9 @@
 //! `shakedown schema`: JSON Schemas of suites and reports, and files for Prometheus and Grafana.
 
-use std::io::Write;
-
 use clap::ValueEnum;
 use miette::IntoDiagnostic;
 
+use super::print::try_print;
 use crate::outcome::Exit;
 use crate::serve::monitoring;
 use crate::spec::{SuiteWritten, Suites};
@@ -37,6 +36,6 @@ pub(super) fn run(args: &Args) -> miette::Result<Exit> {
         What::Alerts => monitoring::alerts(&Suites::builtin().into_diagnostic()?),
         What::Grafana => monitoring::dashboard(&Suites::builtin().into_diagnostic()?),
     };
-    std::io::stdout().write_all(text.as_bytes()).into_diagnostic()?;
+    try_print(&text).into_diagnostic()?;
     Ok(Exit::Ok)
 }

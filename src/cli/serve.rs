@@ -1,6 +1,5 @@
 //! `shakedown serve`: check an environment on a schedule, and serve its health, metrics and a status page.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,8 +11,10 @@ use super::Common;
 use super::case_selection::CaseArgs;
 use super::failure::Failure;
 use super::gate::time;
+use super::print::note;
 use super::trace_export::TraceExport;
 use crate::outcome::Exit;
+use crate::redaction;
 use crate::runner::EnvironmentCheck;
 use crate::serve::{Access, History, HistoryFile, Intervals, StatusStore, Watch, routes};
 use crate::settings::Settings;
@@ -84,7 +85,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let mut check = load(&args, common)?;
     let trace_export =
-        TraceExport::reporting(&check.settings, "shakedown", Box::new(|text| print_line(&format!("note: {text}"))))?;
+        TraceExport::reporting(&check.settings, "shakedown", Box::new(|text| note(&format!("note: {text}"))))?;
     check.trace = trace_export.trace().clone();
     let check = Arc::new(check);
     let token = match &args.token_env {
@@ -104,11 +105,9 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         .with_graceful_shutdown(ending.clone().cancelled_owned());
     let mut served = tokio::spawn(served.into_future());
     let mut watch = Watch::start(check, status_store.clone(), file.clone());
-    print_line(&format!("serving http://{address}/ ; press Ctrl-C to stop"));
+    note(&format!("serving http://{address}/ ; press Ctrl-C to stop"));
     if !address.ip().is_loopback() && args.token_env.is_none() {
-        print_line(
-            "warning: everyone who can reach this address can read the status; set a token with --token-env NAME",
-        );
+        note("warning: everyone who can reach this address can read the status; set a token with --token-env NAME");
     }
     loop {
         tokio::select! {
@@ -133,11 +132,11 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
                         status_store.replace_targets(&check);
                         status_store.note("settings", None);
                         watch = Watch::start(check, status_store.clone(), file.clone());
-                        print_line("settings reloaded");
+                        note("settings reloaded");
                     }
                     Err(failure) => {
                         let text = format!("could not reload the settings, so the old ones remain: {}", failure.report);
-                        print_line(&text);
+                        note(&text);
                         status_store.note("settings", Some(text));
                     }
                 }
@@ -150,16 +149,10 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let _ = tokio::time::timeout(GRACE, &mut served).await;
     served.abort();
     if let Some(lost) = trace_export.end_within(GRACE).await {
-        print_line(&format!("note: {lost}"));
+        note(&format!("note: {lost}"));
     }
-    print_line("stopped");
+    note("stopped");
     Ok(Exit::Ok)
-}
-
-/// Prints a line to standard error.
-fn print_line(text: &str) {
-    // A closed standard error must not end the server.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// The check that the settings and flags describe.
@@ -170,6 +163,7 @@ fn load(args: &Args, common: &Common) -> Result<EnvironmentCheck, Failure> {
 fn token(check: &EnvironmentCheck, name: &str) -> Result<secrecy::SecretString, Failure> {
     use secrecy::ExposeSecret as _;
     let token = check.given.environment.get(name).filter(|token| !token.expose_secret().trim().is_empty());
+    redaction::learn(token.map(|token| (name, token)));
     token.cloned().ok_or_else(|| {
         Failure::usage(format!("--token-env names {name}, which is not set or is empty: set it, or omit the flag"))
     })

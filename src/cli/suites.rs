@@ -1,10 +1,10 @@
 //! `shakedown suites lint`: report every error in a directory of suites.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::Common;
 use super::failure::Failure;
+use super::print::{note, print};
 use crate::outcome::Exit;
 use crate::spec::Suites;
 
@@ -36,14 +36,12 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<Exit, Failure> {
     let wrong = Suites::lint(&directory)?;
     if !wrong.is_empty() {
         for error in &wrong {
-            // A closed standard error must not change the exit code.
-            let _ = writeln!(std::io::stderr(), "{error}");
+            note(&error.to_string());
         }
         return Err(Failure::usage(format!("{} with errors", count(wrong.len(), "file"))));
     }
     let suites = Suites::from_directory(&directory)?;
-    // The reader may have closed the pipe.
-    let _ = writeln!(std::io::stdout(), "{}", summary(&suites, &directory));
+    print(&format!("{}\n", summary(&suites, &directory)));
     Ok(Exit::Ok)
 }
 

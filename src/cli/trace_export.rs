@@ -1,10 +1,10 @@
 //! Trace export of a verb: started if it is configured, and flushed before the program ends.
 
-use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::failure::Failure;
+use super::print::note;
 use super::signals::end_signal;
 use crate::outcome::Trace;
 use crate::settings::Settings;
@@ -64,8 +64,7 @@ impl TraceExport {
         };
         let problem = problem.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(text) = problem.or(lost) {
-            // A closed standard error must not change the exit code.
-            let _ = writeln!(std::io::stderr(), "note: {text}");
+            note(&format!("note: {text}"));
         }
     }
 

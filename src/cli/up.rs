@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::Common;
 use super::failure::Failure;
+use super::print::note;
 use super::signals::end_signal;
 use super::stack::{self, StackArgs};
 use crate::outcome::{Event, Events, Exit};
@@ -93,10 +94,10 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     variables.sort_by_key(|variable| variable.name);
     let lines: String = variables.iter().map(export).collect();
     let mut stdout = std::io::stdout().lock();
-    // The reader may have closed the pipe; the stack keeps running.
+    // With the passwords, because the reader is a shell that needs them, and not through `print`. The reader may have closed the pipe; the stack keeps running.
     let _ = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
     drop(stdout);
-    print_line("ready; press Ctrl-C to stop and remove everything");
+    note("ready; press Ctrl-C to stop and remove everything");
 
     end_signal.await;
     events.send(Event::TearingDown);
@@ -107,10 +108,10 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     drop(events);
     listener.await.map_err(|error| Failure::harness(format!("listening to events: {error}")))?;
     if let Some(retention_notice) = retention_notice {
-        print_line(&retention_notice);
+        note(&retention_notice);
     }
     if let Some(directory) = directory.filter(|_| keep) {
-        print_line(&format!("kept {}", directory.display()));
+        note(&format!("kept {}", directory.display()));
     }
     Ok(Exit::Ok)
 }
@@ -123,20 +124,15 @@ fn export(variable: &Variable) -> String {
 fn print_event(event: &Event) {
     match event {
         Event::ServiceReady { service, version, after } => {
-            print_line(&format!("{service} {version} ready after {:.2} s", after.as_secs_f64()));
+            note(&format!("{service} {version} ready after {:.2} s", after.as_secs_f64()));
         }
-        Event::StackReady { after } => print_line(&format!("stack ready after {:.2} s", after.as_secs_f64())),
-        Event::Note { text } | Event::Remark { text } => print_line(text),
-        Event::TearingDown => print_line("removing everything"),
-        Event::TornDown { left } => left.iter().for_each(|left| print_line(&format!("could not remove {left}"))),
-        Event::Provider { name, reason } => print_line(&format!("stack: {name} ({reason})")),
+        Event::StackReady { after } => note(&format!("stack ready after {:.2} s", after.as_secs_f64())),
+        Event::Note { text } | Event::Remark { text } => note(text),
+        Event::TearingDown => note("removing everything"),
+        Event::TornDown { left } => left.iter().for_each(|left| note(&format!("could not remove {left}"))),
+        Event::Provider { name, reason } => note(&format!("stack: {name} ({reason})")),
         Event::Planned { .. } | Event::CaseStarted { .. } | Event::CaseFinished { .. } => {}
     }
-}
-
-fn print_line(text: &str) {
-    // A closed standard error must not end the stack.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `shakedown worker`: the reference worker as a process.
 
+use std::io::Write;
 use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
@@ -8,6 +9,7 @@ use super::Common;
 use super::failure::Failure;
 use super::trace_export::TraceExport;
 use crate::outcome::{Exit, Trace};
+use crate::redaction::redact;
 use crate::reference_worker::chunk::ChunkOptions;
 use crate::reference_worker::{BreakerState, Breakers, Policy, WorkerConfig, WorkerPhase};
 use crate::serve::CircuitState;
@@ -38,7 +40,8 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
         Failure::usage(format!("invalid RUST_LOG `{filter}`: {error}; expected e.g. info or shakedown=debug"))
     })?;
-    let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr);
+    let log =
+        tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(log_writer(&config));
     #[cfg(feature = "defects")]
     if config.defect == Some(crate::reference_worker::Defect::LogsPlainText) {
         tracing_subscriber::fmt().with_writer(std::io::stderr).init();
@@ -57,6 +60,36 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         tracing::warn!("{lost}");
     }
     Ok(Exit::Ok)
+}
+
+/// The log without secrets, except for a planted defect, which the harness must be able to notice.
+fn log_writer(config: &WorkerConfig) -> impl Fn() -> LogWriter + use<> {
+    #[cfg(feature = "defects")]
+    let masks = config.defect.is_none();
+    #[cfg(not(feature = "defects"))]
+    let masks = {
+        let _ = config;
+        true
+    };
+    move || LogWriter { masks }
+}
+
+/// Standard error, with one event in each call.
+struct LogWriter {
+    masks: bool,
+}
+
+impl Write for LogWriter {
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let text = if self.masks { redact(&text) } else { text.as_ref().into() };
+        std::io::stderr().write_all(text.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
 }
 
 /// Serves the worker's health until the handle is dropped.

@@ -1,6 +1,6 @@
 //! Results: levels, verdicts, evidence, records, events and totals. No I/O.
 //!
-//! This module imports no other module of the crate; every other module may import it. Renderers in [`crate::report`]
+//! This module imports only `redaction`; every other module may import it. Renderers in [`crate::report`]
 //! read only these types.
 
 mod attempts;
@@ -11,6 +11,7 @@ mod gate;
 mod record;
 #[cfg(test)]
 pub(crate) mod testing;
+mod texts;
 mod timeline;
 mod trace;
 mod verdict;

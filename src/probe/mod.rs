@@ -31,6 +31,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use crate::outcome::{Evidence, Level, Verdict};
+use crate::redaction::{self, Redactor, public_address};
 use crate::services::ServiceError;
 use crate::settings::{Endpoints, Given, public_url};
 use crate::spec::{Matcher, Probe, Template, TemplateError};
@@ -77,7 +78,7 @@ impl Context {
             ("model", self.endpoints.jina.model.clone()),
             ("dimensions", self.endpoints.jina.dimensions.to_string()),
             ("redis", public_url(&self.endpoints.redis.url)),
-            ("qdrant", self.endpoints.qdrant.url.clone()),
+            ("qdrant", public_address(&self.endpoints.qdrant.url)),
             ("shakedown", self.shakedown.display().to_string()),
             ("now", jiff::Timestamp::now().as_second().to_string()),
         ];
@@ -95,23 +96,13 @@ impl Context {
         Template::new(places)
     }
 
-    /// Secrets with their replacements, longest first, because one may contain another.
-    fn private(&self) -> Vec<(String, String)> {
-        let Some(given) = &self.given else { return Vec::new() };
-        let mut private = Vec::new();
-        for (name, value) in given.secrets() {
-            let address = url::Url::parse(value.expose_secret()).ok().filter(url::Url::has_host);
-            hide(value, address.map_or_else(|| format!("${name}"), |_| public_url(value)), &mut private);
-        }
-        for (name, value) in &given.environment {
-            // For an unknown variable with an address, it is unclear which part is secret, so all of it is masked.
-            let known = given.variables.get(name.as_str()).is_some_and(|variable| variable.secret);
-            if !known && is_secret(name, value.expose_secret()) {
-                hide(value, format!("${name}"), &mut private);
-            }
-        }
-        private.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
-        private
+    /// The redactor of the process, and the secrets among the user's settings, which a library user may have read
+    /// from elsewhere.
+    fn redactor(&self) -> Redactor {
+        let Some(given) = &self.given else { return redaction::redactor() };
+        let environment = given.environment.iter().map(|(name, value)| (name.as_str(), value));
+        let secrets = given.secrets().map(|(name, value): (&str, _)| (name, value));
+        redaction::redactor().with(secrets).with_environment(environment)
     }
 
     /// The error for a placeholder without a value: a variable that is not set is not an error of the suite.
@@ -135,29 +126,6 @@ fn variable_of(place: &str) -> Option<&'static str> {
         ("supabase", _) => Some("SUPABASE_URL"),
         _ => None,
     }
-}
-
-/// Adds a secret, and the password in it, to `private` with the text that is `shown` instead.
-fn hide(value: &secrecy::SecretString, shown: String, private: &mut Vec<(String, String)>) {
-    const PASSWORD: &str = "********";
-    let text = value.expose_secret();
-    if let Ok(url) = url::Url::parse(text)
-        && let Some(password) = url.password()
-    {
-        let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy().into_owned();
-        for password in [password.to_owned(), decoded] {
-            // A password that equals the user name, as `postgres` often does, appears in every message with the user
-            // name.
-            if !public_url(value).contains(&password) && url.username() != password {
-                private.push((password, PASSWORD.to_owned()));
-            }
-        }
-    }
-    if text.trim_end_matches('/') != shown {
-        private.push((text.to_owned(), shown));
-    }
-    // A short value, such as `true`, would match unrelated text.
-    private.retain(|(value, _)| value.len() >= 6);
 }
 
 /// A command that runs a verb of this program on the stack, with the case's own names.
@@ -193,45 +161,13 @@ const ADDRESSES: &[&str] = &[
     "qdrant.vector_path",
 ];
 
-/// Whether a variable that is not in the table most likely contains a secret.
-fn is_secret(name: &str, value: &str) -> bool {
-    const WORDS: [&str; 7] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "DSN"];
-    let name = name.to_ascii_uppercase();
-    WORDS.iter().any(|word| name.contains(word))
-        || url::Url::parse(value).is_ok_and(|url| url.password().is_some_and(|password| !password.is_empty()))
-}
-
 /// A verdict with its evidence, with secrets masked.
-fn masked((verdict, evidence): (Verdict, Vec<Evidence>), private: &[(String, String)]) -> (Verdict, Vec<Evidence>) {
-    let mask = |text: String| private.iter().fold(text, |text, (value, name)| text.replace(value, name));
-    let verdict = match verdict {
-        Verdict::Pass => Verdict::Pass,
-        Verdict::Fail { reason } => Verdict::Fail { reason: mask(reason) },
-        Verdict::Warn { reason } => Verdict::Warn { reason: mask(reason) },
-        Verdict::Skip { reason } => Verdict::Skip { reason: mask(reason) },
-        Verdict::Unknown { reason } => Verdict::Unknown { reason: mask(reason) },
-        Verdict::Waived { reason, expires } => Verdict::Waived { reason: mask(reason), expires },
-    };
-    let evidence = evidence
-        .into_iter()
-        .map(|fact| Evidence {
-            what: mask(fact.what),
-            seen: mask_json(fact.seen, &mask),
-            wanted: fact.wanted.map(&mask),
-        })
-        .collect();
-    (verdict, evidence)
-}
-
-fn mask_json(value: Value, mask: &impl Fn(String) -> String) -> Value {
-    match value {
-        Value::String(text) => Value::String(mask(text)),
-        Value::Array(items) => Value::Array(items.into_iter().map(|item| mask_json(item, mask)).collect()),
-        Value::Object(table) => {
-            Value::Object(table.into_iter().map(|(key, value)| (key, mask_json(value, mask))).collect())
-        }
-        other => other,
+fn masked((mut verdict, mut evidence): (Verdict, Vec<Evidence>), redactor: &Redactor) -> (Verdict, Vec<Evidence>) {
+    verdict.mask(redactor);
+    for fact in &mut evidence {
+        fact.mask(redactor);
     }
+    (verdict, evidence)
 }
 
 /// The result of a probe.
@@ -303,7 +239,8 @@ pub async fn evaluate(
     level: Level,
     context: &Context,
 ) -> (Verdict, Vec<Evidence>) {
-    masked(evaluate_unmasked(probe, matchers, level, context).await, &context.private())
+    let redactor = context.redactor();
+    masked(evaluate_unmasked(probe, matchers, level, context, &redactor).await, &redactor)
 }
 
 async fn evaluate_unmasked(
@@ -311,6 +248,7 @@ async fn evaluate_unmasked(
     matchers: &[Matcher],
     level: Level,
     context: &Context,
+    redactor: &Redactor,
 ) -> (Verdict, Vec<Evidence>) {
     let matchers = match fill_matchers(matchers, &context.template()) {
         Ok(matchers) => matchers,
@@ -331,7 +269,7 @@ async fn evaluate_unmasked(
                 Verdict::Pass
             } else {
                 let wanted = unmet.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                Verdict::unmet(level, format!("{} is {}, wanted {wanted}", observation.what, brief(&shown)))
+                Verdict::unmet(level, format!("{} is {}, wanted {wanted}", observation.what, brief(&shown, redactor)))
             };
             let mut evidence = vec![Evidence::against(observation.what, shown, wanted)];
             evidence.extend(observation.also);
@@ -378,9 +316,12 @@ fn fill_matchers(matchers: &[Matcher], template: &Template) -> Result<Vec<Matche
         .collect()
 }
 
-/// A value short enough for one line.
-fn brief(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+/// A value short enough for one line. It is masked first, because a cut secret may be too short to be found.
+fn brief(value: &Value, redactor: &Redactor) -> String {
+    let text = match redactor.redact_json(value.clone()) {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
     if text.is_empty() {
         return "empty".to_owned();
     }
@@ -398,33 +339,19 @@ mod tests {
 
     #[test]
     fn secrets_are_replaced_by_their_names() {
-        let private = vec![("hunter2".to_owned(), "$TOKEN".to_owned())];
+        let redactor = Redactor::new([("TOKEN", &"hunter2".into())]);
         let evidence = vec![Evidence::against("GET /hunter2", json!({ "a": ["x hunter2"] }), "hunter2")];
-        let (verdict, evidence) = masked((Verdict::unknown("no hunter2"), evidence), &private);
+        let (verdict, evidence) = masked((Verdict::unknown("no hunter2"), evidence), &redactor);
         let shown = format!("{verdict:?} {evidence:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
         assert_eq!(evidence[0].seen, json!({ "a": ["x $TOKEN"] }));
     }
 
-    #[rstest::rstest]
-    #[case::a_password("redis://:hunter2@h:1/0", "hunter2 of redis://h:1/0", "******** of redis://h:1/0")]
-    #[case::no_password("redis://h:1/0", "redis at redis://h:1/0", "redis at redis://h:1/0")]
-    #[case::the_whole("redis://:hunter2@h:1/0", "cannot reach redis://:hunter2@h:1/0", "cannot reach redis://h:1/0")]
-    #[case::an_encoded_password("redis://:a%40hunter@h:1/0", "a@hunter a%40hunter", "******** ********")]
-    #[case::the_password_is_the_user(
-        "postgres://postgres:postgres@h:1/x",
-        "postgres at postgres://h:1/x",
-        "postgres at postgres://h:1/x"
-    )]
-    #[case::a_key("jina_0123456789", "key jina_0123456789 refused", "key $NAME refused")]
-    fn an_address_is_shown_without_its_password(#[case] value: &str, #[case] text: &str, #[case] shown: &str) {
-        let value = secrecy::SecretString::from(value);
-        let address = url::Url::parse(value.expose_secret()).is_ok();
-        let mut private = Vec::new();
-        hide(&value, if address { public_url(&value) } else { "$NAME".to_owned() }, &mut private);
-        private.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
-        let (verdict, _) = masked((Verdict::unknown(text), Vec::new()), &private);
-        assert_eq!(verdict.reason(), Some(shown));
+    #[test]
+    fn a_long_value_is_masked_before_it_is_cut() {
+        let redactor = Redactor::new([("TOKEN", &"geheim-0815".into())]);
+        let shown = brief(&json!(format!("{}geheim-0815", "x ".repeat(77))), &redactor);
+        assert!(!shown.contains("geh"), "{shown}");
     }
 
     #[test]
@@ -434,15 +361,5 @@ mod tests {
         }
         assert_eq!(variable_of("qdrant.grpc_port"), Some("QDRANT_GRPC_URL"));
         assert_eq!(variable_of("queue.nme"), None);
-    }
-
-    #[test]
-    fn variables_are_secret_by_name_or_because_of_a_password() {
-        for (name, value) in [("SEARCH_TOKEN", "x"), ("my_api_key", "x"), ("BROKER", "amqp://u:p@h/")] {
-            assert!(is_secret(name, value), "{name}");
-        }
-        for (name, value) in [("SEARCH_URL", "http://h/"), ("PATH", "/bin"), ("BROKER", "amqp://u@h/")] {
-            assert!(!is_secret(name, value), "{name}");
-        }
     }
 }

@@ -5,10 +5,12 @@
 
 use std::io::{self, Write};
 
+use super::plain;
 use crate::outcome::{Level, Report, Word};
 
 /// Writes one line for each case that fails, warns or is unknown, the worst first: GitHub shows ten of each kind per step.
 pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let report = &plain(report);
     for wanted in [Word::Fail, Word::Unknown, Word::Warn] {
         for case in report.cases.iter().filter(|case| case.verdict.word() == wanted) {
             let grave = match wanted {

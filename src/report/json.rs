@@ -4,11 +4,12 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
+use super::masked;
 use crate::outcome::{REPORT_VERSION, Report, Verdict};
 
 /// Writes `report` as pretty JSON.
 pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, report)?;
+    serde_json::to_writer_pretty(&mut *out, &masked(report))?;
     writeln!(out)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, Report as Junit, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
-use super::printable;
+use super::plain;
 use crate::guide::catalogue::format_source;
 use crate::outcome::{CaseRecord, Level, Report, Word};
 
@@ -13,6 +13,7 @@ use crate::outcome::{CaseRecord, Level, Report, Word};
 /// `system-out` (a failure in a strict run); everything else is skipped. The attempts of a flaky case that did not
 /// pass are its flaky failures, or its reruns when the case fails.
 pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let report = &plain(report);
     let mut junit = Junit::new("shakedown");
     junit.set_time(Duration::from_millis(report.duration_ms));
     let mut names: Vec<&str> = Vec::new();
@@ -40,7 +41,7 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
 
 fn test_case(case: &CaseRecord, report: &Report) -> TestCase {
     let strict = report.gate.strict;
-    let reason = printable(case.verdict.reason().unwrap_or_default());
+    let reason = case.verdict.reason().unwrap_or_default();
     let mut status = match case.verdict.word() {
         Word::Pass => TestCaseStatus::success(),
         Word::Warn if !strict => TestCaseStatus::success(),
@@ -52,7 +53,7 @@ fn test_case(case: &CaseRecord, report: &Report) -> TestCase {
         Word::Unknown | Word::Skip | Word::Waived => TestCaseStatus::skipped(),
     };
     if !matches!(status, TestCaseStatus::Success { .. }) {
-        status.set_message(reason.clone());
+        status.set_message(reason);
     }
     if case.flaky {
         for (number, word) in case.attempts.iter().enumerate().filter(|(_, word)| **word != Word::Pass) {
@@ -64,7 +65,7 @@ fn test_case(case: &CaseRecord, report: &Report) -> TestCase {
     }
     if matches!(status, TestCaseStatus::NonSuccess { .. }) {
         status.set_type(case.verdict.word().as_str());
-        status.set_description(printable(&body(case)));
+        status.set_description(body(case));
     }
     let mut test = TestCase::new(case.id.clone(), status);
     test.set_classname(case.suite.clone());
@@ -74,7 +75,7 @@ fn test_case(case: &CaseRecord, report: &Report) -> TestCase {
         test.add_property(Property::new("attempts", words.join(" ")));
     }
     if case.verdict.word() == Word::Warn {
-        test.set_system_out(printable(&format!("warning: {reason}\n{}", body(case))));
+        test.set_system_out(format!("warning: {reason}\n{}", body(case)));
     }
     test
 }

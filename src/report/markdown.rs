@@ -15,10 +15,12 @@ const TEMPLATE: &str = include_str!("templates/report.md.j2");
 
 /// Writes `report` as Markdown.
 pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let report = &plain(report);
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(io::Error::other)?;
     environment.set_syntax(syntax);
     environment.add_filter("cell", |text: String| cell(&text));
+    environment.add_filter("code", |text: String| code(&text));
     environment.add_template("report", TEMPLATE).map_err(io::Error::other)?;
     let template = environment.get_template("report").map_err(io::Error::other)?;
     let mut suites: Vec<(&str, Vec<&CaseRecord>)> = Vec::new();
@@ -113,11 +115,35 @@ fn next_steps(report: &Report) -> Vec<String> {
     steps
 }
 
-/// Text for a table cell: one line, escaped pipes, no unpaired backtick.
+/// Text for a table cell or a heading: one line, without markup other than code between backticks.
 pub(super) fn cell(text: &str) -> String {
     let line: Vec<&str> = text.split_whitespace().collect();
-    let line = line.join(" ").replace('|', "\\|").replace('<', "&lt;");
+    let line = line.join(" ");
     let kept: String = line.chars().take(300).collect();
     let kept = if kept.len() < line.len() { format!("{kept}…") } else { kept };
-    if kept.matches('`').count() % 2 == 1 { kept.replace('`', "'") } else { kept }
+    // Code cannot end with an escape of a pipe, and several backticks in a row begin other code than one.
+    let is_code = kept.matches('`').count() % 2 == 0 && !kept.contains("``") && !kept.contains("\\|");
+    let kept = if is_code { kept } else { kept.replace('`', "'") };
+    let part = |(number, part): (usize, &str)| if number % 2 == 1 { part.replace('|', "\\|") } else { escaped(part) };
+    kept.split('`').enumerate().map(part).collect::<Vec<_>>().join("`")
+}
+
+/// Text between backticks.
+fn code(text: &str) -> String {
+    let line: Vec<&str> = text.split_whitespace().collect();
+    // In a table, a backslash before the escape of a pipe would end the cell.
+    line.join(" ").replace('`', "'").replace("\\|", "\\ |").replace('|', "\\|")
+}
+
+/// Text in which links, images, HTML and the ends of table cells are only characters.
+fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '<' => shown.push_str("&lt;"),
+            '\\' | '|' | '[' | ']' => shown.extend(['\\', character]),
+            other => shown.push(other),
+        }
+    }
+    shown
 }

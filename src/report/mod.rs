@@ -1,4 +1,5 @@
-//! Reports: the JSON is the source of truth, every other format is rendered from it. Uses `outcome` and `guide` alone.
+//! Reports: the JSON is the source of truth, every other format is rendered from it. Uses `outcome`,
+//! `guide` and `redaction` alone.
 
 pub mod annotations;
 pub mod diff;
@@ -10,11 +11,15 @@ pub mod merge;
 mod normal;
 pub mod terminal;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde_json::Value;
+
 use crate::outcome::{CaseRecord, Report, Word};
+use crate::redaction::{printable, redactor};
 
 pub use normal::normalise;
 
@@ -144,16 +149,35 @@ fn worst_first(report: &Report) -> Vec<&CaseRecord> {
     cases
 }
 
-/// Replaces the characters that XML and HTML cannot hold, and those that change the direction of text, by the
-/// replacement character.
-fn printable(text: &str) -> String {
-    let replace = |character| match character {
-        '\t' | '\n' | '\r' => character,
-        '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FFFE}' | '\u{FFFF}' => '\u{FFFD}',
-        control if control.is_control() => '\u{FFFD}',
-        other => other,
+/// The report without secrets: every renderer starts with it, whatever was done before.
+fn masked(report: &Report) -> Report {
+    let mut report = report.clone();
+    report.mask(&redactor());
+    report
+}
+
+/// The report without secrets and without characters that a terminal obeys or XML cannot hold.
+fn plain(report: &Report) -> Report {
+    let mut report = masked(report);
+    let text = |text: &mut String| {
+        if let Cow::Owned(shown) = printable(text) {
+            *text = shown;
+        }
     };
-    text.chars().map(replace).collect()
+    report.map_texts(&text, &|value| *value = printable_json(value));
+    report
+}
+
+/// A value with printable texts and keys.
+fn printable_json(value: &Value) -> Value {
+    match value {
+        Value::String(text) => printable(text).into(),
+        Value::Array(items) => items.iter().map(printable_json).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| (printable(key).into_owned(), printable_json(value))).collect()
+        }
+        other => other.clone(),
+    }
 }
 
 #[cfg(test)]

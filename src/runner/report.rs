@@ -6,6 +6,7 @@ use secrecy::ExposeSecret;
 
 use super::RunOptions;
 use crate::outcome::{Coverage, EnvironmentRow, REPORT_VERSION, Report, RunVerdict, Totals};
+use crate::redaction::{MASK, public_address};
 use crate::settings::Endpoints;
 use crate::stack::Stack;
 
@@ -64,7 +65,11 @@ fn environment(endpoints: &Endpoints) -> Vec<EnvironmentRow> {
         .into_iter()
         .map(|variable| EnvironmentRow {
             name: variable.name.to_owned(),
-            value: if variable.secret { "********".to_owned() } else { variable.value.expose_secret().to_owned() },
+            value: match variable.value.expose_secret() {
+                _ if variable.secret => MASK.to_owned(),
+                url if url.contains("://") => public_address(url),
+                other => other.to_owned(),
+            },
             origin: "stack".to_owned(),
             secret: variable.secret,
         })
@@ -74,4 +79,36 @@ fn environment(endpoints: &Endpoints) -> Vec<EnvironmentRow> {
 /// Whole milliseconds.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::settings::{JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint};
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_listed_without_passwords_and_tokens() {
+        let text = |text: &str| text.to_owned();
+        let rows = environment(&Endpoints {
+            redis: RedisEndpoint { url: "redis://:hidden-1@h:1/0".into() },
+            postgres: PostgresEndpoint { url: "postgres://u:hidden-2@h:1/d".into() },
+            qdrant: QdrantEndpoint {
+                url: text("https://u:hidden-3@h:6333/x?token=hidden-4"),
+                grpc_url: text("https://hidden-5@h:6334"),
+                api_key: Some("hidden-6".into()),
+                vector: None,
+            },
+            jina: JinaEndpoint {
+                base_url: text("https://h/v1?api_key=hidden-7"),
+                api_key: Some("hidden-8".into()),
+                model: text("m"),
+                dimensions: 8,
+            },
+            names: Names { queue: text("q"), prefix: text("p"), collection: text("c"), table: text("t") },
+        });
+        let shown = format!("{rows:?}");
+        assert!(!shown.contains("hidden"), "{shown}");
+        assert!(shown.contains("https://h:6333/x") && shown.contains("https://h/v1"), "{shown}");
+    }
 }

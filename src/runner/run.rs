@@ -14,6 +14,7 @@ use super::timelines::timelines;
 use super::{RunOptions, Selection, report, waivers};
 use crate::outcome::{CaseRecord, Event, Events, Evidence, Report, Span, Verdict, Word};
 use crate::probe::{self, Context, SharedClients};
+use crate::redaction::redactor;
 use crate::scenario;
 use crate::settings::{Contract, Endpoints};
 use crate::spec::{Case, Check, Need, Suites};
@@ -79,6 +80,7 @@ pub async fn run(
     report.cases = cases;
     report.notes = notes;
     report.settle(plan.filtered_out);
+    report.mask(&redactor());
     report
 }
 
@@ -162,6 +164,7 @@ impl<'a> Engine<'a> {
         record.evidence = evidence;
         record.duration_ms = report::millis(begun.elapsed().saturating_sub(self.wait_for_stack(case)));
         record.set_verdict(verdict);
+        record.mask(&redactor());
         self.complete(&record);
         let mut waivers = self.options.waivers.iter();
         span.case(&record, waivers.any(|waiver| waiver.case == case.id && !waiver.expired));

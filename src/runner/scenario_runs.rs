@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use secrecy::SecretString;
 use tokio::sync::OnceCell;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -13,6 +12,7 @@ use super::plan::{Plan, ScenarioRun};
 use super::stack_pool::{FIXED_NAMES, POOL_SIZE, StackPool};
 use super::{RunOptions, worker_output};
 use crate::outcome::{Events, TraceParent};
+use crate::redaction::{redact, redacted};
 use crate::scenario::{self, Assessment, Harness, Observations, ScenarioError};
 use crate::settings::{Endpoints, Names};
 use crate::spec::Scenario;
@@ -172,37 +172,30 @@ impl<'a> ScenarioRuns<'a> {
             events: self.events.within(&span),
             stack: own_stack.cloned(),
         };
-        let private = self.private_values(&harness.endpoints);
         let (owned_name, scenario) = (name.to_owned(), scenario.clone());
         // It runs in its own task, so that the computations of one scenario run do not delay the faults of another.
         let task =
             tokio::spawn(async move { Box::pin(scenario::run_scenario(&owned_name, &scenario, &harness)).await });
         let result = match AbortOnDropHandle::new(task).await {
-            Ok(result) => result.map_err(|error| self.failure(name, &error, &private)),
+            Ok(result) => result.map_err(|error| self.failure(name, &error)),
             Err(error) => Err(format!("internal error of the harness: {error}").into()),
         };
         result.inspect_err(|failure: &ScenarioFailure| span.fail(&failure.reason))
     }
 
-    /// The failure of a scenario run, without private values. The output of a worker that never got ready is kept.
-    fn failure(&self, name: &str, error: &ScenarioError, private: &[SecretString]) -> ScenarioFailure {
+    /// The failure of a scenario run, without secrets. The output of a worker that never got ready is kept.
+    fn failure(&self, name: &str, error: &ScenarioError) -> ScenarioFailure {
         if let ScenarioError::NeverReady { output, .. } = error
-            && let Err(note) = worker_output::keep(self.options, name, &scenario::redact(output, private))
+            && let Err(note) = worker_output::keep(self.options, name, &redact(output))
         {
             self.events.note(note);
         }
         ScenarioFailure {
-            reason: scenario::redact(&error.to_string(), private),
+            reason: redacted(error.to_string()),
             blames_worker: matches!(
                 error,
                 ScenarioError::NeverReady { .. } | ScenarioError::Worker(_) | ScenarioError::Setup { .. }
             ),
         }
-    }
-
-    /// Values that reports must not contain.
-    fn private_values(&self, endpoints: &Endpoints) -> Vec<SecretString> {
-        let secrets = endpoints.environment().into_iter().filter(|variable| variable.secret);
-        secrets.map(|variable| variable.value).chain(self.options.variables.values().cloned()).collect()
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::scenario_runs::ScenarioRuns;
 use super::{RunOptions, worker_output};
 use crate::outcome::{CaseRecord, Timeline, Word};
+use crate::redaction::redact;
 use crate::scenario;
 
 /// The timelines of the scenario runs with a case that did not pass. Their worker output is kept if the options say so.
@@ -26,7 +27,7 @@ pub(super) fn timelines(
         let Some(assessment) = runs.finished(name) else { continue };
         timelines.push(scenario::timeline(name, cases, assessment));
         let observations = &assessment.observations;
-        let output = observations.redact(&observations.workers.log);
+        let output = redact(&observations.workers.log);
         notes.extend(worker_output::keep(options, name, &output).err());
     }
     timelines

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::assessment::{Assessment, DocumentOutcome};
 use super::observations::{JobState, Observations};
 use crate::outcome::Diagnosis;
+use crate::redaction::redact;
 use crate::spec::Target;
 
 /// Maximum number of diagnoses.
@@ -110,7 +111,7 @@ pub(super) fn diagnose(assessment: &Assessment) -> Vec<Diagnosis> {
 fn find_line(regex: &Regex, observations: &Observations) -> Option<String> {
     let reasons = observations.queue.events.iter().filter_map(|(_, event)| event.detail.as_deref());
     let line = observations.workers.log.lines().chain(reasons).find(|line| regex.is_match(line))?;
-    Some(observations.redact(&line.chars().take(240).collect::<String>()))
+    Some(redact(line).chars().take(240).collect())
 }
 
 /// A sentence about the symptom, if the observations show it.

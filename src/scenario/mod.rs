@@ -15,7 +15,6 @@ mod expectations;
 mod harness;
 mod jobs;
 mod observations;
-mod redaction;
 mod run;
 mod scheduler;
 mod setup;
@@ -34,7 +33,6 @@ pub use observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, QueueObservations,
     StepRecord, WorkerObservations,
 };
-pub use redaction::redact;
 pub use run::run_scenario;
 pub use scheduler::{Exit, FaultRecord, Output, ProxiedConnection, Proxies, WorkerEvent};
 pub use setup::set_up;

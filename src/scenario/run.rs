@@ -3,7 +3,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::clients::{ServiceClients, retry_unavailable};
@@ -14,11 +13,11 @@ use super::observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, NetworkObservations, Observations, QueueObservations, StepRecord,
     WorkerObservations,
 };
-use super::redaction::redact;
 use super::scheduler::{FaultRecord, FaultScheduler};
 use super::setup::Setup;
 use super::step::{StepInput, run_step};
 use crate::outcome::Trace;
+use crate::redaction::redacted;
 use crate::services::queue::QueueEvent;
 use crate::spec::{Scenario, Step};
 use crate::stack::jina::JinaRequest;
@@ -36,7 +35,7 @@ const READY_POLL: Duration = Duration::from_millis(20);
 pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) -> Result<Observations, ScenarioError> {
     let trace = harness.events.trace();
     let phase = trace.begin("set up");
-    let Setup { documents, builder, clients, proxies, launch, secrets, private } =
+    let Setup { documents, builder, clients, proxies, launch, secrets } =
         Setup::prepare(name, scenario, harness).await?;
     let contract = &harness.contract;
     let grace = launch.grace;
@@ -45,7 +44,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     let phase = trace.begin("start workers");
     phase.fact("shakedown.workers", workers);
     let mut scheduler = FaultScheduler::start(launch, workers, &scenario.faults, proxies, Arc::clone(&clients))?;
-    wait_until_ready(&scheduler, contract.worker.ready_within, &private).await?;
+    wait_until_ready(&scheduler, contract.worker.ready_within).await?;
     let attached = retry_unavailable(|| clients.queue.workers()).await?;
     drop(phase);
     let mock_offset = scheduler.begin().saturating_duration_since(clients.mock.started());
@@ -79,7 +78,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     clients.queue.close().await;
     clients.postgres.close().await;
     let (evidence, timeout_factor) = (contract.evidence.clone(), contract.worker.timeout_factor);
-    let contract = ContractTerms { evidence, timeout_factor, secrets, private };
+    let contract = ContractTerms { evidence, timeout_factor, secrets };
     let title = scenario.title.clone();
     Ok(Observations { title, length, steps, workers, queue, embeddings, network, faults, contract })
 }
@@ -154,12 +153,8 @@ fn documents_of_step(step: Step, documents: &[Document]) -> Vec<Document> {
     }
 }
 
-/// Waits until all workers are ready; the error's texts are without `private` values.
-async fn wait_until_ready(
-    scheduler: &FaultScheduler,
-    timeout: Duration,
-    private: &[SecretString],
-) -> Result<(), ScenarioError> {
+/// Waits until all workers are ready; the error's texts are without secrets.
+async fn wait_until_ready(scheduler: &FaultScheduler, timeout: Duration) -> Result<(), ScenarioError> {
     let deadline = Instant::now() + timeout;
     loop {
         let died = scheduler.died();
@@ -169,9 +164,9 @@ async fn wait_until_ready(
         if died.is_some() || Instant::now() >= deadline {
             return Err(ScenarioError::NeverReady {
                 state: died.unwrap_or_else(|| format!("it is running, but {}", scheduler.not_ready())),
-                tail: redact(&scheduler.worker().map(Worker::tail).unwrap_or_default(), private),
+                tail: redacted(scheduler.worker().map(Worker::tail).unwrap_or_default()),
                 seconds: timeout.as_secs_f64(),
-                output: redact(&scheduler.worker().map(Worker::output).unwrap_or_default(), private),
+                output: redacted(scheduler.worker().map(Worker::output).unwrap_or_default()),
             });
         }
         tokio::time::sleep(READY_POLL).await;

@@ -11,8 +11,8 @@ use super::clients::ServiceClients;
 use super::documents::{self, Document};
 use super::harness::{Harness, ScenarioError};
 use super::jobs::JobBuilder;
-use super::redaction::worker_secrets;
 use super::scheduler::{LaunchConfig, Proxies};
+use crate::redaction;
 use crate::services::http::Http;
 use crate::services::postgres::Postgres;
 use crate::services::queue::QueueClient;
@@ -33,8 +33,6 @@ pub(super) struct Setup {
     pub(super) launch: LaunchConfig,
     /// Secrets that the worker must not print, by variable.
     pub(super) secrets: Vec<(String, SecretString)>,
-    /// Values that reports must not contain.
-    pub(super) private: Vec<SecretString>,
 }
 
 impl Setup {
@@ -43,7 +41,9 @@ impl Setup {
         let clients = Arc::new(connect(scenario, harness).await?);
         let (proxies, proxied_endpoints) = Proxies::for_scenario(scenario, &clients.endpoints).await?;
         let secrets = worker_secrets(&proxied_endpoints);
-        let private = secrets.iter().map(|(_, secret)| secret).chain(harness.variables.values()).cloned().collect();
+        proxied_endpoints.learn();
+        // What the contract takes from the environment is not shown, whatever its name.
+        redaction::learn(harness.variables.iter().map(|(name, value)| (name.as_str(), value)));
         let worker_env = WorkerEnv {
             endpoints: proxied_endpoints,
             scenario: scenario.env.clone(),
@@ -60,8 +60,24 @@ impl Setup {
             ledger: harness.ledger.clone(),
         };
         let builder = JobBuilder::new(contract, &harness.directory, name, scenario.producer_clock_s).await?;
-        Ok(Self { documents, builder, clients, proxies, launch, secrets, private })
+        Ok(Self { documents, builder, clients, proxies, launch, secrets })
     }
+}
+
+/// Shorter passwords are not looked for in the output: they would match unrelated text.
+const MIN_SECRET: usize = 8;
+
+/// Secrets that a worker must not print, with the name of their variable: whole URLs, and the passwords in them.
+fn worker_secrets(endpoints: &Endpoints) -> Vec<(String, SecretString)> {
+    let variables = endpoints.environment().into_iter().filter(|variable| variable.secret);
+    let values = variables.map(|variable| (variable.name.to_owned(), variable.value));
+    let passwords =
+        [("the password in REDIS_URL", "redis.password"), ("the password in DATABASE_URL", "postgres.password")]
+            .into_iter()
+            .filter_map(|(name, place)| Some((name.to_owned(), endpoints.place(place)?)))
+            .filter(|(_, password)| password.len() >= MIN_SECRET)
+            .map(|(name, password)| (name, password.into()));
+    values.chain(passwords).collect()
 }
 
 /// Starts the embeddings mock, runs `shakedown setup`, and connects to the services.

@@ -206,7 +206,6 @@ fn observations() -> Observations {
             evidence: EvidenceContract::default(),
             timeout_factor: 1.0,
             secrets: vec![("REDIS_URL".to_owned(), SECRET.into())],
-            private: vec![SECRET.into()],
         },
     }
 }

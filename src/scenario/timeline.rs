@@ -9,6 +9,7 @@ use super::observations::Observations;
 use super::scheduler::{FaultRecord, Output, WorkerEvent};
 use crate::faults::ClosedBy;
 use crate::outcome::{AffectedDocument, LeftOut, Progress, Timeline, TimelineEvent, Track};
+use crate::redaction::redact;
 
 /// Maximum number of events on one track.
 const MAX_EVENTS: usize = 60;
@@ -33,7 +34,7 @@ pub fn timeline(scenario: &str, cases: Vec<String>, assessment: &Assessment) -> 
         .map(|document| AffectedDocument {
             document: document.document.clone(),
             outcome: document.outcome.word().to_owned(),
-            why: observations.redact(&document.why),
+            why: redact(&document.why).into_owned(),
         })
         .collect();
     let window = window(observations, &affected);
@@ -53,9 +54,7 @@ pub fn timeline(scenario: &str, cases: Vec<String>, assessment: &Assessment) -> 
         if kept.len() < count {
             left_out.push(LeftOut { track, count: count - kept.len() });
         }
-        events.extend(
-            kept.into_iter().map(|event| TimelineEvent { what: shorten(&observations.redact(&event.what)), ..event }),
-        );
+        events.extend(kept.into_iter().map(|event| TimelineEvent { what: shorten(&redact(&event.what)), ..event }));
     }
     events.sort_by_key(|event| (event.at_ms, event.track));
     Timeline {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bullmq::QueueKeys;
 use secrecy::ExposeSecret as _;
 
+use crate::redaction::redacted;
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key, KeyHeader};
 use crate::services::postgres::Postgres;
@@ -114,7 +115,7 @@ impl Prober {
         let took = begun.elapsed();
         let result = match answer {
             Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(error)) => Err(redacted(error.to_string())),
             Err(_) => Err(format!("{} did not answer within {} ms", self.service, TIMEOUT.as_millis())),
         };
         if result.is_err() {

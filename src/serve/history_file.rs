@@ -1,6 +1,7 @@
 //! The history on disk: a `redb` file that one process uses at a time.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -61,6 +62,14 @@ impl HistoryFile {
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             std::fs::create_dir_all(directory).map_err(unwritable)?;
         }
+        // Only for this user: it holds what the services answered. The library would create it for everybody.
+        let create =
+            std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        let file = create.map_err(unwritable)?;
+        if file.metadata().map_err(unwritable)?.is_file() {
+            file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(unwritable)?;
+        }
+        drop(file);
         // The library panics on some damaged files.
         let opened = std::panic::catch_unwind(|| Database::create(path))
             .map_err(|_| HistoryFileError::unreadable(path, "it is damaged"))?;
@@ -125,5 +134,23 @@ impl HistoryFile {
         }
         write.commit()?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_user_can_read_the_history_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let new = directory.path().join("deep/new.redb");
+        drop(Store::open(&new).unwrap());
+        assert_eq!(mode(&new), 0o600);
+        // A file of an earlier version could be read by everybody.
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644)).unwrap();
+        drop(Store::open(&new).unwrap());
+        assert_eq!(mode(&new), 0o600);
     }
 }

@@ -9,6 +9,7 @@ use super::status_store::{Known, StatusStore};
 use super::{Status, rfc3339};
 use crate::guide::catalogue::link;
 use crate::outcome::{Coverage, Word};
+use crate::redaction::redact_json;
 use crate::report::html::{Drawing, Page, page, took};
 
 const TEMPLATE: &str = include_str!("templates/status.html.j2");
@@ -56,7 +57,14 @@ pub(super) fn status(status_store: &StatusStore, bull_board: Option<&str>, now: 
     });
     drop(known);
     let mut bytes = Vec::new();
-    let whole = Page { name: "status.html", template: TEMPLATE, context, style: STYLE, script: SCRIPT, live: true };
+    let whole = Page {
+        name: "status.html",
+        template: TEMPLATE,
+        context: redact_json(context),
+        style: STYLE,
+        script: SCRIPT,
+        live: true,
+    };
     page(&whole, &mut bytes)?;
     Ok(bytes)
 }

@@ -25,6 +25,7 @@ use super::health::{self, Health};
 use super::metrics::Form;
 use super::status_store::StatusStore;
 use super::{metrics, now_ms, page};
+use crate::redaction::{redact_json, redacted};
 use crate::report::{Format, write};
 
 const HEALTH: &str = "application/health+json";
@@ -159,7 +160,7 @@ fn carries(headers: &HeaderMap, token: &SecretString) -> bool {
 
 fn answer((code, body): Health) -> Response {
     let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (code, [(header::CONTENT_TYPE, HEALTH)], format!("{body:#}\n")).into_response()
+    (code, [(header::CONTENT_TYPE, HEALTH)], format!("{:#}\n", redact_json(body))).into_response()
 }
 
 async fn live(State(status_store): State<StatusStore>) -> Response {
@@ -178,7 +179,7 @@ async fn scrape(State(served): State<Served>, headers: HeaderMap) -> Response {
 fn scraped(headers: &HeaderMap, text: impl FnOnce(Form) -> Result<String, std::fmt::Error>) -> Response {
     let form = Form::accepted(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
     match text(form) {
-        Ok(text) => ([(header::CONTENT_TYPE, form.content_type())], text).into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, form.content_type())], redacted(text)).into_response(),
         Err(error) => broken(&error),
     }
 }

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::ServiceError;
 use super::http_client::{self, BodyError};
+use crate::redaction::{public_address, redact, redacted};
 use crate::settings::{JinaEndpoint, QdrantEndpoint};
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -162,7 +163,7 @@ impl Http {
         }
         let unreachable = |error: reqwest::Error| ServiceError::Unreachable {
             service: self.service,
-            endpoint: self.base.clone(),
+            endpoint: public_address(&self.base),
             detail: with_causes(&error.without_url()),
         };
         let begun = Instant::now();
@@ -193,22 +194,22 @@ impl Http {
         if answer.status.is_success() {
             return Ok(answer.json());
         }
-        let detail = match answer.redirect() {
+        let detail = redacted(match answer.redirect() {
             Some(target) => format!(
                 "{method} {path}: {} redirects to {target}, which was not followed; if that is the right address, \
                  configure it",
                 answer.status.as_u16()
             ),
-            None => format!(
-                "{method} {path}: {} {}",
-                answer.status.as_u16(),
-                answer.text.chars().take(300).collect::<String>()
-            ),
-        };
+            // Masked before it is cut: what is left of a cut secret may be too short to be found.
+            None => {
+                let text: String = redact(&answer.text).chars().take(300).collect();
+                format!("{method} {path}: {} {text}", answer.status.as_u16())
+            }
+        });
         Err(match answer.status.as_u16() {
             401 => ServiceError::Unauthorised {
                 service: self.service,
-                endpoint: self.base.clone(),
+                endpoint: public_address(&self.base),
                 detail,
                 variable: match self.service {
                     "qdrant" => "QDRANT_API_KEY",

@@ -3,6 +3,8 @@
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use crate::redaction::{self, public_address};
+
 /// A Redis server and the queue on it.
 #[derive(Debug, Clone)]
 pub struct RedisEndpoint {
@@ -189,20 +191,22 @@ impl Endpoints {
     }
 }
 
-/// `url` without user, password, query and fragment, for logs and reports.
-///
-/// Text that is not a URL is not shown, because it may be a password in the wrong field.
+impl Endpoints {
+    /// Lets the redactor of the process know the secrets of these endpoints.
+    pub fn learn(&self) {
+        let variables = self.environment();
+        let named = |secret: bool| {
+            let chosen = variables.iter().filter(move |variable| variable.secret == secret);
+            chosen.map(|variable| (variable.name, &variable.value))
+        };
+        redaction::learn(named(true));
+        // The other addresses may hold a password too.
+        redaction::learn_environment(named(false));
+    }
+}
+
+/// The address `url` for logs and reports: see [`public_address`].
 #[must_use]
 pub fn public_url(url: &SecretString) -> String {
-    Url::parse(url.expose_secret()).map_or_else(
-        |_| "(not a URL)".to_owned(),
-        |mut url| {
-            // Both setters fail only for URLs that cannot have credentials.
-            let _ = url.set_username("");
-            let _ = url.set_password(None);
-            url.set_query(None);
-            url.set_fragment(None);
-            url.to_string().trim_end_matches('/').to_owned()
-        },
-    )
+    public_address(url.expose_secret())
 }

@@ -14,6 +14,7 @@ use super::profile::PROFILES;
 use super::source::Source;
 use super::table::{self, Entry, TABLE};
 use super::value;
+use crate::redaction;
 
 /// A value and its origin.
 #[derive(Debug, Clone)]
@@ -73,6 +74,9 @@ pub(super) fn load(source: Source) -> Result<Loaded, SettingsError> {
         loader.flags.insert("SHAKEDOWN_CONFIG", config.to_string_lossy().into_owned());
     }
     loader.read_dotenv(source.dotenv.as_deref());
+    if source.is_process {
+        loader.learn();
+    }
     loader.refuse_unreadable(&source.not_unicode);
     loader.refuse_unknown();
 
@@ -93,6 +97,12 @@ pub(super) fn load(source: Source) -> Result<Loaded, SettingsError> {
     let assignments = loader.dotenv.into_iter().map(|line| (line.name, SecretString::from(line.value)));
     let mut environment: BTreeMap<_, _> = assignments.collect();
     environment.extend(loader.environment.into_iter().map(|(name, value)| (name, SecretString::from(value))));
+    if source.is_process {
+        let secret = |name: &&str| table::entry(name).is_some_and(Entry::is_secret);
+        let secrets =
+            values.iter().filter(|(name, _)| secret(name)).map(|(name, found): (_, &Resolved)| (*name, &found.value));
+        redaction::learn(secrets);
+    }
     SettingsError::unless_empty(loader.problems)?;
     Ok(Loaded { profile, values, absent, config, environment, ignored: loader.ignored })
 }
@@ -109,6 +119,19 @@ pub(super) fn invalid(entry: &Entry, text: &str, origin: &Origin) -> Option<Prob
 }
 
 impl Loader {
+    /// Lets the redactor know every variable that is secret, before a problem is reported.
+    fn learn(&self) {
+        let dotenv = self.dotenv.iter().map(|line| (line.name.as_str(), SecretString::from(line.value.as_str())));
+        let environment =
+            self.environment.iter().map(|(name, value)| (name.as_str(), SecretString::from(value.as_str())));
+        let flags = self.flags.iter().map(|(name, value)| (*name, SecretString::from(value.as_str())));
+        let variables: Vec<(&str, SecretString)> = dotenv.chain(environment).chain(flags).collect();
+        redaction::learn_environment(variables.iter().map(|(name, value)| (*name, value)));
+        // A variable of ours is secret whatever its name.
+        let secret = |name: &str| table::entry(bare(name)).is_some_and(Entry::is_secret) && bare(name) == name;
+        redaction::learn(variables.iter().filter(|(name, _)| secret(name)).map(|(name, value)| (*name, value)));
+    }
+
     fn read_dotenv(&mut self, path: Option<&Path>) {
         let Some(path) = path else { return };
         match std::fs::read_to_string(path) {

@@ -1,10 +1,12 @@
 //! Facts about the machine: where programs are, and where state and cached data go.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
 use super::table;
+use crate::redaction;
 
 /// The directories of `PATH`, in order.
 #[must_use]
@@ -86,6 +88,15 @@ pub fn podman_socket() -> Option<PathBuf> {
 #[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
 pub fn process_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// Lets the redactor know the variables of this process that are secret.
+#[expect(clippy::disallowed_methods, reason = "settings is the room that reads the environment")]
+pub fn learn_process_environment() {
+    let readable = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let variables: Vec<(String, SecretString)> =
+        std::env::vars_os().filter_map(readable).map(|(name, value)| (name, value.into())).collect();
+    redaction::learn_environment(variables.iter().map(|(name, value)| (name.as_str(), value)));
 }
 
 /// A GitHub Actions runner.

@@ -47,8 +47,8 @@ pub use error::{Missing, Place, Problem, SettingsError};
 pub use given::{Given, GivenVariable};
 pub use load::Ignored;
 pub use machine::{
-    Runner, cache_dir, docker_host, find_program, inherited, podman_socket, process_variable, runner, search_path,
-    state_dir,
+    Runner, cache_dir, docker_host, find_program, inherited, learn_process_environment, podman_socket,
+    process_variable, runner, search_path, state_dir,
 };
 pub use origin::Origin;
 pub use private_dir::{PrivateDirError, check_private, private_dir};

@@ -20,13 +20,15 @@ pub struct Source {
     pub profile: Option<String>,
     /// `--trust`: the files of the working directory may decide which programs and suites run.
     pub trusted: bool,
+    /// Whether the secrets are this process's own, which the redactor of the process must know.
+    pub is_process: bool,
 }
 
 impl Source {
     /// The environment of this process and `.env` in its working directory.
     #[must_use]
     pub fn process() -> Self {
-        let mut source = Self { dotenv: Some(PathBuf::from(".env")), ..Self::default() };
+        let mut source = Self { dotenv: Some(PathBuf::from(".env")), is_process: true, ..Self::default() };
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
         for (name, value) in std::env::vars_os() {
             // A name that is not UTF-8 cannot be in the table.

@@ -19,6 +19,7 @@ use super::ports::listen;
 use super::remote;
 use super::service::Service;
 use crate::outcome::{Event, Events, ServiceRecord, ServiceStatus};
+use crate::redaction::public_address;
 use crate::settings::{Endpoints, Names};
 
 /// How long an engine may take to answer before `auto` falls back to `native`.
@@ -126,6 +127,7 @@ impl Stack {
                 table: "public.documents".to_owned(),
             },
         };
+        endpoints.learn();
         let stack = Self {
             provider,
             why,
@@ -151,7 +153,7 @@ fn mock_record(jina: &JinaMock, after: Duration) -> ServiceRecord {
         name: Service::Jina.name().to_owned(),
         status: ServiceStatus::Ready,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        endpoint: endpoint.base_url,
+        endpoint: public_address(&endpoint.base_url),
         kind: "mock".to_owned(),
         ready_after_ms: Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         parameters: [("model".to_owned(), endpoint.model), ("dimensions".to_owned(), endpoint.dimensions.to_string())]

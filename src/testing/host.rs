@@ -11,7 +11,7 @@ use tokio::runtime::{Handle, Runtime};
 use super::TestError;
 use crate::outcome::Events;
 use crate::runner::{self, StackPoolOptions};
-use crate::settings::{find_program, process_variable, state_dir};
+use crate::settings::{find_program, learn_process_environment, process_variable, state_dir};
 use crate::stack::{ProviderKind, Stack, StackOptions, clean, exit_cleanup};
 
 /// The variable with the arguments of a child, one per line.
@@ -42,6 +42,8 @@ impl Host {
         let failed = |error: &dyn std::fmt::Display| TestError::Stack(error.to_string());
         // Two dependencies each bring a cryptographic provider, so one must be chosen. A second call changes nothing.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        // The worker inherits them, and may print them.
+        learn_process_environment();
         // Remove what an earlier, killed process left. A failure does not concern this one.
         let _ = clean(&state_dir(), false);
         let runtime = runner::runtime().map_err(|error| failed(&error))?;

@@ -4,7 +4,7 @@ mod pager;
 mod render;
 
 use super::failure::Failure;
-use super::print::print;
+use super::print::print_styled;
 use super::terminal::Terminal;
 use crate::guide::catalogue::{self, Entry};
 use crate::guide::{self, TOPICS, Topic};
@@ -41,7 +41,8 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let width = screen.width.unwrap_or(WIDTH).min(WIDEST);
     let text = render(&markdown, width, screen.colours);
     if !pager::show(&text) {
-        print(&text);
+        // The reader may have closed the pipe.
+        let _ = print_styled(&text);
     }
     Ok(Exit::Ok)
 }

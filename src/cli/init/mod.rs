@@ -3,10 +3,10 @@
 mod detect;
 mod draft;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
+use super::print::print;
 use crate::outcome::Exit;
 
 /// Write a shakedown.toml for the worker in this directory, and print the assumptions
@@ -40,8 +40,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
         text.push_str(&format!("  - {assumption}\n"));
     }
     text.push_str("\nnext: read it, then `shakedown run --dry-run`, then `shakedown run`\n");
-    // The reader may have closed the pipe.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    print(&text);
     Ok(Exit::Ok)
 }
 

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::outcome::{CaseRecord, Evidence, Level, Report, RunVerdict, Totals, Word};
 
+use super::masked;
 pub(crate) use drawing::Drawing;
 pub use matrix::matrix;
 use page::Anchors;
@@ -33,6 +34,7 @@ const SHOWN: usize = 2;
 
 /// Writes `report` as HTML.
 pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let report = &masked(report);
     let mut anchors = Anchors::default();
     let cases: Vec<String> = report.cases.iter().map(|case| anchors.id("case", &case.id)).collect();
     let scenarios: Vec<String> = report.timelines.iter().map(|line| anchors.id("scenario", &line.scenario)).collect();

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::outcome::Word;
-use crate::report::printable;
+use crate::report::printable_json;
 
 const PAGE: &str = include_str!("../templates/page.html.j2");
 const STYLE: &str = include_str!("../templates/page.css");
@@ -54,7 +54,7 @@ pub(crate) fn page(page: &Page, out: &mut impl Write) -> io::Result<()> {
         "symbols": symbols,
     });
     let template = environment.get_template(page.name).map_err(io::Error::other)?;
-    let mut context = harmless(&page.context);
+    let mut context = printable_json(&page.context);
     context["page"] = own;
     let text = template.render(Serde(context)).map_err(io::Error::other)?;
     writeln!(out, "{}", text.trim_end())
@@ -63,16 +63,6 @@ pub(crate) fn page(page: &Page, out: &mut impl Write) -> io::Result<()> {
 /// The digest with which the policy allows a script or style.
 fn digest(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(Sha256::digest(text.as_bytes())))
-}
-
-/// The same without characters that HTML cannot hold or that change the direction of text.
-fn harmless(value: &Value) -> Value {
-    match value {
-        Value::String(text) => printable(text).into(),
-        Value::Array(items) => items.iter().map(harmless).collect(),
-        Value::Object(fields) => fields.iter().map(|(key, value)| (printable(key), harmless(value))).collect(),
-        other => other.clone(),
-    }
 }
 
 /// Ids of elements: stable across reports, and unique on one page.

@@ -61,6 +61,7 @@ const DETAILED: usize = 3;
 
 /// Writes `report` for a terminal.
 pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let report = &plain(report);
     if style.extent == Extent::Verdict {
         return verdict(report, style, out);
     }

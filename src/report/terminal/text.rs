@@ -1,5 +1,7 @@
 //! Text for a terminal: measured, cut and wrapped, and without characters that control it.
 
+use crate::redaction::printable_line;
+
 /// `text` cut to `room` characters, with the number of those that are left out.
 pub(super) fn shortened(text: &str, room: usize) -> String {
     let count = text.chars().count();
@@ -12,7 +14,7 @@ pub(super) fn shortened(text: &str, room: usize) -> String {
 
 /// `text` as one line of at most `room` columns; empty when `room` is too small to show anything useful.
 pub(super) fn cut(text: &str, room: usize) -> String {
-    let mut kept = harmless(text);
+    let mut kept = printable_line(text).into_owned();
     if wide(&kept) <= room {
         return kept;
     }
@@ -31,11 +33,6 @@ pub(super) fn wide(text: &str) -> usize {
     console::measure_text_width(text)
 }
 
-/// Replaces control characters: text from a service or a worker must not move the cursor or set colours.
-fn harmless(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{FFFD}' } else { character }).collect()
-}
-
 /// Lines of at most `width` columns, broken at spaces; line breaks of the text are kept. A word that is longer than a
 /// line is broken anywhere, except URLs and paths, which must stay whole to be copied.
 pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
@@ -43,7 +40,7 @@ pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
     for paragraph in text.lines() {
         let mut line = String::new();
         for word in paragraph.split(' ') {
-            let mut word = harmless(word);
+            let mut word = printable_line(word).into_owned();
             if !line.is_empty() && wide(&line) + 1 + wide(&word) > width {
                 lines.push(std::mem::take(&mut line));
             }

@@ -27,6 +27,7 @@ use self::scope::Scope;
 use super::assessment::{self, Assessment};
 use super::observations::Observations;
 use crate::outcome::{Evidence, Level, Verdict};
+use crate::redaction::redacted;
 use crate::settings::EvidenceContract;
 use crate::spec::Expectation;
 
@@ -107,10 +108,8 @@ fn describe_worker(observations: &Observations, evidence: &mut Vec<Evidence>) {
         evidence.push(Evidence::seen("the worker", died.clone()));
     }
     let lines: Vec<&str> = observations.workers.log.lines().collect();
-    evidence.push(Evidence::seen(
-        "the worker's last output",
-        observations.redact(&lines[lines.len().saturating_sub(3)..].join("\n")),
-    ));
+    evidence
+        .push(Evidence::seen("the worker's last output", redacted(lines[lines.len().saturating_sub(3)..].join("\n"))));
 }
 
 /// What is missing in the contract's `[evidence]` to evaluate an expectation; `None` if it names enough.

@@ -44,12 +44,6 @@ pub struct Observations {
 }
 
 impl Observations {
-    /// The last step, other than `idle` steps.
-    #[must_use]
-    pub fn last(&self) -> Option<&StepRecord> {
-        self.steps.last()
-    }
-
     /// `text` without private values.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {

@@ -2,7 +2,6 @@
 
 use secrecy::SecretString;
 
-use super::super::redaction::redact;
 use crate::settings::EvidenceContract;
 
 /// The terms by which a scenario run is assessed.
@@ -14,15 +13,4 @@ pub struct ContractTerms {
     pub timeout_factor: f64,
     /// Secrets that must not be in the output, by variable.
     pub secrets: Vec<(String, SecretString)>,
-    /// Values that reports must not contain: the secrets above and the variables the contract takes from the
-    /// environment.
-    pub private: Vec<SecretString>,
-}
-
-impl ContractTerms {
-    /// `text` without private values.
-    #[must_use]
-    pub fn redact(&self, text: &str) -> String {
-        redact(text, &self.private)
-    }
 }

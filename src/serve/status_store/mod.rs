@@ -11,6 +11,7 @@ use super::heartbeat::{Heartbeat, ProbeResult, QueueState};
 use super::history::{Changes, History};
 use super::{Status, now_ms};
 use crate::outcome::{CaseRecord, Level, Report, Verdict, Word};
+use crate::redaction::redacted;
 use crate::runner::{CheckOptions, EnvironmentCheck, Waived, unreachable_service, waived};
 
 /// The intervals of checks and heartbeats.
@@ -153,7 +154,7 @@ impl StatusStore {
     pub fn note(&self, about: &'static str, text: Option<String>) {
         let mut known = self.write();
         match text {
-            Some(text) => drop(known.notes.insert(about, text)),
+            Some(text) => drop(known.notes.insert(about, redacted(text))),
             None => drop(known.notes.remove(about)),
         }
         drop(known);

@@ -12,6 +12,7 @@ use super::plan;
 use super::service::ContainerService;
 use super::sweep::remove_marked;
 use crate::outcome::{Events, ServiceRecord};
+use crate::redaction;
 use crate::stack::addresses::Addresses;
 use crate::stack::cleanup::ledger::{Entry, Ledger};
 use crate::stack::error::StackError;
@@ -47,8 +48,13 @@ pub(super) struct Secrets {
 impl Secrets {
     /// New random secrets.
     pub(super) fn random() -> Self {
-        let secret = || SecretString::from(random_word(32));
-        Self { redis: secret(), postgres: secret(), qdrant: secret() }
+        Self::new([(); 3].map(|()| SecretString::from(random_word(32))))
+    }
+
+    /// The secrets of Redis, Postgres and Qdrant. The redactor of the process knows them from here on.
+    pub(super) fn new([redis, postgres, qdrant]: [SecretString; 3]) -> Self {
+        redaction::learn([("REDIS_PASSWORD", &redis), ("POSTGRES_PASSWORD", &postgres), ("QDRANT_API_KEY", &qdrant)]);
+        Self { redis, postgres, qdrant }
     }
 }
 

@@ -111,7 +111,7 @@ fn record_path(engine: &Engine, options: &StackOptions, images: &ImageSet) -> Pa
 
 async fn adopt(engine: &Engine, options: &StackOptions, images: &ImageSet, record: WarmRecord) -> Option<Started> {
     let context = LaunchContext::new(engine, &record.run, &record.run, Retention::Warm, options.container_memory_mb);
-    let [redis, postgres, qdrant] = record.secrets.map(SecretString::from);
+    let Secrets { redis, postgres, qdrant } = Secrets::new(record.secrets.map(SecretString::from));
     let [redis_id, postgres_id, qdrant_id] = record.ids;
     let [redis_port, postgres_port, http_port, grpc_port] = record.ports;
     let redis = plan::redis(engine, images.redis.clone(), &redis, redis_port);

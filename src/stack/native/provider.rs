@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::service::NativeService;
 use super::{postgres, programs, qdrant, redis};
 use crate::outcome::{Events, ServiceRecord};
+use crate::redaction;
 use crate::stack::addresses::Addresses;
 use crate::stack::cleanup::ledger::Ledger;
 use crate::stack::data_dir::create_throwaway;
@@ -40,6 +41,11 @@ impl Native {
         let account = postgres::account()?;
         let secret = || SecretString::from(random_word(32));
         let (redis_password, postgres_password, qdrant_key) = (secret(), secret(), secret());
+        redaction::learn([
+            ("REDIS_PASSWORD", &redis_password),
+            ("POSTGRES_PASSWORD", &postgres_password),
+            ("QDRANT_API_KEY", &qdrant_key),
+        ]);
         // All ports are reserved at once, so that no two services get the same one.
         let reserve = |service: Service, requested| ReservedPort::reserve(service.name(), requested);
         let redis_port = reserve(Service::Redis, options.ports.redis)?;

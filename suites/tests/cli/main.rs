@@ -14,6 +14,7 @@ mod gate;
 #[cfg(feature = "defects")]
 mod interop;
 mod paths;
+mod redaction;
 mod report;
 mod rooms;
 mod sources;

@@ -28,7 +28,7 @@ pub(super) async fn connect(endpoint: &QdrantEndpoint) -> Result<(Http, Found), 
     let root = http.call("GET", "/", None).await?;
     http.call("GET", "/collections", None).await?;
     let version = root["version"].as_str().unwrap_or("?");
-    Ok((http, Found::new(format!("Qdrant {version} at {}", endpoint.url))))
+    Ok((http, Found::new(format!("Qdrant {version} at {}", public_address(&endpoint.url)))))
 }
 
 pub(super) async fn changes(http: &Http, desired: &Desired, dimensions: u32) -> Result<Vec<Change>, Stop> {
