@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::Common;
 use super::case_selection::{SuitesArgs, read_suites};
 use super::failure::Failure;
+use super::print::print;
 use crate::guide::catalogue::format_source;
 use crate::outcome::Exit;
 use crate::runner::Selection;

@@ -7,7 +7,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, context};
 use serde_json::{Value, json};
 
-use super::worst_first;
+use super::{plain, worst_first};
 use crate::guide::catalogue::format_source;
 use crate::outcome::{CaseRecord, Report, Timeline, Word};
 

@@ -146,11 +146,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let new = directory.path().join("deep/new.redb");
-        drop(Store::open(&new).unwrap());
+        drop(HistoryFile::open(&new).unwrap());
         assert_eq!(mode(&new), 0o600);
         // A file of an earlier version could be read by everybody.
         std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644)).unwrap();
-        drop(Store::open(&new).unwrap());
+        drop(HistoryFile::open(&new).unwrap());
         assert_eq!(mode(&new), 0o600);
     }
 }

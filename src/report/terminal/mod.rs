@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use console::Style as Paint;
 use serde_json::Value;
 
+use super::plain;
 use crate::guide::catalogue::format_source;
 use crate::outcome::{CaseRecord, Report, RunVerdict, Timeline, Totals, Word};
 use groups::Problem;

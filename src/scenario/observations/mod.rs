@@ -44,10 +44,10 @@ pub struct Observations {
 }
 
 impl Observations {
-    /// `text` without private values.
+    /// The last step, other than `idle` steps.
     #[must_use]
-    pub fn redact(&self, text: &str) -> String {
-        self.contract.redact(text)
+    pub fn last(&self) -> Option<&StepRecord> {
+        self.steps.last()
     }
 }
 

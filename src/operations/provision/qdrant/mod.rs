@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::change::{Action, Change, Task as Any};
 use super::step::{Found, Stop};
 use super::{SetupError, WriteCounter};
+use crate::redaction::public_address;
 use crate::services::http::Http;
 use crate::settings::{Desired, DesiredCollection, QdrantEndpoint};
 use collections::{CollectionNames, change_aliases, collection_info, count, create, make_index};
