@@ -327,7 +327,7 @@ fn ordinary(id: u32, named: bool) -> Value {
     };
     let payload = json!({
         "a": format!("x{}", id % 5), "n": id % 7, "f": x / 3.0, "text": "a quick brown fox", "u": uuid::Uuid::from_u128(id.into()),
-        "place": { "lon": x, "lat": x / 2.0 }, "at": "2026-01-01T00:00:00Z", "b": { "c": [{ "d": id % 2 == 0 }] },
+        "place": { "lon": x, "lat": x / 2.0 }, "at": "2026-01-01T00:00:00Z", "b": { "c": [{ "d": id.is_multiple_of(2) }] },
     });
     json!({ "id": id, "vector": vector, "payload": payload })
 }
