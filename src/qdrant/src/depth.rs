@@ -15,8 +15,8 @@ pub(super) const QUERY_DEPTH: usize = 32;
 /// Most levels of objects and arrays in a payload, the payload itself included. A record of the journal adds a few, and
 /// serde reads at most 128: what this limit admits can be read back.
 pub(super) const PAYLOAD_DEPTH: usize = 64;
-/// Bytes of the stack of every thread that handles requests or changes. A filter of [`QUERY_DEPTH`] levels takes more
-/// than 1 MiB in an unoptimised build, and twice as many levels are read before they are counted. Threads have 2 MiB by
+/// Bytes of the stack of every thread that handles requests or changes. The deepest queries take between 1 and 2 MiB in
+/// an unoptimised build, and prefetches are counted only after twice as many levels were read. Threads have 2 MiB by
 /// default.
 pub(super) const STACK: usize = 16 * 1024 * 1024;
 

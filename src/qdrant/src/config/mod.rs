@@ -21,6 +21,9 @@ pub(super) use params::{HnswDiff, OptimizersDiff, SparseIndex, SparseVectorParam
 const WAL_SEGMENT: usize = 4 * 1024 * 1024;
 /// Largest vector that Qdrant accepts.
 const MAX_DIMENSIONS: u64 = 65_536;
+/// Most edges per node of a graph: the engine reserves memory for all of them, for every point. The real server has no
+/// limit, and ends when it has no more memory.
+const MAX_EDGES: usize = 4096;
 
 /// Body of `PUT /collections/{name}`, and what gRPC's request becomes.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -153,16 +156,6 @@ impl Config {
     /// # Errors
     /// A value is out of range (422), nested too deeply (400), or not supported by the embedded engine (501).
     pub(super) fn new(request: CreateCollection) -> Result<Self, Error> {
-        for (name, params) in request.vectors.iter() {
-            if params.size == 0 || params.size > MAX_DIMENSIONS {
-                let place = if name.is_empty() { "vectors.size".to_owned() } else { format!("vectors.{name}.size") };
-                return Err(Error::Invalid(format!(
-                    "Validation error in JSON body: [{place}: value {} invalid, must be from 1 to {MAX_DIMENSIONS}]",
-                    params.size
-                )));
-            }
-        }
-        check_hnsw(request.hnsw_config.as_ref())?;
         let unsupported = match &request {
             request if request.shard_number.is_some_and(|shards| shards != 1) => Some("more than one shard"),
             request if request.sharding_method.as_ref().is_some_and(|method| method != "auto") => {
@@ -192,12 +185,31 @@ impl Config {
             strict_mode_config: request.strict_mode_config,
             metadata: request.metadata,
         };
-        config.check_depth()?;
+        config.check()?;
         Ok(config)
     }
 
+    /// Checks a configuration that comes from a client, also in a snapshot.
+    ///
+    /// # Errors
+    /// A value is out of range (422) or nested too deeply (400).
+    pub(super) fn check(&self) -> Result<(), Error> {
+        for (name, params) in self.params.vectors.iter() {
+            if params.size == 0 || params.size > MAX_DIMENSIONS {
+                let place = if name.is_empty() { "vectors.size".to_owned() } else { format!("vectors.{name}.size") };
+                return Err(Error::Invalid(format!(
+                    "Validation error in JSON body: [{place}: value {} invalid, must be from 1 to {MAX_DIMENSIONS}]",
+                    params.size
+                )));
+            }
+            check_graph(&params.hnsw_config.unwrap_or_default().apply(self.hnsw_config))?;
+        }
+        check_graph(&self.hnsw_config)?;
+        self.check_json()
+    }
+
     /// Checks the settings that may be any JSON: they are stored, and must be readable at the next start.
-    fn check_depth(&self) -> Result<(), Error> {
+    fn check_json(&self) -> Result<(), Error> {
         if let Some(Value::Array(_) | Value::Object(_)) = &self.optimizer_config.max_optimization_threads {
             return Err(Error::Format(
                 "Format error in JSON body: max_optimization_threads: expected a number or \"auto\"".to_owned(),
@@ -220,10 +232,8 @@ impl Config {
     /// A vector does not exist, or a value is out of range or nested too deeply; nothing has changed then.
     pub(super) fn update(&mut self, request: UpdateCollection) -> Result<(), Error> {
         let mut new = self.clone();
-        check_hnsw(request.hnsw_config.as_ref())?;
         for (name, diff) in request.vectors.into_iter().flatten() {
             let params = new.params.vectors.get_mut(&name).ok_or_else(|| Error::no_vector(&name))?;
-            check_hnsw(diff.hnsw_config.as_ref())?;
             if let Some(hnsw) = diff.hnsw_config {
                 params.hnsw_config = Some(hnsw.over(params.hnsw_config.unwrap_or_default()));
             }
@@ -258,7 +268,7 @@ impl Config {
         if let Some(metadata) = request.metadata {
             new.metadata.get_or_insert_default().extend(metadata);
         }
-        new.check_depth()?;
+        new.check()?;
         *self = new;
         Ok(())
     }
@@ -296,7 +306,13 @@ impl Config {
     /// the engine gathers the points in one segment, which is therefore compared with as many thresholds.
     fn graph(&self, diff: Option<HnswDiff>) -> HnswIndexConfig {
         let hnsw = diff.unwrap_or_default().apply(self.hnsw_config);
-        HnswIndexConfig { full_scan_threshold: hnsw.full_scan_threshold.saturating_mul(self.segments()), ..hnsw }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        HnswIndexConfig {
+            full_scan_threshold: hnsw.full_scan_threshold.saturating_mul(self.segments()),
+            // The engine starts as many threads as it is told.
+            max_indexing_threads: hnsw.max_indexing_threads.min(cores),
+            ..hnsw
+        }
     }
 
     /// The configuration as the engine wants it.
@@ -353,11 +369,17 @@ fn default_hnsw() -> HnswIndexConfig {
     }
 }
 
-fn check_hnsw(diff: Option<&HnswDiff>) -> Result<(), Error> {
-    match diff.and_then(|diff| diff.ef_construct) {
-        Some(ef @ 0..4) => Err(Error::Invalid(format!(
-            "Validation error in JSON body: [hnsw_config.ef_construct: value {ef} invalid, must be 4 or larger]"
-        ))),
+fn check_graph(hnsw: &HnswIndexConfig) -> Result<(), Error> {
+    let invalid = |name: &str, value: usize, range: &str| {
+        let text =
+            format!("Validation error in JSON body: [hnsw_config.{name}: value {value} invalid, must be {range}]");
+        Err(Error::Invalid(text))
+    };
+    let edges = format!("{MAX_EDGES} or smaller");
+    match hnsw {
+        HnswIndexConfig { ef_construct: ef @ 0..4, .. } => invalid("ef_construct", *ef, "4 or larger"),
+        HnswIndexConfig { m, .. } if *m > MAX_EDGES => invalid("m", *m, &edges),
+        HnswIndexConfig { payload_m: Some(m), .. } if *m > MAX_EDGES => invalid("payload_m", *m, &edges),
         _ => Ok(()),
     }
 }
@@ -368,6 +390,24 @@ mod tests {
 
     fn request(json: Value) -> CreateCollection {
         serde_json::from_value(json).expect("a readable request")
+    }
+
+    #[test]
+    fn a_graph_has_a_limited_number_of_edges_wherever_it_is_configured() {
+        let vectors = serde_json::json!({ "size": 4, "distance": "Cosine" });
+        let vector = serde_json::json!({ "size": 4, "distance": "Cosine", "hnsw_config": { "payload_m": 4097 } });
+        for (config, field) in [
+            (serde_json::json!({ "vectors": vectors, "hnsw_config": { "m": 4097 } }), "m: value 4097"),
+            (serde_json::json!({ "vectors": { "a": vector } }), "payload_m: value 4097"),
+            (serde_json::json!({ "vectors": vectors, "hnsw_config": { "ef_construct": 3 } }), "ef_construct: value 3"),
+        ] {
+            let error = Config::new(request(config)).expect_err("refused").to_string();
+            assert!(error.contains(&format!("[hnsw_config.{field} invalid")), "{error}");
+        }
+        let many =
+            serde_json::json!({ "vectors": vectors, "hnsw_config": { "m": 4096, "max_indexing_threads": 1_000_000 } });
+        let engine = Config::new(request(many)).expect("accepted").engine();
+        assert!(engine.hnsw_config.max_indexing_threads <= std::thread::available_parallelism().map_or(1, usize::from));
     }
 
     #[test]

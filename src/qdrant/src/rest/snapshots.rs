@@ -168,7 +168,8 @@ async fn upload(
     };
     let ((file, sent), checksum) = match received.await {
         Ok(received) => received,
-        Err(error) => return error.into_response(),
+        // The rest of the body is not read, so the connection cannot be used again.
+        Err(error) => return ([(header::CONNECTION, "close")], error).into_response(),
     };
     let storage = Arc::clone(&app.storage);
     let work = async move { storage.recover_upload(name, file, sent, checksum).await.map(|()| true) };

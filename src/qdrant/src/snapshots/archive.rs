@@ -26,8 +26,8 @@ const TEXT_LIMIT: u64 = 64 * 1024 * 1024;
 /// Most files and directories in an archive.
 const ENTRY_LIMIT: usize = 100_000;
 /// Most bytes in the holes of all files together: they take no space in the archive, but time to write. The engine's
-/// files have holes of up to 32 MiB.
-const HOLE_LIMIT: u64 = 64 * 1024 * 1024 * 1024;
+/// files have holes of up to 32 MiB, one for each vector of a segment and one for its payloads.
+const HOLE_LIMIT: u64 = 16 * 1024 * 1024 * 1024;
 
 /// The files of an archive.
 #[derive(Debug, Default, Serialize, Deserialize)]

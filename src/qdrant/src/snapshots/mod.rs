@@ -277,7 +277,7 @@ impl Storage {
         let mut meta = archive::unpack(archive, &directory)?;
         let old = self.get(name).ok();
         let fits = match &old {
-            None => Ok(()),
+            None => meta.config.check(),
             Some(old) => {
                 let current = old.meta();
                 let fits = current.config.params.vectors == meta.config.params.vectors;

@@ -78,6 +78,37 @@ async fn a_killed_server_keeps_every_acknowledged_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_existing_and_missing_points_has_the_same_effect_after_a_kill() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start_in(directory.path()).await;
+    server.make("c").await;
+    server.fill("c", 0..5, "a").await;
+    let changes = [
+        (Method::POST, "payload", json!({ "payload": { "n": 1 }, "points": [1, 99] })),
+        (Method::PUT, "payload", json!({ "payload": { "n": 2 }, "points": [99, 2] })),
+        (Method::POST, "payload/delete", json!({ "keys": ["document_id"], "points": [3, 99] })),
+        (Method::POST, "payload/clear", json!({ "points": [99, 4] })),
+        (
+            Method::PUT,
+            "vectors",
+            json!({ "points": [{ "id": 0, "vector": [0, 0, 0, 1] }, { "id": 99, "vector": [0, 0, 0, 1] }] }),
+        ),
+    ];
+    for (method, path, body) in changes {
+        let (status, answer) =
+            server.send(method, &format!("/collections/c/points/{path}?wait=true"), Some(body)).await;
+        assert!(status == StatusCode::NOT_FOUND || status == StatusCode::OK, "{path}: {status} {answer}");
+    }
+    let all = json!({ "with_payload": true, "with_vector": true });
+    let before = server.post("/collections/c/points/scroll", all.clone()).await.1["result"].clone();
+    let killed = tempfile::tempdir().expect("a directory");
+    copy(directory.path(), killed.path());
+    server.stop().await;
+    let server = Server::start_in(killed.path()).await;
+    assert_eq!(server.post("/collections/c/points/scroll", all).await.1["result"], before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_index_is_built_in_the_background_and_a_kill_meanwhile_loses_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start_in(directory.path()).await;

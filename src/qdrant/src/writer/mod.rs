@@ -377,8 +377,11 @@ impl Work {
             self.new_bytes += vector_bytes(&operation);
             let result = self.shard.update(*operation);
             if let Err(error) = &result {
-                // Before the answer: a change reported as failed must not be replayed after a kill.
-                if let Err(error) = self.journal.refuse(record) {
+                // Before the answer: a change reported as failed must not be replayed after a kill. One that names
+                // missing points among others has changed the others, and clients have seen it.
+                if !matches!(error, Error::NotFound(_))
+                    && let Err(error) = self.journal.refuse(record)
+                {
                     tracing::warn!(%error, "the next start may replay a rejected change");
                 }
                 if waiting.is_none() {

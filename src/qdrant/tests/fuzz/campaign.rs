@@ -212,7 +212,12 @@ impl Campaign {
         indexed["optimizers_config"] = json!({ "indexing_threshold": 1 });
         let settings = [json!({ "vectors": single }), named.clone(), indexed];
         for (name, settings) in COLLECTIONS.into_iter().zip(settings) {
-            self.ask(Method::PUT, &format!("/collections/{name}"), Some(settings)).await;
+            let (status, _) = self.ask(Method::PUT, &format!("/collections/{name}"), Some(settings)).await;
+            if status == 200 {
+                let points: Vec<Value> = (0..100).map(|id| ordinary(id, name != "plain")).collect();
+                let path = format!("/collections/{name}/points?wait=false");
+                self.ask(Method::PUT, &path, Some(json!({ "points": points }))).await;
+            }
         }
         self.ask(Method::PUT, &format!("/collections/{KEPT}"), Some(named)).await;
         let first = self.rng.random_range(0..200);
@@ -309,6 +314,22 @@ impl Campaign {
         }
         state
     }
+}
+
+/// A point for the fuzzed collections; enough of them make the server build a graph.
+fn ordinary(id: u32, named: bool) -> Value {
+    let x = f64::from(id);
+    let dense = json!([x.sin(), x.cos(), (2.0 * x).sin(), 0.1]);
+    let vector = if named {
+        json!({ "dense": dense, "multi": [dense, [0, 1, 0, 0]], "sparse": { "indices": [id % 9, 10], "values": [x, 1] } })
+    } else {
+        dense
+    };
+    let payload = json!({
+        "a": format!("x{}", id % 5), "n": id % 7, "f": x / 3.0, "text": "a quick brown fox", "u": uuid::Uuid::from_u128(id.into()),
+        "place": { "lon": x, "lat": x / 2.0 }, "at": "2026-01-01T00:00:00Z", "b": { "c": [{ "d": id.is_multiple_of(2) }] },
+    });
+    json!({ "id": id, "vector": vector, "payload": payload })
 }
 
 /// The status of the answer to `request`, and its body.
