@@ -1,6 +1,6 @@
 //! `shakedown report`: convert, compare and merge JSON reports.
 
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
@@ -10,6 +10,7 @@ use crate::outcome::{Exit, Report};
 use crate::report::diff::{self, Diff, DiffFormat};
 use crate::report::terminal::Extent;
 use crate::report::{self, Format, ReportTarget, json, merge};
+use crate::spec::read_text;
 
 /// Convert, compare or merge JSON reports
 #[derive(Debug, clap::Args)]
@@ -103,17 +104,23 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     }
 }
 
+/// The largest report that is read, in MiB. A report of all built-in cases with timelines has about two.
+const MAX_REPORT_MIB: u64 = 64;
+
 /// Reads a JSON report; `what` names it in errors.
 pub(super) fn read(what: &str, path: &Path) -> Result<Report, Failure> {
     let shown = path.display();
-    let mut text = String::new();
-    let found = if path == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).map(|_| ())
+    let text = if path == Path::new("-") {
+        read_text(std::io::stdin(), MAX_REPORT_MIB)
     } else {
-        std::fs::read_to_string(path).map(|read| text = read)
+        std::fs::File::open(path).and_then(|file| read_text(file, MAX_REPORT_MIB))
     };
-    found.map_err(|error| {
-        Failure::usage(format!("cannot read the {what} `{shown}`: {error}; create one with --report json={shown}"))
+    let text = text.map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::FileTooLarge => "write one report for each part of the run with --shard".to_owned(),
+            _ => format!("create one with --report json={shown}"),
+        };
+        Failure::usage(format!("cannot read the {what} `{shown}`: {error}; {remedy}"))
     })?;
     json::read(&text).map_err(|error| Failure::usage(format!("cannot use the {what} `{shown}`: {error}")))
 }

@@ -16,7 +16,9 @@ use super::trace_export::TraceExport;
 use crate::outcome::Exit;
 use crate::redaction;
 use crate::runner::EnvironmentCheck;
-use crate::serve::{Access, History, HistoryFile, Intervals, StatusStore, Watch, routes};
+use crate::serve::{
+    Access, History, HistoryFile, Hosts, Intervals, ServerLimits, StatusStore, Watch, listen, parse_host, routes,
+};
 use crate::settings::Settings;
 
 /// Check an environment on a schedule, and serve its health, metrics and a status page
@@ -38,6 +40,10 @@ pub(super) struct Args {
     /// Address to listen on; anything but a loopback address is open to everyone who can reach it
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
+    /// Name under which clients reach it, in addition to the address of --listen and localhost; can be repeated.
+    /// Requests for other names are refused
+    #[arg(long = "host", value_name = "NAME", value_parser = host)]
+    hosts: Vec<url::Host>,
     /// Interval of the checks, at least 1s
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = intervals)]
     every: Duration,
@@ -78,6 +84,11 @@ fn url(text: &str) -> Result<String, String> {
     }
 }
 
+fn host(text: &str) -> Result<url::Host, String> {
+    parse_host(text)
+        .ok_or_else(|| "invalid host: expected a name or an address without port, e.g. status.example".into())
+}
+
 /// How long open connections may take to end at shutdown.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -99,25 +110,30 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
     let address = listener.local_addr().map_err(Failure::harness)?;
     let intervals = Intervals { check: args.every, heartbeat: args.heartbeat };
     let status_store = StatusStore::with_history(&check, intervals, history);
-    let access = Access { token, bull_board: args.bull_board.clone(), ..Access::default() };
+    let access = Access {
+        token,
+        hosts: Some(Hosts::new(address, &args.hosts)),
+        bull_board: args.bull_board.clone(),
+        ..Access::default()
+    };
     let ending = access.ending.clone();
-    let served = axum::serve(listener, routes(status_store.clone(), access))
-        .with_graceful_shutdown(ending.clone().cancelled_owned());
-    let mut served = tokio::spawn(served.into_future());
+    let limits = ServerLimits::from_open_files();
+    let mut served = tokio::spawn(listen(listener, routes(status_store.clone(), access), limits, ending.clone()));
     let mut watch = Watch::start(check, status_store.clone(), file.clone());
     note(&format!("serving http://{address}/ ; press Ctrl-C to stop"));
     if !address.ip().is_loopback() && args.token_env.is_none() {
         note("warning: everyone who can reach this address can read the status; set a token with --token-env NAME");
     }
+    if let Some(files) = limits.low_files {
+        print_line(&format!(
+            "warning: the limit of open files is {files}, too low to reserve descriptors for probes; raise it with ulimit -n"
+        ));
+    }
     loop {
         tokio::select! {
             ended = &mut served => {
                 watch.end().await;
-                let why = match ended {
-                    Ok(Ok(())) => "the server ended".to_owned(),
-                    Ok(Err(error)) => error.to_string(),
-                    Err(error) => error.to_string(),
-                };
+                let why = ended.map_or_else(|error| error.to_string(), |()| "the server ended".to_owned());
                 return Err(Failure::harness(format!("the HTTP server stopped: {why}")));
             }
             again = signals.next() => {

@@ -108,11 +108,9 @@ async fn serve_health(
     };
     let circuits = move || breakers.all().into_iter().map(|(service, state)| (service, circuit(state))).collect();
     let routes = crate::serve::worker_routes(phase, circuits);
-    Ok(AbortOnDropHandle::new(tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::warn!(%error, "the health server stopped");
-        }
-    })))
+    let limits = crate::serve::ServerLimits::from_open_files();
+    let never = tokio_util::sync::CancellationToken::new();
+    Ok(AbortOnDropHandle::new(tokio::spawn(crate::serve::listen(listener, routes, limits, never))))
 }
 
 const fn circuit(state: BreakerState) -> CircuitState {

@@ -9,7 +9,7 @@ use crate::spec::{DnsProbe, DnsYield};
 
 pub(super) async fn observe(probe: &DnsProbe, context: &Context) -> Result<Observation, ProbeError> {
     let host = context.template().fill(&probe.host)?;
-    let unreachable = |detail: String| ServiceError::Unreachable { service: "dns", endpoint: host.clone(), detail };
+    let unreachable = |detail: String| ServiceError::no_answer("dns", &host, detail);
     // IPv6 addresses have brackets in URLs only.
     let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let looked_up = tokio::time::timeout(super::tcp::CONNECT, tokio::net::lookup_host((name.as_str(), 0))).await;

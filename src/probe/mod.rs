@@ -287,6 +287,7 @@ fn verdict_of_error(error: ProbeError, matchers: &[Matcher], level: Level) -> (V
     let may_be_denied = wants(|matcher| matches!(matcher, Matcher::OrDenied));
     let message = error.to_string();
     let verdict = match error {
+        ProbeError::Service(ServiceError::OwnLimit { .. }) => Verdict::unknown(message.clone()),
         ProbeError::Service(ServiceError::Unauthorised { .. } | ServiceError::Denied { .. }) if must_be_refused => {
             Verdict::Pass
         }

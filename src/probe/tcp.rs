@@ -34,7 +34,7 @@ pub(super) async fn observe(probe: &TcpProbe, context: &Context) -> Result<Obser
 
 /// Connects to `address`; `service` is the name in the error.
 pub(super) async fn connect(address: &str, service: &'static str) -> Result<TcpStream, ServiceError> {
-    let unreachable = |detail: String| ServiceError::Unreachable { service, endpoint: address.to_owned(), detail };
+    let unreachable = |detail: String| ServiceError::no_answer(service, address, detail);
     match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(unreachable(error.to_string())),

@@ -110,10 +110,12 @@ fn unique<'a, T: PartialEq + Clone + 'a>(items: impl Iterator<Item = &'a T>) -> 
 fn cases(reports: &[Report]) -> (Vec<CaseRecord>, BTreeMap<String, usize>, Vec<String>) {
     let mut cases: Vec<CaseRecord> = Vec::new();
     let mut winners: BTreeMap<String, usize> = BTreeMap::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     let mut notes = Vec::new();
     for (number, report) in reports.iter().enumerate() {
         for case in &report.cases {
-            let Some(kept) = cases.iter_mut().find(|kept| kept.id == case.id) else {
+            let Some(kept) = places.get(case.id.as_str()).map(|place| &mut cases[*place]) else {
+                places.insert(&case.id, cases.len());
                 winners.insert(case.id.clone(), number);
                 cases.push(case.clone());
                 continue;

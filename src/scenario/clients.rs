@@ -196,7 +196,9 @@ where
     let deadline = Instant::now() + UNAVAILABLE_TIMEOUT;
     loop {
         match request().await {
-            Err(ServiceError::Unreachable { .. } | ServiceError::Refused { .. }) if Instant::now() < deadline => {
+            Err(ServiceError::Unreachable { .. } | ServiceError::OwnLimit { .. } | ServiceError::Refused { .. })
+                if Instant::now() < deadline =>
+            {
                 tokio::time::sleep(RETRY_INTERVAL).await;
             }
             result => return result,

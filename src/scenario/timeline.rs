@@ -41,16 +41,14 @@ pub fn timeline(scenario: &str, cases: Vec<String>, assessment: &Assessment) -> 
     let mut events = Vec::new();
     let mut left_out = Vec::new();
     for track in Track::ALL {
-        let all = match track {
-            Track::Fault => faults(observations),
-            Track::Process => processes(observations),
-            Track::Connection => connections(observations),
-            Track::Request => requests(observations),
-            Track::Job => jobs(observations, &affected),
-            Track::Output => observations.workers.outputs.iter().flat_map(lines).collect(),
+        let (kept, count) = match track {
+            Track::Fault => select(faults(observations), window),
+            Track::Process => select(processes(observations), window),
+            Track::Connection => select(connections(observations), window),
+            Track::Request => select(requests(observations), window),
+            Track::Job => select(jobs(observations, &affected), window),
+            Track::Output => select(observations.workers.outputs.iter().flat_map(lines), window),
         };
-        let count = all.len();
-        let kept = select(all, window);
         if kept.len() < count {
             left_out.push(LeftOut { track, count: count - kept.len() });
         }
@@ -98,19 +96,29 @@ fn window(observations: &Observations, affected: &[AffectedDocument]) -> (i64, i
     (at - AFTER_MS, at + BEFORE_MS)
 }
 
-/// At most [`MAX_EVENTS`]: those in the window first, then the latest of the others.
-fn select(mut all: Vec<TimelineEvent>, (from, until): (i64, i64)) -> Vec<TimelineEvent> {
-    if all.len() <= MAX_EVENTS {
-        return all;
+/// At most [`MAX_EVENTS`]: the first ones in the window, then the latest of the others. Also the number of all. Only as many
+/// are kept meanwhile, because a worker may print millions of lines.
+fn select(all: impl IntoIterator<Item = TimelineEvent>, (from, until): (i64, i64)) -> (Vec<TimelineEvent>, usize) {
+    let (mut inside, mut outside) = (BTreeMap::new(), BTreeMap::new());
+    let mut count = 0;
+    for event in all {
+        let key = (event.at_ms, count);
+        count += 1;
+        if event.at_ms <= until && event.until_ms.unwrap_or(event.at_ms) >= from {
+            inside.insert(key, event);
+            if inside.len() > MAX_EVENTS {
+                inside.pop_last();
+            }
+        } else {
+            outside.insert(key, event);
+            if outside.len() > MAX_EVENTS {
+                outside.pop_first();
+            }
+        }
     }
-    all.sort_by_key(|event| event.at_ms);
-    let (mut inside, outside): (Vec<TimelineEvent>, Vec<TimelineEvent>) =
-        all.into_iter().partition(|event| event.at_ms <= until && event.until_ms.unwrap_or(event.at_ms) >= from);
-    inside.truncate(MAX_EVENTS);
     let room = MAX_EVENTS - inside.len();
     let skip = outside.len().saturating_sub(room);
-    inside.extend(outside.into_iter().skip(skip));
-    inside
+    (inside.into_values().chain(outside.into_values().skip(skip)).collect(), count)
 }
 
 fn faults(observations: &Observations) -> Vec<TimelineEvent> {
@@ -229,7 +237,8 @@ pub(super) fn lines(output: &Output) -> impl Iterator<Item = TimelineEvent> + '_
     let mut bytes = 0_u64;
     output.text.lines().filter_map(move |line| {
         bytes += line.len() as u64 + 1;
-        let seen = output.marks.iter().find(|(_, written)| *written >= bytes).or(output.marks.last());
+        let index = output.marks.partition_point(|(_, written)| *written < bytes);
+        let seen = output.marks.get(index).or(output.marks.last());
         (!line.trim().is_empty()).then(|| TimelineEvent {
             at_ms: seen.map_or(0, |(at, _)| *at),
             until_ms: None,

@@ -62,7 +62,7 @@ pub(super) fn full(status_store: &StatusStore, now: i64) -> Health {
     }
     body.insert("checks".to_owned(), Value::Object(checks));
     let skipped = known.cases.values().filter(|judged| known.status_of(judged).is_none()).count();
-    let mut notes: Vec<String> = known.notes.values().cloned().collect();
+    let mut notes: Vec<String> = known.notes.values().chain(known.unasked.values()).cloned().collect();
     if skipped > 0 {
         notes.push(format!("{skipped} cases were skipped"));
     }
@@ -118,14 +118,19 @@ fn components(known: &Known, service: &str) -> Map<String, Value> {
         _ => "component",
     };
     if let Some(heartbeat) = known.heartbeats.get(service) {
-        let status = if heartbeat.up { Status::Pass } else { Status::Fail };
+        let unasked = known.unasked.get(service);
+        let status = match heartbeat.up {
+            false => Status::Fail,
+            true if unasked.is_some() => Status::Warn,
+            true => Status::Pass,
+        };
         #[expect(clippy::cast_precision_loss, reason = "microseconds of an answer")]
         let ms = heartbeat.latency_us as f64 / 1000.0;
         let mut entry = json!({
             "componentId": service, "componentType": kind, "observedValue": ms, "observedUnit": "ms",
             "status": status, "time": rfc3339(heartbeat.at_ms), "links": { "about": format!("/health/{service}") },
         });
-        if let Some(reason) = &heartbeat.reason {
+        if let Some(reason) = unasked.or(heartbeat.reason.as_ref()) {
             entry["output"] = json!(reason);
         }
         checks.insert(format!("{service}:responseTime"), json!([entry]));

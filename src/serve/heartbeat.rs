@@ -31,6 +31,15 @@ pub struct Heartbeat {
     pub since_ms: i64,
 }
 
+/// Why a probe has no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ProbeFailure {
+    /// The service did not answer.
+    NoAnswer(String),
+    /// A limit of this process prevented the probe.
+    OwnLimit(String),
+}
+
 /// What a probe reads in addition to the answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct ProbeResult {
@@ -109,14 +118,18 @@ fn encoded(names: &Names) -> String {
 
 impl Prober {
     /// Asks once, for at most 1.5 s.
-    pub(super) async fn probe(&mut self) -> (Result<ProbeResult, String>, Duration) {
+    pub(super) async fn probe(&mut self) -> (Result<ProbeResult, ProbeFailure>, Duration) {
         let begun = Instant::now();
         let answer = tokio::time::timeout(TIMEOUT, self.connection.ask()).await;
         let took = begun.elapsed();
         let result = match answer {
             Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Err(redacted(error.to_string())),
-            Err(_) => Err(format!("{} did not answer within {} ms", self.service, TIMEOUT.as_millis())),
+            Ok(Err(error @ ServiceError::OwnLimit { .. })) => Err(ProbeFailure::OwnLimit(redacted(error.to_string()))),
+            Ok(Err(error)) => Err(ProbeFailure::NoAnswer(redacted(error.to_string()))),
+            Err(_) => {
+                let why = format!("{} did not answer within {} ms", self.service, TIMEOUT.as_millis());
+                Err(ProbeFailure::NoAnswer(why))
+            }
         };
         if result.is_err() {
             self.connection.drop_connection();

@@ -110,7 +110,7 @@ fn service(known: &Known, name: &str, status: Status, now: i64) -> Value {
         "name": name,
         "status": status,
         "up": heartbeat.map(|heartbeat| heartbeat.up),
-        "reason": heartbeat.and_then(|heartbeat| heartbeat.reason.as_deref()),
+        "reason": known.unasked.get(name).or(heartbeat.and_then(|heartbeat| heartbeat.reason.as_ref())),
         "since": heartbeat.map(|heartbeat| rfc3339(heartbeat.since_ms)),
         "circuit": known.circuit(name).map(|circuit| circuit.word().replace('_', " ")),
         "latency": heartbeat.filter(|heartbeat| heartbeat.up).map(|heartbeat| latency(f64_ms(heartbeat.latency_us))),

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::circuit::CircuitState;
 use super::health::{self, Health};
+use super::hosts::Hosts;
 use super::metrics::Form;
 use super::status_store::StatusStore;
 use super::{metrics, now_ms, page};
@@ -38,6 +39,8 @@ pub struct Access {
     /// The token that a request must carry as bearer token, or as password of HTTP basic authentication, which browsers
     /// offer; `/health/live` needs none.
     pub token: Option<SecretString>,
+    /// The hosts that requests may be for; all if there is none.
+    pub hosts: Option<Hosts>,
     /// Address of bull-board, for a link on the status page.
     pub bull_board: Option<String>,
     /// Ends the event streams, which otherwise last as long as their clients.
@@ -126,6 +129,11 @@ async fn with_headers(request: Request, next: Next) -> Response {
 }
 
 async fn guard(State(served): State<Served>, request: Request, next: Next) -> Response {
+    if let Some(Err(host)) = served.access.hosts.as_ref().map(|hosts| hosts.check(&request)) {
+        let host = host.escape_debug();
+        let why = format!("this server does not answer for the host `{host}`: allow it with --host NAME\n");
+        return (StatusCode::MISDIRECTED_REQUEST, why).into_response();
+    }
     let Some(token) = &served.access.token else { return next.run(request).await };
     if request.uri().path() == "/health/live" || carries(request.headers(), token) {
         return next.run(request).await;

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::heartbeat::{Prober, probers};
+use super::heartbeat::{ProbeFailure, Prober, probers};
 use super::history_file::HistoryFile;
 use super::now_ms;
 use super::status_store::StatusStore;
@@ -66,6 +66,15 @@ async fn probe(mut prober: Prober, status_store: StatusStore, urgent: Arc<Notify
     loop {
         let begun = Instant::now();
         let (result, took) = prober.probe().await;
+        let result = match result {
+            Ok(found) => Ok(found),
+            Err(ProbeFailure::NoAnswer(reason)) => Err(reason),
+            Err(ProbeFailure::OwnLimit(reason)) => {
+                status_store.record_unasked(prober.service, reason);
+                tokio::time::sleep_until(begun + pause).await;
+                continue;
+            }
+        };
         if status_store.record_heartbeat(now_ms(), prober.service, &result, took) {
             urgent.notify_one();
         }

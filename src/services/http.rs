@@ -161,10 +161,8 @@ impl Http {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let unreachable = |error: reqwest::Error| ServiceError::Unreachable {
-            service: self.service,
-            endpoint: public_address(&self.base),
-            detail: with_causes(&error.without_url()),
+        let unreachable = |error: reqwest::Error| {
+            ServiceError::no_answer(self.service, &public_address(&self.base), with_causes(&error.without_url()))
         };
         let begun = Instant::now();
         let response = request.send().await.map_err(unreachable)?;

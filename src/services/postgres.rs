@@ -123,7 +123,10 @@ impl Postgres {
     async fn read_permitted(&self, queries: &[String]) -> Vec<Result<Vec<Value>, ServiceError>> {
         match self.read_at_once(queries).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
-            Err(error) if queries.len() == 1 || matches!(error, ServiceError::Unreachable { .. }) => {
+            Err(error)
+                if queries.len() == 1
+                    || matches!(error, ServiceError::Unreachable { .. } | ServiceError::OwnLimit { .. }) =>
+            {
                 queries.iter().map(|_| Err(error.clone())).collect()
             }
             Err(_) => {
@@ -380,7 +383,7 @@ pub(super) fn failure(endpoint: &str, error: &sqlx::Error) -> ServiceError {
             }
         }
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_) => {
-            ServiceError::Unreachable { service, endpoint: endpoint.to_owned(), detail: error.to_string() }
+            ServiceError::no_answer(service, endpoint, error.to_string())
         }
         // A configuration error may repeat the URL, and with it the password.
         sqlx::Error::Configuration(_) => ServiceError::Refused { service, detail: UNREADABLE.to_owned() },

@@ -201,9 +201,7 @@ fn failure(endpoint: &str, error: &RedisError) -> ServiceError {
             Some("NOAUTH" | "WRONGPASS") => unauthorised(endpoint, detail),
             Some("NOPERM") => ServiceError::Denied { service, detail },
             Some(_) => ServiceError::Refused { service, detail },
-            None if error.is_io_error() || error.is_timeout() => {
-                ServiceError::Unreachable { service, endpoint: endpoint.to_owned(), detail }
-            }
+            None if error.is_io_error() || error.is_timeout() => ServiceError::no_answer(service, endpoint, detail),
             None => ServiceError::Refused { service, detail },
         },
     }

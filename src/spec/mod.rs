@@ -5,12 +5,14 @@
 //! right kind, unique ids, known prerequisites. Keys with a new name are in `renamed`; `expect`
 //! describes how to add an expectation.
 
+mod bounded;
 mod builtin;
 mod case;
 mod error;
 mod expect;
 mod fault;
 pub mod jina;
+mod lines;
 mod probe;
 pub mod read_only;
 mod references;
@@ -23,6 +25,7 @@ mod template;
 mod words;
 mod written;
 
+pub(crate) use bounded::read_text;
 pub use builtin::builtin_suites;
 pub use case::{Case, Check, Need, Verb};
 pub use error::{Place, SpecError};

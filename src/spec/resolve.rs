@@ -5,6 +5,7 @@ use std::path::Path;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use toml::Spanned;
 
+use super::lines::Lines;
 use super::read_only;
 use super::references::References;
 use super::written::{CaseWritten, ScenarioSource};
@@ -12,13 +13,23 @@ use super::{Case, Check, Expect, Expectation, Matcher, Need, Place, SpecError, S
 
 /// One file while it is resolved.
 pub(super) struct Reader<'a> {
-    pub(super) file: &'a Path,
+    file: &'a Path,
     pub(super) text: &'a str,
+    lines: Lines<'a>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
+        Self { file, text, lines: Lines::new(text) }
+    }
+
+    /// The place of byte `offset`.
+    pub(super) fn place_of_byte(&self, offset: usize) -> Place {
+        self.lines.place(self.file, offset)
+    }
+
     pub(super) fn place<T>(&self, at: &Spanned<T>) -> Place {
-        Place::at(self.file, self.text, at.span().start)
+        self.place_of_byte(at.span().start)
     }
 
     pub(super) fn error<T>(&self, at: &Spanned<T>, message: impl Into<String>) -> SpecError {

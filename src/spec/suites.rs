@@ -6,11 +6,24 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::bounded::read_text;
 use super::references::References;
 use super::resolve::Reader;
 use super::similar::did_you_mean;
 use super::written::{CaseWritten, ScenarioSource};
 use super::{Case, Place, Scenario, SpecError, SuiteWritten, renamed};
+
+/// The largest suite file in MiB. The built-in suites have less than half a MiB together.
+const MAX_FILE_MIB: u64 = 16;
+
+/// The text of a suite file.
+fn read(path: &Path) -> std::io::Result<String> {
+    // Opening a pipe waits for its writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    read_text(std::fs::File::open(path)?, MAX_FILE_MIB)
+}
 
 /// One suite, resolved.
 #[derive(Debug, Clone)]
@@ -77,10 +90,7 @@ impl Suites {
         if paths.is_empty() {
             return Err(SpecError::NoSuites { path: directory.to_owned() });
         }
-        paths
-            .into_iter()
-            .map(|path| std::fs::read_to_string(&path).map_err(unreadable(&path)).map(|text| (path, text)))
-            .collect()
+        paths.into_iter().map(|path| read(&path).map_err(unreadable(&path)).map(|text| (path, text))).collect()
     }
 
     /// The suites inside the binary.
@@ -106,7 +116,7 @@ impl Suites {
         let mut references = References::default();
         for (file, text) in texts {
             digest.update(text.as_bytes());
-            all.add_suite(&Reader { file, text }, &mut references)?;
+            all.add_suite(&Reader::new(file, text), &mut references)?;
         }
         all.version = digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         Ok((all, references))
@@ -115,7 +125,7 @@ impl Suites {
     /// Adds the suite of one file.
     fn add_suite(&mut self, reader: &Reader<'_>, references: &mut References) -> Result<(), SpecError> {
         let written: SuiteWritten = toml::from_str(reader.text).map_err(|error| SpecError::Malformed {
-            place: Place::at(reader.file, reader.text, error.span().map_or(0, |span| span.start)),
+            place: reader.place_of_byte(error.span().map_or(0, |span| span.start)),
             message: renamed::explain(error.message()),
         })?;
         let name = written.suite.get_ref().clone();

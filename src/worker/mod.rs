@@ -3,6 +3,7 @@
 mod container;
 mod environment;
 mod error;
+mod log;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,16 +14,13 @@ use regex::Regex;
 use container::Container;
 pub use environment::WorkerEnv;
 pub use error::WorkerError;
+pub use log::OMISSION_MARK;
+use log::WorkerLog;
 
 use crate::services::http_client;
 use crate::settings::{Contract, Hook, Program, Ready};
-use crate::stack::{Launch, Ledger, Process, ProcessId, StackError, in_words, tail};
+use crate::stack::{Launch, Ledger, Process, ProcessId, StackError, in_words};
 
-/// How many bytes of the beginning and of the end of an output are kept in memory; the file has all of it.
-const HEAD: u64 = 1 << 20;
-const TAIL: u64 = 15 << 20;
-/// Marks where the middle of a very long output is omitted.
-pub const OMISSION_MARK: &str = "bytes omitted …";
 /// How long the URL of `ready` may take to answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -46,7 +44,7 @@ pub struct Ended {
 #[derive(Debug)]
 pub struct Worker {
     process: Process,
-    log: PathBuf,
+    log: WorkerLog,
     grace: Duration,
     readiness: Readiness,
     /// Its container, if it runs in one; `process` is then Docker's command line. Dropped after `process`.
@@ -95,14 +93,15 @@ impl Worker {
                 (Some(container), launch)
             }
         };
-        Ok(Self { process: Process::start(&launch, ledger)?, log, grace, readiness, container })
+        let process = Process::start(&launch, ledger)?;
+        Ok(Self { process, log: WorkerLog::new(log), grace, readiness, container })
     }
 
     /// Whether it shows itself that it takes jobs; `None` if only the queue knows.
     pub async fn is_ready(&self) -> Option<bool> {
         match &self.readiness {
             Readiness::Queue => None,
-            Readiness::Log(pattern) => Some(self.output().lines().any(|line| pattern.is_match(line))),
+            Readiness::Log(pattern) => Some(self.log.has_line(pattern)),
             Readiness::Http(url) => {
                 let Ok(client) = http_client::client(READY_TIMEOUT) else { return Some(false) };
                 let answer = client.get(url).send().await;
@@ -131,19 +130,19 @@ impl Worker {
     /// The last lines of its output.
     #[must_use]
     pub fn tail(&self) -> String {
-        tail(&self.log)
+        self.log.tail()
     }
 
     /// Its output. Invalid UTF-8 is replaced; the middle of more than 16 MiB is omitted.
     #[must_use]
     pub fn output(&self) -> String {
-        read(&self.log)
+        self.log.read()
     }
 
     /// The length of its output in bytes.
     #[must_use]
     pub fn written(&self) -> u64 {
-        std::fs::metadata(&self.log).map_or(0, |about| about.len())
+        self.log.length()
     }
 
     /// The peak resident memory in MiB of the largest of its processes: of itself and all its descendants, because a
@@ -192,7 +191,7 @@ impl Worker {
             container.run(&["kill"]);
         }
         process.kill();
-        read(&log)
+        log.read()
     }
 
     /// How long it may take to end after SIGTERM.
@@ -242,32 +241,13 @@ pub async fn run_hook(
 ) -> Result<(), WorkerError> {
     let log = directory.join(format!("{name}.log"));
     let process = Process::start(&launch(&hook.command, &hook.cwd, environment, name, log.clone()), ledger)?;
+    let log = WorkerLog::new(log);
     let how = match process.wait(hook.within).await {
         Some(status) if status.success() => return Ok(()),
         Some(status) => in_words(status),
         None => format!("did not finish within {} s", hook.within.as_secs_f64()),
     };
-    Err(WorkerError::Hook { what, command: hook.command.join(" "), how, log: tail(&log) })
-}
-
-/// The text of the file; of a very long one the beginning and the end.
-fn read(log: &Path) -> String {
-    use std::io::{Read, Seek, SeekFrom};
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(log)?;
-        let length = file.metadata()?.len();
-        let mut bytes = Vec::new();
-        if length <= HEAD + TAIL {
-            file.read_to_end(&mut bytes)?;
-            return Ok(bytes);
-        }
-        (&file).take(HEAD).read_to_end(&mut bytes)?;
-        bytes.extend(format!("\n… {} {OMISSION_MARK}\n", length - HEAD - TAIL).bytes());
-        file.seek(SeekFrom::Start(length - TAIL))?;
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    Err(WorkerError::Hook { what, command: hook.command.join(" "), how, log: log.tail() })
 }
 
 /// A port that is free at the moment.

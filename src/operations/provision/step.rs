@@ -98,7 +98,9 @@ impl SetupError {
                 Some("fix what the service reports, then run setup again: it resumes where it stopped")
             }
             // The messages of these two contain the remedy.
-            Self::Service(ServiceError::Unreachable { .. } | ServiceError::Unauthorised { .. }) => None,
+            Self::Service(
+                ServiceError::Unreachable { .. } | ServiceError::OwnLimit { .. } | ServiceError::Unauthorised { .. },
+            ) => None,
         }
     }
 

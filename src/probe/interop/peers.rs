@@ -119,7 +119,17 @@ impl Kind {
                 program("python3")?;
                 &[
                     &["python3", "-m", "venv", ".venv"],
-                    &[".venv/bin/python", "-m", "pip", "install", "--quiet", "--no-input", "-r", "requirements.txt"],
+                    &[
+                        ".venv/bin/python",
+                        "-m",
+                        "pip",
+                        "install",
+                        "--quiet",
+                        "--no-input",
+                        "--require-hashes",
+                        "-r",
+                        "requirements.txt",
+                    ],
                 ]
             }
         };

@@ -3,6 +3,9 @@
 use super::finding::Finding;
 use super::scope::Scope;
 
+/// How many wrong lines are examined: a worker may print millions.
+const MAX_WRONG_LINES: usize = 10_000;
+
 impl Scope<'_> {
     pub(super) fn log_holds_no_secret(&self) -> Finding {
         use secrecy::ExposeSecret;
@@ -29,6 +32,10 @@ impl Scope<'_> {
             if !serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object()) {
                 let line: String = line.chars().take(120).collect();
                 finding.wrong(format!("line {}", number + 1), format!("is not a JSON object: {line}"));
+                if finding.wrong.len() == MAX_WRONG_LINES {
+                    finding.fact("lines after this many wrong ones", "not examined");
+                    break;
+                }
             }
         }
         finding

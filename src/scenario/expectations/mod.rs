@@ -31,6 +31,9 @@ use crate::redaction::redacted;
 use crate::settings::EvidenceContract;
 use crate::spec::Expectation;
 
+/// How many bytes of the worker's last output the evidence shows.
+const LAST_OUTPUT: usize = 4096;
+
 /// Evaluates `expectations` over a scenario run, in their order. The first of the gravest findings gives the verdict.
 /// Only documents that `documents_matching` matches are considered.
 #[must_use]
@@ -107,9 +110,12 @@ fn describe_worker(observations: &Observations, evidence: &mut Vec<Evidence>) {
     if let Some(died) = &observations.workers.died {
         evidence.push(Evidence::seen("the worker", died.clone()));
     }
-    let lines: Vec<&str> = observations.workers.log.lines().collect();
-    evidence
-        .push(Evidence::seen("the worker's last output", redacted(lines[lines.len().saturating_sub(3)..].join("\n"))));
+    let mut lines: Vec<&str> = observations.workers.log.lines().rev().take(3).collect();
+    lines.reverse();
+    let text = redacted(lines.join("\n"));
+    // A line may be as long as the whole output. Shortened after its secrets are masked: half of one would be shown.
+    let from = text.ceil_char_boundary(text.len().saturating_sub(LAST_OUTPUT));
+    evidence.push(Evidence::seen("the worker's last output", &text[from..]));
 }
 
 /// What is missing in the contract's `[evidence]` to evaluate an expectation; `None` if it names enough.

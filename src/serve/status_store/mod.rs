@@ -84,6 +84,8 @@ pub(super) struct Known {
     pub(super) cases: BTreeMap<usize, Judged>,
     pub(super) report: Option<Arc<Report>>,
     pub(super) heartbeats: BTreeMap<String, Heartbeat>,
+    /// Why a service could not be asked since its last heartbeat: a limit of this process.
+    pub(super) unasked: BTreeMap<String, String>,
     pub(super) circuits: BTreeMap<String, Circuit>,
     pub(super) queue: Option<QueueState>,
     pub(super) points: Option<u64>,
@@ -124,6 +126,7 @@ impl StatusStore {
             cases: BTreeMap::new(),
             report: None,
             heartbeats: BTreeMap::new(),
+            unasked: BTreeMap::new(),
             circuits: BTreeMap::new(),
             queue: None,
             points: None,
@@ -144,6 +147,7 @@ impl StatusStore {
         known.targets = Targets::from_check(check);
         known.cases.clear();
         known.heartbeats.clear();
+        known.unasked.clear();
         known.circuits.clear();
         (known.report, known.queue, known.points, known.last_check_ms) = (None, None, None, None);
         drop(known);
@@ -209,6 +213,7 @@ impl StatusStore {
         let since_ms = before.filter(|before| before.up == up).map_or(now, |before| before.since_ms);
         let latency_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let reason = result.as_ref().err().cloned();
+        known.unasked.remove(service);
         known.circuits.entry(service.to_owned()).or_default().heartbeat(up);
         known.history.update_incident(now, service, None, reason.as_deref());
         match result {
@@ -227,6 +232,12 @@ impl StatusStore {
         drop(known);
         self.notify();
         turned
+    }
+
+    /// Stores why a service could not be asked. That is no outage: its last heartbeat stays, and its status is a warning.
+    pub(super) fn record_unasked(&self, service: &str, reason: String) {
+        self.write().unasked.insert(service.to_owned(), reason);
+        self.notify();
     }
 
     /// Stores the verdict of a case, and applies its waiver.
@@ -359,7 +370,9 @@ impl Known {
     pub(super) fn status(&self, service: &str) -> Option<Status> {
         let heartbeat =
             self.heartbeats.get(service).map(|heartbeat| if heartbeat.up { Status::Pass } else { Status::Fail });
-        heartbeat.into_iter().chain(self.cases_of(service).filter_map(|judged| self.status_of(judged))).max()
+        let unasked = self.unasked.get(service).map(|_| Status::Warn);
+        let cases = self.cases_of(service).filter_map(|judged| self.status_of(judged));
+        heartbeat.into_iter().chain(unasked).chain(cases).max()
     }
 
     /// The configured services.

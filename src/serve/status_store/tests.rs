@@ -58,6 +58,29 @@ fn a_service_that_answers_again_does_not_fail_because_of_old_verdicts() {
 }
 
 #[test]
+fn a_probe_that_a_limit_of_this_process_prevents_is_no_outage() {
+    let status_store = status_store();
+    heartbeat(&status_store, NOW, true);
+    let reason = "redis was not asked: Too many open files (os error 24)";
+    for _ in 0..5 {
+        status_store.record_unasked("redis", reason.to_owned());
+    }
+    let (code, body) = health::service(&status_store, "redis", NOW + 1000);
+    assert_eq!((code, &body["status"]), (200, &json!("warn")));
+    let entry = &body["checks"]["redis:responseTime"][0];
+    assert_eq!((&entry["status"], &entry["output"]), (&json!("warn"), &json!(reason)));
+    let page = String::from_utf8(page::status(&status_store, None, NOW).unwrap()).unwrap();
+    assert!(page.contains("redis was not asked"));
+    {
+        let known = status_store.read();
+        assert_eq!(known.circuit("redis"), Some(CircuitState::Closed));
+        assert_eq!((known.history.incidents(0).len(), known.problems().len()), (0, 0));
+    }
+    heartbeat(&status_store, NOW + 2000, true);
+    assert_eq!(health::service(&status_store, "redis", NOW + 2000).1["status"], json!("pass"));
+}
+
+#[test]
 fn cases_of_a_dead_service_carry_over_their_verdicts_until_it_answers() {
     let status_store = status_store();
     let answers = record("redis.answers", Verdict::Fail { reason: "redis at nowhere is unreachable: gone".to_owned() });

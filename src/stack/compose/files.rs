@@ -15,6 +15,7 @@ const FILES: [(&str, &str, bool); 6] = [
     (".env", include_str!("../../../fixtures/compose/env"), true),
     (".gitignore", ".env\nbull-board/node_modules/\n", false),
     ("bull-board/Dockerfile", include_str!("../../../fixtures/compose/bull-board/Dockerfile"), false),
+    ("bull-board/package-lock.json", include_str!("../../../fixtures/compose/bull-board/package-lock.json"), false),
     ("bull-board/package.json", include_str!("../../../fixtures/compose/bull-board/package.json"), false),
     ("bull-board/server.js", include_str!("../../../fixtures/compose/bull-board/server.js"), false),
 ];

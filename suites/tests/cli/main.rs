@@ -13,6 +13,7 @@ mod fixtures;
 mod gate;
 #[cfg(feature = "defects")]
 mod interop;
+mod limits;
 mod paths;
 mod redaction;
 mod report;

@@ -2,6 +2,8 @@
 //! outage and its end show, what is kept, and who may look.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod attack;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -30,6 +32,9 @@ const TESTS: &[(&str, Test)] = &[
     ("requests_without_the_token_are_refused", token),
     ("settings_are_reloaded_and_invalid_ones_change_nothing", hang_up),
     ("a_worker_reports_whether_it_takes_jobs", worker),
+    ("headers_that_do_not_end_disturb_neither_answers_nor_probes", attack::half_sent_headers),
+    ("a_thousand_idle_connections_disturb_neither_answers_nor_probes", attack::idle_connections),
+    ("requests_for_other_hosts_are_refused", attack::other_hosts),
 ];
 
 /// `shakedown serve`.
