@@ -34,6 +34,7 @@ use crate::outcome::{Evidence, Level, Verdict};
 use crate::services::ServiceError;
 use crate::settings::{Endpoints, Given, public_url};
 use crate::spec::{Matcher, Probe, Template, TemplateError};
+use crate::stack::{Ledger, kill_with_harness};
 pub use clients::{BilledCache, SharedClients};
 
 /// What a probe may use.
@@ -51,6 +52,8 @@ pub struct Context {
     pub clients: SharedClients,
     /// Whether the case writes: cached responses may then be outdated.
     pub writes: bool,
+    /// Where a probe records what must be removed, if its process is killed.
+    pub ledger: Option<Ledger>,
 }
 
 impl Context {
@@ -164,6 +167,7 @@ fn hide(value: &secrecy::SecretString, shown: String, private: &mut Vec<(String,
 fn shakedown(context: &Context, arguments: &[&str]) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(&context.shakedown);
     command.args(arguments).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    kill_with_harness(&mut command);
     for variable in context.own.environment() {
         command.env(variable.name, variable.value.expose_secret());
     }

@@ -17,6 +17,18 @@ pub struct PostgresEndpoint {
     pub url: SecretString,
 }
 
+impl PostgresEndpoint {
+    /// The same server, with this `application_name` for all sessions of ours, by which they are found in
+    /// `pg_stat_activity`.
+    #[must_use]
+    pub fn with_session_name(&self, name: &str) -> Self {
+        let Ok(mut url) = Url::parse(self.url.expose_secret()) else { return self.clone() };
+        // Of two, the last one counts.
+        url.query_pairs_mut().append_pair("application_name", name);
+        Self { url: SecretString::from(url.to_string()) }
+    }
+}
+
 /// A Qdrant server.
 #[derive(Debug, Clone)]
 pub struct QdrantEndpoint {
@@ -54,6 +66,14 @@ pub struct Names {
     pub collection: String,
     /// Postgres table of documents, `schema.table`.
     pub table: String,
+}
+
+impl Names {
+    /// The schema of the table.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        self.table.split_once('.').map_or("public", |(schema, _)| schema)
+    }
 }
 
 /// The endpoints of a stack, for a worker and for probes.
@@ -161,9 +181,7 @@ impl Endpoints {
             ("redis", what) => part(self.redis.url.expose_secret(), 6379, what),
             ("postgres", "url") => Some(secret(&self.postgres.url)),
             ("postgres", "table") => Some(self.names.table.clone()),
-            ("postgres", "schema") => {
-                Some(self.names.table.split_once('.').map_or("public", |(schema, _)| schema).to_owned())
-            }
+            ("postgres", "schema") => Some(self.names.schema().to_owned()),
             ("postgres", what) => part(self.postgres.url.expose_secret(), 5432, what),
             ("qdrant", "url") => Some(self.qdrant.url.clone()),
             ("qdrant", "grpc_url") => Some(self.qdrant.grpc_url.clone()),

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::process_id::ProcessId;
 
-/// How long descendants may take to end. A program that forks without end is stopped before it is killed.
+/// How long descendants may take to end.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 static ADOPTS: AtomicBool = AtomicBool::new(false);
@@ -30,18 +30,13 @@ pub fn end_descendants() -> Vec<String> {
     let own = ProcessId::own();
     let deadline = Instant::now() + TIMEOUT;
     loop {
-        let mut family = own.descendants();
+        let family = own.stop_descendants();
         if family.is_empty() {
             return Vec::new();
         }
         if Instant::now() > deadline {
             return family.iter().map(|process| format!("process {} did not exit", process.pid)).collect();
         }
-        // What is stopped does not fork: the second pass finds the rest.
-        for process in &family {
-            process.signal(Signal::SIGSTOP);
-        }
-        family.extend(own.descendants());
         for process in &family {
             process.signal(Signal::SIGKILL);
         }

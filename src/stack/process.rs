@@ -1,5 +1,6 @@
 //! A supervised child process with its own process group, a log file and a ledger entry.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
@@ -226,7 +227,9 @@ impl Drop for Process {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        let mut family = self.id.descendants();
+        // What is stopped starts no other process meanwhile.
+        self.signal(Signal::SIGSTOP);
+        let mut family: BTreeSet<ProcessId> = self.id.stop_descendants().into_iter().collect();
         let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
         // It may have exited and left children in its group: until it is reaped below, its pid names that group only.
         if self.id.pid > 0 {
@@ -284,7 +287,8 @@ pub fn tail(path: &Path) -> String {
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
+        // The program may print faster than this reads.
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
@@ -342,6 +346,12 @@ mod system {
     pub(super) fn peek(_pid: i32) -> Result<Option<ExitStatus>, ()> {
         Err(())
     }
+}
+
+/// Lets `command` end with the harness (Linux only). Start it on a thread that lives as long as the harness, such as one
+/// of the runtime: the signal is sent when the thread that started it ends.
+pub fn kill_with_harness(command: &mut tokio::process::Command) {
+    end_with_harness(command.as_std_mut(), Signal::SIGKILL);
 }
 
 #[cfg(target_os = "linux")]
