@@ -224,3 +224,19 @@ pub fn public_url(url: &SecretString) -> String {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_sessions_is_added_to_the_url_and_not_shown() {
+        let url = "postgres://user:p%40ss@host:5432/db?sslmode=require&application_name=mine";
+        let endpoint = PostgresEndpoint { url: SecretString::from(url) };
+        let named = endpoint.with_session_name("sd_run");
+        assert_eq!(named.url.expose_secret(), &format!("{url}&application_name=sd_run"));
+        assert_eq!(public_url(&named.url), public_url(&endpoint.url));
+        let odd = PostgresEndpoint { url: SecretString::from("not a url") };
+        assert_eq!(odd.with_session_name("sd_run").url.expose_secret(), "not a url");
+    }
+}

@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::cleanup::ledger::{Entry, Ledger};
 use super::cleanup::resource::Resource;
 use super::error::StackError;
+use super::orphans::{hold, release};
 use super::process_id::{FAMILY, MARK, ProcessId, carrying};
 use super::random::random_word;
 
@@ -113,6 +114,7 @@ impl Process {
             }
         };
         let pid = i32::try_from(child.id()).unwrap_or_default();
+        hold(pid);
         // A program that has already exited has no identity; its zombie keeps the pid from being reused.
         let id = ProcessId::from_pid(pid).unwrap_or(ProcessId { pid, started: String::new() });
         let polite = launch.on_harness_death == Signal::SIGQUIT;
@@ -238,6 +240,7 @@ impl Drop for Process {
         }
         let _ = child.kill();
         let _ = child.wait();
+        release(self.id.pid);
         // Descendants in other groups and sessions, also those that others have adopted, so that none writes after this.
         let deadline = Instant::now() + Duration::from_secs(3);
         loop {

@@ -102,6 +102,15 @@ impl ProcessId {
         found
     }
 
+    /// The children of this process that have exited and are not reaped.
+    pub(super) fn exited_children(&self) -> BTreeSet<Self> {
+        let exited = |pid: i32| {
+            let stat = system::stat(pid).filter(|stat| stat.zombie && stat.parent == self.pid)?;
+            Some(Self { pid, started: stat.started })
+        };
+        system::pids().into_iter().filter_map(exited).collect()
+    }
+
     /// Sends SIGSTOP to all descendants, until none is left that could start another one. Returns them.
     pub(super) fn stop_descendants(&self) -> Vec<Self> {
         let deadline = Instant::now() + STOP_TIMEOUT;
@@ -256,5 +265,39 @@ mod tests {
         assert!(descends);
         assert!(found || !cfg!(target_os = "linux"));
         assert!(working_in(directory.path()).is_empty());
+    }
+    /// A daemon has another working directory and an environment without marks, but still prints to the log.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_that_prints_to_a_file_of_the_directory_works_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = std::fs::File::create(directory.path().join("log")).unwrap();
+        let mut command = std::process::Command::new("sleep");
+        command.arg("30").env_clear().current_dir("/").stdout(std::process::Stdio::null()).stderr(log);
+        let mut child = command.spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let found = working_in(directory.path());
+        std::fs::remove_file(directory.path().join("log")).unwrap();
+        let found_after_removal = working_in(directory.path());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let pids = |found: &[ProcessId]| found.iter().map(|process| process.pid).collect::<Vec<_>>();
+        assert_eq!((pids(&found), pids(&found_after_removal)), (vec![pid], vec![pid]));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn descendants_that_are_stopped_start_no_others() {
+        let mut child = std::process::Command::new("sh").args(["-c", "while :; do sleep 0.01; done"]).spawn().unwrap();
+        let root = ProcessId::from_pid(i32::try_from(child.id()).unwrap()).unwrap();
+        root.signal(Signal::SIGSTOP);
+        let stopped = root.stop_descendants();
+        let running: Vec<_> = root.descendants().into_iter().filter(|process| !stopped.contains(process)).collect();
+        root.signal(Signal::SIGKILL);
+        child.wait().unwrap();
+        for process in &stopped {
+            process.signal(Signal::SIGKILL);
+        }
+        assert_eq!(running, Vec::new());
     }
 }
