@@ -12,6 +12,7 @@ use super::{Context, Observation, ProbeError, last_lines};
 use crate::outcome::Evidence;
 use crate::services::ServiceError;
 use crate::spec::{CommandProbe, CommandYield};
+use crate::stack::kill_with_harness;
 
 pub(super) async fn observe(probe: &CommandProbe, context: &Context) -> Result<Observation, ProbeError> {
     let template = context.template();
@@ -104,6 +105,7 @@ async fn run(
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     // A group of its own, so that its child processes are killed with it.
     command.process_group(0);
+    kill_with_harness(&mut command);
     if let Some(given) = &context.given {
         command.current_dir(&given.directory);
         command.envs(given.environment.iter().map(|(name, value)| (name, value.expose_secret())));

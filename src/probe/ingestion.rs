@@ -14,6 +14,7 @@ use crate::outcome::Evidence;
 use crate::services::http::Http;
 use crate::services::postgres::Postgres;
 use crate::spec::IngestionProbe;
+use crate::stack::ScratchDir;
 
 /// The document, of a dozen tokens.
 const TEXT: &str = "Shakedown was here, and has taken everything with it.";
@@ -39,7 +40,8 @@ async fn ingest(context: &Context) -> Result<Observation, ProbeError> {
         observation
     };
     let unusable = |error: std::io::Error| ProbeError::Undecided(format!("cannot prepare the canary: {error}"));
-    let place = tempfile::tempdir().map_err(unusable)?;
+    let place = ScratchDir::create("canary", context.ledger.as_ref())
+        .map_err(|error| ProbeError::Undecided(format!("cannot prepare the canary: {error}")))?;
     let file = place.path().join("canary.txt");
     std::fs::write(&file, TEXT).map_err(unusable)?;
 

@@ -35,6 +35,7 @@ use crate::redaction::{self, Redactor, public_address};
 use crate::services::ServiceError;
 use crate::settings::{Endpoints, Given, public_url};
 use crate::spec::{Matcher, Probe, Template, TemplateError};
+use crate::stack::{Ledger, kill_with_harness};
 pub use clients::{BilledCache, SharedClients};
 
 /// What a probe may use.
@@ -52,6 +53,8 @@ pub struct Context {
     pub clients: SharedClients,
     /// Whether the case writes: cached responses may then be outdated.
     pub writes: bool,
+    /// Where a probe records what must be removed, if its process is killed.
+    pub ledger: Option<Ledger>,
 }
 
 impl Context {
@@ -132,6 +135,7 @@ fn variable_of(place: &str) -> Option<&'static str> {
 fn shakedown(context: &Context, arguments: &[&str]) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(&context.shakedown);
     command.args(arguments).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    kill_with_harness(&mut command);
     for variable in context.own.environment() {
         command.env(variable.name, variable.value.expose_secret());
     }

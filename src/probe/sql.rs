@@ -60,7 +60,7 @@ async fn written(
     let template = context.template();
     let fill = |statements: &[String]| statements.iter().map(|text| template.fill(text)).collect::<Result<Vec<_>, _>>();
     let (before, after) = (fill(&probe.before)?, fill(&probe.after)?);
-    let postgres = Postgres::connect(&context.endpoints.postgres).await?;
+    let postgres = Postgres::connect(&context.own.postgres).await?;
     let mut done = Ok(());
     for statement in &before {
         done = postgres.execute(statement).await;

@@ -1,19 +1,37 @@
-//! Removes what a run created under its own names; errors become notes of the run.
+//! Removes what a run created under its own names. What cannot be removed becomes a note of the report.
+
+use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
 
 use crate::outcome::Events;
 use crate::settings::Endpoints;
 use crate::stack::drop_names;
 
-/// Removes everything under the names of `endpoints`; whether nothing is left.
-pub(super) async fn remove_names(endpoints: &Endpoints, events: &Events) -> bool {
-    let errors = drop_names(endpoints, &endpoints.names).await.err().unwrap_or_default();
-    note_errors(&errors, events);
-    errors.is_empty()
-}
+/// The failures of the clean-up of a run. They are told while the run goes on, and are notes of its report.
+#[derive(Debug, Default)]
+pub(super) struct CleanUpFailures(Mutex<Vec<String>>);
 
-/// Makes each error a note.
-pub(super) fn note_errors(errors: &[impl std::fmt::Display], events: &Events) {
-    for error in errors {
-        events.note(format!("clean-up failed: {error}"));
+impl CleanUpFailures {
+    /// Removes everything under the names of `endpoints`; whether nothing is left. A service that does not answer is
+    /// given up after a few seconds. Where a ledger lists the data, `remedy` says how to remove it later.
+    pub(super) async fn remove_names(&self, endpoints: &Endpoints, remedy: &str, events: &Events) -> bool {
+        let errors = drop_names(endpoints, &endpoints.names).await.err().unwrap_or_default();
+        let with_remedy: Vec<String> = errors.iter().map(|error| format!("{error}{remedy}")).collect();
+        self.add(&with_remedy, events);
+        errors.is_empty()
+    }
+
+    /// Adds each error.
+    pub(super) fn add(&self, errors: &[impl Display], events: &Events) {
+        for error in errors {
+            let note = format!("clean-up failed: {error}");
+            events.note(&note);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+        }
+    }
+
+    /// The notes of all failures so far.
+    pub(super) fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -5,14 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt as _, stream};
+
 use super::{BilledCache, RunOptions, Selection, run, unreachable_service, waived};
 use crate::outcome::{Events, Gate, Report, Trace, Verdict, merge};
 use crate::settings::{Contract, Endpoints, Given, Settings, SettingsError};
 use crate::spec::Suites;
-use crate::stack::{Ledger, RemoteData, Stack, StackError, ask_services, clean_remote_data, names_for};
+use crate::stack::{Entry, Ledger, RemoteData, Stack, StackError, ask_services, clean_remote_data, names_for};
 
 /// How many cases run at once. They share connections, so more cases need no more of them.
 const JOBS: usize = 256;
+/// How many names are removed at the same time.
+const REMOVALS: usize = 8;
 
 /// An environment, and the cases to check it with.
 #[derive(Debug)]
@@ -173,22 +177,27 @@ impl EnvironmentCheck {
         report
     }
 
-    /// Removes what interrupted canary writes may have left; gives one line for each error.
+    /// Removes what interrupted canary writes may have left; gives one line for each error. A service that does not
+    /// answer is given up after a few seconds.
     pub async fn clean_up(&self, check: &CheckOptions) -> Vec<String> {
-        let mut left = Vec::new();
-        let writing = self.suites.cases.iter().filter(|case| self.selection.chooses(case) && case.writes());
-        for case in writing {
-            for attempt in 1..=check.repeat.max(1) {
-                let names = names_for(&check.attempt(attempt), &case.id);
-                let own = Endpoints { names, ..self.endpoints.clone() };
-                left.extend(RemoteData::new(&own).remove(&own).await);
+        let removals = self.canary_writes(check).into_iter().map(|(entry, data)| async move {
+            let errors = data.remove(&self.endpoints).await;
+            if let Some((ledger, entry)) = self.ledger.as_ref().zip(entry).filter(|_| errors.is_empty()) {
+                ledger.mark_removed(entry);
             }
+            errors
+        });
+        stream::iter(removals).buffer_unordered(REMOVALS).concat().await
+    }
+
+    /// What canary writes may have left: what the ledger lists, or without one everything that they could write.
+    fn canary_writes(&self, check: &CheckOptions) -> Vec<(Option<Entry>, RemoteData)> {
+        if let Some(ledger) = &self.ledger {
+            return ledger.remote_data().into_iter().map(|(entry, data)| (Some(entry), data)).collect();
         }
-        if left.is_empty()
-            && let Some(ledger) = &self.ledger
-        {
-            ledger.forget_remote_data();
-        }
-        left
+        let writing = self.suites.cases.iter().filter(|case| self.selection.chooses(case) && case.writes());
+        let attempts = 1..=check.repeat.max(1);
+        let names = writing.flat_map(|case| attempts.clone().map(|nth| names_for(&check.attempt(nth), &case.id)));
+        names.map(|names| (None, RemoteData::new(&Endpoints { names, ..self.endpoints.clone() }))).collect()
     }
 }

@@ -1,13 +1,14 @@
 //! The engine of a run: it judges every planned case, several at once, each after its prerequisites.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use futures::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, watch};
 
-use super::clean_up::remove_names;
+use super::clean_up::CleanUpFailures;
 use super::plan::{Plan, ScenarioRun};
 use super::scenario_runs::{ScenarioFailure, ScenarioRuns};
 use super::timelines::timelines;
@@ -18,7 +19,10 @@ use crate::redaction::redactor;
 use crate::scenario;
 use crate::settings::{Contract, Endpoints};
 use crate::spec::{Case, Check, Need, Suites};
-use crate::stack::{Capability, RemoteData, Resource, Stack, names_for};
+use crate::stack::{Capability, Entry, RemoteData, Resource, Stack, StackError, drop_names, names_for};
+
+/// How many names are removed at the same time.
+const REMOVALS: usize = 8;
 
 /// The verdict of a case, for the cases that require it.
 #[derive(Debug, Clone)]
@@ -46,8 +50,9 @@ struct Engine<'a> {
     deadline: Option<(tokio::time::Instant, Duration)>,
     /// The case that ended the run early, with `--fail-fast`.
     first_failed: OnceLock<String>,
-    /// Cases that may have left something under names of their own.
-    dirty: Mutex<BTreeSet<String>>,
+    /// Cases that may have left something under names of their own, with the entry of it in the ledger.
+    dirty: Mutex<BTreeMap<String, Option<Entry>>>,
+    failures: &'a CleanUpFailures,
     completions: BTreeMap<String, CompletionChannel>,
 }
 
@@ -65,12 +70,14 @@ pub async fn run(
 
     let mut notes = Vec::new();
     let endpoints = prepare_endpoints(stack, options, &mut notes).await;
-    let engine = Engine::new(&plan, stack, options, events, endpoints);
+    let failures = CleanUpFailures::default();
+    let engine = Engine::new(&plan, stack, options, events, (endpoints, &failures));
     let mut cases = join_all(plan.cases.iter().map(|case| engine.run_case(case))).await;
     engine.clean_up().await;
     engine.clients.close().await;
     let runs = &engine.scenario_runs;
-    notes.extend(runs.stop().await.into_iter().map(|error| format!("clean-up failed: {error}")));
+    runs.stop().await;
+    notes.extend(failures.take_notes());
 
     for waiver in &options.waivers {
         waivers::apply(waiver, &mut cases, &mut notes);
@@ -115,20 +122,21 @@ impl<'a> Engine<'a> {
         stack: &'a Stack,
         options: &'a RunOptions,
         events: &'a Events,
-        endpoints: Endpoints,
+        (endpoints, failures): (Endpoints, &'a CleanUpFailures),
     ) -> Self {
         Self {
             plan,
             stack,
             options,
             events,
-            scenario_runs: ScenarioRuns::new(plan, stack, endpoints.clone(), options, events),
+            scenario_runs: ScenarioRuns::new(plan, stack, endpoints.clone(), options, events, failures),
             clients: SharedClients::new(endpoints.clone(), options.billed.clone()),
             endpoints,
             slots: Semaphore::new(options.jobs.max(1)),
             deadline: options.timeout.map(|timeout| (tokio::time::Instant::now() + timeout, timeout)),
             first_failed: OnceLock::new(),
             dirty: Mutex::default(),
+            failures,
             completions: plan.cases.iter().map(|case| (case.id.clone(), watch::channel(None))).collect(),
         }
     }
@@ -251,31 +259,14 @@ impl<'a> Engine<'a> {
             Check::Probe(probe, matchers) => {
                 let context = self.probe_context(case);
                 let leaves_data = case.needs.contains(&Need::Write) && !self.stack.is_throwaway();
-                let dirty = || self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut entry = None;
-                if leaves_data {
-                    dirty().insert(case.id.clone());
-                    match self
-                        .stack
-                        .ledger()
-                        .map(|ledger| ledger.add(Resource::RemoteData(RemoteData::new(&context.own))))
-                    {
-                        Some(Ok(recorded)) => entry = Some(recorded),
-                        Some(Err(error)) => {
-                            return (Verdict::unknown(format!("nothing was written: {error}")), Vec::new());
-                        }
-                        None => {}
-                    }
+                if leaves_data && let Err(error) = self.record_data(&case.id, &context.own) {
+                    return (Verdict::unknown(format!("nothing was written: {error}")), Vec::new());
                 }
                 let probing = span.trace().begin(format_args!("probe {}", probe.kind()));
                 let judged = probe::evaluate(probe, matchers, case.level, &context).await;
                 drop(probing);
-                if leaves_data {
-                    let is_removed = remove_names(&context.own, self.events).await;
-                    dirty().remove(&case.id);
-                    if let Some((ledger, entry)) = self.stack.ledger().zip(entry.filter(|_| is_removed)) {
-                        ledger.mark_removed(entry);
-                    }
+                if leaves_data && drop_names(&context.own, &context.own.names).await.is_ok() {
+                    self.forget_data(&case.id);
                 }
                 judged
             }
@@ -302,6 +293,7 @@ impl<'a> Engine<'a> {
     fn probe_context(&self, case: &Case) -> Context {
         let mut own = self.endpoints.clone();
         own.names = names_for(&self.options.run, &case.id);
+        own.postgres = own.postgres.with_session_name(own.names.schema());
         Context {
             endpoints: self.endpoints.clone(),
             own,
@@ -309,7 +301,28 @@ impl<'a> Engine<'a> {
             given: self.options.given.clone(),
             clients: self.clients.clone(),
             writes: case.writes(),
+            ledger: self.stack.ledger().cloned(),
         }
+    }
+
+    /// Records that the case may write under its own names; [`Engine::clean_up`] removes it, if nobody does before.
+    fn record_data(&self, case: &str, own: &Endpoints) -> Result<(), StackError> {
+        let ledger = self.stack.ledger();
+        let entry = ledger.map(|ledger| ledger.add(Resource::RemoteData(RemoteData::new(own)))).transpose()?;
+        self.dirty().insert(case.to_owned(), entry);
+        Ok(())
+    }
+
+    /// Declares the data of the case removed.
+    fn forget_data(&self, case: &str) {
+        let entry = self.dirty().remove(case).flatten();
+        if let Some((ledger, entry)) = self.stack.ledger().zip(entry) {
+            ledger.mark_removed(entry);
+        }
+    }
+
+    fn dirty(&self) -> MutexGuard<'_, BTreeMap<String, Option<Entry>>> {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes what the run created on a stack that is not a throwaway.
@@ -318,17 +331,22 @@ impl<'a> Engine<'a> {
             return;
         }
         // Given endpoints belong to the user, with their names.
-        let mut all: Vec<Endpoints> =
-            self.options.endpoints.is_none().then(|| self.endpoints.clone()).into_iter().collect();
-        // Cases that were interrupted by the deadline.
-        let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
-        for name in self.scenario_runs.ran().map(ToOwned::to_owned).chain(dirty) {
-            let mut endpoints = self.endpoints.clone();
-            endpoints.names = names_for(&self.options.run, &name);
-            all.push(endpoints);
-        }
-        for endpoints in all {
-            remove_names(&endpoints, self.events).await;
-        }
+        let own = self.options.endpoints.is_none().then(|| self.endpoints.names.clone());
+        let own = own.into_iter().map(|names| (String::new(), names));
+        // Cases that the deadline interrupted, or whose data could not be removed.
+        let dirty: Vec<String> = self.dirty().keys().cloned().collect();
+        let others = self.scenario_runs.ran().map(ToOwned::to_owned).chain(dirty);
+        let others = others.map(|name| {
+            let names = names_for(&self.options.run, &name);
+            (name, names)
+        });
+        let remedy = if self.stack.ledger().is_some() { "; `shakedown clean` removes it later" } else { "" };
+        let removals = stream::iter(own.chain(others)).for_each_concurrent(REMOVALS, |(case, names)| async move {
+            let endpoints = Endpoints { names, ..self.endpoints.clone() };
+            if self.failures.remove_names(&endpoints, remedy, self.events).await {
+                self.forget_data(&case);
+            }
+        });
+        removals.await;
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::clean_up::note_errors;
+use super::clean_up::CleanUpFailures;
 use super::plan::{Plan, ScenarioRun};
 use super::stack_pool::{FIXED_NAMES, POOL_SIZE, StackPool};
 use super::{RunOptions, worker_output};
@@ -44,6 +44,7 @@ pub(super) struct ScenarioRuns<'a> {
     endpoints: Endpoints,
     options: &'a RunOptions,
     events: &'a Events,
+    failures: &'a CleanUpFailures,
     stack_pool: StackPool,
     cells: BTreeMap<&'a str, ResultCell>,
     /// Positions in the trace by name; the cases that judge a scenario run link to it.
@@ -59,6 +60,7 @@ impl<'a> ScenarioRuns<'a> {
         endpoints: Endpoints,
         options: &'a RunOptions,
         events: &'a Events,
+        failures: &'a CleanUpFailures,
     ) -> Self {
         let pool_size = if options.contract.has_fixed_names() { FIXED_NAMES } else { POOL_SIZE };
         Self {
@@ -67,6 +69,7 @@ impl<'a> ScenarioRuns<'a> {
             endpoints,
             options,
             events,
+            failures,
             stack_pool: StackPool::new(options.stack_pool.clone(), pool_size),
             cells: plan.scenario_runs.keys().map(|name| (name.as_str(), ResultCell::new())).collect(),
             trace_parents: Mutex::default(),
@@ -94,9 +97,9 @@ impl<'a> ScenarioRuns<'a> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or_default()
     }
 
-    /// Removes the stacks of the pool; gives one line for each error.
-    pub(super) async fn stop(&self) -> Vec<String> {
-        self.stack_pool.stop().await
+    /// Removes the stacks of the pool.
+    pub(super) async fn stop(&self) {
+        self.failures.add(&self.stack_pool.stop().await, self.events);
     }
 
     /// The assessment of the scenario run `name`. The first call runs it, and its baseline at the same time unless only
@@ -135,10 +138,10 @@ impl<'a> ScenarioRuns<'a> {
         let result = self.run_scenario(name, &run.scenario, Some(&lease.stack)).await;
         if self.options.contract.has_fixed_names() {
             let errors = drop_any_names(lease.stack.endpoints(), &self.names(name)).await.err().unwrap_or_default();
-            note_errors(&errors, self.events);
+            self.failures.add(&errors, self.events);
         }
         let errors = lease.release(result.is_ok()).await;
-        note_errors(&errors, self.events);
+        self.failures.add(&errors, self.events);
         result
     }
 

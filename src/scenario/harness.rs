@@ -63,7 +63,7 @@ pub enum ScenarioError {
         output: String,
     },
     /// A worker did not become ready.
-    #[error("the worker was not ready within {seconds} s: {state}; its last output:\n{tail}")]
+    #[error("the worker was not ready within {seconds} s: {state}; {}", last_output(tail))]
     NeverReady {
         /// Whether it is running, or how it ended.
         state: String,
@@ -74,4 +74,8 @@ pub enum ScenarioError {
         /// Its whole output.
         output: String,
     },
+}
+
+fn last_output(tail: &str) -> String {
+    if tail.is_empty() { "it printed nothing".to_owned() } else { format!("its last output:\n{tail}") }
 }

@@ -163,7 +163,12 @@ async fn wait_until_ready(scheduler: &FaultScheduler, timeout: Duration) -> Resu
         }
         if died.is_some() || Instant::now() >= deadline {
             return Err(ScenarioError::NeverReady {
-                state: died.unwrap_or_else(|| format!("it is running, but {}", scheduler.not_ready())),
+                state: match died {
+                    // A process that it has left behind is not watched, and is killed.
+                    Some(how) if how.ends_with("code 0") => format!("{how}, but must run in the foreground"),
+                    Some(how) => how,
+                    None => format!("it is running, but {}", scheduler.not_ready()),
+                },
                 tail: redacted(scheduler.worker().map(Worker::tail).unwrap_or_default()),
                 seconds: timeout.as_secs_f64(),
                 output: redacted(scheduler.worker().map(Worker::output).unwrap_or_default()),

@@ -19,6 +19,7 @@ use crate::services::queue::QueueClient;
 use crate::settings::{Contract, Endpoints};
 use crate::spec::Scenario;
 use crate::stack::jina::{JinaConfig, JinaMock};
+use crate::stack::kill_with_harness;
 use crate::worker::{WorkerEnv, WorkerError, run_hook};
 
 /// Deadline of `shakedown setup`.
@@ -115,6 +116,7 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
 pub async fn set_up(endpoints: &Endpoints, contract: &Contract, shakedown: &Path) -> Result<(), ScenarioError> {
     let mut command = tokio::process::Command::new(shakedown);
     command.args(["setup", "--worker", "--format", "json"]).stdin(Stdio::null()).kill_on_drop(true);
+    kill_with_harness(&mut command);
     for resource in &contract.worker.creates {
         command.args(["--without", resource.word()]);
     }

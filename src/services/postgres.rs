@@ -273,7 +273,9 @@ fn together(queries: &[String]) -> String {
 /// `no-verify` of node-postgres is `require` elsewhere.
 pub(super) fn options(endpoint: &PostgresEndpoint) -> Result<PgConnectOptions, sqlx::Error> {
     let url = endpoint.url.expose_secret().replace("sslmode=no-verify", "sslmode=require");
-    let options = PgConnectOptions::from_str(&url)?.statement_cache_capacity(0).application_name("shakedown");
+    let options = PgConnectOptions::from_str(&url)?.statement_cache_capacity(0);
+    let name = options.get_application_name().unwrap_or("shakedown").to_owned();
+    let options = options.application_name(&name);
     let address = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(ToOwned::to_owned);
     Ok(match address {
         Some(address) => options.host(&address),

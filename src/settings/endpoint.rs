@@ -19,6 +19,18 @@ pub struct PostgresEndpoint {
     pub url: SecretString,
 }
 
+impl PostgresEndpoint {
+    /// The same server, with this `application_name` for all sessions of ours, by which they are found in
+    /// `pg_stat_activity`.
+    #[must_use]
+    pub fn with_session_name(&self, name: &str) -> Self {
+        let Ok(mut url) = Url::parse(self.url.expose_secret()) else { return self.clone() };
+        // Of two, the last one counts.
+        url.query_pairs_mut().append_pair("application_name", name);
+        Self { url: SecretString::from(url.to_string()) }
+    }
+}
+
 /// A Qdrant server.
 #[derive(Debug, Clone)]
 pub struct QdrantEndpoint {
@@ -56,6 +68,14 @@ pub struct Names {
     pub collection: String,
     /// Postgres table of documents, `schema.table`.
     pub table: String,
+}
+
+impl Names {
+    /// The schema of the table.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        self.table.split_once('.').map_or("public", |(schema, _)| schema)
+    }
 }
 
 /// The endpoints of a stack, for a worker and for probes.
@@ -163,9 +183,7 @@ impl Endpoints {
             ("redis", what) => part(self.redis.url.expose_secret(), 6379, what),
             ("postgres", "url") => Some(secret(&self.postgres.url)),
             ("postgres", "table") => Some(self.names.table.clone()),
-            ("postgres", "schema") => {
-                Some(self.names.table.split_once('.').map_or("public", |(schema, _)| schema).to_owned())
-            }
+            ("postgres", "schema") => Some(self.names.schema().to_owned()),
             ("postgres", what) => part(self.postgres.url.expose_secret(), 5432, what),
             ("qdrant", "url") => Some(self.qdrant.url.clone()),
             ("qdrant", "grpc_url") => Some(self.qdrant.grpc_url.clone()),
@@ -209,4 +227,20 @@ impl Endpoints {
 #[must_use]
 pub fn public_url(url: &SecretString) -> String {
     public_address(url.expose_secret())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_sessions_is_added_to_the_url_and_not_shown() {
+        let url = "postgres://user:p%40ss@host:5432/db?sslmode=require&application_name=mine";
+        let endpoint = PostgresEndpoint { url: SecretString::from(url) };
+        let named = endpoint.with_session_name("sd_run");
+        assert_eq!(named.url.expose_secret(), &format!("{url}&application_name=sd_run"));
+        assert_eq!(public_url(&named.url), public_url(&endpoint.url));
+        let odd = PostgresEndpoint { url: SecretString::from("not a url") };
+        assert_eq!(odd.with_session_name("sd_run").url.expose_secret(), "not a url");
+    }
 }

@@ -24,6 +24,7 @@ mod random;
 mod ready;
 mod redis_config;
 mod remote;
+mod scratch_dir;
 mod service;
 mod shape;
 
@@ -46,7 +47,8 @@ pub use native::programs::Overrides;
 pub use options::{CONTAINER_MEMORY_MB, ProviderKind, StackOptions};
 pub use orphans::{adopt_orphans, end_descendants};
 pub use ports::Ports;
-pub use process::{Account, Launch, Process, in_words, tail};
+pub use process::{Account, Launch, Process, in_words, kill_with_harness, tail};
 pub use process_id::{MARK, ProcessId, marked, working_in};
 pub use remote::ask_services;
+pub use scratch_dir::ScratchDir;
 pub use service::Service;

@@ -1,13 +1,18 @@
 //! The names of the data of a case, and their removal.
 
+use std::time::Duration;
+
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row as _};
 
 use super::error::StackError;
 use crate::services::http_client;
 use crate::settings::{Endpoints, Names};
+
+/// How long a service may take for one answer while names are removed from it.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Postgres silently truncates longer identifiers.
 const MAX_LENGTH: usize = 63;
@@ -56,7 +61,7 @@ pub fn are_ours(names: &Names) -> bool {
 /// Removes the data under `names`: the keys of the queue, the collection and the schema. Names that are not ours are
 /// refused: the data under them belongs to the user.
 ///
-/// Missing data is not an error.
+/// Missing data is not an error. A service that does not answer for ten seconds is given up.
 ///
 /// # Errors
 /// One per service that failed; the data in the other services is removed all the same.
@@ -97,23 +102,17 @@ pub async fn drop_any_names(endpoints: &Endpoints, names: &Names) -> Result<(), 
 async fn drop_keys(endpoints: &Endpoints, names: &Names) -> Result<(), String> {
     let text = |error: redis::RedisError| error.to_string();
     let client = redis::Client::open(endpoints.redis.url.expose_secret()).map_err(text)?;
-    let mut connection = client.get_multiplexed_async_connection().await.map_err(text)?;
+    let mut connection = answer(client.get_multiplexed_async_connection(), text).await?;
     // A worker that ignores the prefix uses the default prefix of BullMQ.
     let patterns = [format!("{}:*", escape_pattern(&names.prefix)), format!("bull:{}:*", escape_pattern(&names.queue))];
     for pattern in patterns {
         let mut cursor = 0_u64;
         loop {
-            let (next, keys): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")
-                .arg(cursor)
-                .arg("MATCH")
-                .arg(&pattern)
-                .arg("COUNT")
-                .arg(1000)
-                .query_async(&mut connection)
-                .await
-                .map_err(text)?;
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(1000);
+            let (next, keys): (u64, Vec<Vec<u8>>) = answer(scan.query_async(&mut connection), text).await?;
             if !keys.is_empty() {
-                redis::cmd("UNLINK").arg(keys).query_async::<()>(&mut connection).await.map_err(text)?;
+                answer(redis::cmd("UNLINK").arg(keys).query_async::<()>(&mut connection), text).await?;
             }
             cursor = next;
             if cursor == 0 {
@@ -139,19 +138,38 @@ fn escape_pattern(text: &str) -> String {
 async fn drop_collection(endpoints: &Endpoints, names: &Names) -> Result<(), String> {
     let text = |error: reqwest::Error| error.without_url().to_string();
     let qdrant = &endpoints.qdrant;
-    let client = http_client::client(std::time::Duration::from_secs(30)).map_err(text)?;
+    let client = http_client::client(TIMEOUT).map_err(text)?;
     let mut request = client.delete(format!("{}/collections/{}", qdrant.url, names.collection));
     if let Some(key) = &qdrant.api_key {
         request = request.header("api-key", key.expose_secret());
     }
-    let status = request.send().await.map_err(text)?.status();
+    let status = answer(request.send(), text).await?.status();
     if status.is_success() || status == reqwest::StatusCode::NOT_FOUND { Ok(()) } else { Err(status.to_string()) }
+}
+
+/// Ends the busy sessions that carry the name of the schema, and waits until they are gone: one whose commit still hangs
+/// would create the schema after its removal.
+async fn end_sessions(connection: &mut PgConnection, schema: &str) -> Result<(), String> {
+    let text = |error: sqlx::Error| error.to_string();
+    let name = schema.replace('\'', "''");
+    let busy = format!(
+        "select pid from pg_stat_activity where application_name = '{name}' and state is distinct from 'idle' \
+         and pid <> pg_backend_pid()"
+    );
+    // The simple protocol works through every pooler; the name is quoted above.
+    let rows = answer(sqlx::raw_sql(AssertSqlSafe(busy)).fetch_all(&mut *connection), text).await?;
+    for row in rows {
+        let pid: i32 = row.try_get(0).map_err(text)?;
+        let end = format!("select pg_terminate_backend({pid}, 5000)");
+        answer(sqlx::raw_sql(AssertSqlSafe(end)).execute(&mut *connection), text).await?;
+    }
+    Ok(())
 }
 
 async fn drop_schema(endpoints: &Endpoints, names: &Names) -> Result<(), String> {
     let text = |error: sqlx::Error| error.to_string();
     let options: PgConnectOptions = endpoints.postgres.url.expose_secret().parse().map_err(text)?;
-    let mut connection = options.disable_statement_logging().connect().await.map_err(text)?;
+    let mut connection = answer(options.disable_statement_logging().connect(), text).await?;
     let sql = match names.table.split_once('.') {
         Some((schema, _)) if schema != "public" => {
             format!("drop schema if exists {} cascade", quote_identifier(schema))
@@ -161,11 +179,21 @@ async fn drop_schema(endpoints: &Endpoints, names: &Names) -> Result<(), String>
         }
         None => format!("drop table if exists {}", quote_identifier(&names.table)),
     };
+    // Only sessions for names of ours carry the name of the schema.
+    let ended = if are_ours(names) { end_sessions(&mut connection, names.schema()).await } else { Ok(()) };
     // Both identifiers are quoted above; the statement takes no parameters.
-    let dropped = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.map_err(text);
+    let dropped = answer(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection), text).await;
     // The server closes its side anyway.
-    let _ = connection.close().await;
-    dropped.map(drop)
+    let _ = answer(connection.close(), text).await;
+    ended.and(dropped.map(drop))
+}
+
+/// The answer of a service, if it comes in time.
+async fn answer<T, E>(answer: impl IntoFuture<Output = Result<T, E>>, text: impl Fn(E) -> String) -> Result<T, String> {
+    match tokio::time::timeout(TIMEOUT, answer).await {
+        Ok(answer) => answer.map_err(text),
+        Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
+    }
 }
 
 fn quote_identifier(name: &str) -> String {

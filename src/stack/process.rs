@@ -1,5 +1,6 @@
 //! A supervised child process with its own process group, a log file and a ledger entry.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::cleanup::ledger::{Entry, Ledger};
 use super::cleanup::resource::Resource;
 use super::error::StackError;
+use super::orphans::{hold, release};
 use super::process_id::{FAMILY, MARK, ProcessId, carrying};
 use super::random::random_word;
 
@@ -112,6 +114,7 @@ impl Process {
             }
         };
         let pid = i32::try_from(child.id()).unwrap_or_default();
+        hold(pid);
         // A program that has already exited has no identity; its zombie keeps the pid from being reused.
         let id = ProcessId::from_pid(pid).unwrap_or(ProcessId { pid, started: String::new() });
         let polite = launch.on_harness_death == Signal::SIGQUIT;
@@ -226,7 +229,9 @@ impl Drop for Process {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        let mut family = self.id.descendants();
+        // What is stopped starts no other process meanwhile.
+        self.signal(Signal::SIGSTOP);
+        let mut family: BTreeSet<ProcessId> = self.id.stop_descendants().into_iter().collect();
         let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
         // It may have exited and left children in its group: until it is reaped below, its pid names that group only.
         if self.id.pid > 0 {
@@ -235,6 +240,7 @@ impl Drop for Process {
         }
         let _ = child.kill();
         let _ = child.wait();
+        release(self.id.pid);
         // Descendants in other groups and sessions, also those that others have adopted, so that none writes after this.
         let deadline = Instant::now() + Duration::from_secs(3);
         loop {
@@ -284,7 +290,8 @@ pub fn tail(path: &Path) -> String {
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
+        // The program may print faster than this reads.
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
@@ -342,6 +349,12 @@ mod system {
     pub(super) fn peek(_pid: i32) -> Result<Option<ExitStatus>, ()> {
         Err(())
     }
+}
+
+/// Lets `command` end with the harness (Linux only). Start it on a thread that lives as long as the harness, such as one
+/// of the runtime: the signal is sent when the thread that started it ends.
+pub fn kill_with_harness(command: &mut tokio::process::Command) {
+    end_with_harness(command.as_std_mut(), Signal::SIGKILL);
 }
 
 #[cfg(target_os = "linux")]

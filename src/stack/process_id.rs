@@ -3,8 +3,9 @@
 //! On Linux the source is `/proc`. Elsewhere `ps` gives identities and descendants; a scan by working
 //! directory or mark then finds nothing, and clean-up relies on the recorded process groups alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -16,6 +17,9 @@ pub const MARK: &str = "_SHAKEDOWN_RUN";
 
 /// The environment variable that marks the descendants of one program that we started.
 pub(super) const FAMILY: &str = "_SHAKEDOWN_FAMILY";
+
+/// How long descendants are searched that start others faster than they are stopped.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The system on which a pid is valid: boot id and pid namespace. Elsewhere the same pid is another process.
 #[must_use]
@@ -97,9 +101,35 @@ impl ProcessId {
         }
         found
     }
+
+    /// The children of this process that have exited and are not reaped.
+    pub(super) fn exited_children(&self) -> BTreeSet<Self> {
+        let exited = |pid: i32| {
+            let stat = system::stat(pid).filter(|stat| stat.zombie && stat.parent == self.pid)?;
+            Some(Self { pid, started: stat.started })
+        };
+        system::pids().into_iter().filter_map(exited).collect()
+    }
+
+    /// Sends SIGSTOP to all descendants, until none is left that could start another one. Returns them.
+    pub(super) fn stop_descendants(&self) -> Vec<Self> {
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        let mut stopped = BTreeSet::new();
+        loop {
+            let running: Vec<Self> =
+                self.descendants().into_iter().filter(|process| !stopped.contains(process)).collect();
+            if running.is_empty() || Instant::now() > deadline {
+                return stopped.into_iter().collect();
+            }
+            for process in &running {
+                process.signal(Signal::SIGSTOP);
+            }
+            stopped.extend(running);
+        }
+    }
 }
 
-/// Running processes with a working directory in `directory`.
+/// Running processes whose working directory, or the file that they print to, is in `directory`.
 #[must_use]
 pub fn working_in(directory: &Path) -> Vec<ProcessId> {
     others().filter(|process| system::works_in(process.pid, directory)).collect()
@@ -153,14 +183,19 @@ mod system {
     }
 
     pub(super) fn works_in(pid: i32, directory: &Path) -> bool {
-        // The link of a removed directory reads "<path> (deleted)", which no longer matches the last component of the
-        // path, so both spellings are compared.
-        fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| {
-            cwd.starts_with(directory)
-                || cwd
+        // A daemon has left its directory, but seldom closes its output, which is a log in the directory.
+        ["cwd", "fd/1", "fd/2"].iter().any(|link| leads_into(pid, link, directory))
+    }
+
+    fn leads_into(pid: i32, link: &str, directory: &Path) -> bool {
+        // The link of something removed reads "<path> (deleted)", which no longer matches the last component of the path,
+        // so both spellings are compared.
+        fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|path| {
+            path.starts_with(directory)
+                || path
                     .to_string_lossy()
                     .strip_suffix(" (deleted)")
-                    .is_some_and(|cwd| Path::new(cwd).starts_with(directory))
+                    .is_some_and(|path| Path::new(path).starts_with(directory))
         })
     }
 
@@ -230,5 +265,39 @@ mod tests {
         assert!(descends);
         assert!(found || !cfg!(target_os = "linux"));
         assert!(working_in(directory.path()).is_empty());
+    }
+    /// A daemon has another working directory and an environment without marks, but still prints to the log.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_that_prints_to_a_file_of_the_directory_works_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = std::fs::File::create(directory.path().join("log")).unwrap();
+        let mut command = std::process::Command::new("sleep");
+        command.arg("30").env_clear().current_dir("/").stdout(std::process::Stdio::null()).stderr(log);
+        let mut child = command.spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let found = working_in(directory.path());
+        std::fs::remove_file(directory.path().join("log")).unwrap();
+        let found_after_removal = working_in(directory.path());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let pids = |found: &[ProcessId]| found.iter().map(|process| process.pid).collect::<Vec<_>>();
+        assert_eq!((pids(&found), pids(&found_after_removal)), (vec![pid], vec![pid]));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn descendants_that_are_stopped_start_no_others() {
+        let mut child = std::process::Command::new("sh").args(["-c", "while :; do sleep 0.01; done"]).spawn().unwrap();
+        let root = ProcessId::from_pid(i32::try_from(child.id()).unwrap()).unwrap();
+        root.signal(Signal::SIGSTOP);
+        let stopped = root.stop_descendants();
+        let running: Vec<_> = root.descendants().into_iter().filter(|process| !stopped.contains(process)).collect();
+        root.signal(Signal::SIGKILL);
+        child.wait().unwrap();
+        for process in &stopped {
+            process.signal(Signal::SIGKILL);
+        }
+        assert_eq!(running, Vec::new());
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::{OnceCell, oneshot};
 
 use crate::settings::private_dir;
 use crate::settings::{RedisEndpoint, cache_dir, find_program, inherited};
+use crate::stack::kill_with_harness;
 
 /// Timeouts of a request to a peer, and of an installation step.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -201,6 +202,7 @@ impl Peer {
         command.args(arguments).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.envs(inherited().iter().map(|(name, value)| (name, value.expose_secret())));
         command.env("REDIS_URL", redis.url.expose_secret()).kill_on_drop(true);
+        kill_with_harness(&mut command);
         let failed = |error: std::io::Error| format!("cannot start the peer {}: {error}", kind.name());
         let mut child = command.spawn().map_err(failed)?;
         let gone = || failed(std::io::ErrorKind::BrokenPipe.into());

@@ -187,8 +187,9 @@ impl Store {
         // A parse error of the URL could contain the password.
         let options = PgConnectOptions::from_str(endpoints.postgres.url.expose_secret())
             .map_err(|_| StoreError::Setting("DATABASE_URL is not a postgres:// URL".to_owned()))?
-            .statement_cache_capacity(0)
-            .application_name("shakedown-worker");
+            .statement_cache_capacity(0);
+        let name = options.get_application_name().unwrap_or("shakedown-worker").to_owned();
+        let options = options.application_name(&name);
         let postgres = PgPoolOptions::new()
             // Dead connections are detected before use, unless a defect is planted.
             .test_before_acquire(!planted(Defect::FirstErrorIsFinal))

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::remote_data::RemoteData;
 use super::resource::Resource;
 use crate::settings::private_dir;
 use crate::stack::error::StackError;
@@ -138,16 +139,15 @@ impl Ledger {
         }
     }
 
-    /// Declares all data in services removed.
-    pub fn forget_remote_data(&self) {
-        let mut state = self.state();
-        let is_remote = |(_, resource): &(&u64, &Resource)| matches!(resource, Resource::RemoteData(_));
-        let ids: Vec<u64> = state.live.iter().filter(is_remote).map(|(id, _)| *id).collect();
-        for id in ids {
-            state.live.remove(&id);
-            // If this line is lost, the removal is repeated and finds nothing: no harm.
-            let _ = state.write(&LedgerLine::Gone { id });
-        }
+    /// The data in services that is not removed.
+    #[must_use]
+    pub fn remote_data(&self) -> Vec<(Entry, RemoteData)> {
+        let state = self.state();
+        let remote = state.live.iter().filter_map(|(id, resource)| match resource {
+            Resource::RemoteData(data) => Some((Entry(*id), data.clone())),
+            _ => None,
+        });
+        remote.collect()
     }
 
     /// The resources that are not gone.

@@ -31,8 +31,8 @@ impl Ledger {
 
 /// Stops the processes and removes the directories and containers of `resources`. Returns what could not be removed.
 ///
-/// It touches only processes that were recorded with their start time, their descendants, processes whose working
-/// directory is in a recorded directory, and processes that carry `mark`.
+/// It touches only processes that were recorded with their start time, their descendants, processes that work in a
+/// recorded directory or print to a file in it, and processes that carry `mark`.
 pub(super) fn remove(resources: &[Resource], mark: &str) -> Vec<String> {
     let mut left = stop_processes(resources, mark);
     for resource in resources.iter().rev() {

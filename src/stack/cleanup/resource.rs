@@ -14,7 +14,7 @@ pub const PREFIX: &str = "shakedown-";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
-    /// A directory with its content, and every process whose working directory is in it.
+    /// A directory with its content, and every process that works in it or prints to a file in it.
     Directory {
         /// Its absolute path.
         path: PathBuf,

@@ -11,11 +11,8 @@ use regex::Regex;
 
 use crate::support::cli_sandbox::{CliSandbox, SHAKEDOWN};
 
-/// A directory with this `shakedown.toml`.
 fn sandbox(contract: &str) -> CliSandbox {
-    let sandbox = CliSandbox::new();
-    fs::write(sandbox.path("work").join("shakedown.toml"), contract).unwrap();
-    sandbox
+    CliSandbox::with_contract(contract)
 }
 
 fn run_removal_case(sandbox: &CliSandbox) -> (i32, String) {

@@ -11,6 +11,8 @@ mod docs;
 mod errors;
 mod fixtures;
 mod gate;
+#[cfg(target_os = "linux")]
+mod hostile_workers;
 #[cfg(feature = "defects")]
 mod interop;
 mod limits;

@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests ask services themselves")]
 #![allow(dead_code, reason = "each test program uses a part of `support`")]
 
+#[cfg(target_os = "linux")]
+mod aborts;
 mod check;
 mod collection_swap;
 mod collector;
@@ -21,7 +23,15 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
-    let groups = vec![check::group(), provision::group(), read_only::group(), serve::group(), telemetry::group()];
+    let groups = vec![
+        #[cfg(target_os = "linux")]
+        aborts::group(),
+        check::group(),
+        provision::group(),
+        read_only::group(),
+        serve::group(),
+        telemetry::group(),
+    ];
     // One at a time: some break their stack for a while.
     support::groups::run(Arguments::from_args(), Some(1), groups)
 }

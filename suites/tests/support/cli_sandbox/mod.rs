@@ -25,6 +25,14 @@ impl CliSandbox {
         Self(sandbox)
     }
 
+    /// With this `shakedown.toml` in the working directory.
+    #[allow(dead_code, reason = "not every test target needs it")]
+    pub fn with_contract(contract: &str) -> Self {
+        let sandbox = Self::new();
+        fs::write(sandbox.path("work").join("shakedown.toml"), contract).unwrap();
+        sandbox
+    }
+
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.0.path().join(name)
     }
@@ -48,13 +56,18 @@ impl CliSandbox {
         (status.code().unwrap(), text.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" "))
     }
 
-    /// Nothing runs from the throwaway directory, and nothing is in it.
+    /// Nothing runs from the throwaway directory or prints to it, nothing is in it, and no ledger is left.
     #[allow(dead_code, reason = "not every test target starts something")]
     pub fn assert_clean(&self) {
         let data = self.path("data");
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let left: Vec<_> = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).collect();
+            let ledgers = self.path("state").join("runs");
+            let left: Vec<_> = [&data, &ledgers]
+                .into_iter()
+                .flat_map(|directory| fs::read_dir(directory).into_iter().flatten())
+                .map(|entry| entry.unwrap().path())
+                .collect();
             let running = working_in(&data);
             if left.is_empty() && running.is_empty() {
                 return;

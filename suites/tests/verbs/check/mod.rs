@@ -2,6 +2,7 @@
 //! waits. Also user suites for services that Shakedown does not know.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod canaries;
 mod certificates;
 mod reads;
 
@@ -29,6 +30,7 @@ use crate::support::cli_sandbox::CliSandbox;
 use crate::support::groups::{self, Group};
 use crate::support::harness::{Test, TestStack, on_one_stack, runtime};
 use crate::support::recorder::Recorder;
+pub use canaries::contents;
 use certificates::{Authority, certificates_are_distinguished};
 use reads::{Recorders, bare, moved, only_reads, only_selects};
 
@@ -36,9 +38,10 @@ const TESTS: &[(&str, Test)] = &[
     ("a_correct_stack_passes", in_order),
     ("behind_a_pooler_in_transaction_mode_only_the_session_case_fails", pooled),
     ("nothing_is_written_and_one_token_is_paid_for", reads_only),
-    ("canary_writes_are_removed_afterwards", canaries),
-    ("canary_writes_are_removed_after_ctrl_c", interrupted_canaries),
-    ("canary_writes_of_a_killed_check_are_removed_by_clean", killed_canaries),
+    ("canary_writes_are_removed_afterwards", canaries::removed),
+    ("canary_writes_are_removed_after_ctrl_c", canaries::interrupted),
+    ("canary_writes_of_a_killed_check_are_removed_by_clean", canaries::killed),
+    ("a_canary_commit_that_hangs_is_named_and_removed_later", canaries::hanging),
     ("a_dead_service_is_contacted_once_and_named_in_every_case_that_needs_it", dead_redis),
     ("wait_names_the_missing_service_and_ends_when_it_answers", waits),
     ("watch_prints_changes", watches),
@@ -189,107 +192,6 @@ fn reads_only(stack: &TestStack) {
             assert_eq!(body["input"], serde_json::json!(["hello"]));
         }
     }
-}
-
-/// Everything there is, of every service.
-fn contents(endpoints: &Endpoints) -> Vec<String> {
-    runtime().block_on(async {
-        let mut all = Redis::connect(&endpoints.redis).await.unwrap().scan("*").await.unwrap();
-        let postgres = Postgres::connect(&endpoints.postgres).await.unwrap();
-        let query = "select nspname || '.' || coalesce(relname, '') as name from pg_namespace n left join pg_class c on \
-                     c.relnamespace = n.oid where nspname !~ '^(pg_|information_schema)' order by 1";
-        all.extend(postgres.rows(query).await.unwrap().iter().map(|row| row["name"].to_string()));
-        postgres.close().await;
-        let http = Http::qdrant(&endpoints.qdrant).unwrap();
-        let collections = http.call("GET", "/collections", None).await.unwrap();
-        all.extend(collections["result"]["collections"].as_array().unwrap().iter().map(|one| one["name"].to_string()));
-        all.sort();
-        all
-    })
-}
-
-/// Whether something was written to each of the services.
-fn wrote(recorders: &Recorders) -> (bool, bool) {
-    let redis =
-        recorders.redis.redis().iter().any(|words| ["EVALSHA", "EVAL"].contains(&words[0].to_uppercase().as_str()));
-    (redis, recorders.qdrant.requests().iter().any(|(method, _, _)| method == "PUT"))
-}
-
-fn canaries(stack: &TestStack) {
-    let sandbox = CliSandbox::new();
-    let whole = stack.prepared("canary");
-    let before = contents(&whole);
-    let mut recorded = whole.clone();
-    let recorders = Recorders::before(&mut recorded);
-    let (code, report) = judged(&mut check(&sandbox, &recorded, &["--canary"]));
-    assert_eq!(code, 0, "{:?}", verdicts(&report));
-    assert_eq!(wrote(&recorders), (true, true), "no canary wrote anything");
-    for (method, path, _) in recorders.qdrant.requests() {
-        let reads = method == "GET" || path.ends_with("/points/query");
-        assert!(reads || path.starts_with("/collections/sd-"), "a write outside of its own names: {method} {path}");
-    }
-    assert_eq!(contents(&whole), before);
-}
-
-/// A check that is killed cannot remove anything; `clean` and the next check do.
-fn killed_canaries(stack: &TestStack) {
-    let sandbox = CliSandbox::new();
-    let whole = stack.prepared("killed");
-    let before = contents(&whole);
-    let mut recorded = whole.clone();
-    let recorders = Recorders::before(&mut recorded);
-    let mut left_something = false;
-    for by_clean in [true, false, true] {
-        let mut child = check(&sandbox, &recorded, &["--canary", "--quiet"]).stdout(Stdio::null()).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while contents(&whole) == before {
-            assert!(Instant::now() < deadline, "no canary wrote anything");
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let is_left = contents(&whole) != before;
-        left_something |= is_left;
-        let mut command = if by_clean {
-            // Without the variables of the services nothing is removed there, and what is left is named.
-            let output = sandbox.command(&["clean"]).output().unwrap();
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(!is_left || text.contains("schema sd_") && text.contains("DATABASE_URL"), "{text}");
-            assert!(!is_left || output.status.code() == Some(3), "{text}");
-            let mut command = sandbox.command(&["clean"]);
-            for variable in recorded.environment() {
-                command.env(variable.name, variable.value.expose_secret());
-            }
-            command
-        } else {
-            check(&sandbox, &recorded, &["--canary", "--quiet", "--case", "redis.writable"])
-        };
-        let output = command.output().unwrap();
-        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        assert!(!is_left || text.contains("removing keys sd-"), "{text}");
-        assert_eq!(contents(&whole), before, "{text}");
-        // Nothing is left to say.
-        let output = sandbox.command(&["clean"]).output().unwrap();
-        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout).contains("sd_")), (Some(0), false));
-    }
-    assert!(left_something, "no check was killed while its data was there");
-    drop(recorders);
-}
-
-fn interrupted_canaries(stack: &TestStack) {
-    let sandbox = CliSandbox::new();
-    let whole = stack.prepared("ctrl-c");
-    let before = contents(&whole);
-    let mut recorded = whole.clone();
-    let recorders = Recorders::before(&mut recorded);
-    let mut child = check(&sandbox, &recorded, &["--canary", "--quiet"]).stdout(Stdio::null()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while wrote(&recorders) != (true, true) {
-        assert!(Instant::now() < deadline, "no canary wrote anything");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    end(&child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert_eq!(contents(&whole), before);
 }
 
 fn end(child: &Child) {
