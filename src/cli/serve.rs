@@ -125,7 +125,7 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         note("warning: everyone who can reach this address can read the status; set a token with --token-env NAME");
     }
     if let Some(files) = limits.low_files {
-        print_line(&format!(
+        note(&format!(
             "warning: the limit of open files is {files}, too low to reserve descriptors for probes; raise it with ulimit -n"
         ));
     }
