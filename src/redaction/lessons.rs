@@ -4,7 +4,7 @@ use base64::Engine as _;
 use serde_json::Value;
 use url::Url;
 
-use super::{ordinary, shapes};
+use super::{address, ordinary, shapes};
 
 /// A secret text, with the variable that it is the whole value of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -246,11 +246,10 @@ impl Lesson<'_> {
             if let Some((user, password)) = user_info(text) {
                 self.credentials(user, password);
             }
-        } else if url.username().len() > 15 {
+        } else if address::is_token(&url) {
             self.secret(None, &decoded(url.username()));
         }
-        // `sslkey` is the path of a file.
-        for (_, value) in url.query_pairs().filter(|(key, _)| hint(key).is_some() && key != "sslkey") {
+        for (_, value) in url.query_pairs().filter(|(key, _)| address::is_secret_parameter(key)) {
             self.secret(None, &value);
         }
         if hint(self.name).is_some() {

@@ -22,7 +22,7 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-pub use address::public_address;
+pub use address::{carries_secret, masked_address, public_address};
 pub use printable::{harmless_commands, printable, printable_line};
 
 use known::Known;

@@ -59,7 +59,7 @@ pub use suggest::similar;
 pub use table::{Entry, Kind, Need, Secrecy, TABLE, entry, nearest};
 pub use telemetry::{Telemetry, TelemetryProtocol};
 pub use template::{DOCUMENT_PLACES, ENDPOINT_PLACES, Template, TemplateError};
-pub use value::{MASK, shown};
+pub use value::shown;
 pub use values::Settings;
 pub use waiver::Waiver;
 

@@ -15,8 +15,8 @@ use super::table::telemetry::{
     TRACES_COMPRESSION, TRACES_ENDPOINT, TRACES_HEADERS, TRACES_PROTOCOL, TRACES_TIMEOUT,
 };
 use super::template::{ENV, Template};
-use super::value;
 use super::values::Settings;
+use crate::redaction::carries_secret;
 
 /// The default timeout of the OpenTelemetry specification.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -103,7 +103,7 @@ impl Settings {
             if name == SERVICE.name {
                 continue;
             }
-            let password = name.ends_with("_ENDPOINT") && value::carries_password(value.expose_secret());
+            let password = name.ends_with("_ENDPOINT") && carries_secret(value.expose_secret());
             let template = if password || name.ends_with("_HEADERS") {
                 let template = Template::place(&format!("{ENV}{name}"));
                 variables.entry(name.clone()).or_insert(value);
@@ -185,7 +185,7 @@ mod tests {
         let telemetry = settings.telemetry().unwrap().unwrap();
         let headers = telemetry.headers.iter().map(|(name, value)| (name.as_str(), value.expose_secret()));
         assert_eq!(headers.collect::<Vec<_>>(), [("authorization", "Bearer a=b"), ("x-tenant", "harbour")]);
-        assert_eq!(value::shown(&HEADERS, given), value::MASK);
+        assert_eq!(crate::settings::value::shown(&HEADERS, given), crate::redaction::MASK);
         assert!(!format!("{telemetry:?}").contains("harbour"));
     }
 

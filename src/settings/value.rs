@@ -6,9 +6,7 @@ use super::origin::Origin;
 use super::pairs;
 use super::suggest::similar;
 use super::table::{Entry, Kind, Secrecy};
-
-/// What is shown instead of a secret.
-pub const MASK: &str = "****";
+use crate::redaction::{MASK, masked_address};
 
 /// What is wrong with `text` as a value of `entry`, and the remedy; `None` if it is valid.
 ///
@@ -102,17 +100,10 @@ pub fn shown(entry: &Entry, text: &str) -> String {
         // The last characters of a header list may be most of a key.
         (Secrecy::Yes, Kind::Headers) => MASK.to_owned(),
         (Secrecy::Yes, _) => masked(text),
-        (Secrecy::Password, _) => masked_url(text).unwrap_or_else(|| MASK.to_owned()),
-        (Secrecy::No, Kind::Url(_)) => masked_url(text).unwrap_or_else(|| text.to_owned()),
+        (Secrecy::Password, _) => masked_address(text).unwrap_or_else(|| MASK.to_owned()),
+        (Secrecy::No, Kind::Url(_)) => masked_address(text).unwrap_or_else(|| text.to_owned()),
         (Secrecy::No, _) => text.to_owned(),
     }
-}
-
-/// Whether a URL contains a password, in its authority or in its query.
-pub(super) fn carries_password(text: &str) -> bool {
-    // Text that is not a URL may be a password in the wrong field.
-    Url::parse(text)
-        .map_or(true, |url| url.password().is_some() || url.query_pairs().any(|(key, _)| is_secret_key(&key)))
 }
 
 /// A long key keeps its last four characters, so that two keys can be told apart; a short one is masked completely.
@@ -123,31 +114,6 @@ fn masked(secret: &str) -> String {
     } else {
         MASK.to_owned()
     }
-}
-
-fn is_secret_key(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    ["pass", "secret", "token", "key"].iter().any(|word| key.contains(word)) && key != "sslkey"
-}
-
-fn masked_url(text: &str) -> Option<String> {
-    let mut url = Url::parse(text).ok()?;
-    if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
-        return None;
-    }
-    if url.query().is_some() {
-        let pairs: Vec<(String, String)> = url
-            .query_pairs()
-            .map(|(key, value)| {
-                let value = if is_secret_key(&key) { MASK.to_owned() } else { value.into_owned() };
-                (key.into_owned(), value)
-            })
-            .collect();
-        url.query_pairs_mut().clear().extend_pairs(pairs);
-    }
-    // The URL crate adds `/` for an empty path; show the URL as it was written.
-    let shown = url.to_string();
-    Some(if text.ends_with('/') { shown } else { shown.trim_end_matches('/').to_owned() })
 }
 
 #[cfg(test)]
@@ -187,14 +153,14 @@ mod tests {
     }
 
     #[rstest]
-    #[case("REDIS_URL", "redis://:hunter2@h:1/0", "redis://:****@h:1/0")]
+    #[case("REDIS_URL", "redis://:hunter2@h:1/0", "redis://:********@h:1/0")]
     #[case("REDIS_URL", "redis://h:1", "redis://h:1")]
-    #[case("REDIS_URL", "hunter2", "****")]
-    #[case("DATABASE_URL", "postgres://u:hunter2@h/d?sslmode=require", "postgres://u:****@h/d?sslmode=require")]
-    #[case("DATABASE_URL", "postgres://h/d?user=u&password=hunter2", "postgres://h/d?user=u&password=****")]
-    #[case("QDRANT_URL", "https://u:hunter2@h:6333", "https://u:****@h:6333")]
-    #[case("JINA_API_KEY", "hunter2", "****")]
-    #[case("JINA_API_KEY", "jina_0123456789abcdef0123", "****0123")]
+    #[case("REDIS_URL", "hunter2", "********")]
+    #[case("DATABASE_URL", "postgres://u:hunter2@h/d?sslmode=require", "postgres://u:********@h/d?sslmode=require")]
+    #[case("DATABASE_URL", "postgres://h/d?user=u&password=hunter2", "postgres://h/d?user=u&password=********")]
+    #[case("QDRANT_URL", "https://u:hunter2@h:6333", "https://u:********@h:6333")]
+    #[case("JINA_API_KEY", "hunter2", "********")]
+    #[case("JINA_API_KEY", "jina_0123456789abcdef0123", "********0123")]
     fn secrets_are_masked(#[case] name: &str, #[case] text: &str, #[case] wanted: &str) {
         let shown = shown(entry(name).unwrap(), text);
         assert_eq!(shown, wanted);

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use crate::redaction::carries_secret;
 use crate::settings::error::{Place, Problem};
 use crate::settings::table::{Entry, Kind, Secrecy};
 use crate::settings::template::Template;
-use crate::settings::value;
+
 use crate::spec::parse_duration;
 
 /// The file that is read, with the problems found so far.
@@ -92,7 +93,7 @@ impl<'a> Reader<'a> {
 pub(super) fn contains_secret(entry: &Entry, text: &str) -> bool {
     match entry.secrecy {
         Secrecy::Yes => true,
-        Secrecy::Password => value::carries_password(text),
-        Secrecy::No => matches!(entry.kind, Kind::Url(_)) && text.contains('@') && value::carries_password(text),
+        Secrecy::Password => carries_secret(text),
+        Secrecy::No => matches!(entry.kind, Kind::Url(_)) && text.contains('@') && carries_secret(text),
     }
 }
