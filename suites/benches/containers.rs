@@ -2,6 +2,7 @@
 //! started alone, and a whole run against the native one. Nothing here passes or fails: a benchmark is no test.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
+#![expect(clippy::disallowed_methods, reason = "a local request without redirects")]
 
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, reason = "a benchmark uses a part of it")]
