@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark asks the services itself")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
+#![expect(clippy::disallowed_methods, reason = "a local request without redirects")]
 
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, reason = "a benchmark uses a part of it")]

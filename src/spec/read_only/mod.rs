@@ -4,17 +4,14 @@
 //! request is sent. The service is a second barrier: see `services::postgres` for the read-only transaction.
 
 mod redis;
+mod refusal;
 mod sql;
 
 pub use redis::{CommandFlags, check_redis, subcommand};
+pub use refusal::NotReadOnly;
 pub use sql::{SqlKind, check_sql};
 
 use super::probe::{HttpProbe, Probe};
-
-/// Why something is not known to only read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NotReadOnly(pub(super) String);
 
 /// Refuses a probe that is not known to only read.
 ///
@@ -24,14 +21,14 @@ pub fn check_probe(probe: &Probe) -> Result<(), NotReadOnly> {
     match probe {
         Probe::Sql(probe) => {
             if !probe.before.is_empty() || !probe.after.is_empty() {
-                return Err(NotReadOnly("`before` and `after` run statements that write".to_owned()));
+                return Err(NotReadOnly::new("`before` and `after` run statements that write"));
             }
             if probe.keeps_session {
                 return Ok(());
             }
             match check_sql(&without_placeholders(&probe.query))? {
                 SqlKind::Query => Ok(()),
-                SqlKind::Other => Err(NotReadOnly("`query` takes a SELECT".to_owned())),
+                SqlKind::Other => Err(NotReadOnly::new("`query` takes a SELECT")),
             }
         }
         // With `yields`, the engine decides what is sent; `latency-ms` sends the command.
@@ -44,13 +41,13 @@ pub fn check_probe(probe: &Probe) -> Result<(), NotReadOnly> {
 /// Refuses a request that is not known to only read: RFC 9110 calls GET, HEAD and OPTIONS safe.
 fn check_http(probe: &HttpProbe) -> Result<(), NotReadOnly> {
     if !probe.before.is_empty() || !probe.after.is_empty() {
-        return Err(NotReadOnly("`before` and `after` send requests that write".to_owned()));
+        return Err(NotReadOnly::new("`before` and `after` send requests that write"));
     }
     let method = probe.method.as_deref().unwrap_or("GET");
     if matches!(method, "GET" | "HEAD" | "OPTIONS") {
         return Ok(());
     }
-    Err(NotReadOnly(format!("the HTTP method {method} may write; GET, HEAD and OPTIONS only read")))
+    Err(NotReadOnly::new(format!("the HTTP method {method} may write; GET, HEAD and OPTIONS only read")))
 }
 
 /// A query with a name in place of each placeholder. A placeholder is a name or a part of a text, never syntax.

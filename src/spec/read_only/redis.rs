@@ -1,6 +1,6 @@
 //! Which Redis commands only read.
 
-use super::NotReadOnly;
+use super::refusal::NotReadOnly;
 
 /// Flags of a command, as `COMMAND INFO` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub fn check_redis(words: &[String], flags: Option<CommandFlags>) -> Result<(), 
         "FCALL" => "; FCALL_RO runs a function that only reads (Redis 7)",
         _ => "",
     };
-    Err(NotReadOnly(format!("the Redis command {shown} may write{hint}")))
+    Err(NotReadOnly::new(format!("the Redis command {shown} may write{hint}")))
 }
 
 /// The name of the subcommand in `COMMAND INFO`, such as `config|get`; `None` for a command without subcommands.

@@ -12,7 +12,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use self::functions::{effect, takes_row};
-use super::NotReadOnly;
+use super::refusal::NotReadOnly;
 
 /// The kind of a statement that only reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ const MAX_TOKENS: usize = 10_000;
 /// The text has several statements, a statement that writes, or cannot be parsed.
 pub fn check_sql(text: &str) -> Result<SqlKind, NotReadOnly> {
     if text.len() > MAX_BYTES {
-        return Err(refused(format!("the SQL is longer than {MAX_BYTES} bytes")));
+        return Err(NotReadOnly::new(format!("the SQL is longer than {MAX_BYTES} bytes")));
     }
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().map_err(unreadable)?;
     check_tokens(text, &tokens)?;
@@ -54,7 +54,7 @@ fn check_statement(tokens: Vec<TokenWithSpan>) -> Result<SqlKind, NotReadOnly> {
         .parse_statements()
         .map_err(unreadable)?;
     let [statement] = statements.as_slice() else {
-        return Err(refused(format!("the SQL has {} statements instead of one", statements.len())));
+        return Err(NotReadOnly::new(format!("the SQL has {} statements instead of one", statements.len())));
     };
     match statement.visit(&mut Inspector) {
         ControlFlow::Break(reason) => Err(reason),
@@ -64,28 +64,24 @@ fn check_statement(tokens: Vec<TokenWithSpan>) -> Result<SqlKind, NotReadOnly> {
 }
 
 fn unreadable(error: impl std::fmt::Display) -> NotReadOnly {
-    refused(format!("the SQL cannot be parsed as one statement: {error}"))
-}
-
-fn refused(reason: impl Into<String>) -> NotReadOnly {
-    NotReadOnly(reason.into())
+    NotReadOnly::new(format!("the SQL cannot be parsed as one statement: {error}"))
 }
 
 /// Refuses what the tokens alone show: quotes that Postgres may read otherwise, and functions wherever they stand.
 fn check_tokens(text: &str, tokens: &[TokenWithSpan]) -> Result<(), NotReadOnly> {
     let tokens_only: Vec<&Token> = tokens.iter().map(|token| &token.token).collect();
     if tokens_only.windows(3).any(is_unicode_escape) {
-        return Err(refused("identifiers with Unicode escapes (U&\"…\") are not supported"));
+        return Err(NotReadOnly::new("identifiers with Unicode escapes (U&\"…\") are not supported"));
     }
     if !quotes::is_read_alike(text, tokens) {
-        return Err(refused(
+        return Err(NotReadOnly::new(
             "the SQL can be read in two ways: write a space before each comment, each E'…' on one line, and no $1",
         ));
     }
     let is_space = |token: &Token| matches!(token, Token::Whitespace(_));
     let tokens: Vec<&Token> = tokens_only.into_iter().filter(|token| !is_space(token)).collect();
     if tokens.len() > MAX_TOKENS {
-        return Err(refused(format!("the SQL has more than {MAX_TOKENS} words and symbols")));
+        return Err(NotReadOnly::new(format!("the SQL has more than {MAX_TOKENS} words and symbols")));
     }
     for (index, token) in tokens.iter().enumerate() {
         let Token::Word(word) = token else { continue };
@@ -116,7 +112,7 @@ fn folded(name: &str, quote: Option<char>) -> String {
 
 fn check_function(schema: Option<&str>, function: &str) -> Result<(), NotReadOnly> {
     match effect(schema, function) {
-        Some(effect) => Err(refused(format!("the function {function} {effect}"))),
+        Some(effect) => Err(NotReadOnly::new(format!("the function {function} {effect}"))),
         None => Ok(()),
     }
 }
@@ -136,14 +132,14 @@ impl Visitor for Inspector {
             other => {
                 let text = other.to_string();
                 let verb = text.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
-                ControlFlow::Break(refused(format!("{verb} is not a statement that only reads")))
+                ControlFlow::Break(NotReadOnly::new(format!("{verb} is not a statement that only reads")))
             }
         }
     }
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<NotReadOnly> {
         if !query.locks.is_empty() {
-            return ControlFlow::Break(refused("SELECT … FOR UPDATE or FOR SHARE locks rows"));
+            return ControlFlow::Break(NotReadOnly::new("SELECT … FOR UPDATE or FOR SHARE locks rows"));
         }
         into_table(&query.body)
     }
@@ -167,7 +163,7 @@ impl Visitor for Inspector {
 fn into_table(body: &SetExpr) -> ControlFlow<NotReadOnly> {
     match body {
         SetExpr::Select(select) if select.into.is_some() => {
-            ControlFlow::Break(refused("SELECT … INTO creates a table"))
+            ControlFlow::Break(NotReadOnly::new("SELECT … INTO creates a table"))
         }
         SetExpr::SetOperation { left, right, .. } => {
             into_table(left)?;
