@@ -30,8 +30,9 @@ mod shape;
 
 pub use capabilities::{Capabilities, Capability};
 pub use cleanup::clean::{Cleaned, Found, clean};
+pub use cleanup::clean_remote::clean_remote_data;
 pub use cleanup::ledger::{Entry, Ledger, clean_up_now, exit_cleanup, replay_on_panic};
-pub use cleanup::remote_data::{RemoteData, clean_remote_data};
+pub use cleanup::remote_data::RemoteData;
 pub use cleanup::resource::Resource;
 pub use compose::check::{CheckError as ComposeCheckError, Finding as ComposeFinding, check as check_compose};
 pub use compose::files::{ComposeError, files as compose_files, write as write_compose};

@@ -24,7 +24,7 @@ pub enum Found {
     Leftover {
         /// What it left on this machine, one line each.
         resources: Vec<String>,
-        /// What it left in services that it did not start; [`clean_remote_data`](super::remote_data::clean_remote_data)
+        /// What it left in services that it did not start; [`clean_remote_data`](super::clean_remote::clean_remote_data)
         /// removes it.
         remote: Vec<RemoteData>,
         /// What could not be removed, one line each; empty in a dry run.

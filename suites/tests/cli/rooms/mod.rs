@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("settings", &["outcome", "spec"]),
     ("services", &["settings", "outcome", "spec"]),
     ("stack", &["services", "settings", "outcome", "spec"]),
-    ("probe", &["services", "settings", "outcome", "spec"]),
+    ("probe", &["stack", "services", "settings", "outcome", "spec"]),
     ("faults", &["stack", "services", "settings", "outcome", "spec"]),
     ("worker", &["stack", "services", "settings", "outcome", "spec"]),
     ("scenario", &["faults", "worker", "stack", "services", "settings", "outcome", "spec"]),

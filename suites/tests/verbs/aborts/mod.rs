@@ -240,7 +240,7 @@ impl Aborted {
 /// Whether the end is not one that the program chose itself.
 fn is_crash(status: ExitStatus, abort: Abort) -> bool {
     match (status.code(), status.signal()) {
-        (Some(code), _) => ![0, 1, 2, 3, 130].contains(&code),
+        (Some(code), _) => ![0, 1, 3, 130].contains(&code),
         (None, Some(signal)) => match abort {
             // A signal that comes before the handlers are installed ends the program.
             Abort::Signal(sent) => sent as i32 != signal,
