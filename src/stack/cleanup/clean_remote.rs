@@ -1,8 +1,8 @@
 //! Removing what dead runs left in services that they did not start.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::clean::{Found, clean};
+use super::clean::{Found, clean, finish};
 use crate::settings::Endpoints;
 
 /// Removes the data that dead runs left in the services of `endpoints`, according to their ledgers under `state_dir`,
@@ -21,8 +21,8 @@ pub async fn clean_remote_data(
     let found = tokio::task::spawn_blocking(move || clean(&directory, true)).await.map_err(std::io::Error::other)??;
     let mut left = Vec::new();
     for cleaned in found {
-        let Found::Leftover { remote, resources, .. } = cleaned.found else { continue };
-        let (run, has_others) = (cleaned.run, !resources.is_empty());
+        let Found::Leftover { remote, .. } = cleaned.found else { continue };
+        let (run, ledger) = (cleaned.run, cleaned.ledger);
         let mut is_clean = true;
         for data in &remote {
             match endpoints.filter(|endpoints| data.is_in(endpoints)) {
@@ -42,14 +42,10 @@ pub async fn clean_remote_data(
                 }
             }
         }
-        if is_clean && !dry_run && !remote.is_empty() && !has_others {
-            remove_ledger(cleaned.ledger);
+        if is_clean && !dry_run && !remote.is_empty() {
+            let finished = tokio::task::spawn_blocking(move || finish(&ledger)).await.map_err(std::io::Error::other)?;
+            left.extend(finished.iter().map(|error| format!("run {run}: {error}")));
         }
     }
     Ok(left)
-}
-
-/// A ledger that stays is found empty by the next clean.
-fn remove_ledger(ledger: PathBuf) {
-    let _ = std::fs::remove_file(ledger);
 }

@@ -180,7 +180,14 @@ impl Aborted {
         while self.child.try_wait().unwrap().is_none() && Instant::now() < deadline {
             let harness = ProcessId::from_pid(self.pid());
             let all = harness.map(|harness| harness.descendants()).unwrap_or_default();
-            let found: Vec<_> = all.into_iter().filter(|process| traces::command(process.pid).contains(word)).collect();
+            let is_wanted = |process: &ProcessId| {
+                let command = traces::command(process.pid);
+                // The POSIX segments of the Postgres of `initdb` are named by nothing but itself.
+                let is_of_initdb =
+                    command.contains("initdb") || command.contains("--boot") || command.contains("--single");
+                command.contains(word) && !is_of_initdb
+            };
+            let found: Vec<_> = all.into_iter().filter(is_wanted).collect();
             if let Some(process) = found.choose(random) {
                 process.signal(Signal::SIGKILL);
                 return;
