@@ -7,13 +7,13 @@ use crate::outcome::Events;
 use crate::settings::Endpoints;
 use crate::stack::drop_names;
 
-/// The failures of the clean-up of a run. They are told while the run goes on, and are notes of its report.
+/// The failures of the clean-up of a run: progress while the run goes on, and notes of its report.
 #[derive(Debug, Default)]
 pub(super) struct CleanUpFailures(Mutex<Vec<String>>);
 
 impl CleanUpFailures {
-    /// Removes everything under the names of `endpoints`; whether nothing is left. A service that does not answer is
-    /// given up after a few seconds. Where a ledger lists the data, `remedy` says how to remove it later.
+    /// Removes everything under the names of `endpoints`. Returns whether nothing is left. A service that does not answer
+    /// is given up after a few seconds. `remedy` is added to each error: how to remove the data later.
     pub(super) async fn remove_names(&self, endpoints: &Endpoints, remedy: &str, events: &Events) -> bool {
         let errors = drop_names(endpoints, &endpoints.names).await.err().unwrap_or_default();
         let with_remedy: Vec<String> = errors.iter().map(|error| format!("{error}{remedy}")).collect();
@@ -21,7 +21,7 @@ impl CleanUpFailures {
         errors.is_empty()
     }
 
-    /// Adds each error.
+    /// Adds each error, and sends it as a note.
     pub(super) fn add(&self, errors: &[impl Display], events: &Events) {
         for error in errors {
             let note = format!("clean-up failed: {error}");

@@ -305,7 +305,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Records that the case may write under its own names; [`Engine::clean_up`] removes it, if nobody does before.
+    /// Records that the case may write under its own names. [`Engine::clean_up`] removes what is still there then.
     fn record_data(&self, case: &str, own: &Endpoints) -> Result<(), StackError> {
         let ledger = self.stack.ledger();
         let entry = ledger.map(|ledger| ledger.add(Resource::RemoteData(RemoteData::new(own)))).transpose()?;

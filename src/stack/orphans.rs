@@ -6,8 +6,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
 
 use super::process_id::ProcessId;
 
@@ -15,6 +13,7 @@ use super::process_id::ProcessId;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often orphans that have exited are reaped. A worker that starts a daemon for each job must not exhaust the pids.
+#[cfg(target_os = "linux")]
 const REAP_INTERVAL: Duration = Duration::from_secs(2);
 
 static ADOPTS: AtomicBool = AtomicBool::new(false);
@@ -50,12 +49,14 @@ pub(super) fn release(pid: i32) {
 
 /// Reaps the children that have exited and are in `seen`, except those that are held. Returns all that have exited: who
 /// waits for a child reaps it at once, so one that is seen twice is an orphan.
+#[cfg(target_os = "linux")]
 fn reap(seen: &BTreeSet<ProcessId>) -> BTreeSet<ProcessId> {
+    use nix::sys::wait::{WaitPidFlag, waitpid};
     let exited = ProcessId::own().exited_children();
     let started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
     for orphan in exited.intersection(seen).filter(|process| !started.contains(&process.pid)) {
         // If it is gone, nothing is left to do.
-        let _ = waitpid(Pid::from_raw(orphan.pid), Some(WaitPidFlag::WNOHANG));
+        let _ = waitpid(nix::unistd::Pid::from_raw(orphan.pid), Some(WaitPidFlag::WNOHANG));
     }
     exited
 }

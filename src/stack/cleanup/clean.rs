@@ -101,6 +101,20 @@ fn clean_one(ledger: PathBuf, dry_run: bool) -> Cleaned {
     Cleaned { run, ledger, found: Found::Leftover { resources, remote: remote.collect(), left } }
 }
 
+/// Removes what the ledger of a dead run lists on this machine, and then the ledger: its data in services is removed.
+/// Returns what could not be removed, one line each.
+pub(super) fn finish(ledger: &Path) -> Vec<String> {
+    let Ok(LedgerContent { mark, live, .. }) = read(ledger) else { return Vec::new() };
+    let is_local = |resource: &Resource| !matches!(resource, Resource::RemoteData(_));
+    let local: Vec<Resource> = live.into_iter().filter(is_local).collect();
+    let left = remove(&local, &mark);
+    if left.is_empty() {
+        // If the file stays, the next clean finds nothing more to remove.
+        let _ = fs::remove_file(ledger);
+    }
+    left
+}
+
 struct LedgerContent {
     run: String,
     mark: String,

@@ -50,6 +50,9 @@ impl Cluster<'_> {
     pub(super) async fn initialise(self, initdb: &Path, ledger: &Ledger) -> Result<(), StackError> {
         let Self { directory, account, password } = self;
         private_directory(directory, account)?;
+        // If `initdb` fails, it empties this directory and keeps it; without it, the shared memory of a killed Postgres
+        // could not be found.
+        private_directory(&directory.join("data"), account)?;
         let password_file = directory.join("password");
         write_private(&password_file, password.expose_secret(), account)?;
         let arguments = [
@@ -75,7 +78,8 @@ impl Cluster<'_> {
             directory: directory.to_owned(),
             log: directory.join("initdb.log"),
             account,
-            on_harness_death: Signal::SIGKILL,
+            // It then waits for the Postgres that it has started, which frees its shared memory, unlike after SIGKILL.
+            on_harness_death: Signal::SIGQUIT,
         };
         let process = Process::start(&launch, ledger)?;
         let status = process.wait(INITDB_TIMEOUT).await;

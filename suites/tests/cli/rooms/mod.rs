@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("settings", &["outcome", "spec", "redaction"]),
     ("services", &["settings", "outcome", "spec", "redaction"]),
     ("stack", &["services", "settings", "outcome", "spec", "redaction"]),
-    ("probe", &["services", "settings", "outcome", "spec", "redaction"]),
+    ("probe", &["stack", "services", "settings", "outcome", "spec", "redaction"]),
     ("faults", &["stack", "services", "settings", "outcome", "spec"]),
     ("worker", &["stack", "services", "settings", "outcome", "spec", "redaction"]),
     ("scenario", &["faults", "worker", "stack", "services", "settings", "outcome", "spec", "redaction"]),

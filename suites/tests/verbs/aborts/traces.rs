@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use shakedown::stack::{ProcessId, marked, working_in};
@@ -18,14 +19,20 @@ pub(super) struct Traces {
     marks: BTreeSet<String>,
     /// Every process that it has started, and that was seen.
     processes: BTreeSet<ProcessId>,
+    /// The shared memory of every Postgres.
+    segments: BTreeSet<PathBuf>,
 }
 
 impl Traces {
     /// Records what runs now below the process `pid`.
     pub(super) fn collect(&mut self, pid: i32, sandbox: &CliSandbox) {
-        if let Some(harness) = ProcessId::from_pid(pid) {
-            self.processes.extend(harness.descendants());
+        let running = ProcessId::from_pid(pid).map(|harness| harness.descendants()).unwrap_or_default();
+        for process in running.iter().filter(|process| command(process.pid).contains("postgres")) {
+            let maps = fs::read_to_string(format!("/proc/{}/maps", process.pid)).unwrap_or_default();
+            let mapped = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+            self.segments.extend(mapped.filter(|path| path.starts_with("/dev/shm/PostgreSQL.")).map(PathBuf::from));
         }
+        self.processes.extend(running);
         let ledgers = fs::read_dir(sandbox.path("state").join("runs")).into_iter().flatten().flatten();
         for ledger in ledgers {
             let text = fs::read_to_string(ledger.path()).unwrap_or_default();
@@ -60,6 +67,7 @@ impl Traces {
             left.extend(entries.map(|entry| entry.path().display().to_string()));
         }
         left.extend(self.shared_memory());
+        left.extend(self.segments.iter().filter(|path| path.exists()).map(|path| path.display().to_string()));
         left
     }
 
