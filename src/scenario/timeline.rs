@@ -330,7 +330,7 @@ mod tests {
             [
                 (0, "a.md", "added"),
                 (3, "a.md", "active"),
-                (4, "a.md", "failed: no answer from ********"),
+                (4, "a.md", "failed: no answer from redis://:********@127.0.0.1:6379"),
                 (5, "b.md", "stalled"),
             ]
         );
