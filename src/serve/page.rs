@@ -57,7 +57,7 @@ pub(super) fn status(status_store: &StatusStore, bull_board: Option<&str>, now: 
     drop(known);
     let mut bytes = Vec::new();
     let whole = Page { name: "status.html", template: TEMPLATE, context, style: STYLE, script: SCRIPT, live: true };
-    page(&whole, &mut bytes)?;
+    page(whole, &mut bytes)?;
     Ok(bytes)
 }
 

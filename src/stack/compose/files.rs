@@ -10,7 +10,7 @@ use crate::stack::random::random_word;
 use crate::stack::shape;
 
 /// The files with their templates, and whether only their owner may read them.
-const FILES: [(&str, &str, bool); 6] = [
+const FILES: [(&str, &str, bool); 7] = [
     (COMPOSE, include_str!("../../../fixtures/compose/compose.yaml"), false),
     (".env", include_str!("../../../fixtures/compose/env"), true),
     (".gitignore", ".env\nbull-board/node_modules/\n", false),
