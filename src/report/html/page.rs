@@ -57,8 +57,9 @@ pub(crate) fn page(page: Page, out: &mut impl Write) -> io::Result<()> {
     let Value::Object(fields) = page.context else { return Err(io::Error::other("the context is no object")) };
     let fields = fields.into_iter().map(|(key, value)| (key, harmless(value)));
     let context: minijinja::Value = fields.chain([("page".to_owned(), minijinja::Value::from(Serde(own)))]).collect();
-    let text = template.render(context).map_err(io::Error::other)?;
-    writeln!(out, "{}", text.trim_end())
+    // A template is rendered without its last newline.
+    template.render_captured_to(context, &mut *out).map_err(io::Error::other)?;
+    writeln!(out)
 }
 
 /// The digest with which the policy allows a script or style.
