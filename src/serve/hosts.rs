@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use axum::extract::Request;
 use axum::http::uri::Authority;
-use axum::http::{Version, header};
+use axum::http::{HeaderValue, Version, header};
 use url::Host;
 
 /// The hosts that a server answers for.
@@ -42,7 +42,7 @@ impl Hosts {
     /// # Errors
     /// The host that it names instead, for a message.
     pub(super) fn check(&self, request: &Request) -> Result<(), String> {
-        let given: Vec<&[u8]> = request.headers().get_all(header::HOST).iter().map(|host| host.as_bytes()).collect();
+        let given: Vec<&[u8]> = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes).collect();
         let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
         // HTTP/1.0 has no Host, and no browser speaks it.
         if given.is_empty() && target.is_none() && request.version() != Version::HTTP_10 {

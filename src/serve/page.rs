@@ -65,7 +65,7 @@ pub(super) fn status(status_store: &StatusStore, bull_board: Option<&str>, now: 
         script: SCRIPT,
         live: true,
     };
-    page(&whole, &mut bytes)?;
+    page(whole, &mut bytes)?;
     Ok(bytes)
 }
 

@@ -47,7 +47,7 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
         RunVerdict::Inconclusive => ("open", "?"),
     };
     let context = json!({
-        "report": report,
+        "report": without_cases(report),
         "verdict_class": class,
         "verdict_symbol": symbol,
         "coverage": report.coverage.sentence(),
@@ -65,7 +65,17 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "sources": sources.entries(),
         "facts": facts(report),
     });
-    page(&Page { name: "report.html", template: TEMPLATE, context, style: "", script: "", live: false }, out)
+    page(Page { name: "report.html", template: TEMPLATE, context, style: "", script: "", live: false }, out)
+}
+
+/// The report without its cases and timelines, which the page has in other shapes.
+fn without_cases(report: &Report) -> Value {
+    json!({
+        "verdict": report.verdict, "run": report.run, "gate": report.gate, "started_at": report.started_at,
+        "provider": report.provider, "profile": report.profile, "totals": report.totals, "coverage": report.coverage,
+        "services": report.services, "environment": report.environment, "files": report.files,
+        "shakedown": report.shakedown, "report_version": report.report_version,
+    })
 }
 
 fn is_open(word: Word) -> bool {

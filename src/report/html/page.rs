@@ -35,7 +35,7 @@ pub(crate) struct Page {
 }
 
 /// Writes a page.
-pub(crate) fn page(page: &Page, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn page(page: Page, out: &mut impl Write) -> io::Result<()> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(io::Error::other)?;
     environment.set_syntax(syntax);
@@ -54,10 +54,20 @@ pub(crate) fn page(page: &Page, out: &mut impl Write) -> io::Result<()> {
         "symbols": symbols,
     });
     let template = environment.get_template(page.name).map_err(io::Error::other)?;
-    let mut context = printable_json(&page.context);
-    context["page"] = own;
-    let text = template.render(Serde(context)).map_err(io::Error::other)?;
-    writeln!(out, "{}", text.trim_end())
+    let Value::Object(fields) = page.context else { return Err(io::Error::other("the context is no object")) };
+    let fields = 
+<<<<<<< ours
+printable_json
+||||||| base
+harmless
+=======
+fields.into_iter
+>>>>>>> theirs
+().map(|(key, value)| (key, harmless(value)));
+    let context: minijinja::Value = fields.chain([("page".to_owned(), minijinja::Value::from(Serde(own)))]).collect();
+    // A template is rendered without its last newline.
+    template.render_captured_to(context, &mut *out).map_err(io::Error::other)?;
+    writeln!(out)
 }
 
 /// The digest with which the policy allows a script or style.
@@ -65,7 +75,38 @@ fn digest(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(Sha256::digest(text.as_bytes())))
 }
 
-/// Ids of elements: stable across reports, and unique on one page.
+/// 
+<<<<<<< ours
+
+||||||| base
+The same without characters that HTML cannot hold or that change the direction of text.
+fn harmless(value: &Value) -> Value {
+    match value {
+        Value::String(text) => printable(text).into(),
+        Value::Array(items) => items.iter().map(harmless).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| (printable(key), harmless(value))).collect(),
+        other => other.clone(),
+    }
+}
+
+/// 
+=======
+The value for a template, without characters that HTML cannot hold or that change the direction of text. Consumes its
+/// argument part by part, so that a large report is not in memory twice.
+fn harmless(value: Value) -> minijinja::Value {
+    match value {
+        Value::Null => minijinja::Value::from(()),
+        Value::Bool(value) => value.into(),
+        Value::Number(number) => minijinja::Value::from(Serde(number)),
+        Value::String(text) => printable(&text).into(),
+        Value::Array(items) => items.into_iter().map(harmless).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (printable(&key), harmless(value))).collect(),
+    }
+}
+
+/// 
+>>>>>>> theirs
+Ids of elements: stable across reports, and unique on one page.
 #[derive(Debug, Default)]
 pub(super) struct Anchors(BTreeSet<String>);
 

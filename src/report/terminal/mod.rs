@@ -66,11 +66,12 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
     if style.extent == Extent::Verdict {
         return verdict(report, style, out);
     }
+    let id_column = id_column(report, style);
     if matches!(style.extent, Extent::Usual | Extent::Full) {
         suites(report, style, out)?;
     }
     if style.extent == Extent::Full {
-        every_case(report, style, out)?;
+        every_case(report, id_column, style, out)?;
     } else {
         skipped(report, style, out)?;
     }
@@ -80,7 +81,7 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
     about_the_run(report, style, out)?;
     for problem in groups::problems(report) {
         writeln!(out)?;
-        describe(&problem, report, style, out)?;
+        describe(&problem, (report.gate.strict, id_column), style, out)?;
     }
     writeln!(out)?;
     if let Some(comparison) = &report.gate.comparison {
@@ -130,12 +131,12 @@ fn suites(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()>
 }
 
 /// One line for each case, suite by suite; with the evidence of what passed.
-fn every_case(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+fn every_case(report: &Report, id_column: usize, style: Style, out: &mut impl Write) -> io::Result<()> {
     for name in suite_names(report) {
         writeln!(out, "\n{}", style.paint(name, Paint::new().bold()))?;
         for case in report.cases.iter().filter(|case| case.suite == name) {
             let word = case.verdict.word();
-            let whole = line(case, report, style, out)?;
+            let whole = line(case, id_column, style, out)?;
             if word == Word::Pass {
                 if !whole {
                     item("title", &case.title, style, out)?;
@@ -192,8 +193,13 @@ fn about_the_run(report: &Report, style: Style, out: &mut impl Write) -> io::Res
     writeln!(out, "{seconds:.1} s, provider {}, seed {}", report.provider, report.seed)
 }
 
-/// Cases with one cause: the cause once, then the cases.
-fn describe(problem: &Problem, report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+/// Cases with one cause: the cause once, then the cases; `strict` as in the run.
+fn describe(
+    problem: &Problem,
+    (strict, id_column): (bool, usize),
+    style: Style,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let several = problem.cases.len() > 1;
     if !problem.diagnoses.is_empty() {
         let noun = if several { format!("{} cases", problem.cases.len()) } else { "1 case".to_owned() };
@@ -212,7 +218,7 @@ fn describe(problem: &Problem, report: &Report, style: Style, out: &mut impl Wri
     }
     let mut printed = BTreeSet::new();
     for (number, case) in problem.cases.iter().enumerate() {
-        let whole = line(case, report, style, out)?;
+        let whole = line(case, id_column, style, out)?;
         if number > 0 && shared.is_some() && problem.cases.len() > DETAILED && style.extent != Extent::Full {
             continue;
         }
@@ -222,7 +228,7 @@ fn describe(problem: &Problem, report: &Report, style: Style, out: &mut impl Wri
         if let (None, Some(reason)) = (shared, case.verdict.reason()) {
             item("found", reason, style, out)?;
         }
-        details(case, report.gate.strict, &mut printed, style, out)?;
+        details(case, strict, &mut printed, style, out)?;
     }
     Ok(())
 }
@@ -304,9 +310,13 @@ fn rerun(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> 
     writeln!(out, "{text}")
 }
 
+/// The columns of the longest id, at most half of the width.
+fn id_column(report: &Report, style: Style) -> usize {
+    report.cases.iter().map(|case| wide(&case.id)).max().unwrap_or(0).min(style.width / 2)
+}
+
 /// The line of a case; false when its title had to be cut.
-fn line(case: &CaseRecord, report: &Report, style: Style, out: &mut impl Write) -> io::Result<bool> {
-    let longest = report.cases.iter().map(|case| wide(&case.id)).max().unwrap_or(0).min(style.width / 2);
+fn line(case: &CaseRecord, longest: usize, style: Style, out: &mut impl Write) -> io::Result<bool> {
     let word = case.verdict.word();
     let symbol = word.symbol();
     let painted = style.paint(&format!("{symbol} {word:<7}"), colour(word));

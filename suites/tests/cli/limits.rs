@@ -96,7 +96,7 @@ fn eight_thousand_cases_are_checked_in_seconds() {
     for number in 0..8000 {
         text += &format!(
             "\n[[case]]\nid = \"many.case-{number}\"\ntitle = \"A case\"\nlevel = \"must\"\n\
-             probe.redis = {{ info = \"memory\", field = \"maxmemory_policy\" }}\nexpect = {{ equals = \"noeviction\" }}\n\
+             probe.redis = {{ command = [\"PING\"] }}\nexpect = {{ equals = \"PONG\" }}\n\
              why = \"Because.\"\nremedy = \"Do it.\"\nsource = \"https://example.com\"\n"
         );
     }
