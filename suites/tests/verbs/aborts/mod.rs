@@ -3,6 +3,7 @@
 //! `ABORTS=100 cargo test --features defects --test verbs -- aborts::` aborts a hundred runs. `ABORTS_SEED` and
 //! `ABORTS_FIRST` repeat those of an earlier test, which prints both.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "the seed of each run repeats it")]
 
 mod traces;
 
