@@ -183,10 +183,7 @@ impl Aborted {
             let all = harness.map(|harness| harness.descendants()).unwrap_or_default();
             let is_wanted = |process: &ProcessId| {
                 let command = traces::command(process.pid);
-                // The POSIX segments of the Postgres of `initdb` are named by nothing but itself.
-                let is_of_initdb =
-                    command.contains("initdb") || command.contains("--boot") || command.contains("--single");
-                command.contains(word) && !is_of_initdb
+                command.contains(word) && !traces::is_of_initdb(&command)
             };
             let found: Vec<_> = all.into_iter().filter(is_wanted).collect();
             if let Some(process) = found.choose(random) {
