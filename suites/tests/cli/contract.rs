@@ -1,6 +1,5 @@
 //! Workers of users, by their contract: what fails before the first job is reported with the worker's last output, and
 //! nothing of the worker stays.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
 

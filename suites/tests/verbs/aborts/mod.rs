@@ -3,6 +3,7 @@
 //! `ABORTS=100 cargo test --features defects --test verbs -- aborts::` aborts a hundred runs. `ABORTS_SEED` and
 //! `ABORTS_FIRST` repeat those of an earlier test, which prints both.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "the seed of each run repeats it")]
 
 mod traces;
 
@@ -182,10 +183,7 @@ impl Aborted {
             let all = harness.map(|harness| harness.descendants()).unwrap_or_default();
             let is_wanted = |process: &ProcessId| {
                 let command = traces::command(process.pid);
-                // The POSIX segments of the Postgres of `initdb` are named by nothing but itself.
-                let is_of_initdb =
-                    command.contains("initdb") || command.contains("--boot") || command.contains("--single");
-                command.contains(word) && !is_of_initdb
+                command.contains(word) && !traces::is_of_initdb(&command)
             };
             let found: Vec<_> = all.into_iter().filter(is_wanted).collect();
             if let Some(process) = found.choose(random) {
