@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::outcome::Word;
-use crate::report::printable_json;
+use crate::redaction::printable;
 
 const PAGE: &str = include_str!("../templates/page.html.j2");
 const STYLE: &str = include_str!("../templates/page.css");
@@ -55,15 +55,7 @@ pub(crate) fn page(page: Page, out: &mut impl Write) -> io::Result<()> {
     });
     let template = environment.get_template(page.name).map_err(io::Error::other)?;
     let Value::Object(fields) = page.context else { return Err(io::Error::other("the context is no object")) };
-    let fields = 
-<<<<<<< ours
-printable_json
-||||||| base
-harmless
-=======
-fields.into_iter
->>>>>>> theirs
-().map(|(key, value)| (key, harmless(value)));
+    let fields = fields.into_iter().map(|(key, value)| (key, harmless(value)));
     let context: minijinja::Value = fields.chain([("page".to_owned(), minijinja::Value::from(Serde(own)))]).collect();
     // A template is rendered without its last newline.
     template.render_captured_to(context, &mut *out).map_err(io::Error::other)?;
@@ -75,38 +67,22 @@ fn digest(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(Sha256::digest(text.as_bytes())))
 }
 
-/// 
-<<<<<<< ours
-
-||||||| base
-The same without characters that HTML cannot hold or that change the direction of text.
-fn harmless(value: &Value) -> Value {
-    match value {
-        Value::String(text) => printable(text).into(),
-        Value::Array(items) => items.iter().map(harmless).collect(),
-        Value::Object(fields) => fields.iter().map(|(key, value)| (printable(key), harmless(value))).collect(),
-        other => other.clone(),
-    }
-}
-
-/// 
-=======
-The value for a template, without characters that HTML cannot hold or that change the direction of text. Consumes its
+/// The value for a template, without characters that HTML cannot hold or that change the direction of text. Consumes its
 /// argument part by part, so that a large report is not in memory twice.
 fn harmless(value: Value) -> minijinja::Value {
     match value {
         Value::Null => minijinja::Value::from(()),
         Value::Bool(value) => value.into(),
         Value::Number(number) => minijinja::Value::from(Serde(number)),
-        Value::String(text) => printable(&text).into(),
+        Value::String(text) => printable(&text).into_owned().into(),
         Value::Array(items) => items.into_iter().map(harmless).collect(),
-        Value::Object(fields) => fields.into_iter().map(|(key, value)| (printable(&key), harmless(value))).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(key, value)| (printable(&key).into_owned(), harmless(value))).collect()
+        }
     }
 }
 
-/// 
->>>>>>> theirs
-Ids of elements: stable across reports, and unique on one page.
+/// Ids of elements: stable across reports, and unique on one page.
 #[derive(Debug, Default)]
 pub(super) struct Anchors(BTreeSet<String>);
 

@@ -342,7 +342,8 @@ mod tests {
             seen.workers.log = format!("one\ntwo\nthree\nconnected to {}", super::super::testing::SECRET);
         });
         let (_, evidence) = evaluate(&[Expectation::QueueDrained], &run.assessment(), None, Level::Must);
-        let output = Evidence::seen("the worker's last output", "two\nthree\nconnected to redis://:********@127.0.0.1:6379");
+        let output =
+            Evidence::seen("the worker's last output", "two\nthree\nconnected to redis://:********@127.0.0.1:6379");
         assert_eq!(evidence.last(), Some(&output));
     }
 
