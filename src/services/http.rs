@@ -192,17 +192,16 @@ impl Http {
         if answer.status.is_success() {
             return Ok(answer.json());
         }
-        let detail = redacted(match answer.redirect() {
-            Some(target) => format!(
-                "{method} {path}: {} redirects to {target}, which was not followed; if that is the right address, \
-                 configure it",
-                answer.status.as_u16()
-            ),
+        let status = answer.status.as_u16();
+        let detail = redacted(if let Some(target) = answer.redirect() {
+            format!(
+                "{method} {path}: {status} redirects to {target}, which was not followed; if that is the right address, \
+                 configure it"
+            )
+        } else {
             // Masked before it is cut: what is left of a cut secret may be too short to be found.
-            None => {
-                let text: String = redact(&answer.text).chars().take(300).collect();
-                format!("{method} {path}: {} {text}", answer.status.as_u16())
-            }
+            let text: String = redact(&answer.text).chars().take(300).collect();
+            format!("{method} {path}: {status} {text}")
         });
         Err(match answer.status.as_u16() {
             401 => ServiceError::Unauthorised {

@@ -402,7 +402,7 @@ fn values_that_a_setting_only_points_to_are_never_shown() {
     let rows = settings.resolved();
     let row = |name: &str| rows.iter().find(|row| row.name == name).unwrap();
     for name in ["QUEUE_NAME", "QUEUE_PREFIX", "QDRANT_COLLECTION"] {
-        assert!(row(name).secret && row(name).value == MASK, "{name} is {}", row(name).value);
+        assert!(row(name).secret && row(name).value == crate::redaction::MASK, "{name} is {}", row(name).value);
     }
     let given = Given::from_settings(&settings, directory.path().to_owned());
     assert!(given.secrets().any(|(name, _)| name == "QDRANT_COLLECTION"));

@@ -88,7 +88,7 @@ pub(super) fn switch(text: &str) -> Option<bool> {
 pub(super) fn shown_from(entry: &Entry, text: &str, origin: &Origin) -> String {
     match (origin.is_indirect(), entry.kind) {
         (false, _) => shown(entry, text),
-        (true, Kind::Url(_)) => masked_url(text).unwrap_or_else(|| MASK.to_owned()),
+        (true, Kind::Url(_)) => masked_address(text).unwrap_or_else(|| MASK.to_owned()),
         (true, _) => MASK.to_owned(),
     }
 }

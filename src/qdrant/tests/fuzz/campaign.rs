@@ -40,6 +40,7 @@ enum End {
 
 /// Fuzzes as the environment says.
 pub(crate) async fn run() {
+    #[expect(clippy::disallowed_methods, reason = "a test program has no settings")]
     let variable = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let seed = variable("SHAKEDOWN_FUZZ_SEED").unwrap_or_else(rand::random);
     let end = match variable("SHAKEDOWN_FUZZ_SECONDS") {

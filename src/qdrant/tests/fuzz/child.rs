@@ -16,6 +16,7 @@ const READY: &str = "listening on ";
 
 /// Serves until it is killed, if this process was started by [`Server::start`].
 pub(crate) fn serve() {
+    #[expect(clippy::disallowed_methods, reason = "a test program has no settings")]
     let Some(storage) = std::env::var_os(STORAGE) else { return };
     let options = Options {
         host: [127, 0, 0, 1].into(),
