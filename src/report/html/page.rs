@@ -56,7 +56,8 @@ pub(crate) fn page(page: Page, out: &mut impl Write) -> io::Result<()> {
     let template = environment.get_template(page.name).map_err(io::Error::other)?;
     let Value::Object(fields) = page.context else { return Err(io::Error::other("the context is no object")) };
     let fields = fields.into_iter().map(|(key, value)| (key, harmless(value)));
-    let context: minijinja::Value = fields.chain([("page".to_owned(), minijinja::Value::from(Serde(own)))]).collect();
+    let own = ("page".to_owned(), minijinja::Value::from(Serde(own)));
+    let context = minijinja::Value::from_pairs(fields.chain([own]));
     // A template is rendered without its last newline.
     template.render_captured_to(context, &mut *out).map_err(io::Error::other)?;
     writeln!(out)
@@ -76,9 +77,9 @@ fn harmless(value: Value) -> minijinja::Value {
         Value::Number(number) => minijinja::Value::from(Serde(number)),
         Value::String(text) => printable(&text).into_owned().into(),
         Value::Array(items) => items.into_iter().map(harmless).collect(),
-        Value::Object(fields) => {
-            fields.into_iter().map(|(key, value)| (printable(&key).into_owned(), harmless(value))).collect()
-        }
+        Value::Object(fields) => minijinja::Value::from_pairs(
+            fields.into_iter().map(|(key, value)| (printable(&key).into_owned(), harmless(value))),
+        ),
     }
 }
 

@@ -65,6 +65,10 @@ fn a_large_report_is_converted_compared_and_merged_in_bounded_memory() {
         let output = run_within_memory(&sandbox, &arguments);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(matches!(output.status.code(), Some(0 | 1)), "{arguments:?}: {} {error}", output.status);
+        // An error while a report is printed does not change the exit code.
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let end = if arguments.contains(&"html") { "</html>\n" } else { "\n" };
+        assert!(printed.len() > 200 && printed.ends_with(end), "{arguments:?}: {} bytes", printed.len());
     }
 }
 
