@@ -10,7 +10,10 @@ use nix::sys::signal::Signal;
 use super::process_id::ProcessId;
 
 /// How long descendants may take to end.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many scans in a row must find no descendant.
+const QUIET_SCANS: u32 = 10;
 
 /// How often orphans that have exited are reaped. A worker that starts a daemon for each job must not exhaust the pids.
 #[cfg(target_os = "linux")]
@@ -69,9 +72,15 @@ pub fn end_descendants() -> Vec<String> {
     }
     let own = ProcessId::own();
     let deadline = Instant::now() + TIMEOUT;
+    let mut exited = own.exited_children();
+    let mut quiet = 0;
     loop {
         let family = own.stop_descendants();
-        if family.is_empty() {
+        // A process that starts the next one and exits can be missed by a scan; what it leaves are exited children.
+        let now = own.exited_children();
+        quiet = if family.is_empty() && now.is_subset(&exited) { quiet + 1 } else { 0 };
+        exited = now;
+        if quiet == QUIET_SCANS {
             return Vec::new();
         }
         if Instant::now() > deadline {

@@ -103,7 +103,6 @@ impl ProcessId {
     }
 
     /// The children of this process that have exited and are not reaped.
-    #[cfg(target_os = "linux")]
     pub(super) fn exited_children(&self) -> BTreeSet<Self> {
         let exited = |pid: i32| {
             let stat = system::stat(pid).filter(|stat| stat.zombie && stat.parent == self.pid)?;

@@ -28,11 +28,11 @@ pub fn installed(program: &str) -> bool {
 #[case::powershell("powershell", &["pwsh", "-NoProfile", "-File"])]
 #[case::elvish("elvish", &["elvish", "-compileonly"])]
 fn completions_name_every_verb_and_the_shell_reads_them(#[case] shell: &str, #[case] reader: &[&str]) {
-    let desk = CliSandbox::new();
-    let script = desk.command(&["completions", shell]).output().unwrap();
+    let sandbox = CliSandbox::new();
+    let script = sandbox.command(&["completions", shell]).output().unwrap();
     assert!(script.status.success());
     let text = String::from_utf8(script.stdout).unwrap();
-    let all = verbs(&String::from_utf8(desk.command(&["--help"]).output().unwrap().stdout).unwrap());
+    let all = verbs(&String::from_utf8(sandbox.command(&["--help"]).output().unwrap().stdout).unwrap());
     assert!(all.len() > 20, "{all:?}");
     let words: Vec<&str> = text.split(|letter: char| !letter.is_alphanumeric() && letter != '-').collect();
     for verb in all.iter().map(String::as_str).chain(["retry-failed"]) {
@@ -42,17 +42,17 @@ fn completions_name_every_verb_and_the_shell_reads_them(#[case] shell: &str, #[c
     assert!(!words.contains(&"peer"), "what is hidden is not offered");
     if installed(reader[0]) {
         let name = if shell == "powershell" { "completions.ps1" } else { "completions" };
-        fs::write(desk.path(name), &text).unwrap();
-        let read = std::process::Command::new(reader[0]).args(&reader[1..]).arg(desk.path(name)).output().unwrap();
+        fs::write(sandbox.path(name), &text).unwrap();
+        let read = std::process::Command::new(reader[0]).args(&reader[1..]).arg(sandbox.path(name)).output().unwrap();
         assert!(read.status.success() && read.stderr.is_empty(), "{}", String::from_utf8_lossy(&read.stderr));
     }
 }
 
 #[test]
 fn bash_completes_verbs_flags_and_values() {
-    let desk = CliSandbox::new();
-    let script = desk.command(&["completions", "bash"]).output().unwrap().stdout;
-    fs::write(desk.path("completions"), script).unwrap();
+    let sandbox = CliSandbox::new();
+    let script = sandbox.command(&["completions", "bash"]).output().unwrap().stdout;
+    fs::write(sandbox.path("completions"), script).unwrap();
     for (typed, wanted) in [
         (&["shakedown", "comple"][..], "completions"),
         (&["shakedown", "queue", "retr"], "retry-failed"),
@@ -63,7 +63,7 @@ fn bash_completes_verbs_flags_and_values() {
         let line = format!(
             "source '{}'; COMP_WORDS=({}); COMP_CWORD={}; _shakedown shakedown '{last}' '{before}'; \
              echo \"${{COMPREPLY[*]}}\"",
-            desk.path("completions").display(),
+            sandbox.path("completions").display(),
             typed.join(" "),
             typed.len() - 1
         );
@@ -74,15 +74,15 @@ fn bash_completes_verbs_flags_and_values() {
 
 #[test]
 fn the_manual_has_a_page_for_every_verb_and_is_set_without_warnings() {
-    let desk = CliSandbox::new();
-    let page = desk.command(&["man"]).output().unwrap();
+    let sandbox = CliSandbox::new();
+    let page = sandbox.command(&["man"]).output().unwrap();
     assert!(page.status.success());
     let page = String::from_utf8(page.stdout).unwrap();
-    let directory = desk.path("man");
-    let (code, said) = desk.run(&["man", "--out", directory.to_str().unwrap()]);
-    assert_eq!(code, 0, "{said}");
+    let directory = sandbox.path("man");
+    let (code, printed) = sandbox.run(&["man", "--out", directory.to_str().unwrap()]);
+    assert_eq!(code, 0, "{printed}");
     let read = |name: &str| fs::read_to_string(directory.join(format!("{name}.1"))).unwrap();
-    for verb in verbs(&String::from_utf8(desk.command(&["--help"]).output().unwrap().stdout).unwrap()) {
+    for verb in verbs(&String::from_utf8(sandbox.command(&["--help"]).output().unwrap().stdout).unwrap()) {
         let escaped = verb.replace('-', "\\-");
         assert!(page.contains(&format!("shakedown\\-{escaped}(1)")), "{verb}");
         assert!(read(&format!("shakedown-{verb}")).contains(".SH NAME"), "{verb}");
@@ -96,12 +96,12 @@ fn the_manual_has_a_page_for_every_verb_and_is_set_without_warnings() {
             let set =
                 std::process::Command::new("groff").args(["-k", "-man", "-ww", "-Tutf8", "-z"]).arg(&file).output();
             let set = set.unwrap();
-            let said = String::from_utf8_lossy(&set.stderr);
-            assert!(set.status.success() && said.is_empty(), "{}: {said}", file.display());
+            let printed = String::from_utf8_lossy(&set.stderr);
+            assert!(set.status.success() && printed.is_empty(), "{}: {printed}", file.display());
         }
     }
-    let taken = desk.path("work/taken");
+    let taken = sandbox.path("work/taken");
     fs::write(&taken, "").unwrap();
-    let (code, said) = desk.run(&["man", "--out", taken.to_str().unwrap()]);
-    assert!(code == 2 && said.contains("taken") && said.contains("choose a writable directory"), "{said}");
+    let (code, printed) = sandbox.run(&["man", "--out", taken.to_str().unwrap()]);
+    assert!(code == 2 && printed.contains("taken") && printed.contains("choose a writable directory"), "{printed}");
 }

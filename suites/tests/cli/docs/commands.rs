@@ -1,6 +1,7 @@
 //! The commands that the documentation shows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::process::Command;
 
 use super::{pages, root, text};
@@ -72,7 +73,13 @@ fn cargo_problem(words: &[&str]) -> Option<String> {
         entries.filter_map(|entry| entry["name"].as_str().map(str::to_owned)).collect()
     };
     let features: BTreeSet<String> = manifest["features"].as_table().unwrap().keys().cloned().collect();
-    for (flag, known) in [("--test", named("test")), ("--bench", named("bench")), ("--features", features)] {
+    let mut tests = named("test");
+    if values(words, "-p").contains(&"shakedown-qdrant") {
+        // Cargo finds the tests of that crate by their directories.
+        let found = fs::read_dir(root().join("src/qdrant/tests")).unwrap();
+        tests = found.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    }
+    for (flag, known) in [("--test", tests), ("--bench", named("bench")), ("--features", features)] {
         if let Some(value) = values(words, flag).into_iter().find(|value| !known.contains(*value)) {
             return Some(format!("{flag} {value} is not in Cargo.toml"));
         }
@@ -122,6 +129,8 @@ fn a_command_that_names_something_unknown_is_found() {
         ("KEY=1 shakedown run --quick", ""),
         ("cargo test --test nothing", "--test nothing is not in Cargo.toml"),
         ("cargo test --features=defects --test cli rooms::", ""),
+        ("cargo test -p shakedown-qdrant --test fuzz", ""),
+        ("cargo test -p shakedown-qdrant --test cli", "--test cli is not in Cargo.toml"),
         ("scripts/nothing", "no such script"),
         ("./scripts/soak --fly 3", "the script has no flag --fly"),
         ("npm test", "no test checks the program `npm`"),

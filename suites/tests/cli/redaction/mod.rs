@@ -290,12 +290,12 @@ exit 3
 
 #[test]
 fn a_worker_that_prints_what_it_inherits_gives_nothing_away() {
-    let desk = CliSandbox::new();
-    let work = desk.path("work");
+    let sandbox = CliSandbox::new();
+    let work = sandbox.path("work");
     fs::write(work.join("chatty.sh"), CHATTY).unwrap();
     fs::write(work.join("shakedown.toml"), "[worker]\ncommand = [\"sh\", \"chatty.sh\"]\n").unwrap();
     let mut command =
-        desk.command(&["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"]);
+        sandbox.command(&["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"]);
     for format in ["json", "html", "junit", "markdown", "terminal", "short"] {
         command.args(["--report", &format!("{format}=reports/report.{format}")]);
     }
@@ -337,5 +337,5 @@ fn a_worker_that_prints_what_it_inherits_gives_nothing_away() {
         let mut commands = text.lines().filter(|line| line.trim_start().starts_with("::"));
         assert!(commands.all(|line| line.starts_with("::error ") || line.starts_with("::warning ")), "{name}: {text}");
     }
-    desk.assert_clean();
+    sandbox.assert_clean();
 }
