@@ -35,7 +35,7 @@ pub enum StackError {
     #[error("cannot listen on 127.0.0.1: {0}")]
     NoPort(std::io::Error),
     /// The directory of the clean-up ledgers is not private.
-    #[error("cannot record what is created: {0}")]
+    #[error("cannot write the clean-up ledger: {0}")]
     StateDirectory(crate::settings::PrivateDirError),
     /// The throwaway directory cannot be created or written.
     #[error("cannot {action} `{}`: {cause}; set --data-dir to a writable directory with enough space", path.display())]
