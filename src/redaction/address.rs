@@ -2,7 +2,8 @@
 
 use url::Url;
 
-use super::{MASK, lessons};
+use super::mask::MASK;
+use super::names;
 
 /// A user without a password that is longer is a token.
 const LONGEST_USER: usize = 15;
@@ -66,7 +67,7 @@ pub(super) fn is_token(url: &Url) -> bool {
 
 /// Whether a parameter is secret; `sslkey` is the path of a file.
 pub(super) fn is_secret_parameter(name: &str) -> bool {
-    name != "sslkey" && lessons::hint(name).is_some()
+    name != "sslkey" && names::hint(name).is_some()
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use memchr::memmem;
 
 use super::lessons::Secret;
-use super::{Found, encodings, ordinary};
+use super::mask::Found;
+use super::{encodings, ordinary};
 
 /// The length of the shortest piece that is masked, in characters.
 pub(super) const PIECE: usize = 8;

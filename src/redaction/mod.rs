@@ -10,26 +10,26 @@ mod address;
 mod encodings;
 mod known;
 mod lessons;
+mod mask;
+mod names;
 mod ordinary;
 mod printable;
 mod shapes;
 mod views;
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 pub use address::{carries_secret, masked_address, public_address};
+pub use mask::MASK;
 pub use printable::{harmless_commands, printable, printable_line};
 
 use known::Known;
+use mask::Found;
 use views::View;
-
-/// What is shown instead of a secret without a name.
-pub const MASK: &str = "********";
 
 /// How many escapes may be nested, as in JSON within JSON within a URL.
 const DEPTH: usize = 3;
@@ -139,15 +139,6 @@ impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Redactor").finish_non_exhaustive()
     }
-}
-
-/// A secret, or a piece of one, in a text.
-#[derive(Debug)]
-struct Found {
-    /// Bytes of the text.
-    place: Range<usize>,
-    /// What is shown instead; `None` for [`MASK`].
-    shown: Option<Arc<str>>,
 }
 
 /// The places in order, without overlaps. Of overlapping ones the longest that has a name gives it.

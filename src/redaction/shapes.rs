@@ -7,8 +7,10 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 
 use super::known::Known;
-use super::lessons::{self, Hint};
-use super::{Found, MASK, ordinary};
+
+use super::mask::{Found, MASK};
+use super::names::Hint;
+use super::{names, ordinary};
 
 /// A kind of token: a regular expression, and where its form is described.
 type Token = (&'static str, &'static str);
@@ -115,7 +117,7 @@ fn assigned(text: &str, assignment: &Captures<'_>) -> Option<Range<usize>> {
         (Some(_), _) if spoken => Hint::Strong,
         (Some(_), _) if !text[start..].starts_with("--") => return None,
         (None, Some(_)) => Hint::Strong,
-        _ => lessons::hint(name)?,
+        _ => names::hint(name)?,
     };
     let in_query =
         hint == Hint::Strong && before[..start].ends_with(['?', '&']) && text[..value.start()].ends_with('=');
@@ -146,7 +148,7 @@ fn looks_secret(hint: Hint, value: &str) -> bool {
 
 /// Whether the value of a JSON field is a secret by the name of the field.
 pub(super) fn is_secret_field(name: &str, value: &str) -> bool {
-    lessons::hint(name).is_some_and(|hint| looks_secret(hint, value))
+    names::hint(name).is_some_and(|hint| looks_secret(hint, value))
 }
 
 /// Whether a value contains a token of a vendor, or is a URL with a password.

@@ -45,7 +45,7 @@ pub(crate) async fn run() {
     let seed = variable("SHAKEDOWN_FUZZ_SEED").unwrap_or_else(rand::random);
     let end = match variable("SHAKEDOWN_FUZZ_SECONDS") {
         Some(seconds) => End::At(Instant::now() + Duration::from_secs(seconds)),
-        None => End::After(variable("SHAKEDOWN_FUZZ_REQUESTS").unwrap_or(1_000)),
+        None => End::After(variable("SHAKEDOWN_FUZZ_REQUESTS").unwrap_or(400)),
     };
     println!("SHAKEDOWN_FUZZ_SEED={seed}");
     let mut campaign = Campaign::start(seed);

@@ -7,7 +7,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `SHAKEDOWN_FUZZ_SEED` | the seed that a failure printed |
-//! | `SHAKEDOWN_FUZZ_REQUESTS` | number of requests; 1,000 by default |
+//! | `SHAKEDOWN_FUZZ_REQUESTS` | number of requests; 400 by default |
 //! | `SHAKEDOWN_FUZZ_SECONDS` | how long to send requests, instead of their number |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
