@@ -1,6 +1,6 @@
 //! Secrets are masked wherever a text enters the program, and again where it leaves it.
 //!
-//! A [`Redactor`] knows values that must not be shown, and shapes of values that are secret whoever they belong to, such
+//! A [`Redactor`] knows values that must not be shown, and shapes of values that are secret in any place, such
 //! as JSON Web Tokens. It finds a known value whole and in pieces of eight characters, as it is or escaped for JSON,
 //! URLs, HTML, base64 or hexadecimal. [`redact`] uses the redactor of the process, which [`learn`] extends.
 //!

@@ -51,14 +51,11 @@ impl Answer {
     #[must_use]
     pub fn redirect(&self) -> Option<String> {
         let location = self.status.is_redirection().then(|| self.headers.get("location"))??;
-        let Ok(mut url) = url::Url::parse(location) else {
-            return Some(location.split(['?', '#']).next().unwrap_or_default().to_owned());
-        };
-        url.set_query(None);
-        url.set_fragment(None);
-        // An address without a host has no credentials.
-        let _ = url.set_username("").and_then(|()| url.set_password(None));
-        Some(url.to_string())
+        Some(match url::Url::parse(location) {
+            Ok(_) => public_address(location),
+            // Relative to the same service.
+            Err(_) => location.split(['?', '#']).next().unwrap_or_default().to_owned(),
+        })
     }
 }
 

@@ -1,8 +1,10 @@
 //! What a run creates in services that it did not start, such as the canary writes of `check --canary`.
 
+use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Endpoints, Names, public_url};
+use crate::redaction::public_address;
+use crate::settings::{Endpoints, Names};
 use crate::stack::names::drop_names;
 
 /// Data of one case in services that are not thrown away: keys, a collection and a schema, with the addresses of the
@@ -46,10 +48,10 @@ impl RemoteData {
     }
 }
 
-/// The addresses of Redis, Postgres and Qdrant; empty for a service without one.
+/// The addresses of Redis, Postgres and Qdrant, without credentials; empty for a service that is not set.
 fn addresses(endpoints: &Endpoints) -> [String; 3] {
-    let qdrant = secrecy::SecretString::from(endpoints.qdrant.url.clone());
-    [&endpoints.redis.url, &endpoints.postgres.url, &qdrant].map(|url| public_url(url).trim_end_matches('/').to_owned())
+    let urls = [endpoints.redis.url.expose_secret(), endpoints.postgres.url.expose_secret(), &endpoints.qdrant.url];
+    urls.map(|url| if url.is_empty() { String::new() } else { public_address(url) })
 }
 
 impl std::fmt::Display for RemoteData {
@@ -67,5 +69,21 @@ impl std::fmt::Display for RemoteData {
             }
         }
         f.write_str(&parts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Settings, Source};
+
+    #[test]
+    fn only_services_that_are_set_are_named_and_without_credentials() {
+        let variables =
+            [("REDIS_URL", "redis://:hunter2@h:6379/0"), ("QDRANT_URL", "https://u:hunter2@q:6333?token=hunter2")];
+        let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let settings = Settings::load(Source { environment, ..Source::default() }).unwrap();
+        let data = RemoteData::new(&settings.endpoints_to_check().unwrap());
+        assert_eq!(data.to_string(), "keys bull:* at redis://h:6379/0, collection documents at https://q:6333");
     }
 }

@@ -416,5 +416,5 @@ async fn a_download_is_not_redirected_and_takes_its_key_nowhere_else() {
     assert!(error(&answer).contains(&format!("it redirects to {target};")), "{answer}");
     assert!(!error(&answer).contains("secret"), "{answer}");
     let visit = tokio::time::timeout(Duration::from_millis(200), elsewhere.accept()).await;
-    assert!(visit.is_err(), "nobody is sent there");
+    assert!(visit.is_err(), "no request is sent there");
 }

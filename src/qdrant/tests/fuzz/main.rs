@@ -11,7 +11,7 @@
 //! | `SHAKEDOWN_FUZZ_SECONDS` | how long to send requests, instead of their number |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-#![allow(clippy::print_stdout, reason = "the seed and the numbers are for whoever runs it")]
+#![allow(clippy::print_stdout, reason = "the seed and the numbers repeat a failure")]
 
 mod campaign;
 mod child;

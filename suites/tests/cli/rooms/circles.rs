@@ -1,4 +1,4 @@
-//! No two files of `src` import each other: whoever reads one of them need not read the other first.
+//! No two files of `src` import each other: each can be read without the other.
 
 use std::fs;
 use std::path::Path;

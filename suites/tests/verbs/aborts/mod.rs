@@ -78,7 +78,7 @@ pub fn group() -> Group {
     on_one_stack("aborts", &[("nothing_is_left_of_aborted_runs_after_clean", nothing_is_left)], Vec::new())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the numbers that whoever runs the test gives it")]
+#[expect(clippy::disallowed_methods, reason = "the numbers are arguments of the test")]
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
