@@ -323,7 +323,10 @@ fn html(diff: &Diff, out: &mut impl Write) -> io::Result<()> {
         "sides": [side("before", &diff.before), side("now", &diff.after)],
         "groups": groups.iter().filter(|group| !group.changes.is_empty()).collect::<Vec<_>>(),
     });
-    page(Page { name: "diff.html", template: TEMPLATE, context, style: "", script: "", live: false }, out)
+    page(
+        Page { name: "diff.html", template: TEMPLATE, context, lazy: Vec::new(), style: "", script: "", live: false },
+        out,
+    )
 }
 
 #[cfg(test)]

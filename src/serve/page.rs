@@ -61,6 +61,7 @@ pub(super) fn status(status_store: &StatusStore, bull_board: Option<&str>, now: 
         name: "status.html",
         template: TEMPLATE,
         context: redact_json(context),
+        lazy: Vec::new(),
         style: STYLE,
         script: SCRIPT,
         live: true,

@@ -92,21 +92,37 @@ impl Session {
             // SHOW and EXPLAIN yield texts, or JSON.
             SqlKind::Other => self.extended(query.to_owned()).await?,
             SqlKind::Query => {
-                // The extended protocol yields binary values: the names come first, then every value as text.
-                let first = self.extended(format!("select * from ({query}\n) as answer limit 1")).await?;
-                let names: Vec<String> = (0..first.columns.len()).map(|place| format!("c{place}")).collect();
+                let names = self.column_names(query).await?;
                 if names.is_empty() {
-                    first
+                    let count = self.extended(format!("select count(*)::text from ({query}\n) as answer")).await?;
+                    let count = count.rows.into_iter().flatten().flatten().next();
+                    Answer {
+                        count: count.and_then(|count| count.parse().ok()).unwrap_or_default(),
+                        ..Answer::default()
+                    }
                 } else {
-                    let values = names.iter().map(|name| format!("{name}::text")).collect::<Vec<_>>().join(", ");
-                    let alias = names.join(", ");
-                    let wrapped = format!("select {values} from ({query}\n) as answer ({alias})");
-                    Answer { columns: first.columns, ..self.extended(wrapped).await? }
+                    // The extended protocol yields binary values: every value is read as text.
+                    let aliases: Vec<String> = (0..names.len()).map(|place| format!("c{place}")).collect();
+                    let values = aliases.iter().map(|name| format!("{name}::text")).collect::<Vec<_>>().join(", ");
+                    let wrapped = format!("select {values} from ({query}\n) as answer ({})", aliases.join(", "));
+                    Answer { columns: names, ..self.extended(wrapped).await? }
                 }
             }
         };
         self.run("rollback").await?;
         Ok(answer)
+    }
+
+    /// The names of the columns of a query that has rows.
+    ///
+    /// They are read as the keys of a row as JSON: for a column of a type that the client does not know, it would look
+    /// the type up with a statement of its own, which replaces the unnamed one that it is about to run.
+    async fn column_names(&mut self, query: &str) -> Result<Vec<String>, SessionError> {
+        let names = format!(
+            "select field.key from (select row_to_json(answer) as row from ({query}\n) as answer limit 1) as first, \
+             json_each_text(first.row) with ordinality as field (key, value, place) order by field.place"
+        );
+        Ok(self.extended(names).await?.rows.into_iter().flatten().flatten().collect())
     }
 
     /// Runs one statement over the extended protocol, where the server accepts no second one, without a name.

@@ -28,5 +28,8 @@ pub fn matrix(title: &str, found: &BTreeMap<String, BTreeMap<String, String>>, o
         "cases": cases.iter().map(|(id, defects)| json!({ "id": id, "defects": defects })).collect::<Vec<_>>(),
         "shakedown": env!("CARGO_PKG_VERSION"),
     });
-    page(Page { name: "matrix.html", template: TEMPLATE, context, style: "", script: "", live: false }, out)
+    page(
+        Page { name: "matrix.html", template: TEMPLATE, context, lazy: Vec::new(), style: "", script: "", live: false },
+        out,
+    )
 }

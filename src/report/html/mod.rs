@@ -11,6 +11,7 @@ mod timeline;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ use crate::outcome::{CaseRecord, Evidence, Level, Report, RunVerdict, Totals, Wo
 use super::masked;
 pub(crate) use drawing::Drawing;
 pub use matrix::matrix;
-use page::Anchors;
+use page::{Anchors, harmless};
 pub(crate) use page::{Page, page};
 use sources::Sources;
 
@@ -34,13 +35,11 @@ const SHOWN: usize = 2;
 
 /// Writes `report` as HTML.
 pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let report = &masked(report);
     let mut anchors = Anchors::default();
-    let cases: Vec<String> = report.cases.iter().map(|case| anchors.id("case", &case.id)).collect();
-    let scenarios: Vec<String> = report.timelines.iter().map(|line| anchors.id("scenario", &line.scenario)).collect();
-    let sources = Sources::cited(report, &mut anchors);
-    let places = Places { report, cases: &cases, scenarios: &scenarios, sources: &sources };
+    let places = Arc::new(Places::new(masked(report), &mut anchors));
+    let report = &places.report;
     let grave = report.cases.iter().filter(|case| is_open(case.verdict.word())).count();
+    let suites = places.suites();
     let (class, symbol) = match report.verdict {
         RunVerdict::Conformant => ("holds", "✓"),
         RunVerdict::NotConformant => ("fails", "✗"),
@@ -57,15 +56,18 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "levels": levels(&report.cases),
         "notes": notes(report),
         "problems": super::worst_first(report).into_iter().map(|case| places.problem(case)).collect::<Vec<_>>(),
-        "suites": places.suites(grave <= UNFOLDED, &mut anchors),
-        "timelines": report.timelines.iter().zip(&scenarios).enumerate().map(|(number, (line, anchor))| {
+        "suites": suites.iter().map(|(name, cases)| places.suite(name, cases, &mut anchors)).collect::<Vec<_>>(),
+        "timelines": report.timelines.iter().zip(&places.scenarios).enumerate().map(|(number, (line, anchor))| {
             timeline::context(line, anchor, number < SHOWN, &places)
         }).collect::<Vec<_>>(),
         "legend": timeline::legend(),
-        "sources": sources.entries(),
+        "sources": places.sources.entries(),
         "facts": facts(report),
     });
-    page(Page { name: "report.html", template: TEMPLATE, context, style: "", script: "", live: false }, out)
+    let cases: Vec<minijinja::Value> =
+        suites.into_iter().map(|(_, cases)| places.clone().cases(cases, grave <= UNFOLDED)).collect();
+    let lazy = vec![("cases", cases.into())];
+    page(Page { name: "report.html", template: TEMPLATE, context, lazy, style: "", script: "", live: false }, out)
 }
 
 /// The report without its cases and timelines, which the page has in other shapes.
@@ -82,15 +84,25 @@ fn is_open(word: Word) -> bool {
     matches!(word, Word::Fail | Word::Unknown)
 }
 
-/// The anchors of the page.
-struct Places<'a> {
-    report: &'a Report,
-    cases: &'a [String],
-    scenarios: &'a [String],
-    sources: &'a Sources,
+/// A report and the anchors of its page.
+#[derive(Debug)]
+struct Places {
+    report: Report,
+    /// Of each case, in the order of the report.
+    cases: Vec<String>,
+    /// Of each timeline, in the order of the report.
+    scenarios: Vec<String>,
+    sources: Sources,
 }
 
-impl Places<'_> {
+impl Places {
+    fn new(report: Report, anchors: &mut Anchors) -> Self {
+        let cases = report.cases.iter().map(|case| anchors.id("case", &case.id)).collect();
+        let scenarios = report.timelines.iter().map(|line| anchors.id("scenario", &line.scenario)).collect();
+        let sources = Sources::cited(&report, anchors);
+        Self { report, cases, scenarios, sources }
+    }
+
     fn case(&self, id: &str) -> Option<&str> {
         let place = self.report.cases.iter().position(|case| case.id == id)?;
         self.cases.get(place).map(String::as_str)
@@ -111,27 +123,41 @@ impl Places<'_> {
         })
     }
 
-    fn suites(&self, unfolded: bool, anchors: &mut Anchors) -> Vec<Value> {
-        let mut suites: Vec<(&str, Vec<(&CaseRecord, &str)>)> = Vec::new();
-        for (case, anchor) in self.report.cases.iter().zip(self.cases) {
+    /// The names of the suites in the order of the report, each with the numbers of its cases.
+    fn suites(&self) -> Vec<(String, Vec<usize>)> {
+        let mut suites: Vec<(String, Vec<usize>)> = Vec::new();
+        for (number, case) in self.report.cases.iter().enumerate() {
             match suites.iter_mut().find(|(name, _)| *name == case.suite) {
-                Some((_, cases)) => cases.push((case, anchor)),
-                None => suites.push((&case.suite, vec![(case, anchor)])),
+                Some((_, cases)) => cases.push(number),
+                None => suites.push((case.suite.clone(), vec![number])),
             }
         }
-        let suite = |(name, cases): (&str, Vec<(&CaseRecord, &str)>)| {
-            let totals = Totals::from_cases(cases.iter().map(|(case, _)| *case));
-            json!({
-                "name": name,
-                "anchor": anchors.id("suite", name),
-                "tally": drawing::tally(&totals),
-                "counts": counts(&totals),
-                "passed": totals.pass,
-                "total": totals.cases,
-                "cases": cases.iter().map(|(case, anchor)| self.details(case, anchor, unfolded)).collect::<Vec<_>>(),
+        suites
+    }
+
+    fn suite(&self, name: &str, cases: &[usize], anchors: &mut Anchors) -> Value {
+        let totals = Totals::from_cases(cases.iter().filter_map(|number| self.report.cases.get(*number)));
+        json!({
+            "name": name,
+            "anchor": anchors.id("suite", name),
+            "tally": drawing::tally(&totals),
+            "counts": counts(&totals),
+            "passed": totals.pass,
+            "total": totals.cases,
+        })
+    }
+
+    /// These cases, each made when the page comes to it.
+    fn cases(self: Arc<Self>, cases: Vec<usize>, unfolded: bool) -> minijinja::Value {
+        let cases = Arc::new(cases);
+        minijinja::Value::make_iterable(move || {
+            let (places, cases) = (self.clone(), cases.clone());
+            (0..cases.len()).filter_map(move |place| {
+                let number = *cases.get(place)?;
+                let (case, anchor) = (places.report.cases.get(number)?, places.cases.get(number)?);
+                Some(harmless(places.details(case, anchor, unfolded)))
             })
-        };
-        suites.into_iter().map(suite).collect()
+        })
     }
 
     fn details(&self, case: &CaseRecord, anchor: &str, unfolded: bool) -> Value {

@@ -26,6 +26,8 @@ pub(crate) struct Page {
     pub(crate) template: &'static str,
     /// The values for the template: an object.
     pub(crate) context: Value,
+    /// Values that the template makes when it comes to them, by name: a large report is then not in memory as a whole.
+    pub(crate) lazy: Vec<(&'static str, minijinja::Value)>,
     /// Style in addition to that of every page.
     pub(crate) style: &'static str,
     /// Script in addition to that of every page.
@@ -57,7 +59,8 @@ pub(crate) fn page(page: Page, out: &mut impl Write) -> io::Result<()> {
     let Value::Object(fields) = page.context else { return Err(io::Error::other("the context is no object")) };
     let fields = fields.into_iter().map(|(key, value)| (key, harmless(value)));
     let own = ("page".to_owned(), minijinja::Value::from(Serde(own)));
-    let context = minijinja::Value::from_pairs(fields.chain([own]));
+    let lazy = page.lazy.into_iter().map(|(key, value)| (key.to_owned(), value));
+    let context = minijinja::Value::from_pairs(fields.chain(lazy).chain([own]));
     // A template is rendered without its last newline.
     template.render_captured_to(context, &mut *out).map_err(io::Error::other)?;
     writeln!(out)
@@ -70,7 +73,7 @@ fn digest(text: &str) -> String {
 
 /// The value for a template, without characters that HTML cannot hold or that change the direction of text. Consumes its
 /// argument part by part, so that a large report is not in memory twice.
-fn harmless(value: Value) -> minijinja::Value {
+pub(super) fn harmless(value: Value) -> minijinja::Value {
     match value {
         Value::Null => minijinja::Value::from(()),
         Value::Bool(value) => value.into(),
