@@ -16,7 +16,7 @@ use crate::redaction::{redact, redacted};
 use crate::scenario::{self, Assessment, Harness, Observations, ScenarioError};
 use crate::settings::{Endpoints, Names};
 use crate::spec::Scenario;
-use crate::stack::{Stack, drop_any_names, names_for};
+use crate::stack::{Stack, fresh, names_for};
 
 /// Why a scenario run has no observations.
 #[derive(Debug, Clone)]
@@ -128,21 +128,40 @@ impl<'a> ScenarioRuns<'a> {
     /// Runs the scenario on the run's stack, or on one of its own from the pool.
     async fn run_on_stack(&self, name: &str, run: &ScenarioRun) -> Result<Observations, ScenarioFailure> {
         if !run.needs_own_stack {
-            return self.run_scenario(name, &run.scenario, None).await;
+            return self.run_scenario(name, &run.scenario, None, &self.endpoints).await;
         }
         let asked = Instant::now();
         let lease =
             self.stack_pool.acquire().await.map_err(|error| format!("could not start a second stack: {error}"))?;
         let lease = lease.ok_or("there is no second stack for faults on a service")?;
         self.waits.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), asked.elapsed());
-        let result = self.run_scenario(name, &run.scenario, Some(&lease.stack)).await;
-        if self.options.contract.has_fixed_names() {
-            let errors = drop_any_names(lease.stack.endpoints(), &self.names(name)).await.err().unwrap_or_default();
-            self.failures.add(&errors, self.events);
-        }
-        let errors = lease.release(result.is_ok()).await;
+        let (result, emptied) = if self.options.contract.has_fixed_names() {
+            self.run_with_fresh_data(name, &run.scenario, &lease.stack).await
+        } else {
+            (self.run_scenario(name, &run.scenario, Some(&lease.stack), lease.stack.endpoints()).await, true)
+        };
+        let errors = lease.release(result.is_ok() && emptied).await;
         self.failures.add(&errors, self.events);
         result
+    }
+
+    /// Runs the scenario in a database of its own, on a stack that is empty otherwise, and empties the stack; the second
+    /// value says whether it is empty.
+    async fn run_with_fresh_data(
+        &self,
+        name: &str,
+        scenario: &Scenario,
+        stack: &Arc<Stack>,
+    ) -> (Result<Observations, ScenarioFailure>, bool) {
+        let database = names_for(&self.options.run, name).schema().to_owned();
+        let endpoints = match fresh::with_fresh_database(stack.endpoints(), &database).await {
+            Ok(endpoints) => endpoints,
+            Err(error) => return (Err(redacted(error.to_string()).into()), false),
+        };
+        let result = self.run_scenario(name, scenario, Some(stack), &endpoints).await;
+        let errors = fresh::remove_all_data(stack.endpoints(), &database).await.err().unwrap_or_default();
+        self.failures.add(&errors, self.events);
+        (result, errors.is_empty())
     }
 
     /// The names of queue, table and collection for the scenario run `name`.
@@ -155,10 +174,11 @@ impl<'a> ScenarioRuns<'a> {
         name: &str,
         scenario: &Scenario,
         own_stack: Option<&Arc<Stack>>,
+        endpoints: &Endpoints,
     ) -> Result<Observations, ScenarioFailure> {
         let stack = own_stack.map_or(self.stack, Arc::as_ref);
         let ledger = stack.ledger().ok_or("the provider has no clean-up ledger, so no worker can be started")?;
-        let mut endpoints = own_stack.map_or(&self.endpoints, |stack| stack.endpoints()).clone();
+        let mut endpoints = endpoints.clone();
         endpoints.names = self.names(name);
         let span = self.events.trace().begin(format_args!("scenario {name}"));
         if let Some(parent) = span.place() {

@@ -14,7 +14,7 @@ use crate::services::postgres::Postgres;
 use crate::services::queue::{JobHash, QueueClient, QueueEvent};
 use crate::settings::{Contract, Endpoints};
 use crate::spec::Milestone;
-use crate::spec::jina::Behaviour;
+use crate::spec::jina::{Behaviour, Limits};
 use crate::stack::Stack;
 use crate::stack::jina::JinaMock;
 
@@ -165,6 +165,14 @@ impl ServiceClients {
     /// The number of requests that a configured behaviour of the embeddings mock affected.
     pub(super) fn disturbed(&self) -> usize {
         self.mock.requests().iter().filter(|request| request.disturbed).count()
+    }
+
+    /// Makes the embeddings mock apply the behaviours of the scenario and these limits from now on; returns the number of
+    /// requests before, which the worker sent while it started.
+    pub(super) fn begin(&self, limits: &Limits) -> usize {
+        self.mock.limit(limits.clone());
+        self.behave(&[]);
+        self.mock.request_count()
     }
 
     /// Makes the embeddings mock apply `more` before the behaviours of the scenario.

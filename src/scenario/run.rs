@@ -47,6 +47,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     wait_until_ready(&scheduler, contract.worker.ready_within).await?;
     let attached = retry_unavailable(|| clients.queue.workers()).await?;
     drop(phase);
+    let requests_at_start = clients.begin(&scenario.limits);
     let mock_offset = scheduler.begin().saturating_duration_since(clients.mock.started());
     let begun = SystemTime::now();
     // Entries of the event stream carry the server's time.
@@ -68,7 +69,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     drop(scheduler);
     drop(phase);
     trace_faults(trace, begun, &faults);
-    let requests = clients.mock.requests();
+    let requests = clients.mock.requests_from(requests_at_start);
     let embeddings = EmbeddingsObservations {
         api_fault: api_fault(scenario, &requests),
         requests,

@@ -20,7 +20,7 @@ use super::clients::{ServiceClients, retry_unavailable};
 use super::harness::ScenarioError;
 use crate::faults::{Answered, Writes};
 use crate::settings::Ready;
-use crate::spec::{Fault, Milestone, Target, When};
+use crate::spec::{Fault, FaultKind, Milestone, Target, When};
 use crate::worker::{Ended, Worker};
 use driver::{Phase, RunContext};
 use planned::{Planned, State};
@@ -95,6 +95,11 @@ impl FaultScheduler {
                 tokio::time::sleep(READY_POLL).await;
             }
         }
+    }
+
+    /// Whether one of the faults is on a service itself, and not on its network.
+    pub(super) fn disturbs_services(&self) -> bool {
+        self.planned.iter().any(|planned| matches!(planned.fault.kind, FaultKind::Service { .. }))
     }
 
     /// Begins the next step: from now on its faults count their time.
