@@ -15,6 +15,8 @@ mod expectations;
 mod harness;
 mod jobs;
 mod observations;
+mod pressure;
+mod profile;
 mod run;
 mod scheduler;
 mod setup;
@@ -22,6 +24,7 @@ mod step;
 #[cfg(test)]
 mod testing;
 mod timeline;
+mod trial;
 mod vectors;
 
 pub use assessment::{Assessment, DocumentAssessment, DocumentOutcome};
@@ -33,7 +36,9 @@ pub use observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, QueueObservations,
     StepRecord, WorkerObservations,
 };
+pub use pressure::Pressure;
 pub use run::run_scenario;
 pub use scheduler::{Exit, FaultRecord, Output, ProxiedConnection, Proxies, WorkerEvent};
 pub use setup::set_up;
 pub use timeline::timeline;
+pub use trial::{PointsProblem, RowProblem, TrialFailure, run_trial};

@@ -18,13 +18,15 @@ use super::setup::Setup;
 use super::step::{StepInput, run_step};
 use crate::outcome::Trace;
 use crate::redaction::redacted;
-use crate::services::queue::QueueEvent;
+use crate::services::queue::{Attached, QueueEvent};
 use crate::spec::{Scenario, Step};
 use crate::stack::jina::JinaRequest;
 use crate::worker::Worker;
 
 /// Deadline of a scenario that sets none.
 const DEFAULT_DEADLINE: Duration = Duration::from_mins(1);
+/// How long a worker that has named its connections may take until it waits for a job.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval of polling until the workers are ready.
 const READY_POLL: Duration = Duration::from_millis(20);
 
@@ -45,7 +47,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     phase.fact("shakedown.workers", workers);
     let mut scheduler = FaultScheduler::start(launch, workers, &scenario.faults, proxies, Arc::clone(&clients))?;
     wait_until_ready(&scheduler, contract.worker.ready_within).await?;
-    let attached = retry_unavailable(|| clients.queue.workers()).await?;
+    let attached = read_attached(&clients).await?;
     drop(phase);
     let mock_offset = scheduler.begin().saturating_duration_since(clients.mock.started());
     let begun = SystemTime::now();
@@ -81,6 +83,19 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     let contract = ContractTerms { evidence, timeout_factor, secrets };
     let title = scenario.title.clone();
     Ok(Observations { title, length, steps, workers, queue, embeddings, network, faults, contract })
+}
+
+/// The connections of workers to the queue. A worker in Python is registered once it waits for a job, a moment after it has
+/// named its connections.
+async fn read_attached(clients: &ServiceClients) -> Result<Attached, ScenarioError> {
+    let deadline = Instant::now() + REGISTER_TIMEOUT;
+    loop {
+        let attached = retry_unavailable(|| clients.queue.workers()).await?;
+        if attached.registered > 0 || attached.unregistered == 0 || Instant::now() >= deadline {
+            return Ok(attached);
+        }
+        tokio::time::sleep(READY_POLL).await;
+    }
 }
 
 /// Ends all workers, with SIGTERM and the time of their grace, and waits until their connections are closed.

@@ -87,7 +87,7 @@ impl Scope<'_> {
             (0, 0) => finding.wrong("the queue", "no connection has BullMQ's worker name"),
             (0, others) => finding.wrong(
                 "the queue",
-                format!("{others} connections have the queue's plain name, which BullMQ's getWorkers does not find"),
+                format!("{others} connections have the queue's plain name, and none of them waits for jobs"),
             ),
             _ => {}
         }
@@ -195,7 +195,7 @@ mod tests {
             .fails(&attached(0, 0), "the queue: no connection has BullMQ's worker name")
             .fails(
                 &attached(0, 2),
-                "the queue: 2 connections have the queue's plain name, which BullMQ's getWorkers does not find",
+                "the queue: 2 connections have the queue's plain name, and none of them waits for jobs",
             );
     }
 
