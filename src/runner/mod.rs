@@ -3,6 +3,7 @@
 //! `plan` (cases → scenario runs with their baselines) → `run` (the engine: one case at a time for each slot) →
 //! `scenario_runs` (each scenario once for all its cases) → `waivers` → `timelines` → `report`.
 
+mod admission;
 mod baseline;
 mod clean_up;
 mod environment_check;

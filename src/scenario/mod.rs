@@ -8,6 +8,7 @@
 
 mod assessment;
 mod clients;
+mod deadline;
 mod diagnosis;
 mod documents;
 mod evidence;
@@ -34,7 +35,7 @@ pub use expectations::{evaluate, missing_evidence};
 pub use harness::{Harness, ScenarioError};
 pub use observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, QueueObservations,
-    StepRecord, WorkerObservations,
+    StepRecord, TimingObservations, WorkerObservations,
 };
 pub use pressure::Pressure;
 pub use run::run_scenario;

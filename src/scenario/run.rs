@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::clients::{ServiceClients, retry_unavailable};
+use super::deadline::{Deadline, stall_allowance};
 use super::documents::Document;
 use super::harness::{Harness, ScenarioError};
 use super::jobs::{JobBuilder, JobKind};
 use super::observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, NetworkObservations, Observations, QueueObservations, StepRecord,
-    WorkerObservations,
+    TimingObservations, WorkerObservations,
 };
 use super::scheduler::{FaultRecord, FaultScheduler};
 use super::setup::Setup;
@@ -46,7 +47,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     let phase = trace.begin("start workers");
     phase.fact("shakedown.workers", workers);
     let mut scheduler = FaultScheduler::start(launch, workers, &scenario.faults, proxies, Arc::clone(&clients))?;
-    wait_until_ready(&scheduler, contract.worker.ready_within).await?;
+    wait_until_ready(&mut scheduler, contract.worker.ready_within).await?;
     let attached = read_attached(&clients).await?;
     drop(phase);
     let mock_offset = scheduler.begin().saturating_duration_since(clients.mock.started());
@@ -56,6 +57,8 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
 
     let steps = run_steps(name, scenario, harness, &documents, &builder, (&clients, &mut scheduler)).await?;
 
+    let timing =
+        TimingObservations { pressure: scheduler.pressure(), stall_allowance: stall_allowance(scheduler.lock_times()) };
     let phase = trace.begin("stop workers");
     let counts = retry_unavailable(|| clients.queue.counts()).await?;
     let workers = stop_workers(&mut scheduler, grace).await;
@@ -82,7 +85,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     let (evidence, timeout_factor) = (contract.evidence.clone(), contract.worker.timeout_factor);
     let contract = ContractTerms { evidence, timeout_factor, secrets };
     let title = scenario.title.clone();
-    Ok(Observations { title, length, steps, workers, queue, embeddings, network, faults, contract })
+    Ok(Observations { title, length, steps, workers, queue, embeddings, network, faults, timing, contract })
 }
 
 /// The connections of workers to the queue. A worker in Python is registered once it waits for a job, a moment after it has
@@ -127,8 +130,8 @@ async fn run_steps(
     (clients, scheduler): (&ServiceClients, &mut FaultScheduler),
 ) -> Result<Vec<StepRecord>, ScenarioError> {
     let timeout_factor = harness.contract.worker.timeout_factor;
-    let deadline = scenario.within_s.map_or(DEFAULT_DEADLINE, Duration::from_secs).mul_f64(timeout_factor);
-    let deadline = Instant::now() + deadline;
+    let limit = scenario.within_s.map_or(DEFAULT_DEADLINE, Duration::from_secs).mul_f64(timeout_factor);
+    let deadline = Deadline { began: scheduler.pressure(), limit };
     let mut steps: Vec<StepRecord> = Vec::new();
     for (number, step) in scenario.steps.iter().enumerate() {
         let documents = documents_of_step(*step, documents);
@@ -169,15 +172,18 @@ fn documents_of_step(step: Step, documents: &[Document]) -> Vec<Document> {
 }
 
 /// Waits until all workers are ready; the error's texts are without secrets.
-async fn wait_until_ready(scheduler: &FaultScheduler, timeout: Duration) -> Result<(), ScenarioError> {
-    let deadline = Instant::now() + timeout;
+async fn wait_until_ready(scheduler: &mut FaultScheduler, timeout: Duration) -> Result<(), ScenarioError> {
+    let deadline = Deadline { began: scheduler.pressure(), limit: timeout };
     loop {
         let died = scheduler.died();
         if died.is_none() && scheduler.are_ready().await {
             return Ok(());
         }
-        if died.is_some() || Instant::now() >= deadline {
+        let pressure = scheduler.pressure();
+        if died.is_some() || deadline.is_over(&pressure, Duration::ZERO) {
             return Err(ScenarioError::NeverReady {
+                // A worker that ended did so whether the machine was busy or not.
+                busy: (died.is_none() && pressure.is_starved()).then(|| pressure.to_string()),
                 state: match died {
                     // A process that it has left behind is not watched, and is killed.
                     Some(how) if how.ends_with("code 0") => format!("{how}, but must run in the foreground"),
