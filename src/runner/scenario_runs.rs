@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::admission::Admission;
 use super::clean_up::CleanUpFailures;
 use super::plan::{Plan, ScenarioRun};
 use super::stack_pool::{FIXED_NAMES, POOL_SIZE, StackPool};
@@ -46,10 +47,11 @@ pub(super) struct ScenarioRuns<'a> {
     events: &'a Events,
     failures: &'a CleanUpFailures,
     stack_pool: StackPool,
+    admission: Admission,
     cells: BTreeMap<&'a str, ResultCell>,
     /// Positions in the trace by name; the cases that judge a scenario run link to it.
     trace_parents: Mutex<BTreeMap<String, TraceParent>>,
-    /// How long scenario runs waited for a stack of their own, by name.
+    /// How long scenario runs waited for a stack of their own and for a free CPU, by name.
     waits: Mutex<BTreeMap<String, Duration>>,
 }
 
@@ -71,6 +73,7 @@ impl<'a> ScenarioRuns<'a> {
             events,
             failures,
             stack_pool: StackPool::new(options.stack_pool.clone(), pool_size),
+            admission: Admission::default(),
             cells: plan.scenario_runs.keys().map(|name| (name.as_str(), ResultCell::new())).collect(),
             trace_parents: Mutex::default(),
             waits: Mutex::default(),
@@ -92,9 +95,13 @@ impl<'a> ScenarioRuns<'a> {
         self.trace_parents.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }
 
-    /// How long the scenario run `name` waited for a stack of its own.
+    /// How long the scenario run `name` waited for a stack of its own and for a free CPU.
     pub(super) fn wait(&self, name: &str) -> Duration {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or_default()
+    }
+
+    fn add_wait(&self, name: &str, time: Duration) {
+        *self.waits.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default() += time;
     }
 
     /// Removes the stacks of the pool.
@@ -134,7 +141,7 @@ impl<'a> ScenarioRuns<'a> {
         let lease =
             self.stack_pool.acquire().await.map_err(|error| format!("could not start a second stack: {error}"))?;
         let lease = lease.ok_or("there is no second stack for faults on a service")?;
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), asked.elapsed());
+        self.add_wait(name, asked.elapsed());
         let (result, emptied) = if self.options.contract.has_fixed_names() {
             self.run_with_fresh_data(name, &run.scenario, &lease.stack).await
         } else {
@@ -178,6 +185,9 @@ impl<'a> ScenarioRuns<'a> {
     ) -> Result<Observations, ScenarioFailure> {
         let stack = own_stack.map_or(self.stack, Arc::as_ref);
         let ledger = stack.ledger().ok_or("the provider has no clean-up ledger, so no worker can be started")?;
+        let asked = Instant::now();
+        let _admitted = self.admission.admit().await;
+        self.add_wait(name, asked.elapsed());
         let mut endpoints = endpoints.clone();
         endpoints.names = self.names(name);
         let span = self.events.trace().begin(format_args!("scenario {name}"));
@@ -217,7 +227,7 @@ impl<'a> ScenarioRuns<'a> {
             reason: redacted(error.to_string()),
             blames_worker: matches!(
                 error,
-                ScenarioError::NeverReady { .. } | ScenarioError::Worker(_) | ScenarioError::Setup { .. }
+                ScenarioError::NeverReady { busy: None, .. } | ScenarioError::Worker(_) | ScenarioError::Setup { .. }
             ),
         }
     }

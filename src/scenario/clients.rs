@@ -12,6 +12,7 @@ use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
 use crate::services::queue::{JobHash, QueueClient, QueueEvent};
+use crate::services::queue_watch::LockTimes;
 use crate::settings::{Contract, Endpoints};
 use crate::spec::Milestone;
 use crate::spec::jina::{Behaviour, Limits};
@@ -50,6 +51,15 @@ impl ServiceClients {
     /// Ids of the jobs that are in `active` now.
     pub(super) async fn active(&self) -> Result<BTreeSet<String>, ServiceError> {
         with_timeout("redis", self.queue.active()).await.map(|ids| ids.into_iter().collect())
+    }
+
+    /// The remaining times of the locks of active jobs.
+    pub(super) async fn lock_times(&self) -> Result<LockTimes, ServiceError> {
+        let times = async {
+            let active = self.queue.active().await?;
+            self.queue.lock_times(active.iter().map(String::as_str)).await
+        };
+        with_timeout("redis", times).await
     }
 
     /// Ids of the jobs that completed and that failed, including jobs that BullMQ has removed since.

@@ -8,6 +8,7 @@
 
 mod assessment;
 mod clients;
+mod deadline;
 mod diagnosis;
 mod documents;
 mod evidence;
@@ -15,6 +16,8 @@ mod expectations;
 mod harness;
 mod jobs;
 mod observations;
+mod pressure;
+mod profile;
 mod run;
 mod scheduler;
 mod setup;
@@ -22,6 +25,7 @@ mod step;
 #[cfg(test)]
 mod testing;
 mod timeline;
+mod trial;
 mod vectors;
 
 pub use assessment::{Assessment, DocumentAssessment, DocumentOutcome};
@@ -31,9 +35,11 @@ pub use expectations::{evaluate, missing_evidence};
 pub use harness::{Harness, ScenarioError};
 pub use observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, QueueObservations,
-    StepRecord, WorkerObservations,
+    StepRecord, TimingObservations, WorkerObservations,
 };
+pub use pressure::Pressure;
 pub use run::run_scenario;
 pub use scheduler::{Exit, FaultRecord, Output, ProxiedConnection, Proxies, WorkerEvent};
 pub use setup::set_up;
 pub use timeline::timeline;
+pub use trial::{PointsProblem, RowProblem, TrialFailure, run_trial};

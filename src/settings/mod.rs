@@ -44,6 +44,7 @@ pub use endpoint::{
     Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint, Variable, public_url,
 };
 pub use error::{Missing, Place, Problem, SettingsError};
+pub use file::contract_place;
 pub use given::{Given, GivenVariable};
 pub use load::Ignored;
 pub use machine::{

@@ -15,7 +15,8 @@ fn sandbox(contract: &str) -> CliSandbox {
 }
 
 fn run_removal_case(sandbox: &CliSandbox) -> (i32, String) {
-    sandbox.run(&["run", "--provider", "native", "--case", "ingestion.removed-gone", "--format", "short"])
+    let case = "ingestion.removed-gone";
+    sandbox.run(&["run", "--provider", "native", "--case", case, "--format", "short", "--no-preflight"])
 }
 
 #[rstest]
@@ -275,7 +276,8 @@ fn a_bundle_has_the_timeline_and_no_secret() {
         "[worker]\ncommand = [\"sh\", \"-c\", \"echo ready; echo url $REDIS_URL key $JINA_API_KEY; sleep 0.5; exit 3\"]\nready = { log = \"^ready\" }\n",
     );
     let bundle = sandbox.path("work").join("bundle");
-    let arguments = ["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"];
+    let case = "ingestion.delivered";
+    let arguments = ["run", "--provider", "native", "--case", case, "--bundle", "bundle", "--no-preflight"];
     let (code, text) = sandbox.run(&arguments);
     assert_eq!(code, 1, "{text}");
     for words in ["what happened in", "exited with code 3 without being asked to", "The worker exited although"] {
@@ -311,8 +313,9 @@ fn a_bundle_of_a_worker_that_never_was_ready_has_its_output_and_no_secret() {
         "[worker]\ncommand = [\"sh\", \"-c\", \"echo first words; echo url $REDIS_URL key $JINA_API_KEY db $DATABASE_URL; seq 100; exit 7\"]\n",
     );
     let bundle = sandbox.path("work").join("bundle");
+    let case = "ingestion.delivered";
     let (code, text) =
-        sandbox.run(&["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"]);
+        sandbox.run(&["run", "--provider", "native", "--case", case, "--bundle", "bundle", "--no-preflight"]);
     assert_eq!(code, 1, "{text}");
     let outputs: Vec<String> = fs::read_dir(bundle.join("output"))
         .unwrap()
@@ -432,7 +435,8 @@ fn rows_in_another_table_than_the_contract_names_are_reported() {
         "[worker]\ncommand = [\"{SHAKEDOWN}\", \"worker\"]\n[evidence]\nqdrant = {{ document = \"document_id\", text = \"text\" }}\n\
          postgres = {{ query = \"select * from no_such_table\", id = \"id\", status = \"status\", done = \"ready\" }}\n"
     ));
-    let (code, text) = sandbox.run(&["run", "--provider", "native", "--case", "ingestion.delivered"]);
+    let arguments = ["run", "--provider", "native", "--case", "ingestion.delivered", "--no-preflight"];
+    let (code, text) = sandbox.run(&arguments);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("relation \"no_such_table\" does not exist"), "{text}");
     sandbox.assert_clean();
