@@ -1,13 +1,14 @@
 //! The harness's own connections to the services of a scenario run. They bypass the fault proxies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::evidence::read_rows;
+use super::evidence::{StoredCounts, read_rows};
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
@@ -40,6 +41,8 @@ pub(super) struct ServiceClients {
     pub(super) stack: Option<Arc<Stack>>,
     /// The entries of the queue's event stream read so far.
     pub(super) queue_events: Mutex<Vec<QueueEvent>>,
+    /// See [`ServiceClients::lock_ms`]; 0 if no lock was seen.
+    pub(super) lock_ms: AtomicU64,
 }
 
 impl ServiceClients {
@@ -130,6 +133,24 @@ impl ServiceClients {
                 Ok(rows.iter().flat_map(std::collections::BTreeMap::values).filter(|row| row.done).count() as u64)
             }
         }
+    }
+
+    /// How much is stored of each document now; `None` if that cannot be read in time.
+    pub(super) async fn stored_counts(&self) -> Option<StoredCounts> {
+        let evidence = &self.contract.evidence;
+        with_timeout("qdrant", StoredCounts::read(&self.endpoints, evidence, &self.postgres, &self.qdrant)).await.ok()
+    }
+
+    /// Reads how long the locks of active jobs last now, and keeps the longest time.
+    pub(super) async fn sample_locks(&self) {
+        if let Ok(Some(ms)) = with_timeout("redis", self.queue.longest_lock_ms()).await {
+            self.lock_ms.fetch_max(ms, Ordering::Relaxed);
+        }
+    }
+
+    /// The longest time that a lock was seen to last, in milliseconds; `None` if none was seen.
+    pub(super) fn lock_ms(&self) -> Option<u64> {
+        Some(self.lock_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0)
     }
 
     /// Records each document whose row is newly `done`, with an error text if its points are not all stored. It reads

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -106,6 +107,7 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
         behaviours: scenario.jina.clone(),
         stack: harness.stack.clone(),
         queue_events: Mutex::default(),
+        lock_ms: AtomicU64::default(),
     })
 }
 

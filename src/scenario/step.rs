@@ -20,6 +20,8 @@ use crate::spec::Milestone;
 const POLL: Duration = Duration::from_millis(50);
 /// Interval of polling while a fault waits for a point of the pipeline, which passes quickly.
 const FAST_POLL: Duration = Duration::from_millis(4);
+/// How often the locks of active jobs are read.
+const LOCK_INTERVAL: Duration = Duration::from_millis(200);
 /// Interval of polling rows after the jobs have ended.
 const ROW_POLL: Duration = Duration::from_millis(20);
 /// How long a row may lag behind the state of its job.
@@ -119,6 +121,7 @@ async fn follow_jobs(
     let mut settled_at = None;
     let mut share = 0.0;
     let mut last_answer = Instant::now();
+    let mut locks_sampled: Option<Instant> = None;
     let mut progress = Progress { settled: wanted.is_empty(), ..Progress::default() };
     loop {
         if checks.point_count
@@ -141,6 +144,11 @@ async fn follow_jobs(
             }
             Err(_) if scheduler.is_service_down() || last_answer.elapsed() < UNAVAILABLE_TIMEOUT => {}
             Err(error) => return Err(error.into()),
+        }
+        let is_recent = locks_sampled.is_some_and(|sampled| sampled.elapsed() < LOCK_INTERVAL);
+        if !is_recent && !scheduler.is_watching() && !scheduler.is_service_down() {
+            clients.sample_locks().await;
+            locks_sampled = Some(Instant::now());
         }
         scheduler.tick(share).await?;
         let is_over = progress.settled && scheduler.is_idle() && (!wanted.is_empty() || scheduler.is_through());

@@ -358,6 +358,21 @@ impl QueueClient {
         self.redis.get(&redis::cmd("LRANGE").arg(self.keys.active()).arg(0).arg(-1).to_owned()).await
     }
 
+    /// How long the lock of an active job lasts, in milliseconds: the longest of the first few; `None` if none has a lock.
+    pub async fn longest_lock_ms(&self) -> Result<Option<u64>, ServiceError> {
+        let first = redis::cmd("LRANGE").arg(self.keys.active()).arg(0).arg(9).to_owned();
+        let active: Vec<String> = self.redis.get(&first).await?;
+        if active.is_empty() {
+            return Ok(None);
+        }
+        let mut pipeline = redis::pipe();
+        for id in active {
+            pipeline.cmd("PTTL").arg(format!("{}:lock", self.keys.job_key(&id)));
+        }
+        let times: Vec<i64> = self.redis.pipeline(&pipeline).await?;
+        Ok(times.into_iter().filter_map(|ms| u64::try_from(ms).ok()).max())
+    }
+
     /// The hash of one job.
     pub async fn job(&self, id: &str) -> Result<Option<JobHash>, ServiceError> {
         let mut pipeline = redis::pipe();

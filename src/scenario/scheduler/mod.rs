@@ -304,6 +304,9 @@ impl FaultScheduler {
         let planned = &mut self.planned[index];
         planned.began = Some(self.context.clock.elapsed());
         planned.driver.inject(&mut self.context).await?;
+        if planned.needs_stored_counts() {
+            planned.stored = self.context.clients.stored_counts().await;
+        }
         let now = Instant::now();
         planned.state = State::Active { until: planned.fault.lasts.map_or(now, |lasts| now + lasts.0) };
         if planned.fault.lasts.is_none() && planned.driver.is_over_at_once() {
@@ -329,10 +332,12 @@ impl FaultScheduler {
             FaultRecord {
                 what: planned.fault.to_string(),
                 targets: planned.driver.targets(),
+                worker: planned.worker_fault(),
                 began: planned.began,
                 ended: planned.ended,
                 affected,
                 took_effect,
+                stored: planned.stored.clone(),
             }
         };
         self.planned.iter().map(record).collect()
