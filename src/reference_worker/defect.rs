@@ -5,6 +5,8 @@
 pub enum Defect {
     /// The last chunk of a document is not stored.
     DropsLastChunk,
+    /// The last batch of a document is not stored if its chunks exactly fill its batches.
+    LosesFullLastBatch,
     /// Chunks do not overlap.
     NoOverlap,
     /// Chunks of 600 tokens.
@@ -143,6 +145,7 @@ impl Defect {
     /// Every defect with its name in `SHAKEDOWN_DEFECT`.
     pub const ALL: &'static [(&'static str, Self)] = &[
         ("drops-last-chunk", Self::DropsLastChunk),
+        ("loses-full-last-batch", Self::LosesFullLastBatch),
         ("no-overlap", Self::NoOverlap),
         ("big-chunks", Self::BigChunks),
         ("random-ids", Self::RandomIds),

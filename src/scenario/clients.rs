@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::evidence::read_rows;
+use super::evidence::{StoredCounts, read_rows};
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
@@ -140,6 +140,12 @@ impl ServiceClients {
                 Ok(rows.iter().flat_map(std::collections::BTreeMap::values).filter(|row| row.done).count() as u64)
             }
         }
+    }
+
+    /// How much is stored of each document now; `None` if that cannot be read in time.
+    pub(super) async fn stored_counts(&self) -> Option<StoredCounts> {
+        let evidence = &self.contract.evidence;
+        with_timeout("qdrant", StoredCounts::read(&self.endpoints, evidence, &self.postgres, &self.qdrant)).await.ok()
     }
 
     /// Records each document whose row is newly `done`, with an error text if its points are not all stored. It reads

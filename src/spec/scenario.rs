@@ -7,7 +7,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::jina::{Behaviour, Limits};
-use super::{Direction, Fault, FaultKind, NetworkFault, Target, When};
+use super::{Direction, Fault, FaultKind, NetworkFault, Premise, SizedDocuments, Target, When};
 
 /// Which documents a scenario ingests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -44,6 +44,12 @@ pub struct Documents {
     /// upper and lower case. All are tiny except `log 1`, which has more than ten chunks.
     #[serde(default)]
     pub similar_ids: usize,
+    /// Lengths in bytes of documents that are beginnings of one long generated text.
+    #[serde(default)]
+    pub beginnings: Vec<usize>,
+    /// Lengths in bytes of rejected documents that are beginnings of one long generated text: the word is at their end.
+    #[serde(default)]
+    pub rejected_beginnings: Vec<usize>,
 }
 
 impl Documents {
@@ -58,10 +64,24 @@ impl Documents {
             one.named.is_none()
                 && *one != Self::default()
                 && one.sized == 0
+                && one.beginnings.is_empty()
+                && one.rejected_beginnings.is_empty()
                 && one.tiny.max(one.generated) <= Self::BULK
         };
-        let (Self { named: _, generated, huge, tiny, sized, sized_mb, rejected, rejected_late, similar_ids }, more) =
-            (self, other);
+        let Self {
+            named: _,
+            generated,
+            huge,
+            tiny,
+            sized,
+            sized_mb,
+            rejected,
+            rejected_late,
+            similar_ids,
+            beginnings: _,
+            rejected_beginnings: _,
+        } = self;
+        let more = other;
         (is_plain(self) && is_plain(other)).then(|| Self {
             named: None,
             generated: more.generated.max(*generated),
@@ -72,6 +92,8 @@ impl Documents {
             rejected: more.rejected.max(*rejected),
             rejected_late: more.rejected_late.max(*rejected_late),
             similar_ids: more.similar_ids.max(*similar_ids),
+            beginnings: Vec::new(),
+            rejected_beginnings: Vec::new(),
         })
     }
 }
@@ -137,10 +159,14 @@ pub struct ScenarioWritten {
     pub producer_clock_s: Option<i64>,
     /// Timeout of the scenario in seconds; 60 when absent.
     pub within_s: Option<u64>,
+    /// What must have been seen for a pass of any of its cases to mean something.
+    pub premise: Option<Vec<Premise>>,
+    /// The documents that it has instead of `documents` if the worker does not meet the premise with these.
+    pub otherwise: Option<SizedDocuments>,
 }
 
 /// Documents, steps and faults, run with the worker under test.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scenario {
     /// See [`ScenarioWritten::title`].
     pub title: String,
@@ -166,6 +192,10 @@ pub struct Scenario {
     pub producer_clock_s: i64,
     /// See [`ScenarioWritten::within_s`].
     pub within_s: Option<u64>,
+    /// See [`ScenarioWritten::premise`].
+    pub premises: Vec<Premise>,
+    /// See [`ScenarioWritten::otherwise`].
+    pub otherwise: Option<SizedDocuments>,
     /// The name of the baseline: the scenario with the same documents and no fault. What it stores must be stored here too.
     pub baseline: Option<String>,
 }
@@ -188,6 +218,8 @@ impl Scenario {
             workers: written.workers.or(defaults.workers),
             producer_clock_s: written.producer_clock_s.or(defaults.producer_clock_s).unwrap_or_default(),
             within_s: written.within_s.or(defaults.within_s),
+            premises: written.premise.clone().or_else(|| defaults.premise.clone()).unwrap_or_default(),
+            otherwise: written.otherwise.or(defaults.otherwise),
             baseline: None,
             steps,
         };
@@ -196,6 +228,9 @@ impl Scenario {
         }
         if scenario.workers == Some(0) {
             return Err("`workers` is 0: expected at least 1".to_owned());
+        }
+        if scenario.otherwise.is_some() && scenario.premises.is_empty() {
+            return Err("`otherwise` is used if the premise is not met: add `premise` to the scenario".to_owned());
         }
         for (place, fault) in scenario.faults.iter().enumerate() {
             if let FaultKind::Service { on, fault } = &fault.kind
@@ -235,7 +270,8 @@ impl Scenario {
 
     /// The baseline, with its name: the scenario with the same documents and steps and no fault. `None` if this scenario has
     /// no fault itself.
-    pub(super) fn baseline_scenario(&self) -> Option<(String, Self)> {
+    #[must_use]
+    pub fn baseline_scenario(&self) -> Option<(String, Self)> {
         let is_fault_free = self.faults.is_empty() && self.jina.is_empty() && self.limits == Limits::default();
         if is_fault_free {
             return None;
@@ -256,6 +292,8 @@ impl Scenario {
             workers: None,
             producer_clock_s: 0,
             within_s: None,
+            premises: Vec::new(),
+            otherwise: None,
             baseline: None,
         };
         let name: String = Sha256::digest(format!("{:?}{:?}", baseline.documents, baseline.steps).as_bytes())
@@ -316,6 +354,8 @@ mod tests {
     #[rstest]
     #[case("{ steps = [] }", "`steps` is empty")]
     #[case("{ workers = 0 }", "`workers` is 0")]
+    #[case("{ otherwise = \"batch_boundaries\" }", "`otherwise` is used if the premise is not met")]
+    #[case("{ premise = [\"luck\"] }", "unknown variant `luck`")]
     #[case(
         "{ faults = [{ at = \"1s\", service = { on = \"qdrant\", fault = \"misconf\" } }] }",
         "not available for qdrant"

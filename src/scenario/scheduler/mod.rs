@@ -168,7 +168,8 @@ impl FaultScheduler {
 
     /// Reads the locks of active jobs, where the deadlines depend on them.
     pub(super) async fn see_locks(&mut self) {
-        self.locks.see(&self.context.clients).await;
+        let delays_a_fault = self.is_watching() || self.is_service_down();
+        self.locks.see(&self.context.clients, delays_a_fault).await;
     }
 
     /// The longest remaining times of locks that were seen.
@@ -344,6 +345,9 @@ impl FaultScheduler {
         let planned = &mut self.planned[index];
         planned.began = Some(self.context.clock.elapsed());
         planned.driver.inject(&mut self.context).await?;
+        if planned.needs_stored_counts() {
+            planned.stored = self.context.clients.stored_counts().await;
+        }
         let now = Instant::now();
         planned.state = State::Active { until: planned.fault.lasts.map_or(now, |lasts| now + lasts.0) };
         if planned.fault.lasts.is_none() && planned.driver.is_over_at_once() {
@@ -369,10 +373,12 @@ impl FaultScheduler {
             FaultRecord {
                 what: planned.fault.to_string(),
                 targets: planned.driver.targets(),
+                worker: planned.worker_fault(),
                 began: planned.began,
                 ended: planned.ended,
                 affected,
                 took_effect,
+                stored: planned.stored.clone(),
             }
         };
         self.planned.iter().map(record).collect()

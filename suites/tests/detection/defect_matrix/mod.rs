@@ -71,6 +71,9 @@ pub struct Defect {
     /// Documents instead of the scenario's own.
     #[serde(default)]
     pub documents: Option<Documents>,
+    /// Variables that have these values, whatever a scenario sets: the worker is one that does not read them.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
 }
 
 impl Defect {
@@ -110,6 +113,13 @@ pub fn planted(contract: &Contract, variable: &str, defect: &str) -> Contract {
     let mut contract = contract.clone();
     contract.worker.env.insert(variable.to_owned(), Template::literal(defect));
     contract.worker.shutdown_grace = Grace::Fixed(Duration::from_secs(2));
+    contract
+}
+
+/// `contract` with variables that have these values, whatever a scenario sets.
+pub fn fixed<'a>(contract: &Contract, env: impl IntoIterator<Item = (&'a str, &'a str)>) -> Contract {
+    let mut contract = contract.clone();
+    contract.worker.env.extend(env.into_iter().map(|(name, value)| (name.to_owned(), Template::literal(value))));
     contract
 }
 
