@@ -18,7 +18,7 @@ use tokio::time::Instant;
 pub use failure::{PointsProblem, RowProblem, TrialFailure};
 use registrations::Registrations;
 
-use super::clients::ServiceClients;
+use super::clients::{ServiceClients, retry_unavailable};
 use super::documents::Document;
 use super::evidence::{Point, Snapshot};
 use super::harness::{Harness, ScenarioError};
@@ -214,7 +214,7 @@ impl Trial<'_> {
         let mut before = self.pressure();
         let (mut taken, mut failed_at) = (false, None);
         loop {
-            let (completed, failed) = self.clients.ended().await?;
+            let (completed, failed) = retry_unavailable(|| self.clients.ended()).await?;
             if completed.contains(&id) {
                 return Ok(None);
             }
