@@ -16,11 +16,13 @@ mod expectations;
 mod harness;
 mod jobs;
 mod observations;
+mod premises;
 mod pressure;
 mod profile;
 mod run;
 mod scheduler;
 mod setup;
+mod sizing;
 mod step;
 #[cfg(test)]
 mod testing;
@@ -30,16 +32,18 @@ mod vectors;
 
 pub use assessment::{Assessment, DocumentAssessment, DocumentOutcome};
 pub use documents::Document;
-pub use evidence::{Point, Row, Snapshot};
+pub use evidence::{Point, Row, Snapshot, StoredCounts};
 pub use expectations::{evaluate, missing_evidence};
 pub use harness::{Harness, ScenarioError};
 pub use observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, QueueObservations,
     StepRecord, TimingObservations, WorkerObservations,
 };
+pub use premises::{PREMISE, are_met};
 pub use pressure::Pressure;
 pub use run::run_scenario;
 pub use scheduler::{Exit, FaultRecord, Output, ProxiedConnection, Proxies, WorkerEvent};
 pub use setup::set_up;
+pub use sizing::{Cut, Sizing, probes};
 pub use timeline::timeline;
 pub use trial::{PointsProblem, RowProblem, TrialFailure, run_trial};

@@ -50,6 +50,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     wait_until_ready(&mut scheduler, contract.worker.ready_within).await?;
     let attached = read_attached(&clients).await?;
     drop(phase);
+    let requests_at_start = clients.begin(&scenario.limits);
     let mock_offset = scheduler.begin().saturating_duration_since(clients.mock.started());
     let begun = SystemTime::now();
     // Entries of the event stream carry the server's time.
@@ -63,7 +64,8 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     let counts = retry_unavailable(|| clients.queue.counts()).await?;
     let workers = stop_workers(&mut scheduler, grace).await;
     let length = scheduler.elapsed();
-    let queue = QueueObservations { counts, attached, events: read_job_events(&clients, begun_ms).await };
+    let events = read_job_events(&clients, begun_ms).await;
+    let queue = QueueObservations { counts, attached, events, lock_ms: scheduler.lock_times().lock.and_then(|time| u64::try_from(time.as_millis()).ok()) };
     let faults = scheduler.faults();
     let network = NetworkObservations {
         connections: scheduler.proxied_connections(),
@@ -73,7 +75,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     drop(scheduler);
     drop(phase);
     trace_faults(trace, begun, &faults);
-    let requests = clients.mock.requests();
+    let requests = clients.mock.requests_from(requests_at_start);
     let embeddings = EmbeddingsObservations {
         api_fault: api_fault(scenario, &requests),
         requests,

@@ -56,7 +56,7 @@ pub(super) async fn run_step(
     let checks = Checks {
         point_count: number > 0,
         // With a fault on a service, a row check would block and delay the next fault.
-        done_rows: number == 0 && documents.len() <= MAX_ROW_CHECKED && clients.stack.is_none(),
+        done_rows: number == 0 && documents.len() <= MAX_ROW_CHECKED && !scheduler.disturbs_services(),
     };
     let mut progress = follow_jobs(&ids, clients, scheduler, checks, deadline).await?;
     if checks.done_rows {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::assessment::Assessment;
 use super::documents::Document;
-use super::evidence::{Point, Row, Snapshot};
+use super::evidence::{Point, Row, Snapshot, StoredCounts};
 use super::observations::{
     ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, PASSAGE_TASK,
     QueueObservations, StepRecord, TimingObservations, WorkerObservations,
@@ -16,7 +16,7 @@ use super::scheduler::{Exit, FaultRecord, ProxiedConnection};
 use crate::faults::ClosedBy;
 use crate::services::queue::{Attached, JobHash};
 use crate::settings::{EvidenceContract, JinaEndpoint};
-use crate::spec::Target;
+use crate::spec::{Target, WorkerFault};
 use crate::stack::jina::JinaRequest;
 use crate::worker::Ended;
 
@@ -250,10 +250,27 @@ pub(super) fn fault(target: Target, began: u64, ended: u64) -> FaultRecord {
     FaultRecord {
         what: format!("cut of {}", target.word()),
         targets: vec![target],
+        worker: None,
         began: Some(Duration::from_millis(began)),
         ended: Some(Duration::from_millis(ended)),
         affected: "1 connections, 1 bytes".to_owned(),
         took_effect: true,
+        stored: None,
+    }
+}
+
+/// A fault of a worker at a time in milliseconds, with what was stored then: points by document, and documents with a row.
+pub(super) fn worker_fault(worker: WorkerFault, at: u64, points: &[(&str, usize)], done: &[&str]) -> FaultRecord {
+    FaultRecord {
+        what: format!("{} of the worker", worker.word()),
+        targets: Vec::new(),
+        worker: Some(worker),
+        affected: "a running worker".to_owned(),
+        stored: Some(StoredCounts {
+            points: points.iter().map(|(document, count)| ((*document).to_owned(), *count)).collect(),
+            done: done.iter().map(ToString::to_string).collect(),
+        }),
+        ..fault(Target::Jina, at, at + 200)
     }
 }
 

@@ -33,8 +33,8 @@ mod waiver;
 
 pub use config::Config;
 pub use contract::{
-    Backoff, BackoffKind, Contract, Creates, Data, EvidenceContract, Hook, JobContract, PostgresEvidence, Program,
-    QdrantEvidence, QueueContract, Ready, WorkerContract,
+    Backoff, BackoffKind, Contract, Creates, Data, EvidenceContract, Grace, Hook, JobContract, PostgresEvidence,
+    Program, QdrantEvidence, QueueContract, Ready, WorkerContract,
 };
 pub use desired::{
     Desired, DesiredCollection, DesiredColumn, DesiredFiles, DesiredGrant, DesiredJina, DesiredJob, DesiredPostgres,

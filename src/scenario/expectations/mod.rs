@@ -27,18 +27,21 @@ use self::finding::Finding;
 use self::scope::Scope;
 use super::assessment::{self, Assessment};
 use super::observations::Observations;
+use super::premises;
 use crate::outcome::{Evidence, Level, Verdict};
 use crate::redaction::redacted;
 use crate::settings::EvidenceContract;
-use crate::spec::Expectation;
+use crate::spec::{Expectation, Premise};
 
 /// How many bytes of the worker's last output the evidence shows.
 const LAST_OUTPUT: usize = 4096;
 
 /// Evaluates `expectations` over a scenario run, in their order. The first of the gravest findings gives the verdict.
-/// Only documents that `documents_matching` matches are considered.
+/// Only documents that `documents_matching` matches are considered. A pass becomes `unknown` if one of the `premises` is
+/// not met.
 #[must_use]
 pub fn evaluate(
+    premises: &[Premise],
     expectations: &[Expectation],
     assessment: &Assessment,
     documents_matching: Option<&GlobSet>,
@@ -65,6 +68,7 @@ pub fn evaluate(
     }
     evidence.push(Evidence::seen("documents", assessment::summary(assessment.documents())));
     verdict = require_effective_faults(verdict, observations, &mut evidence);
+    verdict = premises::require(premises, verdict, assessment, &mut evidence);
     if !matches!(verdict, Verdict::Pass) {
         describe_worker(observations, &mut evidence);
     }
@@ -257,7 +261,7 @@ mod tests {
     use crate::spec::{Range, Target};
 
     fn verdict(expectations: &[Expectation], run: &TestRun) -> Verdict {
-        evaluate(expectations, &run.assessment(), None, Level::Must).0
+        evaluate(&[], expectations, &run.assessment(), None, Level::Must).0
     }
 
     #[test]
@@ -289,7 +293,7 @@ mod tests {
         let run = TestRun::two_documents().edit_step(|step| step.job("a.md").attempts = 3);
         let verdict = |glob: &str| {
             let matching = matching(glob);
-            evaluate(&[Expectation::MaxAttempts(1.0)], &run.assessment(), Some(&matching), Level::Must).0
+            evaluate(&[], &[Expectation::MaxAttempts(1.0)], &run.assessment(), Some(&matching), Level::Must).0
         };
         assert_eq!(verdict("b.*"), Verdict::Pass);
         assert!(matches!(verdict("a.*"), Verdict::Fail { .. }));
@@ -342,7 +346,7 @@ mod tests {
             seen.queue.counts.active = 1;
             seen.workers.log = format!("one\ntwo\nthree\nconnected to {}", super::super::testing::SECRET);
         });
-        let (_, evidence) = evaluate(&[Expectation::QueueDrained], &run.assessment(), None, Level::Must);
+        let (_, evidence) = evaluate(&[], &[Expectation::QueueDrained], &run.assessment(), None, Level::Must);
         let output =
             Evidence::seen("the worker's last output", "two\nthree\nconnected to redis://:********@127.0.0.1:6379");
         assert_eq!(evidence.last(), Some(&output));

@@ -1,4 +1,4 @@
-//! The locks of jobs, in scenario runs with faults on workers: until a lock has expired, no other worker takes the job.
+//! The locks of jobs: until a lock has expired, no other worker takes the job.
 
 use std::time::{Duration, Instant};
 
@@ -27,9 +27,10 @@ impl LockWatch {
         Self { faults, seen: LockTimes::default(), looked: None }
     }
 
-    /// Looks at the locks of the active jobs, unless that was done a moment ago or nothing depends on them.
-    pub(super) async fn see(&mut self, clients: &ServiceClients) {
-        if self.faults == 0 || self.looked.is_some_and(|looked| looked.elapsed() < INTERVAL) {
+    /// Looks at the locks of the active jobs, unless that was done a moment ago, or would delay a fault on which no lock
+    /// depends.
+    pub(super) async fn see(&mut self, clients: &ServiceClients, delays_a_fault: bool) {
+        if (self.faults == 0 && delays_a_fault) || self.looked.is_some_and(|looked| looked.elapsed() < INTERVAL) {
             return;
         }
         self.looked = Some(Instant::now());

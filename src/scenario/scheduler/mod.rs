@@ -24,7 +24,7 @@ use super::pressure::{Pressure, PressureMeter};
 use crate::faults::{Answered, Writes};
 use crate::services::queue_watch::LockTimes;
 use crate::settings::Ready;
-use crate::spec::{Fault, Milestone, Target, When};
+use crate::spec::{Fault, FaultKind, Milestone, Target, When};
 use crate::worker::{Ended, Worker};
 use driver::{Phase, RunContext};
 use locks::LockWatch;
@@ -109,6 +109,11 @@ impl FaultScheduler {
         }
     }
 
+    /// Whether one of the faults is on a service itself, and not on its network.
+    pub(super) fn disturbs_services(&self) -> bool {
+        self.planned.iter().any(|planned| matches!(planned.fault.kind, FaultKind::Service { .. }))
+    }
+
     /// Begins the next step: from now on its faults count their time.
     pub(super) async fn begin_step(&mut self) -> Result<(), ScenarioError> {
         self.wait_ready().await;
@@ -163,7 +168,8 @@ impl FaultScheduler {
 
     /// Reads the locks of active jobs, where the deadlines depend on them.
     pub(super) async fn see_locks(&mut self) {
-        self.locks.see(&self.context.clients).await;
+        let delays_a_fault = self.is_watching() || self.is_service_down();
+        self.locks.see(&self.context.clients, delays_a_fault).await;
     }
 
     /// The longest remaining times of locks that were seen.
@@ -339,6 +345,9 @@ impl FaultScheduler {
         let planned = &mut self.planned[index];
         planned.began = Some(self.context.clock.elapsed());
         planned.driver.inject(&mut self.context).await?;
+        if planned.needs_stored_counts() {
+            planned.stored = self.context.clients.stored_counts().await;
+        }
         let now = Instant::now();
         planned.state = State::Active { until: planned.fault.lasts.map_or(now, |lasts| now + lasts.0) };
         if planned.fault.lasts.is_none() && planned.driver.is_over_at_once() {
@@ -364,10 +373,12 @@ impl FaultScheduler {
             FaultRecord {
                 what: planned.fault.to_string(),
                 targets: planned.driver.targets(),
+                worker: planned.worker_fault(),
                 began: planned.began,
                 ended: planned.ended,
                 affected,
                 took_effect,
+                stored: planned.stored.clone(),
             }
         };
         self.planned.iter().map(record).collect()

@@ -117,6 +117,42 @@ postgres = {{ table = "letters", id = "id", status = "status", done = "ready" }}
     sandbox.assert_clean();
 }
 
+/// Migrations are recorded outside the table, as those of drizzle, Prisma and Alembic are: each scenario needs its own
+/// database, or the second one has the record without the table.
+#[test]
+fn each_scenario_of_a_worker_with_fixed_names_has_an_empty_database() {
+    let sandbox = sandbox(&format!(
+        r#"
+[worker]
+command = ["{SHAKEDOWN}", "worker"]
+env = {{ QUEUE_NAME = "letters", QUEUE_PREFIX = "bull", QDRANT_COLLECTION = "chunks", DOCUMENTS_TABLE = "public.letters" }}
+creates = ["table"]
+prepare = {{ command = ["{SHAKEDOWN}", "db", "migrate", "--dir", "migrations"] }}
+[queue]
+name = "letters"
+[evidence]
+qdrant = {{ collection = "chunks", document = "document_id", chunk = "chunk_index", text = "text", version = "version" }}
+postgres = {{ table = "letters", id = "id", status = "status", done = "ready", failed = "failed", chunks = "chunks" }}
+"#
+    ));
+    std::fs::create_dir_all(sandbox.path("work/migrations")).unwrap();
+    std::fs::write(
+        sandbox.path("work/migrations/20240101000000_letters.sql"),
+        "create type public.letter_status as enum ('ready');\n\
+         create table public.letters (id text primary key, version text, status text, source text, chunks integer, \
+         tokens integer, error text, created_at timestamptz not null default now(), \
+         updated_at timestamptz not null default now());",
+    )
+    .unwrap();
+    // More scenarios than stacks, so that each stack is used again.
+    let cases = "ingestion.{delivered,row-after-points,removed-gone,reingest-idempotent,stale-tail-gone,emptied-gone,\
+                 edited-delivered,texts-per-request,vectors-by-index}";
+    let (code, text) = sandbox.run(&["run", "--provider", "native", "--format", "terminal", "--case", cases]);
+    assert_eq!(code, 0, "{text}");
+    assert!(!text.contains("skip") && !text.contains("unknown"), "{text}");
+    sandbox.assert_clean();
+}
+
 #[test]
 fn a_dry_run_prints_the_plan_and_starts_nothing() {
     let sandbox = sandbox(
