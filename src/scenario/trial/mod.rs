@@ -61,9 +61,8 @@ const ANSWER_MS: u64 = 150;
 pub async fn run_trial(name: &str, harness: &Harness) -> Result<Result<WorkerProfile, TrialFailure>, ScenarioError> {
     let Setup { documents, builder, clients, proxies, launch, .. } = Setup::prepare(name, &scenario(), harness).await?;
     let registrations = Registrations::watch(&clients.queue).await?;
-    let LaunchConfig { contract, worker_env, directory, name, ledger, .. } = &launch;
-    let grace = contract.worker.shutdown_grace;
-    let worker = Worker::start(contract, worker_env, grace, directory, name, ledger)?;
+    let LaunchConfig { contract, worker_env, grace, directory, name, ledger } = &launch;
+    let worker = Worker::start(contract, worker_env, *grace, directory, name, ledger)?;
     let documents = trial_documents(documents);
     let mut trial = Trial {
         clients: &clients,
@@ -89,11 +88,13 @@ fn scenario() -> Scenario {
         steps: vec![Step::Ingest],
         env: std::collections::BTreeMap::new(),
         jina: Vec::new(),
+        jina_at_start: Vec::new(),
+        premises: Vec::new(),
+        otherwise: None,
         limits: Limits::default(),
         faults: Vec::new(),
         watch: vec![Target::Qdrant],
         workers: None,
-        grace: None,
         producer_clock_s: 0,
         within_s: None,
         baseline: None,
