@@ -38,7 +38,7 @@ const READY_POLL: Duration = Duration::from_millis(20);
 pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) -> Result<Observations, ScenarioError> {
     let trace = harness.events.trace();
     let phase = trace.begin("set up");
-    let Setup { documents, builder, clients, proxies, launch, secrets } =
+    let Setup { documents, builder, clients, proxies, launch, secrets, supabase: _supabase } =
         Setup::prepare(name, scenario, harness).await?;
     let contract = &harness.contract;
     let grace = launch.grace;
@@ -59,6 +59,50 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     let steps = run_steps(name, scenario, harness, &documents, &builder, (&clients, &mut scheduler)).await?;
 
     let timing = TimingObservations { pressure: scheduler.pressure(), stall_allowance: scheduler.stall_allowance() };
+    let phase = trace.begin("stop workers");
+    let counts = retry_unavailable(|| clients.queue.counts()).await?;
+    let workers = stop_workers(&mut scheduler, grace).await;
+    let length = scheduler.elapsed();
+    let events = read_job_events(&clients, begun_ms).await;
+    let queue = QueueObservations {
+        counts,
+        attached,
+        events,
+        lock_ms: scheduler.lock_times().lock.and_then(|time| u64::try_from(time.as_millis()).ok()),
+    };
+    let faults = scheduler.faults();
+    let network = NetworkObservations {
+        connections: scheduler.proxied_connections(),
+        answered: scheduler.answered(),
+        writes: scheduler.writes(),
+    };
+    drop(scheduler);
+    drop(phase);
+    trace_faults(trace, begun, &faults);
+    let requests = clients.mock.requests_from(requests_at_start);
+    let embeddings = EmbeddingsObservations {
+        api_fault: api_fault(scenario, &requests),
+        requests,
+        endpoint: clients.mock.endpoint(),
+        mock_offset,
+    };
+    clients.queue.close().await;
+    clients.postgres.close().await;
+    let (evidence, timeout_factor) = (contract.evidence.clone(), contract.worker.timeout_factor);
+    let contract = ContractTerms { evidence, timeout_factor, secrets };
+    let title = scenario.title.clone();
+    Ok(Observations { title, length, steps, workers, queue, embeddings, network, faults, timing, contract })
+}
+
+/// The connections of workers to the queue. A worker in Python is registered once it waits for a job, a moment after it has
+/// named its connections.
+async fn read_attached(clients: &ServiceClients) -> Result<Attached, ScenarioError> {
+    let deadline = Instant::now() + REGISTER_TIMEOUT;
+    loop {
+        let attached = retry_unavailable(|| clients.queue.workers()).await?;
+        if attached.registered > 0 || attached.unregistered == 0 || Instant::now() >= deadline {
+            return Ok(attached);
+        }
         tokio::time::sleep(READY_POLL).await;
     }
 }

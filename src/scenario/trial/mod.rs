@@ -32,7 +32,7 @@ use crate::redaction::redacted;
 use crate::services::ServiceError;
 use crate::services::queue_watch::{LockTimes, Registration};
 use crate::settings::Ready;
-use crate::spec::jina::{Answer, Behaviour, Limits, When};
+use crate::spec::jina::{Answer, Behaviour, When};
 use crate::spec::{Documents, Scenario, Step, Target};
 use crate::worker::{Worker, last_errors};
 
@@ -59,7 +59,9 @@ const ANSWER_MS: u64 = 150;
 /// # Errors
 /// The stack or the worker cannot be set up or started, or a service fails the harness.
 pub async fn run_trial(name: &str, harness: &Harness) -> Result<Result<WorkerProfile, TrialFailure>, ScenarioError> {
-    let Setup { documents, builder, clients, proxies, launch, .. } = Setup::prepare(name, &scenario(), harness).await?;
+    let scenario = scenario();
+    let Setup { documents, builder, clients, proxies, launch, supabase: _supabase, .. } =
+        Setup::prepare(name, &scenario, harness).await?;
     let registrations = Registrations::watch(&clients.queue).await?;
     let LaunchConfig { contract, worker_env, grace, directory, name, ledger } = &launch;
     let worker = Worker::start(contract, worker_env, *grace, directory, name, ledger)?;
@@ -86,18 +88,8 @@ fn scenario() -> Scenario {
         title: "One document, before the cases".to_owned(),
         documents: Documents { generated: PARTS + AT_ONCE, ..Documents::default() },
         steps: vec![Step::Ingest],
-        env: std::collections::BTreeMap::new(),
-        jina: Vec::new(),
-        jina_at_start: Vec::new(),
-        premises: Vec::new(),
-        otherwise: None,
-        limits: Limits::default(),
-        faults: Vec::new(),
         watch: vec![Target::Qdrant],
-        workers: None,
-        producer_clock_s: 0,
-        within_s: None,
-        baseline: None,
+        ..Scenario::default()
     }
 }
 
