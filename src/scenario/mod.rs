@@ -7,17 +7,21 @@
 //! A scenario runs once; every case that names it judges the same [`Assessment`].
 
 mod assessment;
+mod before;
 mod clients;
 mod diagnosis;
+mod document_ids;
 mod documents;
 mod evidence;
 mod expectations;
 mod harness;
 mod jobs;
 mod observations;
+mod other_queues;
 mod run;
 mod scheduler;
 mod setup;
+mod sidecars;
 mod step;
 #[cfg(test)]
 mod testing;
@@ -27,13 +31,14 @@ mod vectors;
 pub use assessment::{Assessment, DocumentAssessment, DocumentOutcome};
 pub use documents::Document;
 pub use evidence::{Point, Row, Snapshot};
-pub use expectations::{evaluate, missing_evidence};
+pub use expectations::{evaluate, level_for, missing_evidence};
 pub use harness::{Harness, ScenarioError};
 pub use observations::{
-    ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, QueueObservations,
-    StepRecord, WorkerObservations,
+    ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, OtherQueue,
+    QueueObservations, StepRecord, WorkerObservations,
 };
 pub use run::run_scenario;
 pub use scheduler::{Exit, FaultRecord, Output, ProxiedConnection, Proxies, WorkerEvent};
 pub use setup::set_up;
 pub use timeline::timeline;
+pub use vectors::{EmbeddingDifference, VectorMatch, VectorMatches, VectorMismatch};

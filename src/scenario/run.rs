@@ -15,6 +15,7 @@ use super::observations::{
 };
 use super::scheduler::{FaultRecord, FaultScheduler};
 use super::setup::Setup;
+use super::sidecars::Sidecars;
 use super::step::{StepInput, run_step};
 use crate::outcome::Trace;
 use crate::redaction::redacted;
@@ -43,6 +44,8 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     drop(phase);
     let phase = trace.begin("start workers");
     phase.fact("shakedown.workers", workers);
+    // Dropped after the workers.
+    let _sidecars = Sidecars::start(&launch).await?;
     let mut scheduler = FaultScheduler::start(launch, workers, &scenario.faults, proxies, Arc::clone(&clients))?;
     wait_until_ready(&scheduler, contract.worker.ready_within).await?;
     let attached = retry_unavailable(|| clients.queue.workers()).await?;
@@ -56,9 +59,11 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
 
     let phase = trace.begin("stop workers");
     let counts = retry_unavailable(|| clients.queue.counts()).await?;
+    let others = clients.others.observe().await?;
     let workers = stop_workers(&mut scheduler, grace).await;
     let length = scheduler.elapsed();
-    let queue = QueueObservations { counts, attached, events: read_job_events(&clients, begun_ms).await };
+    let events = read_job_events(&clients, begun_ms).await;
+    let queue = QueueObservations { counts, others, attached, events };
     let faults = scheduler.faults();
     let network = NetworkObservations {
         connections: scheduler.proxied_connections(),
@@ -68,7 +73,8 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     drop(scheduler);
     drop(phase);
     trace_faults(trace, begun, &faults);
-    let requests = clients.mock.requests();
+    let mut requests = clients.mock.requests();
+    requests.retain(|request| !contract.embeddings.is_setup(&request.texts));
     let embeddings = EmbeddingsObservations {
         api_fault: api_fault(scenario, &requests),
         requests,
@@ -76,9 +82,9 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
         mock_offset,
     };
     clients.queue.close().await;
+    clients.others.close().await;
     clients.postgres.close().await;
-    let (evidence, timeout_factor) = (contract.evidence.clone(), contract.worker.timeout_factor);
-    let contract = ContractTerms { evidence, timeout_factor, secrets };
+    let contract = ContractTerms::new(contract, secrets);
     let title = scenario.title.clone();
     Ok(Observations { title, length, steps, workers, queue, embeddings, network, faults, contract })
 }
@@ -125,6 +131,9 @@ async fn run_steps(
         let span = harness.events.trace().begin(format_args!("step {}: {}", number + 1, step.word()));
         span.fact("shakedown.documents", documents.len());
         let jobs = builder.jobs(number, kind, &documents)?;
+        if kind != JobKind::Delete {
+            clients.prepare_rows(&documents).await?;
+        }
         harness.events.note(format!(
             "{name}: step {} of {}, {} documents",
             number + 1,

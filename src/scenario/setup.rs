@@ -8,9 +8,11 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::clients::ServiceClients;
+use super::document_ids::DocumentIds;
 use super::documents::{self, Document};
 use super::harness::{Harness, ScenarioError};
 use super::jobs::JobBuilder;
+use super::other_queues::OtherQueues;
 use super::scheduler::{LaunchConfig, Proxies};
 use crate::redaction;
 use crate::services::http::Http;
@@ -20,7 +22,7 @@ use crate::settings::{Contract, Endpoints};
 use crate::spec::Scenario;
 use crate::stack::jina::{JinaConfig, JinaMock};
 use crate::stack::kill_with_harness;
-use crate::worker::{WorkerEnv, WorkerError, run_hook};
+use crate::worker::{WorkerEnv, WorkerError, free_port, run_hook};
 
 /// Deadline of `shakedown setup`.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,7 +41,9 @@ pub(super) struct Setup {
 impl Setup {
     pub(super) async fn prepare(name: &str, scenario: &Scenario, harness: &Harness) -> Result<Self, ScenarioError> {
         let documents = documents::create(&scenario.documents, harness.seed).map_err(ScenarioError::Spec)?;
-        let clients = Arc::new(connect(scenario, harness).await?);
+        let mut clients = connect(scenario, harness).await?;
+        clients.ids = DocumentIds::new(harness.contract.queue.document.id, &documents);
+        let clients = Arc::new(clients);
         let (proxies, proxied_endpoints) = Proxies::for_scenario(scenario, &clients.endpoints).await?;
         let secrets = worker_secrets(&proxied_endpoints);
         proxied_endpoints.learn();
@@ -49,6 +53,7 @@ impl Setup {
             endpoints: proxied_endpoints,
             scenario: scenario.env.clone(),
             variables: harness.variables.clone(),
+            sidecar_port: if harness.contract.worker.sidecars.is_empty() { None } else { Some(free_port()?) },
         };
         run_prepare_hook(name, &worker_env, harness).await?;
         let contract = &harness.contract;
@@ -96,6 +101,7 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
     endpoints.jina = mock.endpoint();
     set_up(&endpoints, &harness.contract, &harness.shakedown).await?;
     let names = &endpoints.names;
+    let others = OtherQueues::open(&harness.contract, &endpoints).await?;
     Ok(ServiceClients {
         queue: QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?,
         postgres: Postgres::connect_alone(&endpoints.postgres).await?,
@@ -105,6 +111,8 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
         contract: Arc::clone(&harness.contract),
         behaviours: scenario.jina.clone(),
         stack: harness.stack.clone(),
+        others,
+        ids: DocumentIds::default(),
         queue_events: Mutex::default(),
     })
 }

@@ -325,7 +325,7 @@ expires = 2027-01-31
     let job = &contract.queue.job;
     assert_eq!(job.attempts, Some(5));
     assert_eq!(job.backoff.unwrap().kind, BackoffKind::Exponential);
-    let data = job.data["deep"].fill(&|place| Some(format!("<{place}>"))).unwrap();
+    let data = job.data["deep"].fill(&|place| Some(format!("<{place}>").into())).unwrap();
     assert_eq!(data, serde_json::json!({ "text": "<document.text>", "n": 1 }));
     assert_eq!(contract.evidence.qdrant.chunk.as_deref(), Some("chunk_index"));
     assert_eq!(settings.config().waivers[0].expires.to_string(), "2027-01-31");

@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use self::contract::{WrittenContract, WrittenEvidence, WrittenQueue, WrittenWorker};
+use self::contract::{WrittenChunks, WrittenContract, WrittenEmbeddings, WrittenEvidence, WrittenQueue, WrittenWorker};
 use self::desired::WrittenDesired;
 use self::reader::Reader;
 use super::config::Config;
@@ -30,6 +30,8 @@ struct Written {
     worker: Option<Spanned<WrittenWorker>>,
     queue: Option<WrittenQueue>,
     evidence: Option<Spanned<WrittenEvidence>>,
+    chunks: Option<Spanned<WrittenChunks>>,
+    embeddings: Option<WrittenEmbeddings>,
     #[serde(default)]
     waive: Vec<Spanned<WrittenWaiver>>,
     desired: Option<WrittenDesired>,
@@ -107,7 +109,13 @@ impl Reader<'_> {
                 desired.insert(*name, self.desired(merged));
             }
         }
-        let sections = WrittenContract { worker: written.worker, queue: written.queue, evidence: written.evidence };
+        let sections = WrittenContract {
+            worker: written.worker,
+            queue: written.queue,
+            evidence: written.evidence,
+            chunks: written.chunks,
+            embeddings: written.embeddings,
+        };
         let (queue, contract) = self.contract(sections);
         Config {
             path: Some(self.path.to_owned()),
