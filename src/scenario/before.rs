@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::clients::retry_unavailable;
 use super::documents::Document;
 use crate::services::postgres::Postgres;
 use crate::settings::{DocumentId, Endpoints, TABLE_PLACES, Template, document_place};
