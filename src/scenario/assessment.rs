@@ -377,7 +377,7 @@ mod tests {
             (
                 run.edit_step(|step| step.points("a.md")[1].vector.reverse()),
                 DocumentOutcome::Corrupted,
-                "the vector of chunk 1 is not the one given for its text",
+                "the vector of chunk 1 is not the one given for its text: it is that of no text that was sent",
             ),
             (
                 run.edit_step(|step| step.row("a.md").chunks = None),

@@ -24,10 +24,9 @@ pub(super) async fn execute(
     };
     let bound = Bound::new(statement, |name| place(name).map(text))?;
     let names = |place: &str| endpoints.place(place);
-    postgres
-        .execute_bound(&|parameter| bound.sql(parameter, &names), &bound.values)
-        .await
-        .map_err(|error| error.to_string())
+    let sql = |parameter: &dyn Fn(usize) -> String| bound.sql(parameter, &names);
+    // A fault of the step before may have just restarted Postgres.
+    retry_unavailable(|| postgres.execute_bound(&sql, &bound.values)).await.map_err(|error| error.to_string())
 }
 
 fn text(value: Value) -> String {

@@ -9,6 +9,7 @@
 mod assessment;
 mod before;
 mod clients;
+mod deadline;
 mod diagnosis;
 mod document_ids;
 mod documents;
@@ -18,27 +19,36 @@ mod harness;
 mod jobs;
 mod observations;
 mod other_queues;
+mod premises;
+mod pressure;
+mod profile;
 mod run;
 mod scheduler;
 mod setup;
 mod sidecars;
+mod sizing;
 mod step;
 #[cfg(test)]
 mod testing;
 mod timeline;
+mod trial;
 mod vectors;
 
 pub use assessment::{Assessment, DocumentAssessment, DocumentOutcome};
 pub use documents::Document;
-pub use evidence::{Point, Row, Snapshot};
+pub use evidence::{Point, Row, Snapshot, StoredCounts};
 pub use expectations::{evaluate, level_for, missing_evidence};
 pub use harness::{Harness, ScenarioError};
 pub use observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, OtherQueue,
-    QueueObservations, StepRecord, WorkerObservations,
+    QueueObservations, StepRecord, TimingObservations, WorkerObservations,
 };
+pub use premises::{PREMISE, are_met};
+pub use pressure::Pressure;
 pub use run::run_scenario;
 pub use scheduler::{Exit, FaultRecord, Output, ProxiedConnection, Proxies, WorkerEvent};
 pub use setup::set_up;
+pub use sizing::{Cut, Sizing, probes};
 pub use timeline::timeline;
+pub use trial::{PointsProblem, RowProblem, TrialFailure, run_trial};
 pub use vectors::{EmbeddingDifference, VectorMatch, VectorMatches, VectorMismatch};

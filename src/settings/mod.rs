@@ -34,7 +34,7 @@ mod waiver;
 pub use config::Config;
 pub use contract::{
     Backoff, BackoffKind, ChunkFigure, ChunksContract, Contract, Creates, Data, DocumentContract, DocumentId, Dropped,
-    Embedded, EmbeddingsContract, EvidenceContract, Hook, JobContract, PointIds, PostgresEvidence, Program,
+    Embedded, EmbeddingsContract, EvidenceContract, Grace, Hook, JobContract, PointIds, PostgresEvidence, Program,
     QdrantEvidence, QueueContract, Ready, Sidecar, SizeUnit, Whitespace, WorkerContract, document_place, payload_field,
 };
 pub use desired::{
@@ -42,9 +42,11 @@ pub use desired::{
     DesiredQueue, DesiredRole, DesiredTable, Distance, Keep, Quantization, RateLimit,
 };
 pub use endpoint::{
-    Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint, Variable, public_url,
+    Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint, SupabaseEndpoint, Variable,
+    public_url,
 };
 pub use error::{Missing, Place, Problem, SettingsError};
+pub use file::contract_place;
 pub use given::{Given, GivenVariable};
 pub use load::Ignored;
 pub use machine::{

@@ -345,7 +345,7 @@ mod tests {
             .passes(&run)
             .fails(&again, "the embeddings API: 3 tokens were embedded that no stored chunk needed, wanted at most 0")
             .passes(&altered.edit(|seen| seen.contract.chunks = ChunksContract::default()))
-            .fails(&altered, "the embeddings API: 9 tokens were embedded that no stored chunk needed, wanted at most 0")
+            .fails(&altered, "the embeddings API: 7 tokens were embedded that no stored chunk needed, wanted at most 0")
             .is_unknown(&TestRun::ingested(&[]), "there were no texts sent to evaluate");
     }
 }

@@ -8,7 +8,7 @@ use crate::stack::jina::{JinaRequest, vector_for};
 /// The embeddings API of a scenario run.
 #[derive(Debug, Clone)]
 pub struct EmbeddingsObservations {
-    /// Every request, in the order of arrival; their times are on the clock of the mock.
+    /// Every request since the run began, in the order of arrival; their times are on the clock of the mock.
     pub requests: Vec<JinaRequest>,
     /// The endpoint of the mock.
     pub endpoint: JinaEndpoint,

@@ -18,7 +18,7 @@ pub use evidence::{EvidenceContract, PostgresEvidence, QdrantEvidence};
 pub use payload::{check_payload_path, payload_field};
 pub use queue::{Backoff, BackoffKind, Data, DocumentContract, DocumentId, JOB_OPTIONS, JobContract, QueueContract};
 pub(super) use worker::{BUILD_WITHIN, GRACE, PREPARE_WITHIN, READY_WITHIN};
-pub use worker::{Creates, Hook, Program, Ready, Sidecar, WorkerContract};
+pub use worker::{Creates, Grace, Hook, Program, Ready, Sidecar, WorkerContract};
 
 use super::endpoint::Names;
 
@@ -46,6 +46,7 @@ impl Contract {
         let command = vec![shakedown.display().to_string(), "worker".to_owned()];
         let mut worker = WorkerContract::new(Program::Command(command), cwd.to_owned());
         worker.exit_codes = vec![0];
+        worker.shutdown_grace = Grace::Variable("WORKER_SHUTDOWN_GRACE_MS".to_owned());
         Self { chunks: ChunksContract::reference(), ..Self::for_worker(worker) }
     }
 

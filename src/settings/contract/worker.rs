@@ -9,8 +9,10 @@ use serde::Deserialize;
 
 use crate::settings::template::Template;
 
-/// Default of `shutdown_grace`: how long a worker may take to exit after SIGTERM.
+/// Default of `shutdown_grace`: how long a worker may take to exit after SIGTERM. It is that of `docker stop`.
 pub(in crate::settings) const GRACE: Duration = Duration::from_secs(10);
+/// What a worker may need beyond the time that it gives its jobs, until its process has ended.
+const GRACE_MARGIN: Duration = Duration::from_secs(2);
 /// Default of `ready_within`: how long a worker may take until it takes jobs.
 pub(in crate::settings) const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Default of `within` in `[worker.build]`.
@@ -36,7 +38,7 @@ pub struct WorkerContract {
     /// How long it may take until it is ready.
     pub ready_within: Duration,
     /// How long it may take to exit after SIGTERM.
-    pub shutdown_grace: Duration,
+    pub shutdown_grace: Grace,
     /// Exit codes after SIGTERM that are a clean end, if no work is open; 128 and its number for a signal.
     pub exit_codes: Vec<i32>,
     /// Factor by which every timeout of a scenario is multiplied.
@@ -51,6 +53,38 @@ pub struct WorkerContract {
     pub prepare: Option<Hook>,
     /// Processes that the worker needs beside it.
     pub sidecars: Vec<Sidecar>,
+}
+
+/// How long a worker may take to exit after SIGTERM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grace {
+    /// Always this long.
+    Fixed(Duration),
+    /// As long as this variable says, in milliseconds, and two seconds more.
+    Variable(String),
+}
+
+impl Grace {
+    /// The grace period of a worker that a scenario gives these variables.
+    #[must_use]
+    pub fn with_variables(&self, variables: &BTreeMap<String, String>) -> Duration {
+        match self {
+            Self::Fixed(grace) => *grace,
+            Self::Variable(name) => {
+                let given = variables.get(name).and_then(|value| value.parse().ok()).map(Duration::from_millis);
+                given.map_or(GRACE, |given| given + GRACE_MARGIN)
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Grace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fixed(grace) => write!(f, "{} s", grace.as_secs_f64()),
+            Self::Variable(name) => write!(f, "the time in {name}"),
+        }
+    }
 }
 
 /// The command or image of the worker.
@@ -135,6 +169,13 @@ pub struct Sidecar {
 }
 
 impl WorkerContract {
+    /// Whether its environment has the address or a key of Supabase's API.
+    #[must_use]
+    pub fn names_supabase(&self) -> bool {
+        let places = ["supabase.url", "supabase.anon_key", "supabase.service_key"];
+        self.env.values().any(|template| places.iter().any(|place| template.mentions(place)))
+    }
+
     /// A worker with this program and default settings.
     #[must_use]
     pub fn new(program: Program, cwd: PathBuf) -> Self {
@@ -144,7 +185,7 @@ impl WorkerContract {
             env: BTreeMap::new(),
             ready: Ready::Queue,
             ready_within: READY_WITHIN,
-            shutdown_grace: GRACE,
+            shutdown_grace: Grace::Fixed(GRACE),
             exit_codes: EXIT_CODES.to_vec(),
             timeout_factor: 1.0,
             replicas: 1,

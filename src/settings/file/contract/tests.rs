@@ -158,9 +158,9 @@ fn an_index_of_the_file_replaces_the_offset_of_its_preset() {
 #[test]
 fn a_preset_names_the_field_of_a_document_only_where_its_library_does() {
     let (problem, _) = problem("preset = \"langchain-js\"");
-    assert!(problem.contains("which field of a point names its document"), "{problem}");
-    let contract =
-        contract("preset = \"llama-index-py\"\n[evidence]\npostgres = { id = \"id\", status = \"s\", done = \"d\" }");
+    assert!(problem.contains("does not name the field with a document's id"), "{problem}");
+    let contract = contract("preset = \"llama-index-py\"");
+    assert_eq!(contract.evidence.postgres, None);
     assert_eq!(contract.evidence.qdrant.document, "ref_doc_id");
     assert_eq!(contract.evidence.qdrant.text.as_deref(), Some("_node_content|json.text"));
 }

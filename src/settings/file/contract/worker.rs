@@ -5,15 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use regex::Regex;
-use toml::Spanned;
+use toml::{Spanned, Value};
 
 use super::super::reader::{Reader, contains_secret};
 use super::written::{WrittenHook, WrittenReady, WrittenSidecar, WrittenWorker};
 use crate::settings::contract::{
-    BUILD_WITHIN, GRACE, Hook, PREPARE_WITHIN, Program, READY_WITHIN, Ready, Sidecar, WorkerContract,
+    BUILD_WITHIN, GRACE, Grace, Hook, PREPARE_WITHIN, Program, READY_WITHIN, Ready, Sidecar, WorkerContract,
 };
 use crate::settings::table;
-use crate::settings::template::ENDPOINT_PLACES;
+use crate::settings::template::{DOCUMENT_PLACES, ENDPOINT_PLACES};
 
 impl Reader<'_> {
     pub(super) fn worker(&mut self, worker: Spanned<WrittenWorker>) -> WorkerContract {
@@ -24,7 +24,7 @@ impl Reader<'_> {
         let mut contract = WorkerContract::new(program, cwd);
         contract.ready = self.ready(worker.ready);
         contract.ready_within = self.duration_or(worker.ready_within, READY_WITHIN);
-        contract.shutdown_grace = self.duration_or(worker.shutdown_grace, GRACE);
+        contract.shutdown_grace = self.grace(worker.shutdown_grace);
         if let Some(timeout_factor) = worker.timeout_factor {
             contract.timeout_factor = *timeout_factor.get_ref();
             if !(0.1..=100.0).contains(&contract.timeout_factor) {
@@ -97,6 +97,12 @@ impl Reader<'_> {
     }
 
     fn require_program(&mut self, command: &Spanned<Vec<String>>, problem: &str, remedy: &str) {
+        if let Some(argument) = command.get_ref().iter().find(|argument| has_placeholder(argument)) {
+            let problem = format!("placeholders in a command are not replaced: `{argument}`");
+            let remedy = "put the value into `env` of [worker], and let a shell read the variable, e.g. \
+                          command = [\"sh\", \"-c\", \"exec psql \\\"$DATABASE_URL\\\"\"]; everyone on the machine can read a command";
+            self.report(command.span(), problem, remedy);
+        }
         if command.get_ref().first().is_none_or(|program| program.trim().is_empty()) {
             self.report(command.span(), problem, remedy);
         }
@@ -136,6 +142,23 @@ impl Reader<'_> {
         }
     }
 
+    /// A duration, or the variable that the worker reads it from.
+    fn grace(&mut self, written: Option<Spanned<Value>>) -> Grace {
+        let Some(written) = written else { return Grace::Fixed(GRACE) };
+        let span = written.span();
+        match written.into_inner() {
+            Value::String(text) => Grace::Fixed(self.duration_or(Some(Spanned::new(span, text)), GRACE)),
+            Value::Table(table) if table.len() == 1 && table.get("variable").is_some_and(Value::is_str) => {
+                Grace::Variable(table.get("variable").and_then(Value::as_str).unwrap_or_default().to_owned())
+            }
+            other => {
+                let problem = format!("invalid `shutdown_grace` `{other}`");
+                self.report(span, problem, "write a duration, e.g. \"10s\", or { variable = \"NAME\" }");
+                Grace::Fixed(GRACE)
+            }
+        }
+    }
+
     fn duration_or(&mut self, text: Option<Spanned<String>>, default: Duration) -> Duration {
         text.and_then(|text| self.duration(&text, "10s")).unwrap_or(default)
     }
@@ -156,6 +179,14 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Whether an argument of a command has a placeholder of ours. Other programs have templates in braces too.
+fn has_placeholder(argument: &str) -> bool {
+    argument.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).any(|(name, _)| {
+        let name = name.trim();
+        ENDPOINT_PLACES.contains(&name) || DOCUMENT_PLACES.contains(&name) || name.starts_with("env.")
+    })
 }
 
 fn last_line(text: &str) -> &str {

@@ -40,7 +40,7 @@ pub(in super::super) struct WrittenWorker {
     #[serde(default)]
     pub(super) ready: WrittenReady,
     pub(super) ready_within: Option<Spanned<String>>,
-    pub(super) shutdown_grace: Option<Spanned<String>>,
+    pub(super) shutdown_grace: Option<Spanned<Value>>,
     pub(super) exit_codes: Option<Spanned<Vec<i32>>>,
     pub(super) timeout_factor: Option<Spanned<f64>>,
     pub(super) replicas: Option<Spanned<usize>>,
