@@ -7,21 +7,25 @@
 //! A scenario runs once; every case that names it judges the same [`Assessment`].
 
 mod assessment;
+mod before;
 mod clients;
 mod deadline;
 mod diagnosis;
+mod document_ids;
 mod documents;
 mod evidence;
 mod expectations;
 mod harness;
 mod jobs;
 mod observations;
+mod other_queues;
 mod premises;
 mod pressure;
 mod profile;
 mod run;
 mod scheduler;
 mod setup;
+mod sidecars;
 mod sizing;
 mod step;
 #[cfg(test)]
@@ -33,11 +37,11 @@ mod vectors;
 pub use assessment::{Assessment, DocumentAssessment, DocumentOutcome};
 pub use documents::Document;
 pub use evidence::{Point, Row, Snapshot, StoredCounts};
-pub use expectations::{evaluate, missing_evidence};
+pub use expectations::{evaluate, level_for, missing_evidence};
 pub use harness::{Harness, ScenarioError};
 pub use observations::{
-    ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, QueueObservations,
-    StepRecord, TimingObservations, WorkerObservations,
+    ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, OtherQueue,
+    QueueObservations, StepRecord, TimingObservations, WorkerObservations,
 };
 pub use premises::{PREMISE, are_met};
 pub use pressure::Pressure;
@@ -47,3 +51,4 @@ pub use setup::set_up;
 pub use sizing::{Cut, Sizing, probes};
 pub use timeline::timeline;
 pub use trial::{PointsProblem, RowProblem, TrialFailure, run_trial};
+pub use vectors::{EmbeddingDifference, VectorMatch, VectorMatches, VectorMismatch};
