@@ -1,20 +1,21 @@
 //! Scenarios: run a worker through a workload with faults, read the evidence it leaves, and assess it.
 //!
 //! `setup` → `run` (one `step` after the other) → [`Observations`] → [`Assessment`] (the outcome of every document,
-//! compared with the baseline) → `expectations` (findings and a verdict), `timeline` and `diagnosis`.
+//! compared with the baseline) → `expectations` (findings and a verdict), `causes` and `timeline`.
 //!
 //! The evidence reader shares no chunking, id or payload code with the reference worker: a shared bug would hide itself.
 //! A scenario runs once; every case that names it judges the same [`Assessment`].
 
 mod assessment;
+pub mod causes;
 mod clients;
-mod diagnosis;
 mod documents;
 mod evidence;
 mod expectations;
 mod harness;
 mod jobs;
 mod observations;
+mod output;
 mod run;
 mod scheduler;
 mod setup;
@@ -27,7 +28,7 @@ mod vectors;
 pub use assessment::{Assessment, DocumentAssessment, DocumentOutcome};
 pub use documents::Document;
 pub use evidence::{Point, Row, Snapshot};
-pub use expectations::{evaluate, missing_evidence};
+pub use expectations::{Violation, evaluate, missing_evidence, violations};
 pub use harness::{Harness, ScenarioError};
 pub use observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, QueueObservations,

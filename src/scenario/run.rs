@@ -17,7 +17,7 @@ use super::scheduler::{FaultRecord, FaultScheduler};
 use super::setup::Setup;
 use super::step::{StepInput, run_step};
 use crate::outcome::Trace;
-use crate::redaction::redacted;
+use crate::redaction::{redacted, without_escapes};
 use crate::services::queue::QueueEvent;
 use crate::spec::{Scenario, Step};
 use crate::stack::jina::JinaRequest;
@@ -95,7 +95,7 @@ async fn stop_workers(scheduler: &mut FaultScheduler, grace: Duration) -> Worker
         died,
         exits: scheduler.exits(),
         grace,
-        log: outputs.iter().map(|output| output.text.as_str()).collect(),
+        log: outputs.iter().map(|output| without_escapes(&output.text)).collect(),
         outputs,
         events: scheduler.worker_events(),
         peak_memory_mib,
@@ -169,9 +169,11 @@ async fn wait_until_ready(scheduler: &FaultScheduler, timeout: Duration) -> Resu
                     Some(how) => how,
                     None => format!("it is running, but {}", scheduler.not_ready()),
                 },
-                tail: redacted(scheduler.worker().map(Worker::tail).unwrap_or_default()),
+                tail: redacted(without_escapes(&scheduler.worker().map(Worker::tail).unwrap_or_default()).into_owned()),
                 seconds: timeout.as_secs_f64(),
-                output: redacted(scheduler.worker().map(Worker::output).unwrap_or_default()),
+                output: redacted(
+                    without_escapes(&scheduler.worker().map(Worker::output).unwrap_or_default()).into_owned(),
+                ),
             });
         }
         tokio::time::sleep(READY_POLL).await;

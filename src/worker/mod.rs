@@ -4,6 +4,7 @@ mod container;
 mod environment;
 mod error;
 mod log;
+mod manifest;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ pub use environment::WorkerEnv;
 pub use error::WorkerError;
 pub use log::OMISSION_MARK;
 use log::WorkerLog;
+pub use manifest::libraries;
 
 use crate::services::http_client;
 use crate::settings::{Contract, Hook, Program, Ready};
