@@ -109,6 +109,7 @@ fn describe(case: &Case, suites: &Suites) -> Vec<(&'static str, String)> {
                     lines.push(("compared", baseline.to_owned()));
                 }
             }
+            lines.extend(suites.premises(case).map(|premise| ("premise", premise.to_string())));
             lines.extend(demands.iter().map(|demand| ("expects", demand.to_string())));
         }
     }

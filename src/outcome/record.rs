@@ -9,6 +9,7 @@ use super::cause::Cause;
 use super::gate::Gate;
 use super::timeline::Timeline;
 use super::verdict::{Evidence, Level, RunVerdict, Verdict, Word};
+use super::worker_profile::WorkerProfile;
 
 /// Version of the report's JSON format. It increases when a field is removed, renamed or changes its meaning.
 pub const REPORT_VERSION: u32 = 3;
@@ -297,6 +298,9 @@ pub struct Report {
     /// The root causes of cases that did not pass, the one that explains most failures first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Cause>,
+    /// What was learned about the worker before the cases; absent without a preflight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_profile: Option<WorkerProfile>,
     /// All cases, in suite order.
     pub cases: Vec<CaseRecord>,
     /// Timelines of the scenarios with a case that did not pass.

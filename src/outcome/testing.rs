@@ -55,6 +55,7 @@ pub(crate) fn report(words: &[(&str, Word)]) -> Report {
         files: Vec::new(),
         notes: Vec::new(),
         causes: Vec::new(),
+        worker_profile: None,
         timelines: Vec::new(),
         cases: cases.collect(),
     };

@@ -8,6 +8,7 @@ use super::cause::Cause;
 use super::record::{CaseRecord, Report};
 use super::timeline::Timeline;
 use super::verdict::{Evidence, Verdict};
+use super::worker_profile::WorkerProfile;
 use crate::redaction::Redactor;
 
 /// Masks one text.
@@ -44,6 +45,7 @@ impl Report {
         .into_iter()
         .chain(&mut self.notes)
         .chain(&mut self.gate.shard)
+        .chain(self.worker_profile.iter_mut().flat_map(WorkerProfile::texts_mut))
         .for_each(text);
         if let Some(comparison) = &mut self.gate.comparison {
             text(&mut comparison.baseline);

@@ -5,6 +5,8 @@
 pub enum Defect {
     /// The last chunk of a document is not stored.
     DropsLastChunk,
+    /// The last batch of a document is not stored if its chunks exactly fill its batches.
+    LosesFullLastBatch,
     /// Chunks do not overlap.
     NoOverlap,
     /// Chunks of 600 tokens.
@@ -85,6 +87,8 @@ pub enum Defect {
     FailsJobs,
     /// The worker ends at once with code 1.
     CrashesAtStart,
+    /// The worker asks for a vector when it starts, and ends with code 1 if it gets none.
+    EmbedsAtStart,
     /// The first error of a service is final: the job fails permanently, and without Redis the worker ends.
     FirstErrorIsFinal,
     /// A job whose worker died fails.
@@ -141,6 +145,7 @@ impl Defect {
     /// Every defect with its name in `SHAKEDOWN_DEFECT`.
     pub const ALL: &'static [(&'static str, Self)] = &[
         ("drops-last-chunk", Self::DropsLastChunk),
+        ("loses-full-last-batch", Self::LosesFullLastBatch),
         ("no-overlap", Self::NoOverlap),
         ("big-chunks", Self::BigChunks),
         ("random-ids", Self::RandomIds),
@@ -181,6 +186,7 @@ impl Defect {
         ("no-task", Self::NoTask),
         ("fails-jobs", Self::FailsJobs),
         ("crashes-at-start", Self::CrashesAtStart),
+        ("embeds-at-start", Self::EmbedsAtStart),
         ("first-error-is-final", Self::FirstErrorIsFinal),
         ("no-stalled-recovery", Self::NoStalledRecovery),
         ("stalled-out-row-unchanged", Self::StalledOutRowUnchanged),

@@ -133,6 +133,9 @@ impl Shared {
         if planted(Defect::DropsLastChunk) && chunks.len() > 1 {
             chunks.pop();
         }
+        if planted(Defect::LosesFullLastBatch) && chunks.len().is_multiple_of(self.batch) {
+            chunks.truncate(chunks.len().saturating_sub(self.batch));
+        }
         if planted(Defect::EmbedsEmpty) && chunks.is_empty() {
             chunks.push(Chunk { start: 0, end: 0, tokens: 0 });
         }

@@ -69,6 +69,7 @@ pub(crate) fn report(cases: Vec<CaseRecord>) -> Report {
         notes: vec!["stale waiver: redis.version passes now; remove it from [waive]".to_owned()],
         causes: Vec::new(),
         cases,
+        worker_profile: None,
         timelines: Vec::new(),
     };
     report.settle(3);

@@ -55,6 +55,7 @@ pub(super) fn assemble(
         notes: Vec::new(),
         causes: Vec::new(),
         cases: Vec::new(),
+        worker_profile: options.worker_profile.clone(),
         timelines: Vec::new(),
     }
 }

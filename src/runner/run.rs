@@ -70,6 +70,9 @@ pub async fn run(
     events.send(Event::Planned { cases: plan.cases.len() });
 
     let mut notes = Vec::new();
+    if let Some(profile) = &options.worker_profile {
+        notes.extend(profile.lines().into_iter().map(|(topic, sentence)| format!("worker {topic}: {sentence}")));
+    }
     let endpoints = prepare_endpoints(stack, options, &mut notes).await;
     let failures = CleanUpFailures::default();
     let engine = Engine::new(&plan, stack, options, events, (endpoints, &failures));
@@ -279,7 +282,10 @@ impl<'a> Engine<'a> {
                 }
                 match result {
                     Ok(assessment) => {
-                        scenario::evaluate(expectations, &assessment, case.documents_matching.as_ref(), case.level)
+                        let of_scenario = self.plan.run_of(case).map(|(_, run)| run.scenario.premises.as_slice());
+                        let premises = [of_scenario.unwrap_or_default(), case.premises.as_slice()].concat();
+                        let matching = case.documents_matching.as_ref();
+                        scenario::evaluate(&premises, expectations, &assessment, matching, case.level)
                     }
                     Err(ScenarioFailure { reason, blames_worker, .. }) => {
                         let evidence = vec![Evidence::seen("the scenario", reason.clone())];
@@ -337,7 +343,7 @@ impl<'a> Engine<'a> {
         let own = own.into_iter().map(|names| (String::new(), names));
         // Cases that the deadline interrupted, or whose data could not be removed.
         let dirty: Vec<String> = self.dirty().keys().cloned().collect();
-        let others = self.scenario_runs.ran().map(ToOwned::to_owned).chain(dirty);
+        let others = self.scenario_runs.ran().into_iter().chain(dirty);
         let others = others.map(|name| {
             let names = names_for(&self.options.run, &name);
             (name, names)

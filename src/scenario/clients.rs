@@ -7,14 +7,15 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::evidence::read_rows;
+use super::evidence::{StoredCounts, read_rows};
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
 use crate::services::queue::{JobHash, QueueClient, QueueEvent};
+use crate::services::queue_watch::LockTimes;
 use crate::settings::{Contract, Endpoints};
 use crate::spec::Milestone;
-use crate::spec::jina::Behaviour;
+use crate::spec::jina::{Behaviour, Limits};
 use crate::stack::Stack;
 use crate::stack::jina::JinaMock;
 
@@ -50,6 +51,15 @@ impl ServiceClients {
     /// Ids of the jobs that are in `active` now.
     pub(super) async fn active(&self) -> Result<BTreeSet<String>, ServiceError> {
         with_timeout("redis", self.queue.active()).await.map(|ids| ids.into_iter().collect())
+    }
+
+    /// The remaining times of the locks of active jobs.
+    pub(super) async fn lock_times(&self) -> Result<LockTimes, ServiceError> {
+        let times = async {
+            let active = self.queue.active().await?;
+            self.queue.lock_times(active.iter().map(String::as_str)).await
+        };
+        with_timeout("redis", times).await
     }
 
     /// Ids of the jobs that completed and that failed, including jobs that BullMQ has removed since.
@@ -132,6 +142,12 @@ impl ServiceClients {
         }
     }
 
+    /// How much is stored of each document now; `None` if that cannot be read in time.
+    pub(super) async fn stored_counts(&self) -> Option<StoredCounts> {
+        let evidence = &self.contract.evidence;
+        with_timeout("qdrant", StoredCounts::read(&self.endpoints, evidence, &self.postgres, &self.qdrant)).await.ok()
+    }
+
     /// Records each document whose row is newly `done`, with an error text if its points are not all stored. It reads
     /// rows before points: a worker that stores points first is never reported.
     pub(super) async fn check_done_rows(
@@ -165,6 +181,14 @@ impl ServiceClients {
     /// The number of requests that a configured behaviour of the embeddings mock affected.
     pub(super) fn disturbed(&self) -> usize {
         self.mock.requests().iter().filter(|request| request.disturbed).count()
+    }
+
+    /// Makes the embeddings mock apply the behaviours of the scenario and these limits from now on; returns the number of
+    /// requests before, which the worker sent while it started.
+    pub(super) fn begin(&self, limits: &Limits) -> usize {
+        self.mock.limit(limits.clone());
+        self.behave(&[]);
+        self.mock.request_count()
     }
 
     /// Makes the embeddings mock apply `more` before the behaviours of the scenario.

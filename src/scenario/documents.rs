@@ -124,6 +124,7 @@ pub(super) fn create(workload: &Documents, seed: u64) -> Result<Vec<Document>, S
         let text = format!("{}{REJECTED_WORD}", long_text(&mut rng, HUGE));
         documents.push(Document { id: format!("rejected-late-{number:04}"), text, rejected: true });
     }
+    documents.extend(beginnings(workload, &mut rng_of_kind(7)));
     let mut rng = rng_of_kind(6);
     for id in SIMILAR_IDS.iter().take(workload.similar_ids) {
         let text = match documents.last() {
@@ -141,6 +142,25 @@ pub(super) fn create(workload: &Documents, seed: u64) -> Result<Vec<Document>, S
     // Rejected documents come first, so that their effect on later documents shows.
     documents.sort_by(|left, right| (!left.rejected, &left.id).cmp(&(!right.rejected, &right.id)));
     Ok(documents)
+}
+
+/// The documents that are beginnings of one long text.
+fn beginnings(workload: &Documents, rng: &mut StdRng) -> Vec<Document> {
+    let Documents { beginnings, rejected_beginnings, .. } = workload;
+    let Some(longest) = beginnings.iter().chain(rejected_beginnings).max() else { return Vec::new() };
+    let whole = long_text(rng, *longest);
+    let until = |length: usize| &whole[..whole.floor_char_boundary(length)];
+    let accepted = beginnings.iter().enumerate().map(|(number, length)| Document {
+        id: format!("beginning-{number:04}"),
+        text: until(*length).to_owned(),
+        rejected: false,
+    });
+    let rejected = rejected_beginnings.iter().enumerate().map(|(number, length)| Document {
+        id: format!("rejected-beginning-{number:04}"),
+        text: format!("{}{REJECTED_WORD}", until(*length)),
+        rejected: true,
+    });
+    accepted.chain(rejected).collect()
 }
 
 /// The documents embedded in the binary whose path matches one of `globs`; all of them without globs.
@@ -216,6 +236,19 @@ mod tests {
     fn an_edited_text_keeps_its_length_and_swaps_two_letters(#[case] text: &str, #[case] edited: &str) {
         let document = Document { id: "a".to_owned(), text: text.to_owned(), rejected: false };
         assert_eq!(document.edited().text, edited);
+    }
+
+    #[test]
+    fn beginnings_are_of_one_text() {
+        let workload =
+            Documents { beginnings: vec![900, 20_000], rejected_beginnings: vec![5000], ..Documents::default() };
+        let documents = create(&workload, 7).unwrap();
+        let texts: Vec<&str> = documents.iter().map(|document| document.text.as_str()).collect();
+        assert_eq!(documents.iter().map(|document| document.rejected).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!((texts[1].len(), texts[2].len()), (900, 20_000));
+        assert!(texts[2].starts_with(texts[1]) && texts[2].starts_with(texts[0].trim_end_matches(REJECTED_WORD)));
+        let longer = create(&Documents { beginnings: vec![40_000], ..Documents::default() }, 7).unwrap();
+        assert!(longer[0].text.starts_with(texts[2]), "a longer text has the same beginning");
     }
 
     #[test]

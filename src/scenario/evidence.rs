@@ -1,6 +1,6 @@
 //! Reads the points and rows a worker stored, from Qdrant and Postgres directly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -44,6 +44,35 @@ pub struct Row {
     pub error: Option<String>,
 }
 
+/// How much is stored of each document at one time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredCounts {
+    /// The number of points by document.
+    pub points: BTreeMap<String, usize>,
+    /// The documents whose row says that they are stored.
+    pub done: BTreeSet<String>,
+}
+
+impl StoredCounts {
+    /// Reads it from Qdrant and Postgres.
+    pub(super) async fn read(
+        endpoints: &Endpoints,
+        evidence: &EvidenceContract,
+        postgres: &Postgres,
+        qdrant: &Http,
+    ) -> Result<Self, ServiceError> {
+        let points = read_points(endpoints, &evidence.qdrant, qdrant, false).await?;
+        let rows = match &evidence.postgres {
+            Some(contract) => read_rows(contract, endpoints, postgres).await?.unwrap_or_default(),
+            None => BTreeMap::new(),
+        };
+        Ok(Self {
+            points: points.into_iter().map(|(document, points)| (document, points.len())).collect(),
+            done: rows.into_iter().filter(|(_, row)| row.done).map(|(document, _)| document).collect(),
+        })
+    }
+}
+
 /// All points and rows at one time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
@@ -69,7 +98,7 @@ impl Snapshot {
                 None => Ok(Ok(BTreeMap::new())),
             }
         };
-        let (points, rows) = tokio::try_join!(read_points(endpoints, &evidence.qdrant, qdrant), rows)?;
+        let (points, rows) = tokio::try_join!(read_points(endpoints, &evidence.qdrant, qdrant, true), rows)?;
         Ok(match rows {
             Ok(rows) => Self { points, rows, no_rows: None },
             Err(missing) => Self { points, rows: BTreeMap::new(), no_rows: Some(missing) },
@@ -83,16 +112,18 @@ impl Snapshot {
     }
 }
 
-async fn read_points(
+/// Reads all points, by document.
+pub(super) async fn read_points(
     endpoints: &Endpoints,
     keys: &QdrantEvidence,
     http: &Http,
+    with_vectors: bool,
 ) -> Result<BTreeMap<String, Vec<Point>>, ServiceError> {
     let path = format!("/collections/{}/points/scroll", endpoints.names.collection);
     let mut found: BTreeMap<String, Vec<Point>> = BTreeMap::new();
     let mut offset = Value::Null;
     loop {
-        let mut request = json!({ "limit": PAGE, "with_payload": true, "with_vector": true });
+        let mut request = json!({ "limit": PAGE, "with_payload": true, "with_vector": with_vectors });
         if !offset.is_null() {
             request["offset"] = offset;
         }

@@ -9,6 +9,7 @@
 mod assessment;
 pub mod causes;
 mod clients;
+mod deadline;
 mod documents;
 mod evidence;
 mod expectations;
@@ -16,25 +17,34 @@ mod harness;
 mod jobs;
 mod observations;
 mod output;
+mod premises;
+mod pressure;
+mod profile;
 mod run;
 mod scheduler;
 mod setup;
+mod sizing;
 mod step;
 #[cfg(test)]
 mod testing;
 mod timeline;
+mod trial;
 mod vectors;
 
 pub use assessment::{Assessment, DocumentAssessment, DocumentOutcome};
 pub use documents::Document;
-pub use evidence::{Point, Row, Snapshot};
+pub use evidence::{Point, Row, Snapshot, StoredCounts};
 pub use expectations::{Violation, evaluate, missing_evidence, violations};
 pub use harness::{Harness, ScenarioError};
 pub use observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, QueueObservations,
-    StepRecord, WorkerObservations,
+    StepRecord, TimingObservations, WorkerObservations,
 };
+pub use premises::{PREMISE, are_met};
+pub use pressure::Pressure;
 pub use run::run_scenario;
 pub use scheduler::{Exit, FaultRecord, Output, ProxiedConnection, Proxies, WorkerEvent};
 pub use setup::set_up;
+pub use sizing::{Cut, Sizing, probes};
 pub use timeline::timeline;
+pub use trial::{PointsProblem, RowProblem, TrialFailure, run_trial};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::clients::{ServiceClients, UNAVAILABLE_TIMEOUT, retry_unavailable};
+use super::deadline::Deadline;
 use super::documents::Document;
 use super::evidence::Snapshot;
 use super::harness::ScenarioError;
@@ -35,7 +36,7 @@ pub(super) struct StepInput {
     /// One job for each document.
     pub(super) jobs: Vec<NewJob>,
     /// The deadline of the whole scenario run.
-    pub(super) deadline: Instant,
+    pub(super) deadline: Deadline,
 }
 
 /// Runs one step to its end.
@@ -55,7 +56,7 @@ pub(super) async fn run_step(
     let checks = Checks {
         point_count: number > 0,
         // With a fault on a service, a row check would block and delay the next fault.
-        done_rows: number == 0 && documents.len() <= MAX_ROW_CHECKED && clients.stack.is_none(),
+        done_rows: number == 0 && documents.len() <= MAX_ROW_CHECKED && !scheduler.disturbs_services(),
     };
     let mut progress = follow_jobs(&ids, clients, scheduler, checks, deadline).await?;
     if checks.done_rows {
@@ -113,7 +114,7 @@ async fn follow_jobs(
     clients: &ServiceClients,
     scheduler: &mut FaultScheduler,
     checks: Checks,
-    deadline: Instant,
+    deadline: Deadline,
 ) -> Result<Progress, ScenarioError> {
     let wanted: BTreeSet<&String> = ids.values().collect();
     let mut settled_at = None;
@@ -142,9 +143,10 @@ async fn follow_jobs(
             Err(_) if scheduler.is_service_down() || last_answer.elapsed() < UNAVAILABLE_TIMEOUT => {}
             Err(error) => return Err(error.into()),
         }
+        scheduler.see_locks().await;
         scheduler.tick(share).await?;
         let is_over = progress.settled && scheduler.is_idle() && (!wanted.is_empty() || scheduler.is_through());
-        if is_over || Instant::now() >= deadline || scheduler.died().is_some() {
+        if is_over || scheduler.is_out_of_time(&deadline) || scheduler.died().is_some() {
             let faults_ended_at = scheduler.idle_since().filter(|_| progress.settled);
             progress.recovered =
                 faults_ended_at.map(|ended| settled_at.unwrap_or(scheduler.elapsed()).saturating_sub(ended));

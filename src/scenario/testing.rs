@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use super::assessment::Assessment;
 use super::documents::Document;
-use super::evidence::{Point, Row, Snapshot};
+use super::evidence::{Point, Row, Snapshot, StoredCounts};
 use super::observations::{
     ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, PASSAGE_TASK,
-    QueueObservations, StepRecord, WorkerObservations,
+    QueueObservations, StepRecord, TimingObservations, WorkerObservations,
 };
+use super::pressure::Pressure;
 use super::scheduler::{Exit, FaultRecord, ProxiedConnection};
 use crate::faults::ClosedBy;
 use crate::services::queue::{Attached, JobHash};
 use crate::settings::{EvidenceContract, JinaEndpoint};
-use crate::spec::Target;
+use crate::spec::{Target, WorkerFault};
 use crate::stack::jina::JinaRequest;
 use crate::worker::Ended;
 
@@ -202,6 +203,7 @@ fn observations() -> Observations {
         },
         network: NetworkObservations::default(),
         faults: Vec::new(),
+        timing: TimingObservations::default(),
         contract: ContractTerms {
             evidence: EvidenceContract::default(),
             timeout_factor: 1.0,
@@ -248,10 +250,27 @@ pub(super) fn fault(target: Target, began: u64, ended: u64) -> FaultRecord {
     FaultRecord {
         what: format!("cut of {}", target.word()),
         targets: vec![target],
+        worker: None,
         began: Some(Duration::from_millis(began)),
         ended: Some(Duration::from_millis(ended)),
         affected: "1 connections, 1 bytes".to_owned(),
         took_effect: true,
+        stored: None,
+    }
+}
+
+/// A fault of a worker at a time in milliseconds, with what was stored then: points by document, and documents with a row.
+pub(super) fn worker_fault(worker: WorkerFault, at: u64, points: &[(&str, usize)], done: &[&str]) -> FaultRecord {
+    FaultRecord {
+        what: format!("{} of the worker", worker.word()),
+        targets: Vec::new(),
+        worker: Some(worker),
+        affected: "a running worker".to_owned(),
+        stored: Some(StoredCounts {
+            points: points.iter().map(|(document, count)| ((*document).to_owned(), *count)).collect(),
+            done: done.iter().map(ToString::to_string).collect(),
+        }),
+        ..fault(Target::Jina, at, at + 200)
     }
 }
 
@@ -271,5 +290,18 @@ pub(super) fn exit() -> Exit {
         killed: false,
         taken: Some(Vec::new()),
         left: Some(Vec::new()),
+    }
+}
+
+/// How busy a machine was on which the worker waited for a CPU for 14 of 20 seconds.
+pub(super) fn starved() -> Pressure {
+    Pressure {
+        elapsed: Duration::from_secs(20),
+        cpu: Some(0.62),
+        worker_waited: Duration::from_secs(14),
+        worker_ran: Duration::from_secs(2),
+        own_waited: Duration::from_secs(1),
+        stalled: Duration::from_secs(14),
+        cpus: 2,
     }
 }

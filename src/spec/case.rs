@@ -2,7 +2,7 @@
 
 use globset::GlobSet;
 
-use super::{Expectation, Matcher, Probe};
+use super::{Expectation, Matcher, Premise, Probe};
 use crate::outcome::{CaseRecord, Level, Verdict};
 
 /// A capability of the stack that a case needs.
@@ -86,6 +86,8 @@ pub struct Case {
     pub tags: Vec<String>,
     /// Evaluate only documents whose names match; `None` means all.
     pub documents_matching: Option<GlobSet>,
+    /// What must have been seen for a pass to mean something, in addition to the premises of its scenario.
+    pub premises: Vec<Premise>,
     /// What to do.
     pub check: Check,
 }

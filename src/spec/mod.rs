@@ -13,6 +13,7 @@ mod expect;
 mod fault;
 pub mod jina;
 mod lines;
+mod premise;
 mod probe;
 pub mod read_only;
 mod references;
@@ -34,6 +35,7 @@ pub use fault::{
     Direction, Fault, FaultKind, Lasts, Milestone, NetworkFault, Requests, ServiceFault, Target, When, WorkerFault,
     parse_duration,
 };
+pub use premise::{Premise, SizedDocuments, Work};
 pub use probe::{
     Auth, CommandProbe, CommandYield, ConsistencyProbe, DnsProbe, DnsYield, EnvProbe, EnvYield, HttpProbe, HttpStep,
     HttpYield, IngestionProbe, InteropJob, InteropProbe, InteropWant, JinaProbe, JinaYield, MigrationsFact,

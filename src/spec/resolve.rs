@@ -61,6 +61,12 @@ impl<'a> Reader<'a> {
                 format!("`documents_matching` of `{id}` selects documents, and a probe has none; remove it"),
             ));
         }
+        if !written.premise.is_empty() && matches!(check, Check::Probe(..)) {
+            return Err(self.error(
+                &written.id,
+                format!("`premise` of `{id}` is about a scenario run, and a probe has none; remove it"),
+            ));
+        }
         let verbs = match (&check, written.verbs.as_ref().or(suite.verbs.as_ref())) {
             (Check::Scenario(..), _) => vec![Verb::Run],
             (Check::Probe(..), None) => vec![Verb::Run, Verb::Check],
@@ -80,6 +86,7 @@ impl<'a> Reader<'a> {
             spends: written.spends,
             tags: written.tags.clone(),
             documents_matching,
+            premises: written.premise.clone(),
             check,
         })
     }
@@ -228,6 +235,10 @@ mod tests {
     #[case(
         "probe.http = { service = \"qdrant\", path = \"/\", method = \"PUT\" }\nexpect = { equals = 1 }",
         "PUT may write"
+    )]
+    #[case(
+        "probe.env.variable = \"A\"\npremise = [\"retried\"]\nexpect = { exists = true }",
+        "`premise` of `mine.one` is about a scenario run"
     )]
     #[case("probe.env.variable = \"A\"\nneeds = [\"luck\"]\nexpect = { exists = true }", "unknown capability `luck`")]
     fn an_invalid_case_is_refused_with_its_place(#[case] checks: &str, #[case] message: &str) {

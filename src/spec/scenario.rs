@@ -1,14 +1,13 @@
 //! Scenarios as data: documents, steps and faults. A scenario runs once and is evaluated by every case that names it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::jina::{Behaviour, Limits};
-use super::{Direction, Fault, FaultKind, NetworkFault, Target, When};
+use super::{Direction, Fault, FaultKind, NetworkFault, Premise, SizedDocuments, Target, When};
 
 /// Which documents a scenario ingests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -45,6 +44,12 @@ pub struct Documents {
     /// upper and lower case. All are tiny except `log 1`, which has more than ten chunks.
     #[serde(default)]
     pub similar_ids: usize,
+    /// Lengths in bytes of documents that are beginnings of one long generated text.
+    #[serde(default)]
+    pub beginnings: Vec<usize>,
+    /// Lengths in bytes of rejected documents that are beginnings of one long generated text: the word is at their end.
+    #[serde(default)]
+    pub rejected_beginnings: Vec<usize>,
 }
 
 impl Documents {
@@ -59,10 +64,24 @@ impl Documents {
             one.named.is_none()
                 && *one != Self::default()
                 && one.sized == 0
+                && one.beginnings.is_empty()
+                && one.rejected_beginnings.is_empty()
                 && one.tiny.max(one.generated) <= Self::BULK
         };
-        let (Self { named: _, generated, huge, tiny, sized, sized_mb, rejected, rejected_late, similar_ids }, more) =
-            (self, other);
+        let Self {
+            named: _,
+            generated,
+            huge,
+            tiny,
+            sized,
+            sized_mb,
+            rejected,
+            rejected_late,
+            similar_ids,
+            beginnings: _,
+            rejected_beginnings: _,
+        } = self;
+        let more = other;
         (is_plain(self) && is_plain(other)).then(|| Self {
             named: None,
             generated: more.generated.max(*generated),
@@ -73,6 +92,8 @@ impl Documents {
             rejected: more.rejected.max(*rejected),
             rejected_late: more.rejected_late.max(*rejected_late),
             similar_ids: more.similar_ids.max(*similar_ids),
+            beginnings: Vec::new(),
+            rejected_beginnings: Vec::new(),
         })
     }
 }
@@ -122,9 +143,11 @@ pub struct ScenarioWritten {
     pub steps: Option<Vec<Step>>,
     /// Variables for the worker in addition to the contract's; added to those of the defaults.
     pub env: BTreeMap<String, String>,
-    /// Behaviours of the Jina mock.
+    /// Behaviours of the Jina mock from the first job on, so that requests of a worker that starts do not use them up.
     pub jina: Option<Vec<Behaviour>>,
-    /// Rate limits of the Jina mock's key.
+    /// Behaviours of the Jina mock while the worker starts; none when absent.
+    pub jina_at_start: Option<Vec<Behaviour>>,
+    /// Rate limits of the Jina mock's key, from the first job on.
     pub limits: Option<Limits>,
     /// What is broken and restored during the run. If a fault never takes effect, the verdict is `unknown`.
     pub faults: Vec<Fault>,
@@ -132,16 +155,18 @@ pub struct ScenarioWritten {
     pub watch: Option<Vec<Target>>,
     /// Number of workers; the contract's when absent.
     pub workers: Option<usize>,
-    /// Seconds that the worker has to end after SIGTERM, instead of the contract's grace period.
-    pub grace_s: Option<f64>,
     /// Seconds by which the clock of the producer of jobs is ahead of the worker's; negative if it is behind.
     pub producer_clock_s: Option<i64>,
     /// Timeout of the scenario in seconds; 60 when absent.
     pub within_s: Option<u64>,
+    /// What must have been seen for a pass of any of its cases to mean something.
+    pub premise: Option<Vec<Premise>>,
+    /// The documents that it has instead of `documents` if the worker does not meet the premise with these.
+    pub otherwise: Option<SizedDocuments>,
 }
 
 /// Documents, steps and faults, run with the worker under test.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scenario {
     /// See [`ScenarioWritten::title`].
     pub title: String,
@@ -153,6 +178,8 @@ pub struct Scenario {
     pub env: BTreeMap<String, String>,
     /// See [`ScenarioWritten::jina`].
     pub jina: Vec<Behaviour>,
+    /// See [`ScenarioWritten::jina_at_start`].
+    pub jina_at_start: Vec<Behaviour>,
     /// See [`ScenarioWritten::limits`].
     pub limits: Limits,
     /// See [`ScenarioWritten::faults`].
@@ -161,12 +188,14 @@ pub struct Scenario {
     pub watch: Vec<Target>,
     /// See [`ScenarioWritten::workers`].
     pub workers: Option<usize>,
-    /// See [`ScenarioWritten::grace_s`].
-    pub grace: Option<Duration>,
     /// See [`ScenarioWritten::producer_clock_s`].
     pub producer_clock_s: i64,
     /// See [`ScenarioWritten::within_s`].
     pub within_s: Option<u64>,
+    /// See [`ScenarioWritten::premise`].
+    pub premises: Vec<Premise>,
+    /// See [`ScenarioWritten::otherwise`].
+    pub otherwise: Option<SizedDocuments>,
     /// The name of the baseline: the scenario with the same documents and no fault. What it stores must be stored here too.
     pub baseline: Option<String>,
 }
@@ -182,13 +211,15 @@ impl Scenario {
             documents: written.documents.clone().or_else(|| defaults.documents.clone()).unwrap_or_default(),
             env,
             jina: written.jina.clone().or_else(|| defaults.jina.clone()).unwrap_or_default(),
+            jina_at_start: written.jina_at_start.clone().or_else(|| defaults.jina_at_start.clone()).unwrap_or_default(),
             limits: written.limits.clone().or_else(|| defaults.limits.clone()).unwrap_or_default(),
             faults: defaults.faults.iter().chain(&written.faults).cloned().collect(),
             watch: written.watch.clone().or_else(|| defaults.watch.clone()).unwrap_or_default(),
             workers: written.workers.or(defaults.workers),
-            grace: written.grace_s.or(defaults.grace_s).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             producer_clock_s: written.producer_clock_s.or(defaults.producer_clock_s).unwrap_or_default(),
             within_s: written.within_s.or(defaults.within_s),
+            premises: written.premise.clone().or_else(|| defaults.premise.clone()).unwrap_or_default(),
+            otherwise: written.otherwise.or(defaults.otherwise),
             baseline: None,
             steps,
         };
@@ -197,6 +228,9 @@ impl Scenario {
         }
         if scenario.workers == Some(0) {
             return Err("`workers` is 0: expected at least 1".to_owned());
+        }
+        if scenario.otherwise.is_some() && scenario.premises.is_empty() {
+            return Err("`otherwise` is used if the premise is not met: add `premise` to the scenario".to_owned());
         }
         for (place, fault) in scenario.faults.iter().enumerate() {
             if let FaultKind::Service { on, fault } = &fault.kind
@@ -236,7 +270,8 @@ impl Scenario {
 
     /// The baseline, with its name: the scenario with the same documents and steps and no fault. `None` if this scenario has
     /// no fault itself.
-    pub(super) fn baseline_scenario(&self) -> Option<(String, Self)> {
+    #[must_use]
+    pub fn baseline_scenario(&self) -> Option<(String, Self)> {
         let is_fault_free = self.faults.is_empty() && self.jina.is_empty() && self.limits == Limits::default();
         if is_fault_free {
             return None;
@@ -250,13 +285,15 @@ impl Scenario {
             steps,
             env: BTreeMap::new(),
             jina: Vec::new(),
+            jina_at_start: Vec::new(),
             limits: Limits::default(),
             faults: Vec::new(),
             watch: Vec::new(),
             workers: None,
-            grace: None,
             producer_clock_s: 0,
             within_s: None,
+            premises: Vec::new(),
+            otherwise: None,
             baseline: None,
         };
         let name: String = Sha256::digest(format!("{:?}{:?}", baseline.documents, baseline.steps).as_bytes())
@@ -271,7 +308,6 @@ impl Scenario {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
-    use std::time::Duration;
 
     use rstest::rstest;
 
@@ -293,15 +329,12 @@ mod tests {
 
     #[test]
     fn a_scenario_takes_missing_keys_from_the_defaults() {
-        let defaults = "[defaults]\ndocuments = { generated = 3 }\nenv = { A = \"1\", B = \"2\" }\ngrace_s = 1.5\n";
+        let defaults = "[defaults]\ndocuments = { generated = 3 }\nenv = { A = \"1\", B = \"2\" }\nwithin_s = 15\n";
         let suites = read(&format!("{defaults}{}", case("{ env = { B = \"3\" }, workers = 2 }"))).unwrap();
         let scenario = &suites.scenarios["mine.one"];
         assert_eq!((scenario.documents.generated, scenario.workers), (3, Some(2)));
         assert_eq!((&*scenario.env["A"], &*scenario.env["B"]), ("1", "3"));
-        assert_eq!(
-            (scenario.grace, scenario.steps.as_slice()),
-            (Some(Duration::from_millis(1500)), &[Step::Ingest][..])
-        );
+        assert_eq!((scenario.within_s, scenario.steps.as_slice()), (Some(15), &[Step::Ingest][..]));
         assert_eq!(
             (scenario.title.as_str(), &scenario.baseline),
             ("One", &None),
@@ -321,6 +354,8 @@ mod tests {
     #[rstest]
     #[case("{ steps = [] }", "`steps` is empty")]
     #[case("{ workers = 0 }", "`workers` is 0")]
+    #[case("{ otherwise = \"batch_boundaries\" }", "`otherwise` is used if the premise is not met")]
+    #[case("{ premise = [\"luck\"] }", "unknown variant `luck`")]
     #[case(
         "{ faults = [{ at = \"1s\", service = { on = \"qdrant\", fault = \"misconf\" } }] }",
         "not available for qdrant"

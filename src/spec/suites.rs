@@ -11,7 +11,7 @@ use super::references::References;
 use super::resolve::Reader;
 use super::similar::did_you_mean;
 use super::written::{CaseWritten, ScenarioSource};
-use super::{Case, Place, Scenario, SpecError, SuiteWritten, renamed};
+use super::{Case, Check, Place, Premise, Scenario, SpecError, SuiteWritten, renamed};
 
 /// The largest suite file in MiB. The built-in suites have less than half a MiB together.
 const MAX_FILE_MIB: u64 = 16;
@@ -241,6 +241,15 @@ impl Suites {
                 return self.cases.iter().find(|case| !done.contains(case.id.as_str())).map(|case| case.id.clone());
             }
         }
+    }
+
+    /// What must have been seen for a pass of `case` to mean something: the premises of its scenario and its own.
+    pub fn premises<'a>(&'a self, case: &'a Case) -> impl Iterator<Item = &'a Premise> {
+        let scenario = match &case.check {
+            Check::Scenario(name, _) => self.scenarios.get(name),
+            Check::Probe(..) => None,
+        };
+        scenario.into_iter().flat_map(|scenario| &scenario.premises).chain(&case.premises)
     }
 
     /// The case with this id.

@@ -58,6 +58,8 @@ impl Scenario {
             (count.rejected, "that the embeddings API rejects".to_owned()),
             (count.rejected_late, "of 330 KB whose end the embeddings API rejects".to_owned()),
             (count.similar_ids, "with similar ids".to_owned()),
+            (count.beginnings.len(), "that are beginnings of one long text".to_owned()),
+            (count.rejected_beginnings.len(), "of these, with an end that the embeddings API rejects".to_owned()),
         ];
         let mut documents: Vec<String> =
             counts.iter().filter(|(number, _)| *number > 0).map(|(number, kind)| format!("{number} {kind}")).collect();
@@ -67,6 +69,7 @@ impl Scenario {
             None => {}
         }
         lines.push(("documents", documents.join(", ")));
+        lines.extend(self.otherwise.map(|sized| ("otherwise", format!("{sized}, if the premise is not met"))));
         lines.extend(self.steps.iter().map(|step| ("step", step.words().to_owned())));
         lines.extend(self.workers.map(|workers| ("workers", workers.to_string())));
         lines.extend(self.env.iter().map(|(name, value)| ("variable", format!("{name}={value}"))));

@@ -9,7 +9,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::{Expect, Probe, ScenarioWritten};
+use super::{Expect, Premise, Probe, ScenarioWritten};
 use crate::outcome::Level;
 
 /// A suite file.
@@ -90,6 +90,9 @@ pub struct CaseWritten {
     /// Globs over document names: evaluate these documents only.
     #[serde(default)]
     pub documents_matching: Option<Vec<String>>,
+    /// What must have been seen for a pass to mean something, in addition to the premises of the scenario.
+    #[serde(default)]
+    pub premise: Vec<Premise>,
     /// What must hold.
     #[schemars(with = "Expect")]
     pub expect: Spanned<Expect>,

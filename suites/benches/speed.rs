@@ -127,16 +127,7 @@ async fn ingestion(stack: &TestStack, rows: &mut Vec<[String; 4]>) {
         title: "speed".to_owned(),
         documents: Documents { generated: 60, huge: 12, ..Documents::default() },
         steps: vec![Step::Ingest],
-        env: std::collections::BTreeMap::new(),
-        jina: Vec::new(),
-        limits: shakedown::stack::jina::Limits::default(),
-        faults: Vec::new(),
-        watch: Vec::new(),
-        workers: None,
-        grace: None,
-        producer_clock_s: 0,
-        within_s: None,
-        baseline: None,
+        ..Scenario::default()
     };
     let observations = Box::pin(run_scenario("speed", &scenario, &harness)).await.unwrap();
     let step = observations.last().unwrap();

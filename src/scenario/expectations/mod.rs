@@ -14,6 +14,7 @@ mod requests;
 mod retries;
 mod rows;
 mod scope;
+mod starved;
 #[cfg(test)]
 mod testing;
 mod versions;
@@ -27,10 +28,11 @@ use self::scope::Scope;
 use super::assessment::{self, Assessment};
 use super::observations::Observations;
 use super::output::last_error;
+use super::premises;
 use crate::outcome::{Evidence, Level, Verdict};
 use crate::redaction::redacted;
 use crate::settings::EvidenceContract;
-use crate::spec::Expectation;
+use crate::spec::{Expectation, Premise};
 
 /// How many bytes of the worker's last output the evidence shows.
 const LAST_OUTPUT: usize = 4096;
@@ -39,9 +41,11 @@ const LAST_OUTPUT: usize = 4096;
 const LAST_ERROR: &str = "the worker's last error";
 
 /// Evaluates `expectations` over a scenario run, in their order. The first of the gravest findings gives the verdict.
-/// Only documents that `documents_matching` matches are considered.
+/// Only documents that `documents_matching` matches are considered. A pass becomes `unknown` if one of the `premises` is
+/// not met.
 #[must_use]
 pub fn evaluate(
+    premises: &[Premise],
     expectations: &[Expectation],
     assessment: &Assessment,
     documents_matching: Option<&GlobSet>,
@@ -60,7 +64,7 @@ pub fn evaluate(
             continue;
         }
         for finding in scope.findings(expectation) {
-            let found = finding.into_verdict(level, &mut evidence);
+            let found = scope.without_late(expectation, finding).into_verdict(level, &mut evidence);
             if gravity(&found) > gravity(&verdict) {
                 verdict = found;
             }
@@ -68,6 +72,7 @@ pub fn evaluate(
     }
     evidence.push(Evidence::seen("documents", assessment::summary(assessment.documents())));
     verdict = require_effective_faults(verdict, observations, &mut evidence);
+    verdict = premises::require(premises, verdict, assessment, &mut evidence);
     if !matches!(verdict, Verdict::Pass) {
         describe_worker(observations, &mut evidence);
     }
@@ -295,7 +300,7 @@ mod tests {
     use crate::spec::{Range, Target};
 
     fn verdict(expectations: &[Expectation], run: &TestRun) -> Verdict {
-        evaluate(expectations, &run.assessment(), None, Level::Must).0
+        evaluate(&[], expectations, &run.assessment(), None, Level::Must).0
     }
 
     #[test]
@@ -327,7 +332,7 @@ mod tests {
         let run = TestRun::two_documents().edit_step(|step| step.job("a.md").attempts = 3);
         let verdict = |glob: &str| {
             let matching = matching(glob);
-            evaluate(&[Expectation::MaxAttempts(1.0)], &run.assessment(), Some(&matching), Level::Must).0
+            evaluate(&[], &[Expectation::MaxAttempts(1.0)], &run.assessment(), Some(&matching), Level::Must).0
         };
         assert_eq!(verdict("b.*"), Verdict::Pass);
         assert!(matches!(verdict("a.*"), Verdict::Fail { .. }));
@@ -380,7 +385,7 @@ mod tests {
             seen.queue.counts.active = 1;
             seen.workers.log = format!("one\ntwo\nthree\nconnected to {}", super::super::testing::SECRET);
         });
-        let (_, evidence) = evaluate(&[Expectation::QueueDrained], &run.assessment(), None, Level::Must);
+        let (_, evidence) = evaluate(&[], &[Expectation::QueueDrained], &run.assessment(), None, Level::Must);
         let output =
             Evidence::seen("the worker's last output", "two\nthree\nconnected to redis://:********@127.0.0.1:6379");
         assert_eq!(evidence.last(), Some(&output));
@@ -392,7 +397,7 @@ mod tests {
             seen.queue.counts.active = 1;
             seen.workers.log = "ERROR no answer\n    at fetch\ninfo one\ninfo two\ninfo three\n".to_owned();
         });
-        let (_, evidence) = evaluate(&[Expectation::QueueDrained], &run.assessment(), None, Level::Must);
+        let (_, evidence) = evaluate(&[], &[Expectation::QueueDrained], &run.assessment(), None, Level::Must);
         assert_eq!(evidence.last(), Some(&Evidence::seen("the worker's last error", "ERROR no answer\n    at fetch")));
     }
 

@@ -26,7 +26,7 @@ pub(super) struct Tested(Check);
 
 impl Check {
     fn verdict(&self, run: &TestRun) -> Verdict {
-        evaluate(std::slice::from_ref(&self.expectation), &run.assessment(), None, Level::Must).0
+        evaluate(&[], std::slice::from_ref(&self.expectation), &run.assessment(), None, Level::Must).0
     }
 
     #[track_caller]

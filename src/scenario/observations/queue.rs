@@ -11,4 +11,6 @@ pub struct QueueObservations {
     pub attached: Attached,
     /// The entries of the queue's event stream, with the time in milliseconds since the run began.
     pub events: Vec<(i64, QueueEvent)>,
+    /// The longest time that the lock of a job was seen to last, in milliseconds; `None` if none was seen.
+    pub lock_ms: Option<u64>,
 }

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::evidence::StoredCounts;
 use super::driver::{FaultDriver, RunContext};
 use super::jina::JinaDriver;
 use super::network::NetworkDriver;
 use super::record::Evidence;
 use super::service::ServiceDriver;
 use super::worker::WorkerDriver;
-use crate::spec::{Fault, FaultKind};
+use crate::spec::{Fault, FaultKind, Milestone, When, WorkerFault};
 
 /// The driver of a fault: the one place that knows every kind of target.
 fn driver(fault: &Fault) -> Box<dyn FaultDriver> {
@@ -43,6 +44,8 @@ pub(super) struct Planned {
     pub(super) ended: Option<Duration>,
     /// Since when its time has been over without an effect.
     pub(super) without_effect: Option<Instant>,
+    /// What was stored right after it began.
+    pub(super) stored: Option<StoredCounts>,
 }
 
 impl Planned {
@@ -56,7 +59,22 @@ impl Planned {
             began: None,
             ended: None,
             without_effect: None,
+            stored: None,
         }
+    }
+
+    /// What it does to a worker, if it is a fault of one.
+    pub(super) const fn worker_fault(&self) -> Option<WorkerFault> {
+        match self.fault.kind {
+            FaultKind::Worker(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
+    /// Whether it matters what is stored when it begins.
+    pub(super) const fn needs_stored_counts(&self) -> bool {
+        matches!(self.fault.kind, FaultKind::Worker(WorkerFault::Kill | WorkerFault::Terminate))
+            || matches!(self.fault.at, When::Count(_, Milestone::Points | Milestone::Rows, _))
     }
 
     pub(super) const fn is_pending(&self) -> bool {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::spec::Target;
+use super::super::evidence::StoredCounts;
+use crate::spec::{Target, WorkerFault};
 
 /// What a fault did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct FaultRecord {
     pub what: String,
     /// The services that it broke; none for a fault of the worker.
     pub targets: Vec<Target>,
+    /// What it did to a worker; `None` for a fault of a service.
+    pub worker: Option<WorkerFault>,
     /// When it began, since the scenario run began; `None` if it never did.
     pub began: Option<Duration>,
     /// When it ended, since the scenario run began; `None` if it never did.
@@ -19,6 +22,8 @@ pub struct FaultRecord {
     pub affected: String,
     /// Whether it affected anything: a fault that affected nothing proves nothing.
     pub took_effect: bool,
+    /// What was stored right after it began; `None` where that was not read, or could not be.
+    pub stored: Option<StoredCounts>,
 }
 
 /// The evidence that a fault took effect, as far as it has been measured.

@@ -9,10 +9,9 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use libtest_mimic::{Failed, Trial};
-use shakedown::outcome::Report;
 use shakedown::spec::{Check, Suites};
 
-use crate::defect_matrix::{self, Defect, Instead, Matrix, PLACES, SharedStack, planted};
+use crate::defect_matrix::{self, Defect, Instead, Matrix, PLACES, SharedStack, fixed, planted};
 use crate::support::groups::{self, Group};
 use crate::support::harness::TestStack;
 
@@ -52,16 +51,12 @@ pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
     })
 }
 
-/// The reference worker with `defect` planted, judged by `cases`.
-async fn run(defect: &str, cases: &[String], instead: &Instead<'_>, number: usize, stack: &TestStack) -> Report {
-    let name = format!("d{number}");
-    let contract = planted(&stack.options(&name).contract, "SHAKEDOWN_DEFECT", defect);
-    defect_matrix::run(stack, &name, contract, cases, instead).await
-}
-
 async fn prove(defect: &Defect, number: usize, stack: &TestStack, matrix: &Matrix) -> Result<(), Failed> {
     let instead = Instead { within_s: defect.within_s, documents: defect.documents.as_ref(), ..Instead::default() };
-    let report = run(&defect.name, &defect.cases, &instead, number, stack).await;
+    let name = format!("d{number}");
+    let contract = planted(&stack.options(&name).contract, "SHAKEDOWN_DEFECT", &defect.name);
+    let contract = fixed(&contract, defect.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let report = defect_matrix::run(stack, &name, contract, &defect.cases, &instead).await;
     defect_matrix::assert_noticed(defect, &report, matrix)
 }
 
@@ -71,7 +66,9 @@ async fn survey(defect: &str, number: usize, stack: &TestStack) -> Result<(), Fa
     let judges = |case: &&Arc<shakedown::spec::Case>| matches!(case.check, Check::Scenario(..)) && !case.is_slow();
     let cases: Vec<String> = suites.cases.iter().filter(judges).map(|case| case.id.clone()).collect();
     let instead = Instead { within_s: Some(12), ..Instead::default() };
-    let report = run(defect, &cases, &instead, 1000 + number, stack).await;
+    let name = format!("d{}", 1000 + number);
+    let contract = planted(&stack.options(&name).contract, "SHAKEDOWN_DEFECT", defect);
+    let report = defect_matrix::run(stack, &name, contract, &cases, &instead).await;
     let mut text = format!("\n{defect}, {} ms\n", report.duration_ms);
     for case in &report.cases {
         writeln!(

@@ -1,5 +1,5 @@
 //! Every case notices what it is there for: breakages of the stack, defects planted in the reference worker, and
-//! mistakes planted in workers in TypeScript and Python.
+//! mistakes planted in workers in TypeScript and Python; and none passes by chance.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests ask services themselves")]
 #![allow(dead_code, reason = "each test program uses a part of `support`")]
@@ -7,6 +7,7 @@
 mod breakages;
 mod defect_matrix;
 mod defects;
+mod premises;
 #[path = "../support/mod.rs"]
 mod support;
 mod workers;
@@ -24,7 +25,9 @@ fn main() -> ExitCode {
     // Trials begin in this order. Breakages share a stack under a lock, one at a time. The others have a stack for each
     // group: collections stay until their stack ends, and one Qdrant cannot hold those of all.
     let mut groups = vec![breakages::group()];
-    for (name, group) in [("defects", defects::group as fn(&_, _) -> _), ("workers", workers::group)] {
+    for (name, group) in
+        [("defects", defects::group as fn(&_, _) -> _), ("premises", premises::group), ("workers", workers::group)]
+    {
         let stack = Arc::new(SharedStack::new(name, PLACES));
         groups.push(group(&stack, is_filtered));
         groups.push(Group::with_end("stack", Vec::new(), move |_| {

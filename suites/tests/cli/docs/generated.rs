@@ -69,6 +69,11 @@ fn generated(name: &str) -> String {
                 .map(|(title, definition)| format!("### {title}\n\n{}", table(["fault", "effect"], &of(definition))))
                 .join("\n")
         }
+        "premises" => format!(
+            "{}\n### States of the pipeline\n\n{}",
+            table(["premise", "what must have been seen"], &of("Premise")),
+            table(["state", "meaning"], &of("Work"))
+        ),
         "expectations" => table(["key", "what must hold"], &expected(&suite, true)),
         "matchers" => table(["key", "what must hold"], &expected(&suite, false)),
         "exit-codes" => exit_codes(),
@@ -204,6 +209,7 @@ fn tables_are_what_the_code_says() {
         }
     }
     assert_eq!(stale, Vec::<String>::new(), "write them anew with: scripts/check/schema --write");
-    let wanted = ["cases", "exit-codes", "expectations", "faults", "matchers", "report-fields", "variables"];
+    let wanted =
+        ["cases", "exit-codes", "expectations", "faults", "matchers", "premises", "report-fields", "variables"];
     assert_eq!(names, BTreeSet::from(wanted.map(str::to_owned)));
 }

@@ -13,7 +13,7 @@ use libtest_mimic::{Arguments, Failed};
 use serde::Deserialize;
 use shakedown::outcome::{CaseRecord, Events, Level, Report, Word};
 use shakedown::runner::{self, Selection};
-use shakedown::settings::{Contract, Template, process_variable};
+use shakedown::settings::{Contract, Grace, Template, process_variable};
 use shakedown::spec::{Documents, Suites};
 use shakedown::stack::ProviderKind;
 
@@ -72,6 +72,9 @@ pub struct Defect {
     /// Documents instead of the scenario's own.
     #[serde(default)]
     pub documents: Option<Documents>,
+    /// Variables that have these values, whatever a scenario sets: the worker is one that does not read them.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
 }
 
 impl Defect {
@@ -110,7 +113,14 @@ pub fn read(path: &Path) -> Vec<Defect> {
 pub fn planted(contract: &Contract, variable: &str, defect: &str) -> Contract {
     let mut contract = contract.clone();
     contract.worker.env.insert(variable.to_owned(), Template::literal(defect));
-    contract.worker.shutdown_grace = Duration::from_secs(2);
+    contract.worker.shutdown_grace = Grace::Fixed(Duration::from_secs(2));
+    contract
+}
+
+/// `contract` with variables that have these values, whatever a scenario sets.
+pub fn fixed<'a>(contract: &Contract, env: impl IntoIterator<Item = (&'a str, &'a str)>) -> Contract {
+    let mut contract = contract.clone();
+    contract.worker.env.extend(env.into_iter().map(|(name, value)| (name.to_owned(), Template::literal(value))));
     contract
 }
 

@@ -1,0 +1,432 @@
+//! Premises about faults: what the pipeline was doing when a fault began or while it lasted.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::super::evidence::StoredCounts;
+use super::super::jobs::document_of;
+use super::super::scheduler::FaultRecord;
+use super::history::Span;
+use super::requests::is_accepted;
+use super::{Run, Seen, counted, ms};
+use crate::spec::{Target, Work, WorkerFault};
+
+/// What a worker's event says when it is ready.
+const TAKES_JOBS: &str = "takes jobs";
+
+/// A moment or a time at which the state of the pipeline is examined.
+struct Moment<'a> {
+    /// What happened, for messages.
+    what: String,
+    during: Span,
+    stored: Option<&'a StoredCounts>,
+}
+
+/// What was stored of a document at a moment.
+struct Stored {
+    points: usize,
+    /// Its points in the end, or in the baseline if these are more.
+    all: usize,
+    /// Whether its row said that it is stored.
+    is_done: bool,
+    /// Whether its job was active.
+    is_active: bool,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn fault_met(&self, work: Work) -> Seen {
+        let moment = |fault: &'a FaultRecord| {
+            let ended = fault.ended.map_or(i64::MAX, ms);
+            Some(Moment { what: fault.what.clone(), during: (ms(fault.began?), ended), stored: fault.stored.as_ref() })
+        };
+        let faults = self.observations.faults.iter().filter(|fault| fault.worker.is_none());
+        self.any_with(work, faults.filter_map(moment).collect(), "no fault of a service began")
+    }
+
+    pub(super) fn killed_with(&self, work: Work) -> Seen {
+        self.any_with(work, self.moments(&[WorkerFault::Kill]), "no worker was killed")
+    }
+
+    pub(super) fn terminated_with(&self, work: Work) -> Seen {
+        let moments = self.moments(&[WorkerFault::Terminate, WorkerFault::TerminateTwice]);
+        self.any_with(work, moments, "no worker got SIGTERM")
+    }
+
+    pub(super) fn paused_with(&self, work: Work) -> Seen {
+        self.any_with(work, self.moments(&[WorkerFault::Pause]), "no worker was paused")
+    }
+
+    pub(super) fn joined_with(&self, work: Work) -> Seen {
+        let mut moments = self.moments(&[WorkerFault::Join]);
+        for moment in &mut moments {
+            // A worker takes a while until it takes jobs.
+            let mut events = self.observations.workers.events.iter();
+            let ready = events.find(|event| event.what == TAKES_JOBS && event.at_ms >= moment.during.0);
+            let at = ready.map_or(i64::MAX - 1, |event| event.at_ms);
+            moment.during = (at, at);
+        }
+        self.any_with(work, moments, "no worker joined")
+    }
+
+    pub(super) fn lock_expired(&self) -> Seen {
+        let Some(began) = self.observations.faults.iter().filter_map(|fault| fault.began).map(ms).min() else {
+            return Seen::new(false, "no fault began");
+        };
+        let stalled: BTreeSet<&str> =
+            self.jobs.stalled.iter().filter(|(at, _)| *at >= began).map(|(_, job)| *job).collect();
+        let lock = self.observations.queue.lock_ms.map_or(String::new(), |lock| format!("; a lock lasts {lock} ms"));
+        Seen::at_least(1, stalled.len(), format!("{} stalled after a fault began{lock}", counted(stalled.len(), "job")))
+    }
+
+    pub(super) fn calls_in_fault(&self, least: u64) -> Seen {
+        let faults = self.observations.faults.iter();
+        let broken = faults.flat_map(|fault| fault.targets.iter().map(move |target| (*target, fault)));
+        let calls = broken.filter_map(|(target, fault)| Some((target, self.calls(target, fault.began?, fault.ended?))));
+        match calls.max_by_key(|(_, calls)| *calls) {
+            Some((target, calls)) => {
+                let what = format!("{} was called {} while the fault lasted", target.word(), counted(calls, "time"));
+                Seen::at_least(least, calls, what)
+            }
+            None => Seen::new(false, "no fault of a service began and ended"),
+        }
+    }
+
+    /// The calls of a service from `began` to `ended`: connections, requests that a proxy answered, and requests that the mock
+    /// received.
+    fn calls(&self, target: Target, began: Duration, ended: Duration) -> usize {
+        let network = &self.observations.network;
+        let opened = network.connections.get(&target).into_iter().flatten().map(|connection| connection.opened);
+        let answered = network.answered.get(&target).into_iter().flatten().map(|answered| answered.at);
+        let lasts = began..=ended;
+        let requests = if target == Target::Jina { self.requests_in((ms(began), ms(ended))) } else { 0 };
+        opened.chain(answered).filter(|at| lasts.contains(at)).count() + requests
+    }
+
+    /// The moments at which such faults of a worker began.
+    fn moments(&self, kinds: &[WorkerFault]) -> Vec<Moment<'a>> {
+        let moment = |fault: &'a FaultRecord| {
+            let at = ms(fault.began?);
+            Some(Moment { what: fault.what.clone(), during: (at, at), stored: fault.stored.as_ref() })
+        };
+        let faults = self.observations.faults.iter();
+        faults.filter(|fault| fault.worker.is_some_and(|kind| kinds.contains(&kind))).filter_map(moment).collect()
+    }
+
+    /// Met if the pipeline is in the state at one of the moments.
+    fn any_with(&self, work: Work, moments: Vec<Moment<'_>>, none: &str) -> Seen {
+        let seen = moments.iter().map(|moment| {
+            let Seen { is_met, what } = self.state(work, moment);
+            Seen::new(is_met, format!("{} at {} ms: {what}", moment.what, moment.during.0))
+        });
+        let (met, unmet): (Vec<Seen>, Vec<Seen>) = seen.partition(|seen| seen.is_met);
+        let is_met = !met.is_empty();
+        let told: Vec<String> = if is_met { met } else { unmet }.into_iter().map(|seen| seen.what).collect();
+        if told.is_empty() { Seen::new(false, none) } else { Seen::new(is_met, told.join("; ")) }
+    }
+
+    fn state(&self, work: Work, moment: &Moment<'_>) -> Seen {
+        let during = moment.during;
+        match work {
+            Work::ActiveJob => {
+                let active = self.jobs.active_in(during).len();
+                Seen::at_least(1, active, format!("{} active", jobs(active)))
+            }
+            Work::NoActiveJob => {
+                let active = self.jobs.active_in(during).len();
+                Seen::new(active == 0, format!("{} active", jobs(active)))
+            }
+            Work::WaitingJob => {
+                let waiting = self.jobs.waiting_in(during).len();
+                Seen::at_least(1, waiting, format!("{} waiting", jobs(waiting)))
+            }
+            Work::OpenRequest => {
+                let open = self.requests_in(during);
+                Seen::at_least(1, open, format!("{} open", requests(open)))
+            }
+            Work::OpenBeyondGrace => {
+                let exits = self.observations.workers.exits.iter().map(|exit| exit.grace);
+                let grace = ms(exits.max().unwrap_or(self.observations.workers.grace));
+                let open = self.spans().filter(|(at, until)| *at <= during.0 && *until > during.0 + grace).count();
+                Seen::at_least(1, open, format!("{} open beyond the grace period of {grace} ms", requests(open)))
+            }
+            Work::PendingRetry => {
+                let pending = self.pending_retries(during.0);
+                Seen::at_least(1, pending, format!("{} refused and not sent again yet", texts(pending)))
+            }
+            Work::PartOfPoints => self.stored(moment, |document| document.points > 0 && document.points < document.all),
+            Work::PointsWithoutRow | Work::RowBeforeEnd if self.observations.contract.evidence.postgres.is_none() => {
+                Seen::new(false, "the contract names no rows")
+            }
+            Work::PointsWithoutRow => self
+                .stored(moment, |document| document.points > 0 && document.points >= document.all && !document.is_done),
+            Work::RowBeforeEnd => self.stored(moment, |document| document.is_done && document.is_active),
+        }
+    }
+
+    /// Whether a document was in the state of which `is_in` decides.
+    fn stored(&self, moment: &Moment<'_>, is_in: impl Fn(&Stored) -> bool) -> Seen {
+        let Some(stored) = moment.stored else { return Seen::new(false, "what was stored then could not be read") };
+        let documents: BTreeSet<&str> = self
+            .observations
+            .steps
+            .iter()
+            .flat_map(|step| &step.documents)
+            .map(|document| document.id.as_str())
+            .collect();
+        let active: BTreeSet<&str> = self
+            .jobs
+            .active_in(moment.during)
+            .into_iter()
+            .filter_map(|job| document_of(job, documents.iter().copied()))
+            .collect();
+        let last = self.observations.last();
+        let in_the_end = |document: &str| {
+            let now = last.map_or(0, |step| step.snapshot.points_of(document).len());
+            now.max(self.assessment.baseline_points(document).map_or(0, <[_]>::len))
+        };
+        for document in documents {
+            let points = stored.points.get(document).copied().unwrap_or(0);
+            let seen = Stored {
+                points,
+                all: in_the_end(document),
+                is_done: stored.done.contains(document),
+                is_active: active.contains(document),
+            };
+            if is_in(&seen) {
+                return Seen::new(true, format!("{points} of {} points of {document} were stored", seen.all));
+            }
+        }
+        let points = stored.points.values().sum::<usize>();
+        let what = format!(
+            "{} and {} of stored documents were there, and no document was in that state",
+            counted(points, "point"),
+            counted(stored.done.len(), "row")
+        );
+        Seen::new(false, what)
+    }
+
+    /// When each request to the embeddings API arrived and was answered.
+    fn spans(&self) -> impl Iterator<Item = Span> {
+        let embeddings = &self.observations.embeddings;
+        let offset = ms(embeddings.mock_offset);
+        embeddings.requests.iter().map(move |request| {
+            let at = i64::try_from(request.at_ms).unwrap_or(i64::MAX) - offset;
+            // A request without an answer stays open.
+            let took = if request.status == 0 { i64::MAX / 2 } else { i64::try_from(request.took_ms).unwrap_or(0) };
+            (at, at.saturating_add(took))
+        })
+    }
+
+    /// The number of requests that are open at some time in `during`.
+    fn requests_in(&self, (from, until): Span) -> usize {
+        self.spans().filter(|(at, answered)| *at <= until && *answered >= from).count()
+    }
+
+    /// The number of texts that were refused before `now`, may be accepted later, and were not sent again by then.
+    fn pending_retries(&self, now: i64) -> usize {
+        let mut pending: BTreeSet<&str> = BTreeSet::new();
+        for (request, (at, answered)) in self.observations.embeddings.requests.iter().zip(self.spans()) {
+            if at > now {
+                break;
+            }
+            let is_passing = matches!(request.status, 408 | 429 | 500..);
+            for text in request.texts.iter() {
+                if !is_accepted(request) && is_passing && answered <= now {
+                    pending.insert(text);
+                } else {
+                    pending.remove(text.as_str());
+                }
+            }
+        }
+        pending.len()
+    }
+}
+
+/// `1 job was`, `3 jobs were`.
+fn jobs(number: usize) -> String {
+    was(number, "job")
+}
+
+/// `1 request was`, `3 requests were`.
+fn requests(number: usize) -> String {
+    was(number, "request")
+}
+
+/// `1 text was`, `3 texts were`.
+fn texts(number: usize) -> String {
+    was(number, "text")
+}
+
+fn was(number: usize, noun: &str) -> String {
+    format!("{} {}", counted(number, noun), if number == 1 { "was" } else { "were" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::scheduler::WorkerEvent;
+    use super::super::super::testing::{TestRun, connection, exit, fault, missed_fault, request, worker_fault};
+    use super::super::testing::premise;
+    use super::*;
+    use crate::stack::jina::JinaRequest;
+
+    /// The job of `a.md` is active from 100 ms to 900 ms, that of `b.md` waits until 500 ms and is then active.
+    fn run() -> TestRun {
+        TestRun::two_documents().with_events(&[
+            (0, "a.md", "added"),
+            (0, "b.md", "added"),
+            (100, "a.md", "active"),
+            (500, "b.md", "active"),
+            (900, "a.md", "completed"),
+            (900, "b.md", "completed"),
+        ])
+    }
+
+    /// The run with a fault of the worker.
+    fn and(kind: WorkerFault, at: u64) -> TestRun {
+        stored(kind, at, &[], &[])
+    }
+
+    fn stored(kind: WorkerFault, at: u64, points: &[(&str, usize)], done: &[&str]) -> TestRun {
+        run().edit(|seen| seen.faults = vec![worker_fault(kind, at, points, done)])
+    }
+
+    /// The run with requests: when each arrived, how long its answer took, and its status. All are for the same text.
+    fn requested(run: &TestRun, requests: &[(u64, u64, u16)]) -> TestRun {
+        let one = |(at, took_ms, status): &(u64, u64, u16)| JinaRequest {
+            took_ms: *took_ms,
+            status: *status,
+            disturbed: *status != 200,
+            ..request(*at, &["a text"])
+        };
+        run.edit(|seen| seen.embeddings.requests = requests.iter().map(one).collect())
+    }
+
+    #[test]
+    fn a_fault_of_a_service_meets_an_active_job() {
+        let broken = |began, ended| run().edit(|seen| seen.faults = vec![fault(Target::Redis, began, ended)]);
+        premise("{ fault_met = \"active_job\" }")
+            .is_met(&broken(50, 150), "cut of redis at 50 ms: 1 job was active")
+            .is_unmet(&broken(1000, 1500), "cut of redis at 1000 ms: 0 jobs were active")
+            .is_unmet(&and(WorkerFault::Kill, 600), "no fault of a service began");
+        premise("{ fault_met = \"no_active_job\" }")
+            .is_met(&broken(1000, 1500), "cut of redis at 1000 ms: 0 jobs were active")
+            .is_unmet(&broken(50, 600), "cut of redis at 50 ms: 2 jobs were active");
+    }
+
+    #[test]
+    fn a_worker_is_killed_while_it_works() {
+        premise("{ killed_with = \"active_job\" }")
+            .is_met(&and(WorkerFault::Kill, 600), "kill of the worker at 600 ms: 2 jobs were active")
+            .is_unmet(&and(WorkerFault::Kill, 950), "kill of the worker at 950 ms: 0 jobs were active")
+            .is_unmet(&and(WorkerFault::Terminate, 600), "no worker was killed");
+    }
+
+    #[test]
+    fn a_worker_is_terminated_while_jobs_wait() {
+        premise("{ terminated_with = \"waiting_job\" }")
+            .is_met(
+                &and(WorkerFault::TerminateTwice, 200),
+                "terminate_twice of the worker at 200 ms: 1 job was waiting",
+            )
+            .is_unmet(&and(WorkerFault::Terminate, 600), "terminate of the worker at 600 ms: 0 jobs were waiting");
+    }
+
+    #[test]
+    fn a_worker_is_paused_while_it_works() {
+        premise("{ paused_with = \"active_job\" }")
+            .is_met(&and(WorkerFault::Pause, 200), "pause of the worker at 200 ms: 1 job was active")
+            .is_unmet(&and(WorkerFault::Pause, 50), "pause of the worker at 50 ms: 0 jobs were active");
+    }
+
+    #[test]
+    fn a_worker_joins_while_jobs_wait() {
+        let ready_at = |at_ms| {
+            and(WorkerFault::Join, 10).edit(|seen| {
+                seen.workers.events = vec![WorkerEvent { at_ms, worker: 2, what: TAKES_JOBS.to_owned() }];
+            })
+        };
+        premise("{ joined_with = \"waiting_job\" }")
+            .is_met(&ready_at(300), "join of the worker at 300 ms: 1 job was waiting")
+            .is_unmet(&ready_at(700), "join of the worker at 700 ms: 0 jobs were waiting");
+    }
+
+    #[test]
+    fn a_request_is_open_from_its_arrival_to_its_answer() {
+        let killed = and(WorkerFault::Kill, 600);
+        premise("{ killed_with = \"open_request\" }")
+            .is_met(&requested(&killed, &[(550, 100, 200)]), "kill of the worker at 600 ms: 1 request was open")
+            .is_unmet(&requested(&killed, &[(550, 10, 200)]), "kill of the worker at 600 ms: 0 requests were open")
+            .is_met(&requested(&killed, &[(100, 0, 0)]), "kill of the worker at 600 ms: 1 request was open");
+        let terminated = and(WorkerFault::Terminate, 600).edit(|seen| seen.workers.exits = vec![exit()]);
+        let what =
+            |open: &str| format!("terminate of the worker at 600 ms: {open} open beyond the grace period of 10000 ms");
+        premise("{ terminated_with = \"open_beyond_grace\" }")
+            .is_met(&requested(&terminated, &[(550, 12_000, 200)]), &what("1 request was"))
+            .is_unmet(&requested(&terminated, &[(550, 9000, 200)]), &what("0 requests were"));
+    }
+
+    #[test]
+    fn a_retry_is_pending_until_the_text_is_sent_again() {
+        let killed = and(WorkerFault::Kill, 600);
+        let what = |pending: &str| format!("kill of the worker at 600 ms: {pending} refused and not sent again yet");
+        premise("{ killed_with = \"pending_retry\" }")
+            .is_met(&requested(&killed, &[(500, 10, 503), (700, 0, 200)]), &what("1 text was"))
+            .is_unmet(&requested(&killed, &[(500, 10, 503), (590, 100, 200)]), &what("0 texts were"))
+            .is_unmet(&requested(&killed, &[(500, 10, 400)]), &what("0 texts were"));
+    }
+
+    #[test]
+    fn a_worker_is_killed_between_two_writes() {
+        let nothing = |points: &str, rows: &str| {
+            format!(
+                "kill of the worker at 600 ms: {points} and {rows} of stored documents were there, and no document was in \
+                 that state"
+            )
+        };
+        let at = |points: &[(&str, usize)], done: &[&str]| stored(WorkerFault::Kill, 600, points, done);
+        premise("{ killed_with = \"part_of_points\" }")
+            .is_met(&at(&[("a.md", 1)], &[]), "kill of the worker at 600 ms: 1 of 2 points of a.md were stored")
+            .is_unmet(&at(&[("a.md", 2)], &[]), &nothing("2 points", "0 rows"));
+        premise("{ killed_with = \"points_without_row\" }")
+            .is_met(&at(&[("a.md", 2)], &[]), "kill of the worker at 600 ms: 2 of 2 points of a.md were stored")
+            .is_unmet(&at(&[("a.md", 2)], &["a.md"]), &nothing("2 points", "1 row"))
+            .is_unmet(
+                &at(&[("a.md", 2)], &[]).edit(|seen| seen.contract.evidence.postgres = None),
+                "kill of the worker at 600 ms: the contract names no rows",
+            );
+        premise("{ killed_with = \"row_before_end\" }")
+            .is_met(&at(&[("a.md", 2)], &["a.md"]), "kill of the worker at 600 ms: 2 of 2 points of a.md were stored")
+            .is_unmet(&stored(WorkerFault::Kill, 950, &[("a.md", 2)], &["a.md"]).edit(|_| {}), &{
+                nothing("2 points", "1 row").replace("600", "950")
+            });
+    }
+
+    #[test]
+    fn a_lock_expires_after_a_fault_began() {
+        let stalled = |at| {
+            run().with_events(&[(100, "a.md", "active"), (at, "a.md", "stalled")]).edit(|seen| {
+                seen.faults = vec![worker_fault(WorkerFault::Pause, 200, &[], &[])];
+                seen.queue.lock_ms = Some(1000);
+            })
+        };
+        premise("\"lock_expired\"")
+            .is_met(&stalled(1300), "1 job stalled after a fault began; a lock lasts 1000 ms")
+            .is_unmet(&stalled(150), "0 jobs stalled after a fault began; a lock lasts 1000 ms")
+            .is_unmet(&run(), "no fault began");
+    }
+
+    #[test]
+    fn a_broken_service_is_called_again() {
+        let opened = |times: &[u64]| {
+            run().edit(|seen| {
+                seen.faults = vec![missed_fault(Target::Redis)];
+                let connections = times.iter().map(|opened| connection(*opened, Some(opened + 10)));
+                seen.network.connections.insert(Target::Redis, connections.collect());
+            })
+        };
+        premise("{ calls_in_fault = 2 }")
+            .is_met(&opened(&[500, 1100, 1900]), "redis was called 2 times while the fault lasted")
+            .is_unmet(&opened(&[500, 1100, 2100]), "redis was called 1 time while the fault lasted")
+            .is_unmet(&run(), "no fault of a service began and ended");
+    }
+}

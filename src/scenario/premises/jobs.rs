@@ -1,0 +1,117 @@
+//! Premises about jobs: how many are in work at once, how long they are active, and how they end.
+
+use super::super::observations::JobState;
+use super::{Run, Seen, counted};
+
+/// What BullMQ writes into a job that stalled too often.
+const STALLED_OUT: &str = "stalled more than allowable limit";
+
+impl Run<'_> {
+    pub(super) fn jobs_in_work(&self, least: u64) -> Seen {
+        let (peak, _) = self.jobs.peak();
+        Seen::at_least(least, peak, format!("at most {} active at the same time", are(peak)))
+    }
+
+    pub(super) fn saturated(&self, most: u64) -> Seen {
+        let (peak, at) = self.jobs.peak();
+        let waiting = self.jobs.waiting_in((at, at)).len();
+        let is_met = peak as u64 >= most || (peak > 0 && waiting > 0);
+        Seen::new(is_met, format!("{} active when {waiting} waited", are(peak)))
+    }
+
+    pub(super) fn failed_jobs(&self, least: u64) -> Seen {
+        let jobs = self.observations.steps.iter().flat_map(|step| step.jobs.values());
+        let failed = jobs.filter(|(state, _)| *state == JobState::Failed).count();
+        Seen::at_least(least, failed, format!("{} failed", counted(failed, "job")))
+    }
+
+    pub(super) fn stalled_out(&self) -> Seen {
+        let jobs = || self.observations.steps.iter().flat_map(|step| step.jobs.values());
+        let says_so = |reason: &Option<String>| reason.as_deref().is_some_and(|reason| reason.contains(STALLED_OUT));
+        let failed = jobs().filter(|(state, job)| *state == JobState::Failed && says_so(&job.failed_reason)).count();
+        let stalls: u64 = jobs().map(|(_, job)| job.stalls).sum();
+        let stalls = usize::try_from(stalls).unwrap_or(usize::MAX);
+        let what =
+            format!("{} failed because of stalls; there were {}", counted(failed, "job"), counted(stalls, "stall"));
+        Seen::at_least(1, failed, what)
+    }
+
+    pub(super) fn longer_than_lock(&self) -> Seen {
+        let longest = self.jobs.longest_active();
+        let Some(lock) = self.observations.queue.lock_ms else {
+            return Seen::new(false, format!("no lock was seen, and the longest job was active for {longest} ms"));
+        };
+        let is_met = u64::try_from(longest).is_ok_and(|longest| longest > lock);
+        Seen::new(is_met, format!("the longest job was active for {longest} ms, and its lock lasts {lock} ms"))
+    }
+}
+
+/// `1 job was`, `3 jobs were`.
+fn are(number: usize) -> String {
+    format!("{} {}", counted(number, "job"), if number == 1 { "was" } else { "were" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::TestRun;
+    use super::super::testing::premise;
+
+    /// Two jobs: the second one becomes active before the first one ends, or after it.
+    fn two_jobs(overlap: bool) -> TestRun {
+        let second = if overlap { 20 } else { 40 };
+        TestRun::two_documents().with_events(&[
+            (0, "a.md", "added"),
+            (0, "b.md", "added"),
+            (10, "a.md", "active"),
+            (second.min(30), if overlap { "b.md" } else { "a.md" }, if overlap { "active" } else { "completed" }),
+            (second.max(31), if overlap { "a.md" } else { "b.md" }, if overlap { "completed" } else { "active" }),
+            (60, "b.md", "completed"),
+        ])
+    }
+
+    #[test]
+    fn jobs_are_active_at_the_same_time() {
+        premise("{ jobs_in_work = 2 }")
+            .is_met(&two_jobs(true), "at most 2 jobs were active at the same time")
+            .is_unmet(&two_jobs(false), "at most 1 job was active at the same time");
+    }
+
+    #[test]
+    fn a_worker_that_takes_no_more_while_jobs_wait_is_saturated() {
+        premise("{ saturated = 3 }")
+            .is_met(&two_jobs(false), "1 job was active when 1 waited")
+            .is_unmet(&two_jobs(true), "2 jobs were active when 0 waited");
+        premise("{ saturated = 2 }")
+            .is_met(&two_jobs(true), "2 jobs were active when 0 waited")
+            .is_unmet(&TestRun::two_documents(), "0 jobs were active when 0 waited");
+    }
+
+    #[test]
+    fn jobs_fail() {
+        let run = TestRun::two_documents();
+        premise("{ failed_jobs = 1 }")
+            .is_met(&run.edit_step(|step| step.fail("a.md", "401")), "1 job failed")
+            .is_unmet(&run, "0 jobs failed");
+    }
+
+    #[test]
+    fn a_job_fails_because_it_stalled() {
+        let run = TestRun::two_documents().edit_step(|step| step.job("a.md").stalls = 2);
+        let failed = |reason: &str| run.edit_step(|step| step.fail("a.md", reason));
+        premise("\"stalled_out\"")
+            .is_met(
+                &failed("job stalled more than allowable limit"),
+                "1 job failed because of stalls; there were 2 stalls",
+            )
+            .is_unmet(&failed("401"), "0 jobs failed because of stalls; there were 2 stalls");
+    }
+
+    #[test]
+    fn a_job_outlasts_its_lock() {
+        let run = |lock_ms| two_jobs(true).edit(|seen| seen.queue.lock_ms = lock_ms);
+        premise("\"longer_than_lock\"")
+            .is_met(&run(Some(30)), "the longest job was active for 40 ms, and its lock lasts 30 ms")
+            .is_unmet(&run(Some(40)), "the longest job was active for 40 ms, and its lock lasts 40 ms")
+            .is_unmet(&run(None), "no lock was seen, and the longest job was active for 40 ms");
+    }
+}

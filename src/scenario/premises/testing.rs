@@ -1,0 +1,86 @@
+//! The tests of premises: each is written as in a suite, and evaluated over runs made by hand.
+
+use serde::Deserialize;
+
+use super::super::jobs::job_id;
+use super::super::testing::TestRun;
+use super::{Seen, evaluate};
+use crate::services::queue::QueueEvent;
+use crate::spec::Premise;
+
+/// A premise as a suite writes it, such as `{ jobs_in_work = 2 }`.
+///
+/// A test says first which run meets it, then which one does not.
+pub(super) fn premise(written: &str) -> Check {
+    #[derive(Deserialize)]
+    struct Written {
+        premise: Premise,
+    }
+    let written: Written = toml::from_str(&format!("premise = {written}")).unwrap();
+    Check { premise: written.premise }
+}
+
+#[must_use = "a premise without a run that meets it is not tested"]
+pub(super) struct Check {
+    premise: Premise,
+}
+
+#[must_use = "a premise without a run that does not meet it is not tested"]
+pub(super) struct Met(Check);
+
+pub(super) struct Tested(Check);
+
+impl Check {
+    fn seen(&self, run: &TestRun) -> Seen {
+        evaluate(&self.premise, &run.assessment())
+    }
+
+    #[track_caller]
+    pub(super) fn is_met(self, run: &TestRun, seen: &str) -> Met {
+        assert_eq!(self.seen(run), Seen::new(true, seen));
+        Met(self)
+    }
+}
+
+impl Met {
+    #[track_caller]
+    pub(super) fn is_unmet(self, run: &TestRun, seen: &str) -> Tested {
+        let tested = Tested(self.0);
+        tested.is_unmet(run, seen);
+        tested
+    }
+}
+
+impl Tested {
+    #[track_caller]
+    pub(super) fn is_unmet(&self, run: &TestRun, seen: &str) -> &Self {
+        assert_eq!(self.0.seen(run), Seen::new(false, seen));
+        self
+    }
+
+    #[track_caller]
+    pub(super) fn is_met(&self, run: &TestRun, seen: &str) -> &Self {
+        assert_eq!(self.0.seen(run), Seen::new(true, seen));
+        self
+    }
+}
+
+impl TestRun {
+    /// The run with these events of jobs of its first step: the time in milliseconds, the document and the event.
+    pub(super) fn with_events(&self, events: &[(i64, &str, &str)]) -> Self {
+        self.edit(|seen| {
+            seen.queue.events = events
+                .iter()
+                .map(|(at, document, what)| {
+                    let event = QueueEvent {
+                        id: format!("{at}-0"),
+                        what: (*what).to_owned(),
+                        job: Some(job_id(0, document)),
+                        detail: None,
+                    };
+                    (*at, event)
+                })
+                .collect();
+        })
+    }
+}
