@@ -38,7 +38,7 @@ const READY_POLL: Duration = Duration::from_millis(20);
 pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) -> Result<Observations, ScenarioError> {
     let trace = harness.events.trace();
     let phase = trace.begin("set up");
-    let Setup { documents, builder, clients, proxies, launch, secrets } =
+    let Setup { documents, builder, clients, proxies, launch, secrets, supabase: _supabase } =
         Setup::prepare(name, scenario, harness).await?;
     let contract = &harness.contract;
     let grace = launch.grace;

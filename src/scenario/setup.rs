@@ -16,10 +16,11 @@ use crate::redaction;
 use crate::services::http::Http;
 use crate::services::postgres::Postgres;
 use crate::services::queue::QueueClient;
-use crate::settings::{Contract, Endpoints};
+use crate::settings::{Contract, Endpoints, SupabaseEndpoint};
 use crate::spec::Scenario;
 use crate::stack::jina::{JinaConfig, JinaMock};
 use crate::stack::kill_with_harness;
+use crate::stack::postgrest::Postgrest;
 use crate::worker::{WorkerEnv, WorkerError, run_hook};
 
 /// Deadline of `shakedown setup`.
@@ -34,6 +35,8 @@ pub(super) struct Setup {
     pub(super) launch: LaunchConfig,
     /// Secrets that the worker must not print, by variable.
     pub(super) secrets: Vec<(String, SecretString)>,
+    /// The API of Supabase, as long as the worker may use it.
+    pub(super) supabase: Option<Postgrest>,
 }
 
 impl Setup {
@@ -45,8 +48,10 @@ impl Setup {
         proxied_endpoints.learn();
         // What the contract takes from the environment is not shown, whatever its name.
         redaction::learn(harness.variables.iter().map(|(name, value)| (name.as_str(), value)));
+        let supabase = start_postgrest(&proxied_endpoints, harness)?;
         let worker_env = WorkerEnv {
             endpoints: proxied_endpoints,
+            supabase: supabase.as_ref().map(|started| started.endpoint().clone()),
             scenario: scenario.env.clone(),
             variables: harness.variables.clone(),
         };
@@ -61,8 +66,20 @@ impl Setup {
             ledger: harness.ledger.clone(),
         };
         let builder = JobBuilder::new(contract, &harness.directory, name, scenario.producer_clock_s).await?;
-        Ok(Self { documents, builder, clients, proxies, launch, secrets })
+        Ok(Self { documents, builder, clients, proxies, launch, secrets, supabase })
     }
+}
+
+/// Starts the stand-in for PostgREST if the contract names Supabase's API. It uses the connections that faults of
+/// Postgres affect.
+fn start_postgrest(endpoints: &Endpoints, harness: &Harness) -> Result<Option<Postgrest>, ScenarioError> {
+    if !harness.contract.worker.names_supabase() {
+        return Ok(None);
+    }
+    let started = Postgrest::start(&endpoints.postgres, &[endpoints.names.schema().to_owned()])?;
+    let SupabaseEndpoint { anon_key, service_key, .. } = started.endpoint();
+    redaction::learn([("SUPABASE_ANON_KEY", anon_key), ("SUPABASE_SERVICE_ROLE_KEY", service_key)]);
+    Ok(Some(started))
 }
 
 /// Shorter passwords are not looked for in the output: they would match unrelated text.

@@ -19,6 +19,7 @@ mod native;
 mod options;
 mod orphans;
 mod ports;
+pub mod postgrest;
 mod process;
 mod process_id;
 mod provider;
