@@ -19,7 +19,7 @@ use super::setup::Setup;
 use super::sidecars::Sidecars;
 use super::step::{StepInput, run_step};
 use crate::outcome::Trace;
-use crate::redaction::redacted;
+use crate::redaction::{redacted, without_escapes};
 use crate::services::queue::{Attached, QueueEvent};
 use crate::spec::{Scenario, Step};
 use crate::stack::jina::JinaRequest;
@@ -125,7 +125,7 @@ async fn stop_workers(scheduler: &mut FaultScheduler, grace: Duration) -> Worker
         died,
         exits: scheduler.exits(),
         grace,
-        log: outputs.iter().map(|output| output.text.as_str()).collect(),
+        log: outputs.iter().map(|output| without_escapes(&output.text)).collect(),
         outputs,
         events: scheduler.worker_events(),
         peak_memory_mib,
@@ -205,9 +205,11 @@ async fn wait_until_ready(scheduler: &mut FaultScheduler, timeout: Duration) -> 
                     Some(how) => how,
                     None => format!("it is running, but {}", scheduler.not_ready()),
                 },
-                tail: redacted(scheduler.worker().map(Worker::tail).unwrap_or_default()),
+                tail: redacted(without_escapes(&scheduler.worker().map(Worker::tail).unwrap_or_default()).into_owned()),
                 seconds: timeout.as_secs_f64(),
-                output: redacted(scheduler.worker().map(Worker::output).unwrap_or_default()),
+                output: redacted(
+                    without_escapes(&scheduler.worker().map(Worker::output).unwrap_or_default()).into_owned(),
+                ),
             });
         }
         tokio::time::sleep(READY_POLL).await;

@@ -6,6 +6,7 @@ mod error;
 mod errors;
 mod log;
 mod sidecar;
+mod manifest;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ pub use errors::last_errors;
 pub use log::OMISSION_MARK;
 use log::WorkerLog;
 pub use sidecar::Sidecar;
+pub use manifest::libraries;
 
 use crate::services::http_client;
 use crate::settings::{Contract, Hook, Program, Ready};
