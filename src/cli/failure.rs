@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::print::note_styled;
 use crate::outcome::Exit;
 use crate::redaction::printable;
-use crate::runner::SelectionError;
+use crate::runner::{PreflightError, SelectionError};
 use crate::settings::SettingsError;
 use crate::spec::SpecError;
 use crate::stack::StackError;
@@ -58,6 +58,15 @@ impl From<SelectionError> for Failure {
 impl From<StackError> for Failure {
     fn from(error: StackError) -> Self {
         if error.is_configuration() { Self::usage(error) } else { Self::harness(error) }
+    }
+}
+
+impl From<PreflightError> for Failure {
+    fn from(error: PreflightError) -> Self {
+        match error {
+            PreflightError::Contract(problem) => SettingsError::from(*problem).into(),
+            PreflightError::Harness(error) => Self::harness(error),
+        }
     }
 }
 

@@ -33,10 +33,8 @@ pub(super) fn plan(settings: &Settings, contract: &Contract, suites: &Suites, se
     };
     line(format!("ready       when {ready}, within {} s", contract.worker.ready_within.as_secs_f64()));
     line(format!(
-        "shutdown    within {} s of SIGTERM; timeout_factor {}; {} replicas",
-        contract.worker.shutdown_grace.as_secs_f64(),
-        contract.worker.timeout_factor,
-        contract.worker.replicas
+        "shutdown    within {} of SIGTERM; timeout_factor {}; {} replicas",
+        contract.worker.shutdown_grace, contract.worker.timeout_factor, contract.worker.replicas
     ));
     if contract.has_fixed_names() {
         line("names       fixed in the worker, so every scenario gets its own stack, which takes longer".to_owned());

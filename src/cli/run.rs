@@ -54,6 +54,9 @@ pub(super) struct Args {
     /// Print what would run, and start nothing
     #[arg(long)]
     dry_run: bool,
+    /// Run the cases without trying the contract with one document first
+    #[arg(long)]
+    no_preflight: bool,
     /// Seed of every random choice
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -222,6 +225,10 @@ impl Session<'_> {
         }
         if let Some(ledger) = stack.ledger() {
             have_image(&options.contract.worker.program, &directory, ledger).await.map_err(Failure::usage)?;
+        }
+        if !args.no_preflight {
+            let learned = Box::pin(runner::preflight(suites, selection, &stack, &options, events)).await;
+            options.worker_profile = learned?;
         }
         let mut attempts = Vec::new();
         for attempt in 1..=args.gate.repeat {

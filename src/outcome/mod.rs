@@ -15,6 +15,7 @@ mod texts;
 mod timeline;
 mod trace;
 mod verdict;
+mod worker_profile;
 
 pub use attempts::merge;
 pub use compare::incomparable;
@@ -27,3 +28,4 @@ pub use record::{
 pub use timeline::{AffectedDocument, Diagnosis, LeftOut, Progress, Timeline, TimelineEvent, Track};
 pub use trace::{Fact, NoTraceParent, Role, Span, SpanRecord, Spans, Trace, TraceParent};
 pub use verdict::{Evidence, Level, RunVerdict, Verdict, Word};
+pub use worker_profile::{ChunkProfile, EmbeddingProfile, IdKind, IdProfile, WorkerProfile};

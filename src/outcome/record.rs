@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::gate::Gate;
 use super::timeline::Timeline;
 use super::verdict::{Evidence, Level, RunVerdict, Verdict, Word};
+use super::worker_profile::WorkerProfile;
 
 /// Version of the report's JSON format. It increases when a field is removed, renamed or changes its meaning.
 pub const REPORT_VERSION: u32 = 2;
@@ -290,6 +291,9 @@ pub struct Report {
     pub files: Vec<FileNote>,
     /// Notes, such as expired waivers or failed clean-up.
     pub notes: Vec<String>,
+    /// What was learned about the worker before the cases; absent without a preflight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_profile: Option<WorkerProfile>,
     /// All cases, in suite order.
     pub cases: Vec<CaseRecord>,
     /// Timelines of the scenarios with a case that did not pass.

@@ -53,6 +53,7 @@ pub(crate) fn report(words: &[(&str, Word)]) -> Report {
         environment: Vec::new(),
         files: Vec::new(),
         notes: Vec::new(),
+        worker_profile: None,
         timelines: Vec::new(),
         cases: cases.collect(),
     };

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::record::{CaseRecord, Report};
 use super::timeline::Timeline;
 use super::verdict::{Evidence, Verdict};
+use super::worker_profile::WorkerProfile;
 use crate::redaction::Redactor;
 
 /// Masks one text.
@@ -43,6 +44,7 @@ impl Report {
         .into_iter()
         .chain(&mut self.notes)
         .chain(&mut self.gate.shard)
+        .chain(self.worker_profile.iter_mut().flat_map(WorkerProfile::texts_mut))
         .for_each(text);
         if let Some(comparison) = &mut self.gate.comparison {
             text(&mut comparison.baseline);

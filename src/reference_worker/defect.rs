@@ -87,6 +87,8 @@ pub enum Defect {
     FailsJobs,
     /// The worker ends at once with code 1.
     CrashesAtStart,
+    /// The worker asks for a vector when it starts, and ends with code 1 if it gets none.
+    EmbedsAtStart,
     /// The first error of a service is final: the job fails permanently, and without Redis the worker ends.
     FirstErrorIsFinal,
     /// A job whose worker died fails.
@@ -184,6 +186,7 @@ impl Defect {
         ("no-task", Self::NoTask),
         ("fails-jobs", Self::FailsJobs),
         ("crashes-at-start", Self::CrashesAtStart),
+        ("embeds-at-start", Self::EmbedsAtStart),
         ("first-error-is-final", Self::FirstErrorIsFinal),
         ("no-stalled-recovery", Self::NoStalledRecovery),
         ("stalled-out-row-unchanged", Self::StalledOutRowUnchanged),

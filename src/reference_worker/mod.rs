@@ -105,6 +105,9 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let shared = Arc::new(build_shared(&config)?);
+    if planted(Defect::EmbedsAtStart) && shared.jina.embed(&["a text".to_owned()]).await.is_err() {
+        std::process::exit(1);
+    }
     let worker = tokio::select! {
         started = start(&config, &shared) => started?,
         _ = terminate.recv() => return Ok(config.grace),

@@ -67,6 +67,7 @@ pub(crate) fn report(cases: Vec<CaseRecord>) -> Report {
         files: Vec::new(),
         notes: vec!["stale waiver: redis.version passes now; remove it from [waive]".to_owned()],
         cases,
+        worker_profile: None,
         timelines: Vec::new(),
     };
     report.settle(3);

@@ -3,11 +3,13 @@
 //! `plan` (cases → scenario runs with their baselines) → `run` (the engine: one case at a time for each slot) →
 //! `scenario_runs` (each scenario once for all its cases) → `waivers` → `timelines` → `report`.
 
+mod admission;
 mod baseline;
 mod clean_up;
 mod environment_check;
 mod options;
 mod plan;
+mod preflight;
 mod report;
 mod run;
 mod scenario_runs;
@@ -33,6 +35,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 pub use crate::probe::BilledCache;
 pub use environment_check::{CheckOptions, EnvironmentCheck};
 pub use options::RunOptions;
+pub use preflight::{PreflightError, preflight};
 pub use run::{run, unreachable_service};
 pub use select::{Selection, SelectionError, Shard};
 pub use stack_pool::StackPoolOptions;

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use super::stack_pool::StackPoolOptions;
 use super::waivers::Waived;
-use crate::outcome::{Gate, Verdict};
+use crate::outcome::{Gate, Verdict, WorkerProfile};
 use crate::probe::BilledCache;
 use crate::settings::{Contract, Endpoints, Given};
 
@@ -51,6 +51,8 @@ pub struct RunOptions {
     pub billed: BilledCache,
     /// Verdicts that are carried over: these cases are not judged again.
     pub carried_over: BTreeMap<String, Verdict>,
+    /// What a preflight learned about the worker.
+    pub worker_profile: Option<WorkerProfile>,
     /// How to start further stacks, for scenarios that need one to themselves; without it they are skipped.
     pub stack_pool: Option<StackPoolOptions>,
 }
@@ -86,6 +88,7 @@ impl RunOptions {
             given: None,
             billed: BilledCache::default(),
             carried_over: BTreeMap::new(),
+            worker_profile: None,
             stack_pool: None,
         }
     }

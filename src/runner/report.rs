@@ -54,6 +54,7 @@ pub(super) fn assemble(
         files: Vec::new(),
         notes: Vec::new(),
         cases: Vec::new(),
+        worker_profile: options.worker_profile.clone(),
         timelines: Vec::new(),
     }
 }

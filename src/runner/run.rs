@@ -69,6 +69,9 @@ pub async fn run(
     events.send(Event::Planned { cases: plan.cases.len() });
 
     let mut notes = Vec::new();
+    if let Some(profile) = &options.worker_profile {
+        notes.extend(profile.lines().into_iter().map(|(topic, sentence)| format!("worker {topic}: {sentence}")));
+    }
     let endpoints = prepare_endpoints(stack, options, &mut notes).await;
     let failures = CleanUpFailures::default();
     let engine = Engine::new(&plan, stack, options, events, (endpoints, &failures));

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::admission::Admission;
 use super::clean_up::CleanUpFailures;
 use super::plan::{Plan, ScenarioRun};
 use super::stack_pool::{FIXED_NAMES, POOL_SIZE, StackPool};
@@ -16,7 +17,7 @@ use crate::redaction::{redact, redacted};
 use crate::scenario::{self, Assessment, Cut, Harness, Observations, ScenarioError, Sizing};
 use crate::settings::{Endpoints, Names};
 use crate::spec::Scenario;
-use crate::stack::{Stack, drop_any_names, names_for};
+use crate::stack::{Stack, fresh, names_for};
 
 /// Why a scenario run has no observations.
 #[derive(Debug, Clone)]
@@ -51,10 +52,11 @@ pub(super) struct ScenarioRuns<'a> {
     events: &'a Events,
     failures: &'a CleanUpFailures,
     stack_pool: StackPool,
+    admission: Admission,
     cells: BTreeMap<&'a str, ResultCell>,
     /// Positions in the trace by name; the cases that judge a scenario run link to it.
     trace_parents: Mutex<BTreeMap<String, TraceParent>>,
-    /// How long scenario runs waited for a stack of their own, by name.
+    /// How long scenario runs waited for a stack of their own and for a free CPU, by name.
     waits: Mutex<BTreeMap<String, Duration>>,
     /// How the worker cuts and batches, once a scenario needs to know; `None` if it sends all chunks of a document at once.
     sizing: OnceCell<Option<Sizing>>,
@@ -80,6 +82,7 @@ impl<'a> ScenarioRuns<'a> {
             events,
             failures,
             stack_pool: StackPool::new(options.stack_pool.clone(), pool_size),
+            admission: Admission::default(),
             cells: plan.scenario_runs.keys().map(|name| (name.as_str(), ResultCell::new())).collect(),
             trace_parents: Mutex::default(),
             waits: Mutex::default(),
@@ -104,9 +107,13 @@ impl<'a> ScenarioRuns<'a> {
         self.trace_parents.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }
 
-    /// How long the scenario run `name` waited for a stack of its own.
+    /// How long the scenario run `name` waited for a stack of its own and for a free CPU.
     pub(super) fn wait(&self, name: &str) -> Duration {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or_default()
+    }
+
+    fn add_wait(&self, name: &str, time: Duration) {
+        *self.waits.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default() += time;
     }
 
     /// Removes the stacks of the pool.
@@ -199,21 +206,40 @@ impl<'a> ScenarioRuns<'a> {
     /// Runs the scenario on the run's stack, or on one of its own from the pool.
     async fn run_on_stack(&self, name: &str, run: &ScenarioRun) -> Result<Observations, ScenarioFailure> {
         if !run.needs_own_stack {
-            return self.run_scenario(name, &run.scenario, None).await;
+            return self.run_scenario(name, &run.scenario, None, &self.endpoints).await;
         }
         let asked = Instant::now();
         let lease =
             self.stack_pool.acquire().await.map_err(|error| format!("could not start a second stack: {error}"))?;
         let lease = lease.ok_or("there is no second stack for faults on a service")?;
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), asked.elapsed());
-        let result = self.run_scenario(name, &run.scenario, Some(&lease.stack)).await;
-        if self.options.contract.has_fixed_names() {
-            let errors = drop_any_names(lease.stack.endpoints(), &self.names(name)).await.err().unwrap_or_default();
-            self.failures.add(&errors, self.events);
-        }
-        let errors = lease.release(result.is_ok()).await;
+        self.add_wait(name, asked.elapsed());
+        let (result, emptied) = if self.options.contract.has_fixed_names() {
+            self.run_with_fresh_data(name, &run.scenario, &lease.stack).await
+        } else {
+            (self.run_scenario(name, &run.scenario, Some(&lease.stack), lease.stack.endpoints()).await, true)
+        };
+        let errors = lease.release(result.is_ok() && emptied).await;
         self.failures.add(&errors, self.events);
         result
+    }
+
+    /// Runs the scenario in a database of its own, on a stack that is empty otherwise, and empties the stack; the second
+    /// value says whether it is empty.
+    async fn run_with_fresh_data(
+        &self,
+        name: &str,
+        scenario: &Scenario,
+        stack: &Arc<Stack>,
+    ) -> (Result<Observations, ScenarioFailure>, bool) {
+        let database = names_for(&self.options.run, name).schema().to_owned();
+        let endpoints = match fresh::with_fresh_database(stack.endpoints(), &database).await {
+            Ok(endpoints) => endpoints,
+            Err(error) => return (Err(redacted(error.to_string()).into()), false),
+        };
+        let result = self.run_scenario(name, scenario, Some(stack), &endpoints).await;
+        let errors = fresh::remove_all_data(stack.endpoints(), &database).await.err().unwrap_or_default();
+        self.failures.add(&errors, self.events);
+        (result, errors.is_empty())
     }
 
     /// The names of queue, table and collection for the scenario run `name`.
@@ -226,10 +252,14 @@ impl<'a> ScenarioRuns<'a> {
         name: &str,
         scenario: &Scenario,
         own_stack: Option<&Arc<Stack>>,
+        endpoints: &Endpoints,
     ) -> Result<Observations, ScenarioFailure> {
         let stack = own_stack.map_or(self.stack, Arc::as_ref);
         let ledger = stack.ledger().ok_or("the provider has no clean-up ledger, so no worker can be started")?;
-        let mut endpoints = own_stack.map_or(&self.endpoints, |stack| stack.endpoints()).clone();
+        let asked = Instant::now();
+        let _admitted = self.admission.admit().await;
+        self.add_wait(name, asked.elapsed());
+        let mut endpoints = endpoints.clone();
         endpoints.names = self.names(name);
         let span = self.events.trace().begin(format_args!("scenario {name}"));
         if let Some(parent) = span.place() {
@@ -268,7 +298,7 @@ impl<'a> ScenarioRuns<'a> {
             reason: redacted(error.to_string()),
             blames_worker: matches!(
                 error,
-                ScenarioError::NeverReady { .. } | ScenarioError::Worker(_) | ScenarioError::Setup { .. }
+                ScenarioError::NeverReady { busy: None, .. } | ScenarioError::Worker(_) | ScenarioError::Setup { .. }
             ),
         }
     }

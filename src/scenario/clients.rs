@@ -1,7 +1,6 @@
 //! The harness's own connections to the services of a scenario run. They bypass the fault proxies.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,9 +12,10 @@ use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
 use crate::services::queue::{JobHash, QueueClient, QueueEvent};
+use crate::services::queue_watch::LockTimes;
 use crate::settings::{Contract, Endpoints};
 use crate::spec::Milestone;
-use crate::spec::jina::Behaviour;
+use crate::spec::jina::{Behaviour, Limits};
 use crate::stack::Stack;
 use crate::stack::jina::JinaMock;
 
@@ -41,8 +41,6 @@ pub(super) struct ServiceClients {
     pub(super) stack: Option<Arc<Stack>>,
     /// The entries of the queue's event stream read so far.
     pub(super) queue_events: Mutex<Vec<QueueEvent>>,
-    /// See [`ServiceClients::lock_ms`]; 0 if no lock was seen.
-    pub(super) lock_ms: AtomicU64,
 }
 
 impl ServiceClients {
@@ -53,6 +51,15 @@ impl ServiceClients {
     /// Ids of the jobs that are in `active` now.
     pub(super) async fn active(&self) -> Result<BTreeSet<String>, ServiceError> {
         with_timeout("redis", self.queue.active()).await.map(|ids| ids.into_iter().collect())
+    }
+
+    /// The remaining times of the locks of active jobs.
+    pub(super) async fn lock_times(&self) -> Result<LockTimes, ServiceError> {
+        let times = async {
+            let active = self.queue.active().await?;
+            self.queue.lock_times(active.iter().map(String::as_str)).await
+        };
+        with_timeout("redis", times).await
     }
 
     /// Ids of the jobs that completed and that failed, including jobs that BullMQ has removed since.
@@ -141,18 +148,6 @@ impl ServiceClients {
         with_timeout("qdrant", StoredCounts::read(&self.endpoints, evidence, &self.postgres, &self.qdrant)).await.ok()
     }
 
-    /// Reads how long the locks of active jobs last now, and keeps the longest time.
-    pub(super) async fn sample_locks(&self) {
-        if let Ok(Some(ms)) = with_timeout("redis", self.queue.longest_lock_ms()).await {
-            self.lock_ms.fetch_max(ms, Ordering::Relaxed);
-        }
-    }
-
-    /// The longest time that a lock was seen to last, in milliseconds; `None` if none was seen.
-    pub(super) fn lock_ms(&self) -> Option<u64> {
-        Some(self.lock_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0)
-    }
-
     /// Records each document whose row is newly `done`, with an error text if its points are not all stored. It reads
     /// rows before points: a worker that stores points first is never reported.
     pub(super) async fn check_done_rows(
@@ -186,6 +181,14 @@ impl ServiceClients {
     /// The number of requests that a configured behaviour of the embeddings mock affected.
     pub(super) fn disturbed(&self) -> usize {
         self.mock.requests().iter().filter(|request| request.disturbed).count()
+    }
+
+    /// Makes the embeddings mock apply the behaviours of the scenario and these limits from now on; returns the number of
+    /// requests before, which the worker sent while it started.
+    pub(super) fn begin(&self, limits: &Limits) -> usize {
+        self.mock.limit(limits.clone());
+        self.behave(&[]);
+        self.mock.request_count()
     }
 
     /// Makes the embeddings mock apply `more` before the behaviours of the scenario.

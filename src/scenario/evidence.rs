@@ -112,7 +112,8 @@ impl Snapshot {
     }
 }
 
-async fn read_points(
+/// Reads all points, by document.
+pub(super) async fn read_points(
     endpoints: &Endpoints,
     keys: &QdrantEvidence,
     http: &Http,

@@ -63,7 +63,7 @@ pub enum ScenarioError {
         output: String,
     },
     /// A worker did not become ready.
-    #[error("the worker was not ready within {seconds} s: {state}; {}", last_output(tail))]
+    #[error("{}the worker was not ready within {seconds} s: {state}; {}", why_busy(busy.as_deref()), last_output(tail))]
     NeverReady {
         /// Whether it is running, or how it ended.
         state: String,
@@ -73,7 +73,13 @@ pub enum ScenarioError {
         seconds: f64,
         /// Its whole output.
         output: String,
+        /// Why the deadline proves nothing, if the machine was too busy.
+        busy: Option<String>,
     },
+}
+
+fn why_busy(busy: Option<&str>) -> String {
+    busy.map(|busy| format!("{busy}: ")).unwrap_or_default()
 }
 
 fn last_output(tail: &str) -> String {

@@ -8,6 +8,7 @@
 
 mod assessment;
 mod clients;
+mod deadline;
 mod diagnosis;
 mod documents;
 mod evidence;
@@ -16,6 +17,8 @@ mod harness;
 mod jobs;
 mod observations;
 mod premises;
+mod pressure;
+mod profile;
 mod run;
 mod scheduler;
 mod setup;
@@ -24,6 +27,7 @@ mod step;
 #[cfg(test)]
 mod testing;
 mod timeline;
+mod trial;
 mod vectors;
 
 pub use assessment::{Assessment, DocumentAssessment, DocumentOutcome};
@@ -33,11 +37,13 @@ pub use expectations::{evaluate, missing_evidence};
 pub use harness::{Harness, ScenarioError};
 pub use observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, QueueObservations,
-    StepRecord, WorkerObservations,
+    StepRecord, TimingObservations, WorkerObservations,
 };
 pub use premises::{PREMISE, are_met};
+pub use pressure::Pressure;
 pub use run::run_scenario;
 pub use scheduler::{Exit, FaultRecord, Output, ProxiedConnection, Proxies, WorkerEvent};
 pub use setup::set_up;
 pub use sizing::{Cut, Sizing, probes};
 pub use timeline::timeline;
+pub use trial::{PointsProblem, RowProblem, TrialFailure, run_trial};

@@ -6,25 +6,28 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::clients::{ServiceClients, retry_unavailable};
+use super::deadline::{Deadline, stall_allowance};
 use super::documents::Document;
 use super::harness::{Harness, ScenarioError};
 use super::jobs::{JobBuilder, JobKind};
 use super::observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, NetworkObservations, Observations, QueueObservations, StepRecord,
-    WorkerObservations,
+    TimingObservations, WorkerObservations,
 };
 use super::scheduler::{FaultRecord, FaultScheduler};
 use super::setup::Setup;
 use super::step::{StepInput, run_step};
 use crate::outcome::Trace;
 use crate::redaction::redacted;
-use crate::services::queue::QueueEvent;
+use crate::services::queue::{Attached, QueueEvent};
 use crate::spec::{Scenario, Step};
 use crate::stack::jina::JinaRequest;
 use crate::worker::Worker;
 
 /// Deadline of a scenario that sets none.
 const DEFAULT_DEADLINE: Duration = Duration::from_mins(1);
+/// How long a worker that has named its connections may take until it waits for a job.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval of polling until the workers are ready.
 const READY_POLL: Duration = Duration::from_millis(20);
 
@@ -44,9 +47,10 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     let phase = trace.begin("start workers");
     phase.fact("shakedown.workers", workers);
     let mut scheduler = FaultScheduler::start(launch, workers, &scenario.faults, proxies, Arc::clone(&clients))?;
-    wait_until_ready(&scheduler, contract.worker.ready_within).await?;
-    let attached = retry_unavailable(|| clients.queue.workers()).await?;
+    wait_until_ready(&mut scheduler, contract.worker.ready_within).await?;
+    let attached = read_attached(&clients).await?;
     drop(phase);
+    let requests_at_start = clients.begin(&scenario.limits);
     let mock_offset = scheduler.begin().saturating_duration_since(clients.mock.started());
     let begun = SystemTime::now();
     // Entries of the event stream carry the server's time.
@@ -54,12 +58,14 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
 
     let steps = run_steps(name, scenario, harness, &documents, &builder, (&clients, &mut scheduler)).await?;
 
+    let timing =
+        TimingObservations { pressure: scheduler.pressure(), stall_allowance: stall_allowance(scheduler.lock_times()) };
     let phase = trace.begin("stop workers");
     let counts = retry_unavailable(|| clients.queue.counts()).await?;
     let workers = stop_workers(&mut scheduler, grace).await;
     let length = scheduler.elapsed();
     let events = read_job_events(&clients, begun_ms).await;
-    let queue = QueueObservations { counts, attached, events, lock_ms: clients.lock_ms() };
+    let queue = QueueObservations { counts, attached, events, lock_ms: scheduler.lock_times().lock.and_then(|time| u64::try_from(time.as_millis()).ok()) };
     let faults = scheduler.faults();
     let network = NetworkObservations {
         connections: scheduler.proxied_connections(),
@@ -69,7 +75,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     drop(scheduler);
     drop(phase);
     trace_faults(trace, begun, &faults);
-    let requests = clients.mock.requests();
+    let requests = clients.mock.requests_from(requests_at_start);
     let embeddings = EmbeddingsObservations {
         api_fault: api_fault(scenario, &requests),
         requests,
@@ -81,7 +87,20 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     let (evidence, timeout_factor) = (contract.evidence.clone(), contract.worker.timeout_factor);
     let contract = ContractTerms { evidence, timeout_factor, secrets };
     let title = scenario.title.clone();
-    Ok(Observations { title, length, steps, workers, queue, embeddings, network, faults, contract })
+    Ok(Observations { title, length, steps, workers, queue, embeddings, network, faults, timing, contract })
+}
+
+/// The connections of workers to the queue. A worker in Python is registered once it waits for a job, a moment after it has
+/// named its connections.
+async fn read_attached(clients: &ServiceClients) -> Result<Attached, ScenarioError> {
+    let deadline = Instant::now() + REGISTER_TIMEOUT;
+    loop {
+        let attached = retry_unavailable(|| clients.queue.workers()).await?;
+        if attached.registered > 0 || attached.unregistered == 0 || Instant::now() >= deadline {
+            return Ok(attached);
+        }
+        tokio::time::sleep(READY_POLL).await;
+    }
 }
 
 /// Ends all workers, with SIGTERM and the time of their grace, and waits until their connections are closed.
@@ -113,8 +132,8 @@ async fn run_steps(
     (clients, scheduler): (&ServiceClients, &mut FaultScheduler),
 ) -> Result<Vec<StepRecord>, ScenarioError> {
     let timeout_factor = harness.contract.worker.timeout_factor;
-    let deadline = scenario.within_s.map_or(DEFAULT_DEADLINE, Duration::from_secs).mul_f64(timeout_factor);
-    let deadline = Instant::now() + deadline;
+    let limit = scenario.within_s.map_or(DEFAULT_DEADLINE, Duration::from_secs).mul_f64(timeout_factor);
+    let deadline = Deadline { began: scheduler.pressure(), limit };
     let mut steps: Vec<StepRecord> = Vec::new();
     for (number, step) in scenario.steps.iter().enumerate() {
         let documents = documents_of_step(*step, documents);
@@ -155,15 +174,18 @@ fn documents_of_step(step: Step, documents: &[Document]) -> Vec<Document> {
 }
 
 /// Waits until all workers are ready; the error's texts are without secrets.
-async fn wait_until_ready(scheduler: &FaultScheduler, timeout: Duration) -> Result<(), ScenarioError> {
-    let deadline = Instant::now() + timeout;
+async fn wait_until_ready(scheduler: &mut FaultScheduler, timeout: Duration) -> Result<(), ScenarioError> {
+    let deadline = Deadline { began: scheduler.pressure(), limit: timeout };
     loop {
         let died = scheduler.died();
         if died.is_none() && scheduler.are_ready().await {
             return Ok(());
         }
-        if died.is_some() || Instant::now() >= deadline {
+        let pressure = scheduler.pressure();
+        if died.is_some() || deadline.is_over(&pressure, Duration::ZERO) {
             return Err(ScenarioError::NeverReady {
+                // A worker that ended did so whether the machine was busy or not.
+                busy: (died.is_none() && pressure.is_starved()).then(|| pressure.to_string()),
                 state: match died {
                     // A process that it has left behind is not watched, and is killed.
                     Some(how) if how.ends_with("code 0") => format!("{how}, but must run in the foreground"),

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,7 +55,7 @@ impl Setup {
         let launch = LaunchConfig {
             contract: Arc::clone(contract),
             worker_env,
-            grace: scenario.grace.unwrap_or(contract.worker.shutdown_grace),
+            grace: contract.worker.shutdown_grace.with_variables(&scenario.env),
             directory: harness.directory.clone(),
             name: format!("worker-{name}"),
             ledger: harness.ledger.clone(),
@@ -89,8 +88,7 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
         model: endpoints.jina.model.clone(),
         dimensions: endpoints.jina.dimensions,
         seed: harness.seed,
-        behaviours: scenario.jina.clone(),
-        limits: scenario.limits.clone(),
+        behaviours: scenario.jina_at_start.clone(),
         ..JinaConfig::default()
     })
     .await?;
@@ -107,7 +105,6 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
         behaviours: scenario.jina.clone(),
         stack: harness.stack.clone(),
         queue_events: Mutex::default(),
-        lock_ms: AtomicU64::default(),
     })
 }
 

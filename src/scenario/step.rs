@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::clients::{ServiceClients, UNAVAILABLE_TIMEOUT, retry_unavailable};
+use super::deadline::Deadline;
 use super::documents::Document;
 use super::evidence::Snapshot;
 use super::harness::ScenarioError;
@@ -20,8 +21,6 @@ use crate::spec::Milestone;
 const POLL: Duration = Duration::from_millis(50);
 /// Interval of polling while a fault waits for a point of the pipeline, which passes quickly.
 const FAST_POLL: Duration = Duration::from_millis(4);
-/// How often the locks of active jobs are read.
-const LOCK_INTERVAL: Duration = Duration::from_millis(200);
 /// Interval of polling rows after the jobs have ended.
 const ROW_POLL: Duration = Duration::from_millis(20);
 /// How long a row may lag behind the state of its job.
@@ -37,7 +36,7 @@ pub(super) struct StepInput {
     /// One job for each document.
     pub(super) jobs: Vec<NewJob>,
     /// The deadline of the whole scenario run.
-    pub(super) deadline: Instant,
+    pub(super) deadline: Deadline,
 }
 
 /// Runs one step to its end.
@@ -57,7 +56,7 @@ pub(super) async fn run_step(
     let checks = Checks {
         point_count: number > 0,
         // With a fault on a service, a row check would block and delay the next fault.
-        done_rows: number == 0 && documents.len() <= MAX_ROW_CHECKED && clients.stack.is_none(),
+        done_rows: number == 0 && documents.len() <= MAX_ROW_CHECKED && !scheduler.disturbs_services(),
     };
     let mut progress = follow_jobs(&ids, clients, scheduler, checks, deadline).await?;
     if checks.done_rows {
@@ -115,13 +114,12 @@ async fn follow_jobs(
     clients: &ServiceClients,
     scheduler: &mut FaultScheduler,
     checks: Checks,
-    deadline: Instant,
+    deadline: Deadline,
 ) -> Result<Progress, ScenarioError> {
     let wanted: BTreeSet<&String> = ids.values().collect();
     let mut settled_at = None;
     let mut share = 0.0;
     let mut last_answer = Instant::now();
-    let mut locks_sampled: Option<Instant> = None;
     let mut progress = Progress { settled: wanted.is_empty(), ..Progress::default() };
     loop {
         if checks.point_count
@@ -145,14 +143,10 @@ async fn follow_jobs(
             Err(_) if scheduler.is_service_down() || last_answer.elapsed() < UNAVAILABLE_TIMEOUT => {}
             Err(error) => return Err(error.into()),
         }
-        let is_recent = locks_sampled.is_some_and(|sampled| sampled.elapsed() < LOCK_INTERVAL);
-        if !is_recent && !scheduler.is_watching() && !scheduler.is_service_down() {
-            clients.sample_locks().await;
-            locks_sampled = Some(Instant::now());
-        }
+        scheduler.see_locks().await;
         scheduler.tick(share).await?;
         let is_over = progress.settled && scheduler.is_idle() && (!wanted.is_empty() || scheduler.is_through());
-        if is_over || Instant::now() >= deadline || scheduler.died().is_some() {
+        if is_over || scheduler.is_out_of_time(&deadline) || scheduler.died().is_some() {
             let faults_ended_at = scheduler.idle_since().filter(|_| progress.settled);
             progress.recovered =
                 faults_ended_at.map(|ended| settled_at.unwrap_or(scheduler.elapsed()).saturating_sub(ended));

@@ -9,8 +9,9 @@ use super::documents::Document;
 use super::evidence::{Point, Row, Snapshot, StoredCounts};
 use super::observations::{
     ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, PASSAGE_TASK,
-    QueueObservations, StepRecord, WorkerObservations,
+    QueueObservations, StepRecord, TimingObservations, WorkerObservations,
 };
+use super::pressure::Pressure;
 use super::scheduler::{Exit, FaultRecord, ProxiedConnection};
 use crate::faults::ClosedBy;
 use crate::services::queue::{Attached, JobHash};
@@ -202,6 +203,7 @@ fn observations() -> Observations {
         },
         network: NetworkObservations::default(),
         faults: Vec::new(),
+        timing: TimingObservations::default(),
         contract: ContractTerms {
             evidence: EvidenceContract::default(),
             timeout_factor: 1.0,
@@ -288,5 +290,18 @@ pub(super) fn exit() -> Exit {
         killed: false,
         taken: Some(Vec::new()),
         left: Some(Vec::new()),
+    }
+}
+
+/// How busy a machine was on which the worker waited for a CPU for 14 of 20 seconds.
+pub(super) fn starved() -> Pressure {
+    Pressure {
+        elapsed: Duration::from_secs(20),
+        cpu: Some(0.62),
+        worker_waited: Duration::from_secs(14),
+        worker_ran: Duration::from_secs(2),
+        own_waited: Duration::from_secs(1),
+        stalled: Duration::from_secs(14),
+        cpus: 2,
     }
 }

@@ -1,5 +1,6 @@
 //! Typed clients of the services: they send requests and parse responses, without any verdict.
 
+mod client_list;
 mod error;
 pub mod http;
 pub mod http_client;
@@ -8,6 +9,7 @@ pub mod migrations;
 pub mod postgres;
 pub mod postgres_session;
 pub mod queue;
+pub mod queue_watch;
 pub mod redis;
 
 pub use error::ServiceError;

@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::ServiceError;
+use super::client_list::clients;
 use super::redis::Redis;
 use crate::outcome::TraceParent;
 use crate::settings::{Backoff, BackoffKind, JobContract, RedisEndpoint};
@@ -61,10 +62,11 @@ pub struct Counts {
 /// Connections of workers to a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attached {
-    /// Connections named `<prefix>:<base64(queue)>`: BullMQ's `getWorkers` and monitors that use it see these.
+    /// Connections that the `getWorkers` of a BullMQ library finds: those named `<prefix>:<base64(queue)>`, and those
+    /// named `<prefix>:<queue>` that wait for a job, as the Python library (3.4.4) names them.
     pub registered: usize,
-    /// Connections named `<prefix>:<queue>`, as the Python library (3.4.4) names them: they take jobs, but monitors do
-    /// not see them.
+    /// Other connections named `<prefix>:<queue>`: the Python library gives this name to a second connection too, and
+    /// any program may use it.
     pub unregistered: usize,
 }
 
@@ -84,12 +86,10 @@ impl Attached {
         let named = keys.client_name("");
         let plain = format!("{}:{}", keys.prefix(), keys.name());
         let mut attached = Self::default();
-        for client in list.lines().filter_map(|line| line.split(' ').find_map(|field| field.strip_prefix("name="))) {
-            let is =
-                |name: &str| client == name || client.strip_prefix(name).is_some_and(|rest| rest.starts_with(":w:"));
-            if is(&named) {
+        for client in clients(&list) {
+            if client.has_name(&named) || (client.has_name(&plain) && client.waits_for_job()) {
                 attached.registered += 1;
-            } else if is(&plain) {
+            } else if client.has_name(&plain) {
                 attached.unregistered += 1;
             }
         }
@@ -356,21 +356,6 @@ impl QueueClient {
     /// Ids of the active jobs.
     pub async fn active(&self) -> Result<Vec<String>, ServiceError> {
         self.redis.get(&redis::cmd("LRANGE").arg(self.keys.active()).arg(0).arg(-1).to_owned()).await
-    }
-
-    /// How long the lock of an active job lasts, in milliseconds: the longest of the first few; `None` if none has a lock.
-    pub async fn longest_lock_ms(&self) -> Result<Option<u64>, ServiceError> {
-        let first = redis::cmd("LRANGE").arg(self.keys.active()).arg(0).arg(9).to_owned();
-        let active: Vec<String> = self.redis.get(&first).await?;
-        if active.is_empty() {
-            return Ok(None);
-        }
-        let mut pipeline = redis::pipe();
-        for id in active {
-            pipeline.cmd("PTTL").arg(format!("{}:lock", self.keys.job_key(&id)));
-        }
-        let times: Vec<i64> = self.redis.pipeline(&pipeline).await?;
-        Ok(times.into_iter().filter_map(|ms| u64::try_from(ms).ok()).max())
     }
 
     /// The hash of one job.

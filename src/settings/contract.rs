@@ -11,8 +11,10 @@ use serde_json::Value;
 use super::endpoint::Names;
 use super::template::Template;
 
-/// Default of `shutdown_grace`: how long a worker may take to exit after SIGTERM.
+/// Default of `shutdown_grace`: how long a worker may take to exit after SIGTERM. It is that of `docker stop`.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
+/// What a worker may need beyond the time that it gives its jobs, until its process has ended.
+const GRACE_MARGIN: Duration = Duration::from_secs(2);
 /// Default of `ready_within`: how long a worker may take until it takes jobs.
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Default of `within` in `[worker.build]`.
@@ -47,7 +49,7 @@ pub struct WorkerContract {
     /// How long it may take until it is ready.
     pub ready_within: Duration,
     /// How long it may take to exit after SIGTERM.
-    pub shutdown_grace: Duration,
+    pub shutdown_grace: Grace,
     /// Factor by which every timeout of a scenario is multiplied.
     pub timeout_factor: f64,
     /// Number of worker processes in a scenario that does not set one.
@@ -58,6 +60,38 @@ pub struct WorkerContract {
     pub build: Option<Hook>,
     /// Run before each scenario, with the worker's environment.
     pub prepare: Option<Hook>,
+}
+
+/// How long a worker may take to exit after SIGTERM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grace {
+    /// Always this long.
+    Fixed(Duration),
+    /// As long as this variable says, in milliseconds, and two seconds more.
+    Variable(String),
+}
+
+impl Grace {
+    /// The grace period of a worker that a scenario gives these variables.
+    #[must_use]
+    pub fn with_variables(&self, variables: &BTreeMap<String, String>) -> Duration {
+        match self {
+            Self::Fixed(grace) => *grace,
+            Self::Variable(name) => {
+                let given = variables.get(name).and_then(|value| value.parse().ok()).map(Duration::from_millis);
+                given.map_or(GRACE, |given| given + GRACE_MARGIN)
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Grace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fixed(grace) => write!(f, "{} s", grace.as_secs_f64()),
+            Self::Variable(name) => write!(f, "the time in {name}"),
+        }
+    }
 }
 
 /// The command or image of the worker.
@@ -385,7 +419,7 @@ impl WorkerContract {
             env: BTreeMap::new(),
             ready: Ready::Queue,
             ready_within: READY_WITHIN,
-            shutdown_grace: GRACE,
+            shutdown_grace: Grace::Fixed(GRACE),
             timeout_factor: 1.0,
             replicas: 1,
             creates: Vec::new(),
@@ -400,7 +434,9 @@ impl Contract {
     #[must_use]
     pub fn reference(shakedown: &Path, cwd: &Path) -> Self {
         let command = vec![shakedown.display().to_string(), "worker".to_owned()];
-        Self::for_worker(WorkerContract::new(Program::Command(command), cwd.to_owned()))
+        let mut worker = WorkerContract::new(Program::Command(command), cwd.to_owned());
+        worker.shutdown_grace = Grace::Variable("WORKER_SHUTDOWN_GRACE_MS".to_owned());
+        Self::for_worker(worker)
     }
 
     /// A worker that takes the reference worker's jobs and stores the same results.

@@ -33,8 +33,8 @@ mod waiver;
 
 pub use config::Config;
 pub use contract::{
-    Backoff, BackoffKind, Contract, Creates, Data, EvidenceContract, Hook, JobContract, PostgresEvidence, Program,
-    QdrantEvidence, QueueContract, Ready, WorkerContract,
+    Backoff, BackoffKind, Contract, Creates, Data, EvidenceContract, Grace, Hook, JobContract, PostgresEvidence,
+    Program, QdrantEvidence, QueueContract, Ready, WorkerContract,
 };
 pub use desired::{
     Desired, DesiredCollection, DesiredColumn, DesiredFiles, DesiredGrant, DesiredJina, DesiredJob, DesiredPostgres,
@@ -44,6 +44,7 @@ pub use endpoint::{
     Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint, Variable, public_url,
 };
 pub use error::{Missing, Place, Problem, SettingsError};
+pub use file::contract_place;
 pub use given::{Given, GivenVariable};
 pub use load::Ignored;
 pub use machine::{

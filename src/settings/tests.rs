@@ -246,6 +246,10 @@ CHUNK_TOKENIZER = "tokenizer.json"
 )]
 #[case("[worker]\ncommand = [\"x\"]\nready = \"queu\"", "did you mean `queue`?")]
 #[case("[worker]\ncommand = [\"x\"]\nshutdown_grace = \"10\"", "shakedown.toml:3:18: invalid duration `10`")]
+#[case(
+    "[worker]\ncommand = [\"x\"]\nshutdown_grace = { variabel = \"G\" }",
+    "shakedown.toml:3:18: invalid `shutdown_grace`"
+)]
 #[case("[queue.job]\nname = \"n\"\ndata = { a = \"{{document.txet}}\" }", "did you mean `{{document.text}}`?")]
 #[case(
     "[queue.job]\nname = \"n\"\ndata = {}\nbackoff = { type = \"fixed\", delay = 1, jitter = 2.0 }",
@@ -315,7 +319,7 @@ expires = 2027-01-31
     let contract = settings.config().contract.as_ref().unwrap();
     let worker = &contract.worker;
     assert_eq!(worker.cwd, directory.path().join("app"));
-    assert_eq!(worker.shutdown_grace, Duration::from_millis(1500));
+    assert_eq!(worker.shutdown_grace, Grace::Fixed(Duration::from_millis(1500)));
     assert!(matches!(&worker.ready, Ready::Log(pattern) if pattern.as_str() == "ready$"));
     assert_eq!(settings.variables_of_worker().unwrap()["OTHER_SECRET"].expose_secret(), "o");
     let endpoints = settings.endpoints().unwrap();

@@ -91,8 +91,9 @@ pub enum Answer {
     ZeroVector,
     /// Every text gets the vector of the first.
     SameVector,
-    /// Items in the order of the texts, as the real service usually sends them.
-    NotShuffled,
+    /// Items in another order than the texts. The real service sends them in the order of the texts, and documents an
+    /// index for each.
+    Shuffled,
     /// Two items have the same index.
     WrongIndex,
 }

@@ -1,7 +1,6 @@
 //! Scenarios as data: documents, steps and faults. A scenario runs once and is evaluated by every case that names it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -144,9 +143,11 @@ pub struct ScenarioWritten {
     pub steps: Option<Vec<Step>>,
     /// Variables for the worker in addition to the contract's; added to those of the defaults.
     pub env: BTreeMap<String, String>,
-    /// Behaviours of the Jina mock.
+    /// Behaviours of the Jina mock from the first job on, so that requests of a worker that starts do not use them up.
     pub jina: Option<Vec<Behaviour>>,
-    /// Rate limits of the Jina mock's key.
+    /// Behaviours of the Jina mock while the worker starts; none when absent.
+    pub jina_at_start: Option<Vec<Behaviour>>,
+    /// Rate limits of the Jina mock's key, from the first job on.
     pub limits: Option<Limits>,
     /// What is broken and restored during the run. If a fault never takes effect, the verdict is `unknown`.
     pub faults: Vec<Fault>,
@@ -154,8 +155,6 @@ pub struct ScenarioWritten {
     pub watch: Option<Vec<Target>>,
     /// Number of workers; the contract's when absent.
     pub workers: Option<usize>,
-    /// Seconds that the worker has to end after SIGTERM, instead of the contract's grace period.
-    pub grace_s: Option<f64>,
     /// Seconds by which the clock of the producer of jobs is ahead of the worker's; negative if it is behind.
     pub producer_clock_s: Option<i64>,
     /// Timeout of the scenario in seconds; 60 when absent.
@@ -179,6 +178,8 @@ pub struct Scenario {
     pub env: BTreeMap<String, String>,
     /// See [`ScenarioWritten::jina`].
     pub jina: Vec<Behaviour>,
+    /// See [`ScenarioWritten::jina_at_start`].
+    pub jina_at_start: Vec<Behaviour>,
     /// See [`ScenarioWritten::limits`].
     pub limits: Limits,
     /// See [`ScenarioWritten::faults`].
@@ -187,8 +188,6 @@ pub struct Scenario {
     pub watch: Vec<Target>,
     /// See [`ScenarioWritten::workers`].
     pub workers: Option<usize>,
-    /// See [`ScenarioWritten::grace_s`].
-    pub grace: Option<Duration>,
     /// See [`ScenarioWritten::producer_clock_s`].
     pub producer_clock_s: i64,
     /// See [`ScenarioWritten::within_s`].
@@ -212,11 +211,11 @@ impl Scenario {
             documents: written.documents.clone().or_else(|| defaults.documents.clone()).unwrap_or_default(),
             env,
             jina: written.jina.clone().or_else(|| defaults.jina.clone()).unwrap_or_default(),
+            jina_at_start: written.jina_at_start.clone().or_else(|| defaults.jina_at_start.clone()).unwrap_or_default(),
             limits: written.limits.clone().or_else(|| defaults.limits.clone()).unwrap_or_default(),
             faults: defaults.faults.iter().chain(&written.faults).cloned().collect(),
             watch: written.watch.clone().or_else(|| defaults.watch.clone()).unwrap_or_default(),
             workers: written.workers.or(defaults.workers),
-            grace: written.grace_s.or(defaults.grace_s).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             producer_clock_s: written.producer_clock_s.or(defaults.producer_clock_s).unwrap_or_default(),
             within_s: written.within_s.or(defaults.within_s),
             premises: written.premise.clone().or_else(|| defaults.premise.clone()).unwrap_or_default(),
@@ -286,11 +285,11 @@ impl Scenario {
             steps,
             env: BTreeMap::new(),
             jina: Vec::new(),
+            jina_at_start: Vec::new(),
             limits: Limits::default(),
             faults: Vec::new(),
             watch: Vec::new(),
             workers: None,
-            grace: None,
             producer_clock_s: 0,
             within_s: None,
             premises: Vec::new(),
@@ -309,7 +308,6 @@ impl Scenario {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
-    use std::time::Duration;
 
     use rstest::rstest;
 
@@ -331,15 +329,12 @@ mod tests {
 
     #[test]
     fn a_scenario_takes_missing_keys_from_the_defaults() {
-        let defaults = "[defaults]\ndocuments = { generated = 3 }\nenv = { A = \"1\", B = \"2\" }\ngrace_s = 1.5\n";
+        let defaults = "[defaults]\ndocuments = { generated = 3 }\nenv = { A = \"1\", B = \"2\" }\nwithin_s = 15\n";
         let suites = read(&format!("{defaults}{}", case("{ env = { B = \"3\" }, workers = 2 }"))).unwrap();
         let scenario = &suites.scenarios["mine.one"];
         assert_eq!((scenario.documents.generated, scenario.workers), (3, Some(2)));
         assert_eq!((&*scenario.env["A"], &*scenario.env["B"]), ("1", "3"));
-        assert_eq!(
-            (scenario.grace, scenario.steps.as_slice()),
-            (Some(Duration::from_millis(1500)), &[Step::Ingest][..])
-        );
+        assert_eq!((scenario.within_s, scenario.steps.as_slice()), (Some(15), &[Step::Ingest][..]));
         assert_eq!(
             (scenario.title.as_str(), &scenario.baseline),
             ("One", &None),

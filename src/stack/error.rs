@@ -92,6 +92,14 @@ pub enum StackError {
         /// The last lines of its log.
         log: String,
     },
+    /// A throwaway stack could not be emptied, or got no fresh database.
+    #[error("{service} could not be emptied for the next scenario: {reason}")]
+    FreshData {
+        /// Which service.
+        service: &'static str,
+        /// Its error.
+        reason: String,
+    },
     /// A service of a remote stack does not answer.
     #[error("{service} at {endpoint} does not answer: {reason}")]
     Unreachable {

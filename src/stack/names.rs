@@ -76,12 +76,7 @@ pub async fn drop_names(endpoints: &Endpoints, names: &Names) -> Result<(), Vec<
     drop_any_names(endpoints, names).await
 }
 
-/// Like [`drop_names`], for names that are fixed in the worker, on a throwaway stack. In the schema `public` only the
-/// table is dropped.
-///
-/// # Errors
-/// As [`drop_names`].
-pub async fn drop_any_names(endpoints: &Endpoints, names: &Names) -> Result<(), Vec<StackError>> {
+async fn drop_any_names(endpoints: &Endpoints, names: &Names) -> Result<(), Vec<StackError>> {
     let (redis, collection, schema) =
         tokio::join!(drop_keys(endpoints, names), drop_collection(endpoints, names), drop_schema(endpoints, names));
     let fail = |service, what: &str| {
@@ -196,7 +191,7 @@ async fn answer<T, E>(answer: impl IntoFuture<Output = Result<T, E>>, text: impl
     }
 }
 
-fn quote_identifier(name: &str) -> String {
+pub(super) fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -3,6 +3,7 @@
 mod container;
 mod environment;
 mod error;
+mod errors;
 mod log;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use regex::Regex;
 use container::Container;
 pub use environment::WorkerEnv;
 pub use error::WorkerError;
+pub use errors::last_errors;
 pub use log::OMISSION_MARK;
 use log::WorkerLog;
 
@@ -149,12 +151,17 @@ impl Worker {
     /// shell or npm that starts a worker is small. While it runs, and on Linux only.
     #[must_use]
     pub fn peak_memory_mib(&self) -> Option<f64> {
+        self.processes().iter().filter_map(ProcessId::peak_memory_mib).reduce(f64::max)
+    }
+
+    /// Its first process and all descendants of it: those inside the container, if it runs in one.
+    #[must_use]
+    pub fn processes(&self) -> Vec<ProcessId> {
         let first = match &self.container {
-            Some(container) => ProcessId::from_pid(container.pid()?)?,
-            None => self.process.id().clone(),
+            Some(container) => container.pid().and_then(ProcessId::from_pid),
+            None => Some(self.process.id().clone()),
         };
-        let tree = std::iter::once(first.clone()).chain(first.descendants());
-        tree.filter_map(|process| process.peak_memory_mib()).reduce(f64::max)
+        first.into_iter().flat_map(|first| first.descendants().into_iter().chain([first])).collect()
     }
 
     /// Sends SIGTERM and waits for its grace and two seconds more. `None` if it had to be killed then.

@@ -7,6 +7,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -166,13 +167,18 @@ fn grpc_answer(status: StatusCode, mut headers: HeaderMap) -> Response {
     (headers, "").into_response()
 }
 
-/// Equal for requests with the same method, path and body. Clients may write the fields of a map in another order each
+/// Equal for requests with the same method, path and body. A request without a body equals no other: it names no
+/// document, so that several jobs may have sent it. Clients may write the fields of a map in another order each
 /// time, so two bodies count as equal when each byte occurs equally often in both.
 async fn fingerprint(request: Request) -> u64 {
     let mut hasher = DefaultHasher::new();
     request.method().hash(&mut hasher);
     request.uri().path_and_query().map(ToString::to_string).hash(&mut hasher);
     let body = to_bytes(request.into_body(), MAX_BODY).await.unwrap_or_default();
+    if body.is_empty() {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        NUMBER.fetch_add(1, Ordering::Relaxed).hash(&mut hasher);
+    }
     let mut times = [0_u32; 256];
     for byte in &body {
         times[usize::from(*byte)] += 1;

@@ -62,7 +62,7 @@ pub struct Connection {
 pub struct Answered {
     /// When, since the proxy was started.
     pub at: Duration,
-    /// Equal for requests with the same method, path and body.
+    /// Equal for requests with the same method, path and body; different for every request without a body.
     pub request: u64,
     /// How long the client was asked to wait (`Retry-After`).
     pub wait: Option<Duration>,

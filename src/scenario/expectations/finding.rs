@@ -1,5 +1,7 @@
 //! The result of one expectation, and the verdict that follows from it.
 
+use std::collections::BTreeSet;
+
 use super::grouped::grouped;
 use crate::outcome::{Evidence, Level, Verdict};
 
@@ -15,6 +17,8 @@ pub(super) struct Finding {
     pub(super) items: &'static str,
     /// What is wrong: where, and what.
     pub(super) wrong: Vec<(String, String)>,
+    /// Which of these took too long, and are wrong for no other reason.
+    pub(super) late: BTreeSet<usize>,
     /// Figures for the evidence.
     pub(super) facts: Vec<Evidence>,
     /// Why the expectation could not be evaluated.
@@ -32,6 +36,12 @@ impl Finding {
 
     pub(super) fn wrong(&mut self, at: impl Into<String>, what: impl Into<String>) {
         self.wrong.push((at.into(), what.into()));
+    }
+
+    /// Something took too long.
+    pub(super) fn late(&mut self, at: impl Into<String>, what: impl Into<String>) {
+        self.late.insert(self.wrong.len());
+        self.wrong(at, what);
     }
 
     pub(super) fn fact(&mut self, what: &str, seen: impl Into<serde_json::Value>) {

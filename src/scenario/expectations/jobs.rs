@@ -29,12 +29,14 @@ impl Scope<'_> {
         let mut finding = Finding::over("steps");
         finding.examine();
         let late = self.observations.steps.iter().any(|step| !step.settled);
+        let stalled = self.observations.timing.stall_allowance.as_secs_f64();
+        let allowed = most * self.observations.contract.timeout_factor + stalled;
         // The last step has the last fault.
         let recovered = self.observations.last().and_then(|step| step.recovered).filter(|_| !late);
         match recovered {
-            Some(after) if after.as_secs_f64() <= most * self.observations.contract.timeout_factor => {}
+            Some(after) if after.as_secs_f64() <= allowed => {}
             Some(after) => {
-                let (after, most) = (after.as_secs_f64(), most * self.observations.contract.timeout_factor);
+                let (after, most) = (after.as_secs_f64(), allowed);
                 finding.wrong("recovery", format!("took {after:.1} s after the last fault, wanted at most {most} s"));
             }
             None if self.observations.faults.is_empty() => {

@@ -14,6 +14,7 @@ mod requests;
 mod retries;
 mod rows;
 mod scope;
+mod starved;
 #[cfg(test)]
 mod testing;
 mod versions;
@@ -59,7 +60,7 @@ pub fn evaluate(
             continue;
         }
         for finding in scope.findings(expectation) {
-            let found = finding.into_verdict(level, &mut evidence);
+            let found = scope.without_late(expectation, finding).into_verdict(level, &mut evidence);
             if gravity(&found) > gravity(&verdict) {
                 verdict = found;
             }

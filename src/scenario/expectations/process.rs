@@ -13,7 +13,7 @@ impl Scope<'_> {
         match (&self.observations.workers.died, &self.observations.workers.ended) {
             (Some(how), _) => finding.wrong("the worker", format!("{how} before SIGTERM")),
             (None, None) => {
-                finding.wrong(
+                finding.late(
                     "the worker",
                     format!("did not end within {} s of SIGTERM", self.observations.workers.grace.as_secs()),
                 );
@@ -25,7 +25,7 @@ impl Scope<'_> {
                 }
                 if ended.after > self.observations.workers.grace {
                     let (took, grace) = (ended.after.as_secs_f32(), self.observations.workers.grace.as_secs_f32());
-                    finding.wrong(
+                    finding.late(
                         "the worker",
                         format!("took {took:.1} s to end, wanted at most its grace period of {grace:.1} s"),
                     );
@@ -37,12 +37,12 @@ impl Scope<'_> {
             let at = format!("the worker that got SIGTERM at {} ms", exit.signalled.as_millis());
             finding.fact("how a worker ended after SIGTERM", exit.how.clone());
             if exit.killed {
-                finding.wrong(at, exit.how.clone());
+                finding.late(at, exit.how.clone());
             } else if exit.code != Some(0) {
                 finding.wrong(at, format!("{} after SIGTERM, wanted exit code 0", exit.how));
             } else if exit.after > exit.grace + Duration::from_millis(500) {
                 let (took, grace) = (exit.after.as_secs_f32(), exit.grace.as_secs_f32());
-                finding.wrong(at, format!("took {took:.1} s to end, wanted at most its grace period of {grace:.1} s"));
+                finding.late(at, format!("took {took:.1} s to end, wanted at most its grace period of {grace:.1} s"));
             }
         }
         finding
@@ -87,7 +87,7 @@ impl Scope<'_> {
             (0, 0) => finding.wrong("the queue", "no connection has BullMQ's worker name"),
             (0, others) => finding.wrong(
                 "the queue",
-                format!("{others} connections have the queue's plain name, which BullMQ's getWorkers does not find"),
+                format!("{others} connections have the queue's plain name, and none of them waits for jobs"),
             ),
             _ => {}
         }
@@ -195,7 +195,7 @@ mod tests {
             .fails(&attached(0, 0), "the queue: no connection has BullMQ's worker name")
             .fails(
                 &attached(0, 2),
-                "the queue: 2 connections have the queue's plain name, which BullMQ's getWorkers does not find",
+                "the queue: 2 connections have the queue's plain name, and none of them waits for jobs",
             );
     }
 

@@ -1,6 +1,6 @@
 //! How a worker retries: how soon and how often.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::json;
@@ -24,6 +24,22 @@ const EARLY_MS: u64 = 50;
 const AFTERMATH: Duration = Duration::from_secs(2);
 
 impl Scope<'_> {
+    /// Whether exactly one document has the texts of this request. Only then is the same request a repetition: a text
+    /// that several documents have, or that a library sends to learn the length of vectors, has several senders.
+    fn has_one_sender(&self, request: &JinaRequest) -> bool {
+        let collapsed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let Some(text) = request.texts.iter().max_by_key(|text| text.len()) else { return false };
+        // Metadata that a library puts in front of a text has lines of its own.
+        let Some(line) = text.lines().map(collapsed).max_by_key(String::len).filter(|line| !line.is_empty()) else {
+            return false;
+        };
+        let documents: BTreeSet<&str> = (self.observations.steps.iter().flat_map(|step| &step.documents))
+            .filter(|document| document.text.contains(&line) || collapsed(&document.text).contains(&line))
+            .map(|document| document.id.as_str())
+            .collect();
+        documents.len() == 1
+    }
+
     /// Requests for the same texts in the order of their arrival, each group up to its first success.
     fn attempts_by_texts(&self) -> Vec<Vec<&JinaRequest>> {
         let mut by_text: BTreeMap<&[String], Vec<Vec<&JinaRequest>>> = BTreeMap::new();
@@ -36,7 +52,8 @@ impl Scope<'_> {
                 _ => groups.push(vec![request]),
             }
         }
-        by_text.into_values().flatten().collect()
+        let groups = by_text.into_values().flatten();
+        groups.filter(|group| group.len() < 2 || self.has_one_sender(group[0])).collect()
     }
 
     /// The waits before retries, in milliseconds: all before a first retry, all before a second one …
@@ -264,7 +281,12 @@ mod tests {
             }
             requests.push(request(at_ms, &[&text]));
         }
-        TestRun::ingested(&[]).edit(|seen| seen.embeddings.requests = requests)
+        sent("text 0\ntext 1\ntext 2\ntext 3", requests)
+    }
+
+    /// A run over one document with this text, and with these requests.
+    fn sent(text: &str, requests: Vec<JinaRequest>) -> TestRun {
+        TestRun::ingested(&[("a.md", &[text])]).edit(|seen| seen.embeddings.requests = requests)
     }
 
     /// A run with requests at these times, and an outage of the embeddings API, in milliseconds.
@@ -317,7 +339,11 @@ mod tests {
                 &answered_again_after(200),
                 "qdrant: the same request was repeated after 200 ms, although its Retry-After was 1000 ms",
             )
-            .is_unknown(&retried(&[[200]]), "there were no requests with a Retry-After to evaluate");
+            .is_unknown(&retried(&[[200]]), "there were no requests with a Retry-After to evaluate")
+            .is_unknown(
+                &sent("another text", retried_after(200).assessment().observations.embeddings.requests),
+                "there were no requests with a Retry-After to evaluate",
+            );
     }
 
     #[test]

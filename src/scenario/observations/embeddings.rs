@@ -11,7 +11,7 @@ pub(in crate::scenario) const PASSAGE_TASK: &str = "retrieval.passage";
 /// The embeddings API of a scenario run.
 #[derive(Debug, Clone)]
 pub struct EmbeddingsObservations {
-    /// Every request, in the order of arrival; their times are on the clock of the mock.
+    /// Every request since the run began, in the order of arrival; their times are on the clock of the mock.
     pub requests: Vec<JinaRequest>,
     /// The endpoint of the mock.
     pub endpoint: JinaEndpoint,

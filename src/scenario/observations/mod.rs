@@ -6,6 +6,7 @@ mod network;
 mod queue;
 mod step;
 mod terms;
+mod timing;
 mod workers;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use network::NetworkObservations;
 pub use queue::QueueObservations;
 pub use step::{JobState, StepRecord};
 pub use terms::ContractTerms;
+pub use timing::TimingObservations;
 pub use workers::WorkerObservations;
 
 use super::scheduler::FaultRecord;
@@ -39,6 +41,8 @@ pub struct Observations {
     pub network: NetworkObservations,
     /// The injected faults and their effects.
     pub faults: Vec<FaultRecord>,
+    /// What the times depend on.
+    pub timing: TimingObservations,
     /// The terms by which the run is assessed.
     pub contract: ContractTerms,
 }

@@ -4,6 +4,7 @@
 
 mod driver;
 mod jina;
+mod locks;
 mod network;
 mod planned;
 mod pool;
@@ -17,12 +18,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::clients::{ServiceClients, retry_unavailable};
+use super::deadline::Deadline;
 use super::harness::ScenarioError;
+use super::pressure::{Pressure, PressureMeter};
 use crate::faults::{Answered, Writes};
+use crate::services::queue_watch::LockTimes;
 use crate::settings::Ready;
-use crate::spec::{Fault, Milestone, Target, When};
+use crate::spec::{Fault, FaultKind, Milestone, Target, When};
 use crate::worker::{Ended, Worker};
 use driver::{Phase, RunContext};
+use locks::LockWatch;
 use planned::{Planned, State};
 pub(super) use pool::LaunchConfig;
 use pool::WorkerPool;
@@ -52,6 +57,8 @@ pub(super) struct FaultScheduler {
     step: usize,
     /// What was counted before the step.
     before: BTreeMap<Milestone, u64>,
+    meter: PressureMeter,
+    locks: LockWatch,
 }
 
 impl FaultScheduler {
@@ -70,6 +77,8 @@ impl FaultScheduler {
             step_began: clock,
             step: 0,
             before: BTreeMap::new(),
+            meter: PressureMeter::start(),
+            locks: LockWatch::new(faults),
         };
         for _ in 0..workers {
             scheduler.context.pool.start()?;
@@ -87,14 +96,22 @@ impl FaultScheduler {
     /// Waits until every worker takes jobs, for as long as the contract permits. A worker that never does is reported by
     /// what follows.
     async fn wait_ready(&mut self) {
-        let deadline = Instant::now() + self.context.clients.contract.worker.ready_within;
-        while self.context.pool.any_starting() && self.died().is_none() && Instant::now() < deadline {
+        let deadline = Deadline { began: self.pressure(), limit: self.context.clients.contract.worker.ready_within };
+        while self.context.pool.any_starting()
+            && self.died().is_none()
+            && !deadline.is_over(&self.pressure(), Duration::ZERO)
+        {
             if self.are_ready().await {
                 self.context.pool.mark_ready();
             } else {
                 tokio::time::sleep(READY_POLL).await;
             }
         }
+    }
+
+    /// Whether one of the faults is on a service itself, and not on its network.
+    pub(super) fn disturbs_services(&self) -> bool {
+        self.planned.iter().any(|planned| matches!(planned.fault.kind, FaultKind::Service { .. }))
     }
 
     /// Begins the next step: from now on its faults count their time.
@@ -140,6 +157,30 @@ impl FaultScheduler {
 
     fn planned_in_step(&self) -> impl Iterator<Item = &Planned> {
         self.planned.iter().filter(|planned| planned.is_in_step(self.step))
+    }
+
+    /// How busy the machine has been since the workers were started.
+    pub(super) fn pressure(&mut self) -> Pressure {
+        let Self { meter, context, .. } = self;
+        meter.measure(|| context.pool.processes());
+        meter.pressure()
+    }
+
+    /// Reads the locks of active jobs, where the deadlines depend on them.
+    pub(super) async fn see_locks(&mut self) {
+        let delays_a_fault = self.is_watching() || self.is_service_down();
+        self.locks.see(&self.context.clients, delays_a_fault).await;
+    }
+
+    /// The longest remaining times of locks that were seen.
+    pub(super) const fn lock_times(&self) -> LockTimes {
+        self.locks.seen()
+    }
+
+    /// Whether `deadline` has passed, with the time in which jobs of killed workers wait for another one.
+    pub(super) fn is_out_of_time(&mut self, deadline: &Deadline) -> bool {
+        let pressure = self.pressure();
+        deadline.is_over(&pressure, self.locks.allowance())
     }
 
     /// A worker that runs; `None` while a fault keeps all of them down.

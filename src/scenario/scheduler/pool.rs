@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::super::harness::ScenarioError;
 use crate::settings::Contract;
-use crate::stack::Ledger;
+use crate::stack::{Ledger, ProcessId};
 use crate::worker::{Ended, Worker, WorkerEnv};
 
 /// How long a worker may take to end beyond its grace before it is killed.
@@ -244,6 +244,11 @@ impl WorkerPool {
         ended
             .chain(self.running.iter().map(|handle| output(handle.number, handle.worker.output(), &handle.marks)))
             .collect()
+    }
+
+    /// The processes of all workers.
+    pub(super) fn processes(&self) -> Vec<ProcessId> {
+        self.running.iter().flat_map(|handle| handle.worker.processes()).collect()
     }
 
     /// The worker that has run longest, of those that were not sent SIGTERM.

@@ -106,7 +106,7 @@ impl Proxies {
     }
 
     /// The changes of points that passed on their way to Qdrant; `None` without a proxy in front of it.
-    pub(super) fn writes(&self) -> Option<Writes> {
+    pub(in crate::scenario) fn writes(&self) -> Option<Writes> {
         self.to(Target::Qdrant).iter().filter_map(Proxy::writes).reduce(Writes::and)
     }
 

@@ -11,7 +11,7 @@ use toml::{Spanned, Value};
 
 use super::reader::{Reader, contains_secret};
 use crate::settings::contract::{
-    BUILD_WITHIN, Backoff, Contract, Creates, Data, EvidenceContract, GRACE, Hook, JOB_OPTIONS, JobContract,
+    BUILD_WITHIN, Backoff, Contract, Creates, Data, EvidenceContract, GRACE, Grace, Hook, JOB_OPTIONS, JobContract,
     PREPARE_WITHIN, PostgresEvidence, Program, QdrantEvidence, QueueContract, READY_WITHIN, Ready, WorkerContract,
 };
 use crate::settings::table;
@@ -36,7 +36,7 @@ pub(super) struct WrittenWorker {
     #[serde(default)]
     ready: WrittenReady,
     ready_within: Option<Spanned<String>>,
-    shutdown_grace: Option<Spanned<String>>,
+    shutdown_grace: Option<Spanned<Value>>,
     timeout_factor: Option<Spanned<f64>>,
     replicas: Option<Spanned<usize>>,
     #[serde(default)]
@@ -123,7 +123,7 @@ impl Reader<'_> {
         let mut contract = WorkerContract::new(program, cwd);
         contract.ready = self.ready(worker.ready);
         contract.ready_within = self.duration_or(worker.ready_within, READY_WITHIN);
-        contract.shutdown_grace = self.duration_or(worker.shutdown_grace, GRACE);
+        contract.shutdown_grace = self.grace(worker.shutdown_grace);
         if let Some(timeout_factor) = worker.timeout_factor {
             contract.timeout_factor = *timeout_factor.get_ref();
             if !(0.1..=100.0).contains(&contract.timeout_factor) {
@@ -199,6 +199,23 @@ impl Reader<'_> {
             command: written.command.into_inner(),
             cwd: written.cwd.map_or_else(|| cwd.to_owned(), |cwd| self.absolute(&cwd)),
             within: self.duration_or(written.within, within),
+        }
+    }
+
+    /// A duration, or the variable that the worker reads it from.
+    fn grace(&mut self, written: Option<Spanned<Value>>) -> Grace {
+        let Some(written) = written else { return Grace::Fixed(GRACE) };
+        let span = written.span();
+        match written.into_inner() {
+            Value::String(text) => Grace::Fixed(self.duration_or(Some(Spanned::new(span, text)), GRACE)),
+            Value::Table(table) if table.len() == 1 && table.get("variable").is_some_and(Value::is_str) => {
+                Grace::Variable(table.get("variable").and_then(Value::as_str).unwrap_or_default().to_owned())
+            }
+            other => {
+                let problem = format!("invalid `shutdown_grace` `{other}`");
+                self.report(span, problem, "write a duration, e.g. \"10s\", or { variable = \"NAME\" }");
+                Grace::Fixed(GRACE)
+            }
         }
     }
 

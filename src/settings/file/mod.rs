@@ -2,6 +2,7 @@
 
 mod contract;
 mod desired;
+mod place;
 mod profile;
 mod reader;
 mod renamed;
@@ -15,6 +16,7 @@ use toml::{Spanned, Value};
 
 use self::contract::{WrittenContract, WrittenEvidence, WrittenQueue, WrittenWorker};
 use self::desired::WrittenDesired;
+pub use self::place::contract_place;
 use self::reader::Reader;
 use super::config::Config;
 use super::error::{Place, Problem};

@@ -78,7 +78,7 @@ pub(super) fn success(request: &ValidRequest, effect: &Effect<'_>, rng: &mut Rng
     if effect.alters(&Answer::EmptyData) {
         data.clear();
     }
-    if data.len() > 1 && !effect.alters(&Answer::NotShuffled) {
+    if data.len() > 1 && effect.alters(&Answer::Shuffled) {
         rng.shuffle(&mut data);
         // A shuffle may keep the order. A worker that trusts the order must not pass by chance.
         if data.iter().enumerate().all(|(place, item)| item.index == place) {

@@ -24,7 +24,7 @@ pub struct JinaRequest {
     pub task: Option<String>,
     /// `dimensions` of the request.
     pub dimensions: Option<u32>,
-    /// `embedding_type` of the request.
+    /// `embedding_type` of the request, or `encoding_format`, as clients of OpenAI call it.
     pub embedding_type: Option<String>,
     /// `late_chunking` of the request: all texts are embedded as one text.
     pub late_chunking: bool,

@@ -73,6 +73,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     behaviours: Arc<[Behaviour]>,
+    limits: Limits,
     /// Requests for embeddings since the behaviours were set.
     arrived: u64,
     /// When the answers in flight will have been sent.
@@ -105,6 +106,7 @@ impl JinaMock {
         };
         let state = State {
             behaviours: config.behaviours.clone().into(),
+            limits: config.limits.clone(),
             arrived: 0,
             in_flight: Vec::new(),
             window: Window::default(),
@@ -157,6 +159,13 @@ impl JinaMock {
         let mut state = self.shared.state();
         state.behaviours = behaviours.into();
         state.arrived = 0;
+    }
+
+    /// Replaces the rate limits. What was used before does not count.
+    pub fn limit(&self, limits: Limits) {
+        let mut state = self.shared.state();
+        state.limits = limits;
+        state.window = Window::default();
     }
 }
 
@@ -241,7 +250,7 @@ impl Shared {
                     answer::refusal(&refusal, &id)
                 }
                 Ok(valid) => {
-                    let limits = &self.config.limits;
+                    let limits = &state.limits.clone();
                     let template = match state.window.admit(limits, arrived, valid.tokens, in_flight) {
                         Ok(()) => {
                             (log.status, log.tokens) = (200, valid.tokens);

@@ -73,7 +73,7 @@ pub(super) fn parse(body: &Value) -> RawRequest {
         model: text("model"),
         task: text("task"),
         dimensions: body["dimensions"].as_u64().and_then(|size| u32::try_from(size).ok()),
-        embedding_type: text("embedding_type"),
+        embedding_type: text("embedding_type").or_else(|| text("encoding_format")),
         late_chunking: body["late_chunking"] == true,
         truncate: body["truncate"] == true,
     }
@@ -95,7 +95,11 @@ pub(super) fn validate(body: &Value, raw: &RawRequest, custom: &str) -> Result<V
             return Err(Refusal::invalid("dimensions", format!("{given} is not between 1 and {max}")));
         }
     };
-    let encoding = encoding(&body["embedding_type"])?;
+    let encoding = match &body["embedding_type"] {
+        // The name of OpenAI's API, with which Jina's is compatible: their clients ask for base64 by it.
+        Value::Null => encoding(&body["encoding_format"])?,
+        given => encoding(given)?,
+    };
     let (mut texts, objects) = inputs(&body["input"])?;
     if texts.is_empty() {
         return Err(Refusal::invalid("input", "Input list must not be empty"));

@@ -57,12 +57,17 @@ fn floats(item: &Value) -> Vec<f32> {
 }
 
 #[tokio::test]
-async fn items_come_shuffled_and_each_index_leads_to_the_vector_of_its_text() {
+async fn items_come_in_order_unless_shuffled_and_each_index_leads_to_the_vector_of_its_text() {
     let config = JinaConfig { dimensions: 64, ..JinaConfig::default() };
     let mock = JinaMock::start(config).await.unwrap();
     let texts = ["one", "two", "three", "four", "five"];
     let answered = ask(&mock, &body(&texts)).await;
     assert_eq!(answered.status, 200);
+    assert_eq!(indices(&answered), [0, 1, 2, 3, 4]);
+    assert!(!mock.requests()[0].disturbed);
+
+    mock.behave(always(Answer::Shuffled));
+    let answered = ask(&mock, &body(&texts)).await;
     let order = indices(&answered);
     assert_ne!(order, [0, 1, 2, 3, 4]);
     assert_eq!(order.iter().copied().collect::<BTreeSet<_>>(), (0..5).collect());
@@ -74,11 +79,11 @@ async fn items_come_shuffled_and_each_index_leads_to_the_vector_of_its_text() {
     assert_eq!(answered.body["usage"], json!({ "total_tokens": 5 }));
 
     let log = mock.requests();
-    assert_eq!(log.len(), 1);
-    assert_eq!(*log[0].texts, texts.map(str::to_owned));
-    assert_eq!((log[0].status, log[0].tokens, log[0].in_flight, log[0].authorised), (200, 5, 1, true));
-    assert_eq!(log[0].task.as_deref(), Some("retrieval.passage"));
-    assert!(!log[0].disturbed);
+    assert_eq!(log.len(), 2);
+    assert_eq!(*log[1].texts, texts.map(str::to_owned));
+    assert_eq!((log[1].status, log[1].tokens, log[1].in_flight, log[1].authorised), (200, 5, 1, true));
+    assert_eq!(log[1].task.as_deref(), Some("retrieval.passage"));
+    assert!(log[1].disturbed);
 }
 
 #[tokio::test]
@@ -91,6 +96,14 @@ async fn base64_contains_the_vector_as_little_endian_floats() {
     let bytes = STANDARD.decode(packed.body["data"][0]["embedding"].as_str().unwrap()).unwrap();
     let vector: Vec<f32> = bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
     assert_eq!(vector, floats(&plain.body["data"][0]));
+
+    // Clients of OpenAI call it `encoding_format`; Jina's own name comes first.
+    let mut request = body(&["text"]);
+    request["encoding_format"] = json!("base64");
+    assert_eq!(ask(&mock, &request).await.body, packed.body);
+    assert_eq!(mock.requests()[2].embedding_type.as_deref(), Some("base64"));
+    request["embedding_type"] = json!("float");
+    assert_eq!(ask(&mock, &request).await.body, plain.body);
 
     request["embedding_type"] = json!("ubinary");
     let signs = ask(&mock, &request).await.body["data"][0]["embedding"].as_array().unwrap().clone();
@@ -224,7 +237,7 @@ async fn an_error_has_the_configured_body_and_header(
 #[case::missing(Answer::MissingItem, |answered: &Answered| indices(answered).len() == 2)]
 #[case::extra(Answer::ExtraItem, |answered: &Answered| indices(answered).len() == 4)]
 #[case::empty(Answer::EmptyData, |answered: &Answered| indices(answered).is_empty())]
-#[case::in_order(Answer::NotShuffled, |answered: &Answered| indices(answered) == [0, 1, 2])]
+#[case::shuffled(Answer::Shuffled, |answered: &Answered| indices(answered) != [0, 1, 2])]
 #[case::twice_the_same_index(Answer::WrongIndex, |answered: &Answered| {
     indices(answered).iter().copied().collect::<BTreeSet<_>>().len() == 2
 })]

@@ -15,7 +15,8 @@ fn sandbox(contract: &str) -> CliSandbox {
 }
 
 fn run_removal_case(sandbox: &CliSandbox) -> (i32, String) {
-    sandbox.run(&["run", "--provider", "native", "--case", "ingestion.removed-gone", "--format", "short"])
+    let case = "ingestion.removed-gone";
+    sandbox.run(&["run", "--provider", "native", "--case", case, "--format", "short", "--no-preflight"])
 }
 
 #[rstest]
@@ -113,6 +114,42 @@ postgres = {{ table = "letters", id = "id", status = "status", done = "ready" }}
     for words in ["add `text = \"FIELD\"`", "add `chunks = \"COLUMN\"`", "add `delete = {"] {
         assert!(text.contains(words), "wanted: {words}\ngot: {text}");
     }
+    sandbox.assert_clean();
+}
+
+/// Migrations are recorded outside the table, as those of drizzle, Prisma and Alembic are: each scenario needs its own
+/// database, or the second one has the record without the table.
+#[test]
+fn each_scenario_of_a_worker_with_fixed_names_has_an_empty_database() {
+    let sandbox = sandbox(&format!(
+        r#"
+[worker]
+command = ["{SHAKEDOWN}", "worker"]
+env = {{ QUEUE_NAME = "letters", QUEUE_PREFIX = "bull", QDRANT_COLLECTION = "chunks", DOCUMENTS_TABLE = "public.letters" }}
+creates = ["table"]
+prepare = {{ command = ["{SHAKEDOWN}", "db", "migrate", "--dir", "migrations"] }}
+[queue]
+name = "letters"
+[evidence]
+qdrant = {{ collection = "chunks", document = "document_id", chunk = "chunk_index", text = "text", version = "version" }}
+postgres = {{ table = "letters", id = "id", status = "status", done = "ready", failed = "failed", chunks = "chunks" }}
+"#
+    ));
+    std::fs::create_dir_all(sandbox.path("work/migrations")).unwrap();
+    std::fs::write(
+        sandbox.path("work/migrations/20240101000000_letters.sql"),
+        "create type public.letter_status as enum ('ready');\n\
+         create table public.letters (id text primary key, version text, status text, source text, chunks integer, \
+         tokens integer, error text, created_at timestamptz not null default now(), \
+         updated_at timestamptz not null default now());",
+    )
+    .unwrap();
+    // More scenarios than stacks, so that each stack is used again.
+    let cases = "ingestion.{delivered,row-after-points,removed-gone,reingest-idempotent,stale-tail-gone,emptied-gone,\
+                 edited-delivered,texts-per-request,vectors-by-index}";
+    let (code, text) = sandbox.run(&["run", "--provider", "native", "--format", "terminal", "--case", cases]);
+    assert_eq!(code, 0, "{text}");
+    assert!(!text.contains("skip") && !text.contains("unknown"), "{text}");
     sandbox.assert_clean();
 }
 
@@ -239,7 +276,8 @@ fn a_bundle_has_the_timeline_and_no_secret() {
         "[worker]\ncommand = [\"sh\", \"-c\", \"echo ready; echo url $REDIS_URL key $JINA_API_KEY; sleep 0.5; exit 3\"]\nready = { log = \"^ready\" }\n",
     );
     let bundle = sandbox.path("work").join("bundle");
-    let arguments = ["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"];
+    let case = "ingestion.delivered";
+    let arguments = ["run", "--provider", "native", "--case", case, "--bundle", "bundle", "--no-preflight"];
     let (code, text) = sandbox.run(&arguments);
     assert_eq!(code, 1, "{text}");
     for words in ["what happened in", "exited with code 3 without being asked to", "The worker exited although"] {
@@ -275,8 +313,9 @@ fn a_bundle_of_a_worker_that_never_was_ready_has_its_output_and_no_secret() {
         "[worker]\ncommand = [\"sh\", \"-c\", \"echo first words; echo url $REDIS_URL key $JINA_API_KEY db $DATABASE_URL; seq 100; exit 7\"]\n",
     );
     let bundle = sandbox.path("work").join("bundle");
+    let case = "ingestion.delivered";
     let (code, text) =
-        sandbox.run(&["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"]);
+        sandbox.run(&["run", "--provider", "native", "--case", case, "--bundle", "bundle", "--no-preflight"]);
     assert_eq!(code, 1, "{text}");
     let outputs: Vec<String> = fs::read_dir(bundle.join("output"))
         .unwrap()
@@ -396,7 +435,8 @@ fn rows_in_another_table_than_the_contract_names_are_reported() {
         "[worker]\ncommand = [\"{SHAKEDOWN}\", \"worker\"]\n[evidence]\nqdrant = {{ document = \"document_id\", text = \"text\" }}\n\
          postgres = {{ query = \"select * from no_such_table\", id = \"id\", status = \"status\", done = \"ready\" }}\n"
     ));
-    let (code, text) = sandbox.run(&["run", "--provider", "native", "--case", "ingestion.delivered"]);
+    let arguments = ["run", "--provider", "native", "--case", "ingestion.delivered", "--no-preflight"];
+    let (code, text) = sandbox.run(&arguments);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("relation \"no_such_table\" does not exist"), "{text}");
     sandbox.assert_clean();

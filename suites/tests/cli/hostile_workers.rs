@@ -38,8 +38,9 @@ fn run(shell: &str) -> (CliSandbox, i32, String) {
     fs::write(work.join("worker.sh"), script).unwrap();
     let contract = "[worker]\ncommand = [\"sh\", \"worker.sh\"]\nready_within = \"10s\"\n";
     fs::write(work.join("shakedown.toml"), contract).unwrap();
+    let case = "ingestion.delivered";
     let (code, text) =
-        sandbox.run(&["run", "--provider", "native", "--case", "ingestion.delivered", "--format", "short"]);
+        sandbox.run(&["run", "--provider", "native", "--case", case, "--format", "short", "--no-preflight"]);
     (sandbox, code, text)
 }
 

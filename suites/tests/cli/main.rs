@@ -17,6 +17,7 @@ mod hostile_workers;
 mod interop;
 mod limits;
 mod paths;
+mod preflight;
 mod redaction;
 mod report;
 mod rooms;

@@ -13,7 +13,7 @@ use libtest_mimic::{Arguments, Failed};
 use serde::Deserialize;
 use shakedown::outcome::{CaseRecord, Events, Level, Report, Word};
 use shakedown::runner::{self, Selection};
-use shakedown::settings::{Contract, Template, process_variable};
+use shakedown::settings::{Contract, Grace, Template, process_variable};
 use shakedown::spec::{Documents, Suites};
 use shakedown::stack::ProviderKind;
 
@@ -112,7 +112,7 @@ pub fn read(path: &Path) -> Vec<Defect> {
 pub fn planted(contract: &Contract, variable: &str, defect: &str) -> Contract {
     let mut contract = contract.clone();
     contract.worker.env.insert(variable.to_owned(), Template::literal(defect));
-    contract.worker.shutdown_grace = Duration::from_secs(2);
+    contract.worker.shutdown_grace = Grace::Fixed(Duration::from_secs(2));
     contract
 }
 

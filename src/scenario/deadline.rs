@@ -1,0 +1,55 @@
+//! Deadlines that count time in which the worker could have run.
+
+use std::time::Duration;
+
+use super::pressure::Pressure;
+use crate::services::queue_watch::LockTimes;
+
+/// Suites assume that BullMQ gives the job of a killed worker to another one within this time.
+const ASSUMED_RECOVERY: Duration = Duration::from_secs(5);
+
+/// A deadline.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    /// How busy the machine was until it was set.
+    pub(super) began: Pressure,
+    /// The time in which the worker could run.
+    pub(super) limit: Duration,
+}
+
+impl Deadline {
+    /// Whether it has passed by the time that `now` was measured, with `allowance` for what the limit does not include.
+    pub(super) fn is_over(&self, now: &Pressure, allowance: Duration) -> bool {
+        now.is_over(&self.began, self.limit + allowance)
+    }
+}
+
+/// By how much longer than suites assume the job of a killed worker may stay with it: until its lock has expired, and two
+/// checks for stalled jobs have found that. Zero if no lock was seen.
+pub(super) fn stall_allowance(seen: LockTimes) -> Duration {
+    seen.recovery().unwrap_or_default().saturating_sub(ASSUMED_RECOVERY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn locks(lock_ms: u64, check_ms: u64) -> LockTimes {
+        LockTimes { lock: Some(Duration::from_millis(lock_ms)), stalled_check: Some(Duration::from_millis(check_ms)) }
+    }
+
+    #[test]
+    fn deadlines_follow_from_the_locks_that_were_seen() {
+        assert_eq!(stall_allowance(locks(30_000, 30_000)), Duration::from_secs(85));
+        assert_eq!(stall_allowance(locks(1_000, 500)), Duration::ZERO, "as suites assume");
+        assert_eq!(stall_allowance(LockTimes::default()), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_deadline_includes_what_is_allowed() {
+        let deadline = Deadline { began: Pressure::default(), limit: Duration::from_secs(60) };
+        let now = Pressure { elapsed: Duration::from_secs(100), ..Pressure::default() };
+        assert!(deadline.is_over(&now, Duration::ZERO));
+        assert!(!deadline.is_over(&now, stall_allowance(locks(30_000, 30_000))));
+    }
+}

@@ -1,0 +1,147 @@
+//! What a busy machine decided: in a run whose worker had no CPU, what took too long proves nothing. What is wrong for
+//! another reason stays wrong.
+
+use super::super::observations::JobState;
+use super::finding::Finding;
+use super::scope::Scope;
+use crate::spec::Expectation;
+
+/// A part of the reason with which BullMQ fails a job that has stalled too often.
+const STALLED: &str = "job stalled more than";
+
+impl Scope<'_> {
+    /// The finding without what took too long, if the machine was too busy.
+    pub(super) fn without_late(&self, expectation: &Expectation, mut finding: Finding) -> Finding {
+        let pressure = &self.observations.timing.pressure;
+        if !pressure.is_starved() {
+            return finding;
+        }
+        let late = std::mem::take(&mut finding.late);
+        let all = std::mem::take(&mut finding.wrong);
+        let (set_aside, wrong): (Vec<_>, Vec<_>) = all.into_iter().enumerate().partition(|(number, (at, _))| {
+            late.contains(number) || rests_on_time(expectation) || self.is_late(expectation, at)
+        });
+        finding.wrong = wrong.into_iter().map(|(_, wrong)| wrong).collect();
+        if let Some((_, (at, what))) = set_aside.first() {
+            finding.fact("not counted, because the machine was too busy", format!("{at}: {what}"));
+            finding.undecided = Some(format!("{pressure}: {at}: {what}"));
+        }
+        finding
+    }
+
+    /// Whether what is wrong at `at`, a document or the queue, is that its job had too little time.
+    fn is_late(&self, expectation: &Expectation, at: &str) -> bool {
+        let is_unsettled = || self.observations.steps.iter().any(|step| !step.settled);
+        if matches!(expectation, Expectation::QueueDrained) {
+            return is_unsettled();
+        }
+        let jobs = self.observations.steps.iter().filter_map(|step| step.jobs.get(at));
+        let counts_starts = matches!(expectation, Expectation::MaxAttempts(_) | Expectation::MaxExecutions(_));
+        jobs.into_iter().any(|(state, job)| {
+            let failed_by_stalling = job.failed_reason.as_deref().is_some_and(|reason| reason.contains(STALLED));
+            *state == JobState::Unfinished
+                || (*state == JobState::Failed && failed_by_stalling)
+                || (counts_starts && job.stalls > 0)
+        })
+    }
+}
+
+/// Whether all that an expectation finds wrong is a matter of time.
+const fn rests_on_time(expectation: &Expectation) -> bool {
+    matches!(
+        expectation,
+        Expectation::MaxRecoveryS(_)
+            | Expectation::Stalls(_)
+            | Expectation::BackoffGrows
+            | Expectation::BackoffJitters
+            | Expectation::RetryAfterHonoured
+            | Expectation::MaxCallsPerS(_)
+            | Expectation::MaxProbesPerS(_)
+            | Expectation::MaxIdleTransactionMs(_)
+            | Expectation::NoJobAfterSigterm
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::super::observations::JobState;
+    use super::super::super::testing::{TestRun, fault, starved};
+    use super::super::testing::check;
+    use crate::spec::Target;
+    use crate::worker::Ended;
+
+    const BUSY: &str = "the machine was too busy (CPU pressure 62 %, the worker waited 14.0 s of 20.0 s for a CPU)";
+
+    fn on_a_busy_machine(run: &TestRun) -> TestRun {
+        run.edit(|seen| seen.timing.pressure = starved())
+    }
+
+    #[test]
+    fn what_took_too_long_on_a_busy_machine_is_unknown() {
+        let run = TestRun::two_documents();
+        let unfinished = run.edit_step(|step| {
+            *step.state("a.md") = JobState::Unfinished;
+            step.settled = false;
+        });
+        let recovered = run.edit_step(|step| step.recovered = Some(Duration::from_secs(47)));
+        let recovered = recovered.edit(|seen| seen.faults = vec![fault(Target::Redis, 0, 1000)]);
+        let late = "recovery: took 47.0 s after the last fault, wanted at most 30 s";
+        check("max_recovery_s = 30")
+            .passes(&recovered.edit_step(|step| step.recovered = Some(Duration::from_secs(2))))
+            .fails(&recovered, late)
+            .is_unknown(&on_a_busy_machine(&recovered), &format!("{BUSY}: {late}"));
+        let stalled = run.edit_step(|step| step.job("a.md").stalls = 1);
+        let late = "the jobs: stalled 1 times, wanted at most 0";
+        check("stalls = { at_most = 0 }")
+            .passes(&run)
+            .fails(&stalled, late)
+            .is_unknown(&on_a_busy_machine(&stalled), &format!("{BUSY}: {late}"));
+        let drained = unfinished.edit(|seen| seen.queue.counts.active = 1);
+        let late = "the queue: still holds 1 unfinished job: 1 active";
+        check("queue_drained = true")
+            .passes(&run)
+            .fails(&drained, late)
+            .is_unknown(&on_a_busy_machine(&drained), &format!("{BUSY}: {late}"));
+    }
+
+    #[test]
+    fn what_is_wrong_for_another_reason_fails_on_a_busy_machine_too() {
+        let run = TestRun::two_documents();
+        let failed = run.edit_step(|step| step.fail("a.md", "no answer"));
+        let wrong = "a.md: its job failed, 1 attempt, no answer";
+        check("jobs_completed = \"all\"").passes(&run).fails(&failed, wrong).fails(&on_a_busy_machine(&failed), wrong);
+        // An exit code does not depend on time, the time until the exit does.
+        let ended = |code, seconds| {
+            let how = format!("exited with code {code}");
+            let ended = Ended { how, code: Some(code), after: Duration::from_secs(seconds) };
+            on_a_busy_machine(&run.edit(|seen| seen.workers.ended = Some(ended)))
+        };
+        let late = "the worker: took 12.0 s to end, wanted at most its grace period of 10.0 s";
+        check("exits_cleanly = true")
+            .passes(&ended(0, 1))
+            .fails(&ended(1, 12), "the worker: exited with code 1 after SIGTERM, wanted exit code 0")
+            .is_unknown(&ended(0, 12), &format!("{BUSY}: {late}"));
+    }
+
+    #[test]
+    fn a_job_that_failed_by_stalling_had_too_little_time() {
+        let reason = "job stalled more than allowable limit";
+        let failed = TestRun::two_documents().edit_step(|step| step.fail("a.md", reason));
+        let wrong = format!("a.md: its job failed, 1 attempt, {reason}");
+        check("jobs_completed = \"all\"")
+            .passes(&TestRun::two_documents())
+            .fails(&failed, &wrong)
+            .is_unknown(&on_a_busy_machine(&failed), &format!("{BUSY}: {wrong}"));
+    }
+
+    #[test]
+    fn a_pass_on_a_busy_machine_is_a_pass() {
+        let run = TestRun::two_documents();
+        let failed = run.edit_step(|step| step.fail("a.md", "no answer"));
+        check("jobs_completed = \"all\"")
+            .passes(&on_a_busy_machine(&run))
+            .fails(&failed, "a.md: its job failed, 1 attempt, no answer");
+    }
+}
