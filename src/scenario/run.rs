@@ -65,7 +65,12 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     let workers = stop_workers(&mut scheduler, grace).await;
     let length = scheduler.elapsed();
     let events = read_job_events(&clients, begun_ms).await;
-    let queue = QueueObservations { counts, attached, events, lock_ms: scheduler.lock_times().lock.and_then(|time| u64::try_from(time.as_millis()).ok()) };
+    let queue = QueueObservations {
+        counts,
+        attached,
+        events,
+        lock_ms: scheduler.lock_times().lock.and_then(|time| u64::try_from(time.as_millis()).ok()),
+    };
     let faults = scheduler.faults();
     let network = NetworkObservations {
         connections: scheduler.proxied_connections(),

@@ -95,6 +95,7 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
     endpoints.jina = mock.endpoint();
     set_up(&endpoints, &harness.contract, &harness.shakedown).await?;
     let names = &endpoints.names;
+    let grace = harness.contract.worker.shutdown_grace.with_variables(&scenario.env);
     Ok(ServiceClients {
         queue: QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?,
         postgres: Postgres::connect_alone(&endpoints.postgres).await?,
@@ -102,7 +103,7 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
         endpoints,
         mock,
         contract: Arc::clone(&harness.contract),
-        behaviours: scenario.jina.clone(),
+        behaviours: scenario.jina.iter().map(|behaviour| behaviour.for_grace(grace)).collect(),
         stack: harness.stack.clone(),
         queue_events: Mutex::default(),
     })

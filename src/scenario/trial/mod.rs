@@ -32,7 +32,7 @@ use crate::redaction::redacted;
 use crate::services::ServiceError;
 use crate::services::queue_watch::{LockTimes, Registration};
 use crate::settings::Ready;
-use crate::spec::jina::{Answer, Behaviour, Limits, When};
+use crate::spec::jina::{Answer, Behaviour, When};
 use crate::spec::{Documents, Scenario, Step, Target};
 use crate::worker::{Worker, last_errors};
 
@@ -61,9 +61,8 @@ const ANSWER_MS: u64 = 150;
 pub async fn run_trial(name: &str, harness: &Harness) -> Result<Result<WorkerProfile, TrialFailure>, ScenarioError> {
     let Setup { documents, builder, clients, proxies, launch, .. } = Setup::prepare(name, &scenario(), harness).await?;
     let registrations = Registrations::watch(&clients.queue).await?;
-    let LaunchConfig { contract, worker_env, directory, name, ledger, .. } = &launch;
-    let grace = contract.worker.shutdown_grace;
-    let worker = Worker::start(contract, worker_env, grace, directory, name, ledger)?;
+    let LaunchConfig { contract, worker_env, grace, directory, name, ledger } = &launch;
+    let worker = Worker::start(contract, worker_env, *grace, directory, name, ledger)?;
     let documents = trial_documents(documents);
     let mut trial = Trial {
         clients: &clients,
@@ -87,16 +86,8 @@ fn scenario() -> Scenario {
         title: "One document, before the cases".to_owned(),
         documents: Documents { generated: PARTS + AT_ONCE, ..Documents::default() },
         steps: vec![Step::Ingest],
-        env: std::collections::BTreeMap::new(),
-        jina: Vec::new(),
-        limits: Limits::default(),
-        faults: Vec::new(),
         watch: vec![Target::Qdrant],
-        workers: None,
-        grace: None,
-        producer_clock_s: 0,
-        within_s: None,
-        baseline: None,
+        ..Scenario::default()
     }
 }
 

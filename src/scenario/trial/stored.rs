@@ -62,7 +62,7 @@ async fn find_points(
     document: &Document,
 ) -> Result<Result<Vec<Point>, PointsProblem>, ServiceError> {
     let contract = &clients.contract.evidence.qdrant;
-    let mut by_document = read_points(&clients.endpoints, contract, &clients.qdrant).await?;
+    let mut by_document = read_points(&clients.endpoints, contract, &clients.qdrant, true).await?;
     if by_document.is_empty() {
         return no_points(clients).await.map(Err);
     }
