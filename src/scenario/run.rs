@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::clients::{ServiceClients, retry_unavailable};
-use super::deadline::{Deadline, stall_allowance};
+use super::deadline::Deadline;
 use super::documents::Document;
 use super::harness::{Harness, ScenarioError};
 use super::jobs::{JobBuilder, JobKind};
@@ -58,8 +58,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
 
     let steps = run_steps(name, scenario, harness, &documents, &builder, (&clients, &mut scheduler)).await?;
 
-    let timing =
-        TimingObservations { pressure: scheduler.pressure(), stall_allowance: stall_allowance(scheduler.lock_times()) };
+    let timing = TimingObservations { pressure: scheduler.pressure(), stall_allowance: scheduler.stall_allowance() };
     let phase = trace.begin("stop workers");
     let counts = retry_unavailable(|| clients.queue.counts()).await?;
     let workers = stop_workers(&mut scheduler, grace).await;
