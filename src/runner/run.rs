@@ -70,7 +70,9 @@ pub async fn run(
 
     let mut notes = Vec::new();
     if let Some(profile) = &options.worker_profile {
-        notes.extend(profile.lines().into_iter().map(|(topic, sentence)| format!("worker {topic}: {sentence}")));
+        let lines = profile.lines();
+        let lines: Vec<String> = lines.iter().map(|(topic, sentence)| format!("{topic}: {sentence}")).collect();
+        notes.push(format!("worker: {}", lines.join(". ")));
     }
     let endpoints = prepare_endpoints(stack, options, &mut notes).await;
     let failures = CleanUpFailures::default();

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::clients::{ServiceClients, retry_unavailable};
-use super::deadline::{Deadline, stall_allowance};
+use super::deadline::Deadline;
 use super::documents::Document;
 use super::harness::{Harness, ScenarioError};
 use super::jobs::{JobBuilder, JobKind};
@@ -38,7 +38,7 @@ const READY_POLL: Duration = Duration::from_millis(20);
 pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) -> Result<Observations, ScenarioError> {
     let trace = harness.events.trace();
     let phase = trace.begin("set up");
-    let Setup { documents, builder, clients, proxies, launch, secrets } =
+    let Setup { documents, builder, clients, proxies, launch, secrets, supabase: _supabase } =
         Setup::prepare(name, scenario, harness).await?;
     let contract = &harness.contract;
     let grace = launch.grace;
@@ -58,8 +58,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
 
     let steps = run_steps(name, scenario, harness, &documents, &builder, (&clients, &mut scheduler)).await?;
 
-    let timing =
-        TimingObservations { pressure: scheduler.pressure(), stall_allowance: stall_allowance(scheduler.lock_times()) };
+    let timing = TimingObservations { pressure: scheduler.pressure(), stall_allowance: scheduler.stall_allowance() };
     let phase = trace.begin("stop workers");
     let counts = retry_unavailable(|| clients.queue.counts()).await?;
     let workers = stop_workers(&mut scheduler, grace).await;

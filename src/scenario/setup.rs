@@ -16,10 +16,11 @@ use crate::redaction;
 use crate::services::http::Http;
 use crate::services::postgres::Postgres;
 use crate::services::queue::QueueClient;
-use crate::settings::{Contract, Endpoints};
+use crate::settings::{Contract, Creates, Endpoints, SupabaseEndpoint};
 use crate::spec::Scenario;
 use crate::stack::jina::{JinaConfig, JinaMock};
-use crate::stack::kill_with_harness;
+use crate::stack::postgrest::Postgrest;
+use crate::stack::{kill_with_harness, quote_identifier};
 use crate::worker::{WorkerEnv, WorkerError, run_hook};
 
 /// Deadline of `shakedown setup`.
@@ -34,24 +35,34 @@ pub(super) struct Setup {
     pub(super) launch: LaunchConfig,
     /// Secrets that the worker must not print, by variable.
     pub(super) secrets: Vec<(String, SecretString)>,
+    /// The API of Supabase, as long as the worker may use it.
+    pub(super) supabase: Option<Postgrest>,
 }
 
 impl Setup {
     pub(super) async fn prepare(name: &str, scenario: &Scenario, harness: &Harness) -> Result<Self, ScenarioError> {
         let documents = documents::create(&scenario.documents, harness.seed).map_err(ScenarioError::Spec)?;
-        let clients = Arc::new(connect(scenario, harness).await?);
+        let contract = &harness.contract;
+        // Migrations create their table without looking whether it is there.
+        let prepares = contract.worker.prepare.is_some() && !contract.worker.creates.contains(&Creates::Table);
+        let first: &[Creates] = if prepares { &[Creates::Table] } else { &[] };
+        let clients = Arc::new(connect(scenario, harness, first).await?);
         let (proxies, proxied_endpoints) = Proxies::for_scenario(scenario, &clients.endpoints).await?;
         let secrets = worker_secrets(&proxied_endpoints);
         proxied_endpoints.learn();
         // What the contract takes from the environment is not shown, whatever its name.
         redaction::learn(harness.variables.iter().map(|(name, value)| (name.as_str(), value)));
+        let supabase = start_postgrest(&proxied_endpoints, harness)?;
         let worker_env = WorkerEnv {
             endpoints: proxied_endpoints,
+            supabase: supabase.as_ref().map(|started| started.endpoint().clone()),
             scenario: scenario.env.clone(),
             variables: harness.variables.clone(),
         };
         run_prepare_hook(name, &worker_env, harness).await?;
-        let contract = &harness.contract;
+        if prepares && !has_table(&clients).await? {
+            set_up(&clients.endpoints, contract, &harness.shakedown).await?;
+        }
         let launch = LaunchConfig {
             contract: Arc::clone(contract),
             worker_env,
@@ -61,8 +72,20 @@ impl Setup {
             ledger: harness.ledger.clone(),
         };
         let builder = JobBuilder::new(contract, &harness.directory, name, scenario.producer_clock_s).await?;
-        Ok(Self { documents, builder, clients, proxies, launch, secrets })
+        Ok(Self { documents, builder, clients, proxies, launch, secrets, supabase })
     }
+}
+
+/// Starts the stand-in for PostgREST if the contract names Supabase's API. It uses the connections that faults of
+/// Postgres affect.
+fn start_postgrest(endpoints: &Endpoints, harness: &Harness) -> Result<Option<Postgrest>, ScenarioError> {
+    if !harness.contract.worker.names_supabase() {
+        return Ok(None);
+    }
+    let started = Postgrest::start(&endpoints.postgres, &[endpoints.names.schema().to_owned()])?;
+    let SupabaseEndpoint { anon_key, service_key, .. } = started.endpoint();
+    redaction::learn([("SUPABASE_ANON_KEY", anon_key), ("SUPABASE_SERVICE_ROLE_KEY", service_key)]);
+    Ok(Some(started))
 }
 
 /// Shorter passwords are not looked for in the output: they would match unrelated text.
@@ -81,8 +104,16 @@ fn worker_secrets(endpoints: &Endpoints) -> Vec<(String, SecretString)> {
     values.chain(passwords).collect()
 }
 
-/// Starts the embeddings mock, runs `shakedown setup`, and connects to the services.
-async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClients, ScenarioError> {
+/// Whether the table of documents exists.
+async fn has_table(clients: &ServiceClients) -> Result<bool, ScenarioError> {
+    let name = clients.endpoints.names.table.split('.').map(quote_identifier).collect::<Vec<_>>().join(".");
+    let query = format!("select to_regclass('{}') is not null as is_there", name.replace('\'', "''"));
+    let rows = clients.postgres.rows(&query).await?;
+    Ok(rows.first().is_some_and(|row| row["is_there"] == true))
+}
+
+/// Starts the embeddings mock, runs `shakedown setup` except for what is `later`, and connects to the services.
+async fn connect(scenario: &Scenario, harness: &Harness, later: &[Creates]) -> Result<ServiceClients, ScenarioError> {
     let mut endpoints = harness.endpoints.clone();
     let mock = JinaMock::start(JinaConfig {
         model: endpoints.jina.model.clone(),
@@ -93,7 +124,7 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
     })
     .await?;
     endpoints.jina = mock.endpoint();
-    set_up(&endpoints, &harness.contract, &harness.shakedown).await?;
+    set_up_without(later, &endpoints, &harness.contract, &harness.shakedown).await?;
     let names = &endpoints.names;
     let grace = harness.contract.worker.shutdown_grace.with_variables(&scenario.env);
     Ok(ServiceClients {
@@ -114,10 +145,20 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
 /// # Errors
 /// The command cannot be started, takes too long, or fails.
 pub async fn set_up(endpoints: &Endpoints, contract: &Contract, shakedown: &Path) -> Result<(), ScenarioError> {
+    set_up_without(&[], endpoints, contract, shakedown).await
+}
+
+/// Like [`set_up`], without what is created `later`.
+async fn set_up_without(
+    later: &[Creates],
+    endpoints: &Endpoints,
+    contract: &Contract,
+    shakedown: &Path,
+) -> Result<(), ScenarioError> {
     let mut command = tokio::process::Command::new(shakedown);
     command.args(["setup", "--worker", "--format", "json"]).stdin(Stdio::null()).kill_on_drop(true);
     kill_with_harness(&mut command);
-    for resource in &contract.worker.creates {
+    for resource in contract.worker.creates.iter().chain(later) {
         command.args(["--without", resource.word()]);
     }
     if let Some(vector) = &contract.evidence.qdrant.vector {

@@ -410,6 +410,13 @@ impl Default for QueueContract {
 }
 
 impl WorkerContract {
+    /// Whether its environment has the address or a key of Supabase's API.
+    #[must_use]
+    pub fn names_supabase(&self) -> bool {
+        let places = ["supabase.url", "supabase.anon_key", "supabase.service_key"];
+        self.env.values().any(|template| places.iter().any(|place| template.mentions(place)))
+    }
+
     /// A worker with this program and default settings.
     #[must_use]
     pub const fn new(program: Program, cwd: PathBuf) -> Self {

@@ -57,6 +57,30 @@ pub struct JinaEndpoint {
     pub dimensions: u32,
 }
 
+/// The REST API of a Supabase project, for workers that use supabase-js.
+#[derive(Debug, Clone)]
+pub struct SupabaseEndpoint {
+    /// The URL of the project; tables are at `{url}/rest/v1/{table}`.
+    pub url: String,
+    /// The key of the role `anon`.
+    pub anon_key: SecretString,
+    /// The key of the role `service_role`.
+    pub service_key: SecretString,
+}
+
+impl SupabaseEndpoint {
+    /// The value of a placeholder such as `supabase.url`.
+    #[must_use]
+    pub fn place(&self, place: &str) -> Option<String> {
+        match place {
+            "supabase.url" => Some(self.url.clone()),
+            "supabase.anon_key" => Some(self.anon_key.expose_secret().to_owned()),
+            "supabase.service_key" => Some(self.service_key.expose_secret().to_owned()),
+            _ => None,
+        }
+    }
+}
+
 /// The names under which a worker stores its data. Each case has its own, so that cases do not share data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Names {

@@ -41,7 +41,8 @@ pub use desired::{
     DesiredQueue, DesiredRole, DesiredTable, Distance, Keep, Quantization, RateLimit,
 };
 pub use endpoint::{
-    Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint, Variable, public_url,
+    Endpoints, JinaEndpoint, Names, PostgresEndpoint, QdrantEndpoint, RedisEndpoint, SupabaseEndpoint, Variable,
+    public_url,
 };
 pub use error::{Missing, Place, Problem, SettingsError};
 pub use file::contract_place;

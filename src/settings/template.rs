@@ -33,6 +33,9 @@ pub const ENDPOINT_PLACES: &[&str] = &[
     "jina.dimensions",
     "queue.name",
     "queue.prefix",
+    "supabase.url",
+    "supabase.anon_key",
+    "supabase.service_key",
     "worker.port",
 ];
 

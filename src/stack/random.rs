@@ -3,6 +3,6 @@
 use rand::distr::{Alphanumeric, SampleString};
 
 /// `length` random letters and digits from the generator of the system.
-pub(super) fn random_word(length: usize) -> String {
+pub(in crate::stack) fn random_word(length: usize) -> String {
     Alphanumeric.sample_string(&mut rand::rng(), length)
 }

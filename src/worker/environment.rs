@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::settings::{Contract, Endpoints, Template, entry};
+use crate::settings::{Contract, Endpoints, SupabaseEndpoint, Template, entry};
 
 /// What the environment of one worker is made of, and the placeholders of its contract are filled from.
 #[derive(Debug, Clone)]
 pub struct WorkerEnv {
     /// The services, by way of the proxies.
     pub endpoints: Endpoints,
+    /// The REST API of Supabase, if the contract names it.
+    pub supabase: Option<SupabaseEndpoint>,
     /// Variables that the scenario sets.
     pub scenario: BTreeMap<String, String>,
     /// Variables that `{{env.NAME}}` takes from the environment of the harness.
@@ -29,7 +31,7 @@ impl WorkerEnv {
             let default = || entry(name).map(|entry| entry.default.unwrap_or_default().to_owned());
             return scenario.or_else(outside).or_else(default);
         }
-        self.endpoints.place(place)
+        self.endpoints.place(place).or_else(|| self.supabase.as_ref()?.place(place))
     }
 
     /// Fills a template of the contract; the error is the placeholder that has no value.

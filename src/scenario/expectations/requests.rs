@@ -34,16 +34,18 @@ impl Scope<'_> {
             }
             finding.examine();
             // A request belongs to the document whose chunks it carries; texts of several documents count for each.
-            let requests = self
+            let requests: Vec<_> = self
                 .observations
                 .embeddings
                 .requests
                 .iter()
                 .filter(|request| request.status == 200)
                 .filter(|request| request.texts.iter().all(|text| texts.contains(text.as_str())))
-                .count();
+                .collect();
+            let largest = requests.iter().map(|request| request.texts.len()).max().unwrap_or_default();
+            let requests = requests.len();
             let chunks = step.snapshot.points_of(&document.id).len();
-            let enough = (count(chunks as u64) / size).ceil();
+            let enough = (count(chunks as u64) / count(largest as u64).max(size)).ceil();
             let attempts: usize = self
                 .observations
                 .steps

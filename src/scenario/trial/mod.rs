@@ -18,7 +18,7 @@ use tokio::time::Instant;
 pub use failure::{PointsProblem, RowProblem, TrialFailure};
 use registrations::Registrations;
 
-use super::clients::ServiceClients;
+use super::clients::{ServiceClients, retry_unavailable};
 use super::documents::Document;
 use super::evidence::{Point, Snapshot};
 use super::harness::{Harness, ScenarioError};
@@ -59,7 +59,9 @@ const ANSWER_MS: u64 = 150;
 /// # Errors
 /// The stack or the worker cannot be set up or started, or a service fails the harness.
 pub async fn run_trial(name: &str, harness: &Harness) -> Result<Result<WorkerProfile, TrialFailure>, ScenarioError> {
-    let Setup { documents, builder, clients, proxies, launch, .. } = Setup::prepare(name, &scenario(), harness).await?;
+    let scenario = scenario();
+    let Setup { documents, builder, clients, proxies, launch, supabase: _supabase, .. } =
+        Setup::prepare(name, &scenario, harness).await?;
     let registrations = Registrations::watch(&clients.queue).await?;
     let LaunchConfig { contract, worker_env, grace, directory, name, ledger } = &launch;
     let worker = Worker::start(contract, worker_env, *grace, directory, name, ledger)?;
@@ -205,7 +207,7 @@ impl Trial<'_> {
         let mut before = self.pressure();
         let (mut taken, mut failed_at) = (false, None);
         loop {
-            let (completed, failed) = self.clients.ended().await?;
+            let (completed, failed) = retry_unavailable(|| self.clients.ended()).await?;
             if completed.contains(&id) {
                 return Ok(None);
             }

@@ -188,6 +188,12 @@ impl Reader<'_> {
     }
 
     fn require_program(&mut self, command: &Spanned<Vec<String>>, problem: &str, remedy: &str) {
+        if let Some(argument) = command.get_ref().iter().find(|argument| has_placeholder(argument)) {
+            let problem = format!("placeholders in a command are not replaced: `{argument}`");
+            let remedy = "put the value into `env` of [worker], and let a shell read the variable, e.g. \
+                          command = [\"sh\", \"-c\", \"exec psql \\\"$DATABASE_URL\\\"\"]; everyone on the machine can read a command";
+            self.report(command.span(), problem, remedy);
+        }
         if command.get_ref().first().is_none_or(|program| program.trim().is_empty()) {
             self.report(command.span(), problem, remedy);
         }
@@ -323,6 +329,14 @@ impl Reader<'_> {
         });
         EvidenceContract { qdrant: evidence.qdrant.unwrap_or_default(), postgres }
     }
+}
+
+/// Whether an argument of a command has a placeholder of ours. Other programs have templates in braces too.
+fn has_placeholder(argument: &str) -> bool {
+    argument.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).any(|(name, _)| {
+        let name = name.trim();
+        ENDPOINT_PLACES.contains(&name) || DOCUMENT_PLACES.contains(&name) || name.starts_with("env.")
+    })
 }
 
 fn last_line(text: &str) -> &str {
