@@ -5,8 +5,8 @@ mod environment;
 mod error;
 mod errors;
 mod log;
-mod sidecar;
 mod manifest;
+mod sidecar;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ pub use error::WorkerError;
 pub use errors::last_errors;
 pub use log::OMISSION_MARK;
 use log::WorkerLog;
-pub use sidecar::Sidecar;
 pub use manifest::libraries;
+pub use sidecar::Sidecar;
 
 use crate::services::http_client;
 use crate::settings::{Contract, Hook, Program, Ready};
