@@ -237,6 +237,7 @@ pub(super) fn request(at_ms: u64, texts: &[&str]) -> JinaRequest {
         wait_ms: None,
         took_ms: 0,
         disturbed: false,
+        unreadable: None,
     }
 }
 

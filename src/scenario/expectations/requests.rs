@@ -88,11 +88,16 @@ impl Scope<'_> {
         for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             let at = format!("request {}", number + 1);
+            if let Some(reason) = &request.unreadable {
+                finding.wrong(at, format!("is not valid JSON: {reason}"));
+                continue;
+            }
             if request.task.as_deref() != task {
                 let (found, task) = (request.task.as_deref().unwrap_or("missing"), task.unwrap_or("none"));
                 finding.wrong(at.clone(), format!("task is {found}, wanted {task}"));
             }
-            if request.dimensions != Some(wanted.dimensions) {
+            // Without the key, the model decides; the size of the stored vectors then shows it.
+            if request.dimensions.is_some_and(|dimensions| dimensions != wanted.dimensions) {
                 finding.wrong(
                     at.clone(),
                     format!("dimensions are {}, wanted {}", or_none(request.dimensions), wanted.dimensions),
@@ -291,7 +296,15 @@ mod tests {
                 "request 1: task is missing, wanted retrieval.passage",
             )
             .fails(&edit_first(&run, |request| request.dimensions = Some(16)), "request 1: dimensions are 16, wanted 8")
+            .passes(&edit_first(&run, |request| request.dimensions = None))
             .fails(&edit_first(&run, |request| request.authorised = false), "request 1: has no valid key")
+            .fails(
+                &edit_first(&run, |request| {
+                    request.unreadable = Some("lone surrogate".to_owned());
+                    (request.task, request.dimensions) = (None, None);
+                }),
+                "request 1: is not valid JSON: lone surrogate",
+            )
             .passes(&edit_first(&run, |request| request.task = None).edit(|seen| {
                 seen.contract.embeddings.task = None;
                 seen.embeddings.requests.truncate(1);
