@@ -27,7 +27,8 @@ use super::pressure::{Pressure, PressureMeter};
 use super::profile::{Learned, profile};
 use super::scheduler::{LaunchConfig, Proxies};
 use super::setup::Setup;
-use crate::outcome::WorkerProfile;
+use super::step::enqueue;
+use crate::outcome::{Trace, WorkerProfile};
 use crate::redaction::redacted;
 use crate::services::ServiceError;
 use crate::services::queue_watch::{LockTimes, Registration};
@@ -70,6 +71,7 @@ pub async fn run_trial(name: &str, harness: &Harness) -> Result<Result<WorkerPro
         clients: &clients,
         proxies: &proxies,
         builder: &builder,
+        trace: harness.events.trace(),
         worker: &worker,
         registrations,
         meter: PressureMeter::start(),
@@ -107,6 +109,7 @@ struct Trial<'a> {
     clients: &'a ServiceClients,
     proxies: &'a Proxies,
     builder: &'a JobBuilder,
+    trace: &'a Trace,
     worker: &'a Worker,
     registrations: Registrations,
     meter: PressureMeter,
@@ -121,11 +124,11 @@ impl Trial<'_> {
             return Err(ScenarioError::Spec("there is no document".to_owned()));
         };
         if let Some(failure) = self.wait_ready().await? {
-            return Ok(Err(failure));
+            return self.unless_too_busy(failure);
         }
         let asked = self.clients.mock.request_count();
         if let Some(failure) = self.ingest(first).await? {
-            return Ok(Err(failure));
+            return self.unless_too_busy(failure);
         }
         let points = match stored::find_stored(self.clients, first).await? {
             Ok(points) => points,
@@ -147,6 +150,15 @@ impl Trial<'_> {
             attempts: self.clients.contract.queue.job.attempts.unwrap_or(1),
             ended: ended.as_ref(),
         })))
+    }
+
+    /// The failure, unless the machine was too busy to tell.
+    fn unless_too_busy(&mut self, failure: TrialFailure) -> Result<Result<WorkerProfile, TrialFailure>, ScenarioError> {
+        let pressure = self.pressure();
+        if failure.rests_on_time() && pressure.is_starved() {
+            return Err(ScenarioError::TooBusy(pressure.to_string()));
+        }
+        Ok(Err(failure))
     }
 
     /// Measures how busy the machine is.
@@ -203,7 +215,8 @@ impl Trial<'_> {
     /// Enqueues the first document, and waits until its job has completed; gives why it has not.
     async fn ingest(&mut self, document: &Document) -> Result<Option<TrialFailure>, ScenarioError> {
         let id = job_id(0, &document.id);
-        self.clients.queue.add(self.builder.jobs(0, JobKind::Ingest, std::slice::from_ref(document))?).await?;
+        let jobs = self.builder.jobs(0, JobKind::Ingest, std::slice::from_ref(document))?;
+        enqueue(jobs, self.clients, self.trace).await?;
         let mut before = self.pressure();
         let (mut taken, mut failed_at) = (false, None);
         loop {
@@ -269,7 +282,7 @@ impl Trial<'_> {
         let mut jobs = self.builder.jobs(1, JobKind::Reingest, std::slice::from_ref(first)).ok()?;
         jobs.extend(self.builder.jobs(1, JobKind::Ingest, others).ok()?);
         let wanted: BTreeSet<String> = jobs.iter().map(|job| job.id.clone()).collect();
-        self.clients.queue.add(jobs).await.ok()?;
+        enqueue(jobs, self.clients, self.trace).await.ok()?;
         let (before, limit) = (self.pressure(), self.timeout(SECOND_TIMEOUT));
         loop {
             let active = self.clients.queue.active().await.ok()?;
