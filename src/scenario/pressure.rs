@@ -51,13 +51,25 @@ impl Pressure {
         self.part(self.stalled) >= STARVED && !is_own_load
     }
 
+    /// The time since `before` in which the worker could have run.
+    fn could_run(&self, before: &Self) -> Duration {
+        let stalled = self.stalled.saturating_sub(before.stalled);
+        self.elapsed.saturating_sub(before.elapsed).saturating_sub(stalled)
+    }
+
+    /// Whether a deadline that has passed proves nothing: it was extended as far as it may be, and the worker could still
+    /// not run for `limit`.
+    #[must_use]
+    pub fn is_short_of(&self, before: &Self, limit: Duration) -> bool {
+        self.could_run(before) < limit
+    }
+
     /// Whether a deadline of `limit` has passed for what began when `before` was measured: the time in which the worker
     /// could have run is over, or three times the limit.
     #[must_use]
     pub fn is_over(&self, before: &Self, limit: Duration) -> bool {
         let elapsed = self.elapsed.saturating_sub(before.elapsed);
-        let stalled = self.stalled.saturating_sub(before.stalled);
-        elapsed.saturating_sub(stalled) >= limit || elapsed >= limit * MAX_FACTOR
+        self.could_run(before) >= limit || elapsed >= limit * MAX_FACTOR
     }
 }
 
@@ -226,6 +238,8 @@ mod tests {
         assert!(!after(20, 11).is_over(&before, 10 * SECOND));
         assert!(after(20, 10).is_over(&before, 10 * SECOND));
         assert!(after(30, 29).is_over(&before, 10 * SECOND), "three times the limit at most");
+        assert!(after(30, 29).is_short_of(&before, 10 * SECOND), "and then it proves nothing");
+        assert!(!after(20, 10).is_short_of(&before, 10 * SECOND));
         assert!(!after(30, 29).is_over(&after(15, 10), 10 * SECOND), "only what came after counts");
     }
 

@@ -77,6 +77,7 @@ pub async fn run_trial(name: &str, harness: &Harness) -> Result<Result<WorkerPro
         meter: PressureMeter::start(),
         locks: LockTimes::default(),
         most_active: 0,
+        is_short: false,
     };
     let outcome = Box::pin(trial.run(&documents)).await;
     clients.queue.close().await;
@@ -116,6 +117,8 @@ struct Trial<'a> {
     locks: LockTimes,
     /// The most jobs that were active at once.
     most_active: usize,
+    /// Whether a deadline passed although the worker could not run for so long.
+    is_short: bool,
 }
 
 impl Trial<'_> {
@@ -154,11 +157,17 @@ impl Trial<'_> {
 
     /// The failure, unless the machine was too busy to tell.
     fn unless_too_busy(&mut self, failure: TrialFailure) -> Result<Result<WorkerProfile, TrialFailure>, ScenarioError> {
-        let pressure = self.pressure();
-        if failure.rests_on_time() && pressure.is_starved() {
-            return Err(ScenarioError::TooBusy(pressure.to_string()));
+        if failure.rests_on_time() && self.is_short {
+            return Err(ScenarioError::TooBusy(self.pressure().to_string()));
         }
         Ok(Err(failure))
+    }
+
+    /// Whether a deadline of `limit` since `before` has passed.
+    fn is_over(&mut self, before: &Pressure, limit: Duration) -> bool {
+        let pressure = self.pressure();
+        self.is_short = pressure.is_short_of(before, limit);
+        pressure.is_over(before, limit)
     }
 
     /// Measures how busy the machine is.
@@ -198,7 +207,7 @@ impl Trial<'_> {
             }
             let by_queue = matches!(self.clients.contract.worker.ready, Ready::Queue);
             let is_elsewhere = by_queue && self.registrations.is_elsewhere();
-            if is_elsewhere || self.pressure().is_over(&before, limit) {
+            if is_elsewhere || self.is_over(&before, limit) {
                 return Ok(Some(TrialFailure::NotReady {
                     seconds: (!is_elsewhere).then_some(limit.as_secs_f64()),
                     wanted: self.registrations.wanted(),
@@ -249,14 +258,15 @@ impl Trial<'_> {
 
     /// Why the job is given up, if it is: it was not taken, or did not end, in the time since `before`.
     async fn late(&mut self, taken: bool, before: &Pressure) -> Result<Option<TrialFailure>, ServiceError> {
-        let pressure = self.pressure();
         if taken {
             let limit = self.timeout(JOB_TIMEOUT);
+            let is_over = self.is_over(before, limit);
             let failure = || TrialFailure::NotFinished { seconds: limit.as_secs_f64(), errors: self.errors() };
-            return Ok(pressure.is_over(before, limit).then(failure));
+            return Ok(is_over.then(failure));
         }
         self.registrations.update(&self.clients.queue).await?;
         let limit = TAKE_TIMEOUT;
+        let is_over = self.is_over(before, limit);
         let failure = || TrialFailure::NotTaken {
             seconds: limit.as_secs_f64(),
             wanted: self.registrations.wanted(),
@@ -264,7 +274,7 @@ impl Trial<'_> {
             elsewhere: self.registrations.elsewhere(),
             errors: self.errors(),
         };
-        Ok((self.registrations.is_elsewhere() || pressure.is_over(before, limit)).then(failure))
+        Ok((self.registrations.is_elsewhere() || is_over).then(failure))
     }
 
     /// Reads the locks of these jobs, to learn how long they last.
