@@ -240,7 +240,7 @@ impl Trial<'_> {
             }
             let active = self.clients.queue.active().await?;
             self.see_locks(&active).await?;
-            let job = self.clients.queue.job(&id).await?.unwrap_or_else(|| self.clients.job_from_events(&id));
+            let job = self.clients.job(&id).await?.unwrap_or_else(|| self.clients.job_from_events(&id));
             if !taken && (job.starts > 0 || job.processed_on.is_some() || active.contains(&id)) {
                 (taken, before) = (true, self.pressure());
             }
