@@ -15,6 +15,8 @@ const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_FACTOR: u32 = 3;
 /// From this part of the time on, a worker that waits for a CPU counts as starved.
 const STARVED: f64 = 0.35;
+/// The same for the harness, which runs many scenarios and mostly waits for them.
+const OWN_STARVED: f64 = 0.5;
 /// A worker that used at least this part of all CPUs was not starved by others, but by itself.
 const OWN_LOAD: f64 = 0.5;
 
@@ -48,7 +50,8 @@ impl Pressure {
     pub fn is_starved(&self) -> bool {
         let cpu_time = self.worker_ran.as_secs_f64() / f64::from(self.cpus.max(1));
         let is_own_load = self.part(Duration::try_from_secs_f64(cpu_time).unwrap_or_default()) >= OWN_LOAD;
-        self.part(self.stalled) >= STARVED && !is_own_load
+        let waits = self.part(self.worker_waited) >= STARVED || self.part(self.own_waited) >= OWN_STARVED;
+        waits && !is_own_load
     }
 
     /// The time since `before` in which the worker could have run.

@@ -23,6 +23,7 @@ use super::documents::Document;
 use super::evidence::{Point, Snapshot};
 use super::harness::{Harness, ScenarioError};
 use super::jobs::{JobBuilder, JobKind, job_id};
+use super::output::last_error;
 use super::pressure::{Pressure, PressureMeter};
 use super::profile::{Learned, profile};
 use super::scheduler::{LaunchConfig, Proxies};
@@ -36,7 +37,7 @@ use crate::services::queue_watch::{LockTimes, Registration};
 use crate::settings::Ready;
 use crate::spec::jina::{Answer, Behaviour, When};
 use crate::spec::{Documents, Scenario, Step, Target};
-use crate::worker::{Worker, last_errors};
+use crate::worker::Worker;
 
 /// How long a worker that is ready may take to take a job.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -50,6 +51,8 @@ const SECOND_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(5);
 /// How many generated documents make the text of the first document: some 20 kB, or a dozen chunks of 512 tokens.
 const PARTS: usize = 10;
+/// How many lines of an output without an error are shown.
+const LAST_LINES: usize = 3;
 /// How many jobs are enqueued at once in the second ingestion.
 const AT_ONCE: usize = 8;
 /// How long the embeddings API takes for an answer in the second ingestion, so that jobs overlap.
@@ -107,6 +110,13 @@ fn trial_documents(generated: Vec<Document>) -> Vec<Document> {
     let text = parts.iter().map(|part| part.text.as_str()).collect::<String>();
     let first = parts.into_iter().next().map(|part| Document { text, ..part });
     first.into_iter().chain(documents.take(AT_ONCE - 1)).collect()
+}
+
+/// The last lines that are not empty.
+fn last_lines(output: &str) -> String {
+    let mut lines: Vec<&str> = output.lines().rev().filter(|line| !line.trim().is_empty()).take(LAST_LINES).collect();
+    lines.reverse();
+    lines.join("\n")
 }
 
 /// A trial that runs.
@@ -186,8 +196,10 @@ impl Trial<'_> {
         time.mul_f64(self.clients.contract.worker.timeout_factor)
     }
 
+    /// The last error in the worker's output, or its last lines if there is none.
     fn errors(&self) -> String {
-        redacted(last_errors(&self.worker.output()))
+        let output = self.worker.output();
+        redacted(last_error(&output).unwrap_or_else(|| last_lines(&output)))
     }
 
     fn ended(&self) -> Option<TrialFailure> {
