@@ -105,7 +105,8 @@ pub fn violations<'a>(
     for expectation in expectations {
         let contract = &observations.contract;
         if missing_evidence(expectation, &contract.evidence, &contract.chunks).is_none() {
-            let wrong = scope.findings(expectation).into_iter().flat_map(|finding| finding.wrong);
+            let findings = scope.findings(expectation).into_iter();
+            let wrong = findings.flat_map(|finding| scope.without_late(expectation, finding).wrong);
             violations.extend(wrong.map(|(at, what)| Violation { expectation, at, what }));
         }
     }
