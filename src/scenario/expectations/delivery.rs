@@ -77,10 +77,11 @@ impl Scope<'_> {
                 continue;
             }
             finding.examined += points.len();
-            let baseline = self.assessment.baseline_points(document).unwrap_or_default();
-            all.extend(
-                assessment::doubles(points, baseline).into_iter().map(|(chunk, extra)| (document, chunk, extra)),
-            );
+            let baseline = self.assessment.baseline_points(document);
+            let source =
+                self.observations.last().and_then(|step| step.documents.iter().find(|own| own.id == *document));
+            let doubles = assessment::doubles(points, baseline, source);
+            all.extend(doubles.into_iter().map(|(chunk, extra)| (document, chunk, extra)));
         }
         let extra: usize = all.iter().map(|(_, _, extra)| extra).sum();
         finding.fact("duplicates", extra);
@@ -164,6 +165,9 @@ impl Scope<'_> {
             let keys = &self.observations.contract.evidence.qdrant;
             if point.chunk.is_none() && keys.chunk.is_some() {
                 missing.push("chunk");
+            }
+            if point.offset.is_none() && keys.offset.is_some() {
+                missing.push("offset");
             }
             if point.text.is_none() && keys.text.is_some() {
                 missing.push("text");

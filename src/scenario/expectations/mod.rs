@@ -10,6 +10,7 @@ mod jobs;
 mod log;
 mod measure;
 mod process;
+mod reassembly;
 mod requests;
 mod retries;
 mod rows;
@@ -31,7 +32,7 @@ use super::output::last_error;
 use super::premises;
 use crate::outcome::{Evidence, Level, Verdict};
 use crate::redaction::redacted;
-use crate::settings::EvidenceContract;
+use crate::settings::{ChunkFigure, ChunksContract, EvidenceContract, PointIds};
 use crate::spec::{Expectation, Premise};
 
 /// How many bytes of the worker's last output the evidence shows.
@@ -56,7 +57,8 @@ pub fn evaluate(
     let observations = &assessment.observations;
     let scope = Scope { assessment, observations, documents_matching };
     for expectation in expectations {
-        if let Some(missing) = missing_evidence(expectation, &observations.contract.evidence) {
+        let contract = &observations.contract;
+        if let Some(missing) = missing_evidence(expectation, &contract.evidence, &contract.chunks) {
             evidence.push(Evidence::seen("not evaluated", missing.clone()));
             if verdict == Verdict::Pass {
                 verdict = Verdict::skip(missing);
@@ -101,7 +103,8 @@ pub fn violations<'a>(
     let scope = Scope { assessment, observations, documents_matching };
     let mut violations = Vec::new();
     for expectation in expectations {
-        if missing_evidence(expectation, &observations.contract.evidence).is_none() {
+        let contract = &observations.contract;
+        if missing_evidence(expectation, &contract.evidence, &contract.chunks).is_none() {
             let wrong = scope.findings(expectation).into_iter().flat_map(|finding| finding.wrong);
             violations.extend(wrong.map(|(at, what)| Violation { expectation, at, what }));
         }
@@ -162,16 +165,36 @@ fn describe_worker(observations: &Observations, evidence: &mut Vec<Evidence>) {
     evidence.push(Evidence::seen(what, &text[from..]));
 }
 
-/// What is missing in the contract's `[evidence]` to evaluate an expectation; `None` if it names enough.
+/// The level of a case for a worker with this contract. What the contract declares is a MUST; where it declares no size or
+/// overlap of chunks, the figures of the suite are a recommendation.
 #[must_use]
-pub fn missing_evidence(expectation: &Expectation, evidence: &EvidenceContract) -> Option<String> {
+pub fn level_for(expectations: &[Expectation], level: Level, chunks: &ChunksContract) -> Level {
+    let is_undeclared = |expectation: &Expectation| match expectation {
+        Expectation::ChunkTokens(_) => chunks.size == ChunkFigure::Undeclared,
+        Expectation::OverlapTokens(_) => chunks.overlap == ChunkFigure::Undeclared,
+        _ => false,
+    };
+    if expectations.iter().any(is_undeclared) { level.max(Level::Should) } else { level }
+}
+
+/// What is missing in the contract to evaluate an expectation, or why it does not judge it; `None` if it names enough.
+#[must_use]
+pub fn missing_evidence(
+    expectation: &Expectation,
+    evidence: &EvidenceContract,
+    chunks: &ChunksContract,
+) -> Option<String> {
     let qdrant = |key: &str, what: &str| {
         format!(
             "the contract does not name the payload field of a point's {what}: add `{key} = \"FIELD\"` to [evidence] qdrant"
         )
     };
     let text = evidence.qdrant.text.is_none().then(|| qdrant("text", "text"));
-    let chunk = evidence.qdrant.chunk.is_none().then(|| qdrant("chunk", "chunk index"));
+    let chunk = (evidence.qdrant.chunk.is_none() && evidence.qdrant.offset.is_none())
+        .then(|| format!("{}, or `offset` if chunks have a place instead of an index", qdrant("chunk", "chunk index")));
+    let not_judged = |figure, what: &str| {
+        (figure == ChunkFigure::NotJudged).then(|| format!("the contract says in [chunks] that {what} is not judged"))
+    };
     let rows = match &evidence.postgres {
         None => Some(
             "the contract names no rows: add `postgres = { table = \"TABLE\", id = \"COLUMN\", status = \"COLUMN\", \
@@ -186,11 +209,16 @@ pub fn missing_evidence(expectation: &Expectation, evidence: &EvidenceContract) 
         Some(_) => None,
     };
     match expectation {
+        Expectation::ChunkTokens(_) => text.or_else(|| not_judged(chunks.size, "the size of chunks")),
+        Expectation::PointIdsKept if chunks.ids == Some(PointIds::Replaced) => {
+            Some("the contract says in [chunks] that the ids of points are replaced".to_owned())
+        }
         Expectation::VectorsMatchTexts
-        | Expectation::ChunkTokens(_)
+        | Expectation::ChunksFitModel
         | Expectation::UnicodeIntact
         | Expectation::BatchesFilled(_) => text,
-        Expectation::OverlapTokens(_) | Expectation::Reassembled => text.or(chunk),
+        Expectation::OverlapTokens(_) => text.or(chunk).or_else(|| not_judged(chunks.overlap, "the overlap of chunks")),
+        Expectation::Reassembled => text.or(chunk),
         Expectation::NoStaleChunks => text.filter(|_| evidence.qdrant.version.is_none()),
         Expectation::ChunksNumbered => chunk,
         Expectation::RowsAgree => rows,
@@ -244,6 +272,7 @@ impl Scope<'_> {
             Expectation::RowAfterPoints => self.row_after_points(),
             // versions
             Expectation::Unchanged => self.unchanged(),
+            Expectation::PointIdsKept => self.point_ids_kept(),
             Expectation::NoStaleChunks => self.no_stale_chunks(),
             Expectation::PointsNeverDrop => self.points_never_drop(),
             Expectation::Deleted => self.deleted(),
@@ -252,6 +281,7 @@ impl Scope<'_> {
             // chunks
             Expectation::VectorsMatchTexts => self.vectors_match_texts(),
             Expectation::ChunkTokens(range) => self.chunk_tokens(*range),
+            Expectation::ChunksFitModel => self.chunks_fit_model(),
             Expectation::OverlapTokens(range) => self.overlap_tokens(*range),
             Expectation::Reassembled => self.reassembled(),
             Expectation::ChunksNumbered => self.chunks_numbered(),
@@ -361,6 +391,7 @@ mod tests {
         for (expectation, key) in [
             (Expectation::VectorsMatchTexts, "text"),
             (Expectation::ChunkTokens(range), "text"),
+            (Expectation::ChunksFitModel, "text"),
             (Expectation::UnicodeIntact, "text"),
             (Expectation::BatchesFilled(2.0), "text"),
             (Expectation::OverlapTokens(range), "text"),
@@ -377,6 +408,24 @@ mod tests {
             assert!(reason.contains(&format!("add `{key} = ")), "{expectation:?}: {reason}");
         }
         assert_eq!(verdict(&[Expectation::QueueDrained], &run), Verdict::Pass);
+    }
+
+    #[test]
+    fn what_the_contract_declares_is_a_must_and_what_it_does_not_is_a_recommendation() {
+        let range = Range { at_least: None, at_most: Some(512.0) };
+        let (declared, silent) = (ChunksContract::reference(), ChunksContract::default());
+        for (expectation, is_declared, level) in [
+            (Expectation::ChunkTokens(range), true, Level::Must),
+            (Expectation::ChunkTokens(range), false, Level::Should),
+            (Expectation::OverlapTokens(range), false, Level::Should),
+            (Expectation::ChunksFitModel, false, Level::Must),
+            (Expectation::Reassembled, false, Level::Must),
+        ] {
+            let contract = if is_declared { &declared } else { &silent };
+            let found = level_for(std::slice::from_ref(&expectation), Level::Must, contract);
+            assert_eq!(found, level, "{expectation:?} {is_declared}");
+        }
+        assert_eq!(level_for(&[Expectation::ChunkTokens(range)], Level::May, &silent), Level::May);
     }
 
     #[test]

@@ -11,10 +11,9 @@ mod workers;
 
 use std::time::Duration;
 
-pub(super) use embeddings::PASSAGE_TASK;
 pub use embeddings::{ApiFault, EmbeddingsObservations};
 pub use network::NetworkObservations;
-pub use queue::QueueObservations;
+pub use queue::{OtherQueue, QueueObservations};
 pub use step::{JobState, StepRecord};
 pub use terms::ContractTerms;
 pub use timing::TimingObservations;
