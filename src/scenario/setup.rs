@@ -18,11 +18,11 @@ use crate::redaction;
 use crate::services::http::Http;
 use crate::services::postgres::Postgres;
 use crate::services::queue::QueueClient;
-use crate::settings::{Contract, Endpoints, SupabaseEndpoint};
+use crate::settings::{Contract, Creates, Endpoints, SupabaseEndpoint};
 use crate::spec::Scenario;
 use crate::stack::jina::{JinaConfig, JinaMock};
-use crate::stack::kill_with_harness;
 use crate::stack::postgrest::Postgrest;
+use crate::stack::{kill_with_harness, quote_identifier};
 use crate::worker::{WorkerEnv, WorkerError, free_port, run_hook};
 
 /// Deadline of `shakedown setup`.
@@ -44,8 +44,12 @@ pub(super) struct Setup {
 impl Setup {
     pub(super) async fn prepare(name: &str, scenario: &Scenario, harness: &Harness) -> Result<Self, ScenarioError> {
         let documents = documents::create(&scenario.documents, harness.seed).map_err(ScenarioError::Spec)?;
-        let mut clients = connect(scenario, harness).await?;
-        clients.ids = DocumentIds::new(harness.contract.queue.document.id, &documents);
+        let contract = &harness.contract;
+        // Migrations create their table without looking whether it is there.
+        let prepares = contract.worker.prepare.is_some() && !contract.worker.creates.contains(&Creates::Table);
+        let first: &[Creates] = if prepares { &[Creates::Table] } else { &[] };
+        let mut clients = connect(scenario, harness, first).await?;
+        clients.ids = DocumentIds::new(contract.queue.document.id, &documents);
         let clients = Arc::new(clients);
         let (proxies, proxied_endpoints) = Proxies::for_scenario(scenario, &clients.endpoints).await?;
         let secrets = worker_secrets(&proxied_endpoints);
@@ -61,7 +65,9 @@ impl Setup {
             sidecar_port: if harness.contract.worker.sidecars.is_empty() { None } else { Some(free_port()?) },
         };
         run_prepare_hook(name, &worker_env, harness).await?;
-        let contract = &harness.contract;
+        if prepares && !has_table(&clients).await? {
+            set_up(&clients.endpoints, contract, &harness.shakedown).await?;
+        }
         let launch = LaunchConfig {
             contract: Arc::clone(contract),
             worker_env,
@@ -103,8 +109,16 @@ fn worker_secrets(endpoints: &Endpoints) -> Vec<(String, SecretString)> {
     values.chain(passwords).collect()
 }
 
-/// Starts the embeddings mock, runs `shakedown setup`, and connects to the services.
-async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClients, ScenarioError> {
+/// Whether the table of documents exists.
+async fn has_table(clients: &ServiceClients) -> Result<bool, ScenarioError> {
+    let name = clients.endpoints.names.table.split('.').map(quote_identifier).collect::<Vec<_>>().join(".");
+    let query = format!("select to_regclass('{}') is not null as is_there", name.replace('\'', "''"));
+    let rows = clients.postgres.rows(&query).await?;
+    Ok(rows.first().is_some_and(|row| row["is_there"] == true))
+}
+
+/// Starts the embeddings mock, runs `shakedown setup` except for what is `later`, and connects to the services.
+async fn connect(scenario: &Scenario, harness: &Harness, later: &[Creates]) -> Result<ServiceClients, ScenarioError> {
     let mut endpoints = harness.endpoints.clone();
     let mock = JinaMock::start(JinaConfig {
         model: endpoints.jina.model.clone(),
@@ -115,7 +129,7 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
     })
     .await?;
     endpoints.jina = mock.endpoint();
-    set_up(&endpoints, &harness.contract, &harness.shakedown).await?;
+    set_up_without(later, &endpoints, &harness.contract, &harness.shakedown).await?;
     let names = &endpoints.names;
     let others = OtherQueues::open(&harness.contract, &endpoints).await?;
     Ok(ServiceClients {
@@ -138,10 +152,20 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
 /// # Errors
 /// The command cannot be started, takes too long, or fails.
 pub async fn set_up(endpoints: &Endpoints, contract: &Contract, shakedown: &Path) -> Result<(), ScenarioError> {
+    set_up_without(&[], endpoints, contract, shakedown).await
+}
+
+/// Like [`set_up`], without what is created `later`.
+async fn set_up_without(
+    later: &[Creates],
+    endpoints: &Endpoints,
+    contract: &Contract,
+    shakedown: &Path,
+) -> Result<(), ScenarioError> {
     let mut command = tokio::process::Command::new(shakedown);
     command.args(["setup", "--worker", "--format", "json"]).stdin(Stdio::null()).kill_on_drop(true);
     kill_with_harness(&mut command);
-    for resource in &contract.worker.creates {
+    for resource in contract.worker.creates.iter().chain(later) {
         command.args(["--without", resource.word()]);
     }
     if let Some(vector) = &contract.evidence.qdrant.vector {

@@ -140,7 +140,7 @@ impl Counts {
 }
 
 /// One entry of a queue's event stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QueueEvent {
     /// Its id in the stream, `<ms since 1970>-<number>` on the clock of the server.
     pub id: String,

@@ -250,6 +250,10 @@ CHUNK_TOKENIZER = "tokenizer.json"
     "[worker]\ncommand = [\"x\"]\nshutdown_grace = { variabel = \"G\" }",
     "shakedown.toml:3:18: invalid `shutdown_grace`"
 )]
+#[case(
+    "[worker]\ncommand = [\"psql\", \"{{postgres.url}}\"]",
+    "shakedown.toml:2:11: placeholders in a command are not replaced: `{{postgres.url}}`"
+)]
 #[case("[queue.job]\nname = \"n\"\ndata = { a = \"{{document.txet}}\" }", "did you mean `{{document.text}}`?")]
 #[case(
     "[queue.job]\nname = \"n\"\ndata = {}\nbackoff = { type = \"fixed\", delay = 1, jitter = 2.0 }",

@@ -47,6 +47,7 @@ pub use cpu_times::{CpuTimes, cpu_pressure, cpu_times};
 pub use data_dir::usual_data_dir;
 pub use error::{Package, StackError};
 pub use handle::Stack;
+pub(crate) use names::quote_identifier;
 pub use names::{are_ours, drop_names, names_for};
 pub use native::programs::Overrides;
 pub use options::{CONTAINER_MEMORY_MB, ProviderKind, StackOptions};

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::finding::Finding;
 use super::measure::{count, or_none, texts, tokens};
 use super::scope::Scope;
-use crate::settings::ChunksContract;
+use crate::settings::{ChunksContract, is_blank};
+use crate::stack::jina::max_dimensions_of;
 
 impl Scope<'_> {
     pub(super) fn max_texts_per_request(&self, most: f64) -> Finding {
@@ -34,16 +35,18 @@ impl Scope<'_> {
             }
             finding.examine();
             // A request belongs to the document whose chunks it carries; texts of several documents count for each.
-            let requests = self
+            let requests: Vec<_> = self
                 .observations
                 .embeddings
                 .requests
                 .iter()
                 .filter(|request| request.status == 200)
                 .filter(|request| request.texts.iter().all(|text| texts.find(text).is_some()))
-                .count();
+                .collect();
+            let largest = requests.iter().map(|request| request.texts.len()).max().unwrap_or_default();
+            let requests = requests.len();
             let chunks = step.snapshot.points_of(&document.id).len();
-            let enough = (count(chunks as u64) / size).ceil();
+            let enough = (count(chunks as u64) / count(largest as u64).max(size)).ceil();
             let attempts: usize = self
                 .observations
                 .steps
@@ -86,11 +89,18 @@ impl Scope<'_> {
         for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             let at = format!("request {}", number + 1);
+            // Such a body has no fields that could be judged. Half a surrogate pair makes one.
+            if request.model.is_none() && request.texts.is_empty() {
+                finding.wrong(at, "its body is not valid JSON, or has neither model nor texts");
+                continue;
+            }
             if request.task.as_deref() != task {
                 let (found, task) = (request.task.as_deref().unwrap_or("missing"), task.unwrap_or("none"));
                 finding.wrong(at.clone(), format!("task is {found}, wanted {task}"));
             }
-            if request.dimensions != Some(wanted.dimensions) {
+            // A request without dimensions gets vectors of the model's own size.
+            let own = request.model.as_deref().and_then(max_dimensions_of);
+            if request.dimensions.or(own) != Some(wanted.dimensions) {
                 finding.wrong(
                     at.clone(),
                     format!("dimensions are {}, wanted {}", or_none(request.dimensions), wanted.dimensions),
@@ -209,7 +219,8 @@ impl<'a> SentTexts<'a> {
 
     fn form(&self, text: &str) -> String {
         if self.contract.trims() || self.contract.embedded.newlines_replaced {
-            self.contract.without_dropped(text).split_whitespace().collect::<Vec<_>>().join(" ")
+            let text = self.contract.without_dropped(text);
+            text.split(is_blank).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
         } else {
             text.to_owned()
         }
@@ -290,6 +301,17 @@ mod tests {
             )
             .fails(&edit_first(&run, |request| request.dimensions = Some(16)), "request 1: dimensions are 16, wanted 8")
             .fails(&edit_first(&run, |request| request.authorised = false), "request 1: has no valid key")
+            .fails(
+                &edit_first(&run, |request| {
+                    (request.model, request.task, request.dimensions) = (None, None, None);
+                    request.texts = Vec::new().into();
+                }),
+                "request 1: its body is not valid JSON, or has neither model nor texts",
+            )
+            .fails(
+                &edit_first(&run, |request| request.dimensions = None),
+                "request 1: dimensions are missing, wanted 8",
+            )
             .passes(&edit_first(&run, |request| request.task = None).edit(|seen| {
                 seen.contract.embeddings.task = None;
                 seen.embeddings.requests.truncate(1);

@@ -133,7 +133,8 @@ pub enum Expectation {
     OverlapTokens(Range),
     /// The most texts in one request.
     MaxTextsPerRequest(f64),
-    /// Batches of this size are filled: a document of n chunks takes at most ceil(n / size) requests.
+    /// Batches are filled: a document of n chunks takes at most ceil(n / size) requests, where `size` is the number of texts
+    /// in its largest request, and at least this value.
     BatchesFilled(f64),
     /// The most requests to the embeddings API at the same time.
     MaxRequestsInFlight(f64),
@@ -222,7 +223,9 @@ impl fmt::Display for Expectation {
             Self::ChunkTokens(range) => write!(f, "every chunk has {range} tokens"),
             Self::OverlapTokens(range) => write!(f, "neighbouring chunks share {range} tokens"),
             Self::MaxTextsPerRequest(most) => write!(f, "{} in a request", at_most(*most, "text")),
-            Self::BatchesFilled(size) => write!(f, "requests are filled with up to {} each", counted(*size, "text")),
+            Self::BatchesFilled(size) => {
+                write!(f, "requests are as large as the largest, or have {}", counted(*size, "text"))
+            }
             Self::MaxRequestsInFlight(most) => {
                 write!(f, "at most {} to the embeddings API at once", counted(*most, "request"))
             }

@@ -144,7 +144,8 @@ fn role(shared: &Shared, headers: &HeaderMap) -> Result<String, Failure> {
     let token = bearer.or_else(|| text("apikey")).ok_or_else(|| {
         Failure::new(StatusCode::UNAUTHORIZED, "PGRST302", "No API key found in request: send it as `apikey`")
     })?;
-    shared.keys.role(token).map_err(|reason| Failure::new(StatusCode::UNAUTHORIZED, "PGRST301", reason))
+    let role = shared.keys.role(token).map(str::to_owned);
+    role.ok_or_else(|| Failure::new(StatusCode::UNAUTHORIZED, "PGRST301", "The key is not one of this project"))
 }
 
 /// What the header `Prefer` asks for.
