@@ -8,6 +8,7 @@ use futures::future::join_all;
 use futures::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, watch};
 
+use super::causes::causes;
 use super::clean_up::CleanUpFailures;
 use super::plan::{Plan, ScenarioRun};
 use super::scenario_runs::{ScenarioFailure, ScenarioRuns};
@@ -70,7 +71,9 @@ pub async fn run(
 
     let mut notes = Vec::new();
     if let Some(profile) = &options.worker_profile {
-        notes.extend(profile.lines().into_iter().map(|(topic, sentence)| format!("worker {topic}: {sentence}")));
+        let lines = profile.lines();
+        let lines: Vec<String> = lines.iter().map(|(topic, sentence)| format!("{topic}: {sentence}")).collect();
+        notes.push(format!("worker: {}", lines.join(". ")));
     }
     let endpoints = prepare_endpoints(stack, options, &mut notes).await;
     let failures = CleanUpFailures::default();
@@ -86,6 +89,7 @@ pub async fn run(
         waivers::apply(waiver, &mut cases, &mut notes);
     }
     let mut report = report::assemble(stack, &engine.endpoints, options, &suites.version, &clock);
+    report.causes = causes(&mut cases, &plan, runs, options);
     report.timelines = timelines(&cases, runs, options, &mut notes);
     report.cases = cases;
     report.notes = notes;
@@ -296,7 +300,7 @@ impl<'a> Engine<'a> {
                         let matching = case.documents_matching.as_ref();
                         scenario::evaluate(&premises, expectations, &assessment, matching, self.level(case))
                     }
-                    Err(ScenarioFailure { reason, blames_worker }) => {
+                    Err(ScenarioFailure { reason, blames_worker, .. }) => {
                         let evidence = vec![Evidence::seen("the scenario", reason.clone())];
                         let verdict = if blames_worker {
                             Verdict::unmet(self.level(case), reason)

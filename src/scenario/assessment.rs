@@ -236,7 +236,10 @@ fn assess_rejected(state: JobState, row: Option<&Row>, points: usize) -> (Docume
         ),
         (state, points, _) => (
             DocumentOutcome::Unexpected,
-            format!("the embeddings API rejects its text, but its job is {state:?} and {points} points are stored"),
+            format!(
+                "the embeddings API rejects its text, but its job is {} and {points} points are stored",
+                state.word()
+            ),
         ),
     }
 }

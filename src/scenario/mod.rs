@@ -1,16 +1,16 @@
 //! Scenarios: run a worker through a workload with faults, read the evidence it leaves, and assess it.
 //!
 //! `setup` → `run` (one `step` after the other) → [`Observations`] → [`Assessment`] (the outcome of every document,
-//! compared with the baseline) → `expectations` (findings and a verdict), `timeline` and `diagnosis`.
+//! compared with the baseline) → `expectations` (findings and a verdict), `causes` and `timeline`.
 //!
 //! The evidence reader shares no chunking, id or payload code with the reference worker: a shared bug would hide itself.
 //! A scenario runs once; every case that names it judges the same [`Assessment`].
 
 mod assessment;
 mod before;
+pub mod causes;
 mod clients;
 mod deadline;
-mod diagnosis;
 mod document_ids;
 mod documents;
 mod evidence;
@@ -19,6 +19,7 @@ mod harness;
 mod jobs;
 mod observations;
 mod other_queues;
+mod output;
 mod premises;
 mod pressure;
 mod profile;
@@ -37,7 +38,7 @@ mod vectors;
 pub use assessment::{Assessment, DocumentAssessment, DocumentOutcome};
 pub use documents::Document;
 pub use evidence::{Point, Row, Snapshot, StoredCounts};
-pub use expectations::{evaluate, level_for, missing_evidence};
+pub use expectations::{Violation, evaluate, level_for, missing_evidence, violations};
 pub use harness::{Harness, ScenarioError};
 pub use observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, OtherQueue,

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::clients::{ServiceClients, retry_unavailable};
-use super::deadline::{Deadline, stall_allowance};
+use super::deadline::Deadline;
 use super::documents::Document;
 use super::harness::{Harness, ScenarioError};
 use super::jobs::{JobBuilder, JobKind};
@@ -19,7 +19,7 @@ use super::setup::Setup;
 use super::sidecars::Sidecars;
 use super::step::{StepInput, run_step};
 use crate::outcome::Trace;
-use crate::redaction::redacted;
+use crate::redaction::{redacted, without_escapes};
 use crate::services::queue::{Attached, QueueEvent};
 use crate::spec::{Scenario, Step};
 use crate::stack::jina::JinaRequest;
@@ -61,8 +61,7 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
 
     let steps = run_steps(name, scenario, harness, &documents, &builder, (&clients, &mut scheduler)).await?;
 
-    let timing =
-        TimingObservations { pressure: scheduler.pressure(), stall_allowance: stall_allowance(scheduler.lock_times()) };
+    let timing = TimingObservations { pressure: scheduler.pressure(), stall_allowance: scheduler.stall_allowance() };
     let phase = trace.begin("stop workers");
     let counts = retry_unavailable(|| clients.queue.counts()).await?;
     let others = clients.others.observe().await?;
@@ -126,7 +125,7 @@ async fn stop_workers(scheduler: &mut FaultScheduler, grace: Duration) -> Worker
         died,
         exits: scheduler.exits(),
         grace,
-        log: outputs.iter().map(|output| output.text.as_str()).collect(),
+        log: outputs.iter().map(|output| without_escapes(&output.text)).collect(),
         outputs,
         events: scheduler.worker_events(),
         peak_memory_mib,
@@ -206,9 +205,11 @@ async fn wait_until_ready(scheduler: &mut FaultScheduler, timeout: Duration) -> 
                     Some(how) => how,
                     None => format!("it is running, but {}", scheduler.not_ready()),
                 },
-                tail: redacted(scheduler.worker().map(Worker::tail).unwrap_or_default()),
+                tail: redacted(without_escapes(&scheduler.worker().map(Worker::tail).unwrap_or_default()).into_owned()),
                 seconds: timeout.as_secs_f64(),
-                output: redacted(scheduler.worker().map(Worker::output).unwrap_or_default()),
+                output: redacted(
+                    without_escapes(&scheduler.worker().map(Worker::output).unwrap_or_default()).into_owned(),
+                ),
             });
         }
         tokio::time::sleep(READY_POLL).await;

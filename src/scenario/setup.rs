@@ -132,6 +132,7 @@ async fn connect(scenario: &Scenario, harness: &Harness, later: &[Creates]) -> R
     set_up_without(later, &endpoints, &harness.contract, &harness.shakedown).await?;
     let names = &endpoints.names;
     let others = OtherQueues::open(&harness.contract, &endpoints).await?;
+    let grace = harness.contract.worker.shutdown_grace.with_variables(&scenario.env);
     Ok(ServiceClients {
         queue: QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?,
         postgres: Postgres::connect_alone(&endpoints.postgres).await?,
@@ -139,7 +140,7 @@ async fn connect(scenario: &Scenario, harness: &Harness, later: &[Creates]) -> R
         endpoints,
         mock,
         contract: Arc::clone(&harness.contract),
-        behaviours: scenario.jina.clone(),
+        behaviours: scenario.jina.iter().map(|behaviour| behaviour.for_grace(grace)).collect(),
         stack: harness.stack.clone(),
         others,
         ids: DocumentIds::default(),

@@ -5,6 +5,7 @@ mod environment;
 mod error;
 mod errors;
 mod log;
+mod manifest;
 mod sidecar;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub use error::WorkerError;
 pub use errors::last_errors;
 pub use log::OMISSION_MARK;
 use log::WorkerLog;
+pub use manifest::libraries;
 pub use sidecar::Sidecar;
 
 use crate::services::http_client;

@@ -173,8 +173,9 @@ impl Scope<'_> {
             }
             let wanted: BTreeSet<Option<u64>> = (0..numbers.len() as u64).map(Some).collect();
             if numbers != wanted {
-                let missing: Vec<_> = wanted.difference(&numbers).flatten().collect();
-                finding.wrong(&document.id, format!("has {} chunk indices, missing {missing:?}", numbers.len()));
+                let missing: Vec<String> = wanted.difference(&numbers).flatten().map(u64::to_string).collect();
+                let missing = if missing.is_empty() { "none".to_owned() } else { missing.join(", ") };
+                finding.wrong(&document.id, format!("has {} chunk indices, missing {missing}", numbers.len()));
             }
         }
         finding
@@ -367,7 +368,7 @@ mod tests {
             .passes(&run)
             .fails(
                 &run.edit_step(|step| step.points("a.md")[1].chunk = Some(2)),
-                "a.md: has 2 chunk indices, missing [1]",
+                "a.md: has 2 chunk indices, missing 1",
             )
             .is_unknown(
                 &run.edit_step(|step| {

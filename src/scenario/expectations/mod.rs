@@ -28,6 +28,7 @@ use self::finding::Finding;
 use self::scope::Scope;
 use super::assessment::{self, Assessment};
 use super::observations::Observations;
+use super::output::last_error;
 use super::premises;
 use crate::outcome::{Evidence, Level, Verdict};
 use crate::redaction::redacted;
@@ -36,6 +37,9 @@ use crate::spec::{Expectation, Premise};
 
 /// How many bytes of the worker's last output the evidence shows.
 const LAST_OUTPUT: usize = 4096;
+
+/// The name of the evidence with the last error of the worker's output.
+const LAST_ERROR: &str = "the worker's last error";
 
 /// Evaluates `expectations` over a scenario run, in their order. The first of the gravest findings gives the verdict.
 /// Only documents that `documents_matching` matches are considered. A pass becomes `unknown` if one of the `premises` is
@@ -75,6 +79,37 @@ pub fn evaluate(
         describe_worker(observations, &mut evidence);
     }
     (verdict, evidence)
+}
+
+/// Something that is wrong in a case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Violation<'a> {
+    /// The expectation that is not met.
+    pub expectation: &'a Expectation,
+    /// Where: a document, or a part of the scenario run.
+    pub at: String,
+    /// What is wrong there.
+    pub what: String,
+}
+
+/// Everything that is wrong in a case with `expectations`, as [`evaluate`] finds it.
+#[must_use]
+pub fn violations<'a>(
+    expectations: &'a [Expectation],
+    assessment: &Assessment,
+    documents_matching: Option<&GlobSet>,
+) -> Vec<Violation<'a>> {
+    let observations = &assessment.observations;
+    let scope = Scope { assessment, observations, documents_matching };
+    let mut violations = Vec::new();
+    for expectation in expectations {
+        let contract = &observations.contract;
+        if missing_evidence(expectation, &contract.evidence, &contract.chunks).is_none() {
+            let wrong = scope.findings(expectation).into_iter().flat_map(|finding| finding.wrong);
+            violations.extend(wrong.map(|(at, what)| Violation { expectation, at, what }));
+        }
+    }
+    violations
 }
 
 /// How a verdict ranks against others of the same case.
@@ -117,12 +152,17 @@ fn describe_worker(observations: &Observations, evidence: &mut Vec<Evidence>) {
     if let Some(died) = &observations.workers.died {
         evidence.push(Evidence::seen("the worker", died.clone()));
     }
-    let mut lines: Vec<&str> = observations.workers.log.lines().rev().take(3).collect();
-    lines.reverse();
-    let text = redacted(lines.join("\n"));
+    let log = &observations.workers.log;
+    let error = last_error(log);
+    let what = if error.is_some() { LAST_ERROR } else { "the worker's last output" };
+    let text = redacted(error.unwrap_or_else(|| {
+        let mut lines: Vec<&str> = log.lines().rev().take(3).collect();
+        lines.reverse();
+        lines.join("\n")
+    }));
     // A line may be as long as the whole output. Shortened after its secrets are masked: half of one would be shown.
     let from = text.ceil_char_boundary(text.len().saturating_sub(LAST_OUTPUT));
-    evidence.push(Evidence::seen("the worker's last output", &text[from..]));
+    evidence.push(Evidence::seen(what, &text[from..]));
 }
 
 /// The level of a case for a worker with this contract. What the contract declares is a MUST; where it declares no size or
@@ -398,6 +438,16 @@ mod tests {
         let output =
             Evidence::seen("the worker's last output", "two\nthree\nconnected to redis://:********@127.0.0.1:6379");
         assert_eq!(evidence.last(), Some(&output));
+    }
+
+    #[test]
+    fn the_evidence_of_a_failure_has_the_last_error_instead_of_later_lines() {
+        let run = TestRun::two_documents().edit(|seen| {
+            seen.queue.counts.active = 1;
+            seen.workers.log = "ERROR no answer\n    at fetch\ninfo one\ninfo two\ninfo three\n".to_owned();
+        });
+        let (_, evidence) = evaluate(&[], &[Expectation::QueueDrained], &run.assessment(), None, Level::Must);
+        assert_eq!(evidence.last(), Some(&Evidence::seen("the worker's last error", "ERROR no answer\n    at fetch")));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Everything observed of one scenario run, as plain data. The assessment, expectations, timeline and diagnoses read it;
+//! Everything observed of one scenario run, as plain data. The assessment, expectations, causes and timeline read it;
 //! nothing here judges it.
 
 mod embeddings;

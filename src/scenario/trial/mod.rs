@@ -18,7 +18,7 @@ use tokio::time::Instant;
 pub use failure::{PointsProblem, RowProblem, TrialFailure};
 use registrations::Registrations;
 
-use super::clients::ServiceClients;
+use super::clients::{ServiceClients, retry_unavailable};
 use super::documents::Document;
 use super::evidence::{Point, Snapshot};
 use super::harness::{Harness, ScenarioError};
@@ -64,11 +64,10 @@ pub async fn run_trial(name: &str, harness: &Harness) -> Result<Result<WorkerPro
     let Setup { documents, builder, clients, proxies, launch, supabase: _supabase, .. } =
         Setup::prepare(name, &scenario, harness).await?;
     let registrations = Registrations::watch(&clients.queue).await?;
-    let LaunchConfig { contract, worker_env, directory, name, ledger, .. } = &launch;
-    let grace = contract.worker.shutdown_grace.with_variables(&scenario.env);
+    let LaunchConfig { contract, worker_env, grace, directory, name, ledger } = &launch;
     // Dropped after the worker.
     let _sidecars = Sidecars::start(&launch).await?;
-    let worker = Worker::start(contract, worker_env, grace, directory, name, ledger)?;
+    let worker = Worker::start(contract, worker_env, *grace, directory, name, ledger)?;
     let documents = trial_documents(documents);
     let mut trial = Trial {
         clients: &clients,
@@ -213,7 +212,7 @@ impl Trial<'_> {
         let mut before = self.pressure();
         let (mut taken, mut failed_at) = (false, None);
         loop {
-            let (completed, failed) = self.clients.ended().await?;
+            let (completed, failed) = retry_unavailable(|| self.clients.ended()).await?;
             if completed.contains(&id) && self.clients.pending_in_others().await? == 0 {
                 return Ok(None);
             }

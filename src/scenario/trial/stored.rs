@@ -14,8 +14,10 @@ use crate::services::ServiceError;
 use crate::services::http::Key;
 use crate::settings::{PostgresEvidence, similar};
 
-/// How long points and rows may lag behind the end of the job.
-const LAG: Duration = Duration::from_secs(3);
+/// How long points and rows may lag behind the end of the job: some workers leave them to a job of another queue.
+const LAG: Duration = Duration::from_secs(10);
+/// How long they may lag once points are there that are not as the contract says: others may follow.
+const FIELD_LAG: Duration = Duration::from_secs(3);
 /// Interval of polling them.
 const POLL: Duration = Duration::from_millis(50);
 /// The number of points whose payloads are read to list their fields.
@@ -31,13 +33,26 @@ pub(super) async fn find_stored(
     clients: &ServiceClients,
     document: &Document,
 ) -> Result<Result<Vec<Point>, TrialFailure>, ServiceError> {
-    let deadline = Instant::now() + LAG;
+    let begun = Instant::now();
     loop {
         let found = find_once(clients, document).await?;
-        if found.is_ok() || Instant::now() >= deadline {
+        let lag = found.as_ref().map_or_else(lag, |_| Duration::ZERO);
+        if begun.elapsed() >= lag {
             return Ok(found);
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// For how long a failure may pass by itself.
+const fn lag(failure: &TrialFailure) -> Duration {
+    match failure {
+        TrialFailure::Points(PointsProblem::NoPoints { .. })
+        | TrialFailure::Row(RowProblem::NoRow { .. } | RowProblem::OtherStatus { .. } | RowProblem::NoTable { .. }) => {
+            LAG
+        }
+        TrialFailure::Points(_) => FIELD_LAG,
+        _ => Duration::ZERO,
     }
 }
 
@@ -81,7 +96,7 @@ async fn find_points(
         seen: fields.names().into_iter().take(NAMES).collect(),
         instead,
     };
-    let (Some(points), _) = (own, &value) else {
+    let Some(points) = own else {
         let instead = fields.with_id(&id);
         let field = contract.document.clone();
         return Ok(Err(match value {

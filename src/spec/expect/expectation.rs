@@ -79,7 +79,7 @@ pub enum Expectation {
     LogIsJson,
     /// The worker registered itself on the queue under BullMQ's connection name.
     WorkerRegistered,
-    /// The jobs of rejected documents failed with a reason and without a retry.
+    /// The jobs of rejected documents failed with a reason.
     OnlyRejectedFail,
     /// Every document whose job failed for good has a row that says so, and why.
     FailedRowsMarked,
@@ -197,7 +197,7 @@ impl fmt::Display for Expectation {
             Self::LogHoldsNoSecret => f.write_str("the worker's log holds no secret"),
             Self::LogIsJson => f.write_str("every line of the worker's log is a JSON object"),
             Self::WorkerRegistered => f.write_str("the worker is registered under BullMQ's connection name"),
-            Self::OnlyRejectedFail => f.write_str("jobs of rejected documents fail with a reason and without a retry"),
+            Self::OnlyRejectedFail => f.write_str("jobs of rejected documents fail with a reason"),
             Self::FailedRowsMarked => f.write_str("every document whose job failed has a row that says so, and why"),
             Self::RowStatusMatchesJob => f.write_str("every row's status matches the end of its job"),
             Self::LogHoldsNoText => f.write_str("the worker's log repeats no text of a document"),
