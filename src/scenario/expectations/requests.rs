@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::finding::Finding;
 use super::measure::{count, or_none, texts, tokens};
 use super::scope::Scope;
-use crate::settings::ChunksContract;
+use crate::settings::{ChunksContract, is_blank};
+use crate::stack::jina::max_dimensions_of;
 
 impl Scope<'_> {
     pub(super) fn max_texts_per_request(&self, most: f64) -> Finding {
@@ -96,8 +97,9 @@ impl Scope<'_> {
                 let (found, task) = (request.task.as_deref().unwrap_or("missing"), task.unwrap_or("none"));
                 finding.wrong(at.clone(), format!("task is {found}, wanted {task}"));
             }
-            // Without the key, the model decides; the size of the stored vectors then shows it.
-            if request.dimensions.is_some_and(|dimensions| dimensions != wanted.dimensions) {
+            // A request without dimensions gets vectors of the model's own size.
+            let own = request.model.as_deref().and_then(max_dimensions_of);
+            if request.dimensions.or(own) != Some(wanted.dimensions) {
                 finding.wrong(
                     at.clone(),
                     format!("dimensions are {}, wanted {}", or_none(request.dimensions), wanted.dimensions),
@@ -216,7 +218,8 @@ impl<'a> SentTexts<'a> {
 
     fn form(&self, text: &str) -> String {
         if self.contract.trims() || self.contract.embedded.newlines_replaced {
-            self.contract.without_dropped(text).split_whitespace().collect::<Vec<_>>().join(" ")
+            let text = self.contract.without_dropped(text);
+            text.split(is_blank).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
         } else {
             text.to_owned()
         }
@@ -296,7 +299,11 @@ mod tests {
                 "request 1: task is missing, wanted retrieval.passage",
             )
             .fails(&edit_first(&run, |request| request.dimensions = Some(16)), "request 1: dimensions are 16, wanted 8")
-            .passes(&edit_first(&run, |request| request.dimensions = None))
+            .fails(&edit_first(&run, |request| request.dimensions = None), "request 1: dimensions are none, wanted 8")
+            .passes(&edit_first(&run, |request| request.dimensions = None).edit(|seen| {
+                seen.embeddings.endpoint.dimensions = 1024;
+                seen.embeddings.requests.truncate(1);
+            }))
             .fails(&edit_first(&run, |request| request.authorised = false), "request 1: has no valid key")
             .fails(
                 &edit_first(&run, |request| {

@@ -11,7 +11,7 @@ mod worker;
 
 use std::path::{Path, PathBuf};
 
-pub use chunks::{ChunkFigure, ChunksContract, Dropped, Embedded, PointIds, SizeUnit, Whitespace};
+pub use chunks::{ChunkFigure, ChunksContract, Dropped, Embedded, PointIds, SizeUnit, Whitespace, is_blank};
 pub use document::document_place;
 pub use embeddings::EmbeddingsContract;
 pub use evidence::{EvidenceContract, PostgresEvidence, QdrantEvidence};
