@@ -29,7 +29,7 @@ pub struct Pressure {
     pub worker_waited: Duration,
     /// CPU time of all threads of the workers.
     pub worker_ran: Duration,
-    /// How long the threads of the harness waited for a CPU, at most `elapsed`.
+    /// How long the thread of the harness that waited longest for a CPU did so.
     pub own_waited: Duration,
     /// The time in which the worker or the harness waited.
     pub stalled: Duration,
@@ -99,8 +99,6 @@ struct Interval {
     ran: Duration,
     /// Waiting time of the thread that waited longest.
     longest_wait: Duration,
-    /// Waiting time of all threads.
-    all_waits: Duration,
 }
 
 impl Interval {
@@ -112,7 +110,6 @@ impl Interval {
             let waited = times.waited.saturating_sub(earlier.waited);
             interval.ran += times.ran.saturating_sub(earlier.ran);
             interval.longest_wait = interval.longest_wait.max(waited);
-            interval.all_waits += waited;
         }
         interval
     }
@@ -161,7 +158,7 @@ impl PressureMeter {
     /// Adds what was measured in an interval that lasted `elapsed`.
     fn add(&mut self, elapsed: Duration, worker: Interval, own: Interval) {
         let worker_waited = worker.longest_wait.min(elapsed);
-        let own_waited = own.all_waits.min(elapsed);
+        let own_waited = own.longest_wait.min(elapsed);
         self.total.worker_ran += worker.ran;
         self.total.worker_waited += worker_waited;
         self.total.own_waited += own_waited;
@@ -184,7 +181,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn waits(wait: Duration, ran: Duration) -> Interval {
-        Interval { ran, longest_wait: wait, all_waits: wait }
+        Interval { ran, longest_wait: wait }
     }
 
     /// Ten seconds in which the worker waited and ran for so long in each second.

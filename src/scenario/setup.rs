@@ -8,20 +8,22 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::clients::ServiceClients;
+use super::document_ids::DocumentIds;
 use super::documents::{self, Document};
 use super::harness::{Harness, ScenarioError};
 use super::jobs::JobBuilder;
+use super::other_queues::OtherQueues;
 use super::scheduler::{LaunchConfig, Proxies};
 use crate::redaction;
 use crate::services::http::Http;
 use crate::services::postgres::Postgres;
 use crate::services::queue::QueueClient;
-use crate::settings::{Contract, Endpoints, SupabaseEndpoint};
+use crate::settings::{Contract, Creates, Endpoints, SupabaseEndpoint};
 use crate::spec::Scenario;
 use crate::stack::jina::{JinaConfig, JinaMock};
-use crate::stack::kill_with_harness;
 use crate::stack::postgrest::Postgrest;
-use crate::worker::{WorkerEnv, WorkerError, run_hook};
+use crate::stack::{kill_with_harness, quote_identifier};
+use crate::worker::{WorkerEnv, WorkerError, free_port, run_hook};
 
 /// Deadline of `shakedown setup`.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,7 +44,13 @@ pub(super) struct Setup {
 impl Setup {
     pub(super) async fn prepare(name: &str, scenario: &Scenario, harness: &Harness) -> Result<Self, ScenarioError> {
         let documents = documents::create(&scenario.documents, harness.seed).map_err(ScenarioError::Spec)?;
-        let clients = Arc::new(connect(scenario, harness).await?);
+        let contract = &harness.contract;
+        // Migrations create their table without looking whether it is there.
+        let prepares = contract.worker.prepare.is_some() && !contract.worker.creates.contains(&Creates::Table);
+        let first: &[Creates] = if prepares { &[Creates::Table] } else { &[] };
+        let mut clients = connect(scenario, harness, first).await?;
+        clients.ids = DocumentIds::new(contract.queue.document.id, &documents);
+        let clients = Arc::new(clients);
         let (proxies, proxied_endpoints) = Proxies::for_scenario(scenario, &clients.endpoints).await?;
         let secrets = worker_secrets(&proxied_endpoints);
         proxied_endpoints.learn();
@@ -54,9 +62,12 @@ impl Setup {
             supabase: supabase.as_ref().map(|started| started.endpoint().clone()),
             scenario: scenario.env.clone(),
             variables: harness.variables.clone(),
+            sidecar_port: if harness.contract.worker.sidecars.is_empty() { None } else { Some(free_port()?) },
         };
         run_prepare_hook(name, &worker_env, harness).await?;
-        let contract = &harness.contract;
+        if prepares && !has_table(&clients).await? {
+            set_up(&clients.endpoints, contract, &harness.shakedown).await?;
+        }
         let launch = LaunchConfig {
             contract: Arc::clone(contract),
             worker_env,
@@ -98,8 +109,16 @@ fn worker_secrets(endpoints: &Endpoints) -> Vec<(String, SecretString)> {
     values.chain(passwords).collect()
 }
 
-/// Starts the embeddings mock, runs `shakedown setup`, and connects to the services.
-async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClients, ScenarioError> {
+/// Whether the table of documents exists.
+async fn has_table(clients: &ServiceClients) -> Result<bool, ScenarioError> {
+    let name = clients.endpoints.names.table.split('.').map(quote_identifier).collect::<Vec<_>>().join(".");
+    let query = format!("select to_regclass('{}') is not null as is_there", name.replace('\'', "''"));
+    let rows = clients.postgres.rows(&query).await?;
+    Ok(rows.first().is_some_and(|row| row["is_there"] == true))
+}
+
+/// Starts the embeddings mock, runs `shakedown setup` except for what is `later`, and connects to the services.
+async fn connect(scenario: &Scenario, harness: &Harness, later: &[Creates]) -> Result<ServiceClients, ScenarioError> {
     let mut endpoints = harness.endpoints.clone();
     let mock = JinaMock::start(JinaConfig {
         model: endpoints.jina.model.clone(),
@@ -110,8 +129,10 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
     })
     .await?;
     endpoints.jina = mock.endpoint();
-    set_up(&endpoints, &harness.contract, &harness.shakedown).await?;
+    set_up_without(later, &endpoints, &harness.contract, &harness.shakedown).await?;
     let names = &endpoints.names;
+    let others = OtherQueues::open(&harness.contract, &endpoints).await?;
+    let grace = harness.contract.worker.shutdown_grace.with_variables(&scenario.env);
     Ok(ServiceClients {
         queue: QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?,
         postgres: Postgres::connect_alone(&endpoints.postgres).await?,
@@ -119,8 +140,10 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
         endpoints,
         mock,
         contract: Arc::clone(&harness.contract),
-        behaviours: scenario.jina.clone(),
+        behaviours: scenario.jina.iter().map(|behaviour| behaviour.for_grace(grace)).collect(),
         stack: harness.stack.clone(),
+        others,
+        ids: DocumentIds::default(),
         queue_events: Mutex::default(),
     })
 }
@@ -130,10 +153,20 @@ async fn connect(scenario: &Scenario, harness: &Harness) -> Result<ServiceClient
 /// # Errors
 /// The command cannot be started, takes too long, or fails.
 pub async fn set_up(endpoints: &Endpoints, contract: &Contract, shakedown: &Path) -> Result<(), ScenarioError> {
+    set_up_without(&[], endpoints, contract, shakedown).await
+}
+
+/// Like [`set_up`], without what is created `later`.
+async fn set_up_without(
+    later: &[Creates],
+    endpoints: &Endpoints,
+    contract: &Contract,
+    shakedown: &Path,
+) -> Result<(), ScenarioError> {
     let mut command = tokio::process::Command::new(shakedown);
     command.args(["setup", "--worker", "--format", "json"]).stdin(Stdio::null()).kill_on_drop(true);
     kill_with_harness(&mut command);
-    for resource in &contract.worker.creates {
+    for resource in contract.worker.creates.iter().chain(later) {
         command.args(["--without", resource.word()]);
     }
     if let Some(vector) = &contract.evidence.qdrant.vector {

@@ -31,10 +31,11 @@ impl LockTimes {
     }
 
     /// The longest time until the job of a killed worker is taken again: its lock expires, one check notes the job, and
-    /// the next one moves it back. Unknown without a lock.
+    /// the next one moves it back. If no check was seen, the interval of the checks is taken to be as long as the lock, as
+    /// by BullMQ's defaults. Unknown without a lock.
     #[must_use]
     pub fn recovery(self) -> Option<Duration> {
-        Some(self.lock? + 2 * self.stalled_check.unwrap_or_default())
+        self.lock.map(|lock| lock + 2 * self.stalled_check.unwrap_or(lock))
     }
 }
 
@@ -92,6 +93,7 @@ mod tests {
         let seen = times(29, 5).max(times(3, 30)).max(LockTimes::default());
         assert_eq!(seen, times(29, 30));
         assert_eq!(seen.recovery(), Some(Duration::from_secs(89)));
-        assert_eq!(LockTimes::default().recovery(), None);
+        let lock_alone = LockTimes { stalled_check: None, ..times(30, 0) };
+        assert_eq!((lock_alone.recovery(), LockTimes::default().recovery()), (Some(Duration::from_secs(90)), None));
     }
 }

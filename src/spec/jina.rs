@@ -1,5 +1,7 @@
 //! Abnormal answers of the mock of Jina's embeddings API, as a scenario lists them.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,21 @@ pub struct Behaviour {
     pub when: When,
     /// Their answer.
     pub answer: Answer,
+}
+
+impl Behaviour {
+    /// The behaviour for a worker with this grace period.
+    #[must_use]
+    pub fn for_grace(&self, grace: Duration) -> Self {
+        let answer = match &self.answer {
+            Answer::BeyondGrace { ms } => {
+                let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+                Answer::Delay { ms: grace.saturating_add(*ms), jitter: 0 }
+            }
+            other => other.clone(),
+        };
+        Self { when: self.when.clone(), answer }
+    }
 }
 
 /// Which requests a behaviour applies to, counted from 1 in the order of their arrival.
@@ -68,6 +85,11 @@ pub enum Answer {
         /// Up to this many milliseconds more, derived from the mock's seed.
         #[serde(default)]
         jitter: u64,
+    },
+    /// The answer is delayed until after the grace period of a worker that gets SIGTERM when the request arrives.
+    BeyondGrace {
+        /// Milliseconds after the end of the grace period.
+        ms: u64,
     },
     /// Status 200 with a body that is not JSON.
     Malformed,
@@ -177,6 +199,14 @@ mod tests {
         .unwrap();
         assert_eq!(suite.behaviours[1].when, When::All);
         assert_eq!(suite.behaviours[3].answer, Answer::ZeroVector);
+    }
+
+    #[test]
+    fn an_answer_may_come_after_the_grace_period() {
+        let behaviour = Behaviour { when: When::First(4), answer: Answer::BeyondGrace { ms: 1500 } };
+        let wanted = Behaviour { when: When::First(4), answer: Answer::Delay { ms: 11_500, jitter: 0 } };
+        assert_eq!(behaviour.for_grace(Duration::from_secs(10)), wanted);
+        assert_eq!(wanted.for_grace(Duration::from_secs(10)), wanted);
     }
 
     #[test]

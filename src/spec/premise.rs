@@ -39,6 +39,8 @@ pub enum Premise {
     JobsInWork(u64),
     /// The worker has as many jobs active as it takes, while more wait; or this many, if it takes more.
     Saturated(u64),
+    /// A job takes at least this many attempts.
+    Attempts(u64),
     /// At least this many jobs fail for good.
     FailedJobs(u64),
     /// A job fails because it stalled too often.
@@ -53,8 +55,6 @@ pub enum Premise {
     RefusedInARow(u64),
     /// A text whose request got an abnormal answer is sent again, and then accepted.
     Retried,
-    /// A text is refused at least twice: the worker tried again while the API refused.
-    RefusedAgain,
     /// Of a document that takes several requests, one is refused and an earlier one was accepted.
     RefusedMidway,
 
@@ -129,6 +129,7 @@ impl fmt::Display for Premise {
             Self::Saturated(most) => {
                 write!(f, "the worker takes no more jobs while some wait, or takes {most} at once")
             }
+            Self::Attempts(least) => write!(f, "a job takes at least {}", counted(*least, "attempt")),
             Self::FailedJobs(least) => write!(f, "at least {} for good", counted_verb(*least, "job", "fail")),
             Self::StalledOut => f.write_str("a job fails because it stalled too often"),
             Self::LongerThanLock => f.write_str("a job is active for longer than its lock lasts"),
@@ -139,7 +140,6 @@ impl fmt::Display for Premise {
                 write!(f, "the embeddings API refuses at least {} in a row", counted(*least, "request"))
             }
             Self::Retried => f.write_str("a text with an abnormal answer is sent again and accepted"),
-            Self::RefusedAgain => f.write_str("a text is refused at least twice"),
             Self::RefusedMidway => f.write_str("a request of a document is refused after an earlier one was accepted"),
             Self::FaultMet(work) => write!(f, "while a fault of a service lasts, {work}"),
             Self::KilledWith(work) => write!(f, "when a worker is killed, {work}"),

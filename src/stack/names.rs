@@ -191,7 +191,8 @@ async fn answer<T, E>(answer: impl IntoFuture<Output = Result<T, E>>, text: impl
     }
 }
 
-pub(super) fn quote_identifier(name: &str) -> String {
+/// A name as an identifier of SQL.
+pub(crate) fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

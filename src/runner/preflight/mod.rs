@@ -11,9 +11,9 @@ use super::{RunOptions, Selection};
 use crate::outcome::{Event, Events, WorkerProfile};
 use crate::redaction::redacted;
 use crate::scenario::{Harness, ScenarioError, run_trial};
-use crate::settings::{Problem, contract_place};
+use crate::settings::{Endpoints, Problem, contract_place};
 use crate::spec::Suites;
-use crate::stack::{Capability, Stack, StackOptions, drop_names, names_for};
+use crate::stack::{Capability, Stack, StackOptions, drop_names, fresh, names_for};
 
 /// The name of the trial in names and logs.
 const TRIAL: &str = "preflight";
@@ -48,7 +48,11 @@ pub async fn preflight(
     let span = events.trace().begin(TRIAL);
     let events = &events.within(&span);
     events.note("preflight: one document through the contract");
-    let result = if fixed_names { on_own_stack(options, events).await } else { on_stack(stack, options, events).await };
+    let result = match (fixed_names, stack.is_throwaway()) {
+        (false, _) => on_stack(stack, stack.endpoints(), options, events).await,
+        (true, true) => with_fresh_data(stack, options, events).await,
+        (true, false) => on_own_stack(options, events).await,
+    };
     let profile = result.inspect_err(|_| span.fail("the worker is not as the contract says"))?;
     for (topic, sentence) in profile.lines() {
         events.send(Event::Remark { text: redacted(format!("worker {topic}: {sentence}")) });
@@ -56,7 +60,7 @@ pub async fn preflight(
     Ok(Some(profile))
 }
 
-/// Runs the trial on a stack of its own: the worker has fixed names, and what it creates must not stay.
+/// Runs the trial on a stack of its own: the worker has fixed names, and the stack holds the data of others.
 async fn on_own_stack(options: &RunOptions, events: &Events) -> Result<WorkerProfile, PreflightError> {
     let own = options.stack_pool.clone().map(|own| StackPoolOptions {
         stack: StackOptions { run: format!("{}-{TRIAL}", own.stack.run), ..own.stack },
@@ -66,18 +70,43 @@ async fn on_own_stack(options: &RunOptions, events: &Events) -> Result<WorkerPro
     let failed = |error: String| PreflightError::Harness(format!("could not start a stack for the preflight: {error}"));
     let lease = pool.acquire().await.map_err(|error| failed(error.to_string()))?;
     let lease = lease.ok_or_else(|| failed("the provider has none".to_owned()))?;
-    let result = on_stack(&lease.stack, options, events).await;
-    for error in lease.release(false).await {
-        events.note(format!("clean-up failed: {error}"));
-    }
+    let result = on_stack(&lease.stack, lease.stack.endpoints(), options, events).await;
+    note_failures(&lease.release(false).await, events);
     result
 }
 
-async fn on_stack(stack: &Stack, options: &RunOptions, events: &Events) -> Result<WorkerProfile, PreflightError> {
+/// Runs the trial in a database of its own, and empties the stack, on which nothing has run yet: what a worker with fixed
+/// names creates must not stay.
+async fn with_fresh_data(
+    stack: &Stack,
+    options: &RunOptions,
+    events: &Events,
+) -> Result<WorkerProfile, PreflightError> {
+    let database = names_for(&options.run, TRIAL).schema().to_owned();
+    let endpoints = fresh::with_fresh_database(stack.endpoints(), &database).await;
+    let endpoints = endpoints.map_err(|error| PreflightError::Harness(redacted(error.to_string())))?;
+    let result = on_stack(stack, &endpoints, options, events).await;
+    let left = fresh::remove_all_data(stack.endpoints(), &database).await.err().unwrap_or_default();
+    note_failures(&left, events);
+    result
+}
+
+fn note_failures(errors: &[impl std::fmt::Display], events: &Events) {
+    for error in errors {
+        events.note(redacted(format!("clean-up failed: {error}")));
+    }
+}
+
+async fn on_stack(
+    stack: &Stack,
+    endpoints: &Endpoints,
+    options: &RunOptions,
+    events: &Events,
+) -> Result<WorkerProfile, PreflightError> {
     let Some(ledger) = stack.ledger() else {
         return Err(PreflightError::Harness("the provider has no clean-up ledger".to_owned()));
     };
-    let mut endpoints = stack.endpoints().clone();
+    let mut endpoints = endpoints.clone();
     endpoints.names = options.contract.names(names_for(&options.run, TRIAL));
     let harness = Harness {
         endpoints: endpoints.clone(),
@@ -92,9 +121,7 @@ async fn on_stack(stack: &Stack, options: &RunOptions, events: &Events) -> Resul
     };
     let result = Box::pin(run_trial(TRIAL, &harness)).await;
     if !stack.is_throwaway() {
-        for error in drop_names(&endpoints, &endpoints.names).await.err().unwrap_or_default() {
-            events.note(format!("clean-up failed: {error}"));
-        }
+        note_failures(&drop_names(&endpoints, &endpoints.names).await.err().unwrap_or_default(), events);
     }
     match result {
         Ok(Ok(profile)) => Ok(profile),

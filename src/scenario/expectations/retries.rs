@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::super::jobs::job_id;
 use super::finding::Finding;
 use super::measure::count;
 use super::scope::Scope;
@@ -24,24 +25,23 @@ const EARLY_MS: u64 = 50;
 const AFTERMATH: Duration = Duration::from_secs(2);
 
 impl Scope<'_> {
-    /// Whether exactly one document has the texts of this request. Only then is the same request a repetition: a text
-    /// that several documents have, or that a library sends to learn the length of vectors, has several senders.
-    fn has_one_sender(&self, request: &JinaRequest) -> bool {
+    /// The document that alone has the texts of this request. Only then is the same request a repetition: a text that
+    /// several documents have, or that a library sends to learn the length of vectors, has several senders.
+    fn sender(&self, request: &JinaRequest) -> Option<&str> {
         let collapsed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let Some(text) = request.texts.iter().max_by_key(|text| text.len()) else { return false };
+        let text = request.texts.iter().max_by_key(|text| text.len())?;
         // Metadata that a library puts in front of a text has lines of its own.
-        let Some(line) = text.lines().map(collapsed).max_by_key(String::len).filter(|line| !line.is_empty()) else {
-            return false;
-        };
+        let line = text.lines().map(collapsed).max_by_key(String::len).filter(|line| !line.is_empty())?;
         let documents: BTreeSet<&str> = (self.observations.steps.iter().flat_map(|step| &step.documents))
             .filter(|document| document.text.contains(&line) || collapsed(&document.text).contains(&line))
             .map(|document| document.id.as_str())
             .collect();
-        documents.len() == 1
+        documents.first().copied().filter(|_| documents.len() == 1)
     }
 
-    /// Requests for the same texts in the order of their arrival, each group up to its first success.
-    fn attempts_by_texts(&self) -> Vec<Vec<&JinaRequest>> {
+    /// Requests for the same texts in the order of their arrival, each group up to its first success, with the document
+    /// that sent them. Groups of one request have none.
+    fn attempts_by_texts(&self) -> Vec<(&str, Vec<&JinaRequest>)> {
         let mut by_text: BTreeMap<&[String], Vec<Vec<&JinaRequest>>> = BTreeMap::new();
         for request in &self.observations.embeddings.requests {
             let groups = by_text.entry(&request.texts).or_default();
@@ -52,20 +52,38 @@ impl Scope<'_> {
                 _ => groups.push(vec![request]),
             }
         }
-        let groups = by_text.into_values().flatten();
-        groups.filter(|group| group.len() < 2 || self.has_one_sender(group[0])).collect()
+        let groups = by_text.into_values().flatten().filter(|group| group.len() > 1);
+        groups.filter_map(|group| Some((self.sender(group[0])?, group))).collect()
     }
 
-    /// The waits before retries, in milliseconds: all before a first retry, all before a second one …
-    fn waits(&self) -> Vec<Vec<f64>> {
-        let mut waits: Vec<Vec<f64>> = Vec::new();
-        for group in self.attempts_by_texts() {
-            for (rank, pair) in group.windows(2).enumerate() {
-                let wait = pair[1].at_ms.saturating_sub(pair[0].at_ms + pair[0].took_ms);
-                if waits.len() == rank {
-                    waits.push(Vec::new());
+    /// When the attempts of a document's jobs began, on the clock of the mock, in milliseconds.
+    fn attempts_began(&self, document: &str) -> Vec<u64> {
+        let jobs: Vec<String> = (0..self.observations.steps.len()).map(|step| job_id(step, document)).collect();
+        let offset = self.observations.embeddings.mock_offset;
+        let events = self.observations.queue.events.iter();
+        events
+            .filter(|(_, event)| event.what == "active" && event.job.as_ref().is_some_and(|job| jobs.contains(job)))
+            .filter_map(|(at_ms, _)| Some((Duration::from_millis(u64::try_from(*at_ms).ok()?) + offset).as_millis()))
+            .filter_map(|at_ms| u64::try_from(at_ms).ok())
+            .collect()
+    }
+
+    /// The waits before retries: a worker may try again within an attempt of a job, and BullMQ after it.
+    fn waits(&self) -> Waits {
+        let mut waits = Waits::default();
+        for (document, group) in self.attempts_by_texts() {
+            let began = self.attempts_began(document);
+            let (mut within, mut between) = (0, 0);
+            for pair in group.windows(2) {
+                let answered = pair[0].at_ms + pair[0].took_ms;
+                let wait = count(pair[1].at_ms.saturating_sub(answered));
+                if began.iter().any(|at_ms| (pair[0].at_ms + 1..=pair[1].at_ms).contains(at_ms)) {
+                    push(&mut waits.between, between, wait);
+                    (within, between) = (0, between + 1);
+                } else {
+                    push(&mut waits.within, within, wait);
+                    within += 1;
                 }
-                waits[rank].push(count(wait));
             }
         }
         waits
@@ -73,8 +91,15 @@ impl Scope<'_> {
 
     pub(super) fn backoff_grows(&self) -> Finding {
         let mut finding = Finding::over("retries");
-        let medians: Vec<f64> =
-            self.waits().into_iter().filter(|waits| waits.len() >= ENOUGH).map(|waits| median(&waits)).collect();
+        let Waits { within, between } = self.waits();
+        let medians = |waits: &[Vec<f64>]| -> Vec<f64> {
+            waits.iter().filter(|waits| waits.len() >= ENOUGH).map(|waits| median(waits)).collect()
+        };
+        // The wait of BullMQ is longer than the one before it, whether or not either grows.
+        let medians = Some(medians(&within)).filter(|medians| medians.len() > 1).unwrap_or_else(|| {
+            let between = medians(&between);
+            if between.is_empty() { medians(&within) } else { between }
+        });
         let (Some(first), Some(last)) = (medians.first(), medians.last()) else { return finding };
         if medians.len() < 2 {
             finding.undecided = Some("no request was repeated often enough to show how waits grow".to_owned());
@@ -101,7 +126,9 @@ impl Scope<'_> {
 
     pub(super) fn backoff_jitters(&self) -> Finding {
         let mut finding = Finding::over("retries");
-        for (rank, waits) in self.waits().into_iter().enumerate().filter(|(_, waits)| waits.len() >= ENOUGH) {
+        let Waits { within, between } = self.waits();
+        let ranked = within.into_iter().enumerate().chain(between.into_iter().enumerate());
+        for (rank, waits) in ranked.filter(|(_, waits)| waits.len() >= ENOUGH) {
             finding.examine();
             let mean = waits.iter().sum::<f64>() / count(waits.len() as u64);
             let variance = waits.iter().map(|wait| (wait - mean).powi(2)).sum::<f64>() / count(waits.len() as u64);
@@ -122,7 +149,7 @@ impl Scope<'_> {
 
     pub(super) fn retry_after_honoured(&self) -> Finding {
         let mut finding = Finding::over("requests with a Retry-After");
-        for group in self.attempts_by_texts() {
+        for (_, group) in self.attempts_by_texts() {
             for pair in group.windows(2) {
                 let Some(wanted) = pair[0].wait_ms else { continue };
                 finding.examine();
@@ -250,6 +277,23 @@ impl Scope<'_> {
     }
 }
 
+/// Waits in milliseconds: all before a first retry, all before a second one …
+#[derive(Debug, Default)]
+struct Waits {
+    /// Before retries in the same attempt of a job.
+    within: Vec<Vec<f64>>,
+    /// Before retries in the next attempt of a job.
+    between: Vec<Vec<f64>>,
+}
+
+/// Adds a wait before the retry number `rank`, from 0.
+fn push(waits: &mut Vec<Vec<f64>>, rank: usize, wait: f64) {
+    if waits.len() <= rank {
+        waits.resize(rank + 1, Vec::new());
+    }
+    waits[rank].push(wait);
+}
+
 fn median(numbers: &[f64]) -> f64 {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -262,6 +306,7 @@ mod tests {
     use super::super::testing::check;
     use super::*;
     use crate::faults::Answered;
+    use crate::services::queue::QueueEvent;
 
     #[test]
     fn the_median_is_the_middle_number() {
@@ -289,6 +334,20 @@ mod tests {
         TestRun::ingested(&[("a.md", &[text])]).edit(|seen| seen.embeddings.requests = requests)
     }
 
+    /// A run in which each of four texts was sent again after each of these waits, in milliseconds, the third of which
+    /// is the wait between two attempts of its job.
+    fn in_two_attempts(waits: [u64; 5]) -> TestRun {
+        retried(&[waits; 4]).edit(|seen| {
+            let second = i64::try_from(waits[0] + waits[1] + waits[2]).unwrap();
+            let active = |at_ms| {
+                let event =
+                    QueueEvent { what: "active".to_owned(), job: Some(job_id(0, "a.md")), ..QueueEvent::default() };
+                (at_ms, event)
+            };
+            seen.queue.events = vec![active(0), active(second)];
+        })
+    }
+
     /// A run with requests at these times, and an outage of the embeddings API, in milliseconds.
     fn requested(times: &[u64], outage: (u64, u64)) -> TestRun {
         TestRun::ingested(&[]).edit(|seen| {
@@ -306,7 +365,12 @@ mod tests {
                 "retries: the wait grows by a factor of 1.00 from one retry to the next (100 ms to 100 ms), wanted at least 1.3",
             )
             .is_unknown(&retried(&[[100]; 4]), "no request was repeated often enough to show how waits grow")
-            .is_unknown(&retried(&[[100, 200]; 3]), "there were no retries to evaluate");
+            .is_unknown(&retried(&[[100, 200]; 3]), "there were no retries to evaluate")
+            .passes(&in_two_attempts([100, 200, 1000, 110, 210]))
+            .fails(
+                &in_two_attempts([100, 100, 1000, 100, 100]),
+                "retries: the wait grows by a factor of 1.00 from one retry to the next (100 ms to 100 ms), wanted at least 1.3",
+            );
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn paused_with(&self, work: Work) -> Seen {
-        self.any_with(work, self.moments(&[WorkerFault::Pause]), "no worker was paused")
+        self.any_with(work, self.moments(&[WorkerFault::Pause, WorkerFault::PauseBeyondLocks]), "no worker was paused")
     }
 
     pub(super) fn joined_with(&self, work: Work) -> Seen {

@@ -19,6 +19,13 @@ impl Run<'_> {
         Seen::new(is_met, format!("{} active when {waiting} waited", are(peak)))
     }
 
+    pub(super) fn attempts(&self, least: u64) -> Seen {
+        let jobs = self.observations.steps.iter().flat_map(|step| step.jobs.values());
+        let most = jobs.map(|(_, job)| job.attempts).max().unwrap_or(0);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Seen::at_least(least, most, format!("no job took more than {}", counted(most, "attempt")))
+    }
+
     pub(super) fn failed_jobs(&self, least: u64) -> Seen {
         let jobs = self.observations.steps.iter().flat_map(|step| step.jobs.values());
         let failed = jobs.filter(|(state, _)| *state == JobState::Failed).count();
@@ -84,6 +91,14 @@ mod tests {
         premise("{ saturated = 2 }")
             .is_met(&two_jobs(true), "2 jobs were active when 0 waited")
             .is_unmet(&TestRun::two_documents(), "0 jobs were active when 0 waited");
+    }
+
+    #[test]
+    fn a_job_is_attempted_again() {
+        let run = TestRun::two_documents();
+        premise("{ attempts = 2 }")
+            .is_met(&run.edit_step(|step| step.job("a.md").attempts = 3), "no job took more than 3 attempts")
+            .is_unmet(&run, "no job took more than 1 attempt");
     }
 
     #[test]

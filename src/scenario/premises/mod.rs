@@ -82,6 +82,7 @@ fn evaluate(premise: &Premise, assessment: &Assessment) -> Seen {
         // jobs
         Premise::JobsInWork(least) => run.jobs_in_work(*least),
         Premise::Saturated(most) => run.saturated(*most),
+        Premise::Attempts(least) => run.attempts(*least),
         Premise::FailedJobs(least) => run.failed_jobs(*least),
         Premise::StalledOut => run.stalled_out(),
         Premise::LongerThanLock => run.longer_than_lock(),
@@ -89,7 +90,6 @@ fn evaluate(premise: &Premise, assessment: &Assessment) -> Seen {
         Premise::AbnormalAnswers(least) => run.abnormal_answers(*least),
         Premise::RefusedInARow(least) => run.refused_in_a_row(*least),
         Premise::Retried => run.retried(),
-        Premise::RefusedAgain => run.refused_again(),
         Premise::RefusedMidway => run.refused_midway(),
         // faults
         Premise::FaultMet(work) => run.fault_met(*work),

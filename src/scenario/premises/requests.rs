@@ -51,23 +51,6 @@ impl Run<'_> {
         Seen::at_least(1, again.len(), what)
     }
 
-    pub(super) fn refused_again(&self) -> Seen {
-        let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-        for request in self.requests().iter().filter(|request| !is_accepted(request)) {
-            let texts: BTreeSet<&str> = request.texts.iter().map(String::as_str).collect();
-            for text in texts {
-                *times.entry(text).or_default() += 1;
-            }
-        }
-        let most = times.into_values().max().unwrap_or(0);
-        let what = match most {
-            0 => "no text was refused".to_owned(),
-            1 => "no text was refused more than once".to_owned(),
-            most => format!("a text was refused {most} times"),
-        };
-        Seen::new(most > 1, what)
-    }
-
     pub(super) fn refused_midway(&self) -> Seen {
         let documents: BTreeMap<&str, String> = self
             .observations
@@ -157,13 +140,6 @@ mod tests {
                 &requested(&[("a", 503), ("b", 200)]),
                 "of 1 text with an abnormal answer, 0 were accepted later",
             );
-    }
-
-    #[test]
-    fn a_text_is_refused_twice() {
-        premise("\"refused_again\"")
-            .is_met(&requested(&[("a", 503), ("a", 503)]), "a text was refused 2 times")
-            .is_unmet(&requested(&[("a", 503), ("b", 503)]), "no text was refused more than once");
     }
 
     #[test]

@@ -44,8 +44,14 @@ impl LockWatch {
         self.seen
     }
 
+    /// By how much longer than suites assume the recovery after the last fault may take; zero without a fault that leaves
+    /// jobs with a worker.
+    pub(super) fn after_fault(&self) -> Duration {
+        if self.faults == 0 { Duration::ZERO } else { stall_allowance(self.seen) }
+    }
+
     /// By how much the deadline of the scenario run is extended.
     pub(super) fn allowance(&self) -> Duration {
-        stall_allowance(self.seen) * self.faults
+        self.after_fault() * self.faults
     }
 }

@@ -177,6 +177,11 @@ impl FaultScheduler {
         self.locks.seen()
     }
 
+    /// By how much longer than suites assume the recovery after the last fault may take.
+    pub(super) fn stall_allowance(&self) -> Duration {
+        self.locks.after_fault()
+    }
+
     /// Whether `deadline` has passed, with the time in which jobs of killed workers wait for another one.
     pub(super) fn is_out_of_time(&mut self, deadline: &Deadline) -> bool {
         let pressure = self.pressure();

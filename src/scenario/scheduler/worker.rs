@@ -2,7 +2,7 @@
 //!
 //! Evidence: that a worker ran when the fault began; or, for one that joins, that it took jobs.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -17,11 +17,16 @@ pub(super) struct WorkerDriver {
     /// The number of the worker that must be continued, awaited or ended when the fault is over.
     number: Option<usize>,
     has_met: bool,
+    /// Until when a paused worker stays so, whatever the duration of the fault.
+    locked_until: Option<Instant>,
 }
+
+/// How much longer than the locks of its jobs a worker is paused.
+const LOCK_MARGIN: Duration = Duration::from_millis(500);
 
 impl WorkerDriver {
     pub(super) const fn new(fault: WorkerFault) -> Self {
-        Self { fault, number: None, has_met: false }
+        Self { fault, number: None, has_met: false, locked_until: None }
     }
 }
 
@@ -59,8 +64,13 @@ impl FaultDriver for WorkerDriver {
             let oldest = oldest.map(|(number, _)| number);
             self.number = match (self.fault, oldest) {
                 (WorkerFault::Join, _) => Some(context.pool.start()?),
-                (WorkerFault::Pause, _) => {
+                (WorkerFault::Pause | WorkerFault::PauseBeyondLocks, _) => {
                     context.pool.oldest().iter().for_each(|handle| handle.worker.pause());
+                    if self.fault == WorkerFault::PauseBeyondLocks {
+                        // It renews no lock any more. Those of another worker's jobs count too, which does no harm.
+                        let lock = context.clients.lock_times().await.ok().and_then(|times| times.lock);
+                        self.locked_until = lock.map(|lock| Instant::now() + lock + LOCK_MARGIN);
+                    }
                     oldest
                 }
                 (WorkerFault::Kill, Some(number)) => {
@@ -80,7 +90,7 @@ impl FaultDriver for WorkerDriver {
         .boxed()
     }
 
-    /// A worker that was terminated is waited for. The time of one that joins begins when it takes jobs.
+    /// A worker that was terminated is waited for, and so is the end of the locks of one that is paused beyond them. The time of one that joins begins when it takes jobs.
     fn phase<'a>(&'a mut self, context: &'a mut RunContext) -> BoxFuture<'a, Phase> {
         async {
             if self.fault == WorkerFault::Join && context.pool.any_starting() {
@@ -91,7 +101,9 @@ impl FaultDriver for WorkerDriver {
                 self.has_met = true;
                 return Phase::Begins;
             }
-            if self.number.is_some_and(|number| context.pool.is_leaving(number)) { Phase::Busy } else { Phase::InForce }
+            let is_leaving = self.number.is_some_and(|number| context.pool.is_leaving(number));
+            let is_locked = self.locked_until.is_some_and(|until| Instant::now() < until);
+            if is_leaving || is_locked { Phase::Busy } else { Phase::InForce }
         }
         .boxed()
     }
@@ -99,14 +111,14 @@ impl FaultDriver for WorkerDriver {
     fn revert<'a>(&'a mut self, context: &'a mut RunContext) -> BoxFuture<'a, Result<(), ScenarioError>> {
         async {
             match (self.fault, self.number) {
-                (WorkerFault::Pause, Some(number)) => {
+                (WorkerFault::Pause | WorkerFault::PauseBeyondLocks, Some(number)) => {
                     context.pool.handle(number).iter().for_each(|handle| handle.worker.resume());
                 }
                 (WorkerFault::Join, Some(number)) if context.pool.handle(number).is_some() => {
                     let active = context.clients.active().await.unwrap_or_default();
                     context.pool.terminate(number, active, false);
                 }
-                (WorkerFault::Pause | WorkerFault::Join, _) => {}
+                (WorkerFault::Pause | WorkerFault::PauseBeyondLocks | WorkerFault::Join, _) => {}
                 (WorkerFault::Kill | WorkerFault::Terminate | WorkerFault::TerminateTwice, number) => {
                     // Out of time: a terminated worker that still runs must not work beside its successor.
                     if let Some(number) = number {

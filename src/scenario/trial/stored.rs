@@ -14,8 +14,10 @@ use crate::services::ServiceError;
 use crate::services::http::Key;
 use crate::settings::{PostgresEvidence, similar};
 
-/// How long points and rows may lag behind the end of the job.
-const LAG: Duration = Duration::from_secs(3);
+/// How long points and rows may lag behind the end of the job: some workers leave them to a job of another queue.
+const LAG: Duration = Duration::from_secs(10);
+/// How long they may lag once points are there that are not as the contract says: others may follow.
+const FIELD_LAG: Duration = Duration::from_secs(3);
 /// Interval of polling them.
 const POLL: Duration = Duration::from_millis(50);
 /// The number of points whose payloads are read to list their fields.
@@ -31,13 +33,26 @@ pub(super) async fn find_stored(
     clients: &ServiceClients,
     document: &Document,
 ) -> Result<Result<Vec<Point>, TrialFailure>, ServiceError> {
-    let deadline = Instant::now() + LAG;
+    let begun = Instant::now();
     loop {
         let found = find_once(clients, document).await?;
-        if found.is_ok() || Instant::now() >= deadline {
+        let lag = found.as_ref().map_or_else(lag, |_| Duration::ZERO);
+        if begun.elapsed() >= lag {
             return Ok(found);
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// For how long a failure may pass by itself.
+const fn lag(failure: &TrialFailure) -> Duration {
+    match failure {
+        TrialFailure::Points(PointsProblem::NoPoints { .. })
+        | TrialFailure::Row(RowProblem::NoRow { .. } | RowProblem::OtherStatus { .. } | RowProblem::NoTable { .. }) => {
+            LAG
+        }
+        TrialFailure::Points(_) => FIELD_LAG,
+        _ => Duration::ZERO,
     }
 }
 
@@ -67,10 +82,12 @@ async fn find_points(
         return no_points(clients).await.map(Err);
     }
     let all: Vec<&Point> = by_document.values().flatten().collect();
+    let has_offset = all.iter().any(|point| point.offset.is_some());
     let (has_chunk, has_text) = (all.iter().any(|p| p.chunk.is_some()), all.iter().any(|p| p.text.is_some()));
     let has_version = all.iter().any(|point| point.version.is_some());
     let value = all.iter().find_map(|point| point.document.clone());
-    let own = by_document.remove(&document.id);
+    let id = clients.contract.queue.document.id.of(&document.id);
+    let own = by_document.remove(&id);
     let payloads = payloads(clients).await?;
     let fields = Fields::of(&payloads);
     let no_field = |key, field: &str, instead| PointsProblem::NoField {
@@ -79,18 +96,19 @@ async fn find_points(
         seen: fields.names().into_iter().take(NAMES).collect(),
         instead,
     };
-    let (Some(points), _) = (own, &value) else {
-        let instead = fields.with_id(&document.id);
+    let Some(points) = own else {
+        let instead = fields.with_id(&id);
         let field = contract.document.clone();
         return Ok(Err(match value {
             None => no_field("document", &field, instead),
-            Some(value) => PointsProblem::OtherDocument { field, value, document: document.id.clone(), instead },
+            Some(value) => PointsProblem::OtherDocument { field, value, document: id, instead },
         }));
     };
     let missing = |key, field: &Option<String>, has: bool, instead: Option<String>| {
         field.as_deref().filter(|_| !has).map(|field| no_field(key, field, instead))
     };
     let problem = missing("chunk", &contract.chunk, has_chunk, fields.with_numbers())
+        .or_else(|| missing("offset", &contract.offset, has_offset, fields.with_numbers()))
         .or_else(|| missing("text", &contract.text, has_text, fields.with_text(&document.text)))
         .or_else(|| {
             let instead = contract.version.as_ref().and_then(|field| similar(field, fields.names()));
@@ -150,10 +168,11 @@ async fn find_row(
         }
         Err(error) => return Err(error),
     };
-    let Some(row) = rows.get(&document.id) else {
+    let id = clients.contract.queue.document.id.of(&document.id);
+    let Some(row) = rows.get(&id) else {
         return Ok(Some(RowProblem::NoRow {
             column: contract.id.clone(),
-            document: document.id.clone(),
+            document: id,
             others: rows.into_keys().take(3).collect(),
         }));
     };

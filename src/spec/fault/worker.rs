@@ -15,6 +15,8 @@ pub enum WorkerFault {
     TerminateTwice,
     /// SIGSTOP; SIGCONT when the fault is over.
     Pause,
+    /// SIGSTOP; SIGCONT when the fault is over, and the locks of the jobs that were active have expired.
+    PauseBeyondLocks,
     /// One more worker is started; it gets SIGTERM when the fault is over.
     Join,
 }
@@ -28,6 +30,7 @@ impl WorkerFault {
             Self::Terminate => "terminate",
             Self::TerminateTwice => "terminate_twice",
             Self::Pause => "pause",
+            Self::PauseBeyondLocks => "pause_beyond_locks",
             Self::Join => "join",
         }
     }

@@ -37,6 +37,8 @@ impl<'a> Effect<'a> {
         let mut effect = Self::default();
         for behaviour in behaviours.iter().filter(|behaviour| behaviour.when.applies(nth, texts)) {
             match &behaviour.answer {
+                // A scenario run knows the grace period, and has made a delay of it.
+                Answer::BeyondGrace { ms } => effect.delay += Duration::from_millis(*ms),
                 Answer::Delay { ms, jitter } => {
                     effect.delay += Duration::from_millis(ms.saturating_add(rng.below(jitter.saturating_add(1))));
                 }

@@ -286,7 +286,9 @@ impl Shared {
             embedding_type: raw.embedding_type.clone(),
             late_chunking: raw.late_chunking,
             truncate: raw.truncate,
-            disturbed: effect.replacement.is_some() || !effect.alterations.is_empty(),
+            disturbed: effect.replacement.is_some()
+                // A single item has no order.
+                || effect.alterations.iter().any(|answer| **answer != Answer::Shuffled || raw.texts.len() > 1),
             wait_ms: None,
             took_ms: u64::try_from(effect.delay.as_millis()).unwrap_or(u64::MAX),
         }

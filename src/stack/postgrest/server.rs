@@ -86,7 +86,7 @@ impl Failure {
 
     /// The status that PostgREST gives an SQLSTATE:
     /// <https://docs.postgrest.org/en/v12/references/errors.html#http-status-codes>.
-    fn from_database(error: &sqlx::Error, table: &Table, anonymous: bool) -> Self {
+    fn from_database(error: &sqlx::Error, table: &Table, anonymous: bool, changes: bool) -> Self {
         let sqlx::Error::Database(found) = error else {
             return match error {
                 sqlx::Error::PoolTimedOut => Self::new(
@@ -106,6 +106,11 @@ impl Failure {
             "42P01" => {
                 let message = format!("Could not find the table '{}.{}' in the schema cache", table.schema, table.name);
                 return Self::new(StatusCode::NOT_FOUND, "PGRST205", message);
+            }
+            "42703" if changes => {
+                let message =
+                    format!("Could not find a column of '{}' in the schema cache: {}", table.name, found.message());
+                return Self::new(StatusCode::BAD_REQUEST, "PGRST204", message);
             }
             "23503" | "23505" => StatusCode::CONFLICT,
             "25006" => StatusCode::METHOD_NOT_ALLOWED,
@@ -144,7 +149,8 @@ fn role(shared: &Shared, headers: &HeaderMap) -> Result<String, Failure> {
     let token = bearer.or_else(|| text("apikey")).ok_or_else(|| {
         Failure::new(StatusCode::UNAUTHORIZED, "PGRST302", "No API key found in request: send it as `apikey`")
     })?;
-    shared.keys.role(token).map_err(|reason| Failure::new(StatusCode::UNAUTHORIZED, "PGRST301", reason))
+    let role = shared.keys.role(token).map(str::to_owned);
+    role.ok_or_else(|| Failure::new(StatusCode::UNAUTHORIZED, "PGRST301", "The key is not one of this project"))
 }
 
 /// What the header `Prefer` asks for.
@@ -211,7 +217,8 @@ async fn answer(shared: &Shared, request: Request) -> Result<Response, Failure> 
         _ => return Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "PGRST117", "Unsupported HTTP method")),
     };
     let rows = run(shared, &role, &statement).await;
-    let rows = rows.map_err(|error| Failure::from_database(&error, &table, role == "anon"))?;
+    let changes = matches!(method, Method::POST | Method::PATCH);
+    let rows = rows.map_err(|error| Failure::from_database(&error, &table, role == "anon", changes))?;
     respond(&method, &headers, preferences, query.offset.unwrap_or_default(), rows)
 }
 

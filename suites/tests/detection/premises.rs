@@ -5,10 +5,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use shakedown::outcome::{CaseRecord, Word};
 use shakedown::scenario::PREMISE;
+use shakedown::settings::Grace;
 use shakedown::spec::{Check, Suites};
 
 use crate::defect_matrix::{self, Instead, PLACES, SharedStack, fixed};
@@ -36,6 +38,8 @@ const FIXED: &[(&str, &str)] = &[
     ("BREAKER_OPEN_MS", "1000"),
 ];
 
+/// The grace period of the worker's contract: a little more than it needs.
+const GRACE: Duration = Duration::from_secs(10);
 /// Cases at once, as many as a user has.
 const JOBS: usize = 8;
 
@@ -56,7 +60,8 @@ async fn by_chance(stack: &TestStack) -> Result<(), Failed> {
 
     let judges = |case: &&Arc<shakedown::spec::Case>| matches!(case.check, Check::Scenario(..)) && !case.is_slow();
     let cases: Vec<String> = suites.cases.iter().filter(judges).map(|case| case.id.clone()).collect();
-    let contract = fixed(&stack.options(NAME).contract, FIXED.iter().copied());
+    let mut contract = fixed(&stack.options(NAME).contract, FIXED.iter().copied());
+    contract.worker.shutdown_grace = Grace::Fixed(GRACE);
     let report = defect_matrix::run(stack, NAME, contract, &cases, &Instead { jobs: JOBS, ..Instead::default() }).await;
     assert!(report.cases.len() > 150, "only {} cases were judged", report.cases.len());
 

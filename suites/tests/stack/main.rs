@@ -9,5 +9,6 @@ mod qdrant_clients;
 #[cfg(feature = "embedded-qdrant")]
 mod qdrant_durability;
 mod service_faults;
+mod supabase_js;
 #[path = "../support/mod.rs"]
 mod support;
