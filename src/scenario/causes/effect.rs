@@ -60,6 +60,7 @@ impl Effect {
             | Expectation::ChunksNumbered
             | Expectation::UnicodeIntact
             | Expectation::ChunkTokens(_)
+            | Expectation::ChunksFitModel
             | Expectation::OverlapTokens(_)
             | Expectation::PayloadComplete
             | Expectation::EmptySkipped
@@ -78,6 +79,7 @@ impl Effect {
             Expectation::PointsNeverDrop
             | Expectation::PreviousVersionKept
             | Expectation::OtherDocumentsUnchanged
+            | Expectation::PointIdsKept
             | Expectation::AllOrNothing => Self::Versions,
             Expectation::RequestsWellFormed
             | Expectation::RequestsUntruncated

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::assessment::{Assessment, DocumentOutcome};
 use super::super::evidence::Point;
-use super::super::observations::{Observations, PASSAGE_TASK};
+use super::super::observations::Observations;
 use super::super::vectors::{VECTOR_TOLERANCE, cosine_distance};
 use super::Sighting;
 use super::requests::is_broken;
 use crate::spec::Target;
 use crate::stack::jina::vector_for;
 
+/// The task with which the chunks of documents are embedded.
+const PASSAGE_TASK: &str = "retrieval.passage";
 /// How many wrong vectors, and how many texts, are compared at most.
 const MAX_VECTORS: usize = 300;
 const MAX_TEXTS: usize = 3000;
@@ -26,10 +28,12 @@ struct Wrong<'a> {
 fn wrong(observations: &Observations) -> Vec<Wrong<'_>> {
     let points = observations.last().into_iter().flat_map(|step| &step.snapshot.points);
     let points = points.flat_map(|(document, points)| points.iter().map(move |point| (document.as_str(), point)));
-    let wrong = points.filter_map(|(document, point)| {
-        let text = point.text.as_deref()?;
-        (!matches(&observations.embeddings.vector(text), &point.vector)).then_some(Wrong { document, point, text })
-    });
+    let wrong =
+        points.filter_map(|(document, point)| {
+            let text = point.text.as_deref()?;
+            (!matches(&observations.embeddings.vector_for_task(Some(PASSAGE_TASK), text), &point.vector))
+                .then_some(Wrong { document, point, text })
+        });
     wrong.take(MAX_VECTORS).collect()
 }
 
@@ -47,8 +51,11 @@ fn identified(observations: &Observations) -> Vec<(Wrong<'_>, &str)> {
     }
     let texts: BTreeSet<&str> =
         observations.embeddings.requests.iter().flat_map(|request| request.texts.iter().map(String::as_str)).collect();
-    let sent: Vec<(&str, Vec<f32>)> =
-        texts.into_iter().take(MAX_TEXTS).map(|text| (text, observations.embeddings.vector(text))).collect();
+    let sent: Vec<(&str, Vec<f32>)> = texts
+        .into_iter()
+        .take(MAX_TEXTS)
+        .map(|text| (text, observations.embeddings.vector_for_task(Some(PASSAGE_TASK), text)))
+        .collect();
     wrong
         .into_iter()
         .filter_map(|wrong| {

@@ -103,7 +103,8 @@ pub fn violations<'a>(
     let scope = Scope { assessment, observations, documents_matching };
     let mut violations = Vec::new();
     for expectation in expectations {
-        if missing_evidence(expectation, &observations.contract.evidence).is_none() {
+        let contract = &observations.contract;
+        if missing_evidence(expectation, &contract.evidence, &contract.chunks).is_none() {
             let wrong = scope.findings(expectation).into_iter().flat_map(|finding| finding.wrong);
             violations.extend(wrong.map(|(at, what)| Violation { expectation, at, what }));
         }

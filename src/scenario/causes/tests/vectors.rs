@@ -23,7 +23,8 @@ fn with_vectors_of(places: [usize; 4]) -> TestRun {
 fn embedded(run: &TestRun, sent: &[&str]) -> TestRun {
     run.edit(|seen: &mut Observations| {
         seen.embeddings.requests[0].texts = sent.iter().map(ToString::to_string).collect();
-        let vectors: Vec<Vec<f32>> = sent.iter().map(|text| seen.embeddings.vector(text)).collect();
+        let vectors: Vec<Vec<f32>> =
+            sent.iter().map(|text| seen.embeddings.vector_for_task(Some("retrieval.passage"), text)).collect();
         let step = seen.steps.last_mut().unwrap();
         for (point, vector) in step.points("a.md").iter_mut().zip(vectors) {
             point.vector = vector;

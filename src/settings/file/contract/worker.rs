@@ -198,11 +198,3 @@ fn has_placeholder(argument: &str) -> bool {
 fn last_line(text: &str) -> &str {
     text.lines().last().unwrap_or(text).trim_start_matches("error: ")
 }
-
-/// Whether an argument of a command has a placeholder of ours. Other programs have templates in braces too.
-fn has_placeholder(argument: &str) -> bool {
-    argument.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).any(|(name, _)| {
-        let name = name.trim();
-        ENDPOINT_PLACES.contains(&name) || DOCUMENT_PLACES.contains(&name) || name.starts_with("env.")
-    })
-}
