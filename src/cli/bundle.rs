@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use crate::guide::catalogue::format_source;
-use crate::outcome::{FileNote, Report};
+use crate::outcome::{Cause, FileNote, Report};
 use crate::redaction::{printable, redact};
 use crate::report::{self, Format, ReportTarget};
 
@@ -50,14 +50,15 @@ impl Bundle {
             let mut text = format!("{}: {}\n", timeline.scenario, timeline.title);
             // Writing to a string cannot fail.
             let _ = writeln!(text, "not passed: {}\n", timeline.cases.join(", "));
-            for diagnosis in &timeline.diagnoses {
+            let explains = |cause: &&Cause| timeline.cases.iter().any(|case| cause.cases.contains(case));
+            for cause in report.causes.iter().filter(explains) {
+                let evidence = cause.evidence.join("\n        ");
                 let _ = writeln!(
                     text,
-                    "seen:   {}\nmeans:  {}\nremedy: {}\nsource: {}\n",
-                    diagnosis.seen,
-                    diagnosis.means,
-                    diagnosis.remedy,
-                    format_source(&diagnosis.source)
+                    "cause:  {}\nseen:   {evidence}\nremedy: {}\nsource: {}\n",
+                    cause.sentence,
+                    cause.remedy,
+                    format_source(&cause.source)
                 );
             }
             for document in &timeline.documents {

@@ -66,7 +66,8 @@ pub(super) async fn run(args: Args, source: Source) -> Result<Exit, Failure> {
     // A description of another queue does not apply to this one.
     let same = |described: &Option<String>, used: &str| described.as_deref().is_none_or(|name| name == used);
     let described = described.filter(|queue| same(&queue.name, &name) && same(&queue.prefix, &prefix));
-    let shape = JobShape::new(contract.map(|queue| queue.job.clone()), described.map(|queue| &queue.job));
+    let shape = JobShape::new(contract.map(|queue| queue.job.clone()), described.map(|queue| &queue.job))
+        .with_ids(contract.map(|queue| queue.document.id).unwrap_or_default());
 
     let Gathered { files, unreadable } = gather(&args.paths, &args.id_prefix);
     if files.is_empty() && unreadable.is_empty() {

@@ -89,5 +89,5 @@ fn skip_reason(case: &Case, contract: &Contract, suites: &Suites, provider: &str
     if deletes && contract.queue.delete.is_none() {
         return Some("[queue] has no `delete` job".to_owned());
     }
-    demands.iter().find_map(|demand| missing_evidence(demand, &contract.evidence))
+    demands.iter().find_map(|demand| missing_evidence(demand, &contract.evidence, &contract.chunks))
 }

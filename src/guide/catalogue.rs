@@ -1,4 +1,4 @@
-//! The failure catalogue `suites/FAILURES.md`, and the `source` of cases and diagnoses, which names its entries.
+//! The failure catalogue `suites/FAILURES.md`, and the `source` of cases and causes, which names its entries.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -40,7 +40,7 @@ pub fn entry(slug: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.slug == slug)
 }
 
-/// One item of the `source` of a case or a diagnosis.
+/// One item of the `source` of a case or a cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source<'a> {
     /// An entry of the catalogue.

@@ -19,6 +19,9 @@ pub fn merge(mut reports: Vec<Report>) -> Option<Report> {
             merged.notes.push(note.clone());
         }
     }
+    for report in reports.iter().rev() {
+        merged.add_causes(&report.causes);
+    }
     for timeline in reports.iter().rev().flat_map(|report| &report.timelines) {
         if !merged.timelines.iter().any(|other| other.scenario == timeline.scenario) {
             merged.timelines.push(timeline.clone());

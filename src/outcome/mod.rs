@@ -4,6 +4,7 @@
 //! read only these types.
 
 mod attempts;
+mod cause;
 mod compare;
 mod event;
 mod exit;
@@ -18,6 +19,7 @@ mod verdict;
 mod worker_profile;
 
 pub use attempts::merge;
+pub use cause::{Cause, LibraryRemedy};
 pub use compare::incomparable;
 pub use event::{Event, Events};
 pub use exit::Exit;
@@ -25,7 +27,7 @@ pub use gate::{Comparison, Gate};
 pub use record::{
     CaseRecord, Coverage, EnvironmentRow, FileNote, REPORT_VERSION, Report, ServiceRecord, ServiceStatus, Totals,
 };
-pub use timeline::{AffectedDocument, Diagnosis, LeftOut, Progress, Timeline, TimelineEvent, Track};
+pub use timeline::{AffectedDocument, LeftOut, Progress, Timeline, TimelineEvent, Track};
 pub use trace::{Fact, NoTraceParent, Role, Span, SpanRecord, Spans, Trace, TraceParent};
 pub use verdict::{Evidence, Level, RunVerdict, Verdict, Word};
 pub use worker_profile::{ChunkProfile, EmbeddingProfile, IdKind, IdProfile, WorkerProfile};

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cause::Cause;
 use super::gate::Gate;
 use super::timeline::Timeline;
 use super::verdict::{Evidence, Level, RunVerdict, Verdict, Word};
 use super::worker_profile::WorkerProfile;
 
 /// Version of the report's JSON format. It increases when a field is removed, renamed or changes its meaning.
-pub const REPORT_VERSION: u32 = 2;
+pub const REPORT_VERSION: u32 = 3;
 
 /// A case with its verdict and everything that renderers show, so that they need no suite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,6 +54,9 @@ pub struct CaseRecord {
     /// The scenario of the case; the report contains its [`Timeline`] if a case of it did not pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenario: Option<String>,
+    /// The ids of the causes that explain why it did not pass, all of it; empty if a part is not explained.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
 }
 
 impl CaseRecord {
@@ -291,6 +295,9 @@ pub struct Report {
     pub files: Vec<FileNote>,
     /// Notes, such as expired waivers or failed clean-up.
     pub notes: Vec<String>,
+    /// The root causes of cases that did not pass, the one that explains most failures first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
     /// What was learned about the worker before the cases; absent without a preflight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_profile: Option<WorkerProfile>,
@@ -323,10 +330,11 @@ impl Report {
         }
     }
 
-    /// Recomputes verdict, coverage and totals from the cases.
+    /// Recomputes verdict, coverage, totals and the order of the causes from the cases.
     pub fn settle(&mut self, filtered_out: usize) {
         self.verdict = Self::verdict_of(&self.cases, self.gate.strict);
         self.coverage = Coverage::from_cases(&self.cases, filtered_out);
         self.totals = Totals::from_cases(&self.cases);
+        self.settle_causes();
     }
 }

@@ -1,6 +1,6 @@
 //! Reports for tests.
 
-use super::{CaseRecord, Coverage, Gate, Level, REPORT_VERSION, Report, RunVerdict, Totals, Verdict, Word};
+use super::{CaseRecord, Cause, Coverage, Gate, Level, REPORT_VERSION, Report, RunVerdict, Totals, Verdict, Word};
 
 /// A report of MUST cases with these verdicts.
 pub(crate) fn report(words: &[(&str, Word)]) -> Report {
@@ -22,6 +22,7 @@ pub(crate) fn report(words: &[(&str, Word)]) -> Report {
             attempts: Vec::new(),
             flaky: false,
             scenario: None,
+            causes: Vec::new(),
         };
         case.set_verdict(match word {
             Word::Pass => Verdict::Pass,
@@ -53,10 +54,24 @@ pub(crate) fn report(words: &[(&str, Word)]) -> Report {
         environment: Vec::new(),
         files: Vec::new(),
         notes: Vec::new(),
+        causes: Vec::new(),
         worker_profile: None,
         timelines: Vec::new(),
         cases: cases.collect(),
     };
     report.settle(0);
     report
+}
+
+/// A cause with this id that explains no case yet.
+pub(crate) fn cause(id: &str) -> Cause {
+    Cause {
+        id: id.to_owned(),
+        sentence: format!("The worker is {id}."),
+        evidence: vec![format!("it was {id}")],
+        remedy: format!("Do not be {id}."),
+        libraries: Vec::new(),
+        source: "redis.acl".to_owned(),
+        cases: Vec::new(),
+    }
 }

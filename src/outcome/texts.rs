@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::cause::Cause;
 use super::record::{CaseRecord, Report};
 use super::timeline::Timeline;
 use super::verdict::{Evidence, Verdict};
@@ -64,6 +65,9 @@ impl Report {
         for file in &mut self.files {
             [&mut file.path, &mut file.action, &mut file.purpose].into_iter().for_each(text);
         }
+        for cause in &mut self.causes {
+            cause.map_texts(text);
+        }
         for case in &mut self.cases {
             case.map_texts(text, json);
         }
@@ -84,6 +88,7 @@ impl CaseRecord {
             .into_iter()
             .chain(&mut self.reason)
             .chain(&mut self.scenario)
+            .chain(&mut self.causes)
             .for_each(text);
         self.verdict.map_texts(text);
         for evidence in &mut self.evidence {
@@ -123,14 +128,22 @@ impl Evidence {
     }
 }
 
+impl Cause {
+    fn map_texts(&mut self, text: &impl Fn(&mut String)) {
+        [&mut self.id, &mut self.sentence, &mut self.remedy, &mut self.source]
+            .into_iter()
+            .chain(&mut self.evidence)
+            .chain(&mut self.cases)
+            .for_each(text);
+        for library in &mut self.libraries {
+            [&mut library.library, &mut library.remedy].into_iter().for_each(text);
+        }
+    }
+}
+
 impl Timeline {
     fn map_texts(&mut self, text: &impl Fn(&mut String)) {
         [&mut self.scenario, &mut self.title].into_iter().chain(&mut self.cases).for_each(text);
-        for diagnosis in &mut self.diagnoses {
-            [&mut diagnosis.seen, &mut diagnosis.means, &mut diagnosis.remedy, &mut diagnosis.source]
-                .into_iter()
-                .for_each(text);
-        }
         for document in &mut self.documents {
             [&mut document.document, &mut document.outcome, &mut document.why].into_iter().for_each(text);
         }

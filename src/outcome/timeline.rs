@@ -1,4 +1,4 @@
-//! The timeline of a scenario: events of all sources on one clock, and diagnoses.
+//! The timeline of a scenario: events of all sources on one clock.
 
 use std::collections::BTreeMap;
 
@@ -68,19 +68,6 @@ pub struct AffectedDocument {
     pub why: String,
 }
 
-/// A likely cause of an observation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Diagnosis {
-    /// The observation: a line of output, the state of a job.
-    pub seen: String,
-    /// The likely cause.
-    pub means: String,
-    /// How to fix it.
-    pub remedy: String,
-    /// The source of this knowledge.
-    pub source: String,
-}
-
 /// Number of events of a track that were omitted because there were too many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOut {
@@ -142,9 +129,6 @@ pub struct Timeline {
     pub cases: Vec<String>,
     /// Duration in milliseconds.
     pub length_ms: u64,
-    /// Likely causes, the most likely first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub diagnoses: Vec<Diagnosis>,
     /// The documents with a wrong outcome.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub documents: Vec<AffectedDocument>,

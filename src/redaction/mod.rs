@@ -25,7 +25,7 @@ use serde_json::Value;
 
 pub use address::{carries_secret, masked_address, public_address};
 pub use mask::MASK;
-pub use printable::{harmless_commands, printable, printable_line};
+pub use printable::{harmless_commands, printable, printable_line, without_escapes};
 
 use known::Known;
 use mask::Found;

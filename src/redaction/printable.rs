@@ -45,6 +45,13 @@ fn escaped(text: &str, harmful: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// `text` without escape sequences of terminals, such as colours.
+#[must_use]
+pub fn without_escapes(text: &str) -> Cow<'_, str> {
+    // Without the character there is nothing to do, and a long text is not read twice.
+    if text.contains(['\u{1b}', '\u{9b}']) { console::strip_ansi_codes(text) } else { Cow::Borrowed(text) }
+}
+
 /// `text` without workflow commands of GitHub Actions: the runner obeys a line that begins with `::`, and `##[`
 /// anywhere in a line.
 ///
@@ -81,6 +88,15 @@ mod tests {
     #[case::nothing_to_see("a\u{200b}b\0", "a\\u200bb\\u0000")]
     fn control_characters_are_written_as_escapes(#[case] text: &str, #[case] shown: &str) {
         assert_eq!(printable(text), shown);
+    }
+
+    #[rstest]
+    #[case::colour("\u{1b}[31mred\u{1b}[0m", "red")]
+    #[case::c1("\u{9b}31mred", "red")]
+    #[case::link("\u{1b}]8;;http://a\u{7}b\u{1b}]8;;\u{7}", "b")]
+    #[case::none("a [31m b", "a [31m b")]
+    fn escape_sequences_are_removed(#[case] text: &str, #[case] shown: &str) {
+        assert_eq!(without_escapes(text), shown);
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub enum Defect {
     NoOverlap,
     /// Chunks of 600 tokens.
     BigChunks,
+    /// Chunks of 20,000 tokens, which the embeddings API is asked to truncate.
+    TruncatesChunks,
     /// Point ids are random: each run makes new ones.
     RandomIds,
     /// Points of older versions stay.
@@ -148,6 +150,7 @@ impl Defect {
         ("loses-full-last-batch", Self::LosesFullLastBatch),
         ("no-overlap", Self::NoOverlap),
         ("big-chunks", Self::BigChunks),
+        ("truncates-chunks", Self::TruncatesChunks),
         ("random-ids", Self::RandomIds),
         ("keeps-stale-tail", Self::KeepsStaleTail),
         ("big-batches", Self::BigBatches),

@@ -179,10 +179,14 @@ fn build_shared(config: &WorkerConfig) -> Result<Shared, WorkerError> {
     if planted(Defect::BigChunks) {
         chunks.size = 600;
     }
+    if planted(Defect::TruncatesChunks) {
+        chunks.size = 20_000;
+    }
     let task = if planted(Defect::WrongTask) { "retrieval.query" } else { "retrieval.passage" };
     let task = (!planted(Defect::NoTask)).then(|| task.to_owned());
     let mut options = JinaOptions { encoding: config.encoding, task, ..JinaOptions::default() };
     options.accepts_too_few_vectors = planted(Defect::AcceptsTooFewVectors);
+    options.truncate = planted(Defect::TruncatesChunks);
     if planted(Defect::NoTimeLimit) {
         options.timeout = Duration::from_hours(1);
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::masked;
 use crate::outcome::{REPORT_VERSION, Report, Verdict};
@@ -90,11 +90,18 @@ pub fn read(text: &str) -> Result<Report, ReadError> {
     Ok(report)
 }
 
-/// Renames the fields of a report of version 1 to their names in version 2.
+/// Turns a report of an earlier version into one of this version: fields of version 1 get their new names, and the
+/// diagnoses of timelines, which version 2 had, become causes of the cases of their timeline.
 fn upgrade(mut report: Value) -> Value {
+    let mut causes: Vec<Value> = Vec::new();
     for timeline in report.get_mut("timelines").and_then(Value::as_array_mut).into_iter().flatten() {
         rename(timeline, "moments", "events");
         rename(timeline, "pace", "progress");
+        let diagnoses = timeline.as_object_mut().and_then(|fields| fields.remove("diagnoses"));
+        let cases = timeline["cases"].clone();
+        for diagnosis in diagnoses.as_ref().and_then(Value::as_array).into_iter().flatten() {
+            add_cause(&mut causes, diagnosis, &cases);
+        }
         for (list, old, new) in
             [("documents", "fate", "outcome"), ("events", "lane", "track"), ("left_out", "lane", "track")]
         {
@@ -103,8 +110,35 @@ fn upgrade(mut report: Value) -> Value {
             }
         }
     }
+    for case in report.get_mut("cases").and_then(Value::as_array_mut).into_iter().flatten() {
+        let is_its = |cause: &&Value| cause["cases"].as_array().is_some_and(|cases| cases.contains(&case["id"]));
+        let ids: Vec<Value> = causes.iter().filter(is_its).map(|cause| cause["id"].clone()).collect();
+        if !ids.is_empty() && case.is_object() {
+            case["causes"] = ids.into();
+        }
+    }
+    if !causes.is_empty() {
+        report["causes"] = causes.into();
+    }
     report["report_version"] = REPORT_VERSION.into();
     report
+}
+
+/// Adds a diagnosis as a cause of `cases`, or `cases` to the same cause.
+fn add_cause(causes: &mut Vec<Value>, diagnosis: &Value, cases: &Value) {
+    let place = causes.iter().position(|cause| cause["sentence"] == diagnosis["means"]).unwrap_or_else(|| {
+        causes.push(json!({
+            "id": format!("diagnosis-{}", causes.len() + 1), "sentence": diagnosis["means"],
+            "evidence": [diagnosis["seen"]], "remedy": diagnosis["remedy"], "source": diagnosis["source"], "cases": [],
+        }));
+        causes.len() - 1
+    });
+    let known = causes.get_mut(place).and_then(|cause| cause["cases"].as_array_mut());
+    if let Some(known) = known {
+        let new: Vec<Value> =
+            cases.as_array().into_iter().flatten().filter(|id| !known.contains(id)).cloned().collect();
+        known.extend(new);
+    }
 }
 
 /// Moves the value of key `old` to key `new`.
@@ -127,8 +161,6 @@ pub fn schema() -> Value {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::outcome::{Track, Word, testing};
 
@@ -138,6 +170,7 @@ mod tests {
         old["report_version"] = json!(1);
         old["timelines"] = json!([{
             "scenario": "s", "title": "t", "cases": ["a"], "length_ms": 9,
+            "diagnoses": [{ "seen": "it", "means": "It stopped.", "remedy": "Start it.", "source": "redis.acl" }],
             "documents": [{ "document": "d", "fate": "lost", "why": "no point" }],
             "moments": [{ "at_ms": 1, "lane": "job", "subject": "d", "what": "failed" }],
             "left_out": [{ "lane": "request", "count": 3 }],
@@ -151,6 +184,11 @@ mod tests {
         assert_eq!((timeline.left_out[0].track, timeline.left_out[0].count), (Track::Request, 3));
         assert_eq!(timeline.progress.as_ref().unwrap().refused, [1]);
         assert_eq!(report.cases[0].verdict.reason(), Some("because"));
+        assert_eq!(
+            (report.causes[0].sentence.as_str(), &report.causes[0].cases[..]),
+            ("It stopped.", &["a".to_owned()][..])
+        );
+        assert_eq!(report.because(&report.cases[0]).as_deref(), Some("because of cause 1"));
     }
 
     #[test]
@@ -158,6 +196,6 @@ mod tests {
         let mut report = serde_json::to_value(testing::report(&[("a", Word::Fail)])).unwrap();
         report["timelines"] = json!([{ "scenario": "s", "title": "t", "cases": ["a"], "length_ms": 9, "moments": [] }]);
         let error = read(&report.to_string()).unwrap_err().to_string();
-        assert!(error.contains("unexpected content in a report of version 2: missing field `events`"), "{error}");
+        assert!(error.contains("unexpected content in a report of version 3: missing field `events`"), "{error}");
     }
 }

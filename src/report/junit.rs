@@ -7,11 +7,12 @@ use quick_junit::{NonSuccessKind, Property, Report as Junit, TestCase, TestCaseS
 
 use super::plain;
 use crate::guide::catalogue::format_source;
-use crate::outcome::{CaseRecord, Level, Report, Word};
+use crate::outcome::{CaseRecord, Cause, Level, Report, Word};
 
 /// Writes `report` as `JUnit` XML: `fail` is a failure, an `unknown` MUST an error, `warn` a success with its text in
 /// `system-out` (a failure in a strict run); everything else is skipped. The attempts of a flaky case that did not
-/// pass are its flaky failures, or its reruns when the case fails.
+/// pass are its flaky failures, or its reruns when the case fails. The causes are properties of each suite; a case names the
+/// numbers of its own in properties too.
 pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let report = &plain(report);
     let mut junit = Junit::new("shakedown");
@@ -31,6 +32,10 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
             ("verdict", report.verdict.to_string()),
         ] {
             suite.add_property(Property::new(key, value));
+        }
+        for (place, cause) in report.causes.iter().enumerate() {
+            let text = format!("{} remedy: {}", cause.sentence, remedies(cause));
+            suite.add_property(Property::new(format!("cause {}", place + 1), text));
         }
         suite.add_test_cases(report.cases.iter().filter(|case| case.suite == name).map(|case| test_case(case, report)));
         junit.add_test_suite(suite);
@@ -65,7 +70,7 @@ fn test_case(case: &CaseRecord, report: &Report) -> TestCase {
     }
     if matches!(status, TestCaseStatus::NonSuccess { .. }) {
         status.set_type(case.verdict.word().as_str());
-        status.set_description(body(case));
+        status.set_description(body(case, report));
     }
     let mut test = TestCase::new(case.id.clone(), status);
     test.set_classname(case.suite.clone());
@@ -74,14 +79,28 @@ fn test_case(case: &CaseRecord, report: &Report) -> TestCase {
         let words: Vec<&str> = case.attempts.iter().map(|word| word.as_str()).collect();
         test.add_property(Property::new("attempts", words.join(" ")));
     }
+    for number in report.cause_numbers(case) {
+        test.add_property(Property::new("cause", number.to_string()));
+    }
     if case.verdict.word() == Word::Warn {
-        test.set_system_out(format!("warning: {reason}\n{}", body(case)));
+        test.set_system_out(format!("warning: {reason}\n{}", body(case, report)));
     }
     test
 }
 
-fn body(case: &CaseRecord) -> String {
+/// The remedy of a cause, also for the libraries of the worker.
+fn remedies(cause: &Cause) -> String {
+    let libraries = cause.libraries.iter().map(|library| format!("{}: {}", library.library, library.remedy));
+    std::iter::once(cause.remedy.clone()).chain(libraries).collect::<Vec<_>>().join(" ")
+}
+
+fn body(case: &CaseRecord, report: &Report) -> String {
     let mut lines = vec![case.title.clone(), String::new()];
+    for number in report.cause_numbers(case) {
+        if let Some(cause) = report.causes.get(number - 1) {
+            lines.push(format!("because of cause {number}: {} remedy: {}", cause.sentence, remedies(cause)));
+        }
+    }
     for evidence in &case.evidence {
         let wanted = evidence.wanted.as_ref().map_or_else(String::new, |wanted| format!(" (wanted {wanted})"));
         lines.push(format!("evidence: {}: {}{wanted}", evidence.what, evidence.seen));

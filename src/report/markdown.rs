@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{plain, worst_first};
 use crate::guide::catalogue::format_source;
-use crate::outcome::{CaseRecord, Report, Timeline, Word};
+use crate::outcome::{CaseRecord, Cause, Report, Timeline, Word};
 
 const TEMPLATE: &str = include_str!("templates/report.md.j2");
 
@@ -30,7 +30,7 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
             None => suites.push((&case.suite, vec![case])),
         }
     }
-    let problems: Vec<Value> = worst_first(report).into_iter().map(problem).collect();
+    let problems: Vec<Value> = worst_first(report).into_iter().map(|case| problem(case, report)).collect();
     let suites: Vec<Value> = suites
         .into_iter()
         .map(|(name, cases)| {
@@ -43,6 +43,7 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
             report => Serde(report),
             coverage => report.coverage.sentence(),
             suites => Serde(suites),
+            causes => Serde(report.causes.iter().map(cause).collect::<Vec<_>>()),
             problems => Serde(problems),
             timelines => Serde(report.timelines.iter().map(happened).collect::<Vec<_>>()),
             steps => next_steps(report),
@@ -51,8 +52,20 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{}", text.trim_end())
 }
 
-fn problem(case: &CaseRecord) -> Value {
+fn cause(cause: &Cause) -> Value {
     json!({
+        "sentence": cause.sentence,
+        "evidence": cause.evidence,
+        "remedy": cause.remedy,
+        "libraries": cause.libraries,
+        "source": format_source(&cause.source),
+        "cases": cause.cases,
+    })
+}
+
+fn problem(case: &CaseRecord, report: &Report) -> Value {
+    json!({
+        "because": report.because(case),
         "id": case.id,
         "title": case.title,
         "verdict": case.verdict.word(),
@@ -74,12 +87,6 @@ fn happened(timeline: &Timeline) -> Value {
             "scenario": timeline.scenario,
             "title": timeline.title,
             "cases": timeline.cases,
-            "diagnoses": timeline.diagnoses.iter().map(|diagnosis| json!({
-                "seen": diagnosis.seen,
-                "means": diagnosis.means,
-                "remedy": diagnosis.remedy,
-                "source": format_source(&diagnosis.source),
-            })).collect::<Vec<_>>(),
             "documents": timeline.documents,
     // A fence in the text must not end the code block.
             "lines": shown.lines().map(|line| line.replace('`', "'")).collect::<Vec<_>>(),
@@ -88,15 +95,18 @@ fn happened(timeline: &Timeline) -> Value {
 }
 
 fn next_steps(report: &Report) -> Vec<String> {
-    let mut steps: Vec<String> = worst_first(report)
-        .into_iter()
-        .map(|case| match case.verdict.word() {
-            Word::Unknown => {
-                format!("Find out why `{}` is unknown: {}", case.id, case.verdict.reason().unwrap_or_default())
-            }
-            _ => format!("Fix `{}` ({}): {}", case.id, case.level, case.remedy),
-        })
-        .collect();
+    let causes = report.causes.iter().enumerate().map(|(place, cause)| {
+        format!("Remove cause {}, which explains {} cases: {}", place + 1, cause.cases.len(), cause.remedy)
+    });
+    let mut steps: Vec<String> = causes.collect();
+    let unexplained = worst_first(report).into_iter().filter(|case| report.cause_numbers(case).is_empty());
+    let cases = unexplained.map(|case| match case.verdict.word() {
+        Word::Unknown => {
+            format!("Find out why `{}` is unknown: {}", case.id, case.verdict.reason().unwrap_or_default())
+        }
+        _ => format!("Fix `{}` ({}): {}", case.id, case.level, case.remedy),
+    });
+    steps.extend(cases);
     steps.extend(report.notes.iter().cloned());
     if report.coverage.is_partial() {
         steps.push(format!(

@@ -56,6 +56,9 @@ pub fn merge(reports: &[Report]) -> Result<Report, MergeError> {
     merged.environment = environment(reports);
     merged.files = unique(reports.iter().flat_map(|report| &report.files));
     let (cases, winners, twice) = cases(reports);
+    for report in reports {
+        merged.add_causes(&report.causes);
+    }
     merged.timelines = Vec::new();
     for (number, report) in reports.iter().enumerate() {
         let of_this = |id: &String| winners.get(id) == Some(&number);
@@ -244,7 +247,6 @@ mod tests {
             title: String::new(),
             cases: vec![case.to_owned()],
             length_ms: 1,
-            diagnoses: Vec::new(),
             documents: Vec::new(),
             events: vec![TimelineEvent {
                 at_ms: 0,

@@ -19,7 +19,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use crate::outcome::{CaseRecord, Report, Word};
-use crate::redaction::{printable, redactor};
+use crate::redaction::{printable, redactor, without_escapes};
 
 pub use normal::normalise;
 
@@ -149,12 +149,27 @@ fn worst_first(report: &Report) -> Vec<&CaseRecord> {
     cases
 }
 
-/// The report without secrets: every renderer starts with it, whatever was done before.
+/// The report without secrets and in words for people: every renderer starts with it, whatever was done before.
 fn masked(report: &Report) -> Report {
     let mut report = report.clone();
     report.mask(&redactor());
+    let text = |text: &mut String| {
+        if let Cow::Owned(shown) = in_words(text) {
+            *text = shown;
+        }
+    };
+    report.map_texts(&text, &|value| *value = json_texts(value, &in_words));
     report
 }
+
+/// A text without escape sequences of terminals, and with words for what JavaScript makes of an object.
+fn in_words(text: &str) -> Cow<'_, str> {
+    let text = without_escapes(text);
+    if text.contains(OBJECT) { Cow::Owned(text.replace(OBJECT, "(an object without a message)")) } else { text }
+}
+
+/// What JavaScript makes of an object that is used as a text.
+const OBJECT: &str = "[object Object]";
 
 /// The report without secrets and without characters that a terminal obeys or XML cannot hold.
 fn plain(report: &Report) -> Report {
@@ -164,17 +179,17 @@ fn plain(report: &Report) -> Report {
             *text = shown;
         }
     };
-    report.map_texts(&text, &|value| *value = printable_json(value));
+    report.map_texts(&text, &|value| *value = json_texts(value, &printable));
     report
 }
 
-/// A value with printable texts and keys.
-fn printable_json(value: &Value) -> Value {
+/// A value with its texts and keys replaced.
+fn json_texts(value: &Value, shown: &impl Fn(&str) -> Cow<'_, str>) -> Value {
     match value {
-        Value::String(text) => printable(text).into(),
-        Value::Array(items) => items.iter().map(printable_json).collect(),
+        Value::String(text) => shown(text).into(),
+        Value::Array(items) => items.iter().map(|item| json_texts(item, shown)).collect(),
         Value::Object(fields) => {
-            fields.iter().map(|(key, value)| (printable(key).into_owned(), printable_json(value))).collect()
+            fields.iter().map(|(key, value)| (shown(key).into_owned(), json_texts(value, shown))).collect()
         }
         other => other.clone(),
     }

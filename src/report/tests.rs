@@ -27,6 +27,7 @@ fn case(id: &str, level: Level, verdict: Verdict) -> CaseRecord {
         attempts: Vec::new(),
         flaky: false,
         scenario: None,
+        causes: Vec::new(),
     };
     case.set_verdict(verdict);
     case
@@ -66,6 +67,7 @@ pub(crate) fn report(cases: Vec<CaseRecord>) -> Report {
         }],
         files: Vec::new(),
         notes: vec!["stale waiver: redis.version passes now; remove it from [waive]".to_owned()],
+        causes: Vec::new(),
         cases,
         worker_profile: None,
         timelines: Vec::new(),
@@ -105,7 +107,7 @@ fn every_format_of_every_verdict_matches_its_snapshot() {
 
 /// A report with long texts everywhere.
 pub(crate) fn wordy() -> Report {
-    use crate::outcome::{Diagnosis, Timeline, TimelineEvent, Track};
+    use crate::outcome::{Cause, LibraryRemedy, Timeline, TimelineEvent, Track};
     let long = "the connection to Redis was lost for good when the blocked client was closed while it waited for jobs";
     let mut failed = case("reconnection.redis-cut-mid-ingest", Level::Must, Verdict::unmet(Level::Must, long));
     failed.title =
@@ -124,6 +126,17 @@ pub(crate) fn wordy() -> Report {
     let mut skipped = case("redis.version", Level::Should, Verdict::skip(format!("prerequisite: {long}")));
     skipped.title.clone_from(&passed.title);
     let mut report = report(vec![passed, skipped, failed]);
+    report.cases[2].causes = vec!["redis-outage-not-survived".to_owned()];
+    report.causes = vec![Cause {
+        id: "redis-outage-not-survived".to_owned(),
+        sentence: long.to_owned(),
+        evidence: vec!["redis-cut: 8 jobs in `wait`".to_owned()],
+        remedy: long.to_owned(),
+        libraries: vec![LibraryRemedy { library: "bullmq".to_owned(), remedy: long.to_owned() }],
+        source: "bullmq.wedged-after-outage".to_owned(),
+        cases: Vec::new(),
+    }];
+    report.settle(3);
     report.notes = vec![format!("stale waiver: {long}")];
     report.files = vec![crate::outcome::FileNote {
         path: "/tmp/reports/of/this/run/report.html".to_owned(),
@@ -136,12 +149,6 @@ pub(crate) fn wordy() -> Report {
         title: long.to_owned(),
         cases: vec!["reconnection.redis-cut-mid-ingest".to_owned()],
         length_ms: 2500,
-        diagnoses: vec![Diagnosis {
-            seen: "8 jobs in `wait`".to_owned(),
-            means: long.to_owned(),
-            remedy: long.to_owned(),
-            source: "bullmq.wedged-after-outage".to_owned(),
-        }],
         documents: Vec::new(),
         events: vec![TimelineEvent {
             at_ms: 924,
@@ -257,7 +264,7 @@ fn a_report_that_cannot_be_read_is_refused_with_what_was_found() {
 #[test]
 fn a_report_of_an_older_version_is_read_without_the_newer_fields() {
     let mut written: serde_json::Value = serde_json::from_str(&rendered(&every_verdict(), Format::Json)).unwrap();
-    for field in ["gate", "timelines"] {
+    for field in ["gate", "timelines", "causes"] {
         written.as_object_mut().unwrap().remove(field);
     }
     assert_eq!(json::read(&written.to_string()).unwrap(), every_verdict());
@@ -314,5 +321,107 @@ fn a_target_names_its_format_and_its_path() {
     assert_eq!((target.format, target.path), (Format::Json, PathBuf::from("a/b.json")));
     for wrong in ["json", "json=", "xml=a"] {
         assert!(wrong.parse::<ReportTarget>().is_err(), "{wrong}");
+    }
+}
+
+/// A report of a worker with one big failure and some others.
+fn failing(explained: usize, others: usize) -> Report {
+    use crate::outcome::testing::cause;
+    let mut cases = Vec::new();
+    for number in 0..explained {
+        let verdict = Verdict::unmet(Level::Must, "lost: a.md");
+        cases.push(case(&format!("ingestion.case-{number}"), Level::Must, verdict));
+    }
+    for number in 0..others {
+        let reason = format!("something else: {number}");
+        cases.push(case(&format!("crash.case-{number}"), Level::Must, Verdict::unmet(Level::Must, reason)));
+    }
+    let mut report = report(cases);
+    report.causes = vec![cause("idle")];
+    report.cases.iter_mut().take(explained).for_each(|case| case.causes = vec!["idle".to_owned()]);
+    let mut line = wordy().timelines.remove(0);
+    line.cases = vec!["ingestion.case-0".to_owned()];
+    report.timelines = vec![line; 40];
+    report.settle(0);
+    report
+}
+
+#[test]
+fn a_failing_worker_takes_two_screens_and_verbose_shows_everything() {
+    use terminal::Extent;
+    for (explained, others) in [(48, 0), (48, 60), (0, 109), (3, 2)] {
+        let report = failing(explained, others);
+        for extent in [Extent::Usual, Extent::Short] {
+            let text = on_screen(&report, 110, extent);
+            let lines = text.lines().count();
+            assert!(lines <= 105, "{explained} and {others}: {lines} lines\n{text}");
+            assert!(text.ends_with("--case 'ingestion.*'\n") || explained + others < 13 || explained == 0, "{text}");
+        }
+        let text = on_screen(&report, 110, Extent::Full);
+        for case in &report.cases {
+            // Once in the list of all cases, once below its cause or as a problem, and once to run it again.
+            assert_eq!(text.matches(&format!("must   {} ", case.id)).count(), 2, "{}\n{text}", case.id);
+        }
+    }
+}
+
+#[test]
+fn a_cause_is_printed_once_and_its_cases_take_one_line_each() {
+    let text = on_screen(&failing(3, 1), 110, terminal::Extent::Usual);
+    for words in [
+        "  1  The worker is idle.\n",
+        "      explains    3 cases: 3 fail\n",
+        "      evidence    it was idle\n",
+        "      remedy      Do not be idle.\n",
+        "ingestion.case-0  because of cause 1",
+    ] {
+        assert_eq!(text.matches(words).count(), 1, "{words}\n{text}");
+    }
+    // The other case as without causes.
+    assert_eq!(text.matches("found       something else: 0").count(), 1, "{text}");
+    assert_eq!(text.matches("      why ").count(), 1, "{text}");
+    assert!(text.find("causes").unwrap() < text.find("something else").unwrap(), "{text}");
+}
+
+#[test]
+fn every_format_names_the_cause_and_points_to_it() {
+    let report = failing(2, 1);
+    for format in Format::ALL.map(|(_, format)| format) {
+        let text = rendered(&report, format);
+        assert!(text.contains("The worker is idle."), "{format}: {text}");
+        assert!(text.contains("Do not be idle."), "{format}: {text}");
+    }
+    let points =
+        |format, words: &str| assert!(rendered(&report, format).contains(words), "{}", rendered(&report, format));
+    points(Format::Json, "\"causes\": [\n        \"idle\"\n      ]");
+    points(Format::Junit, "<property name=\"cause\" value=\"1\"/>");
+    points(Format::Markdown, "because of cause 1: lost: a.md");
+    points(Format::Html, "because of <a href=\"#cause-idle\">cause 1</a>");
+}
+
+#[test]
+fn no_format_shows_escape_sequences_or_texts_for_programs() {
+    let ugly = "\u{1b}[31mError:\u{1b}[0m [object Object]";
+    let mut report = failing(1, 1);
+    for case in &mut report.cases {
+        case.set_verdict(Verdict::unmet(Level::Must, ugly));
+        case.evidence = vec![Evidence::seen(ugly, serde_json::json!({ "code": null, ugly: [ugly] }))];
+    }
+    report.causes[0].evidence = vec![ugly.to_owned()];
+    report.notes = vec![ugly.to_owned()];
+    for event in report.timelines.iter_mut().flat_map(|timeline| &mut timeline.events) {
+        ugly.clone_into(&mut event.what);
+    }
+    report.settle(0);
+    let mut texts: Vec<String> = Format::ALL.map(|(_, format)| rendered(&report, format)).into();
+    texts.push(on_screen(&report, 110, terminal::Extent::Full));
+    let mut out = Vec::new();
+    annotations::render(&report, &mut out).unwrap();
+    texts.push(String::from_utf8(out).unwrap());
+    for text in texts {
+        for word in ["\u{1b}", "u001b", "[31m", "[object Object]", "Some(", "None"] {
+            assert!(!text.contains(word), "{word:?} in {text}");
+        }
+        assert!(text.contains("Error: (an object without a message)"), "{text}");
     }
 }

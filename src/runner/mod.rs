@@ -1,10 +1,11 @@
 //! The runner: plans which cases and scenarios run, judges the cases, and assembles the report.
 //!
 //! `plan` (cases → scenario runs with their baselines) → `run` (the engine: one case at a time for each slot) →
-//! `scenario_runs` (each scenario once for all its cases) → `waivers` → `timelines` → `report`.
+//! `scenario_runs` (each scenario once for all its cases) → `waivers` → `causes` → `timelines` → `report`.
 
 mod admission;
 mod baseline;
+mod causes;
 mod clean_up;
 mod environment_check;
 mod options;

@@ -53,6 +53,7 @@ pub(super) fn assemble(
         environment: environment(endpoints),
         files: Vec::new(),
         notes: Vec::new(),
+        causes: Vec::new(),
         cases: Vec::new(),
         worker_profile: options.worker_profile.clone(),
         timelines: Vec::new(),

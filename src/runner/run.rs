@@ -8,12 +8,13 @@ use futures::future::join_all;
 use futures::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, watch};
 
+use super::causes::causes;
 use super::clean_up::CleanUpFailures;
 use super::plan::{Plan, ScenarioRun};
 use super::scenario_runs::{ScenarioFailure, ScenarioRuns};
 use super::timelines::timelines;
 use super::{RunOptions, Selection, report, waivers};
-use crate::outcome::{CaseRecord, Event, Events, Evidence, Report, Span, Verdict, Word};
+use crate::outcome::{CaseRecord, Event, Events, Evidence, Level, Report, Span, Verdict, Word};
 use crate::probe::{self, Context, SharedClients};
 use crate::redaction::redactor;
 use crate::scenario;
@@ -88,6 +89,7 @@ pub async fn run(
         waivers::apply(waiver, &mut cases, &mut notes);
     }
     let mut report = report::assemble(stack, &engine.endpoints, options, &suites.version, &clock);
+    report.causes = causes(&mut cases, &plan, runs, options);
     report.timelines = timelines(&cases, runs, options, &mut notes);
     report.cases = cases;
     report.notes = notes;
@@ -148,6 +150,7 @@ impl<'a> Engine<'a> {
 
     async fn run_case(&self, case: &Arc<Case>) -> CaseRecord {
         let mut record = case.record();
+        record.level = self.level(case);
         let missing = self.missing_prerequisite(case).await;
         // Cases with a stack of their own wait for it in the pool, and must not take a slot meanwhile.
         let slot = if self.needs_own_stack(case) { None } else { Some(self.slots.acquire().await) };
@@ -259,6 +262,16 @@ impl<'a> Engine<'a> {
         })
     }
 
+    /// The level of a case for this worker.
+    fn level(&self, case: &Case) -> Level {
+        match &case.check {
+            Check::Probe(..) => case.level,
+            Check::Scenario(_, expectations) => {
+                scenario::level_for(expectations, case.level, &self.options.contract.chunks)
+            }
+        }
+    }
+
     async fn evaluate(&self, case: &Case, span: &Span) -> (Verdict, Vec<Evidence>) {
         match &case.check {
             Check::Probe(probe, matchers) => {
@@ -285,12 +298,15 @@ impl<'a> Engine<'a> {
                         let of_scenario = self.plan.run_of(case).map(|(_, run)| run.scenario.premises.as_slice());
                         let premises = [of_scenario.unwrap_or_default(), case.premises.as_slice()].concat();
                         let matching = case.documents_matching.as_ref();
-                        scenario::evaluate(&premises, expectations, &assessment, matching, case.level)
+                        scenario::evaluate(&premises, expectations, &assessment, matching, self.level(case))
                     }
-                    Err(ScenarioFailure { reason, blames_worker }) => {
+                    Err(ScenarioFailure { reason, blames_worker, .. }) => {
                         let evidence = vec![Evidence::seen("the scenario", reason.clone())];
-                        let verdict =
-                            if blames_worker { Verdict::unmet(case.level, reason) } else { Verdict::unknown(reason) };
+                        let verdict = if blames_worker {
+                            Verdict::unmet(self.level(case), reason)
+                        } else {
+                            Verdict::unknown(reason)
+                        };
                         (verdict, evidence)
                     }
                 }

@@ -25,11 +25,13 @@ pub(super) struct ScenarioFailure {
     pub(super) reason: String,
     /// Whether the worker or the way to start it is at fault. Otherwise the cases are unknown.
     pub(super) blames_worker: bool,
+    /// The output of a worker that never became ready, without secrets.
+    pub(super) output: Option<Arc<str>>,
 }
 
 impl<T: Into<String>> From<T> for ScenarioFailure {
     fn from(reason: T) -> Self {
-        Self { reason: reason.into(), blames_worker: false }
+        Self { reason: reason.into(), blames_worker: false, output: None }
     }
 }
 
@@ -94,6 +96,12 @@ impl<'a> ScenarioRuns<'a> {
     /// The assessment of the scenario run `name`, if it has run and did not fail.
     pub(super) fn finished(&self, name: &str) -> Option<&Assessment> {
         self.cells.get(name)?.get()?.as_ref().ok().map(Arc::as_ref)
+    }
+
+    /// The output of a worker that never became ready in the scenario run `name`, or the reason why it has no observations.
+    pub(super) fn output_of_failure(&self, name: &str) -> Option<Arc<str>> {
+        let failure = self.cells.get(name)?.get()?.as_ref().err()?;
+        Some(failure.output.clone().unwrap_or_else(|| failure.reason.as_str().into()))
     }
 
     /// The names of the scenario runs that have run, failed ones included.
@@ -294,7 +302,12 @@ impl<'a> ScenarioRuns<'a> {
         {
             self.events.note(note);
         }
+        let output = match error {
+            ScenarioError::NeverReady { output, .. } => Some(redact(output).as_ref().into()),
+            _ => None,
+        };
         ScenarioFailure {
+            output,
             reason: redacted(error.to_string()),
             blames_worker: matches!(
                 error,

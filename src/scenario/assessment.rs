@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::documents::Document;
 use super::evidence::{Point, Row};
 use super::observations::{JobState, Observations, StepRecord};
-use super::vectors::{VECTOR_TOLERANCE, cosine_distance};
+use super::vectors::{VectorMatch, VectorMatches};
 
 /// What became of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,19 +88,25 @@ pub struct Assessment {
     /// The run over the same documents without faults.
     pub baseline: Option<Arc<Self>>,
     documents: OnceLock<Vec<DocumentAssessment>>,
+    vectors: OnceLock<VectorMatches>,
 }
 
 impl Assessment {
     /// The assessment of a run, compared with `baseline`.
     #[must_use]
     pub fn new(observations: Observations, baseline: Option<Arc<Self>>) -> Self {
-        Self { observations, baseline, documents: OnceLock::new() }
+        Self { observations, baseline, documents: OnceLock::new(), vectors: OnceLock::new() }
     }
 
     /// The outcome of every document of the last step, and of every stored document that no step ingested. It is
     /// computed on the first call.
     pub fn documents(&self) -> &[DocumentAssessment] {
         self.documents.get_or_init(|| self.assess_documents())
+    }
+
+    /// The vectors of the stored points, compared with the texts that were sent. They are compared on the first call.
+    pub fn vectors(&self) -> &VectorMatches {
+        self.vectors.get_or_init(|| VectorMatches::of(&self.observations))
     }
 
     /// The points of `document` in the baseline, empty if it stored none; `None` without a baseline.
@@ -182,10 +188,10 @@ impl Assessment {
             }
         }
         // A missing chunk is the more specific reason, so the wrong count comes after it.
-        if let Some(why) = wrong_count.or_else(|| wrong_vector(observations, points)) {
+        if let Some(why) = wrong_count.or_else(|| self.wrong_vector(&document.id, points)) {
             return (DocumentOutcome::Corrupted, why);
         }
-        if let Some((chunk, _)) = doubles(points, baseline.unwrap_or_default()).first() {
+        if let Some((chunk, _)) = doubles(points, baseline, Some(document)).first() {
             return (DocumentOutcome::Duplicated, format!("{chunk} is stored more than once"));
         }
         if job.attempts > 1 || job.starts > 1 || job.stalls > 0 {
@@ -193,6 +199,20 @@ impl Assessment {
             return (DocumentOutcome::Recovered, why);
         }
         (DocumentOutcome::Stable, String::new())
+    }
+
+    /// The first chunk whose vector does not belong to its text, or was given for a text that the contract excludes.
+    fn wrong_vector(&self, document: &str, points: &[Point]) -> Option<String> {
+        let name =
+            |point: &Point| format!("the vector of {} is not the one given for its text", chunk_name(point.chunk));
+        points.iter().find_map(|point| match self.vectors().get(document, point).0 {
+            VectorMatch::Own | VectorMatch::NoText => None,
+            VectorMatch::Wrong(mismatch) => Some(format!("{}: {mismatch}", name(point))),
+            VectorMatch::Differs(differences) => differences
+                .iter()
+                .find(|difference| !difference.is_permitted(&self.observations.contract.chunks))
+                .map(|difference| format!("{}: {difference}", name(point))),
+        })
     }
 }
 
@@ -206,17 +226,6 @@ pub fn summary(assessments: &[DocumentAssessment]) -> String {
     counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The first chunk whose vector is not the one that the embeddings mock gives for its text.
-fn wrong_vector(observations: &Observations, points: &[Point]) -> Option<String> {
-    points.iter().find_map(|point| {
-        let text = point.text.as_ref()?;
-        let wanted = observations.embeddings.vector(text);
-        let distance = cosine_distance(&wanted, &point.vector);
-        (distance.is_nan() || distance > VECTOR_TOLERANCE)
-            .then(|| format!("the vector of {} is not the one given for its text", chunk_name(point.chunk)))
-    })
-}
-
 /// Assesses a document whose text the embeddings API rejects.
 fn assess_rejected(state: JobState, row: Option<&Row>, points: usize) -> (DocumentOutcome, String) {
     match (state, points, row.filter(|row| row.done)) {
@@ -227,7 +236,10 @@ fn assess_rejected(state: JobState, row: Option<&Row>, points: usize) -> (Docume
         ),
         (state, points, _) => (
             DocumentOutcome::Unexpected,
-            format!("the embeddings API rejects its text, but its job is {state:?} and {points} points are stored"),
+            format!(
+                "the embeddings API rejects its text, but its job is {} and {points} points are stored",
+                state.word()
+            ),
         ),
     }
 }
@@ -251,14 +263,14 @@ fn chunk_name(chunk: Option<u64>) -> String {
     chunk.map_or_else(|| "a chunk without a number".to_owned(), |chunk| format!("chunk {chunk}"))
 }
 
-/// The identity of a chunk: its number and its text, or its vector if it has no text.
+/// The identity of a chunk: its number or its offset, and its text, or its vector if it has no text.
 type Key<'a> = (Option<u64>, Option<&'a str>, Vec<i32>);
 
 fn key(point: &Point) -> Key<'_> {
     #[expect(clippy::cast_possible_truncation, reason = "a component of a normalised vector is at most 1")]
     let rounded = |number: &f32| (number * 1e4).round() as i32;
     let vector = if point.text.is_some() { Vec::new() } else { point.vector.iter().map(rounded).collect() };
-    (point.chunk, point.text.as_deref(), vector)
+    (point.chunk.or(point.offset), point.text.as_deref(), vector)
 }
 
 /// The chunks of the baseline that are not stored now, as a reason.
@@ -276,22 +288,32 @@ fn missing_chunks(baseline: &[Point], points: &[Point]) -> Option<String> {
 }
 
 /// The chunks that are stored too often, with the number of extra points. Chunks with a number are compared by number,
-/// others by text or vector; a document may have the same text several times, so these may occur as often as in the
-/// baseline.
-pub(super) fn doubles(points: &[Point], baseline: &[Point]) -> Vec<(String, usize)> {
+/// others by offset and text, or by vector. A document may have the same text several times, so these may occur as often
+/// as in the baseline, or without one as often as in the document.
+pub(super) fn doubles(
+    points: &[Point],
+    baseline: Option<&[Point]>,
+    document: Option<&Document>,
+) -> Vec<(String, usize)> {
     let mut counts: BTreeMap<Key<'_>, usize> = BTreeMap::new();
     let is_numbered = |point: &Point| point.chunk.is_some();
     for point in points {
         let key = if is_numbered(point) { (point.chunk, None, Vec::new()) } else { key(point) };
         *counts.entry(key).or_default() += 1;
     }
-    let allowed =
-        |wanted: &Key<'_>| baseline.iter().filter(|point| !is_numbered(point) && key(point) == *wanted).count().max(1);
+    let allowed = |wanted: &Key<'_>| match (baseline, document, wanted.1) {
+        (Some(baseline), _, _) => {
+            baseline.iter().filter(|point| !is_numbered(point) && key(point) == *wanted).count().max(1)
+        }
+        (None, Some(document), Some(text)) if !text.is_empty() => document.text.matches(text).count().max(1),
+        (None, _, _) => 1,
+    };
     counts
         .iter()
         .filter_map(|(key, count)| {
             let extra = count.saturating_sub(allowed(key));
-            (extra > 0).then(|| (chunk_name(key.0), extra))
+            let name = if points.iter().any(is_numbered) { chunk_name(key.0) } else { chunk_name(None) };
+            (extra > 0).then_some((name, extra))
         })
         .collect()
 }
@@ -358,7 +380,7 @@ mod tests {
             (
                 run.edit_step(|step| step.points("a.md")[1].vector.reverse()),
                 DocumentOutcome::Corrupted,
-                "the vector of chunk 1 is not the one given for its text",
+                "the vector of chunk 1 is not the one given for its text: it is that of no text that was sent",
             ),
             (
                 run.edit_step(|step| step.row("a.md").chunks = None),
@@ -396,6 +418,7 @@ mod tests {
             document: Some("a".to_owned()),
             version: None,
             chunk: Some(chunk),
+            offset: None,
             text: Some(text.to_owned()),
             vector: Vec::new(),
         }

@@ -7,7 +7,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::evidence::{StoredCounts, read_rows};
+use super::before;
+use super::document_ids::DocumentIds;
+use super::documents::Document;
+use super::evidence::{StoredCounts, read_points, read_rows};
+use super::harness::ScenarioError;
+use super::other_queues::OtherQueues;
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
@@ -39,6 +44,10 @@ pub(super) struct ServiceClients {
     pub(super) behaviours: Vec<Behaviour>,
     /// The stack, if the scenario has one to itself.
     pub(super) stack: Option<Arc<Stack>>,
+    /// The contract's further queues.
+    pub(super) others: OtherQueues,
+    /// The ids by which the worker knows the documents.
+    pub(super) ids: DocumentIds,
     /// The entries of the queue's event stream read so far.
     pub(super) queue_events: Mutex<Vec<QueueEvent>>,
 }
@@ -66,13 +75,41 @@ impl ServiceClients {
     pub(super) async fn ended(&self) -> Result<(BTreeSet<String>, BTreeSet<String>), ServiceError> {
         let (completed, failed) = with_timeout("redis", self.queue.ended()).await?;
         with_timeout("redis", self.read_queue_events()).await?;
+        let others = with_timeout("redis", self.others.ended()).await?;
         let events = self.queue_events.lock().unwrap_or_else(PoisonError::into_inner);
         let jobs_with_event = |what: &'static str| {
             events.iter().filter(move |event| event.what == what).filter_map(|event| event.job.clone())
         };
-        let completed: BTreeSet<String> = completed.into_iter().chain(jobs_with_event("completed")).collect();
-        let failed = failed.into_iter().chain(jobs_with_event("failed")).filter(|id| !completed.contains(id)).collect();
+        let (others_completed, others_failed) = others;
+        let completed: BTreeSet<String> =
+            completed.into_iter().chain(jobs_with_event("completed")).chain(others_completed).collect();
+        let failed = failed.into_iter().chain(jobs_with_event("failed")).chain(others_failed);
+        let failed = failed.filter(|id| !completed.contains(id)).collect();
         Ok((completed, failed))
+    }
+
+    /// The hash of a job, in whichever queue of the worker it is.
+    pub(super) async fn job(&self, id: &str) -> Result<Option<JobHash>, ServiceError> {
+        match self.queue.job(id).await? {
+            Some(job) => Ok(Some(job)),
+            None => self.others.job(id).await,
+        }
+    }
+
+    /// The number of jobs in further queues that have not ended.
+    pub(super) async fn pending_in_others(&self) -> Result<u64, ServiceError> {
+        with_timeout("redis", self.others.pending()).await
+    }
+
+    /// Executes the contract's `before` for each document: the application's rows, before the documents are enqueued.
+    pub(super) async fn prepare_rows(&self, documents: &[Document]) -> Result<(), ScenarioError> {
+        let Some(statement) = &self.contract.queue.before else { return Ok(()) };
+        for document in documents {
+            before::execute(statement, document, &self.endpoints, self.contract.queue.document.id, &self.postgres)
+                .await
+                .map_err(|problem| ScenarioError::Spec(format!("the statement of [queue] before failed: {problem}")))?;
+        }
+        Ok(())
     }
 
     /// Reads the new entries of the queue's event stream. For a worker that removes jobs when they end, the stream is
@@ -124,16 +161,7 @@ impl ServiceClients {
             Milestone::Requests => Ok(self.mock.request_count() as u64),
             Milestone::Active => self.active().await.map(|active| active.len() as u64),
             Milestone::Jobs => self.ended().await.map(|(completed, failed)| (completed.len() + failed.len()) as u64),
-            Milestone::Points => {
-                let path = format!("/collections/{}/points/count", self.endpoints.names.collection);
-                let body = json!({ "exact": true });
-                let answer = with_timeout("qdrant", self.qdrant.send("POST", &path, &Key::Own, Some(&body))).await?;
-                if answer.status.as_u16() == 404 {
-                    return Ok(0);
-                }
-                let answer = self.qdrant.accept("POST", &path, &answer)?;
-                Ok(answer["result"]["count"].as_u64().unwrap_or(0))
-            }
+            Milestone::Points => self.count_points(None).await,
             Milestone::Rows => {
                 let Some(contract) = &self.contract.evidence.postgres else { return Ok(0) };
                 let rows = with_timeout("postgres", read_rows(contract, &self.endpoints, &self.postgres)).await?;
@@ -145,7 +173,8 @@ impl ServiceClients {
     /// How much is stored of each document now; `None` if that cannot be read in time.
     pub(super) async fn stored_counts(&self) -> Option<StoredCounts> {
         let evidence = &self.contract.evidence;
-        with_timeout("qdrant", StoredCounts::read(&self.endpoints, evidence, &self.postgres, &self.qdrant)).await.ok()
+        let reading = StoredCounts::read(&self.endpoints, evidence, &self.postgres, &self.qdrant, &self.ids);
+        with_timeout("qdrant", reading).await.ok()
     }
 
     /// Records each document whose row is newly `done`, with an error text if its points are not all stored. It reads
@@ -159,23 +188,36 @@ impl ServiceClients {
             return Ok(());
         };
         for (document, row) in rows.into_iter().filter(|(_, row)| row.done) {
-            if seen_done.contains_key(&document) {
+            if seen_done.contains_key(&self.ids.name(&document)) {
                 continue;
             }
-            let path = format!("/collections/{}/points/count", self.endpoints.names.collection);
-            let key = &self.contract.evidence.qdrant.document;
-            let body = json!({
-                "exact": true,
-                "filter": { "must": [{ "key": key, "match": { "value": document } }] },
-            });
-            let answer = with_timeout("qdrant", self.qdrant.send("POST", &path, &Key::Own, Some(&body))).await?;
-            let answer = self.qdrant.accept("POST", &path, &answer)?;
-            let (stored, wanted) = (answer["result"]["count"].as_u64().unwrap_or(0), row.chunks.unwrap_or(1).max(1));
+            let stored = self.count_points(Some(&document)).await?;
+            let wanted = row.chunks.unwrap_or(1).max(1);
             let missing = (stored < wanted)
                 .then(|| format!("its row was `{}` when {stored} of its {wanted} points were stored", row.status));
-            seen_done.insert(document, missing);
+            seen_done.insert(self.ids.name(&document), missing);
         }
         Ok(())
+    }
+
+    /// The number of stored chunks, of all documents or of the one that the worker knows by this id; 0 without a
+    /// collection.
+    async fn count_points(&self, document: Option<&str>) -> Result<u64, ServiceError> {
+        let keys = &self.contract.evidence.qdrant;
+        let Some(filter) = keys.qdrant_filter(document) else {
+            // Qdrant cannot compare a field inside a text, so the points are read.
+            let points = with_timeout("qdrant", read_points(&self.endpoints, keys, &self.qdrant, false)).await?;
+            let is_counted = |id: &String| document.is_none_or(|document| id == document);
+            return Ok(points.iter().filter(|(id, _)| is_counted(id)).map(|(_, points)| points.len() as u64).sum());
+        };
+        let path = format!("/collections/{}/points/count", self.endpoints.names.collection);
+        let body = json!({ "exact": true, "filter": filter });
+        let answer = with_timeout("qdrant", self.qdrant.send("POST", &path, &Key::Own, Some(&body))).await?;
+        if answer.status.as_u16() == 404 {
+            return Ok(0);
+        }
+        let answer = self.qdrant.accept("POST", &path, &answer)?;
+        Ok(answer["result"]["count"].as_u64().unwrap_or(0))
     }
 
     /// The number of requests that a configured behaviour of the embeddings mock affected.

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::document_ids::DocumentIds;
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
-use crate::settings::{ENDPOINT_PLACES, Endpoints, EvidenceContract, PostgresEvidence, QdrantEvidence, Template};
+use crate::settings::{
+    ENDPOINT_PLACES, Endpoints, EvidenceContract, PostgresEvidence, QdrantEvidence, Template, payload_field,
+};
 
 /// Points per scroll request.
 const PAGE: usize = 256;
@@ -23,6 +26,8 @@ pub struct Point {
     pub version: Option<String>,
     /// The index of its chunk; absent if the payload has none.
     pub chunk: Option<u64>,
+    /// The place of its chunk in the document, where chunks have no index; absent if the payload has none.
+    pub offset: Option<u64>,
     /// The text of its chunk; absent if the payload has none.
     pub text: Option<String>,
     /// Its vector.
@@ -60,6 +65,7 @@ impl StoredCounts {
         evidence: &EvidenceContract,
         postgres: &Postgres,
         qdrant: &Http,
+        ids: &DocumentIds,
     ) -> Result<Self, ServiceError> {
         let points = read_points(endpoints, &evidence.qdrant, qdrant, false).await?;
         let rows = match &evidence.postgres {
@@ -67,8 +73,8 @@ impl StoredCounts {
             None => BTreeMap::new(),
         };
         Ok(Self {
-            points: points.into_iter().map(|(document, points)| (document, points.len())).collect(),
-            done: rows.into_iter().filter(|(_, row)| row.done).map(|(document, _)| document).collect(),
+            points: points.into_iter().map(|(id, points)| (ids.name(&id), points.len())).collect(),
+            done: rows.into_iter().filter(|(_, row)| row.done).map(|(id, _)| ids.name(&id)).collect(),
         })
     }
 }
@@ -76,7 +82,7 @@ impl StoredCounts {
 /// All points and rows at one time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
-    /// Points by document, sorted by chunk index and id; points without a document are under "".
+    /// Points by document, sorted by chunk index or offset and by id; points without a document are under "".
     pub points: BTreeMap<String, Vec<Point>>,
     /// Rows by document.
     pub rows: BTreeMap<String, Row>,
@@ -91,6 +97,7 @@ impl Snapshot {
         evidence: &EvidenceContract,
         postgres: &Postgres,
         qdrant: &Http,
+        ids: &DocumentIds,
     ) -> Result<Self, ServiceError> {
         let rows = async {
             match &evidence.postgres {
@@ -99,8 +106,11 @@ impl Snapshot {
             }
         };
         let (points, rows) = tokio::try_join!(read_points(endpoints, &evidence.qdrant, qdrant, true), rows)?;
+        let points = points.into_iter().map(|(id, points)| (ids.name(&id), points)).collect();
         Ok(match rows {
-            Ok(rows) => Self { points, rows, no_rows: None },
+            Ok(rows) => {
+                Self { points, rows: rows.into_iter().map(|(id, row)| (ids.name(&id), row)).collect(), no_rows: None }
+            }
             Err(missing) => Self { points, rows: BTreeMap::new(), no_rows: Some(missing) },
         })
     }
@@ -112,7 +122,7 @@ impl Snapshot {
     }
 }
 
-/// Reads all points, by document.
+/// Reads all chunks, by the document's id in the payload.
 pub(super) async fn read_points(
     endpoints: &Endpoints,
     keys: &QdrantEvidence,
@@ -134,7 +144,8 @@ pub(super) async fn read_points(
         }
         let mut answer = http.accept("POST", &path, &answer)?;
         let mut result = answer["result"].take();
-        for item in result["points"].as_array().into_iter().flatten() {
+        let items = result["points"].as_array().into_iter().flatten();
+        for item in items.filter(|item| keys.is_chunk(&item["payload"])) {
             let point = parse_point(item, keys);
             found.entry(point.document.clone().unwrap_or_default()).or_default().push(point);
         }
@@ -144,19 +155,19 @@ pub(super) async fn read_points(
         }
     }
     for points in found.values_mut() {
-        points.sort_by(|left, right| (left.chunk, &left.id).cmp(&(right.chunk, &right.id)));
+        points.sort_by(|left, right| (left.chunk, left.offset, &left.id).cmp(&(right.chunk, right.offset, &right.id)));
     }
     Ok(found)
 }
 
 fn parse_point(item: &Value, keys: &QdrantEvidence) -> Point {
-    // `a.b` is the field `b` inside the field `a`.
-    let field = |key: &str| key.split('.').fold(&item["payload"], |inside, name| &inside[name]);
-    let text = |key: &str| match field(key) {
-        Value::String(text) => Some(text.clone()),
+    let field = |key: &str| payload_field(&item["payload"], key);
+    let text = |key: &str| match field(key)? {
+        Value::String(text) => Some(text),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
+    let number = |key: &Option<String>| key.as_deref().and_then(field).and_then(|value| value.as_u64());
     let named = |key: &Option<String>| key.as_deref().and_then(text);
     let vector = match (&item["vector"], &keys.vector) {
         (Value::Object(vectors), Some(name)) => vectors.get(name).unwrap_or(&Value::Null),
@@ -168,7 +179,8 @@ fn parse_point(item: &Value, keys: &QdrantEvidence) -> Point {
         id: item["id"].as_str().map_or_else(|| item["id"].to_string(), ToOwned::to_owned),
         document: text(&keys.document),
         version: named(&keys.version),
-        chunk: keys.chunk.as_deref().and_then(|key| field(key).as_u64()),
+        chunk: number(&keys.chunk),
+        offset: number(&keys.offset),
         text: named(&keys.text),
         vector: vector.as_array().map_or_else(Vec::new, |numbers| {
             #[expect(clippy::cast_possible_truncation, reason = "vectors are f32 on both sides")]
@@ -240,4 +252,41 @@ pub(super) async fn read_rows(
             (id, row)
         })
         .collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_is_read_by_the_paths_of_the_contract() {
+        let keys = QdrantEvidence {
+            document: "ref_doc_id".to_owned(),
+            chunk: None,
+            offset: Some("_node_content|json.start_char_idx".to_owned()),
+            text: Some("_node_content|json.text".to_owned()),
+            version: None,
+            filter: [("kind".to_owned(), json!("chunk"))].into(),
+            ..QdrantEvidence::default()
+        };
+        let node = json!({ "text": "A chunk.", "start_char_idx": 40 }).to_string();
+        let payload = json!({ "ref_doc_id": 7, "_node_content": node, "kind": "chunk" });
+        let point = parse_point(&json!({ "id": 3, "payload": payload, "vector": [1.0] }), &keys);
+        assert_eq!(point.document.as_deref(), Some("7"));
+        assert_eq!((point.chunk, point.offset, point.text.as_deref()), (None, Some(40), Some("A chunk.")));
+        assert!(keys.is_chunk(&payload));
+        assert!(!keys.is_chunk(&json!({ "ref_doc_id": 7, "kind": "summary" })), "another kind of point is no chunk");
+    }
+
+    #[test]
+    fn a_filter_of_qdrant_finds_numeric_ids_of_either_kind() {
+        let keys = QdrantEvidence { document: "id".to_owned(), ..QdrantEvidence::default() };
+        let is = |value: Value| json!({ "key": "id", "match": { "value": value } });
+        let filter = |id: &str| keys.qdrant_filter(Some(id)).unwrap();
+        assert_eq!(filter("a.md"), json!({ "must": [is("a.md".into())] }));
+        assert_eq!(filter("7"), json!({ "must": [{ "should": [is("7".into()), is(7.into())] }] }));
+        assert_eq!(filter("007"), json!({ "must": [is("007".into())] }), "no number is written like this");
+        let inside = QdrantEvidence { document: "node|json.id".to_owned(), ..QdrantEvidence::default() };
+        assert_eq!(inside.qdrant_filter(Some("a.md")), None);
+    }
 }

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::documents::Document;
 use super::harness::ScenarioError;
 use crate::services::queue::NewJob;
-use crate::settings::{Contract, JobContract};
+use crate::settings::{Contract, JobContract, document_place};
 
 /// What a job does with its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,12 +105,13 @@ impl JobBuilder {
         }
         let lookup = |place: &str| {
             Some(match place {
-                "document.id" | "document.source" => document.id.clone(),
-                "document.text" => document.text.clone(),
-                "document.version" => digest(&document.text),
-                "document.path" => self.directory.join(&file).display().to_string(),
-                "document.url" => format!("{}/{file}", self.server.as_ref()?.url),
-                _ => return None,
+                "document.source" => document.id.as_str().into(),
+                "document.version" => digest(&document.text).into(),
+                "document.path" => self.directory.join(&file).display().to_string().into(),
+                "document.url" => format!("{}/{file}", self.server.as_ref()?.url).into(),
+                other => {
+                    return document_place(other, self.contract.queue.document.id, &document.id, &document.text);
+                }
             })
         };
         let mut job = NewJob::from_contract(job, job_id(number, &document.id), &lookup)

@@ -16,9 +16,10 @@ use super::observations::{
 };
 use super::scheduler::{FaultRecord, FaultScheduler};
 use super::setup::Setup;
+use super::sidecars::Sidecars;
 use super::step::{StepInput, run_step};
 use crate::outcome::Trace;
-use crate::redaction::redacted;
+use crate::redaction::{redacted, without_escapes};
 use crate::services::queue::{Attached, QueueEvent};
 use crate::spec::{Scenario, Step};
 use crate::stack::jina::JinaRequest;
@@ -46,6 +47,8 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     drop(phase);
     let phase = trace.begin("start workers");
     phase.fact("shakedown.workers", workers);
+    // Dropped after the workers.
+    let _sidecars = Sidecars::start(&launch).await?;
     let mut scheduler = FaultScheduler::start(launch, workers, &scenario.faults, proxies, Arc::clone(&clients))?;
     wait_until_ready(&mut scheduler, contract.worker.ready_within).await?;
     let attached = read_attached(&clients).await?;
@@ -61,11 +64,13 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     let timing = TimingObservations { pressure: scheduler.pressure(), stall_allowance: scheduler.stall_allowance() };
     let phase = trace.begin("stop workers");
     let counts = retry_unavailable(|| clients.queue.counts()).await?;
+    let others = clients.others.observe().await?;
     let workers = stop_workers(&mut scheduler, grace).await;
     let length = scheduler.elapsed();
     let events = read_job_events(&clients, begun_ms).await;
     let queue = QueueObservations {
         counts,
+        others,
         attached,
         events,
         lock_ms: scheduler.lock_times().lock.and_then(|time| u64::try_from(time.as_millis()).ok()),
@@ -79,7 +84,8 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
     drop(scheduler);
     drop(phase);
     trace_faults(trace, begun, &faults);
-    let requests = clients.mock.requests_from(requests_at_start);
+    let mut requests = clients.mock.requests_from(requests_at_start);
+    requests.retain(|request| !contract.embeddings.is_setup(&request.texts));
     let embeddings = EmbeddingsObservations {
         api_fault: api_fault(scenario, &requests),
         requests,
@@ -87,9 +93,9 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
         mock_offset,
     };
     clients.queue.close().await;
+    clients.others.close().await;
     clients.postgres.close().await;
-    let (evidence, timeout_factor) = (contract.evidence.clone(), contract.worker.timeout_factor);
-    let contract = ContractTerms { evidence, timeout_factor, secrets };
+    let contract = ContractTerms::new(contract, secrets);
     let title = scenario.title.clone();
     Ok(Observations { title, length, steps, workers, queue, embeddings, network, faults, timing, contract })
 }
@@ -119,7 +125,7 @@ async fn stop_workers(scheduler: &mut FaultScheduler, grace: Duration) -> Worker
         died,
         exits: scheduler.exits(),
         grace,
-        log: outputs.iter().map(|output| output.text.as_str()).collect(),
+        log: outputs.iter().map(|output| without_escapes(&output.text)).collect(),
         outputs,
         events: scheduler.worker_events(),
         peak_memory_mib,
@@ -149,6 +155,9 @@ async fn run_steps(
         let span = harness.events.trace().begin(format_args!("step {}: {}", number + 1, step.word()));
         span.fact("shakedown.documents", documents.len());
         let jobs = builder.jobs(number, kind, &documents)?;
+        if kind != JobKind::Delete {
+            clients.prepare_rows(&documents).await?;
+        }
         harness.events.note(format!(
             "{name}: step {} of {}, {} documents",
             number + 1,
@@ -196,9 +205,11 @@ async fn wait_until_ready(scheduler: &mut FaultScheduler, timeout: Duration) -> 
                     Some(how) => how,
                     None => format!("it is running, but {}", scheduler.not_ready()),
                 },
-                tail: redacted(scheduler.worker().map(Worker::tail).unwrap_or_default()),
+                tail: redacted(without_escapes(&scheduler.worker().map(Worker::tail).unwrap_or_default()).into_owned()),
                 seconds: timeout.as_secs_f64(),
-                output: redacted(scheduler.worker().map(Worker::output).unwrap_or_default()),
+                output: redacted(
+                    without_escapes(&scheduler.worker().map(Worker::output).unwrap_or_default()).into_owned(),
+                ),
             });
         }
         tokio::time::sleep(READY_POLL).await;

@@ -8,9 +8,11 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::clients::ServiceClients;
+use super::document_ids::DocumentIds;
 use super::documents::{self, Document};
 use super::harness::{Harness, ScenarioError};
 use super::jobs::JobBuilder;
+use super::other_queues::OtherQueues;
 use super::scheduler::{LaunchConfig, Proxies};
 use crate::redaction;
 use crate::services::http::Http;
@@ -21,7 +23,7 @@ use crate::spec::Scenario;
 use crate::stack::jina::{JinaConfig, JinaMock};
 use crate::stack::postgrest::Postgrest;
 use crate::stack::{kill_with_harness, quote_identifier};
-use crate::worker::{WorkerEnv, WorkerError, run_hook};
+use crate::worker::{WorkerEnv, WorkerError, free_port, run_hook};
 
 /// Deadline of `shakedown setup`.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,7 +48,9 @@ impl Setup {
         // Migrations create their table without looking whether it is there.
         let prepares = contract.worker.prepare.is_some() && !contract.worker.creates.contains(&Creates::Table);
         let first: &[Creates] = if prepares { &[Creates::Table] } else { &[] };
-        let clients = Arc::new(connect(scenario, harness, first).await?);
+        let mut clients = connect(scenario, harness, first).await?;
+        clients.ids = DocumentIds::new(contract.queue.document.id, &documents);
+        let clients = Arc::new(clients);
         let (proxies, proxied_endpoints) = Proxies::for_scenario(scenario, &clients.endpoints).await?;
         let secrets = worker_secrets(&proxied_endpoints);
         proxied_endpoints.learn();
@@ -58,6 +62,7 @@ impl Setup {
             supabase: supabase.as_ref().map(|started| started.endpoint().clone()),
             scenario: scenario.env.clone(),
             variables: harness.variables.clone(),
+            sidecar_port: if harness.contract.worker.sidecars.is_empty() { None } else { Some(free_port()?) },
         };
         run_prepare_hook(name, &worker_env, harness).await?;
         if prepares && !has_table(&clients).await? {
@@ -126,6 +131,7 @@ async fn connect(scenario: &Scenario, harness: &Harness, later: &[Creates]) -> R
     endpoints.jina = mock.endpoint();
     set_up_without(later, &endpoints, &harness.contract, &harness.shakedown).await?;
     let names = &endpoints.names;
+    let others = OtherQueues::open(&harness.contract, &endpoints).await?;
     let grace = harness.contract.worker.shutdown_grace.with_variables(&scenario.env);
     Ok(ServiceClients {
         queue: QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await?,
@@ -136,6 +142,8 @@ async fn connect(scenario: &Scenario, harness: &Harness, later: &[Creates]) -> R
         contract: Arc::clone(&harness.contract),
         behaviours: scenario.jina.iter().map(|behaviour| behaviour.for_grace(grace)).collect(),
         stack: harness.stack.clone(),
+        others,
+        ids: DocumentIds::default(),
         queue_events: Mutex::default(),
     })
 }

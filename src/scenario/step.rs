@@ -86,7 +86,15 @@ async fn enqueue(jobs: Vec<NewJob>, clients: &ServiceClients, span: &Span) -> Re
     adding.fact("messaging.system", "bullmq");
     adding.fact("messaging.destination.name", clients.endpoints.names.queue.as_str());
     adding.fact("messaging.batch.message_count", jobs.len());
-    Ok(clients.queue.add_below(jobs, adding.place()).await?)
+    let mut by_queue: BTreeMap<Option<String>, Vec<NewJob>> = BTreeMap::new();
+    for job in jobs {
+        by_queue.entry(job.queue.clone()).or_default().push(job);
+    }
+    for (name, jobs) in by_queue {
+        let queue = name.and_then(|name| clients.others.named(&name)).unwrap_or(&clients.queue);
+        queue.add_below(jobs, adding.place()).await?;
+    }
+    Ok(())
 }
 
 /// What is checked while the jobs of a step run.
@@ -135,7 +143,9 @@ async fn follow_jobs(
             Ok((completed, failed)) => {
                 last_answer = Instant::now();
                 let ended = completed.iter().chain(&failed).filter(|id| wanted.contains(id)).count();
-                progress.settled = ended == wanted.len();
+                // Child jobs may outlive the job that added them. If they cannot be counted, the next iteration asks.
+                progress.settled =
+                    ended == wanted.len() && clients.pending_in_others().await.is_ok_and(|jobs| jobs == 0);
                 #[expect(clippy::cast_precision_loss, reason = "a share of a few thousand jobs")]
                 let now = if wanted.is_empty() { 1.0 } else { ended as f64 / wanted.len() as f64 };
                 share = now;
@@ -169,7 +179,7 @@ async fn read_jobs(
     let (completed, failed) = retry_unavailable(|| clients.ended()).await?;
     let mut jobs = BTreeMap::new();
     for (document, id) in ids {
-        let stored = retry_unavailable(|| clients.queue.job(id)).await?;
+        let stored = retry_unavailable(|| clients.job(id)).await?;
         let state = if completed.contains(id) {
             JobState::Completed
         } else if failed.contains(id) {
@@ -194,9 +204,10 @@ async fn read_snapshot(clients: &ServiceClients, failed: &[&String]) -> Result<S
     let failed_status = evidence.postgres.as_ref().and_then(|rows| rows.failed.as_deref());
     let deadline = Instant::now() + ROW_LAG;
     loop {
-        let snapshot =
-            retry_unavailable(|| Snapshot::read(&clients.endpoints, evidence, &clients.postgres, &clients.qdrant))
-                .await?;
+        let snapshot = retry_unavailable(|| {
+            Snapshot::read(&clients.endpoints, evidence, &clients.postgres, &clients.qdrant, &clients.ids)
+        })
+        .await?;
         let is_marked = |document: &&String| {
             snapshot.rows.get(document.as_str()).is_some_and(|row| Some(row.status.as_str()) == failed_status)
         };

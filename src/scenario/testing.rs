@@ -8,20 +8,23 @@ use super::assessment::Assessment;
 use super::documents::Document;
 use super::evidence::{Point, Row, Snapshot, StoredCounts};
 use super::observations::{
-    ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, PASSAGE_TASK,
-    QueueObservations, StepRecord, TimingObservations, WorkerObservations,
+    ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, QueueObservations, StepRecord,
+    TimingObservations, WorkerObservations,
 };
 use super::pressure::Pressure;
 use super::scheduler::{Exit, FaultRecord, ProxiedConnection};
 use crate::faults::ClosedBy;
 use crate::services::queue::{Attached, JobHash};
-use crate::settings::{EvidenceContract, JinaEndpoint};
+use crate::settings::{ChunksContract, EmbeddingsContract, EvidenceContract, JinaEndpoint};
 use crate::spec::{Target, WorkerFault};
 use crate::stack::jina::JinaRequest;
 use crate::worker::Ended;
 
 /// A secret of every test run; its variable is `REDIS_URL`.
 pub(super) const SECRET: &str = "redis://:long-password@127.0.0.1:6379";
+
+/// The task of every request.
+const PASSAGE_TASK: Option<&str> = Some("retrieval.passage");
 
 /// A scenario run. It begins as one in which all is well, and a test changes what it is about.
 #[derive(Clone)]
@@ -89,8 +92,9 @@ impl TestRun {
             document: Some(id.to_owned()),
             version: Some("v1".to_owned()),
             chunk: Some(chunk as u64),
+            offset: None,
             text: Some((*text).to_owned()),
-            vector: embeddings.vector(text),
+            vector: embeddings.vector_for_task(PASSAGE_TASK, text),
         };
         let points: Vec<Point> = chunks.iter().enumerate().map(point).collect();
         if !chunks.is_empty() {
@@ -206,6 +210,9 @@ fn observations() -> Observations {
         timing: TimingObservations::default(),
         contract: ContractTerms {
             evidence: EvidenceContract::default(),
+            chunks: ChunksContract::reference(),
+            embeddings: EmbeddingsContract::default(),
+            exit_codes: vec![0],
             timeout_factor: 1.0,
             secrets: vec![("REDIS_URL".to_owned(), SECRET.into())],
         },
@@ -222,7 +229,7 @@ pub(super) fn request(at_ms: u64, texts: &[&str]) -> JinaRequest {
         in_flight: 1,
         authorised: true,
         model: Some("jina-embeddings-v3".to_owned()),
-        task: Some(PASSAGE_TASK.to_owned()),
+        task: PASSAGE_TASK.map(ToOwned::to_owned),
         dimensions: Some(8),
         embedding_type: None,
         late_chunking: false,

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assessment::Assessment;
-use super::diagnosis::diagnose;
 use super::jobs::document_of;
 use super::observations::Observations;
 use super::scheduler::{FaultRecord, Output, WorkerEvent};
 use crate::faults::ClosedBy;
 use crate::outcome::{AffectedDocument, LeftOut, Progress, Timeline, TimelineEvent, Track};
-use crate::redaction::redact;
+use crate::redaction::{redact, without_escapes};
 
 /// Maximum number of events on one track.
 const MAX_EVENTS: usize = 60;
@@ -60,7 +59,6 @@ pub fn timeline(scenario: &str, cases: Vec<String>, assessment: &Assessment) -> 
         title: observations.title.clone(),
         cases,
         length_ms: u64::try_from(observations.length.as_millis()).unwrap_or(u64::MAX),
-        diagnoses: diagnose(assessment),
         documents: affected.into_iter().take(MAX_DOCUMENTS).collect(),
         events,
         left_out,
@@ -244,7 +242,7 @@ pub(super) fn lines(output: &Output) -> impl Iterator<Item = TimelineEvent> + '_
             until_ms: None,
             track: Track::Output,
             subject: format!("worker {}", output.worker),
-            what: line.to_owned(),
+            what: without_escapes(line).into_owned(),
         })
     })
 }

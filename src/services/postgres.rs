@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, Either, Executor, PgConnection, Row, SqlSafeStr, Statement};
 
 use super::ServiceError;
 use crate::settings::{PostgresEndpoint, public_url};
@@ -23,6 +23,9 @@ const UNREADABLE: &str = "DATABASE_URL is not a postgres:// URL, or its sslmode 
 const ACQUIRE: Duration = Duration::from_secs(8);
 /// Timeout of the extra connection that finds out why the pool could not connect.
 const REASON: Duration = Duration::from_secs(2);
+
+/// Gives a statement with the expression that its argument gives for each parameter, by number from 1.
+pub type BoundSql<'a> = dyn Fn(&dyn Fn(usize) -> String) -> String + Sync + 'a;
 
 /// A pool of at most four connections.
 #[derive(Clone, Debug)]
@@ -178,6 +181,30 @@ impl Postgres {
             .await
             .map(|_| ())
             .map_err(|error| failure(&self.endpoint, &error))
+    }
+
+    /// Runs one statement with values as parameters. `sql` gives the statement with an expression for each parameter, whose
+    /// numbers begin at 1. The server says which type each parameter has, and each value is given as a text that it
+    /// converts to that type: a UUID or a number needs no cast in the statement.
+    pub async fn execute_bound(&self, sql: &BoundSql<'_>, values: &[String]) -> Result<(), ServiceError> {
+        let failed = |error| failure(&self.endpoint, &error);
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        let statement = (&mut *connection)
+            .prepare(AssertSqlSafe(sql(&|number| format!("${number}"))).into_sql_str())
+            .await
+            .map_err(failed)?;
+        let types: Vec<String> = match statement.parameters() {
+            Some(Either::Left(types)) => types.iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        };
+        let converted = |number: usize| match types.get(number - 1) {
+            Some(name) => format!("${number}::text::{name}"),
+            None => format!("${number}"),
+        };
+        let converting = sql(&converted);
+        let query = sqlx::query(AssertSqlSafe(converting)).persistent(false);
+        let query = values.iter().fold(query, sqlx::query::Query::bind);
+        query.execute(&mut *connection).await.map(|_| ()).map_err(failed)
     }
 
     /// Whether a connection keeps its server process from one transaction to the next. A pooler in transaction mode

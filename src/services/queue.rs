@@ -163,6 +163,8 @@ impl QueueEvent {
 /// A job to add.
 #[derive(Debug, Clone)]
 pub struct NewJob {
+    /// Its queue, if it is not the worker's own.
+    pub queue: Option<String>,
     /// Job id, unique in the queue.
     pub id: String,
     /// Job name.
@@ -182,11 +184,11 @@ impl NewJob {
     pub fn from_contract(
         contract: &JobContract,
         id: String,
-        lookup: &impl Fn(&str) -> Option<String>,
+        lookup: &impl Fn(&str) -> Option<Value>,
     ) -> Result<Self, String> {
-        let JobContract { name, attempts, backoff, options, .. } = contract;
-        let (name, data, options) = (name.clone(), contract.fill(lookup)?, options.clone());
-        Ok(Self { id, name, data, attempts: attempts.unwrap_or(1), backoff: *backoff, options })
+        let JobContract { queue, name, attempts, backoff, options, .. } = contract;
+        let (queue, name, data, options) = (queue.clone(), name.clone(), contract.fill(lookup)?, options.clone());
+        Ok(Self { queue, id, name, data, attempts: attempts.unwrap_or(1), backoff: *backoff, options })
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use super::suggest::similar;
 
 /// Placeholders in the worker's environment.
@@ -37,11 +39,26 @@ pub const ENDPOINT_PLACES: &[&str] = &[
     "supabase.anon_key",
     "supabase.service_key",
     "worker.port",
+    "sidecar.port",
 ];
 
 /// Placeholders in a job.
-pub const DOCUMENT_PLACES: &[&str] =
-    &["document.id", "document.text", "document.path", "document.url", "document.source", "document.version"];
+pub const DOCUMENT_PLACES: &[&str] = &[
+    "document.id",
+    "document.text",
+    "document.path",
+    "document.url",
+    "document.source",
+    "document.version",
+    "document.uuid",
+    "document.name",
+    "document.mime",
+    "document.bytes",
+    "document.sha256",
+];
+
+/// Placeholders in the statement of `[queue] before` besides those of a job.
+pub const TABLE_PLACES: &[&str] = &["postgres.schema", "postgres.table"];
 
 /// Prefix of placeholders for environment variables: `{{env.NAME}}`.
 pub(super) const ENV: &str = "env.";
@@ -143,6 +160,22 @@ impl Template {
     }
 }
 
+impl Template {
+    /// Like [`Template::fill`], but a single placeholder keeps the kind of its value: a number stays a number.
+    ///
+    /// The error is the name of the first placeholder without a value.
+    pub fn fill_value(&self, lookup: impl Fn(&str) -> Option<Value>) -> Result<Value, String> {
+        if let [Part::Place(name)] = self.0.as_slice() {
+            return lookup(name).ok_or_else(|| name.clone());
+        }
+        let text = |value: Value| match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        self.fill(|name| lookup(name).map(text)).map(Value::String)
+    }
+}
+
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|part| match part {
@@ -175,6 +208,15 @@ mod tests {
     fn variables_are_placeholders_only_where_they_are_allowed() {
         assert!(Template::parse("{{env.HOME}}", &[], true).is_ok());
         assert!(Template::parse("{{env.HOME}}", &[], false).is_err());
+    }
+
+    #[test]
+    fn a_single_placeholder_keeps_the_kind_of_its_value() {
+        let value = |text: &str| {
+            Template::parse(text, DOCUMENT_PLACES, false).unwrap().fill_value(|_| Some(serde_json::json!(7))).unwrap()
+        };
+        assert_eq!(value("{{document.bytes}}"), serde_json::json!(7));
+        assert_eq!(value("{{document.bytes}} bytes"), serde_json::json!("7 bytes"));
     }
 
     #[test]

@@ -259,7 +259,7 @@ CHUNK_TOKENIZER = "tokenizer.json"
     "[queue.job]\nname = \"n\"\ndata = {}\nbackoff = { type = \"fixed\", delay = 1, jitter = 2.0 }",
     "`jitter` is not between 0 and 1"
 )]
-#[case("[evidence.qdrant]\nchunk = \"c\"", "missing field `document`")]
+#[case("[evidence.qdrant]\nchunk = \"c\"", "`qdrant` does not name the field with a document's id")]
 #[case("[evidence.postgres]\nid = \"i\"\nstatus = \"s\"\ndone = \"d\"", "does not describe the points in Qdrant")]
 #[case(
     "[worker]\nimage = \"w:1\"\n[queue.job]\nname = \"n\"\ndata = { file = \"{{document.path}}\" }",
@@ -333,7 +333,7 @@ expires = 2027-01-31
     let job = &contract.queue.job;
     assert_eq!(job.attempts, Some(5));
     assert_eq!(job.backoff.unwrap().kind, BackoffKind::Exponential);
-    let data = job.data["deep"].fill(&|place| Some(format!("<{place}>"))).unwrap();
+    let data = job.data["deep"].fill(&|place| Some(format!("<{place}>").into())).unwrap();
     assert_eq!(data, serde_json::json!({ "text": "<document.text>", "n": 1 }));
     assert_eq!(contract.evidence.qdrant.chunk.as_deref(), Some("chunk_index"));
     assert_eq!(settings.config().waivers[0].expires.to_string(), "2027-01-31");

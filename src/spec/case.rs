@@ -139,6 +139,7 @@ impl Case {
                 Check::Scenario(name, _) => Some(name.clone()),
                 Check::Probe(..) => None,
             },
+            causes: Vec::new(),
         };
         record.set_verdict(Verdict::unknown("not run"));
         record

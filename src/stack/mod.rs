@@ -53,7 +53,7 @@ pub use native::programs::Overrides;
 pub use options::{CONTAINER_MEMORY_MB, ProviderKind, StackOptions};
 pub use orphans::{adopt_orphans, end_descendants};
 pub use ports::Ports;
-pub use process::{Account, Launch, Process, in_words, kill_with_harness, tail};
+pub use process::{Account, Launch, Process, exit_code, in_words, kill_with_harness, tail};
 pub use process_id::{MARK, ProcessId, marked, working_in};
 pub use remote::ask_services;
 pub use scratch_dir::ScratchDir;

@@ -271,6 +271,12 @@ pub fn in_words(status: ExitStatus) -> String {
     }
 }
 
+/// The exit code as a shell gives it: 128 and its number for a signal.
+#[must_use]
+pub fn exit_code(status: ExitStatus) -> Option<i32> {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal))
+}
+
 /// The remedy for a cause that the log shows and the user can fix, or nothing.
 fn remedy_from_log(log: &str) -> &'static str {
     if log.contains("No space left on device") {

@@ -17,6 +17,8 @@ pub struct WorkerEnv {
     pub scenario: BTreeMap<String, String>,
     /// Variables that `{{env.NAME}}` takes from the environment of the harness.
     pub variables: BTreeMap<String, SecretString>,
+    /// The port for a sidecar, if the contract has one.
+    pub sidecar_port: Option<u16>,
 }
 
 impl WorkerEnv {
@@ -24,6 +26,9 @@ impl WorkerEnv {
     fn placeholder(&self, place: &str, port: u16) -> Option<String> {
         if place == "worker.port" {
             return Some(port.to_string());
+        }
+        if place == "sidecar.port" {
+            return self.sidecar_port.map(|port| port.to_string());
         }
         if let Some(name) = place.strip_prefix("env.") {
             let scenario = self.scenario.get(name).cloned();

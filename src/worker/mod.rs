@@ -5,6 +5,8 @@ mod environment;
 mod error;
 mod errors;
 mod log;
+mod manifest;
+mod sidecar;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,10 +20,12 @@ pub use error::WorkerError;
 pub use errors::last_errors;
 pub use log::OMISSION_MARK;
 use log::WorkerLog;
+pub use manifest::libraries;
+pub use sidecar::Sidecar;
 
 use crate::services::http_client;
 use crate::settings::{Contract, Hook, Program, Ready};
-use crate::stack::{Launch, Ledger, Process, ProcessId, StackError, in_words};
+use crate::stack::{Launch, Ledger, Process, ProcessId, StackError, exit_code, in_words};
 
 /// How long the URL of `ready` may take to answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,7 +40,7 @@ const PULL_TIMEOUT: Duration = Duration::from_mins(10);
 pub struct Ended {
     /// Such as `exited with code 0` or `was ended by SIGKILL`.
     pub how: String,
-    /// Exit code; `None` if it was ended by a signal.
+    /// Exit code; 128 and its number for a signal.
     pub code: Option<i32>,
     /// Time from the signal to the end.
     pub after: Duration,
@@ -104,11 +108,7 @@ impl Worker {
         match &self.readiness {
             Readiness::Queue => None,
             Readiness::Log(pattern) => Some(self.log.has_line(pattern)),
-            Readiness::Http(url) => {
-                let Ok(client) = http_client::client(READY_TIMEOUT) else { return Some(false) };
-                let answer = client.get(url).send().await;
-                Some(answer.is_ok_and(|answer| answer.status().as_u16() < 400))
-            }
+            Readiness::Http(url) => Some(answers(url).await),
         }
     }
 
@@ -121,7 +121,7 @@ impl Worker {
     /// How it ended, and its exit code; `None` while it runs.
     #[must_use]
     pub fn exit(&self) -> Option<(String, Option<i32>)> {
-        self.process.exit_status().map(|status| (in_words(status), status.code()))
+        self.process.exit_status().map(|status| (in_words(status), exit_code(status)))
     }
 
     /// Sends SIGTERM and does not wait.
@@ -169,7 +169,7 @@ impl Worker {
         let begun = Instant::now();
         self.process.signal(Signal::SIGTERM);
         let status = self.process.wait(self.grace + Duration::from_secs(2)).await?;
-        Some(Ended { how: in_words(status), code: status.code(), after: begun.elapsed() })
+        Some(Ended { how: in_words(status), code: exit_code(status), after: begun.elapsed() })
     }
 
     /// Sends SIGSTOP to it and all its descendants: connections stay open, and nothing answers.
@@ -206,6 +206,12 @@ impl Worker {
     pub const fn grace(&self) -> Duration {
         self.grace
     }
+}
+
+/// Whether `url` answers with a status below 400.
+async fn answers(url: &str) -> bool {
+    let Ok(client) = http_client::client(READY_TIMEOUT) else { return false };
+    client.get(url).send().await.is_ok_and(|answer| answer.status().as_u16() < 400)
 }
 
 /// A process of the worker, or of one of its hooks. It inherits what a shell would give it (PATH, HOME, TZ …);
@@ -258,7 +264,10 @@ pub async fn run_hook(
 }
 
 /// A port that is free at the moment.
-fn free_port() -> Result<u16, StackError> {
+///
+/// # Errors
+/// No port can be listened on.
+pub fn free_port() -> Result<u16, StackError> {
     let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).map_err(StackError::NoPort)?;
     listener.local_addr().map(|address| address.port()).map_err(StackError::NoPort)
 }

@@ -128,7 +128,8 @@ async fn alone(stack: &TestStack, contract: &Arc<Contract>, documents: &[Documen
     let names = endpoints.names.clone();
     let queue = QueueClient::open(&endpoints.redis, &names.queue, &names.prefix).await.unwrap();
     let scenario = [("WORKER_CONCURRENCY".to_owned(), "8".to_owned())].into();
-    let surroundings = WorkerEnv { endpoints, supabase: None, scenario, variables: BTreeMap::new() };
+    let surroundings =
+        WorkerEnv { endpoints, supabase: None, scenario, variables: BTreeMap::new(), sidecar_port: None };
     let (grace, directory, ledger) = (Duration::from_secs(5), stack.directory(), stack.stack.ledger().unwrap());
     let worker = Worker::start(contract, &surroundings, grace, &directory, &format!("alone{round}"), ledger).unwrap();
     let deadline = Instant::now() + Duration::from_mins(2);

@@ -6,7 +6,7 @@ use super::IngestError;
 use super::gather::{File, Unreadable, read};
 use crate::services::ServiceError;
 use crate::services::queue::{NewJob, QueueClient, failure};
-use crate::settings::{DesiredJob, JobContract};
+use crate::settings::{DesiredJob, DocumentId, JobContract, document_place};
 
 /// A text above this many bytes makes a job that burdens Redis, replication and logs.
 pub const LARGE: usize = 1024 * 1024;
@@ -19,6 +19,8 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct JobShape {
     contract: JobContract,
+    /// What `{{document.id}}` is.
+    id: DocumentId,
 }
 
 impl JobShape {
@@ -32,17 +34,23 @@ impl JobShape {
             let backoff = default.backoff.filter(|_| desired.is_none_or(|desired| desired.backoff.is_none()));
             JobContract { attempts, backoff, ..default }
         });
-        Self { contract: desired.map_or_else(|| job.clone(), |desired| desired.below(job.clone())) }
+        let contract = desired.map_or_else(|| job.clone(), |desired| desired.below(job.clone()));
+        Self { contract, id: DocumentId::default() }
+    }
+
+    /// The shape with document ids of this kind.
+    #[must_use]
+    pub const fn with_ids(mut self, id: DocumentId) -> Self {
+        self.id = id;
+        self
     }
 
     fn job(&self, document: &Document) -> Result<NewJob, IngestError> {
         let lookup = |placeholder: &str| match placeholder {
-            "document.id" => Some(document.id.clone()),
-            "document.text" => Some(document.text.clone()),
-            "document.path" => Some(document.path.clone()),
-            "document.source" => Some(document.source.clone()),
-            "document.version" => Some(document.version.clone()),
-            _ => None,
+            "document.path" => Some(document.path.as_str().into()),
+            "document.source" => Some(document.source.as_str().into()),
+            "document.version" => Some(document.version.as_str().into()),
+            other => document_place(other, self.id, &document.id, &document.text),
         };
         NewJob::from_contract(&self.contract, document.job_id(), &lookup)
             .map_err(|placeholder| IngestError::Placeholder { placeholder })

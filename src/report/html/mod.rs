@@ -55,6 +55,7 @@ pub fn render(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "counts": counts(&report.totals),
         "levels": levels(&report.cases),
         "notes": notes(report),
+        "causes": (0..report.causes.len()).filter_map(|place| places.cause(place)).collect::<Vec<_>>(),
         "problems": super::worst_first(report).into_iter().map(|case| places.problem(case)).collect::<Vec<_>>(),
         "suites": suites.iter().map(|(name, cases)| places.suite(name, cases, &mut anchors)).collect::<Vec<_>>(),
         "timelines": report.timelines.iter().zip(&places.scenarios).enumerate().map(|(number, (line, anchor))| {
@@ -92,6 +93,8 @@ struct Places {
     cases: Vec<String>,
     /// Of each timeline, in the order of the report.
     scenarios: Vec<String>,
+    /// Of each cause, in the order of the report.
+    causes: Vec<String>,
     sources: Sources,
 }
 
@@ -99,8 +102,9 @@ impl Places {
     fn new(report: Report, anchors: &mut Anchors) -> Self {
         let cases = report.cases.iter().map(|case| anchors.id("case", &case.id)).collect();
         let scenarios = report.timelines.iter().map(|line| anchors.id("scenario", &line.scenario)).collect();
+        let causes = report.causes.iter().map(|cause| anchors.id("cause", &cause.id)).collect();
         let sources = Sources::cited(&report, anchors);
-        Self { report, cases, scenarios, sources }
+        Self { report, cases, scenarios, causes, sources }
     }
 
     fn case(&self, id: &str) -> Option<&str> {
@@ -113,12 +117,34 @@ impl Places {
         self.scenarios.get(place).map(String::as_str)
     }
 
+    /// The cause at this place of the report.
+    fn cause(&self, place: usize) -> Option<Value> {
+        let (cause, anchor) = (self.report.causes.get(place)?, self.causes.get(place)?);
+        Some(json!({
+            "number": place + 1,
+            "anchor": anchor,
+            "sentence": cause.sentence,
+            "evidence": cause.evidence,
+            "remedy": cause.remedy,
+            "libraries": cause.libraries,
+            "sources": self.sources.items(&cause.source),
+            "cases": cause.cases.iter().map(|id| json!({ "id": id, "anchor": self.case(id) })).collect::<Vec<_>>(),
+        }))
+    }
+
+    /// The causes of a case: number and anchor.
+    fn causes_of(&self, case: &CaseRecord) -> Vec<Value> {
+        let numbers = self.report.cause_numbers(case).into_iter();
+        numbers.map(|number| json!({ "number": number, "anchor": self.causes.get(number - 1) })).collect()
+    }
+
     fn problem(&self, case: &CaseRecord) -> Value {
         json!({
             "id": case.id,
             "anchor": self.case(&case.id),
             "verdict": case.verdict.word(),
             "level": case.level,
+            "causes": self.causes_of(case),
             "brief": cut(case.verdict.reason().unwrap_or_default(), LONGEST / 2),
         })
     }
@@ -168,6 +194,7 @@ impl Places {
             "verdict": case.verdict.word(),
             "level": case.level,
             "reason": case.verdict.reason(),
+            "causes": self.causes_of(case),
             "waived_until": case.waived_until,
             "evidence": case.evidence.iter().map(evidence).collect::<Vec<_>>(),
             "why": case.why,

@@ -14,10 +14,9 @@ use crate::outcome::Report;
 pub(super) struct Sources(BTreeMap<&'static str, (&'static Entry, String)>);
 
 impl Sources {
-    /// The entries that the cases and diagnoses of `report` cite.
+    /// The entries that the cases and causes of `report` cite.
     pub(super) fn cited(report: &Report, anchors: &mut Anchors) -> Self {
-        let diagnoses = report.timelines.iter().flat_map(|timeline| &timeline.diagnoses);
-        let texts = report.cases.iter().map(|case| &case.source).chain(diagnoses.map(|diagnosis| &diagnosis.source));
+        let texts = report.cases.iter().map(|case| &case.source).chain(report.causes.iter().map(|cause| &cause.source));
         let mut cited = Self::default();
         for source in texts.flat_map(|text| sources(text)) {
             if let Source::Entry(entry) = source {

@@ -34,12 +34,6 @@ pub(super) fn context(timeline: &Timeline, anchor: &str, open: bool, places: &Pl
         "anchor": anchor,
         "title": timeline.title,
         "cases": timeline.cases.iter().map(|id| json!({ "id": id, "anchor": places.case(id) })).collect::<Vec<_>>(),
-        "diagnoses": timeline.diagnoses.iter().map(|diagnosis| json!({
-            "seen": diagnosis.seen,
-            "means": diagnosis.means,
-            "remedy": diagnosis.remedy,
-            "sources": places.sources.items(&diagnosis.source),
-        })).collect::<Vec<_>>(),
         "documents": timeline.documents,
         "partial": timeline.progress.is_none() && progress.is_some(),
         "left_out": left_out.join(", "),

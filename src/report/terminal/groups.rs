@@ -1,6 +1,6 @@
-//! Cases that belong together: skipped for the same reason, or not passed from the same cause.
+//! Cases that belong together: skipped for the same reason, explained by the same cause, or not passed for the same reason.
 
-use crate::outcome::{CaseRecord, Diagnosis, Report, Word};
+use crate::outcome::{CaseRecord, Report, Word};
 
 /// Cases that are skipped for the same reason.
 #[derive(Debug)]
@@ -40,19 +40,16 @@ pub(super) fn skipped(report: &Report) -> Vec<Skipped<'_>> {
     groups
 }
 
-/// Cases that did not pass from the same cause.
+/// Cases that no cause explains, and that did not pass for the same reason.
 #[derive(Debug)]
 pub(super) struct Problem<'a> {
-    /// What the scenario's evidence usually means; empty when nothing is known.
-    pub(super) diagnoses: &'a [Diagnosis],
     pub(super) cases: Vec<&'a CaseRecord>,
 }
 
 impl Problem<'_> {
     /// The reason that all cases of the group give.
     pub(super) fn shared_reason(&self) -> Option<&str> {
-        let reason = self.cases.first()?.verdict.reason()?;
-        self.cases.iter().all(|case| case.verdict.reason() == Some(reason)).then_some(reason)
+        self.cases.first()?.verdict.reason()
     }
 
     /// How grave the gravest case is.
@@ -61,20 +58,14 @@ impl Problem<'_> {
     }
 }
 
-/// The cases that are neither passed nor skipped, by cause; the gravest last.
+/// The cases that are neither passed nor skipped nor explained by a cause, by reason; the gravest last.
 pub(super) fn problems(report: &Report) -> Vec<Problem<'_>> {
     let mut groups: Vec<Problem> = Vec::new();
-    for case in report.cases.iter().filter(|case| gravity(case.verdict.word()) > 0) {
-        let diagnoses = diagnoses(report, case);
-        let same = groups.iter_mut().find(|group| {
-            let other = group.cases[0].verdict.reason();
-            let same_diagnosis =
-                diagnoses.iter().map(|one| &one.means).eq(group.diagnoses.iter().map(|one| &one.means));
-            same_diagnosis && (!diagnoses.is_empty() || other == case.verdict.reason())
-        });
-        match same {
+    let is_problem = |case: &&CaseRecord| gravity(case.verdict.word()) > 0 && report.cause_numbers(case).is_empty();
+    for case in report.cases.iter().filter(is_problem) {
+        match groups.iter_mut().find(|group| group.shared_reason() == case.verdict.reason()) {
             Some(group) => group.cases.push(case),
-            None => groups.push(Problem { diagnoses, cases: vec![case] }),
+            None => groups.push(Problem { cases: vec![case] }),
         }
     }
     for group in &mut groups {
@@ -84,10 +75,12 @@ pub(super) fn problems(report: &Report) -> Vec<Problem<'_>> {
     groups
 }
 
-/// The diagnoses of the scenario that `case` judges.
-fn diagnoses<'a>(report: &'a Report, case: &CaseRecord) -> &'a [Diagnosis] {
-    let timeline = report.timelines.iter().find(|timeline| timeline.cases.contains(&case.id));
-    timeline.map_or(&[], |timeline| timeline.diagnoses.as_slice())
+/// The cases that the cause with this number explains first, the gravest first.
+pub(super) fn explained(report: &Report, number: usize) -> Vec<&CaseRecord> {
+    let is_its = |case: &&CaseRecord| report.cause_numbers(case).first() == Some(&number);
+    let mut cases: Vec<&CaseRecord> = report.cases.iter().filter(is_its).collect();
+    cases.sort_by_key(|case| std::cmp::Reverse(gravity(case.verdict.word())));
+    cases
 }
 
 /// The order of problems; 0 for a pass or a skip.

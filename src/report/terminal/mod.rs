@@ -1,6 +1,9 @@
-//! The report for people: a line for each suite, then the problems by cause, the gravest next to the prompt.
+//! The report for people: a line for each suite, the causes, then the problems that no cause explains, the gravest next to
+//! the prompt.
 
+mod causes;
 mod groups;
+mod room;
 mod text;
 
 use std::collections::BTreeSet;
@@ -13,6 +16,7 @@ use super::plain;
 use crate::guide::catalogue::format_source;
 use crate::outcome::{CaseRecord, Report, RunVerdict, Timeline, Totals, Word};
 use groups::Problem;
+use room::Room;
 pub(crate) use text::wrapped;
 use text::{cut, shortened, wide};
 
@@ -57,6 +61,10 @@ impl Style<'_> {
 const LABEL: usize = 11;
 /// Columns before the text beside a label.
 const BESIDE: usize = 6 + LABEL + 1;
+/// More reasons to skip cases are counted.
+const MAX_SKIPPED: usize = 6;
+/// With more cases to run again, their suites are named.
+const MAX_FLAGS: usize = 12;
 /// In a group of more cases with one reason, details are printed for the first alone.
 const DETAILED: usize = 3;
 
@@ -67,22 +75,76 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
         return verdict(report, style, out);
     }
     let id_column = id_column(report, style);
-    if matches!(style.extent, Extent::Usual | Extent::Full) {
-        suites(report, style, out)?;
-    }
-    if style.extent == Extent::Full {
-        every_case(report, id_column, style, out)?;
-    } else {
-        skipped(report, style, out)?;
-    }
+    let block = |write: &dyn Fn(&mut Vec<u8>) -> io::Result<()>| {
+        let mut text = Vec::new();
+        write(&mut text).map(|()| text)
+    };
+    let suites = match style.extent {
+        Extent::Usual | Extent::Full => block(&|out| suites(report, style, out))?,
+        _ => Vec::new(),
+    };
+    let cases = match style.extent {
+        Extent::Full => block(&|out| every_case(report, id_column, style, out))?,
+        _ => block(&|out| skipped(report, style, out))?,
+    };
+    let about = block(&|out| about_the_run(report, style, out))?;
+    let end = block(&|out| {
+        result(report, style, out)?;
+        rerun(report, style, out)
+    })?;
+    let mut room = Room::of(style);
+    [&suites, &cases, &about, &end].into_iter().for_each(|text| room.take(text));
+    let causes = causes::causes(report, id_column, style, &mut room)?;
+    let problems = problems(report, id_column, style, &mut room)?;
+    // What happened in a scenario takes a screen: it is shown if there is room for it.
+    let mut happened = Vec::new();
+    let mut unshown = 0_usize;
     for timeline in &report.timelines {
-        events(timeline, style, out)?;
+        let text = block(&|out| events(timeline, style, out))?;
+        if room.fits(&text) {
+            room.take(&text);
+            happened.extend(text);
+        } else {
+            unshown += 1;
+        }
     }
-    about_the_run(report, style, out)?;
-    for problem in groups::problems(report) {
-        writeln!(out)?;
-        describe(&problem, (report.gate.strict, id_column), style, out)?;
+    if unshown > 0 {
+        let more =
+            format!("what happened in {unshown} scenarios: `--verbose`, `--report html=PATH` and `--bundle DIR`");
+        writeln!(happened, "\n{}", style.paint(&cut(&more, style.width), Paint::new().dim()))?;
     }
+    for text in [suites, causes, cases, happened, about, problems, end] {
+        out.write_all(&text)?;
+    }
+    Ok(())
+}
+
+/// The problems that no cause explains, the gravest last. What there is no room for is shortened, then counted.
+fn problems(report: &Report, id_column: usize, style: Style, room: &mut Room) -> io::Result<Vec<u8>> {
+    let mut parts: Vec<Vec<u8>> = Vec::new();
+    let mut left_out = 0;
+    for problem in groups::problems(report).iter().rev() {
+        let mut whole = b"\n".to_vec();
+        describe(problem, (report.gate.strict, id_column), style, &mut whole)?;
+        let mut short = Vec::new();
+        for case in &problem.cases {
+            line(case, id_column, style, &mut short)?;
+        }
+        let part = [whole, short].into_iter().find(|part| room.fits(part));
+        left_out += if part.is_none() { problem.cases.len() } else { 0 };
+        let part = part.unwrap_or_default();
+        room.take(&part);
+        parts.push(part);
+    }
+    if left_out > 0 {
+        let more = format!("{left_out} more cases did not pass: `--verbose` and the other formats have them");
+        parts.push(format!("\n{}\n", style.paint(&cut(&more, style.width), Paint::new().dim())).into_bytes());
+    }
+    Ok(parts.into_iter().rev().flatten().collect())
+}
+
+/// The totals, the comparison and the verdict of the run.
+fn result(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)?;
     if let Some(comparison) = &report.gate.comparison {
         let colour = if comparison.holds() { Paint::new().green() } else { Paint::new().red().bold() };
@@ -90,8 +152,7 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
     }
     let noun = if report.totals.cases == 1 { "case" } else { "cases" };
     writeln!(out, "{} {noun}: {}", report.totals.cases, counts(&report.totals, style))?;
-    verdict(report, style, out)?;
-    rerun(report, style, out)
+    verdict(report, style, out)
 }
 
 /// The counts of each verdict, such as `5 pass, 1 skip`.
@@ -158,10 +219,14 @@ fn skipped(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()
         return Ok(());
     }
     writeln!(out)?;
-    for group in groups {
+    let more = groups.len().saturating_sub(MAX_SKIPPED);
+    for group in groups.into_iter().take(MAX_SKIPPED) {
         for (number, line) in wrapped(&group.sentence(), style.room(6)).iter().enumerate() {
             writeln!(out, "{}{line}", if number == 0 { "  – " } else { "      " })?;
         }
+    }
+    if more > 0 {
+        writeln!(out, "  – {more} more reasons to skip cases: `--verbose` has them")?;
     }
     Ok(())
 }
@@ -193,7 +258,7 @@ fn about_the_run(report: &Report, style: Style, out: &mut impl Write) -> io::Res
     writeln!(out, "{seconds:.1} s, provider {}, seed {}", report.provider, report.seed)
 }
 
-/// Cases with one cause: the cause once, then the cases; `strict` as in the run.
+/// Cases with one reason: the reason once, then the cases; `strict` as in the run.
 fn describe(
     problem: &Problem,
     (strict, id_column): (bool, usize),
@@ -201,16 +266,6 @@ fn describe(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let several = problem.cases.len() > 1;
-    if !problem.diagnoses.is_empty() {
-        let noun = if several { format!("{} cases", problem.cases.len()) } else { "1 case".to_owned() };
-        writeln!(out, "{}", style.paint(&format!("likely cause of {noun}"), Paint::new().bold()))?;
-    }
-    for diagnosis in problem.diagnoses {
-        item("seen", &diagnosis.seen, style, out)?;
-        item("means", &diagnosis.means, style, out)?;
-        item("remedy", &diagnosis.remedy, style, out)?;
-        item("source", &format_source(&diagnosis.source), style, out)?;
-    }
     let shared = problem.shared_reason().filter(|_| several);
     if let Some(reason) = shared {
         let text = format!("{} cases: {reason}", problem.cases.len());
@@ -233,7 +288,7 @@ fn describe(
     Ok(())
 }
 
-/// Evidence, cause and remedy of a case; what `printed` has already is not repeated.
+/// Evidence, why and remedy of a case; what `printed` has already is not repeated.
 fn details<'a>(
     case: &'a CaseRecord,
     strict: bool,
@@ -298,7 +353,14 @@ fn rerun(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> 
     };
     let flags: Vec<String> = report.cases.iter().filter(again).map(|case| format!("--case '{}'", case.id)).collect();
     let Some(command) = style.rerun.filter(|_| !flags.is_empty()) else { return Ok(()) };
-    writeln!(out, "run these cases again:")?;
+    let mut flags = flags;
+    if flags.len() > MAX_FLAGS && style.extent != Extent::Full {
+        let suites: BTreeSet<&str> = report.cases.iter().filter(again).map(|case| case.suite.as_str()).collect();
+        flags = suites.into_iter().map(|suite| format!("--case '{suite}.*'")).collect();
+        writeln!(out, "run the suites of these cases again:")?;
+    } else {
+        writeln!(out, "run these cases again:")?;
+    }
     let mut text = format!("  {command}");
     for flag in flags {
         if wide(&text) + 1 + wide(&flag) + 2 > style.width {

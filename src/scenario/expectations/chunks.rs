@@ -4,83 +4,131 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::super::vectors::{VECTOR_TOLERANCE, cosine_distance};
+use super::super::documents::Document;
+use super::super::evidence::Point;
+use super::super::observations::StepRecord;
+use super::super::vectors::{EmbeddingDifference, VectorMatch};
 use super::finding::Finding;
 use super::measure::{count, texts, tokens};
+use super::reassembly::{leaves_no_room, places, reassemble};
 use super::scope::Scope;
+use crate::settings::{ChunkFigure, SizeUnit};
 use crate::spec::Range;
+use crate::stack::jina::context_of;
 
 impl Scope<'_> {
     pub(super) fn vectors_match_texts(&self) -> Finding {
         let mut finding = Finding::over("vectors");
         let mut worst = 0.0_f64;
+        let matches = self.assessment.vectors();
         for (document, point) in self.points() {
             finding.examine();
-            let Some(text) = &point.text else {
-                finding.undecided =
-                    Some("points have no text to compare vectors with: set `text` in [evidence]".to_owned());
-                continue;
+            let (found, distance) = matches.get(document, point);
+            let problem = match found {
+                VectorMatch::NoText => {
+                    finding.undecided =
+                        Some("points have no text to compare vectors with: set `text` in [evidence]".to_owned());
+                    continue;
+                }
+                VectorMatch::Own => {
+                    worst = worst.max(distance);
+                    continue;
+                }
+                VectorMatch::Differs(differences) => {
+                    let excluded = |difference: &&EmbeddingDifference| {
+                        !difference.is_permitted(&self.observations.contract.chunks)
+                    };
+                    let Some(difference) = differences.iter().find(excluded) else { continue };
+                    difference.to_string()
+                }
+                VectorMatch::Wrong(mismatch) => format!("{mismatch} (cosine distance {distance:.6})"),
             };
-            let wanted = self.observations.embeddings.vector(text);
-            let distance = cosine_distance(&wanted, &point.vector);
-            worst = worst.max(distance);
-            if distance.is_nan() || distance > VECTOR_TOLERANCE {
-                let chunk = point.chunk.map_or_else(|| "?".to_owned(), |chunk| chunk.to_string());
-                let size = point.vector.len();
-                finding.wrong(
-                    document,
-                    format!("the vector of chunk {chunk} ({size} numbers) is not the one given for its text (cosine distance {distance:.6})"),
-                );
-            }
+            let (chunk, size) = (chunk_number(point), point.vector.len());
+            finding.wrong(
+                document,
+                format!("the vector of chunk {chunk} ({size} numbers) is not the one given for its text: {problem}"),
+            );
+        }
+        for (difference, points) in matches.differences() {
+            finding.fact(&format!("chunks of which {difference}"), points);
         }
         finding.fact("largest cosine distance", format!("{worst:.6}"));
         finding
     }
 
+    /// The size of chunks, by the contract's figures or by `range` if it declares none.
     pub(super) fn chunk_tokens(&self, range: Range) -> Finding {
+        let (figure, remark) = declared(self.observations.contract.chunks.size, range, "tokens");
         let mut finding = Finding::over("chunks");
         let (mut least, mut most) = (usize::MAX, 0);
         for (document, point) in self.points() {
             finding.examine();
             let Some(text) = &point.text else { continue };
-            let tokens = tokens(text);
-            least = least.min(tokens);
-            most = most.max(tokens);
-            if !range.holds(count(tokens as u64)) {
-                let chunk = point.chunk.map_or_else(|| "?".to_owned(), |chunk| chunk.to_string());
-                finding.wrong(document, format!("chunk {chunk} has {tokens} tokens, wanted {range}"));
+            let size = figure.size(text);
+            least = least.min(size);
+            most = most.max(size);
+            if !figure.range.holds(count(size as u64)) {
+                let (chunk, unit, range) = (chunk_number(point), figure.unit, figure.range);
+                finding.wrong(document, format!("chunk {chunk} has {size} {unit}, wanted {range}{remark}"));
             }
         }
         if finding.examined > 0 {
-            finding.fact("tokens per chunk, fewest and most", json!([least, most]));
+            finding.fact(&format!("{} per chunk, fewest and most", figure.unit), json!([least, most]));
         }
         finding
     }
 
+    /// Whether the model reads every chunk to its end.
+    pub(super) fn chunks_fit_model(&self) -> Finding {
+        let mut finding = Finding::over("chunks");
+        let context = context_of(&self.observations.embeddings.endpoint.model);
+        for (document, point) in self.points() {
+            finding.examine();
+            let Some(text) = &point.text else { continue };
+            let size = tokens(text);
+            if size > context {
+                let chunk = chunk_number(point);
+                finding.wrong(
+                    document,
+                    format!("chunk {chunk} has {size} tokens, and the model reads at most {context}: its end is in no vector"),
+                );
+            }
+        }
+        finding.fact("tokens that the model reads", context);
+        finding
+    }
+
+    /// What neighbouring chunks share, by the contract's figures or by `range` if it declares none.
     pub(super) fn overlap_tokens(&self, range: Range) -> Finding {
+        let contract = &self.observations.contract.chunks;
+        let (figure, remark) = declared(contract.overlap, range, "overlap");
         let mut finding = Finding::over("pairs of neighbouring chunks");
         let (mut least, mut most) = (usize::MAX, 0);
         for (step, document) in self.deliverable() {
-            let texts = texts(step, document);
-            let places = places(&document.text, &texts);
+            let text = contract.without_dropped(&document.text);
+            let texts = self.chunk_texts(step, document);
+            let places = places(&text, &strs(&texts), contract.trims());
             for (at, pair) in places.windows(2).enumerate() {
                 let ([left, right], next) = (pair, at + 1) else { continue };
-                if leaves_no_room(&document.text, right.start) {
+                if leaves_no_room(&text, right.start) {
                     continue;
                 }
                 finding.examine();
-                let shared = if right.start < left.end { &document.text[right.start..left.end] } else { "" };
-                let tokens = tokens(shared);
-                least = least.min(tokens);
-                most = most.max(tokens);
-                if !range.holds(count(tokens as u64)) {
-                    finding
-                        .wrong(&document.id, format!("chunks {at} and {next} share {tokens} tokens, wanted {range}"));
+                let shared = if right.start < left.end { &text[right.start..left.end] } else { "" };
+                let size = figure.size(shared);
+                least = least.min(size);
+                most = most.max(size);
+                if !figure.range.holds(count(size as u64)) {
+                    let (unit, range) = (figure.unit, figure.range);
+                    finding.wrong(
+                        &document.id,
+                        format!("chunks {at} and {next} share {size} {unit}, wanted {range}{remark}"),
+                    );
                 }
             }
         }
         if finding.examined > 0 {
-            finding.fact("shared tokens, fewest and most", json!([least, most]));
+            finding.fact(&format!("shared {}, fewest and most", figure.unit), json!([least, most]));
         }
         finding
     }
@@ -89,11 +137,13 @@ impl Scope<'_> {
         let mut finding = Finding::over("documents");
         for (step, document) in self.deliverable() {
             finding.examine();
-            let chunks = texts(step, document);
-            let Err(problem) = reassemble(&document.text, &chunks) else { continue };
+            let texts = self.chunk_texts(step, document);
+            let contract = &self.observations.contract.chunks;
+            let reassembled = |text: &str| reassemble(&contract.without_dropped(text), &strs(&texts), contract.trims());
+            let Err(problem) = reassembled(&document.text) else { continue };
             let earlier = self.observations.steps.iter().take_while(|earlier| !std::ptr::eq(*earlier, step));
             let is_former = earlier.flat_map(|step| &step.documents).any(|former| {
-                former.id == document.id && former.text != document.text && reassemble(&former.text, &chunks).is_ok()
+                former.id == document.id && former.text != document.text && reassembled(&former.text).is_ok()
             });
             let stale = if is_former { "the previous version is stored whole: " } else { "" };
             finding.wrong(&document.id, format!("{stale}{problem}"));
@@ -103,14 +153,29 @@ impl Scope<'_> {
 
     pub(super) fn chunks_numbered(&self) -> Finding {
         let mut finding = Finding::over("documents");
+        let has_offset = self.observations.contract.evidence.qdrant.offset.is_some();
         for (step, document) in self.deliverable() {
             finding.examine();
-            let numbers: BTreeSet<Option<u64>> =
-                step.snapshot.points_of(&document.id).iter().map(|point| point.chunk).collect();
+            let points = step.snapshot.points_of(&document.id);
+            if has_offset {
+                let without = points.iter().filter(|point| point.offset.is_none()).count();
+                if without > 0 {
+                    finding.wrong(&document.id, format!("{without} of {} chunks have no offset", points.len()));
+                }
+                continue;
+            }
+            let numbers: BTreeSet<Option<u64>> = points.iter().map(|point| point.chunk).collect();
+            if !points.is_empty() && numbers == BTreeSet::from([None]) {
+                finding.undecided = Some(
+                    "no payload has the chunk index that the contract names: remove `chunk`, or correct it".to_owned(),
+                );
+                continue;
+            }
             let wanted: BTreeSet<Option<u64>> = (0..numbers.len() as u64).map(Some).collect();
             if numbers.is_empty() || numbers != wanted {
-                let missing: Vec<_> = wanted.difference(&numbers).flatten().collect();
-                finding.wrong(&document.id, format!("has {} chunk indices, missing {missing:?}", numbers.len()));
+                let missing: Vec<String> = wanted.difference(&numbers).flatten().map(u64::to_string).collect();
+                let missing = if missing.is_empty() { "none".to_owned() } else { missing.join(", ") };
+                finding.wrong(&document.id, format!("has {} chunk indices, missing {missing}", numbers.len()));
             }
         }
         finding
@@ -131,117 +196,60 @@ impl Scope<'_> {
                     &document.id,
                     format!("a chunk has U+{:04X}, which the document does not contain", u32::from(*foreign)),
                 );
-            } else if let Some(lost) = known.difference(&stored_characters).next() {
+            } else if let Some(lost) = known.difference(&stored_characters).find(|lost| !self.may_miss(**lost)) {
                 finding.wrong(&document.id, format!("the chunks have lost every U+{:04X}", u32::from(*lost)));
             }
         }
         finding
     }
+
+    /// Whether a document may lose every occurrence of this character: the contract permits that, or all may stand at
+    /// the edges of chunks.
+    fn may_miss(&self, character: char) -> bool {
+        let contract = &self.observations.contract.chunks;
+        contract.may_drop(character) || (contract.trims() && character.is_whitespace())
+    }
+
+    /// The texts of a document's chunks in their order, without what the contract may drop.
+    fn chunk_texts(&self, step: &StepRecord, document: &Document) -> Vec<String> {
+        let contract = &self.observations.contract.chunks;
+        texts(step, document).into_iter().map(|text| contract.without_dropped(text).into_owned()).collect()
+    }
 }
 
-/// The place of each chunk in the document, up to the first chunk that has none.
-///
-/// A chunk begins after its predecessor's start and no later than its end. Repeated text may fit in several places: the
-/// one whose overlap is nearest to [`USUAL_OVERLAP`] tokens is tried first, and others if a later chunk then has no place.
-fn places(document: &str, chunks: &[&str]) -> Vec<std::ops::Range<usize>> {
-    let mut budget = SEARCH_BUDGET;
-    let mut path: Vec<std::ops::Range<usize>> = Vec::new();
-    let mut best: Vec<std::ops::Range<usize>> = Vec::new();
-    let mut open: Vec<Vec<usize>> = chunks.first().map(|first| candidates(document, first, None)).into_iter().collect();
-    while let Some(options) = open.last_mut() {
-        let Some(start) = options.pop().filter(|_| budget > 0) else {
-            open.pop();
-            path.pop();
-            continue;
-        };
-        budget -= 1;
-        path.push(start..start + chunks[path.len()].len());
-        let reach = |path: &[std::ops::Range<usize>]| (path.len(), path.last().map_or(0, |place| place.end));
-        if reach(&path) > reach(&best) {
-            best.clone_from(&path);
+fn strs(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
+}
+
+/// The number of a chunk in messages.
+fn chunk_number(point: &Point) -> String {
+    point.chunk.map_or_else(|| "?".to_owned(), |chunk| chunk.to_string())
+}
+
+/// Bounds on the size of a text.
+struct Figure {
+    unit: SizeUnit,
+    range: Range,
+}
+
+impl Figure {
+    fn size(&self, text: &str) -> usize {
+        match self.unit {
+            SizeUnit::Tokens => tokens(text),
+            SizeUnit::Characters => text.chars().count(),
         }
-        match chunks.get(path.len()) {
-            Some(next) => open.push(candidates(document, next, path.last())),
-            None if path.last().is_some_and(|place| place.end == document.len()) => break,
-            // Every chunk has a place, but the end of the document is missing: other places may be better.
-            None => drop(path.pop()),
-        }
     }
-    best
 }
 
-/// The most likely overlap of two chunks in tokens: the contract's default.
-const USUAL_OVERLAP: usize = 50;
-
-/// How many placements the search tries at most.
-const SEARCH_BUDGET: usize = 20_000;
-
-/// The starts that `chunk` may have after `previous`, the most likely last.
-fn candidates(document: &str, chunk: &str, previous: Option<&std::ops::Range<usize>>) -> Vec<usize> {
-    let Some(previous) = previous else {
-        return document.find(chunk).into_iter().collect();
-    };
-    let mut found = Vec::new();
-    let mut at = next_char(document, previous.start);
-    while at <= previous.end {
-        let Some(offset) = document.get(at..).and_then(|rest| rest.find(chunk)) else { break };
-        let place = at + offset;
-        if place > previous.end {
-            break;
-        }
-        found.push(place);
-        at = next_char(document, place);
+/// The figure of the contract, or `range` in tokens with a remark for messages that the contract declares none.
+fn declared(figure: ChunkFigure, range: Range, key: &str) -> (Figure, String) {
+    match figure {
+        ChunkFigure::Within(unit, range) => (Figure { unit, range }, String::new()),
+        ChunkFigure::Undeclared | ChunkFigure::NotJudged => (
+            Figure { unit: SizeUnit::Tokens, range },
+            format!("; the contract declares no figure: add `{key} = {{ at_most = N }}` to [chunks]"),
+        ),
     }
-    if found.len() > 1 {
-        let before = &document[previous.clone()];
-        let encoding = bpe_openai::cl100k_base();
-        let ids = encoding.encode(before);
-        let tail = &ids[ids.len().saturating_sub(USUAL_OVERLAP)..];
-        let overlap: usize = tail.iter().map(|id| encoding.bpe.token_bytes(*id).len()).sum();
-        let likely = previous.end.saturating_sub(overlap);
-        found.sort_by_key(|place| std::cmp::Reverse(place.abs_diff(likely)));
-    }
-    found
-}
-
-/// Whether the grapheme at `at` leaves no room for an overlap: a letter with hundreds of combining marks fills a chunk
-/// alone, or is cut into pieces because it fits into no chunk.
-fn leaves_no_room(text: &str, at: usize) -> bool {
-    use unicode_segmentation::GraphemeCursor;
-    let boundary = GraphemeCursor::new(at, text.len(), true).is_boundary(text, 0).unwrap_or(true);
-    let end = GraphemeCursor::new(at, text.len(), true).next_boundary(text, 0).ok().flatten().unwrap_or(text.len());
-    !boundary || tokens(&text[at..end]) > MOST_OF_A_CHUNK
-}
-
-/// A grapheme with more tokens than this does not fit into one chunk together with the overlap.
-const MOST_OF_A_CHUNK: usize = 400;
-
-fn next_char(text: &str, at: usize) -> usize {
-    text[at..].chars().next().map_or(text.len() + 1, |character| at + character.len_utf8())
-}
-
-/// Checks that the chunks, laid over each other, give the document back without a gap; or says what is wrong.
-fn reassemble(document: &str, chunks: &[&str]) -> Result<(), String> {
-    if chunks.is_empty() {
-        return Err("has no chunk".to_owned());
-    }
-    let places = places(document, chunks);
-    let mut covered = 0;
-    for (number, place) in places.iter().enumerate() {
-        if place.start > covered {
-            return Err(format!("{} bytes are missing before chunk {number}", place.start - covered));
-        }
-        covered = covered.max(place.end);
-    }
-    if let Some(chunk) = chunks.get(places.len()) {
-        let start: String = chunk.chars().take(40).collect();
-        let number = places.len();
-        return Err(format!("chunk {number} of {} does not continue the document: {start:?}", chunks.len()));
-    }
-    if covered < document.len() {
-        return Err(format!("its last {} of {} bytes are in no chunk", document.len() - covered, document.len()));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -249,23 +257,7 @@ mod tests {
     use super::super::super::testing::TestRun;
     use super::super::testing::check;
     use super::*;
-
-    #[test]
-    fn chunks_that_overlap_give_the_document_back() {
-        assert_eq!(reassemble("abcdefghij", &["abcde", "defgh", "ghij"]), Ok(()));
-        assert_eq!(reassemble("aaaaaaaaaa", &["aaaaa", "aaaaa", "aaa"]), Ok(()), "repeated text is no gap");
-    }
-
-    #[test]
-    fn a_gap_a_missing_end_and_altered_text_are_distinguished() {
-        assert!(reassemble("abcdefghij", &["abc", "efghij"]).unwrap_err().contains("does not continue the document"));
-        assert!(reassemble("abcdefghij", &["abcde", "defgh"]).unwrap_err().contains("last 2 of 10 bytes"));
-        assert!(
-            reassemble("abcdefghij", &["bcde", "efghij"]).unwrap_err().contains("1 bytes are missing before chunk 0")
-        );
-        assert!(reassemble("abcdefghij", &["abcde", "dXfghij"]).unwrap_err().contains("chunk 1"));
-        assert!(reassemble("abc", &[]).unwrap_err().contains("no chunk"));
-    }
+    use crate::settings::ChunksContract;
 
     #[test]
     fn a_stored_vector_must_belong_to_its_text() {
@@ -277,7 +269,8 @@ mod tests {
             .passes(&run)
             .fails(
                 &negated,
-                "a.md: the vector of chunk 0 (8 numbers) is not the one given for its text (cosine distance 2.000000)",
+                "a.md: the vector of chunk 0 (8 numbers) is not the one given for its text: it is that of no text that was \
+                 sent (cosine distance 2.000000)",
             )
             .is_unknown(
                 &run.edit_step(|step| step.points("a.md")[0].text = None),
@@ -288,19 +281,48 @@ mod tests {
 
     #[test]
     fn the_tokens_of_each_chunk_are_bounded() {
-        let run = TestRun::two_documents();
+        let run = TestRun::two_documents().edit(|seen| seen.contract.chunks.size = ChunkFigure::Undeclared);
+        let long = |run: &TestRun| {
+            run.edit_step(|step| step.points("a.md")[0].text = Some("one two three four five six".to_owned()))
+        };
+        let declared = |unit, at_most| {
+            let range = Range { at_least: None, at_most: Some(at_most) };
+            run.edit(|seen| seen.contract.chunks.size = ChunkFigure::Within(unit, range))
+        };
         check("chunk_tokens = { at_most = 5 }")
             .passes(&run)
             .fails(
-                &run.edit_step(|step| step.points("a.md")[0].text = Some("one two three four five six".to_owned())),
-                "a.md: chunk 0 has 6 tokens, wanted at most 5",
+                &long(&run),
+                "a.md: chunk 0 has 6 tokens, wanted at most 5; the contract declares no figure: add `tokens = { at_most = \
+                 N }` to [chunks]",
+            )
+            .passes(&long(&declared(SizeUnit::Tokens, 6.0)))
+            .passes(&long(&declared(SizeUnit::Characters, 27.0)))
+            .fails(&long(&declared(SizeUnit::Characters, 26.0)), "a.md: chunk 0 has 27 characters, wanted at most 26")
+            .is_skipped(&run.edit(|seen| seen.contract.chunks.size = ChunkFigure::NotJudged), "not judged")
+            .is_unknown(&run.edit_step(|step| step.snapshot.points.clear()), "there were no chunks to evaluate");
+    }
+
+    #[test]
+    fn the_model_must_read_every_chunk_to_its_end() {
+        let run = TestRun::two_documents();
+        let long = "word ".repeat(9000);
+        check("chunks_fit_model = true")
+            .passes(&run)
+            .fails(
+                &run.edit_step(|step| step.points("a.md")[0].text = Some(long.clone())),
+                "a.md: chunk 0 has 9001 tokens, and the model reads at most 8192: its end is in no vector",
             )
             .is_unknown(&TestRun::ingested(&[]), "there were no chunks to evaluate");
     }
 
     #[test]
     fn the_tokens_that_chunks_share_are_bounded() {
-        let chunked = |chunks: &[&str]| TestRun::chunked("one two three four five", chunks);
+        let range = Range { at_least: None, at_most: Some(2.0) };
+        let chunked = |chunks: &[&str]| {
+            let run = TestRun::chunked("one two three four five", chunks);
+            run.edit(|seen| seen.contract.chunks.overlap = ChunkFigure::Within(SizeUnit::Tokens, range))
+        };
         check("overlap_tokens = { at_most = 2 }")
             .passes(&chunked(&["one two three", " three four five"]))
             .fails(
@@ -316,12 +338,20 @@ mod tests {
     #[test]
     fn the_chunks_of_a_document_must_give_it_back() {
         let chunked = |chunks: &[&str]| TestRun::chunked("abcdefghij", chunks);
+        let ordinary = |text: &str, chunks: &[&str]| {
+            TestRun::chunked(text, chunks).edit(|seen| seen.contract.chunks = ChunksContract::default())
+        };
         check("reassembled = true")
             .passes(&chunked(&["abcde", "defgh", "hij"]))
             .fails(&chunked(&["abcde", "defgh"]), "a.md: its last 2 of 10 bytes are in no chunk")
             .fails(
                 &chunked(&["abcde", "fghij"]).then(|step| step.document("a.md").text.push('k')),
                 "a.md: the previous version is stored whole: its last 1 of 11 bytes are in no chunk",
+            )
+            .passes(&ordinary(" One.\0\n\nTwo. ", &["One.", "Two."]))
+            .fails(
+                &TestRun::chunked("One.\n\nTwo.", &["One.", "Two."]),
+                "a.md: chunk 1 of 2 does not continue the document: \"Two.\"",
             )
             .is_unknown(&TestRun::ingested(&[]), "there were no documents to evaluate");
     }
@@ -333,18 +363,43 @@ mod tests {
             .passes(&run)
             .fails(
                 &run.edit_step(|step| step.points("a.md")[1].chunk = Some(2)),
-                "a.md: has 2 chunk indices, missing [1]",
+                "a.md: has 2 chunk indices, missing 1",
             )
+            .is_unknown(
+                &run.edit_step(|step| {
+                    let points = step.snapshot.points.values_mut().flatten();
+                    points.for_each(|point| point.chunk = None);
+                }),
+                "no payload has the chunk index that the contract names: remove `chunk`, or correct it",
+            )
+            .passes(&with_offsets(&run, Some(7)))
+            .fails(&with_offsets(&run, None), "a.md: 2 of 2 chunks have no offset (and 1 more)")
             .is_unknown(&TestRun::ingested(&[]), "there were no documents to evaluate");
+    }
+
+    /// The run with an offset instead of an index.
+    fn with_offsets(run: &TestRun, offset: Option<u64>) -> TestRun {
+        let run = run.edit(|seen| {
+            let keys = &mut seen.contract.evidence.qdrant;
+            (keys.chunk, keys.offset) = (None, Some("start".to_owned()));
+        });
+        run.edit_step(|step| {
+            let points = step.snapshot.points.values_mut().flatten();
+            points.for_each(|point| (point.chunk, point.offset) = (None, offset));
+        })
     }
 
     #[test]
     fn no_character_may_be_altered_or_lost() {
         let chunked = |chunk: &str| TestRun::chunked("na\u{ef}ve", &[chunk]);
+        let ordinary = TestRun::chunked("\0naive\n", &["naive"]);
+        let ordinary = ordinary.edit(|seen| seen.contract.chunks = ChunksContract::default());
         check("unicode_intact = true")
             .passes(&chunked("na\u{ef}ve"))
             .fails(&chunked("na\u{fffd}\u{ef}ve"), "a.md: a chunk has U+FFFD, which the document does not contain")
             .fails(&chunked("nave"), "a.md: the chunks have lost every U+00EF")
+            .passes(&ordinary)
+            .fails(&ordinary.edit(|seen| seen.contract.chunks.drops.clear()), "a.md: the chunks have lost every U+0000")
             .is_unknown(&TestRun::ingested(&[]), "there were no documents to evaluate");
     }
 }

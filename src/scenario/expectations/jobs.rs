@@ -6,6 +6,7 @@ use super::super::observations::JobState;
 use super::finding::Finding;
 use super::measure::{count, counted, state_phrase};
 use super::scope::Scope;
+use crate::services::queue::Counts;
 use crate::spec::Range;
 
 impl Scope<'_> {
@@ -54,15 +55,17 @@ impl Scope<'_> {
         let mut finding = Finding::over("queues");
         finding.examine();
         let counts = &self.observations.queue.counts;
-        if counts.pending() > 0 {
-            let by_state: Vec<String> = counts
-                .by_state()
-                .iter()
-                .filter(|(state, jobs)| *jobs > 0 && !matches!(*state, "completed" | "failed"))
-                .map(|(state, jobs)| format!("{jobs} {state}"))
-                .collect();
-            let pending = counted(counts.pending(), "unfinished job");
-            finding.wrong("the queue", format!("still holds {pending}: {}", by_state.join(", ")));
+        if let Some(what) = unfinished(counts) {
+            finding.wrong("the queue", what);
+        }
+        for (name, other) in &self.observations.queue.others {
+            finding.examine();
+            if let Some(what) = unfinished(&other.counts) {
+                finding.wrong(format!("the queue {name}"), what);
+            }
+            for (job, reason) in &other.failed {
+                finding.fact(&format!("failed in the queue {name}"), format!("{job}: {reason}"));
+            }
         }
         finding.fact("completed, failed", json!([counts.completed, counts.failed]));
         finding
@@ -142,6 +145,20 @@ impl Scope<'_> {
         finding.fact("most bytes that were written to a job", largest);
         finding
     }
+}
+
+/// The unfinished jobs of a queue, in words; `None` if there are none.
+fn unfinished(counts: &Counts) -> Option<String> {
+    if counts.pending() == 0 {
+        return None;
+    }
+    let by_state: Vec<String> = counts
+        .by_state()
+        .iter()
+        .filter(|(state, jobs)| *jobs > 0 && !matches!(*state, "completed" | "failed"))
+        .map(|(state, jobs)| format!("{jobs} {state}"))
+        .collect();
+    Some(format!("still holds {}: {}", counted(counts.pending(), "unfinished job"), by_state.join(", ")))
 }
 
 #[cfg(test)]

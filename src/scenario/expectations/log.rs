@@ -1,5 +1,6 @@
 //! Secrets and texts of documents in the worker's log, in reasons and in errors.
 
+use super::super::output::own_lines;
 use super::finding::Finding;
 use super::scope::Scope;
 
@@ -25,13 +26,17 @@ impl Scope<'_> {
 
     pub(super) fn log_is_json(&self) -> Finding {
         let mut finding = Finding::over("lines of the log");
-        for (number, line) in
-            self.observations.workers.log.lines().enumerate().filter(|(_, line)| !line.trim().is_empty())
-        {
+        let workers = &self.observations.workers;
+        // Each worker has a start of its own.
+        let mut outputs: Vec<&str> = workers.outputs.iter().map(|output| output.text.as_str()).collect();
+        if outputs.is_empty() {
+            outputs.push(&workers.log);
+        }
+        for (number, line) in outputs.into_iter().flat_map(own_lines) {
             finding.examine();
             if !serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object()) {
                 let line: String = line.chars().take(120).collect();
-                finding.wrong(format!("line {}", number + 1), format!("is not a JSON object: {line}"));
+                finding.wrong(format!("line {number}"), format!("is not a JSON object: {line}"));
                 if finding.wrong.len() == MAX_WRONG_LINES {
                     finding.fact("lines after this many wrong ones", "not examined");
                     break;

@@ -1,6 +1,7 @@
 //! Counts, and how messages write them.
 
 use super::super::documents::Document;
+use super::super::evidence::Point;
 use super::super::observations::{JobState, StepRecord};
 
 /// A count as the number that bounds are compared with.
@@ -14,9 +15,15 @@ pub(super) fn tokens(text: &str) -> usize {
     bpe_openai::cl100k_base().count(text)
 }
 
-/// The texts of a document's chunks in the order of their indices.
+/// The texts of a document's chunks in the order of their indices or offsets. Chunks with the same offset, such as those of
+/// one line, are in the order of their places in the document.
 pub(super) fn texts<'a>(step: &'a StepRecord, document: &Document) -> Vec<&'a str> {
-    step.snapshot.points_of(&document.id).iter().filter_map(|point| point.text.as_deref()).collect()
+    let mut points: Vec<&Point> = step.snapshot.points_of(&document.id).iter().collect();
+    if points.iter().any(|point| point.offset.is_some()) {
+        let place = |point: &Point| point.text.as_deref().and_then(|text| document.text.find(text));
+        points.sort_by_cached_key(|point| (point.offset, place(point)));
+    }
+    points.into_iter().filter_map(|point| point.text.as_deref()).collect()
 }
 
 /// `1 job`, `3 jobs`.

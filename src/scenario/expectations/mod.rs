@@ -10,6 +10,7 @@ mod jobs;
 mod log;
 mod measure;
 mod process;
+mod reassembly;
 mod requests;
 mod retries;
 mod rows;
@@ -27,14 +28,18 @@ use self::finding::Finding;
 use self::scope::Scope;
 use super::assessment::{self, Assessment};
 use super::observations::Observations;
+use super::output::last_error;
 use super::premises;
 use crate::outcome::{Evidence, Level, Verdict};
 use crate::redaction::redacted;
-use crate::settings::EvidenceContract;
+use crate::settings::{ChunkFigure, ChunksContract, EvidenceContract, PointIds};
 use crate::spec::{Expectation, Premise};
 
 /// How many bytes of the worker's last output the evidence shows.
 const LAST_OUTPUT: usize = 4096;
+
+/// The name of the evidence with the last error of the worker's output.
+const LAST_ERROR: &str = "the worker's last error";
 
 /// Evaluates `expectations` over a scenario run, in their order. The first of the gravest findings gives the verdict.
 /// Only documents that `documents_matching` matches are considered. A pass becomes `unknown` if one of the `premises` is
@@ -52,7 +57,8 @@ pub fn evaluate(
     let observations = &assessment.observations;
     let scope = Scope { assessment, observations, documents_matching };
     for expectation in expectations {
-        if let Some(missing) = missing_evidence(expectation, &observations.contract.evidence) {
+        let contract = &observations.contract;
+        if let Some(missing) = missing_evidence(expectation, &contract.evidence, &contract.chunks) {
             evidence.push(Evidence::seen("not evaluated", missing.clone()));
             if verdict == Verdict::Pass {
                 verdict = Verdict::skip(missing);
@@ -73,6 +79,37 @@ pub fn evaluate(
         describe_worker(observations, &mut evidence);
     }
     (verdict, evidence)
+}
+
+/// Something that is wrong in a case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Violation<'a> {
+    /// The expectation that is not met.
+    pub expectation: &'a Expectation,
+    /// Where: a document, or a part of the scenario run.
+    pub at: String,
+    /// What is wrong there.
+    pub what: String,
+}
+
+/// Everything that is wrong in a case with `expectations`, as [`evaluate`] finds it.
+#[must_use]
+pub fn violations<'a>(
+    expectations: &'a [Expectation],
+    assessment: &Assessment,
+    documents_matching: Option<&GlobSet>,
+) -> Vec<Violation<'a>> {
+    let observations = &assessment.observations;
+    let scope = Scope { assessment, observations, documents_matching };
+    let mut violations = Vec::new();
+    for expectation in expectations {
+        let contract = &observations.contract;
+        if missing_evidence(expectation, &contract.evidence, &contract.chunks).is_none() {
+            let wrong = scope.findings(expectation).into_iter().flat_map(|finding| finding.wrong);
+            violations.extend(wrong.map(|(at, what)| Violation { expectation, at, what }));
+        }
+    }
+    violations
 }
 
 /// How a verdict ranks against others of the same case.
@@ -115,24 +152,49 @@ fn describe_worker(observations: &Observations, evidence: &mut Vec<Evidence>) {
     if let Some(died) = &observations.workers.died {
         evidence.push(Evidence::seen("the worker", died.clone()));
     }
-    let mut lines: Vec<&str> = observations.workers.log.lines().rev().take(3).collect();
-    lines.reverse();
-    let text = redacted(lines.join("\n"));
+    let log = &observations.workers.log;
+    let error = last_error(log);
+    let what = if error.is_some() { LAST_ERROR } else { "the worker's last output" };
+    let text = redacted(error.unwrap_or_else(|| {
+        let mut lines: Vec<&str> = log.lines().rev().take(3).collect();
+        lines.reverse();
+        lines.join("\n")
+    }));
     // A line may be as long as the whole output. Shortened after its secrets are masked: half of one would be shown.
     let from = text.ceil_char_boundary(text.len().saturating_sub(LAST_OUTPUT));
-    evidence.push(Evidence::seen("the worker's last output", &text[from..]));
+    evidence.push(Evidence::seen(what, &text[from..]));
 }
 
-/// What is missing in the contract's `[evidence]` to evaluate an expectation; `None` if it names enough.
+/// The level of a case for a worker with this contract. What the contract declares is a MUST; where it declares no size or
+/// overlap of chunks, the figures of the suite are a recommendation.
 #[must_use]
-pub fn missing_evidence(expectation: &Expectation, evidence: &EvidenceContract) -> Option<String> {
+pub fn level_for(expectations: &[Expectation], level: Level, chunks: &ChunksContract) -> Level {
+    let is_undeclared = |expectation: &Expectation| match expectation {
+        Expectation::ChunkTokens(_) => chunks.size == ChunkFigure::Undeclared,
+        Expectation::OverlapTokens(_) => chunks.overlap == ChunkFigure::Undeclared,
+        _ => false,
+    };
+    if expectations.iter().any(is_undeclared) { level.max(Level::Should) } else { level }
+}
+
+/// What is missing in the contract to evaluate an expectation, or why it does not judge it; `None` if it names enough.
+#[must_use]
+pub fn missing_evidence(
+    expectation: &Expectation,
+    evidence: &EvidenceContract,
+    chunks: &ChunksContract,
+) -> Option<String> {
     let qdrant = |key: &str, what: &str| {
         format!(
             "the contract does not name the payload field of a point's {what}: add `{key} = \"FIELD\"` to [evidence] qdrant"
         )
     };
     let text = evidence.qdrant.text.is_none().then(|| qdrant("text", "text"));
-    let chunk = evidence.qdrant.chunk.is_none().then(|| qdrant("chunk", "chunk index"));
+    let chunk = (evidence.qdrant.chunk.is_none() && evidence.qdrant.offset.is_none())
+        .then(|| format!("{}, or `offset` if chunks have a place instead of an index", qdrant("chunk", "chunk index")));
+    let not_judged = |figure, what: &str| {
+        (figure == ChunkFigure::NotJudged).then(|| format!("the contract says in [chunks] that {what} is not judged"))
+    };
     let rows = match &evidence.postgres {
         None => Some(
             "the contract names no rows: add `postgres = { table = \"TABLE\", id = \"COLUMN\", status = \"COLUMN\", \
@@ -147,11 +209,16 @@ pub fn missing_evidence(expectation: &Expectation, evidence: &EvidenceContract) 
         Some(_) => None,
     };
     match expectation {
+        Expectation::ChunkTokens(_) => text.or_else(|| not_judged(chunks.size, "the size of chunks")),
+        Expectation::PointIdsKept if chunks.ids == Some(PointIds::Replaced) => {
+            Some("the contract says in [chunks] that the ids of points are replaced".to_owned())
+        }
         Expectation::VectorsMatchTexts
-        | Expectation::ChunkTokens(_)
+        | Expectation::ChunksFitModel
         | Expectation::UnicodeIntact
         | Expectation::BatchesFilled(_) => text,
-        Expectation::OverlapTokens(_) | Expectation::Reassembled => text.or(chunk),
+        Expectation::OverlapTokens(_) => text.or(chunk).or_else(|| not_judged(chunks.overlap, "the overlap of chunks")),
+        Expectation::Reassembled => text.or(chunk),
         Expectation::NoStaleChunks => text.filter(|_| evidence.qdrant.version.is_none()),
         Expectation::ChunksNumbered => chunk,
         Expectation::RowsAgree => rows,
@@ -205,6 +272,7 @@ impl Scope<'_> {
             Expectation::RowAfterPoints => self.row_after_points(),
             // versions
             Expectation::Unchanged => self.unchanged(),
+            Expectation::PointIdsKept => self.point_ids_kept(),
             Expectation::NoStaleChunks => self.no_stale_chunks(),
             Expectation::PointsNeverDrop => self.points_never_drop(),
             Expectation::Deleted => self.deleted(),
@@ -213,6 +281,7 @@ impl Scope<'_> {
             // chunks
             Expectation::VectorsMatchTexts => self.vectors_match_texts(),
             Expectation::ChunkTokens(range) => self.chunk_tokens(*range),
+            Expectation::ChunksFitModel => self.chunks_fit_model(),
             Expectation::OverlapTokens(range) => self.overlap_tokens(*range),
             Expectation::Reassembled => self.reassembled(),
             Expectation::ChunksNumbered => self.chunks_numbered(),
@@ -322,6 +391,7 @@ mod tests {
         for (expectation, key) in [
             (Expectation::VectorsMatchTexts, "text"),
             (Expectation::ChunkTokens(range), "text"),
+            (Expectation::ChunksFitModel, "text"),
             (Expectation::UnicodeIntact, "text"),
             (Expectation::BatchesFilled(2.0), "text"),
             (Expectation::OverlapTokens(range), "text"),
@@ -341,6 +411,24 @@ mod tests {
     }
 
     #[test]
+    fn what_the_contract_declares_is_a_must_and_what_it_does_not_is_a_recommendation() {
+        let range = Range { at_least: None, at_most: Some(512.0) };
+        let (declared, silent) = (ChunksContract::reference(), ChunksContract::default());
+        for (expectation, is_declared, level) in [
+            (Expectation::ChunkTokens(range), true, Level::Must),
+            (Expectation::ChunkTokens(range), false, Level::Should),
+            (Expectation::OverlapTokens(range), false, Level::Should),
+            (Expectation::ChunksFitModel, false, Level::Must),
+            (Expectation::Reassembled, false, Level::Must),
+        ] {
+            let contract = if is_declared { &declared } else { &silent };
+            let found = level_for(std::slice::from_ref(&expectation), Level::Must, contract);
+            assert_eq!(found, level, "{expectation:?} {is_declared}");
+        }
+        assert_eq!(level_for(&[Expectation::ChunkTokens(range)], Level::May, &silent), Level::May);
+    }
+
+    #[test]
     fn the_evidence_of_a_failure_has_the_last_output_without_secrets() {
         let run = TestRun::two_documents().edit(|seen| {
             seen.queue.counts.active = 1;
@@ -350,6 +438,16 @@ mod tests {
         let output =
             Evidence::seen("the worker's last output", "two\nthree\nconnected to redis://:********@127.0.0.1:6379");
         assert_eq!(evidence.last(), Some(&output));
+    }
+
+    #[test]
+    fn the_evidence_of_a_failure_has_the_last_error_instead_of_later_lines() {
+        let run = TestRun::two_documents().edit(|seen| {
+            seen.queue.counts.active = 1;
+            seen.workers.log = "ERROR no answer\n    at fetch\ninfo one\ninfo two\ninfo three\n".to_owned();
+        });
+        let (_, evidence) = evaluate(&[], &[Expectation::QueueDrained], &run.assessment(), None, Level::Must);
+        assert_eq!(evidence.last(), Some(&Evidence::seen("the worker's last error", "ERROR no answer\n    at fetch")));
     }
 
     #[test]

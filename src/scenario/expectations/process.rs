@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::scheduler::Exit;
 use super::finding::Finding;
 use super::measure::counted;
 use super::scope::Scope;
@@ -20,8 +21,8 @@ impl Scope<'_> {
             }
             (None, Some(ended)) => {
                 finding.fact("how it ended", ended.how.clone());
-                if ended.code != Some(0) {
-                    finding.wrong("the worker", format!("{} after SIGTERM, wanted exit code 0", ended.how));
+                if let Some(problem) = self.unclean(&ended.how, ended.code, self.observations.queue.counts.active) {
+                    finding.wrong("the worker", problem);
                 }
                 if ended.after > self.observations.workers.grace {
                     let (took, grace) = (ended.after.as_secs_f32(), self.observations.workers.grace.as_secs_f32());
@@ -38,14 +39,25 @@ impl Scope<'_> {
             finding.fact("how a worker ended after SIGTERM", exit.how.clone());
             if exit.killed {
                 finding.late(at, exit.how.clone());
-            } else if exit.code != Some(0) {
-                finding.wrong(at, format!("{} after SIGTERM, wanted exit code 0", exit.how));
+            } else if let Some(problem) = self.unclean(&exit.how, exit.code, jobs_left(exit)) {
+                finding.wrong(at, problem);
             } else if exit.after > exit.grace + Duration::from_millis(500) {
                 let (took, grace) = (exit.after.as_secs_f32(), exit.grace.as_secs_f32());
                 finding.late(at, format!("took {took:.1} s to end, wanted at most its grace period of {grace:.1} s"));
             }
         }
         finding
+    }
+
+    /// Why an end is not clean: its code, or open work that another code than 0 leaves behind.
+    fn unclean(&self, how: &str, code: Option<i32>, active: u64) -> Option<String> {
+        let codes = &self.observations.contract.exit_codes;
+        if !code.is_some_and(|code| codes.contains(&code)) {
+            let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
+            return Some(format!("{how} after SIGTERM, wanted exit code {}", codes.join(" or ")));
+        }
+        (code != Some(0) && active > 0)
+            .then(|| format!("{how} after SIGTERM, with {} still active", counted(active, "job")))
     }
 
     pub(super) fn no_job_after_sigterm(&self) -> Finding {
@@ -113,9 +125,13 @@ impl Scope<'_> {
     }
 }
 
+/// The number of jobs that a worker left in `active`, as far as it is known.
+fn jobs_left(exit: &Exit) -> u64 {
+    exit.left.as_ref().map_or(0, |left| left.len() as u64)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::super::scheduler::Exit;
     use super::super::super::testing::{TestRun, exit};
     use super::super::testing::check;
     use super::*;
@@ -145,6 +161,35 @@ mod tests {
             .fails(
                 &run.edit(|seen| seen.workers.died = Some("exited with code 1".to_owned())),
                 "the worker: exited with code 1 before SIGTERM",
+            );
+    }
+
+    #[test]
+    fn a_code_that_the_contract_names_is_a_clean_end_if_no_work_is_open() {
+        let run = TestRun::two_documents().edit(|seen| {
+            seen.contract.exit_codes = vec![0, 143];
+            let how = "was killed by SIGTERM".to_owned();
+            seen.workers.ended = Some(Ended { how, code: Some(143), after: Duration::from_secs(1) });
+        });
+        let amid_work = terminated(Exit {
+            how: "exited with code 143".to_owned(),
+            code: Some(143),
+            left: Some(vec!["s0-abc".to_owned()]),
+            ..exit()
+        });
+        check("exits_cleanly = true")
+            .passes(&run)
+            .fails(
+                &run.edit(|seen| seen.queue.counts.active = 2),
+                "the worker: was killed by SIGTERM after SIGTERM, with 2 jobs still active",
+            )
+            .fails(
+                &amid_work.edit(|seen| seen.contract.exit_codes = vec![0, 143]),
+                "the worker that got SIGTERM at 500 ms: exited with code 143 after SIGTERM, with 1 job still active",
+            )
+            .fails(
+                &run.edit(|seen| seen.contract.exit_codes = vec![0, 1]),
+                "the worker: was killed by SIGTERM after SIGTERM, wanted exit code 0 or 1",
             );
     }
 

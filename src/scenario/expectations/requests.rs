@@ -1,11 +1,11 @@
 //! Requests to the embeddings API.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::super::observations::PASSAGE_TASK;
 use super::finding::Finding;
 use super::measure::{count, or_none, texts, tokens};
 use super::scope::Scope;
+use crate::settings::ChunksContract;
 
 impl Scope<'_> {
     pub(super) fn max_texts_per_request(&self, most: f64) -> Finding {
@@ -28,7 +28,7 @@ impl Scope<'_> {
     pub(super) fn batches_filled(&self, size: f64) -> Finding {
         let mut finding = Finding::over("documents");
         for (step, document) in self.deliverable() {
-            let texts: BTreeSet<&str> = texts(step, document).into_iter().collect();
+            let texts = SentTexts::new(texts(step, document), &self.observations.contract.chunks);
             if texts.is_empty() {
                 continue;
             }
@@ -40,7 +40,7 @@ impl Scope<'_> {
                 .requests
                 .iter()
                 .filter(|request| request.status == 200)
-                .filter(|request| request.texts.iter().all(|text| texts.contains(text.as_str())))
+                .filter(|request| request.texts.iter().all(|text| texts.find(text).is_some()))
                 .collect();
             let largest = requests.iter().map(|request| request.texts.len()).max().unwrap_or_default();
             let requests = requests.len();
@@ -84,14 +84,13 @@ impl Scope<'_> {
     pub(super) fn requests_well_formed(&self) -> Finding {
         let mut finding = Finding::over("requests");
         let wanted = &self.observations.embeddings.endpoint;
+        let task = self.observations.contract.embeddings.task.as_deref();
         for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             let at = format!("request {}", number + 1);
-            if request.task.as_deref() != Some(PASSAGE_TASK) {
-                finding.wrong(
-                    at.clone(),
-                    format!("task is {}, wanted {PASSAGE_TASK}", request.task.as_deref().unwrap_or("missing")),
-                );
+            if request.task.as_deref() != task {
+                let (found, task) = (request.task.as_deref().unwrap_or("missing"), task.unwrap_or("none"));
+                finding.wrong(at.clone(), format!("task is {found}, wanted {task}"));
             }
             if request.dimensions != Some(wanted.dimensions) {
                 finding.wrong(
@@ -161,23 +160,15 @@ impl Scope<'_> {
 
     pub(super) fn max_tokens_wasted(&self, most: f64) -> Finding {
         let mut finding = Finding::over("texts sent");
-        let mut needed: BTreeMap<&str, usize> = BTreeMap::new();
-        for step in &self.observations.steps {
-            for point in step.snapshot.points.values().flatten() {
-                *needed.entry(point.text.as_deref().unwrap_or_default()).or_default() += 1;
-            }
-        }
+        let stored = self.observations.steps.iter().flat_map(|step| step.snapshot.points.values().flatten());
+        let stored: Vec<&str> = stored.map(|point| point.text.as_deref().unwrap_or_default()).collect();
+        let texts = SentTexts::new(stored, &self.observations.contract.chunks);
+        let mut needed = texts.counts();
         let mut wasted = 0;
-        for text in self
-            .observations
-            .embeddings
-            .requests
-            .iter()
-            .filter(|request| request.status == 200)
-            .flat_map(|request| request.texts.iter())
-        {
+        let accepted = self.observations.embeddings.requests.iter().filter(|request| request.status == 200);
+        for text in accepted.flat_map(|request| request.texts.iter()) {
             finding.examine();
-            match needed.get_mut(text.as_str()) {
+            match texts.find(text).and_then(|stored| needed.get_mut(stored)) {
                 Some(left) if *left > 0 => *left -= 1,
                 _ => wasted += tokens(text),
             }
@@ -193,10 +184,55 @@ impl Scope<'_> {
     }
 }
 
+/// Stored texts, by what was sent for each: the same text, or one with the differences that the contract permits.
+struct SentTexts<'a> {
+    /// The texts with their blanks merged where that is permitted, and how often each is stored.
+    stored: BTreeMap<String, usize>,
+    contract: &'a ChunksContract,
+}
+
+impl<'a> SentTexts<'a> {
+    fn new(texts: Vec<&str>, contract: &'a ChunksContract) -> Self {
+        let mut found = Self { stored: BTreeMap::new(), contract };
+        for text in texts {
+            let text = found.form(text);
+            *found.stored.entry(text).or_default() += 1;
+        }
+        found
+    }
+
+    fn is_empty(&self) -> bool {
+        self.stored.is_empty()
+    }
+
+    fn counts(&self) -> BTreeMap<&str, usize> {
+        self.stored.iter().map(|(text, count)| (text.as_str(), *count)).collect()
+    }
+
+    fn form(&self, text: &str) -> String {
+        if self.contract.trims() || self.contract.embedded.newlines_replaced {
+            self.contract.without_dropped(text).split_whitespace().collect::<Vec<_>>().join(" ")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// The stored text for which `sent` was sent.
+    fn find(&self, sent: &str) -> Option<&str> {
+        let sent = self.form(sent);
+        if let Some((text, _)) = self.stored.get_key_value(&sent) {
+            return Some(text);
+        }
+        let ends = self.stored.keys().filter(|text| self.contract.embedded.prefix && !text.is_empty());
+        ends.filter(|text| sent.ends_with(*text)).max_by_key(|text| text.len()).map(String::as_str)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::testing::{TestRun, request};
     use super::super::testing::check;
+    use crate::settings::ChunksContract;
     use crate::stack::jina::JinaRequest;
 
     const NO_REQUESTS: &str = "there were no requests to evaluate";
@@ -256,6 +292,14 @@ mod tests {
             )
             .fails(&edit_first(&run, |request| request.dimensions = Some(16)), "request 1: dimensions are 16, wanted 8")
             .fails(&edit_first(&run, |request| request.authorised = false), "request 1: has no valid key")
+            .passes(&edit_first(&run, |request| request.task = None).edit(|seen| {
+                seen.contract.embeddings.task = None;
+                seen.embeddings.requests.truncate(1);
+            }))
+            .fails(
+                &run.edit(|seen| seen.contract.embeddings.task = None),
+                "request 1: task is retrieval.passage, wanted none (and 1 more)",
+            )
             .is_unknown(&TestRun::ingested(&[]), NO_REQUESTS);
     }
 
@@ -297,9 +341,13 @@ mod tests {
     fn tokens_that_no_stored_chunk_needs_are_wasted() {
         let run = TestRun::ingested(&[("a.md", &["one two three"])]);
         let again = and_request(&run, request(1, &["one two three"]));
+        let altered = TestRun::ingested(&[("a.md", &["one\ntwo three"])])
+            .edit(|seen| seen.embeddings.requests = vec![request(0, &["title: a\n\none two three"])]);
         check("max_tokens_wasted = 0")
             .passes(&run)
             .fails(&again, "the embeddings API: 3 tokens were embedded that no stored chunk needed, wanted at most 0")
+            .passes(&altered.edit(|seen| seen.contract.chunks = ChunksContract::default()))
+            .fails(&altered, "the embeddings API: 7 tokens were embedded that no stored chunk needed, wanted at most 0")
             .is_unknown(&TestRun::ingested(&[]), "there were no texts sent to evaluate");
     }
 }

@@ -4,34 +4,26 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use super::super::evidence::Point;
 use super::super::observations::{JobState, StepRecord};
 use super::finding::Finding;
 use super::measure::state_phrase;
 use super::scope::Scope;
+use crate::settings::PointIds;
 
-impl<'a> Scope<'a> {
+impl Scope<'_> {
     pub(super) fn unchanged(&self) -> Finding {
         let mut finding = Finding::over("documents");
         let [.., before, after] = self.observations.steps.as_slice() else {
             finding.undecided = Some("the scenario has only one step, and so nothing to compare".to_owned());
             return finding;
         };
-        let ids = |step: &'a StepRecord, document: &str| -> BTreeSet<&'a str> {
-            step.snapshot.points_of(document).iter().map(|point| point.id.as_str()).collect()
-        };
+        let needs_ids = self.observations.contract.chunks.ids == Some(PointIds::Stable);
         for (_, document) in self.last() {
             finding.examine();
-            let (old, new) = (ids(before, &document.id), ids(after, &document.id));
-            if old != new {
-                finding.wrong(
-                    &document.id,
-                    format!(
-                        "{} points before, {} after, {} of them new",
-                        old.len(),
-                        new.len(),
-                        new.difference(&old).count()
-                    ),
-                );
+            let other_ids = changed_ids(before, after, &document.id).filter(|_| needs_ids);
+            if let Some(what) = other_ids.or_else(|| changed_contents(before, after, &document.id)) {
+                finding.wrong(&document.id, what);
             }
             if before.snapshot.rows.get(&document.id) != after.snapshot.rows.get(&document.id) {
                 finding.wrong(&document.id, "its row has changed");
@@ -40,7 +32,23 @@ impl<'a> Scope<'a> {
         finding
     }
 
+    pub(super) fn point_ids_kept(&self) -> Finding {
+        let mut finding = Finding::over("documents");
+        let [.., before, after] = self.observations.steps.as_slice() else {
+            finding.undecided = Some("the scenario has only one step, and so nothing to compare".to_owned());
+            return finding;
+        };
+        for (_, document) in self.last() {
+            finding.examine();
+            if let Some(what) = changed_ids(before, after, &document.id) {
+                finding.wrong(&document.id, what);
+            }
+        }
+        finding
+    }
+
     pub(super) fn no_stale_chunks(&self) -> Finding {
+        let contract = &self.observations.contract.chunks;
         let mut finding = Finding::over("documents");
         for (step, document) in self.deliverable() {
             finding.examine();
@@ -49,10 +57,9 @@ impl<'a> Scope<'a> {
             if versions.len() > 1 {
                 finding.wrong(&document.id, format!("has points of {} versions at the same time", versions.len()));
             }
-            let stale = points
-                .iter()
-                .filter(|point| point.text.as_deref().is_some_and(|text| !document.text.contains(text)))
-                .count();
+            let current = contract.without_dropped(&document.text);
+            let is_stale = |text: &str| !current.contains(contract.without_dropped(text).as_ref());
+            let stale = points.iter().filter(|point| point.text.as_deref().is_some_and(is_stale)).count();
             if stale > 0 {
                 finding.wrong(&document.id, format!("{stale} points have a text that the document no longer contains"));
             }
@@ -148,14 +155,47 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// How the ids of a document's points differ between two steps; `None` if they do not.
+fn changed_ids(before: &StepRecord, after: &StepRecord, document: &str) -> Option<String> {
+    fn ids<'a>(step: &'a StepRecord, document: &str) -> BTreeSet<&'a str> {
+        step.snapshot.points_of(document).iter().map(|point| point.id.as_str()).collect()
+    }
+    let (old, new) = (ids(before, document), ids(after, document));
+    (old != new).then(|| {
+        let added = new.difference(&old).count();
+        format!("{} points before, {} after, {added} of them new", old.len(), new.len())
+    })
+}
+
+/// How the contents of a document's points differ between two steps, whatever their ids; `None` if they do not.
+fn changed_contents(before: &StepRecord, after: &StepRecord, document: &str) -> Option<String> {
+    let (old, new) = (before.snapshot.points_of(document), after.snapshot.points_of(document));
+    let is_same = |left: &Point, right: &Point| {
+        let place = |point: &Point| (point.chunk, point.offset);
+        place(left) == place(right) && left.text == right.text && left.vector == right.vector
+    };
+    let mut left: Vec<&Point> = old.iter().collect();
+    let mut changed = 0;
+    for point in new {
+        match left.iter().position(|former| is_same(former, point)) {
+            Some(place) => drop(left.swap_remove(place)),
+            None => changed += 1,
+        }
+    }
+    (changed > 0 || !left.is_empty())
+        .then(|| format!("{} points before, {} after, {changed} of them with other contents", old.len(), new.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::testing::TestRun;
     use super::super::testing::check;
+    use crate::settings::{ChunksContract, PointIds};
 
     #[test]
     fn the_last_step_may_change_nothing() {
         let run = TestRun::two_documents();
+        let ordinary = run.edit(|seen| seen.contract.chunks = ChunksContract::default());
         check("unchanged = true")
             .passes(&run.then(|_| {}))
             .fails(
@@ -163,6 +203,29 @@ mod tests {
                 "a.md: 2 points before, 2 after, 1 of them new",
             )
             .fails(&run.then(|step| step.row("b.md").version = None), "b.md: its row has changed")
+            .passes(&ordinary.then(|step| "new".clone_into(&mut step.points("a.md")[0].id)))
+            .fails(
+                &ordinary.then(|step| step.points("a.md")[0].text = Some("Other.".to_owned())),
+                "a.md: 2 points before, 2 after, 1 of them with other contents",
+            )
+            .fails(
+                &ordinary.then(|step| step.duplicate("b.md")).edit_step(|step| step.row("b.md").chunks = Some(1)),
+                "b.md: 1 points before, 2 after, 1 of them with other contents",
+            )
+            .is_unknown(&run, "the scenario has only one step, and so nothing to compare");
+    }
+
+    #[test]
+    fn the_ids_of_points_stay_unless_the_contract_says_that_they_are_replaced() {
+        let run = TestRun::two_documents();
+        let replaced = run.edit(|seen| seen.contract.chunks.ids = Some(PointIds::Replaced));
+        check("point_ids_kept = true")
+            .passes(&run.then(|_| {}))
+            .fails(
+                &run.then(|step| "new".clone_into(&mut step.points("a.md")[0].id)),
+                "a.md: 2 points before, 2 after, 1 of them new",
+            )
+            .is_skipped(&replaced.then(|_| {}), "the ids of points are replaced")
             .is_unknown(&run, "the scenario has only one step, and so nothing to compare");
     }
 

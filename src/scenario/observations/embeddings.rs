@@ -5,9 +5,6 @@ use std::time::Duration;
 use crate::settings::JinaEndpoint;
 use crate::stack::jina::{JinaRequest, vector_for};
 
-/// The task with which a worker must embed the chunks of a document.
-pub(in crate::scenario) const PASSAGE_TASK: &str = "retrieval.passage";
-
 /// The embeddings API of a scenario run.
 #[derive(Debug, Clone)]
 pub struct EmbeddingsObservations {
@@ -31,9 +28,10 @@ pub struct ApiFault {
 }
 
 impl EmbeddingsObservations {
-    /// The vector that the mock returned for `text` as a passage: of length 1, with the dimensions of the endpoint.
+    /// The vector that the mock returned for `text` in a request with this task, or without one: of length 1, with the
+    /// dimensions of the endpoint.
     #[must_use]
-    pub fn vector(&self, text: &str) -> Vec<f32> {
-        vector_for(&self.endpoint.model, self.endpoint.dimensions, Some(PASSAGE_TASK), text)
+    pub fn vector_for_task(&self, task: Option<&str>, text: &str) -> Vec<f32> {
+        vector_for(&self.endpoint.model, self.endpoint.dimensions, task, text)
     }
 }

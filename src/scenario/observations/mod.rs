@@ -1,4 +1,4 @@
-//! Everything observed of one scenario run, as plain data. The assessment, expectations, timeline and diagnoses read it;
+//! Everything observed of one scenario run, as plain data. The assessment, expectations, causes and timeline read it;
 //! nothing here judges it.
 
 mod embeddings;
@@ -11,10 +11,9 @@ mod workers;
 
 use std::time::Duration;
 
-pub(super) use embeddings::PASSAGE_TASK;
 pub use embeddings::{ApiFault, EmbeddingsObservations};
 pub use network::NetworkObservations;
-pub use queue::QueueObservations;
+pub use queue::{OtherQueue, QueueObservations};
 pub use step::{JobState, StepRecord};
 pub use terms::ContractTerms;
 pub use timing::TimingObservations;

@@ -39,3 +39,16 @@ pub enum JobState {
     /// Not in Redis any more, and no event says how it ended.
     Missing,
 }
+
+impl JobState {
+    /// Its word in reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Unfinished => "unfinished",
+            Self::Missing => "missing",
+        }
+    }
+}

@@ -2,15 +2,35 @@
 
 use secrecy::SecretString;
 
-use crate::settings::EvidenceContract;
+use crate::settings::{ChunksContract, Contract, EmbeddingsContract, EvidenceContract};
 
 /// The terms by which a scenario run is assessed.
 #[derive(Debug, Clone)]
 pub struct ContractTerms {
     /// The evidence contract of the worker: which fields and columns say what.
     pub evidence: EvidenceContract,
+    /// What the worker promises about its chunks.
+    pub chunks: ChunksContract,
+    /// What the worker promises about its requests for embeddings.
+    pub embeddings: EmbeddingsContract,
+    /// Exit codes after SIGTERM that are a clean end.
+    pub exit_codes: Vec<i32>,
     /// The factor by which deadlines are extended.
     pub timeout_factor: f64,
     /// Secrets that must not be in the output, by variable.
     pub secrets: Vec<(String, SecretString)>,
+}
+
+impl ContractTerms {
+    /// The terms of `contract`.
+    pub(in crate::scenario) fn new(contract: &Contract, secrets: Vec<(String, SecretString)>) -> Self {
+        Self {
+            evidence: contract.evidence.clone(),
+            chunks: contract.chunks.clone(),
+            embeddings: contract.embeddings.clone(),
+            exit_codes: contract.worker.exit_codes.clone(),
+            timeout_factor: contract.worker.timeout_factor,
+            secrets,
+        }
+    }
 }

@@ -30,7 +30,7 @@ pub struct Exit {
     pub grace: Duration,
     /// How it ended, such as `exited with code 0`.
     pub how: String,
-    /// Exit code; `None` if it was ended by a signal.
+    /// Exit code; 128 and its number for a signal.
     pub code: Option<i32>,
     /// Whether it had to be killed.
     pub killed: bool,

@@ -27,6 +27,7 @@ use super::pressure::{Pressure, PressureMeter};
 use super::profile::{Learned, profile};
 use super::scheduler::{LaunchConfig, Proxies};
 use super::setup::Setup;
+use super::sidecars::Sidecars;
 use crate::outcome::WorkerProfile;
 use crate::redaction::redacted;
 use crate::services::ServiceError;
@@ -64,6 +65,8 @@ pub async fn run_trial(name: &str, harness: &Harness) -> Result<Result<WorkerPro
         Setup::prepare(name, &scenario, harness).await?;
     let registrations = Registrations::watch(&clients.queue).await?;
     let LaunchConfig { contract, worker_env, grace, directory, name, ledger } = &launch;
+    // Dropped after the worker.
+    let _sidecars = Sidecars::start(&launch).await?;
     let worker = Worker::start(contract, worker_env, *grace, directory, name, ledger)?;
     let documents = trial_documents(documents);
     let mut trial = Trial {
@@ -78,6 +81,7 @@ pub async fn run_trial(name: &str, harness: &Harness) -> Result<Result<WorkerPro
     };
     let outcome = Box::pin(trial.run(&documents)).await;
     clients.queue.close().await;
+    clients.others.close().await;
     clients.postgres.close().await;
     outcome
 }
@@ -203,12 +207,13 @@ impl Trial<'_> {
     /// Enqueues the first document, and waits until its job has completed; gives why it has not.
     async fn ingest(&mut self, document: &Document) -> Result<Option<TrialFailure>, ScenarioError> {
         let id = job_id(0, &document.id);
+        self.clients.prepare_rows(std::slice::from_ref(document)).await?;
         self.clients.queue.add(self.builder.jobs(0, JobKind::Ingest, std::slice::from_ref(document))?).await?;
         let mut before = self.pressure();
         let (mut taken, mut failed_at) = (false, None);
         loop {
             let (completed, failed) = retry_unavailable(|| self.clients.ended()).await?;
-            if completed.contains(&id) {
+            if completed.contains(&id) && self.clients.pending_in_others().await? == 0 {
                 return Ok(None);
             }
             let active = self.clients.queue.active().await?;
@@ -266,6 +271,7 @@ impl Trial<'_> {
         let (first, others) = documents.split_first()?;
         let slow = Answer::Delay { ms: ANSWER_MS, jitter: 0 };
         self.clients.mock.behave(vec![Behaviour { when: When::All, answer: slow }]);
+        self.clients.prepare_rows(documents).await.ok()?;
         let mut jobs = self.builder.jobs(1, JobKind::Reingest, std::slice::from_ref(first)).ok()?;
         jobs.extend(self.builder.jobs(1, JobKind::Ingest, others).ok()?);
         let wanted: BTreeSet<String> = jobs.iter().map(|job| job.id.clone()).collect();
@@ -284,8 +290,8 @@ impl Trial<'_> {
             }
             tokio::time::sleep(POLL).await;
         }
-        let ServiceClients { endpoints, contract, postgres, qdrant, .. } = self.clients;
-        let snapshot = Snapshot::read(endpoints, &contract.evidence, postgres, qdrant).await.ok()?;
+        let ServiceClients { endpoints, contract, postgres, qdrant, ids, .. } = self.clients;
+        let snapshot = Snapshot::read(endpoints, &contract.evidence, postgres, qdrant, ids).await.ok()?;
         Some(snapshot.points_of(&first.id).to_vec())
     }
 

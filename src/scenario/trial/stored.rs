@@ -82,10 +82,12 @@ async fn find_points(
         return no_points(clients).await.map(Err);
     }
     let all: Vec<&Point> = by_document.values().flatten().collect();
+    let has_offset = all.iter().any(|point| point.offset.is_some());
     let (has_chunk, has_text) = (all.iter().any(|p| p.chunk.is_some()), all.iter().any(|p| p.text.is_some()));
     let has_version = all.iter().any(|point| point.version.is_some());
     let value = all.iter().find_map(|point| point.document.clone());
-    let own = by_document.remove(&document.id);
+    let id = clients.contract.queue.document.id.of(&document.id);
+    let own = by_document.remove(&id);
     let payloads = payloads(clients).await?;
     let fields = Fields::of(&payloads);
     let no_field = |key, field: &str, instead| PointsProblem::NoField {
@@ -95,17 +97,18 @@ async fn find_points(
         instead,
     };
     let Some(points) = own else {
-        let instead = fields.with_id(&document.id);
+        let instead = fields.with_id(&id);
         let field = contract.document.clone();
         return Ok(Err(match value {
             None => no_field("document", &field, instead),
-            Some(value) => PointsProblem::OtherDocument { field, value, document: document.id.clone(), instead },
+            Some(value) => PointsProblem::OtherDocument { field, value, document: id, instead },
         }));
     };
     let missing = |key, field: &Option<String>, has: bool, instead: Option<String>| {
         field.as_deref().filter(|_| !has).map(|field| no_field(key, field, instead))
     };
     let problem = missing("chunk", &contract.chunk, has_chunk, fields.with_numbers())
+        .or_else(|| missing("offset", &contract.offset, has_offset, fields.with_numbers()))
         .or_else(|| missing("text", &contract.text, has_text, fields.with_text(&document.text)))
         .or_else(|| {
             let instead = contract.version.as_ref().and_then(|field| similar(field, fields.names()));
@@ -165,10 +168,11 @@ async fn find_row(
         }
         Err(error) => return Err(error),
     };
-    let Some(row) = rows.get(&document.id) else {
+    let id = clients.contract.queue.document.id.of(&document.id);
+    let Some(row) = rows.get(&id) else {
         return Ok(Some(RowProblem::NoRow {
             column: contract.id.clone(),
-            document: document.id.clone(),
+            document: id,
             others: rows.into_keys().take(3).collect(),
         }));
     };

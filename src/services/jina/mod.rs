@@ -59,6 +59,8 @@ pub struct JinaOptions {
     pub timeout: Duration,
     /// Whether a response with too few vectors is accepted. Only a test defect sets this.
     pub accepts_too_few_vectors: bool,
+    /// Whether the API may truncate a text that is too long. Only a test defect sets this.
+    pub truncate: bool,
 }
 
 impl Default for JinaOptions {
@@ -69,6 +71,7 @@ impl Default for JinaOptions {
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(30),
             accepts_too_few_vectors: false,
+            truncate: false,
         }
     }
 }
@@ -174,7 +177,7 @@ impl JinaClient {
             dimensions: self.dimensions,
             normalized: true,
             embedding_type: self.options.encoding.name(),
-            truncate: false,
+            truncate: self.options.truncate,
             input: texts,
         };
         let mut request = self.client.post(self.url.clone()).header(ACCEPT, "application/json").json(&body);

@@ -14,7 +14,7 @@ use jiff::civil::Date;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use self::contract::{WrittenContract, WrittenEvidence, WrittenQueue, WrittenWorker};
+use self::contract::{WrittenChunks, WrittenContract, WrittenEmbeddings, WrittenEvidence, WrittenQueue, WrittenWorker};
 use self::desired::WrittenDesired;
 pub use self::place::contract_place;
 use self::reader::Reader;
@@ -32,6 +32,8 @@ struct Written {
     worker: Option<Spanned<WrittenWorker>>,
     queue: Option<WrittenQueue>,
     evidence: Option<Spanned<WrittenEvidence>>,
+    chunks: Option<Spanned<WrittenChunks>>,
+    embeddings: Option<WrittenEmbeddings>,
     #[serde(default)]
     waive: Vec<Spanned<WrittenWaiver>>,
     desired: Option<WrittenDesired>,
@@ -109,7 +111,13 @@ impl Reader<'_> {
                 desired.insert(*name, self.desired(merged));
             }
         }
-        let sections = WrittenContract { worker: written.worker, queue: written.queue, evidence: written.evidence };
+        let sections = WrittenContract {
+            worker: written.worker,
+            queue: written.queue,
+            evidence: written.evidence,
+            chunks: written.chunks,
+            embeddings: written.embeddings,
+        };
         let (queue, contract) = self.contract(sections);
         Config {
             path: Some(self.path.to_owned()),

@@ -33,13 +33,18 @@ pub enum Expectation {
     // Facts that hold or do not.
     /// The queue holds no job that is waiting, prioritized, active, delayed or paused.
     QueueDrained,
-    /// Every stored vector is the one that the mock returned for exactly that text.
+    /// Every stored vector is the one that the mock returned for that text, or for the text with the differences that
+    /// `[chunks] embedded` permits.
     VectorsMatchTexts,
-    /// The chunks of a document, laid over each other, give the document back byte by byte.
+    /// The chunks of a document, laid over each other, give the document back: byte by byte, except for what `[chunks]`
+    /// permits to be missing.
     Reassembled,
-    /// The chunk indices of a document are 0, 1, 2 … without a gap.
+    /// The chunk indices of a document are 0, 1, 2 … without a gap, or every chunk has its offset.
     ChunksNumbered,
-    /// Every request to the embeddings API asks for the passage task and the configured model and dimensions.
+    /// No chunk has more tokens than the model reads of a text.
+    ChunksFitModel,
+    /// Every request to the embeddings API asks for the task of the contract, the passage task by default, and for the
+    /// configured model and dimensions.
     RequestsWellFormed,
     /// No request permits the embeddings API to truncate a text that is too long for the model.
     RequestsUntruncated,
@@ -55,13 +60,18 @@ pub enum Expectation {
     RowsAgree,
     /// The payload of every point names document, chunk index and text.
     PayloadComplete,
-    /// The last step changed nothing: the same point ids, the same number of points, the same rows.
+    /// The last step changed nothing: the same contents of points, the same rows, and where `[chunks] ids` is `stable` the
+    /// same point ids.
     Unchanged,
+    /// The last step changed no point id.
+    PointIdsKept,
     /// After the last step no point of an older version is left.
     NoStaleChunks,
-    /// No text was altered: no U+FFFD that the document does not have, and no character is missing.
+    /// No text was altered: no U+FFFD that the document does not have, and no character is missing, except for those that
+    /// `[chunks]` permits to be missing.
     UnicodeIntact,
-    /// After SIGTERM the worker ends with exit code 0 within its grace period.
+    /// After SIGTERM the worker ends within its grace period, with a code of `[worker] exit_codes`. With another code than 0
+    /// it leaves no job active.
     ExitsCleanly,
     /// The worker's log holds no secret.
     LogHoldsNoSecret,
@@ -69,7 +79,7 @@ pub enum Expectation {
     LogIsJson,
     /// The worker registered itself on the queue under BullMQ's connection name.
     WorkerRegistered,
-    /// The jobs of rejected documents failed with a reason and without a retry.
+    /// The jobs of rejected documents failed with a reason.
     OnlyRejectedFail,
     /// Every document whose job failed for good has a row that says so, and why.
     FailedRowsMarked,
@@ -116,9 +126,10 @@ pub enum Expectation {
     /// The most points that may share document, version and chunk index with another point, or have another version than
     /// the row's.
     MaxDuplicates(f64),
-    /// Bounds on the number of tokens of each chunk.
+    /// Bounds on the number of tokens of each chunk, if `[chunks]` declares none. The level is then at most SHOULD.
     ChunkTokens(Range),
-    /// Bounds on the number of tokens that neighbouring chunks share.
+    /// Bounds on the number of tokens that neighbouring chunks share, if `[chunks]` declares none. The level is then at most
+    /// SHOULD.
     OverlapTokens(Range),
     /// The most texts in one request.
     MaxTextsPerRequest(f64),
@@ -167,6 +178,7 @@ impl fmt::Display for Expectation {
             Self::VectorsMatchTexts => f.write_str("every stored vector belongs to its text"),
             Self::Reassembled => f.write_str("the chunks of a document give the whole document back"),
             Self::ChunksNumbered => f.write_str("chunk indices count from 0 without a gap"),
+            Self::ChunksFitModel => f.write_str("the model reads every chunk to its end"),
             Self::RequestsWellFormed => f.write_str("every request has the passage task, the model and the dimensions"),
             Self::RequestsUntruncated => f.write_str("no request permits the embeddings API to truncate a text"),
             Self::LateChunkingApart => f.write_str("a request with late chunking carries texts of a single document"),
@@ -178,13 +190,14 @@ impl fmt::Display for Expectation {
             Self::RowsAgree => f.write_str("every row has the number of chunks that are stored"),
             Self::PayloadComplete => f.write_str("every point's payload names document, chunk index and text"),
             Self::Unchanged => f.write_str("the last step changes no point and no row"),
+            Self::PointIdsKept => f.write_str("the last step changes no point id"),
             Self::NoStaleChunks => f.write_str("no point of an older version is left"),
             Self::UnicodeIntact => f.write_str("no character is altered or lost"),
-            Self::ExitsCleanly => f.write_str("the worker ends with exit code 0 within its grace period after SIGTERM"),
+            Self::ExitsCleanly => f.write_str("the worker ends cleanly within its grace period after SIGTERM"),
             Self::LogHoldsNoSecret => f.write_str("the worker's log holds no secret"),
             Self::LogIsJson => f.write_str("every line of the worker's log is a JSON object"),
             Self::WorkerRegistered => f.write_str("the worker is registered under BullMQ's connection name"),
-            Self::OnlyRejectedFail => f.write_str("jobs of rejected documents fail with a reason and without a retry"),
+            Self::OnlyRejectedFail => f.write_str("jobs of rejected documents fail with a reason"),
             Self::FailedRowsMarked => f.write_str("every document whose job failed has a row that says so, and why"),
             Self::RowStatusMatchesJob => f.write_str("every row's status matches the end of its job"),
             Self::LogHoldsNoText => f.write_str("the worker's log repeats no text of a document"),

@@ -70,6 +70,12 @@ pub(super) fn find(name: &str) -> Option<&'static Model> {
     MODELS.iter().find(|model| model.name == name)
 }
 
+/// The maximum of tokens of one text; that of v3 for an unknown model.
+#[must_use]
+pub fn context_of(name: &str) -> usize {
+    find(name).map_or(8192, |model| model.context)
+}
+
 /// The names of all models.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     MODELS.iter().map(|model| model.name)

@@ -43,7 +43,7 @@ fn report(mut cases: Vec<Value>) -> Value {
         ])
         .collect();
     json!({
-        "report_version": 2, "shakedown": "0.1.0", "suite_version": "abc", "run": "r1", "seed": 42,
+        "report_version": 3, "shakedown": "0.1.0", "suite_version": "abc", "run": "r1", "seed": 42,
         "profile": "development", "provider": "native", "provider_reason": "asked for", "worker": "shakedown worker",
         "started_at": "2026-01-01T00:00:00Z", "duration_ms": 126_000, "verdict": "not conformant",
         "coverage": { "must_total": cases.len(), "must_judged": cases.len(), "must_skipped": 0, "must_unknown": 0,
@@ -56,10 +56,10 @@ fn report(mut cases: Vec<Value>) -> Value {
         "files": [{ "path": "r.json", "action": "created", "purpose": "this report as json" }],
         "notes": ["stale waiver: redis.version passes now"],
         "cases": cases,
+        "causes": [{ "id": "cut", "sentence": "The connection was cut.", "evidence": ["storm: ECONNRESET"],
+                     "remedy": "Reconnect.", "source": "https://docs.bullmq.io/guide/retrying", "cases": ["redis.policy"] }],
         "timelines": [{
             "scenario": "storm", "title": "Redis is cut", "cases": ["redis.policy"], "length_ms": 2500,
-            "diagnoses": [{ "seen": "ECONNRESET", "means": "The connection was cut.", "remedy": "Reconnect.",
-                            "source": "https://docs.bullmq.io/guide/retrying" }],
             "documents": (0..6).map(|number| json!({ "document": format!("d{number}"), "outcome": "lost", "why": "its job failed" }))
                 .collect::<Vec<_>>(),
             "events": moments, "left_out": [{ "track": "request", "count": 7 }],

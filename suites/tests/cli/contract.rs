@@ -403,6 +403,47 @@ postgres = {{ query = 'select id, status, chunks, version, error from {{{{postgr
     sandbox.assert_clean();
 }
 
+/// A worker as an application has it: ids that are UUIDs, rows that exist before the job, a queue of its own for removals,
+/// and a process beside it without which it does not start.
+#[test]
+fn a_worker_with_uuids_rows_of_the_application_a_second_queue_and_a_sidecar_is_judged() {
+    let contract = |before: &str| {
+        format!(
+            r#"
+[worker]
+command = ["sh", "-c", "python3 -c 'import os, urllib.request; urllib.request.urlopen(os.environ[\"GATEWAY\"])' || exit 9; {SHAKEDOWN} worker & own=$!; QUEUE_NAME=cleanup {SHAKEDOWN} worker & other=$!; trap 'kill $own $other; wait $own; wait $other; exit 143' TERM; wait $own"]
+env = {{ GATEWAY = "http://127.0.0.1:{{{{sidecar.port}}}}/", GATEWAY_PORT = "{{{{sidecar.port}}}}" }}
+timeout_factor = 2.0
+[[worker.sidecar]]
+command = ["sh", "-c", "exec python3 -m http.server --bind 127.0.0.1 $GATEWAY_PORT"]
+ready = {{ http = "http://127.0.0.1:{{{{sidecar.port}}}}/" }}
+[queue]
+job = {{ name = "ingest-document", data = {{ documentId = "{{{{document.id}}}}", text = "{{{{document.text}}}}", source = "{{{{document.name}}}}" }}, attempts = 5, backoff = {{ type = "exponential", delay = 200 }} }}
+delete = {{ queue = "cleanup", name = "delete-document", attempts = 3, data = {{ documentId = "{{{{document.id}}}}" }} }}
+document = {{ id = "uuid" }}
+before = {{ sql = "{before}" }}
+[evidence]
+qdrant = {{ document = "document_id", chunk = "chunk_index", text = "text", version = "version", filter = {{ model = "jina-embeddings-v3" }} }}
+postgres = {{ id = "id", status = "status", done = "ready", skipped = "skipped", chunks = "chunks" }}
+"#
+        )
+    };
+    let insert = "insert into {{postgres.table}} (id, version, status, chunks) values ({{document.id}}, {{document.sha256}}, \
+                  'processing', {{document.bytes}}) on conflict do nothing";
+    let cases = "ingestion.{delivered,reassembled,removed-gone,removed-alone,exits-cleanly,reingest-idempotent}";
+    let sandbox_of_application = sandbox(&contract(insert));
+    let (code, text) = sandbox_of_application.run(&["run", "--provider", "native", "--case", cases]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("6 pass"), "{text}");
+    sandbox_of_application.assert_clean();
+
+    let sandbox = sandbox(&contract("insert into no_such_table values ({{document.id}})"));
+    let (_, text) = sandbox.run(&["run", "--provider", "native", "--case", "ingestion.delivered"]);
+    assert!(text.contains("the statement of [queue] before failed"), "{text}");
+    assert!(text.contains("no_such_table"), "{text}");
+    sandbox.assert_clean();
+}
+
 #[rstest]
 #[case::named("dense", "", "4 pass")]
 // What the worker makes itself is not made before it, and not only not missed.

@@ -136,8 +136,8 @@ async fn survives(stack: &TestStack, name: &str, contract: Contract, wanted: Out
         return Err(format!("{} cases were judged", report.cases.len()).into());
     };
     let reason = case.verdict.reason().unwrap_or_default();
-    let mut diagnoses = report.timelines.iter().flat_map(|timeline| &timeline.diagnoses);
-    let is_named = diagnoses.any(|diagnosis| diagnosis.means.contains("taskforcesh/bullmq#4585"));
+    let its = report.causes.iter().filter(|cause| case.causes.contains(&cause.id));
+    let is_named = its.map(|cause| &cause.sentence).any(|sentence| sentence.contains("taskforcesh/bullmq#4585"));
     match (wanted, case.verdict.word()) {
         (Outage::Survives, Word::Pass) => Ok(()),
         (Outage::Hangs, Word::Fail) if reason.contains("its job never ended") && is_named => Ok(()),

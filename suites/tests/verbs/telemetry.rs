@@ -257,6 +257,7 @@ fn trace_context_of_jobs(stack: &TestStack) {
     let names = &endpoints.names;
     let place: TraceParent = ABOVE.parse().unwrap();
     let job = |id: &str| NewJob {
+        queue: None,
         id: id.to_owned(),
         name: "x".to_owned(),
         data: json!({}),

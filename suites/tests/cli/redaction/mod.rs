@@ -33,11 +33,11 @@ fn template() -> Value {
                 { "what": "TEXT", "seen": "TEXT", "wanted": "TEXT" },
                 { "what": "TEXT", "seen": { "list": ["TEXT", 1, null], "TEXT": "TEXT" } },
             ],
-            "why": "TEXT", "remedy": "TEXT", "source": "TEXT", "duration_ms": 3, "scenario": "TEXT",
+            "why": "TEXT", "remedy": "TEXT", "source": "TEXT", "duration_ms": 3, "scenario": "TEXT", "causes": ["TEXT"],
         })
     };
     json!({
-        "report_version": 2, "shakedown": "0", "suite_version": "TEXT", "run": "TEXT", "seed": 1, "profile": "TEXT",
+        "report_version": 3, "shakedown": "0", "suite_version": "TEXT", "run": "TEXT", "seed": 1, "profile": "TEXT",
         "provider": "TEXT", "provider_reason": "TEXT", "worker": "TEXT", "started_at": "2030-01-01T00:00:00Z",
         "duration_ms": 9, "verdict": "not conformant",
         "coverage": { "must_total": 3, "must_judged": 2, "must_skipped": 1, "must_unknown": 1, "filtered_out": 0 },
@@ -49,9 +49,10 @@ fn template() -> Value {
         "environment": [{ "name": "TEXT", "value": "TEXT", "origin": "TEXT", "secret": false }],
         "files": [{ "path": "TEXT", "action": "TEXT", "purpose": "TEXT" }],
         "notes": ["TEXT"],
+        "causes": [{ "id": "TEXT", "sentence": "TEXT", "evidence": ["TEXT"], "remedy": "TEXT", "source": "TEXT",
+            "libraries": [{ "library": "TEXT", "remedy": "TEXT" }], "cases": ["TEXT"] }],
         "cases": [case("pass", "must"), case("fail", "must"), case("warn", "should"), case("skip", "must"), case("unknown", "must")],
         "timelines": [{ "scenario": "TEXT", "title": "TEXT", "cases": ["TEXT"], "length_ms": 9,
-            "diagnoses": [{ "seen": "TEXT", "means": "TEXT", "remedy": "TEXT", "source": "TEXT" }],
             "documents": [{ "document": "TEXT", "outcome": "TEXT", "why": "TEXT" }],
             "events": [
                 { "at_ms": 1, "track": "job", "subject": "TEXT", "what": "TEXT" },

@@ -39,7 +39,8 @@ impl Says {
 
     /// Whether the reason or the evidence of the verdict contains one of the words. The worker's output does not count.
     fn is_in(&self, case: &CaseRecord) -> bool {
-        let findings = case.evidence.iter().filter(|evidence| evidence.what != "the worker's last output");
+        let is_output = |what: &str| matches!(what, "the worker's last output" | "the worker's last error");
+        let findings = case.evidence.iter().filter(|evidence| !is_output(&evidence.what));
         let seen = findings.map(|evidence| evidence.seen.to_string());
         let all: Vec<String> =
             std::iter::once(case.verdict.reason().unwrap_or_default().to_owned()).chain(seen).collect();

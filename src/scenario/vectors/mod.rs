@@ -1,4 +1,10 @@
-//! The comparison of stored vectors with those that the embeddings API returned.
+//! The comparison of stored vectors with those that the embeddings API gave for the texts that were sent to it.
+
+mod difference;
+mod matching;
+
+pub use difference::{EmbeddingDifference, VectorMatch, VectorMismatch};
+pub use matching::VectorMatches;
 
 /// The largest cosine distance at which a stored vector counts as the mock's. Qdrant normalises vectors and stores f32 or
 /// f16, and f16 costs 1e-7. Rounding to three decimals costs 5e-5.

@@ -1,0 +1,118 @@
+//! The contract's queues beside the worker's own: those of child jobs and of removals. Their jobs are waited for, and their
+//! failures are shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use super::observations::OtherQueue;
+use crate::services::ServiceError;
+use crate::services::queue::{JobHash, QueueClient, QueueEvent};
+use crate::settings::{Contract, Endpoints};
+
+/// Entries of a queue's event stream per read.
+const PAGE: usize = 1000;
+/// How many failed jobs of a queue are read with their reasons.
+const FAILED_READ: usize = 20;
+
+/// A queue, and the entries of its event stream read so far.
+pub(super) struct WatchedQueue {
+    pub(super) name: String,
+    pub(super) client: QueueClient,
+    events: Mutex<Vec<QueueEvent>>,
+}
+
+/// The queues beside the worker's own.
+#[derive(Default)]
+pub(super) struct OtherQueues(Vec<WatchedQueue>);
+
+impl OtherQueues {
+    /// Opens the queues that the contract names, under the prefix of the worker's own queue.
+    pub(super) async fn open(contract: &Contract, endpoints: &Endpoints) -> Result<Self, ServiceError> {
+        let mut queues = Vec::new();
+        for name in contract.queue.others().filter(|name| *name != endpoints.names.queue) {
+            let client = QueueClient::open(&endpoints.redis, name, &endpoints.names.prefix).await?;
+            queues.push(WatchedQueue { name: name.to_owned(), client, events: Mutex::default() });
+        }
+        Ok(Self(queues))
+    }
+
+    /// The queue of this name.
+    pub(super) fn named(&self, name: &str) -> Option<&QueueClient> {
+        self.0.iter().find(|queue| queue.name == name).map(|queue| &queue.client)
+    }
+
+    /// Ids of the jobs that completed and that failed, also of those that were removed since.
+    pub(super) async fn ended(&self) -> Result<(BTreeSet<String>, BTreeSet<String>), ServiceError> {
+        let (mut completed, mut failed) = (BTreeSet::new(), BTreeSet::new());
+        for queue in &self.0 {
+            let (stored_completed, stored_failed) = queue.client.ended().await?;
+            completed.extend(stored_completed);
+            failed.extend(stored_failed);
+            queue.read_events().await?;
+            completed.extend(queue.jobs_with_event("completed"));
+            failed.extend(queue.jobs_with_event("failed"));
+        }
+        Ok((completed, failed))
+    }
+
+    /// The hash of a job in one of the queues.
+    pub(super) async fn job(&self, id: &str) -> Result<Option<JobHash>, ServiceError> {
+        for queue in &self.0 {
+            if let Some(job) = queue.client.job(id).await? {
+                return Ok(Some(job));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The number of jobs that have not ended.
+    pub(super) async fn pending(&self) -> Result<u64, ServiceError> {
+        let mut pending = 0;
+        for queue in &self.0 {
+            pending += queue.client.counts().await?.pending();
+        }
+        Ok(pending)
+    }
+
+    /// The state of each queue.
+    pub(super) async fn observe(&self) -> Result<BTreeMap<String, OtherQueue>, ServiceError> {
+        let mut observed = BTreeMap::new();
+        for queue in &self.0 {
+            let counts = queue.client.counts().await?;
+            let (_, ids) = queue.client.ended().await?;
+            let mut failed = BTreeMap::new();
+            for id in ids.into_iter().take(FAILED_READ) {
+                let reason = queue.client.job(&id).await?.and_then(|job| job.failed_reason);
+                failed.insert(id, reason.unwrap_or_else(|| "no reason given".to_owned()));
+            }
+            observed.insert(queue.name.clone(), OtherQueue { counts, failed });
+        }
+        Ok(observed)
+    }
+
+    /// Closes the connections.
+    pub(super) async fn close(&self) {
+        for queue in &self.0 {
+            queue.client.close().await;
+        }
+    }
+}
+
+impl WatchedQueue {
+    async fn read_events(&self) -> Result<(), ServiceError> {
+        loop {
+            let last = self.events.lock().unwrap_or_else(PoisonError::into_inner).last().map(|event| event.id.clone());
+            let new = self.client.events(last.as_deref(), PAGE).await?;
+            let is_last_page = new.len() < PAGE;
+            self.events.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
+            if is_last_page {
+                return Ok(());
+            }
+        }
+    }
+
+    fn jobs_with_event(&self, what: &str) -> Vec<String> {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.iter().filter(|event| event.what == what).filter_map(|event| event.job.clone()).collect()
+    }
+}
