@@ -8,7 +8,8 @@ use super::super::jobs::document_of;
 use super::super::scheduler::FaultRecord;
 use super::history::Span;
 use super::requests::is_accepted;
-use super::{Run, Seen, counted, ms};
+use super::run::Run;
+use super::seen::{Seen, counted, ms};
 use crate::spec::{Target, Work, WorkerFault};
 
 /// What a worker's event says when it is ready.
