@@ -7,7 +7,7 @@ use super::seen::{Seen, counted};
 /// How many documents a message lists.
 const LISTED: usize = 4;
 
-impl<'a> Run<'a> {
+impl Run<'_> {
     pub(super) fn any_run(&self) -> Seen {
         let documents: usize = self.observations.steps.iter().map(|step| step.documents.len()).sum();
         Seen::at_least(1, documents, format!("{} ingested", was(documents, "document")))

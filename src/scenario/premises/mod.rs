@@ -52,8 +52,7 @@ pub fn are_met(premises: &[Premise], assessment: &Assessment) -> bool {
 }
 
 fn evaluate(premise: &Premise, assessment: &Assessment) -> Seen {
-    let run =
-        Run { assessment, observations: &assessment.observations, jobs: JobHistory::new(&assessment.observations) };
+    let run = Run::new(assessment);
     match premise {
         Premise::AnyRun(_) => run.any_run(),
         // documents
