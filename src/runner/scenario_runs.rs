@@ -171,8 +171,8 @@ impl<'a> ScenarioRuns<'a> {
             if is_again {
                 break;
             }
-            let assessment =
-                Box::pin(self.run_unplanned(&format!("{name}-sized-{}", number + 1), &scenario)).await.ok()?;
+            let name = format!("{name}-sized-{}", number + 1);
+            let assessment = Box::pin(self.run_unplanned(&name, &scenario)).await.ok()?;
             if scenario::are_met(premises, &assessment) || has_wrong_document(&assessment) {
                 return Some(assessment);
             }
@@ -184,7 +184,8 @@ impl<'a> ScenarioRuns<'a> {
     /// Runs the worker with a long document, and with a longer one if that fits into one request.
     async fn learn_sizing(&self, seen: &Assessment) -> Option<Sizing> {
         for (number, scenario) in scenario::probes(seen).iter().enumerate() {
-            let probe = Box::pin(self.run_unplanned(&format!("sizing-{}", number + 1), scenario)).await.ok()?;
+            let name = format!("sizing-{}", number + 1);
+            let probe = Box::pin(self.run_unplanned(&name, scenario)).await.ok()?;
             if let Some(sizing) = Sizing::learn(&probe) {
                 return Some(sizing);
             }
@@ -203,7 +204,8 @@ impl<'a> ScenarioRuns<'a> {
             }
             None => None,
         };
-        Ok(Assessment::new(Box::pin(self.run_alone(name, scenario.clone())).await?, baseline))
+        let observations = Box::pin(self.run_alone(name, scenario.clone())).await?;
+        Ok(Assessment::new(observations, baseline))
     }
 
     async fn run_alone(&self, name: &str, scenario: Scenario) -> Result<Observations, ScenarioFailure> {
