@@ -11,8 +11,8 @@ use super::verdict::Word;
 /// A cause of cases that did not pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
-    /// Its name in the vocabulary `suites/causes/`, such as `vectors-paired-by-position`. If the report has the same cause
-    /// for several subjects, such as two missing columns, a number is appended.
+    /// Its name in the vocabulary `suites/causes/`, such as `vectors-paired-by-position`. A cause about something, such as
+    /// a missing column, has that appended.
     pub id: String,
     /// The cause in one sentence.
     pub sentence: String,

@@ -155,6 +155,10 @@ pub(super) fn stalled_while_running(observations: &Observations) -> Option<Sight
         fault.targets.is_empty() || fault.targets.contains(&crate::spec::Target::Redis)
     };
     let workers = &observations.workers;
+    // On a busy machine a worker stalls without any fault of its own.
+    if observations.timing.pressure.is_starved() {
+        return None;
+    }
     if workers.died.is_some() || !workers.exits.is_empty() || observations.faults.iter().any(touches) {
         return None;
     }

@@ -89,9 +89,8 @@ impl Scope<'_> {
         for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             let at = format!("request {}", number + 1);
-            // Such a body has no fields that could be judged. Half a surrogate pair makes one.
-            if request.model.is_none() && request.texts.is_empty() {
-                finding.wrong(at, "its body is not valid JSON, or has neither model nor texts");
+            if let Some(reason) = &request.unreadable {
+                finding.wrong(at, format!("is not valid JSON: {reason}"));
                 continue;
             }
             if request.task.as_deref() != task {
@@ -300,17 +299,18 @@ mod tests {
                 "request 1: task is missing, wanted retrieval.passage",
             )
             .fails(&edit_first(&run, |request| request.dimensions = Some(16)), "request 1: dimensions are 16, wanted 8")
+            .fails(&edit_first(&run, |request| request.dimensions = None), "request 1: dimensions are none, wanted 8")
+            .passes(&edit_first(&run, |request| request.dimensions = None).edit(|seen| {
+                seen.embeddings.endpoint.dimensions = 1024;
+                seen.embeddings.requests.truncate(1);
+            }))
             .fails(&edit_first(&run, |request| request.authorised = false), "request 1: has no valid key")
             .fails(
                 &edit_first(&run, |request| {
-                    (request.model, request.task, request.dimensions) = (None, None, None);
-                    request.texts = Vec::new().into();
+                    request.unreadable = Some("lone surrogate".to_owned());
+                    (request.task, request.dimensions) = (None, None);
                 }),
-                "request 1: its body is not valid JSON, or has neither model nor texts",
-            )
-            .fails(
-                &edit_first(&run, |request| request.dimensions = None),
-                "request 1: dimensions are missing, wanted 8",
+                "request 1: is not valid JSON: lone surrogate",
             )
             .passes(&edit_first(&run, |request| request.task = None).edit(|seen| {
                 seen.contract.embeddings.task = None;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::scenario::observations::JobState;
-use crate::scenario::testing::request;
+use crate::scenario::testing::{request, starved};
 
 #[test]
 fn jobs_that_wait_or_stay_active_are_named_by_the_service_that_was_broken() {
@@ -101,6 +101,7 @@ fn a_blocked_event_loop_is_named_only_if_the_running_worker_did_nothing_and_noth
             seen.faults = vec![crate::scenario::FaultRecord { targets: vec![], ..fault(Target::Redis, 1, 2) }]
         }),
         stalled.edit(|seen| seen.workers.exits = vec![exit()]),
+        stalled.edit(|seen| seen.timing.pressure = starved()),
         // It worked until a moment before.
         stalled.edit(|seen| seen.embeddings.requests.push(request(54_000, &["x"]))),
         // No job stalled.

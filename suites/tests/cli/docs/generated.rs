@@ -82,6 +82,7 @@ fn generated(name: &str) -> String {
             let parts = [
                 ("Report", &report),
                 ("Case", &report["$defs"]["CaseRecord"]),
+                ("Cause", &report["$defs"]["Cause"]),
                 ("Timeline", &report["$defs"]["Timeline"]),
             ];
             parts
