@@ -155,7 +155,10 @@ impl Assessment {
         }
         let lost = |why: String| (DocumentOutcome::Lost, why);
         match state {
-            JobState::Unfinished => return lost(format!("its job never ended ({} attempts)", job.attempts)),
+            JobState::Unfinished => {
+                let children = failed_children(observations).unwrap_or_default();
+                return lost(format!("its job never ended ({} attempts){children}", job.attempts));
+            }
             JobState::Missing => return lost("its job vanished from Redis".to_owned()),
             JobState::Failed => {
                 let reason = job.failed_reason.as_deref().unwrap_or("no reason given");
@@ -214,6 +217,17 @@ impl Assessment {
                 .map(|difference| format!("{}: {difference}", name(point))),
         })
     }
+}
+
+/// The failed jobs of further queues, in words, if jobs wait for their children: such a job ends only with its children.
+fn failed_children(observations: &Observations) -> Option<String> {
+    let queue = &observations.queue;
+    if queue.counts.waiting_children == 0 {
+        return None;
+    }
+    let (name, other) = queue.others.iter().find(|(_, other)| !other.failed.is_empty())?;
+    let reason = other.failed.values().next()?;
+    Some(format!("; jobs wait for their children, and {} of the queue {name} failed: {reason}", other.failed.len()))
 }
 
 /// The number of documents by outcome: `18 stable, 2 recovered`.
@@ -320,6 +334,7 @@ pub(super) fn doubles(
 
 #[cfg(test)]
 mod tests {
+    use super::super::observations::OtherQueue;
     use super::super::testing::TestRun;
     use super::*;
 
@@ -356,6 +371,16 @@ mod tests {
                 run.edit_step(|step| *step.state("a.md") = JobState::Unfinished),
                 DocumentOutcome::Lost,
                 "its job never ended (1 attempts)",
+            ),
+            (
+                run.edit_step(|step| *step.state("a.md") = JobState::Unfinished).edit(|seen| {
+                    seen.queue.counts.waiting_children = 1;
+                    let failed = [("7".to_owned(), "Bad Request".to_owned())].into();
+                    seen.queue.others.insert("embeddings".to_owned(), OtherQueue { failed, ..OtherQueue::default() });
+                }),
+                DocumentOutcome::Lost,
+                "its job never ended (1 attempts); jobs wait for their children, and 1 of the queue embeddings failed: Bad \
+                 Request",
             ),
             (
                 run.edit_step(|step| *step.state("a.md") = JobState::Missing),

@@ -2,31 +2,31 @@
 
 use serde_json::Value;
 
-use super::clients::retry_unavailable;
 use super::documents::Document;
+use crate::services::ServiceError;
 use crate::services::postgres::Postgres;
 use crate::settings::{DocumentId, Endpoints, TABLE_PLACES, Template, document_place};
 
 /// Executes the statement for one document.
 ///
 /// # Errors
-/// What is wrong, without values.
+/// Postgres refuses the statement, or a placeholder has no value.
 pub(super) async fn execute(
     statement: &Template,
     document: &Document,
     endpoints: &Endpoints,
     id: DocumentId,
     postgres: &Postgres,
-) -> Result<(), String> {
+) -> Result<(), ServiceError> {
     let place = |place: &str| match place {
         "document.source" => Some(document.id.as_str().into()),
         other => document_place(other, id, &document.id, &document.text),
     };
-    let bound = Bound::new(statement, |name| place(name).map(text))?;
+    let bound = Bound::new(statement, |name| place(name).map(text))
+        .map_err(|detail| ServiceError::Refused { service: "postgres", detail })?;
     let names = |place: &str| endpoints.place(place);
     let sql = |parameter: &dyn Fn(usize) -> String| bound.sql(parameter, &names);
-    // A fault of the step before may have just restarted Postgres.
-    retry_unavailable(|| postgres.execute_bound(&sql, &bound.values)).await.map_err(|error| error.to_string())
+    postgres.execute_bound(&sql, &bound.values).await
 }
 
 fn text(value: Value) -> String {

@@ -104,10 +104,12 @@ impl ServiceClients {
     /// Executes the contract's `before` for each document: the application's rows, before the documents are enqueued.
     pub(super) async fn prepare_rows(&self, documents: &[Document]) -> Result<(), ScenarioError> {
         let Some(statement) = &self.contract.queue.before else { return Ok(()) };
+        let kind = self.contract.queue.document.id;
         for document in documents {
-            before::execute(statement, document, &self.endpoints, self.contract.queue.document.id, &self.postgres)
+            // A fault of the step before may have just restarted Postgres.
+            retry_unavailable(|| before::execute(statement, document, &self.endpoints, kind, &self.postgres))
                 .await
-                .map_err(|problem| ScenarioError::Spec(format!("the statement of [queue] before failed: {problem}")))?;
+                .map_err(|error| ScenarioError::Spec(format!("the statement of [queue] before failed: {error}")))?;
         }
         Ok(())
     }

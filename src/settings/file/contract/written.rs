@@ -10,12 +10,12 @@ use crate::settings::contract::{Backoff, Creates, DocumentId, Dropped, PointIds,
 
 /// The sections of the contract.
 #[derive(Default)]
-pub(in super::super) struct WrittenContract {
-    pub(in super::super) worker: Option<Spanned<WrittenWorker>>,
-    pub(in super::super) queue: Option<WrittenQueue>,
-    pub(in super::super) evidence: Option<Spanned<WrittenEvidence>>,
-    pub(in super::super) chunks: Option<Spanned<WrittenChunks>>,
-    pub(in super::super) embeddings: Option<WrittenEmbeddings>,
+pub(in crate::settings) struct WrittenContract {
+    pub(in crate::settings) worker: Option<Spanned<WrittenWorker>>,
+    pub(in crate::settings) queue: Option<WrittenQueue>,
+    pub(in crate::settings) evidence: Option<Spanned<WrittenEvidence>>,
+    pub(in crate::settings) chunks: Option<Spanned<WrittenChunks>>,
+    pub(in crate::settings) embeddings: Option<WrittenEmbeddings>,
 }
 
 /// What a preset says: the sections of a contract that follow from a library alone.
@@ -30,7 +30,7 @@ pub(super) struct WrittenPreset {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct WrittenWorker {
+pub(in crate::settings) struct WrittenWorker {
     pub(super) preset: Option<Spanned<String>>,
     pub(super) command: Option<Spanned<Vec<String>>>,
     pub(super) image: Option<Spanned<String>>,
@@ -54,7 +54,7 @@ pub(in super::super) struct WrittenWorker {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct WrittenSidecar {
+pub(in crate::settings) struct WrittenSidecar {
     pub(super) command: Spanned<Vec<String>>,
     pub(super) cwd: Option<PathBuf>,
     pub(super) ready: Option<Spanned<WrittenReady>>,
@@ -79,7 +79,7 @@ pub(super) enum WrittenReady {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct WrittenQueue {
+pub(in crate::settings) struct WrittenQueue {
     pub(super) name: Option<String>,
     pub(super) prefix: Option<String>,
     pub(super) job: Option<WrittenJob>,
@@ -93,7 +93,7 @@ pub(in super::super) struct WrittenQueue {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct WrittenDocument {
+pub(in crate::settings) struct WrittenDocument {
     #[serde(default)]
     pub(super) id: DocumentId,
     pub(super) order: Option<String>,
@@ -101,7 +101,7 @@ pub(in super::super) struct WrittenDocument {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct WrittenBefore {
+pub(in crate::settings) struct WrittenBefore {
     pub(super) sql: Spanned<String>,
 }
 
@@ -119,14 +119,14 @@ pub(super) struct WrittenJob {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct WrittenEvidence {
+pub(in crate::settings) struct WrittenEvidence {
     pub(super) qdrant: Option<Spanned<WrittenQdrant>>,
     pub(super) postgres: Option<Spanned<PostgresEvidence>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct WrittenQdrant {
+pub(in crate::settings) struct WrittenQdrant {
     pub(super) collection: Option<String>,
     pub(super) vector: Option<String>,
     pub(super) document: Option<Spanned<String>>,
@@ -140,7 +140,7 @@ pub(in super::super) struct WrittenQdrant {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct WrittenChunks {
+pub(in crate::settings) struct WrittenChunks {
     pub(super) tokens: Option<Spanned<Value>>,
     pub(super) characters: Option<Spanned<Value>>,
     pub(super) overlap: Option<Spanned<Value>>,
@@ -168,7 +168,7 @@ pub(super) enum Newlines {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct WrittenEmbeddings {
+pub(in crate::settings) struct WrittenEmbeddings {
     pub(super) task: Option<Spanned<String>>,
     pub(super) setup_texts: Option<Vec<String>>,
 }
