@@ -165,11 +165,6 @@ mod tests {
     use crate::outcome::{Track, Word, testing};
 
     #[test]
-    fn tmp_schema() {
-        std::fs::write("/tmp/d-report.json", serde_json::to_string_pretty(&schema()).unwrap() + "\n").unwrap();
-    }
-
-    #[test]
     fn a_report_of_version_1_with_a_timeline_is_read_under_the_new_names() {
         let mut old = serde_json::to_value(testing::report(&[("a", Word::Fail)])).unwrap();
         old["report_version"] = json!(1);

@@ -190,11 +190,11 @@ pub(super) fn task(observations: &Observations, missing: bool) -> Option<Sightin
     let mut used = None;
     for wrong in wrong(observations) {
         let of_task =
-            |task: &&Option<&str>| matches(&vector_for(model, dimensions, **task, wrong.text), &wrong.point.vector);
-        if let Some(task) = tasks.iter().find(of_task) {
+            |task: &Option<&str>| matches(&vector_for(model, dimensions, *task, wrong.text), &wrong.point.vector);
+        if let Some(task) = tasks.iter().copied().find(of_task) {
             documents.insert(wrong.document);
             count += 1;
-            used = Some(*task);
+            used = Some(task);
         }
     }
     let (used, requests) = (used?, embeddings.requests.iter());

@@ -98,7 +98,7 @@ fn a_blocked_event_loop_is_named_only_if_the_running_worker_did_nothing_and_noth
     for run in [
         other(Target::Redis),
         stalled.edit(|seen| {
-            seen.faults = vec![crate::scenario::FaultRecord { targets: vec![], ..fault(Target::Redis, 1, 2) }]
+            seen.faults = vec![crate::scenario::FaultRecord { targets: vec![], ..fault(Target::Redis, 1, 2) }];
         }),
         stalled.edit(|seen| seen.workers.exits = vec![exit()]),
         stalled.edit(|seen| seen.timing.pressure = starved()),
