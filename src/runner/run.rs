@@ -266,9 +266,7 @@ impl<'a> Engine<'a> {
     fn level(&self, case: &Case) -> Level {
         match &case.check {
             Check::Probe(..) => case.level,
-            Check::Scenario(_, expectations) => {
-                scenario::level_for(expectations, case.level, &self.options.contract.chunks)
-            }
+            Check::Scenario(_, expectations) => scenario::level_for(expectations, case.level, &self.options.contract),
         }
     }
 

@@ -22,6 +22,11 @@ impl Deadline {
     pub(super) fn is_over(&self, now: &Pressure, allowance: Duration) -> bool {
         now.is_over(&self.began, self.limit + allowance)
     }
+
+    /// Whether it has passed although the worker could not run for the limit: it proves nothing.
+    pub(super) fn is_short(&self, now: &Pressure) -> bool {
+        now.is_short_of(&self.began, self.limit)
+    }
 }
 
 /// By how much longer than suites assume the job of a killed worker may stay with it: until its lock has expired, and two

@@ -62,6 +62,12 @@ pub enum ScenarioError {
         /// Its output.
         output: String,
     },
+    /// The machine was too busy for the trial.
+    #[error(
+        "{0}, so nothing can be said about the worker: run it again when less runs beside it, or leave out the \
+         preflight with --no-preflight"
+    )]
+    TooBusy(String),
     /// A worker did not become ready.
     #[error("{}the worker was not ready within {seconds} s: {state}; {}", why_busy(busy.as_deref()), last_output(tail))]
     NeverReady {

@@ -15,6 +15,8 @@ const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_FACTOR: u32 = 3;
 /// From this part of the time on, a worker that waits for a CPU counts as starved.
 const STARVED: f64 = 0.35;
+/// The same for the harness, which runs many scenarios and mostly waits for them.
+const OWN_STARVED: f64 = 0.5;
 /// A worker that used at least this part of all CPUs was not starved by others, but by itself.
 const OWN_LOAD: f64 = 0.5;
 
@@ -48,7 +50,21 @@ impl Pressure {
     pub fn is_starved(&self) -> bool {
         let cpu_time = self.worker_ran.as_secs_f64() / f64::from(self.cpus.max(1));
         let is_own_load = self.part(Duration::try_from_secs_f64(cpu_time).unwrap_or_default()) >= OWN_LOAD;
-        self.part(self.stalled) >= STARVED && !is_own_load
+        let waits = self.part(self.worker_waited) >= STARVED || self.part(self.own_waited) >= OWN_STARVED;
+        waits && !is_own_load
+    }
+
+    /// The time since `before` in which the worker could have run.
+    fn could_run(&self, before: &Self) -> Duration {
+        let stalled = self.stalled.saturating_sub(before.stalled);
+        self.elapsed.saturating_sub(before.elapsed).saturating_sub(stalled)
+    }
+
+    /// Whether a deadline that has passed proves nothing: it was extended as far as it may be, and the worker could still
+    /// not run for `limit`.
+    #[must_use]
+    pub fn is_short_of(&self, before: &Self, limit: Duration) -> bool {
+        self.could_run(before) < limit
     }
 
     /// Whether a deadline of `limit` has passed for what began when `before` was measured: the time in which the worker
@@ -56,8 +72,7 @@ impl Pressure {
     #[must_use]
     pub fn is_over(&self, before: &Self, limit: Duration) -> bool {
         let elapsed = self.elapsed.saturating_sub(before.elapsed);
-        let stalled = self.stalled.saturating_sub(before.stalled);
-        elapsed.saturating_sub(stalled) >= limit || elapsed >= limit * MAX_FACTOR
+        self.could_run(before) >= limit || elapsed >= limit * MAX_FACTOR
     }
 }
 
@@ -226,6 +241,8 @@ mod tests {
         assert!(!after(20, 11).is_over(&before, 10 * SECOND));
         assert!(after(20, 10).is_over(&before, 10 * SECOND));
         assert!(after(30, 29).is_over(&before, 10 * SECOND), "three times the limit at most");
+        assert!(after(30, 29).is_short_of(&before, 10 * SECOND), "and then it proves nothing");
+        assert!(!after(20, 10).is_short_of(&before, 10 * SECOND));
         assert!(!after(30, 29).is_over(&after(15, 10), 10 * SECOND), "only what came after counts");
     }
 

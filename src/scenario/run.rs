@@ -198,7 +198,7 @@ async fn wait_until_ready(scheduler: &mut FaultScheduler, timeout: Duration) -> 
         if died.is_some() || deadline.is_over(&pressure, Duration::ZERO) {
             return Err(ScenarioError::NeverReady {
                 // A worker that ended did so whether the machine was busy or not.
-                busy: (died.is_none() && pressure.is_starved()).then(|| pressure.to_string()),
+                busy: (died.is_none() && deadline.is_short(&pressure)).then(|| pressure.to_string()),
                 state: match died {
                     // A process that it has left behind is not watched, and is killed.
                     Some(how) if how.ends_with("code 0") => format!("{how}, but must run in the foreground"),

@@ -178,7 +178,8 @@ async fn set_up_without(
     let failed = |how: String, output: String| ScenarioError::Setup { how, output };
     let output = tokio::time::timeout(SETUP_TIMEOUT, command.output())
         .await
-        .map_err(|_| failed(format!("it took longer than {} s", SETUP_TIMEOUT.as_secs()), String::new()))?
+        // A worker cannot slow it down, only a busy machine can.
+        .map_err(|_| ScenarioError::Spec(format!("`shakedown setup` took longer than {} s", SETUP_TIMEOUT.as_secs())))?
         .map_err(|error| failed("it could not be started".to_owned(), error.to_string()))?;
     if output.status.success() {
         return Ok(());

@@ -13,7 +13,7 @@ use super::harness::ScenarioError;
 use super::jobs::job_id;
 use super::observations::{JobState, StepRecord};
 use super::scheduler::FaultScheduler;
-use crate::outcome::{Role, Span};
+use crate::outcome::{Role, Span, Trace};
 use crate::services::queue::{JobHash, NewJob};
 use crate::spec::Milestone;
 
@@ -25,6 +25,8 @@ const FAST_POLL: Duration = Duration::from_millis(4);
 const ROW_POLL: Duration = Duration::from_millis(20);
 /// How long a row may lag behind the state of its job.
 const ROW_LAG: Duration = Duration::from_secs(3);
+/// The same on a machine that is too busy.
+const STARVED_ROW_LAG: Duration = Duration::from_secs(10);
 /// With more documents than this, rows are not checked during a step.
 const MAX_ROW_CHECKED: usize = 32;
 
@@ -52,7 +54,7 @@ pub(super) async fn run_step(
     let data_bytes: BTreeMap<String, u64> =
         jobs.iter().map(|job| (job.id.clone(), job.data.to_string().len() as u64)).collect();
     scheduler.begin_step().await?;
-    enqueue(jobs, clients, span).await?;
+    enqueue(jobs, clients, span.trace()).await?;
     let checks = Checks {
         point_count: number > 0,
         // With a fault on a service, a row check would block and delay the next fault.
@@ -69,7 +71,8 @@ pub(super) async fn run_step(
     let jobs = read_jobs(&ids, &data_bytes, clients).await?;
     let failed = |(_, (state, _)): &(&String, &(JobState, JobHash))| *state == JobState::Failed;
     let failed: Vec<&String> = jobs.iter().filter(failed).map(|(document, _)| document).collect();
-    let snapshot = read_snapshot(clients, &failed).await?;
+    let lag = if scheduler.pressure().is_starved() { STARVED_ROW_LAG } else { ROW_LAG };
+    let snapshot = read_snapshot(clients, &failed, lag).await?;
     let Progress { settled, recovered, least_points, seen_done } = progress;
     span.fact("shakedown.settled", settled);
     if let Some(recovered) = recovered {
@@ -78,11 +81,12 @@ pub(super) async fn run_step(
     Ok(StepRecord { documents, jobs, snapshot, settled, least_points, seen_done, recovered })
 }
 
-async fn enqueue(jobs: Vec<NewJob>, clients: &ServiceClients, span: &Span) -> Result<(), ScenarioError> {
+/// Adds the jobs, with the parent span that each carries.
+pub(super) async fn enqueue(jobs: Vec<NewJob>, clients: &ServiceClients, trace: &Trace) -> Result<(), ScenarioError> {
     if jobs.is_empty() {
         return Ok(());
     }
-    let adding = span.trace().begin_as(Role::Producer, "add jobs");
+    let adding = trace.begin_as(Role::Producer, "add jobs");
     adding.fact("messaging.system", "bullmq");
     adding.fact("messaging.destination.name", clients.endpoints.names.queue.as_str());
     adding.fact("messaging.batch.message_count", jobs.len());
@@ -198,11 +202,11 @@ async fn read_jobs(
 }
 
 /// Reads points and rows after the jobs have ended. Many workers write `failed` into a row only after BullMQ reports the
-/// job as failed, so it waits up to [`ROW_LAG`] for the rows of the `failed` documents.
-async fn read_snapshot(clients: &ServiceClients, failed: &[&String]) -> Result<Snapshot, ScenarioError> {
+/// job as failed, so it waits up to `lag` for the rows of the `failed` documents.
+async fn read_snapshot(clients: &ServiceClients, failed: &[&String], lag: Duration) -> Result<Snapshot, ScenarioError> {
     let evidence = &clients.contract.evidence;
     let failed_status = evidence.postgres.as_ref().and_then(|rows| rows.failed.as_deref());
-    let deadline = Instant::now() + ROW_LAG;
+    let deadline = Instant::now() + lag;
     loop {
         let snapshot = retry_unavailable(|| {
             Snapshot::read(&clients.endpoints, evidence, &clients.postgres, &clients.qdrant, &clients.ids)

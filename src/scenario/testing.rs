@@ -237,6 +237,7 @@ pub(super) fn request(at_ms: u64, texts: &[&str]) -> JinaRequest {
         wait_ms: None,
         took_ms: 0,
         disturbed: false,
+        unreadable: None,
     }
 }
 
@@ -258,6 +259,7 @@ pub(super) fn fault(target: Target, began: u64, ended: u64) -> FaultRecord {
         what: format!("cut of {}", target.word()),
         targets: vec![target],
         worker: None,
+        lasts: Some(Duration::from_millis(ended.saturating_sub(began))),
         began: Some(Duration::from_millis(began)),
         ended: Some(Duration::from_millis(ended)),
         affected: "1 connections, 1 bytes".to_owned(),

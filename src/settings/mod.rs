@@ -35,7 +35,8 @@ pub use config::Config;
 pub use contract::{
     Backoff, BackoffKind, ChunkFigure, ChunksContract, Contract, Creates, Data, DocumentContract, DocumentId, Dropped,
     Embedded, EmbeddingsContract, EvidenceContract, Grace, Hook, JobContract, PointIds, PostgresEvidence, Program,
-    QdrantEvidence, QueueContract, Ready, Sidecar, SizeUnit, Whitespace, WorkerContract, document_place, payload_field,
+    QdrantEvidence, QueueContract, Ready, Sidecar, SizeUnit, Whitespace, WorkerContract, document_place, is_blank,
+    payload_field,
 };
 pub use desired::{
     Desired, DesiredCollection, DesiredColumn, DesiredFiles, DesiredGrant, DesiredJina, DesiredJob, DesiredPostgres,

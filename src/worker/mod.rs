@@ -3,7 +3,6 @@
 mod container;
 mod environment;
 mod error;
-mod errors;
 mod log;
 mod manifest;
 mod sidecar;
@@ -17,7 +16,6 @@ use regex::Regex;
 use container::Container;
 pub use environment::WorkerEnv;
 pub use error::WorkerError;
-pub use errors::last_errors;
 pub use log::OMISSION_MARK;
 use log::WorkerLog;
 pub use manifest::libraries;

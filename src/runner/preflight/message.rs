@@ -213,6 +213,7 @@ fn points(problem: &PointsProblem) -> Message {
             let meaning = match *key {
                 "document" => "with the document's id",
                 "chunk" => "with the chunk's index, or leave it out",
+                "offset" => "with the place of the chunk in the document, or leave it out",
                 "text" => "with the chunk's text, or leave it out",
                 _ => "with the document's version, or leave it out",
             };
@@ -242,6 +243,7 @@ fn qdrant_key(key: &str) -> &'static [&'static str] {
     match key {
         "document" => &["evidence", "qdrant", "document"],
         "chunk" => &["evidence", "qdrant", "chunk"],
+        "offset" => &["evidence", "qdrant", "offset"],
         "text" => &["evidence", "qdrant", "text"],
         _ => &["evidence", "qdrant", "version"],
     }

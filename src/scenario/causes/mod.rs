@@ -247,6 +247,7 @@ fn look(sign: Sign, assessment: &Assessment) -> Option<Sighting> {
         Sign::RowsUnreadable => rows::unreadable(observations),
         Sign::RowLeftBehind => rows::left_behind(observations),
         Sign::KeyRefused => requests::key_refused(observations),
+        Sign::CharacterSplit => requests::character_split(assessment),
         Sign::RetryAfterIgnored => requests::retry_after_ignored(observations),
         Sign::VectorsDecodedWrongly => vectors::decoded_wrongly(assessment),
         Sign::VectorsPairedByPosition => vectors::paired_by_position(observations),

@@ -1,6 +1,8 @@
 //! What requests and faults show.
 
-use super::super::assessment::Assessment;
+use std::collections::BTreeSet;
+
+use super::super::assessment::{Assessment, DocumentOutcome};
 use super::super::observations::Observations;
 use super::Sighting;
 use crate::spec::Target;
@@ -21,6 +23,22 @@ pub(super) fn key_refused(observations: &Observations) -> Option<Sighting> {
     let requests = &observations.embeddings.requests;
     let refused = requests.iter().filter(|request| !request.authorised && request.status == 401).count();
     (refused > 0).then(|| Sighting::of_run(format!("{refused} of {} requests have no valid key", requests.len())))
+}
+
+/// Requests whose JSON has half of a surrogate pair, and the lost documents that have characters which need a pair.
+pub(super) fn character_split(assessment: &Assessment) -> Option<Sighting> {
+    let observations = &assessment.observations;
+    let unreadable = observations.embeddings.requests.iter().filter_map(|request| request.unreadable.as_deref());
+    let split: Vec<&str> = unreadable.filter(|reason| reason.contains("surrogate")).collect();
+    let first = split.first()?;
+    let lost = assessment.documents().iter().filter(|document| document.outcome == DocumentOutcome::Lost);
+    let lost: BTreeSet<&str> = lost.map(|document| document.document.as_str()).collect();
+    let needs_pairs = observations.last()?.documents.iter().filter(|document| {
+        lost.contains(document.id.as_str()) && document.text.chars().any(|letter| letter.len_utf16() == 2)
+    });
+    let sighting = Sighting::of_documents(needs_pairs.map(|document| document.id.as_str()), "not stored")?;
+    let seen = format!("{} requests are not valid JSON ({first}); {}", split.len(), sighting.seen);
+    Some(Sighting { seen, ..sighting })
 }
 
 /// Requests with the same texts that came before the time of their predecessor's Retry-After.

@@ -56,6 +56,8 @@ pub(super) enum Sign {
     RowLeftBehind,
     /// Requests without a valid key.
     KeyRefused,
+    /// Requests whose JSON has half of a surrogate pair, and lost documents with characters that need a pair.
+    CharacterSplit,
     /// Vectors are all zero, or a quarter of the configured size.
     VectorsDecodedWrongly,
     /// Within whole requests, each text has the vector of another text of the request.

@@ -12,7 +12,7 @@ use super::finding::Finding;
 use super::measure::{count, texts, tokens};
 use super::reassembly::{leaves_no_room, places, reassemble};
 use super::scope::Scope;
-use crate::settings::{ChunkFigure, SizeUnit};
+use crate::settings::{ChunkFigure, SizeUnit, is_blank};
 use crate::spec::Range;
 use crate::stack::jina::context_of;
 
@@ -154,7 +154,7 @@ impl Scope<'_> {
     pub(super) fn chunks_numbered(&self) -> Finding {
         let mut finding = Finding::over("documents");
         let has_offset = self.observations.contract.evidence.qdrant.offset.is_some();
-        for (step, document) in self.deliverable() {
+        for (step, document) in self.stored() {
             finding.examine();
             let points = step.snapshot.points_of(&document.id);
             if has_offset {
@@ -165,14 +165,14 @@ impl Scope<'_> {
                 continue;
             }
             let numbers: BTreeSet<Option<u64>> = points.iter().map(|point| point.chunk).collect();
-            if !points.is_empty() && numbers == BTreeSet::from([None]) {
+            if numbers == BTreeSet::from([None]) {
                 finding.undecided = Some(
                     "no payload has the chunk index that the contract names: remove `chunk`, or correct it".to_owned(),
                 );
                 continue;
             }
             let wanted: BTreeSet<Option<u64>> = (0..numbers.len() as u64).map(Some).collect();
-            if numbers.is_empty() || numbers != wanted {
+            if numbers != wanted {
                 let missing: Vec<String> = wanted.difference(&numbers).flatten().map(u64::to_string).collect();
                 let missing = if missing.is_empty() { "none".to_owned() } else { missing.join(", ") };
                 finding.wrong(&document.id, format!("has {} chunk indices, missing {missing}", numbers.len()));
@@ -183,7 +183,7 @@ impl Scope<'_> {
 
     pub(super) fn unicode_intact(&self) -> Finding {
         let mut finding = Finding::over("documents");
-        for (step, document) in self.deliverable() {
+        for (step, document) in self.stored() {
             finding.examine();
             let stored = step.snapshot.points_of(&document.id).iter().filter_map(|point| point.text.as_deref());
             let known: BTreeSet<char> = document.text.chars().collect();
@@ -203,11 +203,16 @@ impl Scope<'_> {
         finding
     }
 
+    /// Documents of the last step of which something is stored. What is not stored is judged as not delivered.
+    fn stored(&self) -> impl Iterator<Item = (&StepRecord, &Document)> {
+        self.deliverable().filter(|(step, document)| !step.snapshot.points_of(&document.id).is_empty())
+    }
+
     /// Whether a document may lose every occurrence of this character: the contract permits that, or all may stand at
     /// the edges of chunks.
     fn may_miss(&self, character: char) -> bool {
         let contract = &self.observations.contract.chunks;
-        contract.may_drop(character) || (contract.trims() && character.is_whitespace())
+        contract.may_drop(character) || (contract.trims() && is_blank(character))
     }
 
     /// The texts of a document's chunks in their order, without what the contract may drop.

@@ -32,7 +32,7 @@ use super::output::last_error;
 use super::premises;
 use crate::outcome::{Evidence, Level, Verdict};
 use crate::redaction::redacted;
-use crate::settings::{ChunkFigure, ChunksContract, EvidenceContract, PointIds};
+use crate::settings::{ChunkFigure, ChunksContract, Contract, EvidenceContract, PointIds};
 use crate::spec::{Expectation, Premise};
 
 /// How many bytes of the worker's last output the evidence shows.
@@ -105,7 +105,8 @@ pub fn violations<'a>(
     for expectation in expectations {
         let contract = &observations.contract;
         if missing_evidence(expectation, &contract.evidence, &contract.chunks).is_none() {
-            let wrong = scope.findings(expectation).into_iter().flat_map(|finding| finding.wrong);
+            let findings = scope.findings(expectation).into_iter();
+            let wrong = findings.flat_map(|finding| scope.without_late(expectation, finding).wrong);
             violations.extend(wrong.map(|(at, what)| Violation { expectation, at, what }));
         }
     }
@@ -166,12 +167,13 @@ fn describe_worker(observations: &Observations, evidence: &mut Vec<Evidence>) {
 }
 
 /// The level of a case for a worker with this contract. What the contract declares is a MUST; where it declares no size or
-/// overlap of chunks, the figures of the suite are a recommendation.
+/// overlap of chunks, or no task of requests, those of the suite are a recommendation.
 #[must_use]
-pub fn level_for(expectations: &[Expectation], level: Level, chunks: &ChunksContract) -> Level {
+pub fn level_for(expectations: &[Expectation], level: Level, contract: &Contract) -> Level {
     let is_undeclared = |expectation: &Expectation| match expectation {
-        Expectation::ChunkTokens(_) => chunks.size == ChunkFigure::Undeclared,
-        Expectation::OverlapTokens(_) => chunks.overlap == ChunkFigure::Undeclared,
+        Expectation::ChunkTokens(_) => contract.chunks.size == ChunkFigure::Undeclared,
+        Expectation::OverlapTokens(_) => contract.chunks.overlap == ChunkFigure::Undeclared,
+        Expectation::RequestsWellFormed => !contract.embeddings.declared,
         _ => false,
     };
     if expectations.iter().any(is_undeclared) { level.max(Level::Should) } else { level }
@@ -322,6 +324,8 @@ impl Scope<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use globset::{Glob, GlobSetBuilder};
 
     use super::super::observations::ApiFault;
@@ -413,13 +417,16 @@ mod tests {
     #[test]
     fn what_the_contract_declares_is_a_must_and_what_it_does_not_is_a_recommendation() {
         let range = Range { at_least: None, at_most: Some(512.0) };
-        let (declared, silent) = (ChunksContract::reference(), ChunksContract::default());
+        let declared = Contract::reference(Path::new("shakedown"), Path::new("."));
+        let silent = Contract::for_worker(declared.worker.clone());
         for (expectation, is_declared, level) in [
             (Expectation::ChunkTokens(range), true, Level::Must),
             (Expectation::ChunkTokens(range), false, Level::Should),
             (Expectation::OverlapTokens(range), false, Level::Should),
             (Expectation::ChunksFitModel, false, Level::Must),
             (Expectation::Reassembled, false, Level::Must),
+            (Expectation::RequestsWellFormed, true, Level::Must),
+            (Expectation::RequestsWellFormed, false, Level::Should),
         ] {
             let contract = if is_declared { &declared } else { &silent };
             let found = level_for(std::slice::from_ref(&expectation), Level::Must, contract);

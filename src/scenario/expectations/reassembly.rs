@@ -3,75 +3,85 @@
 use std::ops::Range;
 
 use super::measure::tokens;
+use crate::settings::is_blank;
 
 /// The place of each chunk in the document, up to the first chunk that has none.
 ///
-/// A chunk begins after its predecessor's start and no later than its end. Repeated text may fit in several places: the
-/// one whose overlap is nearest to [`USUAL_OVERLAP`] tokens is tried first, and others if a later chunk then has no place.
+/// A chunk begins after its predecessor's start and no later than its end. Repeated text may fit in several places: all
+/// are followed, and of those that lead to the end of the document the ones whose overlap is nearest to [`USUAL_OVERLAP`]
+/// tokens are taken.
 ///
 /// If `trims`, blanks at the edges of chunks may be missing, so that a chunk may begin after blanks behind its
 /// predecessor.
 pub(super) fn places(document: &str, chunks: &[&str], trims: bool) -> Vec<Range<usize>> {
-    let mut budget = SEARCH_BUDGET;
-    let mut path: Vec<Range<usize>> = Vec::new();
-    let mut best: Vec<Range<usize>> = Vec::new();
-    let mut open: Vec<Vec<usize>> =
-        chunks.first().map(|first| candidates(document, first, None, trims)).into_iter().collect();
-    while let Some(options) = open.last_mut() {
-        let Some(start) = options.pop().filter(|_| budget > 0) else {
-            open.pop();
-            path.pop();
-            continue;
-        };
-        budget -= 1;
-        path.push(start..start + chunks[path.len()].len());
-        let reach = |path: &[Range<usize>]| (path.len(), path.last().map_or(0, |place| place.end));
-        if reach(&path) > reach(&best) {
-            best.clone_from(&path);
-        }
-        match chunks.get(path.len()) {
-            Some(next) => open.push(candidates(document, next, path.last(), trims)),
-            None if path.last().is_some_and(|place| is_end(document, place.end, trims)) => break,
-            // Every chunk has a place, but the end of the document is missing: other places may be better.
-            None => drop(path.pop()),
-        }
-    }
-    best
-}
-
-/// The most likely overlap of two chunks in tokens: the contract's default.
-const USUAL_OVERLAP: usize = 50;
-
-/// How many placements the search tries at most.
-const SEARCH_BUDGET: usize = 20_000;
-
-/// The starts that `chunk` may have after `previous`, the most likely last.
-fn candidates(document: &str, chunk: &str, previous: Option<&Range<usize>>, trims: bool) -> Vec<usize> {
-    let Some(previous) = previous else {
-        return document.find(chunk).into_iter().collect();
-    };
-    let mut found = Vec::new();
-    let mut at = next_char(document, previous.start);
-    let last = if trims { skip_blanks(document, previous.end) } else { previous.end };
-    while at <= last {
-        let Some(offset) = document.get(at..).and_then(|rest| rest.find(chunk)) else { break };
-        let place = at + offset;
-        if place > last {
+    let Some(first) = chunks.first() else { return Vec::new() };
+    let mut reached: Vec<Vec<usize>> = vec![document.find(first).into_iter().collect()];
+    for pair in chunks.windows(2) {
+        let before = reached.last().map_or(&[][..], Vec::as_slice);
+        let next = starts(document, (before, pair[0].len()), pair[1], trims);
+        if next.is_empty() {
             break;
         }
-        found.push(place);
+        reached.push(next);
+    }
+    let mut places: Vec<Range<usize>> = Vec::new();
+    for (starts, chunk) in reached.iter().zip(chunks).rev() {
+        let start = match places.last() {
+            // The last chunk that has a place: the farther the better.
+            None => starts.last().copied(),
+            Some(next) => {
+                let leads_to = |start: &&usize| reaches(document, **start, chunk.len(), next.start, trims);
+                nearest_to_usual(document, starts.iter().filter(leads_to).copied().collect(), chunk.len(), next.start)
+            }
+        };
+        let Some(start) = start else { return Vec::new() };
+        places.push(start..start + chunk.len());
+    }
+    places.reverse();
+    places
+}
+
+/// The most likely overlap of two chunks in tokens: the default of the suite.
+const USUAL_OVERLAP: usize = 50;
+
+/// The starts that `chunk` may have after one of `length` bytes that begins at one of `before`; both in ascending order.
+fn starts(document: &str, (before, length): (&[usize], usize), chunk: &str, trims: bool) -> Vec<usize> {
+    let (Some(first), Some(last)) = (before.first(), before.last()) else { return Vec::new() };
+    let end = after_blanks(document, last + length, trims);
+    let mut found = Vec::new();
+    let mut at = next_char(document, *first);
+    while at <= end {
+        let Some(offset) = document.get(at..).and_then(|rest| rest.find(chunk)) else { break };
+        let place = at + offset;
+        if place > end {
+            break;
+        }
+        // The nearest beginning before it reaches farthest.
+        let nearest = before[..before.partition_point(|start| *start < place)].last();
+        if nearest.is_some_and(|start| reaches(document, *start, length, place, trims)) {
+            found.push(place);
+        }
         at = next_char(document, place);
     }
-    if found.len() > 1 {
-        let before = &document[previous.clone()];
-        let encoding = bpe_openai::cl100k_base();
-        let ids = encoding.encode(before);
-        let tail = &ids[ids.len().saturating_sub(USUAL_OVERLAP)..];
-        let overlap: usize = tail.iter().map(|id| encoding.bpe.token_bytes(*id).len()).sum();
-        let likely = previous.end.saturating_sub(overlap);
-        found.sort_by_key(|place| std::cmp::Reverse(place.abs_diff(likely)));
-    }
     found
+}
+
+/// Whether a chunk of `length` bytes at `start` leaves no gap before one that begins at `next`.
+fn reaches(document: &str, start: usize, length: usize, next: usize, trims: bool) -> bool {
+    start < next && next <= after_blanks(document, start + length, trims)
+}
+
+/// Of several starts of a chunk of `length` bytes, the one whose overlap with the next chunk is the most likely.
+fn nearest_to_usual(document: &str, starts: Vec<usize>, length: usize, next: usize) -> Option<usize> {
+    if starts.len() < 2 {
+        return starts.first().copied();
+    }
+    let text = document.get(starts[0]..starts[0] + length)?;
+    let encoding = bpe_openai::cl100k_base();
+    let ids = encoding.encode(text);
+    let tail = &ids[ids.len().saturating_sub(USUAL_OVERLAP)..];
+    let overlap: usize = tail.iter().map(|id| encoding.bpe.token_bytes(*id).len()).sum();
+    starts.into_iter().min_by_key(|start| (start + length).saturating_sub(overlap).abs_diff(next))
 }
 
 /// Whether the grapheme at `at` leaves no room for an overlap: a letter with hundreds of combining marks fills a chunk
@@ -90,19 +100,20 @@ fn next_char(text: &str, at: usize) -> usize {
     text[at..].chars().next().map_or(text.len() + 1, |character| at + character.len_utf8())
 }
 
-/// The first place from `at` on that holds no blank.
-fn skip_blanks(document: &str, at: usize) -> usize {
-    document.get(at..).map_or(at, |rest| document.len() - rest.trim_start().len())
+/// `at`, or if `trims` the first place from there on that holds no blank.
+fn after_blanks(document: &str, at: usize, trims: bool) -> usize {
+    let rest = document.get(at..).filter(|_| trims);
+    rest.map_or(at, |rest| document.len() - rest.trim_start_matches(is_blank).len())
 }
 
 /// Whether there are only blanks between two places.
-fn is_blank(document: &str, from: usize, to: usize) -> bool {
-    document.get(from..to).is_none_or(|between| between.trim().is_empty())
+fn are_blank(document: &str, from: usize, to: usize) -> bool {
+    document.get(from..to).is_none_or(|between| between.chars().all(is_blank))
 }
 
 /// Whether the document ends at `at`, or if `trims` has only blanks behind it.
 fn is_end(document: &str, at: usize, trims: bool) -> bool {
-    at >= document.len() || (trims && is_blank(document, at, document.len()))
+    at >= document.len() || (trims && are_blank(document, at, document.len()))
 }
 
 /// Checks that the chunks, laid over each other, give the document back without a gap; or says what is wrong.
@@ -113,7 +124,7 @@ pub(super) fn reassemble(document: &str, chunks: &[&str], trims: bool) -> Result
     let places = places(document, chunks, trims);
     let mut covered = 0;
     for (number, place) in places.iter().enumerate() {
-        let is_gap = !(trims && is_blank(document, covered, place.start));
+        let is_gap = !(trims && are_blank(document, covered, place.start));
         if place.start > covered && is_gap {
             return Err(format!("{} bytes are missing before chunk {number}", place.start - covered));
         }
@@ -151,6 +162,28 @@ mod tests {
         assert!(exactly("abcdefghij", &["bcde", "efghij"]).unwrap_err().contains("1 bytes are missing before chunk 0"));
         assert!(exactly("abcdefghij", &["abcde", "dXfghij"]).unwrap_err().contains("chunk 1"));
         assert!(exactly("abc", &[]).unwrap_err().contains("no chunk"));
+    }
+
+    #[test]
+    fn text_that_repeats_itself_is_laid_so_that_it_reaches_the_end() {
+        // Each chunk but the last fits at many places, and only few of them leave room for what follows.
+        let document = "ditto ".repeat(2000);
+        let cut = |size: usize, step: usize| -> Vec<&str> {
+            (0..document.len()).step_by(step).map(|at| &document[at..(at + size).min(document.len())]).collect()
+        };
+        for (size, step) in [(600, 600), (600, 450), (1000, 1000), (996, 846)] {
+            let chunks = cut(size, step);
+            assert_eq!(exactly(&document, &chunks), Ok(()), "{size} {step}");
+            let trimmed: Vec<&str> = chunks.iter().map(|chunk| chunk.trim()).collect();
+            assert_eq!(reassemble(&document, &trimmed, true), Ok(()), "{size} {step}");
+            assert!(exactly(&document, &chunks[..chunks.len() / 2]).is_err(), "a lost half is noticed");
+        }
+    }
+
+    #[test]
+    fn what_javascript_and_python_trim_is_blank() {
+        assert_eq!(reassemble("\u{feff}One.\u{1c}\u{85}Two.\u{3000}", &["One.", "Two."], true), Ok(()));
+        assert!(reassemble("One.\u{200b}Two.", &["One.", "Two."], true).is_err());
     }
 
     #[test]

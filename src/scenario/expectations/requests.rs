@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::finding::Finding;
 use super::measure::{count, or_none, texts, tokens};
 use super::scope::Scope;
-use crate::settings::ChunksContract;
+use crate::settings::{ChunksContract, is_blank};
+use crate::stack::jina::max_dimensions_of;
 
 impl Scope<'_> {
     pub(super) fn max_texts_per_request(&self, most: f64) -> Finding {
@@ -88,11 +89,17 @@ impl Scope<'_> {
         for (number, request) in self.observations.embeddings.requests.iter().enumerate() {
             finding.examine();
             let at = format!("request {}", number + 1);
+            if let Some(reason) = &request.unreadable {
+                finding.wrong(at, format!("is not valid JSON: {reason}"));
+                continue;
+            }
             if request.task.as_deref() != task {
                 let (found, task) = (request.task.as_deref().unwrap_or("missing"), task.unwrap_or("none"));
                 finding.wrong(at.clone(), format!("task is {found}, wanted {task}"));
             }
-            if request.dimensions != Some(wanted.dimensions) {
+            // A request without dimensions gets vectors of the model's own size.
+            let own = request.model.as_deref().and_then(max_dimensions_of);
+            if request.dimensions.or(own) != Some(wanted.dimensions) {
                 finding.wrong(
                     at.clone(),
                     format!("dimensions are {}, wanted {}", or_none(request.dimensions), wanted.dimensions),
@@ -211,7 +218,8 @@ impl<'a> SentTexts<'a> {
 
     fn form(&self, text: &str) -> String {
         if self.contract.trims() || self.contract.embedded.newlines_replaced {
-            self.contract.without_dropped(text).split_whitespace().collect::<Vec<_>>().join(" ")
+            let text = self.contract.without_dropped(text);
+            text.split(is_blank).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
         } else {
             text.to_owned()
         }
@@ -291,7 +299,22 @@ mod tests {
                 "request 1: task is missing, wanted retrieval.passage",
             )
             .fails(&edit_first(&run, |request| request.dimensions = Some(16)), "request 1: dimensions are 16, wanted 8")
+            .fails(
+                &edit_first(&run, |request| request.dimensions = None),
+                "request 1: dimensions are missing, wanted 8",
+            )
+            .passes(&edit_first(&run, |request| request.dimensions = None).edit(|seen| {
+                seen.embeddings.endpoint.dimensions = 1024;
+                seen.embeddings.requests.truncate(1);
+            }))
             .fails(&edit_first(&run, |request| request.authorised = false), "request 1: has no valid key")
+            .fails(
+                &edit_first(&run, |request| {
+                    request.unreadable = Some("lone surrogate".to_owned());
+                    (request.task, request.dimensions) = (None, None);
+                }),
+                "request 1: is not valid JSON: lone surrogate",
+            )
             .passes(&edit_first(&run, |request| request.task = None).edit(|seen| {
                 seen.contract.embeddings.task = None;
                 seen.embeddings.requests.truncate(1);

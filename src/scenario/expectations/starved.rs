@@ -2,6 +2,7 @@
 //! another reason stays wrong.
 
 use super::super::observations::JobState;
+use super::super::scheduler::FaultRecord;
 use super::finding::Finding;
 use super::scope::Scope;
 use crate::spec::Expectation;
@@ -35,12 +36,18 @@ impl Scope<'_> {
         if matches!(expectation, Expectation::QueueDrained) {
             return is_unsettled();
         }
+        if matches!(expectation, Expectation::NoneLeftActive) {
+            return self.observations.workers.exits.iter().any(|exit| exit.killed);
+        }
+        let is_overdue = self.observations.faults.iter().any(FaultRecord::is_overdue);
         let jobs = self.observations.steps.iter().filter_map(|step| step.jobs.get(at));
         let counts_starts = matches!(expectation, Expectation::MaxAttempts(_) | Expectation::MaxExecutions(_));
         jobs.into_iter().any(|(state, job)| {
             let failed_by_stalling = job.failed_reason.as_deref().is_some_and(|reason| reason.contains(STALLED));
             *state == JobState::Unfinished
                 || (*state == JobState::Failed && failed_by_stalling)
+                // The attempts were used up while a fault lasted that the harness ended late.
+                || (*state == JobState::Failed && job.attempts > 1 && is_overdue)
                 || (counts_starts && job.stalls > 0)
         })
     }
@@ -67,7 +74,8 @@ mod tests {
     use std::time::Duration;
 
     use super::super::super::observations::JobState;
-    use super::super::super::testing::{TestRun, fault, starved};
+    use super::super::super::scheduler::{Exit, FaultRecord};
+    use super::super::super::testing::{TestRun, exit, fault, starved};
     use super::super::testing::check;
     use crate::spec::Target;
     use crate::worker::Ended;
@@ -134,6 +142,37 @@ mod tests {
             .passes(&TestRun::two_documents())
             .fails(&failed, &wrong)
             .is_unknown(&on_a_busy_machine(&failed), &format!("{BUSY}: {wrong}"));
+    }
+
+    #[test]
+    fn attempts_that_were_used_up_by_a_fault_that_ended_late_prove_nothing() {
+        let failed = TestRun::two_documents().edit_step(|step| {
+            step.fail("a.md", "no answer");
+            step.job("a.md").attempts = 5;
+        });
+        let with_fault = |lasts_ms: u64| {
+            let fault = FaultRecord { lasts: Some(Duration::from_millis(lasts_ms)), ..fault(Target::Qdrant, 0, 3000) };
+            failed.edit(|seen| seen.faults = vec![fault])
+        };
+        let wrong = "a.md: its job failed, 5 attempts, no answer";
+        check("jobs_completed = \"all\"")
+            .passes(&TestRun::two_documents())
+            .fails(&with_fault(1000), wrong)
+            .fails(&on_a_busy_machine(&with_fault(3000)), wrong)
+            .is_unknown(&on_a_busy_machine(&with_fault(1000)), &format!("{BUSY}: {wrong}"));
+    }
+
+    #[test]
+    fn a_worker_that_was_killed_on_a_busy_machine_may_leave_jobs() {
+        let left = |killed| {
+            let exit = Exit { killed, left: Some(vec!["s0-abc".to_owned()]), ..exit() };
+            TestRun::two_documents().edit(|seen| seen.workers.exits = vec![exit])
+        };
+        let wrong = "the worker: exited with code 0, and left 1 job active: s0-abc";
+        check("none_left_active = true")
+            .passes(&TestRun::two_documents().edit(|seen| seen.workers.exits = vec![exit()]))
+            .fails(&on_a_busy_machine(&left(false)), wrong)
+            .is_unknown(&on_a_busy_machine(&left(true)), &format!("{BUSY}: {wrong}"));
     }
 
     #[test]

@@ -379,6 +379,7 @@ impl FaultScheduler {
                 what: planned.fault.to_string(),
                 targets: planned.driver.targets(),
                 worker: planned.worker_fault(),
+                lasts: planned.fault.lasts.map(|lasts| lasts.0),
                 began: planned.began,
                 ended: planned.ended,
                 affected,

@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::super::evidence::StoredCounts;
 use crate::spec::{Target, WorkerFault};
 
+/// By how much a fault may outlast its time beside half of it.
+const LATE: Duration = Duration::from_millis(300);
+
 /// What a fault did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FaultRecord {
@@ -14,6 +17,8 @@ pub struct FaultRecord {
     pub targets: Vec<Target>,
     /// What it did to a worker; `None` for a fault of a service.
     pub worker: Option<WorkerFault>,
+    /// How long it was to last; `None` for one that is over at once.
+    pub lasts: Option<Duration>,
     /// When it began, since the scenario run began; `None` if it never did.
     pub began: Option<Duration>,
     /// When it ended, since the scenario run began; `None` if it never did.
@@ -24,6 +29,15 @@ pub struct FaultRecord {
     pub took_effect: bool,
     /// What was stored right after it began; `None` where that was not read, or could not be.
     pub stored: Option<StoredCounts>,
+}
+
+impl FaultRecord {
+    /// Whether it lasted much longer than it was to: a harness without a CPU ends faults late.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        let lasted = self.began.zip(self.ended).map(|(began, ended)| ended.saturating_sub(began));
+        self.lasts.zip(lasted).is_some_and(|(planned, lasted)| lasted > planned.mul_f64(1.5) + LATE)
+    }
 }
 
 /// The evidence that a fault took effect, as far as it has been measured.

@@ -60,6 +60,18 @@ pub enum TrialFailure {
     Row(RowProblem),
 }
 
+impl TrialFailure {
+    /// Whether it is only that something took too long.
+    pub(super) const fn rests_on_time(&self) -> bool {
+        match self {
+            Self::NotReady { seconds, .. } => seconds.is_some(),
+            Self::NotTaken { elsewhere, .. } => elsewhere.is_empty(),
+            Self::NotFinished { .. } => true,
+            Self::Ended { .. } | Self::JobFailed { .. } | Self::Points(_) | Self::Row(_) => false,
+        }
+    }
+}
+
 /// Why the points of the document are not found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PointsProblem {

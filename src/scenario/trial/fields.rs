@@ -4,26 +4,32 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Every field of a payload that is not an object, by its path with dots.
-fn fields<'a>(payload: &'a Value, path: &str, found: &mut BTreeMap<String, Vec<&'a Value>>) {
-    let Value::Object(inside) = payload else {
-        if !path.is_empty() {
-            found.entry(path.to_owned()).or_default().push(payload);
+/// Every field of a payload that is not an object, by its path as the contract writes it: with dots, and with `|json.`
+/// into a text that holds JSON.
+fn fields(payload: &Value, path: &str, found: &mut BTreeMap<String, Vec<Value>>) {
+    let mut descend = |inside: &serde_json::Map<String, Value>, path: &str| {
+        for (name, value) in inside {
+            fields(value, &format!("{path}{name}"), found);
         }
-        return;
     };
-    for (name, value) in inside {
-        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        fields(value, &path, found);
+    match payload {
+        Value::Object(inside) if path.is_empty() => descend(inside, ""),
+        Value::Object(inside) => descend(inside, &format!("{path}.")),
+        other => {
+            if let Some(Value::Object(inside)) = other.as_str().and_then(|text| serde_json::from_str(text).ok()) {
+                descend(&inside, &format!("{path}|json."));
+            }
+            found.entry(path.to_owned()).or_default().push(other.clone());
+        }
     }
 }
 
 /// The fields of the points of one document.
 #[derive(Debug)]
-pub(super) struct Fields<'a>(BTreeMap<String, Vec<&'a Value>>);
+pub(super) struct Fields(BTreeMap<String, Vec<Value>>);
 
-impl<'a> Fields<'a> {
-    pub(super) fn of(payloads: &'a [Value]) -> Self {
+impl Fields {
+    pub(super) fn of(payloads: &[Value]) -> Self {
         let mut found = BTreeMap::new();
         for payload in payloads {
             fields(payload, "", &mut found);
@@ -45,7 +51,7 @@ impl<'a> Fields<'a> {
     pub(super) fn with_text(&self, document: &str) -> Option<String> {
         let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let document = plain(document);
-        let length = |values: &[&Value]| {
+        let length = |values: &[Value]| {
             let texts = values.iter().filter_map(|value| value.as_str()).map(&plain);
             texts.filter(|text| document.contains(text.as_str())).map(|text| text.len()).max().unwrap_or(0)
         };
@@ -57,15 +63,31 @@ impl<'a> Fields<'a> {
     /// The field whose values number the points from 0.
     pub(super) fn with_numbers(&self) -> Option<String> {
         self.first(|values| {
-            let mut numbers: Vec<u64> = values.iter().filter_map(|value| value.as_u64()).collect();
-            numbers.sort_unstable();
+            let numbers = numbers(values);
             numbers.len() > 1 && numbers.iter().enumerate().all(|(at, number)| *number == at as u64)
         })
     }
 
-    fn first(&self, holds: impl Fn(&[&Value]) -> bool) -> Option<String> {
+    /// The field whose values are places in a document of so many bytes: the first is 0, and they are not mere indices.
+    pub(super) fn with_offsets(&self, length: usize) -> Option<String> {
+        self.first(|values| {
+            let numbers = numbers(values);
+            let differ = numbers.windows(2).all(|pair| pair[0] < pair[1]);
+            let last = numbers.last().copied().unwrap_or_default();
+            differ && numbers.first() == Some(&0) && last > numbers.len() as u64 && last < length as u64
+        })
+    }
+
+    fn first(&self, holds: impl Fn(&[Value]) -> bool) -> Option<String> {
         self.0.iter().find(|(_, values)| holds(values)).map(|(name, _)| name.clone())
     }
+}
+
+/// The whole numbers among values, in their order.
+fn numbers(values: &[Value]) -> Vec<u64> {
+    let mut numbers: Vec<u64> = values.iter().filter_map(Value::as_u64).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 #[cfg(test)]
@@ -86,6 +108,18 @@ mod tests {
         assert_eq!(fields.with_id("a.md").as_deref(), Some("metadata.source"));
         assert_eq!(fields.with_text(text).as_deref(), Some("content"));
         assert_eq!(fields.with_numbers().as_deref(), Some("metadata.at"));
+    }
+
+    #[test]
+    fn fields_inside_a_text_and_places_in_the_document_are_found() {
+        let node = |at: u64| json!({ "text": format!("A sentence that is long enough to be chunk {at}."), "at": at });
+        let payloads = [0, 40].map(|at| json!({ "_node": node(at).to_string(), "doc": "a.md" }));
+        let fields = Fields::of(&payloads);
+        assert_eq!(fields.names(), ["_node", "_node|json.at", "_node|json.text", "doc"]);
+        let text = "A sentence that is long enough to be chunk 0. A sentence that is long enough to be chunk 40.";
+        assert_eq!(fields.with_text(text).as_deref(), Some("_node|json.text"));
+        assert_eq!(fields.with_offsets(text.len()).as_deref(), Some("_node|json.at"));
+        assert_eq!((fields.with_offsets(30), fields.with_numbers()), (None, None), "too far, and no indices");
     }
 
     #[test]

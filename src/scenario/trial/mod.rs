@@ -23,19 +23,21 @@ use super::documents::Document;
 use super::evidence::{Point, Snapshot};
 use super::harness::{Harness, ScenarioError};
 use super::jobs::{JobBuilder, JobKind, job_id};
+use super::output::last_error;
 use super::pressure::{Pressure, PressureMeter};
 use super::profile::{Learned, profile};
 use super::scheduler::{LaunchConfig, Proxies};
 use super::setup::Setup;
 use super::sidecars::Sidecars;
-use crate::outcome::WorkerProfile;
+use super::step::enqueue;
+use crate::outcome::{Trace, WorkerProfile};
 use crate::redaction::redacted;
 use crate::services::ServiceError;
 use crate::services::queue_watch::{LockTimes, Registration};
 use crate::settings::Ready;
 use crate::spec::jina::{Answer, Behaviour, When};
 use crate::spec::{Documents, Scenario, Step, Target};
-use crate::worker::{Worker, last_errors};
+use crate::worker::Worker;
 
 /// How long a worker that is ready may take to take a job.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -49,6 +51,8 @@ const SECOND_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(5);
 /// How many generated documents make the text of the first document: some 20 kB, or a dozen chunks of 512 tokens.
 const PARTS: usize = 10;
+/// How many lines of an output without an error are shown.
+const LAST_LINES: usize = 3;
 /// How many jobs are enqueued at once in the second ingestion.
 const AT_ONCE: usize = 8;
 /// How long the embeddings API takes for an answer in the second ingestion, so that jobs overlap.
@@ -73,11 +77,13 @@ pub async fn run_trial(name: &str, harness: &Harness) -> Result<Result<WorkerPro
         clients: &clients,
         proxies: &proxies,
         builder: &builder,
+        trace: harness.events.trace(),
         worker: &worker,
         registrations,
         meter: PressureMeter::start(),
         locks: LockTimes::default(),
         most_active: 0,
+        is_short: false,
     };
     let outcome = Box::pin(trial.run(&documents)).await;
     clients.queue.close().await;
@@ -106,17 +112,27 @@ fn trial_documents(generated: Vec<Document>) -> Vec<Document> {
     first.into_iter().chain(documents.take(AT_ONCE - 1)).collect()
 }
 
+/// The last lines that are not empty.
+fn last_lines(output: &str) -> String {
+    let mut lines: Vec<&str> = output.lines().rev().filter(|line| !line.trim().is_empty()).take(LAST_LINES).collect();
+    lines.reverse();
+    lines.join("\n")
+}
+
 /// A trial that runs.
 struct Trial<'a> {
     clients: &'a ServiceClients,
     proxies: &'a Proxies,
     builder: &'a JobBuilder,
+    trace: &'a Trace,
     worker: &'a Worker,
     registrations: Registrations,
     meter: PressureMeter,
     locks: LockTimes,
     /// The most jobs that were active at once.
     most_active: usize,
+    /// Whether a deadline passed although the worker could not run for so long.
+    is_short: bool,
 }
 
 impl Trial<'_> {
@@ -125,11 +141,11 @@ impl Trial<'_> {
             return Err(ScenarioError::Spec("there is no document".to_owned()));
         };
         if let Some(failure) = self.wait_ready().await? {
-            return Ok(Err(failure));
+            return self.unless_too_busy(failure);
         }
         let asked = self.clients.mock.request_count();
         if let Some(failure) = self.ingest(first).await? {
-            return Ok(Err(failure));
+            return self.unless_too_busy(failure);
         }
         let points = match stored::find_stored(self.clients, first).await? {
             Ok(points) => points,
@@ -153,6 +169,21 @@ impl Trial<'_> {
         })))
     }
 
+    /// The failure, unless the machine was too busy to tell.
+    fn unless_too_busy(&mut self, failure: TrialFailure) -> Result<Result<WorkerProfile, TrialFailure>, ScenarioError> {
+        if failure.rests_on_time() && self.is_short {
+            return Err(ScenarioError::TooBusy(self.pressure().to_string()));
+        }
+        Ok(Err(failure))
+    }
+
+    /// Whether a deadline of `limit` since `before` has passed.
+    fn is_over(&mut self, before: &Pressure, limit: Duration) -> bool {
+        let pressure = self.pressure();
+        self.is_short = pressure.is_short_of(before, limit);
+        pressure.is_over(before, limit)
+    }
+
     /// Measures how busy the machine is.
     fn pressure(&mut self) -> Pressure {
         let worker = self.worker;
@@ -165,8 +196,10 @@ impl Trial<'_> {
         time.mul_f64(self.clients.contract.worker.timeout_factor)
     }
 
+    /// The last error in the worker's output, or its last lines if there is none.
     fn errors(&self) -> String {
-        redacted(last_errors(&self.worker.output()))
+        let output = self.worker.output();
+        redacted(last_error(&output).unwrap_or_else(|| last_lines(&output)))
     }
 
     fn ended(&self) -> Option<TrialFailure> {
@@ -190,7 +223,7 @@ impl Trial<'_> {
             }
             let by_queue = matches!(self.clients.contract.worker.ready, Ready::Queue);
             let is_elsewhere = by_queue && self.registrations.is_elsewhere();
-            if is_elsewhere || self.pressure().is_over(&before, limit) {
+            if is_elsewhere || self.is_over(&before, limit) {
                 return Ok(Some(TrialFailure::NotReady {
                     seconds: (!is_elsewhere).then_some(limit.as_secs_f64()),
                     wanted: self.registrations.wanted(),
@@ -208,7 +241,8 @@ impl Trial<'_> {
     async fn ingest(&mut self, document: &Document) -> Result<Option<TrialFailure>, ScenarioError> {
         let id = job_id(0, &document.id);
         self.clients.prepare_rows(std::slice::from_ref(document)).await?;
-        self.clients.queue.add(self.builder.jobs(0, JobKind::Ingest, std::slice::from_ref(document))?).await?;
+        let jobs = self.builder.jobs(0, JobKind::Ingest, std::slice::from_ref(document))?;
+        enqueue(jobs, self.clients, self.trace).await?;
         let mut before = self.pressure();
         let (mut taken, mut failed_at) = (false, None);
         loop {
@@ -218,7 +252,7 @@ impl Trial<'_> {
             }
             let active = self.clients.queue.active().await?;
             self.see_locks(&active).await?;
-            let job = self.clients.queue.job(&id).await?.unwrap_or_else(|| self.clients.job_from_events(&id));
+            let job = self.clients.job(&id).await?.unwrap_or_else(|| self.clients.job_from_events(&id));
             if !taken && (job.starts > 0 || job.processed_on.is_some() || active.contains(&id)) {
                 (taken, before) = (true, self.pressure());
             }
@@ -241,14 +275,15 @@ impl Trial<'_> {
 
     /// Why the job is given up, if it is: it was not taken, or did not end, in the time since `before`.
     async fn late(&mut self, taken: bool, before: &Pressure) -> Result<Option<TrialFailure>, ServiceError> {
-        let pressure = self.pressure();
         if taken {
             let limit = self.timeout(JOB_TIMEOUT);
+            let is_over = self.is_over(before, limit);
             let failure = || TrialFailure::NotFinished { seconds: limit.as_secs_f64(), errors: self.errors() };
-            return Ok(pressure.is_over(before, limit).then(failure));
+            return Ok(is_over.then(failure));
         }
         self.registrations.update(&self.clients.queue).await?;
         let limit = TAKE_TIMEOUT;
+        let is_over = self.is_over(before, limit);
         let failure = || TrialFailure::NotTaken {
             seconds: limit.as_secs_f64(),
             wanted: self.registrations.wanted(),
@@ -256,7 +291,7 @@ impl Trial<'_> {
             elsewhere: self.registrations.elsewhere(),
             errors: self.errors(),
         };
-        Ok((self.registrations.is_elsewhere() || pressure.is_over(before, limit)).then(failure))
+        Ok((self.registrations.is_elsewhere() || is_over).then(failure))
     }
 
     /// Reads the locks of these jobs, to learn how long they last.
@@ -275,7 +310,7 @@ impl Trial<'_> {
         let mut jobs = self.builder.jobs(1, JobKind::Reingest, std::slice::from_ref(first)).ok()?;
         jobs.extend(self.builder.jobs(1, JobKind::Ingest, others).ok()?);
         let wanted: BTreeSet<String> = jobs.iter().map(|job| job.id.clone()).collect();
-        self.clients.queue.add(jobs).await.ok()?;
+        enqueue(jobs, self.clients, self.trace).await.ok()?;
         let (before, limit) = (self.pressure(), self.timeout(SECOND_TIMEOUT));
         loop {
             let active = self.clients.queue.active().await.ok()?;

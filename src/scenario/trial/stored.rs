@@ -108,7 +108,7 @@ async fn find_points(
         field.as_deref().filter(|_| !has).map(|field| no_field(key, field, instead))
     };
     let problem = missing("chunk", &contract.chunk, has_chunk, fields.with_numbers())
-        .or_else(|| missing("offset", &contract.offset, has_offset, fields.with_numbers()))
+        .or_else(|| missing("offset", &contract.offset, has_offset, fields.with_offsets(document.text.len())))
         .or_else(|| missing("text", &contract.text, has_text, fields.with_text(&document.text)))
         .or_else(|| {
             let instead = contract.version.as_ref().and_then(|field| similar(field, fields.names()));

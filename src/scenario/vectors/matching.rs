@@ -6,7 +6,7 @@ use super::difference::{EmbeddingDifference, VectorMatch, VectorMismatch};
 use super::{VECTOR_TOLERANCE, cosine_distance};
 use crate::scenario::evidence::Point;
 use crate::scenario::observations::Observations;
-use crate::settings::ChunksContract;
+use crate::settings::{ChunksContract, is_blank};
 
 /// Numbers that are compared before the whole vector is.
 const COMPARED_FIRST: usize = 4;
@@ -66,7 +66,7 @@ impl VectorMatches {
 
 /// A text with its blanks merged, and without what the contract may drop.
 fn merged(text: &str, contract: &ChunksContract) -> String {
-    contract.without_dropped(text).split_whitespace().collect::<Vec<_>>().join(" ")
+    contract.without_dropped(text).split(is_blank).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// A stored chunk whose text may be the one that was sent.
@@ -216,11 +216,11 @@ fn text_differences(stored: &str, sent: &str, is_prefixed: bool) -> BTreeSet<Emb
     let mut differences = BTreeSet::new();
     if is_prefixed {
         differences.insert(EmbeddingDifference::Prefixed);
-        if !sent.trim_end().ends_with(stored.trim()) {
+        if !sent.trim_end_matches(is_blank).ends_with(stored.trim_matches(is_blank)) {
             differences.insert(EmbeddingDifference::NewlinesReplaced);
         }
     } else if stored != sent {
-        let has_newline = |text: &str| text.trim().contains(['\n', '\r']);
+        let has_newline = |text: &str| text.trim_matches(is_blank).contains(['\n', '\r']);
         differences.insert(if has_newline(stored) && !has_newline(sent) {
             EmbeddingDifference::NewlinesReplaced
         } else {

@@ -101,6 +101,13 @@ pub struct Embedded {
     pub prefix: bool,
 }
 
+/// Whether a splitter may trim this character at the edges of a chunk: what JavaScript's `trim` or Python's `strip`
+/// removes.
+#[must_use]
+pub fn is_blank(character: char) -> bool {
+    character.is_whitespace() || matches!(character, '\u{feff}' | '\u{1c}'..='\u{1f}')
+}
+
 impl Default for ChunksContract {
     fn default() -> Self {
         Self {

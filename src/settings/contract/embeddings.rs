@@ -5,13 +5,15 @@
 pub struct EmbeddingsContract {
     /// The task that every request must name; `None` if requests name no task.
     pub task: Option<String>,
+    /// Whether the contract declares the task: otherwise another one is a warning.
+    pub declared: bool,
     /// Texts that a library embeds when it is set up, to learn the size of the vectors. They are not judged.
     pub setup_texts: Vec<String>,
 }
 
 impl Default for EmbeddingsContract {
     fn default() -> Self {
-        Self { task: Some("retrieval.passage".to_owned()), setup_texts: Vec::new() }
+        Self { task: Some("retrieval.passage".to_owned()), declared: false, setup_texts: Vec::new() }
     }
 }
 

@@ -11,7 +11,7 @@ mod worker;
 
 use std::path::{Path, PathBuf};
 
-pub use chunks::{ChunkFigure, ChunksContract, Dropped, Embedded, PointIds, SizeUnit, Whitespace};
+pub use chunks::{ChunkFigure, ChunksContract, Dropped, Embedded, PointIds, SizeUnit, Whitespace, is_blank};
 pub use document::document_place;
 pub use embeddings::EmbeddingsContract;
 pub use evidence::{EvidenceContract, PostgresEvidence, QdrantEvidence};
@@ -47,7 +47,8 @@ impl Contract {
         let mut worker = WorkerContract::new(Program::Command(command), cwd.to_owned());
         worker.exit_codes = vec![0];
         worker.shutdown_grace = Grace::Variable("WORKER_SHUTDOWN_GRACE_MS".to_owned());
-        Self { chunks: ChunksContract::reference(), ..Self::for_worker(worker) }
+        let embeddings = EmbeddingsContract { declared: true, ..EmbeddingsContract::default() };
+        Self { chunks: ChunksContract::reference(), embeddings, ..Self::for_worker(worker) }
     }
 
     /// A worker that takes the reference worker's jobs and stores the same results, and promises nothing else.

@@ -13,7 +13,7 @@ use crate::settings::error::Place;
 pub fn contract_place(path: &Path, keys: &[&str]) -> Place {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let (document, _) = DeTable::parse_recoverable(&text);
-    let of = |keys: &[&str]| innermost(document.get_ref(), keys).map(|value| value.span());
+    let of = |keys: &[&str]| innermost(document.get_ref(), keys).map(Spanned::span);
     let span = of(keys).or_else(|| of(&["worker"])).unwrap_or(0..0);
     Place::from_span(path, &text, span)
 }

@@ -34,6 +34,8 @@ pub struct JinaRequest {
     pub wait_ms: Option<u64>,
     /// How long the answer took, in milliseconds.
     pub took_ms: u64,
+    /// Why its body is not JSON, if it is not.
+    pub unreadable: Option<String>,
     /// Whether a behaviour altered or replaced the answer, or a limit refused the request.
     pub disturbed: bool,
 }

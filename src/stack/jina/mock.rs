@@ -211,7 +211,9 @@ impl Shared {
     /// Answers a request for embeddings and records it in the log.
     fn embeddings(&self, request: &Request) -> ResponseTemplate {
         let arrived = Instant::now();
-        let body: Option<Value> = serde_json::from_slice(&request.body).ok();
+        let body: Result<Value, serde_json::Error> = serde_json::from_slice(&request.body);
+        let unreadable = body.as_ref().err().map(ToString::to_string);
+        let body = body.ok();
         let raw = body.as_ref().map(request::parse).unwrap_or_default();
         let authorised = self.authorise(request);
 
@@ -226,6 +228,7 @@ impl Shared {
 
         let mut log = self.log_entry(arrived, &raw, &effect);
         (log.in_flight, log.authorised) = (in_flight, authorised.is_ok());
+        log.unreadable = unreadable;
         let template = match (authorised, effect.replacement) {
             (Err(refusal), _) => {
                 log.status = refusal.status;
@@ -289,6 +292,7 @@ impl Shared {
             disturbed: effect.replacement.is_some()
                 // A single item has no order.
                 || effect.alterations.iter().any(|answer| **answer != Answer::Shuffled || raw.texts.len() > 1),
+            unreadable: None,
             wait_ms: None,
             took_ms: u64::try_from(effect.delay.as_millis()).unwrap_or(u64::MAX),
         }

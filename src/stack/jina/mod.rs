@@ -17,4 +17,4 @@ mod vector;
 pub use crate::spec::jina::{Answer, Behaviour, Body, Limits, RetryAfter, When};
 pub use log::JinaRequest;
 pub use mock::{JinaConfig, JinaMock, vector_for};
-pub use model::context_of;
+pub use model::{context_of, max_dimensions_of};

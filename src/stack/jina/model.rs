@@ -76,6 +76,12 @@ pub fn context_of(name: &str) -> usize {
     find(name).map_or(8192, |model| model.context)
 }
 
+/// The dimensions of vectors for a request that names none; `None` for an unknown model.
+#[must_use]
+pub fn max_dimensions_of(name: &str) -> Option<u32> {
+    find(name).map(|model| model.max_dimensions)
+}
+
 /// The names of all models.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     MODELS.iter().map(|model| model.name)

@@ -254,6 +254,7 @@ fn several_workers_that_take_their_time_are_waited_for() {
         "crash.killed-before-the-ack",
         "--case",
         "ingestion.delivered",
+        "--no-preflight",
         "--report",
         &format!("json={}", report.display()),
     ]);

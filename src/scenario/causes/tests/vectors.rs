@@ -118,3 +118,21 @@ fn a_quarter_of_the_size_that_qdrant_refuses_was_decoded_wrongly_and_another_siz
     // A scenario with answers of a wrong size.
     assert_ids(&with_api_fault(&refused(16)), &[]);
 }
+
+#[test]
+fn half_of_a_surrogate_pair_is_named_only_for_lost_documents_that_have_pairs() {
+    let text = "an anchor \u{2693} and a boat \u{1f6a4}";
+    let with = |text: &str, unreadable: &str| {
+        TestRun::chunked(text, &[text]).edit_step(|step| step.fail("a.md", "400 Bad Request")).edit(|seen| {
+            seen.embeddings.requests[0].unreadable = Some(unreadable.to_owned());
+        })
+    };
+    let lone = "lone leading surrogate in hex escape at line 1 column 9";
+    assert_ids(&with(text, lone), &["character-split"]);
+    assert_ids(&with("no pair \u{2693}", lone), &[]);
+    assert_ids(&with(text, "EOF while parsing a string"), &[]);
+    let stored = TestRun::chunked(text, &[text]).edit(|seen| {
+        seen.embeddings.requests[0].unreadable = Some(lone.to_owned());
+    });
+    assert_ids(&stored, &[]);
+}

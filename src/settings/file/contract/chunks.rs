@@ -62,6 +62,7 @@ impl Reader<'_> {
 
     pub(super) fn embeddings(&mut self, written: WrittenEmbeddings) -> EmbeddingsContract {
         let default = EmbeddingsContract::default();
+        let declared = written.task.is_some();
         let task = match written.task {
             None => default.task,
             Some(task) if task.get_ref() == "none" => None,
@@ -72,7 +73,7 @@ impl Reader<'_> {
                 Some(task.into_inner())
             }
         };
-        EmbeddingsContract { task, setup_texts: written.setup_texts.unwrap_or(default.setup_texts) }
+        EmbeddingsContract { task, declared, setup_texts: written.setup_texts.unwrap_or(default.setup_texts) }
     }
 }
 
