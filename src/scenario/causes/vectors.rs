@@ -189,9 +189,8 @@ pub(super) fn task(observations: &Observations, missing: bool) -> Option<Sightin
     let mut count = 0;
     let mut used = None;
     for wrong in wrong(observations) {
-        let of_task =
-            |task: &Option<&str>| matches(&vector_for(model, dimensions, *task, wrong.text), &wrong.point.vector);
-        if let Some(task) = tasks.iter().copied().find(of_task) {
+        let is_of = |task: Option<&str>| matches(&vector_for(model, dimensions, task, wrong.text), &wrong.point.vector);
+        if let Some(task) = tasks.iter().copied().find_map(|task| is_of(task).then_some(task)) {
             documents.insert(wrong.document);
             count += 1;
             used = Some(task);
