@@ -163,7 +163,7 @@ impl<'a> ScenarioRuns<'a> {
         if is_decided {
             return None;
         }
-        let sizing = self.sizing.get_or_init(|| self.learn_sizing(first)).await.as_ref()?;
+        let sizing = Box::pin(self.sizing.get_or_init(|| self.learn_sizing(first))).await.as_ref()?;
         let mut last = None;
         for (number, cut) in Cut::ALL.into_iter().enumerate() {
             let scenario = sizing.scenario(&run.scenario, cut)?;
@@ -171,7 +171,8 @@ impl<'a> ScenarioRuns<'a> {
             if is_again {
                 break;
             }
-            let assessment = self.run_unplanned(&format!("{name}-sized-{}", number + 1), &scenario).await.ok()?;
+            let name = format!("{name}-sized-{}", number + 1);
+            let assessment = Box::pin(self.run_unplanned(&name, &scenario)).await.ok()?;
             if scenario::are_met(premises, &assessment) || has_wrong_document(&assessment) {
                 return Some(assessment);
             }
@@ -183,7 +184,8 @@ impl<'a> ScenarioRuns<'a> {
     /// Runs the worker with a long document, and with a longer one if that fits into one request.
     async fn learn_sizing(&self, seen: &Assessment) -> Option<Sizing> {
         for (number, scenario) in scenario::probes(seen).iter().enumerate() {
-            let probe = self.run_unplanned(&format!("sizing-{}", number + 1), scenario).await.ok()?;
+            let name = format!("sizing-{}", number + 1);
+            let probe = Box::pin(self.run_unplanned(&name, scenario)).await.ok()?;
             if let Some(sizing) = Sizing::learn(&probe) {
                 return Some(sizing);
             }
@@ -197,12 +199,13 @@ impl<'a> ScenarioRuns<'a> {
         let baseline = match scenario.baseline_scenario() {
             Some((_, baseline)) => {
                 let baseline = Scenario { within_s: scenario.within_s, ..baseline };
-                let observations = self.run_alone(&format!("{name}-baseline"), baseline).await?;
+                let observations = Box::pin(self.run_alone(&format!("{name}-baseline"), baseline)).await?;
                 Some(Arc::new(Assessment::new(observations, None)))
             }
             None => None,
         };
-        Ok(Assessment::new(self.run_alone(name, scenario.clone()).await?, baseline))
+        let observations = Box::pin(self.run_alone(name, scenario.clone())).await?;
+        Ok(Assessment::new(observations, baseline))
     }
 
     async fn run_alone(&self, name: &str, scenario: Scenario) -> Result<Observations, ScenarioFailure> {

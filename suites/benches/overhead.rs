@@ -139,6 +139,7 @@ async fn alone(stack: &TestStack, contract: &Arc<Contract>, documents: &[Documen
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let job = |document: &Document| NewJob {
+        queue: None,
         id: format!("s0-{}", document.id),
         name: contract.queue.job.name.clone(),
         data: json!({ "documentId": document.id, "text": document.text, "source": "bench", "version": "1" }),

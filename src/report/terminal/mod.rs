@@ -93,7 +93,9 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
         rerun(report, style, out)
     })?;
     let mut room = Room::of(style);
-    [&suites, &cases, &about, &end].into_iter().for_each(|text| room.take(text));
+    for text in [&suites, &cases, &about, &end] {
+        room.take(text);
+    }
     let causes = causes::causes(report, id_column, style, &mut room)?;
     let problems = problems(report, id_column, style, &mut room)?;
     // What happened in a scenario takes a screen: it is shown if there is room for it.

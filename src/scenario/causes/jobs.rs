@@ -115,7 +115,7 @@ fn broken_at(observations: &Observations, at_ms: i64) -> Vec<&'static str> {
 
 /// What differs between errors with one cause: numbers, ids, quoted names.
 static PARTICULARS: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"[0-9a-f]{8}-[0-9a-f-]{27}|\b\d[\d.:]*\b|\b[0-9a-f]{16,}\b"#).ok());
+    LazyLock::new(|| Regex::new(r"[0-9a-f]{8}-[0-9a-f-]{27}|\b\d[\d.:]*\b|\b[0-9a-f]{16,}\b").ok());
 
 /// Jobs of lost documents fail with the same error, in a run without faults.
 pub(super) fn fail_alike(assessment: &Assessment) -> Option<Sighting> {

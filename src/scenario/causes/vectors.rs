@@ -189,9 +189,10 @@ pub(super) fn task(observations: &Observations, missing: bool) -> Option<Sightin
     let mut count = 0;
     let mut used = None;
     for wrong in wrong(observations) {
-        let of_task =
-            |task: &&Option<&str>| matches(&vector_for(model, dimensions, **task, wrong.text), &wrong.point.vector);
-        if let Some(task) = tasks.iter().find(of_task) {
+        let mut of_task = tasks
+            .iter()
+            .filter(|task| matches(&vector_for(model, dimensions, **task, wrong.text), &wrong.point.vector));
+        if let Some(task) = of_task.next() {
             documents.insert(wrong.document);
             count += 1;
             used = Some(*task);

@@ -299,7 +299,10 @@ mod tests {
                 "request 1: task is missing, wanted retrieval.passage",
             )
             .fails(&edit_first(&run, |request| request.dimensions = Some(16)), "request 1: dimensions are 16, wanted 8")
-            .fails(&edit_first(&run, |request| request.dimensions = None), "request 1: dimensions are missing, wanted 8")
+            .fails(
+                &edit_first(&run, |request| request.dimensions = None),
+                "request 1: dimensions are missing, wanted 8",
+            )
             .passes(&edit_first(&run, |request| request.dimensions = None).edit(|seen| {
                 seen.embeddings.endpoint.dimensions = 1024;
                 seen.embeddings.requests.truncate(1);

@@ -1,34 +1,13 @@
 //! Premises about documents: how many chunks they have, how their chunks fill requests, and their former versions.
 
-use std::collections::BTreeMap;
-
-use super::{Run, Seen, counted};
+use super::batches::{Batches, batches};
+use super::run::Run;
+use super::seen::{Seen, counted};
 
 /// How many documents a message lists.
 const LISTED: usize = 4;
 
-/// How this worker fills its requests to the embeddings API.
-pub(in crate::scenario) struct Batches<'a> {
-    /// The most texts in one request.
-    pub(in crate::scenario) most_texts: usize,
-    /// The number of chunks by document: the most that any step stored.
-    pub(in crate::scenario) chunks: BTreeMap<&'a str, usize>,
-}
-
-impl Batches<'_> {
-    /// How many texts fill a request. `None` if no document has more chunks than that: the largest request may then have had
-    /// room for more.
-    pub(in crate::scenario) fn full(&self) -> Option<usize> {
-        (self.most_texts > 0 && self.longest().1 > self.most_texts).then_some(self.most_texts)
-    }
-
-    /// The document with the most chunks, and their number.
-    fn longest(&self) -> (&str, usize) {
-        self.chunks.iter().max_by_key(|(_, chunks)| **chunks).map_or(("", 0), |(document, chunks)| (document, *chunks))
-    }
-}
-
-impl<'a> Run<'a> {
+impl Run<'_> {
     pub(super) fn any_run(&self) -> Seen {
         let documents: usize = self.observations.steps.iter().map(|step| step.documents.len()).sum();
         Seen::at_least(1, documents, format!("{} ingested", was(documents, "document")))
@@ -97,19 +76,6 @@ impl<'a> Run<'a> {
             None => Seen::new(false, "every document has at least as many chunks as before"),
         }
     }
-}
-
-/// How the worker of this run fills its requests.
-pub(in crate::scenario) fn batches(observations: &super::super::observations::Observations) -> Batches<'_> {
-    let mut chunks: BTreeMap<&str, usize> = BTreeMap::new();
-    for step in &observations.steps {
-        for (document, points) in &step.snapshot.points {
-            let most = chunks.entry(document.as_str()).or_default();
-            *most = points.len().max(*most);
-        }
-    }
-    let requests = observations.embeddings.requests.iter();
-    Batches { most_texts: requests.map(|request| request.texts.len()).max().unwrap_or(0), chunks }
 }
 
 /// No document takes several requests.

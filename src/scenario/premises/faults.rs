@@ -8,7 +8,8 @@ use super::super::jobs::document_of;
 use super::super::scheduler::FaultRecord;
 use super::history::Span;
 use super::requests::is_accepted;
-use super::{Run, Seen, counted, ms};
+use super::run::Run;
+use super::seen::{Seen, counted, ms};
 use crate::spec::{Target, Work, WorkerFault};
 
 /// What a worker's event says when it is ready.
@@ -40,20 +41,21 @@ impl<'a> Run<'a> {
             Some(Moment { what: fault.what.clone(), during: (ms(fault.began?), ended), stored: fault.stored.as_ref() })
         };
         let faults = self.observations.faults.iter().filter(|fault| fault.worker.is_none());
-        self.any_with(work, faults.filter_map(moment).collect(), "no fault of a service began")
+        let moments: Vec<Moment<'_>> = faults.filter_map(moment).collect();
+        self.any_with(work, &moments, "no fault of a service began")
     }
 
     pub(super) fn killed_with(&self, work: Work) -> Seen {
-        self.any_with(work, self.moments(&[WorkerFault::Kill]), "no worker was killed")
+        self.any_with(work, &self.moments(&[WorkerFault::Kill]), "no worker was killed")
     }
 
     pub(super) fn terminated_with(&self, work: Work) -> Seen {
         let moments = self.moments(&[WorkerFault::Terminate, WorkerFault::TerminateTwice]);
-        self.any_with(work, moments, "no worker got SIGTERM")
+        self.any_with(work, &moments, "no worker got SIGTERM")
     }
 
     pub(super) fn paused_with(&self, work: Work) -> Seen {
-        self.any_with(work, self.moments(&[WorkerFault::Pause, WorkerFault::PauseBeyondLocks]), "no worker was paused")
+        self.any_with(work, &self.moments(&[WorkerFault::Pause, WorkerFault::PauseBeyondLocks]), "no worker was paused")
     }
 
     pub(super) fn joined_with(&self, work: Work) -> Seen {
@@ -65,7 +67,7 @@ impl<'a> Run<'a> {
             let at = ready.map_or(i64::MAX - 1, |event| event.at_ms);
             moment.during = (at, at);
         }
-        self.any_with(work, moments, "no worker joined")
+        self.any_with(work, &moments, "no worker joined")
     }
 
     pub(super) fn lock_expired(&self) -> Seen {
@@ -113,7 +115,7 @@ impl<'a> Run<'a> {
     }
 
     /// Met if the pipeline is in the state at one of the moments.
-    fn any_with(&self, work: Work, moments: Vec<Moment<'_>>, none: &str) -> Seen {
+    fn any_with(&self, work: Work, moments: &[Moment<'_>], none: &str) -> Seen {
         let seen = moments.iter().map(|moment| {
             let Seen { is_met, what } = self.state(work, moment);
             Seen::new(is_met, format!("{} at {} ms: {what}", moment.what, moment.during.0))

@@ -1,7 +1,8 @@
 //! Premises about jobs: how many are in work at once, how long they are active, and how they end.
 
 use super::super::observations::JobState;
-use super::{Run, Seen, counted};
+use super::run::Run;
+use super::seen::{Seen, counted};
 
 /// What BullMQ writes into a job that stalled too often.
 const STALLED_OUT: &str = "stalled more than allowable limit";

@@ -1,43 +1,26 @@
 //! The evaluation of premises over a scenario run: whether what a pass rests on was seen, and what was seen instead.
 //! `spec::premise` documents how to add one.
 
+mod batches;
 mod documents;
 mod faults;
 mod history;
 mod jobs;
 mod requests;
+mod run;
+mod seen;
 #[cfg(test)]
 mod testing;
 
-pub(super) use self::documents::batches;
-use self::history::JobHistory;
+pub(super) use self::batches::batches;
+use self::run::Run;
+use self::seen::Seen;
 use super::assessment::Assessment;
-use super::observations::Observations;
 use crate::outcome::{Evidence, Verdict};
 use crate::spec::Premise;
 
 /// What the evidence of a case calls a premise; its sentence follows.
 pub const PREMISE: &str = "premise";
-
-/// What was seen of one premise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    /// Whether the premise is met.
-    pub(super) is_met: bool,
-    /// What was seen, met or not.
-    pub(super) what: String,
-}
-
-impl Seen {
-    fn new(is_met: bool, what: impl Into<String>) -> Self {
-        Self { is_met, what: what.into() }
-    }
-
-    /// Met if `number` is at least `least`.
-    fn at_least(least: u64, number: usize, what: impl Into<String>) -> Self {
-        Self::new(number as u64 >= least, what)
-    }
-}
 
 /// Adds what was seen of each premise to the evidence. A pass becomes `unknown` with the first that is not met: what holds
 /// in a run that did not get there proves nothing.
@@ -69,8 +52,7 @@ pub fn are_met(premises: &[Premise], assessment: &Assessment) -> bool {
 }
 
 fn evaluate(premise: &Premise, assessment: &Assessment) -> Seen {
-    let run =
-        Run { assessment, observations: &assessment.observations, jobs: JobHistory::new(&assessment.observations) };
+    let run = Run::new(assessment);
     match premise {
         Premise::AnyRun(_) => run.any_run(),
         // documents
@@ -100,23 +82,6 @@ fn evaluate(premise: &Premise, assessment: &Assessment) -> Seen {
         Premise::LockExpired => run.lock_expired(),
         Premise::CallsInFault(least) => run.calls_in_fault(*least),
     }
-}
-
-/// What premises are evaluated over.
-struct Run<'a> {
-    assessment: &'a Assessment,
-    observations: &'a Observations,
-    jobs: JobHistory<'a>,
-}
-
-/// `1 job`, `3 jobs`.
-fn counted(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
-/// Milliseconds as a message writes them.
-fn ms(time: std::time::Duration) -> i64 {
-    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Run, Seen, counted};
+use super::run::Run;
+use super::seen::{Seen, counted};
 use crate::stack::jina::JinaRequest;
 
 /// How many characters of the end of a text tell which document it is of. A worker may put a prefix before it.

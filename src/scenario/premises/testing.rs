@@ -4,7 +4,8 @@ use serde::Deserialize;
 
 use super::super::jobs::job_id;
 use super::super::testing::TestRun;
-use super::{Seen, evaluate};
+use super::evaluate;
+use super::seen::Seen;
 use crate::services::queue::QueueEvent;
 use crate::spec::Premise;
 
