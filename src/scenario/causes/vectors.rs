@@ -190,7 +190,7 @@ pub(super) fn task(observations: &Observations, missing: bool) -> Option<Sightin
     let mut used = None;
     for wrong in wrong(observations) {
         let is_of = |task: Option<&str>| matches(&vector_for(model, dimensions, task, wrong.text), &wrong.point.vector);
-        if let Some(task) = tasks.iter().copied().find_map(|task| is_of(task).then_some(task)) {
+        if let Some(task) = tasks.iter().copied().find(|task| is_of(*task)) {
             documents.insert(wrong.document);
             count += 1;
             used = Some(task);
