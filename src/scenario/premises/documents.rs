@@ -120,37 +120,37 @@ mod tests {
     #[test]
     fn any_run_with_a_document_is_enough() {
         premise("{ any_run = \"a reason\" }")
-            .is_met(&TestRun::two_documents(), "2 documents were ingested")
-            .is_unmet(&TestRun::ingested(&[]), "0 documents were ingested");
+            .met_by(&TestRun::two_documents(), "2 documents were ingested")
+            .unmet_by(&TestRun::ingested(&[]), "0 documents were ingested");
     }
 
     #[test]
     fn the_longest_document_has_enough_chunks() {
         premise("{ chunks = 5 }")
-            .is_met(&batched(2, &[3, 5]), "1.md has 5 chunks")
-            .is_unmet(&batched(2, &[3, 4]), "no document has more than 4 chunks");
+            .met_by(&batched(2, &[3, 5]), "1.md has 5 chunks")
+            .unmet_by(&batched(2, &[3, 4]), "no document has more than 4 chunks");
     }
 
     #[test]
     fn a_request_is_known_to_be_full_only_if_a_document_takes_several() {
         premise("\"full_batches\"")
-            .is_met(&batched(2, &[1, 4, 5]), "a full request has 2 texts; 1.md has 4 chunks")
-            .is_unmet(&batched(2, &[1, 3, 5]), "a full request has 2 texts, and no document has a multiple of that")
+            .met_by(&batched(2, &[1, 4, 5]), "a full request has 2 texts; 1.md has 4 chunks")
+            .unmet_by(&batched(2, &[1, 3, 5]), "a full request has 2 texts, and no document has a multiple of that")
             // Every document fits into one request, and so the largest request may not have been full.
-            .is_unmet(
+            .unmet_by(
                 &batched(100, &[7, 3]),
                 "no document takes several requests: the largest request has 7 texts, and no document has more than 7 \
                  chunks",
             )
-            .is_met(&batched(1, &[1, 2]), "a full request has 1 text; 0.md has 1 chunk, 1.md has 2 chunks");
+            .met_by(&batched(1, &[1, 2]), "a full request has 1 text; 0.md has 1 chunk, 1.md has 2 chunks");
     }
 
     #[test]
     fn a_document_takes_several_requests() {
         premise("{ batches = 3 }")
-            .is_met(&batched(4, &[9]), "0.md has 9 chunks and takes 3 requests")
-            .is_unmet(&batched(4, &[8]), "0.md has 8 chunks and takes 2 requests")
-            .is_unmet(
+            .met_by(&batched(4, &[9]), "0.md has 9 chunks and takes 3 requests")
+            .unmet_by(&batched(4, &[8]), "0.md has 8 chunks and takes 2 requests")
+            .unmet_by(
                 &batched(100, &[8]),
                 "no document takes several requests: the largest request has 8 texts, and no document has more than 8 \
                  chunks",
@@ -161,8 +161,8 @@ mod tests {
     fn documents_of_the_last_step_had_points() {
         let run = TestRun::two_documents();
         premise("\"former_points\"")
-            .is_met(&run.then(|step| step.remove("a.md")), "1 document of the last step had points before it")
-            .is_unmet(&run, "0 documents of the last step had points before it");
+            .met_by(&run.then(|step| step.remove("a.md")), "1 document of the last step had points before it")
+            .unmet_by(&run, "0 documents of the last step had points before it");
     }
 
     #[test]
@@ -170,8 +170,8 @@ mod tests {
         let run = TestRun::two_documents();
         let shorter = run.then(|step| drop(step.points("a.md").pop()));
         premise("\"fewer_chunks\"")
-            .is_met(&shorter, "a.md had 2 chunks and has 1 now")
-            .is_unmet(&run.then(|_| {}), "every document has at least as many chunks as before")
-            .is_unmet(&run, "there was no step before the last one");
+            .met_by(&shorter, "a.md had 2 chunks and has 1 now")
+            .unmet_by(&run.then(|_| {}), "every document has at least as many chunks as before")
+            .unmet_by(&run, "there was no step before the last one");
     }
 }

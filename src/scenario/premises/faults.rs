@@ -307,37 +307,37 @@ mod tests {
     fn a_fault_of_a_service_meets_an_active_job() {
         let broken = |began, ended| run().edit(|seen| seen.faults = vec![fault(Target::Redis, began, ended)]);
         premise("{ fault_met = \"active_job\" }")
-            .is_met(&broken(50, 150), "cut of redis at 50 ms: 1 job was active")
-            .is_unmet(&broken(1000, 1500), "cut of redis at 1000 ms: 0 jobs were active")
-            .is_unmet(&and(WorkerFault::Kill, 600), "no fault of a service began");
+            .met_by(&broken(50, 150), "cut of redis at 50 ms: 1 job was active")
+            .unmet_by(&broken(1000, 1500), "cut of redis at 1000 ms: 0 jobs were active")
+            .unmet_by(&and(WorkerFault::Kill, 600), "no fault of a service began");
         premise("{ fault_met = \"no_active_job\" }")
-            .is_met(&broken(1000, 1500), "cut of redis at 1000 ms: 0 jobs were active")
-            .is_unmet(&broken(50, 600), "cut of redis at 50 ms: 2 jobs were active");
+            .met_by(&broken(1000, 1500), "cut of redis at 1000 ms: 0 jobs were active")
+            .unmet_by(&broken(50, 600), "cut of redis at 50 ms: 2 jobs were active");
     }
 
     #[test]
     fn a_worker_is_killed_while_it_works() {
         premise("{ killed_with = \"active_job\" }")
-            .is_met(&and(WorkerFault::Kill, 600), "kill of the worker at 600 ms: 2 jobs were active")
-            .is_unmet(&and(WorkerFault::Kill, 950), "kill of the worker at 950 ms: 0 jobs were active")
-            .is_unmet(&and(WorkerFault::Terminate, 600), "no worker was killed");
+            .met_by(&and(WorkerFault::Kill, 600), "kill of the worker at 600 ms: 2 jobs were active")
+            .unmet_by(&and(WorkerFault::Kill, 950), "kill of the worker at 950 ms: 0 jobs were active")
+            .unmet_by(&and(WorkerFault::Terminate, 600), "no worker was killed");
     }
 
     #[test]
     fn a_worker_is_terminated_while_jobs_wait() {
         premise("{ terminated_with = \"waiting_job\" }")
-            .is_met(
+            .met_by(
                 &and(WorkerFault::TerminateTwice, 200),
                 "terminate_twice of the worker at 200 ms: 1 job was waiting",
             )
-            .is_unmet(&and(WorkerFault::Terminate, 600), "terminate of the worker at 600 ms: 0 jobs were waiting");
+            .unmet_by(&and(WorkerFault::Terminate, 600), "terminate of the worker at 600 ms: 0 jobs were waiting");
     }
 
     #[test]
     fn a_worker_is_paused_while_it_works() {
         premise("{ paused_with = \"active_job\" }")
-            .is_met(&and(WorkerFault::Pause, 200), "pause of the worker at 200 ms: 1 job was active")
-            .is_unmet(&and(WorkerFault::Pause, 50), "pause of the worker at 50 ms: 0 jobs were active");
+            .met_by(&and(WorkerFault::Pause, 200), "pause of the worker at 200 ms: 1 job was active")
+            .unmet_by(&and(WorkerFault::Pause, 50), "pause of the worker at 50 ms: 0 jobs were active");
     }
 
     #[test]
@@ -348,23 +348,23 @@ mod tests {
             })
         };
         premise("{ joined_with = \"waiting_job\" }")
-            .is_met(&ready_at(300), "join of the worker at 300 ms: 1 job was waiting")
-            .is_unmet(&ready_at(700), "join of the worker at 700 ms: 0 jobs were waiting");
+            .met_by(&ready_at(300), "join of the worker at 300 ms: 1 job was waiting")
+            .unmet_by(&ready_at(700), "join of the worker at 700 ms: 0 jobs were waiting");
     }
 
     #[test]
     fn a_request_is_open_from_its_arrival_to_its_answer() {
         let killed = and(WorkerFault::Kill, 600);
         premise("{ killed_with = \"open_request\" }")
-            .is_met(&requested(&killed, &[(550, 100, 200)]), "kill of the worker at 600 ms: 1 request was open")
-            .is_unmet(&requested(&killed, &[(550, 10, 200)]), "kill of the worker at 600 ms: 0 requests were open")
-            .is_met(&requested(&killed, &[(100, 0, 0)]), "kill of the worker at 600 ms: 1 request was open");
+            .met_by(&requested(&killed, &[(550, 100, 200)]), "kill of the worker at 600 ms: 1 request was open")
+            .unmet_by(&requested(&killed, &[(550, 10, 200)]), "kill of the worker at 600 ms: 0 requests were open")
+            .met_by(&requested(&killed, &[(100, 0, 0)]), "kill of the worker at 600 ms: 1 request was open");
         let terminated = and(WorkerFault::Terminate, 600).edit(|seen| seen.workers.exits = vec![exit()]);
         let what =
             |open: &str| format!("terminate of the worker at 600 ms: {open} open beyond the grace period of 10000 ms");
         premise("{ terminated_with = \"open_beyond_grace\" }")
-            .is_met(&requested(&terminated, &[(550, 12_000, 200)]), &what("1 request was"))
-            .is_unmet(&requested(&terminated, &[(550, 9000, 200)]), &what("0 requests were"));
+            .met_by(&requested(&terminated, &[(550, 12_000, 200)]), &what("1 request was"))
+            .unmet_by(&requested(&terminated, &[(550, 9000, 200)]), &what("0 requests were"));
     }
 
     #[test]
@@ -372,9 +372,9 @@ mod tests {
         let killed = and(WorkerFault::Kill, 600);
         let what = |pending: &str| format!("kill of the worker at 600 ms: {pending} refused and not sent again yet");
         premise("{ killed_with = \"pending_retry\" }")
-            .is_met(&requested(&killed, &[(500, 10, 503), (700, 0, 200)]), &what("1 text was"))
-            .is_unmet(&requested(&killed, &[(500, 10, 503), (590, 100, 200)]), &what("0 texts were"))
-            .is_unmet(&requested(&killed, &[(500, 10, 400)]), &what("0 texts were"));
+            .met_by(&requested(&killed, &[(500, 10, 503), (700, 0, 200)]), &what("1 text was"))
+            .unmet_by(&requested(&killed, &[(500, 10, 503), (590, 100, 200)]), &what("0 texts were"))
+            .unmet_by(&requested(&killed, &[(500, 10, 400)]), &what("0 texts were"));
     }
 
     #[test]
@@ -387,18 +387,18 @@ mod tests {
         };
         let at = |points: &[(&str, usize)], done: &[&str]| stored(WorkerFault::Kill, 600, points, done);
         premise("{ killed_with = \"part_of_points\" }")
-            .is_met(&at(&[("a.md", 1)], &[]), "kill of the worker at 600 ms: 1 of 2 points of a.md were stored")
-            .is_unmet(&at(&[("a.md", 2)], &[]), &nothing("2 points", "0 rows"));
+            .met_by(&at(&[("a.md", 1)], &[]), "kill of the worker at 600 ms: 1 of 2 points of a.md were stored")
+            .unmet_by(&at(&[("a.md", 2)], &[]), &nothing("2 points", "0 rows"));
         premise("{ killed_with = \"points_without_row\" }")
-            .is_met(&at(&[("a.md", 2)], &[]), "kill of the worker at 600 ms: 2 of 2 points of a.md were stored")
-            .is_unmet(&at(&[("a.md", 2)], &["a.md"]), &nothing("2 points", "1 row"))
-            .is_unmet(
+            .met_by(&at(&[("a.md", 2)], &[]), "kill of the worker at 600 ms: 2 of 2 points of a.md were stored")
+            .unmet_by(&at(&[("a.md", 2)], &["a.md"]), &nothing("2 points", "1 row"))
+            .unmet_by(
                 &at(&[("a.md", 2)], &[]).edit(|seen| seen.contract.evidence.postgres = None),
                 "kill of the worker at 600 ms: the contract names no rows",
             );
         premise("{ killed_with = \"row_before_end\" }")
-            .is_met(&at(&[("a.md", 2)], &["a.md"]), "kill of the worker at 600 ms: 2 of 2 points of a.md were stored")
-            .is_unmet(&stored(WorkerFault::Kill, 950, &[("a.md", 2)], &["a.md"]).edit(|_| {}), &{
+            .met_by(&at(&[("a.md", 2)], &["a.md"]), "kill of the worker at 600 ms: 2 of 2 points of a.md were stored")
+            .unmet_by(&stored(WorkerFault::Kill, 950, &[("a.md", 2)], &["a.md"]).edit(|_| {}), &{
                 nothing("2 points", "1 row").replace("600", "950")
             });
     }
@@ -412,9 +412,9 @@ mod tests {
             })
         };
         premise("\"lock_expired\"")
-            .is_met(&stalled(1300), "1 job stalled after a fault began; a lock lasts 1000 ms")
-            .is_unmet(&stalled(150), "0 jobs stalled after a fault began; a lock lasts 1000 ms")
-            .is_unmet(&run(), "no fault began");
+            .met_by(&stalled(1300), "1 job stalled after a fault began; a lock lasts 1000 ms")
+            .unmet_by(&stalled(150), "0 jobs stalled after a fault began; a lock lasts 1000 ms")
+            .unmet_by(&run(), "no fault began");
     }
 
     #[test]
@@ -427,8 +427,8 @@ mod tests {
             })
         };
         premise("{ calls_in_fault = 2 }")
-            .is_met(&opened(&[500, 1100, 1900]), "redis was called 2 times while the fault lasted")
-            .is_unmet(&opened(&[500, 1100, 2100]), "redis was called 1 time while the fault lasted")
-            .is_unmet(&run(), "no fault of a service began and ended");
+            .met_by(&opened(&[500, 1100, 1900]), "redis was called 2 times while the fault lasted")
+            .unmet_by(&opened(&[500, 1100, 2100]), "redis was called 1 time while the fault lasted")
+            .unmet_by(&run(), "no fault of a service began and ended");
     }
 }

@@ -80,34 +80,34 @@ mod tests {
     #[test]
     fn jobs_are_active_at_the_same_time() {
         premise("{ jobs_in_work = 2 }")
-            .is_met(&two_jobs(true), "at most 2 jobs were active at the same time")
-            .is_unmet(&two_jobs(false), "at most 1 job was active at the same time");
+            .met_by(&two_jobs(true), "at most 2 jobs were active at the same time")
+            .unmet_by(&two_jobs(false), "at most 1 job was active at the same time");
     }
 
     #[test]
     fn a_worker_that_takes_no_more_while_jobs_wait_is_saturated() {
         premise("{ saturated = 3 }")
-            .is_met(&two_jobs(false), "1 job was active when 1 waited")
-            .is_unmet(&two_jobs(true), "2 jobs were active when 0 waited");
+            .met_by(&two_jobs(false), "1 job was active when 1 waited")
+            .unmet_by(&two_jobs(true), "2 jobs were active when 0 waited");
         premise("{ saturated = 2 }")
-            .is_met(&two_jobs(true), "2 jobs were active when 0 waited")
-            .is_unmet(&TestRun::two_documents(), "0 jobs were active when 0 waited");
+            .met_by(&two_jobs(true), "2 jobs were active when 0 waited")
+            .unmet_by(&TestRun::two_documents(), "0 jobs were active when 0 waited");
     }
 
     #[test]
     fn a_job_is_attempted_again() {
         let run = TestRun::two_documents();
         premise("{ attempts = 2 }")
-            .is_met(&run.edit_step(|step| step.job("a.md").attempts = 3), "no job took more than 3 attempts")
-            .is_unmet(&run, "no job took more than 1 attempt");
+            .met_by(&run.edit_step(|step| step.job("a.md").attempts = 3), "no job took more than 3 attempts")
+            .unmet_by(&run, "no job took more than 1 attempt");
     }
 
     #[test]
     fn jobs_fail() {
         let run = TestRun::two_documents();
         premise("{ failed_jobs = 1 }")
-            .is_met(&run.edit_step(|step| step.fail("a.md", "401")), "1 job failed")
-            .is_unmet(&run, "0 jobs failed");
+            .met_by(&run.edit_step(|step| step.fail("a.md", "401")), "1 job failed")
+            .unmet_by(&run, "0 jobs failed");
     }
 
     #[test]
@@ -115,19 +115,19 @@ mod tests {
         let run = TestRun::two_documents().edit_step(|step| step.job("a.md").stalls = 2);
         let failed = |reason: &str| run.edit_step(|step| step.fail("a.md", reason));
         premise("\"stalled_out\"")
-            .is_met(
+            .met_by(
                 &failed("job stalled more than allowable limit"),
                 "1 job failed because of stalls; there were 2 stalls",
             )
-            .is_unmet(&failed("401"), "0 jobs failed because of stalls; there were 2 stalls");
+            .unmet_by(&failed("401"), "0 jobs failed because of stalls; there were 2 stalls");
     }
 
     #[test]
     fn a_job_outlasts_its_lock() {
         let run = |lock_ms| two_jobs(true).edit(|seen| seen.queue.lock_ms = lock_ms);
         premise("\"longer_than_lock\"")
-            .is_met(&run(Some(30)), "the longest job was active for 40 ms, and its lock lasts 30 ms")
-            .is_unmet(&run(Some(40)), "the longest job was active for 40 ms, and its lock lasts 40 ms")
-            .is_unmet(&run(None), "no lock was seen, and the longest job was active for 40 ms");
+            .met_by(&run(Some(30)), "the longest job was active for 40 ms, and its lock lasts 30 ms")
+            .unmet_by(&run(Some(40)), "the longest job was active for 40 ms, and its lock lasts 40 ms")
+            .unmet_by(&run(None), "no lock was seen, and the longest job was active for 40 ms");
     }
 }

@@ -122,22 +122,22 @@ mod tests {
     #[test]
     fn requests_are_answered_abnormally() {
         premise("{ abnormal_answers = 2 }")
-            .is_met(&requested(&[("a", 503), ("b", 400), ("a", 200)]), "2 requests were answered abnormally")
-            .is_unmet(&requested(&[("a", 503), ("a", 200)]), "1 request was answered abnormally");
+            .met_by(&requested(&[("a", 503), ("b", 400), ("a", 200)]), "2 requests were answered abnormally")
+            .unmet_by(&requested(&[("a", 503), ("a", 200)]), "1 request was answered abnormally");
     }
 
     #[test]
     fn requests_are_refused_in_a_row() {
         premise("{ refused_in_a_row = 2 }")
-            .is_met(&requested(&[("a", 503), ("b", 429), ("a", 200)]), "at most 2 requests were refused in a row")
-            .is_unmet(&requested(&[("a", 503), ("b", 400), ("a", 503)]), "at most 1 request was refused in a row");
+            .met_by(&requested(&[("a", 503), ("b", 429), ("a", 200)]), "at most 2 requests were refused in a row")
+            .unmet_by(&requested(&[("a", 503), ("b", 400), ("a", 503)]), "at most 1 request was refused in a row");
     }
 
     #[test]
     fn a_refused_text_is_accepted_later() {
         premise("\"retried\"")
-            .is_met(&requested(&[("a", 503), ("a", 200)]), "of 1 text with an abnormal answer, 1 was accepted later")
-            .is_unmet(
+            .met_by(&requested(&[("a", 503), ("a", 200)]), "of 1 text with an abnormal answer, 1 was accepted later")
+            .unmet_by(
                 &requested(&[("a", 503), ("b", 200)]),
                 "of 1 text with an abnormal answer, 0 were accepted later",
             );
@@ -148,15 +148,15 @@ mod tests {
         let (first, second) = ("First chunk.", "prefix: Second\nchunk.");
         let only = "Only chunk.";
         premise("\"refused_midway\"")
-            .is_met(
+            .met_by(
                 &requested(&[(first, 200), ("Second chunk.", 400)]),
                 "a request of a.md was refused after 1 request was accepted",
             )
-            .is_unmet(
+            .unmet_by(
                 &requested(&[(first, 400), (only, 200)]),
                 "1 document with a refused request had no accepted one before it",
             )
-            .is_unmet(
+            .unmet_by(
                 &requested(&[(only, 200), (second, 200)]),
                 "0 documents with a refused request had no accepted one before it",
             );

@@ -37,7 +37,7 @@ impl Check {
     }
 
     #[track_caller]
-    pub(super) fn is_met(self, run: &TestRun, seen: &str) -> Met {
+    pub(super) fn met_by(self, run: &TestRun, seen: &str) -> Met {
         assert_eq!(self.seen(run), Seen::new(true, seen));
         Met(self)
     }
@@ -45,22 +45,22 @@ impl Check {
 
 impl Met {
     #[track_caller]
-    pub(super) fn is_unmet(self, run: &TestRun, seen: &str) -> Tested {
+    pub(super) fn unmet_by(self, run: &TestRun, seen: &str) -> Tested {
         let tested = Tested(self.0);
-        tested.is_unmet(run, seen);
+        tested.unmet_by(run, seen);
         tested
     }
 }
 
 impl Tested {
     #[track_caller]
-    pub(super) fn is_unmet(&self, run: &TestRun, seen: &str) -> &Self {
+    pub(super) fn unmet_by(&self, run: &TestRun, seen: &str) -> &Self {
         assert_eq!(self.0.seen(run), Seen::new(false, seen));
         self
     }
 
     #[track_caller]
-    pub(super) fn is_met(&self, run: &TestRun, seen: &str) -> &Self {
+    pub(super) fn met_by(&self, run: &TestRun, seen: &str) -> &Self {
         assert_eq!(self.0.seen(run), Seen::new(true, seen));
         self
     }
