@@ -8,6 +8,7 @@ mod cause;
 mod compare;
 mod event;
 mod exit;
+mod explained;
 mod gate;
 mod record;
 #[cfg(test)]

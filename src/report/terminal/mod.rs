@@ -4,6 +4,7 @@
 mod causes;
 mod groups;
 mod room;
+mod style;
 mod text;
 
 use std::collections::BTreeSet;
@@ -17,46 +18,9 @@ use crate::guide::catalogue::format_source;
 use crate::outcome::{CaseRecord, Report, RunVerdict, Timeline, Totals, Word};
 use groups::Problem;
 use room::Room;
+pub use style::{Extent, Style};
 pub(crate) use text::wrapped;
 use text::{cut, shortened, wide};
-
-/// How much to print.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Extent {
-    /// The line with the verdict of the run.
-    Verdict,
-    /// Only what did not pass.
-    Short,
-    /// A line for each suite; evidence, cause and remedy of what did not pass.
-    #[default]
-    Usual,
-    /// Also a line for each case, with the evidence of those that passed.
-    Full,
-}
-
-/// How to render.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style<'a> {
-    /// Whether to colour.
-    pub colours: bool,
-    /// Columns. Text is wrapped to fit; what cannot be broken, such as a URL, may be longer.
-    pub width: usize,
-    /// How much to print.
-    pub extent: Extent,
-    /// The command that runs the same suites in the same way, to which `--case` flags are added; none if it is unknown.
-    pub rerun: Option<&'a str>,
-}
-
-impl Style<'_> {
-    fn paint(self, text: &str, paint: Paint) -> String {
-        paint.force_styling(self.colours).apply_to(text).to_string()
-    }
-
-    /// The columns that remain beside `taken`; at least 20.
-    fn room(self, taken: usize) -> usize {
-        self.width.saturating_sub(taken).max(20)
-    }
-}
 
 const LABEL: usize = 11;
 /// Columns before the text beside a label.
@@ -132,7 +96,13 @@ fn problems(report: &Report, id_column: usize, style: Style, room: &mut Room) ->
         for case in &problem.cases {
             line(case, id_column, style, &mut short)?;
         }
-        let part = [whole, short].into_iter().find(|part| room.fits(part));
+        let mut first = b"\n".to_vec();
+        if let Some((gravest, others)) = problem.cases.split_last() {
+            describe(&Problem { cases: vec![*gravest] }, (report.gate.strict, id_column), style, &mut first)?;
+            let more = format!("{} more cases for the same reason: `--verbose` lists them", others.len());
+            writeln!(first, "      {}", style.paint(&cut(&more, style.room(6)), Paint::new().dim()))?;
+        }
+        let part = [whole, short, first].into_iter().find(|part| room.fits(part));
         left_out += if part.is_none() { problem.cases.len() } else { 0 };
         let part = part.unwrap_or_default();
         room.take(&part);

@@ -1,6 +1,6 @@
 //! How many lines of a report are left: what a failing worker prints fits two screens.
 
-use super::{Extent, Style};
+use super::style::{Extent, Style};
 
 /// The lines of two screens.
 const TWO_SCREENS: usize = 100;

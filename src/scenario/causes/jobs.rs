@@ -9,7 +9,7 @@ use regex::Regex;
 use super::super::assessment::{Assessment, DocumentOutcome};
 use super::super::jobs::document_of;
 use super::super::observations::{JobState, Observations, StepRecord};
-use super::Sighting;
+use super::run_cause::Sighting;
 use crate::services::queue::JobHash;
 
 /// A job that fails this long after a fault ended may still fail because of it.

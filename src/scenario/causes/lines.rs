@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::assessment::Assessment;
 use super::super::jobs::document_of;
 use super::super::observations::JobState;
+use super::run_cause::{MAX_EVIDENCE, MAX_LINE, MAX_SUBJECT, RunCause, shortened};
 use super::table::VOCABULARY;
-use super::{MAX_EVIDENCE, MAX_LINE, MAX_SUBJECT, RunCause, shortened};
 
 /// How many lines after the first one may show that a row's `then` applies: a stack trace has as many.
 const FOLLOWING: usize = 30;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::observations::Observations;
-use super::Sighting;
+use super::run_cause::Sighting;
 use crate::spec::Target;
 
 /// A worker ended without being told to.

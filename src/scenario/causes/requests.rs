@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::assessment::{Assessment, DocumentOutcome};
 use super::super::observations::Observations;
-use super::Sighting;
+use super::run_cause::Sighting;
 use crate::spec::Target;
 
 /// A request may be repeated this much earlier than it should, in milliseconds: clocks and timers differ.

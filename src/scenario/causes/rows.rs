@@ -1,7 +1,7 @@
 //! What the rows show.
 
 use super::super::observations::{JobState, Observations};
-use super::Sighting;
+use super::run_cause::Sighting;
 
 /// Why the rows that the contract names cannot be read.
 pub(super) fn unreadable(observations: &Observations) -> Option<Sighting> {

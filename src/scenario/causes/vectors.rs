@@ -6,8 +6,8 @@ use super::super::assessment::{Assessment, DocumentOutcome};
 use super::super::evidence::Point;
 use super::super::observations::Observations;
 use super::super::vectors::{VECTOR_TOLERANCE, cosine_distance};
-use super::Sighting;
 use super::requests::is_broken;
+use super::run_cause::Sighting;
 use crate::spec::Target;
 use crate::stack::jina::vector_for;
 

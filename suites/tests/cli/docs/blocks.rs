@@ -16,6 +16,8 @@ use crate::support::markdown::blocks;
 enum Toml {
     /// Cases, with or without the head of their suite.
     Suite,
+    /// Rows of `suites/causes/`.
+    Cause,
     /// Rows of `fixtures/breakages/` or `fixtures/defects/`.
     Proof,
     /// `shakedown.toml`.
@@ -26,6 +28,8 @@ impl Toml {
     fn kind_of(block: &str) -> Self {
         if block.contains("[[case]]") {
             Self::Suite
+        } else if block.contains("[[cause]]") {
+            Self::Cause
         } else if block.contains("[[breakage]]") || block.contains("[[defect]]") {
             Self::Proof
         } else {
@@ -142,4 +146,22 @@ fn every_code_block_has_a_language_that_a_test_reads() {
         unread.extend(unknown.map(|block| format!("{}: `{}`\n{}", page.display(), block.language, block.text)));
     }
     assert_eq!(unread, Vec::<String>::new());
+}
+
+#[test]
+fn every_cause_of_the_documentation_is_one_of_the_vocabulary() {
+    let vocabulary = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/causes");
+    let rows = |text: &str| text.parse::<toml::Table>().unwrap()["cause"].as_array().unwrap().clone();
+    let known: Vec<toml::Value> = fs::read_dir(vocabulary)
+        .unwrap()
+        .flat_map(|file| rows(&fs::read_to_string(file.unwrap().path()).unwrap()))
+        .collect();
+    let found = toml_blocks(Toml::Cause);
+    for (page, block) in &found {
+        for row in rows(block) {
+            let known = known.iter().find(|known| known["id"] == row["id"]);
+            assert_eq!(known.map(|known| &known["output"]), row.get("output"), "{}: {row}", page.display());
+        }
+    }
+    assert!(!found.is_empty());
 }

@@ -295,8 +295,16 @@ fn a_worker_that_prints_what_it_inherits_gives_nothing_away() {
     let work = sandbox.path("work");
     fs::write(work.join("chatty.sh"), CHATTY).unwrap();
     fs::write(work.join("shakedown.toml"), "[worker]\ncommand = [\"sh\", \"chatty.sh\"]\n").unwrap();
-    let mut command =
-        sandbox.command(&["run", "--provider", "native", "--case", "ingestion.delivered", "--bundle", "bundle"]);
+    let mut command = sandbox.command(&[
+        "run",
+        "--no-preflight",
+        "--provider",
+        "native",
+        "--case",
+        "ingestion.delivered",
+        "--bundle",
+        "bundle",
+    ]);
     for format in ["json", "html", "junit", "markdown", "terminal", "short"] {
         command.args(["--report", &format!("{format}=reports/report.{format}")]);
     }
