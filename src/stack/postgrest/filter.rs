@@ -1,7 +1,7 @@
 //! Filters in the query of a request: `status=eq.ready`, `id=in.(a,b)`, `or=(a.is.null,b.gt.3)`.
 
-use super::query::Invalid;
-use super::statement::{column, literal};
+use super::invalid::Invalid;
+use super::sql::{column, literal};
 
 /// Operators that compare with one value: the name in a request, and the one in SQL.
 const OPERATORS: &[(&str, &str)] = &[

@@ -7,9 +7,11 @@
 //! that grants and row level security apply.
 
 mod filter;
+mod invalid;
 mod keys;
 mod query;
 mod server;
+mod sql;
 mod statement;
 
 use std::net::{Ipv4Addr, TcpListener};

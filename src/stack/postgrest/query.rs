@@ -1,11 +1,8 @@
 //! The query of a request: what to select, which rows, in which order, how many.
 
 use super::filter;
-use super::statement::{column, quoted};
-
-/// Why a request cannot be served, in PostgREST's words where it has some.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Invalid(pub(super) String);
+use super::invalid::Invalid;
+use super::sql::{column, quoted};
 
 /// The parts of the query, as SQL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

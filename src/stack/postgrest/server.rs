@@ -16,9 +16,11 @@ use sqlx::{AssertSqlSafe, Row as _};
 use tokio::task::AbortHandle;
 use url::form_urlencoded;
 
+use super::invalid::Invalid;
 use super::keys::SupabaseKeys;
-use super::query::{Invalid, Query};
-use super::statement::{Resolution, Table, delete, insert, literal, quoted, select, update};
+use super::query::Query;
+use super::sql::{literal, quoted};
+use super::statement::{Resolution, Table, delete, insert, select, update};
 use crate::settings::PostgresEndpoint;
 use crate::stack::error::StackError;
 

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::query::{Invalid, Query};
+use super::invalid::Invalid;
+use super::query::Query;
+use super::sql::{literal, quoted};
 
 /// What to do with rows that exist already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,39 +114,6 @@ fn changed(statement: &str, query: &Query) -> String {
 
 fn keys(row: Option<&Value>) -> Vec<String> {
     row.and_then(Value::as_object).map(|row| row.keys().cloned().collect()).unwrap_or_default()
-}
-
-/// A column, or a path into a JSON column: `data->a->>b`.
-pub(super) fn column(text: &str) -> String {
-    let mut sql = String::new();
-    let mut rest = text;
-    let mut arrow = "";
-    loop {
-        let end = rest.find("->").unwrap_or(rest.len());
-        let part = &rest[..end];
-        if arrow.is_empty() {
-            sql += &quoted(part);
-        } else {
-            let index = part.parse::<i32>().map(|index| index.to_string());
-            sql += &format!("{arrow}{}", index.unwrap_or_else(|_| literal(part.trim_matches('\''))));
-        }
-        if end == rest.len() {
-            return sql;
-        }
-        arrow = if rest[end..].starts_with("->>") { "->>" } else { "->" };
-        rest = &rest[end + arrow.len()..];
-    }
-}
-
-/// An identifier.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('\0', "").replace('"', "\"\""))
-}
-
-/// A literal of a type that Postgres infers.
-pub(super) fn literal(value: &str) -> String {
-    let text = value.replace('\0', "").replace('\'', "''");
-    if text.contains('\\') { format!("E'{}'", text.replace('\\', "\\\\")) } else { format!("'{text}'") }
 }
 
 #[cfg(test)]
