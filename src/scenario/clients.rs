@@ -96,9 +96,15 @@ impl ServiceClients {
         }
     }
 
-    /// The number of jobs in further queues that have not ended.
+    /// The number of jobs that jobs of documents have added and that have not ended: those in further queues, and, if there
+    /// are queues of child jobs, also parents in the worker's own.
     pub(super) async fn pending_in_others(&self) -> Result<u64, ServiceError> {
-        with_timeout("redis", self.others.pending()).await
+        let children = with_timeout("redis", self.others.pending()).await?;
+        if self.contract.queue.children.is_empty() {
+            return Ok(children);
+        }
+        let own = with_timeout("redis", self.queue.counts()).await?;
+        Ok(children + own.pending() + own.waiting_children)
     }
 
     /// Executes the contract's `before` for each document: the application's rows, before the documents are enqueued.

@@ -7,6 +7,9 @@ use crate::services::queue_watch::LockTimes;
 
 /// Suites assume that BullMQ gives the job of a killed worker to another one within this time.
 const ASSUMED_RECOVERY: Duration = Duration::from_secs(5);
+/// Twice the time that BullMQ's defaults lead to: a lock of 30 s, and two checks 30 s apart. For a worker whose jobs are
+/// lost for longer, nothing is waited: that it is too long is the finding.
+const MAX_RECOVERY: Duration = Duration::from_secs(180);
 
 /// A deadline.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +35,8 @@ impl Deadline {
 /// By how much longer than suites assume the job of a killed worker may stay with it: until its lock has expired, and two
 /// checks for stalled jobs have found that. Zero if no lock was seen.
 pub(super) fn stall_allowance(seen: LockTimes) -> Duration {
-    seen.recovery().unwrap_or_default().saturating_sub(ASSUMED_RECOVERY)
+    let recovery = seen.recovery().filter(|recovery| *recovery <= MAX_RECOVERY);
+    recovery.unwrap_or_default().saturating_sub(ASSUMED_RECOVERY)
 }
 
 #[cfg(test)]
@@ -47,6 +51,7 @@ mod tests {
     fn deadlines_follow_from_the_locks_that_were_seen() {
         assert_eq!(stall_allowance(locks(30_000, 30_000)), Duration::from_secs(85));
         assert_eq!(stall_allowance(locks(1_000, 500)), Duration::ZERO, "as suites assume");
+        assert_eq!(stall_allowance(locks(600_000, 500)), Duration::ZERO, "too long to wait for");
         assert_eq!(stall_allowance(LockTimes::default()), Duration::ZERO);
     }
 

@@ -49,7 +49,9 @@ impl Pressure {
     #[must_use]
     pub fn is_starved(&self) -> bool {
         let cpu_time = self.worker_ran.as_secs_f64() / f64::from(self.cpus.max(1));
-        let is_own_load = self.part(Duration::try_from_secs_f64(cpu_time).unwrap_or_default()) >= OWN_LOAD;
+        // A worker that ran for longer than it waited had most of the CPU that it wanted.
+        let is_own_load = self.part(Duration::try_from_secs_f64(cpu_time).unwrap_or_default()) >= OWN_LOAD
+            || (self.worker_ran > self.worker_waited && !self.worker_waited.is_zero());
         let waits = self.part(self.worker_waited) >= STARVED || self.part(self.own_waited) >= OWN_STARVED;
         waits && !is_own_load
     }

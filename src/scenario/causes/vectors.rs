@@ -76,8 +76,12 @@ enum Relation {
     Other,
 }
 
+/// A text with single spaces between its words.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn relation(stored: &str, sent: &str) -> Relation {
-    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let (stored, sent) = (words(stored), words(sent));
     if stored == sent {
         Relation::NewlinesReplaced
@@ -131,22 +135,29 @@ struct Exchanges<'a> {
 impl<'a> Exchanges<'a> {
     fn find(observations: &'a Observations) -> Self {
         let mut by_request: BTreeMap<Option<usize>, Vec<(Wrong<'a>, &'a str)>> = BTreeMap::new();
-        let requests: Vec<BTreeSet<&str>> = observations
+        // A text may be sent without its newlines, or with metadata in front of it.
+        let requests: Vec<Vec<String>> = observations
             .embeddings
             .requests
             .iter()
-            .map(|request| request.texts.iter().map(String::as_str).collect())
+            .map(|request| request.texts.iter().map(|text| words(text)).collect())
             .collect();
         for (wrong, sent) in related(observations, Relation::Other) {
-            let together = |texts: &BTreeSet<&str>| texts.contains(wrong.text) && texts.contains(sent);
+            let (own, other) = (words(wrong.text), words(sent));
+            let together = |texts: &Vec<String>| texts.contains(&other) && texts.iter().any(|text| text.contains(&own));
             // The last attempt is the one that was stored.
             let request = requests.iter().rposition(together);
             by_request.entry(request).or_default().push((wrong, sent));
         }
         let mut all = Self { exchanged: Vec::new(), shifted: Vec::new(), foreign: Vec::new() };
         for (request, points) in by_request {
-            let own: BTreeSet<&str> = points.iter().map(|(wrong, _)| wrong.text).collect();
-            let taken: BTreeSet<&str> = points.iter().map(|(_, sent)| *sent).collect();
+            let sent_for = |stored: &str| {
+                let stored = words(stored);
+                let texts = request.and_then(|request| requests.get(request)).into_iter().flatten();
+                texts.min_by_key(|text| (!text.contains(&stored), text.len())).cloned().unwrap_or_default()
+            };
+            let own: BTreeSet<String> = points.iter().map(|(wrong, _)| sent_for(wrong.text)).collect();
+            let taken: BTreeSet<String> = points.iter().map(|(_, sent)| words(sent)).collect();
             match request {
                 None => all.foreign.extend(points),
                 Some(_) if own == taken => all.exchanged.extend(points),
@@ -177,6 +188,8 @@ pub(super) fn of_other_requests(observations: &Observations) -> Option<Sighting>
 
 /// The vectors are those of the same texts without a task, or for another one, and a request was sent like that.
 pub(super) fn task(observations: &Observations, missing: bool) -> Option<Sighting> {
+    // A contract without a task permits requests without one.
+    observations.contract.embeddings.task.as_ref()?;
     let embeddings = &observations.embeddings;
     let tasks: BTreeSet<Option<&str>> = embeddings
         .requests

@@ -21,6 +21,8 @@ const SPREAD: f64 = 0.10;
 const ENOUGH: usize = 4;
 /// How much earlier than its `Retry-After` a request may come: clocks and networks round.
 const EARLY_MS: u64 = 50;
+/// A machine that is too busy bunches calls, but makes no more of them: this many times the limit is no matter of time.
+const BUNCHED: f64 = 2.0;
 /// Calls within this time after an outage still belong to it: clients that waited for its end.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
@@ -155,10 +157,8 @@ impl Scope<'_> {
                 finding.examine();
                 let wait = pair[1].at_ms.saturating_sub(pair[0].at_ms + pair[0].took_ms);
                 if wait + EARLY_MS < wanted {
-                    finding.wrong(
-                        "a request",
-                        format!("was repeated after {wait} ms, although its Retry-After was {wanted} ms"),
-                    );
+                    let what = format!("was repeated after {wait} ms, although its Retry-After was {wanted} ms");
+                    too_early(&mut finding, "a request", what, wait * 2 < wanted);
                 }
             }
         }
@@ -172,14 +172,11 @@ impl Scope<'_> {
                 };
                 let wait = again.at.saturating_sub(first.at);
                 if wait + Duration::from_millis(EARLY_MS) < wanted {
-                    finding.wrong(
-                        target.word(),
-                        format!(
-                            "the same request was repeated after {} ms, although its Retry-After was {} ms",
-                            wait.as_millis(),
-                            wanted.as_millis()
-                        ),
+                    let (waited, asked) = (wait.as_millis(), wanted.as_millis());
+                    let what = format!(
+                        "the same request was repeated after {waited} ms, although its Retry-After was {asked} ms"
                     );
+                    too_early(&mut finding, target.word(), what, wait * 2 < wanted);
                 }
             }
         }
@@ -250,7 +247,12 @@ impl Scope<'_> {
                 .unwrap_or(0);
             finding.fact(&format!("most calls of {} within a second", target.word()), busiest);
             if count(busiest as u64) > most {
-                finding.wrong(target.word(), format!("got {busiest} calls within a second, wanted at most {most}"));
+                let what = format!("got {busiest} calls within a second, wanted at most {most}");
+                if count(busiest as u64) > most * BUNCHED {
+                    finding.wrong(target.word(), what);
+                } else {
+                    finding.late(target.word(), what);
+                }
             }
         }
         finding
@@ -267,10 +269,13 @@ impl Scope<'_> {
             let rate = count(late as u64) / ended.saturating_sub(middle).as_secs_f64().max(0.001);
             finding.fact(&format!("calls of {} a second, late in the outage", target.word()), format!("{rate:.1}"));
             if rate > most {
-                finding.wrong(
-                    target.word(),
-                    format!("got {rate:.1} calls a second in the second half of its outage, wanted at most {most}"),
-                );
+                let what =
+                    format!("got {rate:.1} calls a second in the second half of its outage, wanted at most {most}");
+                if rate > most * BUNCHED {
+                    finding.wrong(target.word(), what);
+                } else {
+                    finding.late(target.word(), what);
+                }
             }
         }
         finding
@@ -284,6 +289,16 @@ struct Waits {
     within: Vec<Vec<f64>>,
     /// Before retries in the next attempt of a job.
     between: Vec<Vec<f64>>,
+}
+
+/// Adds a request that came too early. A machine that is too busy shifts the times of two requests, but not by half of the
+/// time between them.
+fn too_early(finding: &mut Finding, at: &str, what: String, by_half: bool) {
+    if by_half {
+        finding.wrong(at, what);
+    } else {
+        finding.late(at, what);
+    }
 }
 
 /// Adds a wait before the retry number `rank`, from 0.
@@ -302,11 +317,14 @@ fn median(numbers: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{TestRun, connection, fault, request};
+    use super::super::super::testing::{TestRun, connection, fault, request, starved};
+    use super::super::evaluate;
     use super::super::testing::check;
     use super::*;
     use crate::faults::Answered;
+    use crate::outcome::{Level, Verdict};
     use crate::services::queue::QueueEvent;
+    use crate::spec::Expectation;
 
     #[test]
     fn the_median_is_the_middle_number() {
@@ -423,6 +441,14 @@ mod tests {
             .passes(&requested(&[5000, 5100, 5200], (0, 1000)))
             .fails(&reconnected, "redis: got 3 calls within a second, wanted at most 2")
             .is_unknown(&unwatched, "there were no outages to evaluate");
+        // A machine that is too busy bunches calls, and makes no more of them.
+        let busy = |times: &[u64]| requested(times, (0, 1000)).edit(|seen| seen.timing.pressure = starved());
+        let bunched = "jina: got 3 calls within a second, wanted at most 2";
+        let verdict =
+            |run: &TestRun| evaluate(&[], &[Expectation::MaxCallsPerS(2.0)], &run.assessment(), None, Level::Must).0;
+        assert!(matches!(verdict(&busy(&[0, 100, 200])), Verdict::Unknown { reason } if reason.ends_with(bunched)));
+        let many = Verdict::unmet(Level::Must, "jina: got 5 calls within a second, wanted at most 2");
+        assert_eq!(verdict(&busy(&[0, 100, 200, 300, 400])), many);
     }
 
     #[test]

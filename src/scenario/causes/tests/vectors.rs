@@ -48,6 +48,18 @@ fn vectors_that_are_exchanged_within_a_request_were_paired_by_position() {
 }
 
 #[test]
+fn an_exchange_is_recognised_among_texts_that_were_sent_without_newlines() {
+    let run = TestRun::chunked("one\ntwo\nthree\nfour", &["one\ntwo\n", "three\nfour"]);
+    let sent = ["one two", "three four"];
+    let exchanged = embedded(&run, &sent).edit_step(|step| {
+        let points = step.points("a.md");
+        let first = points[0].vector.clone();
+        points[0].vector = std::mem::replace(&mut points[1].vector, first);
+    });
+    assert_ids(&exchanged, &["vectors-paired-by-position"]);
+}
+
+#[test]
 fn vectors_that_are_shifted_or_repeated_were_not_paired_by_position() {
     for places in [[1, 2, 3, 3], [0, 0, 0, 0], [1, 2, 3, 1]] {
         assert_ids(&with_vectors_of(places), &[]);
@@ -92,6 +104,7 @@ fn a_missing_task_and_a_wrong_one_are_named_only_if_a_request_was_sent_like_that
     };
     let (query, passage) = (Some("retrieval.query"), Some("retrieval.passage"));
     assert_ids(&with_task(None, None), &["task-missing"]);
+    assert_ids(&with_task(None, None).edit(|seen| seen.contract.embeddings.task = None), &[]);
     assert_ids(&with_task(query, query), &["task-wrong:retrieval-query"]);
     assert_ids(&with_task(None, passage), &[]);
     assert_ids(&with_task(query, None), &[]);
