@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::clients::ServiceClients;
 use super::super::deadline::stall_allowance;
 use crate::services::queue_watch::LockTimes;
-use crate::spec::{Fault, FaultKind, WorkerFault};
+use crate::spec::{Fault, FaultKind, Target, WorkerFault};
 
 /// Time between two looks at the locks.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -21,8 +21,13 @@ pub(super) struct LockWatch {
 
 impl LockWatch {
     pub(super) fn new(faults: &[Fault]) -> Self {
-        let leaves_jobs =
-            |fault: &&Fault| matches!(&fault.kind, FaultKind::Worker(fault) if *fault != WorkerFault::Join);
+        let leaves_jobs = |fault: &&Fault| match &fault.kind {
+            FaultKind::Worker(fault) => *fault != WorkerFault::Join,
+            // A job whose end Redis did not confirm stays locked.
+            FaultKind::Network { on, .. } => on.contains(&Target::Redis),
+            FaultKind::Service { on, .. } => *on == Target::Redis,
+            FaultKind::Jina(_) => false,
+        };
         let faults = u32::try_from(faults.iter().filter(leaves_jobs).count()).unwrap_or(u32::MAX);
         Self { faults, seen: LockTimes::default(), looked: None }
     }

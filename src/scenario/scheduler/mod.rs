@@ -168,7 +168,10 @@ impl FaultScheduler {
 
     /// Reads the locks of active jobs, where the deadlines depend on them.
     pub(super) async fn see_locks(&mut self) {
-        let delays_a_fault = self.is_watching() || self.is_service_down();
+        if self.is_service_down() {
+            return;
+        }
+        let delays_a_fault = self.is_watching();
         self.locks.see(&self.context.clients, delays_a_fault).await;
     }
 

@@ -329,7 +329,8 @@ fn run(sandbox: &CliSandbox, collector: &Collector) -> Command {
 fn interrupted() {
     let sandbox = sandbox(&format!("suite = \"t\"\ntitle = \"Test\"\n{SCENARIO}"));
     let collector = runtime().block_on(Collector::start());
-    let mut child = run(&sandbox, &collector).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child =
+        run(&sandbox, &collector).arg("--no-preflight").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     while !sandbox.path("work").join("given").exists() {
         assert!(Instant::now() < deadline, "no worker was started");
@@ -365,7 +366,8 @@ fn run_down_to_the_stages() {
     let mut seen = names(&below(&spans, root));
     // What is stored when nothing goes wrong is found out by a scenario of its own.
     seen.retain(|name| !name.starts_with("scenario baseline-"));
-    let wanted = ["start stack", "stop stack", "case t.met", "case t.unmet", "case t.delivered", "scenario small"];
+    let wanted =
+        ["start stack", "stop stack", "preflight", "case t.met", "case t.unmet", "case t.delivered", "scenario small"];
     assert_eq!(seen, BTreeSet::from(wanted.map(str::to_owned)));
     // Several cases may rest on a scenario, which is below none of them.
     let scenario = only(&spans, "scenario small");
