@@ -67,14 +67,10 @@ impl StoredCounts {
         qdrant: &Http,
         ids: &DocumentIds,
     ) -> Result<Self, ServiceError> {
-        let points = read_points(endpoints, &evidence.qdrant, qdrant, false).await?;
-        let rows = match &evidence.postgres {
-            Some(contract) => read_rows(contract, endpoints, postgres).await?.unwrap_or_default(),
-            None => BTreeMap::new(),
-        };
+        let stored = Snapshot::read_with(endpoints, evidence, postgres, qdrant, ids, false).await?;
         Ok(Self {
-            points: points.into_iter().map(|(id, points)| (ids.name(&id), points.len())).collect(),
-            done: rows.into_iter().filter(|(_, row)| row.done).map(|(id, _)| ids.name(&id)).collect(),
+            points: stored.points.into_iter().map(|(document, points)| (document, points.len())).collect(),
+            done: stored.rows.into_iter().filter(|(_, row)| row.done).map(|(document, _)| document).collect(),
         })
     }
 }
@@ -99,13 +95,25 @@ impl Snapshot {
         qdrant: &Http,
         ids: &DocumentIds,
     ) -> Result<Self, ServiceError> {
+        Self::read_with(endpoints, evidence, postgres, qdrant, ids, true).await
+    }
+
+    /// Like [`Snapshot::read`]; without vectors it takes less time.
+    async fn read_with(
+        endpoints: &Endpoints,
+        evidence: &EvidenceContract,
+        postgres: &Postgres,
+        qdrant: &Http,
+        ids: &DocumentIds,
+        with_vectors: bool,
+    ) -> Result<Self, ServiceError> {
         let rows = async {
             match &evidence.postgres {
                 Some(contract) => read_rows(contract, endpoints, postgres).await,
                 None => Ok(Ok(BTreeMap::new())),
             }
         };
-        let (points, rows) = tokio::try_join!(read_points(endpoints, &evidence.qdrant, qdrant, true), rows)?;
+        let (points, rows) = tokio::try_join!(read_points(endpoints, &evidence.qdrant, qdrant, with_vectors), rows)?;
         let points = points.into_iter().map(|(id, points)| (ids.name(&id), points)).collect();
         Ok(match rows {
             Ok(rows) => {

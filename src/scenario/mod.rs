@@ -34,6 +34,7 @@ mod testing;
 mod timeline;
 mod trial;
 mod vectors;
+mod words;
 
 pub use assessment::{Assessment, DocumentAssessment, DocumentOutcome};
 pub use documents::Document;

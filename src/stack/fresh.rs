@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use url::Url;
 
 use super::error::StackError;
-use super::names::quote_identifier;
+use super::names::{answer_within, connect, quote_identifier};
 use crate::services::http_client;
 use crate::settings::{Endpoints, PostgresEndpoint};
 
@@ -29,7 +28,7 @@ pub async fn with_fresh_database(endpoints: &Endpoints, database: &str) -> Resul
     let mut url =
         Url::parse(endpoints.postgres.url.expose_secret()).map_err(|_| fail("its URL is invalid".to_owned()))?;
     let template = url.path().trim_start_matches('/').to_owned();
-    let mut connection = connect(&endpoints.postgres).await.map_err(fail)?;
+    let mut connection = connect(&endpoints.postgres, TIMEOUT).await.map_err(fail)?;
     let (copy, original) = (quote_identifier(database), quote_identifier(&template));
     let others = format!(
         "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}' and pid <> pg_backend_pid()",
@@ -92,18 +91,12 @@ async fn drop_collections(endpoints: &Endpoints) -> Result<(), String> {
 }
 
 async fn drop_database(endpoints: &Endpoints, database: &str) -> Result<(), String> {
-    let mut connection = connect(&endpoints.postgres).await?;
+    let mut connection = connect(&endpoints.postgres, TIMEOUT).await?;
     let dropped =
         run(&mut connection, format!("drop database if exists {} with (force)", quote_identifier(database))).await;
     // The server closes its side anyway.
     let _ = answer(connection.close()).await;
     dropped
-}
-
-async fn connect(postgres: &PostgresEndpoint) -> Result<PgConnection, String> {
-    let options: PgConnectOptions =
-        postgres.url.expose_secret().parse().map_err(|_| "its URL is invalid".to_owned())?;
-    answer(options.disable_statement_logging().connect()).await
 }
 
 async fn run(connection: &mut PgConnection, sql: String) -> Result<(), String> {
@@ -112,8 +105,5 @@ async fn run(connection: &mut PgConnection, sql: String) -> Result<(), String> {
 
 /// The answer of a service, if it comes in time.
 async fn answer<T, E: std::fmt::Display>(answer: impl IntoFuture<Output = Result<T, E>>) -> Result<T, String> {
-    match tokio::time::timeout(TIMEOUT, answer).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
-    }
+    answer_within(TIMEOUT, answer, |error| error.to_string()).await
 }

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row as _};
 
 use super::error::StackError;
 use crate::services::http_client;
-use crate::settings::{Endpoints, Names};
+use crate::settings::{Endpoints, Names, PostgresEndpoint};
 
 /// How long a service may take for one answer while names are removed from it.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,10 +73,6 @@ pub async fn drop_names(endpoints: &Endpoints, names: &Names) -> Result<(), Vec<
             reason: "these names were not created by Shakedown".to_owned(),
         }]);
     }
-    drop_any_names(endpoints, names).await
-}
-
-async fn drop_any_names(endpoints: &Endpoints, names: &Names) -> Result<(), Vec<StackError>> {
     let (redis, collection, schema) =
         tokio::join!(drop_keys(endpoints, names), drop_collection(endpoints, names), drop_schema(endpoints, names));
     let fail = |service, what: &str| {
@@ -163,31 +159,39 @@ async fn end_sessions(connection: &mut PgConnection, schema: &str) -> Result<(),
 
 async fn drop_schema(endpoints: &Endpoints, names: &Names) -> Result<(), String> {
     let text = |error: sqlx::Error| error.to_string();
-    let options: PgConnectOptions = endpoints.postgres.url.expose_secret().parse().map_err(text)?;
-    let mut connection = answer(options.disable_statement_logging().connect(), text).await?;
-    let sql = match names.table.split_once('.') {
-        Some((schema, _)) if schema != "public" => {
-            format!("drop schema if exists {} cascade", quote_identifier(schema))
-        }
-        Some((schema, table)) => {
-            format!("drop table if exists {}.{}", quote_identifier(schema), quote_identifier(table))
-        }
-        None => format!("drop table if exists {}", quote_identifier(&names.table)),
-    };
-    // Only sessions for names of ours carry the name of the schema.
-    let ended = if are_ours(names) { end_sessions(&mut connection, names.schema()).await } else { Ok(()) };
-    // Both identifiers are quoted above; the statement takes no parameters.
+    let mut connection = connect(&endpoints.postgres, TIMEOUT).await?;
+    let sql = format!("drop schema if exists {} cascade", quote_identifier(names.schema()));
+    let ended = end_sessions(&mut connection, names.schema()).await;
+    // The identifier is quoted above; the statement takes no parameters.
     let dropped = answer(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection), text).await;
     // The server closes its side anyway.
     let _ = answer(connection.close(), text).await;
     ended.and(dropped.map(drop))
 }
 
+/// A connection to a server whose statements are not logged.
+pub(super) async fn connect(postgres: &PostgresEndpoint, limit: Duration) -> Result<PgConnection, String> {
+    let text = |error: sqlx::Error| error.to_string();
+    let options: PgConnectOptions = postgres.url.expose_secret().parse().map_err(text)?;
+    // The future of a connection is large, and this one is a part of many others.
+    let options = options.disable_statement_logging();
+    answer_within(limit, Box::pin(async move { options.connect().await }), text).await
+}
+
 /// The answer of a service, if it comes in time.
 async fn answer<T, E>(answer: impl IntoFuture<Output = Result<T, E>>, text: impl Fn(E) -> String) -> Result<T, String> {
-    match tokio::time::timeout(TIMEOUT, answer).await {
+    answer_within(TIMEOUT, answer, text).await
+}
+
+/// The answer of a service, if it comes within `limit`.
+pub(super) async fn answer_within<T, E>(
+    limit: Duration,
+    answer: impl IntoFuture<Output = Result<T, E>>,
+    text: impl Fn(E) -> String,
+) -> Result<T, String> {
+    match tokio::time::timeout(limit, answer).await {
         Ok(answer) => answer.map_err(text),
-        Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
+        Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
     }
 }
 

@@ -159,13 +159,13 @@ fn look(sign: Sign, assessment: &Assessment) -> Option<Sighting> {
         Sign::CharacterSplit => requests::character_split(assessment),
         Sign::RetryAfterIgnored => requests::retry_after_ignored(observations),
         Sign::VectorsDecodedWrongly => vectors::decoded_wrongly(assessment),
-        Sign::VectorsPairedByPosition => vectors::paired_by_position(observations),
+        Sign::VectorsPairedByPosition => vectors::paired_by_position(assessment),
         Sign::ResponseUnchecked => vectors::response_unchecked(assessment),
-        Sign::VectorsOfOtherRequests => vectors::of_other_requests(observations),
-        Sign::NewlinesReplaced => vectors::newlines_replaced(observations),
-        Sign::TextExtended => vectors::text_extended(observations),
-        Sign::TaskMissing => vectors::task(observations, true),
-        Sign::TaskWrong => vectors::task(observations, false),
+        Sign::VectorsOfOtherRequests => vectors::of_other_requests(assessment),
+        Sign::NewlinesReplaced => vectors::newlines_replaced(assessment),
+        Sign::TextExtended => vectors::text_extended(assessment),
+        Sign::TaskMissing => vectors::task(assessment, true),
+        Sign::TaskWrong => vectors::task(assessment, false),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::jobs::job_id;
+use super::super::words::single_spaced;
 use super::finding::Finding;
 use super::measure::count;
 use super::scope::Scope;
@@ -30,12 +31,11 @@ impl Scope<'_> {
     /// The document that alone has the texts of this request. Only then is the same request a repetition: a text that
     /// several documents have, or that a library sends to learn the length of vectors, has several senders.
     fn sender(&self, request: &JinaRequest) -> Option<&str> {
-        let collapsed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let text = request.texts.iter().max_by_key(|text| text.len())?;
         // Metadata that a library puts in front of a text has lines of its own.
-        let line = text.lines().map(collapsed).max_by_key(String::len).filter(|line| !line.is_empty())?;
+        let line = text.lines().map(single_spaced).max_by_key(String::len).filter(|line| !line.is_empty())?;
         let documents: BTreeSet<&str> = (self.observations.steps.iter().flat_map(|step| &step.documents))
-            .filter(|document| document.text.contains(&line) || collapsed(&document.text).contains(&line))
+            .filter(|document| document.text.contains(&line) || single_spaced(&document.text).contains(&line))
             .map(|document| document.id.as_str())
             .collect();
         documents.first().copied().filter(|_| documents.len() == 1)

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::super::words::single_spaced;
+
 /// Every field of a payload that is not an object, by its path as the contract writes it: with dots, and with `|json.`
 /// into a text that holds JSON.
 fn fields(payload: &Value, path: &str, found: &mut BTreeMap<String, Vec<Value>>) {
@@ -49,10 +51,9 @@ impl Fields {
 
     /// The field with the longest texts that are parts of `document`.
     pub(super) fn with_text(&self, document: &str) -> Option<String> {
-        let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let document = plain(document);
+        let document = single_spaced(document);
         let length = |values: &[Value]| {
-            let texts = values.iter().filter_map(|value| value.as_str()).map(&plain);
+            let texts = values.iter().filter_map(|value| value.as_str()).map(single_spaced);
             texts.filter(|text| document.contains(text.as_str())).map(|text| text.len()).max().unwrap_or(0)
         };
         let longest = self.0.iter().max_by_key(|(_, values)| length(values));

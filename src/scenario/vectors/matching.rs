@@ -16,7 +16,17 @@ const NEAR: f32 = 0.01;
 /// The vectors of all points after the last step, compared with the texts that were sent.
 #[derive(Debug, Default)]
 pub struct VectorMatches {
-    points: BTreeMap<(String, String), (VectorMatch, f64)>,
+    points: BTreeMap<(String, String), Compared>,
+}
+
+/// The vector of a point.
+#[derive(Debug)]
+struct Compared {
+    found: VectorMatch,
+    /// The cosine distance to the vector that is wanted for the text of the point.
+    distance: f64,
+    /// The text that was sent and has this vector, if it is not the one of the point.
+    sent: Option<String>,
 }
 
 impl VectorMatches {
@@ -39,15 +49,20 @@ impl VectorMatches {
     #[must_use]
     pub fn get(&self, document: &str, point: &Point) -> (&VectorMatch, f64) {
         let found = self.points.get(&(document.to_owned(), point.id.clone()));
-        found.map_or((&VectorMatch::NoText, 0.0), |(found, distance)| (found, *distance))
+        found.map_or((&VectorMatch::NoText, 0.0), |compared| (&compared.found, compared.distance))
+    }
+
+    /// The text that was sent and has the vector of a point, if it is another one than that of the point.
+    pub(in crate::scenario) fn sent(&self, document: &str, point: &Point) -> Option<&str> {
+        self.points.get(&(document.to_owned(), point.id.clone()))?.sent.as_deref()
     }
 
     /// How many points were embedded with each difference.
     #[must_use]
     pub fn differences(&self) -> BTreeMap<EmbeddingDifference, usize> {
         let mut counts = BTreeMap::new();
-        for (found, _) in self.points.values() {
-            let VectorMatch::Differs(differences) = found else { continue };
+        for compared in self.points.values() {
+            let VectorMatch::Differs(differences) = &compared.found else { continue };
             for difference in differences {
                 *counts.entry(difference.clone()).or_default() += 1;
             }
@@ -57,7 +72,7 @@ impl VectorMatches {
 
     /// The wrong vectors: the document, the id of the point, and what the vector is.
     pub fn mismatches(&self) -> impl Iterator<Item = (&str, &str, &VectorMismatch)> {
-        self.points.iter().filter_map(|((document, id), (found, _))| match found {
+        self.points.iter().filter_map(|((document, id), compared)| match &compared.found {
             VectorMatch::Wrong(mismatch) => Some((document.as_str(), id.as_str(), mismatch)),
             _ => None,
         })
@@ -138,14 +153,17 @@ impl<'a> Texts<'a> {
         self.observations.embeddings.vector_for_task(task, text)
     }
 
-    fn compare(&mut self, point: &Point, stored: &[Stored<'_>]) -> (VectorMatch, f64) {
-        let Some(text) = point.text.as_deref() else { return (VectorMatch::NoText, 0.0) };
+    fn compare(&mut self, point: &Point, stored: &[Stored<'_>]) -> Compared {
+        let Some(text) = point.text.as_deref() else {
+            return Compared { found: VectorMatch::NoText, distance: 0.0, sent: None };
+        };
         let wanted = self.vector(self.task(), text);
         let distance = cosine_distance(&wanted, &point.vector);
+        let is = |found| Compared { found, distance, sent: None };
         if distance <= VECTOR_TOLERANCE {
-            return (VectorMatch::Own, distance);
+            return is(VectorMatch::Own);
         }
-        let wrong = |mismatch| (VectorMatch::Wrong(mismatch), distance);
+        let wrong = |mismatch| is(VectorMatch::Wrong(mismatch));
         if point.vector.len() != wanted.len() {
             return wrong(VectorMismatch::WrongLength { stored: point.vector.len(), wanted: wanted.len() });
         }
@@ -156,11 +174,11 @@ impl<'a> Texts<'a> {
             let is_own = texts.contains(text);
             if is_own && cosine_distance(&self.vector(*task, text), &point.vector) <= VECTOR_TOLERANCE {
                 let difference = EmbeddingDifference::OtherTask(task.map(ToOwned::to_owned));
-                return (VectorMatch::Differs(BTreeSet::from([difference])), distance);
+                return is(VectorMatch::Differs(BTreeSet::from([difference])));
             }
         }
         let Some((sent, task)) = self.find(&point.vector) else { return wrong(VectorMismatch::Unrelated) };
-        (self.attribute(point, text, (sent, task), stored), distance)
+        Compared { sent: Some(sent.to_owned()), ..is(self.attribute(point, text, (sent, task), stored)) }
     }
 
     /// The text, of all that were sent, that has this vector, and its task.

@@ -8,10 +8,10 @@ pub use matching::VectorMatches;
 
 /// The largest cosine distance at which a stored vector counts as the mock's. Qdrant normalises vectors and stores f32 or
 /// f16, and f16 costs 1e-7. Rounding to three decimals costs 5e-5.
-pub(super) const VECTOR_TOLERANCE: f64 = 5e-6;
+const VECTOR_TOLERANCE: f64 = 5e-6;
 
 /// The cosine distance of two vectors, from 0 to 2; not a number if their lengths differ or one has length 0.
-pub(super) fn cosine_distance(left: &[f32], right: &[f32]) -> f64 {
+fn cosine_distance(left: &[f32], right: &[f32]) -> f64 {
     if left.len() != right.len() {
         return f64::NAN;
     }
