@@ -288,7 +288,7 @@ fn key(point: &Point) -> Key<'_> {
 }
 
 /// The chunks of the baseline that are not stored now, as a reason.
-fn missing_chunks(baseline: &[Point], points: &[Point]) -> Option<String> {
+pub(super) fn missing_chunks(baseline: &[Point], points: &[Point]) -> Option<String> {
     let stored: BTreeSet<_> = points.iter().map(key).collect();
     let missing: Vec<_> = baseline.iter().filter(|point| !stored.contains(&key(point))).collect();
     let first = chunk_name(missing.first()?.chunk);
