@@ -12,6 +12,7 @@ pub mod causes;
 mod clients;
 mod deadline;
 mod document_ids;
+mod document_outcome;
 mod documents;
 mod evidence;
 mod expectations;
