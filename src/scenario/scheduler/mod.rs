@@ -147,6 +147,35 @@ impl FaultScheduler {
         Ok(())
     }
 
+    /// The counts that faults of this step wait for.
+    fn milestones(&self) -> impl Iterator<Item = Milestone> {
+        self.planned_in_step().filter(|planned| planned.is_pending()).filter_map(|planned| planned.moment.milestone())
+    }
+
+    /// By how much a count has grown since the step began; `None` when it cannot be read at the moment.
+    async fn count_since(&self, milestone: Milestone) -> Option<u64> {
+        let before = self.before.get(&milestone).copied().unwrap_or(0);
+        Some(self.context.clients.count(milestone).await.ok()?.saturating_sub(before))
+    }
+
+    /// Whether a moment has come; `share` of the jobs have ended.
+    pub(super) async fn has_come(&self, moment: &mut Moment, share: f64) -> bool {
+        match moment.at {
+            When::Share(wanted) => share >= wanted,
+            When::After(time) => self.step_began.elapsed() >= time,
+            When::Count(wanted, milestone, later) => {
+                if moment.reached.is_none() && self.count_since(milestone).await.is_some_and(|count| count >= wanted) {
+                    moment.reached = Some(Instant::now());
+                }
+                moment.reached.is_some_and(|reached| reached.elapsed() >= later)
+            }
+            When::Into(time, other) => self.planned.get(other - 1).is_some_and(|other| {
+                let began = other.began.filter(|_| other.is_active());
+                began.is_some_and(|began| self.elapsed() >= began + time)
+            }),
+        }
+    }
+
     fn planned_in_step(&self) -> impl Iterator<Item = &Planned> {
         self.planned.iter().filter(|planned| planned.is_in_step(self.step))
     }
