@@ -16,7 +16,12 @@ pub(super) fn older_job_won(assessment: &Assessment) -> Option<Sighting> {
         let document = newest.documents.iter().find(|document| document.id == wrong.document)?;
         let is_completed = newest.jobs.get(&document.id)?.0 == JobState::Completed;
         let is_late = before.iter().any(|older| ends_late(older, newest, document));
-        (is_completed && is_late).then_some(wrong.document.as_str())
+        let points = newest.snapshot.points_of(&document.id);
+        let has_other_text =
+            points.iter().any(|point| point.text.as_deref().is_some_and(|text| !document.text.contains(text)));
+        // The newest version may be stored with another fault, such as wrong vectors.
+        let is_otherwise = wrong.outcome == DocumentOutcome::Unexpected || points.is_empty() || has_other_text;
+        (is_completed && is_late && is_otherwise).then_some(wrong.document.as_str())
     });
     Sighting::of_documents(documents, "stored otherwise than their newest job left them, after an older job ended late")
 }

@@ -164,8 +164,8 @@ fn the_last_writer_wins_only_if_an_older_job_with_another_text_ended_after_the_n
         (step.job("a.md").processed_on, step.job("a.md").finished_on) = (Some(began), Some(ended));
     };
     let baseline = TestRun::two_documents().then(|step| {
-        step.document("a.md").text = "Other text.".to_owned();
-        step.points("a.md")[0].text = Some("Other text.".to_owned());
+        step.document("a.md").text = "Other text. Second chunk.".to_owned();
+        step.points("a.md")[0].text = Some("Other text. ".to_owned());
     });
     // The older version is stored.
     let run = |older_ends: u64, text: &str| {
@@ -176,14 +176,18 @@ fn the_last_writer_wins_only_if_an_older_job_with_another_text_ended_after_the_n
         });
         newer.compared_with(&baseline)
     };
-    assert_ids(&run(50, "Other text."), &["last-writer-wins"]);
-    // One after the other, with the same text, and with the newest version stored.
-    assert_ids(&run(15, "Other text."), &[]);
+    assert_ids(&run(50, "Other text. Second chunk."), &["last-writer-wins"]);
+    // One after the other, with the same text, and with the newest version stored with another's vector.
+    assert_ids(&run(15, "Other text. Second chunk."), &[]);
     assert_ids(&run(50, "First chunk. Second chunk."), &[]);
-    let stored = run(50, "Other text.").edit_step(|step| step.points("a.md")[0].text = Some("Other text.".to_owned()));
-    assert_ids(&stored, &[]);
+    let stored = run(50, "Other text. Second chunk.")
+        .edit_step(|step| step.points("a.md")[0].text = Some("Other text. ".to_owned()));
+    assert_ids(&stored, &["vectors-of-other-requests"]);
     // A removal that ran again took the newest version away: that is no write that was not awaited.
-    let removed = run(50, "Other text.").edit_step(|step| step.points("a.md").clear());
+    let removed = run(50, "Other text. Second chunk.").edit_step(|step| step.points("a.md").clear());
     assert_ids(&removed, &["last-writer-wins"]);
-    assert_ids(&run(15, "Other text.").edit_step(|step| step.points("a.md").clear()), &["completed-without-points"]);
+    assert_ids(
+        &run(15, "Other text. Second chunk.").edit_step(|step| step.points("a.md").clear()),
+        &["completed-without-points"],
+    );
 }
