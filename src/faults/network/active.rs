@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::NetworkKind;
+use super::{NetworkKind, Statement};
 use crate::faults::{Direction, NetworkFault};
+use crate::spec::{RedisError, SqlState};
 
 /// What a fault has done so far. A fault that did nothing proves nothing.
 #[derive(Debug, Default)]
@@ -107,6 +108,24 @@ impl ActiveFaults {
     /// Whether no fault applies to what goes `way`.
     pub(in crate::faults) fn is_empty_for(&self, way: Direction) -> bool {
         !self.active.iter().any(|active| active.direction.covers(way))
+    }
+
+    /// The error that Postgres answers the next statement with, if a fault meets it.
+    pub(in crate::faults) fn sql_error(&self, statement: Statement) -> Option<SqlState> {
+        self.refused(|kind| kind.sql_error(statement))
+    }
+
+    /// The error that Redis answers the next command with, if a fault meets it.
+    pub(in crate::faults) fn redis_error(&self, command: &[u8]) -> Option<RedisError> {
+        self.refused(|kind| kind.redis_error(command))
+    }
+
+    fn refused<T>(&self, error: impl Fn(&(dyn NetworkKind + 'static)) -> Option<T>) -> Option<T> {
+        self.active.iter().find_map(|active| {
+            let error = error(active.kind.as_ref())?;
+            active.effect.count_connection();
+            Some(error)
+        })
     }
 
     /// The first fault that applies to what goes `way` and has a value for `property`. Where several do, the first

@@ -14,6 +14,7 @@ mod half_open;
 mod kind;
 mod latency;
 mod limit_data;
+mod refusal;
 mod refuse;
 mod shaper;
 mod slow_close;
@@ -31,6 +32,7 @@ pub(super) use active::{Active, ActiveFaults};
 pub(super) use blackhole::WORD as BLACKHOLE;
 pub(super) use cut::WORD as CUT;
 pub(super) use kind::NetworkKind;
+pub(super) use refusal::Statement;
 pub(super) use shaper::Shaper;
 
 /// What a kind may use when it starts.
@@ -61,13 +63,22 @@ pub(super) fn start(fault: NetworkFault, context: &StartContext<'_>) -> Started 
         NetworkFault::Answer { status, retry_after_s, only } => {
             answer::start(&answer::Reply { status, retry_after_s, only }, context)
         }
+        NetworkFault::SqlError { sqlstate, statements, from, times } => {
+            let counted = refusal::Counted::new(from, times);
+            (Arc::new(refusal::SqlErrors { sqlstate, statements, counted }), None)
+        }
+        NetworkFault::RedisError { error, commands, from, times } => {
+            let counted = refusal::Counted::new(from, times);
+            (Arc::new(refusal::RedisErrors { error, commands, counted }), None)
+        }
     }
 }
 
 /// Reads the value of `KIND=VALUE`; the error says what is wrong with it.
 type Parse = fn(Option<&str>) -> Result<NetworkFault, String>;
 
-/// Every kind by its word on the command line.
+/// Every kind by its word on the command line. Kinds that read requests are missing: a proxy of the command line does not
+/// know the protocol of its service.
 const KINDS: [(&str, Parse); 10] = [
     ("refuse", refuse::parse),
     (cut::WORD, cut::parse),

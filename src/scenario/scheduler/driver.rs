@@ -46,6 +46,8 @@ pub(super) enum Phase {
     Begins,
     /// It must not end yet, whatever its time.
     Busy,
+    /// It has met all that it was meant for, and ends at this moment.
+    Done,
 }
 
 /// One planned fault: how it is injected, measured and reverted.
@@ -66,6 +68,11 @@ pub(super) trait FaultDriver: Send + Sync {
     /// Whether it waits, once its time is over, until it has affected something.
     fn waits_for_effect(&self) -> bool {
         true
+    }
+
+    /// Whether it ends with the work, because it waits for requests of which there will be none.
+    fn ends_with_work(&self) -> bool {
+        false
     }
 
     /// Whether there is something that it would meet; it has been due for `waited`.

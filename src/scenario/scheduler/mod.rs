@@ -271,6 +271,10 @@ impl FaultScheduler {
                 State::Active { until } => match self.planned[index].driver.phase(&mut self.context).await {
                     Phase::Busy => {}
                     Phase::Begins => self.planned[index].restart_time(Instant::now()),
+                    Phase::Done => self.revert(index).await?,
+                    Phase::InForce if share >= 1.0 && self.planned[index].driver.ends_with_work() => {
+                        self.revert(index).await?;
+                    }
                     Phase::InForce => {
                         if Instant::now() >= until
                             && !self.is_awaited(index, until, share)

@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 
 use super::super::harness::ScenarioError;
-use super::driver::{FaultDriver, RunContext};
+use super::driver::{FaultDriver, Phase, RunContext};
 use super::record::Evidence;
 use crate::faults::{Applied, Direction, Effect, NetworkFault};
 use crate::spec::Target;
@@ -79,6 +79,16 @@ impl FaultDriver for NetworkDriver {
 
     fn is_over_at_once(&self) -> bool {
         self.applied.is_empty()
+    }
+
+    fn ends_with_work(&self) -> bool {
+        self.fault.times().is_some()
+    }
+
+    fn phase<'a>(&'a mut self, _context: &'a mut RunContext) -> BoxFuture<'a, Phase> {
+        let has_met = |times| self.on.iter().all(|target| self.connections(*target) >= times);
+        let is_done = self.fault.times().is_some_and(has_met);
+        ready(if is_done { Phase::Done } else { Phase::InForce }).boxed()
     }
 
     fn revert<'a>(&'a mut self, context: &'a mut RunContext) -> BoxFuture<'a, Result<(), ScenarioError>> {
