@@ -308,6 +308,7 @@ impl Scope<'_> {
             Expectation::ConnectionsClosed => self.connections_closed(),
             // process
             Expectation::ExitsCleanly => self.exits_cleanly(),
+            Expectation::ExitsInTime => self.exits_in_time(),
             Expectation::NoJobAfterSigterm => self.no_job_after_sigterm(),
             Expectation::NoneLeftActive => self.none_left_active(),
             Expectation::WorkerRegistered => self.worker_registered(),
