@@ -14,6 +14,7 @@ use crate::spec::{RedisError, SqlState};
 pub struct Effect {
     connections: AtomicU64,
     bytes: AtomicU64,
+    others: AtomicU64,
     times: Mutex<Option<(Instant, Instant)>>,
 }
 
@@ -28,6 +29,12 @@ impl Effect {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Requests that it saw and let pass, because it is meant for others.
+    #[must_use]
+    pub fn others(&self) -> u64 {
+        self.others.load(Ordering::Relaxed)
     }
 
     /// Whether it did anything at all.
@@ -46,6 +53,11 @@ impl Effect {
     pub(in crate::faults) fn count_connection(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.record_time();
+    }
+
+    /// Counts a request for which it is not meant.
+    pub(in crate::faults) fn count_other(&self) {
+        self.others.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts bytes.

@@ -92,6 +92,8 @@ fn listen(
         let forward = forward.map(|(_, forward)| Arc::clone(forward));
         if forward.is_none() {
             effect.count_connection();
+        } else {
+            effect.count_other();
         }
         let (headers, reason) = (headers.clone(), status.canonical_reason().unwrap_or("error"));
         let log = Arc::clone(&log);
@@ -249,7 +251,8 @@ mod tests {
             }
         }
         // A forwarded request is no effect.
-        assert_eq!(proxy.revert(applied).connections(), 6);
+        let effect = proxy.revert(applied);
+        assert_eq!((effect.connections(), effect.others()), (6, 4));
         assert_eq!(proxy.answered().len(), 6);
         serving.abort();
     }

@@ -29,11 +29,13 @@ pub(super) struct RunContext {
 impl RunContext {
     /// Whether all workers that run take jobs.
     pub(super) async fn are_ready(&self) -> bool {
-        let registered = || async {
-            let count = tokio::time::timeout(WORKERS_TIMEOUT, self.clients.queue.workers()).await;
-            count.ok().and_then(Result::ok).map(Attached::all)
-        };
-        self.pool.are_ready(registered).await
+        self.pool.are_ready(|| self.registered()).await
+    }
+
+    /// How many workers are registered on the queue; `None` if Redis does not say so in time.
+    pub(super) async fn registered(&self) -> Option<usize> {
+        let count = tokio::time::timeout(WORKERS_TIMEOUT, self.clients.queue.workers()).await;
+        count.ok().and_then(Result::ok).map(Attached::all)
     }
 }
 

@@ -381,7 +381,7 @@ impl FaultScheduler {
     /// What each fault did.
     pub(super) fn faults(&self) -> Vec<FaultRecord> {
         let record = |planned: &Planned| {
-            let Evidence { affected, took_effect } = planned.evidence(&self.context);
+            let Evidence { affected, took_effect, others } = planned.evidence(&self.context);
             FaultRecord {
                 what: planned.fault.to_string(),
                 targets: planned.driver.targets(),
@@ -391,6 +391,7 @@ impl FaultScheduler {
                 ended: planned.ended,
                 affected,
                 took_effect,
+                others,
                 stored: planned.stored.clone(),
             }
         };

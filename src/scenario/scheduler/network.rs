@@ -104,6 +104,12 @@ impl FaultDriver for NetworkDriver {
         let missed: Vec<&str> =
             self.on.iter().filter(|target| self.connections(**target) == 0).map(|target| target.word()).collect();
         let but = if missed.is_empty() { String::new() } else { format!(", none to {}", missed.join(", ")) };
-        Evidence::new(format!("{connections} connections, {bytes} bytes{but}"), missed.is_empty())
+        let affected = if self.fault.meets_requests() {
+            format!("{connections} requests{but}")
+        } else {
+            format!("{connections} connections, {bytes} bytes{but}")
+        };
+        let others = self.effects.iter().map(|(_, effect)| effect.others()).sum();
+        Evidence { others, ..Evidence::new(affected, missed.is_empty()) }
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct WorkerDriver {
     /// The number of the worker that must be continued, awaited or ended when the fault is over.
     number: Option<usize>,
     has_met: bool,
+    /// How many workers were registered before this one was started; one may be registered more than once.
+    registered: Option<usize>,
     /// Until when a paused worker stays so, whatever the duration of the fault.
     locked_until: Option<Instant>,
 }
@@ -27,7 +29,18 @@ const LOCK_MARGIN: Duration = Duration::from_millis(500);
 
 impl WorkerDriver {
     pub(super) const fn new(fault: WorkerFault) -> Self {
-        Self { fault, number: None, has_met: false, locked_until: None }
+        Self { fault, number: None, has_met: false, registered: None, locked_until: None }
+    }
+}
+
+impl WorkerDriver {
+    /// Whether a worker takes jobs, or may take some.
+    async fn has_begun(&self, context: &RunContext, number: usize) -> bool {
+        let Some(handle) = context.pool.handle(number) else { return true };
+        match handle.worker.is_ready().await {
+            Some(is_ready) => is_ready,
+            None => context.registered().await.zip(self.registered).is_none_or(|(now, before)| now > before),
+        }
     }
 }
 
@@ -65,7 +78,10 @@ impl FaultDriver for WorkerDriver {
             self.has_met = !starts_one && oldest.is_some_and(|(_, runs)| runs);
             let oldest = oldest.map(|(number, _)| number);
             self.number = match (self.fault, oldest) {
-                (WorkerFault::Join | WorkerFault::TerminateStarting, _) => Some(context.pool.start()?),
+                (WorkerFault::Join | WorkerFault::TerminateStarting, _) => {
+                    self.registered = context.registered().await;
+                    Some(context.pool.start()?)
+                }
                 (WorkerFault::Pause | WorkerFault::PauseBeyondLocks, _) => {
                     context.pool.oldest().iter().for_each(|handle| handle.worker.pause());
                     if self.fault == WorkerFault::PauseBeyondLocks {
@@ -120,7 +136,7 @@ impl FaultDriver for WorkerDriver {
                     if context.pool.handle(number).is_some_and(|handle| handle.worker.ended().is_none()) =>
                 {
                     if self.fault == WorkerFault::TerminateStarting {
-                        self.has_met = !context.are_ready().await;
+                        self.has_met = !self.has_begun(context, number).await;
                     }
                     let active = context.clients.active().await.unwrap_or_default();
                     context.pool.terminate(number, active, false);

@@ -150,6 +150,12 @@ impl NetworkFault {
         }
     }
 
+    /// Whether what it meets is requests, and not connections.
+    #[must_use]
+    pub const fn meets_requests(&self) -> bool {
+        matches!(self, Self::Answer { .. } | Self::SqlError { .. } | Self::RedisError { .. })
+    }
+
     /// After how many requests it is over, if it is a matter of requests and not of time alone.
     #[must_use]
     pub const fn times(&self) -> Option<u64> {

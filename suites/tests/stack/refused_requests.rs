@@ -98,7 +98,7 @@ fn redis_refuses_a_command_in_a_pipeline_and_discards_its_transaction() {
                 reply.map_or_else(|error| error.code().unwrap_or("?").to_owned(), |value| format!("{value:?}"))
             })
             .collect();
-        assert_eq!(told, ["okay", "BUSY", "int(100000)", "int(2)"]);
+        assert_eq!(told, ["ok", "BUSY", "int(100000)", "int(2)"]);
         assert_eq!(proxy.revert(applied).connections(), 1);
 
         let applied = proxy.apply(fault("{ redis_error = { error = \"READONLY\" } }"), Direction::Both);
