@@ -18,6 +18,7 @@ mod refusal;
 mod refuse;
 mod shaper;
 mod slow_close;
+mod statement;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +33,8 @@ pub(super) use active::{Active, ActiveFaults};
 pub(super) use blackhole::WORD as BLACKHOLE;
 pub(super) use cut::WORD as CUT;
 pub(super) use kind::NetworkKind;
-pub(super) use refusal::Statement;
 pub(super) use shaper::Shaper;
+pub(super) use statement::Statement;
 
 /// What a kind may use when it starts.
 pub(super) struct StartContext<'a> {
@@ -64,12 +65,12 @@ pub(super) fn start(fault: NetworkFault, context: &StartContext<'_>) -> Started 
             answer::start(&answer::Reply { status, retry_after_s, only }, context)
         }
         NetworkFault::SqlError { sqlstate, statements, from, times } => {
-            let counted = refusal::Counted::new(from, times);
-            (Arc::new(refusal::SqlErrors { sqlstate, statements, counted }), None)
+            let count = refusal::RequestCount::new(from, times);
+            (Arc::new(refusal::SqlRefusals { sqlstate, statements, count }), None)
         }
         NetworkFault::RedisError { error, commands, from, times } => {
-            let counted = refusal::Counted::new(from, times);
-            (Arc::new(refusal::RedisErrors { error, commands, counted }), None)
+            let count = refusal::RequestCount::new(from, times);
+            (Arc::new(refusal::RedisRefusals { error, commands, count }), None)
         }
     }
 }

@@ -6,37 +6,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::NetworkKind;
+use super::{NetworkKind, Statement};
 use crate::spec::{Commands, RedisError, SqlState, Statements};
-
-/// What a statement does, as far as faults distinguish statements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::faults) enum Statement {
-    Insert,
-    Update,
-    Delete,
-    /// It changes rows in another way.
-    OtherWrite,
-    Read,
-    /// It begins or ends a transaction, or concerns the session.
-    Other,
-}
-
-impl Statement {
-    const fn is_among(self, statements: Statements) -> bool {
-        match statements {
-            Statements::Writes => !matches!(self, Self::Read | Self::Other),
-            Statements::Inserts => matches!(self, Self::Insert),
-            Statements::Updates => matches!(self, Self::Update),
-            Statements::Deletes => matches!(self, Self::Delete),
-            Statements::Reads => matches!(self, Self::Read),
-        }
-    }
-}
 
 /// Which of the requests of a kind are met, in the order in which they arrive on any connection.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(super) struct RequestCount {
     /// The first, counted from 1.
     from: u64,
     times: Option<u64>,
@@ -44,7 +19,7 @@ pub(super) struct Counted {
     seen: AtomicU64,
 }
 
-impl Counted {
+impl RequestCount {
     pub(super) const fn new(from: u64, times: Option<u64>) -> Self {
         Self { from, times, seen: AtomicU64::new(0) }
     }
@@ -57,28 +32,28 @@ impl Counted {
 }
 
 #[derive(Debug)]
-pub(super) struct SqlErrors {
+pub(super) struct SqlRefusals {
     pub(super) sqlstate: SqlState,
     pub(super) statements: Statements,
-    pub(super) counted: Counted,
+    pub(super) count: RequestCount,
 }
 
-impl NetworkKind for SqlErrors {
+impl NetworkKind for SqlRefusals {
     fn sql_error(&self, statement: Statement) -> Option<SqlState> {
-        (statement.is_among(self.statements) && self.counted.is_met()).then_some(self.sqlstate)
+        (statement.is_among(self.statements) && self.count.is_met()).then_some(self.sqlstate)
     }
 }
 
 #[derive(Debug)]
-pub(super) struct RedisErrors {
+pub(super) struct RedisRefusals {
     pub(super) error: RedisError,
     pub(super) commands: Commands,
-    pub(super) counted: Counted,
+    pub(super) count: RequestCount,
 }
 
-impl NetworkKind for RedisErrors {
+impl NetworkKind for RedisRefusals {
     fn redis_error(&self, command: &[u8]) -> Option<RedisError> {
-        (self.commands.has(command) && self.counted.is_met()).then_some(self.error)
+        (self.commands.has(command) && self.count.is_met()).then_some(self.error)
     }
 }
 
@@ -89,10 +64,10 @@ mod tests {
     #[test]
     fn requests_are_met_from_the_first_that_is_meant_for_as_often_as_is_meant() {
         let met = |from, times| {
-            let errors = SqlErrors {
+            let errors = SqlRefusals {
                 sqlstate: SqlState::try_from("40001".to_owned()).unwrap(),
                 statements: Statements::Writes,
-                counted: Counted::new(from, times),
+                count: RequestCount::new(from, times),
             };
             let statements = [Statement::Insert, Statement::Read, Statement::Update, Statement::Delete];
             statements.map(|statement| errors.sql_error(statement).is_some())

@@ -5,13 +5,10 @@
 //! and nothing needs to be known of the requests before it.
 
 use super::frames::Frames;
-use super::postgres_edits::{Answers, Statements};
+use super::postgres_edits::{AnswerEditor, StatementReader};
 use super::redis_edits::{CommandReader, ReplyEditor};
 use crate::faults::Direction;
 use crate::faults::network::ActiveFaults;
-
-/// What the name that stands for an error begins with; the error follows.
-pub(super) const MARK: &str = "shakedown_fault_";
 
 /// The protocol of a service whose requests can be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +20,8 @@ pub(super) enum Protocol {
 /// The editor of one direction.
 #[derive(Debug)]
 pub(super) enum Editor {
-    Statements(Frames<Statements>),
-    Answers(Frames<Answers>),
+    Statements(Frames<StatementReader>),
+    Answers(Frames<AnswerEditor>),
     Commands(Frames<CommandReader>),
     Replies(ReplyEditor),
 }
@@ -32,8 +29,8 @@ pub(super) enum Editor {
 impl Editor {
     pub(super) fn new(protocol: Protocol, way: Direction) -> Self {
         match (protocol, way) {
-            (Protocol::Postgres, Direction::Up) => Self::Statements(Frames::new(Statements::default())),
-            (Protocol::Postgres, _) => Self::Answers(Frames::new(Answers::default())),
+            (Protocol::Postgres, Direction::Up) => Self::Statements(Frames::new(StatementReader::default())),
+            (Protocol::Postgres, _) => Self::Answers(Frames::new(AnswerEditor::default())),
             (Protocol::Redis, Direction::Up) => Self::Commands(Frames::new(CommandReader::default())),
             (Protocol::Redis, _) => Self::Replies(ReplyEditor::default()),
         }

@@ -6,6 +6,7 @@
 mod editor;
 mod frames;
 mod log;
+mod mark;
 mod pipe;
 mod postgres_edits;
 mod postgres_messages;

@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::editor::MARK;
 use super::frames::{Framing, Rest};
+use super::mark::MARK;
 use crate::faults::network::{ActiveFaults, Statement};
 use crate::spec::SqlState;
 
@@ -24,10 +24,10 @@ const VERSION: u32 = 3;
 
 /// The messages of a client.
 #[derive(Debug, Default)]
-pub(super) struct Statements {
+pub(super) struct StatementReader {
     phase: Phase,
     /// Prepared statements by name.
-    statements: HashMap<Vec<u8>, Statement>,
+    prepared: HashMap<Vec<u8>, Statement>,
     /// Portals by name.
     portals: HashMap<Vec<u8>, Statement>,
 }
@@ -60,7 +60,7 @@ fn texts(body: &[u8]) -> impl Iterator<Item = &[u8]> {
     body.split(|byte| *byte == 0)
 }
 
-impl Framing for Statements {
+impl Framing for StatementReader {
     fn needed(&self, kept: &[u8]) -> Option<usize> {
         match self.phase {
             Phase::Opaque => None,
@@ -85,38 +85,34 @@ impl Framing for Statements {
             return Rest::passes(if self.phase == Phase::Messages { length.saturating_sub(kept.len()) } else { 0 });
         }
         let rest = Rest::passes(whole(kept).saturating_sub(kept.len()));
-        match self.replaced(kept[0], &kept[HEADER..], faults) {
-            Some(replacement) => {
-                out.extend(replacement);
-                Rest { is_dropped: true, ..rest }
-            }
-            None => {
-                out.extend_from_slice(kept);
-                rest
-            }
+        if let Some(replacement) = self.replaced(kept[0], &kept[HEADER..], faults) {
+            out.extend(replacement);
+            return Rest { is_dropped: true, ..rest };
         }
+        out.extend_from_slice(kept);
+        rest
     }
 }
 
-impl Statements {
+impl StatementReader {
     /// What takes the place of a message, if a fault meets it.
     fn replaced(&mut self, letter: u8, body: &[u8], faults: &ActiveFaults) -> Option<Vec<u8>> {
         let mut texts = texts(body);
         let first = texts.next().unwrap_or_default();
         match letter {
             b'P' => {
-                self.statements.insert(first.to_vec(), kind(texts.next().unwrap_or_default()));
+                self.prepared.insert(first.to_vec(), kind(texts.next().unwrap_or_default()));
                 None
             }
             b'B' => {
-                let prepared = self.statements.get(texts.next().unwrap_or_default());
-                let statement = prepared.copied().unwrap_or(Statement::Other);
+                let statement = self.prepared.get(texts.next().unwrap_or_default());
+                let statement = statement.copied().unwrap_or(Statement::Other);
                 self.portals.insert(first.to_vec(), statement);
                 None
             }
             b'C' => {
                 match first.split_first() {
-                    Some((b'S', name)) => self.statements.remove(name),
+                    Some((b'S', name)) => self.prepared.remove(name),
                     Some((b'P', name)) => self.portals.remove(name),
                     _ => None,
                 };
@@ -170,19 +166,19 @@ fn statement_kind(text: &str) -> Statement {
 
 /// The messages of a server.
 #[derive(Debug, Default)]
-pub(super) struct Answers {
+pub(super) struct AnswerEditor {
     phase: Phase,
     has_ended: bool,
 }
 
-impl Answers {
+impl AnswerEditor {
     /// Whether the server has reported an error that ends the connection.
     pub(super) const fn has_ended(&self) -> bool {
         self.has_ended
     }
 }
 
-impl Framing for Answers {
+impl Framing for AnswerEditor {
     fn needed(&self, kept: &[u8]) -> Option<usize> {
         match self.phase {
             Phase::Opaque => None,
@@ -204,18 +200,16 @@ impl Framing for Answers {
         }
         self.phase = Phase::Messages;
         let rest = Rest::passes(whole(kept).saturating_sub(kept.len()));
-        match (kept[0] == b'E').then(|| marked(&kept[HEADER..])).flatten() {
-            Some(state) => {
-                out.extend(error(state));
-                self.has_ended |= state.is_fatal();
-                // Nothing follows an error that ends the connection.
-                Rest { bytes: if state.is_fatal() { usize::MAX } else { rest.bytes }, is_dropped: true }
-            }
-            None => {
-                out.extend_from_slice(kept);
-                rest
-            }
+        if kept[0] == b'E'
+            && let Some(state) = marked(&kept[HEADER..])
+        {
+            out.extend(error(state));
+            self.has_ended |= state.is_fatal();
+            // Nothing follows an error that ends the connection.
+            return Rest { bytes: if state.is_fatal() { usize::MAX } else { rest.bytes }, is_dropped: true };
         }
+        out.extend_from_slice(kept);
+        rest
     }
 }
 
@@ -288,7 +282,7 @@ mod tests {
         let sent = [before.clone(), message(b'Q', format!("{insert}\0").as_bytes()), after.clone()].concat();
         let refused = message(b'Q', b"EXECUTE \"shakedown_fault_40001\"\0");
         let faults = refusing("{ sql_error = { sqlstate = \"40001\", from = 2, times = 1 } }");
-        assert!(edited(Statements::default(), &faults, &sent, size) == [before, refused, after].concat());
+        assert!(edited(StatementReader::default(), &faults, &sent, size) == [before, refused, after].concat());
         assert_eq!(faults.active[0].effect.connections(), 1);
     }
 
@@ -298,7 +292,7 @@ mod tests {
         let faults = refusing("{ sql_error = { sqlstate = \"55P03\", statements = \"deletes\" } }");
         let mut wanted = sent.clone();
         wanted[3] = message(b'E', b"shakedown_fault_55P03\0\0\0\0\0");
-        assert_eq!(edited(Statements::default(), &faults, &sent.concat(), 7), wanted.concat());
+        assert_eq!(edited(StatementReader::default(), &faults, &sent.concat(), 7), wanted.concat());
     }
 
     #[test]
@@ -306,9 +300,9 @@ mod tests {
         let insert = message(b'Q', b"insert into t values (1)\0");
         let sent = [ssl_request(), [&[22, 3, 1, 0, 5, 1, 0, 0][..], &insert].concat()].concat();
         let faults = refusing("{ sql_error = { sqlstate = \"40001\" } }");
-        assert_eq!(edited(Statements::default(), &faults, &sent, 5), sent);
+        assert_eq!(edited(StatementReader::default(), &faults, &sent, 5), sent);
         let answered = [b"S".to_vec(), message(b'E', b"Mportal \"shakedown_fault_40001\" does not exist\0\0")].concat();
-        assert_eq!(edited(Answers::default(), &faults, &answered, 5), answered);
+        assert_eq!(edited(AnswerEditor::default(), &faults, &answered, 5), answered);
     }
 
     #[rstest]
@@ -319,7 +313,7 @@ mod tests {
         let sent = [head.clone(), unknown, message(b'Z', b"E"), other.clone()].concat();
         let error = message(b'E', b"SERROR\0VERROR\0C40P01\0Mdeadlock detected\0\0");
         let faults = Arc::new(ActiveFaults::default());
-        let answered = edited(Answers::default(), &faults, &sent, size);
+        let answered = edited(AnswerEditor::default(), &faults, &sent, size);
         assert!(answered == [head, error, message(b'Z', b"E"), other].concat());
     }
 
@@ -327,7 +321,7 @@ mod tests {
     fn nothing_follows_an_error_that_ends_the_connection() {
         let unknown = message(b'E', b"SERROR\0Mportal \"shakedown_fault_08006\" does not exist\0\0");
         let sent = [message(b'R', &[0; 4]), unknown, message(b'Z', b"I")].concat();
-        let mut frames = Frames::new(Answers::default());
+        let mut frames = Frames::new(AnswerEditor::default());
         let answered = frames.edit(&ActiveFaults::default(), &sent);
         assert!(answered.ends_with(b"SFATAL\0VFATAL\0C08006\0Mconnection failure\0\0") && frames.framing().has_ended());
     }

@@ -3,8 +3,8 @@
 //! A command is an array of texts: `*2\r\n$3\r\nGET\r\n$1\r\na\r\n`, or a line (RESP, the protocol of Redis). One that
 //! a fault meets is replaced by a command that does not exist. Encrypted bytes pass unread.
 
-use super::editor::MARK;
 use super::frames::{Framing, Rest};
+use super::mark::MARK;
 use crate::faults::network::ActiveFaults;
 use crate::spec::RedisError;
 
@@ -87,25 +87,21 @@ impl Framing for CommandReader {
                 None => self.give_up(),
             };
         }
-        match name(kept) {
-            Ok((count, name)) => {
-                let error = faults.redis_error(name);
-                (self.texts, self.is_dropped) = (count - 1, error.is_some());
-                match error {
-                    Some(error) => {
-                        let name = format!("{MARK}{error}");
-                        out.extend(format!("*1\r\n${}\r\n{name}\r\n", name.len()).into_bytes());
-                    }
-                    None => out.extend_from_slice(kept),
+        if let Ok((count, name)) = name(kept) {
+            let error = faults.redis_error(name);
+            (self.texts, self.is_dropped) = (count - 1, error.is_some());
+            match error {
+                Some(error) => {
+                    let name = format!("{MARK}{error}");
+                    out.extend(format!("*1\r\n${}\r\n{name}\r\n", name.len()).into_bytes());
                 }
-                Rest::passes(0)
+                None => out.extend_from_slice(kept),
             }
-            Err(_) => {
-                out.extend_from_slice(kept);
-                // A command that is a line passes.
-                if line(kept).is_some() && kept[0].is_ascii_alphabetic() { Rest::passes(0) } else { self.give_up() }
-            }
+            return Rest::passes(0);
         }
+        out.extend_from_slice(kept);
+        // A command that is a line passes.
+        if line(kept).is_some() && kept[0].is_ascii_alphabetic() { Rest::passes(0) } else { self.give_up() }
     }
 }
 
