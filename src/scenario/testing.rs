@@ -264,6 +264,7 @@ pub(super) fn fault(target: Target, began: u64, ended: u64) -> FaultRecord {
         ended: Some(Duration::from_millis(ended)),
         affected: "1 connections, 1 bytes".to_owned(),
         took_effect: true,
+        others: 0,
         stored: None,
     }
 }

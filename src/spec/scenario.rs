@@ -238,6 +238,11 @@ impl Scenario {
             {
                 return Err(format!("fault `{}` is not available for {}", fault.word(), on.word()));
             }
+            if let FaultKind::Network { on, fault, .. } = &fault.kind
+                && let Some(target) = on.iter().find(|target| !fault.applies_to(**target))
+            {
+                return Err(format!("fault `{}` is not available for {}", fault.word(), target.word()));
+            }
             if let FaultKind::Network { fault: NetworkFault::HalfOpen, direction: Some(Direction::Both), .. } =
                 &fault.kind
             {

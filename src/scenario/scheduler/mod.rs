@@ -271,6 +271,10 @@ impl FaultScheduler {
                 State::Active { until } => match self.planned[index].driver.phase(&mut self.context).await {
                     Phase::Busy => {}
                     Phase::Begins => self.planned[index].restart_time(Instant::now()),
+                    Phase::Done => self.revert(index).await?,
+                    Phase::InForce if share >= 1.0 && self.planned[index].driver.ends_with_work() => {
+                        self.revert(index).await?;
+                    }
                     Phase::InForce => {
                         if Instant::now() >= until
                             && !self.is_awaited(index, until, share)
@@ -377,7 +381,7 @@ impl FaultScheduler {
     /// What each fault did.
     pub(super) fn faults(&self) -> Vec<FaultRecord> {
         let record = |planned: &Planned| {
-            let Evidence { affected, took_effect } = planned.evidence(&self.context);
+            let Evidence { affected, took_effect, others } = planned.evidence(&self.context);
             FaultRecord {
                 what: planned.fault.to_string(),
                 targets: planned.driver.targets(),
@@ -387,6 +391,7 @@ impl FaultScheduler {
                 ended: planned.ended,
                 affected,
                 took_effect,
+                others,
                 stored: planned.stored.clone(),
             }
         };

@@ -73,8 +73,11 @@ impl Planned {
 
     /// Whether it matters what is stored when it begins.
     pub(super) const fn needs_stored_counts(&self) -> bool {
-        matches!(self.fault.kind, FaultKind::Worker(WorkerFault::Kill | WorkerFault::Terminate))
-            || matches!(self.fault.at, When::Count(_, Milestone::Points | Milestone::Rows, _))
+        let ends_worker = matches!(
+            self.fault.kind,
+            FaultKind::Worker(WorkerFault::Kill | WorkerFault::Terminate | WorkerFault::TerminateTwice)
+        );
+        ends_worker || matches!(self.fault.at, When::Count(_, Milestone::Points | Milestone::Rows, _))
     }
 
     pub(super) const fn is_pending(&self) -> bool {
