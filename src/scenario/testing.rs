@@ -16,7 +16,7 @@ use super::scheduler::{Exit, FaultRecord, ProxiedConnection};
 use crate::faults::ClosedBy;
 use crate::services::queue::{Attached, JobHash};
 use crate::settings::{ChunksContract, EmbeddingsContract, EvidenceContract, JinaEndpoint};
-use crate::spec::{Target, WorkerFault};
+use crate::spec::{Step, Target, WorkerFault};
 use crate::stack::jina::JinaRequest;
 use crate::worker::Ended;
 
@@ -121,6 +121,8 @@ impl TestRun {
 impl StepRecord {
     fn empty() -> Self {
         Self {
+            step: Step::Ingest,
+            number: 0,
             documents: Vec::new(),
             jobs: BTreeMap::new(),
             snapshot: Snapshot::default(),

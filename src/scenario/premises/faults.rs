@@ -184,7 +184,11 @@ impl<'a> Run<'a> {
         let last = self.observations.last();
         let in_the_end = |document: &str| {
             let now = last.map_or(0, |step| step.snapshot.points_of(document).len());
-            now.max(self.assessment.baseline_points(document).map_or(0, <[_]>::len))
+            match now.max(self.assessment.baseline_points(document).map_or(0, <[_]>::len)) {
+                // It was removed afterwards.
+                0 => self.assessment.most_baseline_points(document),
+                all => all,
+            }
         };
         for document in documents {
             let points = stored.points.get(document).copied().unwrap_or(0);
@@ -389,6 +393,14 @@ mod tests {
         premise("{ killed_with = \"part_of_points\" }")
             .met_by(&at(&[("a.md", 1)], &[]), "kill of the worker at 600 ms: 1 of 2 points of a.md were stored")
             .unmet_by(&at(&[("a.md", 2)], &[]), &nothing("2 points", "0 rows"));
+        let baseline = run().then(|step| {
+            step.remove("a.md");
+            step.snapshot.points.clear();
+        });
+        let removed = at(&[("a.md", 1)], &[]).edit_step(|step| step.remove("a.md")).compared_with(&baseline);
+        premise("{ killed_with = \"part_of_points\" }")
+            .met_by(&removed, "kill of the worker at 600 ms: 1 of 2 points of a.md were stored")
+            .unmet_by(&removed.compared_with(&run().edit(|seen| seen.steps.clear())), &nothing("1 point", "0 rows"));
         premise("{ killed_with = \"points_without_row\" }")
             .met_by(&at(&[("a.md", 2)], &[]), "kill of the worker at 600 ms: 2 of 2 points of a.md were stored")
             .unmet_by(&at(&[("a.md", 2)], &["a.md"]), &nothing("2 points", "1 row"))

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::evidence::StoredCounts;
 use super::driver::{FaultDriver, RunContext};
 use super::jina::JinaDriver;
+use super::moment::Moment;
 use super::network::NetworkDriver;
 use super::record::Evidence;
 use super::service::ServiceDriver;
@@ -35,8 +36,8 @@ pub(super) struct Planned {
     pub(super) fault: Fault,
     pub(super) driver: Box<dyn FaultDriver>,
     pub(super) state: State,
-    /// Since when the point of the pipeline that it waits for is reached.
-    pub(super) reached: Option<Instant>,
+    /// When it begins.
+    pub(super) moment: Moment,
     /// Since when it is due.
     pub(super) due: Option<Instant>,
     /// When it began and ended, since the scenario run began.
@@ -54,7 +55,7 @@ impl Planned {
             fault: fault.clone(),
             driver: driver(fault),
             state: State::Pending,
-            reached: None,
+            moment: Moment::new(fault.at),
             due: None,
             began: None,
             ended: None,

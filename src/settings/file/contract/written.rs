@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use crate::settings::contract::{Backoff, Creates, DocumentId, Dropped, PointIds, PostgresEvidence, Whitespace};
+use crate::settings::contract::{Backoff, Creates, DocumentId, Dropped, Order, PointIds, PostgresEvidence, Whitespace};
 
 /// The sections of the contract.
 #[derive(Default)]
@@ -96,7 +96,7 @@ pub(in crate::settings) struct WrittenQueue {
 pub(in crate::settings) struct WrittenDocument {
     #[serde(default)]
     pub(super) id: DocumentId,
-    pub(super) order: Option<String>,
+    pub(super) order: Option<Spanned<Order>>,
 }
 
 #[derive(Deserialize)]
