@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::observations::OtherQueue;
 use crate::services::ServiceError;
-use crate::services::queue::{JobHash, QueueClient, QueueEvent};
+use crate::services::queue::{JobHash, QueueClient, QueueEvent, by_attempt};
 use crate::settings::{Contract, Endpoints};
 
 /// Entries of a queue's event stream per read.
@@ -69,23 +69,44 @@ impl OtherQueues {
     pub(super) async fn pending(&self) -> Result<u64, ServiceError> {
         let mut pending = 0;
         for queue in &self.0 {
-            pending += queue.client.counts().await?.pending();
+            pending += queue.client.counts_without_schedulers().await?.pending();
         }
         Ok(pending)
     }
 
-    /// The state of each queue.
-    pub(super) async fn observe(&self) -> Result<BTreeMap<String, OtherQueue>, ServiceError> {
+    /// Whether a job has not ended its first attempt, as far as the entries tell that were read.
+    pub(super) fn has_unattempted(&self) -> bool {
+        self.0.iter().any(|queue| {
+            let events = queue.events.lock().unwrap_or_else(PoisonError::into_inner);
+            !by_attempt(&events).1.is_empty()
+        })
+    }
+
+    /// The number of jobs that a worker would take now.
+    pub(super) async fn takeable(&self) -> Result<u64, ServiceError> {
+        let mut takeable = 0;
+        for queue in &self.0 {
+            takeable += queue.client.takeable().await?;
+        }
+        Ok(takeable)
+    }
+
+    /// The state of each queue; `begun_ms` is when the run began, on the clock of the server.
+    pub(super) async fn observe(&self, begun_ms: i64) -> Result<BTreeMap<String, OtherQueue>, ServiceError> {
         let mut observed = BTreeMap::new();
         for queue in &self.0 {
-            let counts = queue.client.counts().await?;
+            let counts = queue.client.counts_without_schedulers().await?;
             let (_, ids) = queue.client.ended().await?;
             let mut failed = BTreeMap::new();
             for id in ids.into_iter().take(FAILED_READ) {
                 let reason = queue.client.job(&id).await?.and_then(|job| job.failed_reason);
                 failed.insert(id, reason.unwrap_or_else(|| "no reason given".to_owned()));
             }
-            observed.insert(queue.name.clone(), OtherQueue { counts, failed });
+            // Without the last events less is known of what was open, and no other verdict depends on them.
+            let _ = queue.read_events().await;
+            let events = std::mem::take(&mut *queue.events.lock().unwrap_or_else(PoisonError::into_inner));
+            let events = events.into_iter().map(|event| (event.at_ms() - begun_ms, event)).collect();
+            observed.insert(queue.name.clone(), OtherQueue { counts, events, failed });
         }
         Ok(observed)
     }

@@ -12,7 +12,7 @@ use super::evidence::Snapshot;
 use super::harness::ScenarioError;
 use super::jobs::job_id;
 use super::observations::{JobState, StepRecord};
-use super::scheduler::FaultScheduler;
+use super::scheduler::{FaultScheduler, Shares};
 use crate::outcome::{Role, Span, Trace};
 use crate::services::queue::{JobHash, NewJob};
 use crate::spec::Milestone;
@@ -53,7 +53,7 @@ pub(super) async fn run_step(
         documents.iter().map(|document| (document.id.clone(), job_id(number, &document.id))).collect();
     let data_bytes: BTreeMap<String, u64> =
         jobs.iter().map(|job| (job.id.clone(), job.data.to_string().len() as u64)).collect();
-    scheduler.begin_step().await?;
+    scheduler.begin_step(&documents).await?;
     enqueue(jobs, clients, span.trace()).await?;
     let checks = Checks {
         point_count: number > 0,
@@ -130,7 +130,7 @@ async fn follow_jobs(
 ) -> Result<Progress, ScenarioError> {
     let wanted: BTreeSet<&String> = ids.values().collect();
     let mut settled_at = None;
-    let mut share = 0.0;
+    let mut shares = Shares::default();
     let mut last_answer = Instant::now();
     let mut progress = Progress { settled: wanted.is_empty(), ..Progress::default() };
     loop {
@@ -147,18 +147,18 @@ async fn follow_jobs(
             Ok((completed, failed)) => {
                 last_answer = Instant::now();
                 let ended = completed.iter().chain(&failed).filter(|id| wanted.contains(id)).count();
-                // Child jobs may outlive the job that added them. If they cannot be counted, the next iteration asks.
-                progress.settled =
-                    ended == wanted.len() && clients.pending_in_others().await.is_ok_and(|jobs| jobs == 0);
+                // Jobs may outlive the job that added them. If they cannot be counted, the next iteration asks.
+                progress.settled = ended == wanted.len() && clients.pending().await.is_ok_and(|jobs| jobs == 0);
                 #[expect(clippy::cast_precision_loss, reason = "a share of a few thousand jobs")]
-                let now = if wanted.is_empty() { 1.0 } else { ended as f64 / wanted.len() as f64 };
-                share = now;
+                let share = |count: usize| if wanted.is_empty() { 1.0 } else { count as f64 / wanted.len() as f64 };
+                let attempted = if scheduler.waits_for_attempts() { clients.attempted(&wanted) } else { 0 };
+                shares = Shares { ended: share(ended), attempted: share(attempted) };
             }
             Err(_) if scheduler.is_service_down() || last_answer.elapsed() < UNAVAILABLE_TIMEOUT => {}
             Err(error) => return Err(error.into()),
         }
         scheduler.see_locks().await;
-        scheduler.tick(share).await?;
+        scheduler.tick(shares).await?;
         let is_over = progress.settled && scheduler.is_idle() && (!wanted.is_empty() || scheduler.is_through());
         if is_over || scheduler.is_out_of_time(&deadline) || scheduler.died().is_some() {
             let faults_ended_at = scheduler.idle_since().filter(|_| progress.settled);
@@ -194,6 +194,7 @@ async fn read_jobs(
             JobState::Missing
         };
         let mut hash = stored.unwrap_or_else(|| clients.job_from_events(id));
+        hash.starts = hash.starts.saturating_sub(clients.continued(id));
         // `notes` counts what the worker added, so the data that the harness enqueued is subtracted.
         hash.notes = hash.notes.map(|bytes| bytes.saturating_sub(data_bytes.get(id).copied().unwrap_or_default()));
         jobs.insert(document.clone(), (state, hash));

@@ -34,9 +34,9 @@ mod waiver;
 pub use config::Config;
 pub use contract::{
     Backoff, BackoffKind, ChunkFigure, ChunksContract, Contract, Creates, Data, DocumentContract, DocumentId, Dropped,
-    Embedded, EmbeddingsContract, EvidenceContract, Grace, Hook, JobContract, PointIds, PostgresEvidence, Program,
-    QdrantEvidence, QueueContract, Ready, Sidecar, SizeUnit, Whitespace, WorkerContract, document_place, is_blank,
-    payload_field,
+    Embedded, EmbeddingsContract, EvidenceContract, Grace, Hook, Idle, JobContract, PointIds, PostgresEvidence,
+    Program, QdrantEvidence, QueueContract, Ready, Sidecar, SizeUnit, Whitespace, WorkerContract, document_place,
+    is_blank, payload_field,
 };
 pub use desired::{
     Desired, DesiredCollection, DesiredColumn, DesiredFiles, DesiredGrant, DesiredJina, DesiredJob, DesiredPostgres,

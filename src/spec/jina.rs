@@ -47,6 +47,8 @@ pub enum When {
     Nth(u64),
     /// Requests with a text that contains this.
     TextContains(String),
+    /// Requests with the end of a document, in its version of the step in which the fault begins. Only in a fault.
+    DocumentEnds,
 }
 
 impl When {
@@ -59,6 +61,8 @@ impl When {
             Self::Every(step) => *step > 0 && nth.is_multiple_of(*step),
             Self::Nth(which) => nth == *which,
             Self::TextContains(needle) => texts.iter().any(|text| text.contains(needle)),
+            // A fault replaces it by what the ends are.
+            Self::DocumentEnds => false,
         }
     }
 }
@@ -105,7 +109,7 @@ pub enum Answer {
     Nan,
     /// Vectors of this size instead of the requested one.
     WrongDimensions(u32),
-    /// The answer names another model than the requested one.
+    /// The answer is that of another model than the requested one, and names it.
     WrongModel,
     /// An empty list.
     EmptyData,

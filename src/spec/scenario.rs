@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::jina::{Behaviour, Limits};
+use super::jina::{self, Behaviour, Limits};
 use super::{Direction, Fault, FaultKind, NetworkFault, Premise, SizedDocuments, Target, When};
 
 /// Which documents a scenario ingests.
@@ -232,6 +232,14 @@ impl Scenario {
         if scenario.otherwise.is_some() && scenario.premises.is_empty() {
             return Err("`otherwise` is used if the premise is not met: add `premise` to the scenario".to_owned());
         }
+        if scenario
+            .jina
+            .iter()
+            .chain(&scenario.jina_at_start)
+            .any(|behaviour| behaviour.when == jina::When::DocumentEnds)
+        {
+            return Err("`document_ends` is about the documents of a step: use it in the `jina` of a fault".to_owned());
+        }
         for (place, fault) in scenario.faults.iter().enumerate() {
             if let FaultKind::Service { on, fault } = &fault.kind
                 && !fault.applies_to(*on)
@@ -255,6 +263,9 @@ impl Scenario {
             let step = fault.step.unwrap_or(1);
             if step == 0 || step > scenario.steps.len() {
                 return Err(format!("{fault} begins in step {step} of {}", scenario.steps.len()));
+            }
+            if fault.lasts.is_some_and(|lasts| lasts.time().is_none()) && scenario.steps[step - 1] == Step::Idle {
+                return Err(format!("{fault} lasts until jobs end, and step {step} has none: write a duration"));
             }
         }
         Ok(scenario)

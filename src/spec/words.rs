@@ -39,7 +39,7 @@ impl Fault {
     #[must_use]
     pub fn words(&self) -> String {
         let step = self.step.filter(|step| *step > 1).map_or_else(String::new, |step| format!("in step {step}, "));
-        let lasts = self.lasts.as_ref().map_or_else(String::new, |lasts| format!(", for {} ms", lasts.0.as_millis()));
+        let lasts = self.lasts.map_or_else(String::new, |lasts| format!(", {lasts}"));
         format!("{step}{}{lasts}: {self}", self.at)
     }
 }

@@ -11,6 +11,7 @@ mod blackhole;
 mod cut;
 mod flap;
 mod half_open;
+mod hold;
 mod kind;
 mod latency;
 mod limit_data;
@@ -59,8 +60,9 @@ pub(super) fn start(fault: NetworkFault, context: &StartContext<'_>) -> Started 
         NetworkFault::LimitData { bytes } => (Arc::new(limit_data::LimitData { bytes }), None),
         NetworkFault::Flap { ms } => flap::start(ms, context),
         NetworkFault::Answer { status, retry_after_s, only } => {
-            answer::start(&answer::Reply { status, retry_after_s, only }, context)
+            answer::start(&answer::Reply { status, retry_after_s, held: None, only }, context)
         }
+        NetworkFault::Hold { ms, only } => hold::start(ms, only, context),
     }
 }
 
@@ -68,7 +70,7 @@ pub(super) fn start(fault: NetworkFault, context: &StartContext<'_>) -> Started 
 type Parse = fn(Option<&str>) -> Result<NetworkFault, String>;
 
 /// Every kind by its word on the command line.
-const KINDS: [(&str, Parse); 10] = [
+const KINDS: [(&str, Parse); 11] = [
     ("refuse", refuse::parse),
     (cut::WORD, cut::parse),
     (blackhole::WORD, blackhole::parse),
@@ -79,6 +81,7 @@ const KINDS: [(&str, Parse); 10] = [
     ("half_open", half_open::parse),
     ("flap", flap::parse),
     ("answer", answer::parse),
+    ("hold", hold::parse),
 ];
 
 /// Reads `KIND` or `KIND=VALUE`; the error says what is wrong with it.

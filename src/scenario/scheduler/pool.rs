@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::harness::ScenarioError;
-use crate::settings::Contract;
+use crate::settings::{Contract, Idle};
 use crate::stack::{Ledger, ProcessId};
 use crate::worker::{Ended, Worker, WorkerEnv};
 
@@ -147,6 +147,8 @@ pub(super) struct WorkerPool {
     pub(super) running: Vec<WorkerHandle>,
     /// The output of workers that have ended.
     ended_outputs: Vec<EndedOutput>,
+    /// How the last worker ended that exited because it was idle.
+    idle_end: Option<Ended>,
     /// What happened to which worker, and when.
     worker_events: Vec<(Instant, usize, String)>,
     pub(super) exits: Vec<Exit>,
@@ -162,6 +164,7 @@ impl WorkerPool {
             starts: 0,
             running: Vec::new(),
             ended_outputs: Vec::new(),
+            idle_end: None,
             worker_events: Vec::new(),
             exits: Vec::new(),
             ended_mib: None,
@@ -381,14 +384,42 @@ impl WorkerPool {
         }
     }
 
-    /// How a worker ended that was not sent SIGTERM, if one did.
+    /// Whether its workers exit when no jobs wait, so that a new one must be started for the next job.
+    pub(super) fn exits_when_idle(&self) -> bool {
+        self.launch.contract.worker.idle == Idle::Exits
+    }
+
+    /// Removes the workers that have exited because they were idle, if the contract permits that.
+    pub(super) fn remove_idle(&mut self) {
+        if !self.exits_when_idle() {
+            return;
+        }
+        let exits = self.running.iter().filter(|handle| !handle.is_leaving());
+        let exits = exits.filter_map(|handle| Some((handle.number, handle.worker.exit()?)));
+        let idle: Vec<(usize, String)> =
+            exits.filter(|(_, (_, code))| *code == Some(0)).map(|(number, (how, _))| (number, how)).collect();
+        for (number, how) in idle {
+            self.kill(number);
+            self.idle_end = Some(Ended { how, code: Some(0), after: Duration::ZERO });
+        }
+    }
+
+    /// How a worker ended that was not sent SIGTERM, if one did. The end of an idle worker does not count if the contract
+    /// permits it.
     pub(super) fn died(&self) -> Option<String> {
-        self.running.iter().filter(|handle| !handle.is_leaving()).find_map(|handle| handle.worker.ended())
+        let exits = self.running.iter().filter(|handle| !handle.is_leaving()).filter_map(|handle| handle.worker.exit());
+        let permitted = self.exits_when_idle().then_some(Some(0));
+        exits.filter(|(_, code)| Some(*code) != permitted).map(|(how, _)| how).next()
     }
 
     /// Sends SIGTERM to every worker and waits until they have ended, because the scenario is over. Returns how the first
-    /// one ended that did not exit with code 0, or the first of all; `None` if it had to be killed, or if none runs.
+    /// one ended that did not exit with code 0, or the first of all; `None` if it had to be killed, or if none runs. If
+    /// all have exited because they were idle, how the last one of these ended.
     pub(super) async fn stop(&mut self) -> Option<Ended> {
+        self.remove_idle();
+        if self.running.is_empty() {
+            return self.idle_end.take();
+        }
         let died: Vec<(usize, String)> =
             self.running.iter().filter_map(|handle| Some((handle.number, handle.worker.ended()?))).collect();
         for (number, how) in &died {

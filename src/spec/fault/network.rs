@@ -78,6 +78,15 @@ pub enum NetworkFault {
         #[serde(default)]
         only: Option<Requests>,
     },
+    /// HTTP requests reach the service later, even if the client gives up meanwhile; over HTTP/1 and HTTP/2. Open connections
+    /// are reset first.
+    Hold {
+        /// Milliseconds.
+        ms: u64,
+        /// Which requests are held; all when absent. The others reach the service at once, and overtake them.
+        #[serde(default)]
+        only: Option<Requests>,
+    },
 }
 
 /// A kind of requests to Qdrant, over REST and gRPC.
@@ -117,6 +126,7 @@ impl NetworkFault {
             Self::HalfOpen => "half_open",
             Self::Flap { .. } => "flap",
             Self::Answer { .. } => "answer",
+            Self::Hold { .. } => "hold",
         }
     }
 
