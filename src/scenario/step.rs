@@ -160,7 +160,8 @@ async fn follow_jobs(
         scheduler.see_locks().await;
         scheduler.tick(shares).await?;
         let is_over = progress.settled && scheduler.is_idle() && (!wanted.is_empty() || scheduler.is_through());
-        if is_over || scheduler.is_out_of_time(&deadline) || scheduler.died().is_some() {
+        let is_left = scheduler.is_abandoned() || scheduler.died().is_some();
+        if is_over || is_left || scheduler.is_out_of_time(&deadline) {
             let faults_ended_at = scheduler.idle_since().filter(|_| progress.settled);
             progress.recovered =
                 faults_ended_at.map(|ended| settled_at.unwrap_or(scheduler.elapsed()).saturating_sub(ended));

@@ -299,6 +299,7 @@ pub(super) fn exit() -> Exit {
         how: "exited with code 0".to_owned(),
         code: Some(0),
         killed: false,
+        slept: false,
         taken: Some(Vec::new()),
         left: Some(Vec::new()),
     }

@@ -64,6 +64,8 @@ pub(super) struct FaultScheduler {
     locks: LockWatch,
     /// How long refused jobs wait for their next attempts, if a fault lasts until these are used up.
     retries: Duration,
+    /// Whether jobs are active and no worker runs, because it exits when it is idle.
+    is_abandoned: bool,
 }
 
 impl FaultScheduler {
@@ -93,6 +95,7 @@ impl FaultScheduler {
             meter: PressureMeter::start(),
             locks: LockWatch::new(faults),
             retries,
+            is_abandoned: false,
         };
         for _ in 0..workers {
             scheduler.context.pool.start()?;

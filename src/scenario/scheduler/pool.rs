@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::harness::ScenarioError;
+use super::super::pressure::CpuTimesAt;
 use crate::settings::{Contract, Idle};
 use crate::stack::{Ledger, ProcessId};
 use crate::worker::{Ended, Worker, WorkerEnv};
@@ -34,6 +35,8 @@ pub struct Exit {
     pub code: Option<i32>,
     /// Whether it had to be killed.
     pub killed: bool,
+    /// Whether it slept for the last seconds before it was killed: it waited for something, and not for a CPU.
+    pub slept: bool,
     /// Jobs that it took from the queue after the signal; `None` where another worker may have taken them.
     pub taken: Option<Vec<String>>,
     /// Jobs that it left in `active`; `None` where they may belong to another worker.
@@ -81,6 +84,8 @@ struct Leaving {
     /// Jobs that were active by the end of [`IN_FLIGHT`]; later ones were taken after the signal.
     known: BTreeSet<String>,
     taken: BTreeSet<String>,
+    /// What its threads had done when its grace was over.
+    after_grace: Option<CpuTimesAt>,
     /// How many workers had been started, if no other one ran: after one more start, active jobs may belong to that one.
     alone: Option<usize>,
 }
@@ -305,8 +310,14 @@ impl WorkerPool {
         self.record(number, if twice { "received SIGTERM, the first of two" } else { "received SIGTERM" });
         if let Some(handle) = self.running.iter_mut().find(|handle| handle.number == number) {
             handle.worker.send_sigterm();
-            handle.leaving =
-                Some(Leaving { signalled: Instant::now(), again: twice, known: active, taken: BTreeSet::new(), alone });
+            handle.leaving = Some(Leaving {
+                signalled: Instant::now(),
+                again: twice,
+                known: active,
+                taken: BTreeSet::new(),
+                after_grace: None,
+                alone,
+            });
         }
     }
 
@@ -359,6 +370,9 @@ impl WorkerPool {
                 }
             }
             let grace = handle.worker.grace();
+            if since >= grace && leaving.after_grace.is_none() {
+                leaving.after_grace = Some(CpuTimesAt::now(&handle.worker.processes()));
+            }
             let (how, code, killed) = match exit {
                 Some((how, code)) => (how, code, false),
                 None if since >= grace + KILL_DELAY => {
@@ -374,6 +388,11 @@ impl WorkerPool {
                 how,
                 code,
                 killed,
+                slept: killed
+                    && leaving
+                        .after_grace
+                        .as_ref()
+                        .is_some_and(|before| before.slept_since(&handle.worker.processes())),
                 taken: (leaving.alone == Some(starts)).then(|| list(&leaving.taken)),
                 left: active.filter(|_| leaving.alone == Some(starts)).map(list),
             });
