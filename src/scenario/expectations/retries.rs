@@ -358,7 +358,8 @@ mod tests {
             }
             requests.push(request(at_ms, &[&text]));
         }
-        sent("text 0\ntext 1\ntext 2\ntext 3", requests)
+        let texts: Vec<String> = (0..waits_by_text.len().max(4)).map(|number| format!("text {number}")).collect();
+        sent(&texts.join("\n"), requests)
     }
 
     /// A run over one document with this text, and with these requests.

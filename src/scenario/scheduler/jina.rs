@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_document_is_what_no_other_part_of_it_has() {
-        assert_eq!(end("One sentence. Another sentence."), Some("her sentence."));
+        assert_eq!(end("One sentence. Another sentence."), Some("er sentence."));
         assert_eq!(end("ditto, and so on\nditto, and so on\n"), Some("ditto, and so on"), "the whole line");
         assert_eq!(end("short\n"), Some("short"));
         assert_eq!(end(" \n"), None);

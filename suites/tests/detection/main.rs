@@ -7,6 +7,7 @@
 mod breakages;
 mod defect_matrix;
 mod defects;
+mod libraries;
 mod premises;
 #[path = "../support/mod.rs"]
 mod support;
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
     // group: collections stay until their stack ends, and one Qdrant cannot hold those of all.
     let mut groups = vec![breakages::group()];
     for (name, group) in
-        [("defects", defects::group as fn(&_, _) -> _), ("premises", premises::group), ("workers", workers::group)]
+        [("defects", defects::group as fn(&_, _) -> _), ("premises", premises::group), ("workers", workers::group), ("libraries", libraries::group)]
     {
         let stack = Arc::new(SharedStack::new(name, PLACES));
         groups.push(group(&stack, is_filtered));
