@@ -12,7 +12,7 @@ use super::document_ids::DocumentIds;
 use super::documents::Document;
 use super::evidence::{StoredCounts, read_points, read_rows};
 use super::harness::ScenarioError;
-use super::other_queues::OtherQueues;
+use super::other_queues::{OpenJobs, OtherQueues};
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
@@ -105,12 +105,12 @@ impl ServiceClients {
         }
     }
 
-    /// The number of jobs that have not ended, in all queues of the contract. Jobs of documents may have added more jobs, to
-    /// the worker's own queue too.
-    pub(super) async fn pending(&self) -> Result<u64, ServiceError> {
-        let others = with_timeout("redis", self.others.pending()).await?;
+    /// The jobs that have not ended, in all queues of the contract. Jobs of documents may have added more jobs, to the
+    /// worker's own queue too.
+    pub(super) async fn open_jobs(&self) -> Result<OpenJobs, ServiceError> {
+        let others = with_timeout("redis", self.others.open_jobs()).await?;
         let own = with_timeout("redis", self.queue.counts_without_schedulers()).await?;
-        Ok(others + own.pending() + own.waiting_children)
+        Ok(others.and(OpenJobs::of(&own)))
     }
 
     /// The number of jobs that a worker would take now, in all queues of the contract.

@@ -6,13 +6,42 @@ use std::sync::{Mutex, PoisonError};
 
 use super::observations::OtherQueue;
 use crate::services::ServiceError;
-use crate::services::queue::{JobHash, QueueClient, QueueEvent, by_attempt};
+use crate::services::queue::{Counts, JobHash, QueueClient, QueueEvent, by_attempt};
 use crate::settings::{Contract, Endpoints};
 
 /// Entries of a queue's event stream per read.
 const PAGE: usize = 1000;
 /// How many failed jobs of a queue are read with their reasons.
 const FAILED_READ: usize = 20;
+
+/// The number of jobs that have not ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct OpenJobs {
+    /// Those that wait for a worker or for their time, or are active.
+    pub(super) pending: u64,
+    /// Those that wait for their children.
+    pub(super) parents: u64,
+}
+
+impl OpenJobs {
+    pub(super) const fn of(counts: &Counts) -> Self {
+        Self { pending: counts.pending(), parents: counts.waiting_children }
+    }
+
+    pub(super) const fn and(self, more: Self) -> Self {
+        Self { pending: self.pending + more.pending, parents: self.parents + more.parents }
+    }
+
+    /// Whether there are none.
+    pub(super) const fn is_empty(self) -> bool {
+        self.pending == 0 && self.parents == 0
+    }
+
+    /// Whether parents wait for children of which none will end: the last of them has failed for good.
+    pub(super) const fn is_stuck(self) -> bool {
+        self.pending == 0 && self.parents > 0
+    }
+}
 
 /// A queue, and the entries of its event stream read so far.
 pub(super) struct WatchedQueue {
@@ -65,13 +94,13 @@ impl OtherQueues {
         Ok(None)
     }
 
-    /// The number of jobs that have not ended.
-    pub(super) async fn pending(&self) -> Result<u64, ServiceError> {
-        let mut pending = 0;
+    /// The jobs that have not ended.
+    pub(super) async fn open_jobs(&self) -> Result<OpenJobs, ServiceError> {
+        let mut open = OpenJobs::default();
         for queue in &self.0 {
-            pending += queue.client.counts_without_schedulers().await?.pending();
+            open = open.and(OpenJobs::of(&queue.client.counts_without_schedulers().await?));
         }
-        Ok(pending)
+        Ok(open)
     }
 
     /// Whether a job has not ended its first attempt, as far as the entries tell that were read.
@@ -135,5 +164,20 @@ impl WatchedQueue {
     fn jobs_with_event(&self, what: &str) -> Vec<String> {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         events.iter().filter(|event| event.what == what).filter_map(|event| event.job.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_are_stuck_when_nothing_else_is_open() {
+        let counts =
+            |waiting_children, delayed| Counts { waiting_children, delayed, completed: 3, ..Counts::default() };
+        let own = OpenJobs::of(&counts(2, 0));
+        assert!(own.is_stuck() && !own.is_empty());
+        assert!(!own.and(OpenJobs::of(&counts(0, 1))).is_stuck(), "a child is tried again");
+        assert!(OpenJobs::of(&counts(0, 0)).is_empty());
     }
 }

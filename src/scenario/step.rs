@@ -12,6 +12,7 @@ use super::evidence::Snapshot;
 use super::harness::ScenarioError;
 use super::jobs::job_id;
 use super::observations::{JobState, StepRecord};
+use super::other_queues::OpenJobs;
 use super::scheduler::{FaultScheduler, Shares};
 use crate::outcome::{Role, Span, Trace};
 use crate::services::queue::{JobHash, NewJob};
@@ -27,6 +28,8 @@ const ROW_POLL: Duration = Duration::from_millis(20);
 const ROW_LAG: Duration = Duration::from_secs(3);
 /// The same on a machine that is too busy.
 const STARVED_ROW_LAG: Duration = Duration::from_secs(10);
+/// How long parents may wait for children that have all ended: the next moment moves them on, or nothing ever does.
+const STUCK: Duration = Duration::from_secs(3);
 /// With more documents than this, rows are not checked during a step.
 const MAX_ROW_CHECKED: usize = 32;
 
@@ -132,6 +135,7 @@ async fn follow_jobs(
     let mut settled_at = None;
     let mut shares = Shares::default();
     let mut last_answer = Instant::now();
+    let mut stuck_since: Option<Instant> = None;
     let mut progress = Progress { settled: wanted.is_empty(), ..Progress::default() };
     loop {
         if checks.point_count
@@ -148,7 +152,9 @@ async fn follow_jobs(
                 last_answer = Instant::now();
                 let ended = completed.iter().chain(&failed).filter(|id| wanted.contains(id)).count();
                 // Jobs may outlive the job that added them. If they cannot be counted, the next iteration asks.
-                progress.settled = ended == wanted.len() && clients.pending().await.is_ok_and(|jobs| jobs == 0);
+                let open = clients.open_jobs().await.ok();
+                progress.settled = ended == wanted.len() && open.is_some_and(OpenJobs::is_empty);
+                stuck_since = open.filter(|open| open.is_stuck()).map(|_| stuck_since.unwrap_or(last_answer));
                 #[expect(clippy::cast_precision_loss, reason = "a share of a few thousand jobs")]
                 let share = |count: usize| if wanted.is_empty() { 1.0 } else { count as f64 / wanted.len() as f64 };
                 let attempted = if scheduler.waits_for_attempts() { clients.attempted(&wanted) } else { 0 };
@@ -160,7 +166,8 @@ async fn follow_jobs(
         scheduler.see_locks().await;
         scheduler.tick(shares).await?;
         let is_over = progress.settled && scheduler.is_idle() && (!wanted.is_empty() || scheduler.is_through());
-        let is_left = scheduler.is_abandoned() || scheduler.died().is_some();
+        let is_stuck = stuck_since.is_some_and(|since| since.elapsed() >= STUCK) && scheduler.is_idle();
+        let is_left = is_stuck || scheduler.is_abandoned() || scheduler.died().is_some();
         if is_over || is_left || scheduler.is_out_of_time(&deadline) {
             let faults_ended_at = scheduler.idle_since().filter(|_| progress.settled);
             progress.recovered =

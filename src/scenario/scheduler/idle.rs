@@ -36,8 +36,8 @@ impl FaultScheduler {
     /// Whether the jobs that have not ended are all active. Only a worker that runs would find them, as stalled.
     async fn has_only_active_jobs(&self) -> bool {
         let clients = &self.context.clients;
-        let (Ok(pending), Ok(active)) = (clients.pending().await, clients.active().await) else { return false };
-        pending > 0 && pending == active.len() as u64
+        let (Ok(open), Ok(active)) = (clients.open_jobs().await, clients.active().await) else { return false };
+        open.pending > 0 && open.pending == active.len() as u64
     }
 
     /// Whether jobs are left that nobody will go on with: they are active, no worker runs, and none will be started.

@@ -280,7 +280,7 @@ impl Trial<'_> {
         loop {
             self.start_for_waiting_jobs().await?;
             let (completed, failed) = retry_unavailable(|| self.clients.ended()).await?;
-            if completed.contains(&id) && self.clients.pending().await? == 0 {
+            if completed.contains(&id) && self.clients.open_jobs().await?.is_empty() {
                 return Ok(None);
             }
             let active = self.clients.queue.active().await?;

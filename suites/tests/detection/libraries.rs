@@ -167,7 +167,8 @@ fn compare(report: &Report, causes: &[Cause], cases: &mut Vec<String>) -> Result
     }
     let mut wrong: Vec<(Option<&CaseRecord>, String)> = Vec::new();
     for case in &report.cases {
-        let (word, cause) = wanted.get(case.id.as_str()).map_or((Word::Pass, None), |(word, cause)| (*word, Some(cause)));
+        let (word, cause) =
+            wanted.get(case.id.as_str()).map_or((Word::Pass, None), |(word, cause)| (*word, Some(cause)));
         let text = format!("{}\n{:#?}", case.verdict.reason().unwrap_or_default(), case.evidence);
         let says = cause.and_then(|cause| cause.says.as_deref()).unwrap_or_default();
         if case.verdict.word() != word {
