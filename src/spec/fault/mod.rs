@@ -168,7 +168,7 @@ mod tests {
             network = { on = ["redis"], fault = "refuse" }"#,
         )
         .unwrap();
-        assert_eq!((read.at, read.lasts), (When::Share(0.25), Some(Lasts(Duration::from_secs(2)))));
+        assert_eq!((read.at, read.lasts), (When::Share(0.25), Some(Lasts::Time(Duration::from_secs(2)))));
         assert_eq!(read.to_string(), "refuse of redis");
         let late = fault(
             r#"at = "500ms"
