@@ -1,0 +1,1 @@
+//! The contracts that are written for small projects.

@@ -1,0 +1,352 @@
+//! The files of a project: which are there, and which of them are parsed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ignore::WalkBuilder;
+
+use super::cursor::At;
+use super::syntax::{Kind, Language, Role, SourceFile};
+use super::value::Value;
+
+/// Directories with dependencies, build output or caches.
+const SKIPPED_DIRECTORIES: &[&str] = &[
+    "node_modules", "bower_components", "dist", "build", "out", "target", "vendor", "coverage", "__pycache__",
+    "site-packages", "venv", "env", "virtualenv",
+];
+/// Hidden files that are read all the same.
+const READ_HIDDEN: &[&str] = &[".env", ".env.example", ".env.sample", ".env.template", ".env.dist"];
+/// The maximum number of files to look at, and of source files to parse.
+const MAX_FILES: usize = 50_000;
+const MAX_SOURCES: usize = 4000;
+/// The maximum size of a file, in bytes. A source file of this size was not written by hand.
+pub(super) const MAX_BYTES: u64 = 1 << 20;
+/// A file with none of these words says nothing about the worker, unless another one imports it.
+const MARKERS: &[&str] = &[
+    "bullmq", "Worker", "Queue", "process.env", "environ", "getenv", "qdrant", "Qdrant", "pgTable", "__tablename__",
+    "create_table", "supabase", "BaseSettings", "cleanEnv", "Joi", "splitter", "Splitter", "embedding",
+    "Embedding", "INSERT INTO", "insert into", "CREATE TABLE", "create table", "UPDATE ", "update ",
+];
+
+/// The files of a project, and its parsed sources.
+#[derive(Default)]
+pub(super) struct Sources {
+    /// All files by path, with their size in bytes.
+    pub(super) files: BTreeMap<PathBuf, u64>,
+    /// What was left out, and why.
+    pub(super) notes: Vec<String>,
+    root: PathBuf,
+    parsed: Vec<SourceFile>,
+    by_path: HashMap<PathBuf, usize>,
+    /// Names that are bound at the top level of each file.
+    top: Vec<HashMap<String, usize>>,
+    /// Imported names of each file: the module and the name in it.
+    imports: Vec<HashMap<String, (usize, String)>>,
+    /// Functions and methods by name.
+    pub(super) functions: HashMap<String, Vec<(usize, usize)>>,
+    /// Calls by the last name of what they call.
+    pub(super) calls: HashMap<String, Vec<(usize, usize)>>,
+    /// Classes and named types by name.
+    pub(super) types: HashMap<String, Vec<(usize, usize)>>,
+    /// The variables of the environment that settings are read from, by the names of the settings.
+    pub(super) settings: OnceLock<HashMap<String, Value>>,
+}
+
+impl Sources {
+    /// Reads the directory.
+    ///
+    /// # Errors
+    /// The directory itself cannot be read.
+    pub(super) fn read(root: &Path) -> std::io::Result<Self> {
+        fs::read_dir(root)?;
+        let mut sources = Self { root: root.to_owned(), ..Self::default() };
+        sources.walk();
+        let all: Vec<PathBuf> = sources.files.keys().filter(|path| Language::of(path).is_some()).cloned().collect();
+        let more = all.len().saturating_sub(MAX_SOURCES);
+        if more > 0 {
+            sources.notes.push(format!("there are {} source files: the last {more} by name were not read", all.len()));
+        }
+        let mut wanted: Vec<PathBuf> = all.into_iter().take(MAX_SOURCES).collect();
+        sources.parse(&wanted, true);
+        // What the files import, and what that imports.
+        for _ in 0..3 {
+            wanted = sources.imported_paths();
+            if wanted.is_empty() {
+                break;
+            }
+            sources.parse(&wanted, false);
+        }
+        sources.index();
+        Ok(sources)
+    }
+
+    fn walk(&mut self) {
+        let mut walk = WalkBuilder::new(&self.root);
+        // Rules of directories above the project say nothing about it. Symbolic links are not followed.
+        walk.hidden(false).parents(false).git_global(false).require_git(false).follow_links(false);
+        walk.filter_entry(|entry| {
+            let name = entry.file_name().to_string_lossy();
+            let is_directory = entry.file_type().is_some_and(|kind| kind.is_dir());
+            let hidden = name.starts_with('.') && entry.depth() > 0;
+            if is_directory && entry.depth() > 0 {
+                return !hidden && !SKIPPED_DIRECTORIES.contains(&name.as_ref());
+            }
+            !hidden || READ_HIDDEN.contains(&name.as_ref())
+        });
+        walk.sort_by_file_name(std::ffi::OsStr::cmp);
+        for entry in walk.build().flatten() {
+            if !entry.file_type().is_some_and(|kind| kind.is_file()) {
+                continue;
+            }
+            let path = entry.path().strip_prefix(&self.root).unwrap_or(entry.path()).to_owned();
+            if self.files.len() == MAX_FILES {
+                self.notes.push(format!(
+                    "there are more than {MAX_FILES} files: reading stopped at {}; name the directory of the worker alone",
+                    path.display()
+                ));
+                break;
+            }
+            let size = entry.metadata().map_or(0, |about| about.len());
+            self.files.insert(path, size);
+        }
+        // An ignored `.env` is the rule, and its names are still worth reading.
+        if let Ok(about) = fs::metadata(self.root.join(".env")) {
+            self.files.insert(".env".into(), about.len());
+        }
+    }
+
+    /// Whether there is such a file or directory, whatever is left out of the files.
+    pub(super) fn exists(&self, path: &str) -> bool {
+        self.root.join(path).exists()
+    }
+
+    /// The text of a file, if it is one of the project's and can be read.
+    pub(super) fn text_of(&self, path: &Path) -> Option<String> {
+        let size = self.files.get(path)?;
+        if *size > MAX_BYTES {
+            return None;
+        }
+        let bytes = fs::read(self.root.join(path)).ok()?;
+        // A file that changes meanwhile may have grown; a text has no byte 0.
+        if bytes.contains(&0) {
+            return None;
+        }
+        String::from_utf8(bytes).ok()
+    }
+
+    /// Parses these files, each once; if `marked`, only those with a word that matters.
+    fn parse(&mut self, paths: &[PathBuf], marked: bool) {
+        let paths: Vec<&PathBuf> = paths.iter().filter(|path| !self.by_path.contains_key(*path)).collect();
+        for path in &paths {
+            if marked && self.files.get(*path).is_some_and(|size| *size > MAX_BYTES) {
+                self.notes.push(format!("{}: larger than 1 MiB, not read", path.display()));
+            }
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        let next = AtomicUsize::new(0);
+        let parsed = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let text = self.text_of(path).filter(|text| {
+                            !marked || MARKERS.iter().any(|word| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some())
+                        });
+                        let file = text.and_then(|text| SourceFile::parse((*path).clone(), text));
+                        if let (Some(file), Ok(mut parsed)) = (file, parsed.lock()) {
+                            parsed.push(file);
+                        }
+                    }
+                });
+            }
+        });
+        let mut parsed = parsed.into_inner().unwrap_or_default();
+        parsed.sort_by(|one, other| one.path.cmp(&other.path));
+        for file in parsed {
+            if let Some(line) = file.error {
+                self.notes.push(format!("{}:{line}: syntax error; the rest of the file was read", file.path.display()));
+            }
+            self.by_path.insert(file.path.clone(), self.parsed.len());
+            self.parsed.push(file);
+        }
+    }
+
+    pub(super) fn file(&self, number: usize) -> &SourceFile {
+        &self.parsed[number]
+    }
+
+    /// The roots of all parsed files.
+    pub(super) fn roots(&self) -> impl Iterator<Item = At<'_>> {
+        (0..self.parsed.len()).map(|file| At { sources: self, file, id: 0 })
+    }
+
+    /// Every node of every file.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = At<'_>> {
+        self.roots().flat_map(At::descendants)
+    }
+
+    pub(super) fn at(&self, (file, id): (usize, usize)) -> At<'_> {
+        At { sources: self, file, id }
+    }
+
+    /// The calls of these functions, by the last name.
+    pub(super) fn calls_of<'p>(&'p self, names: &[&str]) -> Vec<At<'p>> {
+        let mut found: Vec<(usize, usize)> =
+            names.iter().filter_map(|name| self.calls.get(*name)).flatten().copied().collect();
+        found.sort_unstable();
+        found.into_iter().map(|at| self.at(at)).collect()
+    }
+
+    /// The top-level definition of a name in a file, or in the file that it is imported from.
+    pub(super) fn top_level(&self, file: usize, name: &str) -> Option<At<'_>> {
+        self.definition_within(file, name, 3)
+    }
+
+    fn definition_within(&self, file: usize, name: &str, imports: usize) -> Option<At<'_>> {
+        if let Some(id) = self.top.get(file)?.get(name) {
+            return Some(At { sources: self, file, id: *id });
+        }
+        let left = imports.checked_sub(1)?;
+        if let Some((module, name)) = self.imports.get(file)?.get(name) {
+            return self.definition_within(*module, name, left);
+        }
+        // `export * from`.
+        let all = self.imports.get(file)?.iter().filter(|(key, _)| key.starts_with('*'));
+        all.into_iter().find_map(|(_, (module, _))| self.definition_within(*module, name, left))
+    }
+
+    fn imported_paths(&self) -> Vec<PathBuf> {
+        let modules = self.roots().flat_map(At::descendants).filter(|at| at.is(Kind::Import));
+        let mut paths: Vec<PathBuf> = modules
+            .filter_map(|at| self.module_path(at.file, &at.role(Role::Module)?.module_name()))
+            .filter(|path| !self.by_path.contains_key(path))
+            .collect();
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
+    /// The file of the project that a module name means in this file.
+    fn module_path(&self, file: usize, module: &str) -> Option<PathBuf> {
+        let from = &self.parsed[file];
+        let known = |path: PathBuf| self.files.contains_key(&path).then_some(path);
+        if from.language == Language::Python {
+            let dots = module.len() - module.trim_start_matches('.').len();
+            let parts = module.trim_start_matches('.').replace('.', "/");
+            let bases: Vec<PathBuf> = if dots > 0 {
+                vec![from.path.ancestors().nth(dots)?.to_owned()]
+            } else {
+                from.path.ancestors().skip(1).flat_map(|base| [base.to_owned(), base.join("src")]).collect()
+            };
+            return bases.into_iter().find_map(|base| {
+                let base = base.join(&parts);
+                known(base.with_extension("py")).or_else(|| known(base.join("__init__.py")))
+            });
+        }
+        // Without a bundler's aliases, but with the usual one for the source directory.
+        let target = match module.strip_prefix("@/").or_else(|| module.strip_prefix("~/")) {
+            Some(rest) => Path::new("src").join(rest),
+            None if module.starts_with('.') => normal(&from.path.parent()?.join(module)),
+            None => return None,
+        };
+        let stem = match target.extension().and_then(|extension| extension.to_str()) {
+            Some("js" | "mjs" | "cjs" | "jsx") => target.with_extension(""),
+            _ => target.clone(),
+        };
+        let endings = ["ts", "tsx", "mts", "cts", "js", "mjs", "cjs", "jsx"];
+        let with = |base: &Path, ending: &str| {
+            let mut name = base.as_os_str().to_owned();
+            name.push(".");
+            name.push(ending);
+            PathBuf::from(name)
+        };
+        known(target.clone())
+            .or_else(|| endings.into_iter().find_map(|ending| known(with(&stem, ending))))
+            .or_else(|| endings.into_iter().find_map(|ending| known(with(&target.join("index"), ending))))
+    }
+
+    /// Fills the tables of names.
+    fn index(&mut self) {
+        let (mut top, mut imports) = (Vec::new(), Vec::new());
+        let (mut functions, mut calls, mut types) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let add = |table: &mut HashMap<String, Vec<(usize, usize)>>, name: &str, at: At<'_>| {
+            table.entry(name.to_owned()).or_default().push((at.file, at.id));
+        };
+        for root in self.roots() {
+            let mut names = HashMap::new();
+            for at in root.descendants() {
+                if let Some(name) = defined_name(at) {
+                    if at.functions().next().is_none() && (at.class().is_none() || at.is(Kind::Class)) {
+                        names.entry(name.to_owned()).or_insert(at.id);
+                    }
+                    match at.kind() {
+                        Kind::Function => add(&mut functions, name, at),
+                        Kind::Class | Kind::Record => add(&mut types, name, at),
+                        _ => {}
+                    }
+                }
+                if let Some(callee) = at.callee() {
+                    add(&mut calls, callee, at);
+                }
+            }
+            top.push(names);
+            imports.push(self.imports_of(root));
+        }
+        (self.top, self.imports) = (top, imports);
+        (self.functions, self.calls, self.types) = (functions, calls, types);
+    }
+
+    fn imports_of(&self, root: At<'_>) -> HashMap<String, (usize, String)> {
+        let mut imports = HashMap::new();
+        for import in root.descendants().filter(|at| at.is(Kind::Import)) {
+            let module = import.role(Role::Module).map(At::module_name).unwrap_or_default();
+            let path = self.module_path(root.file, &module);
+            let Some(file) = path.and_then(|path| self.by_path.get(&path).copied()) else { continue };
+            let aliases: Vec<At<'_>> = import.descendants().filter(|at| at.is(Kind::Alias)).collect();
+            if aliases.is_empty() {
+                imports.insert(format!("*{}", import.id), (file, String::new()));
+            }
+            for alias in aliases {
+                let Some(name) = alias.role(Role::Name) else { continue };
+                let own = alias.role(Role::Alias).unwrap_or(name);
+                imports.insert(own.text().to_owned(), (file, name.text().to_owned()));
+            }
+        }
+        imports
+    }
+}
+
+impl At<'_> {
+    /// The name of a module as an import writes it.
+    fn module_name(self) -> String {
+        self.literal().unwrap_or_else(|| self.text().to_owned())
+    }
+}
+
+/// The name that a node defines.
+fn defined_name(at: At<'_>) -> Option<&str> {
+    let name = match at.kind() {
+        Kind::Function | Kind::Class | Kind::Record => at.role(Role::Name)?,
+        Kind::Bind => at.role(Role::Target)?,
+        _ => return None,
+    };
+    name.is(Kind::Name).then(|| name.text())
+}
+
+/// A path without `.` and `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
+}

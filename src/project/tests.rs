@@ -1,0 +1,1 @@
+//! Each kind of source, by a small project.

@@ -1,0 +1,163 @@
+//! The variables of the environment that the sources read: directly, through helpers, and through validators (zod, Joi,
+//! envalid, pydantic-settings).
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::cursor::{At, Place};
+use super::files::Sources;
+use super::syntax::{Kind, Role};
+use super::value::{Value, is_variable};
+
+/// A variable that the worker reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Where it is read, at first.
+    pub place: Place,
+    /// Its value if it is not set, as far as the source names one. It may be a secret: never print it.
+    pub default: Option<String>,
+}
+
+/// What a validator's fields begin with.
+const VALIDATORS: &[&str] = &[
+    "z", "zod", "Joi", "joi", "v", "yup", "t", "Type", "S", "str", "num", "port", "url", "bool", "host", "email", "json",
+];
+
+impl Sources {
+    /// All variables by name.
+    pub(super) fn variables(&self) -> BTreeMap<String, Variable> {
+        let mut found: BTreeMap<String, Variable> = BTreeMap::new();
+        let mut add = |value: Option<Value>, at: At<'_>| {
+            let Some(Value::Variable { name, default }) = value else { return };
+            let known = found.entry(name).or_insert_with(|| Variable { place: at.place(), default: None });
+            known.default = known.default.take().or(default);
+        };
+        for at in self.nodes() {
+            match at.kind() {
+                Kind::Member | Kind::Index | Kind::Call => add(at.variable(), at),
+                Kind::Binary => {
+                    let is_read = at.role(Role::Left).is_some_and(|left| left.bare().variable().is_some());
+                    add(is_read.then(|| at.value()).flatten(), at);
+                }
+                Kind::Bind => {
+                    let of_environment = at.role(Role::Value).is_some_and(At::is_environment);
+                    let pattern = at.role(Role::Target).filter(|target| of_environment && target.is(Kind::Pattern));
+                    for (name, _) in pattern.map(At::pattern_names).unwrap_or_default() {
+                        add(Some(Value::Variable { name, default: None }), at);
+                    }
+                }
+                Kind::Pair => {
+                    let key = at.role(Role::Key).and_then(At::key).filter(|key| is_variable(key));
+                    let value = at.role(Role::Value).filter(|value| is_validator(*value));
+                    if let (Some(name), Some(value)) = (key, value) {
+                        add(Some(Value::Variable { name, default: default_of(value) }), at);
+                    }
+                }
+                Kind::Class => {
+                    for bind in at.descendants().filter(|bind| bind.is(Kind::Bind) && bind.class() == Some(at)) {
+                        let name = bind.role(Role::Target).map(At::text).unwrap_or_default();
+                        add(settings_field(at, name), bind);
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// The variable that a setting of this name is read from, whichever object has it.
+    pub(super) fn setting(&self, name: &str) -> Option<Value> {
+        self.settings.get_or_init(|| self.settings()).get(name).cloned()
+    }
+
+    fn settings(&self) -> HashMap<String, Value> {
+        let mut settings = HashMap::new();
+        for at in self.nodes() {
+            let (name, value) = match at.kind() {
+                Kind::Pair => (at.role(Role::Key).and_then(At::key), at.role(Role::Value)),
+                Kind::Bind => (at.role(Role::Target).and_then(|target| target.path().last().copied()).map(str::to_owned), at.role(Role::Value)),
+                _ => continue,
+            };
+            if let (Some(name), Some(value)) = (name, value.and_then(direct)) {
+                settings.entry(name).or_insert(value);
+            }
+        }
+        settings
+    }
+}
+
+/// The variable that an expression reads without following any name.
+fn direct(at: At<'_>) -> Option<Value> {
+    let at = at.bare();
+    at.variable().or_else(|| match at.kind() {
+        Kind::Binary => {
+            let right = at.role(Role::Right)?.literal();
+            match (direct(at.role(Role::Left)?)?, right) {
+                (Value::Variable { name, default: None }, default) => Some(Value::Variable { name, default }),
+                (value, _) => Some(value),
+            }
+        }
+        Kind::Call => match at.arguments().as_slice() {
+            [only] => direct(*only),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// Whether an expression is a field of a validator, such as `z.string().default("x")`.
+fn is_validator(at: At<'_>) -> bool {
+    let at = at.bare();
+    at.is(Kind::Call) && at.path().iter().find(|name| !name.is_empty()).is_some_and(|first| VALIDATORS.contains(first))
+}
+
+/// The default that a validator's field names.
+fn default_of(at: At<'_>) -> Option<String> {
+    let calls = at.descendants().filter(|call| call.is(Kind::Call));
+    calls.into_iter().find_map(|call| match call.callee() {
+        Some("default" | "catch" | "prefault") => call.arguments().first()?.literal(),
+        _ => call.option(&["default", "devDefault"])?.literal(),
+    })
+}
+
+/// The variable behind a field of what a validator gives: `schema.parse(process.env).X`, `cleanEnv(process.env, {…}).X`.
+pub(super) fn schema_field(call: At<'_>, name: &str) -> Option<Value> {
+    let validates = matches!(call.callee()?, "parse" | "safeParse" | "cleanEnv" | "createEnv" | "validate" | "parseEnv");
+    if !validates || !is_variable(name) {
+        return None;
+    }
+    let receiver = call.role(Role::Function).and_then(|function| function.role(Role::Object)).map(At::bare);
+    let schema = receiver.and_then(|at| match at.kind() {
+        Kind::Name => at.definition()?.role(Role::Value),
+        _ => Some(at),
+    });
+    let fields = schema.into_iter().chain([call]).flat_map(At::descendants).filter(|at| at.is(Kind::Pair));
+    let field = fields.into_iter().find(|at| at.role(Role::Key).and_then(At::key).as_deref() == Some(name));
+    let default = field.and_then(|field| default_of(field.role(Role::Value)?));
+    Some(Value::Variable { name: name.to_owned(), default })
+}
+
+/// The variable behind a field of a class of pydantic-settings.
+pub(super) fn settings_field(class: At<'_>, name: &str) -> Option<Value> {
+    let base = class.role(Role::Base)?.path();
+    if !base.last()?.ends_with("BaseSettings") {
+        return None;
+    }
+    let own = |at: &At<'_>| at.is(Kind::Bind) && at.class() == Some(class) && at.functions().next().is_none();
+    let named = |wanted: &str| {
+        let mut binds = class.descendants().filter(own);
+        binds.find(|at| at.role(Role::Target).is_some_and(|target| target.text() == wanted))
+    };
+    let field = named(name).filter(|_| name != "model_config")?;
+    let value = field.role(Role::Value).map(At::bare);
+    let call = value.filter(|value| value.is(Kind::Call));
+    let alias = call.and_then(|call| call.option(&["validation_alias", "alias", "env"])?.literal());
+    let default = value.and_then(|value| {
+        value.literal().or_else(|| value.option(&["default"])?.literal()).or_else(|| value.arguments().first()?.literal())
+    });
+    let prefix = named("model_config").and_then(|config| {
+        let value = config.role(Role::Value)?.bare();
+        value.option(&["env_prefix"]).or_else(|| value.entry(&["env_prefix"]))?.literal()
+    });
+    let name = alias.unwrap_or_else(|| format!("{}{name}", prefix.unwrap_or_default()));
+    Some(Value::Variable { name: name.to_uppercase(), default })
+}
