@@ -231,7 +231,10 @@ impl<'p> At<'p> {
         let all: Vec<Self> = if of_value { vec![list] } else { list.children().collect() };
         let of_class = self.class().is_some();
         let own = |at: &Self| !(of_class && matches!(at.text(), "self" | "cls"));
-        all.into_iter().filter(|at| matches!(at.kind(), Kind::Name | Kind::Parameter | Kind::Pattern)).filter(own).collect()
+        all.into_iter()
+            .filter(|at| matches!(at.kind(), Kind::Name | Kind::Parameter | Kind::Pattern))
+            .filter(own)
+            .collect()
     }
 
     /// The name of a parameter, or its pattern.

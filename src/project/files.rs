@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use ignore::WalkBuilder;
 
@@ -14,8 +14,19 @@ use super::value::Value;
 
 /// Directories with dependencies, build output or caches.
 const SKIPPED_DIRECTORIES: &[&str] = &[
-    "node_modules", "bower_components", "dist", "build", "out", "target", "vendor", "coverage", "__pycache__",
-    "site-packages", "venv", "env", "virtualenv",
+    "node_modules",
+    "bower_components",
+    "dist",
+    "build",
+    "out",
+    "target",
+    "vendor",
+    "coverage",
+    "__pycache__",
+    "site-packages",
+    "venv",
+    "env",
+    "virtualenv",
 ];
 /// Hidden files that are read all the same.
 const READ_HIDDEN: &[&str] = &[".env", ".env.example", ".env.sample", ".env.template", ".env.dist"];
@@ -26,9 +37,31 @@ const MAX_SOURCES: usize = 4000;
 pub(super) const MAX_BYTES: u64 = 1 << 20;
 /// A file with none of these words says nothing about the worker, unless another one imports it.
 const MARKERS: &[&str] = &[
-    "bullmq", "Worker", "Queue", "process.env", "environ", "getenv", "qdrant", "Qdrant", "pgTable", "__tablename__",
-    "create_table", "supabase", "BaseSettings", "cleanEnv", "Joi", "splitter", "Splitter", "embedding",
-    "Embedding", "INSERT INTO", "insert into", "CREATE TABLE", "create table", "UPDATE ", "update ",
+    "bullmq",
+    "Worker",
+    "Queue",
+    "process.env",
+    "environ",
+    "getenv",
+    "qdrant",
+    "Qdrant",
+    "pgTable",
+    "__tablename__",
+    "create_table",
+    "supabase",
+    "BaseSettings",
+    "cleanEnv",
+    "Joi",
+    "splitter",
+    "Splitter",
+    "embedding",
+    "Embedding",
+    "INSERT INTO",
+    "insert into",
+    "CREATE TABLE",
+    "create table",
+    "UPDATE ",
+    "update ",
 ];
 
 /// The files of a project, and its parsed sources.
@@ -61,9 +94,14 @@ impl Sources {
     /// # Errors
     /// The directory itself cannot be read.
     pub(super) fn read(root: &Path) -> std::io::Result<Self> {
+        Self::read_within(root, MAX_FILES)
+    }
+
+    /// The same, looking at no more than `max_files`.
+    pub(super) fn read_within(root: &Path, max_files: usize) -> std::io::Result<Self> {
         fs::read_dir(root)?;
         let mut sources = Self { root: root.to_owned(), ..Self::default() };
-        sources.walk();
+        sources.walk(max_files);
         let all: Vec<PathBuf> = sources.files.keys().filter(|path| Language::of(path).is_some()).cloned().collect();
         let more = all.len().saturating_sub(MAX_SOURCES);
         if more > 0 {
@@ -83,7 +121,7 @@ impl Sources {
         Ok(sources)
     }
 
-    fn walk(&mut self) {
+    fn walk(&mut self, max_files: usize) {
         let mut walk = WalkBuilder::new(&self.root);
         // Rules of directories above the project say nothing about it. Symbolic links are not followed.
         walk.hidden(false).parents(false).git_global(false).require_git(false).follow_links(false);
@@ -102,9 +140,9 @@ impl Sources {
                 continue;
             }
             let path = entry.path().strip_prefix(&self.root).unwrap_or(entry.path()).to_owned();
-            if self.files.len() == MAX_FILES {
+            if self.files.len() == max_files {
                 self.notes.push(format!(
-                    "there are more than {MAX_FILES} files: reading stopped at {}; name the directory of the worker alone",
+                    "there are more than {max_files} files: reading stopped at {}; name the directory of the worker alone",
                     path.display()
                 ));
                 break;
@@ -153,7 +191,10 @@ impl Sources {
                 scope.spawn(|| {
                     while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let text = self.text_of(path).filter(|text| {
-                            !marked || MARKERS.iter().any(|word| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some())
+                            !marked
+                                || MARKERS
+                                    .iter()
+                                    .any(|word| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some())
                         });
                         let file = text.and_then(|text| SourceFile::parse((*path).clone(), text));
                         if let (Some(file), Ok(mut parsed)) = (file, parsed.lock()) {

@@ -73,7 +73,8 @@ impl Sources {
         for at in self.nodes() {
             self.node(at, &mut points);
         }
-        let embeds: Vec<&str> = libraries().embeddings.iter().flat_map(|entry| entry.calls.iter().map(String::as_str)).collect();
+        let embeds: Vec<&str> =
+            libraries().embeddings.iter().flat_map(|entry| entry.calls.iter().map(String::as_str)).collect();
         let classes = self.calls_of(&embeds).into_iter();
         let client = self.calls_of(&["create"]).into_iter().filter(|call| {
             let path = call.role(Role::Function).map(At::path).unwrap_or_default();
@@ -105,16 +106,32 @@ impl Sources {
     /// The collections that calls of Qdrant's own client name.
     fn clients(&self, points: &mut Points) {
         const CALLS: &[&str] = &[
-            "upsert", "upload_points", "upload_collection", "delete", "scroll", "search", "count", "retrieve", "getCollection",
-            "get_collection", "createCollection", "create_collection", "recreate_collection", "collectionExists",
-            "collection_exists", "query_points",
+            "upsert",
+            "upload_points",
+            "upload_collection",
+            "delete",
+            "scroll",
+            "search",
+            "count",
+            "retrieve",
+            "getCollection",
+            "get_collection",
+            "createCollection",
+            "create_collection",
+            "recreate_collection",
+            "collectionExists",
+            "collection_exists",
+            "query_points",
         ];
         for call in self.calls_of(CALLS) {
             let name = call.callee().unwrap_or_default();
             let arguments = call.arguments();
             let named = call.option(&["collection_name"]);
             // `map.delete(key)` and `db.upsert({…})` have one argument.
-            let first = arguments.first().copied().filter(|_| arguments.len() > 1 || name.to_lowercase().contains("collection"));
+            let first = arguments
+                .first()
+                .copied()
+                .filter(|_| arguments.len() > 1 || name.to_lowercase().contains("collection"));
             let value = named.or(first).and_then(At::value);
             let about_points = named.is_some()
                 || name.to_lowercase().contains("collection")
@@ -132,12 +149,16 @@ impl Sources {
         let field = |name: String, at: At<'_>| Field { name, place: at.place() };
         match at.kind() {
             Kind::Pair => {
-                let (Some(key), Some(value)) = (at.role(Role::Key).and_then(At::key), at.role(Role::Value)) else { return };
+                let (Some(key), Some(value)) = (at.role(Role::Key).and_then(At::key), at.role(Role::Value)) else {
+                    return;
+                };
                 match key.as_str() {
                     "payload" | "metadata" | "metadatas" => {
                         let into = if key == "payload" { &mut points.payload } else { &mut points.metadata };
                         let object = value.structure(6).filter(|object| object.is(Kind::Object));
-                        into.extend(object.map(At::entries).unwrap_or_default().into_iter().map(|(name, at)| field(name, at)));
+                        into.extend(
+                            object.map(At::entries).unwrap_or_default().into_iter().map(|(name, at)| field(name, at)),
+                        );
                     }
                     // `{ key: "document_id", match: { value } }`, `FieldCondition(key="document_id", …)`.
                     "key" => {
@@ -167,7 +188,12 @@ impl Sources {
                 points.metadata.extend(name.filter(|_| of_metadata).map(|name| field(name, at)));
             }
             // `splitter.createDocuments([text], [{ documentId }])`, `store.add_texts(texts, [{…}])`.
-            Kind::Call if matches!(at.callee(), Some("createDocuments" | "create_documents" | "fromTexts" | "add_texts" | "from_texts")) => {
+            Kind::Call
+                if matches!(
+                    at.callee(),
+                    Some("createDocuments" | "create_documents" | "fromTexts" | "add_texts" | "from_texts")
+                ) =>
+            {
                 let second = at.arguments().get(1).copied().or_else(|| at.option(&["metadatas"]));
                 let object = second.and_then(|at| at.descendants().find(|at| at.is(Kind::Object)));
                 let fields = object.map(At::entries).unwrap_or_default().into_iter();

@@ -105,7 +105,9 @@ impl<'p> At<'p> {
                     default.and_then(|at| at.bare().literal()).map(Value::Text)
                 };
                 match path.as_slice() {
-                    [.., "environ", "get"] | [.., "getenv"] | [.., "env", "get"] => Some(Value::variable(named()?).or(default())),
+                    [.., "environ", "get"] | [.., "getenv"] | [.., "env", "get"] => {
+                        Some(Value::variable(named()?).or(default()))
+                    }
                     // Nest's ConfigService, `env("X")` of environs and of Prisma's configuration.
                     [.., "get" | "getOrThrow"] if path.iter().any(|name| name.to_lowercase().contains("config")) => {
                         Some(Value::variable(named().filter(|name| is_variable(name))?).or(default()))
@@ -128,9 +130,13 @@ impl<'p> At<'p> {
         let reads = function.descendants().any(|at| {
             let key = match at.kind() {
                 Kind::Index if at.role(Role::Object).is_some_and(At::is_environment) => at.role(Role::Key),
-                Kind::Call if at.role(Role::Function).is_some_and(|function| {
-                    matches!(function.path().as_slice(), [.., "environ", "get"] | [.., "getenv"])
-                }) => at.arguments().first().copied(),
+                Kind::Call
+                    if at.role(Role::Function).is_some_and(|function| {
+                        matches!(function.path().as_slice(), [.., "environ", "get"] | [.., "getenv"])
+                    }) =>
+                {
+                    at.arguments().first().copied()
+                }
                 _ => None,
             };
             key.is_some_and(|key| key.text() == parameter)
@@ -152,7 +158,8 @@ impl<'p> At<'p> {
         for function in self.functions() {
             let parameter = function.parameters().into_iter().find(|at| {
                 let own = at.parameter_name();
-                own.text() == name || own.is(Kind::Pattern) && own.pattern_names().iter().any(|(_, bound)| bound == name)
+                own.text() == name
+                    || own.is(Kind::Pattern) && own.pattern_names().iter().any(|(_, bound)| bound == name)
             });
             if parameter.is_some() {
                 return parameter;
@@ -166,7 +173,9 @@ impl<'p> At<'p> {
         let found = self.sources.top_level(self.file, name);
         found.or_else(|| {
             let root = At { id: 0, ..self };
-            root.descendants().filter(|at| at.is(Kind::Bind) && at.functions().next().is_none()).find(|at| at.binds(name))
+            root.descendants()
+                .filter(|at| at.is(Kind::Bind) && at.functions().next().is_none())
+                .find(|at| at.binds(name))
         })
     }
 
@@ -250,6 +259,17 @@ impl<'p> At<'p> {
                 }
             }
             Kind::Object | Kind::Call => Some(at),
+            Kind::Member => {
+                let (object, name) = (at.role(Role::Object)?.bare(), at.role(Role::Name)?.text());
+                let part = match object.text() {
+                    "this" | "self" => at.class()?.class_field(name),
+                    _ => {
+                        let structure = object.structure(steps)?;
+                        structure.entry(&[name]).or_else(|| structure.class_field(name))
+                    }
+                };
+                part?.structure(steps)
+            }
             _ => None,
         }
     }
@@ -271,8 +291,9 @@ impl<'p> At<'p> {
                     None => None,
                 }
             }
-            Kind::Class => super::variables::settings_field(self, name)
-                .or_else(|| self.class_field(name)?.value_within(steps)),
+            Kind::Class => {
+                super::variables::settings_field(self, name).or_else(|| self.class_field(name)?.value_within(steps))
+            }
             _ => None,
         }
     }

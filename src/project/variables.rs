@@ -19,7 +19,8 @@ pub struct Variable {
 
 /// What a validator's fields begin with.
 const VALIDATORS: &[&str] = &[
-    "z", "zod", "Joi", "joi", "v", "yup", "t", "Type", "S", "str", "num", "port", "url", "bool", "host", "email", "json",
+    "z", "zod", "Joi", "joi", "v", "yup", "t", "Type", "S", "str", "num", "port", "url", "bool", "host", "email",
+    "json",
 ];
 
 impl Sources {
@@ -74,7 +75,10 @@ impl Sources {
         for at in self.nodes() {
             let (name, value) = match at.kind() {
                 Kind::Pair => (at.role(Role::Key).and_then(At::key), at.role(Role::Value)),
-                Kind::Bind => (at.role(Role::Target).and_then(|target| target.path().last().copied()).map(str::to_owned), at.role(Role::Value)),
+                Kind::Bind => (
+                    at.role(Role::Target).and_then(|target| target.path().last().copied()).map(str::to_owned),
+                    at.role(Role::Value),
+                ),
                 _ => continue,
             };
             if let (Some(name), Some(value)) = (name, value.and_then(direct)) {
@@ -121,7 +125,8 @@ fn default_of(at: At<'_>) -> Option<String> {
 
 /// The variable behind a field of what a validator gives: `schema.parse(process.env).X`, `cleanEnv(process.env, {…}).X`.
 pub(super) fn schema_field(call: At<'_>, name: &str) -> Option<Value> {
-    let validates = matches!(call.callee()?, "parse" | "safeParse" | "cleanEnv" | "createEnv" | "validate" | "parseEnv");
+    let validates =
+        matches!(call.callee()?, "parse" | "safeParse" | "cleanEnv" | "createEnv" | "validate" | "parseEnv");
     if !validates || !is_variable(name) {
         return None;
     }
@@ -152,7 +157,10 @@ pub(super) fn settings_field(class: At<'_>, name: &str) -> Option<Value> {
     let call = value.filter(|value| value.is(Kind::Call));
     let alias = call.and_then(|call| call.option(&["validation_alias", "alias", "env"])?.literal());
     let default = value.and_then(|value| {
-        value.literal().or_else(|| value.option(&["default"])?.literal()).or_else(|| value.arguments().first()?.literal())
+        value
+            .literal()
+            .or_else(|| value.option(&["default"])?.literal())
+            .or_else(|| value.arguments().first()?.literal())
     });
     let prefix = named("model_config").and_then(|config| {
         let value = config.role(Role::Value)?.bare();

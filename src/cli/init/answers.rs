@@ -54,7 +54,10 @@ mod tests {
     fn a_question_shows_its_default_and_takes_a_line() {
         let mut output = Vec::new();
         let answer = ask("Which queue?", "documents", &mut "other\n".as_bytes(), &mut output);
-        assert_eq!((answer.as_deref(), String::from_utf8(output).unwrap().as_str()), (Some("other\n"), "Which queue? [documents]: "));
+        assert_eq!(
+            (answer.as_deref(), String::from_utf8(output).unwrap().as_str()),
+            (Some("other\n"), "Which queue? [documents]: ")
+        );
         assert_eq!(ask("Which queue?", "", &mut "".as_bytes(), &mut Vec::new()), None);
     }
 }

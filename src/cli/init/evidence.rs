@@ -30,7 +30,11 @@ fn chunks(project: &Project, page: &mut Page) {
         page.key(&format!("{unit} = {{ at_most = {size} }}"), &basis, &sentence);
     }
     if let Some(overlap) = splitter.overlap {
-        page.key(&format!("overlap = {{ at_most = {overlap} }}"), &basis, &format!("chunks overlap by at most {overlap} {unit}"));
+        page.key(
+            &format!("overlap = {{ at_most = {overlap} }}"),
+            &basis,
+            &format!("chunks overlap by at most {overlap} {unit}"),
+        );
     }
 }
 
@@ -40,7 +44,9 @@ fn embeddings(project: &Project, page: &mut Page) {
         // What is expected of every worker need not be said.
         (Some((task, _)), _) if task == "retrieval.passage" => return,
         (Some((task, place)), _) => (task.as_str(), Basis::of(Some(place)), format!("requests name the task `{task}`")),
-        (None, Some((name, place))) => ("none", Basis::of(Some(place)), format!("{name} names no task in its requests")),
+        (None, Some((name, place))) => {
+            ("none", Basis::of(Some(place)), format!("{name} names no task in its requests"))
+        }
         (None, None) => return,
     };
     page.raw("\n[embeddings]");
@@ -95,7 +101,11 @@ fn points(project: &Project, page: &mut Page, answers: &mut Answers) {
     page.raw("[evidence.qdrant]");
     let mut key = |name: &str, value: Option<(String, Place)>, guess: Option<&str>, what: &str| match (value, guess) {
         (Some((path, place)), _) => {
-            page.key(&format!("{name} = {}", quoted(&path)), &Basis::of(Some(&place)), &format!("`{path}` of a point is {what}"));
+            page.key(
+                &format!("{name} = {}", quoted(&path)),
+                &Basis::of(Some(&place)),
+                &format!("`{path}` of a point is {what}"),
+            );
         }
         (None, Some(guess)) => {
             let answer = answers.ask(&format!("Which field of a point's payload is {what}?"), guess);
@@ -148,7 +158,9 @@ pub(super) fn table(project: &Project) -> Option<Table> {
     let score = |table: &Table| {
         let name = table.name.as_ref().and_then(Value::text).unwrap_or_default().to_lowercase();
         let about = ["document", "file", "source", "article", "page"].iter().any(|word| name.contains(word));
-        (usize::from(about) * 2) + usize::from(column(table, Meaning::Chunks).is_some()) + usize::from(column(table, Meaning::Error).is_some())
+        (usize::from(about) * 2)
+            + usize::from(column(table, Meaning::Chunks).is_some())
+            + usize::from(column(table, Meaning::Error).is_some())
     };
     let with_status = merged.into_iter().filter(|table| status_column(table).is_some());
     // Of equals the first.
@@ -176,13 +188,21 @@ fn rows(project: &Project, page: &mut Page, answers: &mut Answers) {
     let basis = Basis::of(Some(&table.place));
     page.raw("[evidence.postgres]");
     if let Some(Value::Text(name)) = &table.name {
-        page.key(&format!("table = {}", quoted(name)), &basis, &format!("the table `{name}` has the state of a document"));
+        page.key(
+            &format!("table = {}", quoted(name)),
+            &basis,
+            &format!("the table `{name}` has the state of a document"),
+        );
     }
     let primary = table.columns.iter().find(|column| column.primary).map(|column| column.name.as_str());
     let status = status_column(&table).unwrap_or_else(|| "status".to_owned());
     let by_name = column(&table, Meaning::Document);
     let mut cells = vec![
-        ("id", primary.or(by_name).unwrap_or("id").to_owned(), if primary.or(by_name).is_some() { basis.clone() } else { Basis::Guessed }),
+        (
+            "id",
+            primary.or(by_name).unwrap_or("id").to_owned(),
+            if primary.or(by_name).is_some() { basis.clone() } else { Basis::Guessed },
+        ),
         ("status", status, basis.clone()),
     ];
     let written = |state: State| {

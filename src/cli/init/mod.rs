@@ -5,10 +5,10 @@ mod answers;
 mod evidence;
 mod names;
 mod page;
-#[cfg(test)]
-mod tests;
 mod preflight;
 mod queue;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::io::Write as _;
@@ -99,6 +99,10 @@ fn summary(path: &Path, project: &Project, page: &Page) -> String {
 fn write(path: &Path, text: &str, force: bool) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true);
-    if force { options.create(true).truncate(true) } else { options.create_new(true) };
+    if force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
     options.open(path)?.write_all(text.as_bytes())
 }

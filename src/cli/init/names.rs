@@ -8,7 +8,10 @@ const VARIABLES: &[(&[&str], &str)] = &[
     (&["REDIS_USER", "REDIS_USERNAME"], "redis.user"),
     (&["REDIS_PASSWORD", "REDIS_PASS"], "redis.password"),
     (&["REDIS_DB"], "redis.db"),
-    (&["DATABASE_URL", "POSTGRES_URL", "PG_URL", "DB_URL", "SUPABASE_DB_URL", "DIRECT_URL", "POSTGRES_DSN"], "postgres.url"),
+    (
+        &["DATABASE_URL", "POSTGRES_URL", "PG_URL", "DB_URL", "SUPABASE_DB_URL", "DIRECT_URL", "POSTGRES_DSN"],
+        "postgres.url",
+    ),
     (&["PGHOST", "POSTGRES_HOST", "DB_HOST", "PG_HOST"], "postgres.host"),
     (&["PGPORT", "POSTGRES_PORT", "DB_PORT", "PG_PORT"], "postgres.port"),
     (&["PGUSER", "POSTGRES_USER", "DB_USER", "DB_USERNAME", "PG_USER"], "postgres.user"),
@@ -66,10 +69,27 @@ pub(super) fn likely_variable(name: &str) -> Option<&'static str> {
 /// Fields of a job's data, and the placeholders that fill them; the best names of each come first.
 const JOB_FIELDS: &[(&[&str], &str)] = &[
     (
-        &["documentid", "docid", "fileid", "document", "doc", "id", "uuid", "sourceid", "recordid", "itemid", "pageid", "articleid", "contentid"],
+        &[
+            "documentid",
+            "docid",
+            "fileid",
+            "document",
+            "doc",
+            "id",
+            "uuid",
+            "sourceid",
+            "recordid",
+            "itemid",
+            "pageid",
+            "articleid",
+            "contentid",
+        ],
         "document.id",
     ),
-    (&["text", "content", "body", "markdown", "rawtext", "plaintext", "fulltext", "html", "pagecontent"], "document.text"),
+    (
+        &["text", "content", "body", "markdown", "rawtext", "plaintext", "fulltext", "html", "pagecontent"],
+        "document.text",
+    ),
     (&["path", "filepath", "file", "localpath"], "document.path"),
     (&["url", "fileurl", "documenturl", "downloadurl", "signedurl", "sourceurl", "uri"], "document.url"),
     (&["source", "title", "name", "filename", "originalname", "documentname"], "document.source"),
@@ -105,18 +125,50 @@ impl Meaning {
     /// Its usual names, the best first.
     const fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Document => {
-                &["documentid", "docid", "fileid", "document", "doc", "id", "sourceid", "refdocid", "recordid", "itemid", "pageid", "articleid"]
-            }
-            Self::Chunk => {
-                &["chunkindex", "index", "chunk", "position", "chunkno", "chunknumber", "chunkid", "idx", "i", "seq", "ordinal", "order"]
-            }
+            Self::Document => &[
+                "documentid",
+                "docid",
+                "fileid",
+                "document",
+                "doc",
+                "id",
+                "sourceid",
+                "refdocid",
+                "recordid",
+                "itemid",
+                "pageid",
+                "articleid",
+            ],
+            Self::Chunk => &[
+                "chunkindex",
+                "index",
+                "chunk",
+                "position",
+                "chunkno",
+                "chunknumber",
+                "chunkid",
+                "idx",
+                "i",
+                "seq",
+                "ordinal",
+                "order",
+            ],
             Self::Text => &["text", "content", "pagecontent", "chunktext", "body", "chunkcontent"],
             Self::Version => &["version", "documentversion", "revision"],
-            Self::Chunks => {
-                &["chunks", "chunkcount", "numchunks", "nodecount", "nodes", "nchunks", "totalchunks", "chunkscount", "pointcount"]
+            Self::Chunks => &[
+                "chunks",
+                "chunkcount",
+                "numchunks",
+                "nodecount",
+                "nodes",
+                "nchunks",
+                "totalchunks",
+                "chunkscount",
+                "pointcount",
+            ],
+            Self::Error => {
+                &["error", "errormessage", "failurereason", "lasterror", "failreason", "errortext", "errordetails"]
             }
-            Self::Error => &["error", "errormessage", "failurereason", "lasterror", "failreason", "errortext", "errordetails"],
         }
     }
 
@@ -126,7 +178,11 @@ impl Meaning {
             let name = plain(name.rsplit('.').next().unwrap_or(name));
             self.names().iter().position(|known| *known == name)
         };
-        names.into_iter().filter_map(|name| Some((rank(name)?, name))).min_by_key(|(rank, _)| *rank).map(|(_, name)| name)
+        names
+            .into_iter()
+            .filter_map(|name| Some((rank(name)?, name)))
+            .min_by_key(|(rank, _)| *rank)
+            .map(|(_, name)| name)
     }
 }
 
@@ -150,8 +206,21 @@ impl State {
     const fn texts(self) -> &'static [&'static str] {
         match self {
             Self::Done => &[
-                "ready", "done", "completed", "complete", "indexed", "ingested", "embedded", "stored", "processed",
-                "finished", "succeeded", "success", "synced", "active", "published",
+                "ready",
+                "done",
+                "completed",
+                "complete",
+                "indexed",
+                "ingested",
+                "embedded",
+                "stored",
+                "processed",
+                "finished",
+                "succeeded",
+                "success",
+                "synced",
+                "active",
+                "published",
             ],
             Self::Failed => &["failed", "error", "errored", "failure"],
             Self::Skipped => &["skipped", "empty", "ignored"],

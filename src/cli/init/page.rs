@@ -70,7 +70,8 @@ pub(super) fn array(texts: &[String]) -> String {
 
 /// A key of TOML: bare if it can be.
 pub(super) fn bare(key: &str) -> String {
-    let is_bare = !key.is_empty() && key.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-'));
+    let is_bare =
+        !key.is_empty() && key.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-'));
     if is_bare { key.to_owned() } else { quoted(key) }
 }
 

@@ -44,7 +44,9 @@ pub(super) async fn run(project: &Project, path: &Path, source: Source) -> Resul
     match outcome {
         None => Ok(Exit::Interrupted),
         Some(Ok(Tried::Passed)) => {
-            print("\npreflight: one document went through the contract\nnext: `shakedown run --quick`, then `shakedown run`\n");
+            print(
+                "\npreflight: one document went through the contract\nnext: `shakedown run --quick`, then `shakedown run`\n",
+            );
             Ok(Exit::Ok)
         }
         Some(Ok(Tried::NoStack(failure))) => {

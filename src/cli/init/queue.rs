@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::answers::Answers;
 use super::names::{is_removal, job_field};
-use super::page::{Basis, Page, bare, quoted};
+use super::page::{Basis, Page, bare, one_line, quoted};
 use crate::project::{Added, Place, Project, Value, WorkerUse};
 
 /// The fields of a job for the contract, and the required ones whose meaning is unknown.
@@ -12,6 +12,8 @@ use crate::project::{Added, Place, Project, Value, WorkerUse};
 struct Fields {
     known: Vec<(String, &'static str, Place)>,
     unknown: Vec<(String, Place)>,
+    /// Fields that a job may have.
+    optional: Vec<(String, Place)>,
 }
 
 /// The queue of the documents, and the others.
@@ -29,7 +31,9 @@ impl<'p> Queues<'p> {
         let is_child = |worker: &WorkerUse| {
             let mut added = project.jobs.added.iter().filter(|job| job.by_worker && job.queue == worker.queue);
             let names: BTreeSet<&str> = added.clone().filter_map(|job| job.name.as_deref()).collect();
-            worker.queue.is_some() && added.next().is_some() && worker.names.keys().all(|name| names.contains(name.as_str()))
+            worker.queue.is_some()
+                && added.next().is_some()
+                && worker.names.keys().all(|name| names.contains(name.as_str()))
         };
         let removes = |worker: &WorkerUse| {
             let named = worker.queue.as_ref().is_some_and(|queue| is_removal(&name_of(queue)));
@@ -37,7 +41,10 @@ impl<'p> Queues<'p> {
         };
         let children: Vec<&WorkerUse> = workers.iter().filter(|worker| is_child(worker)).collect();
         let others = || workers.iter().filter(|worker| !is_child(worker));
-        let own = others().filter(|worker| !removes(worker)).max_by_key(|worker| has_text(worker)).or_else(|| workers.first());
+        let own = others()
+            .filter(|worker| !removes(worker))
+            .max_by_key(|worker| has_text(worker))
+            .or_else(|| workers.first());
         let removals = others().find(|worker| removes(worker) && own.is_none_or(|own| own.queue != worker.queue));
         Self { own, removals, children }
     }
@@ -80,13 +87,18 @@ fn names(queues: &Queues<'_>, page: &mut Page, answers: &mut Answers) {
             let asked = answers.ask("Which queue does the worker take documents from? (empty: QUEUE_NAME says)", "");
             match asked {
                 Some(name) => page.key(&format!("name = {}", quoted(&name)), &Basis::Answered, ""),
-                None => page.list(&Basis::Guessed, "it reads the queue name from QUEUE_NAME and the prefix from QUEUE_PREFIX"),
+                None => page
+                    .list(&Basis::Guessed, "it reads the queue name from QUEUE_NAME and the prefix from QUEUE_PREFIX"),
             }
         }
     }
     match queues.own.map(|worker| &worker.prefix) {
         Some(Some(Value::Text(prefix))) => {
-            page.key(&format!("prefix = {}", quoted(prefix)), &Basis::of(place), &format!("the prefix of its queue is `{prefix}`"));
+            page.key(
+                &format!("prefix = {}", quoted(prefix)),
+                &Basis::of(place),
+                &format!("the prefix of its queue is `{prefix}`"),
+            );
         }
         // A fixed queue has the prefix of BullMQ unless the contract says otherwise.
         Some(None) if matches!(queues.own.and_then(|worker| worker.queue.as_ref()), Some(Value::Variable { .. })) => {
@@ -98,21 +110,27 @@ fn names(queues: &Queues<'_>, page: &mut Page, answers: &mut Answers) {
         queues.children.iter().filter_map(|child| Some(child.queue.as_ref()?.text()?.to_owned())).collect();
     if let (Some(first), false) = (queues.children.first(), children.is_empty()) {
         let line = format!("children = [{}]", children.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", "));
-        page.key(&line, &Basis::of(Some(&first.place)), &format!("its own jobs go to the queue `{}`", children.join("`, `")));
+        page.key(
+            &line,
+            &Basis::of(Some(&first.place)),
+            &format!("its own jobs go to the queue `{}`", children.join("`, `")),
+        );
     }
 }
 
 /// The name of the job of a document, and where it was read.
 fn job_name(project: &Project, queues: &Queues<'_>) -> (String, Option<Place>) {
     let own = queues.own;
-    let jobs = || project.jobs.added.iter().filter(|job| own.is_some_and(|own| job.queue == own.queue || job.queue.is_none()));
+    let jobs =
+        || project.jobs.added.iter().filter(|job| own.is_some_and(|own| job.queue == own.queue || job.queue.is_none()));
     let of_worker: BTreeSet<&str> = jobs().filter(|job| job.by_worker).filter_map(|job| job.name.as_deref()).collect();
     let compared = own.into_iter().flat_map(|own| own.names.iter()).map(|(name, place)| (name.clone(), place.clone()));
     let produced = jobs().filter(|job| !job.by_worker).filter_map(|job| Some((job.name.clone()?, job.place.clone())));
     let candidates: Vec<(String, Place)> =
         compared.chain(produced).filter(|(name, _)| !is_removal(name) && !of_worker.contains(name.as_str())).collect();
     let has_content = |name: &str| {
-        let read = own.is_some_and(|own| own.fields.iter().any(|field| field.scope.admits(name) && is_content(&field.name)));
+        let read =
+            own.is_some_and(|own| own.fields.iter().any(|field| field.scope.admits(name) && is_content(&field.name)));
         read || jobs().any(|job| job.name.as_deref() == Some(name) && job.fields.iter().any(|field| is_content(field)))
     };
     let best = candidates.iter().find(|(name, _)| has_content(name)).or_else(|| candidates.first());
@@ -121,7 +139,8 @@ fn job_name(project: &Project, queues: &Queues<'_>) -> (String, Option<Place>) {
     }
     // A removal is called as its opposite: `delete-document` goes with `ingest-document`.
     let removal = own.and_then(|own| own.names.keys().find(|name| is_removal(name)));
-    let rest = removal.and_then(|name| name.split_once(['-', '_', '.', ':']).map(|(verb, _)| name[verb.len()..].to_owned()));
+    let rest =
+        removal.and_then(|name| name.split_once(['-', '_', '.', ':']).map(|(verb, _)| name[verb.len()..].to_owned()));
     (format!("ingest{}", rest.unwrap_or_default()), None)
 }
 
@@ -149,16 +168,21 @@ fn fields(project: &Project, worker: Option<&WorkerUse>, name: &str) -> Fields {
     }
     for (name, place, optional) in names {
         match job_field(&name) {
-            Some("document.version") if optional => {}
+            Some("document.version") | None if optional => fields.optional.push((name, place)),
             Some(filled) => fields.known.push((name, filled, place)),
-            None if optional => {}
             None => fields.unknown.push((name, place)),
         }
     }
     fields
 }
 
-fn write_job(project: &Project, queues: &Queues<'_>, job: &(String, Option<Place>), page: &mut Page, answers: &mut Answers) {
+fn write_job(
+    project: &Project,
+    queues: &Queues<'_>,
+    job: &(String, Option<Place>),
+    page: &mut Page,
+    answers: &mut Answers,
+) {
     let (read_name, place) = job;
     let mut name = read_name.clone();
     let mut basis = Basis::of(place.as_ref());
@@ -193,10 +217,13 @@ fn write_job(project: &Project, queues: &Queues<'_>, job: &(String, Option<Place
         match answers.ask(&format!("The job has `{field}` ({place}). What is its value?"), "leave it out") {
             Some(value) => page.key(&format!("{} = {}", bare(&field), quoted(&value)), &Basis::Answered, ""),
             None => {
-                page.key(&format!("# {} = \"…\"", bare(&field)), &Basis::of(Some(&place)), &format!("a job may have `{field}`"));
+                page.raw(&format!("# {} = \"…\"   # {}", bare(&field), one_line(&place.to_string())));
                 page.list(&Basis::Guessed, &format!("a job works without `{field}`, which is read at {place}"));
             }
         }
+    }
+    for (field, place) in &fields.optional {
+        page.raw(&format!("# {} = \"…\"   # may be set: {}", bare(field), one_line(&place.to_string())));
     }
     options(project, queues, &name, page);
 }

@@ -10,7 +10,11 @@ use crate::project::{Command, Kind, Place, Project, Value};
 pub(super) fn write(project: &Project, directory: &std::path::Path, page: &mut Page, answers: &mut Answers) {
     page.raw("\n[worker]");
     if let Some((name, place)) = preset(project) {
-        page.key(&format!("preset = {}", quoted(name)), &Basis::of(Some(place)), &format!("it uses the libraries of the preset `{name}`"));
+        page.key(
+            &format!("preset = {}", quoted(name)),
+            &Basis::of(Some(place)),
+            &format!("it uses the libraries of the preset `{name}`"),
+        );
     }
     command(project, directory, page, answers);
     prepare(project, page);
@@ -46,7 +50,11 @@ fn command(project: &Project, directory: &std::path::Path, page: &mut Page, answ
             page.key(&format!("command = {}", array(&found.command)), &Basis::of(Some(&found.place)), &sentence);
         }
         (None, Kind::Rust) => {
-            page.key("command = [\"cargo\", \"run\", \"--release\", \"--quiet\"]", &Basis::Guessed, "a Rust worker, started with `cargo run --release`");
+            page.key(
+                "command = [\"cargo\", \"run\", \"--release\", \"--quiet\"]",
+                &Basis::Guessed,
+                "a Rust worker, started with `cargo run --release`",
+            );
             page.raw("build = { command = [\"cargo\", \"build\", \"--release\"], within = \"30m\" }");
         }
         (None, _) => {
@@ -57,7 +65,8 @@ fn command(project: &Project, directory: &std::path::Path, page: &mut Page, answ
             };
             let answer = answers.ask("Which command starts the worker?", default);
             let basis = if answer.is_some() { Basis::Answered } else { Basis::Guessed };
-            let words: Vec<String> = answer.as_deref().unwrap_or(default).split_whitespace().map(str::to_owned).collect();
+            let words: Vec<String> =
+                answer.as_deref().unwrap_or(default).split_whitespace().map(str::to_owned).collect();
             let sentence = if manifests.kind == Kind::Unknown {
                 "no worker was found here (package.json, pyproject.toml or Cargo.toml with bullmq, or a Dockerfile): set `command`".to_owned()
             } else {
@@ -69,21 +78,34 @@ fn command(project: &Project, directory: &std::path::Path, page: &mut Page, answ
     if let Some(own) = own {
         let inside = own.directory.to_string_lossy().replace('\\', "/");
         if !inside.is_empty() {
-            page.key(&format!("cwd = {}", quoted(&inside)), &Basis::of(Some(&own.place)), &format!("its package is `{inside}`"));
+            page.key(
+                &format!("cwd = {}", quoted(&inside)),
+                &Basis::of(Some(&own.place)),
+                &format!("its package is `{inside}`"),
+            );
         }
         if let Some(build) = &own.build {
             let sentence = format!("it is built with `{}`", build.command.join(" "));
-            page.key(&format!("build = {{ command = {} }}", array(&build.command)), &Basis::of(Some(&build.place)), &sentence);
+            page.key(
+                &format!("build = {{ command = {} }}", array(&build.command)),
+                &Basis::of(Some(&build.place)),
+                &sentence,
+            );
         }
     }
 }
 
 fn image(directory: &std::path::Path, page: &mut Page) {
-    let name = std::fs::canonicalize(directory).ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let name =
+        std::fs::canonicalize(directory).ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     let tag = name.unwrap_or_default().to_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
     let tag = tag.trim_matches('-');
     let tag = format!("{}:latest", if tag.is_empty() { "my-worker" } else { tag });
-    page.key(&format!("image = {}", quoted(&tag)), &Basis::Guessed, &format!("a worker in a container, built as {tag}"));
+    page.key(
+        &format!("image = {}", quoted(&tag)),
+        &Basis::Guessed,
+        &format!("a worker in a container, built as {tag}"),
+    );
     page.raw(&format!("build = {{ command = [\"docker\", \"build\", \"--tag\", {}, \".\"] }}", quoted(&tag)));
 }
 
@@ -101,7 +123,11 @@ fn prepare(project: &Project, page: &mut Page) {
         let in_source = project.rows.created.first();
         if let Some(command) = own.or_else(|| prisma(project)).or(sql.filter(|_| in_source.is_none())) {
             let line = format!("prepare = {{ command = {} }}", array(&command.command));
-            page.key(&line, &Basis::of(Some(&command.place)), &format!("its tables are made with `{}`", command.command.join(" ")));
+            page.key(
+                &line,
+                &Basis::of(Some(&command.place)),
+                &format!("its tables are made with `{}`", command.command.join(" ")),
+            );
             creates.push(("table", Basis::of(Some(&command.place))));
         } else {
             creates.push(("table", Basis::of(in_source.map(|(_, place)| place))));
@@ -118,13 +144,16 @@ fn prepare(project: &Project, page: &mut Page) {
 }
 
 fn prisma(project: &Project) -> Option<Command> {
-    let place = project.manifests.packages.get("prisma").or_else(|| project.manifests.packages.get("@prisma/client"))?;
+    let place =
+        project.manifests.packages.get("prisma").or_else(|| project.manifests.packages.get("@prisma/client"))?;
     let command = ["npx", "prisma", "migrate", "deploy"].map(str::to_owned).into();
     Some(Command { command, place: place.clone() })
 }
 
 fn environment(project: &Project, page: &mut Page) {
-    page.raw("\n# Variables for the worker. REDIS_URL, DATABASE_URL, QDRANT_URL, JINA_BASE_URL and so on are always set.");
+    page.raw(
+        "\n# Variables for the worker. REDIS_URL, DATABASE_URL, QDRANT_URL, JINA_BASE_URL and so on are always set.",
+    );
     page.raw("[worker.env]");
     let mut unknown = Vec::new();
     for (name, place) in names(project) {
@@ -140,7 +169,7 @@ fn environment(project: &Project, page: &mut Page) {
     if !unknown.is_empty() {
         let names = unknown.join(", ");
         page.raw(&format!("# It also reads: {names}. Variables that are not set here come from your environment."));
-        page.list(&Basis::Guessed, &format!("it works without {names}, or your environment sets them"));
+        page.list(&Basis::Guessed, &format!("it works without {names} unless your environment has it"));
     }
 }
 
@@ -171,11 +200,15 @@ fn template(project: &Project, name: &str) -> Option<(String, bool)> {
         (value.and_then(shape).or_else(|| likely_variable(name))?, false)
     };
     let filled = match (place, value) {
-        ("jina.url", Some(value)) if value.trim_end_matches('/').ends_with("/embeddings") => "{{jina.url}}/embeddings".to_owned(),
+        ("jina.url", Some(value)) if value.trim_end_matches('/').ends_with("/embeddings") => {
+            "{{jina.url}}/embeddings".to_owned()
+        }
         // A driver of SQLAlchemy is part of the address.
         ("postgres.url", Some(value)) if value.split("://").next().is_some_and(|scheme| scheme.contains('+')) => {
             let scheme = value.split("://").next().unwrap_or_default();
-            format!("{scheme}://{{{{postgres.user}}}}:{{{{postgres.password}}}}@{{{{postgres.host}}}}:{{{{postgres.port}}}}/{{{{postgres.database}}}}")
+            format!(
+                "{scheme}://{{{{postgres.user}}}}:{{{{postgres.password}}}}@{{{{postgres.host}}}}:{{{{postgres.port}}}}/{{{{postgres.database}}}}"
+            )
         }
         _ => format!("{{{{{place}}}}}"),
     };

@@ -143,8 +143,9 @@ impl Flow {
             (What::Data, None) => self.add(name.to_owned(), member, scope),
             (What::Data, Some(call)) if matches!(name, "get" | "pop") => {
                 let field = call.arguments().first().and_then(|at| Some(at.value()?.text()?.to_owned()));
-                if let Some(field) = field {
-                    self.add(field, call, scope);
+                // Who reads it like this can do without it.
+                if let Some(name) = field {
+                    self.uses.push(FieldUse { name, scope: scope.clone(), place: call.place(), optional: true });
                 }
             }
             _ => {}
@@ -185,7 +186,8 @@ impl Flow {
                 Some(call) => {
                     let object = call.arguments().into_iter().find(|at| at.is(Kind::Object));
                     for (name, value) in object.map(At::entries).unwrap_or_default() {
-                        let optional = value.path().iter().any(|part| matches!(*part, "optional" | "nullish" | "default"));
+                        let optional =
+                            value.path().iter().any(|part| matches!(*part, "optional" | "nullish" | "default"));
                         self.uses.push(FieldUse { name, scope: scope.clone(), place: value.place(), optional });
                     }
                 }

@@ -65,7 +65,8 @@ pub(super) fn compose(sources: &Sources) -> Compose {
     let found = names.into_iter().find_map(|name| Some((Path::new(name), sources.text_of(Path::new(name))?)));
     let Some((path, text)) = found else { return Compose::default() };
     let Ok(json) = serde_saphyr::from_str::<Json>(&text) else { return Compose::default() };
-    let place = |wanted: &str| Place::new(path, text.lines().position(|line| line.contains(wanted)).map_or(1, |line| line + 1));
+    let place =
+        |wanted: &str| Place::new(path, text.lines().position(|line| line.contains(wanted)).map_or(1, |line| line + 1));
     let mut compose = Compose { place: Some(Place::new(path, 1)), ..Compose::default() };
     for (name, service) in json["services"].as_object().into_iter().flatten() {
         compose.services.push(name.clone());
@@ -82,9 +83,11 @@ pub(super) fn compose(sources: &Sources) -> Compose {
         }
         let names: Vec<String> = match &service["environment"] {
             Json::Object(table) => table.keys().cloned().collect(),
-            Json::Array(lines) => {
-                lines.iter().filter_map(Json::as_str).map(|line| line.split('=').next().unwrap_or(line).to_owned()).collect()
-            }
+            Json::Array(lines) => lines
+                .iter()
+                .filter_map(Json::as_str)
+                .map(|line| line.split('=').next().unwrap_or(line).to_owned())
+                .collect(),
             _ => Vec::new(),
         };
         compose.variables.extend(names.into_iter().map(|name| {

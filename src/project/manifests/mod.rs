@@ -93,7 +93,8 @@ impl Sources {
         }
         python::packages(self, &mut packages);
         let language = worker.and_then(Language::of);
-        let has_bullmq = packages.contains_key("bullmq") || packages.keys().any(|name| name.starts_with("@nestjs/bull"));
+        let has_bullmq =
+            packages.contains_key("bullmq") || packages.keys().any(|name| name.starts_with("@nestjs/bull"));
         let cargo = Path::new("Cargo.toml");
         let is_rust = || self.text_of(cargo).is_some_and(|text| text.contains("bullmq"));
         let node = || node::manifest(self, worker).filter(|_| has_bullmq || language.is_some());
@@ -110,9 +111,10 @@ impl Sources {
             },
         };
         let compose = container::compose(self);
-        let named = libraries().package.iter().find_map(|entry| {
-            packages.get(&entry.name).map(|place| (entry.preset.clone(), place.clone()))
-        });
+        let named = libraries()
+            .package
+            .iter()
+            .find_map(|entry| packages.get(&entry.name).map(|place| (entry.preset.clone(), place.clone())));
         Manifests {
             kind,
             own,

@@ -35,10 +35,12 @@ pub(super) fn packages(path: &Path, json: &Json, text: &str, into: &mut Packages
 /// The manifest of the package that the worker's file belongs to.
 pub(super) fn manifest(sources: &Sources, worker: Option<&Path>) -> Option<Manifest> {
     let mut all = manifests(sources);
-    let belongs = |path: &Path| worker.is_some_and(|worker| path.parent().is_some_and(|parent| worker.starts_with(parent)));
+    let belongs =
+        |path: &Path| worker.is_some_and(|worker| path.parent().is_some_and(|parent| worker.starts_with(parent)));
     // The deepest directory around the worker; without a worker the top.
     all.sort_by_key(|(path, ..)| path.components().count());
-    let index = all.iter().rposition(|(path, ..)| belongs(path)).or((!all.is_empty()).then_some(0))?;
+    let top = || (worker.is_none() && !all.is_empty()).then_some(0);
+    let index = all.iter().rposition(|(path, ..)| belongs(path)).or_else(top)?;
     let (path, json, text) = all.swap_remove(index);
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     let script = |name: &str| json["scripts"][name].as_str();
@@ -62,16 +64,21 @@ pub(super) fn manifest(sources: &Sources, worker: Option<&Path>) -> Option<Manif
         let main = json["main"].as_str()?;
         Some(Command { command: words(&format!("node {main}")), place: place(&path, &text, "\"main\"") })
     };
-    let build = script("build").map(|_| Command {
-        command: words(&format!("{manager} run build")),
-        place: place(&path, &text, "\"build\":"),
-    });
+    let build = script("build")
+        .map(|_| Command { command: words(&format!("{manager} run build")), place: place(&path, &text, "\"build\":") });
+    // What a bundler writes is what runs.
+    let bundled = || {
+        let words = words(script("build")?);
+        let output = words.iter().find_map(|word| word.strip_prefix("--outfile="))?;
+        Some(Command { command: ["node", output].map(str::to_owned).into(), place: place(&path, &text, "\"build\":") })
+    };
     Some(Manifest {
-        start: scripted(START).or_else(main),
+        start: scripted(START).or_else(main).or_else(bundled),
         build,
         migrate: scripted(MIGRATE),
         is_installed: has_lock("node_modules"),
-        install: if manager == "npm" { "npm ci" } else { manager }.to_owned() + if manager == "npm" { "" } else { " install" },
+        install: if manager == "npm" { "npm ci" } else { manager }.to_owned()
+            + if manager == "npm" { "" } else { " install" },
         directory,
         place: Place::new(&path, 1),
     })

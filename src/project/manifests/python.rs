@@ -12,7 +12,9 @@ pub(super) fn packages(sources: &Sources, into: &mut Packages) {
     for path in sources.files.keys() {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let requirements = name.starts_with("requirements") && (name.ends_with(".txt") || name.ends_with(".in"));
-        let Some(text) = (requirements || name == "pyproject.toml").then(|| sources.text_of(path)).flatten() else { continue };
+        let Some(text) = (requirements || name == "pyproject.toml").then(|| sources.text_of(path)).flatten() else {
+            continue;
+        };
         if requirements {
             for (number, line) in text.lines().enumerate() {
                 // Hashes, options and comments are further lines.
@@ -23,8 +25,10 @@ pub(super) fn packages(sources: &Sources, into: &mut Packages) {
             continue;
         }
         let Ok(manifest) = text.parse::<toml::Table>() else { continue };
-        let place = |name: &str| Place::new(path, text.lines().position(|line| line.contains(name)).map_or(1, |line| line + 1));
-        let project = manifest.get("project").and_then(|project| project.get("dependencies")).and_then(toml::Value::as_array);
+        let place =
+            |name: &str| Place::new(path, text.lines().position(|line| line.contains(name)).map_or(1, |line| line + 1));
+        let project =
+            manifest.get("project").and_then(|project| project.get("dependencies")).and_then(toml::Value::as_array);
         for line in project.into_iter().flatten().filter_map(toml::Value::as_str) {
             into.entry(package_name(line)).or_insert_with(|| place(line));
         }
@@ -60,11 +64,8 @@ pub(super) fn manifest(sources: &Sources, worker: Option<&Path>) -> Option<Manif
     });
     let alembic = Path::new("alembic.ini");
     let migrate = sources.files.contains_key(alembic).then(|| Command {
-        command: vec![
-            environment.map_or_else(|| "alembic".to_owned(), |name| format!("{name}/bin/alembic")),
-            "upgrade".to_owned(),
-            "head".to_owned(),
-        ],
+        // The module, for the script of a virtual environment that was moved names the place where it was made.
+        command: [&python, "-m", "alembic", "upgrade", "head"].map(str::to_owned).into(),
         place: Place::new(alembic, 1),
     });
     Some(Manifest {
@@ -94,7 +95,8 @@ fn entry(sources: &Sources, worker: Option<&Path>) -> Option<(Entry, Place)> {
     }
     let guarded: Vec<(&Path, Place)> = sources.roots().filter_map(guard).collect();
     let own = guarded.iter().find(|(path, _)| Some(*path) == worker);
-    let named = || guarded.iter().find(|(path, _)| path.file_stem().is_some_and(|stem| stem == "worker" || stem == "main"));
+    let named =
+        || guarded.iter().find(|(path, _)| path.file_stem().is_some_and(|stem| stem == "worker" || stem == "main"));
     let (path, place) = match own.or_else(named).or_else(|| guarded.first()) {
         Some((path, place)) => (*path, place.clone()),
         // Without a guard the file runs when it is imported.
@@ -120,8 +122,9 @@ fn guard(root: At<'_>) -> Option<(&Path, Place)> {
     if root.source().language != Language::Python {
         return None;
     }
-    let branch = root.children().filter(|at| at.is(Kind::Branch)).find(|branch| {
-        branch.role(Role::Condition).is_some_and(|condition| condition.text().contains("__name__"))
-    })?;
+    let branch = root
+        .children()
+        .filter(|at| at.is(Kind::Branch))
+        .find(|branch| branch.role(Role::Condition).is_some_and(|condition| condition.text().contains("__name__")))?;
     Some((&root.source().path, branch.place()))
 }

@@ -55,7 +55,8 @@ pub struct Rows {
 }
 
 /// Names of a column with the status of a document.
-pub const STATUS: &[&str] = &["status", "state", "ingestion_status", "ingestionStatus", "processing_status", "processingStatus"];
+pub const STATUS: &[&str] =
+    &["status", "state", "ingestion_status", "ingestionStatus", "processing_status", "processingStatus"];
 
 impl Sources {
     /// The tables of all sources, and the texts that are written as a status.
@@ -79,7 +80,8 @@ impl Sources {
                 let calls: Vec<At<'_>> = value.descendants().filter(|at| at.is(Kind::Call)).collect();
                 let primary = calls.iter().any(|at| at.callee() == Some("primaryKey"));
                 // The innermost call has the name, if it differs from the property.
-                let first = calls.iter().rfind(|at| at.role(Role::Function).is_some_and(|function| function.is(Kind::Name)));
+                let first =
+                    calls.iter().rfind(|at| at.role(Role::Function).is_some_and(|function| function.is(Kind::Name)));
                 let named = first.and_then(|at| at.arguments().first()?.literal());
                 Column { name: named.unwrap_or_else(|| property.clone()), property: Some(property), primary }
             });
@@ -96,9 +98,10 @@ impl Sources {
             let named = binds.iter().find(|at| at.role(Role::Target).is_some_and(|at| at.text() == "__tablename__"))?;
             let columns = binds.iter().filter_map(|bind| {
                 let property = bind.role(Role::Target)?.text().to_owned();
-                let call = bind.role(Role::Value).map(At::bare).filter(|value| {
-                    matches!(value.callee(), Some("mapped_column" | "Column" | "Field"))
-                });
+                let call = bind
+                    .role(Role::Value)
+                    .map(At::bare)
+                    .filter(|value| matches!(value.callee(), Some("mapped_column" | "Column" | "Field")));
                 let mapped = bind.role(Role::Type).is_some_and(|declared| declared.text().starts_with("Mapped"));
                 if call.is_none() && !mapped {
                     return None;
@@ -107,7 +110,12 @@ impl Sources {
                 let primary = call.and_then(|call| call.option(&["primary_key"])).is_some_and(|at| at.text() == "True");
                 Some(Column { name: name.unwrap_or_else(|| property.clone()), property: Some(property), primary })
             });
-            Some(Table { name: named.role(Role::Value)?.value(), columns: columns.collect(), place: named.place(), defined: true })
+            Some(Table {
+                name: named.role(Role::Value)?.value(),
+                columns: columns.collect(),
+                place: named.place(),
+                defined: true,
+            })
         };
         classes.filter_map(table).collect()
     }
@@ -131,8 +139,11 @@ impl Sources {
             let root = At { id: 0, ..call };
             let name = call.arguments().first()?.value()?;
             // The chain of calls that follows.
-            let chain: Vec<At<'_>> =
-                call.ancestors().take_while(|at| matches!(at.kind(), Kind::Member | Kind::Call)).filter(|at| at.is(Kind::Call)).collect();
+            let chain: Vec<At<'_>> = call
+                .ancestors()
+                .take_while(|at| matches!(at.kind(), Kind::Member | Kind::Call))
+                .filter(|at| at.is(Kind::Call))
+                .collect();
             let writes = chain.iter().any(|at| matches!(at.callee(), Some("insert" | "upsert" | "update" | "delete")));
             if !writes || !root.text().contains("supabase") {
                 return None;
@@ -208,7 +219,8 @@ impl Sources {
                     let target = at.role(Role::Target).filter(|target| target.is(Kind::Member));
                     let name = target.and_then(|target| target.path().last().copied());
                     let Some(name) = name.filter(|name| STATUS.contains(name)) else { continue };
-                    rows.statuses.extend(at.role(Role::Value).and_then(text).map(|text| (name.to_owned(), text, at.place())));
+                    rows.statuses
+                        .extend(at.role(Role::Value).and_then(text).map(|text| (name.to_owned(), text, at.place())));
                 }
                 Kind::Call => {
                     let arguments = at.arguments();

@@ -92,7 +92,8 @@ fn said(statement: &Statement) -> Option<Said> {
                 .columns
                 .iter()
                 .map(|column| {
-                    let primary = column.options.iter().any(|option| matches!(option.option, ColumnOption::PrimaryKey(_)));
+                    let primary =
+                        column.options.iter().any(|option| matches!(option.option, ColumnOption::PrimaryKey(_)));
                     Column { name: column.name.value.clone(), property: None, primary }
                 })
                 .collect();
@@ -126,7 +127,9 @@ fn said(statement: &Statement) -> Option<Said> {
             if let Some(OnInsert::OnConflict(conflict)) = &insert.on
                 && let OnConflictAction::DoUpdate(update) = &conflict.action
             {
-                texts.extend(assigned(&update.assignments).filter_map(|(column, value)| Some((column, text_of(value)?))));
+                texts.extend(
+                    assigned(&update.assignments).filter_map(|(column, value)| Some((column, text_of(value)?))),
+                );
             }
             let columns = columns.iter().map(|name| Column::named(name)).collect();
             Some(Said { table: last(name)?, columns, texts, creates: false })

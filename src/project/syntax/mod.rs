@@ -54,7 +54,8 @@ impl Language {
             Self::JavaScript => javascript.to_owned(),
             Self::Python => include_str!("python.scm").to_owned(),
             Self::TypeScript | Self::Tsx => {
-                let shared = javascript.lines().filter(|line| !JAVASCRIPT_ALONE.iter().any(|own| line.starts_with(own)));
+                let shared =
+                    javascript.lines().filter(|line| !JAVASCRIPT_ALONE.iter().any(|own| line.starts_with(own)));
                 let mut text: String = shared.flat_map(|line| [line, "\n"]).collect();
                 text.push_str(include_str!("typescript.scm"));
                 text

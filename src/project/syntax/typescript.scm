@@ -4,6 +4,8 @@
 
 (class_declaration (class_heritage (extends_clause value: (_) @class.base))) @class
 (abstract_class_declaration name: (_) @class.name) @class
+(enum_declaration name: (_) @class.name) @class
+(enum_assignment name: (_) @bind.target value: (_) @bind.value) @bind
 (public_field_definition name: (_) @bind.target) @bind
 (public_field_definition name: (_) @bind.target value: (_) @bind.value) @bind
 (public_field_definition type: (type_annotation (_) @bind.type)) @bind
@@ -23,6 +25,7 @@
 (generic_type name: (_) @generic.name type_arguments: (type_arguments . (_) @generic.argument)) @generic
 (new_expression type_arguments: (type_arguments . (_) @call.type)) @call
 
-(as_expression . (_) @wrap.value (_) @wrap.type) @wrap
+(as_expression . (_) @wrap.value) @wrap
+(as_expression (_) (_) @wrap.type .) @wrap
 (satisfies_expression . (_) @wrap.value) @wrap
 (non_null_expression (_) @wrap.value) @wrap

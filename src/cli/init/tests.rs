@@ -1,1 +1,0 @@
-//! The contracts that are written for small projects.
