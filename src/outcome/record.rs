@@ -109,7 +109,7 @@ pub enum ServiceStatus {
 /// A service of the stack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceRecord {
-    /// `redis`, `postgres`, `qdrant`, `jina`.
+    /// `redis`, `postgres`, `qdrant`, `jina`; `postgrest` if the worker uses Supabase's API.
     pub name: String,
     /// Whether it could be used.
     pub status: ServiceStatus,
@@ -117,7 +117,7 @@ pub struct ServiceRecord {
     pub version: String,
     /// Its address, without credentials.
     pub endpoint: String,
-    /// Its implementation: `redis-server`, `embedded qdrant`, `mock`, …
+    /// Its implementation: `redis-server`, `embedded qdrant`, `mock`, `stand-in for PostgREST`, …
     pub kind: String,
     /// Milliseconds from start to ready; absent for a service that was already running.
     #[serde(default, skip_serializing_if = "Option::is_none")]

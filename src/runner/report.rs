@@ -9,6 +9,7 @@ use crate::outcome::{Coverage, EnvironmentRow, REPORT_VERSION, Report, RunVerdic
 use crate::redaction::{MASK, public_address};
 use crate::settings::Endpoints;
 use crate::stack::Stack;
+use crate::stack::postgrest::{Postgrest, Program};
 
 /// When the run started.
 #[derive(Debug)]
@@ -33,6 +34,10 @@ pub(super) fn assemble(
     clock: &Clock,
 ) -> Report {
     let (provider, provider_reason) = stack.provider();
+    let mut services = stack.services().to_vec();
+    if options.contract.worker.names_supabase() {
+        services.push(Postgrest::record(Program::installed()));
+    }
     Report {
         report_version: REPORT_VERSION,
         shakedown: env!("CARGO_PKG_VERSION").to_owned(),
@@ -49,7 +54,7 @@ pub(super) fn assemble(
         coverage: Coverage::default(),
         totals: Totals::default(),
         gate: options.gate.clone(),
-        services: stack.services().to_vec(),
+        services,
         environment: environment(endpoints),
         files: Vec::new(),
         notes: Vec::new(),

@@ -46,7 +46,7 @@ pub use observations::{
     QueueObservations, StepRecord, TimingObservations, WorkerObservations,
 };
 pub use premises::{PREMISE, are_met};
-pub use pressure::Pressure;
+pub use pressure::{Pressure, TOO_BUSY};
 pub use run::run_scenario;
 pub use scheduler::{Exit, FaultRecord, Output, ProxiedConnection, Proxies, WorkerEvent};
 pub use setup::set_up;

@@ -78,10 +78,13 @@ impl Pressure {
     }
 }
 
+/// How the reason of a verdict that a busy machine left unknown says so.
+pub const TOO_BUSY: &str = "the machine was too busy";
+
 /// Such as `the machine was too busy (CPU pressure 62 %, the worker waited 14 s of 20 s for a CPU)`.
 impl fmt::Display for Pressure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the machine was too busy (")?;
+        write!(f, "{TOO_BUSY} (")?;
         if let Some(cpu) = self.cpu {
             write!(f, "CPU pressure {:.0} %, ", cpu * 100.0)?;
         }

@@ -21,7 +21,7 @@ use crate::services::queue::QueueClient;
 use crate::settings::{Contract, Creates, Endpoints, SupabaseEndpoint};
 use crate::spec::Scenario;
 use crate::stack::jina::{JinaConfig, JinaMock};
-use crate::stack::postgrest::Postgrest;
+use crate::stack::postgrest::{Postgrest, Program};
 use crate::stack::{kill_with_harness, quote_identifier};
 use crate::worker::{WorkerEnv, WorkerError, free_port, run_hook};
 
@@ -56,7 +56,7 @@ impl Setup {
         proxied_endpoints.learn();
         // What the contract takes from the environment is not shown, whatever its name.
         redaction::learn(harness.variables.iter().map(|(name, value)| (name.as_str(), value)));
-        let supabase = start_postgrest(&proxied_endpoints, harness)?;
+        let mut supabase = start_postgrest(&proxied_endpoints, harness).await?;
         let worker_env = WorkerEnv {
             endpoints: proxied_endpoints,
             supabase: supabase.as_ref().map(|started| started.endpoint().clone()),
@@ -67,6 +67,9 @@ impl Setup {
         run_prepare_hook(name, &worker_env, harness).await?;
         if prepares && !has_table(&clients).await? {
             set_up(&clients.endpoints, contract, &harness.shakedown).await?;
+        }
+        if let Some(supabase) = supabase.as_mut().filter(|_| prepares) {
+            supabase.reload().await?;
         }
         let launch = LaunchConfig {
             contract: Arc::clone(contract),
@@ -81,13 +84,19 @@ impl Setup {
     }
 }
 
-/// Starts the stand-in for PostgREST if the contract names Supabase's API. It uses the connections that faults of
+/// Starts PostgREST, or its stand-in, if the contract names Supabase's API. It uses the connections that faults of
 /// Postgres affect.
-fn start_postgrest(endpoints: &Endpoints, harness: &Harness) -> Result<Option<Postgrest>, ScenarioError> {
+async fn start_postgrest(endpoints: &Endpoints, harness: &Harness) -> Result<Option<Postgrest>, ScenarioError> {
     if !harness.contract.worker.names_supabase() {
         return Ok(None);
     }
-    let started = Postgrest::start(&endpoints.postgres, &[endpoints.names.schema().to_owned()])?;
+    let schemas = [endpoints.names.schema().to_owned()];
+    let started = match Program::installed() {
+        Some(program) => {
+            Postgrest::start(program, &endpoints.postgres, &schemas, (&harness.directory, &harness.ledger)).await?
+        }
+        None => Postgrest::start_stand_in(&endpoints.postgres, &schemas)?,
+    };
     let SupabaseEndpoint { anon_key, service_key, .. } = started.endpoint();
     redaction::learn([("SUPABASE_ANON_KEY", anon_key), ("SUPABASE_SERVICE_ROLE_KEY", service_key)]);
     Ok(Some(started))

@@ -2,6 +2,7 @@
 //! another reason stays wrong.
 
 use super::super::observations::JobState;
+use super::super::pressure::TOO_BUSY;
 use super::super::scheduler::FaultRecord;
 use super::finding::Finding;
 use super::scope::Scope;
@@ -24,7 +25,7 @@ impl Scope<'_> {
         });
         finding.wrong = wrong.into_iter().map(|(_, wrong)| wrong).collect();
         if let Some((_, (at, what))) = set_aside.first() {
-            finding.fact("not counted, because the machine was too busy", format!("{at}: {what}"));
+            finding.fact(&format!("not counted, because {TOO_BUSY}"), format!("{at}: {what}"));
             finding.undecided = Some(format!("{pressure}: {at}: {what}"));
         }
         finding

@@ -7,12 +7,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::libc;
+use nix::unistd::linkat;
 use serde::{Deserialize, Serialize};
 
 use super::remote_data::RemoteData;
@@ -81,27 +86,27 @@ impl Ledger {
     pub(super) fn create(state_dir: &Path, run: &str, remover: Remover) -> Result<Self, StackError> {
         let fail = |path: &Path, cause| StackError::Ledger { path: path.to_owned(), cause };
         let directory = private_dir(state_dir, RUNS).map_err(StackError::StateDirectory)?;
-        let (path, file) = (1_u32..)
-            .find_map(|nth| {
-                let name = if nth == 1 { run.to_owned() } else { format!("{run}.{nth}") };
-                let path = directory.join(format!("{name}.jsonl"));
-                match OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path) {
-                    Ok(file) => Some(Ok((path, file))),
-                    Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
-                    Err(error) => Some(Err(fail(&path, error))),
-                }
-            })
-            .unwrap_or_else(|| Err(fail(&directory, ErrorKind::AlreadyExists.into())))?;
         // Another state directory may contain a run of the same name: the mark is unique to this ledger.
         let mark = format!("{run}-{}", random_word(12));
-        let mut state = State { file, next: 1, live: BTreeMap::new() };
         let first = LedgerLine::Harness {
             run: run.to_owned(),
             mark: mark.clone(),
             process: ProcessId::own(),
             system: system_id(),
         };
-        state.write(&first).map_err(|cause| fail(&path, cause))?;
+        let first = first.text().map_err(|cause| fail(&directory, cause))?;
+        let (path, file) = (1_u32..)
+            .find_map(|nth| {
+                let name = if nth == 1 { run.to_owned() } else { format!("{run}.{nth}") };
+                let path = directory.join(format!("{name}.jsonl"));
+                match create_with(&directory, &path, &first) {
+                    Ok(file) => Some(Ok((path, file))),
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
+                    Err(error) => Some(Err(fail(&path, error))),
+                }
+            })
+            .unwrap_or_else(|| Err(fail(&directory, ErrorKind::AlreadyExists.into())))?;
+        let state = State { file, next: 1, live: BTreeMap::new() };
         let inner = Arc::new(Inner { path, mark, remover, state: Mutex::new(state) });
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|ledger| ledger.strong_count() > 0);
@@ -168,12 +173,39 @@ impl Ledger {
 }
 
 impl State {
-    fn write(&mut self, line: &LedgerLine) -> std::io::Result<()> {
-        let mut text = serde_json::to_vec(line)?;
-        text.push(b'\n');
+    fn write(&mut self, line: &LedgerLine) -> io::Result<()> {
         // One write per line: a reader sees whole lines, or at worst a partial last line.
-        self.file.write_all(&text)
+        self.file.write_all(&line.text()?)
     }
+}
+
+impl LedgerLine {
+    /// The line as it is in the file, with its end.
+    fn text(&self) -> io::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec(self)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+}
+
+/// Creates the file `path` of `directory` with `first` in it. A process that is killed meanwhile leaves no file, and never
+/// one without its first line, of which nobody could tell whose it is.
+fn create_with(directory: &Path, path: &Path, first: &[u8]) -> io::Result<File> {
+    let nameless = OpenOptions::new().append(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(directory);
+    if let Ok(mut file) = nameless {
+        file.write_all(first)?;
+        let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
+        match linkat(AT_FDCWD, opened.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW) {
+            Ok(()) => return Ok(file),
+            Err(Errno::EEXIST) => return Err(ErrorKind::AlreadyExists.into()),
+            // Without /proc, such a file has no name to link.
+            Err(_) => {}
+        }
+    }
+    // Some file systems know no file without a name.
+    let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(first)?;
+    Ok(file)
 }
 
 impl Inner {
@@ -289,6 +321,29 @@ mod tests {
         fs::create_dir_all(made.join("deep")).unwrap();
         drop(ledger);
         assert!(!made.exists());
+    }
+
+    #[test]
+    fn a_ledger_is_never_seen_without_its_first_line() {
+        let state = tempfile::tempdir().unwrap();
+        let runs = private_dir(state.path(), RUNS).unwrap();
+        let last = runs.join("r300.jsonl");
+        let watcher = std::thread::spawn(move || {
+            let mut seen = 0;
+            while !last.exists() {
+                for entry in fs::read_dir(&runs).unwrap() {
+                    let path = entry.unwrap().path();
+                    let text = fs::read_to_string(&path).unwrap();
+                    assert!(text.ends_with('\n'), "{}: {text:?}", path.display());
+                    seen += 1;
+                }
+            }
+            seen
+        });
+        let ledgers: Vec<Ledger> =
+            (1..=300).map(|nth| Ledger::open(state.path(), &format!("r{nth}")).unwrap()).collect();
+        assert!(watcher.join().unwrap() > 0);
+        drop(ledgers);
     }
 
     #[test]

@@ -12,3 +12,6 @@ mod qdrant;
 mod redis;
 pub(super) mod service;
 pub(super) mod shared_memory;
+
+pub(super) use plan::launch_environment;
+pub(super) use programs::is_executable;

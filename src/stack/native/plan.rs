@@ -20,7 +20,7 @@ pub(super) struct Plan {
 }
 
 /// The base environment of every service, without any setting of the user.
-pub(super) fn launch_environment() -> Vec<(String, SecretString)> {
+pub(in crate::stack) fn launch_environment() -> Vec<(String, SecretString)> {
     [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")]
         .map(|(name, value)| (name.to_owned(), SecretString::from(value)))
         .to_vec()

@@ -101,7 +101,7 @@ fn require_executable(program: &'static str, path: &Path) -> Result<PathBuf, Sta
     }
 }
 
-fn is_executable(path: &Path) -> bool {
+pub(in crate::stack) fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 

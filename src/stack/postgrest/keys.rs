@@ -20,6 +20,8 @@ pub struct SupabaseKeys {
     pub anon: SecretString,
     /// The key of the role `service_role`, which row level security does not bind.
     pub service: SecretString,
+    /// What they are signed with.
+    secret: SecretString,
 }
 
 impl SupabaseKeys {
@@ -29,7 +31,13 @@ impl SupabaseKeys {
         let secret = random_word(40);
         let now = chrono::Utc::now().timestamp();
         let claims = |role: &str| json!({ "iss": "supabase", "role": role, "iat": now, "exp": now + VALID });
-        Self { anon: signed(&claims("anon"), &secret), service: signed(&claims("service_role"), &secret) }
+        let (anon, service) = (signed(&claims("anon"), &secret), signed(&claims("service_role"), &secret));
+        Self { anon, service, secret: secret.into() }
+    }
+
+    /// What the keys are signed with, by HMAC with SHA-256.
+    pub(super) const fn secret(&self) -> &SecretString {
+        &self.secret
     }
 
     /// The role of a token, which is one of the two keys.

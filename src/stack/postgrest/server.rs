@@ -16,6 +16,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use tokio::task::AbortHandle;
 use url::form_urlencoded;
 
+use super::MAX_BODY;
 use super::invalid::Invalid;
 use super::keys::SupabaseKeys;
 use super::query::Query;
@@ -28,8 +29,6 @@ use crate::stack::error::StackError;
 const CONNECTIONS: u32 = 10;
 /// How long a request waits for a connection by default (`db-pool-acquisition-timeout`).
 const ACQUIRE: Duration = Duration::from_secs(10);
-/// The longest body that is read, in bytes.
-const MAX_BODY: usize = 64 << 20;
 /// The media type of an answer with one row as an object.
 const ONE_OBJECT: &str = "application/vnd.pgrst.object+json";
 
@@ -43,27 +42,18 @@ struct Shared {
 pub(super) fn serve(
     listener: TcpListener,
     postgres: &PostgresEndpoint,
-    schemas: &[String],
+    schemas: Vec<String>,
     keys: &SupabaseKeys,
 ) -> Result<(u16, AbortHandle), StackError> {
-    let port = super::port_of(&listener)?;
-    listener.set_nonblocking(true).map_err(StackError::NoPort)?;
-    let listener = tokio::net::TcpListener::from_std(listener).map_err(StackError::NoPort)?;
     let invalid = |_| StackError::FreshData { service: "postgres", reason: "its URL is invalid".to_owned() };
     let options: PgConnectOptions = postgres.url.expose_secret().parse().map_err(invalid)?;
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE).connect_lazy_with(options);
-    let mut exposed = vec!["public".to_owned()];
-    exposed.extend(schemas.iter().filter(|schema| *schema != "public").cloned());
-    let shared = Arc::new(Shared { pool, schemas: exposed, keys: keys.clone() });
+    let shared = Arc::new(Shared { pool, schemas, keys: keys.clone() });
     let service = Router::new().fallback(move |request: Request| {
         let shared = Arc::clone(&shared);
         async move { answer(&shared, request).await.unwrap_or_else(Failure::into_response) }
     });
-    let server = tokio::spawn(async move {
-        // It ends by being aborted: no caller is left to receive an error.
-        let _ = axum::serve(listener, service).await;
-    });
-    Ok((port, server.abort_handle()))
+    super::serve(listener, service)
 }
 
 /// An error in PostgREST's form.

@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use shakedown::spec::{Check, Suites};
 
-use crate::defect_matrix::{self, Defect, Instead, Matrix, PLACES, SharedStack, fixed, planted};
+use crate::defect_matrix::{self, Attempt, Defect, Instead, Matrix, PLACES, SharedStack, Unproven, fixed, planted};
 use crate::support::groups::{self, Group};
 use crate::support::harness::TestStack;
 
@@ -31,15 +31,18 @@ pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
         if names.insert(defect.name.clone()) {
             let (stack, name) = (Arc::clone(stack), defect.name.clone());
             // For authors of the tables: which of all cases that judge a worker a defect breaks.
-            let whole = move || stack.run_with(PLACES, async |stack: &TestStack| survey(&name, number, stack).await);
+            let whole = move || {
+                stack.run_with(PLACES, async |stack: &TestStack, _: Attempt| survey(&name, number, stack).await)
+            };
             trials.push(
                 Trial::test(groups::name(NAME, format!("survey of {}", defect.name)), whole).with_ignored_flag(true),
             );
         }
         let (stack, matrix) = (Arc::clone(stack), Arc::clone(&matrix));
         trials.push(Trial::test(groups::name(NAME, defect.title()), move || {
-            stack
-                .run_with(defect.places(PLACES), async |stack: &TestStack| prove(&defect, number, stack, &matrix).await)
+            stack.run_with(defect.places(PLACES), async |stack: &TestStack, attempt: Attempt| {
+                prove(&defect, &attempt.name(&format!("d{number}")), stack, &matrix).await
+            })
         }));
     }
     Group::with_end(NAME, trials, move |conclusion| {
@@ -51,17 +54,16 @@ pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
     })
 }
 
-async fn prove(defect: &Defect, number: usize, stack: &TestStack, matrix: &Matrix) -> Result<(), Failed> {
+async fn prove(defect: &Defect, name: &str, stack: &TestStack, matrix: &Matrix) -> Result<(), Unproven> {
     let instead = Instead { within_s: defect.within_s, documents: defect.documents.as_ref(), ..Instead::default() };
-    let name = format!("d{number}");
-    let contract = planted(&stack.options(&name).contract, "SHAKEDOWN_DEFECT", &defect.name);
+    let contract = planted(&stack.options(name).contract, "SHAKEDOWN_DEFECT", &defect.name);
     let contract = fixed(&contract, defect.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    let report = defect_matrix::run(stack, &name, contract, &defect.cases, &instead).await;
+    let report = defect_matrix::run(stack, name, contract, &defect.cases, &instead).await;
     defect_matrix::assert_noticed(defect, &report, matrix)
 }
 
 /// Says which of all the cases that judge a worker notice the defect, and why.
-async fn survey(defect: &str, number: usize, stack: &TestStack) -> Result<(), Failed> {
+async fn survey(defect: &str, number: usize, stack: &TestStack) -> Result<(), Unproven> {
     let suites = Suites::builtin().unwrap();
     let judges = |case: &&Arc<shakedown::spec::Case>| matches!(case.check, Check::Scenario(..)) && !case.is_slow();
     let cases: Vec<String> = suites.cases.iter().filter(judges).map(|case| case.id.clone()).collect();
@@ -81,6 +83,6 @@ async fn survey(defect: &str, number: usize, stack: &TestStack) -> Result<(), Fa
         .unwrap();
     }
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("survey-{defect}.txt"));
-    std::fs::write(&path, text)?;
+    std::fs::write(&path, text).unwrap();
     Ok(())
 }

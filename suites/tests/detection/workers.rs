@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use libtest_mimic::{Failed, Trial};
-use shakedown::outcome::Word;
+use libtest_mimic::Trial;
+use shakedown::outcome::{CaseRecord, Word};
 use shakedown::runner::{Waived, waived};
 use shakedown::settings::{Contract, Settings, Source, process_variable};
 
-use crate::defect_matrix::{self, Instead, Matrix, PLACES, SharedStack};
+use crate::defect_matrix::{self, Attempt, Instead, Matrix, PLACES, SharedStack, Unproven};
 use crate::support::groups::{self, Group};
 use crate::support::harness::TestStack;
 
@@ -91,13 +91,15 @@ pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
                 let contract = defect_matrix::planted(&contract, "WORKER_DEFECT", &defect.name);
                 let name = format!("{name}d{number}");
                 trials.push(Trial::test(groups::name(NAME, format!("{title} {}", defect.title())), move || {
-                    stack.run_with(defect.places(PLACES), async |stack: &TestStack| {
+                    stack.run_with(defect.places(PLACES), async |stack: &TestStack, attempt: Attempt| {
                         let instead = Instead {
                             within_s: defect.within_s,
                             documents: defect.documents.as_ref(),
                             ..Instead::default()
                         };
-                        let report = defect_matrix::run(stack, &name, contract, &defect.cases, &instead).await;
+                        let report =
+                            defect_matrix::run(stack, &attempt.name(&name), contract.clone(), &defect.cases, &instead)
+                                .await;
                         defect_matrix::assert_noticed(&defect, &report, &matrix)
                     })
                 }));
@@ -109,14 +111,17 @@ pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
             Outage::Hangs => format!("{title} hangs after a long outage of Redis, and the report says so"),
         };
         trials.push(Trial::test(groups::name(NAME, title_of_outage), move || {
-            shared.run_with(1, async |stack: &TestStack| survives(stack, &run, outage, fixture.outage).await)
+            shared.run_with(1, async |stack: &TestStack, attempt: Attempt| {
+                survives(stack, &attempt.name(&run), outage.clone(), fixture.outage).await
+            })
         }));
         let waived: Vec<Waived> = waived(&settings);
         if !fixture.suites.is_empty() {
             let (stack, name, suites) = (Arc::clone(stack), format!("{name}whole"), fixture.suites);
             trials.push(Trial::test(groups::name(NAME, format!("{title} is conformant")), move || {
-                stack.run_with(PLACES, async |stack: &TestStack| {
-                    conformant(stack, &name, contract, suites, &waived).await
+                let mut cases: Vec<String> = suites.iter().map(|suite| format!("{suite}.*")).collect();
+                stack.run_with(PLACES, async |stack: &TestStack, attempt: Attempt| {
+                    conformant(stack, &attempt.name(&name), contract.clone(), &mut cases, &waived).await
                 })
             }));
         }
@@ -129,11 +134,11 @@ pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
 }
 
 /// The same worker, unchanged, with one release or another: the outage is survived, or what is wrong is named.
-async fn survives(stack: &TestStack, name: &str, contract: Contract, wanted: Outage) -> Result<(), Failed> {
+async fn survives(stack: &TestStack, name: &str, contract: Contract, wanted: Outage) -> Result<(), Unproven> {
     let instead = Instead { within_s: Some(OUTAGE_WITHIN_S), ..Instead::default() };
     let report = defect_matrix::run(stack, name, contract, &[OUTAGE.to_owned()], &instead).await;
     let [case] = report.cases.as_slice() else {
-        return Err(format!("{} cases were judged", report.cases.len()).into());
+        return Err(Unproven::Failed(format!("{} cases were judged", report.cases.len())));
     };
     let reason = case.verdict.reason().unwrap_or_default();
     let its = report.causes.iter().filter(|cause| case.causes.contains(&cause.id));
@@ -141,35 +146,40 @@ async fn survives(stack: &TestStack, name: &str, contract: Contract, wanted: Out
     match (wanted, case.verdict.word()) {
         (Outage::Survives, Word::Pass) => Ok(()),
         (Outage::Hangs, Word::Fail) if reason.contains("its job never ended") && is_named => Ok(()),
-        (_, word) => Err(format!("{word}: {reason}\n{:#?}\n{:#?}", case.evidence, report.timelines).into()),
+        (_, word) => {
+            let text = format!("{word}: {reason}\n{:#?}\n{:#?}", case.evidence, report.timelines);
+            Unproven::of(&[(Some(case), text)])
+        }
     }
 }
 
-/// Every case of the suites passes, but for those that the worker's own file waives, which fail.
+/// Every case passes, but for those that the worker's own file waives, which fail. `cases` are then those that are left to
+/// be judged once more.
 async fn conformant(
     stack: &TestStack,
     name: &str,
     contract: Contract,
-    suites: &[&str],
+    cases: &mut Vec<String>,
     waived: &[Waived],
-) -> Result<(), Failed> {
-    let cases: Vec<String> = suites.iter().map(|suite| format!("{suite}.*")).collect();
-    let report = defect_matrix::run(stack, name, contract, &cases, &Instead { jobs: JOBS, ..Instead::default() }).await;
+) -> Result<(), Unproven> {
+    let report = defect_matrix::run(stack, name, contract, cases, &Instead { jobs: JOBS, ..Instead::default() }).await;
     let is_waived = |id: &str| waived.iter().any(|waiver| waiver.case == id);
-    let wrong: Vec<String> = report
+    let is_wrong = |case: &&CaseRecord| (case.verdict.word() == Word::Pass) == is_waived(&case.id);
+    let wrong: Vec<(Option<&CaseRecord>, String)> = report
         .cases
         .iter()
-        .filter(|case| (case.verdict.word() == Word::Pass) == is_waived(&case.id))
+        .filter(is_wrong)
         .map(|case| {
             let reason = case.verdict.reason().unwrap_or("it is waived, and passes");
-            format!("{}: {}: {reason}\n{:#?}", case.id, case.verdict.word(), case.evidence)
+            (Some(case), format!("{}: {}: {reason}\n{:#?}", case.id, case.verdict.word(), case.evidence))
         })
         .collect();
-    for suite in suites {
-        let judged = report.cases.iter().filter(|case| case.suite == *suite).count();
+    for suite in cases.iter().filter_map(|pattern| pattern.strip_suffix(".*")) {
+        let judged = report.cases.iter().filter(|case| case.suite == suite).count();
         assert!(judged > 5, "only {judged} cases of {suite} were judged");
     }
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+    *cases = wrong.iter().filter_map(|(case, _)| Some((*case)?.id.clone())).collect();
+    Unproven::of(&wrong)
 }
 
 fn directory(fixture: &Fixture) -> PathBuf {

@@ -1,12 +1,14 @@
 //! The stand-in for PostgREST, as supabase-js sees it: `fixtures/clients/supabase-js`.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use shakedown::services::postgres::Postgres;
-use shakedown::stack::ProviderKind;
-use shakedown::stack::postgrest::Postgrest;
+use shakedown::settings::PostgresEndpoint;
+use shakedown::stack::postgrest::{Postgrest, Program};
+use shakedown::stack::{Ledger, ProviderKind};
 
 use crate::support::harness::{TestStack, runtime};
 
@@ -63,7 +65,7 @@ fn supabase_js_finds_what_it_expects_of_postgrest() {
         let endpoint = &stack.stack.endpoints().postgres;
         let postgres = Postgres::connect_alone(endpoint).await.unwrap();
         postgres.execute(TABLE).await.unwrap();
-        let postgrest = Postgrest::start(endpoint, &[]).unwrap();
+        let postgrest = Postgrest::start_stand_in(endpoint, &[]).unwrap();
         let supabase = postgrest.endpoint();
         let session = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/clients/supabase-js/session.mjs");
         let output = tokio::process::Command::new("node")
@@ -95,4 +97,93 @@ fn supabase_js_finds_what_it_expects_of_postgrest() {
         drop(postgrest);
         assert_eq!(stack.stop().await, Vec::<String>::new());
     });
+}
+
+/// A program that is started and asked as PostgREST is. It becomes ready at the third question.
+const PROGRAM: &str = r"
+const http = require('node:http'), crypto = require('node:crypto');
+if (process.argv[2] === '--version') { console.log('PostgREST 12.2.3'); process.exit(0); }
+const env = process.env;
+if (env.PGRST_DB_URI.includes('unreachable')) { console.error('no connection to the database'); process.exit(1); }
+let questions = 0;
+http.createServer((request, response) => {
+  response.writeHead(request.url === '/ready' && ++questions > 2 ? 200 : 503).end();
+}).listen(Number(env.PGRST_ADMIN_SERVER_PORT), env.PGRST_SERVER_HOST);
+http.createServer((request, response) => {
+  const [head, claims, signature] = (request.headers.authorization ?? '').replace('Bearer ', '').split('.');
+  const right = crypto.createHmac('sha256', env.PGRST_JWT_SECRET).update(`${head}.${claims}`).digest('base64url');
+  let body = '';
+  request.on('data', (part) => { body += part; }).on('end', () => {
+    response.writeHead(201, { 'content-type': 'application/json', 'content-range': '0-0/*' });
+    response.end(JSON.stringify({
+      pid: process.pid, path: request.url, method: request.method, body, prefer: request.headers.prefer,
+      role: signature === right && JSON.parse(Buffer.from(claims, 'base64url')).role,
+      database: env.PGRST_DB_URI, schemas: env.PGRST_DB_SCHEMAS, anon: env.PGRST_DB_ANON_ROLE,
+    }));
+  });
+}).listen(Number(env.PGRST_SERVER_PORT), env.PGRST_SERVER_HOST);
+";
+
+/// `postgrest` in `directory`: a script that runs [`PROGRAM`].
+fn installed_in(directory: &Path) -> Program {
+    let (source, script) = (directory.join("program.js"), directory.join("postgrest"));
+    std::fs::write(&source, PROGRAM).unwrap();
+    let node = shakedown::settings::search_path().iter().map(|place| place.join("node")).find(|path| path.is_file());
+    let text = format!("#!/bin/sh\nexec {} {} \"$@\"\n", node.unwrap().display(), source.display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    Program::find(&["/nowhere".into(), directory.to_owned()]).unwrap()
+}
+
+fn database(host: &str) -> PostgresEndpoint {
+    PostgresEndpoint { url: format!("postgres://u:p@{host}:5432/d").into() }
+}
+
+#[test]
+fn an_installed_postgrest_is_served_as_supabase_serves_it() {
+    let place = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(place.path(), "postgrest").unwrap();
+    let program = installed_in(place.path());
+    assert_eq!(program.version(), "12.2.3");
+    assert_eq!(Postgrest::record(Some(&program)).kind, "postgrest");
+    let client = reqwest::Client::new();
+    let pid = runtime().block_on(async {
+        let (schemas, files) = (["app".to_owned()], (place.path(), &ledger));
+        let mut postgrest = Postgrest::start(&program, &database("h"), &schemas, files).await.unwrap();
+        let url = format!("{}/rest/v1/notes?select=id", postgrest.endpoint().url);
+        let key = postgrest.endpoint().service_key.clone();
+        let ask = async || {
+            let request = client.post(&url).header("apikey", key.expose_secret()).header("prefer", "return=minimal");
+            let answer = request.body("[1]").send().await.unwrap();
+            assert_eq!((answer.status().as_u16(), &answer.headers()["content-range"] == "0-0/*"), (201, true));
+            answer.json::<Value>().await.unwrap()
+        };
+        let mut seen = ask().await;
+        let first = seen["pid"].take();
+        let wanted = json!({
+            "pid": null, "path": "/notes?select=id", "method": "POST", "body": "[1]", "prefer": "return=minimal",
+            "role": "service_role", "database": "postgres://u:p@h:5432/d", "schemas": "public,app", "anon": "anon",
+        });
+        assert_eq!(seen, wanted);
+        assert_eq!(client.get(&url).send().await.unwrap().status().as_u16(), 401);
+        postgrest.reload().await.unwrap();
+        let second = ask().await["pid"].take();
+        assert_ne!(first, second, "it was not started again");
+        [first, second].map(|pid| pid.as_i64().unwrap())
+    });
+    for pid in pid {
+        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "{pid} is still there");
+    }
+}
+
+#[test]
+fn a_postgrest_that_ends_is_reported_with_its_log() {
+    let place = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(place.path(), "postgrest").unwrap();
+    let program = installed_in(place.path());
+    let unreachable = database("unreachable");
+    let started = Postgrest::start(&program, &unreachable, &[], (place.path(), &ledger));
+    let error = runtime().block_on(started).unwrap_err().to_string();
+    assert!(error.contains("postgrest exited with code 1 before it was ready"), "{error}");
+    assert!(error.contains("no connection to the database"), "{error}");
 }

@@ -13,6 +13,7 @@ use libtest_mimic::{Arguments, Failed};
 use serde::Deserialize;
 use shakedown::outcome::{CaseRecord, Events, Level, Report, Word};
 use shakedown::runner::{self, Selection};
+use shakedown::scenario;
 use shakedown::settings::{Contract, Grace, Template, process_variable};
 use shakedown::spec::{Documents, Suites};
 use shakedown::stack::ProviderKind;
@@ -127,28 +128,91 @@ pub fn fixed<'a>(contract: &Contract, env: impl IntoIterator<Item = (&'a str, &'
 /// Places for runs on the shared stack: a worker that waits for a defect to be noticed leaves the processor to others.
 pub const PLACES: u32 = 3;
 
+/// Why a run proves nothing.
+#[derive(Debug)]
+pub enum Unproven {
+    /// What it showed is wrong.
+    Failed(String),
+    /// All that is wrong is a verdict that is unknown because the machine was too busy.
+    Busy(String),
+}
+
+impl Unproven {
+    /// What is wrong, with the record that shows it. A verdict that a busy machine left unknown is no failure by itself.
+    pub fn of(wrong: &[(Option<&CaseRecord>, String)]) -> Result<(), Self> {
+        let is_busy = |case: &CaseRecord| {
+            case.verdict.word() == Word::Unknown
+                && case.verdict.reason().is_some_and(|reason| reason.contains(scenario::TOO_BUSY))
+        };
+        let text = || wrong.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n");
+        match wrong {
+            [] => Ok(()),
+            _ if wrong.iter().all(|(case, _)| case.is_some_and(is_busy)) => Err(Self::Busy(text())),
+            _ => Err(Self::Failed(text())),
+        }
+    }
+}
+
+/// Which run of a trial it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// Beside others.
+    First,
+    /// Again, with the stack to itself, because the machine was too busy: for the first time, the second time, and so on.
+    Alone(u8),
+}
+
+/// How often a run is made again on a machine that is too busy.
+const AGAIN: u8 = 3;
+
+impl Attempt {
+    /// A name for the run, which no other run of the stack has.
+    pub fn name(self, trial: &str) -> String {
+        match self {
+            Self::First => trial.to_owned(),
+            Self::Alone(nth) => format!("{trial}a{nth}"),
+        }
+    }
+}
+
 /// The stack that all share, and how many runs it has at once.
 pub struct SharedStack {
     name: &'static str,
     stack: OnceCell<TestStack>,
+    all: u32,
     places: Semaphore,
 }
 
 impl SharedStack {
     pub fn new(name: &'static str, places: u32) -> Self {
-        Self { name, stack: OnceCell::new(), places: Semaphore::new(places as usize) }
+        Self { name, stack: OnceCell::new(), all: places, places: Semaphore::new(places as usize) }
     }
 
-    /// Runs `work` on the stack as soon as `places` are free.
+    /// Runs `work` on the stack as soon as `places` are free; and again with all places, if the machine was too busy to
+    /// tell.
     pub fn run_with(
         &self,
         places: u32,
-        work: impl AsyncFnOnce(&TestStack) -> Result<(), Failed>,
+        mut work: impl AsyncFnMut(&TestStack, Attempt) -> Result<(), Unproven>,
     ) -> Result<(), Failed> {
         runtime().block_on(async {
-            let _places = self.places.acquire_many(places).await.unwrap();
-            let stack = self.stack.get_or_init(|| TestStack::launch(ProviderKind::Native, self.name)).await;
-            work(stack).await
+            let mut attempt = Attempt::First;
+            loop {
+                let (needed, next) = match attempt {
+                    Attempt::First => (places, Attempt::Alone(1)),
+                    Attempt::Alone(nth) => (self.all, Attempt::Alone(nth + 1)),
+                };
+                let _places = self.places.acquire_many(needed).await.unwrap();
+                let stack = self.stack.get_or_init(|| TestStack::launch(ProviderKind::Native, self.name)).await;
+                match work(stack, attempt).await {
+                    Ok(()) => return Ok(()),
+                    Err(Unproven::Busy(wrong)) if next != Attempt::Alone(AGAIN + 1) => {
+                        println!("once more, alone: {}", wrong.lines().next().unwrap_or_default());
+                        attempt = next;
+                    }
+                    Err(Unproven::Failed(wrong) | Unproven::Busy(wrong)) => return Err(wrong.into()),
+                }
+            }
         })
     }
 
@@ -201,27 +265,26 @@ pub async fn run(stack: &TestStack, name: &str, contract: Contract, cases: &[Str
 }
 
 /// Whether every case of the table noticed the defect, for the reason that the table names.
-pub fn assert_noticed(defect: &Defect, report: &Report, matrix: &Matrix) -> Result<(), Failed> {
+pub fn assert_noticed(defect: &Defect, report: &Report, matrix: &Matrix) -> Result<(), Unproven> {
     let known: BTreeSet<&str> = report.cases.iter().map(|case| case.id.as_str()).collect();
     let unknown = defect.cases.iter().filter(|case| !known.contains(case.as_str()));
-    let mut wrong: Vec<String> = unknown.map(|case| format!("there is no case {case}")).collect();
+    let mut wrong: Vec<(Option<&CaseRecord>, String)> =
+        unknown.map(|case| (None, format!("{}: there is no case {case}", defect.what))).collect();
     for case in &report.cases {
         let wanted = if case.level == Level::Must { Word::Fail } else { Word::Warn };
         let (seen, reason) = (case.verdict.word(), case.verdict.reason().unwrap_or_default());
-        if seen != wanted {
-            wrong.push(format!("{}: the verdict is {seen}, wanted {wanted}: {reason}\n{:#?}", case.id, case.evidence));
+        let what = if seen != wanted {
+            format!("the verdict is {seen}, wanted {wanted}: {reason}\n{:#?}", case.evidence)
         } else if !defect.says.is_in(case) {
-            wrong.push(format!(
-                "{}: failed for another reason than `{}`: {reason}",
-                case.id,
-                defect.says.words().join("`, `")
-            ));
+            format!("failed for another reason than `{}`: {reason}", defect.says.words().join("`, `"))
         } else {
             let mut matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
             matrix.entry(defect.name.clone()).or_default().insert(case.id.clone(), reason.to_owned());
-        }
+            continue;
+        };
+        wrong.push((Some(case), format!("{}: {}: {what}", defect.what, case.id)));
     }
-    if wrong.is_empty() { Ok(()) } else { Err(format!("{}:\n{}", defect.what, wrong.join("\n")).into()) }
+    Unproven::of(&wrong)
 }
 
 /// Writes what was found as a table, a row for each verdict, where the other results of the tests are; and into the
