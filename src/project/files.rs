@@ -1,16 +1,15 @@
 //! The files of a project: which are there, and which of them are parsed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
 
 use ignore::WalkBuilder;
 
-use super::cursor::At;
+use super::sources::{At, MAX_BYTES, Sources};
 use super::syntax::{Kind, Language, Role, SourceFile};
-use super::value::Value;
 
 /// Directories with dependencies, build output or caches.
 const SKIPPED_DIRECTORIES: &[&str] = &[
@@ -33,8 +32,8 @@ const READ_HIDDEN: &[&str] = &[".env", ".env.example", ".env.sample", ".env.temp
 /// The maximum number of files to look at, and of source files to parse.
 const MAX_FILES: usize = 50_000;
 const MAX_SOURCES: usize = 4000;
-/// The maximum size of a file, in bytes. A source file of this size was not written by hand.
-pub(super) const MAX_BYTES: u64 = 1 << 20;
+/// The maximum size of all sources that are parsed, in bytes.
+const MAX_TEXT: usize = 48 << 20;
 /// A file with none of these words says nothing about the worker, unless another one imports it.
 const MARKERS: &[&str] = &[
     "bullmq",
@@ -63,30 +62,6 @@ const MARKERS: &[&str] = &[
     "UPDATE ",
     "update ",
 ];
-
-/// The files of a project, and its parsed sources.
-#[derive(Default)]
-pub(super) struct Sources {
-    /// All files by path, with their size in bytes.
-    pub(super) files: BTreeMap<PathBuf, u64>,
-    /// What was left out, and why.
-    pub(super) notes: Vec<String>,
-    root: PathBuf,
-    parsed: Vec<SourceFile>,
-    by_path: HashMap<PathBuf, usize>,
-    /// Names that are bound at the top level of each file.
-    top: Vec<HashMap<String, usize>>,
-    /// Imported names of each file: the module and the name in it.
-    imports: Vec<HashMap<String, (usize, String)>>,
-    /// Functions and methods by name.
-    pub(super) functions: HashMap<String, Vec<(usize, usize)>>,
-    /// Calls by the last name of what they call.
-    pub(super) calls: HashMap<String, Vec<(usize, usize)>>,
-    /// Classes and named types by name.
-    pub(super) types: HashMap<String, Vec<(usize, usize)>>,
-    /// The variables of the environment that settings are read from, by the names of the settings.
-    pub(super) settings: OnceLock<HashMap<String, Value>>,
-}
 
 impl Sources {
     /// Reads the directory.
@@ -156,25 +131,6 @@ impl Sources {
         }
     }
 
-    /// Whether there is such a file or directory, whatever is left out of the files.
-    pub(super) fn exists(&self, path: &str) -> bool {
-        self.root.join(path).exists()
-    }
-
-    /// The text of a file, if it is one of the project's and can be read.
-    pub(super) fn text_of(&self, path: &Path) -> Option<String> {
-        let size = self.files.get(path)?;
-        if *size > MAX_BYTES {
-            return None;
-        }
-        let bytes = fs::read(self.root.join(path)).ok()?;
-        // A file that changes meanwhile may have grown; a text has no byte 0.
-        if bytes.contains(&0) {
-            return None;
-        }
-        String::from_utf8(bytes).ok()
-    }
-
     /// Parses these files, each once; if `marked`, only those with a word that matters.
     fn parse(&mut self, paths: &[PathBuf], marked: bool) {
         let paths: Vec<&PathBuf> = paths.iter().filter(|path| !self.by_path.contains_key(*path)).collect();
@@ -183,29 +139,21 @@ impl Sources {
                 self.notes.push(format!("{}: larger than 1 MiB, not read", path.display()));
             }
         }
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-        let next = AtomicUsize::new(0);
-        let parsed = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let text = self.text_of(path).filter(|text| {
-                            !marked
-                                || MARKERS
-                                    .iter()
-                                    .any(|word| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some())
-                        });
-                        let file = text.and_then(|text| SourceFile::parse((*path).clone(), text));
-                        if let (Some(file), Ok(mut parsed)) = (file, parsed.lock()) {
-                            parsed.push(file);
-                        }
-                    }
-                });
-            }
+        let wanted = |text: &String| {
+            !marked || MARKERS.iter().any(|word| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some())
+        };
+        let texts = in_parallel(&paths, |path| Some(((*path).clone(), self.text_of(path).filter(wanted)?)));
+        let mut room = MAX_TEXT;
+        let fitting = texts.iter().take_while(|(_, text)| {
+            room = room.saturating_sub(text.len());
+            room > 0
         });
-        let mut parsed = parsed.into_inner().unwrap_or_default();
-        parsed.sort_by(|one, other| one.path.cmp(&other.path));
+        let fitting = fitting.count();
+        if let Some((path, _)) = texts.get(fitting) {
+            let path = path.display();
+            self.notes.push(format!("the sources have more than {} MiB: reading stopped at {path}", MAX_TEXT >> 20));
+        }
+        let parsed = in_parallel(&texts[..fitting], |(path, text)| SourceFile::parse(path.clone(), text.clone()));
         for file in parsed {
             if let Some(line) = file.error {
                 self.notes.push(format!("{}:{line}: syntax error; the rest of the file was read", file.path.display()));
@@ -215,52 +163,8 @@ impl Sources {
         }
     }
 
-    pub(super) fn file(&self, number: usize) -> &SourceFile {
-        &self.parsed[number]
-    }
-
-    /// The roots of all parsed files.
-    pub(super) fn roots(&self) -> impl Iterator<Item = At<'_>> {
-        (0..self.parsed.len()).map(|file| At { sources: self, file, id: 0 })
-    }
-
-    /// Every node of every file.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = At<'_>> {
-        self.roots().flat_map(At::descendants)
-    }
-
-    pub(super) fn at(&self, (file, id): (usize, usize)) -> At<'_> {
-        At { sources: self, file, id }
-    }
-
-    /// The calls of these functions, by the last name.
-    pub(super) fn calls_of<'p>(&'p self, names: &[&str]) -> Vec<At<'p>> {
-        let mut found: Vec<(usize, usize)> =
-            names.iter().filter_map(|name| self.calls.get(*name)).flatten().copied().collect();
-        found.sort_unstable();
-        found.into_iter().map(|at| self.at(at)).collect()
-    }
-
-    /// The top-level definition of a name in a file, or in the file that it is imported from.
-    pub(super) fn top_level(&self, file: usize, name: &str) -> Option<At<'_>> {
-        self.definition_within(file, name, 3)
-    }
-
-    fn definition_within(&self, file: usize, name: &str, imports: usize) -> Option<At<'_>> {
-        if let Some(id) = self.top.get(file)?.get(name) {
-            return Some(At { sources: self, file, id: *id });
-        }
-        let left = imports.checked_sub(1)?;
-        if let Some((module, name)) = self.imports.get(file)?.get(name) {
-            return self.definition_within(*module, name, left);
-        }
-        // `export * from`.
-        let all = self.imports.get(file)?.iter().filter(|(key, _)| key.starts_with('*'));
-        all.into_iter().find_map(|(_, (module, _))| self.definition_within(*module, name, left))
-    }
-
     fn imported_paths(&self) -> Vec<PathBuf> {
-        let modules = self.roots().flat_map(At::descendants).filter(|at| at.is(Kind::Import));
+        let modules = self.of_kinds(&[Kind::Import]).into_iter();
         let mut paths: Vec<PathBuf> = modules
             .filter_map(|at| self.module_path(at.file, &at.role(Role::Module)?.module_name()))
             .filter(|path| !self.by_path.contains_key(path))
@@ -311,38 +215,48 @@ impl Sources {
 
     /// Fills the tables of names.
     fn index(&mut self) {
-        let (mut top, mut imports) = (Vec::new(), Vec::new());
+        let (mut top, mut bound, mut imports) = (Vec::new(), Vec::new(), Vec::new());
         let (mut functions, mut calls, mut types) = (HashMap::new(), HashMap::new(), HashMap::new());
         let add = |table: &mut HashMap<String, Vec<(usize, usize)>>, name: &str, at: At<'_>| {
             table.entry(name.to_owned()).or_default().push((at.file, at.id));
         };
         for root in self.roots() {
             let mut names = HashMap::new();
-            for at in root.descendants() {
-                if let Some(name) = defined_name(at) {
-                    if at.functions().next().is_none() && (at.class().is_none() || at.is(Kind::Class)) {
-                        names.entry(name.to_owned()).or_insert(at.id);
+            let mut own: HashMap<String, Vec<(Option<usize>, usize)>> = HashMap::new();
+            let source = root.source();
+            let defining = [Kind::Function, Kind::Class, Kind::Record, Kind::Bind];
+            let mut definitions: Vec<usize> = defining.iter().flat_map(|kind| source.of_kind(*kind)).collect();
+            definitions.sort_unstable();
+            for at in definitions.into_iter().map(|id| At { id, ..root }) {
+                let function = at.functions().next().map(|function| function.id);
+                for name in defined_names(at) {
+                    own.entry(name.clone()).or_default().push((function, at.id));
+                    if function.is_none() && (at.class().is_none() || at.is(Kind::Class)) {
+                        names.entry(name.clone()).or_insert(at.id);
                     }
                     match at.kind() {
-                        Kind::Function => add(&mut functions, name, at),
-                        Kind::Class | Kind::Record => add(&mut types, name, at),
+                        Kind::Function => add(&mut functions, &name, at),
+                        Kind::Class | Kind::Record => add(&mut types, &name, at),
                         _ => {}
                     }
                 }
+            }
+            for at in source.of_kind(Kind::Call).map(|id| At { id, ..root }) {
                 if let Some(callee) = at.callee() {
                     add(&mut calls, callee, at);
                 }
             }
             top.push(names);
+            bound.push(own);
             imports.push(self.imports_of(root));
         }
-        (self.top, self.imports) = (top, imports);
+        (self.top, self.bound, self.imports) = (top, bound, imports);
         (self.functions, self.calls, self.types) = (functions, calls, types);
     }
 
     fn imports_of(&self, root: At<'_>) -> HashMap<String, (usize, String)> {
         let mut imports = HashMap::new();
-        for import in root.descendants().filter(|at| at.is(Kind::Import)) {
+        for import in root.source().of_kind(Kind::Import).map(|id| At { id, ..root }) {
             let module = import.role(Role::Module).map(At::module_name).unwrap_or_default();
             let path = self.module_path(root.file, &module);
             let Some(file) = path.and_then(|path| self.by_path.get(&path).copied()) else { continue };
@@ -367,14 +281,38 @@ impl At<'_> {
     }
 }
 
-/// The name that a node defines.
-fn defined_name(at: At<'_>) -> Option<&str> {
-    let name = match at.kind() {
-        Kind::Function | Kind::Class | Kind::Record => at.role(Role::Name)?,
-        Kind::Bind => at.role(Role::Target)?,
-        _ => return None,
-    };
-    name.is(Kind::Name).then(|| name.text())
+/// The names that a node defines.
+fn defined_names(at: At<'_>) -> Vec<String> {
+    let role = if at.is(Kind::Bind) { Role::Target } else { Role::Name };
+    match at.role(role) {
+        Some(name) if name.is(Kind::Name) => vec![name.text().to_owned()],
+        Some(pattern) if pattern.is(Kind::Pattern) => {
+            pattern.pattern_names().into_iter().map(|(_, bound)| bound).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What a function makes of each item, in their order. What it makes nothing of is left out.
+fn in_parallel<T: Sync, R: Send>(items: &[T], make: impl Fn(&T) -> Option<R> + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let (next, made) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(number) else { break };
+                    if let (Some(one), Ok(mut made)) = (make(item), made.lock()) {
+                        made.push((number, one));
+                    }
+                }
+            });
+        }
+    });
+    let mut made = made.into_inner().unwrap_or_default();
+    made.sort_by_key(|(number, _)| *number);
+    made.into_iter().map(|(_, one)| one).collect()
 }
 
 /// A path without `.` and `..`.

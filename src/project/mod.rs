@@ -1,26 +1,29 @@
 //! Reads the project of a worker: manifests, and JavaScript, TypeScript and Python sources by their grammars. It says
 //! what is written there and where, and decides nothing.
 
-mod cursor;
 mod files;
 mod jobs;
 mod libraries;
 mod manifests;
+mod place;
 mod points;
+mod resolve;
 mod rows;
+mod sources;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod validators;
 mod value;
 mod variables;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use cursor::Place;
 pub use jobs::{Added, FieldUse, Jobs, Scope, WorkerUse};
 pub use libraries::Unit;
 pub use manifests::{Command, Example, Kind, Manifest, Manifests};
+pub use place::Place;
 pub use points::{Field, Points, Splitter};
 pub use rows::{Column, Rows, STATUS, Table};
 pub use value::Value;
@@ -49,7 +52,7 @@ impl Project {
     /// # Errors
     /// The directory cannot be read.
     pub fn read(directory: &Path) -> std::io::Result<Self> {
-        let sources = files::Sources::read(directory)?;
+        let sources = sources::Sources::read(directory)?;
         let jobs = sources.jobs();
         let worker = jobs.workers.first().map(|worker| worker.place.path.clone());
         Ok(Self {

@@ -1,9 +1,9 @@
 //! Splitters with their sizes, collections of Qdrant, the fields of payloads, and what embeds.
 
-use super::cursor::{At, Place};
-use super::files::Sources;
 use super::jobs::number;
 use super::libraries::{Unit, libraries};
+use super::place::Place;
+use super::sources::{At, Sources};
 use super::syntax::{Kind, Role};
 use super::value::Value;
 
@@ -70,7 +70,7 @@ impl Sources {
             }
         }
         self.clients(&mut points);
-        for at in self.nodes() {
+        for at in self.of_kinds(&[Kind::Pair, Kind::Bind, Kind::Call]) {
             self.node(at, &mut points);
         }
         let embeds: Vec<&str> =

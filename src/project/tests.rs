@@ -1,6 +1,6 @@
 //! The bounds of reading.
 
-use super::files::Sources;
+use super::sources::Sources;
 
 #[test]
 fn reading_stops_at_its_bound_and_says_where() {

@@ -2,6 +2,7 @@
 //! the contract with one document.
 
 mod answers;
+mod choices;
 mod evidence;
 mod names;
 mod page;

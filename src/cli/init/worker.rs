@@ -1,6 +1,7 @@
 //! `[worker]`: preset, commands, and the environment.
 
 use super::answers::Answers;
+use super::choices::{preset, table};
 use super::names::{known_variable, likely_variable};
 use super::page::{Basis, Page, array, quoted};
 use super::queue::Queues;
@@ -20,15 +21,6 @@ pub(super) fn write(project: &Project, directory: &std::path::Path, page: &mut P
     prepare(project, page);
     page.raw("# ready, shutdown_grace, exit_codes, timeout_factor, replicas, sidecar: `shakedown guide worker`");
     environment(project, page);
-}
-
-/// The preset for the packages, if its keys fit what was read.
-pub(super) fn preset(project: &Project) -> Option<(&str, &Place)> {
-    let (name, place) = project.manifests.preset.as_ref()?;
-    // The preset takes the place of a chunk from metadata that the splitter adds only if it is told to.
-    let has_place = project.points.splitters.iter().any(|splitter| splitter.start_index);
-    let has_index = super::evidence::chunk_key(project).is_some();
-    (name != "langchain-py" || has_place || has_index).then_some((name.as_str(), place))
 }
 
 fn command(project: &Project, directory: &std::path::Path, page: &mut Page, answers: &mut Answers) {
@@ -111,7 +103,7 @@ fn image(directory: &std::path::Path, page: &mut Page) {
 
 /// What makes the tables, if they are not named by a variable.
 fn prepare(project: &Project, page: &mut Page) {
-    let table = super::evidence::table(project);
+    let table = table(project);
     let fixed = table.is_some_and(|table| matches!(table.name, Some(Value::Text(_))));
     let mut creates = Vec::new();
     if fixed {
@@ -156,8 +148,10 @@ fn environment(project: &Project, page: &mut Page) {
     );
     page.raw("[worker.env]");
     let mut unknown = Vec::new();
+    let table = table(project).and_then(|table| table.name);
+    let uses = uses(project, table.as_ref());
     for (name, place) in names(project) {
-        match template(project, &name) {
+        match template(project, &uses, &name) {
             Some((template, certain)) => {
                 let basis = if certain { Basis::of(Some(&place)) } else { Basis::Guessed };
                 let line = format!("{name} = {}", quoted(&template));
@@ -189,47 +183,40 @@ fn names(project: &Project) -> Vec<(String, Place)> {
 }
 
 /// What fills a variable, and whether that is certain.
-fn template(project: &Project, name: &str) -> Option<(String, bool)> {
+fn template(project: &Project, uses: &[(&Value, &'static str)], name: &str) -> Option<(String, bool)> {
     let default = project.variables.get(name).and_then(|variable| variable.default.as_deref());
     let value = default.or_else(|| project.manifests.examples.get(name).and_then(|example| example.value.as_deref()));
-    let (place, certain) = if let Some(place) = used_as(project, name) {
-        (place, true)
-    } else if let Some(place) = known_variable(name) {
-        (place, true)
-    } else {
-        (value.and_then(shape).or_else(|| likely_variable(name))?, false)
+    let is = |value: &Value| matches!(value, Value::Variable { name: known, .. } if known == name);
+    let used = uses.iter().find(|(value, _)| is(value)).map(|(_, place)| *place);
+    let (place, certain) = match used.or_else(|| known_variable(name)) {
+        Some(place) => (place, true),
+        None => (value.and_then(shape).or_else(|| likely_variable(name))?, false),
     };
-    let filled = match (place, value) {
-        ("jina.url", Some(value)) if value.trim_end_matches('/').ends_with("/embeddings") => {
+    let scheme = value.and_then(|value| Some(value.split_once("://")?.0)).unwrap_or_default();
+    let filled = match place {
+        "jina.url" if value.is_some_and(|value| value.trim_end_matches('/').ends_with("/embeddings")) => {
             "{{jina.url}}/embeddings".to_owned()
         }
         // A driver of SQLAlchemy is part of the address.
-        ("postgres.url", Some(value)) if value.split("://").next().is_some_and(|scheme| scheme.contains('+')) => {
-            let scheme = value.split("://").next().unwrap_or_default();
-            format!(
-                "{scheme}://{{{{postgres.user}}}}:{{{{postgres.password}}}}@{{{{postgres.host}}}}:{{{{postgres.port}}}}/{{{{postgres.database}}}}"
-            )
+        "postgres.url"
+            if scheme.contains('+') && scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '+') =>
+        {
+            let server = "{{postgres.user}}:{{postgres.password}}@{{postgres.host}}:{{postgres.port}}";
+            format!("{scheme}://{server}/{{{{postgres.database}}}}")
         }
-        _ => format!("{{{{{place}}}}}"),
+        place => format!("{{{{{place}}}}}"),
     };
     Some((filled, certain))
 }
 
-/// What the sources use a variable as.
-fn used_as(project: &Project, name: &str) -> Option<&'static str> {
-    let is = |value: Option<&Value>| matches!(value, Some(Value::Variable { name: known, .. }) if known == name);
+/// What the sources use values as.
+fn uses<'p>(project: &'p Project, table: Option<&'p Value>) -> Vec<(&'p Value, &'static str)> {
     let own = Queues::of(project).own;
-    if is(own.and_then(|worker| worker.queue.as_ref())) {
-        return Some("queue.name");
-    }
-    if is(own.and_then(|worker| worker.prefix.as_ref())) {
-        return Some("queue.prefix");
-    }
-    if project.points.collections.iter().any(|(value, _)| is(Some(value))) {
-        return Some("qdrant.collection");
-    }
-    let table = super::evidence::table(project).and_then(|table| table.name);
-    is(table.as_ref()).then_some("postgres.table")
+    let queue = own.and_then(|worker| worker.queue.as_ref()).map(|value| (value, "queue.name"));
+    let prefix = own.and_then(|worker| worker.prefix.as_ref()).map(|value| (value, "queue.prefix"));
+    let collections = project.points.collections.iter().map(|(value, _)| (value, "qdrant.collection"));
+    let table = table.map(|value| (value, "postgres.table"));
+    queue.into_iter().chain(prefix).chain(collections).chain(table).collect()
 }
 
 /// What an address in an example is the address of. The value itself is never shown.

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::super::cursor::{At, Place};
+use super::super::place::Place;
+use super::super::sources::At;
 use super::super::syntax::{Kind, Role};
 use super::scope::{Scope, is_job_name, names_within, scope_within};
 

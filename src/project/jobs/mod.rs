@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 pub use flow::FieldUse;
 pub use scope::Scope;
 
-use super::cursor::{At, Place};
-use super::files::Sources;
+use super::place::Place;
+use super::sources::{At, Sources};
 use super::syntax::{Kind, Role};
 use super::value::Value;
 use flow::{Flow, What};
@@ -67,7 +67,7 @@ impl Sources {
         for call in self.calls_of(&["Worker"]).into_iter().filter(|call| is_of_bullmq(*call)) {
             workers.push(constructed(call, &mut reached));
         }
-        for decorator in self.nodes().filter(|at| at.is(Kind::Decorator)) {
+        for decorator in self.of_kinds(&[Kind::Decorator]) {
             workers.extend(decorated(decorator, &mut reached));
         }
         let mut jobs = Jobs { workers, added: Vec::new() };
@@ -91,7 +91,7 @@ impl Sources {
             let options = arguments.get(2).copied();
             added.push(job(queue, Some(name), Some(*data), options, call, by_worker(call)));
         }
-        for object in self.nodes().filter(|at| at.is(Kind::Object)) {
+        for object in self.of_kinds(&[Kind::Object]) {
             if let Some(queue) = object.entry(&["queueName"]) {
                 let name = object.entry(&["name"]).and_then(|at| Some(at.value()?.text()?.to_owned()));
                 let (data, options) = (object.entry(&["data"]), object.entry(&["opts"]));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::cursor::At;
+use super::super::sources::At;
 use super::super::syntax::{Kind, Role};
 
 /// The names of the jobs that reach a place: one, or all but some.

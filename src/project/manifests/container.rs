@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::{Command, words};
-use crate::project::cursor::Place;
-use crate::project::files::Sources;
+use crate::project::place::Place;
+use crate::project::sources::Sources;
 
 /// The `worker` of a Procfile.
 pub(super) fn procfile(sources: &Sources) -> Option<Command> {

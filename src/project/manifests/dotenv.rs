@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::project::cursor::Place;
-use crate::project::files::Sources;
+use crate::project::place::Place;
+use crate::project::sources::Sources;
 
 /// A variable in such a file.
 #[derive(Clone)]

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 pub use dotenv::Example;
 
-use super::cursor::Place;
-use super::files::Sources;
 use super::libraries::libraries;
+use super::place::Place;
+use super::sources::Sources;
 use super::syntax::Language;
 
 /// A command, and the line that it was read from.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use super::{Command, Manifest, Packages, words};
-use crate::project::cursor::Place;
-use crate::project::files::Sources;
+use crate::project::place::Place;
+use crate::project::sources::Sources;
 
 /// Scripts that start a worker, the best first.
 const START: &[&str] = &["worker", "start:worker", "worker:start", "start:prod", "start"];

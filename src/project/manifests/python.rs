@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{Command, Manifest, Packages};
-use crate::project::cursor::{At, Place};
-use crate::project::files::Sources;
+use crate::project::place::Place;
+use crate::project::sources::{At, Sources};
 use crate::project::syntax::{Kind, Language, Role};
 
 /// The dependencies that the manifests of Python name.

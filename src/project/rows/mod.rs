@@ -3,45 +3,18 @@
 
 mod prisma;
 mod sql;
+mod table;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
-use super::cursor::{At, Place};
-use super::files::Sources;
+pub use table::{Column, Table};
+
+use super::place::Place;
+use super::sources::{At, Sources};
 use super::syntax::{Kind, Role};
 use super::value::Value;
-
-/// A column of a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column {
-    /// Its name in the database.
-    pub name: String,
-    /// Its name in the source, if that is another one.
-    pub property: Option<String>,
-    /// Whether it is the primary key.
-    pub primary: bool,
-}
-
-impl Column {
-    fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), property: None, primary: false }
-    }
-}
-
-/// A table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
-    /// Its name; `None` if the source does not say.
-    pub name: Option<Value>,
-    /// Its columns.
-    pub columns: Vec<Column>,
-    /// Where.
-    pub place: Place,
-    /// Whether this is its definition: a model, a migration or CREATE TABLE.
-    pub defined: bool,
-}
 
 /// The rows that the project writes.
 #[derive(Debug, Clone, Default)]
@@ -91,7 +64,7 @@ impl Sources {
     }
 
     fn sqlalchemy(&self) -> Vec<Table> {
-        let classes = self.nodes().filter(|at| at.is(Kind::Class));
+        let classes = self.of_kinds(&[Kind::Class]).into_iter();
         let table = |class: At<'_>| {
             let own = |at: &At<'_>| at.is(Kind::Bind) && at.class() == Some(class) && at.functions().next().is_none();
             let binds: Vec<At<'_>> = class.descendants().filter(own).collect();
@@ -178,7 +151,7 @@ impl Sources {
     }
 
     fn sql_texts(&self, rows: &mut Rows) {
-        for at in self.nodes().filter(|at| at.is(Kind::Text)) {
+        for at in self.of_kinds(&[Kind::Text]) {
             // A concatenated text is read as a whole.
             if at.parent().is_some_and(|parent| parent.is(Kind::Text)) {
                 continue;
@@ -205,7 +178,7 @@ impl Sources {
     /// Texts that are passed or assigned as a status.
     fn statuses(&self, rows: &mut Rows) {
         let text = |at: At<'_>| at.value().and_then(|value| Some(value.text()?.to_owned()));
-        for at in self.nodes() {
+        for at in self.of_kinds(&[Kind::Pair, Kind::Bind, Kind::Call]) {
             match at.kind() {
                 Kind::Pair => {
                     let key = at.role(Role::Key).and_then(At::key).filter(|key| STATUS.contains(&key.as_str()));

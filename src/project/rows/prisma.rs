@@ -1,7 +1,7 @@
 //! Models of a Prisma schema, which has one declaration a line.
 
-use super::{Column, Table};
-use crate::project::cursor::Place;
+use super::table::{Column, Table};
+use crate::project::place::Place;
 use crate::project::value::Value;
 
 /// The models of a schema as tables.

@@ -7,7 +7,7 @@ use sqlparser::ast::{
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
-use super::Column;
+use super::table::Column;
 
 /// What stands where a template puts in the name of something.
 pub(super) const HOLE: &str = "shakedown_hole";

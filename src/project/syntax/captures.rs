@@ -2,7 +2,7 @@
 //! that node its role.
 
 /// What a node of a source file is, in any language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::project) enum Kind {
     Name,
     Text,

@@ -5,7 +5,8 @@ mod captures;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -71,16 +72,19 @@ impl Language {
     }
 }
 
-/// A node of a source file. Its descendants are the nodes from the next one to `end`.
+/// A node of a source file. Its descendants are the nodes from the next one to `end`. There are millions of them in a large
+/// project, so they are small.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) kind: Kind,
-    pub(super) line: usize,
-    pub(super) parent: Option<usize>,
-    pub(super) end: usize,
-    bytes: (usize, usize),
-    roles: Vec<(Role, usize)>,
+    line: u32,
+    parent: u32,
+    end: u32,
+    bytes: (u32, u32),
 }
+
+/// The parent of the first node.
+const NONE: u32 = u32::MAX;
 
 /// A source file that was parsed.
 #[derive(Debug)]
@@ -92,108 +96,162 @@ pub(super) struct SourceFile {
     pub(super) error: Option<usize>,
     text: String,
     nodes: Vec<Node>,
+    /// The parts of nodes, sorted by node.
+    roles: Vec<(u32, Role, u32)>,
+    /// The nodes of each kind.
+    kinds: HashMap<Kind, Vec<u32>>,
 }
 
 impl SourceFile {
     /// Parses a file; `None` if its language is unknown.
     pub(super) fn parse(path: PathBuf, text: String) -> Option<Self> {
         let language = Language::of(&path)?;
+        u32::try_from(text.len()).ok()?;
         let mut parser = Parser::new();
         parser.set_language(&language.grammar()).ok()?;
         let tree = parser.parse(&text, None)?;
-        let (nodes, error) = lower(&tree, language.query()?, &text);
-        Some(Self { path, language, error, text, nodes })
+        let mut file =
+            Self { path, language, error: None, text, nodes: Vec::new(), roles: Vec::new(), kinds: HashMap::new() };
+        file.lower(&tree, language.query()?);
+        Some(file)
     }
 
-    pub(super) fn node(&self, id: usize) -> &Node {
-        &self.nodes[id]
+    pub(super) fn kind(&self, id: usize) -> Kind {
+        self.nodes[id].kind
     }
 
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.nodes.len()
+    /// The line of a node, from 1.
+    pub(super) fn line(&self, id: usize) -> usize {
+        self.nodes[id].line as usize
+    }
+
+    pub(super) fn parent(&self, id: usize) -> Option<usize> {
+        Some(self.nodes[id].parent).filter(|parent| *parent != NONE).map(|parent| parent as usize)
+    }
+
+    /// The node behind the last descendant of a node.
+    pub(super) fn end(&self, id: usize) -> usize {
+        self.nodes[id].end as usize
+    }
+
+    /// The nodes of a kind, in the order of the text.
+    pub(super) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = usize> {
+        self.kinds.get(&kind).into_iter().flatten().map(|id| *id as usize)
     }
 
     /// The source text of a node.
     pub(super) fn text(&self, id: usize) -> &str {
         let (start, end) = self.nodes[id].bytes;
-        self.text.get(start..end).unwrap_or_default()
+        self.text.get(start as usize..end as usize).unwrap_or_default()
     }
 
     /// The part of a node that has this role.
     pub(super) fn role(&self, id: usize, role: Role) -> Option<usize> {
-        self.nodes[id].roles.iter().find(|(known, _)| *known == role).map(|(_, part)| *part)
+        let first = self.roles.partition_point(|(main, ..)| (*main as usize) < id);
+        let own = self.roles[first..].iter().take_while(|(main, ..)| *main as usize == id);
+        own.into_iter().find(|(_, known, _)| *known == role).map(|(.., part)| *part as usize)
+    }
+
+    /// Fills the nodes in the order of the text, each before its descendants. Punctuation is left out.
+    fn lower(&mut self, tree: &Tree, query: &Query) {
+        let Captured { kinds, roles } = Captured::of(tree, query, &self.text);
+        let parts: HashSet<usize, Plain> = roles.iter().map(|(.., part)| *part).collect();
+        let mut place: HashMap<usize, u32, Plain> = HashMap::default();
+        let mut open: Vec<u32> = Vec::new();
+        let mut cursor = tree.walk();
+        'nodes: loop {
+            let node = cursor.node();
+            if self.error.is_none() && (node.is_error() || node.is_missing()) {
+                self.error = Some(node.start_position().row + 1);
+            }
+            if node.is_named() || parts.contains(&node.id()) || self.nodes.is_empty() {
+                let id = small(self.nodes.len());
+                place.insert(node.id(), id);
+                let kind = kinds.get(&node.id()).map_or(Kind::Other, |(_, kind)| *kind);
+                if kind != Kind::Other {
+                    self.kinds.entry(kind).or_default().push(id);
+                }
+                self.nodes.push(Node {
+                    kind,
+                    line: small(node.start_position().row + 1),
+                    parent: open.last().copied().unwrap_or(NONE),
+                    end: id + 1,
+                    bytes: (small(node.start_byte()), small(node.end_byte())),
+                });
+                if cursor.goto_first_child() {
+                    open.push(id);
+                    continue;
+                }
+            }
+            while !cursor.goto_next_sibling() {
+                let (Some(closed), true) = (open.pop(), cursor.goto_parent()) else { break 'nodes };
+                self.nodes[closed as usize].end = small(self.nodes.len());
+            }
+        }
+        let known = |(main, role, part): (usize, Role, usize)| Some((*place.get(&main)?, role, *place.get(&part)?));
+        self.roles = roles.into_iter().filter_map(known).collect();
+        // Stable: the first pattern's part comes first.
+        self.roles.sort_by_key(|(main, ..)| *main);
     }
 }
 
-/// The nodes of a tree in the order of the text, each before its descendants, and the line of the first syntax error.
-fn lower(tree: &Tree, query: &Query, text: &str) -> (Vec<Node>, Option<usize>) {
-    let (kinds, roles) = captured(tree, query, text);
-    let mut nodes: Vec<Node> = Vec::new();
-    let mut place = HashMap::new();
-    let mut open: Vec<usize> = Vec::new();
-    let mut error = None;
-    let mut cursor = tree.walk();
-    loop {
-        let node = cursor.node();
-        let line = node.start_position().row + 1;
-        if error.is_none() && (node.is_error() || node.is_missing()) {
-            error = Some(line);
-        }
-        let id = nodes.len();
-        place.insert(node.id(), id);
-        nodes.push(Node {
-            kind: kinds.get(&node.id()).map_or(Kind::Other, |(_, kind)| *kind),
-            line,
-            parent: open.last().copied(),
-            end: id + 1,
-            bytes: (node.start_byte(), node.end_byte()),
-            roles: Vec::new(),
-        });
-        if cursor.goto_first_child() {
-            open.push(id);
-            continue;
-        }
-        while !cursor.goto_next_sibling() {
-            let end = nodes.len();
-            let (Some(closed), true) = (open.pop(), cursor.goto_parent()) else {
-                for (main, role, part) in roles {
-                    if let (Some(main), Some(part)) = (place.get(&main), place.get(&part)) {
-                        nodes[*main].roles.push((role, *part));
+/// A place in a file, which is smaller than 4 GB.
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(NONE)
+}
+
+/// What the patterns of a query captured, by tree-sitter's ids of nodes.
+struct Captured {
+    /// The kinds of nodes, with the number of the pattern that gave it.
+    kinds: HashMap<usize, (usize, Kind), Plain>,
+    /// The parts of nodes.
+    roles: Vec<(usize, Role, usize)>,
+}
+
+impl Captured {
+    fn of(tree: &Tree, query: &Query, text: &str) -> Self {
+        let meanings: Vec<Option<Capture>> = query.capture_names().iter().map(|name| Capture::named(name)).collect();
+        let mut captured = Self { kinds: HashMap::default(), roles: Vec::new() };
+        let mut cursor = QueryCursor::new();
+        let mut matches = cursor.matches(query, tree.root_node(), text.as_bytes());
+        while let Some(found) = matches.next() {
+            let mut main = None;
+            for capture in found.captures() {
+                if let Some(Some(Capture::Kind(kind))) = meanings.get(capture.index as usize) {
+                    main = main.or(Some(capture.node.id()));
+                    // The first pattern of the file decides.
+                    let known = captured.kinds.entry(capture.node.id()).or_insert((found.pattern_index, *kind));
+                    if found.pattern_index < known.0 {
+                        *known = (found.pattern_index, *kind);
                     }
                 }
-                return (nodes, error);
-            };
-            nodes[closed].end = end;
-        }
-    }
-}
-
-/// The kinds of nodes, with the number of the pattern that gave it, and the parts of nodes, by tree-sitter's ids.
-type Captured = (HashMap<usize, (usize, Kind)>, Vec<(usize, Role, usize)>);
-
-fn captured(tree: &Tree, query: &Query, text: &str) -> Captured {
-    let meanings: Vec<Option<Capture>> = query.capture_names().iter().map(|name| Capture::named(name)).collect();
-    let (mut kinds, mut roles) = (HashMap::<usize, (usize, Kind)>::new(), Vec::new());
-    let mut cursor = QueryCursor::new();
-    let mut matches = cursor.matches(query, tree.root_node(), text.as_bytes());
-    while let Some(found) = matches.next() {
-        let mut main = None;
-        for capture in found.captures() {
-            if let Some(Some(Capture::Kind(kind))) = meanings.get(capture.index as usize) {
-                main = main.or(Some(capture.node.id()));
-                // The first pattern of the file decides.
-                let known = kinds.entry(capture.node.id()).or_insert((found.pattern_index, *kind));
-                if found.pattern_index < known.0 {
-                    *known = (found.pattern_index, *kind);
+            }
+            for capture in found.captures() {
+                if let (Some(main), Some(Some(Capture::Role(role)))) = (main, meanings.get(capture.index as usize)) {
+                    captured.roles.push((main, *role, capture.node.id()));
                 }
             }
         }
-        for capture in found.captures() {
-            if let (Some(main), Some(Some(Capture::Role(role)))) = (main, meanings.get(capture.index as usize)) {
-                roles.push((main, *role, capture.node.id()));
-            }
-        }
+        captured
     }
-    (kinds, roles)
+}
+
+/// A hash of ids of nodes, which are addresses: nobody chooses them.
+type Plain = BuildHasherDefault<AddressHasher>;
+
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_usize(usize::from(*byte)));
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
 }

@@ -30,17 +30,15 @@ fn a_file_with_a_syntax_error_is_read_as_far_as_it_goes() {
     let text = "const a = 'x';\nfunction ( {\nconst b = process.env.REDIS_URL;\n";
     let file = SourceFile::parse("a.ts".into(), text.to_owned()).unwrap();
     assert_eq!(file.error, Some(2));
-    let names: Vec<&str> =
-        (0..file.len()).filter(|id| file.node(*id).kind == Kind::Name).map(|id| file.text(id)).collect();
+    let names: Vec<&str> = file.of_kind(Kind::Name).map(|id| file.text(id)).collect();
     assert!(names.contains(&"REDIS_URL"), "{names:?}");
 }
 
 #[test]
 fn a_node_ends_where_its_last_descendant_ends() {
     let file = SourceFile::parse("a.py".into(), "f(g(1), h(2))\n".to_owned()).unwrap();
-    for id in 0..file.len() {
-        let node = file.node(id);
-        assert!(node.parent.is_none_or(|parent| parent < id && file.node(parent).end >= node.end));
+    for id in 0..file.end(0) {
+        assert!(file.parent(id).is_none_or(|parent| parent < id && file.end(parent) >= file.end(id)));
     }
 }
 

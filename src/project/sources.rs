@@ -1,28 +1,111 @@
-//! A place in the sources of a project, and what can be asked about it.
+//! The parsed sources of a project, and what can be asked about a place in them.
 
-use std::fmt;
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use super::files::Sources;
+use super::place::Place;
 use super::syntax::{Kind, Role, SourceFile};
+use super::value::Value;
 
-/// A line of a file of the project.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The path of the file in the project, with slashes.
-    pub path: String,
-    /// The line, from 1.
-    pub line: usize,
+/// The maximum size of a file, in bytes. A source file of this size was not written by hand.
+pub(super) const MAX_BYTES: u64 = 1 << 20;
+
+/// The files of a project, and its parsed sources.
+#[derive(Default)]
+pub(super) struct Sources {
+    /// All files by path, with their size in bytes.
+    pub(super) files: BTreeMap<PathBuf, u64>,
+    /// What was left out, and why.
+    pub(super) notes: Vec<String>,
+    pub(super) root: PathBuf,
+    pub(super) parsed: Vec<SourceFile>,
+    pub(super) by_path: HashMap<PathBuf, usize>,
+    /// Names that are bound at the top level of each file.
+    pub(super) top: Vec<HashMap<String, usize>>,
+    /// What is bound to the names of each file, with the function that it is bound in.
+    pub(super) bound: Vec<HashMap<String, Vec<(Option<usize>, usize)>>>,
+    /// Imported names of each file: the module and the name in it.
+    pub(super) imports: Vec<HashMap<String, (usize, String)>>,
+    /// Functions and methods by name.
+    pub(super) functions: HashMap<String, Vec<(usize, usize)>>,
+    /// Calls by the last name of what they call.
+    pub(super) calls: HashMap<String, Vec<(usize, usize)>>,
+    /// Classes and named types by name.
+    pub(super) types: HashMap<String, Vec<(usize, usize)>>,
+    /// The variables of the environment that settings are read from, by the names of the settings.
+    pub(super) settings: OnceLock<HashMap<String, Value>>,
 }
 
-impl Place {
-    pub(super) fn new(path: &std::path::Path, line: usize) -> Self {
-        Self { path: path.to_string_lossy().replace('\\', "/"), line }
+impl Sources {
+    /// Whether there is such a file or directory, whatever is left out of the files.
+    pub(super) fn exists(&self, path: &str) -> bool {
+        self.root.join(path).exists()
     }
-}
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.path, self.line)
+    /// The text of a file, if it is one of the project's and can be read.
+    pub(super) fn text_of(&self, path: &Path) -> Option<String> {
+        let size = self.files.get(path)?;
+        if *size > MAX_BYTES {
+            return None;
+        }
+        let bytes = fs::read(self.root.join(path)).ok()?;
+        // A file that changes meanwhile may have grown; a text has no byte 0.
+        if bytes.contains(&0) {
+            return None;
+        }
+        String::from_utf8(bytes).ok()
+    }
+
+    pub(super) fn file(&self, number: usize) -> &SourceFile {
+        &self.parsed[number]
+    }
+
+    /// The roots of all parsed files.
+    pub(super) fn roots(&self) -> impl Iterator<Item = At<'_>> {
+        (0..self.parsed.len()).map(|file| At { sources: self, file, id: 0 })
+    }
+
+    /// The nodes of these kinds in all files, in the order of the files and of their texts.
+    pub(super) fn of_kinds(&self, kinds: &[Kind]) -> Vec<At<'_>> {
+        let mut found = Vec::new();
+        for (file, source) in self.parsed.iter().enumerate() {
+            let mut own: Vec<usize> = kinds.iter().flat_map(|kind| source.of_kind(*kind)).collect();
+            own.sort_unstable();
+            found.extend(own.into_iter().map(|id| At { sources: self, file, id }));
+        }
+        found
+    }
+
+    pub(super) fn at(&self, (file, id): (usize, usize)) -> At<'_> {
+        At { sources: self, file, id }
+    }
+
+    /// The calls of these functions, by the last name.
+    pub(super) fn calls_of<'p>(&'p self, names: &[&str]) -> Vec<At<'p>> {
+        let mut found: Vec<(usize, usize)> =
+            names.iter().filter_map(|name| self.calls.get(*name)).flatten().copied().collect();
+        found.sort_unstable();
+        found.into_iter().map(|at| self.at(at)).collect()
+    }
+
+    /// The top-level definition of a name in a file, or in the file that it is imported from.
+    pub(super) fn top_level(&self, file: usize, name: &str) -> Option<At<'_>> {
+        self.definition_within(file, name, 3)
+    }
+
+    fn definition_within(&self, file: usize, name: &str, imports: usize) -> Option<At<'_>> {
+        if let Some(id) = self.top.get(file)?.get(name) {
+            return Some(At { sources: self, file, id: *id });
+        }
+        let left = imports.checked_sub(1)?;
+        if let Some((module, name)) = self.imports.get(file)?.get(name) {
+            return self.definition_within(*module, name, left);
+        }
+        // `export * from`.
+        let all = self.imports.get(file)?.iter().filter(|(key, _)| key.starts_with('*'));
+        all.into_iter().find_map(|(_, (module, _))| self.definition_within(*module, name, left))
     }
 }
 
@@ -50,7 +133,7 @@ impl<'p> At<'p> {
     }
 
     pub(super) fn kind(self) -> Kind {
-        self.source().node(self.id).kind
+        self.source().kind(self.id)
     }
 
     pub(super) fn is(self, kind: Kind) -> bool {
@@ -62,7 +145,7 @@ impl<'p> At<'p> {
     }
 
     pub(super) fn place(self) -> Place {
-        Place::new(&self.source().path, self.source().node(self.id).line)
+        Place::new(&self.source().path, self.source().line(self.id))
     }
 
     /// The part with this role.
@@ -71,7 +154,7 @@ impl<'p> At<'p> {
     }
 
     pub(super) fn parent(self) -> Option<Self> {
-        self.source().node(self.id).parent.map(|id| self.to(id))
+        self.source().parent(self.id).map(|id| self.to(id))
     }
 
     /// The nodes around this one, from the inside.
@@ -81,20 +164,20 @@ impl<'p> At<'p> {
 
     /// The node and everything in it, in the order of the text.
     pub(super) fn descendants(self) -> impl Iterator<Item = Self> {
-        (self.id..self.source().node(self.id).end).map(move |id| self.to(id))
+        (self.id..self.source().end(self.id)).map(move |id| self.to(id))
     }
 
     /// The nodes directly in this one.
     pub(super) fn children(self) -> impl Iterator<Item = Self> {
-        let end = self.source().node(self.id).end;
+        let end = self.source().end(self.id);
         let first = (self.id + 1 < end).then_some(self.id + 1);
-        let next = move |id: &usize| Some(self.source().node(*id).end).filter(|next| *next < end);
+        let next = move |id: &usize| Some(self.source().end(*id)).filter(|next| *next < end);
         std::iter::successors(first, next).map(move |id| self.to(id))
     }
 
     /// Whether the other node is this one or in it.
     pub(super) fn contains(self, other: Self) -> bool {
-        self.file == other.file && (self.id..self.source().node(self.id).end).contains(&other.id)
+        self.file == other.file && (self.id..self.source().end(self.id)).contains(&other.id)
     }
 
     /// The same value without parentheses, awaits and casts.
@@ -131,7 +214,7 @@ impl<'p> At<'p> {
                 Kind::Hole => Err(at.role(Role::Value).unwrap_or(at)),
                 _ => continue,
             };
-            skip_to = at.source().node(at.id).end;
+            skip_to = at.source().end(at.id);
             match (pieces.last_mut(), piece) {
                 (Some(Ok(last)), Ok(more)) => last.push_str(&more),
                 (_, piece) => pieces.push(piece),
