@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ignore::WalkBuilder;
 
-use super::sources::{At, MAX_BYTES, Sources};
+use super::sources::{At, Bound, MAX_BYTES, Sources};
 use super::syntax::{Kind, Language, Role, SourceFile};
 
 /// Directories with dependencies, build output or caches.
@@ -222,7 +222,7 @@ impl Sources {
         };
         for root in self.roots() {
             let mut names = HashMap::new();
-            let mut own: HashMap<String, Vec<(Option<usize>, usize)>> = HashMap::new();
+            let mut own: HashMap<String, Vec<Bound>> = HashMap::new();
             let source = root.source();
             let defining = [Kind::Function, Kind::Class, Kind::Record, Kind::Bind];
             let mut definitions: Vec<usize> = defining.iter().flat_map(|kind| source.of_kind(*kind)).collect();

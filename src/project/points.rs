@@ -18,7 +18,7 @@ pub struct Splitter {
     pub size: Option<u32>,
     /// The overlap of two chunks, if the source names it.
     pub overlap: Option<u32>,
-    /// Whether it adds the place of a chunk to its metadata (LangChain for Python).
+    /// Whether it adds the place of a chunk to its metadata, as `LangChain` for Python can.
     pub start_index: bool,
     /// Where.
     pub place: Place,
@@ -71,7 +71,7 @@ impl Sources {
         }
         self.clients(&mut points);
         for at in self.of_kinds(&[Kind::Pair, Kind::Bind, Kind::Call]) {
-            self.node(at, &mut points);
+            points.add(at);
         }
         let embeds: Vec<&str> =
             libraries().embeddings.iter().flat_map(|entry| entry.calls.iter().map(String::as_str)).collect();
@@ -144,8 +144,11 @@ impl Sources {
             }
         }
     }
+}
 
-    fn node(&self, at: At<'_>, points: &mut Points) {
+impl Points {
+    /// Adds what a node says.
+    fn add(&mut self, at: At<'_>) {
         let field = |name: String, at: At<'_>| Field { name, place: at.place() };
         match at.kind() {
             Kind::Pair => {
@@ -154,7 +157,7 @@ impl Sources {
                 };
                 match key.as_str() {
                     "payload" | "metadata" | "metadatas" => {
-                        let into = if key == "payload" { &mut points.payload } else { &mut points.metadata };
+                        let into = if key == "payload" { &mut self.payload } else { &mut self.metadata };
                         let object = value.structure(6).filter(|object| object.is(Kind::Object));
                         into.extend(
                             object.map(At::entries).unwrap_or_default().into_iter().map(|(name, at)| field(name, at)),
@@ -165,12 +168,12 @@ impl Sources {
                         let list = at.parent();
                         let compares = list.is_some_and(|list| list.entry(&["match", "range"]).is_some());
                         let path = value.value().filter(|_| compares);
-                        points.filters.extend(path.and_then(|path| Some(field(path.text()?.to_owned(), at))));
+                        self.filters.extend(path.and_then(|path| Some(field(path.text()?.to_owned(), at))));
                     }
                     "task" => {
                         let task = value.value().and_then(|value| Some(value.text()?.to_owned()));
                         if let Some(task) = task.filter(|task| TASKS.contains(&task.as_str())) {
-                            points.task.get_or_insert((task, at.place()));
+                            self.task.get_or_insert((task, at.place()));
                         }
                     }
                     _ => {}
@@ -185,7 +188,7 @@ impl Sources {
                     _ => return,
                 };
                 let of_metadata = object.is_some_and(|at| at.path().last() == Some(&"metadata") && at.path().len() > 1);
-                points.metadata.extend(name.filter(|_| of_metadata).map(|name| field(name, at)));
+                self.metadata.extend(name.filter(|_| of_metadata).map(|name| field(name, at)));
             }
             // `splitter.createDocuments([text], [{ documentId }])`, `store.add_texts(texts, [{…}])`.
             Kind::Call
@@ -197,7 +200,7 @@ impl Sources {
                 let second = at.arguments().get(1).copied().or_else(|| at.option(&["metadatas"]));
                 let object = second.and_then(|at| at.descendants().find(|at| at.is(Kind::Object)));
                 let fields = object.map(At::entries).unwrap_or_default().into_iter();
-                points.metadata.extend(fields.map(|(name, at)| field(name, at)));
+                self.metadata.extend(fields.map(|(name, at)| field(name, at)));
             }
             _ => {}
         }

@@ -68,9 +68,7 @@ impl<'p> At<'p> {
                     default.and_then(|at| at.bare().literal()).map(Value::Text)
                 };
                 match path.as_slice() {
-                    [.., "environ", "get"] | [.., "getenv"] | [.., "env", "get"] => {
-                        Some(Value::variable(named()?).or(default()))
-                    }
+                    [.., "environ" | "env", "get"] | [.., "getenv"] => Some(Value::variable(named()?).or(default())),
                     // Nest's ConfigService, `env("X")` of environs and of Prisma's configuration.
                     [.., "get" | "getOrThrow"] if path.iter().any(|name| name.to_lowercase().contains("config")) => {
                         Some(Value::variable(named().filter(|name| is_variable(name))?).or(default()))
@@ -111,7 +109,7 @@ impl<'p> At<'p> {
     pub(super) fn is_environment(self) -> bool {
         matches!(
             self.bare().path().as_slice(),
-            ["process", "env"] | ["os", "environ"] | ["environ"] | [.., "meta", "env"] | ["Bun", "env"]
+            ["process" | "Bun", "env"] | ["os", "environ"] | ["environ"] | [.., "meta", "env"]
         )
     }
 

@@ -12,6 +12,9 @@ use super::value::Value;
 /// The maximum size of a file, in bytes. A source file of this size was not written by hand.
 pub(super) const MAX_BYTES: u64 = 1 << 20;
 
+/// The function that a name is bound in, if it is in one, and the node that binds it.
+pub(super) type Bound = (Option<usize>, usize);
+
 /// The files of a project, and its parsed sources.
 #[derive(Default)]
 pub(super) struct Sources {
@@ -25,7 +28,7 @@ pub(super) struct Sources {
     /// Names that are bound at the top level of each file.
     pub(super) top: Vec<HashMap<String, usize>>,
     /// What is bound to the names of each file, with the function that it is bound in.
-    pub(super) bound: Vec<HashMap<String, Vec<(Option<usize>, usize)>>>,
+    pub(super) bound: Vec<HashMap<String, Vec<Bound>>>,
     /// Imported names of each file: the module and the name in it.
     pub(super) imports: Vec<HashMap<String, (usize, String)>>,
     /// Functions and methods by name.
@@ -195,7 +198,7 @@ impl<'p> At<'p> {
     pub(super) fn literal(self) -> Option<String> {
         let at = self.bare();
         let pieces = at.is(Kind::Text).then(|| at.pieces())?;
-        pieces.into_iter().map(|piece| piece.ok()).collect()
+        pieces.into_iter().map(Result::ok).collect()
     }
 
     /// The pieces of a literal text: text, or the expression in a template.
@@ -228,22 +231,21 @@ impl<'p> At<'p> {
 
     /// The names of a dotted path such as `this.queue.add`, from the left; what has no name is empty.
     pub(super) fn path(self) -> Vec<&'p str> {
-        let at = self.bare();
-        match at.kind() {
-            Kind::Name => vec![at.text()],
-            Kind::Member => {
-                let mut path = at.role(Role::Object).map(Self::path).unwrap_or_default();
-                path.extend(at.role(Role::Name).map(Self::text));
-                path
-            }
-            Kind::Call => {
-                let mut path = at.role(Role::Function).map(Self::path).unwrap_or_default();
-                path.push("");
-                path
-            }
-            Kind::Generic => at.role(Role::Name).map(Self::path).unwrap_or_default(),
-            _ => vec![""],
+        let (mut path, mut at) = (Vec::new(), self.bare());
+        loop {
+            let (name, next) = match at.kind() {
+                Kind::Name => (at.text(), None),
+                Kind::Member => (at.role(Role::Name).map(Self::text).unwrap_or_default(), at.role(Role::Object)),
+                Kind::Call => ("", at.role(Role::Function)),
+                Kind::Generic => (at.role(Role::Name).map(Self::text).unwrap_or_default(), None),
+                _ => ("", None),
+            };
+            path.push(name);
+            let Some(next) = next else { break };
+            at = next.bare();
         }
+        path.reverse();
+        path
     }
 
     /// The last name of the function that a call calls.
@@ -254,7 +256,7 @@ impl<'p> At<'p> {
 
     /// The arguments of a call without a name.
     pub(super) fn arguments(self) -> Vec<Self> {
-        let arguments = self.role(Role::Arguments).into_iter().flat_map(|list| list.children());
+        let arguments = self.role(Role::Arguments).into_iter().flat_map(Self::children);
         arguments.filter(|at| at.is_value() && !at.is(Kind::Pair)).collect()
     }
 
@@ -290,11 +292,9 @@ impl<'p> At<'p> {
         }
     }
 
-    /// Whether this can be a value: punctuation and comments are not.
+    /// Whether this can be a value, and is no comment.
     fn is_value(self) -> bool {
-        let text = self.text();
-        !(matches!(text, "(" | ")" | "," | "[" | "]" | "{" | "}") || text.starts_with("//") || text.starts_with("/*"))
-            && !(text.starts_with('#') && self.is(Kind::Other))
+        !(self.is(Kind::Other) && ["//", "/*", "#"].iter().any(|start| self.text().starts_with(start)))
     }
 
     /// The functions around this node, from the inside.

@@ -94,21 +94,22 @@ impl Sources {
 
 /// The variable that an expression reads without following any name.
 fn direct(at: At<'_>) -> Option<Value> {
-    let at = at.bare();
-    at.variable().or_else(|| match at.kind() {
-        Kind::Binary => {
-            let right = at.role(Role::Right)?.literal();
-            match (direct(at.role(Role::Left)?)?, right) {
-                (Value::Variable { name, default: None }, default) => Some(Value::Variable { name, default }),
-                (value, _) => Some(value),
-            }
+    let (mut at, mut default) = (at.bare(), None);
+    // As many operators and wrappers as anybody writes around one variable.
+    for _ in 0..8 {
+        if let Some(variable) = at.variable() {
+            return Some(variable.or(default));
         }
-        Kind::Call => match at.arguments().as_slice() {
-            [only] => direct(*only),
-            _ => None,
-        },
-        _ => None,
-    })
+        at = match at.kind() {
+            Kind::Binary => {
+                default = at.role(Role::Right).and_then(At::literal).map(Value::Text);
+                at.role(Role::Left)?.bare()
+            }
+            Kind::Call => at.arguments().first()?.bare(),
+            _ => return None,
+        };
+    }
+    None
 }
 
 /// Whether an expression is a field of a validator, such as `z.string().default("x")`.

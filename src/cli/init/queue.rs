@@ -214,12 +214,12 @@ fn write_job(
         page.key(&line, &Basis::Guessed, &format!("`{field}` of a job is {}", said(filled)));
     }
     for (field, place) in fields.unknown.drain(..) {
-        match answers.ask(&format!("The job has `{field}` ({place}). What is its value?"), "leave it out") {
-            Some(value) => page.key(&format!("{} = {}", bare(&field), quoted(&value)), &Basis::Answered, ""),
-            None => {
-                page.raw(&format!("# {} = \"…\"   # {}", bare(&field), one_line(&place.to_string())));
-                page.list(&Basis::Guessed, &format!("a job works without `{field}`, which is read at {place}"));
-            }
+        let answer = answers.ask(&format!("The job has `{field}` ({place}). What is its value?"), "leave it out");
+        if let Some(value) = answer {
+            page.key(&format!("{} = {}", bare(&field), quoted(&value)), &Basis::Answered, "");
+        } else {
+            page.raw(&format!("# {} = \"…\"   # {}", bare(&field), one_line(&place.to_string())));
+            page.list(&Basis::Guessed, &format!("a job works without `{field}`, which is read at {place}"));
         }
     }
     for (field, place) in &fields.optional {

@@ -8,8 +8,8 @@ use super::super::sources::At;
 use super::super::syntax::{Kind, Role};
 use super::scope::{Scope, is_job_name, names_within, scope_within};
 
-/// How many calls are followed.
-const MAX_CALLS: usize = 6;
+/// How many parameters of functions are followed.
+const MAX_FOLLOWED: usize = 400;
 
 /// A field of a job's data that is read or declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Flow {
     /// Follows a parameter of a function.
     pub(super) fn parameter(&mut self, function: At<'_>, index: usize, what: What, scope: &Scope) {
         let key = (function.file, function.id, index, what, scope.clone());
-        if self.seen.len() > 1 << MAX_CALLS + 4 || !self.seen.insert(key) {
+        if self.seen.len() > MAX_FOLLOWED || !self.seen.insert(key) {
             return;
         }
         if self.reached.insert((function.file, function.id)) {
@@ -103,14 +103,8 @@ impl Flow {
 
     /// Follows an expression into what is around it.
     fn expression(&mut self, at: At<'_>, within: At<'_>, what: What, scope: &Scope) {
-        let Some(parent) = at.parent() else { return };
+        let Some((at, parent)) = self.passed_on(at, what, scope) else { return };
         match parent.kind() {
-            Kind::Wrap => {
-                if let Some(declared) = parent.role(Role::Type).filter(|_| parent.role(Role::Value) == Some(at)) {
-                    self.declared(declared, what, scope);
-                }
-                self.expression(parent, within, what, scope);
-            }
             Kind::Member if parent.role(Role::Object) == Some(at) => self.member(parent, within, what, scope),
             Kind::Index if parent.role(Role::Object) == Some(at) => {
                 let key = parent.role(Role::Key).and_then(|key| Some(key.value()?.text()?.to_owned()));
@@ -119,10 +113,6 @@ impl Flow {
                     (Some(key), What::Job) if key == "data" => self.expression(parent, within, What::Data, scope),
                     _ => {}
                 }
-            }
-            // `data.title || "untitled"`, `job.data ?? {}`: the value is passed on.
-            Kind::Binary if matches!(parent.role(Role::Operator).map(At::text), Some("??" | "||" | "or")) => {
-                self.expression(parent, within, what, scope);
             }
             Kind::Bind if parent.role(Role::Value) == Some(at) => {
                 if let Some(declared) = parent.role(Role::Type) {
@@ -133,6 +123,29 @@ impl Flow {
                 }
             }
             _ => self.argument(at, parent, what, scope),
+        }
+    }
+
+    /// The value that an expression is passed on as, through parentheses, casts and `job.data ?? {}`, and what is around it.
+    fn passed_on<'p>(&mut self, at: At<'p>, what: What, scope: &Scope) -> Option<(At<'p>, At<'p>)> {
+        let mut at = at;
+        loop {
+            let parent = at.parent()?;
+            let passes = match parent.kind() {
+                Kind::Wrap => {
+                    let is_value = parent.role(Role::Value) == Some(at);
+                    if let Some(declared) = parent.role(Role::Type).filter(|_| is_value) {
+                        self.declared(declared, what, scope);
+                    }
+                    is_value
+                }
+                Kind::Binary => matches!(parent.role(Role::Operator).map(At::text), Some("??" | "||" | "or")),
+                _ => false,
+            };
+            if !passes {
+                return Some((at, parent));
+            }
+            at = parent;
         }
     }
 

@@ -38,12 +38,19 @@ impl Scope {
 
 /// The name of a job that a condition compares with, and whether it asks for equality.
 fn condition(at: At<'_>) -> Option<(String, bool)> {
-    let at = at.bare();
+    condition_within(at, 8)
+}
+
+fn condition_within(at: At<'_>, steps: usize) -> Option<(String, bool)> {
+    let (at, steps) = (at.bare(), steps.checked_sub(1)?);
     let (left, right) = (at.role(Role::Left)?, at.role(Role::Right)?);
     match at.role(Role::Operator)?.text() {
         "==" | "===" => Some((compared(left, right)?, true)),
         "!=" | "!==" => Some((compared(left, right)?, false)),
-        "&&" | "and" => condition(left).or_else(|| condition(right)).filter(|(_, equal)| *equal),
+        "&&" | "and" => {
+            let found = condition_within(left, steps).or_else(|| condition_within(right, steps));
+            found.filter(|(_, equal)| *equal)
+        }
         _ => None,
     }
 }

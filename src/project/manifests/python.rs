@@ -11,7 +11,8 @@ use crate::project::syntax::{Kind, Language, Role};
 pub(super) fn packages(sources: &Sources, into: &mut Packages) {
     for path in sources.files.keys() {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let requirements = name.starts_with("requirements") && (name.ends_with(".txt") || name.ends_with(".in"));
+        let is_text = path.extension().is_some_and(|ending| ending == "txt" || ending == "in");
+        let requirements = is_text && name.starts_with("requirements");
         let Some(text) = (requirements || name == "pyproject.toml").then(|| sources.text_of(path)).flatten() else {
             continue;
         };

@@ -1,5 +1,4 @@
 //! `shakedown init`: a contract for the worker in a directory, and one document through it.
-#![expect(clippy::print_stdout, reason = "what was left out is part of the test's report")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -88,3 +88,39 @@ fn a_name_with_quotes_braces_and_line_breaks_stays_a_text() {
     let project = Written::of(&[("package.json", r#"{"dependencies":{"bullmq":"5"}}"#), ("worker.js", &worker)]);
     assert_eq!(project.contract.queue.name.as_deref(), Some("a\"b{{c}}\nd"));
 }
+
+#[test]
+fn what_is_nested_ten_thousand_times_does_not_overflow_the_stack() {
+    let deep =
+        |open: &str, inside: &str, close: &str| format!("{}{inside}{}", open.repeat(10_000), close.repeat(10_000));
+    for expression in [
+        deep("(", "job.data", ")"),
+        deep("", "job.data", ".a"),
+        deep("", "job.data", " || x"),
+        deep("", "process.env.X", " ?? y"),
+        deep("", "job.name === 'x'", " && y"),
+        deep("f(", "job.data", ")"),
+        deep("[", "job.data", "]"),
+        deep("{a:", "job.data", "}"),
+        deep("async () => ", "job.data", ""),
+    ] {
+        let worker = format!(
+            "import {{ Worker }} from 'bullmq';\nnew Worker('docs', async (job) => {{ const x = {expression}; if ({expression}) {{ job.data.text }} }});\n"
+        );
+        let project = Written::of(&[("package.json", r#"{"dependencies":{"bullmq":"5"}}"#), ("worker.js", &worker)]);
+        assert_eq!(project.contract.queue.name.as_deref(), Some("docs"), "{}", &expression[..20]);
+    }
+}
+
+#[test]
+fn functions_that_call_each_other_end() {
+    let mut worker = "import { Worker } from 'bullmq';\nnew Worker('docs', async (job) => f0(job.data));\n".to_owned();
+    for number in 0..2000 {
+        worker.push_str(&format!(
+            "function f{number}(data) {{ data.text; f{}(data); f{number}(data); }}\n",
+            (number + 1) % 2000
+        ));
+    }
+    let project = Written::of(&[("package.json", r#"{"dependencies":{"bullmq":"5"}}"#), ("worker.js", &worker)]);
+    assert!(project.contract.queue.job.data.contains_key("text"));
+}
