@@ -1,15 +1,15 @@
 //! Which fields of a job's data a processor reads. The job and its data are followed from the processor's parameter
 //! through variables and calls.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use super::super::place::Place;
 use super::super::sources::At;
 use super::super::syntax::{Kind, Role};
 use super::scope::{Scope, is_job_name, names_within, scope_within};
 
-/// How many parameters of functions are followed.
-const MAX_FOLLOWED: usize = 400;
+/// How many parameters and variables are followed.
+const MAX_STEPS: usize = 1000;
 
 /// A field of a job's data that is read or declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,25 +31,62 @@ pub(super) enum What {
     Data,
 }
 
+/// What is still to be followed: from many calls deep a recursion would not come back.
+struct Step<'p> {
+    /// The function, and the number of the parameter.
+    function: At<'p>,
+    bound: Bound<'p>,
+    what: What,
+    scope: Scope,
+}
+
+/// What holds the job or its data in a function.
+enum Bound<'p> {
+    Parameter(usize),
+    /// A name that is bound at this node.
+    Name(String, At<'p>),
+}
+
 /// What was found in the functions that a processor reaches.
 #[derive(Default)]
-pub(super) struct Flow {
+pub(super) struct Flow<'p> {
     pub(super) uses: Vec<FieldUse>,
     pub(super) names: BTreeMap<String, Place>,
     /// Fields that the processor itself adds to the data.
     pub(super) own: BTreeSet<String>,
     /// The functions that were followed.
     pub(super) reached: HashSet<(usize, usize)>,
+    pending: VecDeque<Step<'p>>,
     seen: HashSet<(usize, usize, usize, What, Scope)>,
 }
 
-impl Flow {
-    /// Follows a parameter of a function.
-    pub(super) fn parameter(&mut self, function: At<'_>, index: usize, what: What, scope: &Scope) {
-        let key = (function.file, function.id, index, what, scope.clone());
-        if self.seen.len() > MAX_FOLLOWED || !self.seen.insert(key) {
-            return;
+impl<'p> Flow<'p> {
+    /// Follows a parameter of a function, and everything that it is passed on to.
+    pub(super) fn follow(&mut self, function: At<'p>, index: usize, what: What, scope: &Scope) {
+        self.parameter(function, index, what, scope);
+        let mut steps = 0;
+        while let Some(step) = self.pending.pop_front() {
+            steps += 1;
+            if steps > MAX_STEPS {
+                self.pending.clear();
+                break;
+            }
+            match step.bound {
+                Bound::Parameter(index) => self.enter(step.function, index, step.what, &step.scope),
+                Bound::Name(name, target) => self.name(&name, target, step.function, step.what, &step.scope),
+            }
         }
+    }
+
+    /// Remembers a parameter, each once.
+    fn parameter(&mut self, function: At<'p>, index: usize, what: What, scope: &Scope) {
+        if self.seen.insert((function.file, function.id, index, what, scope.clone())) {
+            let (bound, scope) = (Bound::Parameter(index), scope.clone());
+            self.pending.push_back(Step { function, bound, what, scope });
+        }
+    }
+
+    fn enter(&mut self, function: At<'p>, index: usize, what: What, scope: &Scope) {
         if self.reached.insert((function.file, function.id)) {
             for (name, at) in names_within(function) {
                 self.names.entry(name).or_insert_with(|| at.place());
@@ -67,24 +104,28 @@ impl Flow {
     }
 
     /// Follows what a name or a pattern is bound to, inside a function.
-    fn bound(&mut self, target: At<'_>, within: At<'_>, what: What, scope: &Scope) {
-        match (target.kind(), what) {
+    fn bound(&mut self, target: At<'p>, within: At<'p>, what: What, scope: &Scope) {
+        let names = match (target.kind(), what) {
             (Kind::Pattern, What::Data) => {
                 for (field, _) in target.pattern_names() {
                     self.add(field, target, scope);
                 }
+                return;
             }
             (Kind::Pattern, What::Job) => {
-                for (_, bound) in target.pattern_names().into_iter().filter(|(field, _)| field == "data") {
-                    self.name(&bound, target, within, What::Data, scope);
-                }
+                target.pattern_names().into_iter().filter(|(field, _)| field == "data").collect()
             }
-            (Kind::Name, _) => self.name(target.text(), target, within, what, scope),
-            _ => {}
+            (Kind::Name, _) => vec![(String::new(), target.text().to_owned())],
+            _ => Vec::new(),
+        };
+        let what = if target.is(Kind::Pattern) { What::Data } else { what };
+        for (_, name) in names {
+            let (bound, scope) = (Bound::Name(name, target), scope.clone());
+            self.pending.push_back(Step { function: within, bound, what, scope });
         }
     }
 
-    fn name(&mut self, name: &str, target: At<'_>, within: At<'_>, what: What, scope: &Scope) {
+    fn name(&mut self, name: &str, target: At<'p>, within: At<'p>, what: What, scope: &Scope) {
         let uses = within.descendants().filter(|at| at.is(Kind::Name) && at.text() == name && at.id > target.id);
         for at in uses.collect::<Vec<_>>() {
             let part = at.parent().is_some_and(|parent| {
@@ -102,7 +143,7 @@ impl Flow {
     }
 
     /// Follows an expression into what is around it.
-    fn expression(&mut self, at: At<'_>, within: At<'_>, what: What, scope: &Scope) {
+    fn expression(&mut self, at: At<'p>, within: At<'p>, what: What, scope: &Scope) {
         let Some((at, parent)) = self.passed_on(at, what, scope) else { return };
         match parent.kind() {
             Kind::Member if parent.role(Role::Object) == Some(at) => self.member(parent, within, what, scope),
@@ -127,7 +168,7 @@ impl Flow {
     }
 
     /// The value that an expression is passed on as, through parentheses, casts and `job.data ?? {}`, and what is around it.
-    fn passed_on<'p>(&mut self, at: At<'p>, what: What, scope: &Scope) -> Option<(At<'p>, At<'p>)> {
+    fn passed_on(&mut self, at: At<'p>, what: What, scope: &Scope) -> Option<(At<'p>, At<'p>)> {
         let mut at = at;
         loop {
             let parent = at.parent()?;
@@ -149,7 +190,7 @@ impl Flow {
         }
     }
 
-    fn member(&mut self, member: At<'_>, within: At<'_>, what: What, scope: &Scope) {
+    fn member(&mut self, member: At<'p>, within: At<'p>, what: What, scope: &Scope) {
         let name = member.role(Role::Name).map(At::text).unwrap_or_default();
         let call = member.parent().filter(|call| call.is(Kind::Call) && call.role(Role::Function) == Some(member));
         match (what, call) {
@@ -167,7 +208,7 @@ impl Flow {
     }
 
     /// Follows an argument into the function that is called.
-    fn argument(&mut self, at: At<'_>, parent: At<'_>, what: What, scope: &Scope) {
+    fn argument(&mut self, at: At<'p>, parent: At<'p>, what: What, scope: &Scope) {
         // `f(**data)` has one more node between the argument and the list.
         let spread = parent.text().starts_with("**");
         let list = if spread { parent.parent() } else { Some(parent) };
@@ -211,7 +252,7 @@ impl Flow {
     }
 
     /// `handlers[job.name](job.data)`: each handler has the jobs of its key.
-    fn dispatch(&mut self, index: At<'_>, place: usize, what: What, scope: &Scope) {
+    fn dispatch(&mut self, index: At<'p>, place: usize, what: What, scope: &Scope) {
         let Some(handlers) = index.role(Role::Object).and_then(|at| at.structure(8)) else { return };
         for (name, handler) in handlers.entries() {
             self.names.entry(name.clone()).or_insert_with(|| handler.place());

@@ -118,7 +118,7 @@ fn constructed(call: At<'_>, reached: &mut HashSet<(usize, usize)>) -> WorkerUse
     }
     let processor = arguments.get(1).and_then(|at| at.referred()).filter(|at| at.is(Kind::Function));
     if let Some(processor) = processor {
-        flow.parameter(processor, 0, What::Job, &Scope::default());
+        flow.follow(processor, 0, What::Job, &Scope::default());
     }
     let prefix = call.option(&["prefix"]).and_then(At::value);
     finish(flow, queue, prefix, call, reached)
@@ -138,7 +138,7 @@ fn decorated(decorator: At<'_>, reached: &mut HashSet<(usize, usize)>) -> Option
     for method in class.descendants().filter(|at| at.is(Kind::Function) && at.class() == Some(class)) {
         let name = method.role(Role::Name).map(At::text);
         if name == Some("process") {
-            flow.parameter(method, 0, What::Job, &Scope::default());
+            flow.follow(method, 0, What::Job, &Scope::default());
         }
         // The decorators of a method are before it.
         let before = method.parent().into_iter().flat_map(At::children).take_while(|at| at.id < method.id);
@@ -149,7 +149,7 @@ fn decorated(decorator: At<'_>, reached: &mut HashSet<(usize, usize)>) -> Option
             let name = process.arguments().first().and_then(|at| Some(at.value()?.text()?.to_owned()));
             let scope = name.as_deref().map(Scope::only).unwrap_or_default();
             flow.names.extend(name.map(|name| (name, process.place())));
-            flow.parameter(method, 0, What::Job, &scope);
+            flow.follow(method, 0, What::Job, &scope);
         }
     }
     let modules = class.sources.calls_of(&["forRoot", "forRootAsync", "registerQueue", "registerQueueAsync"]);
@@ -161,7 +161,7 @@ fn decorated(decorator: At<'_>, reached: &mut HashSet<(usize, usize)>) -> Option
 }
 
 fn finish(
-    flow: Flow,
+    flow: Flow<'_>,
     queue: Option<Value>,
     prefix: Option<Value>,
     at: At<'_>,
