@@ -64,7 +64,7 @@ impl fmt::Display for MigrationsFact {
             Self::Edited => "edited after they were applied",
             Self::OutOfOrder => "not applied, older than the newest applied one",
             Self::Unusable => "files that cannot be applied",
-            Self::LeftOut => "SQL files with other names",
+            Self::LeftOut => "files whose names are not recognised",
         })
     }
 }
