@@ -93,6 +93,12 @@ pub enum Defect {
     EmbedsAtStart,
     /// The first error of a service is final: the job fails permanently, and without Redis the worker ends.
     FirstErrorIsFinal,
+    /// A connection whose statement failed in a transaction is used again without a rollback.
+    KeepsAbortedTransaction,
+    /// The worker exits if it gets no answer about its collection when it starts.
+    ChecksCollectionOnce,
+    /// SIGTERM that arrives before the worker is ready is lost.
+    DropsSignalAtStart,
     /// A job whose worker died fails.
     NoStalledRecovery,
     /// The row of a job that stalled too often stays `processing`.
@@ -201,6 +207,9 @@ impl Defect {
         ("crashes-at-start", Self::CrashesAtStart),
         ("embeds-at-start", Self::EmbedsAtStart),
         ("first-error-is-final", Self::FirstErrorIsFinal),
+        ("keeps-aborted-transaction", Self::KeepsAbortedTransaction),
+        ("checks-collection-once", Self::ChecksCollectionOnce),
+        ("drops-signal-at-start", Self::DropsSignalAtStart),
         ("no-stalled-recovery", Self::NoStalledRecovery),
         ("stalled-out-row-unchanged", Self::StalledOutRowUnchanged),
         ("drops-on-sigterm", Self::DropsOnSigterm),

@@ -36,12 +36,13 @@ pub(super) async fn keep_lock(job: &Job, lock: Duration, cancelled: &Cancellatio
     }
 }
 
-/// Whether Redis may recover: it is gone, loading, or was just made a replica.
+/// Whether Redis may recover: it is gone, loading, busy, full, or was just made a replica.
 fn is_transient(error: &redis::RedisError) -> bool {
     use redis::{ErrorKind, ServerErrorKind};
     let transient = [ServerErrorKind::BusyLoading, ServerErrorKind::MasterDown, ServerErrorKind::ReadOnly];
     error.is_io_error()
         || error.is_connection_dropped()
+        || matches!(error.code(), Some("BUSY" | "MISCONF" | "NOREPLICAS" | "OOM"))
         || matches!(error.kind(), ErrorKind::Server(kind) if transient.contains(&kind))
 }
 

@@ -7,6 +7,7 @@ pub use super::document_outcome::DocumentOutcome;
 use super::documents::Document;
 use super::evidence::{Point, Row};
 use super::observations::{JobState, Observations, StepRecord};
+use super::stored_chunks::{chunk_name, doubles, missing_chunks};
 use super::vectors::{VectorMatch, VectorMatches};
 use crate::spec::Step;
 
@@ -233,66 +234,6 @@ fn assess_empty(state: JobState, row: Option<&Row>, has_rows: bool, points: usiz
     }
 }
 
-/// A chunk's name in reasons.
-fn chunk_name(chunk: Option<u64>) -> String {
-    chunk.map_or_else(|| "a chunk without a number".to_owned(), |chunk| format!("chunk {chunk}"))
-}
-
-/// The identity of a chunk: its number or its offset, and its text, or its vector if it has no text.
-type Key<'a> = (Option<u64>, Option<&'a str>, Vec<i32>);
-
-fn key(point: &Point) -> Key<'_> {
-    #[expect(clippy::cast_possible_truncation, reason = "a component of a normalised vector is at most 1")]
-    let rounded = |number: &f32| (number * 1e4).round() as i32;
-    let vector = if point.text.is_some() { Vec::new() } else { point.vector.iter().map(rounded).collect() };
-    (point.chunk.or(point.offset), point.text.as_deref(), vector)
-}
-
-/// The chunks of the baseline that are not stored now, as a reason.
-pub(super) fn missing_chunks(baseline: &[Point], points: &[Point]) -> Option<String> {
-    let stored: BTreeSet<_> = points.iter().map(key).collect();
-    let missing: Vec<_> = baseline.iter().filter(|point| !stored.contains(&key(point))).collect();
-    let first = chunk_name(missing.first()?.chunk);
-    let wanted: BTreeSet<_> = baseline.iter().map(key).collect();
-    let others = points.iter().filter(|point| !wanted.contains(&key(point))).count();
-    Some(format!(
-        "{} of {} baseline chunks are missing (the first is {first}); {others} points are not in the baseline",
-        missing.len(),
-        baseline.len()
-    ))
-}
-
-/// The chunks that are stored too often, with the number of extra points. Chunks with a number are compared by number,
-/// others by offset and text, or by vector. A document may have the same text several times, so these may occur as often
-/// as in the baseline, or without one as often as in the document.
-pub(super) fn doubles(
-    points: &[Point],
-    baseline: Option<&[Point]>,
-    document: Option<&Document>,
-) -> Vec<(String, usize)> {
-    let mut counts: BTreeMap<Key<'_>, usize> = BTreeMap::new();
-    let is_numbered = |point: &Point| point.chunk.is_some();
-    for point in points {
-        let key = if is_numbered(point) { (point.chunk, None, Vec::new()) } else { key(point) };
-        *counts.entry(key).or_default() += 1;
-    }
-    let allowed = |wanted: &Key<'_>| match (baseline, document, wanted.1) {
-        (Some(baseline), _, _) => {
-            baseline.iter().filter(|point| !is_numbered(point) && key(point) == *wanted).count().max(1)
-        }
-        (None, Some(document), Some(text)) if !text.is_empty() => document.text.matches(text).count().max(1),
-        (None, _, _) => 1,
-    };
-    counts
-        .iter()
-        .filter_map(|(key, count)| {
-            let extra = count.saturating_sub(allowed(key));
-            let name = if points.iter().any(is_numbered) { chunk_name(key.0) } else { chunk_name(None) };
-            (extra > 0).then_some((name, extra))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::observations::OtherQueue;
@@ -411,27 +352,6 @@ mod tests {
             assessment.documents().iter().filter(|document| document.outcome == DocumentOutcome::Orphaned).collect();
         assert_eq!(orphaned.len(), 1, "b.md was ingested by the first step: {orphaned:?}");
         assert_eq!(orphaned[0].document, "old.md");
-    }
-
-    fn point(chunk: u64, text: &str) -> Point {
-        Point {
-            id: chunk.to_string(),
-            document: Some("a".to_owned()),
-            version: None,
-            chunk: Some(chunk),
-            offset: None,
-            text: Some(text.to_owned()),
-            vector: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn chunks_of_the_baseline_must_be_stored() {
-        let baseline = [point(0, "one"), point(1, "two")];
-        assert_eq!(missing_chunks(&baseline, &[point(1, "two"), point(0, "one")]), None);
-        assert!(missing_chunks(&baseline, &[point(0, "one")]).unwrap().starts_with("1 of 2 baseline chunks"));
-        let altered = missing_chunks(&baseline, &[point(0, "one"), point(1, "tw")]).unwrap();
-        assert!(altered.contains("chunk 1") && altered.contains("1 points are not in the baseline"), "{altered}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod setup;
 mod sidecars;
 mod sizing;
 mod step;
+mod stored_chunks;
 #[cfg(test)]
 mod testing;
 mod timeline;

@@ -63,17 +63,19 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
 
     let timing = TimingObservations { pressure: scheduler.pressure(), stall_allowance: scheduler.stall_allowance() };
     let phase = trace.begin("stop workers");
-    let counts = retry_unavailable(|| clients.queue.counts()).await?;
-    let others = clients.others.observe().await?;
+    let counts = retry_unavailable(|| clients.queue.counts_without_schedulers()).await?;
     let workers = stop_workers(&mut scheduler, grace).await;
     let length = scheduler.elapsed();
+    let others = clients.others.observe(begun_ms).await?;
     let events = read_job_events(&clients, begun_ms).await;
+    let ms = |time: Duration| u64::try_from(time.as_millis()).ok();
     let queue = QueueObservations {
         counts,
         others,
         attached,
         events,
-        lock_ms: scheduler.lock_times().lock.and_then(|time| u64::try_from(time.as_millis()).ok()),
+        lock_ms: scheduler.lock_times().lock.and_then(ms),
+        recovery_ms: scheduler.lock_times().recovery().and_then(ms),
     };
     let faults = scheduler.faults();
     let network = NetworkObservations {
@@ -193,6 +195,8 @@ fn documents_of_step(step: Step, revision: usize, documents: &[Document]) -> Vec
 async fn wait_until_ready(scheduler: &mut FaultScheduler, timeout: Duration) -> Result<(), ScenarioError> {
     let deadline = Deadline { began: scheduler.pressure(), limit: timeout };
     loop {
+        // A worker that exits when it is idle need not wait for the first job.
+        scheduler.remove_idle();
         let died = scheduler.died();
         if died.is_none() && scheduler.are_ready().await {
             return Ok(());

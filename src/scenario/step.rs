@@ -12,7 +12,8 @@ use super::evidence::Snapshot;
 use super::harness::ScenarioError;
 use super::jobs::{JobBuilder, JobKind, job_id};
 use super::observations::{JobState, StepRecord};
-use super::scheduler::{FaultScheduler, Moment};
+use super::other_queues::OpenJobs;
+use super::scheduler::{FaultScheduler, Moment, Shares};
 use crate::outcome::{Role, Span, Trace};
 use crate::services::queue::{JobHash, NewJob};
 use crate::spec::{Milestone, Step};
@@ -27,6 +28,8 @@ const ROW_POLL: Duration = Duration::from_millis(20);
 const ROW_LAG: Duration = Duration::from_secs(3);
 /// The same on a machine that is too busy.
 const STARVED_ROW_LAG: Duration = Duration::from_secs(10);
+/// How long parents may wait for children that have all ended: the next moment moves them on, or nothing ever does.
+const STUCK: Duration = Duration::from_secs(3);
 /// With more documents than this, rows are not checked during a step.
 const MAX_ROW_CHECKED: usize = 32;
 
@@ -77,7 +80,7 @@ pub(super) async fn run_steps_together(
             && first.documents.len() <= MAX_ROW_CHECKED
             && !scheduler.disturbs_services(),
     };
-    scheduler.begin_step(first.number + 1, &overlaps).await?;
+    scheduler.begin_step(first.number + 1, &overlaps, &first.documents).await?;
     let mut steps = Steps { begun: Vec::new(), waiting: inputs.into() };
     steps.begin_next(tools).await?;
     let mut progress = follow_jobs(&mut steps, tools, scheduler, checks).await?;
@@ -143,6 +146,11 @@ impl Steps {
         enqueue(jobs, tools.clients, tools.span.trace()).await?;
         self.begun.push(Begun { input, ids, data_bytes });
         Ok(())
+    }
+
+    /// The ids of their jobs.
+    fn ids(&self) -> BTreeSet<&String> {
+        self.begun.iter().flat_map(|step| step.ids.values()).collect()
     }
 
     /// How many of their jobs have ended, and how many there are; the scheduler is told of each step that has ended.
@@ -221,9 +229,10 @@ async fn follow_jobs(
 ) -> Result<Progress, ScenarioError> {
     let clients = tools.clients;
     let mut settled_at = None;
-    let mut share = 0.0;
+    let mut shares = Shares::default();
     let mut last_answer = Instant::now();
     let has_jobs = |steps: &Steps| steps.begun.iter().any(|step| !step.ids.is_empty());
+    let mut stuck_since: Option<Instant> = None;
     let mut progress = Progress { settled: !has_jobs(steps), ..Progress::default() };
     loop {
         if checks.point_count
@@ -239,21 +248,24 @@ async fn follow_jobs(
             Ok((completed, failed)) => {
                 last_answer = Instant::now();
                 let (ended, wanted) = steps.count(&completed.iter().chain(&failed).collect(), scheduler);
-                // Child jobs may outlive the job that added them. If they cannot be counted, the next iteration asks.
-                progress.settled = ended == wanted
-                    && steps.waiting.is_empty()
-                    && clients.pending_in_others().await.is_ok_and(|jobs| jobs == 0);
+                // Jobs may outlive the job that added them. If they cannot be counted, the next iteration asks.
+                let open = clients.open_jobs().await.ok();
+                progress.settled = ended == wanted && steps.waiting.is_empty() && open.is_some_and(OpenJobs::is_empty);
+                stuck_since = open.filter(|open| open.is_stuck()).map(|_| stuck_since.unwrap_or(last_answer));
                 #[expect(clippy::cast_precision_loss, reason = "a share of a few thousand jobs")]
-                let now = if wanted == 0 { 1.0 } else { ended as f64 / wanted as f64 };
-                share = now;
+                let share = |count: usize| if wanted == 0 { 1.0 } else { count as f64 / wanted as f64 };
+                let attempted = if scheduler.waits_for_attempts() { clients.attempted(&steps.ids()) } else { 0 };
+                shares = Shares { ended: share(ended), attempted: share(attempted) };
             }
             Err(_) if scheduler.is_service_down() || last_answer.elapsed() < UNAVAILABLE_TIMEOUT => {}
             Err(error) => return Err(error.into()),
         }
         scheduler.see_locks().await;
-        scheduler.tick(share).await?;
+        scheduler.tick(shares).await?;
         let is_over = progress.settled && scheduler.is_idle() && (has_jobs(steps) || scheduler.is_through());
-        if is_over || scheduler.is_out_of_time(&tools.deadline) || scheduler.died().is_some() {
+        let is_stuck = stuck_since.is_some_and(|since| since.elapsed() >= STUCK) && scheduler.is_idle();
+        let is_left = is_stuck || scheduler.is_abandoned() || scheduler.died().is_some();
+        if is_over || is_left || scheduler.is_out_of_time(&tools.deadline) {
             let faults_ended_at = scheduler.idle_since().filter(|_| progress.settled);
             progress.recovered =
                 faults_ended_at.map(|ended| settled_at.unwrap_or(scheduler.elapsed()).saturating_sub(ended));
@@ -263,7 +275,7 @@ async fn follow_jobs(
         if progress.settled && settled_at.is_none() {
             settled_at = Some(scheduler.elapsed());
         }
-        steps.begin_due(tools, scheduler, share).await?;
+        steps.begin_due(tools, scheduler, shares.ended).await?;
         let is_watching = scheduler.is_watching() || !steps.waiting.is_empty();
         tokio::time::sleep(if is_watching { FAST_POLL } else { POLL }).await;
     }
@@ -289,6 +301,7 @@ async fn read_jobs(
             JobState::Missing
         };
         let mut hash = stored.unwrap_or_else(|| clients.job_from_events(id));
+        hash.starts = hash.starts.saturating_sub(clients.continued(id));
         // `notes` counts what the worker added, so the data that the harness enqueued is subtracted.
         hash.notes = hash.notes.map(|bytes| bytes.saturating_sub(data_bytes.get(id).copied().unwrap_or_default()));
         jobs.insert(document.clone(), (state, hash));

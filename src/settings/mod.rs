@@ -34,7 +34,7 @@ mod waiver;
 pub use config::Config;
 pub use contract::{
     Backoff, BackoffKind, ChunkFigure, ChunksContract, Contract, Creates, Data, DocumentContract, DocumentId, Dropped,
-    Embedded, EmbeddingsContract, EvidenceContract, Grace, Hook, JobContract, Order, PointIds, PostgresEvidence,
+    Embedded, EmbeddingsContract, EvidenceContract, Grace, Hook, Idle, JobContract, Order, PointIds, PostgresEvidence,
     Program, QdrantEvidence, QueueContract, Ready, Sidecar, SizeUnit, Whitespace, WorkerContract, document_place,
     is_blank, payload_field,
 };

@@ -49,6 +49,8 @@ pub enum When {
     TextContains(String),
     /// Requests with a text of this revision of a document: 1 is the original, 2 what the first step `revise` makes of it.
     Revision(usize),
+    /// Requests with the end of a document, in its version of the step in which the fault begins. Only in a fault.
+    DocumentEnds,
 }
 
 impl When {
@@ -62,6 +64,8 @@ impl When {
             Self::Nth(which) => nth == *which,
             Self::TextContains(needle) => texts.iter().any(|text| text.contains(needle)),
             Self::Revision(number) => texts.iter().any(|text| revision_of(text) == *number),
+            // A fault replaces it by what the ends are.
+            Self::DocumentEnds => false,
         }
     }
 }
@@ -128,7 +132,7 @@ pub enum Answer {
     Nan,
     /// Vectors of this size instead of the requested one.
     WrongDimensions(u32),
-    /// The answer names another model than the requested one.
+    /// The answer is that of another model than the requested one, and names it.
     WrongModel,
     /// An empty list.
     EmptyData,

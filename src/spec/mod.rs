@@ -32,8 +32,8 @@ pub use case::{Case, Check, Need, Verb};
 pub use error::{Place, SpecError};
 pub use expect::{All, Expect, Expectation, Intact, Matcher, Pattern, Range};
 pub use fault::{
-    Direction, Fault, FaultKind, Lasts, Milestone, NetworkFault, Requests, ServiceFault, Target, When, WorkerFault,
-    parse_duration,
+    Commands, Direction, Fault, FaultKind, Lasts, Milestone, NetworkFault, RedisError, Requests, ServiceFault,
+    SqlState, Statements, Target, When, WorkerFault, parse_duration,
 };
 pub use premise::{Premise, SizedDocuments, Work};
 pub use probe::{

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// What must have been seen in a scenario run, from outside the worker, for a pass to mean something. If a premise is not
-/// met, a pass becomes `unknown`; a failure stays a failure.
+/// met, a pass becomes `unknown`, or `skip` if no run with this worker can meet it; a failure stays a failure.
 ///
 /// A premise without data is written as its name, such as `"retried"`; others as a table, such as `{ jobs_in_work = 2 }`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -85,7 +85,8 @@ pub enum Premise {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
-    /// A job is active.
+    /// A job is active, in the worker's queue or in one of child jobs, or goes on later: when its backoff is over, or when
+    /// its children have ended.
     ActiveJob,
     /// No job is active.
     NoActiveJob,

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::jina::{Behaviour, Limits};
-use super::{Direction, Fault, FaultKind, NetworkFault, Premise, SizedDocuments, Target, When};
+use super::jina::{self, Behaviour, Limits};
+use super::{Direction, Fault, FaultKind, Lasts, NetworkFault, Premise, SizedDocuments, Target, When};
 
 /// Which documents a scenario ingests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -258,6 +258,9 @@ impl Scenario {
         if self.otherwise.is_some() && self.premises.is_empty() {
             return Err("`otherwise` is used if the premise is not met: add `premise` to the scenario".to_owned());
         }
+        if self.jina.iter().chain(&self.jina_at_start).any(|behaviour| behaviour.when == jina::When::DocumentEnds) {
+            return Err("`document_ends` is about the documents of a step: use it in the `jina` of a fault".to_owned());
+        }
         for (place, fault) in self.faults.iter().enumerate() {
             self.check_fault(place, fault)?;
         }
@@ -270,6 +273,11 @@ impl Scenario {
             && !fault.applies_to(*on)
         {
             return Err(format!("fault `{}` is not available for {}", fault.word(), on.word()));
+        }
+        if let FaultKind::Network { on, fault, .. } = &fault.kind
+            && let Some(target) = on.iter().find(|target| !fault.applies_to(**target))
+        {
+            return Err(format!("fault `{}` is not available for {}", fault.word(), target.word()));
         }
         if let FaultKind::Network { fault: NetworkFault::HalfOpen, direction: Some(Direction::Both), .. } = &fault.kind
         {
@@ -289,8 +297,11 @@ impl Scenario {
         if self.overlap(step).is_some() {
             return Err(format!("{fault} begins in step {step}, which overlaps the one before: count from that step"));
         }
+        if fault.lasts.is_some_and(|lasts| lasts.time().is_none()) && self.steps[step - 1] == Step::Idle {
+            return Err(format!("{fault} lasts until jobs end, and step {step} has none: write a duration"));
+        }
         let Some(until) = fault.until_step else { return Ok(()) };
-        if fault.lasts.is_none() {
+        if fault.lasts.and_then(Lasts::time).is_none() {
             return Err(format!("{fault} ends with step {until}: add `for`, the longest time that it lasts"));
         }
         if until < step || until > self.steps.len() {

@@ -40,10 +40,10 @@ impl Fault {
     #[must_use]
     pub fn words(&self) -> String {
         let step = self.step.filter(|step| *step > 1).map_or_else(String::new, |step| format!("in step {step}, "));
-        let lasts = match (self.lasts.map(|lasts| lasts.0.as_millis()), self.until_step) {
+        let lasts = match (self.lasts, self.until_step) {
             (None, _) => String::new(),
-            (Some(most), Some(step)) => format!(", until the jobs of step {step} have ended, for at most {most} ms"),
-            (Some(lasts), None) => format!(", for {lasts} ms"),
+            (Some(most), Some(step)) => format!(", until the jobs of step {step} have ended, {most} at most"),
+            (Some(lasts), None) => format!(", {lasts}"),
         };
         format!("{step}{}{lasts}: {self}", self.at)
     }

@@ -155,6 +155,8 @@ pub(super) struct Store {
     batch: usize,
     /// Addresses of the other services, `host:port`; used by planted defects only.
     other_addresses: Vec<String>,
+    /// A connection that is used whatever state it is in; by a planted defect only.
+    reused: tokio::sync::Mutex<Option<PgConnection>>,
     /// Whether `DATABASE_URL` points to a pooler in transaction mode.
     pooled: bool,
     vectors_guard: Guard,
@@ -220,6 +222,7 @@ impl Store {
             .filter_map(|url| Some(format!("{}:{}", url.host_str()?, url.port()?)))
             .collect(),
             batch: batch.max(1),
+            reused: tokio::sync::Mutex::new(None),
             pooled: options.get_port() == TRANSACTION_POOLER,
             vectors_guard: Guard::new("qdrant", policy, breakers, None),
             rows_guard: Guard::new("postgres", policy, breakers, None),

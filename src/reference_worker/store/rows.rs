@@ -5,7 +5,7 @@ use sqlx::AssertSqlSafe;
 use super::{Identity, Status, Store, StoreResult};
 use crate::reference_worker::defect::{Defect, planted};
 
-type Statement<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+pub(super) type Statement<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
 /// What the row of a document says about its version.
 struct Row<'a> {
@@ -112,6 +112,9 @@ impl Store {
         self.rows_guard
             .call(|| async {
                 let query = bind(sqlx::query(AssertSqlSafe(statement.to_owned())).persistent(false));
+                if planted(Defect::KeepsAbortedTransaction) {
+                    return self.execute_without_rollback(query).await;
+                }
                 if !self.pooled {
                     return Ok(query.execute(&self.postgres).await?.rows_affected());
                 }

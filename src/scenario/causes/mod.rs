@@ -142,6 +142,7 @@ fn look(sign: Sign, assessment: &Assessment) -> Option<Sighting> {
     let observations = &assessment.observations;
     match sign {
         Sign::Died => process::died(observations),
+        Sign::Exited => process::exited(observations),
         Sign::Killed => process::killed(observations),
         Sign::StoppedDuringStart => process::stopped_during_start(observations),
         Sign::HangsOnClose => process::hangs_on_close(observations),

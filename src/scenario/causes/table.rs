@@ -26,6 +26,8 @@ const FILES: [&str; 7] = [
 pub(super) enum Sign {
     /// A worker ended without being told to.
     Died,
+    /// A worker exited with code 0 without being told to.
+    Exited,
     /// A worker was killed by a signal that the scenario did not send.
     Killed,
     /// A worker was sent SIGTERM before it took jobs, and did not exit with code 0.

@@ -31,6 +31,7 @@ use super::assessment::{self, Assessment};
 use super::observations::Observations;
 use super::output::last_error;
 use super::premises;
+use super::scheduler::FaultRecord;
 use crate::outcome::{Evidence, Level, Verdict};
 use crate::redaction::redacted;
 use crate::settings::{ChunkFigure, ChunksContract, Contract, EvidenceContract, PointIds};
@@ -125,7 +126,7 @@ const fn gravity(verdict: &Verdict) -> u8 {
 }
 
 /// Adds each fault to the evidence. A pass becomes `unknown` if a fault never took effect: what holds without the fault
-/// proves nothing about the fault.
+/// proves nothing about the fault. It becomes `skip` if the fault is meant for requests that the worker does not send.
 fn require_effective_faults(verdict: Verdict, observations: &Observations, evidence: &mut Vec<Evidence>) -> Verdict {
     let time = |at: Option<Duration>| at.map_or("never".to_owned(), |at| format!("{} ms", at.as_millis()));
     for fault in &observations.faults {
@@ -135,7 +136,11 @@ fn require_effective_faults(verdict: Verdict, observations: &Observations, evide
     if verdict != Verdict::Pass {
         return verdict;
     }
-    if let Some(idle) = observations.faults.iter().find(|fault| !fault.took_effect) {
+    let idle = |fault: &&FaultRecord| !fault.took_effect;
+    if let Some(unmet) = observations.faults.iter().filter(idle).find(|fault| fault.others > 0) {
+        return Verdict::skip(format!("the worker sends no request for which the {} is meant", unmet.what));
+    }
+    if let Some(idle) = observations.faults.iter().find(idle) {
         return Verdict::unknown(format!("the {} never took effect: it affected {}", idle.what, idle.affected));
     }
     match observations.embeddings.api_fault {
@@ -326,6 +331,7 @@ impl Scope<'_> {
             Expectation::ConnectionsClosed => self.connections_closed(),
             // process
             Expectation::ExitsCleanly => self.exits_cleanly(),
+            Expectation::ExitsInTime => self.exits_in_time(),
             Expectation::NoJobAfterSigterm => self.no_job_after_sigterm(),
             Expectation::NoneLeftActive => self.none_left_active(),
             Expectation::WorkerRegistered => self.worker_registered(),
@@ -364,6 +370,19 @@ mod tests {
         let run = run.edit(|seen| seen.queue.counts.active = 1);
         let reason = "the queue: still holds 1 unfinished job: 1 active";
         assert_eq!(verdict(&drained, &run), Verdict::unmet(Level::Must, reason), "a failure stays a failure");
+    }
+
+    #[test]
+    fn a_pass_is_skipped_if_the_worker_sends_no_request_for_which_the_fault_is_meant() {
+        let drained = [Expectation::QueueDrained];
+        let run = |others| {
+            let fault = FaultRecord { others, ..missed_fault(Target::Qdrant) };
+            TestRun::two_documents().edit(|seen| seen.faults = vec![fault])
+        };
+        let reason = "the worker sends no request for which the cut of qdrant is meant";
+        assert_eq!(verdict(&drained, &run(3)), Verdict::skip(reason));
+        let reason = "the cut of qdrant never took effect: it affected nothing";
+        assert_eq!(verdict(&drained, &run(0)), Verdict::unknown(reason));
     }
 
     #[test]

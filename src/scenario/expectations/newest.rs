@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::assessment;
 use super::super::documents::Document;
 use super::super::evidence::{Point, Row};
 use super::super::observations::{JobState, StepRecord};
+use super::super::stored_chunks;
 use super::finding::Finding;
 use super::measure::state_phrase;
 use super::scope::Scope;
@@ -106,10 +106,10 @@ impl Scope<'_> {
             ));
         }
         let baseline = self.assessment.baseline_points(&document.id);
-        if let Some(missing) = baseline.and_then(|baseline| assessment::missing_chunks(baseline, points)) {
+        if let Some(missing) = baseline.and_then(|baseline| stored_chunks::missing_chunks(baseline, points)) {
             return Some(missing);
         }
-        if let Some((chunk, extra)) = assessment::doubles(points, baseline, Some(document)).first() {
+        if let Some((chunk, extra)) = stored_chunks::doubles(points, baseline, Some(document)).first() {
             return Some(format!("{chunk} is stored {} times", extra + 1));
         }
         let contract = self.observations.contract.evidence.postgres.as_ref()?;

@@ -60,6 +60,12 @@ impl Tested {
     }
 
     #[track_caller]
+    pub(super) fn impossible_by(&self, run: &TestRun, seen: &str) -> &Self {
+        assert_eq!(self.0.seen(run), Seen::impossible(seen));
+        self
+    }
+
+    #[track_caller]
     pub(super) fn met_by(&self, run: &TestRun, seen: &str) -> &Self {
         assert_eq!(self.0.seen(run), Seen::new(true, seen));
         self

@@ -20,7 +20,7 @@ pub use queue::{
     Backoff, BackoffKind, Data, DocumentContract, DocumentId, JOB_OPTIONS, JobContract, Order, QueueContract,
 };
 pub(super) use worker::{BUILD_WITHIN, GRACE, PREPARE_WITHIN, READY_WITHIN};
-pub use worker::{Creates, Grace, Hook, Program, Ready, Sidecar, WorkerContract};
+pub use worker::{Creates, Grace, Hook, Idle, Program, Ready, Sidecar, WorkerContract};
 
 use super::endpoint::Names;
 

@@ -1,6 +1,7 @@
 //! `[queue]`: how documents become jobs for the worker.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -101,6 +102,18 @@ impl JobContract {
         let mut job = Self::default();
         job.data.insert("version".to_owned(), Data::Text(Template::place("document.version")));
         job
+    }
+
+    /// How long it waits between its attempts in total if each fails. Jitter only shortens the waits.
+    #[must_use]
+    pub fn retry_waits(&self) -> Duration {
+        let retries = self.attempts.unwrap_or(1).saturating_sub(1);
+        let Some(backoff) = self.backoff else { return Duration::ZERO };
+        let times = match backoff.kind {
+            BackoffKind::Fixed => retries,
+            BackoffKind::Exponential => 2_u32.saturating_pow(retries).saturating_sub(1),
+        };
+        Duration::from_millis(backoff.delay.into()).saturating_mul(times)
     }
 
     /// Whether its data uses this placeholder.

@@ -73,6 +73,8 @@ pub enum Expectation {
     /// After SIGTERM the worker ends within its grace period, with a code of `[worker] exit_codes`. With another code than 0
     /// it leaves no job active.
     ExitsCleanly,
+    /// Every worker that a fault sends SIGTERM ends within its grace period, with whatever code.
+    ExitsInTime,
     /// The worker's log holds no secret.
     LogHoldsNoSecret,
     /// Every line of the worker's log is a JSON object.
@@ -200,6 +202,7 @@ impl fmt::Display for Expectation {
             Self::NoStaleChunks => f.write_str("no point of an older version is left"),
             Self::UnicodeIntact => f.write_str("no character is altered or lost"),
             Self::ExitsCleanly => f.write_str("the worker ends cleanly within its grace period after SIGTERM"),
+            Self::ExitsInTime => f.write_str("a worker that a fault sends SIGTERM ends within its grace period"),
             Self::LogHoldsNoSecret => f.write_str("the worker's log holds no secret"),
             Self::LogIsJson => f.write_str("every line of the worker's log is a JSON object"),
             Self::WorkerRegistered => f.write_str("the worker is registered under BullMQ's connection name"),

@@ -1,5 +1,6 @@
 //! When a fault begins and how long it lasts.
 
+use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -108,19 +109,52 @@ impl TryFrom<String> for When {
     }
 }
 
-/// How long a fault lasts: `500ms`, `2s`.
+/// How long a fault lasts: a time such as `500ms` or `2s`; `attempt`, until every job of its step has ended an attempt; or
+/// `step`, until every job of its step has ended for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "String")]
-pub struct Lasts(pub Duration);
+pub enum Lasts {
+    /// This long.
+    Time(Duration),
+    /// Until every job of its step has ended an attempt, in success or failure.
+    Attempt,
+    /// Until every job of its step has completed or failed for good.
+    Step,
+}
+
+impl Lasts {
+    /// The time, if it is one.
+    #[must_use]
+    pub const fn time(self) -> Option<Duration> {
+        match self {
+            Self::Time(time) => Some(time),
+            Self::Attempt | Self::Step => None,
+        }
+    }
+}
+
+impl fmt::Display for Lasts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(time) => write!(f, "for {} ms", time.as_millis()),
+            Self::Attempt => f.write_str("until every job has ended an attempt"),
+            Self::Step => f.write_str("until every job has ended"),
+        }
+    }
+}
 
 impl TryFrom<String> for Lasts {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        parse_duration(&text)
-            .map(Self)
-            .ok_or_else(|| format!("invalid duration `{text}`: expected e.g. \"500ms\" or \"2s\""))
+        match text.as_str() {
+            "attempt" => Ok(Self::Attempt),
+            "step" => Ok(Self::Step),
+            _ => parse_duration(&text).map(Self::Time).ok_or_else(|| {
+                format!("invalid duration `{text}`: expected e.g. \"500ms\" or \"2s\", \"attempt\" or \"step\"")
+            }),
+        }
     }
 }
 

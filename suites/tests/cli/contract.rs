@@ -348,26 +348,6 @@ fn the_quick_cases_are_fifteen() {
 }
 
 #[test]
-fn init_writes_a_contract_that_can_be_run_and_replaces_none() {
-    let sandbox = CliSandbox::new();
-    let work = sandbox.path("work");
-    fs::write(work.join("package.json"), r#"{"dependencies":{"bullmq":"^5"},"scripts":{"start":"node worker.js"}}"#)
-        .unwrap();
-    fs::write(work.join("worker.js"), "new Worker(process.env.QUEUE_NAME, async (job) => job.data.docId)").unwrap();
-    let (code, text) = sandbox.run(&["init"]);
-    assert_eq!(code, 0, "{text}");
-    assert!(text.contains("assumptions:") && text.contains("a Node worker"), "{text}");
-    let (code, text) = sandbox.run(&["run", "--dry-run", "--case", "ingestion.delivered"]);
-    assert_eq!(code, 0, "{text}");
-    assert!(text.contains("node worker.js") && text.contains("docId"), "{text}");
-    let (code, text) = sandbox.run(&["init"]);
-    assert_eq!(code, 2, "{text}");
-    assert!(text.contains("--force"), "{text}");
-    assert_eq!(sandbox.run(&["init", "--force"]).0, 0);
-    assert_eq!(sandbox.run(&["init", "no-such-directory"]).0, 2);
-}
-
-#[test]
 fn a_worker_that_prints_megabytes_and_is_in_order_is_conformant() {
     let sandbox = sandbox(&format!(
         "[worker]\ncommand = [\"sh\", \"-c\", \"yes words | head -c 40000000; exec {SHAKEDOWN} worker\"]\n"

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::settings::contract::{
-    ChunkFigure, ChunksContract, Contract, DocumentId, Dropped, Embedded, EmbeddingsContract, Order, PointIds,
+    ChunkFigure, ChunksContract, Contract, DocumentId, Dropped, Embedded, EmbeddingsContract, Idle, Order, PointIds,
     SizeUnit, Whitespace,
 };
 use crate::settings::error::Problem;
@@ -33,13 +33,14 @@ fn an_ordinary_worker_needs_to_say_nothing_about_chunks_and_requests() {
     assert_eq!(contract.chunks.embedded, Embedded { newlines_replaced: true, prefix: true });
     assert_eq!(contract.embeddings, EmbeddingsContract::default());
     assert_eq!(contract.embeddings.task.as_deref(), Some("retrieval.passage"));
-    assert_eq!(contract.worker.exit_codes, [0, 143]);
+    assert_eq!((contract.worker.exit_codes, contract.worker.idle), (vec![0, 143], Idle::Waits));
 }
 
 #[test]
 fn every_promise_can_be_written() {
     let contract = contract(
         r#"exit_codes = [0]
+idle = "exits"
 [[worker.sidecar]]
 command = ["postgrest"]
 ready = { http = "http://127.0.0.1:{{sidecar.port}}/" }
@@ -75,7 +76,7 @@ qdrant = { document = "metadata.id", offset = "metadata.loc.lines.from", text = 
     assert_eq!(contract.chunks.embedded, Embedded { newlines_replaced: false, prefix: false });
     assert_eq!(contract.embeddings.task, None);
     assert_eq!(contract.embeddings.setup_texts, ["dummy_text"]);
-    assert_eq!(contract.worker.exit_codes, [0]);
+    assert_eq!((contract.worker.exit_codes, contract.worker.idle), (vec![0], Idle::Exits));
     assert_eq!(contract.worker.sidecars[0].command, ["postgrest"]);
     assert_eq!(contract.queue.others().collect::<Vec<_>>(), ["cleanup", "embeddings"]);
     assert_eq!(contract.queue.delete.as_ref().and_then(|job| job.attempts), Some(3));
