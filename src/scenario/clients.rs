@@ -12,6 +12,7 @@ use super::document_ids::DocumentIds;
 use super::documents::Document;
 use super::evidence::{StoredCounts, read_points, read_rows};
 use super::harness::ScenarioError;
+use super::jobs::sequence;
 use super::other_queues::{OpenJobs, OtherQueues};
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
@@ -119,15 +120,18 @@ impl ServiceClients {
         Ok(own + with_timeout("redis", self.others.takeable()).await?)
     }
 
-    /// Executes the contract's `before` for each document: the application's rows, before the documents are enqueued.
-    pub(super) async fn prepare_rows(&self, documents: &[Document]) -> Result<(), ScenarioError> {
+    /// Executes the contract's `before` for each document of a step, counted from 0: the application's rows, before the
+    /// documents are enqueued.
+    pub(super) async fn prepare_rows(&self, documents: &[Document], step: usize) -> Result<(), ScenarioError> {
         let Some(statement) = &self.contract.queue.before else { return Ok(()) };
         let kind = self.contract.queue.document.id;
         for document in documents {
             // A fault of the step before may have just restarted Postgres.
-            retry_unavailable(|| before::execute(statement, document, &self.endpoints, kind, &self.postgres))
-                .await
-                .map_err(|error| ScenarioError::Spec(format!("the statement of [queue] before failed: {error}")))?;
+            retry_unavailable(|| {
+                before::execute(statement, (document, sequence(step)), &self.endpoints, kind, &self.postgres)
+            })
+            .await
+            .map_err(|error| ScenarioError::Spec(format!("the statement of [queue] before failed: {error}")))?;
         }
         Ok(())
     }
@@ -196,6 +200,7 @@ impl ServiceClients {
             Milestone::Requests => Ok(self.mock.request_count() as u64),
             Milestone::Active => self.active().await.map(|active| active.len() as u64),
             Milestone::Jobs => self.ended().await.map(|(completed, failed)| (completed.len() + failed.len()) as u64),
+            Milestone::Delayed => with_timeout("redis", self.queue.counts()).await.map(|counts| counts.delayed),
             Milestone::Points => self.count_points(None).await,
             Milestone::Rows => {
                 let Some(contract) = &self.contract.evidence.postgres else { return Ok(0) };

@@ -16,7 +16,7 @@ use super::scheduler::{Exit, FaultRecord, ProxiedConnection};
 use crate::faults::ClosedBy;
 use crate::services::queue::{Attached, JobHash};
 use crate::settings::{ChunksContract, EmbeddingsContract, EvidenceContract, Idle, JinaEndpoint};
-use crate::spec::{Target, WorkerFault};
+use crate::spec::{Step, Target, WorkerFault};
 use crate::stack::jina::JinaRequest;
 use crate::worker::Ended;
 
@@ -121,6 +121,8 @@ impl TestRun {
 impl StepRecord {
     fn empty() -> Self {
         Self {
+            step: Step::Ingest,
+            number: 0,
             documents: Vec::new(),
             jobs: BTreeMap::new(),
             snapshot: Snapshot::default(),
@@ -266,6 +268,7 @@ pub(super) fn fault(target: Target, began: u64, ended: u64) -> FaultRecord {
         ended: Some(Duration::from_millis(ended)),
         affected: "1 connections, 1 bytes".to_owned(),
         took_effect: true,
+        others: 0,
         stored: None,
     }
 }

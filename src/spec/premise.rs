@@ -48,6 +48,12 @@ pub enum Premise {
     /// A job is active for longer than its lock lasts without renewal.
     LongerThanLock,
 
+    // Jobs of one document.
+    /// Two jobs of a document are active at the same time.
+    VersionsOverlap,
+    /// A job of a document ends after one of that document that was added later.
+    OlderEndsLast,
+
     // Requests to the embeddings API.
     /// At least this many requests get an abnormal answer.
     AbnormalAnswers(u64),
@@ -134,6 +140,8 @@ impl fmt::Display for Premise {
             Self::FailedJobs(least) => write!(f, "at least {} for good", counted_verb(*least, "job", "fail")),
             Self::StalledOut => f.write_str("a job fails because it stalled too often"),
             Self::LongerThanLock => f.write_str("a job is active for longer than its lock lasts"),
+            Self::VersionsOverlap => f.write_str("two jobs of a document are active at the same time"),
+            Self::OlderEndsLast => f.write_str("a job of a document ends after one that was added later"),
             Self::AbnormalAnswers(least) => {
                 write!(f, "the embeddings API answers at least {} abnormally", counted(*least, "request"))
             }

@@ -90,10 +90,12 @@ fn listen(
     let wait = retry_after_s.map(Duration::from_secs);
     let forward = Arc::new(Forward::new(upstream));
     let service = Router::new().fallback(move |request: Request| {
-        let is_meant = only.is_none_or(|only| only.has(request.uri().path()));
+        let is_meant = only.is_none_or(|only| only.has(request.method().as_str(), request.uri().path()));
         let forward = Arc::clone(&forward);
         if is_meant {
             effect.count_connection();
+        } else {
+            effect.count_other();
         }
         let (headers, reason) = (headers.clone(), status.canonical_reason().unwrap_or("error"));
         let log = Arc::clone(&log);
@@ -168,14 +170,15 @@ impl Forward {
 
 /// What a gateway answers to a gRPC client: the status is in a header, and there is no message.
 fn grpc_answer(status: StatusCode, mut headers: HeaderMap) -> Response {
-    // 429 as Qdrant itself answers: its limits are RESOURCE_EXHAUSTED with `retry-after`. The other codes are the mapping
-    // of gRPC's documentation, http-grpc-status-mapping.md.
+    // 413, 429 and 500 as servers of gRPC answer: a message that is too large and a limit are RESOURCE_EXHAUSTED, an error of
+    // the server is INTERNAL. The other codes are the mapping of gRPC's documentation, http-grpc-status-mapping.md.
     let code = match status.as_u16() {
         400 => 13,
         401 => 16,
         403 => 7,
         404 => 12,
-        429 => 8,
+        413 | 429 => 8,
+        500 => 13,
         502..=504 => 14,
         _ => 2,
     };
@@ -265,7 +268,8 @@ mod tests {
             }
         }
         // A forwarded request is no effect.
-        assert_eq!(proxy.revert(applied).connections(), 6);
+        let effect = proxy.revert(applied);
+        assert_eq!((effect.connections(), effect.others()), (6, 4));
         assert_eq!(proxy.answered().len(), 6);
         serving.abort();
     }

@@ -15,9 +15,11 @@ mod hold;
 mod kind;
 mod latency;
 mod limit_data;
+mod refusal;
 mod refuse;
 mod shaper;
 mod slow_close;
+mod statement;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +35,7 @@ pub(super) use blackhole::WORD as BLACKHOLE;
 pub(super) use cut::WORD as CUT;
 pub(super) use kind::NetworkKind;
 pub(super) use shaper::Shaper;
+pub(super) use statement::Statement;
 
 /// What a kind may use when it starts.
 pub(super) struct StartContext<'a> {
@@ -62,6 +65,14 @@ pub(super) fn start(fault: NetworkFault, context: &StartContext<'_>) -> Started 
         NetworkFault::Answer { status, retry_after_s, only } => {
             answer::start(&answer::Reply { status, retry_after_s, held: None, only }, context)
         }
+        NetworkFault::SqlError { sqlstate, statements, from, times } => {
+            let count = refusal::RequestCount::new(from, times);
+            (Arc::new(refusal::SqlRefusals { sqlstate, statements, count }), None)
+        }
+        NetworkFault::RedisError { error, commands, from, times } => {
+            let count = refusal::RequestCount::new(from, times);
+            (Arc::new(refusal::RedisRefusals { error, commands, count }), None)
+        }
         NetworkFault::Hold { ms, only } => hold::start(ms, only, context),
     }
 }
@@ -69,7 +80,8 @@ pub(super) fn start(fault: NetworkFault, context: &StartContext<'_>) -> Started 
 /// Reads the value of `KIND=VALUE`; the error says what is wrong with it.
 type Parse = fn(Option<&str>) -> Result<NetworkFault, String>;
 
-/// Every kind by its word on the command line.
+/// Every kind by its word on the command line. Kinds that read requests of Postgres and Redis are missing: a proxy of the
+/// command line does not know the protocol of its service.
 const KINDS: [(&str, Parse); 11] = [
     ("refuse", refuse::parse),
     (cut::WORD, cut::parse),

@@ -7,6 +7,7 @@
 mod effect;
 mod jobs;
 mod lines;
+mod order;
 mod process;
 mod requests;
 mod rows;
@@ -148,6 +149,7 @@ fn look(sign: Sign, assessment: &Assessment) -> Option<Sighting> {
         Sign::HangsWithoutService => process::hangs_without_service(observations),
         Sign::Idle => jobs::idle(assessment),
         Sign::Stuck => jobs::stuck(assessment),
+        Sign::OlderJobWon => order::older_job_won(assessment),
         Sign::DoneWithoutPoints => jobs::done_without_points(assessment),
         Sign::AttemptsUsedUp => jobs::failed_while_broken(assessment, true),
         Sign::FailedAtFirstAttempt => jobs::failed_while_broken(assessment, false),

@@ -40,6 +40,9 @@ pub(super) enum Sign {
     Idle,
     /// Jobs were active at the end.
     Stuck,
+    /// An older job of a document ended after the newest one had begun, and something else is stored than the newest one makes
+    /// of the document.
+    OlderJobWon,
     /// A job completed, but its document has no points.
     DoneWithoutPoints,
     /// Jobs of lost documents failed permanently after several attempts, the last of them while a service was broken.

@@ -392,6 +392,14 @@ mod tests {
             .unmet_by(&at(&[("a.md", 2)], &[]), &nothing("2 points", "0 rows"))
             .impossible_by(&whole, "kill of the worker at 600 ms: the 20 points of long.md appeared at once")
             .unmet_by(&whole.edit(|seen| seen.timing.pressure = starved()), &nothing("20 points", "0 rows"));
+        let baseline = run().then(|step| {
+            step.remove("a.md");
+            step.snapshot.points.clear();
+        });
+        let removed = at(&[("a.md", 1)], &[]).edit_step(|step| step.remove("a.md")).compared_with(&baseline);
+        premise("{ killed_with = \"part_of_points\" }")
+            .met_by(&removed, "kill of the worker at 600 ms: 1 of 2 points of a.md were stored")
+            .unmet_by(&removed.compared_with(&run().edit(|seen| seen.steps.clear())), &nothing("1 point", "0 rows"));
         premise("{ killed_with = \"points_without_row\" }")
             .met_by(&at(&[("a.md", 2)], &[]), "kill of the worker at 600 ms: 2 of 2 points of a.md were stored")
             .unmet_by(&at(&[("a.md", 2)], &["a.md"]), &nothing("2 points", "1 row"))

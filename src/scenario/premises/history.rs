@@ -71,6 +71,11 @@ impl<'a> JobHistory<'a> {
         }
     }
 
+    /// When a job was active.
+    pub(super) fn spans_of(&self, job: &str) -> Vec<Span> {
+        self.active.get(job).cloned().unwrap_or_default()
+    }
+
     /// The jobs that are active at some time in `during`.
     pub(super) fn active_in(&self, during: Span) -> BTreeSet<&'a str> {
         jobs_in(&self.active, during)

@@ -12,6 +12,7 @@ mod run;
 mod seen;
 #[cfg(test)]
 mod testing;
+mod versions;
 
 pub(super) use self::batches::batches;
 use self::run::Run;
@@ -72,6 +73,9 @@ fn evaluate(premise: &Premise, assessment: &Assessment) -> Seen {
         Premise::FailedJobs(least) => run.failed_jobs(*least),
         Premise::StalledOut => run.stalled_out(),
         Premise::LongerThanLock => run.longer_than_lock(),
+        // versions
+        Premise::VersionsOverlap => run.versions_overlap(),
+        Premise::OlderEndsLast => run.older_ends_last(),
         // requests
         Premise::AbnormalAnswers(least) => run.abnormal_answers(*least),
         Premise::RefusedInARow(least) => run.refused_in_a_row(*least),
@@ -121,11 +125,12 @@ mod tests {
 
     #[test]
     fn every_premise_has_a_run_that_meets_it_and_one_that_does_not() {
-        const FAMILIES: [&str; 4] = [
+        const FAMILIES: [&str; 5] = [
             include_str!("documents.rs"),
             include_str!("jobs.rs"),
             include_str!("requests.rs"),
             include_str!("faults.rs"),
+            include_str!("versions.rs"),
         ];
         let schema = schemars::schema_for!(Premise);
         let variants = schema.get("oneOf").unwrap().as_array().unwrap();

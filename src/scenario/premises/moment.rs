@@ -81,7 +81,11 @@ impl<'a> Run<'a> {
         let last = self.observations.last();
         let in_the_end = |document: &str| {
             let now = last.map_or(0, |step| step.snapshot.points_of(document).len());
-            now.max(self.assessment.baseline_points(document).map_or(0, <[_]>::len))
+            match now.max(self.assessment.baseline_points(document).map_or(0, <[_]>::len)) {
+                // It was removed afterwards.
+                0 => self.assessment.most_baseline_points(document),
+                all => all,
+            }
         };
         let one = |document: &'a str| Stored {
             document,

@@ -6,6 +6,7 @@ mod driver;
 mod idle;
 mod jina;
 mod locks;
+mod moment;
 mod network;
 mod planned;
 mod pool;
@@ -30,6 +31,7 @@ use crate::spec::{Fault, FaultKind, Lasts, Milestone, Target, When};
 use crate::worker::{Ended, Worker};
 use driver::{Phase, RunContext};
 use locks::LockWatch;
+pub(super) use moment::Moment;
 pub(super) use planned::Shares;
 use planned::{Planned, State};
 pub(super) use pool::LaunchConfig;
@@ -58,6 +60,8 @@ pub(super) struct FaultScheduler {
     step_began: Instant,
     /// The step, counted from 1.
     step: usize,
+    /// The steps whose jobs have ended.
+    ended_steps: BTreeSet<usize>,
     /// What was counted before the step.
     before: BTreeMap<Milestone, u64>,
     meter: PressureMeter,
@@ -91,6 +95,7 @@ impl FaultScheduler {
             planned: faults.iter().map(Planned::new).collect(),
             step_began: clock,
             step: 0,
+            ended_steps: BTreeSet::new(),
             before: BTreeMap::new(),
             meter: PressureMeter::start(),
             locks: LockWatch::new(faults),
@@ -133,13 +138,20 @@ impl FaultScheduler {
         self.planned.iter().any(|planned| matches!(planned.fault.kind, FaultKind::Service { .. }))
     }
 
-    /// Begins the next step, with these documents: from now on its faults count their time.
-    pub(super) async fn begin_step(&mut self, documents: &[Document]) -> Result<(), ScenarioError> {
+    /// Begins a step, counted from 1, with these documents: from now on its faults count their time, and so do the steps that
+    /// `overlap` it.
+    pub(super) async fn begin_step(
+        &mut self,
+        step: usize,
+        overlaps: &[Moment],
+        documents: &[Document],
+    ) -> Result<(), ScenarioError> {
         self.context.documents = documents.to_vec();
         self.wait_ready().await;
-        self.step += 1;
+        self.step = step;
         self.before.clear();
-        let milestones: BTreeSet<Milestone> = self.milestones().collect();
+        let of_steps = overlaps.iter().filter_map(|moment| moment.milestone());
+        let milestones: BTreeSet<Milestone> = self.milestones().chain(of_steps).collect();
         for milestone in milestones {
             let count = retry_unavailable(|| self.context.clients.count(milestone)).await?;
             self.before.insert(milestone, count);
@@ -163,16 +175,31 @@ impl FaultScheduler {
 
     /// The counts that faults of this step wait for.
     fn milestones(&self) -> impl Iterator<Item = Milestone> {
-        self.planned_in_step().filter(|planned| planned.is_pending()).filter_map(|planned| match planned.fault.at {
-            When::Count(_, milestone, _) => Some(milestone),
-            _ => None,
-        })
+        self.planned_in_step().filter(|planned| planned.is_pending()).filter_map(|planned| planned.moment.milestone())
     }
 
     /// By how much a count has grown since the step began; `None` when it cannot be read at the moment.
     async fn count_since(&self, milestone: Milestone) -> Option<u64> {
         let before = self.before.get(&milestone).copied().unwrap_or(0);
         Some(self.context.clients.count(milestone).await.ok()?.saturating_sub(before))
+    }
+
+    /// Whether a moment has come; `share` of the jobs have ended.
+    pub(super) async fn has_come(&self, moment: &mut Moment, share: f64) -> bool {
+        match moment.at {
+            When::Share(wanted) => share >= wanted,
+            When::After(time) => self.step_began.elapsed() >= time,
+            When::Count(wanted, milestone, later) => {
+                if moment.reached.is_none() && self.count_since(milestone).await.is_some_and(|count| count >= wanted) {
+                    moment.reached = Some(Instant::now());
+                }
+                moment.reached.is_some_and(|reached| reached.elapsed() >= later)
+            }
+            When::Into(time, other) => self.planned.get(other - 1).is_some_and(|other| {
+                let began = other.began.filter(|_| other.is_active());
+                began.is_some_and(|began| self.elapsed() >= began + time)
+            }),
+        }
     }
 
     fn planned_in_step(&self) -> impl Iterator<Item = &Planned> {
@@ -281,6 +308,11 @@ impl FaultScheduler {
         self.context.are_ready().await
     }
 
+    /// The jobs of this step, counted from 1, have ended.
+    pub(super) fn end_step(&mut self, step: usize) {
+        self.ended_steps.insert(step);
+    }
+
     /// Begins and ends faults that are due.
     pub(super) async fn tick(&mut self, shares: Shares) -> Result<(), ScenarioError> {
         self.context.pool.record_output();
@@ -302,8 +334,15 @@ impl FaultScheduler {
                 State::Active { until } => match self.planned[index].driver.phase(&mut self.context).await {
                     Phase::Busy => {}
                     Phase::Begins => self.planned[index].restart_time(Instant::now()),
+                    Phase::Done => self.revert(index).await?,
+                    Phase::InForce if shares.ended >= 1.0 && self.planned[index].driver.ends_with_work() => {
+                        self.revert(index).await?;
+                    }
                     Phase::InForce => {
-                        if Instant::now() >= until
+                        let fault = &self.planned[index].fault;
+                        if fault.until_step.is_some_and(|step| self.ended_steps.contains(&step)) {
+                            self.revert(index).await?;
+                        } else if Instant::now() >= until
                             && !self.planned[index].is_kept_by_jobs(shares)
                             && !self.is_awaited(index, until, shares.ended)
                             && !self.waits_for_effect(index, shares.ended).await
@@ -320,23 +359,10 @@ impl FaultScheduler {
 
     /// Whether the time of a fault that has not begun has come.
     async fn is_due(&mut self, index: usize, share: f64) -> bool {
-        let planned = &self.planned[index];
-        match planned.fault.at {
-            When::Share(wanted) => share >= wanted,
-            When::After(time) => self.step_began.elapsed() >= time,
-            When::Count(wanted, milestone, later) => {
-                let mut reached = planned.reached;
-                if reached.is_none() && self.count_since(milestone).await.is_some_and(|count| count >= wanted) {
-                    reached = Some(Instant::now());
-                }
-                self.planned[index].reached = reached;
-                reached.is_some_and(|reached| reached.elapsed() >= later)
-            }
-            When::Into(time, other) => self.planned.get(other - 1).is_some_and(|other| {
-                let began = other.began.filter(|_| other.is_active());
-                began.is_some_and(|began| self.elapsed() >= began + time)
-            }),
-        }
+        let mut moment = self.planned[index].moment;
+        let has_come = self.has_come(&mut moment, share).await;
+        self.planned[index].moment = moment;
+        has_come
     }
 
     /// Whether a fault whose time was over at `until` stays in force because another is to begin within it and has not:
@@ -410,7 +436,7 @@ impl FaultScheduler {
     /// What each fault did.
     pub(super) fn faults(&self) -> Vec<FaultRecord> {
         let record = |planned: &Planned| {
-            let Evidence { affected, took_effect } = planned.evidence(&self.context);
+            let Evidence { affected, took_effect, others } = planned.evidence(&self.context);
             FaultRecord {
                 what: planned.fault.to_string(),
                 targets: planned.driver.targets(),
@@ -420,6 +446,7 @@ impl FaultScheduler {
                 ended: planned.ended,
                 affected,
                 took_effect,
+                others,
                 stored: planned.stored.clone(),
             }
         };

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::evidence::StoredCounts;
 use super::driver::{FaultDriver, RunContext};
 use super::jina::JinaDriver;
+use super::moment::Moment;
 use super::network::NetworkDriver;
 use super::record::Evidence;
 use super::service::ServiceDriver;
@@ -44,8 +45,8 @@ pub(super) struct Planned {
     pub(super) fault: Fault,
     pub(super) driver: Box<dyn FaultDriver>,
     pub(super) state: State,
-    /// Since when the point of the pipeline that it waits for is reached.
-    pub(super) reached: Option<Instant>,
+    /// When it begins.
+    pub(super) moment: Moment,
     /// Since when it is due.
     pub(super) due: Option<Instant>,
     /// When it began and ended, since the scenario run began.
@@ -63,7 +64,7 @@ impl Planned {
             fault: fault.clone(),
             driver: driver(fault),
             state: State::Pending,
-            reached: None,
+            moment: Moment::new(fault.at),
             due: None,
             began: None,
             ended: None,
@@ -82,8 +83,11 @@ impl Planned {
 
     /// Whether it matters what is stored when it begins.
     pub(super) const fn needs_stored_counts(&self) -> bool {
-        matches!(self.fault.kind, FaultKind::Worker(WorkerFault::Kill | WorkerFault::Terminate))
-            || matches!(self.fault.at, When::Count(_, Milestone::Points | Milestone::Rows, _))
+        let ends_worker = matches!(
+            self.fault.kind,
+            FaultKind::Worker(WorkerFault::Kill | WorkerFault::Terminate | WorkerFault::TerminateTwice)
+        );
+        ends_worker || matches!(self.fault.at, When::Count(_, Milestone::Points | Milestone::Rows, _))
     }
 
     pub(super) const fn is_pending(&self) -> bool {

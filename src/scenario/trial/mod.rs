@@ -272,7 +272,7 @@ impl Trial<'_> {
     /// Enqueues the first document, and waits until its job has completed; gives why it has not.
     async fn ingest(&mut self, document: &Document) -> Result<Option<TrialFailure>, ScenarioError> {
         let id = job_id(0, &document.id);
-        self.clients.prepare_rows(std::slice::from_ref(document)).await?;
+        self.clients.prepare_rows(std::slice::from_ref(document), 0).await?;
         let jobs = self.builder.jobs(0, JobKind::Ingest, std::slice::from_ref(document))?;
         enqueue(jobs, self.clients, self.trace).await?;
         let mut before = self.pressure();
@@ -339,7 +339,7 @@ impl Trial<'_> {
         let (first, others) = documents.split_first()?;
         let slow = Answer::Delay { ms: ANSWER_MS, jitter: 0 };
         self.clients.mock.behave(vec![Behaviour { when: When::All, answer: slow }]);
-        self.clients.prepare_rows(documents).await.ok()?;
+        self.clients.prepare_rows(documents, 1).await.ok()?;
         let mut jobs = self.builder.jobs(1, JobKind::Reingest, std::slice::from_ref(first)).ok()?;
         jobs.extend(self.builder.jobs(1, JobKind::Ingest, others).ok()?);
         let wanted: BTreeSet<String> = jobs.iter().map(|job| job.id.clone()).collect();

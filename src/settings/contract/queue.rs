@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::settings::template::Template;
+use crate::settings::template::{SEQUENCE, Template};
 
 /// `[queue]`: how documents become jobs for the worker.
 #[derive(Debug, Clone)]
@@ -44,8 +44,20 @@ impl QueueContract {
 pub struct DocumentContract {
     /// What `{{document.id}}` is.
     pub id: DocumentId,
-    /// The field of the job data that orders the versions of a document, if the worker has one.
-    pub order: Option<String>,
+    /// How the worker knows which of two jobs of a document is newer; `None` if it cannot know it.
+    pub order: Option<Order>,
+}
+
+/// How a worker knows which of two jobs of a document is newer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// By `{{document.sequence}}` in the data of the jobs.
+    Data,
+    /// By what the statement of `[queue] before` writes into the document's row.
+    Row,
+    /// By the time at which the application added the job, in BullMQ's `timestamp`.
+    Timestamp,
 }
 
 /// What the id of a document is.
@@ -194,6 +206,7 @@ impl Default for JobContract {
                 ("documentId", place("document.id")),
                 ("text", place("document.text")),
                 ("source", place("document.source")),
+                ("sequence", place(SEQUENCE)),
             ]
             .map(|(name, data)| (name.to_owned(), data))
             .into(),
@@ -208,7 +221,9 @@ impl Default for QueueContract {
     fn default() -> Self {
         let delete = JobContract {
             name: "delete-document".to_owned(),
-            data: [("documentId".to_owned(), Data::Text(Template::place("document.id")))].into(),
+            data: [("documentId", "document.id"), ("sequence", SEQUENCE)]
+                .map(|(name, place)| (name.to_owned(), Data::Text(Template::place(place))))
+                .into(),
             ..JobContract::default()
         };
         Self {

@@ -34,6 +34,8 @@ pub enum Milestone {
     Active,
     /// Jobs that have ended.
     Jobs,
+    /// Jobs that wait for their next attempt now.
+    Delayed,
 }
 
 impl Milestone {
@@ -46,20 +48,22 @@ impl Milestone {
             Self::Rows => "rows",
             Self::Active => "active",
             Self::Jobs => "jobs",
+            Self::Delayed => "delayed",
         }
     }
 
-    const ALL: [(&'static str, Self); 5] = [
+    const ALL: [(&'static str, Self); 6] = [
         ("request", Self::Requests),
         ("point", Self::Points),
         ("row", Self::Rows),
         ("active", Self::Active),
         ("job", Self::Jobs),
+        ("delayed", Self::Delayed),
     ];
 }
 
 /// When a fault begins: `25%` when this share of the step's jobs has ended, `500ms` after the beginning of the step; at a
-/// count such as `1 active`, `3 requests`, `12 points`, `2 rows`, `5 jobs`, or some time after one: `150ms after 1 row`; or
+/// count such as `1 active`, `1 delayed`, `3 requests`, `12 points`, `2 rows`, `5 jobs`, or some time after one: `150ms after 1 row`; or
 /// during another fault: `300ms into fault 1` is that long after the first fault of the list has begun, and never after it
 /// has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
@@ -98,7 +102,7 @@ impl TryFrom<String> for When {
             (None, None, Some(time)) => Ok(Self::After(time)),
             _ => Err(format!(
                 "invalid time of a fault `{text}`: expected a share of ended jobs such as \"25%\", a time such as \
-                 \"500ms\", a count such as \"1 active\", \"3 requests\", \"12 points\", \"2 rows\" or \"5 jobs\", a time \
+                 \"500ms\", a count such as \"1 active\", \"1 delayed\", \"3 requests\", \"12 points\", \"2 rows\" or \"5 jobs\", a time \
                  after a count such as \"150ms after 1 row\", or a time in another fault such as \"300ms into fault 1\""
             )),
         }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use crate::settings::contract::{Backoff, Creates, DocumentId, Dropped, Idle, PointIds, PostgresEvidence, Whitespace};
+use crate::settings::contract::{
+    Backoff, Creates, DocumentId, Dropped, Idle, Order, PointIds, PostgresEvidence, Whitespace,
+};
 
 /// The sections of the contract.
 #[derive(Default)]
@@ -98,7 +100,7 @@ pub(in crate::settings) struct WrittenQueue {
 pub(in crate::settings) struct WrittenDocument {
     #[serde(default)]
     pub(super) id: DocumentId,
-    pub(super) order: Option<String>,
+    pub(super) order: Option<Spanned<Order>>,
 }
 
 #[derive(Deserialize)]
