@@ -2,6 +2,7 @@
 //! another reason stays wrong.
 
 use super::super::observations::JobState;
+use super::super::other_queues::OpenJobs;
 use super::super::pressure::TOO_BUSY;
 use super::super::scheduler::FaultRecord;
 use super::finding::Finding;
@@ -31,10 +32,18 @@ impl Scope<'_> {
         finding
     }
 
+    /// Whether the jobs that are left wait for children of which none will end.
+    fn has_stuck_parents(&self) -> bool {
+        let queue = &self.observations.queue;
+        let others = queue.others.values().map(|other| OpenJobs::of(&other.counts));
+        others.fold(OpenJobs::of(&queue.counts), OpenJobs::and).is_stuck()
+    }
+
     /// Whether what is wrong at `at`, a document or the queue, is that its job had too little time.
     fn is_late(&self, expectation: &Expectation, at: &str) -> bool {
-        // No lack of CPU ends a process: its jobs are left because it ended.
-        if self.observations.workers.died.is_some() {
+        // No lack of CPU ends a process: its jobs are left because it ended. Nor does time move a parent on whose children
+        // have all ended.
+        if self.observations.workers.died.is_some() || self.has_stuck_parents() {
             return false;
         }
         let is_unsettled = || self.observations.steps.iter().any(|step| !step.settled);
@@ -126,6 +135,9 @@ mod tests {
             *step.state("a.md") = JobState::Unfinished;
             step.settled = false;
         });
+        let stuck = left.edit(|seen| seen.queue.counts.waiting_children = 1);
+        let never = "a.md: its job never ended (1 attempt)";
+        check("jobs_completed = \"all\"").passes(&run).fails(&on_a_busy_machine(&stuck), never);
         let died = left.edit(|seen| {
             seen.queue.counts.active = 1;
             seen.workers.died = Some("exited with code 1".to_owned());

@@ -36,10 +36,6 @@ impl Stored<'_> {
     pub(super) const fn is_complete(&self) -> bool {
         self.points > 0 && self.points >= self.all
     }
-
-    const fn is_partial(&self) -> bool {
-        self.points > 0 && self.points < self.all
-    }
 }
 
 impl<'a> Run<'a> {
@@ -61,7 +57,7 @@ impl<'a> Run<'a> {
     /// Whether a part of a document's points was stored. The moment is one at which the first points of a large document
     /// had just been seen: if all of them were there, the worker stores a document in one change.
     pub(super) fn part_of_points(&self, moment: &Moment<'_>) -> Seen {
-        let seen = self.stored(moment, |document| document.is_partial());
+        let seen = self.stored(moment, |document| document.points > 0 && document.points < document.all);
         let Some(stored) = moment.stored.filter(|_| !seen.is_met) else { return seen };
         let is_large = |document: &Stored<'_>| document.is_complete() && document.all >= LARGE;
         let appeared = self.stored_at(moment, stored).into_iter().find(is_large);

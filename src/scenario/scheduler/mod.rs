@@ -8,6 +8,7 @@ mod jina;
 mod locks;
 mod moment;
 mod network;
+mod observed;
 mod planned;
 mod pool;
 mod proxies;
@@ -24,10 +25,9 @@ use super::deadline::{Deadline, retry_allowance};
 use super::documents::Document;
 use super::harness::ScenarioError;
 use super::pressure::{Pressure, PressureMeter};
-use crate::faults::{Answered, Writes};
 use crate::services::queue_watch::LockTimes;
 use crate::settings::Ready;
-use crate::spec::{Fault, FaultKind, Lasts, Milestone, Target, When};
+use crate::spec::{Fault, FaultKind, Lasts, Milestone, When};
 use crate::worker::{Ended, Worker};
 use driver::{Phase, RunContext};
 use locks::LockWatch;
@@ -38,7 +38,6 @@ pub(super) use pool::LaunchConfig;
 use pool::WorkerPool;
 pub use pool::{Exit, Output, WorkerEvent};
 pub use proxies::{ProxiedConnection, Proxies};
-use record::Evidence;
 pub use record::FaultRecord;
 
 /// Time between two checks whether a starting worker is ready.
@@ -433,26 +432,6 @@ impl FaultScheduler {
         Ok(())
     }
 
-    /// What each fault did.
-    pub(super) fn faults(&self) -> Vec<FaultRecord> {
-        let record = |planned: &Planned| {
-            let Evidence { affected, took_effect, others } = planned.evidence(&self.context);
-            FaultRecord {
-                what: planned.fault.to_string(),
-                targets: planned.driver.targets(),
-                worker: planned.worker_fault(),
-                lasts: planned.fault.lasts.and_then(Lasts::time),
-                began: planned.began,
-                ended: planned.ended,
-                affected,
-                took_effect,
-                others,
-                stored: planned.stored.clone(),
-            }
-        };
-        self.planned.iter().map(record).collect()
-    }
-
     /// When the last fault was over, since the scenario run began.
     pub(super) fn idle_since(&self) -> Option<Duration> {
         self.planned.iter().filter_map(|planned| planned.ended).max()
@@ -461,11 +440,6 @@ impl FaultScheduler {
     /// Time since the scenario run began.
     pub(super) fn elapsed(&self) -> Duration {
         self.context.clock.elapsed()
-    }
-
-    /// The changes of points that passed on their way to Qdrant.
-    pub(super) fn writes(&self) -> Option<Writes> {
-        self.context.proxies.writes()
     }
 
     /// Waits until the connections of workers that have ended are closed: a proxy notices that a moment later.
@@ -477,36 +451,11 @@ impl FaultScheduler {
         }
     }
 
-    /// Every request that a proxy answered in place of its service.
-    pub(super) fn answered(&self) -> BTreeMap<Target, Vec<Answered>> {
-        self.context.proxies.answered(self.context.clock)
-    }
-
-    /// Every connection that was made through a proxy.
-    pub(super) fn proxied_connections(&self) -> BTreeMap<Target, Vec<ProxiedConnection>> {
-        self.context.proxies.proxied_connections(self.context.clock)
-    }
-
-    /// How workers ended that faults terminated during the scenario run.
-    pub(super) fn exits(&self) -> Vec<Exit> {
-        self.context.pool.exits.clone()
-    }
-
     /// Sends SIGTERM to every worker and waits until they have ended. Returns how the first one ended that did not exit
     /// with code 0, or the first of all; `None` if it had to be killed, or if no worker ran.
     pub(super) async fn stop(&mut self) -> Option<Ended> {
         // A signal that arrives before a worker handles signals proves nothing about how it ends.
         self.wait_ready().await;
         self.context.pool.stop().await
-    }
-
-    /// The output of every worker.
-    pub(super) fn outputs(&self) -> Vec<Output> {
-        self.context.pool.outputs()
-    }
-
-    /// What happened to which worker.
-    pub(super) fn worker_events(&self) -> Vec<WorkerEvent> {
-        self.context.pool.worker_events()
     }
 }

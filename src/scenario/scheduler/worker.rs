@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use super::super::harness::ScenarioError;
 use super::driver::{FaultDriver, Phase, RunContext};
 use super::record::Evidence;
+use crate::services::queue_watch::LockTimes;
 use crate::spec::{Target, WorkerFault};
 
 pub(super) struct WorkerDriver {
@@ -24,8 +25,10 @@ pub(super) struct WorkerDriver {
     locked_until: Option<Instant>,
 }
 
-/// How much longer than the locks of its jobs a worker is paused.
+/// How much longer a worker is paused than until another one takes its jobs.
 const LOCK_MARGIN: Duration = Duration::from_millis(500);
+/// For jobs that others take later than this, a pause is not extended: the premise of the case says that it was too short.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 impl WorkerDriver {
     pub(super) const fn new(fault: WorkerFault) -> Self {
@@ -86,8 +89,9 @@ impl FaultDriver for WorkerDriver {
                     context.pool.oldest().iter().for_each(|handle| handle.worker.pause());
                     if self.fault == WorkerFault::PauseBeyondLocks {
                         // It renews no lock any more. Those of another worker's jobs count too, which does no harm.
-                        let lock = context.clients.lock_times().await.ok().and_then(|times| times.lock);
-                        self.locked_until = lock.map(|lock| Instant::now() + lock + LOCK_MARGIN);
+                        let recovery = context.clients.lock_times().await.ok().and_then(LockTimes::recovery);
+                        let recovery = recovery.filter(|recovery| *recovery <= LONGEST_PAUSE);
+                        self.locked_until = recovery.map(|recovery| Instant::now() + recovery + LOCK_MARGIN);
                     }
                     oldest
                 }
@@ -108,7 +112,8 @@ impl FaultDriver for WorkerDriver {
         .boxed()
     }
 
-    /// A worker that was terminated is waited for, and so is the end of the locks of one that is paused beyond them. The time of one that joins begins when it takes jobs.
+    /// A worker that was terminated is waited for, and so is the moment when others take the jobs of one that is paused
+    /// beyond its locks. The time of one that joins begins when it takes jobs.
     fn phase<'a>(&'a mut self, context: &'a mut RunContext) -> BoxFuture<'a, Phase> {
         async {
             if self.fault == WorkerFault::Join && context.pool.any_starting() {

@@ -18,7 +18,8 @@ pub enum WorkerFault {
     TerminateStarting,
     /// SIGSTOP; SIGCONT when the fault is over.
     Pause,
-    /// SIGSTOP; SIGCONT when the fault is over, and the locks of the jobs that were active have expired.
+    /// SIGSTOP; SIGCONT when the fault is over, and another worker would have taken the jobs that were active, if
+    /// it does within 15 seconds.
     PauseBeyondLocks,
     /// One more worker is started; it gets SIGTERM when the fault is over.
     Join,
