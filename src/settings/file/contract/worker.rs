@@ -103,12 +103,6 @@ impl Reader<'_> {
                           command = [\"sh\", \"-c\", \"exec psql \\\"$DATABASE_URL\\\"\"]; everyone on the machine can read a command";
             self.report(command.span(), problem, remedy);
         }
-        if let Some(argument) = command.get_ref().iter().find(|argument| has_placeholder(argument)) {
-            let problem = format!("placeholders in a command are not replaced: `{argument}`");
-            let remedy = "put the value into `env` of [worker], and let a shell read the variable, e.g. \
-                          command = [\"sh\", \"-c\", \"exec psql \\\"$DATABASE_URL\\\"\"]; everyone on the machine can read a command";
-            self.report(command.span(), problem, remedy);
-        }
         if command.get_ref().first().is_none_or(|program| program.trim().is_empty()) {
             self.report(command.span(), problem, remedy);
         }
