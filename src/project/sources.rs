@@ -11,6 +11,8 @@ use super::value::Value;
 
 /// The maximum size of a file, in bytes. A source file of this size was not written by hand.
 pub(super) const MAX_BYTES: u64 = 1 << 20;
+/// How many nodes around a node are looked at. Nobody nests as deep by hand.
+pub(super) const MAX_DEPTH: usize = 300;
 /// The maximum length of a dotted path.
 const MAX_PATH: usize = 32;
 
@@ -164,7 +166,7 @@ impl<'p> At<'p> {
 
     /// The nodes around this one, from the inside.
     pub(super) fn ancestors(self) -> impl Iterator<Item = Self> {
-        std::iter::successors(self.parent(), |at| at.parent())
+        std::iter::successors(self.parent(), |at| at.parent()).take(MAX_DEPTH)
     }
 
     /// The node and everything in it, in the order of the text.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use super::super::place::Place;
-use super::super::sources::At;
+use super::super::sources::{At, MAX_DEPTH};
 use super::super::syntax::{Kind, Role};
 use super::scope::{Scope, is_job_name, names_within, scope_within};
 
@@ -172,7 +172,7 @@ impl<'p> Flow<'p> {
     /// The value that an expression is passed on as, through parentheses, casts and `job.data ?? {}`, and what is around it.
     fn passed_on(&mut self, at: At<'p>, what: What, scope: &Scope) -> Option<(At<'p>, At<'p>)> {
         let mut at = at;
-        loop {
+        for _ in 0..MAX_DEPTH {
             let parent = at.parent()?;
             let passes = match parent.kind() {
                 Kind::Wrap => {
@@ -190,6 +190,7 @@ impl<'p> Flow<'p> {
             }
             at = parent;
         }
+        None
     }
 
     fn member(&mut self, member: At<'p>, within: At<'p>, what: What, scope: &Scope) {
