@@ -93,6 +93,12 @@ pub enum Defect {
     EmbedsAtStart,
     /// The first error of a service is final: the job fails permanently, and without Redis the worker ends.
     FirstErrorIsFinal,
+    /// A connection whose statement failed in a transaction is used again without a rollback.
+    KeepsAbortedTransaction,
+    /// The worker exits if it gets no answer about its collection when it starts.
+    ChecksCollectionOnce,
+    /// SIGTERM that arrives before the worker is ready is lost.
+    DropsSignalAtStart,
     /// A job whose worker died fails.
     NoStalledRecovery,
     /// The row of a job that stalled too often stays `processing`.
@@ -141,6 +147,16 @@ pub enum Defect {
     ReconnectsWithoutDelay,
     /// A job that is two minutes old by the worker's clock is dropped.
     DropsOldJobs,
+    /// The numbers of jobs are ignored.
+    IgnoresOrder,
+    /// The numbers of jobs are compared before the work, and not with the writes.
+    ComparesOrderFirst,
+    /// A removal deletes the row, so that an older job does not know of it.
+    LeavesNoTombstone,
+    /// A version removes all others, also newer ones.
+    DeletesNewerPoints,
+    /// A job that is not the newest keeps the points that it has stored.
+    KeepsOutdatedPoints,
 }
 
 impl Defect {
@@ -191,6 +207,9 @@ impl Defect {
         ("crashes-at-start", Self::CrashesAtStart),
         ("embeds-at-start", Self::EmbedsAtStart),
         ("first-error-is-final", Self::FirstErrorIsFinal),
+        ("keeps-aborted-transaction", Self::KeepsAbortedTransaction),
+        ("checks-collection-once", Self::ChecksCollectionOnce),
+        ("drops-signal-at-start", Self::DropsSignalAtStart),
         ("no-stalled-recovery", Self::NoStalledRecovery),
         ("stalled-out-row-unchanged", Self::StalledOutRowUnchanged),
         ("drops-on-sigterm", Self::DropsOnSigterm),
@@ -215,6 +234,11 @@ impl Defect {
         ("leaves-connections", Self::LeavesConnections),
         ("reconnects-without-delay", Self::ReconnectsWithoutDelay),
         ("drops-old-jobs", Self::DropsOldJobs),
+        ("ignores-order", Self::IgnoresOrder),
+        ("compares-order-first", Self::ComparesOrderFirst),
+        ("leaves-no-tombstone", Self::LeavesNoTombstone),
+        ("deletes-newer-points", Self::DeletesNewerPoints),
+        ("keeps-outdated-points", Self::KeepsOutdatedPoints),
     ];
 
     /// The defect with this name.

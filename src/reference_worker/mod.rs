@@ -108,11 +108,15 @@ pub async fn run(config: WorkerConfig) -> Result<Duration, WorkerError> {
     if planted(Defect::EmbedsAtStart) && shared.jina.embed(&["a text".to_owned()]).await.is_err() {
         std::process::exit(1);
     }
-    let worker = tokio::select! {
-        started = start(&config, &shared) => started?,
-        _ = terminate.recv() => return Ok(config.grace),
-        _ = interrupt.recv() => return Ok(config.grace),
+    let mut starting = Box::pin(start(&config, &shared));
+    let worker = loop {
+        tokio::select! {
+            worker = &mut starting => break worker?,
+            _ = terminate.recv() => if !planted(Defect::DropsSignalAtStart) { return Ok(config.grace) },
+            _ = interrupt.recv() => return Ok(config.grace),
+        }
     };
+    drop(starting);
     config.phase.send_replace(WorkerPhase::Ready);
     tracing::info!(
         queue = config.endpoints.names.queue,
@@ -212,6 +216,7 @@ async fn start(config: &WorkerConfig, shared: &Arc<Shared>) -> Result<Worker, Wo
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match try_start(config, shared, left.max(MIN_STARTUP_TIMEOUT)).await {
+            Err(_) if planted(Defect::ChecksCollectionOnce) => std::process::exit(1),
             Err(error) if !error.is_configuration() && Instant::now() + pause < deadline => {
                 tracing::warn!(%error, "a service is not available yet");
                 tokio::time::sleep(pause).await;

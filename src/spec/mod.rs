@@ -32,8 +32,8 @@ pub use case::{Case, Check, Need, Verb};
 pub use error::{Place, SpecError};
 pub use expect::{All, Expect, Expectation, Intact, Matcher, Pattern, Range};
 pub use fault::{
-    Direction, Fault, FaultKind, Lasts, Milestone, NetworkFault, Requests, ServiceFault, Target, When, WorkerFault,
-    parse_duration,
+    Commands, Direction, Fault, FaultKind, Lasts, Milestone, NetworkFault, RedisError, Requests, ServiceFault,
+    SqlState, Statements, Target, When, WorkerFault, parse_duration,
 };
 pub use premise::{Premise, SizedDocuments, Work};
 pub use probe::{
@@ -42,7 +42,7 @@ pub use probe::{
     MigrationsProbe, Probe, QueueCanary, QueueFact, QueueProbe, QueueStateProbe, RedisProbe, RedisYield, Rule,
     SearchFact, SearchProbe, SetupProbe, SetupYield, SqlProbe, TcpProbe, TcpYield, TlsBefore, TlsProbe, TlsYield,
 };
-pub use scenario::{Documents, Scenario, ScenarioWritten, Step};
+pub use scenario::{Documents, Overlap, Scenario, ScenarioWritten, Step};
 pub use similar::did_you_mean;
 pub use suites::{Suite, Suites};
 pub use template::{Template, TemplateError};

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::NetworkKind;
+use super::{NetworkKind, Statement};
 use crate::faults::{Direction, NetworkFault};
+use crate::spec::{RedisError, SqlState};
 
 /// What a fault has done so far. A fault that did nothing proves nothing.
 #[derive(Debug, Default)]
 pub struct Effect {
     connections: AtomicU64,
     bytes: AtomicU64,
+    others: AtomicU64,
     times: Mutex<Option<(Instant, Instant)>>,
 }
 
@@ -27,6 +29,12 @@ impl Effect {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Requests that it saw and let pass, because it is meant for others.
+    #[must_use]
+    pub fn others(&self) -> u64 {
+        self.others.load(Ordering::Relaxed)
     }
 
     /// Whether it did anything at all.
@@ -45,6 +53,11 @@ impl Effect {
     pub(in crate::faults) fn count_connection(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.record_time();
+    }
+
+    /// Counts a request for which it is not meant.
+    pub(in crate::faults) fn count_other(&self) {
+        self.others.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts bytes.
@@ -107,6 +120,24 @@ impl ActiveFaults {
     /// Whether no fault applies to what goes `way`.
     pub(in crate::faults) fn is_empty_for(&self, way: Direction) -> bool {
         !self.active.iter().any(|active| active.direction.covers(way))
+    }
+
+    /// The error that Postgres answers the next statement with, if a fault meets it.
+    pub(in crate::faults) fn sql_error(&self, statement: Statement) -> Option<SqlState> {
+        self.refused(|kind| kind.sql_error(statement))
+    }
+
+    /// The error that Redis answers the next command with, if a fault meets it.
+    pub(in crate::faults) fn redis_error(&self, command: &[u8]) -> Option<RedisError> {
+        self.refused(|kind| kind.redis_error(command))
+    }
+
+    fn refused<T>(&self, error: impl Fn(&(dyn NetworkKind + 'static)) -> Option<T>) -> Option<T> {
+        self.active.iter().find_map(|active| {
+            let error = error(active.kind.as_ref())?;
+            active.effect.count_connection();
+            Some(error)
+        })
     }
 
     /// The first fault that applies to what goes `way` and has a value for `property`. Where several do, the first

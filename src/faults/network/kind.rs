@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Statement;
+use crate::spec::{RedisError, SqlState};
+
 /// What one kind of network fault does to connections while it is in force. By default it does nothing.
 ///
 /// A kind counts what it did in its [`Effect`](super::Effect): the proxy counts resets and swallowed bytes, the states of
@@ -40,6 +43,16 @@ pub(in crate::faults) trait NetworkKind: std::fmt::Debug + Send + Sync {
 
     /// By how much later the receiver learns that the sender has closed.
     fn close_delay(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The error that Postgres answers with, if it meets the next statement, which is of this kind.
+    fn sql_error(&self, _statement: Statement) -> Option<SqlState> {
+        None
+    }
+
+    /// The error that Redis answers with, if it meets the next command, which has this name.
+    fn redis_error(&self, _command: &[u8]) -> Option<RedisError> {
         None
     }
 }

@@ -6,6 +6,13 @@ pub(in crate::faults) use std::time::Duration;
 pub(in crate::faults) use tokio::io::{AsyncReadExt, AsyncWriteExt};
 pub(in crate::faults) use tokio::net::{TcpListener, TcpStream};
 
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Active, ActiveFaults, Effect, StartContext};
+use crate::faults::proxy::Log;
+
 pub(in crate::faults) use crate::faults::{ClosedBy, Connection, Direction, NetworkFault, Proxy};
 
 /// A server that sends back what it receives, and closes when the client does.
@@ -70,4 +77,19 @@ pub(in crate::faults) async fn closed(proxy: &Proxy, nth: usize) -> Connection {
         assert!(tokio::time::Instant::now() < deadline, "connection {nth} never closed: {connections:?}");
         tokio::time::sleep(ms(2)).await;
     }
+}
+
+/// The fault in this text, in force.
+pub(in crate::faults) fn refusing(fault: &str) -> ActiveFaults {
+    #[derive(serde::Deserialize)]
+    struct Written {
+        fault: NetworkFault,
+    }
+    let Written { fault } = toml::from_str(&format!("fault = {fault}")).unwrap();
+    let effect = Arc::new(Effect::default());
+    let (log, active_faults) = (Arc::new(Log::new(None)), watch::Sender::new(Arc::default()));
+    let context = StartContext { upstream: "", effect: &effect, log: &log, active_faults: &active_faults };
+    let (kind, _) = super::start(fault, &context);
+    let active = Active { id: 1, fault, direction: Direction::Both, kind, effect };
+    ActiveFaults { active: vec![active], cuts: Vec::new() }
 }

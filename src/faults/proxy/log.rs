@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::editor::{Editor, Protocol};
 use super::postgres_messages::{ServerMessages, SqlErrors};
 use super::qdrant_writes::{WriteParser, Writes};
 use crate::faults::Direction;
@@ -148,6 +149,8 @@ pub(in crate::faults) struct Log {
     answered: Mutex<Vec<Answered>>,
     listener: Option<tokio::sync::mpsc::UnboundedSender<ConnectionEvent>>,
     sniffer: Sniffer,
+    /// The protocol in which single requests can be refused.
+    protocol: Option<Protocol>,
 }
 
 /// What is counted in the bytes that pass.
@@ -199,14 +202,24 @@ impl ByteObserver<'_> {
 }
 
 impl Log {
-    pub(super) fn new(listener: Option<tokio::sync::mpsc::UnboundedSender<ConnectionEvent>>) -> Self {
+    pub(in crate::faults) fn new(listener: Option<tokio::sync::mpsc::UnboundedSender<ConnectionEvent>>) -> Self {
         Self {
             started: Instant::now(),
             entries: Mutex::default(),
             answered: Mutex::default(),
             listener,
             sniffer: Sniffer::None,
+            protocol: None,
         }
+    }
+
+    /// Lets faults refuse single requests of this protocol.
+    pub(super) fn refusing(self, protocol: Protocol) -> Self {
+        Self { protocol: Some(protocol), ..self }
+    }
+
+    pub(super) fn editor(&self, way: Direction) -> Option<Editor> {
+        self.protocol.map(|protocol| Editor::new(protocol, way))
     }
 
     /// Counts changes of points too.

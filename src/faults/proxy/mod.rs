@@ -3,11 +3,16 @@
 //! Faults are in force from the first byte on: one applies to every connection that is accepted meanwhile. All bytes of
 //! a direction pass through one pump, so that their order is kept whichever faults are active.
 
+mod editor;
+mod frames;
 mod log;
+mod mark;
 mod pipe;
+mod postgres_edits;
 mod postgres_messages;
 mod pump;
 mod qdrant_writes;
+mod redis_edits;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -21,6 +26,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::network::{self, Active, ActiveFaults, BLACKHOLE, CUT, Effect, StartContext};
 use super::{Direction, NetworkFault};
+use editor::Protocol;
 use log::Entry;
 pub(super) use log::Log;
 pub use log::{Answered, ClosedBy, Connection, ConnectionEvent};
@@ -74,12 +80,22 @@ impl Proxy {
         Self::start_with(listen, upstream.into(), Log::new(None).counting_writes()).await
     }
 
-    /// Like [`Proxy::start`], in front of Postgres: it also counts the errors that pass, for [`Proxy::sql_errors`].
+    /// Like [`Proxy::start`], in front of Redis: [`NetworkFault::RedisError`] meets single commands.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub async fn start_redis(listen: SocketAddr, upstream: impl Into<String>) -> std::io::Result<Self> {
+        Self::start_with(listen, upstream.into(), Log::new(None).refusing(Protocol::Redis)).await
+    }
+
+    /// Like [`Proxy::start`], in front of Postgres: it also counts the errors that pass, for [`Proxy::sql_errors`], and
+    /// [`NetworkFault::SqlError`] meets single statements.
     ///
     /// # Errors
     /// The address cannot be listened on.
     pub async fn start_postgres(listen: SocketAddr, upstream: impl Into<String>) -> std::io::Result<Self> {
-        Self::start_with(listen, upstream.into(), Log::new(None).counting_sql_errors()).await
+        Self::start_with(listen, upstream.into(), Log::new(None).counting_sql_errors().refusing(Protocol::Postgres))
+            .await
     }
 
     async fn start_with(listen: SocketAddr, upstream: String, log: Log) -> std::io::Result<Self> {
@@ -272,9 +288,9 @@ async fn serve(client: TcpStream, upstream: String, mut active_faults: watch::Re
     let link = |way| {
         let passed = if way == Direction::Up { &open.entry.up } else { &open.entry.down };
         let (cuts, awaits_answer) = (open.entry.cuts, &open.entry.awaits_answer);
-        let observer = open.log.observer(&open.entry, way);
+        let (observer, editor) = (open.log.observer(&open.entry, way), open.log.editor(way));
         let active_faults = active_faults.clone();
-        Link { way, active_faults, cuts, answered, passed, awaits_answer, is_reset: &is_reset, observer }
+        Link { way, active_faults, cuts, answered, passed, awaits_answer, is_reset: &is_reset, observer, editor }
     };
     let (up, down) = (link(Direction::Up), link(Direction::Down));
     let (by, is_orderly) =

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 
+use super::editor::Editor;
 use super::log::{ByteObserver, ClosedBy};
 use super::pipe::Pipe;
 use crate::faults::Direction;
@@ -64,6 +65,8 @@ pub(super) struct Link<'a> {
     pub(super) is_reset: &'a AtomicBool,
     /// Reads the bytes that pass, where the log needs to know about them.
     pub(super) observer: Option<ByteObserver<'a>>,
+    /// Refuses single requests, where the protocol is known.
+    pub(super) editor: Option<Editor>,
 }
 
 impl Link<'_> {
@@ -155,6 +158,10 @@ impl Pump<'_> {
             self.has_lost = true;
             return Continue(());
         }
+        let held_back = self.link.editor.as_mut().map(Editor::finish).unwrap_or_default();
+        if !held_back.is_empty() {
+            self.forward(faults, &held_back).await?;
+        }
         let delay = Shaper::close_delay(faults, self.link.way);
         if self.queue.is_empty() && delay.is_zero() {
             return Break(self.shut_down().await);
@@ -166,15 +173,25 @@ impl Pump<'_> {
 
     /// The sender has sent `bytes`.
     async fn pass(&mut self, faults: &ActiveFaults, bytes: &[u8]) -> ControlFlow<End> {
-        let (now, way, read) = (Instant::now(), self.link.way, bytes.len());
-        if let Some(active) = faults.swallowing(way) {
+        if let Some(active) = faults.swallowing(self.link.way) {
             if !self.has_lost {
                 active.effect.count_connection();
             }
-            active.effect.count_bytes(read);
+            active.effect.count_bytes(bytes.len());
             self.has_lost = true;
             return Continue(());
         }
+        let Some(editor) = &mut self.link.editor else { return self.forward(faults, bytes).await };
+        let (edited, has_ended) = (editor.edit(faults, bytes), editor.has_ended());
+        if !edited.is_empty() {
+            self.forward(faults, &edited).await?;
+        }
+        if has_ended { self.close(faults).await } else { Continue(()) }
+    }
+
+    /// Passes on what the faults that change bytes on their way let through.
+    async fn forward(&mut self, faults: &ActiveFaults, bytes: &[u8]) -> ControlFlow<End> {
+        let (now, way, read) = (Instant::now(), self.link.way, bytes.len());
         let shaped = self.shaper.shape(faults, way, read, self.queue.is_empty(), now);
         let bytes = &bytes[..shaped.count];
         if self.queue.is_empty() && shaped.due <= now && shaped.rate.is_none() {
@@ -183,6 +200,7 @@ impl Pump<'_> {
             }
             if read >= BULK
                 && self.link.observer.is_none()
+                && self.link.editor.is_none()
                 && faults.is_empty_for(way)
                 && let Some(end) = self.splice_bulk().await
             {

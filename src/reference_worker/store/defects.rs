@@ -5,9 +5,23 @@ use std::time::Duration;
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
-use super::{Identity, Store};
+use super::rows::Statement;
+use super::{Identity, Store, StoreError};
 
 impl Store {
+    /// A planted defect: a transaction on the one connection of the worker, which is not rolled back after an error.
+    pub(super) async fn execute_without_rollback(&self, query: Statement<'_>) -> Result<u64, StoreError> {
+        let mut reused = self.reused.lock().await;
+        if reused.is_none() {
+            *reused = Some(PgConnection::connect_with(self.postgres.connect_options().as_ref()).await?);
+        }
+        let Some(connection) = reused.as_mut() else { return Ok(0) };
+        sqlx::query("begin").execute(&mut *connection).await?;
+        let touched = query.execute(&mut *connection).await?.rows_affected();
+        sqlx::query("commit").execute(&mut *connection).await?;
+        Ok(touched)
+    }
+
     /// A planted defect: connections to every service that are never closed.
     pub(in crate::reference_worker) fn connect_anew(&self, identity: &Identity) {
         let options = self.postgres.connect_options().as_ref().clone();

@@ -46,6 +46,8 @@ pub(super) enum Status {
     Skipped,
     /// It failed permanently.
     Failed,
+    /// It was removed. The row stays, so that an older job knows.
+    Removed,
 }
 
 impl Status {
@@ -55,6 +57,7 @@ impl Status {
             Self::Ready => "ready",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
+            Self::Removed => "removed",
         }
     }
 }
@@ -68,6 +71,8 @@ pub(super) struct Identity {
     pub version: String,
     /// Its source.
     pub source: String,
+    /// The number of its job, if the job has one: the newest job of a document has the highest.
+    pub sequence: Option<i64>,
 }
 
 /// An error of Qdrant or Postgres.
@@ -150,6 +155,8 @@ pub(super) struct Store {
     batch: usize,
     /// Addresses of the other services, `host:port`; used by planted defects only.
     other_addresses: Vec<String>,
+    /// A connection that is used whatever state it is in; by a planted defect only.
+    reused: tokio::sync::Mutex<Option<PgConnection>>,
     /// Whether `DATABASE_URL` points to a pooler in transaction mode.
     pooled: bool,
     vectors_guard: Guard,
@@ -215,6 +222,7 @@ impl Store {
             .filter_map(|url| Some(format!("{}:{}", url.host_str()?, url.port()?)))
             .collect(),
             batch: batch.max(1),
+            reused: tokio::sync::Mutex::new(None),
             pooled: options.get_port() == TRANSACTION_POOLER,
             vectors_guard: Guard::new("qdrant", policy, breakers, None),
             rows_guard: Guard::new("postgres", policy, breakers, None),
@@ -261,7 +269,7 @@ impl Store {
         // On a separate connection: the pool keeps retrying, and reports only a timeout.
         let mut connection = PgConnection::connect_with(self.postgres.connect_options().as_ref()).await?;
         let query = format!(
-            "select id, version, status, chunks, tokens, source, error, updated_at from {} limit 0",
+            "select id, version, status, chunks, tokens, source, error, sequence, updated_at from {} limit 0",
             self.table
         );
         match sqlx::raw_sql(AssertSqlSafe(query)).execute(&mut connection).await {

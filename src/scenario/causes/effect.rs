@@ -78,6 +78,8 @@ impl Effect {
             }
             Expectation::PointsNeverDrop
             | Expectation::PreviousVersionKept
+            | Expectation::NewestStored
+            | Expectation::FailedVersionAbsent
             | Expectation::OtherDocumentsUnchanged
             | Expectation::PointIdsKept
             | Expectation::AllOrNothing => Self::Versions,
@@ -94,7 +96,10 @@ impl Effect {
             | Expectation::MaxCallsPerS(_)
             | Expectation::MaxProbesPerS(_) => Self::Pace,
             Expectation::MaxTokensWasted(_) => Self::Waste,
-            Expectation::ExitsCleanly | Expectation::NoJobAfterSigterm | Expectation::NoneLeftActive => Self::Exit,
+            Expectation::ExitsCleanly
+            | Expectation::ExitsInTime
+            | Expectation::NoJobAfterSigterm
+            | Expectation::NoneLeftActive => Self::Exit,
             Expectation::MaxConnections(_)
             | Expectation::MaxConnectionsMade(_)
             | Expectation::MaxIdleTransactionMs(_)

@@ -9,6 +9,7 @@ mod grouped;
 mod jobs;
 mod log;
 mod measure;
+mod newest;
 mod process;
 mod reassembly;
 mod requests;
@@ -30,6 +31,7 @@ use super::assessment::{self, Assessment};
 use super::observations::Observations;
 use super::output::last_error;
 use super::premises;
+use super::scheduler::FaultRecord;
 use crate::outcome::{Evidence, Level, Verdict};
 use crate::redaction::redacted;
 use crate::settings::{ChunkFigure, ChunksContract, Contract, EvidenceContract, PointIds};
@@ -124,7 +126,7 @@ const fn gravity(verdict: &Verdict) -> u8 {
 }
 
 /// Adds each fault to the evidence. A pass becomes `unknown` if a fault never took effect: what holds without the fault
-/// proves nothing about the fault.
+/// proves nothing about the fault. It becomes `skip` if the fault is meant for requests that the worker does not send.
 fn require_effective_faults(verdict: Verdict, observations: &Observations, evidence: &mut Vec<Evidence>) -> Verdict {
     let time = |at: Option<Duration>| at.map_or("never".to_owned(), |at| format!("{} ms", at.as_millis()));
     for fault in &observations.faults {
@@ -134,7 +136,11 @@ fn require_effective_faults(verdict: Verdict, observations: &Observations, evide
     if verdict != Verdict::Pass {
         return verdict;
     }
-    if let Some(idle) = observations.faults.iter().find(|fault| !fault.took_effect) {
+    let idle = |fault: &&FaultRecord| !fault.took_effect;
+    if let Some(unmet) = observations.faults.iter().filter(idle).find(|fault| fault.others > 0) {
+        return Verdict::skip(format!("the worker sends no request for which the {} is meant", unmet.what));
+    }
+    if let Some(idle) = observations.faults.iter().find(idle) {
         return Verdict::unknown(format!("the {} never took effect: it affected {}", idle.what, idle.affected));
     }
     match observations.embeddings.api_fault {
@@ -167,16 +173,31 @@ fn describe_worker(observations: &Observations, evidence: &mut Vec<Evidence>) {
 }
 
 /// The level of a case for a worker with this contract. What the contract declares is a MUST; where it declares no size or
-/// overlap of chunks, or no task of requests, those of the suite are a recommendation.
+/// overlap of chunks, no task of requests, or no order of jobs, those of the suite are a recommendation.
 #[must_use]
 pub fn level_for(expectations: &[Expectation], level: Level, contract: &Contract) -> Level {
-    let is_undeclared = |expectation: &Expectation| match expectation {
-        Expectation::ChunkTokens(_) => contract.chunks.size == ChunkFigure::Undeclared,
-        Expectation::OverlapTokens(_) => contract.chunks.overlap == ChunkFigure::Undeclared,
-        Expectation::RequestsWellFormed => !contract.embeddings.declared,
-        _ => false,
-    };
-    if expectations.iter().any(is_undeclared) { level.max(Level::Should) } else { level }
+    if undeclared(expectations, contract).is_some() { level.max(Level::Should) } else { level }
+}
+
+/// What the contract does not declare, so that a case is a recommendation; `None` if it declares what the case rests on.
+#[must_use]
+pub fn undeclared(expectations: &[Expectation], contract: &Contract) -> Option<&'static str> {
+    expectations.iter().find_map(|expectation| match expectation {
+        Expectation::ChunkTokens(_) if contract.chunks.size == ChunkFigure::Undeclared => {
+            Some("the contract declares no size of chunks in [chunks]")
+        }
+        Expectation::OverlapTokens(_) if contract.chunks.overlap == ChunkFigure::Undeclared => {
+            Some("the contract declares no `overlap` in [chunks]")
+        }
+        Expectation::RequestsWellFormed if !contract.embeddings.declared => {
+            Some("the contract declares no `task` in [embeddings]")
+        }
+        Expectation::NewestStored if contract.queue.document.order.is_none() => Some(
+            "the contract does not say how the worker knows which of two jobs of a document is newer: add `order` to \
+             [queue.document]",
+        ),
+        _ => None,
+    })
 }
 
 /// What is missing in the contract to evaluate an expectation, or why it does not judge it; `None` if it names enough.
@@ -280,6 +301,8 @@ impl Scope<'_> {
             Expectation::Deleted => self.deleted(),
             Expectation::OtherDocumentsUnchanged => self.other_documents_unchanged(),
             Expectation::PreviousVersionKept => self.previous_version_kept(),
+            Expectation::NewestStored => self.newest_stored(),
+            Expectation::FailedVersionAbsent => self.failed_version_absent(),
             // chunks
             Expectation::VectorsMatchTexts => self.vectors_match_texts(),
             Expectation::ChunkTokens(range) => self.chunk_tokens(*range),
@@ -308,6 +331,7 @@ impl Scope<'_> {
             Expectation::ConnectionsClosed => self.connections_closed(),
             // process
             Expectation::ExitsCleanly => self.exits_cleanly(),
+            Expectation::ExitsInTime => self.exits_in_time(),
             Expectation::NoJobAfterSigterm => self.no_job_after_sigterm(),
             Expectation::NoneLeftActive => self.none_left_active(),
             Expectation::WorkerRegistered => self.worker_registered(),
@@ -346,6 +370,19 @@ mod tests {
         let run = run.edit(|seen| seen.queue.counts.active = 1);
         let reason = "the queue: still holds 1 unfinished job: 1 active";
         assert_eq!(verdict(&drained, &run), Verdict::unmet(Level::Must, reason), "a failure stays a failure");
+    }
+
+    #[test]
+    fn a_pass_is_skipped_if_the_worker_sends_no_request_for_which_the_fault_is_meant() {
+        let drained = [Expectation::QueueDrained];
+        let run = |others| {
+            let fault = FaultRecord { others, ..missed_fault(Target::Qdrant) };
+            TestRun::two_documents().edit(|seen| seen.faults = vec![fault])
+        };
+        let reason = "the worker sends no request for which the cut of qdrant is meant";
+        assert_eq!(verdict(&drained, &run(3)), Verdict::skip(reason));
+        let reason = "the cut of qdrant never took effect: it affected nothing";
+        assert_eq!(verdict(&drained, &run(0)), Verdict::unknown(reason));
     }
 
     #[test]
@@ -427,6 +464,9 @@ mod tests {
             (Expectation::Reassembled, false, Level::Must),
             (Expectation::RequestsWellFormed, true, Level::Must),
             (Expectation::RequestsWellFormed, false, Level::Should),
+            (Expectation::NewestStored, true, Level::Must),
+            (Expectation::NewestStored, false, Level::Should),
+            (Expectation::FailedVersionAbsent, false, Level::Must),
         ] {
             let contract = if is_declared { &declared } else { &silent };
             let found = level_for(std::slice::from_ref(&expectation), Level::Must, contract);

@@ -37,13 +37,29 @@ impl Scope<'_> {
             finding.examine();
             let at = format!("the worker that got SIGTERM at {} ms", exit.signalled.as_millis());
             finding.fact("how a worker ended after SIGTERM", exit.how.clone());
-            if exit.killed {
+            if exit.killed && exit.slept {
+                finding.wrong(at, format!("{}; it slept, and did not wait for a CPU", exit.how));
+            } else if exit.killed {
                 finding.late(at, exit.how.clone());
             } else if let Some(problem) = self.unclean(&exit.how, exit.code, jobs_left(exit)) {
                 finding.wrong(at, problem);
-            } else if exit.after > exit.grace + Duration::from_millis(500) {
-                let (took, grace) = (exit.after.as_secs_f32(), exit.grace.as_secs_f32());
-                finding.late(at, format!("took {took:.1} s to end, wanted at most its grace period of {grace:.1} s"));
+            } else if let Some(late) = beyond_grace(exit) {
+                finding.late(at, late);
+            }
+        }
+        finding
+    }
+
+    pub(super) fn exits_in_time(&self) -> Finding {
+        let mut finding = Finding::over("workers that a fault terminated");
+        for exit in &self.observations.workers.exits {
+            finding.examine();
+            let at = format!("the worker that got SIGTERM at {} ms", exit.signalled.as_millis());
+            finding.fact("how a worker ended after SIGTERM", exit.how.clone());
+            if exit.killed {
+                finding.late(at, exit.how.clone());
+            } else if let Some(late) = beyond_grace(exit) {
+                finding.late(at, late);
             }
         }
         finding
@@ -130,6 +146,13 @@ fn jobs_left(exit: &Exit) -> u64 {
     exit.left.as_ref().map_or(0, |left| left.len() as u64)
 }
 
+/// By how much a worker exceeded its grace.
+fn beyond_grace(exit: &Exit) -> Option<String> {
+    let (took, grace) = (exit.after.as_secs_f32(), exit.grace.as_secs_f32());
+    (exit.after > exit.grace + Duration::from_millis(500))
+        .then(|| format!("took {took:.1} s to end, wanted at most its grace period of {grace:.1} s"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::testing::{TestRun, exit};
@@ -206,6 +229,23 @@ mod tests {
                 &terminated(Exit { after: Duration::from_secs(11), ..exit() }),
                 "the worker that got SIGTERM at 500 ms: took 11.0 s to end, wanted at most its grace period of 10.0 s",
             );
+    }
+
+    #[test]
+    fn a_worker_that_starts_may_end_with_any_code_in_time() {
+        let (how, code) = ("was killed by SIGTERM".to_owned(), Some(143));
+        let killed = "did not end within 12.0 s of SIGTERM and was killed".to_owned();
+        check("exits_in_time = true")
+            .passes(&terminated(Exit { how, code, ..exit() }))
+            .fails(
+                &terminated(Exit { how: killed.clone(), code: None, killed: true, ..exit() }),
+                &format!("the worker that got SIGTERM at 500 ms: {killed}"),
+            )
+            .fails(
+                &terminated(Exit { after: Duration::from_secs(11), ..exit() }),
+                "the worker that got SIGTERM at 500 ms: took 11.0 s to end, wanted at most its grace period of 10.0 s",
+            )
+            .is_unknown(&TestRun::two_documents(), "there were no workers that a fault terminated to evaluate");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 
 use super::super::clients::ServiceClients;
+use super::super::documents::Document;
 use super::super::harness::ScenarioError;
 use super::pool::WorkerPool;
 use super::proxies::Proxies;
@@ -24,16 +25,20 @@ pub(super) struct RunContext {
     pub(super) proxies: Proxies,
     /// When the scenario run began.
     pub(super) clock: Instant,
+    /// The documents of the step, in its version.
+    pub(super) documents: Vec<Document>,
 }
 
 impl RunContext {
     /// Whether all workers that run take jobs.
     pub(super) async fn are_ready(&self) -> bool {
-        let registered = || async {
-            let count = tokio::time::timeout(WORKERS_TIMEOUT, self.clients.queue.workers()).await;
-            count.ok().and_then(Result::ok).map(Attached::all)
-        };
-        self.pool.are_ready(registered).await
+        self.pool.are_ready(|| self.registered()).await
+    }
+
+    /// How many workers are registered on the queue; `None` if Redis does not say so in time.
+    pub(super) async fn registered(&self) -> Option<usize> {
+        let count = tokio::time::timeout(WORKERS_TIMEOUT, self.clients.queue.workers()).await;
+        count.ok().and_then(Result::ok).map(Attached::all)
     }
 }
 
@@ -46,6 +51,8 @@ pub(super) enum Phase {
     Begins,
     /// It must not end yet, whatever its time.
     Busy,
+    /// It has met all that it was meant for, and ends at this moment.
+    Done,
 }
 
 /// One planned fault: how it is injected, measured and reverted.
@@ -66,6 +73,11 @@ pub(super) trait FaultDriver: Send + Sync {
     /// Whether it waits, once its time is over, until it has affected something.
     fn waits_for_effect(&self) -> bool {
         true
+    }
+
+    /// Whether it ends with the work, because it waits for requests of which there will be none.
+    fn ends_with_work(&self) -> bool {
+        false
     }
 
     /// Whether there is something that it would meet; it has been due for `waited`.

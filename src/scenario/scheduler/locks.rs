@@ -22,7 +22,7 @@ pub(super) struct LockWatch {
 impl LockWatch {
     pub(super) fn new(faults: &[Fault]) -> Self {
         let leaves_jobs = |fault: &&Fault| match &fault.kind {
-            FaultKind::Worker(fault) => *fault != WorkerFault::Join,
+            FaultKind::Worker(fault) => !matches!(fault, WorkerFault::Join | WorkerFault::TerminateStarting),
             // A job whose end Redis did not confirm stays locked.
             FaultKind::Network { on, .. } => on.contains(&Target::Redis),
             FaultKind::Service { on, .. } => *on == Target::Redis,

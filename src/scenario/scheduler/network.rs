@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 
 use super::super::harness::ScenarioError;
-use super::driver::{FaultDriver, RunContext};
+use super::driver::{FaultDriver, Phase, RunContext};
 use super::record::Evidence;
 use crate::faults::{Applied, Direction, Effect, NetworkFault};
 use crate::spec::Target;
@@ -81,6 +81,16 @@ impl FaultDriver for NetworkDriver {
         self.applied.is_empty()
     }
 
+    fn ends_with_work(&self) -> bool {
+        self.fault.times().is_some()
+    }
+
+    fn phase<'a>(&'a mut self, _context: &'a mut RunContext) -> BoxFuture<'a, Phase> {
+        let has_met = |times| self.on.iter().all(|target| self.connections(*target) >= times);
+        let is_done = self.fault.times().is_some_and(has_met);
+        ready(if is_done { Phase::Done } else { Phase::InForce }).boxed()
+    }
+
     fn revert<'a>(&'a mut self, context: &'a mut RunContext) -> BoxFuture<'a, Result<(), ScenarioError>> {
         for (target, applied) in self.applied.drain(..) {
             context.proxies.revert(target, applied);
@@ -94,6 +104,12 @@ impl FaultDriver for NetworkDriver {
         let missed: Vec<&str> =
             self.on.iter().filter(|target| self.connections(**target) == 0).map(|target| target.word()).collect();
         let but = if missed.is_empty() { String::new() } else { format!(", none to {}", missed.join(", ")) };
-        Evidence::new(format!("{connections} connections, {bytes} bytes{but}"), missed.is_empty())
+        let affected = if self.fault.meets_requests() {
+            format!("{connections} requests{but}")
+        } else {
+            format!("{connections} connections, {bytes} bytes{but}")
+        };
+        let others = self.effects.iter().map(|(_, effect)| effect.others()).sum();
+        Evidence { others, ..Evidence::new(affected, missed.is_empty()) }
     }
 }

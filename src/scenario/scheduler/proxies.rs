@@ -165,7 +165,8 @@ async fn proxied(url: &str, port: u16, target: Target, started: &mut Vec<Proxy>)
     let proxy = match target {
         Target::Qdrant => Proxy::start_qdrant(local, upstream).await,
         Target::Postgres => Proxy::start_postgres(local, upstream).await,
-        Target::Redis | Target::Jina => Proxy::start(local, upstream, None).await,
+        Target::Redis => Proxy::start_redis(local, upstream).await,
+        Target::Jina => Proxy::start(local, upstream, None).await,
     };
     let proxy = proxy.map_err(|error| refuse(&error.to_string()))?;
     let moved = proxied.set_host(Some("127.0.0.1")).is_ok() && proxied.set_port(Some(proxy.address().port())).is_ok();

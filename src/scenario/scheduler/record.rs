@@ -27,6 +27,8 @@ pub struct FaultRecord {
     pub affected: String,
     /// Whether it affected anything: a fault that affected nothing proves nothing.
     pub took_effect: bool,
+    /// Requests that reached the broken service because the fault is meant for others.
+    pub others: u64,
     /// What was stored right after it began; `None` where that was not read, or could not be.
     pub stored: Option<StoredCounts>,
 }
@@ -47,11 +49,13 @@ pub(super) struct Evidence {
     pub(super) affected: String,
     /// See [`FaultRecord::took_effect`].
     pub(super) took_effect: bool,
+    /// See [`FaultRecord::others`].
+    pub(super) others: u64,
 }
 
 impl Evidence {
     pub(super) fn new(affected: impl Into<String>, took_effect: bool) -> Self {
-        Self { affected: affected.into(), took_effect }
+        Self { affected: affected.into(), took_effect, others: 0 }
     }
 
     /// Nothing was measured yet.

@@ -1,6 +1,7 @@
 //! Faults of the worker's process: of the worker that has run longest, where there are several.
 //!
-//! Evidence: that a worker ran when the fault began; or, for one that joins, that it took jobs.
+//! Evidence: that a worker ran when the fault began; for one that joins, that it took jobs; for one that is terminated while
+//! it starts, that it took none yet.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ pub(super) struct WorkerDriver {
     /// The number of the worker that must be continued, awaited or ended when the fault is over.
     number: Option<usize>,
     has_met: bool,
+    /// How many workers were registered before this one was started; one may be registered more than once.
+    registered: Option<usize>,
     /// Until when a paused worker stays so, whatever the duration of the fault.
     locked_until: Option<Instant>,
 }
@@ -26,7 +29,18 @@ const LOCK_MARGIN: Duration = Duration::from_millis(500);
 
 impl WorkerDriver {
     pub(super) const fn new(fault: WorkerFault) -> Self {
-        Self { fault, number: None, has_met: false, locked_until: None }
+        Self { fault, number: None, has_met: false, registered: None, locked_until: None }
+    }
+}
+
+impl WorkerDriver {
+    /// Whether a worker takes jobs, or may take some.
+    async fn has_begun(&self, context: &RunContext, number: usize) -> bool {
+        let Some(handle) = context.pool.handle(number) else { return true };
+        match handle.worker.is_ready().await {
+            Some(is_ready) => is_ready,
+            None => context.registered().await.zip(self.registered).is_none_or(|(now, before)| now > before),
+        }
     }
 }
 
@@ -59,11 +73,15 @@ impl FaultDriver for WorkerDriver {
     fn inject<'a>(&'a mut self, context: &'a mut RunContext) -> BoxFuture<'a, Result<(), ScenarioError>> {
         async {
             let oldest = context.pool.oldest().map(|handle| (handle.number, handle.worker.ended().is_none()));
-            // A worker that joins counts once it takes jobs.
-            self.has_met = self.fault != WorkerFault::Join && oldest.is_some_and(|(_, runs)| runs);
+            // A worker that joins counts once it takes jobs, and one that starts when it is terminated.
+            let starts_one = matches!(self.fault, WorkerFault::Join | WorkerFault::TerminateStarting);
+            self.has_met = !starts_one && oldest.is_some_and(|(_, runs)| runs);
             let oldest = oldest.map(|(number, _)| number);
             self.number = match (self.fault, oldest) {
-                (WorkerFault::Join, _) => Some(context.pool.start()?),
+                (WorkerFault::Join | WorkerFault::TerminateStarting, _) => {
+                    self.registered = context.registered().await;
+                    Some(context.pool.start()?)
+                }
                 (WorkerFault::Pause | WorkerFault::PauseBeyondLocks, _) => {
                     context.pool.oldest().iter().for_each(|handle| handle.worker.pause());
                     if self.fault == WorkerFault::PauseBeyondLocks {
@@ -114,11 +132,22 @@ impl FaultDriver for WorkerDriver {
                 (WorkerFault::Pause | WorkerFault::PauseBeyondLocks, Some(number)) => {
                     context.pool.handle(number).iter().for_each(|handle| handle.worker.resume());
                 }
-                (WorkerFault::Join, Some(number)) if context.pool.handle(number).is_some() => {
+                (WorkerFault::Join | WorkerFault::TerminateStarting, Some(number))
+                    if context.pool.handle(number).is_some_and(|handle| handle.worker.ended().is_none()) =>
+                {
+                    if self.fault == WorkerFault::TerminateStarting {
+                        self.has_met = !self.has_begun(context, number).await;
+                    }
                     let active = context.clients.active().await.unwrap_or_default();
                     context.pool.terminate(number, active, false);
                 }
-                (WorkerFault::Pause | WorkerFault::PauseBeyondLocks | WorkerFault::Join, _) => {}
+                (
+                    WorkerFault::Pause
+                    | WorkerFault::PauseBeyondLocks
+                    | WorkerFault::Join
+                    | WorkerFault::TerminateStarting,
+                    _,
+                ) => {}
                 (WorkerFault::Kill | WorkerFault::Terminate | WorkerFault::TerminateTwice, number) => {
                     // Out of time: a terminated worker that still runs must not work beside its successor.
                     if let Some(number) = number {
@@ -134,6 +163,8 @@ impl FaultDriver for WorkerDriver {
 
     fn evidence(&self, _context: &RunContext, _lasted: Option<(Duration, Duration)>) -> Evidence {
         match (self.has_met, self.fault) {
+            (true, WorkerFault::TerminateStarting) => Evidence::new("a worker that took no job yet", true),
+            (false, WorkerFault::TerminateStarting) => Evidence::new("no worker that was starting", false),
             (true, WorkerFault::Join) => Evidence::new("a worker that took jobs", true),
             (true, _) => Evidence::new("a running worker", true),
             (false, _) => Evidence::new("no running worker", false),

@@ -1,6 +1,7 @@
 //! Faults as data: what is broken, when, and for how long.
 
 mod network;
+mod refused;
 mod service;
 mod when;
 mod worker;
@@ -10,7 +11,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use network::{Direction, NetworkFault, Requests};
+pub use network::{Direction, NetworkFault};
+pub use refused::{Commands, RedisError, Requests, SqlState, Statements};
 pub use service::{ServiceFault, Target};
 pub use when::{Lasts, Milestone, When, parse_duration};
 pub use worker::WorkerFault;
@@ -56,6 +58,9 @@ struct FaultWritten {
     /// it does, for at most ten seconds and while there is work left, and then lasts this long.
     #[serde(default, rename = "for")]
     lasts: Option<Lasts>,
+    /// The step, counted from 1, with whose last job it ends; `for` is then the longest time that it lasts.
+    #[serde(default)]
+    until_step: Option<usize>,
     /// A fault of the connections between the worker and some services.
     #[serde(default)]
     network: Option<NetworkWritten>,
@@ -104,6 +109,8 @@ pub struct Fault {
     pub step: Option<usize>,
     /// How long it lasts; `None` for a cut that happens once.
     pub lasts: Option<Lasts>,
+    /// The step with whose last job it ends, counted from 1; `lasts` is then the longest time.
+    pub until_step: Option<usize>,
     /// What is broken.
     pub kind: FaultKind,
 }
@@ -112,7 +119,7 @@ impl TryFrom<FaultWritten> for Fault {
     type Error = &'static str;
 
     fn try_from(written: FaultWritten) -> Result<Self, Self::Error> {
-        let FaultWritten { at, step, lasts, network, service, jina, worker } = written;
+        let FaultWritten { at, step, lasts, until_step, network, service, jina, worker } = written;
         let kind = match (network, service, jina, worker) {
             (Some(NetworkWritten { on, fault, direction }), None, None, None) => {
                 FaultKind::Network { on, fault, direction }
@@ -122,7 +129,7 @@ impl TryFrom<FaultWritten> for Fault {
             (None, None, None, Some(fault)) => FaultKind::Worker(fault),
             _ => return Err("a fault needs exactly one of `network`, `service`, `jina` and `worker`"),
         };
-        Ok(Self { at, step, lasts, kind })
+        Ok(Self { at, step, lasts, until_step, kind })
     }
 }
 
@@ -161,7 +168,7 @@ mod tests {
             network = { on = ["redis"], fault = "refuse" }"#,
         )
         .unwrap();
-        assert_eq!((read.at, read.lasts), (When::Share(0.25), Some(Lasts(Duration::from_secs(2)))));
+        assert_eq!((read.at, read.lasts), (When::Share(0.25), Some(Lasts::Time(Duration::from_secs(2)))));
         assert_eq!(read.to_string(), "refuse of redis");
         let late = fault(
             r#"at = "500ms"
@@ -173,6 +180,10 @@ mod tests {
             (points.at, points.to_string()),
             (When::Count(12, Milestone::Points, Duration::ZERO), "restart of redis".to_owned())
         );
+        let refused = fault(
+            "at = \"0ms\"\nfor = \"5s\"\nnetwork = { on = [\"postgres\"], fault = { sql_error = { sqlstate = \"40001\", times = 1 } } }",
+        );
+        assert_eq!(refused.unwrap().to_string(), "sql_error 40001 of postgres");
         assert_eq!(fault("at = \"50%\"\nworker = \"kill\"").unwrap().to_string(), "kill of the worker");
     }
 
@@ -185,6 +196,10 @@ mod tests {
             ("at = \"1s\"\nfor = \"long\"\nworker = \"kill\"", "invalid duration"),
             ("at = \"1s\"\nworker = \"tickle\"", "unknown variant"),
             ("at = \"1s\"\nnetwork = { on = [\"kafka\"], fault = \"cut\" }", "unknown variant"),
+            (
+                "at = \"1s\"\nnetwork = { on = [\"postgres\"], fault = { sql_error = { sqlstate = \"4\" } } }",
+                "invalid SQLSTATE `4`",
+            ),
             (
                 "at = \"1s\"\nnetwork = { on = [\"redis\"], fault = { latency = { s = 1 } } }",
                 "unexpected keys in table: s",

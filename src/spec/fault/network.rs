@@ -5,6 +5,9 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::refused::{Commands, RedisError, Requests, SqlState, Statements};
+use super::service::Target;
+
 /// The direction of bytes on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -78,28 +81,51 @@ pub enum NetworkFault {
         #[serde(default)]
         only: Option<Requests>,
     },
+    /// Postgres answers some statements with an error and does not run them. A transaction is then aborted, as after any
+    /// error; after a code that ends the connection, such as 08006, it is closed. Statements on encrypted connections are not
+    /// met.
+    SqlError {
+        /// The error code, such as `40001`.
+        sqlstate: SqlState,
+        /// Which statements; those that change rows when absent.
+        #[serde(default)]
+        statements: Statements,
+        /// The first of these statements that is met, counted from 1 since the fault began.
+        #[serde(default = "first")]
+        from: u64,
+        /// How many are met; all when absent. The fault is over after the last.
+        #[serde(default)]
+        times: Option<u64>,
+    },
+    /// Redis answers some commands with an error and does not run them, also in a pipeline. In a transaction (`MULTI`) it is
+    /// the answer to the command, and `EXEC` then discards the transaction. Commands on encrypted connections are not met.
+    RedisError {
+        /// The error.
+        error: RedisError,
+        /// Which commands; those that write when absent.
+        #[serde(default)]
+        commands: Commands,
+        /// The first of these commands that is met, counted from 1 since the fault began.
+        #[serde(default = "first")]
+        from: u64,
+        /// How many are met; all when absent. The fault is over after the last.
+        #[serde(default)]
+        times: Option<u64>,
+    },
+    /// HTTP requests reach the service later, even if the client gives up meanwhile; over HTTP/1 and HTTP/2. Open connections
+    /// are reset first.
+    Hold {
+        /// Milliseconds.
+        ms: u64,
+        /// Which requests are held; all when absent. The others reach the service at once, and overtake them.
+        #[serde(default)]
+        only: Option<Requests>,
+    },
 }
 
-/// A kind of requests to Qdrant, over REST and gRPC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Requests {
-    /// Requests that remove points, and batches of changes that may remove some.
-    Removals,
-}
-
-impl Requests {
-    /// Whether a request to this path is of this kind.
-    #[must_use]
-    pub fn has(self, path: &str) -> bool {
-        // REST: `/collections/a/points/delete`; gRPC: `/qdrant.Points/Delete`.
-        let path = path.trim_end_matches('/').to_ascii_lowercase();
-        match self {
-            Self::Removals => {
-                ["points/delete", "points/batch", "points/updatebatch"].iter().any(|end| path.ends_with(end))
-            }
-        }
-    }
+/// The first of a count.
+const fn first() -> u64 {
+    1
 }
 
 impl NetworkFault {
@@ -117,6 +143,35 @@ impl NetworkFault {
             Self::HalfOpen => "half_open",
             Self::Flap { .. } => "flap",
             Self::Answer { .. } => "answer",
+            Self::SqlError { .. } => "sql_error",
+            Self::RedisError { .. } => "redis_error",
+            Self::Hold { .. } => "hold",
+        }
+    }
+
+    /// Whether connections to `target` can have this fault.
+    #[must_use]
+    pub const fn applies_to(&self, target: Target) -> bool {
+        match self {
+            Self::Answer { .. } | Self::Hold { .. } => matches!(target, Target::Qdrant | Target::Jina),
+            Self::SqlError { .. } => matches!(target, Target::Postgres),
+            Self::RedisError { .. } => matches!(target, Target::Redis),
+            _ => true,
+        }
+    }
+
+    /// Whether what it meets is requests, and not connections.
+    #[must_use]
+    pub const fn meets_requests(&self) -> bool {
+        matches!(self, Self::Answer { .. } | Self::SqlError { .. } | Self::RedisError { .. } | Self::Hold { .. })
+    }
+
+    /// After how many requests it is over, if it is a matter of requests and not of time alone.
+    #[must_use]
+    pub const fn times(&self) -> Option<u64> {
+        match self {
+            Self::SqlError { times, .. } | Self::RedisError { times, .. } => *times,
+            _ => None,
         }
     }
 
@@ -132,6 +187,10 @@ impl NetworkFault {
 
 impl fmt::Display for NetworkFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
+        match self {
+            Self::SqlError { sqlstate, .. } => write!(f, "{} {}", self.word(), sqlstate.text()),
+            Self::RedisError { error, .. } => write!(f, "{} {error}", self.word()),
+            _ => f.pad(self.word()),
+        }
     }
 }

@@ -13,6 +13,9 @@ pub enum WorkerFault {
     Terminate,
     /// SIGTERM, and again 100 ms later; the worker is started again when it has ended and the fault is over.
     TerminateTwice,
+    /// One more worker is started; it gets SIGTERM when the fault is over. The fault takes effect if the worker has not begun
+    /// to take jobs by then.
+    TerminateStarting,
     /// SIGSTOP; SIGCONT when the fault is over.
     Pause,
     /// SIGSTOP; SIGCONT when the fault is over, and the locks of the jobs that were active have expired.
@@ -29,6 +32,7 @@ impl WorkerFault {
             Self::Kill => "kill",
             Self::Terminate => "terminate",
             Self::TerminateTwice => "terminate_twice",
+            Self::TerminateStarting => "terminate_starting",
             Self::Pause => "pause",
             Self::PauseBeyondLocks => "pause_beyond_locks",
             Self::Join => "join",

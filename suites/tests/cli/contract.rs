@@ -140,7 +140,7 @@ postgres = {{ table = "letters", id = "id", status = "status", done = "ready", f
         sandbox.path("work/migrations/20240101000000_letters.sql"),
         "create type public.letter_status as enum ('ready');\n\
          create table public.letters (id text primary key, version text, status text, source text, chunks integer, \
-         tokens integer, error text, created_at timestamptz not null default now(), \
+         tokens integer, error text, sequence bigint, created_at timestamptz not null default now(), \
          updated_at timestamptz not null default now());",
     )
     .unwrap();

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use libtest_mimic::Trial;
-use shakedown::outcome::{CaseRecord, Word};
+use shakedown::outcome::{CaseRecord, Verdict, Word};
 use shakedown::runner::{Waived, waived};
 use shakedown::settings::{Contract, Settings, Source, process_variable};
 
@@ -46,7 +46,7 @@ const OUTAGE: &str = "reconnection.redis-outage";
 /// Seconds after which a worker that hangs is given up; one that does not is done in half of that.
 const OUTAGE_WITHIN_S: u64 = 75;
 /// Every suite that judges a worker.
-const SUITES: &[&str] = &["ingestion", "retries", "reconnection", "crash", "load"];
+const SUITES: &[&str] = &["ingestion", "retries", "reconnection", "crash", "ordering", "load"];
 
 /// Cases of a suite at once, as many as a user has.
 const JOBS: usize = 8;
@@ -168,7 +168,7 @@ async fn conformant(
     let wrong: Vec<(Option<&CaseRecord>, String)> = report
         .cases
         .iter()
-        .filter(is_wrong)
+        .filter(|case| is_wrong(case) && !is_not_concerned(&case.verdict))
         .map(|case| {
             let reason = case.verdict.reason().unwrap_or("it is waived, and passes");
             (Some(case), format!("{}: {}: {reason}\n{:#?}", case.id, case.verdict.word(), case.evidence))
@@ -180,6 +180,12 @@ async fn conformant(
     }
     *cases = wrong.iter().filter_map(|(case, _)| Some((*case)?.id.clone())).collect();
     Unproven::of(&wrong)
+}
+
+/// Whether a fault is meant for requests that the worker does not send.
+fn is_not_concerned(verdict: &Verdict) -> bool {
+    verdict.word() == Word::Skip
+        && verdict.reason().is_some_and(|reason| reason.starts_with("the worker sends no request for which"))
 }
 
 fn directory(fixture: &Fixture) -> PathBuf {

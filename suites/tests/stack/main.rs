@@ -8,6 +8,7 @@ mod native;
 mod qdrant_clients;
 #[cfg(feature = "embedded-qdrant")]
 mod qdrant_durability;
+mod refused_requests;
 mod service_faults;
 mod supabase_js;
 #[path = "../support/mod.rs"]

@@ -50,6 +50,7 @@ impl Reader<'_> {
             }
             contract.exit_codes = codes.into_inner();
         }
+        contract.idle = worker.idle;
         contract.creates = worker.creates;
         contract.build = worker.build.map(|build| self.hook(build, &contract.cwd, BUILD_WITHIN, "[\"npm\", \"ci\"]"));
         contract.prepare = worker.prepare.map(|prepare| {
