@@ -11,6 +11,10 @@ use super::value::Value;
 
 /// The maximum size of a file, in bytes. A source file of this size was not written by hand.
 pub(super) const MAX_BYTES: u64 = 1 << 20;
+/// How many nodes around a node are looked at. Nobody nests as deep by hand.
+pub(super) const MAX_DEPTH: usize = 300;
+/// The maximum length of a dotted path.
+const MAX_PATH: usize = 32;
 
 /// The function that a name is bound in, if it is in one, and the node that binds it.
 pub(super) type Bound = (Option<usize>, usize);
@@ -162,7 +166,7 @@ impl<'p> At<'p> {
 
     /// The nodes around this one, from the inside.
     pub(super) fn ancestors(self) -> impl Iterator<Item = Self> {
-        std::iter::successors(self.parent(), |at| at.parent())
+        std::iter::successors(self.parent(), |at| at.parent()).take(MAX_DEPTH)
     }
 
     /// The node and everything in it, in the order of the text.
@@ -232,7 +236,8 @@ impl<'p> At<'p> {
     /// The names of a dotted path such as `this.queue.add`, from the left; what has no name is empty.
     pub(super) fn path(self) -> Vec<&'p str> {
         let (mut path, mut at) = (Vec::new(), self.bare());
-        loop {
+        // Of a chain of thousands of calls the end is enough.
+        for _ in 0..MAX_PATH {
             let (name, next) = match at.kind() {
                 Kind::Name => (at.text(), None),
                 Kind::Member => (at.role(Role::Name).map(Self::text).unwrap_or_default(), at.role(Role::Object)),

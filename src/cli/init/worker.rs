@@ -19,6 +19,9 @@ pub(super) fn write(project: &Project, directory: &std::path::Path, page: &mut P
     }
     command(project, directory, page, answers);
     prepare(project, page);
+    if let Some((services, place)) = &project.manifests.services {
+        page.list(&Basis::of(Some(place)), &format!("the compose file has the services {}", services.join(", ")));
+    }
     page.raw("# ready, shutdown_grace, exit_codes, timeout_factor, replicas, sidecar: `shakedown guide worker`");
     environment(project, page);
 }

@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use super::super::place::Place;
-use super::super::sources::At;
+use super::super::sources::{At, MAX_DEPTH};
 use super::super::syntax::{Kind, Role};
 use super::scope::{Scope, is_job_name, names_within, scope_within};
 
 /// How many parameters and variables are followed.
 const MAX_STEPS: usize = 1000;
+/// How many uses of a variable in a function are looked at.
+const MAX_USES: usize = 500;
 
 /// A field of a job's data that is read or declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +129,7 @@ impl<'p> Flow<'p> {
 
     fn name(&mut self, name: &str, target: At<'p>, within: At<'p>, what: What, scope: &Scope) {
         let uses = within.descendants().filter(|at| at.is(Kind::Name) && at.text() == name && at.id > target.id);
-        for at in uses.collect::<Vec<_>>() {
+        for at in uses.take(MAX_USES).collect::<Vec<_>>() {
             let part = at.parent().is_some_and(|parent| {
                 parent.is(Kind::Member) && parent.role(Role::Name) == Some(at)
                     || parent.is(Kind::Pair) && parent.role(Role::Key) == Some(at)
@@ -170,7 +172,7 @@ impl<'p> Flow<'p> {
     /// The value that an expression is passed on as, through parentheses, casts and `job.data ?? {}`, and what is around it.
     fn passed_on(&mut self, at: At<'p>, what: What, scope: &Scope) -> Option<(At<'p>, At<'p>)> {
         let mut at = at;
-        loop {
+        for _ in 0..MAX_DEPTH {
             let parent = at.parent()?;
             let passes = match parent.kind() {
                 Kind::Wrap => {
@@ -188,6 +190,7 @@ impl<'p> Flow<'p> {
             }
             at = parent;
         }
+        None
     }
 
     fn member(&mut self, member: At<'p>, within: At<'p>, what: What, scope: &Scope) {

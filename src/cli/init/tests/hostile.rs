@@ -96,7 +96,7 @@ fn what_is_nested_ten_thousand_times_does_not_overflow_the_stack() {
     for expression in [
         deep("(", "job.data", ")"),
         deep("", "job.data", ".a"),
-        deep("", "job.data", " || x"),
+        deep("", "job.data", " || y"),
         deep("", "process.env.X", " ?? y"),
         deep("", "job.name === 'x'", " && y"),
         deep("f(", "job.data", ")"),
