@@ -11,6 +11,7 @@
 //! | [`telemetry`] | spans of what is done go to a collector |
 //! | [`guide`] | the user guide and the failure catalogue (leaf) |
 //! | [`report`] | render the result: terminal, JSON, JUnit, Markdown |
+//! | [`project`] | reads the sources and manifests of a worker's project, for `shakedown init` (leaf) |
 //! | [`probe`], [`scenario`] | observe a service; drive a worker and judge what it left behind |
 //! | [`faults`] | what is broken on purpose: the proxy, and what it records |
 //! | [`worker`] | start, signal and watch the process under test |
@@ -32,6 +33,7 @@ pub mod interop_peer;
 pub mod operations;
 pub mod outcome;
 pub mod probe;
+pub mod project;
 pub mod redaction;
 pub mod reference_worker;
 pub mod report;

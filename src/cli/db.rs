@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::Common;
 use super::failure::Failure;
-use super::print::{Format, print};
-use crate::operations::database::{self, History, MigrateError, MigratedFile, Options};
+use super::print::{Format, note, print};
+use crate::operations::database::{self, History, MigrateError, MigratedFile, Options, Progress};
 use crate::outcome::Exit;
 use crate::redaction::printable_line;
 use crate::services::ServiceError;
@@ -65,7 +65,7 @@ enum What {
         /// Print what would be applied, and apply nothing
         #[arg(long)]
         dry_run: bool,
-        /// How long to wait for another runner, in seconds
+        /// How long to wait for another runner, and for each lock in the database, in seconds
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
         wait: u64,
         /// Output format
@@ -81,6 +81,9 @@ enum What {
         directory: Directory,
     },
 }
+
+/// Why a SQL file is left out.
+const NO_MIGRATION: &str = "not a migration, because its name is not VERSION_NAME.sql";
 
 #[derive(Debug, clap::Args)]
 struct Directory {
@@ -123,18 +126,25 @@ pub(super) async fn run(args: Args, common: &Common) -> Result<Exit, Failure> {
         What::Migrate { directory, include_all, dry_run, wait, format } => {
             let options = Options { include_all, dry_run, lock_wait_s: wait };
             let quiet = format == Format::Json;
-            let say = |done: &MigratedFile| {
-                if !quiet {
-                    print(&line(done, dry_run));
+            let mut left_out = Vec::new();
+            let say = |progress: Progress<'_>| match progress {
+                Progress::File(done) if !quiet => print(&line(done, dry_run)),
+                Progress::File(_) => {}
+                Progress::LeftOut(file) => left_out.push(file.to_owned()),
+                Progress::Waiting { file, line, blocked_by } => {
+                    note(&format!("{file}:{line} waits for a lock, which is held by {blocked_by}"));
                 }
             };
             let directory = directory.resolve(&settings);
             let done =
                 database::migrate(&postgres(&settings)?, &directory, options, say).await.map_err(migrate_failure)?;
             match format {
-                Format::Json => print(&format!("{:#}\n", as_json(&done, dry_run))),
+                Format::Json => print(&format!("{:#}\n", as_json(&done, &left_out, dry_run))),
                 Format::Text if done.is_empty() => print("nothing is pending\n"),
                 Format::Text => {}
+            }
+            for file in left_out.iter().filter(|_| !quiet) {
+                note(&format!("left out {file}: {NO_MIGRATION}"));
             }
             Ok(Exit::Ok)
         }
@@ -179,11 +189,15 @@ fn session_failure(error: &SessionError) -> Failure {
 fn migrate_failure(error: MigrateError) -> Failure {
     match error {
         MigrateError::Session(error) => session_failure(&error),
-        MigrateError::Directory { .. } | MigrateError::Pooler => Failure::usage(error),
+        MigrateError::Directory { .. }
+        | MigrateError::Files(_)
+        | MigrateError::Unusable { .. }
+        | MigrateError::Pooler => Failure::usage(error),
         MigrateError::Locked(_) => Failure::harness(error),
-        MigrateError::Missing { .. } | MigrateError::OutOfOrder { .. } | MigrateError::Statement { .. } => {
-            Failure { exit: Exit::NotConformant, report: miette::miette!("{error}") }
-        }
+        MigrateError::Missing { .. }
+        | MigrateError::OutOfOrder { .. }
+        | MigrateError::InvalidIndex { .. }
+        | MigrateError::Statement { .. } => Failure { exit: Exit::NotConformant, report: miette::miette!("{error}") },
     }
 }
 
@@ -197,11 +211,11 @@ fn line(done: &MigratedFile, dry_run: bool) -> String {
     format!("{verb} {}: {} statements, {way}\n", done.file, done.statements)
 }
 
-fn as_json(done: &[MigratedFile], dry_run: bool) -> Value {
+fn as_json(done: &[MigratedFile], left_out: &[String], dry_run: bool) -> Value {
     let each = done.iter().map(
         |done| json!({ "file": done.file, "statements": done.statements, "in_one_transaction": done.transactional }),
     );
-    json!({ "dry_run": dry_run, "migrations": each.collect::<Vec<_>>() })
+    json!({ "dry_run": dry_run, "migrations": each.collect::<Vec<_>>(), "left_out": left_out })
 }
 
 fn format_history(history: &History, format: Format) -> String {
@@ -213,6 +227,8 @@ fn format_history(history: &History, format: Format) -> String {
         .states
         .iter()
         .map(|(version, state)| vec![Some(version.clone()), name(version), Some(state.word().to_owned())]);
+    let left_out = history.left_out.iter().map(|file| vec![None, Some(file.clone()), Some(NO_MIGRATION.to_owned())]);
+    let rows = rows.chain(left_out);
     let columns = ["version", "name", "state"].map(str::to_owned).to_vec();
     format_answer(&Answer { columns, rows: rows.collect(), count: 0 }, format)
 }

@@ -35,6 +35,7 @@ mod serve;
 mod setup;
 mod signals;
 mod stack;
+mod started;
 mod steps;
 mod suites;
 mod terminal;
@@ -156,7 +157,7 @@ pub fn main_with<A: Into<std::ffi::OsString> + Clone>(arguments: impl IntoIterat
     // Two dependencies bring a cryptographic provider each, so one must be chosen. A second call changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match &cli.verb {
-        Verb::Run(_) => crate::runner::runtime(),
+        Verb::Run(_) | Verb::Init(_) => crate::runner::runtime(),
         _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
     };
     let runtime = match runtime {
@@ -191,7 +192,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Explain(args) => return explain::run(&args, common),
         Verb::Guide(args) => return guide::run(&args),
         Verb::Suites(args) => return suites::run(&args, common),
-        Verb::Init(args) => return init::run(&args),
+        Verb::Init(args) => return Box::pin(init::run(args, common)).await,
         Verb::Up(args) => return up::run(args, common).await,
         Verb::Env(args) => env::run(&args, common.source())?,
         Verb::Plan(args) => return Box::pin(provision::run(args, common)).await,

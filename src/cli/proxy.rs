@@ -26,8 +26,7 @@ pub(super) struct Args {
     upstream: String,
     /// Fault to inject: KIND[=VALUE][:up|:down][@START][+DURATION]. Can be repeated. Examples: cut@5s;
     /// latency=200ms~50ms:down@5s+10s. Kinds: refuse, cut, blackhole, latency, bandwidth, `slow_close`, `limit_data`,
-    /// `half_open`, flap,
-    /// answer (an HTTP status)
+    /// `half_open`, flap, answer (an HTTP status), hold (a delay)
     #[arg(long, value_name = "FAULT")]
     fault: Vec<ScheduledFault>,
 }

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::bundle::{self, Bundle};
@@ -13,15 +12,15 @@ use super::output::Output;
 use super::print::{print, try_print};
 use super::rerun::Rerun;
 use super::signals::end_signal;
-use super::stack::{self, StackArgs};
+use super::stack::StackArgs;
+use super::started::{Started, contract};
 use super::trace_export::TraceExport;
 use super::{Common, plan, progress};
 use crate::outcome::{Comparison, Event, Events, Exit, FileNote, Report, Span, merge};
-use crate::runner::{self, RunOptions, Selection, StackPoolOptions};
-use crate::settings::{Contract, Settings, Source};
+use crate::runner::{self, Selection};
+use crate::settings::{Settings, Source};
 use crate::spec::{Suites, Verb};
-use crate::stack::{ProviderKind, Stack, adopt_orphans, clean_up_now, replay_on_panic};
-use crate::worker::{have_image, run_hook};
+use crate::stack::{adopt_orphans, clean_up_now, replay_on_panic};
 
 /// Start a stack, run the cases against it and your worker, and report
 #[derive(Debug, clap::Args)]
@@ -184,52 +183,17 @@ impl Session<'_> {
     /// Starts the stack, runs the cases as often as `--repeat` asks, stops the stack.
     async fn attempts(&self, seed: u64, events: &Events) -> Result<Report, Failure> {
         let Self { args, settings, described, suites, selection, .. } = *self;
-        let run = format!("{:08x}", rand::random::<u32>());
-        let (kind, mut options) = stack::options(settings, &run)?;
-        options.jina.seed = seed;
-        let spare = (kind != ProviderKind::Remote).then(|| (kind, options.clone()));
-        let (keep, shakedown) = (options.keep, options.shakedown.clone());
-        let phase = events.trace().begin("start stack");
-        let stack = Stack::start(kind, options, events).await?;
-        drop(phase);
-        // Further stacks use the provider of the first one, even if `auto` would now choose another.
-        let spare = spare.map(|(kind, options)| StackPoolOptions {
-            kind: match (kind, stack.provider().0) {
-                (ProviderKind::Auto, "containers") => ProviderKind::Containers,
-                (ProviderKind::Auto, _) => ProviderKind::Native,
-                (kind, _) => kind,
-            },
-            stack: options,
-        });
-        let directory = stack.directory().map_or_else(std::env::temp_dir, std::path::Path::to_owned);
-        let mut contract = contract(described, &shakedown, &directory);
-        let mut variables = described.variables_of_worker()?;
-        settings.pass_on_telemetry(Arc::make_mut(&mut contract), &mut variables);
-        let jobs = settings.number("SHAKEDOWN_JOBS")?.and_then(|jobs| usize::try_from(jobs).ok());
-        let mut options = RunOptions {
-            jobs: jobs.unwrap_or(RunOptions::JOBS),
-            seed,
-            profile: settings.profile().to_owned(),
-            variables,
-            waivers: runner::waived(settings),
-            keep_output: args.bundle.as_deref().map(bundle::output),
-            fail_fast: args.gate.fail_fast,
-            timeout: args.gate.timeout,
-            gate: args.gate.gate(),
-            stack_pool: spare,
-            ..RunOptions::new(&run, &shakedown, contract, &directory)
-        };
-        if let (Some(build), Some(ledger)) = (&options.contract.worker.build, stack.ledger()) {
-            events.note(format!("building the worker: {}", build.command.join(" ")));
-            run_hook("build", build, Vec::new(), &directory, "build", ledger).await.map_err(Failure::usage)?;
-        }
-        if let Some(ledger) = stack.ledger() {
-            have_image(&options.contract.worker.program, &directory, ledger).await.map_err(Failure::usage)?;
-        }
+        let mut started = Started::start(settings, described, seed, events).await?;
+        started.options.keep_output = args.bundle.as_deref().map(bundle::output);
+        started.options.fail_fast = args.gate.fail_fast;
+        started.options.timeout = args.gate.timeout;
+        started.options.gate = args.gate.gate();
+        started.build_worker(events).await?;
         if !args.no_preflight {
-            let learned = Box::pin(runner::preflight(suites, selection, &stack, &options, events)).await;
-            options.worker_profile = learned?;
+            started.preflight(suites, selection, events).await?;
         }
+        let Started { stack, mut options, directory, keep } = started;
+        let run = options.run.clone();
         let mut attempts = Vec::new();
         for attempt in 1..=args.gate.repeat {
             if attempt > 1 {
@@ -261,12 +225,6 @@ impl Session<'_> {
         }
         Ok(report)
     }
-}
-
-/// The worker that `shakedown.toml` describes, else the reference worker.
-fn contract(settings: &Settings, shakedown: &Path, directory: &Path) -> Arc<Contract> {
-    let given = settings.config().contract.clone();
-    Arc::new(given.unwrap_or_else(|| Contract::reference(shakedown, directory)))
 }
 
 pub(super) fn list(suites: &Suites, selection: &Selection) -> Exit {

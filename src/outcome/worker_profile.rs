@@ -33,10 +33,10 @@ pub struct WorkerProfile {
     /// How it asked for embeddings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embeddings: Option<EmbeddingProfile>,
-    /// How it ended after SIGTERM, such as `exited with code 0`; absent if it had to be killed.
+    /// How it ended after SIGTERM, or because no jobs waited, such as `exited with code 0`; absent if it had to be killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<String>,
-    /// The time from SIGTERM to its end, in milliseconds.
+    /// The time from SIGTERM to its end, in milliseconds; absent if it got none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_ms: Option<u64>,
 }
@@ -153,7 +153,7 @@ impl WorkerProfile {
     fn end(&self) -> String {
         match (&self.exit, self.exit_ms) {
             (Some(exit), Some(ms)) => format!("{exit} after {}", seconds(ms)),
-            (Some(exit), None) => exit.clone(),
+            (Some(exit), None) => format!("{exit} when no jobs waited"),
             (None, _) => "did not end in time, and was killed".to_owned(),
         }
     }

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::{Context, Observation, ProbeError};
 use crate::outcome::Evidence;
-use crate::services::migrations::{self, Applied, HISTORY, HISTORY_EXISTS, MigrationState};
+use crate::services::migrations::{
+    self, Applied, FilesError, HISTORY, HISTORY_EXISTS, Local, MigrationState, Statement,
+};
 use crate::spec::{MigrationsFact, MigrationsProbe};
 
 pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Result<Observation, ProbeError> {
@@ -17,11 +19,26 @@ pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Resul
         .ok_or_else(|| ProbeError::Missing("a throwaway database has no migrations".to_owned()))?;
     let name = given.value("MIGRATIONS_DIR").map_or("supabase/migrations", |value| value.expose_secret());
     let directory = given.directory.join(name);
-    let local = migrations::read(&directory)
-        .map_err(|error| ProbeError::Missing(format!("no migrations in {}: {error}", directory.display())))?;
+    let files = match migrations::read(&directory) {
+        Ok(files) => files,
+        Err(FilesError::Unreadable { cause, .. }) => {
+            return Err(ProbeError::Missing(format!("no migrations in {}: {cause}", directory.display())));
+        }
+        Err(error) if probe.yields == MigrationsFact::Unusable => {
+            return Ok(Observation::new(UNUSABLE, vec![error.to_string()]));
+        }
+        Err(error) => return Err(ProbeError::Undecided(error.to_string())),
+    };
+    let local = files.migrations;
     let applied = match applied(context).await? {
         Some(applied) => applied,
-        None if probe.yields == MigrationsFact::NotApplied => BTreeMap::new(),
+        None if !matches!(
+            probe.yields,
+            MigrationsFact::NotInDirectory | MigrationsFact::OutOfOrder | MigrationsFact::Edited
+        ) =>
+        {
+            BTreeMap::new()
+        }
         None => {
             let missing = "the database has no table supabase_migrations.schema_migrations";
             return Err(ProbeError::Missing(missing.to_owned()));
@@ -48,6 +65,11 @@ pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Resul
             "unapplied migrations that are older than the newest applied migration",
             in_state(&[MigrationState::OutOfOrder]),
         ),
+        MigrationsFact::Unusable => {
+            let pending = local.iter().filter(|(version, _)| !applied.contains_key(*version)).map(|(_, file)| file);
+            (UNUSABLE, pending.filter_map(unusable).collect())
+        }
+        MigrationsFact::LeftOut => ("SQL files that are no migrations", files.left_out),
         MigrationsFact::Edited => {
             let (edited, unrecorded) = (in_state(&[MigrationState::Edited]), in_state(&[MigrationState::Unrecorded]));
             if edited.is_empty() && !unrecorded.is_empty() {
@@ -63,6 +85,14 @@ pub(super) async fn observe(probe: &MigrationsProbe, context: &Context) -> Resul
     observation.also.push(Evidence::seen("migrations in the directory", local.len()));
     observation.also.push(Evidence::seen("migrations applied", applied.len()));
     Ok(observation)
+}
+
+const UNUSABLE: &str = "files of the directory that cannot be applied";
+
+/// Why a file cannot be applied, with its line.
+fn unusable(local: &Local) -> Option<String> {
+    let (line, what) = migrations::split(&local.text).iter().find_map(Statement::unusable)?;
+    Some(format!("{}:{line}: {what}", local.file))
 }
 
 /// The applied migrations; `None` if none was ever recorded.

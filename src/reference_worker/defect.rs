@@ -147,6 +147,16 @@ pub enum Defect {
     ReconnectsWithoutDelay,
     /// A job that is two minutes old by the worker's clock is dropped.
     DropsOldJobs,
+    /// The numbers of jobs are ignored.
+    IgnoresOrder,
+    /// The numbers of jobs are compared before the work, and not with the writes.
+    ComparesOrderFirst,
+    /// A removal deletes the row, so that an older job does not know of it.
+    LeavesNoTombstone,
+    /// A version removes all others, also newer ones.
+    DeletesNewerPoints,
+    /// A job that is not the newest keeps the points that it has stored.
+    KeepsOutdatedPoints,
 }
 
 impl Defect {
@@ -224,6 +234,11 @@ impl Defect {
         ("leaves-connections", Self::LeavesConnections),
         ("reconnects-without-delay", Self::ReconnectsWithoutDelay),
         ("drops-old-jobs", Self::DropsOldJobs),
+        ("ignores-order", Self::IgnoresOrder),
+        ("compares-order-first", Self::ComparesOrderFirst),
+        ("leaves-no-tombstone", Self::LeavesNoTombstone),
+        ("deletes-newer-points", Self::DeletesNewerPoints),
+        ("keeps-outdated-points", Self::KeepsOutdatedPoints),
     ];
 
     /// The defect with this name.

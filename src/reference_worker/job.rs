@@ -97,8 +97,22 @@ impl IngestJob {
             ToOwned::to_owned,
         );
         let source = text("source").unwrap_or(&document).to_owned();
-        Ok(Self { identity: Identity { document, version, source }, text: content.into() })
+        Ok(Self { identity: Identity { document, version, source, sequence: sequence(data) }, text: content.into() })
     }
+}
+
+/// The number of a job among those of its document, if its data have one.
+fn sequence(data: &Value) -> Option<i64> {
+    data.get("sequence").and_then(Value::as_i64).filter(|_| !planted(Defect::IgnoresOrder))
+}
+
+/// The document that a job removes.
+pub(super) fn removed_document(data: &Value) -> Result<Identity, JobError> {
+    let Some(document) = data["documentId"].as_str().filter(|id| !id.is_empty()) else {
+        return Err(JobError::Malformed("data has no text `documentId`".to_owned()));
+    };
+    let document = document.to_owned();
+    Ok(Identity { source: document.clone(), version: String::new(), sequence: sequence(data), document })
 }
 
 /// A document on its way into the store.
@@ -115,17 +129,14 @@ impl Shared {
         self.apply_planted_defects(&request, attempt)?;
         let IngestJob { identity, text } = request;
         if text.trim().is_empty() && !planted(Defect::EmbedsEmpty) {
-            within(trace.begin("remove"), self.store.remove_all(&identity)).await?;
-            let skipped = self.store.record(&identity, Status::Skipped, 0, 0, Some("empty"));
-            within(trace.begin("status"), skipped).await?;
-            let mut value = return_value(&identity, 0, 0);
-            value["skipped"] = "empty".into();
-            return Ok(value);
+            return self.skip_empty(&identity, trace).await;
         }
         if planted(Defect::LosesDocuments) && is_affected(&identity.document, 3) {
             return Ok(Value::Null);
         }
-        within(trace.begin("status"), self.store.begin(&identity)).await?;
+        if !within(trace.begin("status"), self.store.begin(&identity)).await? {
+            return self.outdated(&identity, trace).await;
+        }
         if planted(Defect::MarksDoneFirst) {
             return self.mark_done_first(&identity, &text, trace).await;
         }
@@ -140,13 +151,41 @@ impl Shared {
             chunks.push(Chunk { start: 0, end: 0, tokens: 0 });
         }
         if planted(Defect::DeletesFirst) {
-            self.store.remove_all(&identity).await?;
+            self.store.remove_older(&Identity { sequence: None, ..identity.clone() }).await?;
         }
         let (total, tokens) = (chunks.len(), chunks.iter().map(|chunk| chunk.tokens).sum());
         self.store_batches(&ChunkedDocument { identity: &identity, text: &text, chunks: &chunks, trace }).await?;
-        within(trace.begin("verify"), self.store.keep_only_version(&identity, total)).await?;
-        within(trace.begin("status"), self.store.record(&identity, Status::Ready, total, tokens, None)).await?;
+        let settled = within(trace.begin("verify"), self.store.keep_only_version(&identity, total)).await;
+        // A newer job may have removed some of the points: that is no failure of this one.
+        if self.store.yield_to_newer(&identity).await? {
+            return Ok(outdated(&identity));
+        }
+        settled?;
+        if !within(trace.begin("status"), self.store.record(&identity, Status::Ready, total, tokens, None)).await? {
+            return self.outdated(&identity, trace).await;
+        }
         Ok(return_value(&identity, total, tokens))
+    }
+
+    /// A document without text: what older jobs stored of it goes, and its row says why.
+    async fn skip_empty(&self, identity: &Identity, trace: &Trace) -> Result<Value, JobError> {
+        let is_newest = self.store.begin(identity).await?;
+        if is_newest {
+            within(trace.begin("remove"), self.store.remove_older(identity)).await?;
+        }
+        let skipped = self.store.record(identity, Status::Skipped, 0, 0, Some("empty"));
+        if !is_newest || !within(trace.begin("status"), skipped).await? {
+            return self.outdated(identity, trace).await;
+        }
+        let mut value = return_value(identity, 0, 0);
+        value["skipped"] = "empty".into();
+        Ok(value)
+    }
+
+    /// The job is not the newest one of its document: what it has stored goes, and nothing else changes.
+    async fn outdated(&self, identity: &Identity, trace: &Trace) -> Result<Value, JobError> {
+        within(trace.begin("remove"), self.store.yield_to_newer(identity)).await?;
+        Ok(outdated(identity))
     }
 
     /// Embeds and stores all chunks; returns the first failure.
@@ -223,7 +262,10 @@ impl Shared {
         }
         let undone = async {
             if planted(Defect::RejectedMarkedReady) {
-                return self.store.record(identity, Status::Ready, 0, 0, Some(reason)).await;
+                return self.store.record(identity, Status::Ready, 0, 0, Some(reason)).await.map(|_| ());
+            }
+            if self.store.yield_to_newer(identity).await? {
+                return Ok(());
             }
             self.store.give_up(identity, reason).await
         };
@@ -302,6 +344,13 @@ impl Shared {
 /// The return value of a job: small, because BullMQ repeats it in the queue's event stream.
 fn return_value(identity: &Identity, chunks: usize, tokens: usize) -> Value {
     json!({ "documentId": identity.document, "version": identity.version, "chunks": chunks, "tokens": tokens })
+}
+
+/// The return value of a job that is not the newest one of its document.
+fn outdated(identity: &Identity) -> Value {
+    let mut value = return_value(identity, 0, 0);
+    value["skipped"] = "outdated".into();
+    value
 }
 
 /// Whether a planted defect affects this document: about one of `every`, and always the same ones.

@@ -7,7 +7,7 @@ use bullmq::worker::CancellationToken;
 use serde_json::Value;
 
 use super::defect::{Defect, planted};
-use super::job::{IngestJob, Shared};
+use super::job::{IngestJob, Shared, removed_document};
 use super::queue::{DELETE, REDIS_RETRY_DELAY, millis};
 use super::spans::within;
 use crate::outcome::{Span, Trace};
@@ -133,16 +133,15 @@ pub(super) async fn process(
 
 /// Removes a document. A missing document is not an error: the job may have run before.
 async fn remove(shared: &Shared, job: &Job, trace: &Trace) -> Result<Value, bullmq::Error> {
-    let Some(document) = job.data()["documentId"].as_str().filter(|id| !id.is_empty()) else {
-        return Err(bullmq::Error::Unrecoverable("malformed job: data has no text `documentId`".to_owned()));
-    };
+    let identity = removed_document(job.data()).map_err(|error| bullmq::Error::Unrecoverable(error.to_string()))?;
+    let document = identity.document.as_str();
     if planted(Defect::DeleteDoesNothing) {
         return Ok(Value::Null);
     }
-    match within(trace.begin("remove"), shared.store.delete_document(document)).await {
-        Ok(()) => {
-            tracing::info!(job = job.id(), document, "document removed");
-            Ok(serde_json::json!({ "documentId": document, "deleted": true }))
+    match within(trace.begin("remove"), shared.store.delete_document(&identity)).await {
+        Ok(deleted) => {
+            tracing::info!(job = job.id(), document, deleted, "document removed, unless a newer job has begun");
+            Ok(serde_json::json!({ "documentId": document, "deleted": deleted }))
         }
         Err(error) => {
             tracing::warn!(job = job.id(), document, %error, "document not removed");

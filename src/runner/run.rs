@@ -296,7 +296,14 @@ impl<'a> Engine<'a> {
                         let of_scenario = self.plan.run_of(case).map(|(_, run)| run.scenario.premises.as_slice());
                         let premises = [of_scenario.unwrap_or_default(), case.premises.as_slice()].concat();
                         let matching = case.documents_matching.as_ref();
-                        scenario::evaluate(&premises, expectations, &assessment, matching, self.level(case))
+                        let (verdict, mut evidence) =
+                            scenario::evaluate(&premises, expectations, &assessment, matching, self.level(case));
+                        if verdict != Verdict::Pass
+                            && let Some(why) = scenario::undeclared(expectations, &self.options.contract)
+                        {
+                            evidence.push(Evidence::seen("a recommendation", format!("{why}; otherwise it is a MUST")));
+                        }
+                        (verdict, evidence)
                     }
                     Err(ScenarioFailure { reason, blames_worker, .. }) => {
                         let evidence = vec![Evidence::seen("the scenario", reason.clone())];

@@ -1,73 +1,15 @@
 //! The assessment: the outcome of every document, from its job, row and points, with a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+pub use super::document_outcome::DocumentOutcome;
 use super::documents::Document;
 use super::evidence::{Point, Row};
 use super::observations::{JobState, Observations, StepRecord};
+use super::stored_chunks::{chunk_name, doubles, missing_chunks};
 use super::vectors::{VectorMatch, VectorMatches};
-
-/// What became of a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DocumentOutcome {
-    /// Stored completely, once, at the first attempt.
-    Stable,
-    /// Stored completely, once, after its job started more than once.
-    Recovered,
-    /// The embeddings API rejects its text, its job failed and nothing of it is stored.
-    Rejected,
-    /// It has no text, and its row or job says so.
-    Skipped,
-    /// Not stored, or not completely.
-    Lost,
-    /// Stored completely, and parts of it more than once.
-    Duplicated,
-    /// Stored, but never ingested.
-    Orphaned,
-    /// Stored with a wrong vector or a wrong number of chunks.
-    Corrupted,
-    /// Stored or marked as done although its text is empty or rejected.
-    Unexpected,
-    /// The baseline stored nothing of it, so there is nothing to compare with.
-    Indeterminate,
-}
-
-impl DocumentOutcome {
-    /// Whether the outcome is as required; `None` if that is unknown.
-    #[must_use]
-    pub const fn is_ok(self) -> Option<bool> {
-        match self {
-            Self::Stable | Self::Recovered | Self::Rejected | Self::Skipped => Some(true),
-            Self::Lost | Self::Duplicated | Self::Orphaned | Self::Corrupted | Self::Unexpected => Some(false),
-            Self::Indeterminate => None,
-        }
-    }
-
-    /// Its word in reports.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Stable => "stable",
-            Self::Recovered => "recovered",
-            Self::Rejected => "rejected",
-            Self::Skipped => "skipped",
-            Self::Lost => "lost",
-            Self::Duplicated => "duplicated",
-            Self::Orphaned => "orphaned",
-            Self::Corrupted => "corrupted",
-            Self::Unexpected => "unexpected",
-            Self::Indeterminate => "indeterminate",
-        }
-    }
-}
-
-impl fmt::Display for DocumentOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
-    }
-}
+use crate::spec::Step;
 
 /// The outcome of one document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +18,7 @@ pub struct DocumentAssessment {
     pub document: String,
     /// Its outcome.
     pub outcome: DocumentOutcome,
-    /// The reason; empty for the outcomes stable, rejected and skipped.
+    /// The reason; empty for the outcomes stable, rejected, skipped and removed.
     pub why: String,
 }
 
@@ -115,6 +57,12 @@ impl Assessment {
         Some(baseline.observations.last().map_or(&[], |step| step.snapshot.points_of(document)))
     }
 
+    /// The most points of `document` after any step of the baseline; 0 without a baseline.
+    pub(super) fn most_baseline_points(&self, document: &str) -> usize {
+        let steps = self.baseline.iter().flat_map(|baseline| &baseline.observations.steps);
+        steps.map(|step| step.snapshot.points_of(document).len()).max().unwrap_or(0)
+    }
+
     fn assess_documents(&self) -> Vec<DocumentAssessment> {
         let observations = &self.observations;
         let Some(step) = observations.last() else { return Vec::new() };
@@ -147,6 +95,9 @@ impl Assessment {
         let (state, job) = &step.jobs[&document.id];
         let points = step.snapshot.points_of(&document.id);
         let row = step.snapshot.rows.get(&document.id);
+        if step.step == Step::Delete {
+            return assess_removed(*state, row, points.len());
+        }
         if !document.has_text() {
             return assess_empty(*state, row, observations.contract.evidence.postgres.is_some(), points.len());
         }
@@ -240,6 +191,17 @@ pub fn summary(assessments: &[DocumentAssessment]) -> String {
     counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect::<Vec<_>>().join(", ")
 }
 
+/// Assesses a document that the step removed.
+fn assess_removed(state: JobState, row: Option<&Row>, points: usize) -> (DocumentOutcome, String) {
+    let unexpected = |why: String| (DocumentOutcome::Unexpected, why);
+    match (state, row.filter(|row| row.done)) {
+        _ if points > 0 => unexpected(format!("it was removed, but {points} points are stored")),
+        (_, Some(row)) => unexpected(format!("it was removed, but its row says `{}`", row.status)),
+        (JobState::Completed, None) => (DocumentOutcome::Removed, String::new()),
+        (state, None) => unexpected(format!("the job of its removal is {}", state.word())),
+    }
+}
+
 /// Assesses a document whose text the embeddings API rejects.
 fn assess_rejected(state: JobState, row: Option<&Row>, points: usize) -> (DocumentOutcome, String) {
     match (state, points, row.filter(|row| row.done)) {
@@ -272,66 +234,6 @@ fn assess_empty(state: JobState, row: Option<&Row>, has_rows: bool, points: usiz
     }
 }
 
-/// A chunk's name in reasons.
-fn chunk_name(chunk: Option<u64>) -> String {
-    chunk.map_or_else(|| "a chunk without a number".to_owned(), |chunk| format!("chunk {chunk}"))
-}
-
-/// The identity of a chunk: its number or its offset, and its text, or its vector if it has no text.
-type Key<'a> = (Option<u64>, Option<&'a str>, Vec<i32>);
-
-fn key(point: &Point) -> Key<'_> {
-    #[expect(clippy::cast_possible_truncation, reason = "a component of a normalised vector is at most 1")]
-    let rounded = |number: &f32| (number * 1e4).round() as i32;
-    let vector = if point.text.is_some() { Vec::new() } else { point.vector.iter().map(rounded).collect() };
-    (point.chunk.or(point.offset), point.text.as_deref(), vector)
-}
-
-/// The chunks of the baseline that are not stored now, as a reason.
-fn missing_chunks(baseline: &[Point], points: &[Point]) -> Option<String> {
-    let stored: BTreeSet<_> = points.iter().map(key).collect();
-    let missing: Vec<_> = baseline.iter().filter(|point| !stored.contains(&key(point))).collect();
-    let first = chunk_name(missing.first()?.chunk);
-    let wanted: BTreeSet<_> = baseline.iter().map(key).collect();
-    let others = points.iter().filter(|point| !wanted.contains(&key(point))).count();
-    Some(format!(
-        "{} of {} baseline chunks are missing (the first is {first}); {others} points are not in the baseline",
-        missing.len(),
-        baseline.len()
-    ))
-}
-
-/// The chunks that are stored too often, with the number of extra points. Chunks with a number are compared by number,
-/// others by offset and text, or by vector. A document may have the same text several times, so these may occur as often
-/// as in the baseline, or without one as often as in the document.
-pub(super) fn doubles(
-    points: &[Point],
-    baseline: Option<&[Point]>,
-    document: Option<&Document>,
-) -> Vec<(String, usize)> {
-    let mut counts: BTreeMap<Key<'_>, usize> = BTreeMap::new();
-    let is_numbered = |point: &Point| point.chunk.is_some();
-    for point in points {
-        let key = if is_numbered(point) { (point.chunk, None, Vec::new()) } else { key(point) };
-        *counts.entry(key).or_default() += 1;
-    }
-    let allowed = |wanted: &Key<'_>| match (baseline, document, wanted.1) {
-        (Some(baseline), _, _) => {
-            baseline.iter().filter(|point| !is_numbered(point) && key(point) == *wanted).count().max(1)
-        }
-        (None, Some(document), Some(text)) if !text.is_empty() => document.text.matches(text).count().max(1),
-        (None, _, _) => 1,
-    };
-    counts
-        .iter()
-        .filter_map(|(key, count)| {
-            let extra = count.saturating_sub(allowed(key));
-            let name = if points.iter().any(is_numbered) { chunk_name(key.0) } else { chunk_name(None) };
-            (extra > 0).then_some((name, extra))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::observations::OtherQueue;
@@ -353,6 +255,10 @@ mod tests {
             step.fail("a.md", "422: rejected");
         });
         let empty = TestRun::ingested(&[("a.md", &[])]);
+        let removed = run.then(|step| {
+            step.step = Step::Delete;
+            step.remove("a.md");
+        });
         for (run, outcome, why) in [
             (run.compared_with(&run), DocumentOutcome::Stable, ""),
             (
@@ -367,6 +273,17 @@ mod tests {
                 "the embeddings API rejects its text, but its row says `failed`",
             ),
             (empty, DocumentOutcome::Skipped, ""),
+            (removed.clone(), DocumentOutcome::Removed, ""),
+            (
+                removed.edit_step(|step| *step.state("a.md") = JobState::Failed),
+                DocumentOutcome::Unexpected,
+                "the job of its removal is failed",
+            ),
+            (
+                run.edit_step(|step| step.step = Step::Delete),
+                DocumentOutcome::Unexpected,
+                "it was removed, but 2 points are stored",
+            ),
             (
                 run.edit_step(|step| *step.state("a.md") = JobState::Unfinished),
                 DocumentOutcome::Lost,
@@ -435,27 +352,6 @@ mod tests {
             assessment.documents().iter().filter(|document| document.outcome == DocumentOutcome::Orphaned).collect();
         assert_eq!(orphaned.len(), 1, "b.md was ingested by the first step: {orphaned:?}");
         assert_eq!(orphaned[0].document, "old.md");
-    }
-
-    fn point(chunk: u64, text: &str) -> Point {
-        Point {
-            id: chunk.to_string(),
-            document: Some("a".to_owned()),
-            version: None,
-            chunk: Some(chunk),
-            offset: None,
-            text: Some(text.to_owned()),
-            vector: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn chunks_of_the_baseline_must_be_stored() {
-        let baseline = [point(0, "one"), point(1, "two")];
-        assert_eq!(missing_chunks(&baseline, &[point(1, "two"), point(0, "one")]), None);
-        assert!(missing_chunks(&baseline, &[point(0, "one")]).unwrap().starts_with("1 of 2 baseline chunks"));
-        let altered = missing_chunks(&baseline, &[point(0, "one"), point(1, "tw")]).unwrap();
-        assert!(altered.contains("chunk 1") && altered.contains("1 points are not in the baseline"), "{altered}");
     }
 
     #[test]

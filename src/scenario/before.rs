@@ -5,21 +5,22 @@ use serde_json::Value;
 use super::documents::Document;
 use crate::services::ServiceError;
 use crate::services::postgres::Postgres;
-use crate::settings::{DocumentId, Endpoints, TABLE_PLACES, Template, document_place};
+use crate::settings::{DocumentId, Endpoints, SEQUENCE, TABLE_PLACES, Template, document_place};
 
-/// Executes the statement for one document.
+/// Executes the statement for one document, before its job with this sequence number is added.
 ///
 /// # Errors
 /// Postgres refuses the statement, or a placeholder has no value.
 pub(super) async fn execute(
     statement: &Template,
-    document: &Document,
+    (document, sequence): (&Document, u64),
     endpoints: &Endpoints,
     id: DocumentId,
     postgres: &Postgres,
 ) -> Result<(), ServiceError> {
     let place = |place: &str| match place {
         "document.source" => Some(document.id.as_str().into()),
+        SEQUENCE => Some(sequence.into()),
         other => document_place(other, id, &document.id, &document.text),
     };
     let bound = Bound::new(statement, |name| place(name).map(text))

@@ -12,11 +12,12 @@ use super::document_ids::DocumentIds;
 use super::documents::Document;
 use super::evidence::{StoredCounts, read_points, read_rows};
 use super::harness::ScenarioError;
-use super::other_queues::OtherQueues;
+use super::jobs::sequence;
+use super::other_queues::{OpenJobs, OtherQueues};
 use crate::services::ServiceError;
 use crate::services::http::{Http, Key};
 use crate::services::postgres::Postgres;
-use crate::services::queue::{JobHash, QueueClient, QueueEvent};
+use crate::services::queue::{JobHash, QueueClient, QueueEvent, by_attempt};
 use crate::services::queue_watch::LockTimes;
 use crate::settings::{Contract, Endpoints};
 use crate::spec::Milestone;
@@ -88,6 +89,15 @@ impl ServiceClients {
         Ok((completed, failed))
     }
 
+    /// How many of these jobs have ended an attempt, as far as the entries tell that [`Self::ended`] read. The attempts of
+    /// child jobs belong to the last one.
+    pub(super) fn attempted(&self, jobs: &BTreeSet<&String>) -> usize {
+        let events = self.queue_events.lock().unwrap_or_else(PoisonError::into_inner);
+        let (attempted, _) = by_attempt(&events);
+        let count = jobs.iter().filter(|job| attempted.contains(job.as_str())).count();
+        if self.others.has_unattempted() { count.min(jobs.len().saturating_sub(1)) } else { count }
+    }
+
     /// The hash of a job, in whichever queue of the worker it is.
     pub(super) async fn job(&self, id: &str) -> Result<Option<JobHash>, ServiceError> {
         match self.queue.job(id).await? {
@@ -96,26 +106,32 @@ impl ServiceClients {
         }
     }
 
-    /// The number of jobs that jobs of documents have added and that have not ended: those in further queues, and, if there
-    /// are queues of child jobs, also parents in the worker's own.
-    pub(super) async fn pending_in_others(&self) -> Result<u64, ServiceError> {
-        let children = with_timeout("redis", self.others.pending()).await?;
-        if self.contract.queue.children.is_empty() {
-            return Ok(children);
-        }
-        let own = with_timeout("redis", self.queue.counts()).await?;
-        Ok(children + own.pending() + own.waiting_children)
+    /// The jobs that have not ended, in all queues of the contract. Jobs of documents may have added more jobs, to the
+    /// worker's own queue too.
+    pub(super) async fn open_jobs(&self) -> Result<OpenJobs, ServiceError> {
+        let others = with_timeout("redis", self.others.open_jobs()).await?;
+        let own = with_timeout("redis", self.queue.counts_without_schedulers()).await?;
+        Ok(others.and(OpenJobs::of(&own)))
     }
 
-    /// Executes the contract's `before` for each document: the application's rows, before the documents are enqueued.
-    pub(super) async fn prepare_rows(&self, documents: &[Document]) -> Result<(), ScenarioError> {
+    /// The number of jobs that a worker would take now, in all queues of the contract.
+    pub(super) async fn takeable(&self) -> Result<u64, ServiceError> {
+        let own = with_timeout("redis", self.queue.takeable()).await?;
+        Ok(own + with_timeout("redis", self.others.takeable()).await?)
+    }
+
+    /// Executes the contract's `before` for each document of a step, counted from 0: the application's rows, before the
+    /// documents are enqueued.
+    pub(super) async fn prepare_rows(&self, documents: &[Document], step: usize) -> Result<(), ScenarioError> {
         let Some(statement) = &self.contract.queue.before else { return Ok(()) };
         let kind = self.contract.queue.document.id;
         for document in documents {
             // A fault of the step before may have just restarted Postgres.
-            retry_unavailable(|| before::execute(statement, document, &self.endpoints, kind, &self.postgres))
-                .await
-                .map_err(|error| ScenarioError::Spec(format!("the statement of [queue] before failed: {error}")))?;
+            retry_unavailable(|| {
+                before::execute(statement, (document, sequence(step)), &self.endpoints, kind, &self.postgres)
+            })
+            .await
+            .map_err(|error| ScenarioError::Spec(format!("the statement of [queue] before failed: {error}")))?;
         }
         Ok(())
     }
@@ -133,6 +149,21 @@ impl ServiceClients {
                 return Ok(());
             }
         }
+    }
+
+    /// How often a job was taken again because its children had ended, which is no new attempt.
+    pub(super) fn continued(&self, id: &str) -> u64 {
+        let events = self.queue_events.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut began, mut continued) = (false, 0);
+        for event in events.iter().filter(|event| event.job.as_deref() == Some(id)) {
+            match event.what.as_str() {
+                "active" => began = true,
+                // A parent that is added with its children waits for them before it begins.
+                "waiting-children" if began => continued += 1,
+                _ => {}
+            }
+        }
+        continued
     }
 
     /// Rebuilds the hash of a removed job from the event stream.
@@ -169,6 +200,7 @@ impl ServiceClients {
             Milestone::Requests => Ok(self.mock.request_count() as u64),
             Milestone::Active => self.active().await.map(|active| active.len() as u64),
             Milestone::Jobs => self.ended().await.map(|(completed, failed)| (completed.len() + failed.len()) as u64),
+            Milestone::Delayed => with_timeout("redis", self.queue.counts()).await.map(|counts| counts.delayed),
             Milestone::Points => self.count_points(None).await,
             Milestone::Rows => {
                 let Some(contract) = &self.contract.evidence.postgres else { return Ok(0) };

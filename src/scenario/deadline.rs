@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::pressure::Pressure;
 use crate::services::queue_watch::LockTimes;
+use crate::settings::JobContract;
 
 /// Suites assume that BullMQ gives the job of a killed worker to another one within this time.
 const ASSUMED_RECOVERY: Duration = Duration::from_secs(5);
@@ -39,9 +40,20 @@ pub(super) fn stall_allowance(seen: LockTimes) -> Duration {
     recovery.unwrap_or_default().saturating_sub(ASSUMED_RECOVERY)
 }
 
+/// How long a job that fails waits between its attempts in total, by the contract; zero if that is too long to wait for.
+pub(super) fn retry_allowance(job: &JobContract) -> Duration {
+    Some(job.retry_waits()).filter(|waits| *waits <= MAX_RECOVERY).unwrap_or_default()
+}
+
+/// Whether a job that is refused each time is not waited for until it has failed for good.
+pub(super) fn outlasts_runs(retry_waits: Duration) -> bool {
+    retry_waits > MAX_RECOVERY
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Backoff, BackoffKind};
 
     fn locks(lock_ms: u64, check_ms: u64) -> LockTimes {
         LockTimes { lock: Some(Duration::from_millis(lock_ms)), stalled_check: Some(Duration::from_millis(check_ms)) }
@@ -53,6 +65,20 @@ mod tests {
         assert_eq!(stall_allowance(locks(1_000, 500)), Duration::ZERO, "as suites assume");
         assert_eq!(stall_allowance(locks(600_000, 500)), Duration::ZERO, "too long to wait for");
         assert_eq!(stall_allowance(LockTimes::default()), Duration::ZERO);
+    }
+
+    #[test]
+    fn refused_jobs_are_waited_for_until_their_attempts_are_used_up() {
+        let job = |attempts, kind, delay| JobContract {
+            attempts: Some(attempts),
+            backoff: Some(Backoff { kind, delay, jitter: 0.5 }),
+            ..JobContract::default()
+        };
+        let allowed = |attempts, kind| retry_allowance(&job(attempts, kind, 1000)).as_secs();
+        assert_eq!((allowed(3, BackoffKind::Exponential), allowed(3, BackoffKind::Fixed)), (3, 2));
+        assert_eq!((allowed(8, BackoffKind::Exponential), allowed(9, BackoffKind::Exponential)), (127, 0));
+        assert_eq!(retry_allowance(&JobContract { backoff: None, ..job(3, BackoffKind::Fixed, 0) }), Duration::ZERO);
+        assert!(outlasts_runs(job(40, BackoffKind::Exponential, 1000).retry_waits()), "no overflow");
     }
 
     #[test]

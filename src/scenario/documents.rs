@@ -7,6 +7,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::spec::Documents;
+use crate::spec::jina::revision_word;
 
 static BUILTIN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/fixtures/documents");
 
@@ -15,6 +16,9 @@ const REJECTED_WORD: &str = "POISON";
 
 /// Minimum bytes of a huge document: about 60,000 tokens of generated text, or 130 chunks.
 const HUGE: usize = 330_000;
+
+/// Words between two that name the revision: fewer than the smallest chunk has.
+const REVISION_WORDS: usize = 6;
 
 /// Characters of a tiny document.
 const TINY: usize = 160;
@@ -79,6 +83,21 @@ impl Document {
         }
         // Swapping two ASCII bytes keeps the text valid UTF-8.
         Self { text: String::from_utf8(bytes).unwrap_or_default(), ..self.clone() }
+    }
+
+    /// The document as this revision: every few words, another one names the revision.
+    #[must_use]
+    pub fn revised(&self, number: usize) -> Self {
+        let name = revision_word(number);
+        let mut text = String::with_capacity(self.text.len() * 5 / 4 + name.len());
+        for (place, word) in self.text.split_inclusive(' ').enumerate() {
+            if place % REVISION_WORDS == 0 {
+                text.push_str(&name);
+                text.push(' ');
+            }
+            text.push_str(word);
+        }
+        Self { text, ..self.clone() }
     }
 
     /// The document with an empty text.
@@ -236,6 +255,13 @@ mod tests {
     fn an_edited_text_keeps_its_length_and_swaps_two_letters(#[case] text: &str, #[case] edited: &str) {
         let document = Document { id: "a".to_owned(), text: text.to_owned(), rejected: false };
         assert_eq!(document.edited().text, edited);
+    }
+
+    #[test]
+    fn every_few_words_of_a_revision_name_it() {
+        let text = "one two three four five six seven\n\neight ".to_owned();
+        let document = Document { id: "a".to_owned(), text, rejected: false };
+        assert_eq!(document.revised(3).text, "revision-3 one two three four five six revision-3 seven\n\neight ");
     }
 
     #[test]

@@ -68,6 +68,9 @@ pub enum ScenarioError {
          preflight with --no-preflight"
     )]
     TooBusy(String),
+    /// The machine was too busy for the `prepare` hook.
+    #[error("{0}: the command of [worker.prepare] did not finish in time, which says nothing about the worker")]
+    PrepareTooBusy(String),
     /// A worker did not become ready.
     #[error("{}the worker was not ready within {seconds} s: {state}; {}", why_busy(busy.as_deref()), last_output(tail))]
     NeverReady {

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::documents::Document;
 use super::harness::ScenarioError;
 use crate::services::queue::NewJob;
-use crate::settings::{Contract, JobContract, document_place};
+use crate::settings::{Contract, JobContract, SEQUENCE, document_place};
 
 /// What a job does with its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +107,7 @@ impl JobBuilder {
             Some(match place {
                 "document.source" => document.id.as_str().into(),
                 "document.version" => digest(&document.text).into(),
+                SEQUENCE => sequence(number).into(),
                 "document.path" => self.directory.join(&file).display().to_string().into(),
                 "document.url" => format!("{}/{file}", self.server.as_ref()?.url).into(),
                 other => {
@@ -149,6 +150,11 @@ async fn serve(State(texts): State<Texts>, UrlPath(name): UrlPath<String>) -> im
 
 fn digest(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The number of a document's job in a step, counted from 1: it grows from job to job, so that the newest has the highest.
+pub(super) fn sequence(step: usize) -> u64 {
+    step as u64 + 1
 }
 
 /// The id of the job for `document` in a step. It differs between steps: BullMQ ignores a job whose id already exists

@@ -12,6 +12,7 @@ pub mod causes;
 mod clients;
 mod deadline;
 mod document_ids;
+mod document_outcome;
 mod documents;
 mod evidence;
 mod expectations;
@@ -29,6 +30,7 @@ mod setup;
 mod sidecars;
 mod sizing;
 mod step;
+mod stored_chunks;
 #[cfg(test)]
 mod testing;
 mod timeline;
@@ -39,7 +41,7 @@ mod words;
 pub use assessment::{Assessment, DocumentAssessment, DocumentOutcome};
 pub use documents::Document;
 pub use evidence::{Point, Row, Snapshot, StoredCounts};
-pub use expectations::{Violation, evaluate, level_for, missing_evidence, violations};
+pub use expectations::{Violation, evaluate, level_for, missing_evidence, undeclared, violations};
 pub use harness::{Harness, ScenarioError};
 pub use observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, JobState, NetworkObservations, Observations, OtherQueue,

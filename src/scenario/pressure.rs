@@ -20,6 +20,9 @@ const OWN_STARVED: f64 = 0.5;
 /// A worker that used at least this part of all CPUs was not starved by others, but by itself.
 const OWN_LOAD: f64 = 0.5;
 
+/// A process that ran, or waited for a CPU, for less than this part of the time slept: timers and heartbeats take no more.
+const SLEEPING: f64 = 0.1;
+
 /// How busy the machine was during a scenario run. All zero where the system does not measure it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Pressure {
@@ -132,6 +135,28 @@ impl Interval {
             interval.longest_wait = interval.longest_wait.max(waited);
         }
         interval
+    }
+}
+
+/// What the threads of some processes had done at a moment.
+#[derive(Debug)]
+pub(super) struct CpuTimesAt {
+    at: Instant,
+    threads: BTreeMap<i32, CpuTimes>,
+}
+
+impl CpuTimesAt {
+    pub(super) fn now(processes: &[ProcessId]) -> Self {
+        Self { at: Instant::now(), threads: cpu_times(processes) }
+    }
+
+    /// Whether the processes have slept since then: no thread waited for a CPU, and together they hardly used one. False
+    /// where that is not measured.
+    pub(super) fn slept_since(&self, processes: &[ProcessId]) -> bool {
+        let now = cpu_times(processes);
+        let interval = Interval::between(&self.threads, &now);
+        let most = self.at.elapsed().mul_f64(SLEEPING);
+        !now.is_empty() && interval.ran < most && interval.longest_wait < most
     }
 }
 
@@ -249,6 +274,25 @@ mod tests {
         assert!(after(30, 29).is_short_of(&before, 10 * SECOND), "and then it proves nothing");
         assert!(!after(20, 10).is_short_of(&before, 10 * SECOND));
         assert!(!after(30, 29).is_over(&after(15, 10), 10 * SECOND), "only what came after counts");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_that_waits_for_something_sleeps_and_one_that_computes_does_not() {
+        let slept = |program: &str| {
+            let mut child = std::process::Command::new("sh").args(["-c", program]).spawn().unwrap();
+            let process = ProcessId::from_pid(i32::try_from(child.id()).unwrap()).unwrap();
+            std::thread::sleep(INTERVAL);
+            let before = CpuTimesAt::now(std::slice::from_ref(&process));
+            std::thread::sleep(2 * SECOND);
+            let slept = before.slept_since(&[process]);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            slept
+        };
+        assert!(slept("exec sleep 60"));
+        assert!(!slept("while :; do :; done"));
+        assert!(!CpuTimesAt::now(&[]).slept_since(&[]), "nothing was measured");
     }
 
     /// Both a busy child and a machine with other load: each waits longer than alone.

@@ -14,10 +14,10 @@ use super::observations::{
     ApiFault, ContractTerms, EmbeddingsObservations, NetworkObservations, Observations, QueueObservations, StepRecord,
     TimingObservations, WorkerObservations,
 };
-use super::scheduler::{FaultRecord, FaultScheduler};
+use super::scheduler::{FaultRecord, FaultScheduler, Moment};
 use super::setup::Setup;
 use super::sidecars::Sidecars;
-use super::step::{StepInput, run_step};
+use super::step::{StepInput, StepTools, run_steps_together};
 use crate::outcome::Trace;
 use crate::redaction::{redacted, without_escapes};
 use crate::services::queue::{Attached, QueueEvent};
@@ -63,17 +63,19 @@ pub async fn run_scenario(name: &str, scenario: &Scenario, harness: &Harness) ->
 
     let timing = TimingObservations { pressure: scheduler.pressure(), stall_allowance: scheduler.stall_allowance() };
     let phase = trace.begin("stop workers");
-    let counts = retry_unavailable(|| clients.queue.counts()).await?;
-    let others = clients.others.observe().await?;
+    let counts = retry_unavailable(|| clients.queue.counts_without_schedulers()).await?;
     let workers = stop_workers(&mut scheduler, grace).await;
     let length = scheduler.elapsed();
+    let others = clients.others.observe(begun_ms).await?;
     let events = read_job_events(&clients, begun_ms).await;
+    let ms = |time: Duration| u64::try_from(time.as_millis()).ok();
     let queue = QueueObservations {
         counts,
         others,
         attached,
         events,
-        lock_ms: scheduler.lock_times().lock.and_then(|time| u64::try_from(time.as_millis()).ok()),
+        lock_ms: scheduler.lock_times().lock.and_then(ms),
+        recovery_ms: scheduler.lock_times().recovery().and_then(ms),
     };
     let faults = scheduler.faults();
     let network = NetworkObservations {
@@ -144,43 +146,46 @@ async fn run_steps(
     let timeout_factor = harness.contract.worker.timeout_factor;
     let limit = scenario.within_s.map_or(DEFAULT_DEADLINE, Duration::from_secs).mul_f64(timeout_factor);
     let deadline = Deadline { began: scheduler.pressure(), limit };
-    let mut steps: Vec<StepRecord> = Vec::new();
+    let mut inputs: Vec<StepInput> = Vec::new();
     for (number, step) in scenario.steps.iter().enumerate() {
-        let documents = documents_of_step(*step, documents);
         let kind = match step {
             Step::Delete => JobKind::Delete,
-            _ if steps.is_empty() => JobKind::Ingest,
+            _ if scenario.steps[..number].iter().all(|before| *before == Step::Idle) => JobKind::Ingest,
             _ => JobKind::Reingest,
         };
-        let span = harness.events.trace().begin(format_args!("step {}: {}", number + 1, step.word()));
-        span.fact("shakedown.documents", documents.len());
-        let jobs = builder.jobs(number, kind, &documents)?;
-        if kind != JobKind::Delete {
-            clients.prepare_rows(&documents).await?;
+        let documents = documents_of_step(*step, scenario.revision(number + 1), documents);
+        let begins = scenario.overlap(number + 1).map(Moment::new);
+        inputs.push(StepInput { number, step: *step, documents, kind, begins });
+    }
+    let mut steps: Vec<StepRecord> = Vec::new();
+    let mut inputs = inputs.into_iter().peekable();
+    while let Some(first) = inputs.next() {
+        let mut together = vec![first];
+        while let Some(next) = inputs.next_if(|next| next.begins.is_some()) {
+            together.push(next);
         }
-        harness.events.note(format!(
-            "{name}: step {} of {}, {} documents",
-            number + 1,
-            scenario.steps.len(),
-            documents.len()
-        ));
-        let input = StepInput { number, documents, jobs, deadline };
-        let record = Box::pin(run_step(input, clients, scheduler, &span)).await?;
-        if *step != Step::Idle {
-            steps.push(record);
-        }
+        let numbers = together.iter().map(|input| (input.number + 1).to_string()).collect::<Vec<_>>().join(", ");
+        let words = together.iter().map(|input| input.step.word()).collect::<Vec<_>>().join(", ");
+        let span = harness.events.trace().begin(format_args!("step {numbers}: {words}"));
+        let count: usize = together.iter().map(|input| input.documents.len()).sum();
+        span.fact("shakedown.documents", count);
+        harness.events.note(format!("{name}: step {numbers} of {}, {count} documents", scenario.steps.len()));
+        let tools = StepTools { clients, builder, deadline, span: &span };
+        let records = Box::pin(run_steps_together(together, &tools, scheduler)).await?;
+        steps.extend(records.into_iter().filter(|record| record.step != Step::Idle));
     }
     Ok(steps)
 }
 
 /// The documents that `step` enqueues, in its version.
-fn documents_of_step(step: Step, documents: &[Document]) -> Vec<Document> {
+fn documents_of_step(step: Step, revision: usize, documents: &[Document]) -> Vec<Document> {
     match step {
         Step::Ingest => documents.to_vec(),
         // The other half must stay: it shows whether a removal takes too much.
         Step::Delete => documents.iter().step_by(2).cloned().collect(),
         Step::Truncate => documents.iter().map(Document::truncated).collect(),
         Step::Edit => documents.iter().map(Document::edited).collect(),
+        Step::Revise => documents.iter().map(|document| document.revised(revision)).collect(),
         Step::Empty => documents.iter().map(Document::emptied).collect(),
         Step::Idle => Vec::new(),
     }
@@ -190,6 +195,8 @@ fn documents_of_step(step: Step, documents: &[Document]) -> Vec<Document> {
 async fn wait_until_ready(scheduler: &mut FaultScheduler, timeout: Duration) -> Result<(), ScenarioError> {
     let deadline = Deadline { began: scheduler.pressure(), limit: timeout };
     loop {
+        // A worker that exits when it is idle need not wait for the first job.
+        scheduler.remove_idle();
         let died = scheduler.died();
         if died.is_none() && scheduler.are_ready().await {
             return Ok(());

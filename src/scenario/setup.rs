@@ -8,11 +8,13 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::clients::ServiceClients;
+use super::deadline::Deadline;
 use super::document_ids::DocumentIds;
 use super::documents::{self, Document};
 use super::harness::{Harness, ScenarioError};
 use super::jobs::JobBuilder;
 use super::other_queues::OtherQueues;
+use super::pressure::PressureMeter;
 use super::scheduler::{LaunchConfig, Proxies};
 use crate::redaction;
 use crate::services::http::Http;
@@ -23,10 +25,12 @@ use crate::spec::Scenario;
 use crate::stack::jina::{JinaConfig, JinaMock};
 use crate::stack::postgrest::{Postgrest, Program};
 use crate::stack::{kill_with_harness, quote_identifier};
-use crate::worker::{WorkerEnv, WorkerError, free_port, run_hook};
+use crate::worker::{RunningHook, WorkerEnv, WorkerError, free_port};
 
 /// Deadline of `shakedown setup`.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Interval of polling while the `prepare` hook runs.
+const PREPARE_POLL: Duration = Duration::from_millis(10);
 
 /// What a scenario run has before its first worker starts.
 pub(super) struct Setup {
@@ -197,10 +201,29 @@ async fn set_up_without(
     Err(failed(crate::stack::in_words(output.status), text))
 }
 
-/// Runs the `prepare` hook of the contract.
+/// Runs the `prepare` hook of the contract. On a machine that is too busy it has more time, and if that is not enough the
+/// worker is not to blame.
 async fn run_prepare_hook(name: &str, worker_env: &WorkerEnv, harness: &Harness) -> Result<(), ScenarioError> {
     let Some(hook) = &harness.contract.worker.prepare else { return Ok(()) };
     let environment = worker_env.environment(&harness.contract, 0).map_err(|place| WorkerError::NoValue { place })?;
     let name = format!("prepare-{name}");
-    Ok(run_hook("prepare", hook, environment, &harness.directory, &name, &harness.ledger).await?)
+    let running = RunningHook::start("prepare", hook, environment, &harness.directory, &name, &harness.ledger)?;
+    let mut meter = PressureMeter::start();
+    let deadline = Deadline { began: meter.pressure(), limit: hook.within };
+    loop {
+        if let Some(result) = running.result() {
+            return Ok(result?);
+        }
+        meter.measure(|| running.processes());
+        let pressure = meter.pressure();
+        if deadline.is_over(&pressure, Duration::ZERO) {
+            let is_short = deadline.is_short(&pressure) || pressure.is_starved();
+            return Err(if is_short {
+                ScenarioError::PrepareTooBusy(pressure.to_string())
+            } else {
+                running.too_late().into()
+            });
+        }
+        tokio::time::sleep(PREPARE_POLL).await;
+    }
 }

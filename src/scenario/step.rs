@@ -1,6 +1,6 @@
-//! One step of a scenario run: enqueue its jobs, follow them until they end, read what is stored.
+//! Steps of a scenario run: enqueue their jobs, follow them until they end, read what is stored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,12 +10,13 @@ use super::deadline::Deadline;
 use super::documents::Document;
 use super::evidence::Snapshot;
 use super::harness::ScenarioError;
-use super::jobs::job_id;
+use super::jobs::{JobBuilder, JobKind, job_id};
 use super::observations::{JobState, StepRecord};
-use super::scheduler::FaultScheduler;
+use super::other_queues::OpenJobs;
+use super::scheduler::{FaultScheduler, Moment, Shares};
 use crate::outcome::{Role, Span, Trace};
 use crate::services::queue::{JobHash, NewJob};
-use crate::spec::Milestone;
+use crate::spec::{Milestone, Step};
 
 /// Interval of polling unless a fault is about to begin.
 const POLL: Duration = Duration::from_millis(50);
@@ -27,6 +28,8 @@ const ROW_POLL: Duration = Duration::from_millis(20);
 const ROW_LAG: Duration = Duration::from_secs(3);
 /// The same on a machine that is too busy.
 const STARVED_ROW_LAG: Duration = Duration::from_secs(10);
+/// How long parents may wait for children that have all ended: the next moment moves them on, or nothing ever does.
+const STUCK: Duration = Duration::from_secs(3);
 /// With more documents than this, rows are not checked during a step.
 const MAX_ROW_CHECKED: usize = 32;
 
@@ -34,33 +37,53 @@ const MAX_ROW_CHECKED: usize = 32;
 pub(super) struct StepInput {
     /// The step's number, from 0.
     pub(super) number: usize,
+    pub(super) step: Step,
     pub(super) documents: Vec<Document>,
-    /// One job for each document.
-    pub(super) jobs: Vec<NewJob>,
-    /// The deadline of the whole scenario run.
-    pub(super) deadline: Deadline,
+    pub(super) kind: JobKind,
+    /// When it begins, if that is before the jobs of the step before it have ended.
+    pub(super) begins: Option<Moment>,
 }
 
-/// Runs one step to its end.
-pub(super) async fn run_step(
+/// What steps are run with.
+pub(super) struct StepTools<'a> {
+    pub(super) clients: &'a ServiceClients,
+    pub(super) builder: &'a JobBuilder,
+    /// The deadline of the whole scenario run.
+    pub(super) deadline: Deadline,
+    pub(super) span: &'a Span,
+}
+
+/// A step whose jobs are in the queue.
+struct Begun {
     input: StepInput,
-    clients: &ServiceClients,
+    /// The id of each document's job.
+    ids: BTreeMap<String, String>,
+    /// The bytes of each job's data.
+    data_bytes: BTreeMap<String, u64>,
+}
+
+/// Runs steps to their end: one, or one and those that overlap it.
+pub(super) async fn run_steps_together(
+    inputs: Vec<StepInput>,
+    tools: &StepTools<'_>,
     scheduler: &mut FaultScheduler,
-    span: &Span,
-) -> Result<StepRecord, ScenarioError> {
-    let StepInput { number, documents, jobs, deadline } = input;
-    let ids: BTreeMap<String, String> =
-        documents.iter().map(|document| (document.id.clone(), job_id(number, &document.id))).collect();
-    let data_bytes: BTreeMap<String, u64> =
-        jobs.iter().map(|job| (job.id.clone(), job.data.to_string().len() as u64)).collect();
-    scheduler.begin_step().await?;
-    enqueue(jobs, clients, span.trace()).await?;
+) -> Result<Vec<StepRecord>, ScenarioError> {
+    let clients = tools.clients;
+    let Some(first) = inputs.first() else { return Ok(Vec::new()) };
+    let overlaps: Vec<Moment> = inputs.iter().filter_map(|input| input.begins).collect();
     let checks = Checks {
-        point_count: number > 0,
-        // With a fault on a service, a row check would block and delay the next fault.
-        done_rows: number == 0 && documents.len() <= MAX_ROW_CHECKED && !scheduler.disturbs_services(),
+        point_count: first.number > 0,
+        // With a fault on a service, a row check would block and delay the next fault. While versions overlap, a row and
+        // points need not be of the same one.
+        done_rows: first.number == 0
+            && inputs.len() == 1
+            && first.documents.len() <= MAX_ROW_CHECKED
+            && !scheduler.disturbs_services(),
     };
-    let mut progress = follow_jobs(&ids, clients, scheduler, checks, deadline).await?;
+    scheduler.begin_step(first.number + 1, &overlaps, &first.documents).await?;
+    let mut steps = Steps { begun: Vec::new(), waiting: inputs.into() };
+    steps.begin_next(tools).await?;
+    let mut progress = follow_jobs(&mut steps, tools, scheduler, checks).await?;
     if checks.done_rows {
         // On a busy machine this may be the first check that does not time out.
         let deadline = Instant::now() + ROW_LAG;
@@ -68,17 +91,94 @@ pub(super) async fn run_step(
             tokio::time::sleep(ROW_POLL).await;
         }
     }
-    let jobs = read_jobs(&ids, &data_bytes, clients).await?;
-    let failed = |(_, (state, _)): &(&String, &(JobState, JobHash))| *state == JobState::Failed;
-    let failed: Vec<&String> = jobs.iter().filter(failed).map(|(document, _)| document).collect();
-    let lag = if scheduler.pressure().is_starved() { STARVED_ROW_LAG } else { ROW_LAG };
-    let snapshot = read_snapshot(clients, &failed, lag).await?;
-    let Progress { settled, recovered, least_points, seen_done } = progress;
-    span.fact("shakedown.settled", settled);
-    if let Some(recovered) = recovered {
-        span.fact("shakedown.recovered_ms", recovered);
+    let mut states = Vec::new();
+    for step in &steps.begun {
+        states.push(read_jobs(&step.ids, &step.data_bytes, clients).await?);
     }
-    Ok(StepRecord { documents, jobs, snapshot, settled, least_points, seen_done, recovered })
+    let lag = if scheduler.pressure().is_starved() { STARVED_ROW_LAG } else { ROW_LAG };
+    let snapshot = read_snapshot(clients, &newest_failed(&states), lag).await?;
+    let Progress { settled, recovered, least_points, seen_done } = progress;
+    tools.span.fact("shakedown.settled", settled);
+    if let Some(recovered) = recovered {
+        tools.span.fact("shakedown.recovered_ms", recovered);
+    }
+    let record = |(Begun { input, .. }, jobs): (Begun, Jobs)| StepRecord {
+        step: input.step,
+        number: input.number,
+        documents: input.documents,
+        jobs,
+        snapshot: snapshot.clone(),
+        settled,
+        least_points,
+        seen_done: seen_done.clone(),
+        recovered,
+    };
+    Ok(steps.begun.into_iter().zip(states).map(record).collect())
+}
+
+/// The state and hash of the job of each document.
+type Jobs = BTreeMap<String, (JobState, JobHash)>;
+
+/// The documents whose newest job failed.
+fn newest_failed(steps: &[Jobs]) -> Vec<&String> {
+    let mut newest: BTreeMap<&String, JobState> = BTreeMap::new();
+    newest.extend(steps.iter().flatten().map(|(document, (state, _))| (document, *state)));
+    newest.into_iter().filter(|(_, state)| *state == JobState::Failed).map(|(document, _)| document).collect()
+}
+
+/// Steps that overlap: those whose jobs are in the queue, and those that have not begun.
+struct Steps {
+    begun: Vec<Begun>,
+    waiting: VecDeque<StepInput>,
+}
+
+impl Steps {
+    /// Adds the jobs of the next step to the queue.
+    async fn begin_next(&mut self, tools: &StepTools<'_>) -> Result<(), ScenarioError> {
+        let Some(input) = self.waiting.pop_front() else { return Ok(()) };
+        let jobs = tools.builder.jobs(input.number, input.kind, &input.documents)?;
+        if input.kind != JobKind::Delete {
+            tools.clients.prepare_rows(&input.documents, input.number).await?;
+        }
+        let id = |document: &Document| (document.id.clone(), job_id(input.number, &document.id));
+        let ids = input.documents.iter().map(id).collect();
+        let data_bytes = jobs.iter().map(|job| (job.id.clone(), job.data.to_string().len() as u64)).collect();
+        enqueue(jobs, tools.clients, tools.span.trace()).await?;
+        self.begun.push(Begun { input, ids, data_bytes });
+        Ok(())
+    }
+
+    /// The ids of their jobs.
+    fn ids(&self) -> BTreeSet<&String> {
+        self.begun.iter().flat_map(|step| step.ids.values()).collect()
+    }
+
+    /// How many of their jobs have ended, and how many there are; the scheduler is told of each step that has ended.
+    fn count(&self, ended: &BTreeSet<&String>, scheduler: &mut FaultScheduler) -> (usize, usize) {
+        let mut counts = (0, 0);
+        for step in &self.begun {
+            let done = step.ids.values().filter(|id| ended.contains(id)).count();
+            if done == step.ids.len() {
+                scheduler.end_step(step.input.number + 1);
+            }
+            counts = (counts.0 + done, counts.1 + step.ids.len());
+        }
+        counts
+    }
+
+    /// Begins the next step if its moment has come, or if there is nothing left to overlap with.
+    async fn begin_due(
+        &mut self,
+        tools: &StepTools<'_>,
+        scheduler: &FaultScheduler,
+        share: f64,
+    ) -> Result<(), ScenarioError> {
+        let Some(moment) = self.waiting.front_mut().and_then(|next| next.begins.as_mut()) else { return Ok(()) };
+        if share >= 1.0 || scheduler.has_come(moment, share).await {
+            self.begin_next(tools).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Adds the jobs, with the parent span that each carries.
@@ -119,20 +219,21 @@ struct Progress {
     seen_done: BTreeMap<String, Option<String>>,
 }
 
-/// Drives the faults of a step until all jobs have ended and all faults are over, or a worker dies, or the deadline
-/// passes.
+/// Drives the faults of the steps, and begins those that overlap, until all jobs have ended and all faults are over, or a
+/// worker dies, or the deadline passes.
 async fn follow_jobs(
-    ids: &BTreeMap<String, String>,
-    clients: &ServiceClients,
+    steps: &mut Steps,
+    tools: &StepTools<'_>,
     scheduler: &mut FaultScheduler,
     checks: Checks,
-    deadline: Deadline,
 ) -> Result<Progress, ScenarioError> {
-    let wanted: BTreeSet<&String> = ids.values().collect();
+    let clients = tools.clients;
     let mut settled_at = None;
-    let mut share = 0.0;
+    let mut shares = Shares::default();
     let mut last_answer = Instant::now();
-    let mut progress = Progress { settled: wanted.is_empty(), ..Progress::default() };
+    let has_jobs = |steps: &Steps| steps.begun.iter().any(|step| !step.ids.is_empty());
+    let mut stuck_since: Option<Instant> = None;
+    let mut progress = Progress { settled: !has_jobs(steps), ..Progress::default() };
     loop {
         if checks.point_count
             && let Ok(points) = clients.count(Milestone::Points).await
@@ -146,21 +247,25 @@ async fn follow_jobs(
         match clients.ended().await {
             Ok((completed, failed)) => {
                 last_answer = Instant::now();
-                let ended = completed.iter().chain(&failed).filter(|id| wanted.contains(id)).count();
-                // Child jobs may outlive the job that added them. If they cannot be counted, the next iteration asks.
-                progress.settled =
-                    ended == wanted.len() && clients.pending_in_others().await.is_ok_and(|jobs| jobs == 0);
+                let (ended, wanted) = steps.count(&completed.iter().chain(&failed).collect(), scheduler);
+                // Jobs may outlive the job that added them. If they cannot be counted, the next iteration asks.
+                let open = clients.open_jobs().await.ok();
+                progress.settled = ended == wanted && steps.waiting.is_empty() && open.is_some_and(OpenJobs::is_empty);
+                stuck_since = open.filter(|open| open.is_stuck()).map(|_| stuck_since.unwrap_or(last_answer));
                 #[expect(clippy::cast_precision_loss, reason = "a share of a few thousand jobs")]
-                let now = if wanted.is_empty() { 1.0 } else { ended as f64 / wanted.len() as f64 };
-                share = now;
+                let share = |count: usize| if wanted == 0 { 1.0 } else { count as f64 / wanted as f64 };
+                let attempted = if scheduler.waits_for_attempts() { clients.attempted(&steps.ids()) } else { 0 };
+                shares = Shares { ended: share(ended), attempted: share(attempted) };
             }
             Err(_) if scheduler.is_service_down() || last_answer.elapsed() < UNAVAILABLE_TIMEOUT => {}
             Err(error) => return Err(error.into()),
         }
         scheduler.see_locks().await;
-        scheduler.tick(share).await?;
-        let is_over = progress.settled && scheduler.is_idle() && (!wanted.is_empty() || scheduler.is_through());
-        if is_over || scheduler.is_out_of_time(&deadline) || scheduler.died().is_some() {
+        scheduler.tick(shares).await?;
+        let is_over = progress.settled && scheduler.is_idle() && (has_jobs(steps) || scheduler.is_through());
+        let is_stuck = stuck_since.is_some_and(|since| since.elapsed() >= STUCK) && scheduler.is_idle();
+        let is_left = is_stuck || scheduler.is_abandoned() || scheduler.died().is_some();
+        if is_over || is_left || scheduler.is_out_of_time(&tools.deadline) {
             let faults_ended_at = scheduler.idle_since().filter(|_| progress.settled);
             progress.recovered =
                 faults_ended_at.map(|ended| settled_at.unwrap_or(scheduler.elapsed()).saturating_sub(ended));
@@ -170,7 +275,9 @@ async fn follow_jobs(
         if progress.settled && settled_at.is_none() {
             settled_at = Some(scheduler.elapsed());
         }
-        tokio::time::sleep(if scheduler.is_watching() { FAST_POLL } else { POLL }).await;
+        steps.begin_due(tools, scheduler, shares.ended).await?;
+        let is_watching = scheduler.is_watching() || !steps.waiting.is_empty();
+        tokio::time::sleep(if is_watching { FAST_POLL } else { POLL }).await;
     }
 }
 
@@ -179,7 +286,7 @@ async fn read_jobs(
     ids: &BTreeMap<String, String>,
     data_bytes: &BTreeMap<String, u64>,
     clients: &ServiceClients,
-) -> Result<BTreeMap<String, (JobState, JobHash)>, ScenarioError> {
+) -> Result<Jobs, ScenarioError> {
     let (completed, failed) = retry_unavailable(|| clients.ended()).await?;
     let mut jobs = BTreeMap::new();
     for (document, id) in ids {
@@ -194,6 +301,7 @@ async fn read_jobs(
             JobState::Missing
         };
         let mut hash = stored.unwrap_or_else(|| clients.job_from_events(id));
+        hash.starts = hash.starts.saturating_sub(clients.continued(id));
         // `notes` counts what the worker added, so the data that the harness enqueued is subtracted.
         hash.notes = hash.notes.map(|bytes| bytes.saturating_sub(data_bytes.get(id).copied().unwrap_or_default()));
         jobs.insert(document.clone(), (state, hash));

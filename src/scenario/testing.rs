@@ -15,8 +15,8 @@ use super::pressure::Pressure;
 use super::scheduler::{Exit, FaultRecord, ProxiedConnection};
 use crate::faults::ClosedBy;
 use crate::services::queue::{Attached, JobHash};
-use crate::settings::{ChunksContract, EmbeddingsContract, EvidenceContract, JinaEndpoint};
-use crate::spec::{Target, WorkerFault};
+use crate::settings::{ChunksContract, EmbeddingsContract, EvidenceContract, Idle, JinaEndpoint};
+use crate::spec::{Step, Target, WorkerFault};
 use crate::stack::jina::JinaRequest;
 use crate::worker::Ended;
 
@@ -121,6 +121,8 @@ impl TestRun {
 impl StepRecord {
     fn empty() -> Self {
         Self {
+            step: Step::Ingest,
+            number: 0,
             documents: Vec::new(),
             jobs: BTreeMap::new(),
             snapshot: Snapshot::default(),
@@ -213,6 +215,8 @@ fn observations() -> Observations {
             chunks: ChunksContract::reference(),
             embeddings: EmbeddingsContract::default(),
             exit_codes: vec![0],
+            idle: Idle::Waits,
+            retry_waits: Duration::from_secs(3),
             timeout_factor: 1.0,
             secrets: vec![("REDIS_URL".to_owned(), SECRET.into())],
         },
@@ -298,6 +302,7 @@ pub(super) fn exit() -> Exit {
         how: "exited with code 0".to_owned(),
         code: Some(0),
         killed: false,
+        slept: false,
         taken: Some(Vec::new()),
         left: Some(Vec::new()),
     }

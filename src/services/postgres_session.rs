@@ -44,6 +44,17 @@ pub enum SessionError {
     Service(#[from] ServiceError),
 }
 
+impl SessionError {
+    /// The SQLSTATE, if Postgres refused the statement.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+}
+
 /// The connection.
 #[derive(Debug)]
 pub struct Session {
@@ -162,6 +173,16 @@ impl Session {
         }
     }
 
+    /// Runs `COPY … FROM STDIN` with these rows.
+    pub async fn copy_in(&mut self, text: &str, rows: &[u8]) -> Result<Answer, SessionError> {
+        let endpoint = &self.endpoint;
+        let failed = |error| session_error(endpoint, &error);
+        let mut copy = self.connection.copy_in_raw(text).await.map_err(failed)?;
+        copy.send(rows).await.map_err(failed)?;
+        let count = copy.finish().await.map_err(failed)?;
+        Ok(Answer { count, ..Answer::default() })
+    }
+
     /// Closes the connection.
     pub async fn close(self) {
         // A connection that cannot be closed ends with the process.
@@ -190,7 +211,10 @@ fn session_error(endpoint: &str, error: &sqlx::Error) -> SessionError {
         PgErrorPosition::Original(at) => Some(at),
         PgErrorPosition::Internal { .. } => None,
     });
-    let hint = postgres.and_then(|answer| answer.hint().or_else(|| answer.detail())).map(str::to_owned);
+    // Postgres says where in the rows of a COPY an error is.
+    let in_copy = postgres.and_then(PgDatabaseError::r#where).filter(|place| place.starts_with("COPY "));
+    let hint = postgres.and_then(|answer| answer.hint().or_else(|| answer.detail())).or(in_copy);
+    let hint = hint.and_then(|hint| hint.lines().next()).map(str::to_owned);
     SessionError::Refused {
         code: answer.code().unwrap_or_default().into_owned(),
         message: answer.message().to_owned(),

@@ -1,6 +1,6 @@
 //! A BullMQ queue: adding jobs through the queue library, and reading its keys in Redis.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bullmq::options::{JobOptions, QueueOptions, RedisConnectionOptions};
 use bullmq::types::BackoffStrategy;
@@ -158,6 +158,28 @@ impl QueueEvent {
     pub fn at_ms(&self) -> i64 {
         self.id.split('-').next().and_then(|ms| ms.parse().ok()).unwrap_or_default()
     }
+}
+
+/// The jobs that have ended an attempt, in success or failure, and those that have not, by the entries of the event stream.
+#[must_use]
+pub fn by_attempt(events: &[QueueEvent]) -> (BTreeSet<&str>, BTreeSet<&str>) {
+    let (mut attempted, mut others, mut active) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for event in events {
+        let Some(job) = event.job.as_deref() else { continue };
+        match event.what.as_str() {
+            "active" => {
+                active.insert(job);
+            }
+            // A job that is retried without a pause is `waiting` at once.
+            "completed" | "failed" | "delayed" | "waiting" | "waiting-children" if active.contains(job) => {
+                attempted.insert(job);
+            }
+            _ => {}
+        }
+        others.insert(job);
+    }
+    others.retain(|job| !attempted.contains(job));
+    (attempted, others)
 }
 
 /// A job to add.
@@ -327,6 +349,31 @@ impl QueueClient {
         Counts::read(&self.redis, &self.keys).await
     }
 
+    /// Number of jobs in each state, without the next runs of job schedulers, which are always delayed.
+    pub async fn counts_without_schedulers(&self) -> Result<Counts, ServiceError> {
+        let counts = self.counts().await?;
+        if counts.delayed == 0 {
+            return Ok(counts);
+        }
+        let command = redis::cmd("ZRANGE").arg(self.keys.delayed()).arg(0).arg(-1).to_owned();
+        let delayed: Vec<String> = self.redis.get(&command).await?;
+        let scheduled = delayed.iter().filter(|id| id.starts_with("repeat:")).count() as u64;
+        Ok(Counts { delayed: counts.delayed.saturating_sub(scheduled), ..counts })
+    }
+
+    /// Number of jobs that a worker would take now: those that wait, and delayed ones whose time has come.
+    pub async fn takeable(&self) -> Result<u64, ServiceError> {
+        // The score of a delayed job is its time in ms, multiplied by this, and a running number.
+        const DELAYED_SCALE: i64 = 0x1000;
+        let due = (self.clock_ms().await? + 1) * DELAYED_SCALE;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("LLEN").arg(self.keys.wait());
+        pipeline.cmd("ZCARD").arg(self.keys.prioritized());
+        pipeline.cmd("ZCOUNT").arg(self.keys.delayed()).arg("-inf").arg(due);
+        let [waiting, prioritized, delayed]: [u64; 3] = self.redis.pipeline(&pipeline).await?;
+        Ok(waiting + prioritized + delayed)
+    }
+
     /// Ids of the jobs that are `completed` and that are `failed`.
     pub async fn ended(&self) -> Result<(Vec<String>, Vec<String>), ServiceError> {
         let range = |key: String| redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).to_owned();
@@ -410,5 +457,34 @@ impl QueueClient {
     /// Closes its connections.
     pub async fn close(&self) {
         self.queue.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_has_ended_an_attempt_when_it_is_not_active_any_more() {
+        let event = |(job, what): (&str, &str)| QueueEvent {
+            job: Some(job.to_owned()),
+            what: what.to_owned(),
+            ..QueueEvent::default()
+        };
+        let events = [
+            ("a", "waiting"),
+            ("b", "waiting"),
+            ("c", "added"),
+            ("a", "active"),
+            ("b", "active"),
+            ("b", "delayed"),
+            ("d", "active"),
+            ("d", "progress"),
+            ("e", "active"),
+            ("e", "waiting"),
+        ];
+        let events: Vec<QueueEvent> = events.into_iter().map(event).collect();
+        let (attempted, others) = by_attempt(&events);
+        assert_eq!((attempted, others), (BTreeSet::from(["b", "e"]), BTreeSet::from(["a", "c", "d"])));
     }
 }

@@ -34,9 +34,9 @@ mod waiver;
 pub use config::Config;
 pub use contract::{
     Backoff, BackoffKind, ChunkFigure, ChunksContract, Contract, Creates, Data, DocumentContract, DocumentId, Dropped,
-    Embedded, EmbeddingsContract, EvidenceContract, Grace, Hook, JobContract, PointIds, PostgresEvidence, Program,
-    QdrantEvidence, QueueContract, Ready, Sidecar, SizeUnit, Whitespace, WorkerContract, document_place, is_blank,
-    payload_field,
+    Embedded, EmbeddingsContract, EvidenceContract, Grace, Hook, Idle, JobContract, Order, PointIds, PostgresEvidence,
+    Program, QdrantEvidence, QueueContract, Ready, Sidecar, SizeUnit, Whitespace, WorkerContract, document_place,
+    is_blank, payload_field,
 };
 pub use desired::{
     Desired, DesiredCollection, DesiredColumn, DesiredFiles, DesiredGrant, DesiredJina, DesiredJob, DesiredPostgres,
@@ -62,7 +62,7 @@ pub use source::Source;
 pub use suggest::similar;
 pub use table::{Entry, Kind, Need, Secrecy, TABLE, entry, nearest};
 pub use telemetry::{Telemetry, TelemetryProtocol};
-pub use template::{DOCUMENT_PLACES, ENDPOINT_PLACES, TABLE_PLACES, Template, TemplateError};
+pub use template::{DOCUMENT_PLACES, ENDPOINT_PLACES, SEQUENCE, TABLE_PLACES, Template, TemplateError};
 pub use value::shown;
 pub use values::Settings;
 pub use waiver::Waiver;

@@ -42,6 +42,9 @@ pub const ENDPOINT_PLACES: &[&str] = &[
     "sidecar.port",
 ];
 
+/// The placeholder with the number of a document's job: the newest job of a document has the highest.
+pub const SEQUENCE: &str = "document.sequence";
+
 /// Placeholders in a job.
 pub const DOCUMENT_PLACES: &[&str] = &[
     "document.id",
@@ -50,6 +53,7 @@ pub const DOCUMENT_PLACES: &[&str] = &[
     "document.url",
     "document.source",
     "document.version",
+    SEQUENCE,
     "document.uuid",
     "document.name",
     "document.mime",

@@ -17,6 +17,7 @@ pub const fn builtin_suites() -> &'static [(&'static str, &'static str)] {
         ("reconnection", include_str!("../../suites/reconnection.toml")),
         ("retries", include_str!("../../suites/retries.toml")),
         ("crash", include_str!("../../suites/crash.toml")),
+        ("ordering", include_str!("../../suites/ordering.toml")),
         ("load", include_str!("../../suites/load.toml")),
         ("bullmq-interop", include_str!("../../suites/bullmq-interop.toml")),
     ]

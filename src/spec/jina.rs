@@ -47,6 +47,10 @@ pub enum When {
     Nth(u64),
     /// Requests with a text that contains this.
     TextContains(String),
+    /// Requests with a text of this revision of a document: 1 is the original, 2 what the first step `revise` makes of it.
+    Revision(usize),
+    /// Requests with the end of a document, in its version of the step in which the fault begins. Only in a fault.
+    DocumentEnds,
 }
 
 impl When {
@@ -59,8 +63,31 @@ impl When {
             Self::Every(step) => *step > 0 && nth.is_multiple_of(*step),
             Self::Nth(which) => nth == *which,
             Self::TextContains(needle) => texts.iter().any(|text| text.contains(needle)),
+            Self::Revision(number) => texts.iter().any(|text| revision_of(text) == *number),
+            // A fault replaces it by what the ends are.
+            Self::DocumentEnds => false,
         }
     }
+}
+
+/// What stands before the number of a revision in its text.
+const REVISION: &str = "revision-";
+
+/// The word by which the text of a revision is known.
+#[must_use]
+pub fn revision_word(number: usize) -> String {
+    format!("{REVISION}{number}")
+}
+
+/// The revision that a text, or a part of it, belongs to. The original names none.
+#[must_use]
+pub fn revision_of(text: &str) -> usize {
+    let mut numbers = text.split(REVISION).skip(1).map(|after| {
+        let end = after.find(|character: char| !character.is_ascii_digit()).unwrap_or(after.len());
+        after[..end].parse().ok()
+    });
+    // A chunk may begin or end within the word.
+    numbers.find_map(|number| number).unwrap_or(1)
 }
 
 /// What a request gets instead of a good answer, or how a good answer is changed.
@@ -105,7 +132,7 @@ pub enum Answer {
     Nan,
     /// Vectors of this size instead of the requested one.
     WrongDimensions(u32),
-    /// The answer names another model than the requested one.
+    /// The answer is that of another model than the requested one, and names it.
     WrongModel,
     /// An empty list.
     EmptyData,
@@ -213,6 +240,17 @@ mod tests {
     fn an_unknown_key_is_an_error() {
         let error = toml::from_str::<Suite>("[[behaviours]]\nanswer.delay = { ms = 1, jiter = 2 }").err().unwrap();
         assert!(error.to_string().contains("jiter"), "{error}");
+    }
+
+    #[rstest::rstest]
+    #[case("the harbour log", 1)]
+    #[case("the harbour revision-2 log", 2)]
+    #[case("on-2 the harbour log revision-12 of revision-", 12)]
+    #[case("", 1)]
+    fn a_part_of_a_text_names_its_revision(#[case] text: &str, #[case] number: usize) {
+        assert_eq!(revision_of(text), number);
+        let texts = [text.to_owned()];
+        assert!(When::Revision(number).applies(1, &texts) && !When::Revision(number + 1).applies(1, &texts));
     }
 
     #[rstest::rstest]

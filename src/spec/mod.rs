@@ -42,7 +42,7 @@ pub use probe::{
     MigrationsProbe, Probe, QueueCanary, QueueFact, QueueProbe, QueueStateProbe, RedisProbe, RedisYield, Rule,
     SearchFact, SearchProbe, SetupProbe, SetupYield, SqlProbe, TcpProbe, TcpYield, TlsBefore, TlsProbe, TlsYield,
 };
-pub use scenario::{Documents, Scenario, ScenarioWritten, Step};
+pub use scenario::{Documents, Overlap, Scenario, ScenarioWritten, Step};
 pub use similar::did_you_mean;
 pub use suites::{Suite, Suites};
 pub use template::{Template, TemplateError};

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// What must have been seen in a scenario run, from outside the worker, for a pass to mean something. If a premise is not
-/// met, a pass becomes `unknown`; a failure stays a failure.
+/// met, a pass becomes `unknown`, or `skip` if no run with this worker can meet it; a failure stays a failure.
 ///
 /// A premise without data is written as its name, such as `"retried"`; others as a table, such as `{ jobs_in_work = 2 }`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -48,6 +48,12 @@ pub enum Premise {
     /// A job is active for longer than its lock lasts without renewal.
     LongerThanLock,
 
+    // Jobs of one document.
+    /// Two jobs of a document are active at the same time.
+    VersionsOverlap,
+    /// A job of a document ends after one of that document that was added later.
+    OlderEndsLast,
+
     // Requests to the embeddings API.
     /// At least this many requests get an abnormal answer.
     AbnormalAnswers(u64),
@@ -79,7 +85,8 @@ pub enum Premise {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
-    /// A job is active.
+    /// A job is active, in the worker's queue or in one of child jobs, or goes on later: when its backoff is over, or when
+    /// its children have ended.
     ActiveJob,
     /// No job is active.
     NoActiveJob,
@@ -133,6 +140,8 @@ impl fmt::Display for Premise {
             Self::FailedJobs(least) => write!(f, "at least {} for good", counted_verb(*least, "job", "fail")),
             Self::StalledOut => f.write_str("a job fails because it stalled too often"),
             Self::LongerThanLock => f.write_str("a job is active for longer than its lock lasts"),
+            Self::VersionsOverlap => f.write_str("two jobs of a document are active at the same time"),
+            Self::OlderEndsLast => f.write_str("a job of a document ends after one that was added later"),
             Self::AbnormalAnswers(least) => {
                 write!(f, "the embeddings API answers at least {} abnormally", counted(*least, "request"))
             }

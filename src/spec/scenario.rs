@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::jina::{Behaviour, Limits};
-use super::{Direction, Fault, FaultKind, NetworkFault, Premise, SizedDocuments, Target, When};
+use super::jina::{self, Behaviour, Limits};
+use super::{Direction, Fault, FaultKind, Lasts, NetworkFault, Premise, SizedDocuments, Target, When};
 
 /// Which documents a scenario ingests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -108,6 +108,9 @@ pub enum Step {
     Truncate,
     /// Enqueue a version of each document of the same length, in which two letters are swapped, and wait.
     Edit,
+    /// Enqueue a version of each document whose every few words name its revision, and wait: `revision-2` the first time that
+    /// it is a step of the scenario, `revision-3` the second time. No chunk of it is a chunk of another version.
+    Revise,
     /// Enqueue a version of each document that has no text, and wait.
     Empty,
     /// Enqueue the removal of every other document, and wait.
@@ -124,11 +127,23 @@ impl Step {
             Self::Ingest => "ingest",
             Self::Truncate => "truncate",
             Self::Edit => "edit",
+            Self::Revise => "revise",
             Self::Empty => "empty",
             Self::Delete => "delete",
             Self::Idle => "idle",
         }
     }
+}
+
+/// A step that begins before the jobs of the steps before it have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Overlap {
+    /// The step, counted from 1.
+    pub step: usize,
+    /// When it begins, counted from the beginning of the first of the steps that overlap. It begins without this when all
+    /// jobs before it have ended.
+    pub at: When,
 }
 
 /// A scenario; missing keys are taken from the suite's `[defaults]`.
@@ -141,6 +156,8 @@ pub struct ScenarioWritten {
     pub documents: Option<Documents>,
     /// What to do with them; `["ingest"]` when absent.
     pub steps: Option<Vec<Step>>,
+    /// Steps that begin before the jobs of the steps before them have ended; none when absent.
+    pub overlaps: Option<Vec<Overlap>>,
     /// Variables for the worker in addition to the contract's; added to those of the defaults.
     pub env: BTreeMap<String, String>,
     /// Behaviours of the Jina mock from the first job on, so that requests of a worker that starts do not use them up.
@@ -174,6 +191,8 @@ pub struct Scenario {
     pub documents: Documents,
     /// See [`ScenarioWritten::steps`].
     pub steps: Vec<Step>,
+    /// See [`ScenarioWritten::overlaps`].
+    pub overlaps: Vec<Overlap>,
     /// See [`ScenarioWritten::env`].
     pub env: BTreeMap<String, String>,
     /// See [`ScenarioWritten::jina`].
@@ -220,49 +239,106 @@ impl Scenario {
             within_s: written.within_s.or(defaults.within_s),
             premises: written.premise.clone().or_else(|| defaults.premise.clone()).unwrap_or_default(),
             otherwise: written.otherwise.or(defaults.otherwise),
+            overlaps: written.overlaps.clone().or_else(|| defaults.overlaps.clone()).unwrap_or_default(),
             baseline: None,
             steps,
         };
-        if scenario.steps.is_empty() {
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// What is wrong with it, if anything.
+    fn check(&self) -> Result<(), String> {
+        if self.steps.is_empty() {
             return Err("`steps` is empty: expected e.g. [\"ingest\"]".to_owned());
         }
-        if scenario.workers == Some(0) {
+        if self.workers == Some(0) {
             return Err("`workers` is 0: expected at least 1".to_owned());
         }
-        if scenario.otherwise.is_some() && scenario.premises.is_empty() {
+        if self.otherwise.is_some() && self.premises.is_empty() {
             return Err("`otherwise` is used if the premise is not met: add `premise` to the scenario".to_owned());
         }
-        for (place, fault) in scenario.faults.iter().enumerate() {
-            if let FaultKind::Service { on, fault } = &fault.kind
-                && !fault.applies_to(*on)
-            {
-                return Err(format!("fault `{}` is not available for {}", fault.word(), on.word()));
-            }
-            if let FaultKind::Network { on, fault, .. } = &fault.kind
-                && let Some(target) = on.iter().find(|target| !fault.applies_to(**target))
-            {
-                return Err(format!("fault `{}` is not available for {}", fault.word(), target.word()));
-            }
-            if let FaultKind::Network { fault: NetworkFault::HalfOpen, direction: Some(Direction::Both), .. } =
-                &fault.kind
-            {
-                return Err(
-                    "`half_open` breaks one direction: write `up` or `down`, or use the fault `blackhole`".to_owned()
-                );
-            }
-            if let When::Into(_, other) = fault.at
-                && (other == 0 || other > place)
-            {
-                return Err(format!(
-                    "{fault} begins in fault {other}, which is not one of the {place} faults before it"
-                ));
-            }
-            let step = fault.step.unwrap_or(1);
-            if step == 0 || step > scenario.steps.len() {
-                return Err(format!("{fault} begins in step {step} of {}", scenario.steps.len()));
-            }
+        if self.jina.iter().chain(&self.jina_at_start).any(|behaviour| behaviour.when == jina::When::DocumentEnds) {
+            return Err("`document_ends` is about the documents of a step: use it in the `jina` of a fault".to_owned());
         }
-        Ok(scenario)
+        for (place, fault) in self.faults.iter().enumerate() {
+            self.check_fault(place, fault)?;
+        }
+        self.overlaps.iter().try_for_each(|overlap| self.check_overlap(*overlap))
+    }
+
+    /// What is wrong with the fault at this place of the list, if anything.
+    fn check_fault(&self, place: usize, fault: &Fault) -> Result<(), String> {
+        if let FaultKind::Service { on, fault } = &fault.kind
+            && !fault.applies_to(*on)
+        {
+            return Err(format!("fault `{}` is not available for {}", fault.word(), on.word()));
+        }
+        if let FaultKind::Network { on, fault, .. } = &fault.kind
+            && let Some(target) = on.iter().find(|target| !fault.applies_to(**target))
+        {
+            return Err(format!("fault `{}` is not available for {}", fault.word(), target.word()));
+        }
+        if let FaultKind::Network { fault: NetworkFault::HalfOpen, direction: Some(Direction::Both), .. } = &fault.kind
+        {
+            return Err(
+                "`half_open` breaks one direction: write `up` or `down`, or use the fault `blackhole`".to_owned()
+            );
+        }
+        if let When::Into(_, other) = fault.at
+            && (other == 0 || other > place)
+        {
+            return Err(format!("{fault} begins in fault {other}, which is not one of the {place} faults before it"));
+        }
+        let step = fault.step.unwrap_or(1);
+        if step == 0 || step > self.steps.len() {
+            return Err(format!("{fault} begins in step {step} of {}", self.steps.len()));
+        }
+        if self.overlap(step).is_some() {
+            return Err(format!("{fault} begins in step {step}, which overlaps the one before: count from that step"));
+        }
+        if fault.lasts.is_some_and(|lasts| lasts.time().is_none()) && self.steps[step - 1] == Step::Idle {
+            return Err(format!("{fault} lasts until jobs end, and step {step} has none: write a duration"));
+        }
+        let Some(until) = fault.until_step else { return Ok(()) };
+        if fault.lasts.and_then(Lasts::time).is_none() {
+            return Err(format!("{fault} ends with step {until}: add `for`, the longest time that it lasts"));
+        }
+        if until < step || until > self.steps.len() {
+            return Err(format!("{fault} begins in step {step} and ends with step {until} of {}", self.steps.len()));
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the beginning of a step that overlaps, if anything.
+    fn check_overlap(&self, Overlap { step, at }: Overlap) -> Result<(), String> {
+        if step < 2 || step > self.steps.len() {
+            return Err(format!("step {step} of {} overlaps no step before it", self.steps.len()));
+        }
+        if self.overlaps.iter().filter(|other| other.step == step).count() > 1 {
+            return Err(format!("`overlaps` names step {step} twice"));
+        }
+        if self.steps[step - 2..step].contains(&Step::Idle) {
+            return Err(format!("step {step} overlaps an idle step, which has no jobs"));
+        }
+        match at {
+            When::Into(_, fault) if fault == 0 || fault > self.faults.len() => {
+                Err(format!("step {step} begins in fault {fault} of {}", self.faults.len()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// When a step begins that overlaps the one before it, counted from 1; `None` if it begins after that.
+    #[must_use]
+    pub fn overlap(&self, step: usize) -> Option<When> {
+        self.overlaps.iter().find(|overlap| overlap.step == step).map(|overlap| overlap.at)
+    }
+
+    /// The revision of the documents that a step enqueues, counted from 1: the original is the first one.
+    #[must_use]
+    pub fn revision(&self, step: usize) -> usize {
+        1 + self.steps.iter().take(step).filter(|step| **step == Step::Revise).count()
     }
 
     /// Whether a fault affects every client of a service, so that the scenario needs a stack of its own.
@@ -277,17 +353,21 @@ impl Scenario {
     /// no fault itself.
     #[must_use]
     pub fn baseline_scenario(&self) -> Option<(String, Self)> {
-        let is_fault_free = self.faults.is_empty() && self.jina.is_empty() && self.limits == Limits::default();
+        let is_fault_free = self.faults.is_empty()
+            && self.jina.is_empty()
+            && self.overlaps.is_empty()
+            && self.limits == Limits::default();
         if is_fault_free {
             return None;
         }
-        // Idle steps change nothing, and a repeated step stores the same as one.
+        // Idle steps change nothing, and a repeated step stores the same as one, unless it makes another version.
         let mut steps: Vec<Step> = self.steps.iter().copied().filter(|step| *step != Step::Idle).collect();
-        steps.dedup();
+        steps.dedup_by(|left, right| left == right && *left != Step::Revise);
         let baseline = Self {
             title: "The same documents without a fault".to_owned(),
             documents: self.documents.clone(),
             steps,
+            overlaps: Vec::new(),
             env: BTreeMap::new(),
             jina: Vec::new(),
             jina_at_start: Vec::new(),
@@ -356,6 +436,21 @@ mod tests {
         assert_eq!((baseline.documents.generated, baseline.faults.len(), baseline.workers), (3, 0, None));
     }
 
+    #[test]
+    fn each_revision_has_a_number_and_the_baseline_makes_the_same_ones() {
+        let steps = "steps = [\"ingest\", \"ingest\", \"revise\", \"idle\", \"revise\"], overlaps = [{ step = 3, at = \"1 request\" }]";
+        let suites = read(&case(&format!("{{ documents = {{ generated = 3 }}, {steps} }}"))).unwrap();
+        let scenario = &suites.scenarios["mine.one"];
+        let revisions = |scenario: &super::Scenario| -> Vec<usize> {
+            (1..=scenario.steps.len()).map(|step| scenario.revision(step)).collect()
+        };
+        assert_eq!(revisions(scenario), [1, 1, 2, 2, 3]);
+        assert!(scenario.overlap(3).is_some() && scenario.overlap(5).is_none());
+        let baseline = &suites.scenarios[scenario.baseline.as_deref().unwrap()];
+        assert_eq!(baseline.steps, [Step::Ingest, Step::Revise, Step::Revise], "jobs that overlap need a baseline");
+        assert_eq!((revisions(baseline), baseline.overlaps.len()), (vec![1, 2, 3], 0));
+    }
+
     #[rstest]
     #[case("{ steps = [] }", "`steps` is empty")]
     #[case("{ workers = 0 }", "`workers` is 0")]
@@ -366,6 +461,14 @@ mod tests {
         "not available for qdrant"
     )]
     #[case("{ faults = [{ at = \"1s\", step = 2, worker = \"kill\" }] }", "step 2 of 1")]
+    #[case("{ faults = [{ at = \"1s\", until_step = 1, worker = \"pause\" }] }", "ends with step 1: add `for`")]
+    #[case("{ faults = [{ at = \"1s\", for = \"1s\", until_step = 2, worker = \"pause\" }] }", "ends with step 2 of 1")]
+    #[case("{ overlaps = [{ step = 2, at = \"0ms\" }] }", "step 2 of 1 overlaps no step before it")]
+    #[case("{ steps = [\"ingest\", \"idle\"], overlaps = [{ step = 2, at = \"0ms\" }] }", "overlaps an idle step")]
+    #[case(
+        "{ steps = [\"ingest\", \"edit\"], overlaps = [{ step = 2, at = \"0ms into fault 1\" }] }",
+        "in fault 1 of 0"
+    )]
     #[case("{ fault = [] }", "unknown field `fault`")]
     #[case("{ jina = [{ answer = \"odd\" }] }", "unknown variant")]
     fn an_invalid_scenario_is_refused_with_its_place(#[case] scenario: &str, #[case] message: &str) {

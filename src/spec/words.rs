@@ -27,6 +27,7 @@ impl Step {
             Self::Ingest => "enqueue every document",
             Self::Truncate => "enqueue a shorter version of each document",
             Self::Edit => "enqueue a different version of the same length of each document",
+            Self::Revise => "enqueue the next revision of each document",
             Self::Empty => "enqueue a version without text of each document",
             Self::Delete => "enqueue the removal of every other document",
             Self::Idle => "enqueue nothing",
@@ -39,7 +40,11 @@ impl Fault {
     #[must_use]
     pub fn words(&self) -> String {
         let step = self.step.filter(|step| *step > 1).map_or_else(String::new, |step| format!("in step {step}, "));
-        let lasts = self.lasts.as_ref().map_or_else(String::new, |lasts| format!(", for {} ms", lasts.0.as_millis()));
+        let lasts = match (self.lasts, self.until_step) {
+            (None, _) => String::new(),
+            (Some(most), Some(step)) => format!(", until the jobs of step {step} have ended, {most} at most"),
+            (Some(lasts), None) => format!(", {lasts}"),
+        };
         format!("{step}{}{lasts}: {self}", self.at)
     }
 }
@@ -70,7 +75,11 @@ impl Scenario {
         }
         lines.push(("documents", documents.join(", ")));
         lines.extend(self.otherwise.map(|sized| ("otherwise", format!("{sized}, if the premise is not met"))));
-        lines.extend(self.steps.iter().map(|step| ("step", step.words().to_owned())));
+        let begins =
+            |step| self.overlap(step).map_or_else(String::new, |at| format!(" {at}, before the others have ended"));
+        lines.extend(
+            self.steps.iter().enumerate().map(|(at, step)| ("step", format!("{}{}", step.words(), begins(at + 1)))),
+        );
         lines.extend(self.workers.map(|workers| ("workers", workers.to_string())));
         lines.extend(self.env.iter().map(|(name, value)| ("variable", format!("{name}={value}"))));
         if !self.jina.is_empty() {

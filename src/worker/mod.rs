@@ -238,6 +238,58 @@ fn launch(
     }
 }
 
+/// A hook of the worker that runs. Its whole process tree is ended when it is dropped.
+#[derive(Debug)]
+pub struct RunningHook<'a> {
+    what: &'static str,
+    hook: &'a Hook,
+    process: Process,
+    log: WorkerLog,
+}
+
+impl<'a> RunningHook<'a> {
+    /// Starts the hook `what`; its output goes to a file in `directory`.
+    ///
+    /// # Errors
+    /// The program cannot be found or run.
+    pub fn start(
+        what: &'static str,
+        hook: &'a Hook,
+        environment: Vec<(String, secrecy::SecretString)>,
+        directory: &Path,
+        name: &str,
+        ledger: &Ledger,
+    ) -> Result<Self, WorkerError> {
+        let log = directory.join(format!("{name}.log"));
+        let process = Process::start(&launch(&hook.command, &hook.cwd, environment, name, log.clone()), ledger)?;
+        Ok(Self { what, hook, process, log: WorkerLog::new(log) })
+    }
+
+    /// Whether it succeeded; `None` while it runs. The error has its last lines.
+    #[must_use]
+    pub fn result(&self) -> Option<Result<(), WorkerError>> {
+        let status = self.process.exit_status()?;
+        Some(if status.success() { Ok(()) } else { Err(self.error(in_words(status))) })
+    }
+
+    /// The error of a hook that has exceeded its time limit.
+    #[must_use]
+    pub fn too_late(&self) -> WorkerError {
+        self.error(format!("did not finish within {} s", self.hook.within.as_secs_f64()))
+    }
+
+    /// Its first process and all descendants of it.
+    #[must_use]
+    pub fn processes(&self) -> Vec<ProcessId> {
+        let first = self.process.id().clone();
+        first.descendants().into_iter().chain([first]).collect()
+    }
+
+    fn error(&self, how: String) -> WorkerError {
+        WorkerError::Hook { what: self.what, command: self.hook.command.join(" "), how, log: self.log.tail() }
+    }
+}
+
 /// Runs a hook of the worker to its end.
 ///
 /// # Errors
@@ -250,15 +302,9 @@ pub async fn run_hook(
     name: &str,
     ledger: &Ledger,
 ) -> Result<(), WorkerError> {
-    let log = directory.join(format!("{name}.log"));
-    let process = Process::start(&launch(&hook.command, &hook.cwd, environment, name, log.clone()), ledger)?;
-    let log = WorkerLog::new(log);
-    let how = match process.wait(hook.within).await {
-        Some(status) if status.success() => return Ok(()),
-        Some(status) => in_words(status),
-        None => format!("did not finish within {} s", hook.within.as_secs_f64()),
-    };
-    Err(WorkerError::Hook { what, command: hook.command.join(" "), how, log: log.tail() })
+    let running = RunningHook::start(what, hook, environment, directory, name, ledger)?;
+    running.process.wait(hook.within).await;
+    running.result().unwrap_or_else(|| Err(running.too_late()))
 }
 
 /// A port that is free at the moment.

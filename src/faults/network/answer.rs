@@ -48,6 +48,8 @@ impl NetworkKind for Answer {
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) retry_after_s: Option<u64>,
+    /// By how much later a request reaches the service, if it is not answered in its place.
+    pub(super) held: Option<Duration>,
     pub(super) only: Option<Requests>,
 }
 
@@ -74,7 +76,7 @@ fn listen(
     effect: Arc<Effect>,
     log: Arc<Log>,
 ) -> std::io::Result<(SocketAddr, AbortHandle)> {
-    let Reply { status, retry_after_s, only } = *reply;
+    let Reply { status, retry_after_s, held, only } = *reply;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
@@ -86,11 +88,11 @@ fn listen(
     }
     headers.insert(HeaderName::from_static("x-shakedown-fault"), HeaderValue::from_static("answer"));
     let wait = retry_after_s.map(Duration::from_secs);
-    let forward = only.map(|only| (only, Arc::new(Forward::new(upstream))));
+    let forward = Arc::new(Forward::new(upstream));
     let service = Router::new().fallback(move |request: Request| {
-        let forward = forward.as_ref().filter(|(only, _)| !only.has(request.method().as_str(), request.uri().path()));
-        let forward = forward.map(|(_, forward)| Arc::clone(forward));
-        if forward.is_none() {
+        let is_meant = only.is_none_or(|only| only.has(request.method().as_str(), request.uri().path()));
+        let forward = Arc::clone(&forward);
+        if is_meant {
             effect.count_connection();
         } else {
             effect.count_other();
@@ -102,8 +104,11 @@ fn listen(
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.starts_with("application/grpc")));
         async move {
-            if let Some(forward) = forward {
+            if !is_meant {
                 return forward.send(request).await;
+            }
+            if let Some(held) = held {
+                return forward.send_later(request, held).await;
             }
             log.answer(fingerprint(request).await, wait);
             if speaks_grpc {
@@ -148,6 +153,18 @@ impl Forward {
             Ok(answer) => answer.map(Body::new),
             Err(_) => StatusCode::BAD_GATEWAY.into_response(),
         }
+    }
+
+    /// Like [`Self::send`], after `held`. A request that has arrived is sent even if the client has given up by then.
+    async fn send_later(self: Arc<Self>, request: Request, held: Duration) -> Response {
+        let (head, body) = request.into_parts();
+        let Ok(body) = to_bytes(body, MAX_BODY).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
+        let request = Request::from_parts(head, Body::from(body));
+        let sending = tokio::spawn(async move {
+            tokio::time::sleep(held).await;
+            self.send(request).await
+        });
+        sending.await.unwrap_or_else(|_| StatusCode::BAD_GATEWAY.into_response())
     }
 }
 

@@ -11,6 +11,7 @@ mod blackhole;
 mod cut;
 mod flap;
 mod half_open;
+mod hold;
 mod kind;
 mod latency;
 mod limit_data;
@@ -62,7 +63,7 @@ pub(super) fn start(fault: NetworkFault, context: &StartContext<'_>) -> Started 
         NetworkFault::LimitData { bytes } => (Arc::new(limit_data::LimitData { bytes }), None),
         NetworkFault::Flap { ms } => flap::start(ms, context),
         NetworkFault::Answer { status, retry_after_s, only } => {
-            answer::start(&answer::Reply { status, retry_after_s, only }, context)
+            answer::start(&answer::Reply { status, retry_after_s, held: None, only }, context)
         }
         NetworkFault::SqlError { sqlstate, statements, from, times } => {
             let count = refusal::RequestCount::new(from, times);
@@ -72,15 +73,16 @@ pub(super) fn start(fault: NetworkFault, context: &StartContext<'_>) -> Started 
             let count = refusal::RequestCount::new(from, times);
             (Arc::new(refusal::RedisRefusals { error, commands, count }), None)
         }
+        NetworkFault::Hold { ms, only } => hold::start(ms, only, context),
     }
 }
 
 /// Reads the value of `KIND=VALUE`; the error says what is wrong with it.
 type Parse = fn(Option<&str>) -> Result<NetworkFault, String>;
 
-/// Every kind by its word on the command line. Kinds that read requests are missing: a proxy of the command line does not
-/// know the protocol of its service.
-const KINDS: [(&str, Parse); 10] = [
+/// Every kind by its word on the command line. Kinds that read requests of Postgres and Redis are missing: a proxy of the
+/// command line does not know the protocol of its service.
+const KINDS: [(&str, Parse); 11] = [
     ("refuse", refuse::parse),
     (cut::WORD, cut::parse),
     (blackhole::WORD, blackhole::parse),
@@ -91,6 +93,7 @@ const KINDS: [(&str, Parse); 10] = [
     ("half_open", half_open::parse),
     ("flap", flap::parse),
     ("answer", answer::parse),
+    ("hold", hold::parse),
 ];
 
 /// Reads `KIND` or `KIND=VALUE`; the error says what is wrong with it.

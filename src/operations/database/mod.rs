@@ -6,4 +6,4 @@ mod inspect;
 mod migrate;
 
 pub use inspect::{TABLES, query, tables};
-pub use migrate::{History, MigrateError, MigratedFile, Options, history, migrate, new_file};
+pub use migrate::{History, MigrateError, MigratedFile, Options, Progress, history, migrate, new_file};

@@ -6,7 +6,7 @@ use super::IngestError;
 use super::gather::{File, Unreadable, read};
 use crate::services::ServiceError;
 use crate::services::queue::{NewJob, QueueClient, failure};
-use crate::settings::{DesiredJob, DocumentId, JobContract, document_place};
+use crate::settings::{DesiredJob, DocumentId, JobContract, SEQUENCE, document_place};
 
 /// A text above this many bytes makes a job that burdens Redis, replication and logs.
 pub const LARGE: usize = 1024 * 1024;
@@ -45,11 +45,13 @@ impl JobShape {
         self
     }
 
-    fn job(&self, document: &Document) -> Result<NewJob, IngestError> {
+    /// The job of a document; the newest job of a document has the highest `sequence`.
+    fn job(&self, document: &Document, sequence: i64) -> Result<NewJob, IngestError> {
         let lookup = |placeholder: &str| match placeholder {
             "document.path" => Some(document.path.as_str().into()),
             "document.source" => Some(document.source.as_str().into()),
             "document.version" => Some(document.version.as_str().into()),
+            SEQUENCE => Some(sequence.into()),
             other => document_place(other, self.id, &document.id, &document.text),
         };
         NewJob::from_contract(&self.contract, document.job_id(), &lookup)
@@ -178,11 +180,13 @@ async fn enqueue_batch(
         questions.cmd("ZSCORE").arg(keys.completed()).arg(&id);
         questions.cmd("ZSCORE").arg(keys.failed()).arg(&id);
     }
+    // The clock of the queue: that of this machine may be behind the one that added the version before.
+    let sequence = queue.clock_ms().await?;
     let answers: Vec<Option<f64>> = queue.redis().pipeline(&questions).await?;
     let mut enqueued = Vec::with_capacity(documents.len());
     let mut jobs = Vec::with_capacity(documents.len());
     for (document, answers) in documents.iter().zip(answers.chunks_exact(3)) {
-        let job = shape.job(document)?;
+        let job = shape.job(document, sequence)?;
         let exists = answers[0] == Some(1.0);
         let ended = answers[1].is_some() || answers[2].is_some();
         let queued = if ended {
@@ -236,12 +240,13 @@ mod tests {
 
     #[test]
     fn the_reference_job_has_the_agreed_shape() {
-        let job = JobShape::new(None, None).job(&document()).unwrap();
+        let job = JobShape::new(None, None).job(&document(), 7).unwrap();
         assert_eq!(job.name, "ingest-document");
         assert_eq!(job.attempts, 5);
         assert_eq!(job.data["documentId"], "a/b.md");
         assert_eq!(job.data["version"], "982d9e3eb996f559");
         assert_eq!(job.data["source"], "docs/a/b.md");
+        assert_eq!(job.data["sequence"], 7);
     }
 
     #[test]
@@ -251,15 +256,15 @@ mod tests {
             keep_completed: Some(Keep { age: None, count: Some(10) }),
             ..DesiredJob::default()
         };
-        let job = JobShape::new(None, Some(&desired)).job(&document()).unwrap();
+        let job = JobShape::new(None, Some(&desired)).job(&document(), 7).unwrap();
         assert_eq!((job.attempts, job.backoff.map(|backoff| backoff.delay)), (7, Some(200)));
         assert_eq!(job.options["removeOnComplete"], serde_json::json!({ "count": 10 }));
         let contract = JobContract { attempts: Some(2), ..JobContract::default() };
-        assert_eq!(JobShape::new(Some(contract), Some(&desired)).job(&document()).unwrap().attempts, 2);
+        assert_eq!(JobShape::new(Some(contract), Some(&desired)).job(&document(), 7).unwrap().attempts, 2);
         let silent = JobContract { attempts: None, backoff: None, ..JobContract::default() };
-        let job = JobShape::new(Some(silent.clone()), Some(&desired)).job(&document()).unwrap();
+        let job = JobShape::new(Some(silent.clone()), Some(&desired)).job(&document(), 7).unwrap();
         assert_eq!((job.attempts, job.backoff.is_none()), (7, true));
-        assert_eq!(JobShape::new(Some(silent), None).job(&document()).unwrap().attempts, 1);
+        assert_eq!(JobShape::new(Some(silent), None).job(&document(), 7).unwrap().attempts, 1);
     }
 
     #[test]

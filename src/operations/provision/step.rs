@@ -83,12 +83,8 @@ impl SetupError {
             Self::Shape { remedy, .. } | Self::NotAgreed { remedy, .. } => Some(remedy),
             Self::Service(ServiceError::Denied { service, .. }) => Some(grant(service)),
             Self::Migrations(error) => match error.as_ref() {
-                MigrateError::Statement { cause: SessionError::Refused { code, .. }, .. }
-                | MigrateError::Session(SessionError::Refused { code, .. })
-                    if code == "42501" =>
-                {
-                    Some(grant("postgres"))
-                }
+                MigrateError::Statement { cause, .. } if cause.sqlstate() == Some("42501") => Some(grant("postgres")),
+                MigrateError::Session(cause) if cause.sqlstate() == Some("42501") => Some(grant("postgres")),
                 _ => None,
             },
             Self::File { .. } => {
@@ -113,6 +109,8 @@ impl SetupError {
             Self::Service(_) | Self::File { .. } => Exit::Inconclusive,
             Self::Migrations(error) => match error.as_ref() {
                 MigrateError::Directory { .. }
+                | MigrateError::Files(_)
+                | MigrateError::Unusable { .. }
                 | MigrateError::Pooler
                 | MigrateError::Session(SessionError::Service(ServiceError::Unauthorised { .. })) => Exit::Usage,
                 MigrateError::Locked(_) | MigrateError::Session(SessionError::Service(_)) => Exit::Inconclusive,

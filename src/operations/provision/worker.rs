@@ -11,10 +11,11 @@ use crate::settings::{
 };
 
 /// The columns that the reference worker writes, with the types it writes.
-const COLUMNS: [(&str, &str, &str); 9] = [
+const COLUMNS: [(&str, &str, &str); 10] = [
     ("id", "text", "primary key"),
     ("version", "text", "not null"),
-    ("status", "text", "not null check (status in ('processing', 'ready', 'skipped', 'failed'))"),
+    ("status", "text", "not null check (status in ('processing', 'ready', 'skipped', 'failed', 'removed'))"),
+    ("sequence", "bigint", ""),
     ("chunks", "integer", "not null default 0"),
     ("tokens", "integer", "not null default 0"),
     ("source", "text", ""),
@@ -29,9 +30,10 @@ const SERVICE_ROLE: &str = "service_role";
 const PUBLIC_ROLES: [&str; 2] = ["anon", "authenticated"];
 
 /// The payload fields used in filters, with their types.
-const INDEXES: [(&str, &str); 6] = [
+const INDEXES: [(&str, &str); 7] = [
     ("document_id", "keyword"),
     ("version", "keyword"),
+    ("sequence", "integer"),
     ("source", "keyword"),
     ("model", "keyword"),
     ("chunk_index", "integer"),

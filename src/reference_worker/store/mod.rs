@@ -46,6 +46,8 @@ pub(super) enum Status {
     Skipped,
     /// It failed permanently.
     Failed,
+    /// It was removed. The row stays, so that an older job knows.
+    Removed,
 }
 
 impl Status {
@@ -55,6 +57,7 @@ impl Status {
             Self::Ready => "ready",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
+            Self::Removed => "removed",
         }
     }
 }
@@ -68,6 +71,8 @@ pub(super) struct Identity {
     pub version: String,
     /// Its source.
     pub source: String,
+    /// The number of its job, if the job has one: the newest job of a document has the highest.
+    pub sequence: Option<i64>,
 }
 
 /// An error of Qdrant or Postgres.
@@ -264,7 +269,7 @@ impl Store {
         // On a separate connection: the pool keeps retrying, and reports only a timeout.
         let mut connection = PgConnection::connect_with(self.postgres.connect_options().as_ref()).await?;
         let query = format!(
-            "select id, version, status, chunks, tokens, source, error, updated_at from {} limit 0",
+            "select id, version, status, chunks, tokens, source, error, sequence, updated_at from {} limit 0",
             self.table
         );
         match sqlx::raw_sql(AssertSqlSafe(query)).execute(&mut connection).await {

@@ -58,6 +58,9 @@ impl Store {
             ("tokens".to_owned(), integer(chunk.tokens as u64)),
             ("model".to_owned(), self.model.clone().into()),
         ]);
+        if let Some(sequence) = identity.sequence {
+            payload.insert("sequence".to_owned(), sequence.into());
+        }
         if planted(Defect::NoChunkIndex) {
             payload.remove("chunk_index");
         }
@@ -70,11 +73,12 @@ impl Store {
         }
     }
 
-    /// Makes the points of this version the only ones of the document. Call it once all of them are stored.
+    /// Makes the points of this version the only ones of the document, except for those of newer jobs. Call it once all of
+    /// them are stored.
     ///
     /// Removes the old version only when the new one is complete, so that a document that can be found stays findable.
-    /// The last count detects another worker that processed another version of the document at the same time, so that
-    /// each removed the other's points; the attempt then fails and is repeated.
+    /// Where jobs have no numbers, the last count detects another worker that processed another version of the document at
+    /// the same time, so that each removed the other's points; the attempt then fails and is repeated.
     pub(in crate::reference_worker) async fn keep_only_version(
         &self,
         identity: &Identity,
@@ -98,15 +102,18 @@ impl Store {
         if planted(Defect::KeepsStaleTail) {
             return Ok(());
         }
-        let mut others = all.clone();
+        let mut others = older_filter(identity);
         others.must_not.push(keyword("version", &identity.version));
         self.delete(&others).await?;
-        if planted_more { Ok(()) } else { self.expect_count(&all, written).await }
+        if planted_more || identity.sequence.is_some() {
+            return Ok(());
+        }
+        self.expect_count(&all, written).await
     }
 
-    /// Removes every point of the document.
-    pub(in crate::reference_worker) async fn remove_all(&self, identity: &Identity) -> StoreResult<()> {
-        self.delete(&document_filter(&identity.document)).await
+    /// Removes every point of the document, except for those of newer jobs.
+    pub(in crate::reference_worker) async fn remove_older(&self, identity: &Identity) -> StoreResult<()> {
+        self.delete(&older_filter(identity)).await
     }
 
     async fn count(&self, filter: &Filter) -> StoreResult<u64> {
@@ -144,6 +151,18 @@ pub(super) fn document_filter(document: &str) -> Filter {
 pub(super) fn version_filter(identity: &Identity) -> Filter {
     let mut filter = document_filter(&identity.document);
     filter.must.push(keyword("version", &identity.version));
+    filter
+}
+
+/// The points of the document that older jobs stored; where jobs have no numbers, all of them.
+fn older_filter(identity: &Identity) -> Filter {
+    let mut filter = document_filter(&identity.document);
+    if let Some(sequence) = identity.sequence.filter(|_| !planted(Defect::DeletesNewerPoints)) {
+        #[expect(clippy::cast_precision_loss, reason = "the number of a job, or milliseconds since 1970: below 2^53")]
+        let before = Range { lt: Some(sequence as f64), ..Range::default() };
+        let is_older = Filter::should([Condition::range("sequence", before), Condition::is_empty("sequence")]);
+        filter.must.push(Condition::from(is_older));
+    }
     filter
 }
 
@@ -192,10 +211,11 @@ mod tests {
             document: document.to_owned(),
             version: version.to_owned(),
             source: "anywhere".to_owned(),
+            sequence: None,
         };
         assert_eq!(
             chunk_id(&identity("a", "1"), 0),
-            chunk_id(&Identity { source: "elsewhere".into(), ..identity("a", "1") }, 0)
+            chunk_id(&Identity { source: "elsewhere".into(), sequence: Some(7), ..identity("a", "1") }, 0)
         );
         let all = [
             chunk_id(&identity("a", "1"), 0),

@@ -15,15 +15,24 @@ struct Row<'a> {
     error: Option<&'a str>,
 }
 
+/// Whether the job that writes a row is as new as the one that wrote it. A job without a number counts as the newest.
+const IS_NEWEST: &str = "(known.sequence is null or excluded.sequence is null or known.sequence <= excluded.sequence)";
+
+/// Whether the row says that this version is complete.
+const IS_WHOLE: &str = "(known.version is not distinct from excluded.version and known.status = 'ready')";
+
 impl Store {
-    /// Marks the document as in progress, unless this version is already complete.
-    pub(in crate::reference_worker) async fn begin(&self, identity: &Identity) -> StoreResult<()> {
-        let unless_whole = "where not (known.version is not distinct from excluded.version and known.status = 'ready')";
+    /// Marks the document as in progress; a version that is already complete stays so. False if a newer job of the document
+    /// has begun.
+    pub(in crate::reference_worker) async fn begin(&self, identity: &Identity) -> StoreResult<bool> {
         let row = Row { status: Status::Processing, chunks: 0, tokens: 0, error: None };
-        self.write_row(identity, &row, unless_whole).await
+        let unless_whole =
+            |column: &str| format!("{column} = case when {IS_WHOLE} then known.{column} else excluded.{column} end");
+        let kept: Vec<String> = ["status", "chunks", "tokens", "error"].into_iter().map(unless_whole).collect();
+        self.write_row(identity, &row, &kept.join(", ")).await
     }
 
-    /// Records the outcome of a document.
+    /// Records the outcome of a document. False if a newer job of the document has begun.
     pub(in crate::reference_worker) async fn record(
         &self,
         identity: &Identity,
@@ -31,37 +40,65 @@ impl Store {
         chunks: usize,
         tokens: usize,
         error: Option<&str>,
-    ) -> StoreResult<()> {
+    ) -> StoreResult<bool> {
         let chunks = chunks + usize::from(planted(Defect::WrongCount));
-        self.write_row(identity, &Row { status, chunks, tokens, error }, "").await
+        let row = Row { status, chunks, tokens, error };
+        let all =
+            "status = excluded.status, chunks = excluded.chunks, tokens = excluded.tokens, error = excluded.error";
+        self.write_row(identity, &row, all).await
     }
 
-    /// Inserts or updates the row; an update only where `condition` holds.
-    async fn write_row(&self, identity: &Identity, row: &Row<'_>, condition: &str) -> StoreResult<()> {
+    /// Inserts or updates the row, in one statement with the comparison of the jobs: between two statements another worker
+    /// may begin a newer one. False if a newer job of the document has begun.
+    async fn write_row(&self, identity: &Identity, row: &Row<'_>, update: &str) -> StoreResult<bool> {
         if planted(Defect::NoRow) || (planted(Defect::SkipsSilently) && row.status == Status::Skipped) {
-            return Ok(());
+            return Ok(true);
         }
+        let compares_first = planted(Defect::ComparesOrderFirst) && row.status != Status::Processing;
+        let condition = if compares_first { "true" } else { IS_NEWEST };
         let number = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
         let statement = format!(
-            "insert into {} as known (id, version, status, chunks, tokens, source, error) \
-             values ($1, $2, $3, $4, $5, $6, $7) \
-             on conflict (id) do update set version = excluded.version, status = excluded.status, \
-             chunks = excluded.chunks, tokens = excluded.tokens, source = excluded.source, error = excluded.error, \
-             updated_at = now() {condition}",
+            "insert into {} as known (id, version, status, chunks, tokens, source, error, sequence) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8) \
+             on conflict (id) do update set version = excluded.version, {update}, source = excluded.source, \
+             sequence = coalesce(excluded.sequence, known.sequence), updated_at = now() where {condition}",
             self.table
         );
-        self.execute(&statement, |query| {
-            query
-                .bind(replace_nul(&identity.document))
-                .bind(replace_nul(&identity.version))
-                .bind(row.status.word())
-                .bind(number(row.chunks))
-                .bind(number(row.tokens))
-                .bind(replace_nul(&identity.source))
-                .bind(row.error.map(replace_nul))
-        })
-        .await?;
-        Ok(())
+        let written = self
+            .execute(&statement, |query| {
+                query
+                    .bind(replace_nul(&identity.document))
+                    .bind(replace_nul(&identity.version))
+                    .bind(row.status.word())
+                    .bind(number(row.chunks))
+                    .bind(number(row.tokens))
+                    .bind(replace_nul(&identity.source))
+                    .bind(row.error.map(replace_nul))
+                    .bind(identity.sequence)
+            })
+            .await?;
+        Ok(written > 0)
+    }
+
+    /// The version and the status in the row of a document, if a newer job than this one has begun.
+    pub(super) async fn newer(&self, identity: &Identity) -> StoreResult<Option<(String, String)>> {
+        if identity.sequence.is_none() || planted(Defect::ComparesOrderFirst) {
+            return Ok(None);
+        }
+        let statement = format!("select version, status from {} where id = $1 and sequence > $2", self.table);
+        self.rows_guard
+            .call(|| async {
+                let query = sqlx::query_as(AssertSqlSafe(statement.clone())).persistent(false);
+                let query = query.bind(replace_nul(&identity.document)).bind(identity.sequence);
+                if !self.pooled {
+                    return Ok(query.fetch_optional(&self.postgres).await?);
+                }
+                let mut transaction = self.postgres.begin().await?;
+                let row = query.fetch_optional(&mut *transaction).await?;
+                transaction.commit().await?;
+                Ok(row)
+            })
+            .await
     }
 
     /// Runs one statement; returns the number of affected rows.

@@ -71,6 +71,12 @@ pub(super) fn not_started(error: &ScenarioError, contract: &Contract) -> Message
 /// What the failure says.
 pub(super) fn message(failure: &TrialFailure, contract: &Contract) -> Message {
     match failure {
+        TrialFailure::Ended { how, errors } if how.starts_with("exited with code 0") => Message::new(
+            program_key(contract),
+            with_errors(&format!("the worker {how} before its first job was done"), errors),
+            "start the worker in the foreground; if it exits when no jobs wait and its platform starts it again, set idle = \
+             \"exits\" in [worker]",
+        ),
         TrialFailure::Ended { how, errors } => Message::new(
             program_key(contract),
             with_errors(&format!("the worker {how} before its first job was done"), errors),

@@ -78,6 +78,8 @@ impl Effect {
             }
             Expectation::PointsNeverDrop
             | Expectation::PreviousVersionKept
+            | Expectation::NewestStored
+            | Expectation::FailedVersionAbsent
             | Expectation::OtherDocumentsUnchanged
             | Expectation::PointIdsKept
             | Expectation::AllOrNothing => Self::Versions,

@@ -7,6 +7,7 @@
 mod effect;
 mod jobs;
 mod lines;
+mod order;
 mod process;
 mod requests;
 mod rows;
@@ -141,12 +142,14 @@ fn look(sign: Sign, assessment: &Assessment) -> Option<Sighting> {
     let observations = &assessment.observations;
     match sign {
         Sign::Died => process::died(observations),
+        Sign::Exited => process::exited(observations),
         Sign::Killed => process::killed(observations),
         Sign::StoppedDuringStart => process::stopped_during_start(observations),
         Sign::HangsOnClose => process::hangs_on_close(observations),
         Sign::HangsWithoutService => process::hangs_without_service(observations),
         Sign::Idle => jobs::idle(assessment),
         Sign::Stuck => jobs::stuck(assessment),
+        Sign::OlderJobWon => order::older_job_won(assessment),
         Sign::DoneWithoutPoints => jobs::done_without_points(assessment),
         Sign::AttemptsUsedUp => jobs::failed_while_broken(assessment, true),
         Sign::FailedAtFirstAttempt => jobs::failed_while_broken(assessment, false),

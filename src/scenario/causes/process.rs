@@ -11,6 +11,14 @@ pub(super) fn died(observations: &Observations) -> Option<Sighting> {
     observations.workers.died.as_ref().map(|how| Sighting::of_run(format!("the worker {how}")))
 }
 
+/// The same with code 0, as a worker does that has nothing to do.
+pub(super) fn exited(observations: &Observations) -> Option<Sighting> {
+    let how = observations.workers.died.as_ref().filter(|how| how.ends_with("code 0"))?;
+    let counts = observations.queue.counts;
+    let waiting = counts.waiting + counts.prioritized + counts.delayed;
+    Some(Sighting::of_run(format!("the worker {how}; {waiting} jobs were waiting in the end")))
+}
+
 /// The same by a signal.
 pub(super) fn killed(observations: &Observations) -> Option<Sighting> {
     let how = observations.workers.died.as_ref().filter(|how| how.starts_with("was killed by "))?;

@@ -26,6 +26,8 @@ const FILES: [&str; 7] = [
 pub(super) enum Sign {
     /// A worker ended without being told to.
     Died,
+    /// A worker exited with code 0 without being told to.
+    Exited,
     /// A worker was killed by a signal that the scenario did not send.
     Killed,
     /// A worker was sent SIGTERM before it took jobs, and did not exit with code 0.
@@ -38,6 +40,9 @@ pub(super) enum Sign {
     Idle,
     /// Jobs were active at the end.
     Stuck,
+    /// An older job of a document ended after the newest one had begun, and something else is stored than the newest one makes
+    /// of the document.
+    OlderJobWon,
     /// A job completed, but its document has no points.
     DoneWithoutPoints,
     /// Jobs of lost documents failed permanently after several attempts, the last of them while a service was broken.

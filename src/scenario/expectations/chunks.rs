@@ -135,7 +135,7 @@ impl Scope<'_> {
 
     pub(super) fn reassembled(&self) -> Finding {
         let mut finding = Finding::over("documents");
-        for (step, document) in self.deliverable() {
+        for (step, document) in self.stored() {
             finding.examine();
             let texts = self.chunk_texts(step, document);
             let contract = &self.observations.contract.chunks;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::assessment::{self, DocumentOutcome};
+use super::super::assessment::DocumentOutcome;
 use super::super::observations::JobState;
+use super::super::stored_chunks::doubles;
 use super::finding::Finding;
 use super::measure::{count, state_phrase};
 use super::scope::Scope;
@@ -80,7 +81,7 @@ impl Scope<'_> {
             let baseline = self.assessment.baseline_points(document);
             let source =
                 self.observations.last().and_then(|step| step.documents.iter().find(|own| own.id == *document));
-            let doubles = assessment::doubles(points, baseline, source);
+            let doubles = doubles(points, baseline, source);
             all.extend(doubles.into_iter().map(|(chunk, extra)| (document, chunk, extra)));
         }
         let extra: usize = all.iter().map(|(_, _, extra)| extra).sum();

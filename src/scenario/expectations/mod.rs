@@ -9,6 +9,7 @@ mod grouped;
 mod jobs;
 mod log;
 mod measure;
+mod newest;
 mod process;
 mod reassembly;
 mod requests;
@@ -172,16 +173,31 @@ fn describe_worker(observations: &Observations, evidence: &mut Vec<Evidence>) {
 }
 
 /// The level of a case for a worker with this contract. What the contract declares is a MUST; where it declares no size or
-/// overlap of chunks, or no task of requests, those of the suite are a recommendation.
+/// overlap of chunks, no task of requests, or no order of jobs, those of the suite are a recommendation.
 #[must_use]
 pub fn level_for(expectations: &[Expectation], level: Level, contract: &Contract) -> Level {
-    let is_undeclared = |expectation: &Expectation| match expectation {
-        Expectation::ChunkTokens(_) => contract.chunks.size == ChunkFigure::Undeclared,
-        Expectation::OverlapTokens(_) => contract.chunks.overlap == ChunkFigure::Undeclared,
-        Expectation::RequestsWellFormed => !contract.embeddings.declared,
-        _ => false,
-    };
-    if expectations.iter().any(is_undeclared) { level.max(Level::Should) } else { level }
+    if undeclared(expectations, contract).is_some() { level.max(Level::Should) } else { level }
+}
+
+/// What the contract does not declare, so that a case is a recommendation; `None` if it declares what the case rests on.
+#[must_use]
+pub fn undeclared(expectations: &[Expectation], contract: &Contract) -> Option<&'static str> {
+    expectations.iter().find_map(|expectation| match expectation {
+        Expectation::ChunkTokens(_) if contract.chunks.size == ChunkFigure::Undeclared => {
+            Some("the contract declares no size of chunks in [chunks]")
+        }
+        Expectation::OverlapTokens(_) if contract.chunks.overlap == ChunkFigure::Undeclared => {
+            Some("the contract declares no `overlap` in [chunks]")
+        }
+        Expectation::RequestsWellFormed if !contract.embeddings.declared => {
+            Some("the contract declares no `task` in [embeddings]")
+        }
+        Expectation::NewestStored if contract.queue.document.order.is_none() => Some(
+            "the contract does not say how the worker knows which of two jobs of a document is newer: add `order` to \
+             [queue.document]",
+        ),
+        _ => None,
+    })
 }
 
 /// What is missing in the contract to evaluate an expectation, or why it does not judge it; `None` if it names enough.
@@ -285,6 +301,8 @@ impl Scope<'_> {
             Expectation::Deleted => self.deleted(),
             Expectation::OtherDocumentsUnchanged => self.other_documents_unchanged(),
             Expectation::PreviousVersionKept => self.previous_version_kept(),
+            Expectation::NewestStored => self.newest_stored(),
+            Expectation::FailedVersionAbsent => self.failed_version_absent(),
             // chunks
             Expectation::VectorsMatchTexts => self.vectors_match_texts(),
             Expectation::ChunkTokens(range) => self.chunk_tokens(*range),
@@ -446,6 +464,9 @@ mod tests {
             (Expectation::Reassembled, false, Level::Must),
             (Expectation::RequestsWellFormed, true, Level::Must),
             (Expectation::RequestsWellFormed, false, Level::Should),
+            (Expectation::NewestStored, true, Level::Must),
+            (Expectation::NewestStored, false, Level::Should),
+            (Expectation::FailedVersionAbsent, false, Level::Must),
         ] {
             let contract = if is_declared { &declared } else { &silent };
             let found = level_for(std::slice::from_ref(&expectation), Level::Must, contract);

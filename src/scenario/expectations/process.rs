@@ -37,7 +37,9 @@ impl Scope<'_> {
             finding.examine();
             let at = format!("the worker that got SIGTERM at {} ms", exit.signalled.as_millis());
             finding.fact("how a worker ended after SIGTERM", exit.how.clone());
-            if exit.killed {
+            if exit.killed && exit.slept {
+                finding.wrong(at, format!("{}; it slept, and did not wait for a CPU", exit.how));
+            } else if exit.killed {
                 finding.late(at, exit.how.clone());
             } else if let Some(problem) = self.unclean(&exit.how, exit.code, jobs_left(exit)) {
                 finding.wrong(at, problem);

@@ -16,8 +16,13 @@ use crate::stack::jina::JinaRequest;
 /// The factor by which the median wait must grow from one retry to the next. Doubling is usual, and with full jitter the
 /// median still doubles; the first waits of a busy worker are longer than intended.
 const GROWTH: f64 = 1.3;
-/// With jitter, the standard deviation of the waits before the same retry is at least this share of their mean.
-const SPREAD: f64 = 0.10;
+/// The standard deviation over the mean of the weakest jitter in wide use: the SDKs of OpenAI multiply each wait by a random
+/// factor from 0.75 to 1.
+const WEAK_JITTER: f64 = 0.25 / (3.464_101_6 * 0.875);
+/// The standard error of a deviation measured in n waits, times the square root of n; for uniformly distributed waits.
+const STANDARD_ERROR: f64 = 0.447;
+/// How many standard errors a measured deviation may be too small by chance.
+const STANDARD_ERRORS: f64 = 3.0;
 /// Fewer waits than this prove nothing about their spread or growth.
 const ENOUGH: usize = 4;
 /// How much earlier than its `Retry-After` a request may come: clocks and networks round.
@@ -135,12 +140,13 @@ impl Scope<'_> {
             let mean = waits.iter().sum::<f64>() / count(waits.len() as u64);
             let variance = waits.iter().map(|wait| (wait - mean).powi(2)).sum::<f64>() / count(waits.len() as u64);
             let spread = variance.sqrt() / mean.max(1.0);
+            let least = least_spread(waits.len());
             finding.fact("standard deviation of the waits over their mean", format!("{spread:.2}"));
-            if spread < SPREAD {
+            if spread < least {
                 finding.wrong(
                     format!("retry {}", rank + 1),
                     format!(
-                        "{} waits of {mean:.0} ms on average have a relative deviation of {spread:.2}, wanted at least {SPREAD}: no jitter",
+                        "{} waits of {mean:.0} ms on average have a relative deviation of {spread:.2}, wanted at least {least:.2}: no jitter",
                         waits.len()
                     ),
                 );
@@ -309,6 +315,14 @@ fn push(waits: &mut Vec<Vec<f64>>, rank: usize, wait: f64) {
     waits[rank].push(wait);
 }
 
+/// The least standard deviation over the mean that this many waits with jitter have.
+fn least_spread(waits: usize) -> f64 {
+    let waits = count(waits as u64);
+    // The mean of the waits is not known, but measured too.
+    let expected = WEAK_JITTER * ((waits - 1.0) / waits).sqrt();
+    expected * (1.0 - STANDARD_ERRORS * STANDARD_ERROR / waits.sqrt())
+}
+
 fn median(numbers: &[f64]) -> f64 {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -344,7 +358,8 @@ mod tests {
             }
             requests.push(request(at_ms, &[&text]));
         }
-        sent("text 0\ntext 1\ntext 2\ntext 3", requests)
+        let texts: Vec<String> = (0..waits_by_text.len().max(4)).map(|number| format!("text {number}")).collect();
+        sent(&texts.join("\n"), requests)
     }
 
     /// A run over one document with this text, and with these requests.
@@ -397,8 +412,14 @@ mod tests {
             .passes(&retried(&[[80], [100], [120], [140]]))
             .fails(
                 &retried(&[[100]; 4]),
-                "retry 1: 4 waits of 100 ms on average have a relative deviation of 0.00, wanted at least 0.1: no jitter",
+                "retry 1: 4 waits of 100 ms on average have a relative deviation of 0.00, wanted at least 0.02: no jitter",
             )
+            .fails(
+                &retried(&[[400], [401], [403], [410], [399], [402], [404], [411], [400], [405], [402], [401]]),
+                "retry 1: 12 waits of 403 ms on average have a relative deviation of 0.01, wanted at least 0.05: no jitter",
+            )
+            // A factor from 0.75 to 1.
+            .passes(&retried(&[[301], [322], [345], [362], [377], [399], [388], [310], [334], [371], [350], [366]]))
             .is_unknown(&retried(&[[100]; 3]), "there were no retries to evaluate");
     }
 

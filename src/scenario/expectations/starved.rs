@@ -42,7 +42,7 @@ impl Scope<'_> {
             return is_unsettled();
         }
         if matches!(expectation, Expectation::NoneLeftActive) {
-            return self.observations.workers.exits.iter().any(|exit| exit.killed);
+            return self.observations.workers.exits.iter().any(|exit| exit.killed && !exit.slept);
         }
         let is_overdue = self.observations.faults.iter().any(FaultRecord::is_overdue);
         let jobs = self.observations.steps.iter().filter_map(|step| step.jobs.get(at));
@@ -185,6 +185,20 @@ mod tests {
             .passes(&TestRun::two_documents().edit(|seen| seen.workers.exits = vec![exit()]))
             .fails(&on_a_busy_machine(&left(false)), wrong)
             .is_unknown(&on_a_busy_machine(&left(true)), &format!("{BUSY}: {wrong}"));
+    }
+
+    #[test]
+    fn a_worker_that_slept_did_not_lack_a_cpu() {
+        let killed = |slept| {
+            let how = "did not end within 12.0 s of SIGTERM and was killed".to_owned();
+            let exit = Exit { killed: true, slept, code: None, how, ..exit() };
+            on_a_busy_machine(&TestRun::two_documents().edit(|seen| seen.workers.exits = vec![exit]))
+        };
+        let wrong = "the worker that got SIGTERM at 500 ms: did not end within 12.0 s of SIGTERM and was killed";
+        check("exits_cleanly = true")
+            .passes(&on_a_busy_machine(&TestRun::two_documents()))
+            .fails(&killed(true), &format!("{wrong}; it slept, and did not wait for a CPU"))
+            .is_unknown(&killed(false), &format!("{BUSY}: {wrong}"));
     }
 
     #[test]

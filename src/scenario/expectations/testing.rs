@@ -77,12 +77,13 @@ impl Tested {
 }
 
 /// The files of the families; each has the tests of its expectations.
-const FAMILIES: [&str; 10] = [
+const FAMILIES: [&str; 11] = [
     include_str!("chunks.rs"),
     include_str!("connections.rs"),
     include_str!("delivery.rs"),
     include_str!("jobs.rs"),
     include_str!("log.rs"),
+    include_str!("newest.rs"),
     include_str!("process.rs"),
     include_str!("requests.rs"),
     include_str!("retries.rs"),

@@ -17,6 +17,9 @@ pub struct QueueObservations {
     pub events: Vec<(i64, QueueEvent)>,
     /// The longest time that the lock of a job was seen to last, in milliseconds; `None` if none was seen.
     pub lock_ms: Option<u64>,
+    /// The longest time until the job of a worker that does nothing is taken by another one, in milliseconds, from the locks
+    /// and the checks for stalled jobs that were seen; `None` if no lock was.
+    pub recovery_ms: Option<u64>,
 }
 
 /// A queue beside the worker's own, such as one of child jobs.
@@ -24,6 +27,8 @@ pub struct QueueObservations {
 pub struct OtherQueue {
     /// The number of its jobs by state at the end.
     pub counts: Counts,
+    /// The entries of its event stream, with the time in milliseconds since the run began.
+    pub events: Vec<(i64, QueueEvent)>,
     /// Its failed jobs, with their reasons.
     pub failed: BTreeMap<String, String>,
 }

@@ -6,15 +6,20 @@ use std::time::Duration;
 use super::super::documents::Document;
 use super::super::evidence::Snapshot;
 use crate::services::queue::JobHash;
+use crate::spec::Step;
 
 /// One step of a scenario, and the state after its jobs ended.
 #[derive(Debug, Clone)]
 pub struct StepRecord {
+    /// What the step did.
+    pub step: Step,
+    /// Its number in the scenario, from 0.
+    pub number: usize,
     /// The documents in the version that this step enqueued.
     pub documents: Vec<Document>,
     /// The job of each document: its state and its hash.
     pub jobs: BTreeMap<String, (JobState, JobHash)>,
-    /// Points and rows after the step.
+    /// Points and rows after the step; after all of them, where steps overlap.
     pub snapshot: Snapshot,
     /// Whether all jobs ended before the deadline.
     pub settled: bool,

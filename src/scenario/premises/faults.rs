@@ -3,36 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::evidence::StoredCounts;
-use super::super::jobs::document_of;
 use super::super::scheduler::FaultRecord;
 use super::history::Span;
+use super::moment::Moment;
 use super::requests::is_accepted;
 use super::run::Run;
 use super::seen::{Seen, counted, ms};
+use crate::settings::Idle;
 use crate::spec::{Target, Work, WorkerFault};
 
 /// What a worker's event says when it is ready.
 const TAKES_JOBS: &str = "takes jobs";
-
-/// A moment or a time at which the state of the pipeline is examined.
-struct Moment<'a> {
-    /// What happened, for messages.
-    what: String,
-    during: Span,
-    stored: Option<&'a StoredCounts>,
-}
-
-/// What was stored of a document at a moment.
-struct Stored {
-    points: usize,
-    /// Its points in the end, or in the baseline if these are more.
-    all: usize,
-    /// Whether its row said that it is stored.
-    is_done: bool,
-    /// Whether its job was active.
-    is_active: bool,
-}
 
 impl<'a> Run<'a> {
     pub(super) fn fault_met(&self, work: Work) -> Seen {
@@ -51,6 +32,9 @@ impl<'a> Run<'a> {
 
     pub(super) fn terminated_with(&self, work: Work) -> Seen {
         let moments = self.moments(&[WorkerFault::Terminate, WorkerFault::TerminateTwice]);
+        if moments.is_empty() && work == Work::NoActiveJob && self.observations.contract.idle == Idle::Exits {
+            return Seen::impossible("the worker exits when no jobs wait");
+        }
         self.any_with(work, &moments, "no worker got SIGTERM")
     }
 
@@ -77,7 +61,16 @@ impl<'a> Run<'a> {
         let stalled: BTreeSet<&str> =
             self.jobs.stalled.iter().filter(|(at, _)| *at >= began).map(|(_, job)| *job).collect();
         let lock = self.observations.queue.lock_ms.map_or(String::new(), |lock| format!("; a lock lasts {lock} ms"));
-        Seen::at_least(1, stalled.len(), format!("{} stalled after a fault began{lock}", counted(stalled.len(), "job")))
+        let what = format!("{} stalled after a fault began{lock}", counted(stalled.len(), "job"));
+        let lasted = |fault: &FaultRecord| Some(fault.ended?.saturating_sub(fault.began?));
+        let longest = self.observations.faults.iter().filter_map(lasted).max().map_or(0, ms);
+        let recovery = self.observations.queue.recovery_ms.and_then(|recovery| i64::try_from(recovery).ok());
+        match recovery.filter(|recovery| stalled.is_empty() && *recovery > longest) {
+            Some(recovery) => Seen::impossible(format!(
+                "{what}; another worker takes a job after {recovery} ms at most, and no fault lasts so long"
+            )),
+            None => Seen::at_least(1, stalled.len(), what),
+        }
     }
 
     pub(super) fn calls_in_fault(&self, least: u64) -> Seen {
@@ -117,24 +110,25 @@ impl<'a> Run<'a> {
     /// Met if the pipeline is in the state at one of the moments.
     fn any_with(&self, work: Work, moments: &[Moment<'_>], none: &str) -> Seen {
         let seen = moments.iter().map(|moment| {
-            let Seen { is_met, what } = self.state(work, moment);
-            Seen::new(is_met, format!("{} at {} ms: {what}", moment.what, moment.during.0))
+            let Seen { is_met, is_impossible, what } = self.state(work, moment);
+            Seen { is_met, is_impossible, what: format!("{} at {} ms: {what}", moment.what, moment.during.0) }
         });
         let (met, unmet): (Vec<Seen>, Vec<Seen>) = seen.partition(|seen| seen.is_met);
         let is_met = !met.is_empty();
+        let is_impossible = !is_met && !unmet.is_empty() && unmet.iter().all(|seen| seen.is_impossible);
         let told: Vec<String> = if is_met { met } else { unmet }.into_iter().map(|seen| seen.what).collect();
-        if told.is_empty() { Seen::new(false, none) } else { Seen::new(is_met, told.join("; ")) }
+        if told.is_empty() {
+            return Seen::new(false, none);
+        }
+        Seen { is_met, is_impossible, what: told.join("; ") }
     }
 
     fn state(&self, work: Work, moment: &Moment<'_>) -> Seen {
         let during = moment.during;
         match work {
-            Work::ActiveJob => {
-                let active = self.jobs.active_in(during).len();
-                Seen::at_least(1, active, format!("{} active", jobs(active)))
-            }
+            Work::ActiveJob => self.open_job(during),
             Work::NoActiveJob => {
-                let active = self.jobs.active_in(during).len();
+                let active = self.active_in(during);
                 Seen::new(active == 0, format!("{} active", jobs(active)))
             }
             Work::WaitingJob => {
@@ -155,56 +149,31 @@ impl<'a> Run<'a> {
                 let pending = self.pending_retries(during.0);
                 Seen::at_least(1, pending, format!("{} refused and not sent again yet", texts(pending)))
             }
-            Work::PartOfPoints => self.stored(moment, |document| document.points > 0 && document.points < document.all),
+            Work::PartOfPoints => self.part_of_points(moment),
             Work::PointsWithoutRow | Work::RowBeforeEnd if self.observations.contract.evidence.postgres.is_none() => {
                 Seen::new(false, "the contract names no rows")
             }
-            Work::PointsWithoutRow => self
-                .stored(moment, |document| document.points > 0 && document.points >= document.all && !document.is_done),
+            Work::PointsWithoutRow => self.stored(moment, |document| document.is_complete() && !document.is_done),
             Work::RowBeforeEnd => self.stored(moment, |document| document.is_done && document.is_active),
         }
     }
 
-    /// Whether a document was in the state of which `is_in` decides.
-    fn stored(&self, moment: &Moment<'_>, is_in: impl Fn(&Stored) -> bool) -> Seen {
-        let Some(stored) = moment.stored else { return Seen::new(false, "what was stored then could not be read") };
-        let documents: BTreeSet<&str> = self
-            .observations
-            .steps
-            .iter()
-            .flat_map(|step| &step.documents)
-            .map(|document| document.id.as_str())
-            .collect();
-        let active: BTreeSet<&str> = self
-            .jobs
-            .active_in(moment.during)
-            .into_iter()
-            .filter_map(|job| document_of(job, documents.iter().copied()))
-            .collect();
-        let last = self.observations.last();
-        let in_the_end = |document: &str| {
-            let now = last.map_or(0, |step| step.snapshot.points_of(document).len());
-            now.max(self.assessment.baseline_points(document).map_or(0, <[_]>::len))
-        };
-        for document in documents {
-            let points = stored.points.get(document).copied().unwrap_or(0);
-            let seen = Stored {
-                points,
-                all: in_the_end(document),
-                is_done: stored.done.contains(document),
-                is_active: active.contains(document),
-            };
-            if is_in(&seen) {
-                return Seen::new(true, format!("{points} of {} points of {document} were stored", seen.all));
-            }
+    /// How many jobs are active at some time in `during`, in all queues.
+    fn active_in(&self, during: Span) -> usize {
+        let queues = std::iter::once(&self.jobs).chain(&self.others);
+        queues.map(|jobs| jobs.active_in(during).len()).sum()
+    }
+
+    /// Whether a worker has begun a job that has not ended: a job is active, or goes on later.
+    fn open_job(&self, during: Span) -> Seen {
+        let active = self.active_in(during);
+        let queues = std::iter::once(&self.jobs).chain(&self.others);
+        let suspended: usize = queues.map(|jobs| jobs.suspended_in(during).len()).sum();
+        let mut what = format!("{} active", jobs(active));
+        if suspended > 0 {
+            what += &format!(", and {} waiting for the next attempt or for children", jobs(suspended));
         }
-        let points = stored.points.values().sum::<usize>();
-        let what = format!(
-            "{} and {} of stored documents were there, and no document was in that state",
-            counted(points, "point"),
-            counted(stored.done.len(), "row")
-        );
-        Seen::new(false, what)
+        Seen::at_least(1, active + suspended, what)
     }
 
     /// When each request to the embeddings API arrived and was answered.
@@ -265,8 +234,11 @@ fn was(number: usize, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::observations::{Observations, OtherQueue};
     use super::super::super::scheduler::WorkerEvent;
-    use super::super::super::testing::{TestRun, connection, exit, fault, missed_fault, request, worker_fault};
+    use super::super::super::testing::{
+        TestRun, connection, exit, fault, missed_fault, request, starved, worker_fault,
+    };
     use super::super::testing::premise;
     use super::*;
     use crate::stack::jina::JinaRequest;
@@ -321,6 +293,33 @@ mod tests {
             .met_by(&and(WorkerFault::Kill, 600), "kill of the worker at 600 ms: 2 jobs were active")
             .unmet_by(&and(WorkerFault::Kill, 950), "kill of the worker at 950 ms: 0 jobs were active")
             .unmet_by(&and(WorkerFault::Terminate, 600), "no worker was killed");
+    }
+
+    #[test]
+    fn a_job_that_goes_on_later_or_has_an_active_child_is_open() {
+        let children = |seen: &mut Observations| {
+            let events = std::mem::take(&mut seen.queue.events);
+            seen.queue.others.insert("chunks".to_owned(), OtherQueue { events, ..OtherQueue::default() });
+        };
+        let killed = and(WorkerFault::Kill, 600);
+        let waits =
+            |what: &str| killed.with_events(&[(0, "a.md", "added"), (10, "a.md", "active"), (20, "a.md", what)]);
+        let suspended = "0 jobs were active, and 1 job was waiting for the next attempt or for children";
+        premise("{ killed_with = \"active_job\" }")
+            .met_by(&waits("delayed"), &format!("kill of the worker at 600 ms: {suspended}"))
+            .unmet_by(&waits("failed"), "kill of the worker at 600 ms: 0 jobs were active")
+            .met_by(&waits("waiting-children"), &format!("kill of the worker at 600 ms: {suspended}"))
+            .met_by(&killed.edit(children), "kill of the worker at 600 ms: 2 jobs were active");
+    }
+
+    #[test]
+    fn a_worker_that_exits_when_it_is_idle_gets_no_signal_then() {
+        let idle = and(WorkerFault::Terminate, 950);
+        let gone = run().edit(|seen| seen.contract.idle = Idle::Exits);
+        premise("{ terminated_with = \"no_active_job\" }")
+            .met_by(&idle, "terminate of the worker at 950 ms: 0 jobs were active")
+            .unmet_by(&run(), "no worker got SIGTERM")
+            .impossible_by(&gone, "the worker exits when no jobs wait");
     }
 
     #[test]
@@ -386,9 +385,21 @@ mod tests {
             )
         };
         let at = |points: &[(&str, usize)], done: &[&str]| stored(WorkerFault::Kill, 600, points, done);
+        let whole = TestRun::ingested(&[("long.md", &["chunk"; 20])])
+            .edit(|seen| seen.faults = vec![worker_fault(WorkerFault::Kill, 600, &[("long.md", 20)], &[])]);
         premise("{ killed_with = \"part_of_points\" }")
             .met_by(&at(&[("a.md", 1)], &[]), "kill of the worker at 600 ms: 1 of 2 points of a.md were stored")
-            .unmet_by(&at(&[("a.md", 2)], &[]), &nothing("2 points", "0 rows"));
+            .unmet_by(&at(&[("a.md", 2)], &[]), &nothing("2 points", "0 rows"))
+            .impossible_by(&whole, "kill of the worker at 600 ms: the 20 points of long.md appeared at once")
+            .unmet_by(&whole.edit(|seen| seen.timing.pressure = starved()), &nothing("20 points", "0 rows"));
+        let baseline = run().then(|step| {
+            step.remove("a.md");
+            step.snapshot.points.clear();
+        });
+        let removed = at(&[("a.md", 1)], &[]).edit_step(|step| step.remove("a.md")).compared_with(&baseline);
+        premise("{ killed_with = \"part_of_points\" }")
+            .met_by(&removed, "kill of the worker at 600 ms: 1 of 2 points of a.md were stored")
+            .unmet_by(&removed.compared_with(&run().edit(|seen| seen.steps.clear())), &nothing("1 point", "0 rows"));
         premise("{ killed_with = \"points_without_row\" }")
             .met_by(&at(&[("a.md", 2)], &[]), "kill of the worker at 600 ms: 2 of 2 points of a.md were stored")
             .unmet_by(&at(&[("a.md", 2)], &["a.md"]), &nothing("2 points", "1 row"))
@@ -415,6 +426,21 @@ mod tests {
             .met_by(&stalled(1300), "1 job stalled after a fault began; a lock lasts 1000 ms")
             .unmet_by(&stalled(150), "0 jobs stalled after a fault began; a lock lasts 1000 ms")
             .unmet_by(&run(), "no fault began");
+        let slow = run().edit(|seen| {
+            seen.faults = vec![fault(Target::Redis, 200, 1200)];
+            (seen.queue.lock_ms, seen.queue.recovery_ms) = (Some(500), Some(1500));
+        });
+        premise("\"lock_expired\"")
+            .met_by(&stalled(1300), "1 job stalled after a fault began; a lock lasts 1000 ms")
+            .unmet_by(
+                &slow.edit(|seen| seen.queue.recovery_ms = Some(900)),
+                "0 jobs stalled after a fault began; a lock lasts 500 ms",
+            )
+            .impossible_by(
+                &slow,
+                "0 jobs stalled after a fault began; a lock lasts 500 ms; another worker takes a job after 1500 ms at most, \
+                 and no fault lasts so long",
+            );
     }
 
     #[test]

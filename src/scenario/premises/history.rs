@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::observations::Observations;
+use crate::services::queue::QueueEvent;
 
 /// A span of time in milliseconds since the run began: from the first number up to the second.
 pub(super) type Span = (i64, i64);
@@ -11,6 +11,8 @@ pub(super) type Span = (i64, i64);
 pub(super) struct JobHistory<'a> {
     waiting: BTreeMap<&'a str, Vec<Span>>,
     active: BTreeMap<&'a str, Vec<Span>>,
+    /// When each job waited for its next attempt, or for its children.
+    suspended: BTreeMap<&'a str, Vec<Span>>,
     /// When jobs stalled.
     pub(super) stalled: Vec<(i64, &'a str)>,
 }
@@ -20,20 +22,25 @@ pub(super) struct JobHistory<'a> {
 enum State {
     Waiting,
     Active,
-    /// Delayed, or ended.
+    /// Delayed until the next attempt, or waiting for its children. The harness adds no delayed jobs.
+    Suspended,
+    /// Ended, or with nobody who works on it.
     Other,
 }
 
 impl<'a> JobHistory<'a> {
-    pub(super) fn new(observations: &'a Observations) -> Self {
-        let mut history = Self { waiting: BTreeMap::new(), active: BTreeMap::new(), stalled: Vec::new() };
+    /// From the entries of a queue's event stream, with their times.
+    pub(super) fn new(events: &'a [(i64, QueueEvent)]) -> Self {
+        let mut history =
+            Self { waiting: BTreeMap::new(), active: BTreeMap::new(), suspended: BTreeMap::new(), stalled: Vec::new() };
         let mut states: BTreeMap<&str, (State, i64)> = BTreeMap::new();
-        for (at, event) in &observations.queue.events {
+        for (at, event) in events {
             let Some(job) = event.job.as_deref() else { continue };
             let state = match event.what.as_str() {
                 "waiting" | "added" => State::Waiting,
                 "active" => State::Active,
-                "completed" | "failed" | "delayed" | "stalled" | "waiting-children" | "removed" => State::Other,
+                "delayed" | "waiting-children" => State::Suspended,
+                "completed" | "failed" | "stalled" | "removed" => State::Other,
                 // Progress, for example, changes no state.
                 _ => continue,
             };
@@ -59,13 +66,24 @@ impl<'a> JobHistory<'a> {
         match state {
             State::Waiting => self.waiting.entry(job).or_default().push(span),
             State::Active => self.active.entry(job).or_default().push(span),
+            State::Suspended => self.suspended.entry(job).or_default().push(span),
             State::Other => {}
         }
+    }
+
+    /// When a job was active.
+    pub(super) fn spans_of(&self, job: &str) -> Vec<Span> {
+        self.active.get(job).cloned().unwrap_or_default()
     }
 
     /// The jobs that are active at some time in `during`.
     pub(super) fn active_in(&self, during: Span) -> BTreeSet<&'a str> {
         jobs_in(&self.active, during)
+    }
+
+    /// The jobs that wait at some time in `during` for their next attempt, or for their children.
+    pub(super) fn suspended_in(&self, during: Span) -> BTreeSet<&'a str> {
+        jobs_in(&self.suspended, during)
     }
 
     /// The jobs that wait at some time in `during`.
@@ -113,12 +131,13 @@ mod tests {
             (50, "b.md", "completed"),
         ]);
         let assessment = run.assessment();
-        let history = JobHistory::new(&assessment.observations);
+        let history = JobHistory::new(&assessment.observations.queue.events);
         let counts = |at| (history.waiting_in((at, at)).len(), history.active_in((at, at)).len());
         let seen: Vec<(usize, usize)> = [5, 12, 25, 35, 42, 47, 60].into_iter().map(counts).collect();
         assert_eq!(seen, [(2, 0), (1, 1), (0, 2), (0, 1), (1, 1), (0, 2), (0, 1)]);
         assert_eq!(history.peak(), (2, 20));
         assert_eq!(history.longest_active(), 30, "a job that never ends has no length");
         assert_eq!(history.active_in((31, 44)).len(), 1, "a.md is not active between its attempts");
+        assert_eq!((history.suspended_in((35, 35)).len(), history.suspended_in((42, 60)).len()), (1, 0));
     }
 }

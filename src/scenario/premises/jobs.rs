@@ -1,5 +1,6 @@
 //! Premises about jobs: how many are in work at once, how long they are active, and how they end.
 
+use super::super::deadline::outlasts_runs;
 use super::super::observations::JobState;
 use super::run::Run;
 use super::seen::{Seen, counted};
@@ -30,7 +31,15 @@ impl Run<'_> {
     pub(super) fn failed_jobs(&self, least: u64) -> Seen {
         let jobs = self.observations.steps.iter().flat_map(|step| step.jobs.values());
         let failed = jobs.filter(|(state, _)| *state == JobState::Failed).count();
-        Seen::at_least(least, failed, format!("{} failed", counted(failed, "job")))
+        let what = format!("{} failed", counted(failed, "job"));
+        let waits = self.observations.contract.retry_waits;
+        if (failed as u64) < least && self.observations.queue.counts.delayed > 0 && outlasts_runs(waits) {
+            return Seen::impossible(format!(
+                "{what}; by the contract, the attempts of a job take {} s",
+                waits.as_secs()
+            ));
+        }
+        Seen::at_least(least, failed, what)
     }
 
     pub(super) fn stalled_out(&self) -> Seen {
@@ -50,7 +59,9 @@ impl Run<'_> {
             return Seen::new(false, format!("no lock was seen, and the longest job was active for {longest} ms"));
         };
         let is_met = u64::try_from(longest).is_ok_and(|longest| longest > lock);
-        Seen::new(is_met, format!("the longest job was active for {longest} ms, and its lock lasts {lock} ms"))
+        let what = format!("the longest job was active for {longest} ms, and its lock lasts {lock} ms");
+        // No answer of a scenario is delayed for longer.
+        if is_met { Seen::new(true, what) } else { Seen::impossible(what) }
     }
 }
 
@@ -61,6 +72,8 @@ fn are(number: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::super::testing::TestRun;
     use super::super::testing::premise;
 
@@ -105,9 +118,17 @@ mod tests {
     #[test]
     fn jobs_fail() {
         let run = TestRun::two_documents();
+        let delayed = |waits| {
+            run.edit(|seen| {
+                seen.queue.counts.delayed = 1;
+                seen.contract.retry_waits = Duration::from_secs(waits);
+            })
+        };
         premise("{ failed_jobs = 1 }")
             .met_by(&run.edit_step(|step| step.fail("a.md", "401")), "1 job failed")
-            .unmet_by(&run, "0 jobs failed");
+            .unmet_by(&run, "0 jobs failed")
+            .unmet_by(&delayed(3), "0 jobs failed")
+            .impossible_by(&delayed(255), "0 jobs failed; by the contract, the attempts of a job take 255 s");
     }
 
     #[test]
@@ -127,7 +148,7 @@ mod tests {
         let run = |lock_ms| two_jobs(true).edit(|seen| seen.queue.lock_ms = lock_ms);
         premise("\"longer_than_lock\"")
             .met_by(&run(Some(30)), "the longest job was active for 40 ms, and its lock lasts 30 ms")
-            .unmet_by(&run(Some(40)), "the longest job was active for 40 ms, and its lock lasts 40 ms")
-            .unmet_by(&run(None), "no lock was seen, and the longest job was active for 40 ms");
+            .unmet_by(&run(None), "no lock was seen, and the longest job was active for 40 ms")
+            .impossible_by(&run(Some(40)), "the longest job was active for 40 ms, and its lock lasts 40 ms");
     }
 }

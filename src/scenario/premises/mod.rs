@@ -6,11 +6,13 @@ mod documents;
 mod faults;
 mod history;
 mod jobs;
+mod moment;
 mod requests;
 mod run;
 mod seen;
 #[cfg(test)]
 mod testing;
+mod versions;
 
 pub(super) use self::batches::batches;
 use self::run::Run;
@@ -23,24 +25,27 @@ use crate::spec::Premise;
 pub const PREMISE: &str = "premise";
 
 /// Adds what was seen of each premise to the evidence. A pass becomes `unknown` with the first that is not met: what holds
-/// in a run that did not get there proves nothing.
+/// in a run that did not get there proves nothing. If this worker can never get there, the case does not apply to it.
 pub(super) fn require(
     premises: &[Premise],
     verdict: Verdict,
     assessment: &Assessment,
     evidence: &mut Vec<Evidence>,
 ) -> Verdict {
-    let mut unmet = None;
+    let (mut unmet, mut impossible) = (None, None);
     for premise in premises {
         let seen = evaluate(premise, assessment);
         let word = if seen.is_met { "met" } else { "not met" };
         evidence.push(Evidence::seen(format!("{PREMISE}: {premise}"), format!("{word}: {}", seen.what)));
-        if !seen.is_met && unmet.is_none() {
+        if seen.is_impossible && impossible.is_none() {
+            impossible = Some(format!("with this worker it cannot be that {premise}: {}", seen.what));
+        } else if !seen.is_met && unmet.is_none() {
             unmet = Some(format!("the premise is not met that {premise}: {}", seen.what));
         }
     }
-    match unmet {
-        Some(reason) if verdict == Verdict::Pass => Verdict::unknown(reason),
+    match (impossible, unmet) {
+        (Some(reason), _) if matches!(verdict, Verdict::Pass | Verdict::Unknown { .. }) => Verdict::skip(reason),
+        (_, Some(reason)) if verdict == Verdict::Pass => Verdict::unknown(reason),
         _ => verdict,
     }
 }
@@ -68,6 +73,9 @@ fn evaluate(premise: &Premise, assessment: &Assessment) -> Seen {
         Premise::FailedJobs(least) => run.failed_jobs(*least),
         Premise::StalledOut => run.stalled_out(),
         Premise::LongerThanLock => run.longer_than_lock(),
+        // versions
+        Premise::VersionsOverlap => run.versions_overlap(),
+        Premise::OlderEndsLast => run.older_ends_last(),
         // requests
         Premise::AbnormalAnswers(least) => run.abnormal_answers(*least),
         Premise::RefusedInARow(least) => run.refused_in_a_row(*least),
@@ -108,15 +116,21 @@ mod tests {
         assert!(matches!(verdict, Verdict::Fail { .. }), "{verdict:?}");
         let (verdict, _) = evaluate(&[Premise::Chunks(2)], Expectation::QueueDrained, &run);
         assert_eq!(verdict, Verdict::Pass);
+        // What no run with this worker can meet makes the case one that does not apply to it.
+        let locked = run.edit(|seen| seen.queue.lock_ms = Some(30_000));
+        let (verdict, _) = evaluate(&[Premise::Chunks(3), Premise::LongerThanLock], Expectation::QueueDrained, &locked);
+        let Verdict::Skip { reason } = verdict else { panic!("{verdict:?}") };
+        assert!(reason.starts_with("with this worker it cannot be that a job is active for longer than"), "{reason}");
     }
 
     #[test]
     fn every_premise_has_a_run_that_meets_it_and_one_that_does_not() {
-        const FAMILIES: [&str; 4] = [
+        const FAMILIES: [&str; 5] = [
             include_str!("documents.rs"),
             include_str!("jobs.rs"),
             include_str!("requests.rs"),
             include_str!("faults.rs"),
+            include_str!("versions.rs"),
         ];
         let schema = schemars::schema_for!(Premise);
         let variants = schema.get("oneOf").unwrap().as_array().unwrap();

@@ -7,13 +7,20 @@ use std::time::Duration;
 pub(super) struct Seen {
     /// Whether the premise is met.
     pub(super) is_met: bool,
+    /// Whether no run with this worker can meet it.
+    pub(super) is_impossible: bool,
     /// What was seen, met or not.
     pub(super) what: String,
 }
 
 impl Seen {
     pub(super) fn new(is_met: bool, what: impl Into<String>) -> Self {
-        Self { is_met, what: what.into() }
+        Self { is_met, is_impossible: false, what: what.into() }
+    }
+
+    /// Not met, as `what` says, in no run with this worker.
+    pub(super) fn impossible(what: impl Into<String>) -> Self {
+        Self { is_met: false, is_impossible: true, what: what.into() }
     }
 
     /// Met if `number` is at least `least`.

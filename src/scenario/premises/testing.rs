@@ -60,6 +60,12 @@ impl Tested {
     }
 
     #[track_caller]
+    pub(super) fn impossible_by(&self, run: &TestRun, seen: &str) -> &Self {
+        assert_eq!(self.0.seen(run), Seen::impossible(seen));
+        self
+    }
+
+    #[track_caller]
     pub(super) fn met_by(&self, run: &TestRun, seen: &str) -> &Self {
         assert_eq!(self.0.seen(run), Seen::new(true, seen));
         self
@@ -70,18 +76,17 @@ impl TestRun {
     /// The run with these events of jobs of its first step: the time in milliseconds, the document and the event.
     pub(super) fn with_events(&self, events: &[(i64, &str, &str)]) -> Self {
         self.edit(|seen| {
-            seen.queue.events = events
-                .iter()
-                .map(|(at, document, what)| {
-                    let event = QueueEvent {
-                        id: format!("{at}-0"),
-                        what: (*what).to_owned(),
-                        job: Some(job_id(0, document)),
-                        detail: None,
-                    };
-                    (*at, event)
-                })
-                .collect();
+            seen.queue.events = events.iter().map(|(at, id, what)| event(*at, job_id(0, id), what)).collect()
         })
     }
+
+    /// The run with these events of jobs of one document: the time in milliseconds, the step from 0 and the event.
+    pub(super) fn with_events_of(&self, document: &str, events: &[(i64, usize, &str)]) -> Self {
+        let event = |(at, step, what): &(i64, usize, &str)| event(*at, job_id(*step, document), what);
+        self.edit(|seen| seen.queue.events = events.iter().map(event).collect())
+    }
+}
+
+fn event(at: i64, job: String, what: &str) -> (i64, QueueEvent) {
+    (at, QueueEvent { id: format!("{at}-0"), what: what.to_owned(), job: Some(job), detail: None })
 }

@@ -7,6 +7,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 
 use super::super::clients::ServiceClients;
+use super::super::documents::Document;
 use super::super::harness::ScenarioError;
 use super::pool::WorkerPool;
 use super::proxies::Proxies;
@@ -24,6 +25,8 @@ pub(super) struct RunContext {
     pub(super) proxies: Proxies,
     /// When the scenario run began.
     pub(super) clock: Instant,
+    /// The documents of the step, in its version.
+    pub(super) documents: Vec<Document>,
 }
 
 impl RunContext {

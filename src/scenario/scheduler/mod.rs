@@ -3,8 +3,10 @@
 //! What a fault breaks, and how, is the business of its driver.
 
 mod driver;
+mod idle;
 mod jina;
 mod locks;
+mod moment;
 mod network;
 mod planned;
 mod pool;
@@ -18,16 +20,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::clients::{ServiceClients, retry_unavailable};
-use super::deadline::Deadline;
+use super::deadline::{Deadline, retry_allowance};
+use super::documents::Document;
 use super::harness::ScenarioError;
 use super::pressure::{Pressure, PressureMeter};
 use crate::faults::{Answered, Writes};
 use crate::services::queue_watch::LockTimes;
 use crate::settings::Ready;
-use crate::spec::{Fault, FaultKind, Milestone, Target, When};
+use crate::spec::{Fault, FaultKind, Lasts, Milestone, Target, When};
 use crate::worker::{Ended, Worker};
 use driver::{Phase, RunContext};
 use locks::LockWatch;
+pub(super) use moment::Moment;
+pub(super) use planned::Shares;
 use planned::{Planned, State};
 pub(super) use pool::LaunchConfig;
 use pool::WorkerPool;
@@ -55,10 +60,16 @@ pub(super) struct FaultScheduler {
     step_began: Instant,
     /// The step, counted from 1.
     step: usize,
+    /// The steps whose jobs have ended.
+    ended_steps: BTreeSet<usize>,
     /// What was counted before the step.
     before: BTreeMap<Milestone, u64>,
     meter: PressureMeter,
     locks: LockWatch,
+    /// How long refused jobs wait for their next attempts, if a fault lasts until these are used up.
+    retries: Duration,
+    /// Whether jobs are active and no worker runs, because it exits when it is idle.
+    is_abandoned: bool,
 }
 
 impl FaultScheduler {
@@ -71,14 +82,25 @@ impl FaultScheduler {
         clients: Arc<ServiceClients>,
     ) -> Result<Self, ScenarioError> {
         let clock = Instant::now();
+        let lasts_for_jobs = faults.iter().any(|fault| fault.lasts.is_some_and(|lasts| lasts.time().is_none()));
+        let retries = if lasts_for_jobs { retry_allowance(&clients.contract.queue.job) } else { Duration::ZERO };
         let mut scheduler = Self {
-            context: RunContext { clients, pool: WorkerPool::new(launch, clock), proxies, clock },
+            context: RunContext {
+                clients,
+                pool: WorkerPool::new(launch, clock),
+                proxies,
+                clock,
+                documents: Vec::new(),
+            },
             planned: faults.iter().map(Planned::new).collect(),
             step_began: clock,
             step: 0,
+            ended_steps: BTreeSet::new(),
             before: BTreeMap::new(),
             meter: PressureMeter::start(),
             locks: LockWatch::new(faults),
+            retries,
+            is_abandoned: false,
         };
         for _ in 0..workers {
             scheduler.context.pool.start()?;
@@ -97,10 +119,12 @@ impl FaultScheduler {
     /// what follows.
     async fn wait_ready(&mut self) {
         let deadline = Deadline { began: self.pressure(), limit: self.context.clients.contract.worker.ready_within };
+        self.remove_idle();
         while self.context.pool.any_starting()
             && self.died().is_none()
             && !deadline.is_over(&self.pressure(), Duration::ZERO)
         {
+            self.remove_idle();
             if self.are_ready().await {
                 self.context.pool.mark_ready();
             } else {
@@ -114,12 +138,20 @@ impl FaultScheduler {
         self.planned.iter().any(|planned| matches!(planned.fault.kind, FaultKind::Service { .. }))
     }
 
-    /// Begins the next step: from now on its faults count their time.
-    pub(super) async fn begin_step(&mut self) -> Result<(), ScenarioError> {
+    /// Begins a step, counted from 1, with these documents: from now on its faults count their time, and so do the steps that
+    /// `overlap` it.
+    pub(super) async fn begin_step(
+        &mut self,
+        step: usize,
+        overlaps: &[Moment],
+        documents: &[Document],
+    ) -> Result<(), ScenarioError> {
+        self.context.documents = documents.to_vec();
         self.wait_ready().await;
-        self.step += 1;
+        self.step = step;
         self.before.clear();
-        let milestones: BTreeSet<Milestone> = self.milestones().collect();
+        let of_steps = overlaps.iter().filter_map(|moment| moment.milestone());
+        let milestones: BTreeSet<Milestone> = self.milestones().chain(of_steps).collect();
         for milestone in milestones {
             let count = retry_unavailable(|| self.context.clients.count(milestone)).await?;
             self.before.insert(milestone, count);
@@ -143,16 +175,31 @@ impl FaultScheduler {
 
     /// The counts that faults of this step wait for.
     fn milestones(&self) -> impl Iterator<Item = Milestone> {
-        self.planned_in_step().filter(|planned| planned.is_pending()).filter_map(|planned| match planned.fault.at {
-            When::Count(_, milestone, _) => Some(milestone),
-            _ => None,
-        })
+        self.planned_in_step().filter(|planned| planned.is_pending()).filter_map(|planned| planned.moment.milestone())
     }
 
     /// By how much a count has grown since the step began; `None` when it cannot be read at the moment.
     async fn count_since(&self, milestone: Milestone) -> Option<u64> {
         let before = self.before.get(&milestone).copied().unwrap_or(0);
         Some(self.context.clients.count(milestone).await.ok()?.saturating_sub(before))
+    }
+
+    /// Whether a moment has come; `share` of the jobs have ended.
+    pub(super) async fn has_come(&self, moment: &mut Moment, share: f64) -> bool {
+        match moment.at {
+            When::Share(wanted) => share >= wanted,
+            When::After(time) => self.step_began.elapsed() >= time,
+            When::Count(wanted, milestone, later) => {
+                if moment.reached.is_none() && self.count_since(milestone).await.is_some_and(|count| count >= wanted) {
+                    moment.reached = Some(Instant::now());
+                }
+                moment.reached.is_some_and(|reached| reached.elapsed() >= later)
+            }
+            When::Into(time, other) => self.planned.get(other - 1).is_some_and(|other| {
+                let began = other.began.filter(|_| other.is_active());
+                began.is_some_and(|began| self.elapsed() >= began + time)
+            }),
+        }
     }
 
     fn planned_in_step(&self) -> impl Iterator<Item = &Planned> {
@@ -185,10 +232,11 @@ impl FaultScheduler {
         self.locks.after_fault()
     }
 
-    /// Whether `deadline` has passed, with the time in which jobs of killed workers wait for another one.
+    /// Whether `deadline` has passed, with the time in which jobs of killed workers wait for another one, and refused ones
+    /// for their next attempt.
     pub(super) fn is_out_of_time(&mut self, deadline: &Deadline) -> bool {
         let pressure = self.pressure();
-        deadline.is_over(&pressure, self.locks.allowance())
+        deadline.is_over(&pressure, self.locks.allowance() + self.retries)
     }
 
     /// A worker that runs; `None` while a fault keeps all of them down.
@@ -199,6 +247,11 @@ impl FaultScheduler {
     /// The peak memory of one process of any worker, in MiB; `None` where it cannot be read.
     pub(super) fn peak_memory_mib(&mut self) -> Option<f64> {
         self.context.pool.peak_memory_mib()
+    }
+
+    /// Whether a fault in force ends when every job has ended an attempt.
+    pub(super) fn waits_for_attempts(&self) -> bool {
+        self.planned.iter().any(|planned| planned.is_active() && planned.fault.lasts == Some(Lasts::Attempt))
     }
 
     /// How a worker ended, if one did so without a signal from the harness.
@@ -212,9 +265,13 @@ impl FaultScheduler {
         !self.planned.iter().any(Planned::is_active) && !self.context.pool.are_leaving()
     }
 
-    /// Whether every fault of this step is over.
+    /// Whether every fault of this step is over. A fault of a worker that has exited because it is idle never begins.
     pub(super) fn is_through(&self) -> bool {
-        self.planned_in_step().all(|planned| matches!(planned.state, State::Over))
+        let is_idle = self.context.pool.exits_when_idle() && self.context.pool.running.is_empty();
+        self.planned_in_step().all(|planned| {
+            matches!(planned.state, State::Over)
+                || (is_idle && planned.is_pending() && planned.worker_fault().is_some())
+        })
     }
 
     /// Whether a fault of this step waits for a point of the pipeline, which may pass quickly.
@@ -251,9 +308,15 @@ impl FaultScheduler {
         self.context.are_ready().await
     }
 
-    /// Begins and ends faults that are due; `share` of the jobs have ended.
-    pub(super) async fn tick(&mut self, share: f64) -> Result<(), ScenarioError> {
+    /// The jobs of this step, counted from 1, have ended.
+    pub(super) fn end_step(&mut self, step: usize) {
+        self.ended_steps.insert(step);
+    }
+
+    /// Begins and ends faults that are due.
+    pub(super) async fn tick(&mut self, shares: Shares) -> Result<(), ScenarioError> {
         self.context.pool.record_output();
+        self.start_for_waiting_jobs().await?;
         if self.context.pool.are_leaving() {
             // Ended workers are listed before active jobs: a job that ends in between was not left behind.
             let ended = self.context.pool.ended_leaving();
@@ -264,7 +327,7 @@ impl FaultScheduler {
             match self.planned[index].state {
                 State::Pending if self.planned[index].is_in_step(self.step) => {
                     // A cut waits for a connection, a signal for a worker that handles it.
-                    if self.is_due(index, share).await && self.has_target(index).await {
+                    if self.is_due(index, shares.ended).await && self.has_target(index).await {
                         self.inject(index).await?;
                     }
                 }
@@ -272,13 +335,17 @@ impl FaultScheduler {
                     Phase::Busy => {}
                     Phase::Begins => self.planned[index].restart_time(Instant::now()),
                     Phase::Done => self.revert(index).await?,
-                    Phase::InForce if share >= 1.0 && self.planned[index].driver.ends_with_work() => {
+                    Phase::InForce if shares.ended >= 1.0 && self.planned[index].driver.ends_with_work() => {
                         self.revert(index).await?;
                     }
                     Phase::InForce => {
-                        if Instant::now() >= until
-                            && !self.is_awaited(index, until, share)
-                            && !self.waits_for_effect(index, share).await
+                        let fault = &self.planned[index].fault;
+                        if fault.until_step.is_some_and(|step| self.ended_steps.contains(&step)) {
+                            self.revert(index).await?;
+                        } else if Instant::now() >= until
+                            && !self.planned[index].is_kept_by_jobs(shares)
+                            && !self.is_awaited(index, until, shares.ended)
+                            && !self.waits_for_effect(index, shares.ended).await
                         {
                             self.revert(index).await?;
                         }
@@ -292,32 +359,20 @@ impl FaultScheduler {
 
     /// Whether the time of a fault that has not begun has come.
     async fn is_due(&mut self, index: usize, share: f64) -> bool {
-        let planned = &self.planned[index];
-        match planned.fault.at {
-            When::Share(wanted) => share >= wanted,
-            When::After(time) => self.step_began.elapsed() >= time,
-            When::Count(wanted, milestone, later) => {
-                let mut reached = planned.reached;
-                if reached.is_none() && self.count_since(milestone).await.is_some_and(|count| count >= wanted) {
-                    reached = Some(Instant::now());
-                }
-                self.planned[index].reached = reached;
-                reached.is_some_and(|reached| reached.elapsed() >= later)
-            }
-            When::Into(time, other) => self.planned.get(other - 1).is_some_and(|other| {
-                let began = other.began.filter(|_| other.is_active());
-                began.is_some_and(|began| self.elapsed() >= began + time)
-            }),
-        }
+        let mut moment = self.planned[index].moment;
+        let has_come = self.has_come(&mut moment, share).await;
+        self.planned[index].moment = moment;
+        has_come
     }
 
     /// Whether a fault whose time was over at `until` stays in force because another is to begin within it and has not:
     /// on a busy machine both moments may have passed before a tick.
     fn is_awaited(&self, index: usize, until: Instant, share: f64) -> bool {
         let Some(lasts) = self.planned[index].fault.lasts else { return false };
+        let begins_before = |time: Duration| lasts.time().is_none_or(|lasts| time < lasts);
         let begins_within = |other: &Planned| {
             other.is_in_step(self.step)
-                && matches!(other.fault.at, When::Into(time, number) if number == index + 1 && time < lasts.0)
+                && matches!(other.fault.at, When::Into(time, number) if number == index + 1 && begins_before(time))
         };
         share < 1.0
             && until.elapsed() < EFFECT_WAIT
@@ -361,7 +416,7 @@ impl FaultScheduler {
             planned.stored = self.context.clients.stored_counts().await;
         }
         let now = Instant::now();
-        planned.state = State::Active { until: planned.fault.lasts.map_or(now, |lasts| now + lasts.0) };
+        planned.state = State::Active { until: now + planned.time() };
         if planned.fault.lasts.is_none() && planned.driver.is_over_at_once() {
             self.revert(index).await?;
         }
@@ -386,7 +441,7 @@ impl FaultScheduler {
                 what: planned.fault.to_string(),
                 targets: planned.driver.targets(),
                 worker: planned.worker_fault(),
-                lasts: planned.fault.lasts.map(|lasts| lasts.0),
+                lasts: planned.fault.lasts.and_then(Lasts::time),
                 began: planned.began,
                 ended: planned.ended,
                 affected,

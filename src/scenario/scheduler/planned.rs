@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use super::super::evidence::StoredCounts;
 use super::driver::{FaultDriver, RunContext};
 use super::jina::JinaDriver;
+use super::moment::Moment;
 use super::network::NetworkDriver;
 use super::record::Evidence;
 use super::service::ServiceDriver;
 use super::worker::WorkerDriver;
-use crate::spec::{Fault, FaultKind, Milestone, When, WorkerFault};
+use crate::spec::{Fault, FaultKind, Lasts, Milestone, When, WorkerFault};
 
 /// The driver of a fault: the one place that knows every kind of target.
 fn driver(fault: &Fault) -> Box<dyn FaultDriver> {
@@ -21,6 +22,15 @@ fn driver(fault: &Fault) -> Box<dyn FaultDriver> {
         FaultKind::Jina(behaviours) => Box::new(JinaDriver::new(behaviours)),
         FaultKind::Worker(fault) => Box::new(WorkerDriver::new(*fault)),
     }
+}
+
+/// How far the jobs of a step are, as shares from 0 to 1.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::scenario) struct Shares {
+    /// Of the jobs that have completed or failed for good.
+    pub(in crate::scenario) ended: f64,
+    /// Of the jobs that have ended an attempt.
+    pub(in crate::scenario) attempted: f64,
 }
 
 /// Where a fault is between its plan and its end.
@@ -35,8 +45,8 @@ pub(super) struct Planned {
     pub(super) fault: Fault,
     pub(super) driver: Box<dyn FaultDriver>,
     pub(super) state: State,
-    /// Since when the point of the pipeline that it waits for is reached.
-    pub(super) reached: Option<Instant>,
+    /// When it begins.
+    pub(super) moment: Moment,
     /// Since when it is due.
     pub(super) due: Option<Instant>,
     /// When it began and ended, since the scenario run began.
@@ -54,7 +64,7 @@ impl Planned {
             fault: fault.clone(),
             driver: driver(fault),
             state: State::Pending,
-            reached: None,
+            moment: Moment::new(fault.at),
             due: None,
             began: None,
             ended: None,
@@ -95,8 +105,23 @@ impl Planned {
 
     /// Lets the fault, which is in force, last its whole time from `now` on.
     pub(super) fn restart_time(&mut self, now: Instant) {
+        let ends = now + self.time();
         if let State::Active { until } = &mut self.state {
-            *until = self.fault.lasts.map_or(now, |lasts| now + lasts.0);
+            *until = ends;
+        }
+    }
+
+    /// How long it lasts; zero if that depends on the jobs, or if it is over at once.
+    pub(super) fn time(&self) -> Duration {
+        self.fault.lasts.and_then(Lasts::time).unwrap_or_default()
+    }
+
+    /// Whether jobs keep it in force, whatever its time.
+    pub(super) fn is_kept_by_jobs(&self, progress: Shares) -> bool {
+        match self.fault.lasts {
+            Some(Lasts::Step) => progress.ended < 1.0,
+            Some(Lasts::Attempt) => progress.attempted < 1.0,
+            Some(Lasts::Time(_)) | None => false,
         }
     }
 

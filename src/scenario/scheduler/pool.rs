@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::harness::ScenarioError;
-use crate::settings::Contract;
+use super::super::pressure::CpuTimesAt;
+use crate::settings::{Contract, Idle};
 use crate::stack::{Ledger, ProcessId};
 use crate::worker::{Ended, Worker, WorkerEnv};
 
@@ -34,6 +35,8 @@ pub struct Exit {
     pub code: Option<i32>,
     /// Whether it had to be killed.
     pub killed: bool,
+    /// Whether it slept for the last seconds before it was killed: it waited for something, and not for a CPU.
+    pub slept: bool,
     /// Jobs that it took from the queue after the signal; `None` where another worker may have taken them.
     pub taken: Option<Vec<String>>,
     /// Jobs that it left in `active`; `None` where they may belong to another worker.
@@ -81,6 +84,8 @@ struct Leaving {
     /// Jobs that were active by the end of [`IN_FLIGHT`]; later ones were taken after the signal.
     known: BTreeSet<String>,
     taken: BTreeSet<String>,
+    /// What its threads had done when its grace was over.
+    after_grace: Option<CpuTimesAt>,
     /// How many workers had been started, if no other one ran: after one more start, active jobs may belong to that one.
     alone: Option<usize>,
 }
@@ -147,6 +152,8 @@ pub(super) struct WorkerPool {
     pub(super) running: Vec<WorkerHandle>,
     /// The output of workers that have ended.
     ended_outputs: Vec<EndedOutput>,
+    /// How the last worker ended that exited because it was idle.
+    idle_end: Option<Ended>,
     /// What happened to which worker, and when.
     worker_events: Vec<(Instant, usize, String)>,
     pub(super) exits: Vec<Exit>,
@@ -162,6 +169,7 @@ impl WorkerPool {
             starts: 0,
             running: Vec::new(),
             ended_outputs: Vec::new(),
+            idle_end: None,
             worker_events: Vec::new(),
             exits: Vec::new(),
             ended_mib: None,
@@ -302,8 +310,14 @@ impl WorkerPool {
         self.record(number, if twice { "received SIGTERM, the first of two" } else { "received SIGTERM" });
         if let Some(handle) = self.running.iter_mut().find(|handle| handle.number == number) {
             handle.worker.send_sigterm();
-            handle.leaving =
-                Some(Leaving { signalled: Instant::now(), again: twice, known: active, taken: BTreeSet::new(), alone });
+            handle.leaving = Some(Leaving {
+                signalled: Instant::now(),
+                again: twice,
+                known: active,
+                taken: BTreeSet::new(),
+                after_grace: None,
+                alone,
+            });
         }
     }
 
@@ -356,6 +370,9 @@ impl WorkerPool {
                 }
             }
             let grace = handle.worker.grace();
+            if since >= grace && leaving.after_grace.is_none() {
+                leaving.after_grace = Some(CpuTimesAt::now(&handle.worker.processes()));
+            }
             let (how, code, killed) = match exit {
                 Some((how, code)) => (how, code, false),
                 None if since >= grace + KILL_DELAY => {
@@ -371,6 +388,11 @@ impl WorkerPool {
                 how,
                 code,
                 killed,
+                slept: killed
+                    && leaving
+                        .after_grace
+                        .as_ref()
+                        .is_some_and(|before| before.slept_since(&handle.worker.processes())),
                 taken: (leaving.alone == Some(starts)).then(|| list(&leaving.taken)),
                 left: active.filter(|_| leaving.alone == Some(starts)).map(list),
             });
@@ -381,14 +403,42 @@ impl WorkerPool {
         }
     }
 
-    /// How a worker ended that was not sent SIGTERM, if one did.
+    /// Whether its workers exit when no jobs wait, so that a new one must be started for the next job.
+    pub(super) fn exits_when_idle(&self) -> bool {
+        self.launch.contract.worker.idle == Idle::Exits
+    }
+
+    /// Removes the workers that have exited because they were idle, if the contract permits that.
+    pub(super) fn remove_idle(&mut self) {
+        if !self.exits_when_idle() {
+            return;
+        }
+        let exits = self.running.iter().filter(|handle| !handle.is_leaving());
+        let exits = exits.filter_map(|handle| Some((handle.number, handle.worker.exit()?)));
+        let idle: Vec<(usize, String)> =
+            exits.filter(|(_, (_, code))| *code == Some(0)).map(|(number, (how, _))| (number, how)).collect();
+        for (number, how) in idle {
+            self.kill(number);
+            self.idle_end = Some(Ended { how, code: Some(0), after: Duration::ZERO });
+        }
+    }
+
+    /// How a worker ended that was not sent SIGTERM, if one did. The end of an idle worker does not count if the contract
+    /// permits it.
     pub(super) fn died(&self) -> Option<String> {
-        self.running.iter().filter(|handle| !handle.is_leaving()).find_map(|handle| handle.worker.ended())
+        let exits = self.running.iter().filter(|handle| !handle.is_leaving()).filter_map(|handle| handle.worker.exit());
+        let permitted = self.exits_when_idle().then_some(Some(0));
+        exits.filter(|(_, code)| Some(*code) != permitted).map(|(how, _)| how).next()
     }
 
     /// Sends SIGTERM to every worker and waits until they have ended, because the scenario is over. Returns how the first
-    /// one ended that did not exit with code 0, or the first of all; `None` if it had to be killed, or if none runs.
+    /// one ended that did not exit with code 0, or the first of all; `None` if it had to be killed, or if none runs. If
+    /// all have exited because they were idle, how the last one of these ended.
     pub(super) async fn stop(&mut self) -> Option<Ended> {
+        self.remove_idle();
+        if self.running.is_empty() {
+            return self.idle_end.take();
+        }
         let died: Vec<(usize, String)> =
             self.running.iter().filter_map(|handle| Some((handle.number, handle.worker.ended()?))).collect();
         for (number, how) in &died {

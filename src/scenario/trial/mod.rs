@@ -34,10 +34,10 @@ use crate::outcome::{Trace, WorkerProfile};
 use crate::redaction::redacted;
 use crate::services::ServiceError;
 use crate::services::queue_watch::{LockTimes, Registration};
-use crate::settings::Ready;
+use crate::settings::{Idle, Ready};
 use crate::spec::jina::{Answer, Behaviour, When};
 use crate::spec::{Documents, Scenario, Step, Target};
-use crate::worker::Worker;
+use crate::worker::{Worker, WorkerError};
 
 /// How long a worker that is ready may take to take a job.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -68,17 +68,18 @@ pub async fn run_trial(name: &str, harness: &Harness) -> Result<Result<WorkerPro
     let Setup { documents, builder, clients, proxies, launch, supabase: _supabase, .. } =
         Setup::prepare(name, &scenario, harness).await?;
     let registrations = Registrations::watch(&clients.queue).await?;
-    let LaunchConfig { contract, worker_env, grace, directory, name, ledger } = &launch;
     // Dropped after the worker.
     let _sidecars = Sidecars::start(&launch).await?;
-    let worker = Worker::start(contract, worker_env, *grace, directory, name, ledger)?;
+    let worker = start_worker(&launch, 1)?;
     let documents = trial_documents(documents);
     let mut trial = Trial {
         clients: &clients,
         proxies: &proxies,
         builder: &builder,
         trace: harness.events.trace(),
-        worker: &worker,
+        worker,
+        launch: &launch,
+        starts: 1,
         registrations,
         meter: PressureMeter::start(),
         locks: LockTimes::default(),
@@ -90,6 +91,13 @@ pub async fn run_trial(name: &str, harness: &Harness) -> Result<Result<WorkerPro
     clients.others.close().await;
     clients.postgres.close().await;
     outcome
+}
+
+/// Starts the worker for the `number`th time.
+fn start_worker(launch: &LaunchConfig, number: usize) -> Result<Worker, WorkerError> {
+    let LaunchConfig { contract, worker_env, grace, directory, name, ledger } = launch;
+    let name = if number == 1 { name.clone() } else { format!("{name}-{number}") };
+    Worker::start(contract, worker_env, *grace, directory, &name, ledger)
 }
 
 /// One generated document after the other, and a look at the changes of points.
@@ -125,7 +133,10 @@ struct Trial<'a> {
     proxies: &'a Proxies,
     builder: &'a JobBuilder,
     trace: &'a Trace,
-    worker: &'a Worker,
+    worker: Worker,
+    launch: &'a LaunchConfig,
+    /// How many times the worker was started.
+    starts: usize,
     registrations: Registrations,
     meter: PressureMeter,
     locks: LockTimes,
@@ -154,8 +165,10 @@ impl Trial<'_> {
         let requests = self.clients.mock.requests_from(asked);
         let point_changes = self.proxies.writes().map(crate::faults::Writes::total);
         let again = self.ingest_again(documents).await;
+        // One that has exited because it was idle gets no SIGTERM.
+        let is_idle = self.is_idle();
         let ended = self.worker.terminate().await;
-        Ok(Ok(profile(&Learned {
+        let profile = profile(&Learned {
             document: first,
             points: &points,
             points_again: again.as_deref(),
@@ -166,7 +179,8 @@ impl Trial<'_> {
             locks: self.locks,
             attempts: self.clients.contract.queue.job.attempts.unwrap_or(1),
             ended: ended.as_ref(),
-        })))
+        });
+        Ok(Ok(if is_idle { WorkerProfile { exit_ms: None, ..profile } } else { profile }))
     }
 
     /// The failure, unless the machine was too busy to tell.
@@ -186,8 +200,8 @@ impl Trial<'_> {
 
     /// Measures how busy the machine is.
     fn pressure(&mut self) -> Pressure {
-        let worker = self.worker;
-        self.meter.measure(|| worker.processes());
+        let Self { worker, meter, .. } = self;
+        meter.measure(|| worker.processes());
         self.meter.pressure()
     }
 
@@ -203,10 +217,28 @@ impl Trial<'_> {
     }
 
     fn ended(&self) -> Option<TrialFailure> {
+        if self.is_idle() {
+            return None;
+        }
         let how = self.worker.ended()?;
         // A process that it has left behind is not watched, and is killed.
         let how = if how.ends_with("code 0") { format!("{how}, but must run in the foreground") } else { how };
         Some(TrialFailure::Ended { how, errors: self.errors() })
+    }
+
+    /// Whether it has exited because no jobs waited, as the contract permits.
+    fn is_idle(&self) -> bool {
+        let exits = self.launch.contract.worker.idle == Idle::Exits;
+        exits && self.worker.exit().is_some_and(|(_, code)| code == Some(0))
+    }
+
+    /// Starts it again if it has exited because no jobs waited, and jobs wait.
+    async fn start_for_waiting_jobs(&mut self) -> Result<(), ScenarioError> {
+        if self.is_idle() && self.clients.takeable().await? > 0 {
+            self.starts += 1;
+            self.worker = start_worker(self.launch, self.starts)?;
+        }
+        Ok(())
     }
 
     /// Waits until the worker is ready; gives why it is not.
@@ -218,7 +250,7 @@ impl Trial<'_> {
             }
             self.registrations.update(&self.clients.queue).await?;
             let is_ready = self.worker.is_ready().await.unwrap_or_else(|| self.registrations.is_registered());
-            if is_ready {
+            if is_ready || self.is_idle() {
                 return Ok(None);
             }
             let by_queue = matches!(self.clients.contract.worker.ready, Ready::Queue);
@@ -240,14 +272,15 @@ impl Trial<'_> {
     /// Enqueues the first document, and waits until its job has completed; gives why it has not.
     async fn ingest(&mut self, document: &Document) -> Result<Option<TrialFailure>, ScenarioError> {
         let id = job_id(0, &document.id);
-        self.clients.prepare_rows(std::slice::from_ref(document)).await?;
+        self.clients.prepare_rows(std::slice::from_ref(document), 0).await?;
         let jobs = self.builder.jobs(0, JobKind::Ingest, std::slice::from_ref(document))?;
         enqueue(jobs, self.clients, self.trace).await?;
         let mut before = self.pressure();
         let (mut taken, mut failed_at) = (false, None);
         loop {
+            self.start_for_waiting_jobs().await?;
             let (completed, failed) = retry_unavailable(|| self.clients.ended()).await?;
-            if completed.contains(&id) && self.clients.pending_in_others().await? == 0 {
+            if completed.contains(&id) && self.clients.open_jobs().await?.is_empty() {
                 return Ok(None);
             }
             let active = self.clients.queue.active().await?;
@@ -306,13 +339,14 @@ impl Trial<'_> {
         let (first, others) = documents.split_first()?;
         let slow = Answer::Delay { ms: ANSWER_MS, jitter: 0 };
         self.clients.mock.behave(vec![Behaviour { when: When::All, answer: slow }]);
-        self.clients.prepare_rows(documents).await.ok()?;
+        self.clients.prepare_rows(documents, 1).await.ok()?;
         let mut jobs = self.builder.jobs(1, JobKind::Reingest, std::slice::from_ref(first)).ok()?;
         jobs.extend(self.builder.jobs(1, JobKind::Ingest, others).ok()?);
         let wanted: BTreeSet<String> = jobs.iter().map(|job| job.id.clone()).collect();
         enqueue(jobs, self.clients, self.trace).await.ok()?;
         let (before, limit) = (self.pressure(), self.timeout(SECOND_TIMEOUT));
         loop {
+            self.start_for_waiting_jobs().await.ok()?;
             let active = self.clients.queue.active().await.ok()?;
             self.see_locks(&active).await.ok()?;
             self.most_active = self.most_active.max(active.len());
@@ -320,7 +354,7 @@ impl Trial<'_> {
             if wanted.iter().all(|job| completed.contains(job) || failed.contains(job)) {
                 break;
             }
-            if self.worker.ended().is_some() || self.pressure().is_over(&before, limit) {
+            if self.ended().is_some() || self.pressure().is_over(&before, limit) {
                 return None;
             }
             tokio::time::sleep(POLL).await;

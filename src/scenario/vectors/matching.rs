@@ -209,6 +209,10 @@ impl<'a> Texts<'a> {
         let merged_sent = merged(sent, &self.observations.contract.chunks);
         let best = stored.iter().filter_map(|chunk| Some((chunk.likeness(sent, &merged_sent)?, chunk)));
         let Some((likeness, owner)) = best.max_by_key(|(likeness, _)| *likeness) else {
+            // Nothing is left of what was sent but what stood in front of no text.
+            if text.chars().all(is_blank) {
+                return VectorMatch::Differs(self.with_task(text_differences(text, sent, true), task));
+            }
             return VectorMatch::Wrong(VectorMismatch::OtherText);
         };
         let own = Stored {
@@ -221,11 +225,19 @@ impl<'a> Texts<'a> {
             let (document, chunk) = (owner.document.to_owned(), owner.chunk);
             return VectorMatch::Wrong(VectorMismatch::PairedWith { document, chunk });
         }
-        let mut differences = text_differences(text, sent, likeness.0 == 0);
+        VectorMatch::Differs(self.with_task(text_differences(text, sent, likeness.0 == 0), task))
+    }
+
+    /// The differences, with that of the task of the request.
+    fn with_task(
+        &self,
+        mut differences: BTreeSet<EmbeddingDifference>,
+        task: Option<&str>,
+    ) -> BTreeSet<EmbeddingDifference> {
         if task != self.task() {
             differences.insert(EmbeddingDifference::OtherTask(task.map(ToOwned::to_owned)));
         }
-        VectorMatch::Differs(differences)
+        differences
     }
 }
 

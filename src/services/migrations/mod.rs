@@ -3,14 +3,15 @@
 //! A file is called `VERSION_NAME.sql`. The table `supabase_migrations.schema_migrations` records version, name and
 //! statements. `suites/tests/cli/supabase_cli.rs` compares both with what the CLI does.
 
+mod files;
 mod split;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-pub use split::{Statement, split};
+pub use files::{Files, FilesError, Local, read};
+pub use split::{Statement, Unusable, split};
 
 /// Query whether the table of applied migrations exists; the column is `there`.
 pub const HISTORY_EXISTS: &str = "select to_regclass('supabase_migrations.schema_migrations') is not null as there";
@@ -18,19 +19,6 @@ pub const HISTORY_EXISTS: &str = "select to_regclass('supabase_migrations.schema
 /// missing in old databases.
 pub const HISTORY: &str =
     "select to_jsonb(migration) as migration from supabase_migrations.schema_migrations as migration";
-
-/// A migration in the directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Local {
-    /// The part of the file name after the version.
-    pub name: String,
-    /// The file name.
-    pub file: String,
-    /// The path of the file.
-    pub path: PathBuf,
-    /// The content of the file.
-    pub text: String,
-}
 
 /// An applied migration. Old databases did not record the statements.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,26 +59,6 @@ impl MigrationState {
             Self::Missing => "applied, not in the directory",
         }
     }
-}
-
-/// The migration files of a directory, by version. File names match `^([0-9]+)_(.*)\.sql$`, as for the Supabase CLI.
-///
-/// # Errors
-/// The directory or one of its files cannot be read.
-pub fn read(directory: &Path) -> std::io::Result<BTreeMap<String, Local>> {
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        let file = entry.file_name().to_string_lossy().into_owned();
-        let Some((version, name)) = file.strip_suffix(".sql").and_then(|stem| stem.split_once('_')) else { continue };
-        if version.is_empty() || !version.bytes().all(|byte| byte.is_ascii_digit()) {
-            continue;
-        }
-        let text = String::from_utf8_lossy(&std::fs::read(entry.path())?).into_owned();
-        let (version, name) = (version.to_owned(), name.to_owned());
-        found.insert(version, Local { name, file, path: entry.path(), text });
-    }
-    Ok(found)
 }
 
 /// The applied migrations in the rows of [`HISTORY`], by version.
@@ -137,18 +105,9 @@ fn bare(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::PathBuf;
 
-    #[test]
-    fn files_that_are_not_migrations_are_skipped() {
-        let place = tempfile::tempdir().unwrap();
-        for file in ["20240101000000_one.sql", "2_two_words.sql", "README.md", "x_three.sql", "_four.sql", "5.sql"] {
-            std::fs::write(place.path().join(file), "select 1;").unwrap();
-        }
-        let found = read(place.path()).unwrap();
-        assert_eq!(found.keys().collect::<Vec<_>>(), ["2", "20240101000000"]);
-        assert_eq!(found["2"].name, "two_words");
-    }
+    use super::*;
 
     #[test]
     fn a_file_equals_its_statements_without_whitespace_and_semicolons() {

@@ -16,9 +16,11 @@ pub use document::document_place;
 pub use embeddings::EmbeddingsContract;
 pub use evidence::{EvidenceContract, PostgresEvidence, QdrantEvidence};
 pub use payload::{check_payload_path, payload_field};
-pub use queue::{Backoff, BackoffKind, Data, DocumentContract, DocumentId, JOB_OPTIONS, JobContract, QueueContract};
+pub use queue::{
+    Backoff, BackoffKind, Data, DocumentContract, DocumentId, JOB_OPTIONS, JobContract, Order, QueueContract,
+};
 pub(super) use worker::{BUILD_WITHIN, GRACE, PREPARE_WITHIN, READY_WITHIN};
-pub use worker::{Creates, Grace, Hook, Program, Ready, Sidecar, WorkerContract};
+pub use worker::{Creates, Grace, Hook, Idle, Program, Ready, Sidecar, WorkerContract};
 
 use super::endpoint::Names;
 
@@ -48,7 +50,9 @@ impl Contract {
         worker.exit_codes = vec![0];
         worker.shutdown_grace = Grace::Variable("WORKER_SHUTDOWN_GRACE_MS".to_owned());
         let embeddings = EmbeddingsContract { declared: true, ..EmbeddingsContract::default() };
-        Self { chunks: ChunksContract::reference(), embeddings, ..Self::for_worker(worker) }
+        let mut contract = Self { chunks: ChunksContract::reference(), embeddings, ..Self::for_worker(worker) };
+        contract.queue.document.order = Some(Order::Data);
+        contract
     }
 
     /// A worker that takes the reference worker's jobs and stores the same results, and promises nothing else.

@@ -1,11 +1,12 @@
 //! `[queue]`: how documents become jobs for the worker.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::settings::template::Template;
+use crate::settings::template::{SEQUENCE, Template};
 
 /// `[queue]`: how documents become jobs for the worker.
 #[derive(Debug, Clone)]
@@ -43,8 +44,20 @@ impl QueueContract {
 pub struct DocumentContract {
     /// What `{{document.id}}` is.
     pub id: DocumentId,
-    /// The field of the job data that orders the versions of a document, if the worker has one.
-    pub order: Option<String>,
+    /// How the worker knows which of two jobs of a document is newer; `None` if it cannot know it.
+    pub order: Option<Order>,
+}
+
+/// How a worker knows which of two jobs of a document is newer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// By `{{document.sequence}}` in the data of the jobs.
+    Data,
+    /// By what the statement of `[queue] before` writes into the document's row.
+    Row,
+    /// By the time at which the application added the job, in BullMQ's `timestamp`.
+    Timestamp,
 }
 
 /// What the id of a document is.
@@ -89,6 +102,18 @@ impl JobContract {
         let mut job = Self::default();
         job.data.insert("version".to_owned(), Data::Text(Template::place("document.version")));
         job
+    }
+
+    /// How long it waits between its attempts in total if each fails. Jitter only shortens the waits.
+    #[must_use]
+    pub fn retry_waits(&self) -> Duration {
+        let retries = self.attempts.unwrap_or(1).saturating_sub(1);
+        let Some(backoff) = self.backoff else { return Duration::ZERO };
+        let times = match backoff.kind {
+            BackoffKind::Fixed => retries,
+            BackoffKind::Exponential => 2_u32.saturating_pow(retries).saturating_sub(1),
+        };
+        Duration::from_millis(backoff.delay.into()).saturating_mul(times)
     }
 
     /// Whether its data uses this placeholder.
@@ -181,6 +206,7 @@ impl Default for JobContract {
                 ("documentId", place("document.id")),
                 ("text", place("document.text")),
                 ("source", place("document.source")),
+                ("sequence", place(SEQUENCE)),
             ]
             .map(|(name, data)| (name.to_owned(), data))
             .into(),
@@ -195,7 +221,9 @@ impl Default for QueueContract {
     fn default() -> Self {
         let delete = JobContract {
             name: "delete-document".to_owned(),
-            data: [("documentId".to_owned(), Data::Text(Template::place("document.id")))].into(),
+            data: [("documentId", "document.id"), ("sequence", SEQUENCE)]
+                .map(|(name, place)| (name.to_owned(), Data::Text(Template::place(place))))
+                .into(),
             ..JobContract::default()
         };
         Self {

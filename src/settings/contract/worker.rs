@@ -39,6 +39,8 @@ pub struct WorkerContract {
     pub ready_within: Duration,
     /// How long it may take to exit after SIGTERM.
     pub shutdown_grace: Grace,
+    /// What it does when no jobs wait.
+    pub idle: Idle,
     /// Exit codes after SIGTERM that are a clean end, if no work is open; 128 and its number for a signal.
     pub exit_codes: Vec<i32>,
     /// Factor by which every timeout of a scenario is multiplied.
@@ -53,6 +55,17 @@ pub struct WorkerContract {
     pub prepare: Option<Hook>,
     /// Processes that the worker needs beside it.
     pub sidecars: Vec<Sidecar>,
+}
+
+/// What a worker does when no jobs wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Idle {
+    /// It waits for jobs until it gets SIGTERM.
+    #[default]
+    Waits,
+    /// It exits with code 0, and its platform starts it again when jobs wait.
+    Exits,
 }
 
 /// How long a worker may take to exit after SIGTERM.
@@ -186,6 +199,7 @@ impl WorkerContract {
             ready: Ready::Queue,
             ready_within: READY_WITHIN,
             shutdown_grace: Grace::Fixed(GRACE),
+            idle: Idle::default(),
             exit_codes: EXIT_CODES.to_vec(),
             timeout_factor: 1.0,
             replicas: 1,

@@ -116,6 +116,12 @@ pub enum Expectation {
     Deleted,
     /// Points and rows of the documents that the last step did not touch are the same as before it.
     OtherDocumentsUnchanged,
+    /// Of every document, exactly what its newest job makes of it is stored, points and row, in whatever order its jobs ran:
+    /// the newest version, or nothing after a removal. Without `order` in `[queue.document]` the level is at most SHOULD.
+    NewestStored,
+    /// Of a document whose newest job failed, no point of that version is stored; its row does not say that it is stored, or
+    /// it counts the points of the version before.
+    FailedVersionAbsent,
     /// For documents whose last version was refused, every point of the previous version is unchanged and no point of the
     /// new version is stored.
     PreviousVersionKept,
@@ -217,6 +223,10 @@ impl fmt::Display for Expectation {
             Self::NoneLeftActive => f.write_str("a worker that ended after SIGTERM leaves no job active"),
             Self::Deleted => f.write_str("nothing of a removed document is left"),
             Self::OtherDocumentsUnchanged => f.write_str("the last step changes no other document"),
+            Self::NewestStored => f.write_str("exactly what the newest job of each document makes of it is stored"),
+            Self::FailedVersionAbsent => {
+                f.write_str("no point of a version that failed is stored, and no row says otherwise")
+            }
             Self::PreviousVersionKept => {
                 f.write_str("when a new version is refused, the previous version stays as it was")
             }

@@ -58,6 +58,9 @@ struct FaultWritten {
     /// it does, for at most ten seconds and while there is work left, and then lasts this long.
     #[serde(default, rename = "for")]
     lasts: Option<Lasts>,
+    /// The step, counted from 1, with whose last job it ends; `for` is then the longest time that it lasts.
+    #[serde(default)]
+    until_step: Option<usize>,
     /// A fault of the connections between the worker and some services.
     #[serde(default)]
     network: Option<NetworkWritten>,
@@ -106,6 +109,8 @@ pub struct Fault {
     pub step: Option<usize>,
     /// How long it lasts; `None` for a cut that happens once.
     pub lasts: Option<Lasts>,
+    /// The step with whose last job it ends, counted from 1; `lasts` is then the longest time.
+    pub until_step: Option<usize>,
     /// What is broken.
     pub kind: FaultKind,
 }
@@ -114,7 +119,7 @@ impl TryFrom<FaultWritten> for Fault {
     type Error = &'static str;
 
     fn try_from(written: FaultWritten) -> Result<Self, Self::Error> {
-        let FaultWritten { at, step, lasts, network, service, jina, worker } = written;
+        let FaultWritten { at, step, lasts, until_step, network, service, jina, worker } = written;
         let kind = match (network, service, jina, worker) {
             (Some(NetworkWritten { on, fault, direction }), None, None, None) => {
                 FaultKind::Network { on, fault, direction }
@@ -124,7 +129,7 @@ impl TryFrom<FaultWritten> for Fault {
             (None, None, None, Some(fault)) => FaultKind::Worker(fault),
             _ => return Err("a fault needs exactly one of `network`, `service`, `jina` and `worker`"),
         };
-        Ok(Self { at, step, lasts, kind })
+        Ok(Self { at, step, lasts, until_step, kind })
     }
 }
 
@@ -163,7 +168,7 @@ mod tests {
             network = { on = ["redis"], fault = "refuse" }"#,
         )
         .unwrap();
-        assert_eq!((read.at, read.lasts), (When::Share(0.25), Some(Lasts(Duration::from_secs(2)))));
+        assert_eq!((read.at, read.lasts), (When::Share(0.25), Some(Lasts::Time(Duration::from_secs(2)))));
         assert_eq!(read.to_string(), "refuse of redis");
         let late = fault(
             r#"at = "500ms"

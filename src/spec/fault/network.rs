@@ -112,6 +112,15 @@ pub enum NetworkFault {
         #[serde(default)]
         times: Option<u64>,
     },
+    /// HTTP requests reach the service later, even if the client gives up meanwhile; over HTTP/1 and HTTP/2. Open connections
+    /// are reset first.
+    Hold {
+        /// Milliseconds.
+        ms: u64,
+        /// Which requests are held; all when absent. The others reach the service at once, and overtake them.
+        #[serde(default)]
+        only: Option<Requests>,
+    },
 }
 
 /// The first of a count.
@@ -136,6 +145,7 @@ impl NetworkFault {
             Self::Answer { .. } => "answer",
             Self::SqlError { .. } => "sql_error",
             Self::RedisError { .. } => "redis_error",
+            Self::Hold { .. } => "hold",
         }
     }
 
@@ -143,7 +153,7 @@ impl NetworkFault {
     #[must_use]
     pub const fn applies_to(&self, target: Target) -> bool {
         match self {
-            Self::Answer { .. } => matches!(target, Target::Qdrant | Target::Jina),
+            Self::Answer { .. } | Self::Hold { .. } => matches!(target, Target::Qdrant | Target::Jina),
             Self::SqlError { .. } => matches!(target, Target::Postgres),
             Self::RedisError { .. } => matches!(target, Target::Redis),
             _ => true,
@@ -153,7 +163,7 @@ impl NetworkFault {
     /// Whether what it meets is requests, and not connections.
     #[must_use]
     pub const fn meets_requests(&self) -> bool {
-        matches!(self, Self::Answer { .. } | Self::SqlError { .. } | Self::RedisError { .. })
+        matches!(self, Self::Answer { .. } | Self::SqlError { .. } | Self::RedisError { .. } | Self::Hold { .. })
     }
 
     /// After how many requests it is over, if it is a matter of requests and not of time alone.

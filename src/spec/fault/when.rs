@@ -1,5 +1,6 @@
 //! When a fault begins and how long it lasts.
 
+use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -33,6 +34,8 @@ pub enum Milestone {
     Active,
     /// Jobs that have ended.
     Jobs,
+    /// Jobs that wait for their next attempt now.
+    Delayed,
 }
 
 impl Milestone {
@@ -45,20 +48,22 @@ impl Milestone {
             Self::Rows => "rows",
             Self::Active => "active",
             Self::Jobs => "jobs",
+            Self::Delayed => "delayed",
         }
     }
 
-    const ALL: [(&'static str, Self); 5] = [
+    const ALL: [(&'static str, Self); 6] = [
         ("request", Self::Requests),
         ("point", Self::Points),
         ("row", Self::Rows),
         ("active", Self::Active),
         ("job", Self::Jobs),
+        ("delayed", Self::Delayed),
     ];
 }
 
 /// When a fault begins: `25%` when this share of the step's jobs has ended, `500ms` after the beginning of the step; at a
-/// count such as `1 active`, `3 requests`, `12 points`, `2 rows`, `5 jobs`, or some time after one: `150ms after 1 row`; or
+/// count such as `1 active`, `1 delayed`, `3 requests`, `12 points`, `2 rows`, `5 jobs`, or some time after one: `150ms after 1 row`; or
 /// during another fault: `300ms into fault 1` is that long after the first fault of the list has begun, and never after it
 /// has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
@@ -97,26 +102,59 @@ impl TryFrom<String> for When {
             (None, None, Some(time)) => Ok(Self::After(time)),
             _ => Err(format!(
                 "invalid time of a fault `{text}`: expected a share of ended jobs such as \"25%\", a time such as \
-                 \"500ms\", a count such as \"1 active\", \"3 requests\", \"12 points\", \"2 rows\" or \"5 jobs\", a time \
+                 \"500ms\", a count such as \"1 active\", \"1 delayed\", \"3 requests\", \"12 points\", \"2 rows\" or \"5 jobs\", a time \
                  after a count such as \"150ms after 1 row\", or a time in another fault such as \"300ms into fault 1\""
             )),
         }
     }
 }
 
-/// How long a fault lasts: `500ms`, `2s`.
+/// How long a fault lasts: a time such as `500ms` or `2s`; `attempt`, until every job of its step has ended an attempt; or
+/// `step`, until every job of its step has ended for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "String")]
-pub struct Lasts(pub Duration);
+pub enum Lasts {
+    /// This long.
+    Time(Duration),
+    /// Until every job of its step has ended an attempt, in success or failure.
+    Attempt,
+    /// Until every job of its step has completed or failed for good.
+    Step,
+}
+
+impl Lasts {
+    /// The time, if it is one.
+    #[must_use]
+    pub const fn time(self) -> Option<Duration> {
+        match self {
+            Self::Time(time) => Some(time),
+            Self::Attempt | Self::Step => None,
+        }
+    }
+}
+
+impl fmt::Display for Lasts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(time) => write!(f, "for {} ms", time.as_millis()),
+            Self::Attempt => f.write_str("until every job has ended an attempt"),
+            Self::Step => f.write_str("until every job has ended"),
+        }
+    }
+}
 
 impl TryFrom<String> for Lasts {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        parse_duration(&text)
-            .map(Self)
-            .ok_or_else(|| format!("invalid duration `{text}`: expected e.g. \"500ms\" or \"2s\""))
+        match text.as_str() {
+            "attempt" => Ok(Self::Attempt),
+            "step" => Ok(Self::Step),
+            _ => parse_duration(&text).map(Self::Time).ok_or_else(|| {
+                format!("invalid duration `{text}`: expected e.g. \"500ms\" or \"2s\", \"attempt\" or \"step\"")
+            }),
+        }
     }
 }
 

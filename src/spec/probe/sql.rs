@@ -42,6 +42,10 @@ pub enum MigrationsFact {
     Edited,
     /// Versions of the directory that are not applied and older than the newest applied one.
     OutOfOrder,
+    /// Files that cannot be applied: two of one version, another encoding, commands of psql.
+    Unusable,
+    /// SQL files whose names are not `VERSION_NAME.sql`.
+    LeftOut,
 }
 
 /// The migrations in `MIGRATIONS_DIR`, compared with `supabase_migrations.schema_migrations`. Only reads.
@@ -59,6 +63,8 @@ impl fmt::Display for MigrationsFact {
             Self::NotInDirectory => "applied, not in the directory",
             Self::Edited => "edited after they were applied",
             Self::OutOfOrder => "not applied, older than the newest applied one",
+            Self::Unusable => "files that cannot be applied",
+            Self::LeftOut => "files whose names are not recognised",
         })
     }
 }

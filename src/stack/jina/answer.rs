@@ -86,7 +86,7 @@ pub(super) fn success(request: &ValidRequest, effect: &Effect<'_>, rng: &mut Rng
         }
     }
     let list = List {
-        model: if effect.alters(&Answer::WrongModel) { "jina-embeddings-v1" } else { &request.model },
+        model: model(request, effect),
         object: "list",
         usage: Usage {
             total_tokens: request.tokens,
@@ -95,6 +95,11 @@ pub(super) fn success(request: &ValidRequest, effect: &Effect<'_>, rng: &mut Rng
         data,
     };
     ResponseTemplate::new(200).set_body_json(list)
+}
+
+/// The model that answers.
+fn model<'a>(request: &'a ValidRequest, effect: &Effect<'_>) -> &'a str {
+    if effect.alters(&Answer::WrongModel) { "jina-embeddings-v1" } else { &request.model }
 }
 
 fn vectors(request: &ValidRequest, effect: &Effect<'_>) -> Vec<Vec<f32>> {
@@ -106,11 +111,12 @@ fn vectors(request: &ValidRequest, effect: &Effect<'_>) -> Vec<Vec<f32>> {
             _ => None,
         })
         .unwrap_or(request.dimensions);
+    let model = model(request, effect);
     let same = effect.alters(&Answer::SameVector);
     let texts = request.texts.iter().map(|text| if same { &request.texts[0] } else { text });
     texts
         .map(|text| {
-            let mut vector = unit(&request.model, &request.task, dimensions, text);
+            let mut vector = unit(model, &request.task, dimensions, text);
             if !request.normalised {
                 // Any length except 1 works, as long as it is always the same.
                 for value in &mut vector {

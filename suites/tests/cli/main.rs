@@ -13,6 +13,7 @@ mod fixtures;
 mod gate;
 #[cfg(target_os = "linux")]
 mod hostile_workers;
+mod init;
 #[cfg(feature = "defects")]
 mod interop;
 mod limits;

@@ -7,6 +7,7 @@
 mod breakages;
 mod defect_matrix;
 mod defects;
+mod libraries;
 mod premises;
 #[path = "../support/mod.rs"]
 mod support;
@@ -25,9 +26,12 @@ fn main() -> ExitCode {
     // Trials begin in this order. Breakages share a stack under a lock, one at a time. The others have a stack for each
     // group: collections stay until their stack ends, and one Qdrant cannot hold those of all.
     let mut groups = vec![breakages::group()];
-    for (name, group) in
-        [("defects", defects::group as fn(&_, _) -> _), ("premises", premises::group), ("workers", workers::group)]
-    {
+    for (name, group) in [
+        ("defects", defects::group as fn(&_, _) -> _),
+        ("premises", premises::group),
+        ("workers", workers::group),
+        ("libraries", libraries::group),
+    ] {
         let stack = Arc::new(SharedStack::new(name, PLACES));
         groups.push(group(&stack, is_filtered));
         groups.push(Group::with_end("stack", Vec::new(), move |_| {

@@ -46,7 +46,7 @@ const OUTAGE: &str = "reconnection.redis-outage";
 /// Seconds after which a worker that hangs is given up; one that does not is done in half of that.
 const OUTAGE_WITHIN_S: u64 = 75;
 /// Every suite that judges a worker.
-const SUITES: &[&str] = &["ingestion", "retries", "reconnection", "crash", "load"];
+const SUITES: &[&str] = &["ingestion", "retries", "reconnection", "crash", "ordering", "load"];
 
 /// Cases of a suite at once, as many as a user has.
 const JOBS: usize = 8;

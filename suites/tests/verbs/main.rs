@@ -8,6 +8,7 @@ mod aborts;
 mod check;
 mod collection_swap;
 mod collector;
+mod migrations;
 mod provision;
 mod provision_sandbox;
 mod queue_care;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         aborts::group(),
         check::group(),
+        migrations::group(),
         provision::group(),
         read_only::group(),
         serve::group(),

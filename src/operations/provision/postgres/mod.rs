@@ -165,6 +165,7 @@ pub(super) async fn role(
 
 async fn migrations(endpoint: &PostgresEndpoint, directory: &Path) -> Result<Vec<Change>, SetupError> {
     let history = database::history(endpoint, directory).await?;
+    history.check()?;
     let what = directory.display().to_string();
     let files = |wanted: MigrationState| -> Vec<String> {
         let matching = history.states.iter().filter(|(_, state)| *state == wanted);

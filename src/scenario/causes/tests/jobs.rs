@@ -1,7 +1,7 @@
 //! Causes that the states of the jobs, the rows and the requests show.
 
 use super::*;
-use crate::scenario::observations::JobState;
+use crate::scenario::observations::{JobState, StepRecord};
 use crate::scenario::testing::{request, starved};
 
 #[test]
@@ -156,4 +156,38 @@ fn a_refused_key_is_one_that_the_api_refused() {
     assert_ids(&run(false, 401), &["embeddings-key-refused"]);
     // A scenario answers 401 to a request with a valid key.
     assert_ids(&run(true, 401), &[]);
+}
+
+#[test]
+fn the_last_writer_wins_only_if_an_older_job_with_another_text_ended_after_the_newest_began() {
+    let times = |step: &mut StepRecord, began: u64, ended: u64| {
+        (step.job("a.md").processed_on, step.job("a.md").finished_on) = (Some(began), Some(ended));
+    };
+    let baseline = TestRun::two_documents().then(|step| {
+        step.document("a.md").text = "Other text. Second chunk.".to_owned();
+        step.points("a.md")[0].text = Some("Other text. ".to_owned());
+    });
+    // The older version is stored.
+    let run = |older_ends: u64, text: &str| {
+        let older = TestRun::two_documents().edit_step(|step| times(step, 10, older_ends));
+        let newer = older.then(|step| {
+            step.document("a.md").text = text.to_owned();
+            times(step, 20, 30);
+        });
+        newer.compared_with(&baseline)
+    };
+    assert_ids(&run(50, "Other text. Second chunk."), &["last-writer-wins"]);
+    // One after the other, with the same text, and with the newest version stored with another's vector.
+    assert_ids(&run(15, "Other text. Second chunk."), &[]);
+    assert_ids(&run(50, "First chunk. Second chunk."), &[]);
+    let stored = run(50, "Other text. Second chunk.")
+        .edit_step(|step| step.points("a.md")[0].text = Some("Other text. ".to_owned()));
+    assert_ids(&stored, &["vectors-of-other-requests"]);
+    // A removal that ran again took the newest version away: that is no write that was not awaited.
+    let removed = run(50, "Other text. Second chunk.").edit_step(|step| step.points("a.md").clear());
+    assert_ids(&removed, &["last-writer-wins"]);
+    assert_ids(
+        &run(15, "Other text. Second chunk.").edit_step(|step| step.points("a.md").clear()),
+        &["completed-without-points"],
+    );
 }

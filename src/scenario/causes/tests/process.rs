@@ -45,6 +45,7 @@ fn an_exit_is_blamed_on_a_service_only_if_it_was_broken_and_the_output_names_its
 fn a_worker_is_killed_by_a_signal_and_not_by_its_own_exit() {
     assert_ids(&died("was killed by SIGSEGV"), &["killed:was-killed-by-sigsegv", "worker-exited"]);
     assert_ids(&died("exited with code 137"), &["worker-exited"]);
+    assert_ids(&died("exited with code 0"), &["exited-when-idle", "worker-exited"]);
 }
 
 #[test]

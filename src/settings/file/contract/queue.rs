@@ -6,27 +6,54 @@ use toml::{Spanned, Value};
 
 use super::super::reader::Reader;
 use super::written::{WrittenBefore, WrittenJob, WrittenQueue};
-use crate::settings::contract::{Data, DocumentContract, JOB_OPTIONS, JobContract, QueueContract};
-use crate::settings::template::{DOCUMENT_PLACES, TABLE_PLACES, Template};
+use crate::settings::contract::{Data, DocumentContract, JOB_OPTIONS, JobContract, Order, QueueContract};
+use crate::settings::template::{DOCUMENT_PLACES, SEQUENCE, TABLE_PLACES, Template};
 
 impl Reader<'_> {
     pub(super) fn queue(&mut self, queue: WrittenQueue) -> QueueContract {
         let has_own_jobs = queue.job.is_some();
         let default = QueueContract::default();
-        QueueContract {
+        let written = queue.document;
+        let mut contract = QueueContract {
             name: queue.name,
             prefix: queue.prefix,
             job: queue.job.map_or(default.job, |job| self.job(job)),
             reingest: queue.reingest.map(|job| self.job(job)),
             // A worker with its own jobs does not take the reference worker's deletion job.
             delete: queue.delete.map(|job| self.job(job)).or(default.delete.filter(|_| !has_own_jobs)),
-            document: queue
-                .document
-                .map(|document| DocumentContract { id: document.id, order: document.order })
-                .unwrap_or_default(),
+            document: DocumentContract::default(),
             before: queue.before.and_then(|before| self.before(&before)),
             children: queue.children.into_iter().map(|name| self.queue_name(name)).collect(),
+        };
+        if let Some(document) = written {
+            contract.document.id = document.id;
+            contract.document.order = document.order.map(|order| self.order(&order, &contract));
         }
+        contract
+    }
+
+    /// How the worker knows the order of jobs, where the jobs or the rows say it.
+    fn order(&mut self, order: &Spanned<Order>, contract: &QueueContract) -> Order {
+        let jobs = [
+            ("job", Some(&contract.job)),
+            ("reingest", contract.reingest.as_ref()),
+            ("delete", contract.delete.as_ref()),
+        ];
+        let silent = jobs.into_iter().find(|(_, job)| job.is_some_and(|job| !job.mentions(SEQUENCE)));
+        match (order.get_ref(), silent) {
+            (Order::Data, Some((job, _))) => self.report(
+                order.span(),
+                format!("the data of `{job}` does not say the order of jobs"),
+                format!("add a field with {{{{{SEQUENCE}}}}}, such as sequence = \"{{{{{SEQUENCE}}}}}\""),
+            ),
+            (Order::Row, _) if contract.before.is_none() => self.report(
+                order.span(),
+                "no row says the order of jobs: [queue] has no `before`",
+                "write the statement by which the application gives a row its version, with {{document.sequence}}",
+            ),
+            _ => {}
+        }
+        *order.get_ref()
     }
 
     fn job(&mut self, job: WrittenJob) -> JobContract {

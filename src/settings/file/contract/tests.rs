@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::settings::contract::{
-    ChunkFigure, ChunksContract, Contract, DocumentId, Dropped, Embedded, EmbeddingsContract, PointIds, SizeUnit,
-    Whitespace,
+    ChunkFigure, ChunksContract, Contract, DocumentId, Dropped, Embedded, EmbeddingsContract, Idle, Order, PointIds,
+    SizeUnit, Whitespace,
 };
 use crate::settings::error::Problem;
 use crate::settings::file::parse;
@@ -33,13 +33,14 @@ fn an_ordinary_worker_needs_to_say_nothing_about_chunks_and_requests() {
     assert_eq!(contract.chunks.embedded, Embedded { newlines_replaced: true, prefix: true });
     assert_eq!(contract.embeddings, EmbeddingsContract::default());
     assert_eq!(contract.embeddings.task.as_deref(), Some("retrieval.passage"));
-    assert_eq!(contract.worker.exit_codes, [0, 143]);
+    assert_eq!((contract.worker.exit_codes, contract.worker.idle), (vec![0, 143], Idle::Waits));
 }
 
 #[test]
 fn every_promise_can_be_written() {
     let contract = contract(
         r#"exit_codes = [0]
+idle = "exits"
 [[worker.sidecar]]
 command = ["postgrest"]
 ready = { http = "http://127.0.0.1:{{sidecar.port}}/" }
@@ -47,7 +48,7 @@ ready = { http = "http://127.0.0.1:{{sidecar.port}}/" }
 children = ["embeddings"]
 before = { sql = "insert into {{postgres.table}} (id) values ({{document.id}})" }
 delete = { queue = "cleanup", name = "remove", attempts = 3, data = { size = "{{document.bytes}}" } }
-document = { id = "uuid", order = "version" }
+document = { id = "uuid", order = "row" }
 [chunks]
 characters = { at_least = 1, at_most = 1000 }
 overlap = 200
@@ -75,14 +76,11 @@ qdrant = { document = "metadata.id", offset = "metadata.loc.lines.from", text = 
     assert_eq!(contract.chunks.embedded, Embedded { newlines_replaced: false, prefix: false });
     assert_eq!(contract.embeddings.task, None);
     assert_eq!(contract.embeddings.setup_texts, ["dummy_text"]);
-    assert_eq!(contract.worker.exit_codes, [0]);
+    assert_eq!((contract.worker.exit_codes, contract.worker.idle), (vec![0], Idle::Exits));
     assert_eq!(contract.worker.sidecars[0].command, ["postgrest"]);
     assert_eq!(contract.queue.others().collect::<Vec<_>>(), ["cleanup", "embeddings"]);
     assert_eq!(contract.queue.delete.as_ref().and_then(|job| job.attempts), Some(3));
-    assert_eq!(
-        (contract.queue.document.id, contract.queue.document.order.as_deref()),
-        (DocumentId::Uuid, Some("version"))
-    );
+    assert_eq!((contract.queue.document.id, contract.queue.document.order), (DocumentId::Uuid, Some(Order::Row)));
     assert!(contract.queue.before.is_some());
     let keys = &contract.evidence.qdrant;
     assert_eq!((keys.chunk.as_deref(), keys.offset.as_deref()), (None, Some("metadata.loc.lines.from")));
@@ -116,6 +114,18 @@ fn a_figure_may_be_excluded_from_judging() {
 #[case("[queue]\nbefore = { sql = \" \" }", "the statement is empty", "before")]
 #[case("[queue]\nbefore = { sql = \"select {{redis.url}}\" }", "unknown placeholder `{{redis.url}}`", "before")]
 #[case("[queue]\ndocument = { id = \"number\" }", "unknown variant `number`", "document")]
+#[case("[queue]\ndocument = { order = \"version\" }", "unknown variant `version`", "document")]
+#[case("[queue]\ndocument = { order = \"row\" }", "[queue] has no `before`", "document")]
+#[case(
+    "[queue]\njob = { name = \"a\", data = { id = \"{{document.id}}\" } }\n[queue.document]\norder = \"data\"",
+    "the data of `job` does not say the order of jobs; add a field with {{document.sequence}}",
+    "order"
+)]
+#[case(
+    "[queue]\ndelete = { name = \"a\", data = { id = \"{{document.id}}\" } }\n[queue.document]\norder = \"data\"",
+    "the data of `delete` does not say",
+    "order"
+)]
 #[case("[evidence]\nqdrant = { text = \"t\" }", "`qdrant` does not name the field with a document's id", "qdrant")]
 #[case("[evidence]\nqdrant = { document = \"d\", text = \"a|b\" }", "the path `a|b` has a `|`", "qdrant")]
 #[case("[evidence]\nqdrant = { document = \"a..b\" }", "the path `a..b` has an empty name", "qdrant")]

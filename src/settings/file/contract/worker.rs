@@ -50,6 +50,7 @@ impl Reader<'_> {
             }
             contract.exit_codes = codes.into_inner();
         }
+        contract.idle = worker.idle;
         contract.creates = worker.creates;
         contract.build = worker.build.map(|build| self.hook(build, &contract.cwd, BUILD_WITHIN, "[\"npm\", \"ci\"]"));
         contract.prepare = worker.prepare.map(|prepare| {
@@ -97,12 +98,6 @@ impl Reader<'_> {
     }
 
     fn require_program(&mut self, command: &Spanned<Vec<String>>, problem: &str, remedy: &str) {
-        if let Some(argument) = command.get_ref().iter().find(|argument| has_placeholder(argument)) {
-            let problem = format!("placeholders in a command are not replaced: `{argument}`");
-            let remedy = "put the value into `env` of [worker], and let a shell read the variable, e.g. \
-                          command = [\"sh\", \"-c\", \"exec psql \\\"$DATABASE_URL\\\"\"]; everyone on the machine can read a command";
-            self.report(command.span(), problem, remedy);
-        }
         if let Some(argument) = command.get_ref().iter().find(|argument| has_placeholder(argument)) {
             let problem = format!("placeholders in a command are not replaced: `{argument}`");
             let remedy = "put the value into `env` of [worker], and let a shell read the variable, e.g. \

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use crate::settings::contract::{Backoff, Creates, DocumentId, Dropped, PointIds, PostgresEvidence, Whitespace};
+use crate::settings::contract::{
+    Backoff, Creates, DocumentId, Dropped, Idle, Order, PointIds, PostgresEvidence, Whitespace,
+};
 
 /// The sections of the contract.
 #[derive(Default)]
@@ -41,6 +43,8 @@ pub(in crate::settings) struct WrittenWorker {
     pub(super) ready: WrittenReady,
     pub(super) ready_within: Option<Spanned<String>>,
     pub(super) shutdown_grace: Option<Spanned<Value>>,
+    #[serde(default)]
+    pub(super) idle: Idle,
     pub(super) exit_codes: Option<Spanned<Vec<i32>>>,
     pub(super) timeout_factor: Option<Spanned<f64>>,
     pub(super) replicas: Option<Spanned<usize>>,
@@ -96,7 +100,7 @@ pub(in crate::settings) struct WrittenQueue {
 pub(in crate::settings) struct WrittenDocument {
     #[serde(default)]
     pub(super) id: DocumentId,
-    pub(super) order: Option<String>,
+    pub(super) order: Option<Spanned<Order>>,
 }
 
 #[derive(Deserialize)]

@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("outcome", &["redaction"]),
     ("spec", &["outcome", "redaction"]),
     ("guide", &[]),
+    ("project", &[]),
     ("settings", &["outcome", "spec", "redaction"]),
     ("services", &["settings", "outcome", "spec", "redaction"]),
     ("stack", &["services", "settings", "outcome", "spec", "redaction"]),
