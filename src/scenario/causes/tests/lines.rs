@@ -40,6 +40,20 @@ fn a_pool_without_a_free_connection_is_blamed_only_while_postgres_is_there() {
 }
 
 #[test]
+fn an_error_that_a_fault_of_postgres_injects_is_not_blamed_on_the_worker() {
+    for (reason, id) in [
+        ("deadlock detected", "postgres-deadlock"),
+        ("canceling statement due to statement timeout", "postgres-statement-timeout"),
+        ("sorry, too many clients already", "postgres-no-free-connection"),
+    ] {
+        let run = failed(10, 1, reason);
+        assert_ids(&run, &[id]);
+        let found = ids(&run.edit(|seen| seen.faults = vec![fault(Target::Postgres, 0, 50)]));
+        assert!(!found.contains(&id.to_owned()), "{found:?}");
+    }
+}
+
+#[test]
 fn what_a_worker_that_never_started_printed_names_one_cause() {
     let found = |output: &str| find_in_output(output).iter().map(RunCause::id).collect::<Vec<_>>();
     let node = "node:internal/modules/esm/resolve:275\nError [ERR_MODULE_NOT_FOUND]: Cannot find package 'pg' imported from /w/dist/worker.js\n";
