@@ -16,6 +16,7 @@ const NAME_OF_REMOVALS_ALONE: &str = "the processor compares the name with that 
 const NO_ENVIRONMENT: &str = "the source directory has no virtual environment; where one is, its Python is chosen";
 const OFFSET_OF_PRESET: &str = "the preset names it, and the worker's own contract leaves it out";
 const ORDER: &str = "the order of jobs is not read: the field may be missing, and is named in a comment";
+const COMPOSED: &str = "the statement that writes the column is composed of parts at run time";
 const SAME_ID: &str = "LlamaIndex stores the id under ref_doc_id, doc_id and document_id; the preset names the first";
 
 #[rstest]
@@ -43,11 +44,14 @@ const SAME_ID: &str = "LlamaIndex stores the id under ref_doc_id, doc_id and doc
     ("command", "node worker.js", "package.json is copied beside the source by `build`, and has no start script"),
     ("delete.data.sequence", "", ORDER),
     ("job.data.sequence", "", ORDER),
+    ("postgres.chunks", "", COMPOSED),
 ])]
 #[case::python("python", None, &[
     ("command", "python3 -m ingest_worker", NO_ENVIRONMENT),
     ("delete.data.sequence", "", ORDER),
     ("job.data.sequence", "", ORDER),
+    ("postgres.chunks", "", COMPOSED),
+    ("qdrant.version", "", "not found in the payload of this worker: to be looked into"),
 ])]
 fn what_is_read_equals_what_its_own_contract_says(
     #[case] name: &str,
