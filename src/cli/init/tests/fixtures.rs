@@ -15,6 +15,8 @@ type Differences = &'static [(&'static str, &'static str, &'static str)];
 const NAME_OF_REMOVALS_ALONE: &str = "the processor compares the name with that of removals alone: any other will do";
 const NO_ENVIRONMENT: &str = "the source directory has no virtual environment; where one is, its Python is chosen";
 const OFFSET_OF_PRESET: &str = "the preset names it, and the worker's own contract leaves it out";
+const ORDER: &str = "the order of jobs is not read: the field may be missing, and is named in a comment";
+const COMPOSED: &str = "the statement that writes the column is composed of parts at run time";
 const SAME_ID: &str = "LlamaIndex stores the id under ref_doc_id, doc_id and document_id; the preset names the first";
 
 #[rstest]
@@ -40,8 +42,17 @@ const SAME_ID: &str = "LlamaIndex stores the id under ref_doc_id, doc_id and doc
 #[case::exits_when_idle("exits-when-idle", None, &[])]
 #[case::node("node", None, &[
     ("command", "node worker.js", "package.json is copied beside the source by `build`, and has no start script"),
+    ("delete.data.sequence", "", ORDER),
+    ("job.data.sequence", "", ORDER),
+    ("postgres.chunks", "", COMPOSED),
 ])]
-#[case::python("python", None, &[("command", "python3 -m ingest_worker", NO_ENVIRONMENT)])]
+#[case::python("python", None, &[
+    ("command", "python3 -m ingest_worker", NO_ENVIRONMENT),
+    ("delete.data.sequence", "", ORDER),
+    ("job.data.sequence", "", ORDER),
+    ("postgres.chunks", "", COMPOSED),
+    ("qdrant.version", "", "not found in the payload of this worker: to be looked into"),
+])]
 fn what_is_read_equals_what_its_own_contract_says(
     #[case] name: &str,
     #[case] preset: Option<&str>,
@@ -78,10 +89,8 @@ fn keys(contract: &Contract) -> BTreeMap<String, String> {
         ("queue.prefix".to_owned(), queue.prefix.clone()),
         ("queue.children".to_owned(), Some(queue.children.join(" "))),
         ("job.name".to_owned(), Some(queue.job.name.clone())),
-        ("job.data".to_owned(), Some(format!("{:?}", queue.job.data))),
         ("delete.queue".to_owned(), queue.delete.as_ref().and_then(|job| job.queue.clone())),
         ("delete.name".to_owned(), queue.delete.as_ref().map(|job| job.name.clone())),
-        ("delete.data".to_owned(), queue.delete.as_ref().map(|job| format!("{:?}", job.data))),
         ("qdrant.collection".to_owned(), evidence.qdrant.collection.clone()),
         ("qdrant.document".to_owned(), Some(evidence.qdrant.document.clone())),
         ("qdrant.chunk".to_owned(), evidence.qdrant.chunk.clone()),
@@ -89,6 +98,10 @@ fn keys(contract: &Contract) -> BTreeMap<String, String> {
         ("qdrant.text".to_owned(), evidence.qdrant.text.clone()),
         ("qdrant.version".to_owned(), evidence.qdrant.version.clone()),
     ];
+    for (job, data) in [("job", Some(&queue.job.data)), ("delete", queue.delete.as_ref().map(|job| &job.data))] {
+        let fields = data.into_iter().flatten();
+        keys.extend(fields.map(|(field, value)| (format!("{job}.data.{field}"), Some(format!("{value:?}")))));
+    }
     if let Some(rows) = &evidence.postgres {
         let columns = [
             ("table", rows.table.clone()),
