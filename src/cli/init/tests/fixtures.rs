@@ -51,7 +51,7 @@ const SAME_ID: &str = "LlamaIndex stores the id under ref_doc_id, doc_id and doc
     ("delete.data.sequence", "", ORDER),
     ("job.data.sequence", "", ORDER),
     ("postgres.chunks", "", COMPOSED),
-    ("qdrant.version", "", "not found in the payload of this worker: to be looked into"),
+    ("qdrant.version", "", "the payload is a union of two dictionaries, which is not followed"),
 ])]
 fn what_is_read_equals_what_its_own_contract_says(
     #[case] name: &str,
