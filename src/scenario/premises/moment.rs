@@ -61,6 +61,7 @@ impl<'a> Run<'a> {
     /// Whether a part of a document's points was stored. The moment is one at which the first points of a large document
     /// had just been seen: if all of them were there, the worker stores a document in one change.
     pub(super) fn part_of_points(&self, moment: &Moment<'_>) -> Seen {
+        #[expect(clippy::redundant_closure_for_method_calls, reason = "the method has one lifetime, the closure any")]
         let seen = self.stored(moment, |document| document.is_partial());
         let Some(stored) = moment.stored.filter(|_| !seen.is_met) else { return seen };
         let is_large = |document: &Stored<'_>| document.is_complete() && document.all >= LARGE;
