@@ -248,6 +248,23 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_removed_document_is_stored() {
+        let run = TestRun::two_documents();
+        let removed = run.then(|step| {
+            step.step = Step::Delete;
+            step.remove("a.md");
+        });
+        assert_eq!(assessed(&removed), (DocumentOutcome::Removed, String::new()));
+        let unexpected = |run: &TestRun, why: &str| {
+            assert_eq!(assessed(run), (DocumentOutcome::Unexpected, why.to_owned()));
+        };
+        let failed = removed.edit_step(|step| *step.state("a.md") = JobState::Failed);
+        unexpected(&failed, "the job of its removal is failed");
+        let left = run.edit_step(|step| step.step = Step::Delete);
+        unexpected(&left, "it was removed, but 2 points are stored");
+    }
+
+    #[test]
     fn a_document_has_the_outcome_that_job_row_and_points_show() {
         let run = TestRun::two_documents();
         let rejected = run.edit_step(|step| {
@@ -255,10 +272,6 @@ mod tests {
             step.fail("a.md", "422: rejected");
         });
         let empty = TestRun::ingested(&[("a.md", &[])]);
-        let removed = run.then(|step| {
-            step.step = Step::Delete;
-            step.remove("a.md");
-        });
         for (run, outcome, why) in [
             (run.compared_with(&run), DocumentOutcome::Stable, ""),
             (
@@ -273,17 +286,6 @@ mod tests {
                 "the embeddings API rejects its text, but its row says `failed`",
             ),
             (empty, DocumentOutcome::Skipped, ""),
-            (removed.clone(), DocumentOutcome::Removed, ""),
-            (
-                removed.edit_step(|step| *step.state("a.md") = JobState::Failed),
-                DocumentOutcome::Unexpected,
-                "the job of its removal is failed",
-            ),
-            (
-                run.edit_step(|step| step.step = Step::Delete),
-                DocumentOutcome::Unexpected,
-                "it was removed, but 2 points are stored",
-            ),
             (
                 run.edit_step(|step| *step.state("a.md") = JobState::Unfinished),
                 DocumentOutcome::Lost,

@@ -76,7 +76,7 @@ impl TestRun {
     /// The run with these events of jobs of its first step: the time in milliseconds, the document and the event.
     pub(super) fn with_events(&self, events: &[(i64, &str, &str)]) -> Self {
         self.edit(|seen| {
-            seen.queue.events = events.iter().map(|(at, id, what)| event(*at, job_id(0, id), what)).collect()
+            seen.queue.events = events.iter().map(|(at, id, what)| event(*at, job_id(0, id), what)).collect();
         })
     }
 

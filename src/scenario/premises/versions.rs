@@ -16,7 +16,7 @@ struct Pair<'a> {
     newer: Vec<Span>,
 }
 
-impl<'a> Run<'a> {
+impl Run<'_> {
     pub(super) fn versions_overlap(&self) -> Seen {
         let overlap =
             |(began, ended): &Span, (other_began, other_ended): &Span| began < other_ended && other_began < ended;

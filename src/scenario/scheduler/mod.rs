@@ -149,7 +149,7 @@ impl FaultScheduler {
         self.wait_ready().await;
         self.step = step;
         self.before.clear();
-        let of_steps = overlaps.iter().filter_map(|moment| moment.milestone());
+        let of_steps = overlaps.iter().filter_map(Moment::milestone);
         let milestones: BTreeSet<Milestone> = self.milestones().chain(of_steps).collect();
         for milestone in milestones {
             let count = retry_unavailable(|| self.context.clients.count(milestone)).await?;
@@ -338,13 +338,12 @@ impl FaultScheduler {
                         self.revert(index).await?;
                     }
                     Phase::InForce => {
-                        let fault = &self.planned[index].fault;
-                        if fault.until_step.is_some_and(|step| self.ended_steps.contains(&step)) {
-                            self.revert(index).await?;
-                        } else if Instant::now() >= until
-                            && !self.planned[index].is_kept_by_jobs(shares)
-                            && !self.is_awaited(index, until, shares.ended)
-                            && !self.waits_for_effect(index, shares.ended).await
+                        let until_step = self.planned[index].fault.until_step;
+                        if until_step.is_some_and(|step| self.ended_steps.contains(&step))
+                            || (Instant::now() >= until
+                                && !self.planned[index].is_kept_by_jobs(shares)
+                                && !self.is_awaited(index, until, shares.ended)
+                                && !self.waits_for_effect(index, shares.ended).await)
                         {
                             self.revert(index).await?;
                         }
