@@ -2,8 +2,9 @@
 
 use super::error::MigrateError;
 use super::locks::{Watch, invalid_indexes};
+use super::progress::{Options, Progress};
 use super::transaction::runs_in_a_transaction;
-use super::{Options, Progress};
+
 use crate::services::migrations::{Local, Statement};
 use crate::services::postgres_session::{Session, SessionError};
 
