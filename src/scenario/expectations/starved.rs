@@ -136,7 +136,7 @@ mod tests {
             step.settled = false;
         });
         let stuck = left.edit(|seen| seen.queue.counts.waiting_children = 1);
-        let never = "a.md: its job never ended (1 attempt)";
+        let never = "a.md: its job never ended, 1 attempt, no reason given";
         check("jobs_completed = \"all\"").passes(&run).fails(&on_a_busy_machine(&stuck), never);
         let died = left.edit(|seen| {
             seen.queue.counts.active = 1;

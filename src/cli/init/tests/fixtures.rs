@@ -14,7 +14,6 @@ type Differences = &'static [(&'static str, &'static str, &'static str)];
 
 const NAME_OF_REMOVALS_ALONE: &str = "the processor compares the name with that of removals alone: any other will do";
 const NO_ENVIRONMENT: &str = "the source directory has no virtual environment; where one is, its Python is chosen";
-const OFFSET_OF_PRESET: &str = "the preset names it, and the worker's own contract leaves it out";
 const ORDER: &str = "the order of jobs is not read: the field may be missing, and is named in a comment";
 const COMPOSED: &str = "the statement that writes the column is composed of parts at run time";
 const SAME_ID: &str = "LlamaIndex stores the id under ref_doc_id, doc_id and document_id; the preset names the first";
@@ -28,7 +27,6 @@ const SAME_ID: &str = "LlamaIndex stores the id under ref_doc_id, doc_id and doc
 #[case::llama_index_ts("llama-index-ts", Some("llama-index-ts"), &[
     ("job.name", "ingest", NAME_OF_REMOVALS_ALONE),
     ("qdrant.document", "ref_doc_id", SAME_ID),
-    ("qdrant.offset", "_node_content|json.startCharIdx", OFFSET_OF_PRESET),
 ])]
 #[case::llama_index_python("llama-index-python", Some("llama-index-py"), &[
     ("command", "python3 -m app.worker", NO_ENVIRONMENT),
