@@ -19,6 +19,7 @@ use std::sync::Arc;
 use defect_matrix::{PLACES, SharedStack};
 use libtest_mimic::Arguments;
 use support::groups::{Group, run};
+use tokio::sync::Semaphore;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -26,13 +27,14 @@ fn main() -> ExitCode {
     // Trials begin in this order. Breakages share a stack under a lock, one at a time. The others have a stack for each
     // group: collections stay until their stack ends, and one Qdrant cannot hold those of all.
     let mut groups = vec![breakages::group()];
+    let places = Arc::new(Semaphore::new(PLACES as usize));
     for (name, group) in [
         ("defects", defects::group as fn(&_, _) -> _),
         ("premises", premises::group),
         ("workers", workers::group),
         ("libraries", libraries::group),
     ] {
-        let stack = Arc::new(SharedStack::new(name, PLACES));
+        let stack = Arc::new(SharedStack::new(name, &places));
         groups.push(group(&stack, is_filtered));
         groups.push(Group::with_end("stack", Vec::new(), move |_| {
             assert_eq!(stack.stop(), Vec::<String>::new(), "something could not be removed");

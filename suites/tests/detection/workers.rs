@@ -65,6 +65,13 @@ const FIXTURES: &[Fixture] = &[
 pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
     let matrix: Matrix = Arc::default();
     let mut trials = Vec::new();
+    let mut stacks = Vec::new();
+    // Collections stay until their stack ends, and one Qdrant cannot hold those of all.
+    let mut new_stack = || {
+        let stack = Arc::new(stack.beside());
+        stacks.push(Arc::clone(&stack));
+        stack
+    };
     for fixture in FIXTURES {
         let title = format!("{} {}", fixture.worker, fixture.release);
         let built = match build(fixture) {
@@ -83,11 +90,12 @@ pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
             .unwrap_or_else(|error| panic!("{error}"));
         let contract = settings.config().contract.clone().expect("it describes a worker");
         let name = format!("{}{}", fixture.worker, fixture.release.replace('.', ""));
+        let stack = new_stack();
         if fixture.defects {
             for (number, defect) in
                 defect_matrix::read(&directory(fixture).join("defects.toml")).into_iter().enumerate()
             {
-                let (stack, matrix) = (Arc::clone(stack), Arc::clone(&matrix));
+                let (stack, matrix) = (Arc::clone(&stack), Arc::clone(&matrix));
                 let contract = defect_matrix::planted(&contract, "WORKER_DEFECT", &defect.name);
                 let name = format!("{name}d{number}");
                 trials.push(Trial::test(groups::name(NAME, format!("{title} {}", defect.title())), move || {
@@ -105,7 +113,7 @@ pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
                 }));
             }
         }
-        let (shared, outage, run) = (Arc::clone(stack), contract.clone(), format!("{name}outage"));
+        let (shared, outage, run) = (Arc::clone(&stack), contract.clone(), format!("{name}outage"));
         let title_of_outage = match fixture.outage {
             Outage::Survives => format!("{title} takes jobs again after a long outage of Redis"),
             Outage::Hangs => format!("{title} hangs after a long outage of Redis, and the report says so"),
@@ -117,7 +125,7 @@ pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
         }));
         let waived: Vec<Waived> = waived(&settings);
         if !fixture.suites.is_empty() {
-            let (stack, name, suites) = (Arc::clone(stack), format!("{name}whole"), fixture.suites);
+            let (stack, name, suites) = (new_stack(), format!("{name}whole"), fixture.suites);
             trials.push(Trial::test(groups::name(NAME, format!("{title} is conformant")), move || {
                 let mut cases: Vec<String> = suites.iter().map(|suite| format!("{suite}.*")).collect();
                 stack.run_with(PLACES, async |stack: &TestStack, attempt: Attempt| {
@@ -129,6 +137,9 @@ pub fn group(stack: &Arc<SharedStack>, is_filtered: bool) -> Group {
     Group::with_end(NAME, trials, move |_| {
         if !is_filtered {
             defect_matrix::publish("Mistakes planted in workers in TypeScript and Python", "workers.md", &matrix);
+        }
+        for stack in stacks {
+            assert_eq!(stack.stop(), Vec::<String>::new(), "something could not be removed");
         }
     })
 }

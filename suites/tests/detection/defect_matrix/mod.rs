@@ -175,17 +175,22 @@ impl Attempt {
     }
 }
 
-/// The stack that all share, and how many runs it has at once.
+/// A stack that runs share, and the places for runs that are made at once.
 pub struct SharedStack {
     name: &'static str,
     stack: OnceCell<TestStack>,
-    all: u32,
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl SharedStack {
-    pub fn new(name: &'static str, places: u32) -> Self {
-        Self { name, stack: OnceCell::new(), all: places, places: Semaphore::new(places as usize) }
+    /// A stack that is started for its first run; its runs take from `places`, of which there are [`PLACES`].
+    pub fn new(name: &'static str, places: &Arc<Semaphore>) -> Self {
+        Self { name, stack: OnceCell::new(), places: Arc::clone(places) }
+    }
+
+    /// Another stack, whose runs take from the same places.
+    pub fn beside(&self) -> Self {
+        Self::new(self.name, &self.places)
     }
 
     /// Runs `work` on the stack as soon as `places` are free; and again with all places, if the machine was too busy to
@@ -200,7 +205,7 @@ impl SharedStack {
             loop {
                 let (needed, next) = match attempt {
                     Attempt::First => (places, Attempt::Alone(1)),
-                    Attempt::Alone(nth) => (self.all, Attempt::Alone(nth + 1)),
+                    Attempt::Alone(nth) => (PLACES, Attempt::Alone(nth + 1)),
                 };
                 let _places = self.places.acquire_many(needed).await.unwrap();
                 let stack = self.stack.get_or_init(|| TestStack::launch(ProviderKind::Native, self.name)).await;
