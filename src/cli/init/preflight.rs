@@ -10,7 +10,7 @@ use super::super::progress;
 use super::super::signals::end_signal;
 use super::super::started::Started;
 use crate::outcome::{Event, Events, Exit};
-use crate::project::{Kind, Project};
+use crate::project::{Kind, Manifest, Project};
 use crate::runner::Selection;
 use crate::settings::{Settings, Source};
 use crate::spec::{Suites, Verb};
@@ -87,8 +87,8 @@ fn impossible(project: &Project) -> Option<String> {
     let manifests = &project.manifests;
     let own = manifests.own.as_ref();
     match own {
-        Some(own) if !own.is_installed && manifests.kind == Kind::Node => {
-            Some(format!("the dependencies are not installed; run `{}` first", own.install))
+        Some(Manifest { install: Some(install), is_installed: false, .. }) => {
+            Some(format!("the dependencies are not installed; run `{install}` first"))
         }
         _ if manifests.kind == Kind::Unknown => Some("no worker was found here; set `command` in the file".to_owned()),
         _ => None,

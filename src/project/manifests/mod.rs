@@ -38,8 +38,8 @@ pub struct Manifest {
     pub migrate: Option<Command>,
     /// Whether its dependencies are installed.
     pub is_installed: bool,
-    /// The command that installs them.
-    pub install: String,
+    /// The command that installs them, if there is one: Python projects have many.
+    pub install: Option<String>,
     /// The directory of the package in the project.
     pub directory: PathBuf,
     /// The manifest.

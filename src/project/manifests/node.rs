@@ -77,8 +77,7 @@ pub(super) fn manifest(sources: &Sources, worker: Option<&Path>) -> Option<Manif
         build,
         migrate: scripted(MIGRATE),
         is_installed: has_lock("node_modules"),
-        install: if manager == "npm" { "npm ci" } else { manager }.to_owned()
-            + if manager == "npm" { "" } else { " install" },
+        install: Some(if manager == "npm" { "npm ci".to_owned() } else { format!("{manager} install") }),
         directory,
         place: Place::new(&path, 1),
     })

@@ -74,7 +74,7 @@ pub(super) fn manifest(sources: &Sources, worker: Option<&Path>) -> Option<Manif
         build: None,
         migrate,
         is_installed: environment.is_some(),
-        install: "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt".to_owned(),
+        install: None,
         directory: std::path::PathBuf::new(),
         place: Place::new(Path::new(place.unwrap_or("requirements.txt")), 1),
     })
