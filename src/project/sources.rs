@@ -11,7 +11,7 @@ use super::value::Value;
 
 /// The maximum size of a file, in bytes. A source file of this size was not written by hand.
 pub(super) const MAX_BYTES: u64 = 1 << 20;
-/// How many nodes around a node are looked at. Nobody nests as deep by hand.
+/// How many nodes around a node are looked at. Code that is written by hand nests less deep.
 pub(super) const MAX_DEPTH: usize = 300;
 /// The maximum length of a dotted path.
 const MAX_PATH: usize = 32;

@@ -7,7 +7,7 @@ use crate::redaction::printable;
 
 /// Where answers come from.
 pub(super) enum Answers {
-    /// Nobody is asked: standard input or standard error is no terminal.
+    /// No question is asked: standard input or standard error is no terminal.
     None,
     /// A person at a terminal.
     Terminal,
@@ -23,7 +23,7 @@ impl Answers {
         if is_terminal { Self::Terminal } else { Self::None }
     }
 
-    /// Asks; `None` if nobody is there, or if the answer is empty, which accepts the default.
+    /// Asks; `None` without a terminal, or if the answer is empty, which accepts the default.
     pub(super) fn ask(&mut self, question: &str, default: &str) -> Option<String> {
         let answer = match self {
             Self::None => return None,

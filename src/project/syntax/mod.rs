@@ -236,7 +236,7 @@ impl Captured {
     }
 }
 
-/// A hash of ids of nodes, which are addresses: nobody chooses them.
+/// A hash of ids of nodes, which are addresses: no input chooses them.
 type Plain = BuildHasherDefault<AddressHasher>;
 
 #[derive(Default)]

@@ -24,7 +24,7 @@ enum State {
     Active,
     /// Delayed until the next attempt, or waiting for its children. The harness adds no delayed jobs.
     Suspended,
-    /// Ended, or with nobody who works on it.
+    /// Ended, or with no worker that works on it.
     Other,
 }
 

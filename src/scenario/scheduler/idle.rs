@@ -40,7 +40,7 @@ impl FaultScheduler {
         open.pending > 0 && open.pending == active.len() as u64
     }
 
-    /// Whether jobs are left that nobody will go on with: they are active, no worker runs, and none will be started.
+    /// Whether jobs are left that no worker will continue: they are active, no worker runs, and none will be started.
     pub(in crate::scenario) fn is_abandoned(&self) -> bool {
         let is_pending = |planned: &Planned| planned.is_in_step(self.step) && planned.is_pending();
         self.is_abandoned && self.is_idle() && !self.planned.iter().any(is_pending)

@@ -21,7 +21,7 @@ pub enum Unusable {
     #[error("`{0}` is a command of psql, and not SQL: remove the line")]
     PsqlCommand(String),
     /// `COPY … TO STDOUT`.
-    #[error("COPY … TO STDOUT prints rows, and nobody reads them: remove the statement")]
+    #[error("COPY … TO STDOUT prints rows, and no client reads them: remove the statement")]
     CopyToStdout,
 }
 

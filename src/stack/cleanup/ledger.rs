@@ -189,7 +189,7 @@ impl LedgerLine {
 }
 
 /// Creates the file `path` of `directory` with `first` in it. A process that is killed meanwhile leaves no file, and never
-/// one without its first line, of which nobody could tell whose it is.
+/// one without its first line, which names its owner.
 fn create_with(directory: &Path, path: &Path, first: &[u8]) -> io::Result<File> {
     let nameless = OpenOptions::new().append(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(directory);
     if let Ok(mut file) = nameless {

@@ -1,4 +1,4 @@
-//! Projects that nobody wrote for a reader: broken, huge, endless, or full of secrets.
+//! Projects that no ordinary author writes: broken, huge, endless, or full of secrets.
 
 use std::fs;
 

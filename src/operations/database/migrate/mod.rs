@@ -175,8 +175,9 @@ fn pending(history: &History, include_all: bool) -> Result<Vec<Pending<'_>>, Mig
     if !files.is_empty() && !include_all {
         return Err(MigrateError::OutOfOrder { files });
     }
-    history.check()?;
-    Ok(history.waiting().collect())
+    let pending: Vec<Pending<'_>> = history.waiting().collect();
+    pending.iter().try_for_each(Pending::check)?;
+    Ok(pending)
 }
 
 /// Creates an empty migration in `directory` with the time as its version; returns its path.
